@@ -1,0 +1,60 @@
+"""What can go wrong, as one exception root with a few children, each with its exit code.
+
+A message is one line of three parts: what was given, what is required, what to do. Only the command line turns
+an error into text and an exit code; everything else lets it pass through.
+"""
+
+from __future__ import annotations
+
+
+class LorkitError(Exception):
+    """Root of every error that lorkit raises on purpose.
+
+    Args:
+        given: What was found, with the offending value.
+        required: What would have been accepted.
+        fix: What the user can do about it, as an imperative.
+    """
+
+    exit_code = 70
+
+    def __init__(self, given: str, *, required: str = "", fix: str = "") -> None:
+        self.given, self.required, self.fix = given, required, fix
+        parts = [given, f"required: {required}" if required else "", fix]
+        super().__init__("; ".join(" ".join(part.split()) for part in parts if part))
+
+
+class UsageError(LorkitError):
+    """A wrong option or configuration, or an unknown region, target, profile or run."""
+
+    exit_code = 2
+
+
+class DataError(LorkitError):
+    """Images, labels or splits that cannot be used."""
+
+    exit_code = 4
+
+
+class ArtifactError(LorkitError):
+    """A missing, damaged, foreign or tampered artifact directory, or a refused synthetic one."""
+
+    exit_code = 4
+
+
+class ParityError(LorkitError):
+    """An extracted or exported network that does not reproduce its source."""
+
+    exit_code = 4
+
+
+class MissingRuntimeError(LorkitError):
+    """A runtime or a piece of hardware that is not here."""
+
+    exit_code = 5
+
+
+class StorageError(LorkitError):
+    """A disk that is full, read-only or otherwise failing."""
+
+    exit_code = 6

@@ -1,0 +1,130 @@
+"""Regions: the targets of a decomposition, in a fixed order that maps names to indices."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, overload
+
+from lorkit.decompose.errors import DataError, UsageError
+
+RESERVED = ("foundation", "student", "all")
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+
+
+def check_region_name(name: str) -> str:
+    """Return `name` unchanged when it can name a region, a directory and a module.
+
+    Raises:
+        UsageError: The name is reserved or holds characters that a path or a parameter name cannot.
+    """
+    if name in RESERVED:
+        raise UsageError(
+            f"region name '{name}' is reserved", required="another name", fix=f"rename the region '{name}'"
+        )
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"region name '{name}'",
+            required="lower-case letters, digits, '_' and '-', starting with a letter, at most 64 characters",
+            fix="rename the region",
+        )
+    return name
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """Build the error for an unknown name, with the nearest known one first."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    fix = f"did you mean '{near[0]}'?" if near else f"choose one of them with --{kind.split()[-1]}"
+    return UsageError(f"unknown {kind} '{name}'", required=f"one of {', '.join(names) or '(none here)'}", fix=fix)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """One target of decomposition: a name, what its outputs mean, and its classes in output order."""
+
+    name: str
+    task: str = "classification"
+    classes: tuple[str, ...] = ()
+    modality: str | None = None
+    synthetic: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be written to disk and read back."""
+        check_region_name(self.name)
+        if len(self.classes) < 2:
+            raise DataError(
+                f"region '{self.name}' has {len(self.classes)} class(es)",
+                required="at least two classes",
+                fix="check its labels, or leave the region out",
+            )
+        if len(set(self.classes)) != len(self.classes):
+            raise DataError(
+                f"region '{self.name}' names a class twice: {', '.join(self.classes)}",
+                required="distinct class names",
+                fix="rename one of them",
+            )
+
+
+class RegionSet(Sequence[Region]):
+    """Regions in the order of the configuration; the position of a region is its routing index."""
+
+    def __init__(self, regions: Iterable[Region]) -> None:
+        self._regions = tuple(regions)
+        self._index = {region.name: index for index, region in enumerate(self._regions)}
+        if len(self._index) != len(self._regions):
+            raise UsageError("a region is named twice", required="distinct region names", fix="rename one of them")
+
+    @overload
+    def __getitem__(self, index: int) -> Region: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Region]: ...
+    def __getitem__(self, index: int | slice) -> Region | Sequence[Region]:
+        """Return the region at a position."""
+        return self._regions[index]
+
+    def __len__(self) -> int:
+        """Return the number of regions."""
+        return len(self._regions)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in routing order."""
+        return tuple(self._index)
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether any region was drawn by a program instead of measured on a patient."""
+        return any(region.synthetic for region in self)
+
+    def index(self, name: Any, *_: Any) -> int:
+        """Return the routing index of a region.
+
+        Raises:
+            UsageError: No region has this name; the message lists those that are there.
+        """
+        if name not in self._index:
+            raise unknown("region", str(name), self._index)
+        return self._index[name]
+
+    def get(self, name: str) -> Region:
+        """Return a region by name, or raise UsageError as `index` does."""
+        return self._regions[self.index(name)]
+
+    def select(self, selection: str | None) -> RegionSet:
+        """Return the regions of a `--region` option: `all` or nothing for every one, else comma-separated names."""
+        if selection in (None, "", "all"):
+            return self
+        assert selection is not None
+        return RegionSet(self.get(name.strip()) for name in selection.split(","))
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return plain data for `regions.json`."""
+        return [asdict(region) for region in self]
+
+    @classmethod
+    def from_json(cls, rows: Iterable[dict[str, Any]]) -> RegionSet:
+        """Rebuild from `to_json`."""
+        return cls(Region(**{**row, "classes": tuple(row["classes"])}) for row in rows)
