@@ -1,0 +1,59 @@
+"""The science of lorkit: data, networks, low-rank experts, training, extraction and evaluation.
+
+The verbs of the command line are functions here with the same options. They are imported on first use, so that
+`lorkit.decompose.errors` and the like cost no import of torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lorkit.decompose.comparison import compare
+    from lorkit.decompose.config import Config, default_config, load_config
+    from lorkit.decompose.decomposition import pretrain, train
+    from lorkit.decompose.errors import LorkitError
+    from lorkit.decompose.evaluation import evaluate
+    from lorkit.decompose.extraction import extract, load_expert
+    from lorkit.decompose.regions import Region, RegionSet
+    from lorkit.decompose.runs import open_run
+
+_HOMES = {
+    "Config": "config",
+    "LorkitError": "errors",
+    "Region": "regions",
+    "RegionSet": "regions",
+    "compare": "comparison",
+    "default_config": "config",
+    "evaluate": "evaluation",
+    "extract": "extraction",
+    "load_config": "config",
+    "load_expert": "extraction",
+    "open_run": "runs",
+    "pretrain": "decomposition",
+    "train": "decomposition",
+}
+
+__all__ = [
+    "Config",
+    "LorkitError",
+    "Region",
+    "RegionSet",
+    "compare",
+    "default_config",
+    "evaluate",
+    "extract",
+    "load_config",
+    "load_expert",
+    "open_run",
+    "pretrain",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its room on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"lorkit.decompose.{_HOMES[name]}"), name)

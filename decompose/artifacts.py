@@ -1,0 +1,317 @@
+"""Artifact directories: atomic writes, digests of every file, and the chain from parent to child.
+
+Every step of the pipeline reads and writes directories only. A directory is complete when it holds a
+`manifest.json`, which is written last and names the SHA-256 of each file; readers check all of them. Nothing
+here unpickles, evaluates or follows a path out of the directory: artifacts may come from anyone.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.machine import fingerprint, tool_versions
+from lorkit.decompose.staging import building, locked, replace_directory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "MANIFEST",
+    "SCHEMA_VERSION",
+    "Manifest",
+    "building",
+    "digest_bytes",
+    "digest_file",
+    "digest_json",
+    "is_current",
+    "load_tensors",
+    "locked",
+    "read_json",
+    "read_manifest",
+    "replace_directory",
+    "save_tensors",
+    "verify_chain",
+    "write_bytes",
+    "write_json",
+    "write_manifest",
+    "write_text",
+]
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a directory is, what made it, and the digest of each of its files."""
+
+    path: Path
+    digest: str
+    kind: str
+    created: str
+    synthetic: bool
+    inputs: str
+    parent: dict[str, str] | None
+    files: dict[str, str]
+    tools: dict[str, str | None] = field(default_factory=dict)
+    machine: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def digest_bytes(data: bytes) -> str:
+    """Return the SHA-256 of bytes, as hexadecimal text."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Return the SHA-256 of a file's content, as hexadecimal text."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_json(value: Any) -> str:
+    """Return the SHA-256 of plain data, whatever the order of its keys."""
+    return digest_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new one, never a part."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain data as JSON atomically. NaN and infinity are refused: an undefined number is null."""
+    write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, *, kind: str | None = None) -> dict[str, Any]:
+    """Read a JSON object, of a stated kind where one is asked for.
+
+    Raises:
+        ArtifactError: The file is missing, not a JSON object, or of another kind or schema version.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing", required="a complete artifact", fix="rebuild it") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ArtifactError(
+            f"{path} is not JSON ({type(error).__name__})", required="an intact artifact", fix="rebuild it"
+        ) from None
+    if not isinstance(document, dict):
+        raise ArtifactError(f"{path} holds no JSON object", required="an intact artifact", fix="rebuild it")
+    if kind is not None and document.get("kind") != kind:
+        raise ArtifactError(
+            f"{path} is of kind {document.get('kind')!r}", required=f"kind '{kind}'", fix="name the right directory"
+        )
+    if kind is not None and document.get("schema_version") != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{path} has schema version {document.get('schema_version')!r}",
+            required=f"version {SCHEMA_VERSION}",
+            fix="use the lorkit that wrote it, or rebuild it",
+        )
+    return document
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors as safetensors, atomically; equal tensors give equal bytes."""
+    from safetensors.torch import save
+
+    # contiguous copies: safetensors refuses strided views, and channels_last weights are such
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
+    write_bytes(path, save(plain, metadata=dict(metadata or {})))
+
+
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file onto the CPU.
+
+    Raises:
+        ArtifactError: The file is missing, truncated, or a pickle.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ArtifactError(f"{path} is missing", required="safetensors weights", fix="rebuild the artifact") from None
+    if data[:1] == b"\x80" or data[:2] == b"PK":
+        raise ArtifactError(
+            f"{path} is a pickle, which can run code when it is read",
+            required="a safetensors file",
+            fix="convert it on a machine that trusts it",
+        )
+    try:
+        return load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({str(error)[:80]})", required="intact safetensors", fix="rebuild the artifact"
+        ) from None
+
+
+def write_manifest(
+    directory: Path,
+    kind: str,
+    *,
+    synthetic: bool,
+    parent: Path | None = None,
+    inputs: str = "",
+    extra: Mapping[str, Any] | None = None,
+    outside: Sequence[str] = (),
+) -> Manifest:
+    """Seal a directory: digest each file in it and write `manifest.json` last.
+
+    Args:
+        directory: The directory, or the staging directory that will take its place.
+        kind: What it is: run, foundation, expert, export, report, comparison.
+        synthetic: Whether any of its data was drawn by a program.
+        parent: Directory of the artifact that it was made from.
+        inputs: Digest of everything that decides its content; equal inputs mean "up to date".
+        extra: Further plain data.
+        outside: Names at the top of the directory that are not part of it (later steps write there).
+    """
+    files = {
+        path.relative_to(directory).as_posix(): digest_file(path)
+        for path in sorted(directory.rglob("*"))
+        if path.is_file() and path.relative_to(directory).parts[0] not in {MANIFEST, *outside}
+    }
+    link = None
+    if parent is not None:
+        document = read_json(parent / MANIFEST)
+        relative = os.path.relpath(parent.resolve(), directory.resolve())
+        link = {"kind": str(document["kind"]), "sha256": digest_file(parent / MANIFEST), "path": relative}
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": kind,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
+        "synthetic": synthetic,
+        "inputs": inputs,
+        "parent": link,
+        "files": files,
+        "tools": tool_versions(),
+        "machine": fingerprint(),
+        "extra": dict(extra or {}),
+    }
+    write_json(directory / MANIFEST, document)
+    return _manifest(directory, document)
+
+
+def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = True) -> Manifest:
+    """Read a directory's manifest and check each file that it names.
+
+    Raises:
+        ArtifactError: No manifest, another kind, or a file that is missing, changed or outside the directory.
+    """
+    if not (directory / MANIFEST).is_file():
+        raise ArtifactError(
+            f"{directory} holds no {MANIFEST}",
+            required=f"a complete {kind or 'artifact'} directory",
+            fix="name another, or build it again",
+        )
+    document = read_json(directory / MANIFEST)
+    read_json(directory / MANIFEST, kind=kind or str(document.get("kind")))
+    try:
+        manifest = _manifest(directory, document)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ArtifactError(
+            f"{directory / MANIFEST} lacks its fields", required="an intact manifest", fix="rebuild the artifact"
+        ) from None
+    if verify:
+        _check_files(manifest)
+    return manifest
+
+
+def is_current(directory: Path, kind: str, inputs: str) -> bool:
+    """Tell whether a directory is complete and was made from the same inputs.
+
+    Raises:
+        ArtifactError: It was, but a file has changed since: that is damage or tampering, never silently rebuilt.
+    """
+    if not (directory / MANIFEST).is_file():
+        return False
+    if read_manifest(directory, kind=kind, verify=False).inputs != inputs:
+        return False
+    read_manifest(directory, kind=kind)
+    return True
+
+
+def verify_chain(directory: Path) -> list[Manifest]:
+    """Check a directory and every ancestor that is still where its child says; return them, child first.
+
+    Raises:
+        ArtifactError: A file, or a parent's manifest, is not the one that the child was made from.
+    """
+    chain = [read_manifest(directory)]
+    while (link := chain[-1].parent) is not None:
+        path = chain[-1].path / link["path"]
+        if not (path / MANIFEST).is_file():
+            break
+        if digest_file(path / MANIFEST) != link["sha256"]:
+            raise ArtifactError(
+                f"{path} is not the {link['kind']} that {chain[-1].path} was made from",
+                required=f"a manifest with digest {link['sha256'][:12]}",
+                fix=f"rebuild {chain[-1].path}",
+            )
+        chain.append(read_manifest(path))
+    return chain
+
+
+def _manifest(directory: Path, document: dict[str, Any]) -> Manifest:
+    parent = document["parent"]
+    return Manifest(
+        path=directory,
+        digest=digest_file(directory / MANIFEST),
+        kind=str(document["kind"]),
+        created=str(document["created"]),
+        synthetic=bool(document["synthetic"]),
+        inputs=str(document["inputs"]),
+        parent={str(key): str(value) for key, value in parent.items()} if parent else None,
+        files={str(name): str(digest) for name, digest in document["files"].items()},
+        tools=dict(document["tools"]),
+        machine=dict(document["machine"]),
+        extra=dict(document["extra"]),
+    )
+
+
+def _check_files(manifest: Manifest) -> None:
+    root = manifest.path.resolve()
+    for name, digest in manifest.files.items():
+        path = manifest.path / name
+        if PurePosixPath(name).is_absolute() or not path.resolve().is_relative_to(root):
+            raise ArtifactError(
+                f"{manifest.path / MANIFEST} names '{name}', outside its directory",
+                required="files of the artifact itself",
+                fix="do not use this artifact",
+            )
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing", required="a complete artifact", fix="rebuild it with --force")
+        if digest_file(path) != digest:
+            raise ArtifactError(
+                f"{path} has changed since it was written",
+                required=f"SHA-256 {digest[:12]}...",
+                fix="restore the file, or rebuild the artifact with --force",
+            )

@@ -1,0 +1,244 @@
+"""Read, override, resolve and write `decompose.yaml`."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from lorkit.decompose.artifacts import digest_json
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.schema import (
+    AugmentConfig,
+    Config,
+    FoundationConfig,
+    ImageConfig,
+    KdConfig,
+    LorkdConfig,
+    PrivacyConfig,
+    RegionConfig,
+    SplitConfig,
+    StudentConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "AugmentConfig",
+    "Config",
+    "FoundationConfig",
+    "ImageConfig",
+    "KdConfig",
+    "LorkdConfig",
+    "PrivacyConfig",
+    "RegionConfig",
+    "SplitConfig",
+    "StudentConfig",
+    "TrainConfig",
+    "config_digest",
+    "default_config",
+    "dump_config",
+    "load_config",
+    "resolve_path",
+]
+
+FILE_NAME = "decompose.yaml"
+PHANTOM = "phantom:"
+_DATA_KEYS = ("data", "train", "val", "test")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+# The embedded default: small enough that all five commands end within three minutes on two cores.
+_DEFAULT: dict[str, Any] = {
+    "name": "phantom",
+    "image": {"size": 32, "channels": 1},
+    "regions": {name: {"data": f"{PHANTOM}{name}"} for name in ("chest", "brain", "breast", "knee")},
+    "foundation": {"backbone": "resnet34", "epochs": 6},
+    "student": {"backbone": "resnet18"},
+    "train": {"epochs": 8, "batch_size": 64, "lr": 0.05},
+}
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Safe loader that refuses a mapping with the same key twice; plain YAML keeps the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping after checking its keys."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+def default_config(*, overrides: Sequence[str] = (), method: str | None = None) -> Config:
+    """Return the built-in configuration: four phantom regions, LoRKD, no data or weights to fetch."""
+    return _build(dict(_DEFAULT), Path.cwd(), "the built-in configuration", overrides, method)
+
+
+def load_config(path: Path | str | None, *, overrides: Sequence[str] = (), method: str | None = None) -> Config:
+    """Read a configuration, or `./decompose.yaml`, or the built-in phantom one where neither is.
+
+    Args:
+        path: A YAML file, or a directory that holds `decompose.yaml`; None looks in the current directory.
+        overrides: `a.b=c` settings, applied before validation; values are read as YAML.
+        method: Replaces the file's `method`.
+
+    Raises:
+        UsageError: The file is missing or not YAML, a key is unknown (the nearest known one is named) or a value
+            is out of bounds. Unknown keys are reported before missing ones.
+    """
+    if path is None:
+        if not Path(FILE_NAME).exists():
+            return default_config(overrides=overrides, method=method)
+        path = Path(FILE_NAME)
+    path = Path(path)
+    if path.is_dir():
+        path = path / FILE_NAME
+    return _build(_read_yaml(path), path.resolve().parent, str(path), overrides, method)
+
+
+def dump_config(config: Config) -> str:
+    """Return YAML that `load_config` reads back to an equal configuration, with absolute data paths."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def config_digest(config: Config) -> str:
+    """Return a digest of the settings without the paths of the data, whose content has digests of its own."""
+    settings = config.model_dump(mode="json")
+    for region in settings["regions"].values():
+        for key in _DATA_KEYS:
+            region.pop(key)
+    return digest_json(settings)
+
+
+def resolve_path(text: str, base: Path) -> str:
+    """Expand `${VARIABLES}` and make a path absolute from `base`; `phantom:` names pass through.
+
+    Raises:
+        UsageError: A variable is not set.
+    """
+
+    def expand(match: re.Match[str]) -> str:
+        value = os.environ.get(match[1])
+        if value is None:
+            raise UsageError(
+                f"environment variable {match[1]} in '{text}' is not set",
+                required="a value for it",
+                fix=f"export {match[1]}=DIRECTORY",
+            )
+        return value
+
+    if text.startswith(PHANTOM):
+        return text
+    return os.path.normpath(base / Path(_VARIABLE.sub(expand, text)).expanduser())
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UsageError(
+            f"no configuration at {path}", required="a YAML file", fix="write one with `decompose init`"
+        ) from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not text", required="UTF-8 YAML", fix="name a configuration file") from None
+    try:
+        document = yaml.load(text, Loader=_UniqueKeys)  # a SafeLoader: plain data only
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or "not readable"
+        raise UsageError(f"{where}: {problem}", required="valid YAML", fix="correct that line") from None
+    if not isinstance(document, dict):
+        raise UsageError(f"{path} holds {type(document).__name__}", required="a mapping of settings", fix="see `init`")
+    return document
+
+
+def _build(raw: dict[str, Any], base: Path, where: str, overrides: Sequence[str], method: str | None) -> Config:
+    for override in overrides:
+        raw = _override(raw, override)
+    if method is not None:
+        raw = {**raw, "method": method}
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise _explain(error, where) from None
+    config = config.model_copy(update=_resolved_paths(config, base))
+    config._base = base
+    return config
+
+
+def _resolved_paths(config: Config, base: Path) -> dict[str, Any]:
+    regions = {}
+    for name, region in config.regions.items():
+        paths = {key: getattr(region, key) for key in _DATA_KEYS if getattr(region, key) is not None}
+        update = {key: tuple(resolve_path(text, base) for text in texts) for key, texts in paths.items()}
+        regions[name] = region.model_copy(update=update)
+    update = {"regions": regions}
+    if config.foundation.weights is not None:
+        weights = resolve_path(config.foundation.weights, base)
+        update["foundation"] = config.foundation.model_copy(update={"weights": weights})
+    return update
+
+
+def _override(raw: dict[str, Any], override: str) -> dict[str, Any]:
+    key, separator, text = override.partition("=")
+    if not separator or not key.strip():
+        raise UsageError(
+            f"--set {override}", required="KEY=VALUE with dots between sections", fix="as in train.epochs=5"
+        )
+    try:
+        value = yaml.load(text, Loader=_UniqueKeys)
+    except yaml.YAMLError:
+        raise UsageError(f"--set {override}", required="a YAML value after '='", fix="quote it") from None
+    return _with(raw, key.strip().split("."), value, override)
+
+
+def _with(raw: Any, path: list[str], value: Any, override: str) -> dict[str, Any]:
+    if not isinstance(raw, dict):
+        raise UsageError(
+            f"--set {override}: '{path[0]}' is inside a value", required="a section", fix="shorten the key"
+        )
+    head, *rest = path
+    return {**raw, head: _with(raw.get(head) or {}, rest, value, override) if rest else value}
+
+
+def _explain(error: ValidationError, where: str) -> UsageError:
+    """Turn the first problem into one line; unknown keys come first, since a typo often explains a missing key."""
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    problem = problems[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        known = _known_keys(problem["loc"][:-1])
+        near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        fix = f"did you mean '{near[0]}'?" if near else "remove it"
+        return UsageError(f"unknown key '{key}' in {where}{more}", required=f"one of {', '.join(known)}", fix=fix)
+    if problem["type"] == "missing":
+        return UsageError(f"missing key '{key}' in {where}{more}", required=f"'{key}'", fix="add it")
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    given = (
+        f"{key} = {problem['input']!r:.120}" if key and not isinstance(problem["input"], dict) else key or "settings"
+    )
+    return UsageError(f"{given} in {where}{more}", required=message, fix="correct it")
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the section at `location` knows, by walking the models."""
+    model: Any = Config
+    for part in location:
+        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            model = model.model_fields[str(part)].annotation
+        model = next((inner for inner in _models_within(model)), model)
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _models_within(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in getattr(annotation, "__args__", ()) for model in _models_within(part)]

@@ -1,0 +1,91 @@
+"""What machine this is and which versions run on it: recorded in every manifest, matched against profiles."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+# Instruction sets that decide which kernels a runtime takes; the rest of the flags is noise.
+ISA_FLAGS = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16", "amx_int8", "asimd")
+LIBRARIES = (
+    "lorkit",
+    "torch",
+    "numpy",
+    "monai",
+    "lightning-fabric",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "safetensors",
+)
+
+
+@cache
+def fingerprint() -> dict[str, Any]:
+    """Return the hardware and system of this machine as plain data; what cannot be read is null."""
+    info = _cpu_info()
+    return {
+        "platform": f"{platform.system()}-{platform.machine()}",
+        "python": platform.python_version(),
+        "cpu": info.get("model name") or platform.processor() or platform.machine(),
+        "threads": _usable_threads(),
+        "memory_gib": _memory_gib(),
+        "flags": [flag for flag in ISA_FLAGS if flag in info.get("flags", info.get("Features", "")).split()],
+        "gpus": _gpus(),
+    }
+
+
+@cache
+def tool_versions() -> dict[str, str | None]:
+    """Return the version of each library that can change a result; null where it is not installed."""
+    return {name: _version(name) for name in LIBRARIES}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _usable_threads() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cpu_info() -> dict[str, str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    pairs = (line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
+    return {key.strip(): value.strip() for key, value in pairs}
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _gpus() -> list[dict[str, Any]]:
+    """Ask the driver's own tool, so that no GPU library has to be imported to name a GPU."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    query = [tool, "--query-gpu=name,driver_version,memory.total,compute_cap", "--format=csv,noheader,nounits"]
+    try:
+        output = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [[cell.strip() for cell in line.split(",")] for line in output.splitlines() if line.count(",") == 3]
+    return [
+        {"name": name, "driver": driver, "memory_mib": int(memory) if memory.isdigit() else None, "sm": capability}
+        for name, driver, memory, capability in rows
+    ]

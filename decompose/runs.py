@@ -1,0 +1,204 @@
+"""Find runs, experts and exports on disk: one directory a run, everything of it inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import yaml
+
+from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
+from lorkit.decompose.config import Config, load_config
+from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.regions import RegionSet, unknown
+
+RUNS = Path("runs")
+OWNERS = ("expert", "foundation", "student")
+# What later steps write into a run directory; not part of the run's own manifest.
+OUTSIDE = ("experts", "exports", "measurements", "report", "checkpoints")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished decomposition: its directory and its checked manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def id(self) -> str:
+        """The name of its directory."""
+        return self.path.resolve().name
+
+    @cached_property
+    def config(self) -> Config:
+        """The resolved configuration that it was trained with."""
+        return load_config(self.path / "config.yaml")
+
+    @cached_property
+    def regions(self) -> RegionSet:
+        """Its regions in routing order."""
+        try:
+            # regions.json is JSON; the YAML reader takes it too and needs no second error path
+            rows = yaml.safe_load((self.path / "regions.json").read_text(encoding="utf-8"))
+            return RegionSet.from_json(rows["regions"])
+        except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+            raise ArtifactError(
+                f"{self.path / 'regions.json'} cannot be read ({type(error).__name__})",
+                required="an intact run",
+                fix="train again with --force",
+            ) from None
+
+    @property
+    def foundation_dir(self) -> Path:
+        """Where the frozen foundation model of the run lies."""
+        return self.path / "foundation"
+
+    @property
+    def experts_dir(self) -> Path:
+        """Where extracted experts lie."""
+        return self.path / "experts"
+
+    @property
+    def exports_dir(self) -> Path:
+        """Where exports lie."""
+        return self.path / "exports"
+
+    @property
+    def measurements_dir(self) -> Path:
+        """Where evaluate, bench and gate leave what they found."""
+        return self.path / "measurements"
+
+    @property
+    def report_dir(self) -> Path:
+        """Where the report lies."""
+        return self.path / "report"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportEntry:
+    """One export of a run: whose network, of which region, for which target, profile and precision."""
+
+    path: Path
+    owner: str
+    region: str
+    target: str
+    profile: str
+    precision: str
+
+
+def list_runs(root: Path = RUNS) -> list[Path]:
+    """Return the finished runs below `root`, newest first by the time in their manifests."""
+    found = [path.parent for path in root.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")]
+    manifests = [read_manifest(path, verify=False) for path in found]
+    runs = [manifest for manifest in manifests if manifest.kind == "run"]
+    return [manifest.path for manifest in sorted(runs, key=lambda manifest: manifest.created, reverse=True)]
+
+
+def open_run(selector: str | Path | None = None, root: Path = RUNS) -> Run:
+    """Open a run by path or id, or the newest one, and check every file of it.
+
+    Raises:
+        UsageError: There is no such run; the message names those that there are.
+        ArtifactError: It is there, but damaged.
+    """
+    if isinstance(selector, Run):
+        return selector
+    if selector is None:
+        runs = list_runs(root)
+        if not runs:
+            raise UsageError(
+                f"no finished run in {root}/",
+                required="a run",
+                fix="start one with `decompose train`, or name --run PATH",
+            )
+        path = runs[0]
+    else:
+        path = _locate(str(selector), root)
+    return Run(path, read_manifest(path, kind="run"))
+
+
+def _locate(selector: str, root: Path) -> Path:
+    for path in (Path(selector), root / selector):
+        if (path / MANIFEST).is_file():
+            return path
+        if path.is_dir() and (path / "checkpoints").is_dir():
+            raise UsageError(
+                f"run {path} is not finished",
+                required="a finished run",
+                fix="continue it with `decompose train --resume`",
+            )
+    raise unknown("run", selector, [path.name for path in list_runs(root)])
+
+
+def experts_of(run: Run, region: str | None = None) -> dict[str, Path]:
+    """Return the directories of the extracted experts of a selection of regions, in routing order.
+
+    Raises:
+        UsageError: A region is unknown, or its expert (or, for all, any expert) has not been extracted.
+    """
+    everything = region in (None, "", "all")
+    wanted = run.regions.select(region).names
+    found = {name: run.experts_dir / name for name in wanted if (run.experts_dir / name / MANIFEST).is_file()}
+    missing = [name for name in wanted if name not in found]
+    if missing and (not everything or not found):
+        which = "all" if everything else ",".join(missing)
+        raise UsageError(
+            f"no extracted expert for {', '.join(missing)} in {run.path}",
+            required="an extracted expert",
+            fix=f"run `decompose extract --region {which}` first",
+        )
+    return found
+
+
+def export_directory(run: Run, owner: str, region: str, target: str, profile: str, precision: str) -> Path:
+    """Return where one export of a run lies."""
+    root = run.exports_dir if owner == "expert" else run.exports_dir / owner
+    return root / region / f"{target}-{profile}-{precision}"
+
+
+def exports_of(
+    run: Run,
+    *,
+    owners: Sequence[str] = OWNERS,
+    region: str | None = None,
+    target: str | None = None,
+    profile: str | None = None,
+    precision: str | None = None,
+) -> list[ExportEntry]:
+    """Return the exports of a run that match a selection, by region, owner and path.
+
+    Raises:
+        UsageError: A region is unknown.
+    """
+    entries = [
+        entry
+        for name in run.regions.select(region).names
+        for owner in owners
+        for path in sorted(export_directory(run, owner, name, "*", "*", "*").parent.glob(f"*/{MANIFEST}"))
+        if (entry := _entry(path.parent, owner, name)) is not None
+    ]
+    wanted = {"target": target, "profile": profile, "precision": precision}
+    return [
+        entry
+        for entry in entries
+        if all(value is None or getattr(entry, key) == value for key, value in wanted.items())
+    ]
+
+
+def _entry(path: Path, owner: str, region: str) -> ExportEntry | None:
+    """Read an export's own account of itself: names of targets and profiles hold hyphens, so the path cannot tell."""
+    manifest = read_manifest(path, verify=False)
+    if manifest.kind != "export" or path.name.startswith("."):
+        return None
+    extra = manifest.extra
+    return ExportEntry(
+        path=path,
+        owner=owner,
+        region=region,
+        target=str(extra.get("target", "")),
+        profile=str(extra.get("profile", "")),
+        precision=str(extra.get("precision", "")),
+    )

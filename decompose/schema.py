@@ -1,0 +1,234 @@
+"""The sections of `decompose.yaml` as pydantic models: every key, its bounds and its default.
+
+Unknown keys are errors (`extra="forbid"`), values are frozen once read, and nothing here evaluates anything:
+a configuration is data.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+
+from lorkit.decompose.regions import check_region_name
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _as_square(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Paths = Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are refused, values do not change after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ImageConfig(Section):
+    """What the network sees: (height, width) in pixels, channels, and the normalisation (x - mean) / std."""
+
+    size: Annotated[tuple[int, int], BeforeValidator(_as_square)] = (64, 64)
+    channels: Literal[1, 3] = 3
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @field_validator("size")
+    @classmethod
+    def _bounded(cls, size: tuple[int, int]) -> tuple[int, int]:
+        if min(size) < 8 or max(size) > 4096:
+            raise ValueError("height and width between 8 and 4096 pixels")
+        return size
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_normalisation(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        channels = values.get("channels", 3)
+        filled = {"mean": (0.5,) * channels, "std": (0.25,) * channels} if channels in (1, 3) else {}
+        return {**filled, **{key: value for key, value in values.items() if value != () or key not in filled}}
+
+    @model_validator(mode="after")
+    def _one_value_a_channel(self) -> ImageConfig:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != self.channels:
+                raise ValueError(f"one {name} a channel ({self.channels}), not {len(values)}")
+        if min(self.std) <= 0:
+            raise ValueError("std above 0")
+        return self
+
+
+class RegionConfig(Section):
+    """Where the samples of one region lie and how they are read.
+
+    `data` is split by the `split` section; `train`, `val` and `test` state the parts instead.
+    """
+
+    data: Paths | None = None
+    train: Paths | None = None
+    val: Paths | None = None
+    test: Paths | None = None
+    task: str | None = None
+    classes: tuple[str, ...] | None = None
+    modality: str | None = None
+    structures: tuple[str, ...] | None = None
+    window: tuple[float, float] | None = None
+    spacing: tuple[float, ...] | None = None
+    intensity: Literal["dtype", "percentile"] = "dtype"
+
+    @field_validator("window")
+    @classmethod
+    def _ordered(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+        if window is not None and not window[0] < window[1]:
+            raise ValueError("a window [low, high] with low below high")
+        return window
+
+    @model_validator(mode="after")
+    def _one_way_of_splitting(self) -> RegionConfig:
+        stated = [part for part in ("train", "val", "test") if getattr(self, part) is not None]
+        if self.data is None and len(stated) != 3:
+            raise ValueError("either data, or all of train, val and test")
+        if self.data is not None and stated:
+            raise ValueError(f"either data or stated parts, not both (data and {', '.join(stated)})")
+        return self
+
+
+class SplitConfig(Section):
+    """Fractions of groups (patients) held out for validation and test."""
+
+    val: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    test: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    by: Literal["group"] = "group"
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> SplitConfig:
+        if self.val + self.test >= 0.9:
+            raise ValueError("val + test below 0.9, so that something is left to train on")
+        return self
+
+
+class FoundationConfig(Section):
+    """The teacher: a backbone with a user's weights file, or pre-trained here when `weights` is null."""
+
+    backbone: str = "resnet50"
+    weights: str | None = None
+    key_map: dict[str, str] | None = None
+    regions: Literal["all"] | tuple[str, ...] = "all"
+    epochs: Count | None = None
+
+
+class StudentConfig(Section):
+    """The deployable backbone that all experts share."""
+
+    backbone: str = "resnet18"
+
+
+class AugmentConfig(Section):
+    """Random changes of training images: mirror, shift (fraction), rotate (degrees), scale, intensity (fractions)."""
+
+    flip: bool = True
+    shift: Fraction = 0.06
+    rotate: Annotated[float, Field(ge=0, le=180)] = 8.0
+    scale: Fraction = 0.08
+    intensity: Fraction = 0.1
+
+
+class TrainConfig(Section):
+    """The training loop: budget, optimiser, schedule, precision and devices."""
+
+    epochs: Count = 20
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: Positive = 0.05
+    momentum: Fraction = 0.9
+    weight_decay: NonNegative = 1e-4
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: NonNegative = 1.0
+    clip_norm: Positive | None = None
+    label_smoothing: Fraction = 0.0
+    sampling: Literal["balanced", "sqrt", "proportional"] = "sqrt"
+    augment: AugmentConfig | None = AugmentConfig()
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Count = 1
+    num_nodes: Count = 1
+    strategy: Literal["auto", "ddp"] = "auto"
+
+
+class PrivacyConfig(Section):
+    """Whether pixels may enter reports and sample files; `phantom` means only those that a program drew."""
+
+    embed_images: bool | Literal["phantom"] = "phantom"
+
+
+class KdConfig(Section):
+    """One distillation term: its weight in the loss and the temperature of its softmax."""
+
+    weight: NonNegative = 1.0
+    temperature: Positive = 4.0
+
+
+class LorkdConfig(Section):
+    """LoRKD: rank and scale of the experts, factor layout, norm policy and distillation terms."""
+
+    rank: Count = 8
+    ranks: dict[str, Count] = {}
+    alpha: Positive = 16.0
+    layout: Literal["conv", "reshape"] = "conv"
+    norm: Literal["shared", "statistics", "region"] = "region"
+    depthwise: bool = False
+    select_min_channels: Annotated[int, Field(ge=0)] = 0
+    feature_kd: KdConfig = KdConfig(weight=1.0, temperature=4.0)
+    logit_kd: KdConfig = KdConfig(weight=1.0, temperature=2.0)
+    factor_weight_decay: NonNegative = 0.0
+
+
+class Config(Section):
+    """The whole of `decompose.yaml`, resolved."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "run"
+    method: str = "lorkd"
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    image: ImageConfig = ImageConfig()
+    regions: Annotated[dict[str, RegionConfig], Field(min_length=1)]
+    split: SplitConfig = SplitConfig()
+    foundation: FoundationConfig = FoundationConfig()
+    student: StudentConfig = StudentConfig()
+    train: TrainConfig = TrainConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    lorkd: LorkdConfig = LorkdConfig()
+    _base: Path = PrivateAttr(default=Path("."))
+
+    @property
+    def base(self) -> Path:
+        """Directory from which relative paths of this configuration start."""
+        return self._base
+
+    @field_validator("regions")
+    @classmethod
+    def _valid_names(cls, regions: dict[str, RegionConfig]) -> dict[str, RegionConfig]:
+        for name in regions:
+            check_region_name(name)
+        return regions
+
+    @model_validator(mode="after")
+    def _known_regions(self) -> Config:
+        named = {"lorkd.ranks": tuple(self.lorkd.ranks)}
+        if self.foundation.regions != "all":
+            named["foundation.regions"] = self.foundation.regions
+        for key, names in named.items():
+            for name in names:
+                if name not in self.regions:
+                    raise ValueError(f"{key} to name regions of this file ({', '.join(self.regions)}), not '{name}'")
+        return self

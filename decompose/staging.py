@@ -1,0 +1,105 @@
+"""Build a directory aside and move it into place whole, so that a crash or Ctrl-C leaves the old one or nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lorkit.decompose.errors import StorageError, UsageError
+
+_MANIFEST = "manifest.json"
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the right to write `directory` against other processes; the lock dies with the process.
+
+    Raises:
+        StorageError: Another process is writing it.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    path = directory.parent / f".{directory.name}.lock"
+    with path.open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StorageError(
+                f"another process is writing {directory}",
+                required="one writer at a time",
+                fix="wait for it, then retry",
+            ) from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def building(directory: Path, *, force: bool = False) -> Iterator[Path]:
+    """Yield a hidden staging directory beside `directory` that takes its place when the block ends well.
+
+    An artifact that is there already stays readable until then and is replaced by renaming it aside. On any
+    exception, Ctrl-C included, the staging directory is removed and the old one stays.
+
+    Args:
+        directory: Where the finished directory shall lie.
+        force: Accepted for symmetry with the commands; whether to rebuild at all is the caller's decision.
+
+    Raises:
+        UsageError: `directory` holds something that is no artifact, which is never overwritten.
+        StorageError: Another process is writing it.
+    """
+    del force
+    directory = Path(os.path.abspath(directory))
+    with locked(directory):
+        recover(directory)
+        refuse_foreign(directory)
+        staging = directory.parent / f".{directory.name}.partial-{os.getpid()}"
+        staging.mkdir()
+        try:
+            yield staging
+            replace_directory(staging, directory)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+
+
+def replace_directory(staging: Path, directory: Path) -> None:
+    """Move `staging` to `directory`; what was there is renamed aside first and removed afterwards."""
+    aside = directory.parent / f".{directory.name}.old-{os.getpid()}"
+    if directory.exists():
+        os.replace(directory, aside)
+    os.replace(staging, directory)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def recover(directory: Path) -> None:
+    """Undo what a killed process left: bring a renamed artifact back, drop staging directories.
+
+    Call it with the lock held: only then is every leftover certainly nobody's.
+    """
+    for aside in sorted(directory.parent.glob(f".{directory.name}.old-*")):
+        if directory.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            os.replace(aside, directory)
+    for partial in directory.parent.glob(f".{directory.name}.partial-*"):
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def refuse_foreign(directory: Path) -> None:
+    """Refuse to replace a file, or a non-empty directory that no artifact of ours is.
+
+    Raises:
+        UsageError: Something else lies there.
+    """
+    if directory.is_dir() and ((directory / _MANIFEST).is_file() or not any(directory.iterdir())):
+        return
+    if directory.exists() or directory.is_symlink():
+        raise UsageError(
+            f"{directory} exists and is no lorkit artifact", required="a new path, or an artifact", fix="choose another"
+        )
