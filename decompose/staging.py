@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from lorkit.decompose.errors import StorageError, UsageError
 
@@ -24,18 +25,25 @@ def locked(directory: Path) -> Iterator[None]:
     directory.parent.mkdir(parents=True, exist_ok=True)
     path = directory.parent / f".{directory.name}.lock"
     with path.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _acquire(stream, path):
             raise StorageError(
                 f"another process is writing {directory}",
                 required="one writer at a time",
                 fix="wait for it, then retry",
-            ) from None
+            )
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _acquire(stream: IO[str], path: Path) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # the last holder may have unlinked the file between our open and our lock: then we hold nothing
+        return os.fstat(stream.fileno()).st_ino == path.stat().st_ino
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 @contextmanager

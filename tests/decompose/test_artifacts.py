@@ -1,0 +1,121 @@
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from lorkit.decompose import artifacts
+from lorkit.decompose.errors import ArtifactError
+
+
+def make(directory: Path, kind: str = "run", **options: object) -> artifacts.Manifest:
+    directory.mkdir(parents=True)
+    (directory / "a.txt").write_text("content")
+    (directory / "deep").mkdir()
+    (directory / "deep" / "b.txt").write_text("more")
+    return artifacts.write_manifest(directory, kind, synthetic=False, inputs="same", **options)  # type: ignore[arg-type]
+
+
+def test_manifest_names_every_file_and_reads_back(tmp_path: Path) -> None:
+    written = make(tmp_path / "x")
+    assert artifacts.read_manifest(tmp_path / "x", kind="run") == written
+    assert sorted(written.files) == ["a.txt", "deep/b.txt"]
+
+
+def test_what_later_steps_write_is_outside(tmp_path: Path) -> None:
+    manifest = make(tmp_path / "x", outside=("deep",))
+    assert list(manifest.files) == ["a.txt"]
+
+
+@pytest.mark.parametrize("damage", ["change", "remove", "truncate"])
+def test_a_damaged_file_is_named(tmp_path: Path, damage: str) -> None:
+    make(tmp_path / "x")
+    path = tmp_path / "x" / "deep" / "b.txt"
+    path.unlink() if damage == "remove" else path.write_text("evil" if damage == "change" else "")
+    with pytest.raises(ArtifactError, match=r"deep/b\.txt"):
+        artifacts.read_manifest(tmp_path / "x")
+    with pytest.raises(ArtifactError, match=r"deep/b\.txt"):
+        artifacts.is_current(tmp_path / "x", "run", "same")
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "link"])
+def test_a_manifest_cannot_point_outside(tmp_path: Path, name: str) -> None:
+    make(tmp_path / "x")
+    (tmp_path / "secret").write_text("s")
+    (tmp_path / "x" / "link").symlink_to(tmp_path / "secret")
+    path = tmp_path / "x" / artifacts.MANIFEST
+    document = json.loads(path.read_text())
+    document["files"][name] = artifacts.digest_bytes(b"s")
+    path.write_text(json.dumps(document))
+    with pytest.raises(ArtifactError, match="outside its directory"):
+        artifacts.read_manifest(tmp_path / "x")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"kind": "run"}', '{"kind": "run", "schema_version": 99}', "\xff"])
+def test_a_broken_manifest_is_an_artifact_error(tmp_path: Path, text: str) -> None:
+    make(tmp_path / "x")
+    (tmp_path / "x" / artifacts.MANIFEST).write_text(text, encoding="latin-1")
+    with pytest.raises(ArtifactError):
+        artifacts.read_manifest(tmp_path / "x", kind="run")
+
+
+def test_another_kind_is_refused(tmp_path: Path) -> None:
+    make(tmp_path / "x", kind="expert")
+    with pytest.raises(ArtifactError, match="kind 'run'"):
+        artifacts.read_manifest(tmp_path / "x", kind="run")
+
+
+def test_current_means_complete_and_of_the_same_inputs(tmp_path: Path) -> None:
+    assert not artifacts.is_current(tmp_path / "x", "run", "same")
+    make(tmp_path / "x")
+    assert artifacts.is_current(tmp_path / "x", "run", "same")
+    assert not artifacts.is_current(tmp_path / "x", "run", "other")
+
+
+def test_chain_is_checked_up_to_the_root(tmp_path: Path) -> None:
+    make(tmp_path / "run")
+    make(tmp_path / "run" / "experts" / "chest", kind="expert", parent=tmp_path / "run")
+    chain = artifacts.verify_chain(tmp_path / "run" / "experts" / "chest")
+    assert [link.kind for link in chain] == ["expert", "run"]
+    artifacts.write_manifest(tmp_path / "run", "run", synthetic=True)
+    with pytest.raises(ArtifactError, match="not the run that"):
+        artifacts.verify_chain(tmp_path / "run" / "experts" / "chest")
+
+
+def test_tensors_round_trip_whatever_their_memory_format(tmp_path: Path) -> None:
+    weight = torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last)
+    artifacts.save_tensors(tmp_path / "m.safetensors", {"b": weight, "a": torch.arange(3)})
+    loaded = artifacts.load_tensors(tmp_path / "m.safetensors")
+    assert torch.equal(loaded["b"], weight)
+    assert torch.equal(loaded["a"], torch.arange(3))
+
+
+def test_equal_tensors_give_equal_bytes(tmp_path: Path) -> None:
+    tensors = {"a": torch.ones(3), "b": torch.zeros(2)}
+    artifacts.save_tensors(tmp_path / "1", tensors)
+    artifacts.save_tensors(tmp_path / "2", dict(reversed(tensors.items())))
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+def test_a_pickle_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(pickle.dumps({"a": 1}))
+    torch.save({"a": torch.ones(1)}, tmp_path / "torch")
+    for name in ("plain", "torch"):
+        with pytest.raises(ArtifactError, match="is a pickle"):
+            artifacts.load_tensors(tmp_path / name)
+
+
+def test_truncated_weights_are_refused(tmp_path: Path) -> None:
+    artifacts.save_tensors(tmp_path / "m", {"a": torch.ones(100)})
+    (tmp_path / "m").write_bytes((tmp_path / "m").read_bytes()[:-50])
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        artifacts.load_tensors(tmp_path / "m")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    artifacts.write_json(tmp_path / "a.json", {"x": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        artifacts.write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert artifacts.read_json(tmp_path / "a.json") == {"x": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]

@@ -1,0 +1,29 @@
+import pytest
+
+from lorkit.decompose import errors
+
+
+def test_message_is_one_line_of_three_parts() -> None:
+    error = errors.DataError("label 7 in\n a.csv", required="0 to 3", fix="correct the row")
+    assert str(error) == "label 7 in a.csv; required: 0 to 3; correct the row"
+
+
+def test_parts_that_are_not_given_leave_no_gap() -> None:
+    assert str(errors.UsageError("no run")) == "no run"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        (errors.UsageError, 2),
+        (errors.DataError, 4),
+        (errors.ArtifactError, 4),
+        (errors.ParityError, 4),
+        (errors.MissingRuntimeError, 5),
+        (errors.StorageError, 6),
+        (errors.LorkitError, 70),
+    ],
+)
+def test_exit_codes_are_the_published_ones(kind: type[errors.LorkitError], code: int) -> None:
+    assert kind.exit_code == code
+    assert issubclass(kind, errors.LorkitError)

@@ -1,0 +1,48 @@
+import pytest
+
+from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.regions import Region, RegionSet
+
+
+def regions() -> RegionSet:
+    return RegionSet([Region(name="chest", classes=("a", "b")), Region(name="brain", classes=("a", "b", "c"))])
+
+
+def test_position_is_the_routing_index() -> None:
+    assert regions().names == ("chest", "brain")
+    assert regions().index("brain") == 1
+
+
+def test_unknown_region_names_the_nearest_and_all_known() -> None:
+    with pytest.raises(UsageError, match=r"unknown region 'brian'; required: one of brain, chest; .*'brain'"):
+        regions().get("brian")
+
+
+@pytest.mark.parametrize("selection", [None, "", "all"])
+def test_everything_is_selected_by_default(selection: str | None) -> None:
+    assert regions().select(selection).names == ("chest", "brain")
+
+
+def test_selection_keeps_the_order_asked_for() -> None:
+    assert regions().select("brain, chest").names == ("brain", "chest")
+
+
+@pytest.mark.parametrize("name", ["foundation", "student", "all", "Chest", "a/b", "..", "", "a.b", "1st"])
+def test_names_that_cannot_be_directories_are_refused(name: str) -> None:
+    with pytest.raises(UsageError):
+        Region(name=name, classes=("a", "b"))
+
+
+@pytest.mark.parametrize("classes", [(), ("one",), ("same", "same")])
+def test_classes_must_be_two_and_distinct(classes: tuple[str, ...]) -> None:
+    with pytest.raises(DataError, match="chest"):
+        Region(name="chest", classes=classes)
+
+
+def test_a_name_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match="twice"):
+        RegionSet([*regions(), regions()[0]])
+
+
+def test_json_round_trip() -> None:
+    assert list(RegionSet.from_json(regions().to_json())) == list(regions())

@@ -1,0 +1,83 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lorkit.decompose.artifacts import write_manifest
+from lorkit.decompose.errors import StorageError, UsageError
+from lorkit.decompose.staging import building
+
+
+def build(directory: Path, text: str) -> None:
+    with building(directory) as staging:
+        (staging / "a.txt").write_text(text)
+        write_manifest(staging, "expert", synthetic=False)
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def test_the_finished_directory_takes_its_place(tmp_path: Path) -> None:
+    build(tmp_path / "x", "one")
+    build(tmp_path / "x", "two")
+    assert (tmp_path / "x" / "a.txt").read_text() == "two"
+    assert names(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failure_leaves_the_old_one_alone(tmp_path: Path, error: type[BaseException]) -> None:
+    build(tmp_path / "x", "one")
+
+    def fail() -> None:
+        with building(tmp_path / "x") as staging:
+            (staging / "a.txt").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert (tmp_path / "x" / "a.txt").read_text() == "one"
+    assert names(tmp_path) == ["x"]
+
+
+def test_a_directory_of_the_user_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    with pytest.raises(UsageError, match="no lorkit artifact"):
+        build(tmp_path / "mine", "x")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
+
+
+def test_a_second_writer_is_refused(tmp_path: Path) -> None:
+    with building(tmp_path / "x"), pytest.raises(StorageError, match="another process"):
+        build(tmp_path / "x", "second")
+    assert not (tmp_path / "x" / "a.txt").exists()
+
+
+def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from lorkit.decompose.staging import building\n"
+        "with building(Path(sys.argv[1])) as staging:\n"
+        "    (staging / 'half').write_text('x'); print('in', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "x")], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"in\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert any(".partial-" in name for name in names(tmp_path))
+    build(tmp_path / "x", "whole")
+    assert names(tmp_path) == ["x"]
+
+
+def test_an_artifact_renamed_aside_by_a_killed_process_comes_back(tmp_path: Path) -> None:
+    build(tmp_path / "x", "old")
+    os.replace(tmp_path / "x", tmp_path / f".x.old-{int(time.time())}")
+    with pytest.raises(RuntimeError), building(tmp_path / "x"):
+        raise RuntimeError
+    assert (tmp_path / "x" / "a.txt").read_text() == "old"
