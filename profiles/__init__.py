@@ -1,0 +1,78 @@
+"""Hardware profiles: named devices as data, found by name, by file, or by looking at the machine."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from lorkit.profiles.detect import choose
+from lorkit.profiles.schema import BatchRange, Budget, Device, Match, Precision, Profile, ProfileError
+
+__all__ = [
+    "BatchRange",
+    "Budget",
+    "Device",
+    "Match",
+    "Precision",
+    "Profile",
+    "ProfileError",
+    "available",
+    "detect",
+    "load",
+]
+
+
+def available() -> tuple[str, ...]:
+    """Return the names of the built-in profiles, sorted."""
+    return tuple(sorted(_builtin()))
+
+
+def load(name: str | Path) -> Profile:
+    """Return a built-in profile by name, or a user's own by the path of its YAML file.
+
+    Raises:
+        ProfileError: No profile has this name, or the file is missing or breaks the schema.
+    """
+    text = str(name)
+    if text.endswith((".yaml", ".yml")):
+        return _read(Path(text))
+    if text not in _builtin():
+        near = difflib.get_close_matches(text, available(), n=1)
+        fix = f"did you mean '{near[0]}'?" if near else "give one of them, or the path of your own YAML file"
+        raise ProfileError(f"unknown profile '{text}'; required: one of {', '.join(available())}; {fix}")
+    return _builtin()[text]
+
+
+def detect(fingerprint: dict[str, object]) -> Profile:
+    """Return the profile of the machine that a fingerprint (`lorkit.decompose.machine.fingerprint`) describes."""
+    return choose(_builtin().values(), fingerprint)
+
+
+@cache
+def _builtin() -> dict[str, Profile]:
+    # importlib.resources, not pkgutil: the package is part of a namespace, also when it is installed editable
+    entries = (entry for entry in files("lorkit.profiles").iterdir() if entry.name.endswith(".yaml"))
+    profiles = (Profile.model_validate(yaml.safe_load(entry.read_text(encoding="utf-8"))) for entry in entries)
+    return {profile.name: profile for profile in profiles}
+
+
+def _read(path: Path) -> Profile:
+    try:
+        return Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ProfileError(f"no profile file {path}; required: a YAML file of a profile; check the path") from None
+    except yaml.YAMLError as error:
+        raise ProfileError(
+            f"{path} is not YAML: {' '.join(str(error).split())}; required: a profile; mend it"
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "profile"
+        raise ProfileError(
+            f"{path}: {where}: {first['msg']}; required: the schema of a profile; compare `decompose profiles show`"
+        ) from None

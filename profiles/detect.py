@@ -1,0 +1,37 @@
+"""Which profile describes this machine: a pure choice over the profiles and a fingerprint."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from lorkit.profiles.schema import Profile, ProfileError
+
+
+def choose(profiles: Iterable[Profile], fingerprint: Mapping[str, Any]) -> Profile:
+    """Return the profile that matches best: a known GPU first, then the CPU with the most telling instruction set.
+
+    A GPU that no profile knows does not count, so the answer is then the profile of the CPU: an engine built for
+    the wrong GPU fails, one built for the CPU runs.
+
+    Args:
+        profiles: What may be chosen.
+        fingerprint: Machine facts; `gpus` (list of {"name": ...}) and `flags` (CPU instruction sets) are read.
+
+    Raises:
+        ProfileError: Nothing matches, not even a generic CPU.
+    """
+    gpus = [str(gpu.get("name", "")) for gpu in fingerprint.get("gpus") or ()]
+    flags = frozenset(fingerprint.get("flags") or ())
+    matching = [profile for profile in profiles if _matches(profile, gpus, flags)]
+    if not matching:
+        raise ProfileError("no profile matches this machine; required: a known GPU or CPU; name one with --profile")
+    return max(matching, key=lambda profile: (profile.device.kind == "gpu", profile.match.priority, profile.name))
+
+
+def _matches(profile: Profile, gpus: list[str], flags: frozenset[str]) -> bool:
+    if profile.device.kind == "gpu":
+        pattern = profile.match.gpu
+        return pattern is not None and any(re.search(pattern, name) for name in gpus)
+    return flags.issuperset(profile.match.flags)

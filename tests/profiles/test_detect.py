@@ -1,0 +1,43 @@
+"""Detection: real names of GPUs and CPU flags to the profile that describes them."""
+
+from __future__ import annotations
+
+import pytest
+
+from lorkit.profiles import ProfileError, detect
+from lorkit.profiles.detect import choose
+
+
+@pytest.mark.parametrize(
+    ("gpu", "profile"),
+    [
+        ("Tesla T4", "t4"),
+        ("NVIDIA L4", "l4"),
+        ("NVIDIA A10", "a10"),
+        ("NVIDIA A10G", "a10"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA GeForce RTX 4090", "rtx-ada"),
+        ("NVIDIA RTX 6000 Ada Generation", "rtx-ada"),
+        ("Orin (nvgpu)", "jetson-orin"),
+    ],
+)
+def test_gpu_names(gpu: str, profile: str) -> None:
+    assert detect({"gpus": [{"name": gpu}], "flags": ["avx512_vnni"]}).name == profile
+
+
+@pytest.mark.parametrize("gpu", ["NVIDIA L40S", "NVIDIA A1000", "NVIDIA GH200 480GB", "NVIDIA GeForce RTX 3090"])
+def test_an_unknown_gpu_leaves_the_cpu(gpu: str) -> None:
+    assert detect({"gpus": [{"name": gpu}], "flags": []}).name == "cpu-generic"
+
+
+def test_cpu_flags() -> None:
+    assert detect({"gpus": [], "flags": ["avx2", "avx512_vnni"]}).name == "cpu-avx512-vnni"
+    assert detect({"gpus": [], "flags": ["avx2"]}).name == "cpu-generic"
+    assert detect({}).name == "cpu-generic"
+
+
+def test_nothing_matches() -> None:
+    with pytest.raises(ProfileError, match="name one with --profile"):
+        choose([], {})
