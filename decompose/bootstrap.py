@@ -1,0 +1,106 @@
+"""Confidence intervals from resampled groups (patients), as matrix products instead of loops.
+
+Images of one patient are not independent, so whole groups are drawn with replacement. A replicate is a row of
+counts, how often each group was drawn; every metric that is a ratio of sums over cases is then a matrix product
+with sums taken once a group.
+
+Shape legend: R replicates, G groups, N cases.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lorkit.decompose.errors import DataError
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+CHUNK = 4_000_000
+"""Most numbers that a block of replicate-by-case weights may hold (32 MB)."""
+
+
+class Resampling(NamedTuple):
+    """Drawn groups: `counts_RG` (how often each group is in each replicate), `group_N` (the group of each case)."""
+
+    counts_RG: Floats
+    group_N: Ints
+
+    def totals(self, values: Floats) -> Floats:
+        """Sum per-case values over each replicate: (N, ...) -> (R, ...)."""
+        flat_NK = values.reshape(len(values), -1).astype(np.float64)
+        groups = self.counts_RG.shape[1]
+        sums_GK = np.stack([np.bincount(self.group_N, column, minlength=groups) for column in flat_NK.T], axis=1)
+        totals_RK: Floats = self.counts_RG @ sums_GK
+        return totals_RK.reshape(-1, *values.shape[1:])
+
+    def blocks(self) -> list[slice]:
+        """Slices of replicates small enough to hold a weight for every case."""
+        step = max(1, CHUNK // max(1, len(self.group_N)))
+        return [slice(start, start + step) for start in range(0, len(self.counts_RG), step)]
+
+
+def resample(groups: ArrayLike, *, seed: int, replicates: int) -> Resampling:
+    """Draw as many groups as there are, with replacement, `replicates` times.
+
+    Args:
+        groups: (N,) group of each case; any type that sorts.
+        seed: Seed of the generator; equal seeds and groups give equal draws.
+        replicates: Number of draws.
+    """
+    names, group_N = np.unique(np.asarray(groups), return_inverse=True)
+    total = len(names)
+    drawn = np.random.default_rng(seed).integers(0, total, size=(replicates, total))
+    rows = np.arange(replicates, dtype=np.int64)[:, None] * total
+    counts = np.bincount((drawn + rows).ravel(), minlength=replicates * total)
+    return Resampling(counts.reshape(replicates, total).astype(np.float64), group_N.astype(np.int64))
+
+
+def interval(values_R: Floats, *, level: float = 0.95) -> list[float] | None:
+    """Return the percentile interval of replicates, leaving out undefined ones; None when none is defined."""
+    defined = values_R[np.isfinite(values_R)]
+    if not len(defined):
+        return None
+    tail = (1.0 - level) / 2
+    low, high = np.quantile(defined, [tail, 1.0 - tail])
+    return [float(low), float(high)]
+
+
+def checked(labels: ArrayLike, logits: ArrayLike, groups: ArrayLike) -> tuple[Ints, Floats, NDArray[Any]]:
+    """Return (N,) labels, (N, C) logits and (N,) groups as arrays that can be scored.
+
+    Raises:
+        DataError: Shapes do not fit, a label is out of range, or a logit is not finite.
+    """
+    label_N, logit_NC = np.asarray(labels, dtype=np.int64), np.asarray(logits, dtype=np.float64)
+    group_N = np.asarray(groups)
+    if logit_NC.ndim != 2 or not len(label_N) == len(logit_NC) == len(group_N) or not len(label_N):
+        raise DataError(
+            f"labels {label_N.shape}, logits {logit_NC.shape}, groups {group_N.shape}",
+            required="(N,), (N, C) and (N,) with N of at least one",
+            fix="score the same cases everywhere",
+        )
+    if label_N.min() < 0 or label_N.max() >= logit_NC.shape[1]:
+        raise DataError(
+            f"labels from {label_N.min()} to {label_N.max()}",
+            required=f"0 to {logit_NC.shape[1] - 1}",
+            fix="match the classes of the data to those of the model",
+        )
+    if not np.isfinite(logit_NC).all():
+        raise DataError("logits with NaN or infinite values", required="finite logits", fix="check model and images")
+    return label_N, logit_NC, group_N
+
+
+def divide(numerator: Floats, denominator: Floats) -> Floats:
+    """Divide, giving NaN (undefined) where the denominator is zero."""
+    empty = denominator == 0
+    ratio: Floats = np.where(empty, np.nan, numerator / np.where(empty, 1.0, denominator))
+    return ratio
+
+
+def mean_defined(values: Floats) -> Floats:
+    """Mean over the last axis of what is defined; NaN where nothing is."""
+    known = np.isfinite(values)
+    return divide(np.where(known, values, 0.0).sum(-1), known.sum(-1).astype(np.float64))

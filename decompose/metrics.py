@@ -1,0 +1,182 @@
+"""How good a classifier's logits are, with intervals that respect patients.
+
+Everything starts from labels, logits and groups. A metric that a split cannot define (a class without cases) is
+None, never a made-up number.
+
+Shape legend: N cases, C classes, B calibration bins, R bootstrap replicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import log_softmax, logsumexp
+
+from lorkit.decompose.bootstrap import Floats, Ints, Resampling, checked, divide, interval, mean_defined, resample
+from lorkit.decompose.paired import PairedDrop, paired_difference, paired_drop
+
+__all__ = [
+    "HEADLINE",
+    "PairedDrop",
+    "auroc_by_class",
+    "confusion",
+    "paired_difference",
+    "paired_drop",
+    "reliability",
+    "scores",
+]
+
+BINS = 15
+HEADLINE = ("accuracy", "balanced_accuracy", "auroc", "ece", "brier")
+
+
+def scores(
+    labels: ArrayLike,
+    logits: ArrayLike,
+    groups: ArrayLike,
+    *,
+    classes: Sequence[str] | None = None,
+    seed: int = 0,
+    replicates: int = 1000,
+) -> dict[str, Any]:
+    """Score logits against labels.
+
+    Args:
+        labels: (N,) class indices.
+        logits: (N, C) before softmax.
+        groups: (N,) patient (or other cluster) of each case; whole groups are resampled.
+        classes: Names of the C classes, for `per_class`; indices when absent.
+        seed: Seed of the bootstrap.
+        replicates: Bootstrap replicates of the 95 % percentile intervals.
+
+    Returns:
+        `n`, `groups`, the metrics of `HEADLINE` (None where undefined), `ci` by metric, `confusion` (rows: true
+        class), `reliability` (bins of top-label confidence) and `per_class`. Accuracy metrics are fractions; AUROC
+        is the unweighted mean of one-versus-rest areas; ECE has 15 equal-width bins of the top label's probability;
+        Brier is the mean squared distance of the probabilities from the one-hot label. In a replicate that drew no
+        case of a class, that class is left out of the replicate's mean.
+
+    Raises:
+        DataError: Shapes do not fit, a label is out of range, or a logit is not finite.
+    """
+    label_N, logit_NC, group_N = checked(labels, logits, groups)
+    names = list(classes) if classes is not None else [str(index) for index in range(logit_NC.shape[1])]
+    draws = resample(group_N, seed=seed, replicates=replicates)
+    once = Resampling(np.ones((1, draws.counts_RG.shape[1])), draws.group_N)
+    point = {name: _number(values[0]) for name, values in _headline(label_N, logit_NC, once).items()}
+    spread = {name: interval(values) for name, values in _headline(label_N, logit_NC, draws).items()}
+    confusion_CC = confusion(label_N, logit_NC.argmax(1), len(names))
+    return {
+        "n": len(label_N),
+        "groups": draws.counts_RG.shape[1],
+        **point,
+        "ci": {name: spread[name] if point[name] is not None else None for name in HEADLINE},
+        "confusion": confusion_CC.tolist(),
+        "reliability": reliability(label_N, logit_NC),
+        "per_class": _per_class(names, confusion_CC, auroc_by_class(label_N, logit_NC, once)[0]),
+    }
+
+
+def confusion(labels: Ints, predicted: Ints, classes: int) -> Ints:
+    """Count cases by true class (row) and predicted class (column)."""
+    counts = np.bincount(labels * classes + predicted, minlength=classes * classes)
+    return counts.reshape(classes, classes).astype(np.int64)
+
+
+def reliability(labels: Ints, logits: Floats) -> dict[str, list[Any]]:
+    """Bin cases by top-label confidence: `low`, `high`, `n`, mean `confidence` and `accuracy` (None if empty)."""
+    confidence_N, hit_N, bin_N = _calibration(labels, logits)
+    n_B = np.bincount(bin_N, minlength=BINS).astype(np.float64)
+    confidence_B = divide(np.bincount(bin_N, confidence_N, minlength=BINS), n_B)
+    accuracy_B = divide(np.bincount(bin_N, hit_N, minlength=BINS), n_B)
+    edges = np.linspace(0, 1, BINS + 1)
+    return {
+        "low": edges[:-1].tolist(),
+        "high": edges[1:].tolist(),
+        "n": n_B.astype(int).tolist(),
+        "confidence": [_number(value) for value in confidence_B],
+        "accuracy": [_number(value) for value in accuracy_B],
+    }
+
+
+def auroc_by_class(labels: Ints, logits: Floats, draws: Resampling) -> Floats:
+    """Area under the ROC curve of each class against the rest, in each replicate: (R, C), NaN where undefined.
+
+    The score of a class is its log-odds: monotone in the probability, but without its saturation at 1, which would
+    tie confident cases. Equal scores count one half.
+    """
+    area_RC = np.full((len(draws.counts_RG), logits.shape[1]), np.nan)
+    for index in range(logits.shape[1]):
+        if logits.shape[1] == 2 and index == 1:
+            area_RC[:, 1] = area_RC[:, 0]  # the two log-odds are each other's negative
+            continue
+        rest = np.delete(logits, index, axis=1)
+        # the same odds from permuted logits differ in the last bits: round, so that they tie
+        score_N = np.round(logits[:, index] - logsumexp(rest, axis=1), 10)
+        for block in draws.blocks():
+            area_RC[block, index] = _auroc(labels == index, score_N, draws.counts_RG[block], draws.group_N)
+    return area_RC
+
+
+def _headline(labels: Ints, logits: Floats, draws: Resampling) -> dict[str, Floats]:
+    """The headline metrics in each replicate, (R,) each."""
+    member_NC = (labels[:, None] == np.arange(logits.shape[1])[None]).astype(np.float64)
+    confidence_N, hit_N, bin_N = _calibration(labels, logits)
+    gap_NB = (bin_N[:, None] == np.arange(BINS)[None]) * (confidence_N - hit_N)[:, None]
+    brier_N = ((np.exp(log_softmax(logits, axis=1)) - member_NC) ** 2).sum(1)
+    n_RC, hits_RC = draws.totals(member_NC), draws.totals(member_NC * hit_N[:, None])
+    n_R = n_RC.sum(1)
+    area_RC = auroc_by_class(labels, logits, draws)
+    # a class that the whole split lacks makes the macro metrics undefined; one that only a replicate lacks does not
+    whole = np.where(member_NC.any(0).all(), 1.0, np.nan)
+    return {
+        "accuracy": hits_RC.sum(1) / n_R,
+        "balanced_accuracy": mean_defined(divide(hits_RC, n_RC)) * whole,
+        "auroc": mean_defined(area_RC) * whole,
+        "ece": np.abs(draws.totals(gap_NB)).sum(1) / n_R,
+        "brier": draws.totals(brier_N) / n_R,
+    }
+
+
+def _calibration(labels: Ints, logits: Floats) -> tuple[Floats, Floats, Ints]:
+    """Top-label probability, whether it is right, and its bin [low, high), each (N,)."""
+    confidence_N = np.exp(log_softmax(logits, axis=1)).max(1)
+    hit_N = (logits.argmax(1) == labels).astype(np.float64)
+    bin_N = np.minimum((confidence_N * BINS).astype(np.int64), BINS - 1)
+    return confidence_N, hit_N, bin_N
+
+
+def _auroc(positive_N: NDArray[np.bool_], score_N: Floats, counts_RG: Floats, group_N: Ints) -> Floats:
+    """Weighted Mann-Whitney statistic of each replicate, ties counted one half."""
+    order = np.argsort(score_N, kind="stable")
+    level_N = np.unique(score_N, return_inverse=True)[1][order]
+    starts = np.flatnonzero(np.diff(level_N, prepend=-1))
+    weight_RN = counts_RG[:, group_N[order]]
+    positive_RL = np.add.reduceat(weight_RN * positive_N[order], starts, axis=1)
+    negative_RL = np.add.reduceat(weight_RN, starts, axis=1) - positive_RL
+    below_RL = np.cumsum(negative_RL, axis=1) - negative_RL / 2
+    wins_R = np.einsum("rl,rl->r", positive_RL, below_RL)
+    return divide(wins_R, positive_RL.sum(1) * negative_RL.sum(1))
+
+
+def _per_class(names: Sequence[str], confusion_CC: Ints, area_C: Floats) -> list[dict[str, Any]]:
+    correct = np.diag(confusion_CC).astype(np.float64)
+    recall = divide(correct, confusion_CC.sum(1).astype(np.float64))
+    precision = divide(correct, confusion_CC.sum(0).astype(np.float64))
+    return [
+        {
+            "class": name,
+            "n": int(confusion_CC[index].sum()),
+            "recall": _number(recall[index]),
+            "precision": _number(precision[index]),
+            "auroc": _number(area_C[index]),
+        }
+        for index, name in enumerate(names)
+    ]
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
