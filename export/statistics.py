@@ -1,0 +1,178 @@
+"""What paired, noisy, autocorrelated timings can prove: intervals, sequential looks and bounds of percentiles.
+
+Timings of a shared machine drift, burst and come in runs, so nothing here assumes independent or normal samples:
+two networks are timed side by side, the logarithm of the ratio of each pair is taken, and whole stretches of
+neighbouring pairs are resampled. Why this and not stored milliseconds: docs/benchmarks.md.
+
+Shape legend: P pairs in the order they were measured, R bootstrap replicates, B blocks drawn into a replicate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binom, t
+
+Floats = NDArray[np.float64]
+ALPHA = 0.05
+BLOCK = 10
+"""Fewest neighbouring pairs that are resampled together."""
+FIRST_LOOK = 40
+REPLICATES = 2000
+_CHUNK = 4_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """Candidate time over baseline time.
+
+    Attributes:
+        ratio: Exponential of the median paired log-ratio.
+        ci: Its interval at `level`.
+        level: Confidence, after the correction for repeated looks.
+        pairs: Number of pairs behind it.
+    """
+
+    ratio: float
+    ci: tuple[float, float]
+    level: float
+    pairs: int
+
+    @property
+    def deviation(self) -> float:
+        """How far the interval reaches from 1, as a fraction: of identical arms, the noise floor."""
+        return max(self.ci[1] - 1.0, 1.0 - self.ci[0])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"ratio": self.ratio, "ci": list(self.ci), "level": self.level, "pairs": self.pairs}
+
+
+def paired_ratio(
+    baseline: ArrayLike, candidate: ArrayLike, *, level: float = 1 - ALPHA, seed: int = 0, replicates: int = REPLICATES
+) -> Ratio:
+    """Compare two arms that were timed side by side.
+
+    Args:
+        baseline: (P,) times, above 0.
+        candidate: (P,) times of the same cycles, in the same unit.
+        level: Two-sided confidence.
+        seed: Seed of the bootstrap.
+        replicates: Bootstrap replicates.
+
+    Raises:
+        ValueError: Lengths differ, there are fewer than two pairs, or a time is not positive.
+    """
+    baseline_P, candidate_P = np.asarray(baseline, np.float64), np.asarray(candidate, np.float64)
+    if baseline_P.shape != candidate_P.shape or baseline_P.ndim != 1 or len(baseline_P) < 2:
+        raise ValueError(f"pairs need two equally long lists of times, not {baseline_P.shape} and {candidate_P.shape}")
+    if not (np.minimum(baseline_P, candidate_P) > 0).all():
+        raise ValueError("every time must be above 0")
+    log_P = np.log(candidate_P) - np.log(baseline_P)
+    low, high = median_interval(log_P, level=level, seed=seed, replicates=replicates)
+    return Ratio(
+        ratio=math.exp(float(np.median(log_P))), ci=(math.exp(low), math.exp(high)), level=level, pairs=len(log_P)
+    )
+
+
+def median_interval(
+    values: Floats, *, level: float, seed: int = 0, replicates: int = REPLICATES, block: int | None = None
+) -> tuple[float, float]:
+    """Interval of the median of autocorrelated values, by the moving-block bootstrap.
+
+    Percentiles of the replicates alone are too narrow while there are few blocks, so the interval is never narrower
+    than Student's with one degree of freedom less than there are blocks, on the bootstrap's standard error.
+
+    Args:
+        values: (P,) in the order they were measured.
+        level: Two-sided confidence.
+        seed: Seed of the bootstrap.
+        replicates: Number of replicates.
+        block: Length of a block; by default at least `BLOCK`, growing with the cube root of P.
+    """
+    length = block_length(len(values)) if block is None else min(block, len(values))
+    median_R = block_medians(values, length, seed=seed, replicates=replicates)
+    tail = (1.0 - level) / 2
+    low, high = np.quantile(median_R, [tail, 1.0 - tail])
+    centre = float(np.median(values))
+    reach = float(t.ppf(1.0 - tail, max(1, len(values) // length - 1)) * median_R.std(ddof=1))
+    return min(float(low), centre - reach), max(float(high), centre + reach)
+
+
+def block_length(pairs: int) -> int:
+    """Length of the blocks for a number of pairs: long enough to keep runs of slow cycles together."""
+    return min(pairs, max(BLOCK, round(3 * float(pairs) ** (1 / 3))))
+
+
+def block_medians(values: Floats, block: int, *, seed: int, replicates: int) -> Floats:
+    """Medians of (R,) replicates, each glued together from randomly placed blocks of neighbours."""
+    generator = np.random.default_rng(seed)
+    total, drawn = len(values), -(-len(values) // block)
+    windows = np.lib.stride_tricks.sliding_window_view(values, block)
+    step = max(1, _CHUNK // total)
+    parts = []
+    for start in range(0, replicates, step):
+        rows = min(step, replicates - start)
+        start_RB = generator.integers(0, len(windows), size=(rows, drawn))
+        parts.append(np.median(windows[start_RB].reshape(rows, -1)[:, :total], axis=1))
+    return np.concatenate(parts)
+
+
+@dataclass(frozen=True)
+class Looks:
+    """When to look at a growing sample, and how sure one must be at each look.
+
+    Looking often and stopping at the first decision would multiply the error. The error allowed at a look doubles
+    from look to look (strict early, when a burst can fool it) and the last look keeps half: by Bonferroni, all
+    looks together err at most `alpha`.
+
+    Attributes:
+        pairs: Sizes at which to look, rising; the last may come earlier, when time is up.
+        alpha: Two-sided error of the whole procedure.
+    """
+
+    pairs: tuple[int, ...]
+    alpha: float = ALPHA
+
+    @classmethod
+    def within(cls, affordable: int, *, first: int = FIRST_LOOK, alpha: float = ALPHA) -> Looks:
+        """Double the sample from look to look, as far as the affordable number of pairs goes."""
+        sizes = [first]
+        while sizes[-1] * 2 <= affordable:
+            sizes.append(sizes[-1] * 2)
+        return cls(tuple(sizes), alpha)
+
+    def level(self, index: int, *, last: bool = False) -> float:
+        """Confidence of the interval at one look; `last` when there will be no other."""
+        remaining = 0 if last else len(self.pairs) - 1 - index
+        return 1.0 - self.alpha * 0.5 ** (remaining + 1)
+
+
+def samples_for(percentile: float, confidence: float = 0.95) -> int:
+    """Fewest samples whose largest bounds a percentile from above: 29 for p90, 59 for p95, 299 for p99."""
+    return math.ceil(math.log(1.0 - confidence) / math.log(percentile))
+
+
+def percentile_bound(samples: Sequence[float] | Floats, percentile: float, confidence: float = 0.95) -> float | None:
+    """Upper confidence bound of a percentile from order statistics, whatever the distribution.
+
+    The r-th smallest of n samples is above the percentile q with the probability that fewer than r of them are
+    below it, a binomial tail. None when even the largest sample gives no such bound.
+    """
+    ordered = np.sort(np.asarray(samples, np.float64))
+    if len(ordered) < samples_for(percentile, confidence):
+        return None
+    rank = int(binom.ppf(confidence, len(ordered), percentile)) + 1
+    return float(ordered[rank - 1])
+
+
+def percentile(samples: Sequence[float] | Floats, fraction: float) -> float | None:
+    """Plain estimate of a percentile, or None where the samples are too few to bound it."""
+    if len(samples) < samples_for(fraction):
+        return None
+    return float(np.quantile(np.asarray(samples, np.float64), fraction))
