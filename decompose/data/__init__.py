@@ -1,0 +1,21 @@
+"""Samples of regions: reading, splitting by group, preparing, sampling and the built-in phantom.
+
+`loading` and `augment` need torch and are imported by their own names, so that reading data stays light.
+"""
+
+from lorkit.decompose.data.prepared import PreparedRegion, prepare
+from lorkit.decompose.data.readers import read_region, read_regions
+from lorkit.decompose.data.samples import PARTS, RegionSamples
+from lorkit.decompose.data.splits import Splits, locked_splits, split_regions
+
+__all__ = [
+    "PARTS",
+    "PreparedRegion",
+    "RegionSamples",
+    "Splits",
+    "locked_splits",
+    "prepare",
+    "read_region",
+    "read_regions",
+    "split_regions",
+]

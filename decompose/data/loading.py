@@ -1,0 +1,157 @@
+"""Batches for training and evaluation, out of prepared regions.
+
+Shapes: N samples, C channels, P planes stored, H W. Batches are region-sorted: the samples of a region stand together,
+in routing order, so that expert layers work on contiguous slices.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lorkit.decompose import transforms
+from lorkit.decompose.data.augment import augment
+from lorkit.decompose.data.counters import Keys, keys
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.data.sampling import Draw, RegionSampler, region_key
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.regions import RegionSet
+
+if TYPE_CHECKING:
+    from lorkit.decompose.config import AugmentConfig
+
+
+class Batch(NamedTuple):
+    """One training batch.
+
+    Attributes:
+        image: (N, C, H, W) float32 in [0, 1].
+        label: (N,) int64 within the sample's region.
+        region: (N,) int64 routing indices, ascending.
+        sample: (N,) int64 positions in the region's prepared set.
+    """
+
+    image: Tensor
+    label: Tensor
+    region: Tensor
+    sample: Tensor
+
+
+class BatchLoader:
+    """Mixed-region training batches of one rank; a function of (seed, epoch) and nothing else.
+
+    Args:
+        prepared: The training part of every region.
+        regions: Regions in routing order; all of them must be prepared, at one size.
+        batch_size: Samples a batch on this rank.
+        sampling: `balanced`, `sqrt` or `proportional`.
+        seed: Seed of order and augmentation.
+        augment: Random changes; None leaves images as they are.
+        rank: This process.
+        world_size: Number of processes.
+
+    Raises:
+        DataError: A region is missing or of another shape.
+        UsageError: Unknown sampling or too small a batch.
+    """
+
+    def __init__(
+        self,
+        prepared: Mapping[str, PreparedRegion],
+        regions: RegionSet,
+        *,
+        batch_size: int,
+        sampling: str,
+        seed: int,
+        augment: AugmentConfig | None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        _check_prepared(prepared, regions)
+        counts = {name: len(prepared[name]) for name in regions.names}
+        self._sampler = RegionSampler(
+            counts, batch_size=batch_size, policy=sampling, seed=seed, rank=rank, world_size=world_size
+        )
+        self._prepared = {name: prepared[name] for name in regions.names}
+        self._names = regions.names
+        self._seed, self._augment, self._epoch = seed, augment, 0
+        self._images, self._seconds = 0, 0.0
+
+    def __len__(self) -> int:
+        """Return the number of steps in an epoch, the same on every rank."""
+        return self._sampler.steps
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration delivers."""
+        self._epoch = epoch
+
+    @property
+    def images_per_second(self) -> float:
+        """Images delivered per second spent in the loader since the last epoch began; 0 before the first batch."""
+        return self._images / self._seconds if self._seconds else 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of the chosen epoch."""
+        self._images, self._seconds = 0, 0.0
+        started = time.perf_counter()
+        for draws in self._sampler.epoch(self._epoch):
+            batch = self._assemble(draws)
+            self._images += len(batch.label)
+            self._seconds += time.perf_counter() - started
+            yield batch
+            started = time.perf_counter()
+
+    def _assemble(self, draws: Mapping[str, Draw]) -> Batch:
+        sizes = [len(draw.indices) for draw in draws.values()]
+        label = np.concatenate([self._prepared[name].labels[draw.indices] for name, draw in draws.items()])
+        region = np.repeat([self._names.index(name) for name in draws], sizes)
+        return Batch(
+            image=self._image(draws),
+            label=torch.from_numpy(label),
+            region=torch.from_numpy(region.astype(np.int64)),
+            sample=torch.from_numpy(np.concatenate([draw.indices for draw in draws.values()])),
+        )
+
+    def _image(self, draws: Mapping[str, Draw]) -> Tensor:
+        """Gather and augment the images: gray ones as the one plane that is stored, which is three times cheaper."""
+        stored = {name: self._prepared[name].stored for name in draws}
+        channels = transforms.channels(self._prepared[next(iter(draws))].recipe)
+        pieces: dict[str, Tensor] = {}
+        for planes in sorted({array.shape[1] for array in stored.values()}):
+            names = [name for name in draws if stored[name].shape[1] == planes]
+            gathered = torch.from_numpy(np.concatenate([stored[name][draws[name].indices] for name in names]))
+            if self._augment is not None:
+                gathered = augment(
+                    gathered, np.concatenate([self._keys(name, draws[name]) for name in names]), self._augment
+                )
+            lengths = [len(draws[name].indices) for name in names]
+            pieces |= dict(zip(names, torch.split(gathered, lengths), strict=True))
+        return torch.cat([pieces[name].expand(-1, channels, -1, -1) for name in draws])
+
+    def _keys(self, name: str, draw: Draw) -> Keys:
+        return keys(self._seed, self._epoch, region_key(name), draw.passes, draw.indices)
+
+
+def eval_batches(prepared: PreparedRegion, batch_size: int = 256) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield (image (N, C, H, W) float32 in [0, 1], label (N,) int64) in order, without augmentation."""
+    images = prepared.images
+    for start in range(0, len(prepared), batch_size):
+        stop = start + batch_size
+        image = torch.from_numpy(np.array(images[start:stop], dtype=np.float32, order="C"))
+        yield image, torch.from_numpy(np.array(prepared.labels[start:stop]))
+
+
+def _check_prepared(prepared: Mapping[str, PreparedRegion], regions: RegionSet) -> None:
+    shapes = {}
+    for name in regions.names:
+        if name not in prepared:
+            raise DataError(f"region '{name}' has no prepared samples", required="all regions", fix="prepare it")
+        shapes[name] = prepared[name].images.shape[1:]
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise DataError(f"regions of differing shapes: {listed}", required="one recipe size", fix="prepare them alike")

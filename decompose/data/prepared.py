@@ -1,0 +1,129 @@
+"""Prepared regions: every image brought through its recipe once, held in memory or, when large, in a mapped file.
+
+Shapes: N samples, C channels of the recipe, P planes stored (1 when all images are gray, else C), H W of the recipe.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorkit.decompose import transforms
+from lorkit.decompose.data.samples import RegionSamples
+from lorkit.decompose.errors import DataError, StorageError
+from lorkit.decompose.regions import Region
+
+_MEMORY_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PreparedRegion:
+    """Samples ready for a network.
+
+    Attributes:
+        stored: (N, P, H, W) float32 in [0, 1]; gray images are stored once, whatever number of channels they fill.
+        notices: What the user should know about how the pixels were brought to [0, 1].
+    """
+
+    region: Region
+    recipe: transforms.Recipe
+    stored: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    groups: tuple[str, ...]
+    ids: tuple[str, ...]
+    digests: tuple[str, ...]
+    notices: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.labels)
+
+    @property
+    def images(self) -> NDArray[np.float32]:
+        """(N, C, H, W) float32, read-only: a view in which gray planes repeat without being copied."""
+        count, _, height, width = self.stored.shape
+        return np.broadcast_to(self.stored, (count, transforms.channels(self.recipe), height, width))
+
+    def take(self, indices: Sequence[int] | NDArray[np.int64]) -> PreparedRegion:
+        """Return the samples at `indices`, in that order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        return replace(
+            self,
+            stored=self.stored[chosen],
+            labels=self.labels[chosen],
+            groups=tuple(self.groups[index] for index in chosen),
+            ids=tuple(self.ids[index] for index in chosen),
+            digests=tuple(self.digests[index] for index in chosen),
+        )
+
+
+def prepare(
+    samples: RegionSamples,
+    recipe: transforms.Recipe,
+    *,
+    indices: Sequence[int] | NDArray[np.int64] | None = None,
+    memory_bytes: int = _MEMORY_BYTES,
+) -> PreparedRegion:
+    """Bring images through a recipe.
+
+    Args:
+        samples: A region's samples.
+        recipe: How its pixels become the network's input.
+        indices: Which samples, in which order; None takes all.
+        memory_bytes: Above this size the result lies in an unnamed temporary file, mapped into memory.
+
+    Raises:
+        DataError: An image cannot be used; the message names sample and region.
+        StorageError: No room for the temporary file.
+    """
+    chosen = np.arange(len(samples), dtype=np.int64) if indices is None else np.asarray(indices, dtype=np.int64)
+    gray = all(samples.images[int(index)].ndim == 2 for index in chosen)
+    planes = 1 if gray else transforms.channels(recipe)
+    stored = _allocate((len(chosen), planes, *transforms.size(recipe)), memory_bytes)
+    brightest = -1.0  # of 16-bit images
+    for row, index in enumerate(chosen.tolist()):
+        image = samples.images[index]
+        stored[row] = _apply(samples, index, image, recipe)[:planes]
+        if image.dtype == np.uint16:
+            brightest = max(brightest, float(image.max()))
+    return PreparedRegion(
+        region=samples.region,
+        recipe=recipe,
+        stored=stored,
+        labels=samples.labels[chosen],
+        groups=tuple(samples.groups[index] for index in chosen),
+        ids=tuple(samples.ids[index] for index in chosen),
+        digests=tuple(samples.digests[index] for index in chosen),
+        notices=_notices(samples.region.name, recipe, brightest),
+    )
+
+
+def _apply(samples: RegionSamples, index: int, image: NDArray[Any], recipe: transforms.Recipe) -> NDArray[np.float32]:
+    try:
+        return transforms.apply(recipe, image)
+    except DataError as error:
+        raise DataError(f"{samples.describe(index)}: {error.given}", required=error.required, fix=error.fix) from None
+
+
+def _allocate(shape: tuple[int, ...], memory_bytes: int) -> NDArray[np.float32]:
+    if int(np.prod(shape)) * 4 <= memory_bytes:
+        return np.empty(shape, dtype=np.float32)
+    try:
+        with tempfile.TemporaryFile(prefix="lorkit-") as stream:  # unnamed: the system frees it with the last mapping
+            return np.memmap(stream, dtype=np.float32, mode="w+", shape=shape)
+    except OSError as error:
+        raise StorageError(
+            f"no room for {int(np.prod(shape)) * 4} bytes of prepared images in {tempfile.gettempdir()} ({error})",
+            required="free disk space",
+            fix="free some, or name another place with TMPDIR",
+        ) from None
+
+
+def _notices(name: str, recipe: transforms.Recipe, brightest: float) -> tuple[str, ...]:
+    notice = transforms.range_notice(recipe, "uint16", brightest) if brightest >= 0 else None
+    return (f"region '{name}': {notice}",) if notice else ()

@@ -1,0 +1,85 @@
+"""The registry of readers: which one takes a region's data entries, and how entries become samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from lorkit.decompose.config import resolve_path
+from lorkit.decompose.data import folder, manifest, medmnist, npz, phantom
+from lorkit.decompose.data.samples import PARTS, RegionSamples, Source, assemble, concatenate
+from lorkit.decompose.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from lorkit.decompose.config import Config, RegionConfig
+
+
+class Reader(NamedTuple):
+    """One kind of source: what it is called, how many leading entries it takes, and how they are read."""
+
+    kind: str
+    takes: Callable[[list[str]], int]
+    read: Callable[[list[str], RegionConfig], Source]
+
+
+# Asked in this order; a new kind of source is one module and one line.
+READERS = (
+    Reader("phantom:REGION", phantom.takes, phantom.read),
+    Reader("MedMNIST .npz", medmnist.takes, medmnist.read),
+    Reader(".npz", npz.takes, npz.read),
+    Reader("CSV manifest [with image root]", manifest.takes, manifest.read),
+    Reader("folder of classes", folder.takes, folder.read),
+)
+
+
+def read_region(name: str, config: RegionConfig, *, base: Path, complete: bool = True) -> RegionSamples:
+    """Read all samples of a region.
+
+    Args:
+        name: Region name.
+        config: Where its samples lie: `data`, or stated `train`, `val` and `test`.
+        base: Directory from which relative paths start.
+        complete: Demand a sample of every class; False when a file is only evaluated.
+
+    Raises:
+        UsageError: An unknown kind of source, or a task that is not handled.
+        DataError: Samples that cannot be used; the message names file, sample and region.
+    """
+    if config.data is not None:
+        return assemble(name, config, read_entries(config.data, config, base), complete=complete)
+    sources = []
+    for part in PARTS:
+        found = read_entries(getattr(config, part) or (), config, base)
+        sources.append(replace(found, parts=(part,) * len(found.labels)))  # the list it stands in decides its part
+    return assemble(name, config, concatenate(sources), complete=complete)
+
+
+def read_regions(config: Config) -> dict[str, RegionSamples]:
+    """Read every region of a configuration, in its order."""
+    return {name: read_region(name, region, base=config.base) for name, region in config.regions.items()}
+
+
+def read_entries(entries: Sequence[str], config: RegionConfig, base: Path) -> Source:
+    """Read a list of data entries, each by the first reader that takes it, into one source."""
+    left = [resolve_path(entry, base) for entry in entries]
+    sources = []
+    while left:
+        reader, count = _reader_of(left)
+        sources.append(reader.read(left[:count], config))
+        left = left[count:]
+    if not sources:
+        raise DataError("an empty list of data", required="at least one path", fix="state the region's data")
+    return concatenate(sources)
+
+
+def _reader_of(entries: list[str]) -> tuple[Reader, int]:
+    for reader in READERS:
+        count = reader.takes(entries)
+        if count:
+            return reader, count
+    if not Path(entries[0]).exists():
+        raise DataError(f"no data at {entries[0]}", required="an existing file or folder", fix="check the path")
+    kinds = ", ".join(reader.kind for reader in READERS)
+    raise UsageError(f"data '{entries[0]}' is of an unknown kind", required=f"one of {kinds}", fix="convert it")

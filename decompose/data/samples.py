@@ -1,0 +1,297 @@
+"""The samples of one region as every reader delivers them: images, labels, ids, groups and, where stated, parts.
+
+Shapes: H W image as stored, N samples; an image is (H, W) or (H, W, 3) of uint8, uint16 or float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.regions import Region
+
+if TYPE_CHECKING:
+    from lorkit.decompose.config import RegionConfig
+
+PARTS = ("train", "val", "test")
+KNOWN_TASKS = ("classification",)
+_PART_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+class Images(Protocol):
+    """A sized sequence of images; an array of shape (N, H, W[, 3]) is one, and so is a list of files."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """What a reader found, before the checks that all readers share.
+
+    Attributes:
+        images: The images, decoded when asked for.
+        labels: (N,) integers into `classes`.
+        classes: Class names in the source's own order.
+        ids: A name of each sample, for messages.
+        groups: What must not be torn apart by a split: the patient, or the sample itself.
+        parts: "train", "val" or "test" as the source states it; None leaves the choice to the split.
+        origin: Where the samples came from.
+        modality: Imaging modality, where the source knows it.
+        synthetic: Whether a program drew the images.
+    """
+
+    images: Images
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    parts: tuple[str | None, ...]
+    origin: str
+    modality: str | None = None
+    synthetic: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RegionSamples:
+    """Checked samples of one region; fields as in `Source`, labels index `region.classes`.
+
+    Attributes:
+        digests: sha256 of each image's dtype, shape and pixels: equal images have equal digests.
+    """
+
+    region: Region
+    images: Images
+    labels: NDArray[np.int64]
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    parts: tuple[str | None, ...]
+    digests: tuple[str, ...]
+    source: str
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.labels)
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of everything that training sees of the region: pixels, labels, classes, groups and stated parts."""
+        rows = zip(self.digests, self.labels.tolist(), self.groups, self.parts, strict=True)
+        lines = "\n".join("\t".join((digest, str(label), group, part or "")) for digest, label, group, part in rows)
+        return hashlib.sha256(("\n".join(self.region.classes) + "\n\n" + lines).encode()).hexdigest()
+
+    def describe(self, index: int) -> str:
+        """Name one sample in a message."""
+        return f"sample '{self.ids[index]}' of region '{self.region.name}'"
+
+
+def assemble(name: str, config: RegionConfig, source: Source, *, complete: bool = True) -> RegionSamples:
+    """Check what a reader found and bring its labels to the configured class order.
+
+    Args:
+        name: Region name.
+        config: The region's settings; its `classes` state the output order.
+        source: What the reader found.
+        complete: Demand at least one sample of every class; False for a file that is only evaluated.
+
+    Raises:
+        UsageError: The stated task is not handled.
+        DataError: No samples, unequal lengths, labels out of range, or a class without samples.
+    """
+    _check_task(name, config.task)
+    _check_lengths(name, source)
+    classes = tuple(config.classes or source.classes)
+    labels = _relabel(name, source, classes)
+    if complete:
+        _check_every_class(name, classes, labels, source.origin)
+    region = Region(
+        name=name,
+        task="classification",
+        classes=classes,
+        modality=config.modality or source.modality,
+        synthetic=source.synthetic,
+    )
+    return RegionSamples(
+        region=region,
+        images=source.images,
+        labels=labels,
+        ids=source.ids,
+        groups=source.groups,
+        parts=_check_parts(name, source),
+        digests=tuple(digest_image(source.images[index]) for index in range(len(labels))),
+        source=source.origin,
+    )
+
+
+def concatenate(sources: Sequence[Source]) -> Source:
+    """Join sources of one region; their classes are matched by name.
+
+    A group that two sources name alike is one group: the same patient may appear in both.
+    """
+    if len(sources) == 1:
+        return sources[0]
+    classes = tuple(dict.fromkeys(name for source in sources for name in source.classes))
+    maps = [np.array([classes.index(name) for name in source.classes], dtype=np.int64) for source in sources]
+    return Source(
+        images=JoinedImages([source.images for source in sources]),
+        labels=np.concatenate([to[source.labels] for to, source in zip(maps, sources, strict=True)]),
+        classes=classes,
+        ids=tuple(text for source in sources for text in source.ids),
+        groups=tuple(text for source in sources for text in source.groups),
+        parts=tuple(part for source in sources for part in source.parts),
+        origin=", ".join(source.origin for source in sources),
+        modality=next((source.modality for source in sources if source.modality), None),
+        synthetic=any(source.synthetic for source in sources),
+    )
+
+
+class JoinedImages:
+    """Several image sequences as one."""
+
+    def __init__(self, blocks: Sequence[Images]) -> None:
+        self._blocks = blocks
+        self._starts = np.cumsum([0, *(len(block) for block in blocks)])
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return int(self._starts[-1])
+
+    def __getitem__(self, index: int, /) -> Any:
+        """Return one image."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        block = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self._blocks[block][index - int(self._starts[block])]
+
+
+def digest_image(image: NDArray[Any]) -> str:
+    """Return sha256 of dtype, shape and pixels, in little-endian order so that it is the same everywhere."""
+    plain = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<"))
+    return hashlib.sha256(f"{plain.dtype.name}{plain.shape}".encode() + plain.tobytes()).hexdigest()
+
+
+def order_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Sort class names: as numbers when all of them are, else as text."""
+    distinct = set(names)
+    numeric = all(name.isascii() and name.isdigit() for name in distinct)
+    return tuple(sorted(distinct, key=int)) if numeric else tuple(sorted(distinct))
+
+
+def encode(names: Sequence[str], origin: str, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """Turn class names into indices of `classes`.
+
+    Raises:
+        DataError: A name is not among them; the message names the row.
+    """
+    index = {name: position for position, name in enumerate(classes)}
+    for row, name in enumerate(names):
+        if name not in index:
+            raise DataError(
+                f"{origin}: label '{name}' of sample {row + 1}",
+                required=f"one of the classes {', '.join(classes)}",
+                fix="correct the label or add the class",
+            )
+    return np.array([index[name] for name in names], dtype=np.int64)
+
+
+def part_name(text: str, where: str) -> str | None:
+    """Return the part that a split column's value names; empty leaves the choice to the split.
+
+    Raises:
+        DataError: The value names no part.
+    """
+    if not text.strip():
+        return None
+    part = _PART_NAMES.get(text.strip().lower())
+    if part is None:
+        raise DataError(f"{where}: split '{text}'", required="train, val or test", fix="correct it or leave it empty")
+    return part
+
+
+def _check_task(name: str, task: str | None) -> None:
+    if task is not None and task not in KNOWN_TASKS:
+        raise UsageError(
+            f"region '{name}' states the task '{task}'",
+            required=f"one of {', '.join(KNOWN_TASKS)} in this version",
+            fix="change the task or leave the region out",
+        )
+
+
+def _check_lengths(name: str, source: Source) -> None:
+    lengths = {
+        "images": len(source.images),
+        "labels": len(source.labels),
+        "ids": len(source.ids),
+        "groups": len(source.groups),
+    }
+    if len(set(lengths.values())) != 1:
+        counts = ", ".join(f"{count} {key}" for key, count in lengths.items())
+        raise DataError(
+            f"region '{name}' in {source.origin} has {counts}", required="one of each a sample", fix="repair the file"
+        )
+    if lengths["labels"] == 0:
+        raise DataError(
+            f"region '{name}' has no samples in {source.origin}", required="at least one", fix="check the path"
+        )
+
+
+def _relabel(name: str, source: Source, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """Map labels from the source's class order to `classes`, by name."""
+    wrong = np.flatnonzero((source.labels < 0) | (source.labels >= len(source.classes)))
+    if len(wrong):
+        first = int(wrong[0])
+        raise DataError(
+            f"region '{name}': label {int(source.labels[first])} of sample '{source.ids[first]}' ({len(wrong)} such)",
+            required=f"0 to {len(source.classes) - 1} ({', '.join(source.classes)})",
+            fix="correct the labels or state all classes",
+        )
+    if classes == source.classes:
+        return source.labels
+    for index in np.unique(source.labels):
+        if source.classes[int(index)] not in classes:
+            raise DataError(
+                f"region '{name}': class '{source.classes[int(index)]}' in {source.origin}",
+                required=f"one of {', '.join(classes)}",
+                fix="add it to the region's classes or leave those samples out",
+            )
+    positions = [classes.index(text) if text in classes else -1 for text in source.classes]
+    return np.array(positions, dtype=np.int64)[source.labels]
+
+
+def _check_every_class(name: str, classes: tuple[str, ...], labels: NDArray[np.int64], origin: str) -> None:
+    counts = np.bincount(labels, minlength=len(classes))
+    for text, count in zip(classes, counts, strict=True):
+        if count == 0:
+            raise DataError(
+                f"class '{text}' of region '{name}' has no sample in {origin}",
+                required="at least one sample of every class",
+                fix="add samples or remove the class",
+            )
+
+
+def _check_parts(name: str, source: Source) -> tuple[str | None, ...]:
+    stated = sum(part is not None for part in source.parts)
+    if 0 < stated < len(source.parts):
+        first = source.parts.index(None)
+        raise DataError(
+            f"region '{name}': {stated} of {len(source.parts)} samples state a part, '{source.ids[first]}' does not",
+            required="a part (train, val, test) for every sample or for none",
+            fix="fill the split column or empty it",
+        )
+    return source.parts

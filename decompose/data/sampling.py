@@ -1,0 +1,131 @@
+"""Which samples stand in which batch: region shares, and streams without replacement that a resume finds again.
+
+Everything is a function of (seed, epoch), so nothing needs to be stored to resume exactly. A region's stream is an
+endless sequence of shuffled passes over its samples; an epoch takes the next stretch of it, and every rank its own
+part of that stretch. A small region therefore starts its next pass within an epoch, and a large one continues in the
+next epoch where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorkit.decompose.errors import UsageError
+
+POLICIES = ("balanced", "sqrt", "proportional")
+_LEAST = 2  # batch statistics of a region need two samples
+
+
+class Draw(NamedTuple):
+    """Samples of one region in one batch: indices, and the pass of the stream that each belongs to."""
+
+    indices: NDArray[np.int64]
+    passes: NDArray[np.int64]
+
+
+class RegionSampler:
+    """Batches of mixed regions for one rank.
+
+    Args:
+        counts: Number of training samples of each region, in routing order.
+        batch_size: Samples in a batch of one rank, at least 2.
+        policy: `balanced` gives regions equal shares, `proportional` shares by size, `sqrt` by its square root.
+        seed: Seed of all streams.
+        rank: This process.
+        world_size: Number of processes; together they draw `world_size` batches a step.
+
+    Raises:
+        UsageError: Unknown policy, too small a batch, or no samples.
+    """
+
+    def __init__(
+        self, counts: Mapping[str, int], *, batch_size: int, policy: str, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        if policy not in POLICIES:
+            raise UsageError(
+                f"sampling '{policy}'", required=f"one of {', '.join(POLICIES)}", fix="correct train.sampling"
+            )
+        if batch_size < _LEAST or not counts or min(counts.values()) < 1:
+            raise UsageError(
+                f"batches of {batch_size} from regions of {', '.join(str(count) for count in counts.values())} samples",
+                required=f"batches of at least {_LEAST} and no empty region",
+                fix="raise train.batch_size or leave the region out",
+            )
+        self.counts = dict(counts)
+        self._seed, self._rank, self._world = seed, rank, world_size
+        self.steps = max(1, round(sum(counts.values()) / (batch_size * world_size)))
+        self.seats = deal_seats(region_shares(list(counts.values()), policy), batch_size, self.steps)
+
+    def epoch(self, epoch: int) -> list[dict[str, Draw]]:
+        """Return the batches of an epoch for this rank: regions in routing order, absent ones left out."""
+        batches: list[dict[str, Draw]] = [{} for _ in range(self.steps)]
+        for column, (name, count) in enumerate(self.counts.items()):
+            seats = self.seats[:, column]
+            drawn = int(seats.sum()) * self._world
+            stretch = self._stretch(name, count, epoch * drawn, drawn)
+            ends = np.cumsum(seats) * self._world
+            for step in range(self.steps):
+                take = int(seats[step])
+                start = int(ends[step]) - take * (self._world - self._rank)
+                if take:
+                    batches[step][name] = Draw(*(values[start : start + take] for values in stretch))
+        return batches
+
+    def _stretch(self, name: str, count: int, start: int, length: int) -> Draw:
+        """Return `length` elements of a region's stream from position `start`."""
+        if not length:
+            return Draw(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+        first, last = start // count, (start + length - 1) // count
+        order = np.concatenate([self._shuffled(name, count, number) for number in range(first, last + 1)])
+        number = np.repeat(np.arange(first, last + 1, dtype=np.int64), count)
+        offset = start - first * count
+        return Draw(order[offset : offset + length], number[offset : offset + length])
+
+    def _shuffled(self, name: str, count: int, number: int) -> NDArray[np.int64]:
+        generator = np.random.default_rng([self._seed, region_key(name), number])
+        return generator.permutation(count).astype(np.int64)
+
+
+def region_key(name: str) -> int:
+    """Return a number for a region's name, so that adding a region leaves the streams of the others as they are."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+
+
+def region_shares(counts: Sequence[int], policy: str) -> NDArray[np.float64]:
+    """Return each region's share of the samples drawn; the shares sum to 1."""
+    sizes = np.asarray(counts, dtype=np.float64)
+    weights = {"balanced": np.ones_like(sizes), "sqrt": np.sqrt(sizes), "proportional": sizes}[policy]
+    return np.asarray(weights / weights.sum(), dtype=np.float64)
+
+
+def deal_seats(shares: NDArray[np.float64], batch_size: int, steps: int) -> NDArray[np.int64]:
+    """Return (steps, regions) seats: each row sums to `batch_size`, no seat number is 1, shares hold over time.
+
+    A region earns its share of every batch as credit; one that cannot afford two seats waits for a later batch.
+    """
+    seats = np.zeros((steps, len(shares)), dtype=np.int64)
+    credit = np.zeros(len(shares))
+    for step in range(steps):
+        credit += shares * batch_size
+        seats[step] = _one_batch(credit, batch_size)
+        credit -= seats[step]
+    return seats
+
+
+def _one_batch(credit: NDArray[np.float64], batch_size: int) -> NDArray[np.int64]:
+    row = np.zeros(len(credit), dtype=np.int64)
+    ranked = np.argsort(-credit, kind="stable")
+    present = [index for index in ranked.tolist() if credit[index] >= _LEAST - 1e-9] or ranked.tolist()
+    row[present[: batch_size // _LEAST]] = _LEAST
+    chosen = np.flatnonzero(row)
+    whole = np.floor(np.maximum(credit[chosen] - _LEAST, 0.0) + 1e-9).astype(np.int64)
+    if whole.sum() <= batch_size - row.sum():  # the usual case: whole credits first, remainders by size
+        row[chosen] += whole
+    for _ in range(batch_size - int(row.sum())):
+        row[chosen[np.argmax(credit[chosen] - row[chosen])]] += 1
+    return row

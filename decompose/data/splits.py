@@ -1,0 +1,270 @@
+"""Train, validation and test parts that share no group and no identical image.
+
+Samples are tied into components first: two samples belong together when they share a group (patient) or are the same
+image. Components, never samples, are dealt out, greedily by class, so every part has about its fraction of each class.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorkit.decompose.artifacts import SCHEMA_VERSION
+from lorkit.decompose.data.samples import PARTS, RegionSamples
+from lorkit.decompose.errors import ArtifactError, DataError
+
+if TYPE_CHECKING:
+    from lorkit.decompose.config import SplitConfig
+
+Indices = NDArray[np.int64]
+
+
+class Leak(NamedTuple):
+    """Two samples of different parts that must not be torn apart."""
+
+    kind: str
+    first: int
+    second: int
+    parts: tuple[str, str]
+
+
+class Splits:
+    """The parts of each region as sample indices."""
+
+    def __init__(self, parts: Mapping[str, Mapping[str, Indices]]) -> None:
+        self._parts = {region: dict(indices) for region, indices in parts.items()}
+
+    def parts(self, region: str) -> dict[str, Indices]:
+        """Return the indices of train, val and test of a region, each ascending."""
+        return self._parts[region]
+
+    def to_json(self, samples: Mapping[str, RegionSamples]) -> dict[str, Any]:
+        """Return `splits.json`: the digests of each part's images, which lock a split to content, not to rows."""
+        regions = {
+            region: {part: [samples[region].digests[index] for index in indices] for part, indices in parts.items()}
+            for region, parts in self._parts.items()
+        }
+        return {"schema_version": SCHEMA_VERSION, "kind": "splits", "warnings": [], "regions": regions}
+
+
+def split_regions(samples: Mapping[str, RegionSamples], split: SplitConfig, *, seed: int) -> Splits:
+    """Split every region; a part that the source states is kept and checked.
+
+    The result depends on the seed and the content, not on the order of rows.
+
+    Raises:
+        DataError: Stated parts share a group or an image, or a class has too few groups to be in every part.
+    """
+    return Splits({name: _split_one(region, split, seed) for name, region in samples.items()})
+
+
+def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSamples]) -> Splits:
+    """Find the samples of a stored split by the digests of their images; other samples are left out.
+
+    Raises:
+        ArtifactError: The document is no split, or lacks a region.
+        DataError: Images of the locked split are no longer in the data.
+    """
+    if document.get("kind") != "splits" or not isinstance(document.get("regions"), dict):
+        raise ArtifactError("a document that is no split", required="kind: splits", fix="take splits.json of a run")
+    regions = {}
+    for name, region in samples.items():
+        if name not in document["regions"]:
+            raise ArtifactError(
+                f"the locked split has no region '{name}'",
+                required=f"one of {', '.join(document['regions'])}",
+                fix="take the split of the run that trained this region",
+            )
+        regions[name] = _find(name, region, document["regions"][name])
+    return Splits(regions)
+
+
+def find_leaks(samples: RegionSamples) -> list[Leak]:
+    """Return one pair of samples for each group or image that stands in two stated parts."""
+    leaks = []
+    for kind, keys in (("group", samples.groups), ("image", samples.digests)):
+        seen: dict[str, int] = {}
+        reported = set()
+        for index, (key, part) in enumerate(zip(keys, samples.parts, strict=True)):
+            first = seen.setdefault(key, index)
+            other = samples.parts[first]
+            if part and other and part != other and key not in reported:
+                reported.add(key)
+                leaks.append(Leak(kind, first, index, (other, part)))
+    return leaks
+
+
+def leak_error(samples: RegionSamples, leak: Leak) -> DataError:
+    """Name both samples of a leak, their groups and their parts."""
+    one, two = (
+        f"'{samples.ids[index]}' (group '{samples.groups[index]}') in {part}"
+        for index, part in zip((leak.first, leak.second), leak.parts, strict=True)
+    )
+    what = "share a group" if leak.kind == "group" else "are the same image"
+    return DataError(
+        f"region '{samples.region.name}': {one} and {two} {what}",
+        required="parts that share neither groups nor images",
+        fix="move them into one part, or state data instead and let lorkit split",
+    )
+
+
+def components(samples: RegionSamples) -> list[Indices]:
+    """Return the samples tied together by a shared group or an identical image, each ascending."""
+    parent = list(range(len(samples)))
+
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
+
+    for keys in (samples.groups, samples.digests):
+        first: dict[str, int] = {}
+        for index, key in enumerate(keys):
+            parent[root(index)] = root(first.setdefault(key, index))
+    members: dict[int, list[int]] = defaultdict(list)
+    for index in range(len(samples)):
+        members[root(index)].append(index)
+    return [np.array(indices, dtype=np.int64) for indices in members.values()]
+
+
+def _split_one(samples: RegionSamples, split: SplitConfig, seed: int) -> dict[str, Indices]:
+    if samples.parts[0] is None:
+        everything = np.arange(len(samples), dtype=np.int64)
+        return _deal(
+            samples, everything, {"train": 1 - split.val - split.test, "val": split.val, "test": split.test}, seed
+        )
+    for leak in find_leaks(samples):
+        raise leak_error(samples, leak)
+    stated = np.array(samples.parts)
+    parts = {part: np.flatnonzero(stated == part).astype(np.int64) for part in PARTS}
+    parts |= _fill_missing(samples, parts, split, seed)
+    for part, indices in parts.items():
+        _check_classes(samples, part, indices)
+    return parts
+
+
+def _fill_missing(
+    samples: RegionSamples, parts: Mapping[str, Indices], split: SplitConfig, seed: int
+) -> dict[str, Indices]:
+    """Take val or test out of train, by group, where the source states only the other parts."""
+    shares = {part: getattr(split, part) for part in ("val", "test") if not len(parts[part])}
+    if not shares or not len(parts["train"]):
+        return {}
+    return _deal(samples, parts["train"], {"train": 1 - sum(shares.values()), **shares}, seed)
+
+
+def _deal(samples: RegionSamples, pool: Indices, shares: Mapping[str, float], seed: int) -> dict[str, Indices]:
+    """Deal the components of `pool` to parts so that each part gets its share of every class."""
+    inside = set(pool.tolist())
+    pieces = _in_order((piece for piece in components(samples) if int(piece[0]) in inside), samples, seed)
+    counts = np.stack([_histogram(samples, piece) for piece in pieces])  # (components, classes)
+    total = counts.sum(axis=0).clip(min=1)
+    fractions = np.array(list(shares.values()))[:, None]  # (parts, 1)
+    dealt = _first_of_each_class(samples, counts, list(shares))
+    filled = np.zeros((len(shares), counts.shape[1]))
+    for piece, part in dealt.items():
+        filled[part] += counts[piece]
+    for piece in range(len(pieces)):
+        if piece in dealt:
+            continue
+        # Squared distance to the wanted fractions after the piece went to a part, less what does not depend on it.
+        gain = counts[piece] / total
+        cost = ((2 * (filled / total - fractions) + gain) * gain).sum(axis=1)
+        part = int(np.argmin(cost))
+        dealt[piece] = part
+        filled[part] += counts[piece]
+    return {name: _gather(pieces, dealt, part) for part, name in enumerate(shares)}
+
+
+def _first_of_each_class(samples: RegionSamples, counts: NDArray[np.int64], parts: list[str]) -> dict[int, int]:
+    """Give every part one component of every class, rarest class first, so that no part lacks a class.
+
+    Raises:
+        DataError: A class has fewer groups than there are parts.
+    """
+    dealt: dict[int, int] = {}
+    have = np.zeros((len(parts), counts.shape[1]), dtype=np.int64)
+    for label in np.argsort((counts > 0).sum(axis=0), kind="stable"):
+        for part in reversed(range(len(parts))):  # train last: it takes what is left anyway
+            if have[part, label]:
+                continue
+            free = [piece for piece in np.flatnonzero(counts[:, label]).tolist() if piece not in dealt]
+            if not free:
+                raise _too_few_groups(samples, int(label), int((counts[:, label] > 0).sum()), parts)
+            piece = free[0] if parts[part] == "train" else min(free, key=lambda index: int(counts[index].sum()))
+            dealt[piece] = part
+            have[part] += counts[piece]
+    return dealt
+
+
+def _too_few_groups(samples: RegionSamples, label: int, found: int, parts: list[str]) -> DataError:
+    name = samples.region.classes[label]
+    return DataError(
+        f"class '{name}' of region '{samples.region.name}' has {found} group(s), too few for {', '.join(parts)}",
+        required=f"at least {len(parts)} groups of every class",
+        fix="add patients, merge classes or leave the class out",
+    )
+
+
+def _check_classes(samples: RegionSamples, part: str, indices: Indices) -> None:
+    counts = _histogram(samples, indices)
+    for name, count in zip(samples.region.classes, counts, strict=True):
+        if count == 0:
+            raise DataError(
+                f"class '{name}' of region '{samples.region.name}' has no sample in its {part} part",
+                required="every class in every part",
+                fix="move samples, or state data instead and let lorkit split",
+            )
+
+
+def _in_order(pieces: Iterable[Indices], samples: RegionSamples, seed: int) -> list[Indices]:
+    """Order components by size, the large ones first, and then by a hash of content and seed.
+
+    Large components are the hard ones to place; the hash makes the order free of the order of rows.
+    """
+
+    def key(piece: Indices) -> tuple[int, str]:
+        content = min(samples.digests[index] for index in piece)
+        return -len(piece), hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
+
+    return sorted(pieces, key=key)
+
+
+def _histogram(samples: RegionSamples, indices: Indices) -> NDArray[np.int64]:
+    return np.bincount(samples.labels[indices], minlength=len(samples.region.classes)).astype(np.int64)
+
+
+def _gather(pieces: list[Indices], dealt: Mapping[int, int], part: int) -> Indices:
+    chosen = [pieces[piece] for piece, owner in dealt.items() if owner == part]
+    return np.sort(np.concatenate(chosen))
+
+
+def _find(name: str, samples: RegionSamples, parts: Mapping[str, list[str]]) -> dict[str, Indices]:
+    places: dict[str, list[int]] = defaultdict(list)
+    for index, digest in enumerate(samples.digests):
+        places[digest].append(index)
+    found = {}
+    for part, digests in parts.items():
+        missing = [digest for digest in digests if not places[digest]]
+        if missing:
+            raise DataError(
+                f"region '{name}': {len(missing)} of {len(digests)} images of the locked {part} split are not in"
+                f" {samples.source} (first digest {missing[0][:16]})",
+                required="the data that the run was trained on",
+                fix="restore the data, or train again",
+            )
+        indices = [places[digest].pop(0) for digest in digests if places[digest]]
+        if len(indices) != len(digests):
+            raise DataError(
+                f"region '{name}': {len(digests) - len(indices)} repeated images of the locked {part} split are gone",
+                required="the data that the run was trained on",
+                fix="restore the data, or train again",
+            )
+        found[part] = np.sort(np.array(indices, dtype=np.int64))
+    return found

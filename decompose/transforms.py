@@ -1,0 +1,235 @@
+"""Preprocessing as data: a versioned recipe of named steps that turns any 2D image into the network's input.
+
+A recipe travels with an expert (`expert.json`), so an image is prepared the same way in training, export and
+prediction, on a machine that has numpy and Pillow but no torch. The last step, `normalise`, is never applied here:
+it lives inside the network's graph, which therefore takes values in [0, 1].
+
+Shapes: H W image as stored, C channels of the recipe; images are (H, W) or (H, W, 3), results (C, H, W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lorkit.decompose.errors import ArtifactError, DataError
+
+if TYPE_CHECKING:
+    from lorkit.decompose.config import ImageConfig, RegionConfig
+
+VERSION = 1
+Recipe = dict[str, Any]
+Step = Mapping[str, Any]
+FloatImage = NDArray[np.float32]
+
+_RANGES = {"uint8": 255.0, "uint16": 65535.0}
+_PERCENTILES = (0.5, 99.5)
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, what Pillow's convert("L") uses
+_RULES = ("dtype", "percentile", "window")
+
+
+def build_recipe(image: ImageConfig, region: RegionConfig) -> Recipe:
+    """Write down how a region's images become the network's input.
+
+    A stated window wins over the intensity rule, because only the user knows the physical units.
+    """
+    intensity: dict[str, Any]
+    if region.window is not None:
+        intensity = {
+            "op": "intensity",
+            "rule": "window",
+            "low": float(region.window[0]),
+            "high": float(region.window[1]),
+        }
+    elif region.intensity == "percentile":
+        intensity = {"op": "intensity", "rule": "percentile", "low": _PERCENTILES[0], "high": _PERCENTILES[1]}
+    else:
+        intensity = {"op": "intensity", "rule": "dtype"}
+    steps = [
+        intensity,
+        {"op": "resize", "size": [int(side) for side in image.size], "filter": "bilinear"},
+        {"op": "channels", "count": int(image.channels)},
+        {
+            "op": "normalise",
+            "mean": [float(value) for value in image.mean],
+            "std": [float(value) for value in image.std],
+        },
+    ]
+    recipe: Recipe = {"version": VERSION, "steps": steps}
+    validate(recipe)
+    return recipe
+
+
+def validate(recipe: Recipe) -> None:
+    """Check a recipe read from disk before anything is computed with it.
+
+    Raises:
+        ArtifactError: Another version, an unknown step, steps in another order, or a step's settings are wrong.
+    """
+    if not isinstance(recipe, dict) or recipe.get("version") != VERSION:
+        version = recipe.get("version") if isinstance(recipe, dict) else recipe
+        raise _broken(f"preprocessing recipe of version {version!r}", f"version {VERSION}")
+    steps = recipe.get("steps")
+    order = [step.get("op") for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
+    if order != ["intensity", "resize", "channels", "normalise"]:
+        raise _broken(f"preprocessing steps {order}", "intensity, resize, channels, normalise, in this order")
+    assert isinstance(steps, list)
+    for step, check in zip(steps, (_check_intensity, _check_resize, _check_channels, _check_normalise), strict=True):
+        check(step)
+    count = steps[2]["count"]
+    if not count == len(steps[3]["mean"]) == len(steps[3]["std"]):
+        raise _broken("preprocessing recipe with another number of channels than of means", f"{count} means and stds")
+
+
+def apply(recipe: Recipe, image: NDArray[Any]) -> FloatImage:
+    """Prepare one image.
+
+    Args:
+        recipe: A validated recipe.
+        image: (H, W) or (H, W, 3), of uint8, uint16 or a floating dtype in the region's units.
+
+    Returns:
+        (C, H, W) float32 in [0, 1], stretched to the recipe's size (the aspect ratio is not kept).
+
+    Raises:
+        DataError: The image has another shape or dtype, holds NaN or infinity, or is floating outside [0, 1] under
+            a recipe that states no units.
+    """
+    intensity, resize, channels, _ = recipe["steps"]
+    return to_channels(to_size(to_unit(intensity, image), resize["size"]), channels["count"])
+
+
+def size(recipe: Recipe) -> tuple[int, int]:
+    """Return the (height, width) that a recipe resizes to."""
+    height, width = recipe["steps"][1]["size"]
+    return int(height), int(width)
+
+
+def channels(recipe: Recipe) -> int:
+    """Return the number of channels that a recipe produces."""
+    return int(recipe["steps"][2]["count"])
+
+
+def normalisation(recipe: Recipe) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the (mean, std) per channel that the network's graph applies to values in [0, 1]."""
+    step = recipe["steps"][3]
+    return tuple(step["mean"]), tuple(step["std"])
+
+
+def to_unit(step: Step, image: NDArray[Any]) -> FloatImage:
+    """Map pixel values to [0, 1] float32 by an `intensity` step; shape is kept."""
+    _check_image(image)
+    values = image.astype(np.float32)
+    low, high = _limits(step, image, values)
+    if high <= low:  # a constant image under the percentile rule: nothing to stretch
+        return np.zeros_like(values)
+    unit: FloatImage = np.clip((values - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
+    return unit
+
+
+def to_size(image: FloatImage, target: list[int]) -> FloatImage:
+    """Resize (H, W) or (H, W, 3) float32 with Pillow's bilinear filter, which widens (antialiases) when shrinking."""
+    height, width = int(target[0]), int(target[1])
+    if image.shape[:2] == (height, width):
+        return image
+    planes = [image] if image.ndim == 2 else [image[..., plane] for plane in range(image.shape[2])]
+    resized = [
+        np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize((width, height), Image.Resampling.BILINEAR))
+        for plane in planes
+    ]
+    return resized[0] if image.ndim == 2 else np.stack(resized, axis=-1)
+
+
+def to_channels(image: FloatImage, count: int) -> FloatImage:
+    """Bring (H, W) or (H, W, 3) to (count, H, W): gray is repeated, colour is weighted to luma when count is 1."""
+    if image.ndim == 2:
+        return np.repeat(image[None], count, axis=0)
+    if count == 1:
+        luma: FloatImage = np.clip(image @ _LUMA, 0.0, 1.0)
+        return luma[None]
+    return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+def range_notice(recipe: Recipe, dtype: str, largest: float) -> str | None:
+    """Say so when 16-bit images use so little of their range that dividing by it leaves them almost black.
+
+    Twelve-bit detectors that write 16-bit files do that: their brightest pixel is below 4096 of 65535.
+    """
+    if recipe["steps"][0]["rule"] != "dtype" or dtype != "uint16" or largest >= 65536 / 8:
+        return None
+    return f"16-bit images reach only {largest:.0f} of 65535: set window: [0, {largest:.0f}] or intensity: percentile"
+
+
+def _limits(step: Step, image: NDArray[Any], values: FloatImage) -> tuple[float, float]:
+    if step["rule"] == "window":
+        return float(step["low"]), float(step["high"])
+    if step["rule"] == "percentile":
+        low, high = np.percentile(values, (step["low"], step["high"]))
+        return float(low), float(high)
+    if image.dtype.name in _RANGES:
+        return 0.0, _RANGES[image.dtype.name]
+    if float(values.min()) < 0.0 or float(values.max()) > 1.0:
+        raise DataError(
+            f"{image.dtype.name} image with values {values.min():.6g} to {values.max():.6g}",
+            required="values in [0, 1], or stated units",
+            fix="set the region's window: [low, high], or intensity: percentile",
+        )
+    return 0.0, 1.0
+
+
+def _check_image(image: NDArray[Any]) -> None:
+    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:
+        raise DataError(
+            f"image of shape {tuple(image.shape)}",
+            required="(H, W) gray or (H, W, 3) RGB",
+            fix="convert it to 2D gray or RGB",
+        )
+    if image.dtype.name not in _RANGES and image.dtype.kind != "f":
+        raise DataError(
+            f"image of dtype {image.dtype.name}", required="uint8, uint16 or float32", fix="convert it to one of them"
+        )
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise DataError(
+            "image with NaN or infinite pixels", required="finite values", fix="repair the image or leave it out"
+        )
+
+
+def _check_intensity(step: Step) -> None:
+    rule = step.get("rule")
+    bounds = {"low", "high"} if rule in ("percentile", "window") else set()
+    if rule not in _RULES or set(step) != {"op", "rule"} | bounds:
+        raise _broken(f"intensity step {dict(step)}", f"rule {', '.join(_RULES)} with low and high where it has bounds")
+    if bounds and not float(step["low"]) < float(step["high"]):
+        raise _broken(f"intensity bounds [{step['low']}, {step['high']}]", "low < high")
+
+
+def _check_resize(step: Step) -> None:
+    target = step.get("size")
+    whole = isinstance(target, list) and all(isinstance(side, int) and side > 0 for side in target)
+    if set(step) != {"op", "size", "filter"} or not whole or len(step["size"]) != 2 or step["filter"] != "bilinear":
+        raise _broken(f"resize step {dict(step)}", "size [height, width] in pixels and filter bilinear")
+
+
+def _check_channels(step: Step) -> None:
+    if set(step) != {"op", "count"} or step["count"] not in (1, 3):
+        raise _broken(f"channels step {dict(step)}", "count 1 or 3")
+
+
+def _check_normalise(step: Step) -> None:
+    numbers: Callable[[Any], bool] = lambda values: (  # noqa: E731
+        isinstance(values, list) and all(isinstance(value, int | float) for value in values)
+    )
+    if set(step) != {"op", "mean", "std"} or not numbers(step["mean"]) or not numbers(step["std"]):
+        raise _broken(f"normalise step {dict(step)}", "mean and std, one number a channel")
+    if min(step["std"], default=0) <= 0:
+        raise _broken(f"normalise step with std {step['std']}", "std > 0")
+
+
+def _broken(given: str, required: str) -> ArtifactError:
+    return ArtifactError(
+        given, required=required, fix="use the lorkit version that wrote it, or extract the expert again"
+    )
