@@ -106,7 +106,7 @@ def median_interval(
 
 def block_length(pairs: int) -> int:
     """Length of the blocks for a number of pairs: long enough to keep runs of slow cycles together."""
-    return min(pairs, max(BLOCK, round(3 * float(pairs) ** (1 / 3))))
+    return min(pairs, max(BLOCK, round(3 * float(np.cbrt(pairs)))))
 
 
 def block_medians(values: Floats, block: int, *, seed: int, replicates: int) -> Floats:

@@ -1,0 +1,103 @@
+"""An export as the measuring rooms see it: what it claims about itself, checked against its manifest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorkit.decompose import transforms
+from lorkit.decompose.artifacts import Manifest, read_json, read_manifest
+from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.regions import Region
+from lorkit.decompose.transforms import Recipe
+
+INFO = "export.json"
+_REQUIRED = ("owner", "region", "target", "profile", "precision", "classes", "recipe", "size_bytes")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One export directory with intact digests: `info` is its `export.json`."""
+
+    path: Path
+    manifest: Manifest
+    info: dict[str, Any]
+
+    @property
+    def region(self) -> str:
+        """Region that it was exported for."""
+        return str(self.info["region"])
+
+    @property
+    def owner(self) -> str:
+        """Whose network it holds: expert, foundation or student."""
+        return str(self.info["owner"])
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """Region, target, profile and precision: what two exports must share to be compared by default."""
+        return self.region, str(self.info["target"]), str(self.info["profile"]), str(self.info["precision"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in output order."""
+        return tuple(str(name) for name in self.info["classes"])
+
+    @property
+    def recipe(self) -> Recipe:
+        """How an image becomes its input."""
+        recipe: Recipe = self.info["recipe"]
+        return recipe
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input image, (C, H, W)."""
+        return (transforms.channels(self.recipe), *transforms.size(self.recipe))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether it has only ever seen phantoms."""
+        return self.manifest.synthetic
+
+    @property
+    def proven(self) -> bool:
+        """Whether it was built here and gave its source's outputs."""
+        return str((self.info.get("parity") or {}).get("status")) == "passed"
+
+    def as_region(self) -> Region:
+        """Return the region as far as the export knows it."""
+        task = str(self.info.get("task") or "classification")
+        return Region(name=self.region, task=task, classes=self.classes, synthetic=self.synthetic)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what a measurement says about its subject."""
+        region, target, profile, precision = self.key
+        return {
+            "path": str(self.path),
+            "digest": self.manifest.digest,
+            "owner": self.owner,
+            "region": region,
+            "target": target,
+            "profile": profile,
+            "precision": precision,
+        }
+
+
+def read_exported(path: Path) -> Exported:
+    """Open an export directory, also one that was copied elsewhere.
+
+    Raises:
+        ArtifactError: It is no export, damaged, or lacks a field of `export.json`.
+    """
+    manifest = read_manifest(path, kind="export")
+    info = read_json(path / INFO, kind="export")
+    missing = [name for name in _REQUIRED if info.get(name) is None]
+    if missing:
+        raise ArtifactError(
+            f"{path / INFO} lacks {', '.join(missing)}",
+            required="an export written by `decompose export`",
+            fix="export it again with --force",
+        )
+    transforms.validate(info["recipe"])
+    return Exported(path, manifest, info)

@@ -1,0 +1,119 @@
+"""Time engines side by side: warmed up, interleaved in random order, on inputs that exist beforehand.
+
+A machine that is shared speeds up and slows down while one measures. Arms that take turns within milliseconds see the
+same machine, so their ratio stays true where each one's milliseconds do not.
+
+Shape legend: P cycles (pairs), A arms; all times in milliseconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Images = NDArray[np.float32]
+
+WARM_SECONDS = 0.2
+WARM_RUNS = 10
+WARM_LIMIT_SECONDS = 5.0
+_STABLE = 0.98
+# Blocks much shorter than this are decided by single interrupts; much longer ones see a changed machine.
+BLOCK_MS = 2.0
+MAX_BLOCK = 16
+INPUTS = 4
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One contestant: what to call, and the inputs that it takes in turn."""
+
+    name: str
+    run: Callable[[Images], object]
+    inputs: Sequence[Images]
+
+
+def random_inputs(shape: tuple[int, ...], *, seed: int, count: int = INPUTS) -> list[Images]:
+    """Draw batches of shape (N, C, *spatial), uniform in [0, 1); they rotate, so that none stays in the cache."""
+    generator = np.random.default_rng(seed)
+    return [generator.random(shape, dtype=np.float32) for _ in range(count)]
+
+
+def warm_up(
+    arm: Arm,
+    *,
+    seconds: float = WARM_SECONDS,
+    runs: int = WARM_RUNS,
+    limit_seconds: float = WARM_LIMIT_SECONDS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Run an arm until it stops getting faster; return its median time then.
+
+    Stops once there were `runs` runs and `seconds`, and the median of the last quarter of the runs is no longer below
+    98 % of that of the quarter before; at `limit_seconds` in any case, but never before one run.
+    """
+    start = clock()
+    times: list[float] = []
+    while True:
+        times.append(_time(arm, len(times), 1, clock))
+        elapsed = clock() - start
+        if elapsed >= limit_seconds:
+            break
+        if len(times) >= runs and elapsed >= seconds and _stable(times):
+            break
+    return float(np.median(times[-max(1, len(times) // 4) :]))
+
+
+def block_runs(milliseconds: float) -> int:
+    """Runs in one timed block, so that a block lasts about `BLOCK_MS`."""
+    return int(np.clip(np.ceil(BLOCK_MS / max(milliseconds, 1e-6)), 1, MAX_BLOCK))
+
+
+def interleave(
+    arms: Sequence[Arm],
+    cycles: int,
+    *,
+    runs: int,
+    generator: np.random.Generator,
+    deadline: float = float("inf"),
+    start: int = 0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Floats:
+    """Time every arm once a cycle, in an order drawn anew for each cycle.
+
+    Args:
+        arms: The arms, already warm.
+        cycles: How many cycles to time.
+        runs: Consecutive runs in one block, the same for all arms; a block's time is divided by it.
+        generator: Draws the orders.
+        deadline: On `clock`; no cycle begins after it.
+        start: Cycles timed before, so that the inputs keep rotating.
+        clock: Seconds, monotonic.
+
+    Returns:
+        (P, A) milliseconds a run, P <= cycles.
+    """
+    times_PA = np.empty((cycles, len(arms)))
+    for cycle in range(cycles):
+        if clock() >= deadline:
+            return times_PA[:cycle]
+        for index in generator.permutation(len(arms)):
+            times_PA[cycle, index] = _time(arms[index], start + cycle, runs, clock)
+    return times_PA
+
+
+def _time(arm: Arm, turn: int, runs: int, clock: Callable[[], float]) -> float:
+    image, run = arm.inputs[turn % len(arm.inputs)], arm.run
+    begin = clock()
+    for _ in range(runs):
+        run(image)
+    return (clock() - begin) / runs * 1e3
+
+
+def _stable(times: Sequence[float]) -> bool:
+    quarter = max(1, len(times) // 4)
+    return float(np.median(times[-quarter:])) >= _STABLE * float(np.median(times[-2 * quarter : -quarter]))

@@ -1,0 +1,173 @@
+"""Small real exports and a small real run, written by hand: the measuring rooms need no training to be tested."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import yaml
+from onnx import TensorProto, helper, numpy_helper
+
+from lorkit.decompose.artifacts import write_json, write_manifest, write_text
+from lorkit.decompose.config import dump_config, load_config
+from lorkit.decompose.regions import Region, RegionSet
+from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
+
+SIZE = 16
+CLASSES = ("dark", "bright")
+RECIPE = {
+    "version": 1,
+    "steps": [
+        {"op": "intensity", "rule": "dtype"},
+        {"op": "resize", "size": [SIZE, SIZE], "filter": "bilinear"},
+        {"op": "channels", "count": 1},
+        {"op": "normalise", "mean": [0.5], "std": [0.25]},
+    ],
+}
+
+
+def write_onnx(path: Path, *, work: int = 1, width: int = 8, threshold: float = 0.5) -> None:
+    """Write a network that calls an image bright when its mean exceeds `threshold`, after `work` idle convolutions."""
+    generator = np.random.default_rng(0)
+    nodes, weights = [], []
+
+    def weight(name: str, value: np.ndarray[Any, Any]) -> str:
+        weights.append(numpy_helper.from_array(value, name))
+        return name
+
+    first = generator.normal(size=(width, 1, 3, 3)).astype(np.float32)
+    nodes.append(helper.make_node("Conv", ["image", weight("w", first)], ["x0"], pads=[1, 1, 1, 1]))
+    for index in range(work):
+        kernel = (generator.normal(size=(width, width, 3, 3)) / (3 * width)).astype(np.float32)
+        names = [f"x{index}", weight(f"w{index}", kernel)]
+        nodes.append(helper.make_node("Conv", names, [f"y{index}"], pads=[1, 1, 1, 1]))
+        nodes.append(helper.make_node("Relu", [f"y{index}"], [f"x{index + 1}"]))
+    axes = weight("axes", np.array([1, 2, 3], dtype=np.int64))
+    nodes.append(helper.make_node("ReduceMean", [f"x{work}", axes], ["idle"], keepdims=0))
+    nodes.append(helper.make_node("ReduceMean", ["image", axes], ["mean"], keepdims=0))
+    zero = weight("zero", np.array(0, dtype=np.float32))
+    nodes.append(helper.make_node("Mul", ["idle", zero], ["nothing"]))
+    nodes.append(helper.make_node("Add", ["mean", "nothing"], ["level"]))
+    last = weight("last", np.array([1], dtype=np.int64))
+    nodes.append(helper.make_node("Unsqueeze", ["level", last], ["column"]))
+    slope = weight("slope", np.array([[-20.0, 20.0]], dtype=np.float32))
+    bias = weight("bias", np.array([20.0 * threshold, -20.0 * threshold], dtype=np.float32))
+    nodes.append(helper.make_node("Gemm", ["column", slope, bias], ["logits"]))
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, SIZE, SIZE])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])
+    graph = helper.make_graph(nodes, "test", [image], [logits], initializer=weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def write_export(directory: Path, *, owner: str, region: str, parent: Path | None = None, **network: Any) -> Path:
+    """Write a complete export directory."""
+    directory.mkdir(parents=True)
+    write_onnx(directory / "model.onnx", **network)
+    info = {
+        "schema_version": 1,
+        "kind": "export",
+        "owner": owner,
+        "region": region,
+        "task": "classification",
+        "target": "onnx",
+        "profile": "cpu-generic",
+        "precision": "fp32",
+        "opset": 20,
+        "nodes": 10,
+        "classes": list(CLASSES),
+        "recipe": RECIPE,
+        "size_bytes": (directory / "model.onnx").stat().st_size,
+        "macs": 1000 * (1 + network.get("work", 1)),
+        "parameters": 100 * (1 + network.get("work", 1)),
+        "parity": {"status": "passed", "max_abs": 1e-7, "tolerance": 1e-4, "label_flips": 0, "n": 3},
+        "synthetic": True,
+        "provider": "CPUExecutionProvider",
+    }
+    write_json(directory / "export.json", info)
+    names = ("owner", "region", "target", "profile", "precision")
+    write_manifest(directory, "export", synthetic=True, parent=parent, extra={name: info[name] for name in names})
+    return directory
+
+
+def write_data(path: Path, *, cases: int, seed: int) -> Path:
+    """Write images whose mean decides their class, 200 of 255 against 60, a quarter of them close to the border."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(cases) % 2
+    level = np.where(labels == 1, 200, 60) + np.where(generator.random(cases) < 0.25, np.where(labels == 1, -60, 60), 0)
+    images = np.clip(level[:, None, None] + generator.normal(0, 12, (cases, SIZE, SIZE)), 0, 255).astype(np.uint8)
+    split = np.array(["train", "val", "test", "test"])[(np.arange(cases) // 2) % 4]
+    groups = np.array([f"patient{index}" for index in range(cases)])
+    np.savez(path, images=images, labels=labels, groups=groups, split=split, label_names=np.array(CLASSES))
+    return path
+
+
+def write_run(path: Path, *, regions: tuple[str, ...] = ("chest",), cases: int = 800) -> Run:
+    """Write a run without weights: configuration, regions, locked splits."""
+    from lorkit.decompose.data import read_regions, split_regions
+
+    path.mkdir(parents=True)
+    settings = {
+        "name": "by-hand",
+        "image": {"size": SIZE, "channels": 1},
+        "regions": {
+            name: {"data": str(write_data(path.parent / f"{name}.npz", cases=cases, seed=index))}
+            for index, name in enumerate(regions)
+        },
+    }
+    source = path.parent / "decompose.yaml"
+    source.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    config = load_config(source)
+    write_text(path / "config.yaml", dump_config(config))
+    named = RegionSet(Region(name=name, classes=CLASSES, synthetic=True) for name in regions)
+    write_json(path / "regions.json", {"regions": named.to_json()})
+    samples = read_regions(config)
+    write_json(path / "splits.json", split_regions(samples, config.split, seed=0).to_json(samples))
+    write_manifest(path, "run", synthetic=True, outside=OUTSIDE)
+    return open_run(path)
+
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "foundation": {"work": 12, "width": 16},
+    "student": {"work": 4, "width": 8},
+    "expert": {"work": 4, "width": 8},
+}
+
+
+def fill_run(run: Run) -> Run:
+    """Add exports of every owner and region."""
+    for region in run.regions.names:
+        for owner, network in NETWORKS.items():
+            directory = export_directory(run, owner, region, "onnx", "cpu-generic", "fp32")
+            write_export(directory, owner=owner, region=region, parent=run.path, **network)
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with exports; never write into it, ask for `a_run` instead."""
+    return fill_run(write_run(tmp_path_factory.mktemp("once") / "runs" / "by-hand", regions=("chest", "knee"))).path
+
+
+@pytest.fixture
+def a_run(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A copy of the run, in `runs/` of the current directory."""
+    shutil.copytree(finished_run, tmp_path / "runs" / "by-hand")
+    monkeypatch.chdir(tmp_path)
+    return open_run(Path("runs/by-hand"))
+
+
+@pytest.fixture
+def make_export(tmp_path: Path) -> Callable[..., Path]:
+    """Write a lone export below the test's own directory."""
+
+    def make(name: str, **options: Any) -> Path:
+        return write_export(tmp_path / name, **{"owner": "expert", "region": "chest", **options})
+
+    return make

@@ -1,0 +1,37 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lorkit.decompose.artifacts import read_json, write_json, write_manifest
+from lorkit.decompose.errors import ArtifactError
+from lorkit.export.exported import read_exported
+
+
+def test_an_export_tells_what_it_is(make_export: Callable[..., Path]) -> None:
+    found = read_exported(make_export("a"))
+    assert found.key == ("chest", "onnx", "cpu-generic", "fp32")
+    assert (found.owner, found.classes, found.shape) == ("expert", ("dark", "bright"), (1, 16, 16))
+    assert found.synthetic
+    assert found.proven
+    assert found.as_region().name == "chest"
+    assert found.describe()["digest"] == found.manifest.digest
+
+
+def test_damage_is_named(make_export: Callable[..., Path]) -> None:
+    path = make_export("a")
+    (path / "model.onnx").write_bytes(b"no")
+    with pytest.raises(ArtifactError, match=r"model\.onnx has changed"):
+        read_exported(path)
+    with pytest.raises(ArtifactError, match=r"manifest\.json"):
+        read_exported(path.parent)
+
+
+def test_a_missing_field_is_named(make_export: Callable[..., Path]) -> None:
+    path = make_export("a")
+    info = read_json(path / "export.json")
+    del info["classes"]
+    write_json(path / "export.json", info)
+    write_manifest(path, "export", synthetic=True)
+    with pytest.raises(ArtifactError, match="lacks classes"):
+        read_exported(path)
