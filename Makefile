@@ -1,0 +1,42 @@
+# Two commands for a machine with nothing but Python 3.11-3.13, git and make:
+#   make tour   set up, then the five commands of the README on the built-in phantom
+#   make test   set up, then the whole test suite
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: setup tour test lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "error: $$($(PYTHON) --version 2>&1); required: Python 3.11 to 3.13; name one with make PYTHON=python3.11" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing lorkit and what it needs into $(VENV) (once, two to three minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $(STAMP)
+
+tour: setup
+	@mkdir -p tour
+	cd tour && ../$(BIN)/decompose train
+	cd tour && ../$(BIN)/decompose extract --region all
+	cd tour && ../$(BIN)/decompose export --target onnx
+	cd tour && ../$(BIN)/decompose report
+	cd tour && ../$(BIN)/decompose gate
+	@echo "the report: $$(ls -t $$PWD/tour/runs/*/report/report.html | head -1)"
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+clean:
+	rm -rf $(VENV) tour
