@@ -1,0 +1,28 @@
+"""Low-rank experts: put into a network, routed by region, merged out again as plain networks."""
+
+from __future__ import annotations
+
+from lorkit.decompose.experts.config import ExpertConfig
+from lorkit.decompose.experts.extraction import expert_layers, extract
+from lorkit.decompose.experts.insertion import add_experts_, base_parameters, factor_parameters
+from lorkit.decompose.experts.layers import DepthwiseExperts, ExpertLayer, LowRankExperts
+from lorkit.decompose.experts.norm import RegionNorm, recalibrate_norm_
+from lorkit.decompose.experts.routing import Routing
+from lorkit.decompose.experts.switching import fuse_, unfuse_
+
+__all__ = [
+    "DepthwiseExperts",
+    "ExpertConfig",
+    "ExpertLayer",
+    "LowRankExperts",
+    "RegionNorm",
+    "Routing",
+    "add_experts_",
+    "base_parameters",
+    "expert_layers",
+    "extract",
+    "factor_parameters",
+    "fuse_",
+    "recalibrate_norm_",
+    "unfuse_",
+]

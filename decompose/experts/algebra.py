@@ -1,0 +1,107 @@
+"""Factors of one layer and what they do to an input, for every layer kind that is linear in its weight.
+
+Shapes: O output, I input channels, k = (k0, k1, ...) the kernel (empty for linear layers), r the rank, N rows.
+Weights are (O, I, *k), of transposed convolutions (I, O, *k). Layout `conv`: down (r, I, *k) and up (O, r), of
+transposed convolutions down (r, I) and up (r, O, *k). Layout `reshape` (LoRKD's): up (W0*k0, r*k0) and down
+(r*k0, W1*k1*...) with W0, W1 the first two sizes of the weight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lorkit.decompose.experts.config import Layout
+
+Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
+Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+Base = nn.Linear | Conv | Transposed
+
+CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED: tuple[type[nn.Module], ...] = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+KINDS: tuple[type[nn.Module], ...] = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
+
+_CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+_TRANSPOSED: dict[int, Callable[..., Tensor]] = {
+    1: F.conv_transpose1d,
+    2: F.conv_transpose2d,
+    3: F.conv_transpose3d,
+}
+
+
+def factors(base: Base, rank: int, layout: Layout) -> tuple[nn.Parameter, nn.Parameter]:
+    """Return new (down, up) of one region: down uniform as torch's own layers, up zero, so the update starts at 0."""
+    size = tuple(base.weight.shape)
+    if layout == "reshape":
+        first = size[2] if len(size) > 2 else 1
+        down_shape: tuple[int, ...] = (rank * first, size[1] * math.prod(size[3:]))
+        up_shape: tuple[int, ...] = (size[0] * first, rank * first)
+    elif type(base) in TRANSPOSED:
+        down_shape, up_shape = (rank, size[0]), (rank, *size[1:])
+    else:
+        down_shape, up_shape = (rank, *size[1:]), (size[0], rank)
+    down = nn.Parameter(base.weight.new_empty(down_shape))
+    nn.init.kaiming_uniform_(down, a=math.sqrt(5))
+    return down, nn.Parameter(base.weight.new_zeros(up_shape))
+
+
+def delta(base: Base, down: Tensor, up: Tensor, layout: Layout) -> Tensor:
+    """Return the update that the factors make to the weight, unscaled, in the weight's shape."""
+    transposed = layout == "conv" and type(base) in TRANSPOSED
+    product = down.mT @ up.flatten(1) if transposed else up @ down.flatten(1)
+    return product.view(base.weight.shape)
+
+
+def apply(base: Base, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Run the operation of `base` (stride, padding, dilation, groups) with another weight and bias."""
+    if isinstance(base, nn.Linear):
+        return F.linear(x, weight, bias)
+    if isinstance(base, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        # the one place that knows every padding mode
+        return cast(Tensor, cast(Any, base)._conv_forward(x, weight, bias))
+    return _TRANSPOSED[weight.dim() - 2](
+        x, weight, bias, base.stride, base.padding, base.output_padding, base.groups, base.dilation
+    )
+
+
+def pointwise(base: Base, x: Tensor, weight: Tensor) -> Tensor:
+    """Mix the channels of `x` with a matrix (out, in): a linear layer, or a 1 x 1 convolution."""
+    if isinstance(base, nn.Linear):
+        return F.linear(x, weight)
+    spatial = base.weight.dim() - 2
+    return _CONV[spatial](x, weight.view(*weight.shape, *(1,) * spatial))
+
+
+def low_rank(base: Base, x: Tensor, down: Tensor, up: Tensor, gates: Tensor | None = None) -> Tensor:
+    """Return the update's output in layout `conv`, without bias, through r channels.
+
+    Args:
+        base: The layer.
+        x: Its input.
+        down: Factor to r channels; several regions' stacked along r for soft routing.
+        up: Factor from r channels, scaled.
+        gates: (N, r) weights of the channels between, for soft routing.
+    """
+    transposed = type(base) in TRANSPOSED
+    low = pointwise(base, x, down) if transposed else apply(base, x, down)
+    if gates is not None:
+        low = low * spread(base, low, gates)
+    return apply(base, low, up) if transposed else pointwise(base, low, up)
+
+
+def spread(base: Base, x: Tensor, gates: Tensor) -> Tensor:
+    """Shape (N, r) or (N, 1) gates so that they multiply the channels of `x`."""
+    middle = (1,) * (x.dim() - 2)
+    if isinstance(base, nn.Linear):
+        return gates.view(len(gates), *middle, gates.shape[1])
+    return gates.view(*gates.shape, *middle)
+
+
+def stack(base: Base, downs: list[Tensor], ups: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Stack the factors of several regions along the rank, for layout `conv`."""
+    return torch.cat(downs), torch.cat(ups, dim=0 if type(base) in TRANSPOSED else 1)

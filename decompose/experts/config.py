@@ -1,0 +1,66 @@
+"""What an expert is made of: rank, scale, factor layout and norm policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.regions import unknown
+
+Layout = Literal["conv", "reshape"]
+NormPolicy = Literal["shared", "statistics", "region"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertConfig:
+    """How `add_experts_` adapts a network.
+
+    Attributes:
+        rank: Rank of the factors where `ranks` does not name the region.
+        ranks: Rank by region; regions with much data may need more.
+        alpha: The update is scaled by alpha / rank, so a change of rank keeps its size.
+        layout: `conv` is a k x k convolution to `rank` channels followed by a 1 x 1 one (cheap: two small
+            convolutions beside the shared one). `reshape` is the papers' (O*k, r*k) @ (r*k, I*k) product viewed as a
+            kernel (rank up to r*k^2, needs merged weights; for the authors' checkpoints).
+        norm: Of batch norms, `shared` keeps one, `statistics` gives each region its own running statistics under
+            one affine map, `region` gives each region a norm of its own.
+        depthwise: Give grouped convolutions a full update a region; the papers leave them shared.
+    """
+
+    rank: int = 8
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    alpha: float = 16.0
+    layout: Layout = "conv"
+    norm: NormPolicy = "region"
+    depthwise: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what no layer could be built from."""
+        for name, rank in (("rank", self.rank), *((f"ranks.{name}", rank) for name, rank in self.ranks.items())):
+            if rank < 1:
+                raise UsageError(f"{name} = {rank}", required="a rank of at least 1", fix="correct the expert config")
+        if self.alpha <= 0:
+            raise UsageError(f"alpha = {self.alpha}", required="a scale above 0", fix="correct the expert config")
+        for key, value, known in (
+            ("layout", self.layout, ("conv", "reshape")),
+            ("norm", self.norm, ("shared", "statistics", "region")),
+        ):
+            if value not in known:
+                raise unknown(key, str(value), known)
+
+    def rank_of(self, region: str) -> int:
+        """Return the rank of a region's factors."""
+        return self.ranks.get(region, self.rank)
+
+    def scale_of(self, region: str) -> float:
+        """Return alpha / rank of a region."""
+        return self.alpha / self.rank_of(region)
+
+    def check_regions(self, regions: Iterable[str]) -> None:
+        """Raise UsageError when `ranks` names a region that is not there."""
+        known = tuple(regions)
+        for name in self.ranks:
+            if name not in known:
+                raise unknown("region", name, known)

@@ -1,0 +1,154 @@
+"""Put experts into a network, in place, and say which layers got none and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.experts.algebra import KINDS, Base
+from lorkit.decompose.experts.config import ExpertConfig
+from lorkit.decompose.experts.extraction import expert_layers
+from lorkit.decompose.experts.layers import DepthwiseExperts, LowRankExperts
+from lorkit.decompose.experts.norm import NORMS, RegionNorm
+from lorkit.decompose.experts.routing import Routing, check_names
+
+Select = Callable[[nn.Module, str], bool]
+
+# these read the weights of their children without calling them, so a wrapped child would be bypassed
+_OPAQUE: tuple[type[nn.Module], ...] = (
+    nn.MultiheadAttention,
+    nn.TransformerEncoderLayer,
+    nn.TransformerDecoderLayer,
+)
+_WRAPPERS = ("DistributedDataParallel", "DataParallel", "FullyShardedDataParallel", "OptimizedModule", "_FabricModule")
+
+
+def add_experts_(
+    model: nn.Module, regions: Iterable[str], config: ExpertConfig, *, select: Select | None = None
+) -> Routing:
+    """Give every dense layer of a network low-rank experts, and its batch norms the policy of `config`, in place.
+
+    Adapted are layers of exactly the classes Linear, Conv1d/2d/3d and ConvTranspose1d/2d/3d; a subclass may use its
+    weight in another way. The returned routing lists the `wrapped` layers, and the `skipped` ones with the reason.
+
+    Args:
+        model: The network, before DDP, compilation or weight averaging wrap it.
+        regions: Names, in the order of the routing's indices.
+        config: Rank, scale, layout, norm policy.
+        select: `(module, name) -> bool`, which layers to adapt; norms follow `config.norm` alone.
+
+    Raises:
+        UsageError: Nothing was adapted, or the network is wrapped, adapted already, or holds a module that would
+            bypass its experts.
+    """
+    routing = Routing(check_names(regions))
+    config.check_regions(routing.regions)
+    _refuse(model, select)
+    tied = Counter(id(parameter) for parameter in _weights(model))
+    replaced: dict[int, nn.Module] = {}
+    wrapped: list[str] = []
+    skipped: list[tuple[str, str]] = []
+    # a module that stands at two places is listed twice and gets one wrapper at both
+    for name, module in list(model.named_modules(remove_duplicate=False)):
+        if id(module) not in replaced:
+            reason = _reason(module, name, config, select, tied)
+            if reason is None:
+                replaced[id(module)] = _wrap(module, config, routing, name)
+                if not isinstance(replaced[id(module)], RegionNorm):
+                    wrapped.append(name)
+            elif reason:
+                skipped.append((name, reason))
+        if id(module) in replaced:
+            model.set_submodule(name, replaced[id(module)])
+    routing.wrapped, routing.skipped = tuple(wrapped), tuple(dict.fromkeys(skipped))
+    if not wrapped:
+        why = "; ".join(f"{name}: {reason}" for name, reason in routing.skipped[:3]) or "it has no layer with weights"
+        raise UsageError(
+            f"no layer of {type(model).__name__} was adapted ({why})",
+            required="at least one Linear, Conv or ConvTranspose layer",
+            fix="widen `select`, or choose another backbone",
+        )
+    return routing
+
+
+def factor_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Return the parameters of the experts alone: factors and depthwise updates, no norms."""
+    return [
+        parameter
+        for layer in expert_layers(model).values()
+        for name, parameter in layer.named_parameters()
+        if not name.startswith("base.")
+    ]
+
+
+def base_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """Return every parameter that is not an expert's factor: backbone, norms, heads."""
+    factors = {id(parameter) for parameter in factor_parameters(model)}
+    return [parameter for parameter in model.parameters() if id(parameter) not in factors]
+
+
+def _refuse(model: nn.Module, select: Select | None) -> None:
+    for name, module in model.named_modules():
+        kind = type(module).__name__
+        where = f"'{name}'" if name else "the model"
+        if kind in _WRAPPERS:
+            raise UsageError(
+                f"{where} is wrapped in {kind}",
+                required="the bare network",
+                fix="add experts before DDP, compile or EMA: those register parameters when they wrap",
+            )
+        if isinstance(module, _OPAQUE) and (select is None or select(module, name)):
+            raise UsageError(
+                f"{where} is a {kind}, which reads the weights of its linear layers and would bypass their experts",
+                required="separate q, k, v and out linear layers",
+                fix=f"rewrite it, or exclude '{name}' and its children with `select`",
+            )
+    if expert_layers(model):
+        raise UsageError("the model has experts already", required="a plain network", fix="extract a region first")
+    if type(model) in KINDS:
+        raise UsageError(
+            f"the model is a single {type(model).__name__}",
+            required="a module that contains it, since it is replaced in place",
+            fix="wrap it in nn.Sequential",
+        )
+
+
+def _weights(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Yield the weight of each distinct module, so that a weight shared by two modules comes twice."""
+    for module in model.modules():
+        weight = module._parameters.get("weight")
+        if weight is not None:
+            yield weight
+
+
+def _reason(
+    module: nn.Module, name: str, config: ExpertConfig, select: Select | None, tied: Counter[int]
+) -> str | None:
+    """Return None to wrap a module, the reason to skip it, or "" where there is nothing to say."""
+    if type(module) in NORMS:
+        return "" if config.norm == "shared" else None
+    weight = getattr(module, "weight", None)
+    if type(module) not in KINDS:
+        has_matrix = weight is not None and getattr(weight, "dim", lambda: 0)() >= 2
+        return f"class {type(module).__name__} is none of the exact classes" if has_matrix else ""
+    if select is not None and not select(module, name):
+        return "not selected"
+    if module._parameters.get("weight") is None:
+        return "its weight is computed by a hook or parametrization"
+    if tied[id(module._parameters["weight"])] > 1:
+        return "its weight is shared with another module"
+    if getattr(module, "groups", 1) > 1 and not config.depthwise:
+        return "grouped convolution (depthwise: false)"
+    return None
+
+
+def _wrap(module: nn.Module, config: ExpertConfig, routing: Routing, name: str) -> nn.Module:
+    if isinstance(module, _BatchNorm):
+        return RegionNorm(module, config.norm, routing, name).train(module.training)
+    kind = DepthwiseExperts if getattr(module, "groups", 1) > 1 else LowRankExperts
+    return kind(cast(Base, module), config, routing, name).train(module.training)

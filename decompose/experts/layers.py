@@ -1,0 +1,176 @@
+"""Layers that carry the experts: one shared base, and of each region low-rank factors or a full small kernel.
+
+A wrapper by composition without a `.weight` property, on purpose: code that reads the weight of a child instead
+of calling it (as torch's fused attention does) then fails loudly instead of ignoring the expert.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.experts import algebra
+from lorkit.decompose.experts.algebra import Base
+from lorkit.decompose.experts.config import ExpertConfig
+from lorkit.decompose.experts.routing import Plan, Routing
+
+
+class ExpertLayer(nn.Module):
+    """What every expert layer shares: the base, the routing, the switch between live and fused."""
+
+    def __init__(self, base: Base, config: ExpertConfig, routing: Routing, name: str = "") -> None:
+        super().__init__()
+        self.base = base
+        self.config = config
+        self.routing = routing
+        self.name = name
+        self.fused: str | None = None
+        self._kept: Tensor | None = None
+
+    def delta_weight(self, region: str) -> Tensor:
+        """Return the scaled update of a region, in the shape of the base weight; differentiable."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run the base with each row's own expert; rows are (L, ...) as `Plan.split` describes."""
+        if self.fused is not None:
+            self._check_fused(self.fused)
+            return cast(Tensor, self.base(x))
+        plan = self.routing.plan(self.name)
+        if plan.empty or not self.routing.experts_on:
+            return cast(Tensor, self.base(x))
+        return self._hard(x, plan) if plan.gates is None else self._soft(x, plan.gates_for(x, self.name))
+
+    def merged_weight(self, region: str) -> Tensor:
+        """Return the base weight plus the region's update, detached, computed in float32 or wider."""
+        base = self.base.weight if self._kept is None else self._kept
+        with torch.no_grad(), torch.autocast(base.device.type, enabled=False):
+            wide = torch.promote_types(base.dtype, torch.float32)
+            merged = base.to(wide) + self.delta_weight(region).to(base.device, wide)
+        return merged.to(base.dtype)
+
+    def plain(self, region: str) -> nn.Module:
+        """Return a new layer of the base's class that computes what this one does for a region."""
+        memo = {id(self.base.weight): nn.Parameter(self.merged_weight(region), self.base.weight.requires_grad)}
+        return copy.deepcopy(self.base, cast(dict[int, Any], memo))
+
+    def fuse_(self, region: str) -> None:
+        """Write the merged weight of a region over the base, which is kept aside untouched."""
+        merged = self.merged_weight(region)
+        if self._kept is None:
+            self._kept = self.base.weight.detach().clone()
+        with torch.no_grad():
+            self.base.weight.copy_(merged)
+        self.fused = region
+
+    def unfuse_(self) -> None:
+        """Put the kept base back, bit by bit."""
+        if self._kept is not None:
+            with torch.no_grad():
+                self.base.weight.copy_(self._kept)
+        self.fused, self._kept = None, None
+
+    def _hard(self, x: Tensor, plan: Plan) -> Tensor:
+        """Run merged weights a region on its rows: one full operation over the batch in all."""
+        parts = []
+        for t, rows in plan.split(x, self.name):
+            weight = self.base.weight + self.delta_weight(self.routing.regions[t])
+            parts.append(algebra.apply(self.base, rows, weight, self.base.bias))
+        return plan.join(parts)
+
+    def _soft(self, x: Tensor, gates: Tensor) -> Tensor:
+        """Add each region's update under its gate; by linearity the same as gated weights a sample, in less memory."""
+        y = cast(Tensor, self.base(x))
+        for t, region in enumerate(self.routing.regions):
+            update = algebra.apply(self.base, x, self.delta_weight(region))
+            y = y + update * algebra.spread(self.base, update, gates[:, t : t + 1])
+        return y
+
+    def _check_fused(self, region: str) -> None:
+        if self.training and torch.is_grad_enabled():
+            raise UsageError(
+                f"layer '{self.name}' is fused with region '{region}' and in training mode",
+                required="a live model for training",
+                fix="call unfuse_(model) first",
+            )
+        plan = self.routing.plan(self.name)
+        if plan.regions != (self.routing.index(region),) or not self.routing.experts_on:
+            raise UsageError(
+                f"layer '{self.name}' is fused with region '{region}', the batch asks for others",
+                required=f"rows of region '{region}' only",
+                fix="call unfuse_(model), or fuse_ it with the region of the batch",
+            )
+
+    def _refuse_fused(self, verb: str) -> None:
+        if self.fused is not None:
+            raise UsageError(
+                f"layer '{self.name}' is fused with region '{self.fused}', so its base is not the shared one",
+                required=f"a live model to {verb}",
+                fix="call unfuse_(model) first",
+            )
+
+    def _save_to_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._refuse_fused("save")
+        super()._save_to_state_dict(*args, **kwargs)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._refuse_fused("load")
+        super()._load_from_state_dict(*args, **kwargs)
+
+
+class LowRankExperts(ExpertLayer):
+    """Low-rank experts around one dense layer (LoRKD's low-rank expert module).
+
+    Computes base(x) + s_t * update_t(x) with t the region of each row and s_t = alpha / rank_t. The gradient of
+    region t's factors comes from its rows alone, that of the base from all (efficient knowledge separation).
+    Parameters are `down.<region>` and `up.<region>`, so ranks may differ and one region's can be told by name.
+    """
+
+    def __init__(self, base: Base, config: ExpertConfig, routing: Routing, name: str = "") -> None:
+        super().__init__(base, config, routing, name)
+        pairs = {region: algebra.factors(base, config.rank_of(region), config.layout) for region in routing.regions}
+        self.down = nn.ParameterDict({region: down for region, (down, _) in pairs.items()})
+        self.up = nn.ParameterDict({region: up for region, (_, up) in pairs.items()})
+
+    def delta_weight(self, region: str) -> Tensor:
+        """Return s * (up o down) of a region, in the shape of the base weight; differentiable."""
+        self.routing.index(region)
+        update = algebra.delta(self.base, self.down[region], self.up[region], self.config.layout)
+        return update * self.config.scale_of(region)
+
+    def _hard(self, x: Tensor, plan: Plan) -> Tensor:
+        if self.config.layout == "reshape":
+            return super()._hard(x, plan)
+        updates = [self._update(self.routing.regions[t], rows) for t, rows in plan.split(x, self.name)]
+        return cast(Tensor, self.base(x)) + plan.join(updates)
+
+    def _update(self, region: str, x: Tensor) -> Tensor:
+        up = self.up[region] * self.config.scale_of(region)
+        return algebra.low_rank(self.base, x, self.down[region], up)
+
+    def _soft(self, x: Tensor, gates: Tensor) -> Tensor:
+        if self.config.layout == "reshape":
+            return super()._soft(x, gates)
+        regions = self.routing.regions
+        down, up = algebra.stack(self.base, [self.down[name] for name in regions], [self.up[name] for name in regions])
+        scales = gates * gates.new_tensor([self.config.scale_of(name) for name in regions])
+        ranks = torch.tensor([self.config.rank_of(name) for name in regions], device=gates.device)
+        widened = scales.repeat_interleave(ranks, 1)
+        return cast(Tensor, self.base(x)) + algebra.low_rank(self.base, x, down, up, widened)
+
+
+class DepthwiseExperts(ExpertLayer):
+    """Full updates a region for a grouped or depthwise convolution, whose weight is small to begin with."""
+
+    def __init__(self, base: Base, config: ExpertConfig, routing: Routing, name: str = "") -> None:
+        super().__init__(base, config, routing, name)
+        self.kernel = nn.ParameterDict({region: torch.zeros_like(base.weight) for region in routing.regions})
+
+    def delta_weight(self, region: str) -> Tensor:
+        """Return the update of a region, in the shape of the base weight; differentiable."""
+        self.routing.index(region)
+        return cast(Tensor, self.kernel[region])

@@ -1,0 +1,244 @@
+"""Which expert each row of a batch uses, computed once a batch and shared by reference with every expert layer.
+
+Shapes: N samples of the batch, T regions, L = k*N rows that a layer sees (k windows or tokens a sample, the batch
+outermost).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.regions import unknown
+
+Selection = Tensor | str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The rows of one batch by region.
+
+    Attributes:
+        source: What `Routing.use` was given.
+        regions: Indices of the regions in the batch, ascending; empty when no expert is in use.
+        counts: Rows of each of them; empty when one region owns every row, however many there are.
+        order: (N,) permutation that groups the rows by region, or None when they are grouped already.
+        inverse: (N,) permutation that undoes `order`.
+        presorted: The caller has applied `order` itself, so layers see grouped rows.
+        gates: (N, T) soft weights in place of one region a row.
+    """
+
+    source: Selection
+    regions: tuple[int, ...] = ()
+    counts: tuple[int, ...] = ()
+    order: Tensor | None = None
+    inverse: Tensor | None = None
+    presorted: bool = False
+    gates: Tensor | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether no expert is in use."""
+        return not self.regions and self.gates is None
+
+    def split(self, x: Tensor, layer: str) -> list[tuple[int, Tensor]]:
+        """Return (region index, its rows) for each region of the batch; slices without a copy when grouped.
+
+        Args:
+            x: (L, ...) with L a multiple of N and the batch outermost.
+            layer: Name of the calling layer, for the error.
+
+        Raises:
+            DataError: L is no multiple of N.
+        """
+        if not self.counts:
+            return [(self.regions[0], x)]
+        repeat = self._repeat(x, sum(self.counts), layer)
+        if self.order is not None and not self.presorted:
+            x = x.index_select(0, _rows(self.order, repeat, x))
+        return list(zip(self.regions, torch.split(x, [count * repeat for count in self.counts]), strict=True))
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """Put results of `split`, in its order, back into the order of the batch."""
+        joined = parts[0] if len(parts) == 1 else torch.cat(tuple(parts))
+        if self.inverse is None or self.presorted:
+            return joined
+        return joined.index_select(0, _rows(self.inverse, len(joined) // len(self.inverse), joined))
+
+    def gates_for(self, x: Tensor, layer: str) -> Tensor:
+        """Return the soft weights of the rows of `x`: (L, T)."""
+        assert self.gates is not None
+        repeat = self._repeat(x, len(self.gates), layer)
+        return self.gates.repeat_interleave(repeat, 0) if repeat > 1 else self.gates
+
+    @staticmethod
+    def _repeat(x: Tensor, samples: int, layer: str) -> int:
+        if len(x) % samples or len(x) == 0:
+            raise DataError(
+                f"layer '{layer}' got {len(x)} rows for {samples} routed samples",
+                required="a multiple of the samples, with the batch outermost",
+                fix="route as many samples as the batch has, or exclude this layer with `select`",
+            )
+        return len(x) // samples
+
+
+@dataclass(eq=False)
+class Routing:
+    """Regions of a model and the scope that says which of them each row of the batch belongs to.
+
+    The training step opens the scope around forward *and* backward, because activation checkpointing runs the
+    forward again during backward. Outside every scope the active region holds; where there is none, a layer
+    raises rather than silently compute without its expert. A deep copy starts outside every scope.
+
+    Attributes:
+        regions: Names, in the order of their indices.
+        wrapped: Names of the layers that carry experts.
+        skipped: (name, reason) of the layers with weights that do not.
+    """
+
+    regions: tuple[str, ...]
+    wrapped: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    active: str | None = None
+    experts_on: bool = True
+    _scope: Plan | None = field(default=None, repr=False)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Routing:
+        """Copy without the scope of a batch, which belongs to the original's step."""
+        copy = Routing(self.regions, self.wrapped, self.skipped, self.active)
+        memo[id(self)] = copy
+        return copy
+
+    def index(self, region: str) -> int:
+        """Return the index of a region, or raise UsageError listing the known ones."""
+        if region not in self.regions:
+            raise unknown("region", region, self.regions)
+        return self.regions.index(region)
+
+    def activate(self, region: str | None) -> None:
+        """Switch a live model to one region until the next call (None: to no default region)."""
+        if region is not None:
+            self.index(region)
+        self.active = region
+
+    @contextmanager
+    def use(self, ids: Selection, *, sort: bool = False) -> Iterator[Plan]:
+        """Route the rows of a batch; the scope before it comes back on exit.
+
+        Args:
+            ids: (N,) region indices, one region name for the whole batch, (N, T) soft gates, or None for the
+                network without experts. The very selection of the scope in force is reused, not computed again.
+            sort: The caller will group the rows itself with the plan's `order` and undo it with `inverse`.
+
+        Raises:
+            DataError: Indices out of range, or a shape that fits neither ids nor gates.
+            UsageError: An unknown region.
+        """
+        before = self._scope
+        reuse = before is not None and _same(before.source, ids) and before.presorted == (sort and _is_ids(ids))
+        plan = before if reuse and before is not None else self.plan_for(ids, sort=sort)
+        self._scope = plan
+        try:
+            yield plan
+        finally:
+            self._scope = before
+
+    @contextmanager
+    def without_experts(self) -> Iterator[None]:
+        """Switch the low-rank updates off; per-region norms still follow the routing."""
+        before, self.experts_on = self.experts_on, False
+        try:
+            yield
+        finally:
+            self.experts_on = before
+
+    def plan(self, layer: str) -> Plan:
+        """Return the plan in force.
+
+        Raises:
+            UsageError: There is no scope and no active region.
+        """
+        if self._scope is not None:
+            return self._scope
+        if self.active is not None:
+            return Plan(self.active, (self.regions.index(self.active),))
+        raise UsageError(
+            f"layer '{layer}' ran without a region",
+            required="a routing scope around forward and backward, or an active region",
+            fix="use `with routing.use(ids): ...` or `activate(region)`",
+        )
+
+    def plan_for(self, ids: Selection, *, sort: bool = False) -> Plan:
+        """Group the rows of a batch by region; one transfer to the host for tensors on a device."""
+        if ids is None:
+            return Plan(None)
+        if isinstance(ids, str):
+            return Plan(ids, (self.index(ids),))
+        if ids.is_floating_point():
+            if ids.dim() != 2 or ids.shape[1] != len(self.regions):
+                raise self._bad(f"soft gates of shape {tuple(ids.shape)}")
+            return Plan(ids, gates=ids)
+        if not _is_ids(ids):
+            raise self._bad(f"region ids of shape {tuple(ids.shape)} and type {ids.dtype}")
+        host = ids.detach().cpu().long()
+        if int(host.min()) < 0 or int(host.max()) >= len(self.regions):
+            raise self._bad(f"region ids between {int(host.min())} and {int(host.max())}")
+        counts = torch.bincount(host, minlength=len(self.regions)).tolist()
+        present = tuple(index for index, count in enumerate(counts) if count)
+        if len(present) == 1:
+            return Plan(ids, present, presorted=sort)
+        grouped = bool((host[1:] >= host[:-1]).all())
+        order = None if grouped else torch.argsort(host, stable=True).to(ids.device)
+        inverse = None if order is None else torch.argsort(order)
+        return Plan(ids, present, tuple(counts[index] for index in present), order, inverse, sort)
+
+    def _bad(self, given: str) -> DataError:
+        total = len(self.regions)
+        return DataError(
+            given,
+            required=f"(N,) integers in 0..{total - 1}, or (N, {total}) floating-point gates",
+            fix="map names to indices with the order of the regions",
+        )
+
+
+def _is_ids(ids: Selection) -> bool:
+    return (
+        isinstance(ids, Tensor)
+        and ids.dim() == 1
+        and len(ids) > 0
+        and not (ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool)
+    )
+
+
+def _same(a: Selection, b: Selection) -> bool:
+    return a is b or (isinstance(a, str) and a == b)
+
+
+def _rows(order: Tensor, repeat: int, x: Tensor) -> Tensor:
+    """Widen a permutation of N samples to their k*N rows, on the device of `x`."""
+    order = order.to(x.device)
+    if repeat == 1:
+        return order
+    return (order[:, None] * repeat + torch.arange(repeat, device=order.device)).flatten()
+
+
+def check_names(regions: Iterable[str]) -> tuple[str, ...]:
+    """Return the names as a tuple, or raise UsageError when they cannot name parameters.
+
+    Names become keys of `nn.ParameterDict` and `nn.ModuleDict`, whose own attributes ('keys', 'train') are taken.
+    """
+    names = tuple(regions)
+    if not names or len(set(names)) != len(names):
+        raise UsageError(f"regions {list(names)}", required="one or more distinct names", fix="correct the list")
+    for name in names:
+        if "." in name or hasattr(torch.nn.ModuleDict, name) or hasattr(torch.nn.ParameterDict, name):
+            raise UsageError(
+                f"region name '{name}'", required="a name that torch modules do not use", fix="rename the region"
+            )
+    return names
