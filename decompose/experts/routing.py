@@ -71,6 +71,14 @@ class Plan:
             return joined
         return joined.index_select(0, _rows(self.inverse, len(joined) // len(self.inverse), joined))
 
+    def group(self, x: Tensor) -> Tensor:
+        """Apply `order` to the N rows of `x`, as the caller of a presorted plan must."""
+        return x if self.order is None else x.index_select(0, self.order.to(x.device))
+
+    def restore(self, x: Tensor) -> Tensor:
+        """Undo `group`."""
+        return x if self.inverse is None else x.index_select(0, self.inverse.to(x.device))
+
     def gates_for(self, x: Tensor, layer: str) -> Tensor:
         """Return the soft weights of the rows of `x`: (L, T)."""
         assert self.gates is not None

@@ -1,0 +1,19 @@
+"""Networks: backbones by name, one model for all regions, the foundation model, what is deployed."""
+
+from __future__ import annotations
+
+from lorkit.decompose.models.backbones import attach_head, build_backbone, detach_head, known_backbones
+from lorkit.decompose.models.deployable import Deployable, Normalise
+from lorkit.decompose.models.regional import RegionalModel, RegionalOutput, SeparateModels
+
+__all__ = [
+    "Deployable",
+    "Normalise",
+    "RegionalModel",
+    "RegionalOutput",
+    "SeparateModels",
+    "attach_head",
+    "build_backbone",
+    "detach_head",
+    "known_backbones",
+]

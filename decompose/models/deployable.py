@@ -1,0 +1,55 @@
+"""What is deployed of one region: the normalisation and a plain network in one module."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+
+class Normalise(nn.Module):
+    """(x - mean) / std by channel; the statistics are buffers, so they travel with the weights."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor([float(value) for value in mean]))
+        self.register_buffer("std", torch.tensor([float(value) for value in std]))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Normalise images (N, C, *spatial)."""
+        shape = (-1, *(1,) * (image.dim() - 2))
+        return (image - self.mean.view(shape)) / self.std.view(shape)
+
+
+class Deployable(nn.Module):
+    """Images in [0, 1] to the logits of one region: what `model.pt2` and every exported graph hold.
+
+    Args:
+        network: A plain network (N, C, *spatial) -> (N, classes).
+        mean: One value a channel.
+        std: One value a channel.
+    """
+
+    def __init__(self, network: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.normalise = Normalise(mean, std)
+        self.network = network
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Mean by channel."""
+        return tuple(self.normalise.mean.tolist())
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Standard deviation by channel."""
+        return tuple(self.normalise.std.tolist())
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map images (N, C, *spatial) in [0, 1] to logits (N, classes)."""
+        return cast(Tensor, self.network(self.normalise(image)))

@@ -1,0 +1,242 @@
+"""One model for all regions: normalisation, a backbone with or without experts, a linear head a region.
+
+Shapes: N images of a batch, n_t of them of region t, F features, C_t classes of region t.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.experts import Routing, expert_layers, extract
+from lorkit.decompose.experts.routing import Plan, check_names
+from lorkit.decompose.models.backbones import Backbone, attach_head
+from lorkit.decompose.models.deployable import Deployable, Normalise
+from lorkit.decompose.regions import RegionSet
+
+
+class RegionalOutput(NamedTuple):
+    """What a model returns for a batch; only regions of the batch appear, in routing order.
+
+    Attributes:
+        features: (N, F) in the order of the batch.
+        logits: By region, (n_t, C_t).
+        rows: By region, (n_t,) int64: the rows of the batch that its logits belong to, ascending.
+    """
+
+    features: Tensor
+    logits: dict[str, Tensor]
+    rows: dict[str, Tensor]
+
+
+class _Regional(nn.Module):
+    """The interface that joint and separate models share."""
+
+    def __init__(self, regions: RegionSet, routing: Routing) -> None:
+        super().__init__()
+        check_names(regions.names)
+        if routing.regions != regions.names:
+            raise UsageError(
+                f"experts of regions {', '.join(routing.regions)}",
+                required=f"the regions of the model, in its order: {', '.join(regions.names)}",
+                fix="build both from one RegionSet",
+            )
+        self.regions = regions
+        self.routing = routing
+
+    def scope(self, region: Tensor | str | None = None) -> AbstractContextManager[Plan]:
+        """Open the routing of a batch; a training step holds it around forward and backward.
+
+        Args:
+            region: (N,) region indices, one name for the whole batch, or None for the active region.
+
+        Raises:
+            UsageError: There is no active region.
+            DataError: Indices out of range.
+        """
+        return self.routing.use(self._selection(region), sort=True)
+
+    def activate(self, region: str | None) -> None:
+        """Use one region until the next call, wherever a call names none (task knowledge switch)."""
+        self.routing.activate(region)
+
+    def network(self, region: str) -> nn.Module:
+        """Return the plain network of a region, as `plain`; subclasses implement it."""
+        raise NotImplementedError
+
+    def plain(self, region: str) -> nn.Module:
+        """Return a region's network with its head: original classes and keys, logits out, in eval mode.
+
+        A new object; the model is not touched. Its input is normalised already (`deployable` has that inside).
+
+        Raises:
+            UsageError: The region is unknown.
+        """
+        self.regions.index(region)
+        return self.network(region).eval()
+
+    def deployable(self, region: str) -> Deployable:
+        """Return a region's plain network behind the model's normalisation: images in [0, 1] to logits."""
+        normalise = self.normalisation
+        return Deployable(self.plain(region), mean=normalise.mean.tolist(), std=normalise.std.tolist()).eval()
+
+    @property
+    def normalisation(self) -> Normalise:
+        """The module that normalises images."""
+        raise NotImplementedError
+
+    def _selection(self, region: Tensor | str | None) -> Tensor | str:
+        selection = self.routing.active if region is None else region
+        if selection is None:
+            raise UsageError(
+                "a batch without a region", required="indices, a name, or an active region", fix="call activate(region)"
+            )
+        return selection
+
+
+class RegionalModel(_Regional):
+    """Normalise, then one backbone for all regions, then the head of each row's region.
+
+    Args:
+        backbone: A headless network of `build_backbone`, plain or after `add_experts_`.
+        regions: Their order is the order of the routing indices.
+        mean: Normalisation, one value a channel.
+        std: Normalisation, one value a channel.
+        routing: What `add_experts_` returned; None for a backbone without experts.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        regions: RegionSet,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        routing: Routing | None = None,
+    ) -> None:
+        super().__init__(regions, routing or Routing(regions.names))
+        if any(layer.routing is not self.routing for layer in expert_layers(backbone).values()):
+            raise UsageError("a backbone with experts", required="its routing", fix="pass what add_experts_ returned")
+        self.normalise = Normalise(mean, std)
+        self.backbone = backbone
+        width = cast(Backbone, backbone).feature_dim
+        self.heads = nn.ModuleDict({region.name: nn.Linear(width, len(region.classes)) for region in regions})
+
+    @property
+    def normalisation(self) -> Normalise:
+        """The module that normalises images."""
+        return self.normalise
+
+    def forward(self, image: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
+        """Map images to features and each region's logits in one pass.
+
+        Rows are grouped by region once, before the first layer, and put back at the end. The routing scope of
+        the caller is used where it holds the very `region` given here; else one is opened for the forward alone,
+        which suffices unless activation checkpointing repeats the forward during backward.
+
+        Args:
+            image: (N, C, *spatial) in [0, 1].
+            region: (N,) region indices, one name for all, or None for the active region.
+        """
+        with self.scope(region) as plan:
+            features = self._grouped_features(image, plan)
+            parts = [(self.routing.regions[t], rows) for t, rows in _split(plan, features)]
+            logits = {name: self.heads[name](rows) for name, rows in parts}
+            rows_of = _rows_of(plan, self.routing.regions, features)
+        return RegionalOutput(plan.restore(features), logits, rows_of)
+
+    def features(self, image: Tensor, region: Tensor | str | None = None) -> Tensor:
+        """Map images (N, C, *spatial) to features (N, F); soft gates (N, T) are allowed here."""
+        with self.scope(region) as plan:
+            features = self._grouped_features(image, plan, soft=True)
+        return plan.restore(features)
+
+    def network(self, region: str) -> nn.Module:
+        """Return the extracted backbone with the region's head."""
+        return attach_head(extract(self.backbone, region), cast(nn.Linear, self.heads[region]))
+
+    @contextmanager
+    def base_only(self) -> Iterator[None]:
+        """Run the bare student: the shared backbone with every low-rank update off.
+
+        The regions keep their heads and, where the norm policy gives them statistics of their own, their norms: a
+        network without any batch statistics would be no student at all. Without experts it changes nothing.
+        """
+        with self.routing.without_experts():
+            yield
+
+    def _grouped_features(self, image: Tensor, plan: Plan, *, soft: bool = False) -> Tensor:
+        rows = sum(plan.counts) if plan.counts else len(image)
+        if isinstance(plan.source, Tensor):
+            rows = len(plan.source)
+        if plan.gates is not None and not soft:
+            raise UsageError("soft gates", required="one region a row to choose its head", fix="call features()")
+        if rows != len(image):
+            raise DataError(
+                f"{rows} region indices for {len(image)} images", required="one index an image", fix="align them"
+            )
+        return cast(Tensor, self.backbone(self.normalise(plan.group(image))))
+
+
+class SeparateModels(_Regional):
+    """An independent network a region behind the interface of `RegionalModel` (single-task learning).
+
+    Args:
+        models: By region, a model of that region alone; their normalisations must agree.
+        regions: Their order is the order of the routing indices.
+    """
+
+    def __init__(self, models: Mapping[str, RegionalModel], regions: RegionSet) -> None:
+        super().__init__(regions, Routing(regions.names))
+        if tuple(models) != regions.names:
+            raise UsageError(
+                f"models of {', '.join(models)}",
+                required=f"one a region, in order: {', '.join(regions.names)}",
+                fix="build both from one RegionSet",
+            )
+        self.models = nn.ModuleDict(models)
+
+    @property
+    def normalisation(self) -> Normalise:
+        """The module that normalises images, of the first region; all agree."""
+        return self._model(self.regions.names[0]).normalise
+
+    def forward(self, image: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
+        """Run each region's network on its rows, as `RegionalModel.forward` describes."""
+        with self.scope(region) as plan:
+            parts = [(self.routing.regions[t], rows) for t, rows in _split(plan, plan.group(image))]
+            outputs = {name: self._model(name)(rows, name) for name, rows in parts}
+            features = torch.cat([output.features for output in outputs.values()])
+            logits = {name: output.logits[name] for name, output in outputs.items()}
+            rows_of = _rows_of(plan, self.routing.regions, features)
+        return RegionalOutput(plan.restore(features), logits, rows_of)
+
+    def features(self, image: Tensor, region: Tensor | str | None = None) -> Tensor:
+        """Map images (N, C, *spatial) to features (N, F)."""
+        return self.forward(image, region).features
+
+    def network(self, region: str) -> nn.Module:
+        """Return a copy of the region's network with its head."""
+        return self._model(region).network(region)
+
+    @contextmanager
+    def base_only(self) -> Iterator[None]:
+        """Change nothing: each network is its own student."""
+        yield
+
+    def _model(self, region: str) -> RegionalModel:
+        return cast(RegionalModel, self.models[region])
+
+
+def _split(plan: Plan, rows: Tensor) -> list[tuple[int, Tensor]]:
+    return plan.split(rows, "heads")
+
+
+def _rows_of(plan: Plan, names: tuple[str, ...], features: Tensor) -> dict[str, Tensor]:
+    order = plan.group(torch.arange(len(features), device=features.device))
+    return {names[t]: rows for t, rows in _split(plan, order)}
