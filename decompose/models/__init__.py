@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lorkit.decompose.models.backbones import attach_head, build_backbone, detach_head, known_backbones
+from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.deployable import Deployable, Normalise
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput, SeparateModels
 
@@ -14,6 +15,8 @@ __all__ = [
     "SeparateModels",
     "attach_head",
     "build_backbone",
+    "count_macs",
+    "count_parameters",
     "detach_head",
     "known_backbones",
 ]

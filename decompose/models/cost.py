@@ -1,0 +1,33 @@
+"""What a network costs: parameters, and multiply-accumulates at batch 1, both deterministic."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def count_parameters(module: nn.Module) -> int:
+    """Return the number of parameters; one that stands at two places counts once."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def count_macs(module: nn.Module, image_shape: tuple[int, ...]) -> int:
+    """Return the multiply-accumulates of convolutions, linear layers and attention for one image.
+
+    Nothing is computed: the module's shapes run on torch's meta device, so the count depends on no hardware.
+    Element-wise work, norms and pooling are not counted, as is usual.
+
+    Args:
+        module: A network, not touched.
+        image_shape: (C, *spatial) of one image.
+    """
+    memo: dict[int, Any] = {id(value): nn.Parameter(value.to("meta"), False) for value in module.parameters()}
+    memo |= {id(value): value.to("meta") for value in module.buffers()}
+    network = copy.deepcopy(module, memo).eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.empty(1, *image_shape, device="meta"))
+    return int(counter.get_total_flops()) // 2  # two floating-point operations a multiply-accumulate

@@ -1,0 +1,111 @@
+"""The live model of a run: built from its configuration, written and read as safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from lorkit.decompose.artifacts import load_tensors, read_json, save_tensors
+from lorkit.decompose.config import Config, load_config
+from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.experts import ExpertConfig, add_experts_
+from lorkit.decompose.experts.insertion import Select
+from lorkit.decompose.models.backbones import build_backbone
+from lorkit.decompose.models.foundation import load_strict
+from lorkit.decompose.models.regional import RegionalModel, SeparateModels
+from lorkit.decompose.regions import RegionSet, unknown
+
+LIVE_METHODS = ("lorkd", "mtl", "stl")
+WEIGHTS = "model.safetensors"
+
+
+def build_live(config: Config, regions: RegionSet) -> RegionalModel | SeparateModels:
+    """Build a method's student with fresh weights, on the CPU.
+
+    `lorkd` is one backbone with experts, `mtl` one without, `stl` an independent network a region.
+
+    Raises:
+        UsageError: The method is unknown, or the backbone cannot carry experts.
+    """
+    if config.method == "stl":
+        return SeparateModels({region.name: _regional(config, RegionSet([region])) for region in regions}, regions)
+    if config.method == "mtl":
+        return _regional(config, regions)
+    if config.method == "lorkd":
+        return _with_experts(config, regions)
+    raise unknown("method", config.method, LIVE_METHODS)
+
+
+def expert_config(config: Config) -> ExpertConfig:
+    """Return the expert settings of the `lorkd` section."""
+    section = config.lorkd
+    return ExpertConfig(
+        rank=section.rank,
+        ranks=dict(section.ranks),
+        alpha=section.alpha,
+        layout=section.layout,
+        norm=section.norm,
+        depthwise=section.depthwise,
+    )
+
+
+def save_live(model: RegionalModel | SeparateModels, directory: Path) -> Path:
+    """Write the weights of a live model, all regions together, to `model.safetensors` in a directory.
+
+    Raises:
+        UsageError: The model is fused, so its base weights are not the shared ones.
+    """
+    save_tensors(directory / WEIGHTS, model.state_dict())
+    return directory / WEIGHTS
+
+
+def load_live(run: Path) -> RegionalModel | SeparateModels:
+    """Rebuild the live model of a run directory from `config.yaml`, `regions.json` and `model.safetensors`.
+
+    The weights must fit exactly. Digests are the business of whoever opened the run (`runs.open_run`).
+
+    Returns:
+        The model in eval mode, on the CPU.
+
+    Raises:
+        ArtifactError: A file is missing or damaged, or the weights are of another model.
+    """
+    try:
+        config = load_config(run / "config.yaml")
+        regions = RegionSet.from_json(read_json(run / "regions.json")["regions"])
+        model = build_live(config, regions)
+    except (KeyError, TypeError, UsageError) as error:
+        raise ArtifactError(
+            f"{run} does not describe a model ({' '.join(str(error).split())[:160]})",
+            required="an intact run directory",
+            fix="train again with --force",
+        ) from None
+    load_strict(model, load_tensors(run / WEIGHTS), run / WEIGHTS)
+    model.eval()
+    return model
+
+
+def _regional(config: Config, regions: RegionSet) -> RegionalModel:
+    return RegionalModel(_backbone(config), regions, mean=config.image.mean, std=config.image.std)
+
+
+def _with_experts(config: Config, regions: RegionSet) -> RegionalModel:
+    backbone = _backbone(config)
+    least = config.lorkd.select_min_channels
+    routing = add_experts_(backbone, regions.names, expert_config(config), select=_wide(least) if least else None)
+    return RegionalModel(backbone, regions, mean=config.image.mean, std=config.image.std, routing=routing)
+
+
+def _backbone(config: Config) -> nn.Module:
+    return build_backbone(config.student.backbone, channels=config.image.channels, image_size=config.image.size)
+
+
+def _wide(least: int) -> Select:
+    """Select layers with `least` input channels or more, where an update of low rank is small beside the layer."""
+
+    def select(module: nn.Module, name: str) -> bool:
+        channels = getattr(module, "in_channels", getattr(module, "in_features", 0))
+        return bool(channels >= least)
+
+    return select

@@ -1,0 +1,179 @@
+"""Load a user's weights into a backbone: strictly, under a stated key map, with a report of what matched.
+
+A file is safetensors, or a torch file that is read with `weights_only=True`, so that no code in it can run.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lorkit.decompose.artifacts import load_tensors
+from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.models.backbones import Backbone
+
+STRIP = "."
+_CONTAINERS = ("state_dict", "model_state_dict", "model")
+_DATA_PARALLEL = "module."
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchReport:
+    """What became of each key of a weights file.
+
+    Attributes:
+        matched: Backbone keys that were loaded.
+        missing: Backbone keys without a value; the load fails unless empty.
+        unexpected: Mapped file keys that the backbone does not have; the load fails unless empty.
+        dropped_heads: File keys of the classifier, for which a headless backbone has no place.
+        dropped: File keys that the key map drops.
+        defaulted: `num_batches_tracked` counters that files from before torch 0.4.1 lack; they start at zero.
+        container: Key of the dictionary inside the file that held the weights, or "".
+    """
+
+    matched: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    dropped_heads: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    defaulted: tuple[str, ...] = ()
+    container: str = ""
+
+
+def load_user_weights(backbone: nn.Module, path: Path, key_map: Mapping[str, str] | None = None) -> MatchReport:
+    """Fill a headless backbone from a weights file, in place, all of it or an error.
+
+    Args:
+        backbone: Of `build_backbone`.
+        path: `.safetensors`, or a torch file of tensors (`.pth`, `.pt`, `.bin`).
+        key_map: File prefix to backbone prefix, the longest that fits; "" drops the keys, "." strips the prefix.
+
+    Raises:
+        ArtifactError: The file cannot be read without running its code, or a key is missing, unexpected or of
+            another shape; the message names the first of them.
+    """
+    values, container = _read(Path(path))
+    mapped, dropped = _map(values, key_map or {}, Path(path))
+    own = backbone.state_dict()
+    head = f"{cast(Backbone, backbone).head_name}."
+    heads = tuple(sorted(key for key in mapped if key.startswith(head) and key not in own))
+    mapped = {key: value for key, value in mapped.items() if key not in heads}
+    absent = sorted(own.keys() - mapped.keys())
+    report = MatchReport(
+        matched=tuple(sorted(own.keys() & mapped.keys())),
+        missing=tuple(key for key in absent if not key.endswith(".num_batches_tracked")),
+        unexpected=tuple(sorted(mapped.keys() - own.keys())),
+        dropped_heads=heads,
+        dropped=dropped,
+        defaulted=tuple(key for key in absent if key.endswith(".num_batches_tracked")),
+        container=container,
+    )
+    _check(report, own, mapped, values, Path(path))
+    backbone.load_state_dict({**own, **mapped}, strict=True)
+    return report
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors of a file by name, and the key of the dictionary in the file that held them."""
+    if path.suffix == ".safetensors":
+        return load_tensors(path), ""
+    try:
+        document = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise ArtifactError(
+            f"weights file {path} is missing", required="a weights file", fix="correct foundation.weights"
+        ) from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, OSError) as error:
+        first = str(error).strip().splitlines()[0][:100] if str(error).strip() else type(error).__name__
+        raise ArtifactError(
+            f"{path} cannot be read as tensors alone ({first})",
+            required="a safetensors or torch file that holds tensors and no code",
+            fix="save `model.state_dict()` with torch.save or safetensors on a machine that trusts the file",
+        ) from None
+    for container in ("", *_CONTAINERS):
+        inner: Any = document if not container else document.get(container) if isinstance(document, dict) else None
+        if isinstance(inner, dict) and inner and all(isinstance(value, Tensor) for value in inner.values()):
+            return {str(key): value for key, value in inner.items()}, container
+    raise ArtifactError(
+        f"{path} holds {type(document).__name__} and no dictionary of tensors",
+        required="a state dict, at the top or under one of " + ", ".join(_CONTAINERS),
+        fix="save `model.state_dict()`",
+    )
+
+
+def _map(
+    values: Mapping[str, Tensor], key_map: Mapping[str, str], path: Path
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return the values under the backbone's keys, and the keys dropped."""
+    mapped: dict[str, Tensor] = {}
+    dropped: list[str] = []
+    used: set[str] = set()
+    for key, value in values.items():
+        prefix = max((prefix for prefix in key_map if key.startswith(prefix)), key=len, default=None)
+        target = key
+        if prefix is not None:
+            used.add(prefix)
+            if key_map[prefix] == "":
+                dropped.append(key)
+                continue
+            new = "" if key_map[prefix] == STRIP else key_map[prefix]
+            target = new + key.removeprefix(prefix)
+        if target in mapped:
+            raise ArtifactError(
+                f"two keys of {path} map to '{target}'", required="one key each", fix="correct foundation.key_map"
+            )
+        mapped[target] = value
+    idle = sorted(set(key_map) - used)
+    if idle:
+        raise ArtifactError(
+            f"no key of {path} starts with '{idle[0]}' of foundation.key_map",
+            required=f"prefixes of its keys, such as '{next(iter(values), '')}'",
+            fix="correct or remove that entry",
+        )
+    return mapped, tuple(sorted(dropped))
+
+
+def _check(
+    report: MatchReport,
+    own: Mapping[str, Tensor],
+    mapped: Mapping[str, Tensor],
+    values: Mapping[str, Tensor],
+    path: Path,
+) -> None:
+    if report.missing or report.unexpected:
+        first = [*report.missing[:2], *(f"+{key}" for key in report.unexpected[:2])]
+        raise ArtifactError(
+            f"{path} fits the backbone in {len(report.matched)} of {len(own)} keys: {len(report.missing)} missing, "
+            f"{len(report.unexpected)} unexpected (+), as {', '.join(first)}",
+            required="every key of the backbone, and no other",
+            fix=_suggestion(values),
+        )
+    for key in report.matched:
+        if own[key].shape != mapped[key].shape:
+            raise ArtifactError(
+                f"{path}: '{key}' is {_shape(mapped[key])}, the backbone's is {_shape(own[key])}",
+                required="equal shapes",
+                fix="check foundation.backbone and image.channels",
+            )
+        if own[key].is_floating_point() != mapped[key].is_floating_point():
+            raise ArtifactError(
+                f"{path}: '{key}' is {mapped[key].dtype}, the backbone's is {own[key].dtype}",
+                required="floating-point weights",
+                fix="convert the file",
+            )
+
+
+def _suggestion(values: Mapping[str, Tensor]) -> str:
+    if all(key.startswith(_DATA_PARALLEL) for key in values):
+        return f"the file was saved from DataParallel: set foundation.key_map to {{'{_DATA_PARALLEL}': '{STRIP}'}}"
+    return f"map prefixes with foundation.key_map ('' drops, '{STRIP}' strips), or choose another backbone"
+
+
+def _shape(value: Tensor) -> str:
+    return "x".join(map(str, value.shape)) or "a scalar"
