@@ -1,0 +1,159 @@
+"""A cheap check that an image belongs to a region at all, as plain numbers that travel with an expert.
+
+Each image becomes a short fingerprint: an 8 x 8 thumbnail, its colour, contrast, sharpness and intensity quantiles.
+Fingerprints of training images are modelled as a Gaussian with a few free directions and one variance for all
+others (probabilistic PCA, Tipping and Bishop 1999), and an image is refused when it is farther from them than all
+but a stated share of the validation images. It catches the wrong body part, modality, inversion or a blank frame;
+it is no judge of whether a diagnosis is plausible.
+
+Shape legend: N images, C channels, H W pixels, F fingerprint values, K directions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from lorkit.decompose.errors import ArtifactError, DataError
+
+VERSION = 1
+THUMBNAIL = 8
+DIRECTIONS = 12
+QUANTILES = (0.02, 0.25, 0.5, 0.75, 0.98)
+FALSE_REFUSALS = 0.01
+_CHUNK = 256
+_DIGITS = 5
+
+Floats = NDArray[np.float64]
+Model = dict[str, Any]
+
+
+def fingerprint(images_NCHW: NDArray[np.float32]) -> Floats:
+    """Return the (N, F) fingerprints of prepared images, float32 in [0, 1]."""
+    blocks = [_fingerprint(block) for block in _chunks(images_NCHW)]
+    return np.concatenate(blocks) if blocks else np.zeros((0, _length(images_NCHW.shape[1])))
+
+
+def fit(images_NCHW: NDArray[np.float32]) -> Model:
+    """Model the training images of a region; `calibrate` then adds the limit.
+
+    Raises:
+        DataError: Fewer than two images.
+    """
+    if len(images_NCHW) < 2:
+        raise DataError(
+            f"{len(images_NCHW)} training image(s) for the in-region check",
+            required="at least two",
+            fix="add training images",
+        )
+    raw_NF = fingerprint(images_NCHW)
+    mean_F = raw_NF.mean(0)
+    # a value that never varies in training (a black corner) still has a scale, or noise there would refuse everything
+    scale_F = np.maximum(raw_NF.std(0), 0.01)
+    values, vectors = np.linalg.eigh(np.cov((raw_NF - mean_F) / scale_F, rowvar=False))
+    kept = min(DIRECTIONS, len(raw_NF) - 1, len(values) - 1)
+    rest = float(max(values[:-kept].mean(), 0.01))
+    return {
+        "version": VERSION,
+        "channels": int(images_NCHW.shape[1]),
+        "mean": _plain(mean_F),
+        "scale": _plain(scale_F),
+        "directions": [_plain(row) for row in vectors.T[: -kept - 1 : -1]],
+        "variances": _plain(np.maximum(values[: -kept - 1 : -1], rest)),
+        "rest": round(rest, _DIGITS),
+        "trained_on": len(raw_NF),
+    }
+
+
+def calibrate(model: Mapping[str, Any], images_NCHW: NDArray[np.float32]) -> Model:
+    """Add the `limit` that refuses at most `FALSE_REFUSALS` of these validation images."""
+    found_N = np.sort(distances(model, images_NCHW))
+    # the smallest order statistic that an unseen image of the region stays below with the wanted probability
+    rank = min(len(found_N), math.ceil((len(found_N) + 1) * (1.0 - FALSE_REFUSALS)))
+    limit = float(found_N[rank - 1]) if len(found_N) else math.inf
+    if not math.isfinite(limit):
+        raise DataError("no validation images for the in-region check", required="at least one", fix="enlarge val")
+    return {**model, "limit": round(limit * 1.000001 + 10**-_DIGITS, _DIGITS), "calibrated_on": len(found_N)}
+
+
+def distances(model: Mapping[str, Any], images_NCHW: NDArray[np.float32]) -> Floats:
+    """Return the (N,) distances of prepared images from the region: root mean squared standard deviations."""
+    raw_NF = fingerprint(images_NCHW)
+    mean_F, scale_F, basis_KF, variance_K = _parts(model)
+    if raw_NF.shape[1] != len(mean_F):
+        raise DataError(
+            f"image with {images_NCHW.shape[1]} channel(s)",
+            required=f"{model['channels']}",
+            fix="prepare it with the expert's own recipe",
+        )
+    centred_NF = (raw_NF - mean_F) / scale_F
+    along_NK = centred_NF @ basis_KF.T
+    outside_N = np.maximum((centred_NF**2).sum(1) - (along_NK**2).sum(1), 0.0)
+    squared_N = (along_NK**2 / variance_K).sum(1) + outside_N / float(model["rest"])
+    distance_N: Floats = np.sqrt(squared_N / len(mean_F))
+    return distance_N
+
+
+def check(model: Mapping[str, Any], image: NDArray[np.float32]) -> tuple[float, float, bool]:
+    """Judge one prepared image (C, H, W): its distance, the limit, and whether it is inside.
+
+    Raises:
+        ArtifactError: The stored check is not one that this version wrote.
+    """
+    distance, limit = float(distances(model, image[None])[0]), float(model["limit"])
+    return distance, limit, distance <= limit
+
+
+def refusal_rate(model: Mapping[str, Any], images_NCHW: NDArray[np.float32]) -> float | None:
+    """Return the share of images that the check refuses; None for no images."""
+    found_N = distances(model, images_NCHW)
+    return float((found_N > float(model["limit"])).mean()) if len(found_N) else None
+
+
+def _fingerprint(images_NCHW: NDArray[np.float32]) -> Floats:
+    images_NCHW = images_NCHW.astype(np.float64)
+    gray_NHW = images_NCHW.mean(1)
+    flat_NP = gray_NHW.reshape(len(gray_NHW), -1)
+    colour_NC = images_NCHW.mean((2, 3)) - flat_NP.mean(1, keepdims=True)
+    sharp_N2 = np.stack([np.abs(np.diff(gray_NHW, axis=axis)).mean((1, 2)) for axis in (1, 2)], axis=1)
+    spread_N1 = flat_NP.std(1, keepdims=True)
+    levels_NQ = np.quantile(flat_NP, QUANTILES, axis=1).T
+    parts = [_thumbnails(gray_NHW), spread_N1, sharp_N2, levels_NQ]
+    return np.concatenate(parts if images_NCHW.shape[1] == 1 else [*parts, colour_NC], axis=1)
+
+
+def _thumbnails(gray_NHW: Floats) -> Floats:
+    size, box = (THUMBNAIL, THUMBNAIL), Image.Resampling.BOX
+    small = [np.asarray(Image.fromarray(gray_HW.astype(np.float32)).resize(size, box)) for gray_HW in gray_NHW]
+    return np.stack(small).reshape(len(small), -1).astype(np.float64)
+
+
+def _length(channels: int) -> int:
+    return THUMBNAIL**2 + 3 + len(QUANTILES) + (channels if channels > 1 else 0)
+
+
+def _chunks(images_NCHW: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(images_NCHW), _CHUNK):
+        yield images_NCHW[start : start + _CHUNK]
+
+
+def _parts(model: Mapping[str, Any]) -> tuple[Floats, Floats, Floats, Floats]:
+    if model.get("version") != VERSION:
+        raise ArtifactError(
+            f"in-region check of version {model.get('version')!r}",
+            required=f"version {VERSION}",
+            fix="extract the expert again",
+        )
+    mean, scale, basis, variance = (
+        np.asarray(model[key], dtype=np.float64) for key in ("mean", "scale", "directions", "variances")
+    )
+    return mean, scale, basis.reshape(-1, len(mean)), variance
+
+
+def _plain(values: Floats) -> list[float]:
+    return [round(float(value), _DIGITS) for value in values]
