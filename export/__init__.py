@@ -1,0 +1,38 @@
+"""Deployment: export experts to engines, prove parity, measure, judge, report and predict.
+
+The verbs of the command line are functions here with the same options. They are imported on first use: `predict`
+on an export needs ONNX Runtime, numpy and Pillow, and must not pay for an import of torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lorkit.export.benchmark import bench
+    from lorkit.export.exporting import export
+    from lorkit.export.gating import gate
+    from lorkit.export.inference import load_engine
+    from lorkit.export.prediction import predict
+    from lorkit.export.reporting import report
+    from lorkit.export.verifying import verify
+
+_HOMES = {
+    "bench": "benchmark",
+    "export": "exporting",
+    "gate": "gating",
+    "load_engine": "inference",
+    "predict": "prediction",
+    "report": "reporting",
+    "verify": "verifying",
+}
+
+__all__ = ["bench", "export", "gate", "load_engine", "predict", "report", "verify"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its room on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"lorkit.export.{_HOMES[name]}"), name)

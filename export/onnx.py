@@ -1,0 +1,206 @@
+"""Write a network as an ONNX file that is complete, small, free of machine paths and the same every time.
+
+The graph takes `image` float32 (N, C, *spatial) in [0, 1] with a free batch size, holds the normalisation, and
+returns `logits` (N, classes). Opset and precision are properties of the file; what it means stands in its
+`metadata_props` under `lorkit.*`, so the file alone is enough to serve it.
+
+Tracing costs seconds, and the experts of a run share one architecture, so a `Tracer` translates each architecture
+once and fills in the weights of the others. Networks count as one architecture only when torch.export gives the
+same code for both, down to every constant; that a filled-in graph computes the right thing is then proven, as for
+any other, by the parity check of the export.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir as ir
+import torch
+from onnxscript import optimizer
+from torch import nn
+
+from lorkit.decompose.artifacts import write_bytes
+from lorkit.decompose.errors import ParityError
+
+OPSET = 20
+INPUT, OUTPUT = "image", "logits"
+NAMESPACE = "lorkit."
+# protobuf holds at most 2 GiB in one message; external data would need a second file in every target
+MAX_BYTES = 2**31 - 2**20
+_MAX_BATCH = 65536
+_TRACED_BATCH = 2  # torch.export specialises 0 and 1
+
+
+@dataclass
+class Tracer:
+    """Translates networks to ONNX graphs, each architecture once.
+
+    Attributes:
+        translations: How many architectures were translated so far.
+    """
+
+    translations: int = 0
+    _graphs: dict[tuple[Any, ...], ir.Model] = field(default_factory=dict, repr=False)
+
+    def graph(self, network: nn.Module, *, channels: int, size: Sequence[int]) -> ir.Model:
+        """Return an optimised graph of `network` with its own weights.
+
+        Raises:
+            ParityError: The network cannot be traced with a free batch size.
+        """
+        program = _trace(network, channels=channels, size=size)
+        key = _architecture(program)
+        if key not in self._graphs:
+            self._graphs[key] = _translate(program)
+            self.translations += 1
+        graph = self._graphs[key].clone()
+        for name, value in graph.graph.initializers.items():
+            if name in program.state_dict:
+                value.const_value = ir.tensor(program.state_dict[name].detach().contiguous().numpy(), name=name)
+        with _quiet():
+            optimizer.optimize(graph)
+        return graph
+
+
+def to_onnx(
+    network: nn.Module,
+    path: Path,
+    *,
+    channels: int,
+    size: Sequence[int],
+    metadata: Mapping[str, str],
+    tracer: Tracer | None = None,
+) -> dict[str, Any]:
+    """Write `network` as ONNX; equal weights and metadata give equal bytes.
+
+    Args:
+        network: Takes (N, C, *size) float32 in [0, 1], returns logits (N, classes); on the CPU, in eval mode.
+        path: The file to write.
+        channels: C.
+        size: Spatial size, fixed in the graph.
+        metadata: Text by name, written under `lorkit.`.
+        tracer: Shares translated architectures between calls.
+
+    Returns:
+        `opset`, `nodes`, `size_bytes` and `dtype_census` (tensors and elements of the weights by dtype).
+
+    Raises:
+        ParityError: The batch size got fixed, or the file would be larger than protobuf allows.
+    """
+    model = ir.to_proto((tracer or Tracer()).graph(network, channels=channels, size=size))
+    _check_batch(model.graph)
+    _strip(model)
+    onnx.helper.set_model_props(model, {NAMESPACE + name: text for name, text in sorted(metadata.items())})
+    if model.ByteSize() > MAX_BYTES:
+        raise ParityError(
+            f"the graph has {model.ByteSize()} bytes", required="less than 2 GiB", fix="export a smaller network"
+        )
+    onnx.checker.check_model(model, full_check=True)
+    write_bytes(path, model.SerializeToString(deterministic=True))
+    return {
+        "opset": max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        "nodes": len(model.graph.node),
+        "size_bytes": path.stat().st_size,
+        "dtype_census": _census(model.graph),
+    }
+
+
+def _trace(network: nn.Module, *, channels: int, size: Sequence[int]) -> torch.export.ExportedProgram:
+    example = torch.zeros(_TRACED_BATCH, channels, *size)
+    batch = torch.export.Dim("batch", min=1, max=_MAX_BATCH)
+    try:
+        with _quiet(), torch.no_grad():
+            return torch.export.export(network.eval(), (example,), dynamic_shapes=({0: batch},), strict=False)
+    except RuntimeError as error:  # torch's user errors are RuntimeErrors
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise ParityError(
+            f"torch.export cannot trace {type(network).__name__} with a free batch size ({reason[:160]})",
+            required="a network without branches on values, whose batch size is free",
+            fix="change the backbone",
+        ) from None
+
+
+def _architecture(program: torch.export.ExportedProgram) -> tuple[Any, ...]:
+    """Return what two networks must have in common to share a graph: code, and the shape of every tensor."""
+    signature = [(spec.kind.name, spec.arg.name, spec.target) for spec in program.graph_signature.input_specs]
+    tensors = [(name, tuple(value.shape), value.dtype) for name, value in program.state_dict.items()]
+    # lifted constants are no weights: a network that has any shares its graph with nobody
+    constants = tuple(id(value) for value in program.constants.values() if isinstance(value, torch.Tensor))
+    placeholder = next(node for node in program.graph.nodes if node.name == program.graph_signature.user_inputs[0])
+    shape = tuple(str(side) for side in placeholder.meta["val"].shape[1:])
+    return (program.graph_module.code, tuple(signature), tuple(tensors), constants, shape)
+
+
+def _translate(program: torch.export.ExportedProgram) -> ir.Model:
+    with _quiet():
+        translated = torch.onnx.export(
+            program, (), dynamo=True, opset_version=OPSET, input_names=[INPUT], output_names=[OUTPUT],
+            dynamic_shapes=({0: "batch"},), optimize=False, verbose=False,
+        )  # fmt: skip
+    assert translated is not None
+    model: ir.Model = translated.model
+    batch = ir.SymbolicDim("batch")
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        assert value.shape is not None
+        if not isinstance(value.shape[0], int):
+            value.shape = ir.Shape([batch, *value.shape[1:]])
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what the exporter says about itself: missing torchvision, deprecations inside torch."""
+    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registration.level
+    registration.setLevel(logging.ERROR)  # warns that torchvision, which lorkit does without, is not installed
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            warnings.filterwarnings("ignore", message=".*dynamic_axes.*|.*dynamic_shapes.*", category=UserWarning)
+            yield
+    finally:
+        registration.setLevel(level)
+
+
+def _check_batch(graph: onnx.GraphProto) -> None:
+    for value in (*graph.input, *graph.output):
+        first = value.type.tensor_type.shape.dim[0]
+        if first.HasField("dim_value") or not first.dim_param:
+            raise ParityError(
+                f"the graph fixes the batch of '{value.name}' at {first.dim_value}",
+                required="a free batch size",
+                fix="make the network independent of the number of images in a batch",
+            )
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what names the machine that traced the graph: stack traces, source lines, class paths."""
+    model.producer_name, model.producer_version, model.doc_string = "lorkit", "", ""
+    del model.metadata_props[:]
+    graph = model.graph
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    # shapes of inner values are inferred by every runtime; the exporter's names for them vary
+    del graph.value_info[:]
+    for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+
+
+def _census(graph: onnx.GraphProto) -> dict[str, dict[str, int]]:
+    tensors: Counter[str] = Counter()
+    elements: Counter[str] = Counter()
+    for tensor in graph.initializer:
+        name = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).name
+        tensors[name] += 1
+        elements[name] += int(torch.Size(tensor.dims).numel())
+    return {name: {"tensors": tensors[name], "elements": elements[name]} for name in sorted(tensors)}
