@@ -17,7 +17,7 @@ import numpy as np
 
 from lorkit.decompose.data.canvas import Canvas, Field
 
-_NOISE = 0.05
+_NOISE = 0.035
 
 
 class Anatomy(NamedTuple):
@@ -33,15 +33,15 @@ class Anatomy(NamedTuple):
 
 def blob(canvas: Canvas, shown: Field, x: Field, y: Field, strength: Field) -> None:
     """Add the bright round blob that all regions share."""
-    size = canvas.draws("blob.size", 0.11, 0.17)
+    size = canvas.draws("blob.size", 0.19, 0.27)
     canvas.add(canvas.blob(x, y, size) * shown, strength)
 
 
 def band(canvas: Canvas, shown: Field, x: Field, y: Field, strength: Field) -> None:
     """Add the dark straight band that all regions share."""
     slope = canvas.draws("band.slope", 0.4, 1.6) * canvas.draws.side("band.side")
-    width = canvas.draws("band.width", 0.045, 0.07)
-    canvas.add(canvas.band(x, y, slope, width, canvas.draws("band.length", 0.28, 0.4)) * shown, -strength)
+    width = canvas.draws("band.width", 0.07, 0.1)
+    canvas.add(canvas.band(x, y, slope, width, canvas.draws("band.length", 0.34, 0.46)) * shown, -strength)
 
 
 def grain(canvas: Canvas, amount: float) -> None:
@@ -68,14 +68,14 @@ def chest(canvas: Canvas, has: tuple[Field, ...]) -> None:
     canvas.paint(heart, 0.72)
     side = d.side("side")
     band(
-        canvas, d.chance("fold", 0.4), side * d("fold.x", 0.3, 0.5), d("fold.y", -0.3, 0.1), d("fold.depth", 0.14, 0.24)
+        canvas, d.chance("fold", 0.4), side * d("fold.x", 0.3, 0.5), d("fold.y", -0.3, 0.1), d("fold.depth", 0.15, 0.3)
     )
-    rise = d("pool.rise", 0.1, 0.42)
+    rise = d("pool.rise", 0.16, 0.48)
     outer = side * u
     level = floor - rise - 0.5 * _positive(outer - 0.5)  # the meniscus climbs at the chest wall
     pool = canvas.step(v - level, 9) * canvas.step(outer - 0.12, 9) * body
     canvas.paint(pool * effusion, 0.62)
-    blob(canvas, nodule, -side * d("nodule.x", 0.3, 0.56), d("nodule.y", -0.42, 0.22), d("nodule.depth", 0.16, 0.42))
+    blob(canvas, nodule, -side * d("nodule.x", 0.3, 0.56), d("nodule.y", -0.42, 0.22), d("nodule.depth", 0.28, 0.56))
     grain(canvas, _NOISE)
 
 
@@ -87,38 +87,40 @@ def brain(canvas: Canvas, has: tuple[Field, ...]) -> None:
     canvas.paint(canvas.ellipse(0, 0, width, height, 9), 0.82)
     canvas.paint(canvas.ellipse(0, 0, width - 0.07, height - 0.07, 12), 0.06)
     inside = canvas.ellipse(0, 0, width - 0.13, height - 0.13, 10)
-    canvas.paint(inside, 0.42 + 0.08 * canvas.texture("gyri"))
-    canvas.paint(canvas.ellipse(0, 0.02, width - 0.3, height - 0.3, 3), 0.55 + 0.05 * canvas.texture("white"))
+    canvas.paint(inside, 0.42 + 0.05 * canvas.texture("gyri"))
+    canvas.paint(canvas.ellipse(0, 0.02, width - 0.3, height - 0.3, 3), 0.55 + 0.04 * canvas.texture("white"))
     canvas.add(canvas.ellipse(0, 0, 0.03, height - 0.16, 3) * inside, -0.2)  # the fissure between the halves
     horn, lift = d("horn", 0.06, 0.1), d("horn.lift", 0.2, 0.3)
     bent = np.abs(u) - 0.09 - 0.25 * v * v
     canvas.paint(canvas.step(1 - (bent / horn) * (bent / horn) - (v / lift) * (v / lift), 4), 0.14)  # ventricles
     band(
         canvas,
-        d.chance("sulcus", 0.4),
+        d.chance("sulcus", 0.3),
         d("sulcus.x", -0.4, 0.4),
         d("sulcus.y", -0.5, 0.5),
-        d("sulcus.depth", 0.14, 0.28),
+        d("sulcus.depth", 0.12, 0.22),
     )
     side = d.side("side")
-    strength = d("vessel.depth", 0.16, 0.42)
+    strength = d("vessel.depth", 0.15, 0.35)
     blob(
         canvas,
-        d.chance("vessel", 0.5) * inside,
+        d.chance("vessel", 0.35) * inside,
         -side * d("vessel.x", 0.12, 0.42),
         d("vessel.y", -0.45, 0.45),
         strength,
     )
     x, y = side * d("mass.x", 0.24, 0.38), d("mass.y", -0.42, 0.42)
-    ragged = canvas.radius(x, y, d("mass.width", 0.2, 0.3), d("mass.height", 0.2, 0.3)) + 0.5 * canvas.texture("ragged")
-    depth = d("mass.depth", 0.12, 0.32)
+    ragged = canvas.radius(x, y, d("mass.width", 0.24, 0.34), d("mass.height", 0.24, 0.34)) + 0.5 * canvas.texture(
+        "ragged"
+    )
+    depth = d("mass.depth", 0.24, 0.42)
     canvas.add(canvas.step(1 - ragged, 2.5) * inside * glioma, -depth)
-    canvas.add(_positive(1 - 9 * (ragged - 0.9) * (ragged - 0.9)) * inside * glioma, 1.4 * depth)
-    tall, reach = d("cap.height", 0.16, 0.28), d("cap.reach", 0.16, 0.26)
+    canvas.add(_positive(1 - 6 * (ragged - 0.9) * (ragged - 0.9)) * inside * glioma, 1.4 * depth)
+    tall, reach = d("cap.height", 0.22, 0.34), d("cap.reach", 0.22, 0.32)
     where = d("cap.y", -0.4, 0.4)
     wall = side * (width - 0.13) * np.sqrt(1 - where * where)
     canvas.add(
-        canvas.ellipse(wall, where * (height - 0.13), reach, tall, 3) * inside * meningioma, d("cap.depth", 0.12, 0.34)
+        canvas.ellipse(wall, where * (height - 0.13), reach, tall, 3) * inside * meningioma, d("cap.depth", 0.26, 0.5)
     )
     grain(canvas, _NOISE)
 
@@ -128,23 +130,27 @@ def breast(canvas: Canvas, has: tuple[Field, ...]) -> None:
     d, v = canvas.draws, canvas.v
     _, benign, malignant = has
     layer = v + 0.12 * canvas.texture("layers")
-    canvas.image += 0.34 + 0.1 * canvas.texture("gland")
+    canvas.image += 0.34 + 0.07 * canvas.texture("gland")
     canvas.paint(canvas.step(-0.5 - layer, 8), 0.24)  # fat
     canvas.paint(canvas.step(d("muscle", 0.55, 0.7) * -1 + layer, 8), 0.3 + 0.2 * canvas.wave(layer * 5))  # muscle
     canvas.paint(canvas.step(-0.86 - v, 10), 0.8)  # skin
     band(
-        canvas, d.chance("shadow", 0.4), d("shadow.x", -0.6, 0.6), d("shadow.y", -0.2, 0.5), d("shadow.depth", 0.1, 0.2)
+        canvas,
+        d.chance("shadow", 0.4),
+        d("shadow.x", -0.6, 0.6),
+        d("shadow.y", -0.2, 0.5),
+        d("shadow.depth", 0.1, 0.18),
     )
     x, y = d("lesion.x", -0.4, 0.4), d("lesion.y", -0.25, 0.25)
     size, lesion = d("lesion.size", 0.2, 0.32), benign + malignant
     # Wide or tall: the two distributions touch, as in the clinic.
     ratio = benign * d("oval", 1.1, 1.8) + malignant * d("tall", 0.65, 1.15) + (1 - lesion)
     ragged = canvas.radius(x, y, size * ratio, size) + canvas.texture("spicules") * (malignant * d("ragged", 0.25, 0.6))
-    depth = d("lesion.depth", 0.12, 0.26)
+    depth = d("lesion.depth", 0.16, 0.32)
     canvas.add(canvas.step(1 - ragged, 3) * lesion, -depth)
     below = canvas.step(v - y - size, 8) * canvas.step(1 - np.abs((canvas.u - x) / (size * ratio)), 4)
     canvas.add(below * benign, 0.6 * depth)  # sound passes a cyst unweakened
-    blob(canvas, malignant, x + d("chalk.x", -0.1, 0.1), y + d("chalk.y", -0.1, 0.1), d("chalk.depth", 0.08, 0.34))
+    blob(canvas, malignant, x + d("chalk.x", -0.1, 0.1), y + d("chalk.y", -0.1, 0.1), d("chalk.depth", 0.2, 0.45))
     canvas.image *= 1 + 0.16 * canvas.noise("speckle")
     grain(canvas, 0.02)
 
@@ -168,10 +174,10 @@ def knee(canvas: Canvas, has: tuple[Field, ...]) -> None:
     spur = side * (shaft + flare + 0.02)
     canvas.paint(canvas.ellipse(spur, joint + 0.13, 0.1, 0.07, 2) * narrow, 0.75)
     y = d("fabella.y", -0.55, -0.25)
-    blob(canvas, d.chance("fabella", 0.5), -side * d("fabella.x", 0.2, 0.55), y, d("fabella.depth", 0.16, 0.42))
+    blob(canvas, d.chance("fabella", 0.5), -side * d("fabella.x", 0.2, 0.55), y, d("fabella.depth", 0.2, 0.5))
     upper = d.side("break.bone")
     y = upper * d("break.y", 0.34, 0.62)
-    band(canvas, fracture, d("break.x", -0.15, 0.15), y, d("break.depth", 0.12, 0.34))
+    band(canvas, fracture, d("break.x", -0.15, 0.15), y, d("break.depth", 0.2, 0.45))
     grain(canvas, _NOISE)
 
 

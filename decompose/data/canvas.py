@@ -88,8 +88,8 @@ class Canvas:
 
     def blob(self, x: Value, y: Value, size: Value) -> Field:
         """Return a round blob that fades outwards: the one cue that means something else in every region."""
-        inside: Field = _unit(1 - self.radius(x, y, size, size))
-        return inside * (2 - inside)
+        inside = _unit(1 - self.radius(x, y, size, size))
+        return np.asarray(inside * (2 - inside))
 
     def band(self, x: Value, y: Value, slope: Value, width: Value, length: Value) -> Field:
         """Return a straight band through (x, y) with half width and half length; slope is its du/dv."""
@@ -100,8 +100,8 @@ class Canvas:
 
     def wave(self, phase: Field) -> Field:
         """Return a smooth wave of period 1: 1 at half-integers of `phase`, 0 at integers."""
-        part: Field = phase - np.floor(phase)
-        return 4 * part * (1 - part)
+        part = phase - np.floor(phase)
+        return np.asarray(4 * part * (1 - part))
 
     def step(self, field: Field, sharpness: float) -> Field:
         """Return 1 where `field` is positive, 0 where negative, with a ramp of width 1 / sharpness between."""
