@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.experts import RegionNorm, Routing, recalibrate_norm_
+
+REGIONS = ("a", "b", "c")
+IDS = torch.tensor([1, 0, 1, 0, 1])
+
+
+def build(policy: str, base: nn.Module | None = None) -> tuple[RegionNorm, Routing]:
+    torch.manual_seed(0)
+    base = base or nn.BatchNorm2d(3)
+    nn.init.normal_(base.weight)
+    nn.init.normal_(base.bias)
+    routing = Routing(REGIONS)
+    return RegionNorm(base.double(), policy, routing, "bn1"), routing  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("policy", ["statistics", "region"])
+@pytest.mark.parametrize(
+    ("base", "shape"),
+    [(nn.BatchNorm1d(3), (3,)), (nn.BatchNorm2d(3, momentum=0.3), (3, 4, 5)), (nn.BatchNorm3d(3), (3, 2, 3, 2))],
+)
+def test_each_region_is_normalised_as_a_norm_of_its_own_would(
+    policy: str, base: nn.Module, shape: tuple[int, ...]
+) -> None:
+    norm, routing = build(policy, base)
+    alone = {region: norm.plain(region).train() for region in REGIONS}
+    for _ in range(2):
+        x = torch.randn(5, *shape, dtype=torch.float64) + IDS.view(-1, *(1,) * len(shape))
+        with routing.use(IDS):
+            y = norm(x)
+        for t, region in enumerate(REGIONS[:2]):
+            torch.testing.assert_close(y[t == IDS], alone[region](x[t == IDS]))
+    for region in REGIONS:
+        for key, value in alone[region].state_dict().items():
+            torch.testing.assert_close(norm.plain(region).state_dict()[key], value)
+    assert norm.plain("c").num_batches_tracked == 0
+
+
+def test_statistics_share_one_affine_map_and_region_does_not() -> None:
+    shared, _ = build("statistics")
+    assert {name for name, _ in shared.named_parameters()} == {"weight", "bias"}
+    own, _ = build("region")
+    assert "regions.a.weight" in dict(own.named_parameters())
+    assert type(shared.plain("a")) is type(own.plain("a")) is nn.BatchNorm2d
+
+
+def test_gradients_of_a_region_come_from_its_rows() -> None:
+    norm, routing = build("region")
+    with routing.use(IDS):
+        norm(torch.randn(5, 3, 2, 2, dtype=torch.float64))[IDS == 1].square().sum().backward()
+    gradients = {name: parameter.grad for name, parameter in norm.named_parameters()}
+    assert gradients["regions.b.weight"] is not None
+    assert gradients["regions.b.weight"].any()
+    assert gradients["regions.a.weight"] is None or not gradients["regions.a.weight"].any()
+    assert gradients["regions.c.weight"] is None
+
+
+def test_one_value_a_channel_has_no_variance() -> None:
+    norm, routing = build("region", nn.BatchNorm1d(3))
+    with routing.use(torch.tensor([0, 0, 1])), pytest.raises(DataError, match=r"region 'b' has one value .*'bn1'"):
+        norm(torch.randn(3, 3, dtype=torch.float64))
+    norm.eval()
+    with routing.use(torch.tensor([0, 0, 1])):
+        norm(torch.randn(3, 3, dtype=torch.float64))
+
+
+def test_a_norm_by_region_needs_a_region() -> None:
+    norm, routing = build("region")
+    x = torch.randn(2, 3, 2, 2, dtype=torch.float64)
+    with routing.use(None), pytest.raises(UsageError, match="statistics by region"):
+        norm(x)
+    with routing.without_experts(), routing.use("a"):  # the bare student keeps the region's norm
+        torch.testing.assert_close(norm(x), norm.plain("a").train()(x))
+
+
+@pytest.mark.parametrize("policy", ["statistics", "region"])
+def test_soft_gates_mix_the_norms_in_eval_and_are_refused_in_training(policy: str) -> None:
+    norm, routing = build(policy)
+    x, gates = torch.randn(4, 3, 2, 2, dtype=torch.float64), torch.rand(4, 3, dtype=torch.float64)
+    with routing.use(gates), pytest.raises(UsageError, match="soft gates in training"):
+        norm(x)
+    norm.eval()
+    with routing.use(gates):
+        y = norm(x)
+    expected = sum(gates[:, t].view(-1, 1, 1, 1) * norm.plain(region)(x) for t, region in enumerate(REGIONS))
+    torch.testing.assert_close(y, expected)
+
+
+def test_recalibration_is_the_average_over_the_batches() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.BatchNorm2d(3, momentum=0.01), nn.Dropout(0.5)).double()
+    batches = [torch.randn(8, 3, 4, 4, dtype=torch.float64) * 3 + 5 for _ in range(3)]
+    assert recalibrate_norm_(model, [(batch, None) for batch in batches]) == 1
+    means = torch.stack([batch.mean((0, 2, 3)) for batch in batches]).mean(0)
+    torch.testing.assert_close(model[0].running_mean, means)
+    assert model[0].momentum == 0.01
+    assert model.training
+    assert model[0].training
+
+
+def test_recalibration_without_images_or_with_bad_ones_changes_nothing() -> None:
+    model = nn.Sequential(nn.BatchNorm2d(3)).eval()
+    model(torch.randn(2, 3, 2, 2))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(DataError, match="no batch"):
+        recalibrate_norm_(model, [])
+    with pytest.raises(RuntimeError):
+        recalibrate_norm_(model, [torch.randn(2, 3, 2, 2), torch.randn(2, 4, 2, 2)])
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert not model[0].training
+
+
+def test_recalibration_refuses_a_live_model() -> None:
+    norm, _ = build("region")
+    with pytest.raises(UsageError, match="live model"):
+        recalibrate_norm_(nn.Sequential(norm), [])

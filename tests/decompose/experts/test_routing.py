@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.experts import Routing
+from lorkit.decompose.experts.routing import check_names
+
+REGIONS = ("a", "b", "c")
+
+
+@given(ids=st.lists(st.integers(0, 2), min_size=1, max_size=12), repeat=st.integers(1, 3))
+def test_split_and_join_are_inverse(ids: list[int], repeat: int) -> None:
+    routing = Routing(REGIONS)
+    plan = routing.plan_for(torch.tensor(ids))
+    rows = torch.arange(len(ids) * repeat)
+    parts = plan.split(rows, "layer")
+    for t, part in parts:
+        assert all(ids[row // repeat] == t for row in part.tolist())
+    assert torch.equal(plan.join([part for _, part in parts]), rows)
+
+
+@given(ids=st.lists(st.integers(0, 2), min_size=1, max_size=12))
+def test_a_presorted_plan_leaves_the_permutation_to_the_caller(ids: list[int]) -> None:
+    plan = Routing(REGIONS).plan_for(torch.tensor(ids), sort=True)
+    grouped = plan.group(torch.tensor(ids))
+    assert torch.equal(grouped, torch.tensor(sorted(ids)))
+    assert torch.equal(plan.join([part for _, part in plan.split(grouped, "layer")]), grouped)
+    assert torch.equal(plan.restore(grouped), torch.tensor(ids))
+
+
+def test_grouped_rows_are_slices_of_the_same_memory() -> None:
+    x = torch.randn(4, 2)
+    (_, first), (_, second) = Routing(REGIONS).plan_for(torch.tensor([0, 0, 2, 2])).split(x, "layer")
+    assert first.data_ptr() == x.data_ptr()
+    assert second.data_ptr() == x[2:].data_ptr()
+
+
+def test_scopes_nest_and_are_cleared_even_after_an_error() -> None:
+    routing = Routing(REGIONS)
+    with routing.use("a"):
+        with routing.use("b"):
+            assert routing.plan("x").source == "b"
+        with pytest.raises(RuntimeError, match="inner"), routing.use("b"):
+            raise RuntimeError("inner")
+        assert routing.plan("x").source == "a"
+    with pytest.raises(UsageError, match="ran without a region"):
+        routing.plan("x")
+
+
+def test_the_same_selection_is_grouped_once() -> None:
+    routing, ids = Routing(REGIONS), torch.tensor([1, 0])
+    with routing.use(ids, sort=True) as outer, routing.use(ids, sort=True) as inner:
+        assert inner is outer
+        with routing.use(ids) as unsorted:
+            assert unsorted is not outer
+        with routing.use(ids.clone(), sort=True) as other:
+            assert other is not outer
+
+
+def test_activate_holds_until_the_next_call() -> None:
+    routing = Routing(REGIONS)
+    routing.activate("b")
+    assert routing.plan("x").regions == (1,)
+    with routing.use("c"):
+        assert routing.plan("x").regions == (2,)
+    assert routing.plan("x").regions == (1,)
+    with pytest.raises(UsageError, match=r"unknown region 'd'.*one of a, b, c"):
+        routing.activate("d")
+
+
+def test_without_experts_is_restored() -> None:
+    routing = Routing(REGIONS)
+    with routing.without_experts():
+        assert not routing.experts_on
+    assert routing.experts_on
+
+
+def test_a_copy_starts_outside_the_scope_and_keeps_the_active_region() -> None:
+    routing = Routing(REGIONS, wrapped=("conv",), skipped=(("bn", "why"),))
+    routing.activate("a")
+    with routing.use("c"):
+        twin = copy.deepcopy(routing)
+    assert twin.plan("x").source == "a"
+    assert (twin.wrapped, twin.skipped) == (routing.wrapped, routing.skipped)
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        torch.tensor([0, 3]),
+        torch.tensor([-1, 0]),
+        torch.tensor([[0, 1]]),
+        torch.tensor([True, False]),
+        torch.tensor([], dtype=torch.int64),
+        torch.rand(2, 2),
+        torch.rand(3),
+    ],
+    ids=["high", "negative", "matrix", "bool", "empty", "few-gates", "flat-gates"],
+)
+def test_what_is_neither_ids_nor_gates_is_refused(ids: torch.Tensor) -> None:
+    with pytest.raises(DataError, match=r"integers in 0\.\.2"), Routing(REGIONS).use(ids):
+        pass
+
+
+@pytest.mark.parametrize("names", [(), ("a", "a"), ("a.b",), ("keys",), ("train",), ("forward",)])
+def test_names_that_cannot_name_parameters_are_refused(names: tuple[str, ...]) -> None:
+    with pytest.raises(UsageError):
+        check_names(names)
