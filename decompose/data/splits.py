@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -162,7 +162,8 @@ def _fill_missing(
 def _deal(samples: RegionSamples, pool: Indices, shares: Mapping[str, float], seed: int) -> dict[str, Indices]:
     """Deal the components of `pool` to parts so that each part gets its share of every class."""
     inside = set(pool.tolist())
-    pieces = _in_order((piece for piece in components(samples) if int(piece[0]) in inside), samples, seed)
+    least = min(shares.values()) * len(pool)
+    pieces = _in_order([piece for piece in components(samples) if int(piece[0]) in inside], samples, seed, least)
     counts = np.stack([_histogram(samples, piece) for piece in pieces])  # (components, classes)
     total = counts.sum(axis=0).clip(min=1)
     fractions = np.array(list(shares.values()))[:, None]  # (parts, 1)
@@ -173,10 +174,10 @@ def _deal(samples: RegionSamples, pool: Indices, shares: Mapping[str, float], se
     for piece in range(len(pieces)):
         if piece in dealt:
             continue
-        # Squared distance to the wanted fractions after the piece went to a part, less what does not depend on it.
-        gain = counts[piece] / total
-        cost = ((2 * (filled / total - fractions) + gain) * gain).sum(axis=1)
-        part = int(np.argmin(cost))
+        # How full each part would be of the piece's classes, relative to its share; rare classes weigh more. Parts fill
+        # in step, so that large and small groups come into all of them.
+        fullness = (filled + counts[piece]) / (total * fractions)
+        part = int(np.argmin(fullness @ (counts[piece] / total)))
         dealt[piece] = part
         filled[part] += counts[piece]
     return {name: _gather(pieces, dealt, part) for part, name in enumerate(shares)}
@@ -223,15 +224,17 @@ def _check_classes(samples: RegionSamples, part: str, indices: Indices) -> None:
             )
 
 
-def _in_order(pieces: Iterable[Indices], samples: RegionSamples, seed: int) -> list[Indices]:
-    """Order components by size, the large ones first, and then by a hash of content and seed.
+def _in_order(pieces: list[Indices], samples: RegionSamples, seed: int, least: float) -> list[Indices]:
+    """Order components by a hash of content and seed, so that the order of rows does not matter.
 
-    Large components are the hard ones to place; the hash makes the order free of the order of rows.
+    Those that would fill a quarter of the smallest part (of `least` samples) come first, the largest before the
+    others, because they are hard to place late.
     """
 
     def key(piece: Indices) -> tuple[int, str]:
         content = min(samples.digests[index] for index in piece)
-        return -len(piece), hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
+        size = len(piece) if len(piece) > least / 4 else 0
+        return -size, hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
 
     return sorted(pieces, key=key)
 

@@ -1,0 +1,204 @@
+"""Look at the data before anything is trained on it: counts, balance, groups, leaks, speed, and a contact sheet."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from lorkit.decompose import transforms
+from lorkit.decompose.artifacts import SCHEMA_VERSION
+from lorkit.decompose.config import Config
+from lorkit.decompose.data.prepared import PreparedRegion, prepare
+from lorkit.decompose.data.readers import read_regions
+from lorkit.decompose.data.samples import PARTS, RegionSamples
+from lorkit.decompose.data.splits import components, find_leaks, leak_error, split_regions
+from lorkit.decompose.errors import StorageError
+from lorkit.decompose.regions import RegionSet
+
+_TILE, _MARGIN, _LABEL = 96, 4, 150
+_RARE = 0.1  # of the largest class
+
+
+def inspect(config: Config, samples: Mapping[str, RegionSamples] | None = None) -> dict[str, Any]:
+    """Describe the data of a configuration.
+
+    Leaks between stated parts are listed, not raised, so that a user sees all of them; training refuses them.
+
+    Args:
+        config: The configuration.
+        samples: What `read_regions(config)` returned, where it was read already.
+
+    Returns:
+        A document of kind `data`: by region the counts by class and part, groups, sizes, dtypes, repeated images and
+        leaks; images per second of preparation and of the training loader (null where a leak prevents a split).
+
+    Raises:
+        DataError: Data that cannot be read at all, or NaN pixels.
+    """
+    samples = read_regions(config) if samples is None else samples
+    documents = {name: _describe(region) for name, region in samples.items()}
+    warnings = [f"region '{name}': {text}" for name, region in documents.items() for text in region.pop("warnings")]
+    loader: dict[str, float | None] = {"images_per_second": None, "prepared_per_second": None}
+    if not any(region["leaks"] for region in documents.values()):
+        splits = split_regions(samples, config.split, seed=config.seed)
+        for name, region in samples.items():
+            documents[name]["parts"] = {part: _count(region, index) for part, index in splits.parts(name).items()}
+        training = {name: splits.parts(name)["train"] for name in samples}
+        prepared, loader["prepared_per_second"] = _prepare(config, samples, training)
+        warnings += [notice for region in prepared.values() for notice in region.notices]
+        loader["images_per_second"] = _loader_speed(config, prepared)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "data",
+        "warnings": warnings,
+        "synthetic": any(region.region.synthetic for region in samples.values()),
+        "regions": documents,
+        "loader": loader,
+    }
+
+
+def contact_sheet(samples: Mapping[str, RegionSamples], path: Path, *, columns: int = 8) -> Path:
+    """Write a PNG with a few samples of every class of every region, one class a row.
+
+    It shows patients: call it only where the user asked for a sheet, and never put it into an artifact.
+
+    Args:
+        samples: Regions to show.
+        path: The PNG to write.
+        columns: Samples a class, evenly spaced over its patients.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    rows = [(region, label) for region in samples.values() for label in range(len(region.region.classes))]
+    step = _TILE + _MARGIN
+    sheet = Image.new("RGB", (_LABEL + columns * step + _MARGIN, len(rows) * step + _MARGIN), (16, 18, 22))
+    pen = ImageDraw.Draw(sheet)
+    for row, (region, label) in enumerate(rows):
+        top = _MARGIN + row * step
+        members = np.flatnonzero(region.labels == label)
+        text = f"{region.region.name}\n{region.region.classes[label]}\nn = {len(members)}"
+        pen.multiline_text((8, top + 24), text, fill=(225, 228, 232), spacing=6)
+        chosen = members[np.linspace(0, len(members) - 1, min(columns, len(members))).round().astype(np.int64)]
+        for column, index in enumerate(chosen.tolist()):
+            sheet.paste(_tile(region.images[index]), (_LABEL + column * step, top))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sheet.save(path, format="PNG")
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be written ({error})", required="a writable place", fix="name another"
+        ) from None
+    return path
+
+
+def _describe(samples: RegionSamples) -> dict[str, Any]:
+    shapes = [tuple(samples.images[index].shape) for index in range(len(samples))]
+    leaks = find_leaks(samples)
+    counts = np.bincount(samples.labels, minlength=len(samples.region.classes))
+    repeated = len(samples) - len(set(samples.digests))
+    conflicting = _conflicting(samples)
+    document = {
+        "source": samples.source,
+        "task": samples.region.task,
+        "modality": samples.region.modality,
+        "synthetic": samples.region.synthetic,
+        "n": len(samples),
+        "classes": dict(zip(samples.region.classes, counts.tolist(), strict=True)),
+        "groups": len(set(samples.groups)),
+        "components": len(components(samples)),
+        "smallest": list(min(shape[:2] for shape in shapes)),
+        "largest": list(max(shape[:2] for shape in shapes)),
+        "channels": sorted({1 if len(shape) == 2 else shape[2] for shape in shapes}),
+        "dtypes": sorted({samples.images[index].dtype.name for index in range(len(samples))}),
+        "split": "stated" if samples.parts[0] else "by group",
+        "repeated_images": repeated,
+        "conflicting_labels": conflicting,
+        "leaks": [str(leak_error(samples, leak)) for leak in leaks],
+        "parts": {part: _count(samples, _stated(samples, part)) for part in PARTS} if samples.parts[0] else None,
+        "digest": samples.digest,
+        "warnings": [],
+    }
+    document["warnings"] = _warnings(counts, samples.region.classes, len(leaks), conflicting)
+    return document
+
+
+def _warnings(counts: NDArray[np.int64], classes: tuple[str, ...], leaks: int, conflicting: int) -> list[str]:
+    rare = [name for name, count in zip(classes, counts, strict=True) if count < _RARE * counts.max()]
+    found = [f"class '{name}' has less than a tenth of the largest class's samples" for name in rare]
+    if leaks:
+        found.append(f"{leaks} leak(s) between stated parts: training refuses them")
+    if conflicting:
+        found.append(f"{conflicting} image(s) stand there twice with different labels")
+    return found
+
+
+def _conflicting(samples: RegionSamples) -> int:
+    """Count images that appear with more than one label."""
+    pairs = set(zip(samples.digests, samples.labels.tolist(), strict=True))
+    return sum(count > 1 for count in Counter(digest for digest, _ in pairs).values())
+
+
+def _stated(samples: RegionSamples, part: str) -> NDArray[np.int64]:
+    return np.flatnonzero(np.array(samples.parts) == part).astype(np.int64)
+
+
+def _count(samples: RegionSamples, indices: NDArray[np.int64]) -> dict[str, Any]:
+    counts = np.bincount(samples.labels[indices], minlength=len(samples.region.classes))
+    return {
+        "n": len(indices),
+        "groups": len({samples.groups[index] for index in indices.tolist()}),
+        "classes": dict(zip(samples.region.classes, counts.tolist(), strict=True)),
+    }
+
+
+def _prepare(
+    config: Config, samples: Mapping[str, RegionSamples], training: Mapping[str, NDArray[np.int64]]
+) -> tuple[dict[str, PreparedRegion], float]:
+    started = time.perf_counter()
+    prepared = {
+        name: prepare(region, transforms.build_recipe(config.image, config.regions[name]), indices=training[name])
+        for name, region in samples.items()
+    }
+    return prepared, sum(map(len, prepared.values())) / (time.perf_counter() - started)
+
+
+def _loader_speed(config: Config, prepared: Mapping[str, PreparedRegion]) -> float:
+    from lorkit.decompose.data.loading import BatchLoader  # needs torch, which describing alone does not
+
+    loader = BatchLoader(
+        prepared,
+        RegionSet(region.region for region in prepared.values()),
+        batch_size=config.train.batch_size,
+        sampling=config.train.sampling,
+        seed=config.seed,
+        augment=config.train.augment,
+    )
+    deadline = time.perf_counter() + 1.0
+    for _ in loader:
+        if time.perf_counter() > deadline:
+            break
+    return loader.images_per_second
+
+
+def _tile(image: NDArray[Any]) -> Image.Image:
+    """Return an image as a tile, stretched to its own range and fitted with its aspect ratio kept."""
+    values = image.astype(np.float32)
+    low, high = float(values.min()), float(values.max())
+    if image.dtype != np.uint8:
+        values = (values - low) / max(high - low, 1e-12) * 255
+    picture = Image.fromarray(values.round().astype(np.uint8)).convert("RGB")
+    picture.thumbnail((_TILE, _TILE))
+    if max(picture.size) < _TILE:
+        factor = _TILE / max(picture.size)
+        picture = picture.resize((round(picture.width * factor), round(picture.height * factor)))
+    tile = Image.new("RGB", (_TILE, _TILE))
+    tile.paste(picture, ((_TILE - picture.width) // 2, (_TILE - picture.height) // 2))
+    return tile
