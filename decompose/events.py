@@ -1,0 +1,87 @@
+"""What training tells whoever listens: plain data, so that a terminal, a notebook or a test can render it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice(Event):
+    """A sentence that the user should read: a term that is off, what matched in a weights file."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(Event):
+    """A phase of training begins, at `first_epoch` (above 0 after a resume)."""
+
+    phase: str
+    epochs: int
+    steps: int
+    first_epoch: int = 0
+    parameters: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step(Event):
+    """One optimiser step; losses are means of the terms over regions, rates in images a second, memory in MiB."""
+
+    phase: str
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    losses: Mapping[str, float]
+    images_per_second: float
+    loader_images_per_second: float
+    eta_s: float
+    memory_mib: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validated(Event):
+    """An epoch ended; balanced accuracy on the validation part, by region."""
+
+    phase: str
+    epoch: int
+    epochs: int
+    balanced_accuracy: Mapping[str, float]
+    mean: float
+    best: bool
+    losses: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    images_per_second: float = 0.0
+    loader_images_per_second: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved(Event):
+    """A checkpoint is safely on disk."""
+
+    phase: str
+    epoch: int
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished(Event):
+    """A phase ended; the weights are those of the best epoch."""
+
+    phase: str
+    best_epoch: int
+    best: float
+    seconds: float
+
+
+Listener = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """Listen to nothing."""
+    del event

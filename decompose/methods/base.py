@@ -1,0 +1,75 @@
+"""What a method of decomposition has to provide; one file a method in this package.
+
+A file defines `METHOD`, an object of this protocol; nothing else has to know of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import nn
+
+from lorkit.decompose.config import Config, TrainConfig
+from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.losses import Terms, by_region, cross_entropy
+from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
+from lorkit.decompose.regions import RegionSet
+
+
+class TrainingModule(nn.Module):
+    """The live network plus what only training needs; its forward returns loss terms, so that DDP sees it all."""
+
+    live: RegionalModel
+
+    def __init__(self, live: RegionalModel, train: TrainConfig) -> None:
+        super().__init__()
+        self.live = live
+        self.smoothing = train.label_smoothing
+
+    def forward(self, batch: Batch, teacher: RegionalOutput | None) -> Terms:
+        """Return {term: {region: scalar}}; the sum of all is the loss."""
+        return {"ce": self.task_loss(self.live(batch.image, batch.region), batch)}
+
+    def task_loss(self, output: RegionalOutput, batch: Batch) -> dict[str, Any]:
+        """Return the cross-entropy of each region's own head."""
+        terms = {}
+        for name, row in output.rows.items():
+            values = cross_entropy(output.logits[name], batch.label.index_select(0, row), self.smoothing)
+            terms[name] = values.sum() / len(batch.label)
+        return terms
+
+    def parameter_groups(self, train: TrainConfig) -> list[dict[str, Any]]:
+        """Return optimiser groups: weight decay on matrices and kernels, none on norms and biases."""
+        trainable = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return [
+            {"params": [p for p in trainable if p.dim() > 1], "weight_decay": train.weight_decay},
+            {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+
+
+class Method(Protocol):
+    """A way to turn a foundation model into deployable networks of regions.
+
+    Attributes:
+        name: As the configuration states it.
+        uses_teacher: Whether its losses need the foundation's outputs.
+    """
+
+    name: str
+    uses_teacher: bool
+
+    def phases(self, regions: RegionSet) -> list[RegionSet]:
+        """Return the sets of regions that are trained together, one after another."""
+        ...
+
+    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
+        """Build what one phase trains."""
+        ...
+
+    def notices(self, config: Config) -> list[str]:
+        """Return what the user should know about these settings before training starts."""
+        ...
+
+
+__all__ = ["Method", "TrainingModule", "by_region"]

@@ -1,0 +1,41 @@
+"""One shared student with a head a region: the multi-task baseline, and the way a foundation is pre-trained."""
+
+from __future__ import annotations
+
+from lorkit.decompose.config import Config
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.models.backbones import build_backbone
+from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.regions import RegionSet
+
+
+def shared_network(config: Config, backbone: str, regions: RegionSet) -> RegionalModel:
+    """Build a backbone without experts and a linear head for each region."""
+    image = config.image
+    network = build_backbone(backbone, channels=image.channels, image_size=image.size)
+    return RegionalModel(network, regions, mean=image.mean, std=image.std)
+
+
+class SharedStudent:
+    """`mtl`: cross-entropy of every region on one backbone."""
+
+    name = "mtl"
+    uses_teacher = False
+
+    def phases(self, regions: RegionSet) -> list[RegionSet]:
+        """Return one phase with all regions."""
+        return [regions]
+
+    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
+        """Build the shared student."""
+        del foundation
+        return TrainingModule(shared_network(config, config.student.backbone, regions), config.train)
+
+    def notices(self, config: Config) -> list[str]:
+        """Return nothing: there is nothing to announce."""
+        del config
+        return []
+
+
+METHOD = SharedStudent()

@@ -1,0 +1,70 @@
+"""Linear probes: what a frozen foundation knows about a region for which it has no head of its own.
+
+Shapes: N samples, F features, C classes.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lorkit.decompose.data.loading import eval_batches
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.models.regional import RegionalModel
+
+# Ridge strengths tried; the one with the best balanced accuracy on validation is taken.
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+
+
+@torch.no_grad()
+def features_of(model: RegionalModel, prepared: PreparedRegion, region: str) -> tuple[Tensor, Tensor]:
+    """Return pooled features (N, F) and labels (N,) of a prepared region, on the CPU."""
+    model.eval()
+    device = next(model.parameters()).device
+    pairs = [(model.features(image.to(device), region).cpu(), label) for image, label in eval_batches(prepared)]
+    return torch.cat([feature for feature, _ in pairs]), torch.cat([label for _, label in pairs])
+
+
+def fit_probe(train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], classes: int) -> nn.Linear:
+    """Fit multinomial logistic regression on standardised features, class-balanced, ridge chosen on validation.
+
+    Returns:
+        A linear layer on the raw features: the standardisation is folded into it.
+    """
+    feature_NF, label_N = train
+    mean_F, std_F = feature_NF.mean(0), feature_NF.std(0).clamp_min(1e-6)
+    candidates = [_fit((feature_NF - mean_F) / std_F, label_N, classes, strength) for strength in STRENGTHS]
+    layers = [_fold(weight, bias, mean_F, std_F) for weight, bias in candidates]
+    scores = [_balanced_accuracy(layer(val[0]), val[1], classes) for layer in layers]
+    return layers[scores.index(max(scores))]
+
+
+def _fit(feature_NF: Tensor, label_N: Tensor, classes: int, strength: float) -> tuple[Tensor, Tensor]:
+    weight_CF = torch.zeros(classes, feature_NF.shape[1], requires_grad=True)
+    bias_C = torch.zeros(classes, requires_grad=True)
+    balance_C = len(label_N) / (classes * torch.bincount(label_N, minlength=classes).clamp_min(1))
+    optimizer = torch.optim.LBFGS([weight_CF, bias_C], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(feature_NF @ weight_CF.T + bias_C, label_N, weight=balance_C.float())
+        loss = loss + 0.5 * strength * weight_CF.square().sum() / classes
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return weight_CF.detach(), bias_C.detach()
+
+
+def _fold(weight_CF: Tensor, bias_C: Tensor, mean_F: Tensor, std_F: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight_CF.shape[1], weight_CF.shape[0]).requires_grad_(False)
+    layer.weight.copy_(weight_CF / std_F)
+    layer.bias.copy_(bias_C - (weight_CF / std_F) @ mean_F)
+    return layer
+
+
+def _balanced_accuracy(logit_NC: Tensor, label_N: Tensor, classes: int) -> float:
+    hit = (logit_NC.argmax(1) == label_N).double()
+    recalls = [hit[label_N == label].mean() for label in range(classes) if bool((label_N == label).any())]
+    return float(torch.stack(recalls).mean())

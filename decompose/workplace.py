@@ -1,0 +1,78 @@
+"""Where a long training works: a hidden directory beside its goal that survives a kill and is continued or dropped.
+
+An earlier artifact at the goal stays untouched and readable until the new one is complete.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.staging import locked, recover, refuse_foreign, replace_directory
+
+
+def work_directory(directory: Path) -> Path:
+    """Return where the training of `directory` keeps its checkpoints until it ends."""
+    return directory.parent / f".{directory.name}.training"
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """The locked working directory of one training."""
+
+    goal: Path
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where phases keep their checkpoints."""
+        return self.path / "checkpoints"
+
+    def finish(self, write: Callable[[Path], Any]) -> None:
+        """Write the artifact into a clean staging directory and move it to its goal; drop the working directory."""
+        staging = self.goal.parent / f".{self.goal.name}.partial-new"
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        try:
+            write(staging)
+            replace_directory(staging, self.goal)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+@contextmanager
+def working(directory: Path, *, resume: bool, force: bool = False, hint: bool = False) -> Iterator[Workplace]:
+    """Lock the goal and open its working directory.
+
+    Args:
+        directory: Where the finished artifact shall lie.
+        resume: Continue from the checkpoints that an interrupted training left.
+        force: Drop them.
+        hint: Refuse to go on, rather than silently drop them, when neither is asked for.
+
+    Raises:
+        UsageError: Checkpoints of an interrupted training are there and neither `resume` nor `force` was given.
+        StorageError: Another process trains this very thing.
+    """
+    with locked(directory):
+        recover(directory)
+        refuse_foreign(directory)
+        path = work_directory(directory)
+        saved = sorted(path.glob("checkpoints/*/state.json"))
+        if saved and hint and not resume and not force:
+            raise UsageError(
+                f"{directory} was interrupted after a checkpoint",
+                required="a decision",
+                fix="pass --resume to continue it or --force to start anew",
+            )
+        if not resume:
+            shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(exist_ok=True)
+        yield Workplace(directory, path)
