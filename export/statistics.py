@@ -141,10 +141,11 @@ class Looks:
 
     @classmethod
     def within(cls, affordable: int, *, first: int = FIRST_LOOK, alpha: float = ALPHA) -> Looks:
-        """Double the sample from look to look, as far as the affordable number of pairs goes."""
+        """Double the sample from look to look; the last look takes all that is affordable."""
         sizes = [first]
         while sizes[-1] * 2 <= affordable:
             sizes.append(sizes[-1] * 2)
+        sizes[-1] = max(first, affordable)
         return cls(tuple(sizes), alpha)
 
     def level(self, index: int, *, last: bool = False) -> float:

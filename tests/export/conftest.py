@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,7 @@ def write_export(directory: Path, *, owner: str, region: str, parent: Path | Non
         "opset": 20,
         "nodes": 10,
         "classes": list(CLASSES),
+        "image": {"size": [SIZE, SIZE], "channels": 1},
         "recipe": RECIPE,
         "size_bytes": (directory / "model.onnx").stat().st_size,
         "macs": 1000 * (1 + network.get("work", 1)),
@@ -171,3 +173,9 @@ def make_export(tmp_path: Path) -> Callable[..., Path]:
         return write_export(tmp_path / name, **{"owner": "expert", "region": "chest", **options})
 
     return make
+
+
+@pytest.fixture
+def workshop() -> Any:
+    """The writers of this module, for tests that need another network."""
+    return SimpleNamespace(write_onnx=write_onnx, write_export=write_export, write_data=write_data, write_run=write_run)

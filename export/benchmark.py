@@ -1,0 +1,265 @@
+"""What exports cost: latency, throughput, memory, load time and size, measured side by side on this machine.
+
+The exports of one region take turns within milliseconds (`lorkit.export.latency`), so their ratios are fair even
+where the machine is not quiet. Raw samples stay in the document: any other statistic can be computed later.
+"""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json
+from lorkit.decompose.errors import MissingRuntimeError, UsageError
+from lorkit.decompose.machine import fingerprint, tool_versions
+from lorkit.decompose.progress import OnProgress, ignore
+from lorkit.decompose.runs import Run, exports_of, open_run
+from lorkit.export.exported import Exported, read_exported
+from lorkit.export.footprint import footprint
+from lorkit.export.inference import load_engine
+from lorkit.export.latency import Arm, Floats, block_runs, interleave, random_inputs, warm_up
+from lorkit.export.statistics import paired_ratio, percentile, percentile_bound, samples_for
+
+if TYPE_CHECKING:
+    from lorkit.export.targets.base import Engine
+
+NAME = "bench.json"
+SAMPLES = samples_for(0.99) + 1
+"""Enough for a bounded p99."""
+_SLICE = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How exports are run: images in a batch, and threads of the engine (None: the runtime decides)."""
+
+    batch: int
+    threads: int | None
+
+
+def bench(
+    paths: Sequence[Path | str] | Path | str | None = None,
+    *,
+    run: Path | str | None = None,
+    region: str | None = None,
+    target: str | None = None,
+    profile: str | None = None,
+    precision: str | None = None,
+    batch: Sequence[int] = (1,),
+    threads: Sequence[int | None] | None = (1,),
+    against: Path | str | None = None,
+    samples: int = SAMPLES,
+    max_seconds: float = 60.0,
+    seed: int = 0,
+    on_progress: OnProgress = ignore,
+) -> dict[str, Any]:
+    """Measure exports.
+
+    Args:
+        paths: Export directories; without any, the exports of a run.
+        run: The run, by path or id; default the newest. What is measured is stored in its `measurements/bench.json`.
+        region: Regions of the run to measure, separated by commas.
+        target: Only exports of this target.
+        profile: Only exports for this profile.
+        precision: Only exports of this precision.
+        batch: Batch sizes to sweep.
+        threads: Thread counts to sweep; None in it leaves the choice to the runtime.
+        against: An export that each of the others is compared with, pair by pair.
+        samples: Timings of each export and setting; 299 or more give a p99.
+        max_seconds: Time for all timings together, shared out fairly; loading and memory come on top.
+        seed: Seed of inputs, orders and intervals.
+        on_progress: Told what is being measured.
+
+    Returns:
+        DESIGN's document: `exports` (one row an export and setting) and `comparisons` (ratios to `against`).
+
+    Raises:
+        UsageError: Nothing to measure, or a number that makes no sense.
+        MissingRuntimeError: A named export, or all of those found, cannot run here.
+    """
+    sweep = _sweep(batch, (1,) if threads is None else threads, samples, max_seconds)
+    home = None if paths else open_run(run)
+    subjects = _named(paths) if home is None else _found(home, region, target, profile, precision)
+    reference = None if against is None else read_exported(Path(against))
+    document = _document()
+    groups = _groups(subjects, reference)
+    jobs = [(group, setting) for group in groups for setting in sweep]
+    seconds = max_seconds
+    for index, (group, setting) in enumerate(jobs):
+        on_progress(f"{group[0].region}, batch {setting.batch}", index, len(jobs))
+        begin = time.perf_counter()
+        try:
+            rows, ratios = _measure(group, reference, setting, samples, seconds / (len(jobs) - index), seed)
+        except MissingRuntimeError as error:
+            if home is None or target is not None:
+                raise
+            document["warnings"].append(str(error))
+            continue
+        seconds = max(0.0, seconds - (time.perf_counter() - begin))
+        document["exports"] += rows
+        document["comparisons"] += ratios
+    if not document["exports"]:
+        raise MissingRuntimeError(document["warnings"][0])
+    on_progress("done", len(jobs), len(jobs))
+    if home is not None:
+        document = store(home, document)
+    return document
+
+
+def store(run: Run, document: dict[str, Any]) -> dict[str, Any]:
+    """Write a bench into a run; older rows of exports that are still the same and were not measured anew stay."""
+    run.measurements_dir.mkdir(parents=True, exist_ok=True)
+    path = run.measurements_dir / NAME
+    old = stored(run)
+    if old is not None:
+        new = {_identity(row) for row in document["exports"]}
+        current = {read_exported(entry.path).manifest.digest for entry in exports_of(run)}
+        kept = [row for row in old["exports"] if _identity(row) not in new and row["digest"] in current]
+        document = {**document, "exports": [*document["exports"], *kept]}
+    write_json(path, document)
+    return document
+
+
+def stored(run: Run) -> dict[str, Any] | None:
+    """Return the bench that a run holds, or None."""
+    path = run.measurements_dir / NAME
+    return read_json(path, kind="bench") if path.is_file() else None
+
+
+def summary(times_P: Floats, setting: Setting) -> dict[str, Any]:
+    """Reduce one arm's timings: medians and percentiles, null where the samples are too few to bound them."""
+    median = float(np.median(times_P))
+    return {
+        "batch": setting.batch,
+        "threads": setting.threads,
+        "median_ms": median,
+        "p90_ms": percentile(times_P, 0.90),
+        "p99_ms": percentile(times_P, 0.99),
+        "p90_bound_ms": percentile_bound(times_P, 0.90),
+        "p99_bound_ms": percentile_bound(times_P, 0.99),
+        "throughput": 1e3 * setting.batch / median,
+        "samples_ms": [round(float(value), 6) for value in times_P],
+    }
+
+
+def _document() -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "bench",
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": fingerprint(),
+        "tools": tool_versions(),
+        "warnings": [],
+        "exports": [],
+        "comparisons": [],
+    }
+
+
+def _sweep(batch: Sequence[int], threads: Sequence[int | None], samples: int, max_seconds: float) -> list[Setting]:
+    sizes = [*batch, *(count for count in threads if count is not None), samples - 1]
+    if not batch or not threads or min(sizes) < 1 or max_seconds <= 0:
+        raise UsageError(
+            f"batch {list(batch)}, threads {list(threads)}, {samples} samples, {max_seconds} s",
+            required="numbers above 0, and two samples or more",
+            fix="correct the options",
+        )
+    return [Setting(batch=size, threads=count) for count in threads for size in batch]
+
+
+def _named(paths: Sequence[Path | str] | Path | str | None) -> list[Exported]:
+    chosen = [paths] if isinstance(paths, Path | str) else list(paths or ())
+    return [read_exported(Path(path)) for path in chosen]
+
+
+def _found(
+    run: Run, region: str | None, target: str | None, profile: str | None, precision: str | None
+) -> list[Exported]:
+    entries = exports_of(run, region=region, target=target, profile=profile, precision=precision)
+    if not entries:
+        raise UsageError(
+            f"no export of that selection in {run.path}", required="an export", fix="run `decompose export` first"
+        )
+    return [read_exported(entry.path) for entry in entries]
+
+
+def _groups(subjects: Iterable[Exported], reference: Exported | None) -> list[list[Exported]]:
+    """Put exports that are compared with each other together: by region, target, profile and precision.
+
+    Few engines are loaded at a time, and an export that cannot run here does not keep the others from running.
+    """
+    if reference is not None:
+        subjects = [subject for subject in subjects if subject.path.resolve() != reference.path.resolve()]
+    ordered = sorted(subjects, key=lambda subject: (subject.key, subject.owner))
+    groups = [list(group) for _, group in groupby(ordered, key=lambda subject: subject.key)]
+    if not groups and reference is not None:
+        raise UsageError("nothing to compare with --against", required="another export", fix="name one before it")
+    return groups
+
+
+def _measure(
+    group: list[Exported], reference: Exported | None, setting: Setting, samples: int, seconds: float, seed: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Time one group under one setting; return its rows and its ratios to the reference."""
+    subjects = group if reference is None else [reference, *group]
+    costs = [footprint(subject.path, batch=setting.batch, threads=setting.threads) for subject in subjects]
+    engines: list[Engine] = []
+    try:
+        for subject in subjects:
+            engines.append(load_engine(subject.path, threads=setting.threads))
+        arms = [
+            Arm(str(subject.path), engine.run, random_inputs((setting.batch, *subject.shape), seed=seed))
+            for subject, engine in zip(subjects, engines, strict=True)
+        ]
+        times_PA, runs = _timings(arms, samples, seconds, seed)
+        rows = [
+            {
+                **subject.describe(),
+                **summary(times_PA[:, index], setting),
+                **{name: round(value, 3) for name, value in costs[index].items()},
+                "size_bytes": int(subject.info["size_bytes"]),
+                "provider": engines[index].provider,
+                "runs_per_sample": runs,
+                "measured": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            }
+            for index, subject in enumerate(subjects)
+        ]
+    finally:
+        for engine in engines:
+            engine.close()
+    return rows, [] if reference is None else _ratios(subjects, times_PA, setting, seed)
+
+
+def _timings(arms: Sequence[Arm], samples: int, seconds: float, seed: int) -> tuple[Floats, int]:
+    """Time arms until there are enough samples or time is up, but at least one slice of cycles."""
+    deadline = time.perf_counter() + seconds
+    runs = block_runs(min(warm_up(arm, limit_seconds=max(0.5, seconds / len(arms) / 2)) for arm in arms))
+    generator = np.random.default_rng(seed)
+    parts = [interleave(arms, min(_SLICE, samples), runs=runs, generator=generator)]
+    done = len(parts[0])
+    rest = interleave(arms, max(0, samples - done), runs=runs, generator=generator, deadline=deadline, start=done)
+    return np.concatenate([*parts, rest]), runs
+
+
+def _ratios(subjects: list[Exported], times_PA: Floats, setting: Setting, seed: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": str(subject.path),
+            "against": str(subjects[0].path),
+            "batch": setting.batch,
+            "threads": setting.threads,
+            **paired_ratio(times_PA[:, 0], times_PA[:, index], seed=seed).to_json(),
+        }
+        for index, subject in enumerate(subjects)
+        if index > 0
+    ]
+
+
+def _identity(row: dict[str, Any]) -> tuple[Any, ...]:
+    return row["digest"], row["batch"], row["threads"]

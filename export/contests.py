@@ -1,0 +1,116 @@
+"""Who stands against whom at the gate: experts against the foundation model, or any two exports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorkit.decompose.artifacts import MANIFEST, digest_file, read_manifest
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.runs import Run, exports_of, list_runs, open_run
+from lorkit.export.exported import Exported, read_exported
+
+
+@dataclass(frozen=True)
+class Contest:
+    """A baseline and a candidate of one region."""
+
+    baseline: Exported
+    candidate: Exported
+
+    @property
+    def region(self) -> str:
+        """The region that both stand for."""
+        return self.candidate.region
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which exports of a run; None takes any."""
+
+    region: str | None = None
+    target: str | None = None
+    profile: str | None = None
+    precision: str | None = None
+
+    def of(self, run: Run, owner: str) -> list[Exported]:
+        """Return the matching exports of one owner."""
+        entries = exports_of(
+            run,
+            owners=(owner,),
+            region=self.region,
+            target=self.target,
+            profile=self.profile,
+            precision=self.precision,
+        )
+        return [read_exported(entry.path) for entry in entries]
+
+
+def contests(
+    run: Run | None, selection: Selection, *, baseline: Path | None = None, candidate: Path | None = None
+) -> list[Contest]:
+    """Pair candidates with baselines, one contest a region.
+
+    Without paths: the expert exports of the run against its foundation exports of the same target, profile and
+    precision. Where a region was exported in several ways, those that were proven here come first, then the newest.
+
+    Raises:
+        UsageError: Nothing to compare, or two exports of different regions or classes.
+    """
+    candidates = [read_exported(candidate)] if candidate else selection.of(_needed(run), "expert")
+    if baseline is not None:
+        named = read_exported(baseline)
+        pairs = [Contest(named, one) for one in candidates if candidate or one.region == named.region]
+    else:
+        by_key = {one.key: one for one in selection.of(_needed(run), "foundation")}
+        pairs = [Contest(by_key[one.key], one) for one in candidates if one.key in by_key]
+    if not pairs:
+        raise _nothing(candidates, run)
+    for pair in pairs:
+        _check(pair)
+    best = {pair.region: pair for pair in sorted(pairs, key=_preference)}
+    return [best[region] for region in dict.fromkeys(pair.region for pair in pairs)]
+
+
+def home_of(subject: Exported) -> Run | None:
+    """Find the run that an export came from: around it, or in `runs/` by the digest of what it was exported from."""
+    for directory in subject.path.resolve().parents:
+        if (directory / MANIFEST).is_file() and read_manifest(directory, verify=False).kind == "run":
+            return open_run(directory)
+    link = subject.manifest.parent
+    if link is None:
+        return None
+    for path in list_runs():
+        sources = [path / MANIFEST, path / "foundation" / MANIFEST, *path.glob(f"experts/*/{MANIFEST}")]
+        if any(source.is_file() and digest_file(source) == link["sha256"] for source in sources):
+            return open_run(path)
+    return None
+
+
+def _needed(run: Run | None) -> Run:
+    if run is None:
+        raise UsageError("no run", required="a run, or --baseline and --candidate", fix="name one with --run")
+    return run
+
+
+def _preference(pair: Contest) -> tuple[bool, str]:
+    return pair.baseline.proven and pair.candidate.proven, pair.candidate.manifest.created
+
+
+def _check(pair: Contest) -> None:
+    if pair.baseline.region != pair.candidate.region or pair.baseline.classes != pair.candidate.classes:
+        names = [f"{one.region} ({', '.join(one.classes)})" for one in (pair.baseline, pair.candidate)]
+        raise UsageError(
+            f"baseline of {names[0]}, candidate of {names[1]}",
+            required="exports of one region with the same classes",
+            fix="name matching exports",
+        )
+
+
+def _nothing(candidates: list[Exported], run: Run | None) -> UsageError:
+    where = f" in {run.path}" if run is not None else ""
+    return UsageError(
+        f"no {'expert' if not candidates else 'matching baseline'} export of that selection{where}",
+        required="a candidate and a baseline of the same region, target, profile and precision",
+        fix="run `decompose extract` and `decompose export` first",
+    )

@@ -1,0 +1,122 @@
+"""What an export costs in a process of its own: peak memory, time to load, time of the first inference.
+
+Measured in a child process (`python -m lorkit.export.footprint DIR`), because a process that has already loaded
+other networks, or PyTorch, knows neither its own peak nor a cold start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from lorkit.decompose.errors import ArtifactError, LorkitError, MissingRuntimeError
+from lorkit.export.exported import read_exported
+from lorkit.export.inference import load_engine
+from lorkit.export.latency import random_inputs
+from lorkit.export.targets import get_target
+
+TIMEOUT_SECONDS = 300.0
+_MIB = 2**20
+
+
+def footprint(directory: Path, *, batch: int = 1, threads: int | None = 1) -> dict[str, float]:
+    """Load an export in a new process and run it.
+
+    Args:
+        directory: The export.
+        batch: Images in a batch.
+        threads: Threads of the engine; None leaves the choice to the runtime.
+
+    Returns:
+        `peak_mib`: by how much the peak of the resident memory exceeds that of the process with its runtime imported
+        but nothing loaded; `process_mib`: that peak itself; `load_ms`: from the directory to an engine, digests
+        checked; `first_ms`: the first inference.
+
+    Raises:
+        MissingRuntimeError: The engine cannot run here.
+        ArtifactError: The child could not load or run it.
+    """
+    command = [sys.executable, "-m", "lorkit.export.footprint", str(directory.resolve()), str(batch), str(threads or 0)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        raise ArtifactError(
+            f"{directory} did not load and run within {TIMEOUT_SECONDS:.0f} s",
+            required="an engine that answers",
+            fix="measure on a faster machine",
+        ) from None
+    if done.returncode == MissingRuntimeError.exit_code:
+        raise MissingRuntimeError(done.stderr.strip() or f"{directory} cannot run here")
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise ArtifactError(
+            f"{directory} failed in a process of its own ({reason[:200]})",
+            required="an export that loads and runs",
+            fix="export it again with --force",
+        )
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def measure(directory: Path, *, batch: int, threads: int | None) -> dict[str, float]:
+    """Load and run an export in this process; what the child does."""
+    subject = read_exported(directory)
+    images = random_inputs((batch, *subject.shape), seed=0, count=1)[0]
+    # asking whether the runtime is there imports it: its own memory is not the export's
+    get_target(str(subject.info["target"])).available()
+    before = psutil.Process().memory_info().rss
+    begin = time.perf_counter()
+    engine = load_engine(directory, threads=threads)
+    loaded = time.perf_counter()
+    engine.run(images)
+    first = time.perf_counter()
+    for _ in range(2):
+        engine.run(images)
+    peak = peak_rss()
+    engine.close()
+    return {
+        "peak_mib": (peak - before) / _MIB,
+        "process_mib": peak / _MIB,
+        "load_ms": (loaded - begin) * 1e3,
+        "first_ms": (first - loaded) * 1e3,
+    }
+
+
+def peak_rss() -> int:
+    """Highest resident memory of this process so far, in bytes.
+
+    On Linux from VmHWM, not `ru_maxrss`: the latter survives exec, so a child would report its parent's peak.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    memory = psutil.Process().memory_info()
+    return int(getattr(memory, "peak_wset", memory.rss))
+
+
+def main() -> int:
+    """Measure the export named on the command line and print JSON."""
+    parser = argparse.ArgumentParser(description="Load an export and run it once, in a fresh process.")
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("batch", type=int)
+    parser.add_argument("threads", type=int)
+    options = parser.parse_args()
+    try:
+        found = measure(options.directory, batch=options.batch, threads=options.threads or None)
+    except LorkitError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    sys.stdout.write(json.dumps(found) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,267 @@
+"""The gate: may this candidate replace that baseline? Deterministic costs, latency and accuracy, worst of all.
+
+Nothing stored is compared with anything measured later: both networks run now, on this machine, in turns. A verdict
+is FAIL or PASS only where the measurements exclude the other; else it is INCONCLUSIVE, never a silent PASS.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorkit.decompose.artifacts import SCHEMA_VERSION, write_json
+from lorkit.decompose.data.locked import LockedData
+from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
+from lorkit.decompose.machine import fingerprint, tool_versions
+from lorkit.decompose.progress import OnProgress, ignore
+from lorkit.decompose.runs import Run, open_run
+from lorkit.export.contests import Contest, Selection, contests, home_of
+from lorkit.export.duel import fight
+from lorkit.export.exported import Exported, read_exported
+from lorkit.export.inference import load_engine
+from lorkit.export.latency import Arm, random_inputs
+from lorkit.export.noninferiority import Cases, cases_of_file, cases_of_split, judge_accuracy, undecided
+
+if TYPE_CHECKING:
+    from lorkit.export.targets.base import Engine
+
+NAME = "gate.json"
+ORDER = ("pass", "inconclusive", "fail")
+POLICIES = ("inconclusive", "pass", "fail")
+THREADS = 1
+"""Both arms run on one thread: a second one would wait for whatever else the machine does."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a candidate may cost and lose, as fractions of the baseline, and the seed of all randomness."""
+
+    margin: float
+    max_accuracy_drop: float
+    seed: int
+
+
+def gate(
+    run: Path | str | None = None,
+    *,
+    baseline: Path | str | None = None,
+    candidate: Path | str | None = None,
+    region: str | None = None,
+    target: str | None = None,
+    profile: str | None = None,
+    precision: str | None = None,
+    margin: float = 0.03,
+    max_accuracy_drop: float = 0.02,
+    data: Path | str | None = None,
+    max_seconds: float = 60.0,
+    on_inconclusive: str = "inconclusive",
+    seed: int = 0,
+    on_progress: OnProgress = ignore,
+) -> dict[str, Any]:
+    """Judge candidates against baselines.
+
+    Args:
+        run: The run, by path or id; default the newest, or the one that a named export came from.
+        baseline: An export directory; default the run's foundation exports.
+        candidate: An export directory; default the run's expert exports.
+        region: Regions of the run to judge, separated by commas.
+        target: Only exports of this target.
+        profile: Only exports for this profile.
+        precision: Only exports of this precision.
+        margin: Allowed growth of latency, bytes and MACs.
+        max_accuracy_drop: Allowed drop of balanced accuracy.
+        data: Cases to judge accuracy on; default the run's locked test split.
+        max_seconds: Time for all latency measurements together; what one region leaves goes to the next.
+        on_inconclusive: Stored in the document for `exit_code`; the verdict itself does not change.
+        seed: Seed of inputs, orders and intervals.
+        on_progress: Told what is being judged.
+
+    Returns:
+        DESIGN's document; also stored in the run's `measurements/gate.json` where there is a run.
+
+    Raises:
+        UsageError: Options that make no sense, or nothing to compare.
+        DataError: The file of `data`, or the run's data, cannot be used.
+    """
+    limits = _limits(margin, max_accuracy_drop, max_seconds, on_inconclusive, seed)
+    paths = [None if path is None else Path(path) for path in (baseline, candidate)]
+    home = _home(run, paths[1] or paths[0], alone=None not in paths)
+    selection = Selection(region=region, target=target, profile=profile, precision=precision)
+    pairs = contests(home, selection, baseline=paths[0], candidate=paths[1])
+    if data is not None and len(pairs) > 1:
+        raise UsageError(f"--data {data} for {len(pairs)} regions", required="one region", fix="name it with --region")
+    document = _document(pairs, home, limits, on_inconclusive)
+    seconds = max_seconds
+    for index, pair in enumerate(pairs):
+        on_progress(pair.region, index, len(pairs))
+        cases = _cases(pair, home, None if data is None else Path(data))
+        found = _judge(pair, cases, limits, seconds / (len(pairs) - index))
+        seconds -= min(seconds, found["latency"].get("seconds") or 0.0)
+        document["regions"][pair.region] = found
+    on_progress("done", len(pairs), len(pairs))
+    document["verdict"] = worst(found["verdict"] for found in document["regions"].values())
+    if home is not None:
+        home.measurements_dir.mkdir(parents=True, exist_ok=True)
+        write_json(home.measurements_dir / NAME, document)
+    return document
+
+
+def exit_code(document: Mapping[str, Any], on_inconclusive: str | None = None) -> int:
+    """Return the exit code of a gate: 0 PASS, 1 FAIL, 3 INCONCLUSIVE unless the policy maps it to 0 or 1."""
+    policy = on_inconclusive or str(document.get("on_inconclusive", "inconclusive"))
+    verdict = document["verdict"]
+    if verdict == "inconclusive":
+        return {"pass": 0, "fail": 1}.get(policy, 3)
+    return int(verdict != "pass")
+
+
+def worst(verdicts: Iterable[str]) -> str:
+    """Return the worst verdict: fail, then inconclusive, then pass."""
+    return max(verdicts, key=ORDER.index)
+
+
+def judge_costs(contest: Contest, margin: float) -> tuple[dict[str, Any], list[str]]:
+    """Compare what never flakes: bytes and MACs. A cost that an export does not state is not judged."""
+    block: dict[str, Any] = {"verdict": "pass", "margin": margin}
+    reasons = []
+    for name, field, unit in (("bytes", "size_bytes", "bytes"), ("macs", "macs", "MACs")):
+        sides = [one.info.get(field) for one in (contest.baseline, contest.candidate)]
+        if sides[0] is None or sides[1] is None:
+            block[name] = {"baseline": sides[0], "candidate": sides[1], "ratio": None, "verdict": "not_judged"}
+            continue
+        ratio = float(sides[1]) / float(sides[0])
+        verdict = "fail" if ratio > 1.0 + margin else "pass"
+        block[name] = {"baseline": int(sides[0]), "candidate": int(sides[1]), "ratio": ratio, "verdict": verdict}
+        block["verdict"] = worst((block["verdict"], verdict))
+        relation = "more than" if verdict == "fail" else "within"
+        reasons.append(
+            f"The candidate has {int(sides[1]):,} {unit} against {int(sides[0]):,}, a ratio of {ratio:.3f}: "
+            f"{relation} the allowed {1.0 + margin:.3f}."
+        )
+    return block, reasons
+
+
+def _limits(margin: float, drop: float, max_seconds: float, on_inconclusive: str, seed: int) -> Limits:
+    if not (0 <= margin < 10 and 0 <= drop < 1 and max_seconds > 0):
+        raise UsageError(
+            f"margin {margin}, accuracy drop {drop}, {max_seconds} s",
+            required="fractions (0.03 is 3 %) and a time above 0",
+            fix="correct --margin, --max-accuracy-drop or --max-seconds",
+        )
+    if on_inconclusive not in POLICIES:
+        raise UsageError(
+            f"--on-inconclusive {on_inconclusive}", required=f"one of {', '.join(POLICIES)}", fix="name one of them"
+        )
+    return Limits(margin=margin, max_accuracy_drop=drop, seed=seed)
+
+
+def _home(run: Path | str | None, named: Path | None, *, alone: bool) -> Run | None:
+    """Find the run: as named, else that of the named export, else the newest unless both exports are named."""
+    if run is not None:
+        return open_run(run)
+    found = home_of(read_exported(named)) if named is not None else None
+    return found if found is not None or alone else open_run(None)
+
+
+def _cases(pair: Contest, home: Run | None, data: Path | None) -> tuple[Cases | None, str]:
+    """Find what accuracy is judged on: the file, else the run's locked test split; with where it is from, or why not.
+
+    Raises:
+        DataError: The named file cannot be used. A locked split that is gone only leaves accuracy undecided.
+    """
+    if data is not None:
+        return cases_of_file(data, pair), str(data)
+    if home is None:
+        return None, "neither --data nor a run with a locked test split is here"
+    if pair.region not in home.regions.names:
+        return None, f"the run {home.id} has no region '{pair.region}', and there is no --data"
+    try:
+        return cases_of_split(LockedData(home, pair.region), pair.region), f"locked test split of {home.id}"
+    except DataError as error:
+        return None, f"the locked test split cannot be read ({error})"
+
+
+def _document(pairs: list[Contest], home: Run | None, limits: Limits, policy: str) -> dict[str, Any]:
+    synthetic = any(pair.candidate.synthetic or pair.baseline.synthetic for pair in pairs)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "gate",
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "verdict": "inconclusive",
+        "on_inconclusive": policy,
+        "margin": limits.margin,
+        "max_accuracy_drop": limits.max_accuracy_drop,
+        "seed": limits.seed,
+        "run": None if home is None else home.id,
+        "synthetic": synthetic,
+        "machine": fingerprint(),
+        "tools": tool_versions(),
+        "warnings": ["Judged on synthetic phantoms: this says nothing about patients."] if synthetic else [],
+        "regions": {},
+    }
+
+
+def _judge(pair: Contest, cases: tuple[Cases | None, str], limits: Limits, seconds: float) -> dict[str, Any]:
+    """Judge one region; engines are closed again before the next one."""
+    costs, reasons = judge_costs(pair, limits.margin)
+    latency: dict[str, Any] = {"verdict": "inconclusive", "ratio": None, "ci": None, "margin": limits.margin}
+    latency |= {"pairs": 0, "noise_floor": None}
+    accuracy = undecided(limits.max_accuracy_drop)
+    try:
+        latency, sentence = _judge_latency(pair, limits, seconds)
+        reasons.append(sentence)
+        if cases[0] is None:
+            reasons.append(f"Accuracy was not judged: {cases[1]}.")
+        else:
+            accuracy, sentence = _judge_accuracy(pair, cases[0], cases[1], limits)
+            reasons.append(sentence)
+    except MissingRuntimeError as error:
+        reasons.append(f"Nothing could be measured here: {error}.")
+    return {
+        "verdict": worst(block["verdict"] for block in (costs, latency, accuracy)),
+        "latency": latency,
+        "accuracy": accuracy,
+        "deterministic": costs,
+        "reasons": reasons,
+        "baseline": pair.baseline.describe(),
+        "candidate": pair.candidate.describe(),
+    }
+
+
+def _judge_latency(pair: Contest, limits: Limits, seconds: float) -> tuple[dict[str, Any], str]:
+    engines = _engines((pair.baseline, pair.candidate), THREADS)
+    try:
+        arms = [
+            Arm(one.owner, engine.run, random_inputs((1, *one.shape), seed=limits.seed))
+            for one, engine in zip((pair.baseline, pair.candidate), engines, strict=True)
+        ]
+        duel = fight(arms[0], arms[1], margin=limits.margin, seconds=seconds, seed=limits.seed)
+    finally:
+        _close(engines)
+    return {**duel.to_json(), "batch": 1, "threads": THREADS, "provider": engines[1].provider}, duel.reason
+
+
+def _judge_accuracy(pair: Contest, cases: Cases, source: str, limits: Limits) -> tuple[dict[str, Any], str]:
+    engines = _engines((pair.baseline, pair.candidate), None)
+    try:
+        allowed = limits.max_accuracy_drop
+        return judge_accuracy(pair, engines, cases, allowed=allowed, source=source, seed=limits.seed)
+    finally:
+        _close(engines)
+
+
+def _engines(subjects: tuple[Exported, Exported], threads: int | None) -> tuple[Engine, Engine]:
+    first = load_engine(subjects[0].path, threads=threads)
+    try:
+        return first, load_engine(subjects[1].path, threads=threads)
+    except BaseException:
+        first.close()
+        raise
+
+
+def _close(engines: Iterable[Engine]) -> None:
+    for engine in engines:
+        engine.close()

@@ -1,0 +1,58 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.runs import Run, export_directory
+from lorkit.export.contests import Selection, contests, home_of
+from lorkit.export.exported import read_exported
+
+
+def export_of(run: Run, owner: str, region: str = "chest") -> Path:
+    return export_directory(run, owner, region, "onnx", "cpu-generic", "fp32")
+
+
+def test_experts_stand_against_the_foundation(a_run: Run) -> None:
+    found = contests(a_run, Selection())
+    assert [(pair.region, pair.baseline.owner, pair.candidate.owner) for pair in found] == [
+        ("chest", "foundation", "expert"),
+        ("knee", "foundation", "expert"),
+    ]
+    assert [pair.region for pair in contests(a_run, Selection(region="knee"))] == ["knee"]
+
+
+def test_named_exports_need_no_run(a_run: Run, tmp_path: Path) -> None:
+    for owner in ("foundation", "student"):
+        shutil.copytree(export_of(a_run, owner), tmp_path / "elsewhere" / owner)
+    root = tmp_path / "elsewhere"
+    (pair,) = contests(None, Selection(), baseline=root / "foundation", candidate=root / "student")
+    assert (pair.baseline.owner, pair.candidate.owner) == ("foundation", "student")
+
+
+def test_a_named_baseline_picks_the_expert_of_its_region(a_run: Run) -> None:
+    (pair,) = contests(a_run, Selection(), baseline=export_of(a_run, "student", "knee"))
+    assert (pair.region, pair.candidate.owner) == ("knee", "expert")
+
+
+def test_exports_of_different_regions_are_refused(a_run: Run) -> None:
+    with pytest.raises(UsageError, match="one region"):
+        contests(None, Selection(), baseline=export_of(a_run, "expert"), candidate=export_of(a_run, "expert", "knee"))
+
+
+def test_a_missing_side_is_named(a_run: Run) -> None:
+    with pytest.raises(UsageError, match="no expert export"):
+        contests(a_run, Selection(target="trt"))
+    shutil.rmtree(a_run.exports_dir / "foundation")
+    with pytest.raises(UsageError, match="no matching baseline"):
+        contests(a_run, Selection())
+
+
+def test_a_copied_export_finds_its_run_by_digest(a_run: Run, tmp_path: Path, make_export: Callable[..., Path]) -> None:
+    shutil.copytree(export_of(a_run, "expert"), tmp_path / "elsewhere")
+    found = home_of(read_exported(tmp_path / "elsewhere"))
+    assert found is not None
+    assert found.id == a_run.id
+    assert home_of(read_exported(export_of(a_run, "expert"))) is not None
+    assert home_of(read_exported(make_export("lone"))) is None

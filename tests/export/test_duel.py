@@ -1,0 +1,109 @@
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from lorkit.export.duel import Duel, explain, fight, judge
+from lorkit.export.latency import Arm, Images, random_inputs
+
+
+class Clock:
+    """A clock that only arms move."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def arm(self, name: str, seconds: Callable[[int], float]) -> Arm:
+        turns = itertools.count()
+
+        def run(image: Images) -> None:
+            self.now += seconds(next(turns))
+
+        return Arm(name, run, random_inputs((1, 1, 2, 2), seed=0))
+
+
+def noisy(seed: int, level: float, scale: float) -> Callable[[int], float]:
+    generator = np.random.default_rng(seed)
+    return lambda turn: level * float(np.exp(scale * generator.standard_t(3)))
+
+
+def duel(ratio: float, *, noise: float = 0.02, seconds: float = 30.0, level: float = 0.01) -> Duel:
+    clock = Clock()
+    baseline = clock.arm("a", noisy(1, level, noise))
+    candidate = clock.arm("b", noisy(2, level * ratio, noise))
+    return fight(baseline, candidate, margin=0.03, seconds=seconds, seed=0, clock=clock)
+
+
+def test_a_candidate_twice_as_fast_passes_at_the_first_look() -> None:
+    found = duel(0.5)
+    assert (found.verdict, len(found.times_PA), len(found.looks)) == ("pass", 40, 1)
+    assert found.seconds < 3
+    assert "within the allowed 1.030" in found.reason
+
+
+def test_a_slow_candidate_fails() -> None:
+    found = duel(1.1)
+    assert found.verdict == "fail"
+    assert found.to_json()["ratio"] == pytest.approx(1.1, abs=0.01)
+    assert "slower than the allowed 1.030" in found.reason
+
+
+def test_an_identical_candidate_passes_after_more_looks() -> None:
+    found = duel(1.0)
+    assert found.verdict == "pass"
+    assert len(found.looks) > 1
+    assert [look.verdict for look in found.looks[:-1]] == ["inconclusive"] * (len(found.looks) - 1)
+
+
+def test_at_the_margin_nothing_is_decided_and_time_is_kept() -> None:
+    found = duel(1.03, seconds=20.0)
+    assert found.verdict == "inconclusive"
+    assert 10 < found.seconds < 20.5
+    assert "--max-seconds" in found.reason
+
+
+def test_noise_beyond_the_margin_is_said_to_be_noise() -> None:
+    found = duel(1.0, noise=0.6, seconds=5.0)
+    assert found.verdict == "inconclusive"
+    assert found.looks[-1].control.deviation > 0.03
+    assert "too noisy" in found.reason
+
+
+def test_a_ratio_beyond_the_noise_is_decided_all_the_same() -> None:
+    found = duel(3.0, noise=0.15, seconds=8.0)
+    assert found.verdict == "fail"
+    assert "own noise reached" in found.reason
+
+
+def test_the_noise_widens_the_demand() -> None:
+    cycles = np.ones((100, 3)) * [1.0, 1.08, 1.1]
+    look = judge(cycles, margin=0.03, level=0.95, seed=0)
+    assert look.control.deviation == pytest.approx(0.1)
+    assert look.verdict == "inconclusive"
+    assert judge(cycles * [1, 2, 1], margin=0.03, level=0.95, seed=0).verdict == "fail"
+    assert judge(cycles * [1, 0.5, 1], margin=0.03, level=0.95, seed=0).verdict == "pass"
+    assert "too noisy" in explain(look, 0.03)
+
+
+def test_too_few_pairs_decide_nothing() -> None:
+    found = duel(0.5, level=3.0, seconds=20.0)
+    assert (found.verdict, found.looks) == ("inconclusive", ())
+    document = found.to_json()
+    assert document["ratio"] is None
+    assert document["pairs"] == len(document["samples_ms"]["baseline"])
+    assert "at least 8" in found.reason
+
+
+def test_the_document_keeps_every_sample() -> None:
+    document = duel(0.5).to_json()
+    assert {name: len(times) for name, times in document["samples_ms"].items()} == {
+        "baseline": 40,
+        "candidate": 40,
+        "control": 40,
+    }
+    assert document["ci"][0] <= document["ratio"] <= document["ci"][1]
+    assert document["ratio_of_minima"] == pytest.approx(0.5, rel=0.1)

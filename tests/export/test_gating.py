@@ -1,0 +1,137 @@
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
+from lorkit.decompose.runs import Run, export_directory
+from lorkit.export import gating
+from lorkit.export.gating import exit_code, gate, worst
+
+
+def replace_expert(run: Run, conftest: Any, region: str = "chest", **network: Any) -> None:
+    directory = export_directory(run, "expert", region, "onnx", "cpu-generic", "fp32")
+    shutil.rmtree(directory)
+    conftest.write_export(directory, owner="expert", region=region, parent=run.path, **network)
+
+
+def quick(run: Run | None = None, **options: Any) -> dict[str, Any]:
+    return gate(run and run.path, **{"max_seconds": 6.0, "region": "chest", "max_accuracy_drop": 0.05, **options})
+
+
+def test_a_faster_equally_good_expert_passes(a_run: Run) -> None:
+    told: list[str] = []
+    document = gate(max_seconds=20.0, max_accuracy_drop=0.05, on_progress=lambda text, done, total: told.append(text))
+    assert document["verdict"] == "pass", document["regions"]
+    assert list(document["regions"]) == ["chest", "knee"]
+    assert told == ["chest", "knee", "done"]
+    chest = document["regions"]["chest"]
+    assert chest["latency"]["ratio"] < 0.8
+    assert chest["latency"]["pairs"] >= 40
+    assert set(chest["latency"]) >= {"ratio", "ci", "margin", "pairs", "noise_floor"}
+    assert chest["accuracy"]["drop"] == 0
+    assert set(chest["accuracy"]) >= {"drop", "ci", "allowed", "decidable"}
+    assert chest["deterministic"]["bytes"]["ratio"] < 1
+    assert len(chest["reasons"]) == 4
+    assert document["synthetic"]
+    assert exit_code(document) == 0
+    assert read_json(a_run.measurements_dir / "gate.json", kind="gate") == document
+
+
+def test_a_slow_expert_fails(a_run: Run, workshop: Any) -> None:
+    replace_expert(a_run, workshop, work=40, width=16)
+    document = quick()
+    chest = document["regions"]["chest"]
+    assert chest["latency"]["verdict"] == "fail"
+    assert chest["deterministic"]["verdict"] == "fail"
+    assert exit_code(document) == 1
+
+
+def test_an_inaccurate_expert_fails_although_it_is_fast(a_run: Run, workshop: Any) -> None:
+    replace_expert(a_run, workshop, work=4, threshold=0.7)
+    document = quick()
+    chest = document["regions"]["chest"]
+    assert (chest["latency"]["verdict"], chest["accuracy"]["verdict"]) == ("pass", "fail")
+    assert chest["accuracy"]["drop"] > 0.1
+    assert chest["accuracy"]["label_flips"] > 0
+    assert document["verdict"] == "fail"
+
+
+def test_too_few_cases_are_inconclusive_and_say_what_they_could_decide(a_run: Run) -> None:
+    document = quick(max_accuracy_drop=0.001)
+    accuracy = document["regions"]["chest"]["accuracy"]
+    assert accuracy["verdict"] == "inconclusive"
+    assert accuracy["decidable"] > 0.001
+    assert "these cases can decide" in document["regions"]["chest"]["reasons"][-1]
+    assert exit_code(document) == 3
+    assert exit_code(document, "pass") == 0
+    assert exit_code(document, "fail") == 1
+
+
+def test_lone_exports_are_never_passed_without_cases(a_run: Run, tmp_path: Path, monkeypatch: Any) -> None:
+    paths = {}
+    for owner in ("foundation", "expert"):
+        paths[owner] = tmp_path / "elsewhere" / owner
+        shutil.copytree(export_directory(a_run, owner, "chest", "onnx", "cpu-generic", "fp32"), paths[owner])
+    (cases,) = a_run.config.regions["chest"].data or ()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    options = {"baseline": paths["foundation"], "candidate": paths["expert"]}
+    document = quick(**options)
+    assert document["verdict"] == "inconclusive"
+    assert document["run"] is None
+    assert "neither --data" in document["regions"]["chest"]["reasons"][-1]
+    with_data = quick(**options, data=cases)
+    assert with_data["verdict"] == "pass", with_data
+    assert with_data["regions"]["chest"]["accuracy"]["n"] == 400
+
+
+def test_a_locked_split_whose_data_is_gone_is_inconclusive(a_run: Run) -> None:
+    source = Path(a_run.config.regions["chest"].data[0])  # type: ignore[index]
+    kept = source.rename(source.with_suffix(".away"))
+    try:
+        document = quick()
+    finally:
+        kept.rename(source)
+    assert document["regions"]["chest"]["accuracy"]["verdict"] == "inconclusive"
+    assert "cannot be read" in document["regions"]["chest"]["reasons"][-1]
+
+
+def test_what_cannot_run_here_is_inconclusive(a_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *, threads: int | None = None) -> None:
+        raise MissingRuntimeError("no TensorRT here", fix="pip install tensorrt")
+
+    monkeypatch.setattr(gating, "load_engine", refuse)
+    document = quick()
+    assert document["verdict"] == "inconclusive"
+    assert "no TensorRT here" in document["regions"]["chest"]["reasons"][-1]
+    assert document["regions"]["chest"]["deterministic"]["verdict"] == "pass"
+
+
+@pytest.mark.parametrize(
+    "options", [{"margin": -1.0}, {"max_accuracy_drop": 2.0}, {"max_seconds": 0.0}, {"on_inconclusive": "ignore"}]
+)
+def test_senseless_options_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        gate(**options)
+
+
+def test_one_file_cannot_judge_two_regions(a_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--region"):
+        gate(data=tmp_path / "chest.npz")
+    with pytest.raises(DataError):
+        quick(data=tmp_path / "nowhere.npz", max_seconds=1.0)
+
+
+def test_the_worst_verdict_wins() -> None:
+    assert worst(["pass", "pass"]) == "pass"
+    assert worst(["pass", "inconclusive"]) == "inconclusive"
+    assert worst(["inconclusive", "fail", "pass"]) == "fail"
+
+
+def test_the_seed_decides_the_accuracy_interval(a_run: Run) -> None:
+    first, second = (quick(seed=3)["regions"]["chest"]["accuracy"] for _ in range(2))
+    assert first == second
+    assert np.isfinite(first["ci"]).all()
