@@ -85,7 +85,7 @@ def test_lone_exports_are_never_passed_without_cases(a_run: Run, tmp_path: Path,
     assert "neither --data" in document["regions"]["chest"]["reasons"][-1]
     with_data = quick(**options, data=cases)
     assert with_data["verdict"] == "pass", with_data
-    assert with_data["regions"]["chest"]["accuracy"]["n"] == 400
+    assert with_data["regions"]["chest"]["accuracy"]["n"] == 800
 
 
 def test_a_locked_split_whose_data_is_gone_is_inconclusive(a_run: Run) -> None:
