@@ -90,8 +90,8 @@ def reliability(labels: Ints, logits: Floats) -> dict[str, list[Any]]:
     """Bin cases by top-label confidence: `low`, `high`, `n`, mean `confidence` and `accuracy` (None if empty)."""
     confidence_N, hit_N, bin_N = _calibration(labels, logits)
     n_B = np.bincount(bin_N, minlength=BINS).astype(np.float64)
-    confidence_B = divide(np.bincount(bin_N, confidence_N, minlength=BINS), n_B)
-    accuracy_B = divide(np.bincount(bin_N, hit_N, minlength=BINS), n_B)
+    confidence_B = divide(np.bincount(bin_N, confidence_N, minlength=BINS).astype(np.float64), n_B)
+    accuracy_B = divide(np.bincount(bin_N, hit_N, minlength=BINS).astype(np.float64), n_B)
     edges = np.linspace(0, 1, BINS + 1)
     return {
         "low": edges[:-1].tolist(),

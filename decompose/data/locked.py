@@ -1,0 +1,85 @@
+"""Read a run's data again and find its locked parts by digest, or bring a file's rows to a region's classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.data.prepared import PreparedRegion, prepare
+from lorkit.decompose.data.readers import read_region
+from lorkit.decompose.data.samples import PARTS, RegionSamples
+from lorkit.decompose.data.splits import Splits, locked_splits
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.regions import Region
+from lorkit.decompose.runs import Run
+from lorkit.decompose.transforms import Recipe, build_recipe
+
+
+class LockedData:
+    """The samples of some regions of a run, read once, and the parts that the run was trained, tuned and tested on."""
+
+    def __init__(self, run: Run, region: str | None = None) -> None:
+        self.run = run
+        self.samples: Mapping[str, RegionSamples] = {
+            one.name: _read(run.config.regions[one.name], one, run.config.base) for one in run.regions.select(region)
+        }
+        self.splits: Splits = locked_splits(read_json(run.path / "splits.json", kind="splits"), self.samples)
+
+    def recipe(self, region: str) -> Recipe:
+        """Return how a region's images are prepared."""
+        return recipe_of(self.run, region)
+
+    def part(self, region: str, part: str, *, recipe: Recipe | None = None, most: int | None = None) -> PreparedRegion:
+        """Prepare one part of one region.
+
+        Args:
+            region: Region name.
+            part: "train", "val" or "test".
+            recipe: Another recipe than the region's own.
+            most: Take at most so many samples, evenly spaced.
+        """
+        indices = self.splits.parts(region)[check_part(part)]
+        if most is not None and len(indices) > most:
+            indices = indices[:: -(-len(indices) // most)]
+        return prepare(self.samples[region], recipe or self.recipe(region), indices=indices)
+
+
+def recipe_of(run: Run, region: str) -> Recipe:
+    """Return how a run prepares a region's images."""
+    return build_recipe(run.config.image, run.config.regions[region])
+
+
+def run_samples(run: Run, part: str, *, region: str | None = None) -> dict[str, PreparedRegion]:
+    """Prepare one locked part of the selected regions of a run.
+
+    Raises:
+        UsageError: Unknown part or region.
+        DataError: The data is gone, or no longer holds the images that the run was trained on.
+    """
+    check_part(part)
+    data = LockedData(run, region)
+    return {name: data.part(name, part) for name in data.samples}
+
+
+def file_samples(path: Path | str, region: Region, recipe: Recipe) -> PreparedRegion:
+    """Prepare all rows of a file (any source that `data` in a configuration takes), classes matched by name.
+
+    Raises:
+        DataError: The file cannot be read, or holds a class that the region does not know; both are named.
+    """
+    config = RegionConfig(data=(str(path),), classes=region.classes, task=region.task)
+    return prepare(read_region(region.name, config, base=Path.cwd(), complete=False), recipe)
+
+
+def check_part(part: str) -> str:
+    """Return `part` unchanged, or raise UsageError when there is no such part."""
+    if part not in PARTS:
+        raise UsageError(f"unknown split '{part}'", required=f"one of {', '.join(PARTS)}", fix="name one with --split")
+    return part
+
+
+def _read(config: RegionConfig, region: Region, base: Path) -> RegionSamples:
+    # the run's own class order, whatever the files say today
+    return read_region(region.name, config.model_copy(update={"classes": region.classes}), base=base)

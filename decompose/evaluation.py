@@ -1,0 +1,268 @@
+"""Measure how good the experts, the bare student or the foundation model of a run are.
+
+Shapes: N images, C channels, H W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, read_manifest, write_json
+from lorkit.decompose.data.locked import LockedData, check_part, file_samples, recipe_of
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.expert_artifact import LoadedExpert, is_expert, load_expert
+from lorkit.decompose.machine import fingerprint
+from lorkit.decompose.metrics import HEADLINE
+from lorkit.decompose.networks import Networks
+from lorkit.decompose.progress import OnProgress, ignore
+from lorkit.decompose.regions import unknown
+from lorkit.decompose.runs import RUNS, Run, list_runs, open_run
+from lorkit.decompose.tasks import get_task
+
+MODELS = ("experts", "student", "foundation")
+Images = NDArray[np.float32]
+Predictor = nn.Module | Callable[[Images], Any]
+
+
+def logits_of(network: Predictor, prepared: PreparedRegion, *, batch_size: int = 256) -> Images:
+    """Run a network over prepared images and return (N, K) float32 logits.
+
+    Args:
+        network: A module, which is put into eval mode for the time and gets tensors on its own device, or any
+            callable from a float32 array (N, C, H, W) to outputs, such as an engine's `run`.
+        prepared: The images.
+        batch_size: Images a forward pass.
+    """
+    starts = range(0, len(prepared), batch_size)
+    batches = (np.array(prepared.images[start : start + batch_size], order="C") for start in starts)
+    run = _run_module if isinstance(network, nn.Module) else _run_callable
+    rows = list(run(network, batches))  # type: ignore[arg-type]
+    return np.concatenate(rows) if rows else np.zeros((0, len(prepared.region.classes)), dtype=np.float32)
+
+
+def evaluate(
+    path: Path | str | Run | None = None,
+    *,
+    model: str = "experts",
+    split: str = "test",
+    data: Path | str | None = None,
+    region: str | None = None,
+    root: Path = RUNS,
+    on_progress: OnProgress = ignore,
+) -> dict[str, Any]:
+    """Measure a model on a locked split of its run, or on all rows of a file.
+
+    Args:
+        path: A run (id or directory; None is the newest) or an expert directory, also one copied elsewhere.
+        model: `experts` (extracted where they are, else merged from the live model), `student` (experts off) or
+            `foundation` (its own heads, else the probes fitted when the run was trained).
+        split: "train", "val" or "test".
+        data: A file or folder whose rows are all used instead; classes are matched by name.
+        region: Which regions; all by default.
+        root: Where runs are looked up by id.
+        on_progress: Told which region is being measured.
+
+    Returns:
+        An `evaluate` document. Where a run is known it is also stored in its measurements.
+
+    Raises:
+        UsageError: Unknown model, split, region or run; a file for several regions; no run for a lone expert.
+        DataError: The data is gone or does not fit.
+        ArtifactError: Run, expert or foundation is damaged, or the expert is of another run.
+    """
+    if model not in MODELS:
+        raise unknown("model", model, MODELS)
+    check_part(split)
+    expert = load_expert(path) if isinstance(path, str | Path) and is_expert(Path(path)) else None
+    if expert is not None:
+        run, region = _home(expert, model, region, data, root), expert.region.name
+    else:
+        run = path if isinstance(path, Run) else open_run(path, root)
+    samples = _samples(run, expert, split, data, region)
+    owner = _Owner(run, model, expert)
+    blocks: dict[str, Any] = {}
+    for index, (name, prepared) in enumerate(samples.items()):
+        on_progress(f"{model} on {name}", index, len(samples))
+        blocks[name] = owner.measure(name, prepared)
+    on_progress("done", len(samples), len(samples))
+    document = _document(run, model, split, data, blocks)
+    if run is not None:
+        _store(run, document, whole=set(blocks) == set(run.regions.names))
+    return document
+
+
+class _Owner:
+    """Finds the network of each region and remembers where it came from."""
+
+    def __init__(self, run: Run | None, model: str, expert: LoadedExpert | None) -> None:
+        self.run, self.model, self.expert = run, model, expert
+        self.networks = Networks(run) if run is not None else None
+
+    def measure(self, region: str, prepared: PreparedRegion) -> dict[str, Any]:
+        network, source = self._network(region)
+        task = get_task(prepared.region.task)
+        task.check(prepared.region, prepared.labels)
+        found = task.scores(prepared.region, prepared.labels, logits_of(network, prepared), prepared.groups)
+        return {
+            **found,
+            "classes": list(prepared.region.classes),
+            "source": source,
+            "synthetic": self.synthetic or prepared.region.synthetic,
+        }
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the model has seen nothing but what a program drew."""
+        known = self.expert.manifest if self.expert is not None else self.run.manifest if self.run is not None else None
+        return known is not None and known.synthetic
+
+    def _network(self, region: str) -> tuple[nn.Module, str]:
+        if self.expert is not None:
+            return self.expert.network, "extracted"
+        assert self.run is not None
+        assert self.networks is not None
+        if self.model == "foundation":
+            return self.networks.foundation(region), str(self.networks.source.heads[region])
+        if self.model == "student":
+            return self.networks.student(region), "live"
+        directory = self.run.experts_dir / region
+        if not is_expert(directory):
+            return self.networks.expert(region), "live"
+        expert = load_expert(directory)
+        check_parent(expert, self.run)
+        return expert.network, "extracted"
+
+
+def check_parent(expert: LoadedExpert, run: Run) -> None:
+    """Raise ArtifactError unless the expert was extracted from exactly this run."""
+    link = expert.manifest.parent
+    if link is None or link["sha256"] != run.manifest.digest:
+        raise ArtifactError(
+            f"expert {expert.path} was not extracted from run {run.path} as it is now",
+            required="an expert of this run",
+            fix="run `decompose extract --force`",
+        )
+
+
+def find_parent(expert: LoadedExpert, root: Path = RUNS) -> Run | None:
+    """Find the run that an expert was extracted from by the digest of its manifest, beside it or below `root`."""
+    link = expert.manifest.parent
+    if link is None:
+        return None
+    beside = expert.path / link["path"]
+    for place in [beside] if (beside / "manifest.json").is_file() else list_runs(root):
+        if read_manifest(place, verify=False).digest == link["sha256"]:
+            return open_run(place)
+    return None
+
+
+def _home(expert: LoadedExpert, model: str, region: str | None, data: object, root: Path) -> Run | None:
+    """Check the options that go with a lone expert and find its run."""
+    name = expert.region.name
+    if model != "experts":
+        raise UsageError(f"--model {model} with an expert", required="--model experts", fix="name its run instead")
+    if region not in (None, "", "all", name):
+        raise UsageError(f"--region {region} with the expert of '{name}'", required=f"'{name}'", fix="leave it out")
+    run = find_parent(expert, root)
+    if run is None and data is None:
+        raise UsageError(
+            f"expert {expert.path} without its run",
+            required="the run with its locked split, or a file",
+            fix="name a file with --data",
+        )
+    return run
+
+
+def _samples(
+    run: Run | None, expert: LoadedExpert | None, split: str, data: Path | str | None, region: str | None
+) -> Mapping[str, PreparedRegion]:
+    if data is not None and expert is not None:
+        return {expert.region.name: file_samples(data, expert.region, expert.recipe)}
+    assert run is not None
+    if data is None:
+        locked = LockedData(run, region)
+        return {name: locked.part(name, split) for name in locked.samples}
+    chosen = run.regions.select(region)
+    if len(chosen) != 1:
+        raise UsageError(
+            f"--data for {len(chosen)} regions ({', '.join(chosen.names)})",
+            required="one region",
+            fix="name it with --region",
+        )
+    only = chosen[0]
+    return {only.name: file_samples(data, only, recipe_of(run, only.name))}
+
+
+def _document(
+    run: Run | None, model: str, split: str, data: Path | str | None, blocks: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "evaluate",
+        "warnings": _warnings(blocks),
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": fingerprint(),
+        "run": run.id if run else None,
+        "run_digest": run.manifest.digest if run else None,
+        "model": model,
+        "split": split if data is None else "data",
+        "data": _describe(Path(data)) if data is not None else None,
+        "synthetic": any(block["synthetic"] for block in blocks.values()),
+        "regions": dict(blocks),
+        "mean": {name: _mean([block[name] for block in blocks.values()]) for name in HEADLINE},
+    }
+
+
+def _warnings(blocks: Mapping[str, Any]) -> list[str]:
+    warnings = []
+    for name, block in blocks.items():
+        absent = [row["class"] for row in block["per_class"] if not row["n"]]
+        if absent:
+            warnings.append(f"region '{name}' has no case of {', '.join(absent)}: its macro metrics are undefined")
+        if block["source"] == "probe":
+            warnings.append(f"region '{name}' is measured with a linear probe: the foundation has no head for it")
+    return warnings
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    """Name a file without the directory that it lies in."""
+    return {"name": path.name, "sha256": digest_file(path) if path.is_file() else None}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(values) if len(defined) == len(values) else None
+
+
+def _store(run: Run, document: dict[str, Any], *, whole: bool) -> None:
+    """Write the measurement beside the run; a selection of regions never replaces the measurement of all."""
+    parts = ["evaluate", document["model"], document["split"]]
+    parts += [(document["data"]["sha256"] or "folder")[:8]] if document["data"] else []
+    parts += [] if whole else list(document["regions"])
+    run.measurements_dir.mkdir(exist_ok=True)
+    write_json(run.measurements_dir / f"{'-'.join(parts)}.json", document)
+
+
+@torch.inference_mode()
+def _run_module(network: nn.Module, batches: Iterator[Images]) -> Iterator[Images]:
+    training = network.training
+    network.eval()
+    anything = next(network.parameters(), None)
+    device = anything.device if anything is not None else torch.device("cpu")
+    for batch in batches:
+        yield network(torch.from_numpy(batch).to(device)).float().cpu().numpy()
+    network.train(training)
+
+
+def _run_callable(network: Callable[[Images], Any], batches: Iterator[Images]) -> Iterator[Images]:
+    for batch in batches:
+        yield np.asarray(network(batch), dtype=np.float32)

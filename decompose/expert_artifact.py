@@ -1,0 +1,110 @@
+"""An extracted expert on disk: read it, and rebuild its network from public classes and plain keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from torch import nn
+
+from lorkit.decompose import transforms
+from lorkit.decompose.artifacts import Manifest, load_tensors, read_json, read_manifest
+from lorkit.decompose.errors import ArtifactError, LorkitError, UsageError
+from lorkit.decompose.models.backbones import Backbone, attach_head, build_backbone
+from lorkit.decompose.models.deployable import Deployable
+from lorkit.decompose.models.foundation import load_strict
+from lorkit.decompose.regions import Region
+
+INFO, WEIGHTS, PROGRAM, CARD = "expert.json", "model.safetensors", "model.pt2", "README.md"
+
+
+@dataclass(frozen=True)
+class LoadedExpert:
+    """An expert with intact digests.
+
+    Attributes:
+        network: Images (N, C, H, W) in [0, 1] to logits (N, classes), in eval mode.
+        info: Its `expert.json`.
+        manifest: Its checked manifest.
+        path: Where it lies.
+    """
+
+    network: Deployable
+    info: dict[str, Any]
+    manifest: Manifest
+    path: Path
+
+    @property
+    def plain(self) -> nn.Module:
+        """The network alone: original classes and keys, normalised images to logits."""
+        return self.network.network
+
+    @property
+    def region(self) -> Region:
+        """Its region."""
+        return region_of(self.info)
+
+    @property
+    def recipe(self) -> transforms.Recipe:
+        """How an image becomes its input."""
+        recipe: transforms.Recipe = self.info["recipe"]
+        return recipe
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input image, (C, H, W)."""
+        return transforms.channels(self.recipe), *transforms.size(self.recipe)
+
+
+def is_expert(path: Path) -> bool:
+    """Tell whether a directory says that it is an expert."""
+    return (path / "manifest.json").is_file() and read_manifest(path, verify=False).kind == "expert"
+
+
+def load_expert(directory: Path | str) -> LoadedExpert:
+    """Read an expert, also one that was copied elsewhere; every file is checked against its manifest.
+
+    Raises:
+        ArtifactError: It is no expert, damaged, or its weights do not fit its description.
+    """
+    path = Path(directory)
+    manifest = read_manifest(path, kind="expert")
+    info = read_json(path / INFO, kind="expert")
+    try:
+        network = _build(info)
+        region_of(info)
+        transforms.validate(info["recipe"])
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        what = error if isinstance(error, LorkitError) else type(error).__name__
+        raise ArtifactError(
+            f"{path / INFO} does not describe a network ({what})",
+            required="an intact expert",
+            fix="extract it again with --force",
+        ) from None
+    load_strict(network.network, load_tensors(path / WEIGHTS), path / WEIGHTS)
+    return LoadedExpert(network.eval(), info, manifest, path)
+
+
+def region_of(info: dict[str, Any]) -> Region:
+    """Return the region that an `expert.json` describes."""
+    return Region(
+        name=str(info["region"]),
+        task=str(info["task"]),
+        classes=tuple(str(name) for name in info["classes"]),
+        modality=info.get("modality"),
+        synthetic=bool(info["synthetic"]),
+    )
+
+
+def plain_network(backbone: str, *, channels: int, size: tuple[int, ...], classes: int) -> nn.Module:
+    """Build a plain network with fresh weights: a backbone with a head, original classes and keys."""
+    body = build_backbone(backbone, channels=channels, image_size=size)
+    return attach_head(body, nn.Linear(cast(Backbone, body).feature_dim, classes))
+
+
+def _build(info: dict[str, Any]) -> Deployable:
+    image, normalise = info["image"], info["normalise"]
+    size = tuple(int(side) for side in image["size"])
+    plain = plain_network(info["backbone"], channels=int(image["channels"]), size=size, classes=len(info["classes"]))
+    return Deployable(plain, mean=normalise["mean"], std=normalise["std"])

@@ -1,0 +1,234 @@
+"""The verb `extract`: from a run to plain networks of single regions, each with the proof of what it is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lorkit.decompose import inregion
+from lorkit.decompose.artifacts import (
+    SCHEMA_VERSION,
+    building,
+    digest_json,
+    is_current,
+    save_tensors,
+    write_json,
+    write_manifest,
+    write_text,
+)
+from lorkit.decompose.data.locked import LockedData
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.evaluation import logits_of
+from lorkit.decompose.expert_artifact import (
+    CARD,
+    INFO,
+    PROGRAM,
+    WEIGHTS,
+    LoadedExpert,
+    load_expert,
+    plain_network,
+)
+from lorkit.decompose.experts import recalibrate_norm_
+from lorkit.decompose.model_card import model_card
+from lorkit.decompose.models.cost import count_macs, count_parameters
+from lorkit.decompose.models.deployable import Deployable
+from lorkit.decompose.models.foundation import load_strict
+from lorkit.decompose.networks import Networks
+from lorkit.decompose.program import write_program
+from lorkit.decompose.progress import OnProgress, ignore
+from lorkit.decompose.proof import equality, refuse_foreign_tensors
+from lorkit.decompose.runs import RUNS, Run, open_run
+from lorkit.decompose.tasks import get_task
+
+__all__ = ["ExtractResult", "LoadedExpert", "extract", "load_expert"]
+
+# Raised when the same run would give another package: older ones are then no longer "up to date".
+_REVISION = 1
+# Images that the in-region check looks at, at most: fingerprints of more change nothing.
+_MOST = 2000
+_BATCH = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractResult:
+    """One extracted expert.
+
+    Attributes:
+        region: Its region.
+        path: Its directory.
+        up_to_date: It was there already, from the same run and options.
+        max_difference: Largest difference of a logit from the live model's on validation images.
+    """
+
+    region: str
+    path: Path
+    up_to_date: bool
+    max_difference: float
+
+
+def extract(
+    run: Run | Path | str | None = None,
+    *,
+    region: str | None = "all",
+    recalibrate: bool = False,
+    force: bool = False,
+    out: Path | str | None = None,
+    root: Path = RUNS,
+    on_progress: OnProgress = ignore,
+) -> list[ExtractResult]:
+    """Write the plain network of each region: original classes and keys, a torch program, a model card.
+
+    Args:
+        run: A run, its id or directory; None is the newest.
+        region: Which regions.
+        recalibrate: Re-estimate batch-norm statistics on the region's own training split after merging.
+        force: Rebuild although nothing changed.
+        out: Directory that gets one directory a region; the run's `experts` by default.
+        root: Where runs are looked up by id.
+        on_progress: Told which region is being extracted.
+
+    Raises:
+        UsageError: Unknown run or region.
+        DataError: The run's data is gone: equality is proven on real images of the validation split.
+        ParityError: The network differs from the live model, or holds something of another region.
+        ArtifactError: The run, or an expert that is there, is damaged.
+    """
+    source = run if isinstance(run, Run) else open_run(run, root)
+    names = source.regions.select(region).names
+    target = Path(out) if out is not None else source.experts_dir
+    workshop = _Workshop(source, recalibrate)
+    results = []
+    for index, name in enumerate(names):
+        on_progress(f"expert of {name}", index, len(names))
+        directory = target / name
+        current = not force and is_current(directory, "expert", workshop.inputs(name))
+        if not current:
+            with building(directory, force=force) as staging:
+                workshop.build(name, staging)
+        found = load_expert(directory)
+        difference = float(found.info["equality"]["max_abs_difference"])
+        results.append(ExtractResult(region=name, path=directory, up_to_date=current, max_difference=difference))
+    on_progress("done", len(names), len(names))
+    return results
+
+
+class _Workshop:
+    """Builds experts of one run; model and data are read once, and only when something is to be built."""
+
+    def __init__(self, run: Run, recalibrate: bool) -> None:
+        self.run, self.recalibrate = run, recalibrate
+        self.networks = Networks(run)
+
+    @cached_property
+    def data(self) -> LockedData:
+        # all regions, also for one expert: the others show what the in-region check refuses
+        return LockedData(self.run)
+
+    def inputs(self, region: str) -> str:
+        """Return the digest of everything that decides an expert."""
+        source = {"run": self.run.manifest.digest, "region": region, "recalibrate": self.recalibrate}
+        return digest_json({"revision": _REVISION, **source})
+
+    def build(self, region: str, directory: Path) -> None:
+        """Write one expert into a staging directory."""
+        network = self.networks.expert(region)
+        refuse_foreign_tensors(self.networks.live, network, region, self.run.regions.names)
+        val = self.data.part(region, "val")
+        proof = equality(self.networks.live, network, val, logits_of(network, val))
+        train = self.data.part(region, "train")
+        if self.recalibrate:
+            recalibrate_norm_(network, _batches(train))
+        info = self._describe(region, network, train, val) | {"equality": proof}
+        self._check_plain(network, info)
+        metadata = {"format": "pt", "region": region, "backbone": str(info["backbone"])}
+        save_tensors(directory / WEIGHTS, network.network.state_dict(), metadata)
+        write_program(network, directory / PROGRAM, shape=tuple(val.images.shape[1:]))
+        write_json(directory / INFO, info)
+        write_text(directory / CARD, model_card(info))
+        synthetic = self.run.manifest.synthetic
+        extra = {"region": region, "task": info["task"]}
+        inputs = self.inputs(region)
+        write_manifest(directory, "expert", synthetic=synthetic, parent=self.run.path, inputs=inputs, extra=extra)
+
+    def _describe(self, region: str, network: Deployable, train: PreparedRegion, val: PreparedRegion) -> dict[str, Any]:
+        config, one = self.run.config, self.run.regions.get(region)
+        shape = tuple(val.images.shape[1:])
+        task = get_task(one.task)
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "kind": "expert",
+            "warnings": [],
+            "region": region,
+            "task": one.task,
+            "classes": list(one.classes),
+            "modality": one.modality,
+            "backbone": config.student.backbone,
+            "image": {"size": list(config.image.size), "channels": config.image.channels},
+            "gray": train.stored.shape[1] == 1,
+            "recipe": self.data.recipe(region),
+            "normalise": {"mean": list(network.mean), "std": list(network.std)},
+            "parameters": count_parameters(network),
+            "macs": count_macs(network, shape),
+            "recalibrated": self.recalibrate,
+            "data": {part: len(indices) for part, indices in self.data.splits.parts(region).items()},
+            "validation": task.scores(one, val.labels, logits_of(network, val), val.groups),
+            "in_region": self._in_region(region, train, val),
+            "synthetic": self.run.manifest.synthetic,
+            "source": {
+                "run": self.run.id,
+                "run_manifest": self.run.manifest.digest,
+                "method": config.method,
+                "foundation": config.foundation.backbone,
+                "lorkit": importlib.metadata.version("lorkit"),
+            },
+        }
+
+    def _in_region(self, region: str, train: PreparedRegion, val: PreparedRegion) -> dict[str, Any]:
+        """Fit the check, and measure it on images that chose neither its model nor its limit."""
+        model = inregion.fit(_spaced(train).images)
+        model = inregion.calibrate(model, _spaced(val).images)
+        own = self.data.part(region, "test", most=_MOST)
+        # as this expert would see them: other regions' images through this region's recipe
+        recipe = self.data.recipe(region)
+        others = [
+            self.data.part(name, "val", recipe=recipe, most=_MOST // 4).images
+            for name in self.run.regions.names
+            if name != region
+        ]
+        rates = [rate for images in others if (rate := inregion.refusal_rate(model, images)) is not None]
+        return {
+            **model,
+            "false_refusal": {"rate": inregion.refusal_rate(model, own.images), "n": len(own), "split": "test"},
+            # no names: an expert says nothing of its siblings
+            "other_regions": {
+                "rate": float(np.mean(rates)) if rates else None,
+                "lowest": min(rates, default=None),
+                "regions": len(rates),
+                "n": sum(len(images) for images in others),
+            },
+        }
+
+    def _check_plain(self, network: Deployable, info: dict[str, Any]) -> None:
+        """Refuse keys or shapes that the public class does not have."""
+        size = tuple(info["image"]["size"])
+        channels, classes = info["image"]["channels"], len(info["classes"])
+        fresh = plain_network(info["backbone"], channels=channels, size=size, classes=classes)
+        load_strict(fresh, network.network.state_dict(), Path(WEIGHTS))
+
+
+def _batches(prepared: PreparedRegion) -> Iterator[Tensor]:
+    for start in range(0, len(prepared), _BATCH):
+        yield torch.from_numpy(np.array(prepared.images[start : start + _BATCH], order="C"))
+
+
+def _spaced(prepared: PreparedRegion) -> PreparedRegion:
+    """Return at most `_MOST` evenly spaced samples."""
+    return prepared.take(np.arange(len(prepared))[:: max(1, -(-len(prepared) // _MOST))])

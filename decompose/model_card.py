@@ -1,0 +1,180 @@
+"""The page that travels with an expert: what it is for, what it was measured to do, how to load it with torch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from lorkit.decompose import transforms
+
+_NAMES = {
+    "balanced_accuracy": "Balanced accuracy",
+    "accuracy": "Accuracy",
+    "auroc": "AUROC (mean, one against rest)",
+    "ece": "Calibration error (15 bins)",
+    "brier": "Brier score",
+}
+
+
+def model_card(info: Mapping[str, Any]) -> str:
+    """Return Markdown with YAML front matter, made from `expert.json` alone so that the two cannot disagree."""
+    sections = [
+        _front_matter(info),
+        _title(info),
+        _use(info),
+        _data(info),
+        _metrics(info),
+        _loading(info),
+        _limits(info),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _front_matter(info: Mapping[str, Any]) -> str:
+    results = [
+        {"type": name, "name": _NAMES[name], "value": round(float(info["validation"][name]), 4)}
+        for name in _NAMES
+        if info["validation"][name] is not None
+    ]
+    dataset = {"name": f"{info['region']}, validation split of the run", "type": "private"}
+    task = {"type": "image-classification"}
+    fields = {
+        "license": "unknown",
+        "library_name": "pytorch",
+        "pipeline_tag": "image-classification",
+        "tags": ["medical", "lorkit", f"region:{info['region']}", *(["synthetic"] if info["synthetic"] else [])],
+        "metrics": [result["type"] for result in results],
+        "model-index": [
+            {
+                "name": f"{info['region']}-expert",
+                "results": [{"task": task, "dataset": dataset, "metrics": results}],
+            }
+        ],
+    }
+    return f"---\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)}---"
+
+
+def _title(info: Mapping[str, Any]) -> str:
+    source = info["source"]
+    mark = (
+        "\n\n> **Synthetic.** Trained on images that a program drew. It demonstrates the tool and knows no patient."
+        if info["synthetic"]
+        else ""
+    )
+    return (
+        f"# Expert for {info['region']}{mark}\n\n"
+        f"A {info['backbone']} that tells {_list(info['classes'])} apart in 2D images"
+        f"{' (' + info['modality'] + ')' if info['modality'] else ''}. Extracted from run `{source['run']}`"
+        f" (method {source['method']}, foundation {source['foundation']}) as a plain network:"
+        f" {info['parameters']:,} parameters, {info['macs']:,} multiply-accumulates an image."
+    )
+
+
+def _use(info: Mapping[str, Any]) -> str:
+    return (
+        "## Intended use\n\n"
+        f"Research and evaluation on images of the region {info['region']}, prepared as below. It is **not a medical"
+        " device** and no diagnosis may rest on it: nobody has approved it for patients, and nothing here says how it"
+        " does at another hospital, on another scanner or in another population."
+    )
+
+
+def _data(info: Mapping[str, Any]) -> str:
+    kind = "drawn by a program" if info["synthetic"] else "of the run's data"
+    counts = ", ".join(f"{part} {count}" for part, count in info["data"].items())
+    return (
+        f"## Data\n\nImages {kind}: {counts} (parts share no patient or group). No image is in this package."
+        " The license of the data, and so of these weights, is unknown to the tool: ask whoever trained it."
+    )
+
+
+def _metrics(info: Mapping[str, Any]) -> str:
+    found, equal = info["validation"], info["equality"]
+    lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
+    for name, label in _NAMES.items():
+        interval = found["ci"][name]
+        span = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "undefined"
+        lines.append(f"| {label} | {'undefined' if found[name] is None else format(found[name], '.3f')} | {span} |")
+    after = " Its batch norms were recalibrated on the training split afterwards." if info["recalibrated"] else ""
+    return (
+        f"## Measured\n\nOn the validation split ({found['n']} images of {found['groups']} groups; the best epoch was"
+        " chosen on it, so expect less on new data; `decompose evaluate` measures the test split). Intervals come"
+        " from resampling whole groups.\n\n"
+        + "\n".join(lines)
+        + f"\n\nEqual to the live model on {equal['n']} {equal['inputs']} images within"
+        f" {equal['max_abs_difference']:.1e} ({equal['label_flips']} labels differ).{after}"
+    )
+
+
+def _loading(info: Mapping[str, Any]) -> str:
+    return (
+        "## Use without lorkit\n\n"
+        "`model.pt2` holds the network with its normalisation; it needs torch alone. Beside this file:\n\n"
+        f"```python\n{example(info)}```\n\n"
+        f"`model.safetensors` holds the weights of the plain {info['backbone']} under their usual names, without the"
+        " normalisation."
+    )
+
+
+def example(info: Mapping[str, Any]) -> str:
+    """Return a program that classifies `image.png` with torch, numpy and Pillow, by the expert's own recipe."""
+    intensity = info["recipe"]["steps"][0]
+    height, width = transforms.size(info["recipe"])
+    count = transforms.channels(info["recipe"])
+    mode = "L" if count == 1 or info["gray"] else "RGB"
+    stack = ".repeat(3, axis=0)" if count == 3 and mode == "L" else ""
+    return f"""import json
+
+import numpy as np
+import torch
+from PIL import Image
+
+classes = json.load(open("expert.json"))["classes"]
+pixels = np.asarray(Image.open("image.png").convert("{mode}"), dtype=np.float32).reshape(-1)
+width, height = Image.open("image.png").size
+planes = pixels.reshape(height, width, -1).transpose(2, 0, 1)
+{_intensity(intensity)}
+resize = lambda plane: np.asarray(Image.fromarray(plane).resize(({width}, {height}), Image.Resampling.BILINEAR))
+image = np.stack([resize(plane) for plane in planes]){stack}
+network = torch.export.load("model.pt2").module()
+probabilities = network(torch.from_numpy(image)[None]).softmax(1)[0]
+print(dict(zip(classes, probabilities.tolist())))
+"""
+
+
+def _intensity(step: Mapping[str, Any]) -> str:
+    if step["rule"] == "window":
+        return f"planes = np.clip((planes - {step['low']}) / {step['high'] - step['low']}, 0, 1)"
+    if step["rule"] == "percentile":
+        return (
+            f"low, high = np.percentile(planes, ({step['low']}, {step['high']}))\n"
+            "planes = np.clip((planes - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)"
+        )
+    return "planes = planes / 255  # 8-bit images"
+
+
+def _limits(info: Mapping[str, Any]) -> str:
+    check = info["in_region"]
+    lines = [
+        "## Limits",
+        "",
+        f"- It answers with one of {_list(info['classes'])} whatever it is shown.",
+        f"- Out-of-region check (`expert.json`, `in_region`): refuses {_rate(check['false_refusal']['rate'])} of"
+        f" {check['false_refusal']['n']} unseen images of the region,"
+        f" {_rate(check['other_regions']['rate'])} of {check['other_regions']['n']} images of other regions. It sees"
+        " gross differences only.",
+        "- Probabilities are those of the network; see the calibration error before trusting them.",
+    ]
+    rare = [row for row in info["validation"]["per_class"] if row["n"] < 20]
+    lines += [f"- Only {row['n']} validation images of {row['class']}: its figures say little." for row in rare]
+    return "\n".join(lines)
+
+
+def _rate(value: float | None) -> str:
+    return "an unknown share" if value is None else f"{100 * value:.1f} %"
+
+
+def _list(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"

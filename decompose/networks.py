@@ -1,0 +1,76 @@
+"""The deployable network of a region, by owner: the expert, the bare student, or the foundation model."""
+
+from __future__ import annotations
+
+import copy
+from functools import cached_property
+
+import torch
+
+from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.experts import LowRankExperts, expert_layers
+from lorkit.decompose.experts.layers import DepthwiseExperts
+from lorkit.decompose.models.deployable import Deployable
+from lorkit.decompose.models.foundation import Foundation, load_foundation
+from lorkit.decompose.models.live import load_live
+from lorkit.decompose.models.regional import RegionalModel, SeparateModels
+from lorkit.decompose.runs import Run
+
+
+class Networks:
+    """The networks of a run, each model read once and only when asked for."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    @cached_property
+    def live(self) -> RegionalModel | SeparateModels:
+        """The trained model with all its regions."""
+        return load_live(self.run.path)
+
+    @cached_property
+    def source(self) -> Foundation:
+        """The frozen foundation model.
+
+        Raises:
+            ArtifactError: The run has none, or it is damaged.
+        """
+        return load_foundation(self.run.foundation_dir)
+
+    def expert(self, region: str) -> Deployable:
+        """Return the network that `extract` would write: the region's expert merged into the student."""
+        return self.live.deployable(region)
+
+    def student(self, region: str) -> Deployable:
+        """Return the bare student: no low-rank updates, the region's own head and norms.
+
+        Separate networks are their own students.
+        """
+        return self._bare.deployable(region)
+
+    def foundation(self, region: str) -> Deployable:
+        """Return the foundation model with its head (own or probe) of the region.
+
+        Raises:
+            ArtifactError: It has no head for this region.
+        """
+        if region not in self.source.heads:
+            raise ArtifactError(
+                f"the foundation model of {self.run.path} has no head for region '{region}'",
+                required=f"one of {', '.join(self.source.heads)}",
+                fix="train again with --force, which fits a probe for every region",
+            )
+        return self.source.model.deployable(region)
+
+    @cached_property
+    def _bare(self) -> RegionalModel | SeparateModels:
+        bare = copy.deepcopy(self.live)
+        with torch.no_grad():
+            # an update of exact zeros leaves the shared weights as they are, bit by bit
+            for layer in expert_layers(bare).values():
+                updates = layer.up if isinstance(layer, LowRankExperts) else None
+                if isinstance(layer, DepthwiseExperts):
+                    updates = layer.kernel
+                for update in (updates or {}).values():
+                    update.zero_()
+        return bare

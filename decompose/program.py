@@ -1,0 +1,70 @@
+"""A network as one file that torch alone can run: `torch.export`, without a trace of where it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from lorkit.decompose.errors import ArtifactError, ParityError
+
+# batch sizes at which the written program is compared with its network
+BATCHES = (1, 3)
+
+
+def write_program(network: nn.Module, path: Path, *, shape: tuple[int, ...]) -> None:
+    """Write a network as `model.pt2` with a free batch size, and prove that what was written computes the same.
+
+    Args:
+        network: In eval mode, from images (N, *shape) to outputs.
+        path: File to write.
+        shape: (C, H, W) of one image.
+
+    Raises:
+        ParityError: The program read back gives other outputs than the network.
+    """
+    example = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
+    program = torch.export.export(network, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
+    _forget_origin(program)
+    torch.export.save(program, path)
+    again = read_program(path)
+    for count in BATCHES:
+        images = torch.rand(count, *shape, generator=torch.Generator().manual_seed(count))
+        with torch.no_grad():
+            _compare(again(images), network(images), path)
+
+
+def read_program(path: Path) -> nn.Module:
+    """Read a program as a module.
+
+    Raises:
+        ArtifactError: The file is missing or no program.
+    """
+    try:
+        return torch.export.load(path).module()
+    except (OSError, RuntimeError, ValueError, KeyError) as error:
+        raise ArtifactError(
+            f"{path} is no exported program ({' '.join(str(error).split())[:80]})",
+            required="an intact model.pt2",
+            fix="extract the expert again with --force",
+        ) from None
+
+
+def _forget_origin(program: ExportedProgram) -> None:
+    """Drop stack traces: they hold directories of the machine and lines of code, and no runtime reads them."""
+    for module in program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)
+
+
+def _compare(found: Tensor, expected: Tensor, path: Path) -> None:
+    difference = float((found - expected).abs().max())
+    if not difference <= 1e-4 * max(1.0, float(expected.abs().max())):
+        raise ParityError(
+            f"{path.name} differs from its network by {difference:.3g}",
+            required="equal outputs within 1e-4",
+            fix="report the backbone: torch.export changed its meaning",
+        )

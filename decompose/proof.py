@@ -1,0 +1,115 @@
+"""What an extracted expert has to prove: it equals the live model, and nothing of other regions is in it.
+
+Shapes: N images, K classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.errors import ParityError
+from lorkit.decompose.evaluation import logits_of
+from lorkit.decompose.models.regional import RegionalModel, SeparateModels
+
+TOLERANCE = 1e-3
+"""Largest difference of a logit, in units of the largest logit (at least 1): float32 sums in another order."""
+
+# a region's own tensors in a live model stand right below one of these
+_OWNED_BELOW = {"down", "up", "kernel", "regions", "heads", "models"}
+
+
+def equality(
+    live: RegionalModel | SeparateModels, network: nn.Module, prepared: PreparedRegion, found_NK: NDArray[np.float32]
+) -> dict[str, Any]:
+    """Compare an extracted network with the live model on images of its region.
+
+    Args:
+        live: The model that it came from, routed per sample.
+        network: The extracted network; only named in the error.
+        prepared: Images.
+        found_NK: What the network answers.
+
+    Returns:
+        `n`, `max_abs_difference`, `tolerance`, `label_flips`, and whether the inputs were `real` or `phantom`.
+
+    Raises:
+        ParityError: A logit differs by more than the tolerance, or a label that was no tie changed.
+    """
+    region = prepared.region.name
+    expected_NK = logits_of(_Routed(live, region), prepared)
+    difference = float(np.abs(found_NK - expected_NK).max()) if len(found_NK) else 0.0
+    tolerance = TOLERANCE * max(1.0, float(np.abs(expected_NK).max(initial=0.0)))
+    flipped_N = found_NK.argmax(1) != expected_NK.argmax(1)
+    top_N2 = np.sort(expected_NK, axis=1)[:, -2:]
+    decided_N = top_N2[:, 1] - top_N2[:, 0] > 2 * tolerance
+    # written so that a NaN fails
+    if not difference <= tolerance or (flipped_N & decided_N).any():
+        raise ParityError(
+            f"{type(network).__name__} of region '{region}' differs from the live model by {difference:.3g}"
+            f" ({int(flipped_N.sum())} of {len(found_NK)} labels flip)",
+            required=f"at most {tolerance:.3g}",
+            fix="train again, or report the backbone: its layers do not merge",
+        )
+    return {
+        "n": len(found_NK),
+        "max_abs_difference": difference,
+        "tolerance": tolerance,
+        "label_flips": int(flipped_N.sum()),
+        "inputs": "phantom" if prepared.region.synthetic else "real",
+        "split": "val",
+    }
+
+
+def foreign_tensors(live: nn.Module, network: nn.Module, region: str, regions: tuple[str, ...]) -> list[str]:
+    """Return what a network holds of other regions: its tensors that equal one of theirs, and keys that name one.
+
+    Tensors of one repeated value (a counter, a bias of zeros) tell nothing and are left out.
+    """
+    others = set(regions) - {region}
+    theirs = {digest for key, digest in _digests(live) if _owner(key, others) is not None}
+    return [key for key, digest in _digests(network) if digest in theirs or _owner(key, others) is not None]
+
+
+def refuse_foreign_tensors(live: nn.Module, network: nn.Module, region: str, regions: tuple[str, ...]) -> None:
+    """Raise ParityError when a network holds a tensor of another region than its own."""
+    found = foreign_tensors(live, network, region, regions)
+    if found:
+        raise ParityError(
+            f"the network of region '{region}' holds {len(found)} tensor(s) of other regions, as '{found[0]}'",
+            required="nothing of other regions",
+            fix="report the backbone: its modules were not taken apart",
+        )
+
+
+class _Routed(nn.Module):
+    """A live model that answers for one region."""
+
+    def __init__(self, live: RegionalModel | SeparateModels, region: str) -> None:
+        super().__init__()
+        self.live, self.region = live, region
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.live(image, self.region).logits[self.region]  # type: ignore[no-any-return]
+
+
+def _digests(module: nn.Module) -> Iterator[tuple[str, str]]:
+    for key, value in module.state_dict().items():
+        array = value.detach().cpu().contiguous().numpy()
+        if array.size and (array != array.flat[0]).any():
+            yield key, hashlib.sha256(f"{array.dtype}{array.shape}".encode() + array.tobytes()).hexdigest()
+
+
+def _owner(key: str, others: set[str]) -> str | None:
+    parts = key.split(".")
+    for above, part in itertools.pairwise(parts):
+        if above in _OWNED_BELOW and part in others:
+            return part
+    return None

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.data.locked import LockedData, check_part, file_samples, recipe_of, run_samples
+from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.runs import Run, open_run
+
+
+def test_parts_are_found_by_digest_and_never_overlap(small_run: Run) -> None:
+    document = read_json(small_run.path / "splits.json", kind="splits")
+    found = {part: run_samples(small_run, part) for part in ("train", "val", "test")}
+    for name in small_run.regions.names:
+        for part, prepared in found.items():
+            assert sorted(prepared[name].digests) == sorted(document["regions"][name][part])
+            assert prepared[name].images.shape[1:] == (1, 16, 16)
+        groups = [set(prepared[name].groups) for prepared in found.values()]
+        assert not groups[0] & groups[1]
+        assert not groups[2] & (groups[0] | groups[1])
+
+
+def test_a_selection_reads_only_what_it_names(small_run: Run) -> None:
+    data = LockedData(small_run, "knee")
+    assert list(data.samples) == ["knee"]
+    assert len(data.part("knee", "train", most=7)) <= 7
+    with pytest.raises(UsageError, match="unknown region 'kne'"):
+        LockedData(small_run, "kne")
+    with pytest.raises(UsageError, match="unknown split 'dev'"):
+        check_part("dev")
+
+
+def test_data_that_changed_is_refused(small_run: Run, tmp_path: Path) -> None:
+    source = Path(small_run.config.regions["chest"].data[0])  # type: ignore[index]
+    with np.load(source) as archive:
+        arrays = dict(archive)
+    arrays["images"] = arrays["images"] ^ 1
+    np.savez(tmp_path / "chest.npz", **arrays)
+    text = (small_run.path / "config.yaml").read_text()
+    (small_run.path / "config.yaml").write_text(text.replace(str(source), str(tmp_path / "chest.npz")))
+    changed = replace(small_run, path=small_run.path)
+    with pytest.raises(DataError, match="locked train split are not in"):
+        run_samples(changed, "test")
+
+
+def test_a_file_is_read_whole_and_its_classes_are_matched_by_name(small_run: Run, tmp_path: Path) -> None:
+    images = np.zeros((3, 20, 20), np.uint8)
+    path = tmp_path / "site.npz"
+    np.savez(path, images=images, labels=[0, 1, 0], label_names=np.array(["severe", "none"]))
+    knee = small_run.regions.get("knee")
+    found = file_samples(path, knee, recipe_of(small_run, "knee"))
+    assert [knee.classes[label] for label in found.labels] == ["severe", "none", "severe"]
+    np.savez(path, images=images, labels=[0, 1, 0], label_names=np.array(["severe", "fracture"]))
+    with pytest.raises(DataError, match=r"'fracture'.*one of none, mild, severe"):
+        file_samples(path, knee, recipe_of(small_run, "knee"))
+
+
+def test_a_run_that_moved_still_finds_its_data(small_run: Run, tmp_path: Path) -> None:
+    moved = open_run(shutil.copytree(small_run.path, tmp_path / "elsewhere"))
+    assert run_samples(moved, "val", region="chest")["chest"].digests

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.data.locked import run_samples
+from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.evaluation import evaluate, logits_of
+from lorkit.decompose.extraction import extract
+from lorkit.decompose.metrics import HEADLINE, scores
+from lorkit.decompose.networks import Networks
+from lorkit.decompose.runs import Run
+
+
+def test_logits_of_modules_and_callables_agree_and_modes_are_kept(small_run: Run) -> None:
+    prepared = run_samples(small_run, "val", region="knee")["knee"]
+    network = Networks(small_run).expert("knee").train()
+    found = logits_of(network, prepared, batch_size=7)
+    assert network.training
+    assert found.dtype == np.float32
+
+    def run(batch: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return network.eval()(torch.from_numpy(batch)).numpy()
+
+    np.testing.assert_allclose(logits_of(run, prepared, batch_size=100), found, atol=1e-5)
+    assert logits_of(nn.Identity(), prepared.take([])).shape == (0, 3)
+
+
+@pytest.mark.parametrize("model", ["experts", "student", "foundation"])
+def test_every_model_is_measured_on_every_region_and_stored(small_run: Run, model: str) -> None:
+    document = evaluate(small_run.path, model=model)
+    assert list(document["regions"]) == ["chest", "knee"]
+    block = document["regions"]["knee"]
+    assert {"n", "ci", "confusion", "reliability", "per_class", *HEADLINE} <= set(block)
+    assert block["source"] == {"experts": "live", "student": "live", "foundation": "probe"}[model]
+    assert any("probe" in text for text in document["warnings"]) == (model == "foundation")
+    values = [document["regions"][name]["accuracy"] for name in ("chest", "knee")]
+    assert document["mean"]["accuracy"] == pytest.approx(np.mean(values))
+    assert read_json(small_run.measurements_dir / f"evaluate-{model}-test.json", kind="evaluate") == document
+
+
+def test_scores_are_those_of_the_live_model(small_run: Run) -> None:
+    prepared = run_samples(small_run, "val", region="chest")["chest"]
+    with torch.no_grad():
+        logits = Networks(small_run).live(torch.from_numpy(np.array(prepared.images)), "chest").logits["chest"]
+    expected = scores(prepared.labels, logits.numpy(), prepared.groups)
+    block = evaluate(small_run.path, split="val", region="chest")["regions"]["chest"]
+    assert block["confusion"] == expected["confusion"]
+    assert block["auroc"] == pytest.approx(expected["auroc"])
+
+
+def test_a_selection_does_not_replace_the_measurement_of_all(small_run: Run) -> None:
+    evaluate(small_run.path, region="knee")
+    assert [path.name for path in small_run.measurements_dir.iterdir()] == ["evaluate-experts-test-knee.json"]
+
+
+def test_extracted_experts_are_preferred_and_foreign_ones_refused(small_run: Run) -> None:
+    path = extract(small_run, region="chest")[0].path
+    found = evaluate(small_run.path)["regions"]
+    assert (found["chest"]["source"], found["knee"]["source"]) == ("extracted", "live")
+    manifest = small_run.path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"inputs": "run"', '"inputs": "another"'))
+    with pytest.raises(ArtifactError, match=f"{path.name} was not extracted from run"):
+        evaluate(small_run.path)
+
+
+def test_a_lone_expert_finds_its_run_or_asks_for_data(
+    small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expert = extract(small_run, region="knee")[0].path
+    at_home = evaluate(expert, split="val")["regions"]["knee"]
+    alone = Path(shutil.copytree(expert, tmp_path / "hospital" / "knee"))
+    monkeypatch.chdir(tmp_path)
+    assert evaluate(alone, split="val")["regions"]["knee"]["confusion"] == at_home["confusion"]
+    shutil.move(small_run.path, tmp_path / "gone")
+    with pytest.raises(UsageError, match="--data"):
+        evaluate(alone)
+    site = tmp_path / "site.npz"
+    rng = np.random.default_rng(0)
+    np.savez(
+        site,
+        images=rng.integers(0, 255, (6, 16, 16), dtype=np.uint8),
+        labels=[0, 0, 1, 1, 1, 1],
+        label_names=np.array(["severe", "none"]),
+    )
+    document = evaluate(alone, data=site)
+    assert document["split"] == "data"
+    assert [row["n"] for row in document["regions"]["knee"]["per_class"]] == [4, 0, 2]
+    assert document["mean"]["balanced_accuracy"] is None
+    assert "no case of mild" in document["warnings"][0]
+    assert document["data"]["name"] == "site.npz"
+
+
+def test_wrong_options_are_one_clear_line(small_run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'experts'"):
+        evaluate(small_run.path, model="expert")
+    with pytest.raises(UsageError, match="unknown split"):
+        evaluate(small_run.path, split="tset")
+    with pytest.raises(UsageError, match="--data for 2 regions"):
+        evaluate(small_run.path, data=tmp_path / "x.npz")
+    expert = extract(small_run, region="knee")[0].path
+    with pytest.raises(UsageError, match="--region chest with the expert of 'knee'"):
+        evaluate(expert, region="chest")
+    with pytest.raises(UsageError, match="--model student with an expert"):
+        evaluate(expert, model="student")
+
+
+def test_progress_names_each_region(small_run: Run) -> None:
+    heard: list[tuple[str, int, int]] = []
+    evaluate(small_run.path, on_progress=lambda *call: heard.append(call))
+    assert [done for _, done, _ in heard] == [0, 1, 2]
+    assert heard[0] == ("experts on chest", 0, 2)
