@@ -1,0 +1,100 @@
+"""Load an export and run it, with one clear line for every input that it cannot take.
+
+Needs the target's runtime and numpy, no torch. Shapes: N batch, C channels, further axes are space.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from lorkit.decompose.errors import DataError, MissingRuntimeError
+from lorkit.export.exported import Exported, read_exported
+from lorkit.export.targets import Engine, get_target
+from lorkit.export.targets.base import Floats
+
+
+class CheckedEngine:
+    """An engine that refuses what its network cannot take instead of computing nonsense.
+
+    Attributes:
+        exported: The export that it was loaded from.
+    """
+
+    def __init__(self, engine: Engine, exported: Exported) -> None:
+        self._engine, self.exported = engine, exported
+        self._shape = exported.shape
+        self._run = engine.run
+
+    @property
+    def provider(self) -> str:
+        """What runs it, as the runtime itself reports."""
+        return self._engine.provider
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, *spatial) of one image."""
+        return self._shape
+
+    def run(self, batch: Floats) -> Floats:
+        """Return the logits (N, classes) of a batch (N, C, *spatial) of float32 in [0, 1].
+
+        Raises:
+            DataError: Another dtype, number of channels or size, an empty batch, NaN or infinity.
+        """
+        if batch.dtype != np.float32 or batch.shape[1:] != self._shape or len(batch) == 0:
+            raise self._refusal(batch)
+        if not batch.flags.c_contiguous:
+            batch = np.ascontiguousarray(batch)
+        # one pass over the memory: a sum is finite unless a value is not (or the values are beyond 1e38)
+        if not np.isfinite(batch.sum()) and not np.isfinite(batch).all():
+            raise DataError("batch with NaN or infinite values", required="finite values", fix="repair the images")
+        return self._run(batch)
+
+    def close(self) -> None:
+        """Release the engine."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release the engine."""
+        self.close()
+
+    def _refusal(self, batch: Floats) -> DataError:
+        wanted = f"float32 of shape (N, {', '.join(map(str, self._shape))}) with N >= 1"
+        given = f"batch of {batch.dtype} with shape {tuple(batch.shape)}"
+        if batch.ndim == len(self._shape):
+            return DataError(given, required=wanted, fix="add a leading axis for the batch")
+        if batch.ndim == len(self._shape) + 1 and batch.shape[1] != self._shape[0]:
+            return DataError(given, required=wanted, fix=f"prepare the images with {self._shape[0]} channel(s)")
+        return DataError(given, required=wanted, fix="prepare the images with the export's recipe")
+
+
+def load_engine(directory: Path | str, *, threads: int | None = None) -> CheckedEngine:
+    """Load an export's engine after checking every file of it.
+
+    Args:
+        directory: An export.
+        threads: CPU threads; the runtime's own choice by default.
+
+    Raises:
+        ArtifactError: It is no export, damaged or tampered with.
+        MissingRuntimeError: Its runtime or hardware is not here, or another provider than recorded would run it.
+    """
+    exported = read_exported(Path(directory))
+    engine = get_target(str(exported.info["target"])).load(exported.path, threads=threads)
+    recorded = exported.info.get("provider")
+    if recorded is not None and engine.provider != recorded:
+        engine.close()
+        raise MissingRuntimeError(
+            f"{engine.provider} would run {directory}", required=recorded, fix="export it again on this machine"
+        )
+    return CheckedEngine(engine, exported)

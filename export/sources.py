@@ -1,0 +1,190 @@
+"""What can be exported: the experts of a run, its foundation model and its bare student, or one copied expert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorkit.decompose import transforms
+from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
+from lorkit.decompose.data.locked import LockedData, recipe_of
+from lorkit.decompose.errors import LorkitError, UsageError
+from lorkit.decompose.expert_artifact import load_expert
+from lorkit.decompose.models.cost import count_macs, count_parameters
+from lorkit.decompose.networks import Networks
+from lorkit.decompose.regions import Region
+from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
+from lorkit.export.parity import seeded_inputs
+from lorkit.export.targets.base import Floats
+
+if TYPE_CHECKING:
+    from lorkit.decompose.models.deployable import Deployable
+
+WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One network to export.
+
+    Attributes:
+        owner: expert, foundation or student.
+        region: Whose outputs it gives.
+        parent: Checked manifest of the artifact that it comes from.
+        recipe: How an image becomes its input.
+        home: Directory that its exports go to.
+        run: The run that it belongs to; None for an expert that was copied out of one.
+        info: `expert.json` of an expert.
+    """
+
+    owner: str
+    region: Region
+    parent: Manifest
+    recipe: transforms.Recipe
+    home: Path
+    run: Run | None
+    load: Callable[[], Deployable] = field(repr=False)
+    info: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, *spatial) of one image."""
+        return (transforms.channels(self.recipe), *transforms.size(self.recipe))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether it has only ever seen drawings."""
+        return self.region.synthetic or self.parent.synthetic
+
+    @property
+    def weights_digest(self) -> str:
+        """Digest of the weights that it was made from."""
+        return self.parent.files.get(WEIGHTS, self.parent.digest)
+
+    @cached_property
+    def network(self) -> Deployable:
+        """The network, on the CPU, in eval mode."""
+        return self.load()
+
+    def cost(self) -> dict[str, int]:
+        """Return `parameters` and `macs` of one image."""
+        if {"parameters", "macs"} <= self.info.keys():
+            return {"parameters": int(self.info["parameters"]), "macs": int(self.info["macs"])}
+        return {"parameters": count_parameters(self.network), "macs": count_macs(self.network, self.shape)}
+
+
+class Inputs:
+    """Images to compare networks on: a run's locked split where it can still be read, else seeded patterns.
+
+    Attributes:
+        notes: Why seeded patterns stand in, one line a region.
+    """
+
+    def __init__(self, *, part: str = "val", count: int = 24) -> None:
+        self.part, self.count = part, count
+        self.notes: list[str] = []
+        self._found: dict[tuple[Path | None, str, tuple[int, ...]], tuple[Floats, str]] = {}
+
+    def of(self, source: Source) -> tuple[Floats, str]:
+        """Return (N, C, *spatial) images and what they are: "real", "phantom" or "seeded"."""
+        key = (source.run.path if source.run else None, source.region.name, source.shape)
+        if key not in self._found:
+            self._found[key] = self._read(source)
+        return self._found[key]
+
+    def _read(self, source: Source) -> tuple[Floats, str]:
+        name = source.region.name
+        if source.run is None:
+            self.notes.append(f"region '{name}': no run beside the expert, so its images are not known")
+            return seeded_inputs(source.shape, self.count), "seeded"
+        try:
+            part = LockedData(source.run, name).part(name, self.part, recipe=source.recipe, most=self.count)
+        except LorkitError as error:
+            self.notes.append(f"region '{name}': its images cannot be read ({error.given})")
+            return seeded_inputs(source.shape, self.count), "seeded"
+        return part.images, "phantom" if source.region.synthetic else "real"
+
+
+def run_sources(
+    run: Run, region: str | None = None, owners: Sequence[str] = OWNERS, out: Path | None = None
+) -> list[Source]:
+    """Return what a selection of a run's regions offers: for each extracted expert, the named owners.
+
+    A run whose method needs no foundation model has none to export.
+
+    Raises:
+        UsageError: An unknown owner or region, or nothing was extracted.
+    """
+    strange = [owner for owner in owners if owner not in OWNERS]
+    if strange:
+        raise UsageError(f"unknown owner '{strange[0]}'", required=f"one of {', '.join(OWNERS)}", fix="name one")
+    networks, root = Networks(run), out or run.exports_dir
+    extracted = experts_of(run, region)
+    sources: list[Source] = []
+    for owner in (owner for owner in OWNERS if owner in owners):
+        for name, path in extracted.items():
+            home = root / name if owner == "expert" else root / owner / name
+            if owner == "expert":
+                sources.append(expert_source(path, home=home, run=run))
+            elif owner == "student" or (run.foundation_dir / MANIFEST).is_file():
+                sources.append(_model_source(run, networks, owner, name, home))
+    return sources
+
+
+def expert_source(path: Path, *, home: Path | None = None, run: Run | None = None) -> Source:
+    """Return an extracted expert as a source, also one that was copied out of its run."""
+    expert = load_expert(path)
+    return Source(
+        owner="expert",
+        region=expert.region,
+        parent=expert.manifest,
+        recipe=expert.recipe,
+        home=home or path / "exports",
+        run=run,
+        load=lambda: expert.network,
+        info=expert.info,
+    )
+
+
+def sources_at(path: Path, region: str | None, owners: Sequence[str], out: Path | None) -> list[Source]:
+    """Return the sources of a path: a run, or an expert inside or outside of one.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    kind = read_manifest(path, verify=False).kind
+    if kind == "run":
+        return run_sources(open_run(path), region, owners, out)
+    if kind != "expert":
+        raise UsageError(f"{path} is of kind '{kind}'", required="a run or an expert", fix="name one of them")
+    run = run_of(path)
+    name = path.resolve().name
+    home = out / name if out else run.exports_dir / name if run else None
+    return [expert_source(path, home=home, run=run)]
+
+
+def run_of(expert: Path) -> Run | None:
+    """Return the run that an expert directory lies in and was extracted from, if it still does."""
+    candidate = expert.resolve().parent.parent
+    if expert.resolve().parent.name != "experts" or not (candidate / MANIFEST).is_file():
+        return None
+    run = open_run(candidate)
+    parent = read_manifest(expert, verify=False).parent
+    return run if parent is not None and parent["sha256"] == run.manifest.digest else None
+
+
+def _model_source(run: Run, networks: Networks, owner: str, name: str, home: Path) -> Source:
+    foundation = owner == "foundation"
+    load = networks.foundation if foundation else networks.student
+    return Source(
+        owner=owner,
+        region=run.regions.get(name),
+        parent=read_manifest(run.foundation_dir, kind="foundation") if foundation else run.manifest,
+        recipe=recipe_of(run, name),
+        home=home,
+        run=run,
+        load=lambda: load(name),
+    )
