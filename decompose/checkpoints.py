@@ -18,6 +18,7 @@ from torch import Tensor
 from lorkit.decompose.artifacts import (
     SCHEMA_VERSION,
     digest_bytes,
+    digest_file,
     load_tensors,
     read_json,
     save_tensors,
@@ -27,6 +28,7 @@ from lorkit.decompose.artifacts import (
 from lorkit.decompose.errors import ArtifactError
 
 _STATE = "state.json"
+_FIX = "start anew with --force"
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Progress:
 
     epochs_done: int = 0
     best_epoch: int = -1
-    best: float = float("-inf")
+    best: float = -1.0  # below every accuracy, and still JSON
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -67,6 +69,7 @@ class Checkpoints:
             "file": path.name,
             "sha256": digest_bytes(data),
             "best_file": best_name,
+            "best_sha256": digest_file(self.directory / best_name),
             "progress": asdict(progress),
         }
         write_json(self.directory / _STATE, document)
@@ -83,22 +86,29 @@ class Checkpoints:
         """
         document = read_json(self.directory / _STATE, kind="checkpoint")
         path = self.directory / Path(str(document.get("file"))).name
-        fix = "start anew with --force"
         try:
             data = path.read_bytes()
         except FileNotFoundError:
-            raise ArtifactError(f"checkpoint {path} is missing", required="the newest checkpoint", fix=fix) from None
+            raise ArtifactError(f"checkpoint {path} is missing", required="the newest checkpoint", fix=_FIX) from None
         if digest_bytes(data) != document.get("sha256"):
-            raise ArtifactError(f"checkpoint {path} has changed", required="an intact checkpoint", fix=fix)
+            raise ArtifactError(f"checkpoint {path} has changed", required="an intact checkpoint", fix=_FIX)
         try:
             state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             return state, Progress(**document["progress"])
         except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError) as error:
             raise ArtifactError(
-                f"checkpoint {path} cannot be read ({type(error).__name__})", required="an intact checkpoint", fix=fix
+                f"checkpoint {path} cannot be read ({type(error).__name__})", required="an intact checkpoint", fix=_FIX
             ) from None
 
     def load_best(self) -> dict[str, Tensor]:
-        """Return the network of the best epoch."""
+        """Return the network of the best epoch.
+
+        Raises:
+            ArtifactError: It is missing or damaged.
+        """
         document = read_json(self.directory / _STATE, kind="checkpoint")
-        return load_tensors(self.directory / Path(str(document["best_file"])).name)
+        path = self.directory / Path(str(document.get("best_file"))).name
+        tensors = load_tensors(path)
+        if digest_file(path) != document.get("best_sha256"):
+            raise ArtifactError(f"checkpoint {path} has changed", required="an intact checkpoint", fix=_FIX)
+        return tensors

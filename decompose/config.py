@@ -174,12 +174,12 @@ def _build(raw: dict[str, Any], base: Path, where: str, overrides: Sequence[str]
 
 
 def _resolved_paths(config: Config, base: Path) -> dict[str, Any]:
-    regions = {}
+    regions: dict[str, RegionConfig] = {}
     for name, region in config.regions.items():
         paths = {key: getattr(region, key) for key in _DATA_KEYS if getattr(region, key) is not None}
-        update = {key: tuple(resolve_path(text, base) for text in texts) for key, texts in paths.items()}
-        regions[name] = region.model_copy(update=update)
-    update = {"regions": regions}
+        resolved = {key: tuple(resolve_path(text, base) for text in texts) for key, texts in paths.items()}
+        regions[name] = region.model_copy(update=resolved)
+    update: dict[str, Any] = {"regions": regions}
     if config.foundation.weights is not None:
         weights = resolve_path(config.foundation.weights, base)
         update["foundation"] = config.foundation.model_copy(update={"weights": weights})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class Started(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Event):
-    """One optimiser step; losses are means of the terms over regions, rates in images a second, memory in MiB."""
+    """One optimiser step; losses are the terms' means over the batch, rates in images a second, memory in MiB."""
 
     phase: str
     epoch: int
@@ -47,7 +48,7 @@ class Step(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Validated(Event):
-    """An epoch ended; balanced accuracy on the validation part, by region."""
+    """An epoch ended; balanced accuracy on the validation part by region, losses by term and region."""
 
     phase: str
     epoch: int
@@ -71,12 +72,13 @@ class Saved(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Finished(Event):
-    """A phase ended; the weights are those of the best epoch."""
+    """A phase ended; the weights are those of the best epoch, `history` the rows of `metrics.jsonl`."""
 
     phase: str
     best_epoch: int
     best: float
     seconds: float
+    history: tuple[Mapping[str, Any], ...] = ()
 
 
 Listener = Callable[[Event], None]

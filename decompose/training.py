@@ -6,9 +6,7 @@ augmentation and the learning rate are functions of (seed, epoch, step), so a re
 
 from __future__ import annotations
 
-import math
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,25 +16,31 @@ import numpy as np
 import psutil
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from lorkit.decompose.checkpoints import Checkpoints, Progress
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.loading import Batch, BatchLoader, eval_batches
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.errors import DataError, MissingRuntimeError
+from lorkit.decompose.devices import launch
 from lorkit.decompose.events import Event, Finished, Saved, Started, Step, Validated
-from lorkit.decompose.losses import Terms, total
+from lorkit.decompose.losses import total
+from lorkit.decompose.metering import LossMeter, Queued
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
+from lorkit.decompose.optimising import build_optimizer, learning_rate
 from lorkit.decompose.regions import RegionSet
 
-_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+__all__ = ["Phase", "fit", "launch", "learning_rate", "validation_score"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """One training: which regions, on which samples, for how long, and where its checkpoints lie."""
+    """One training: which regions, on which samples, for how long, and where its checkpoints lie.
+
+    `settings.batch_size` counts the samples of one rank.
+    """
 
     name: str
     regions: RegionSet
@@ -45,30 +49,6 @@ class Phase:
     settings: TrainConfig
     seed: int
     directory: Path
-
-
-def launch(settings: TrainConfig) -> Fabric:
-    """Start Fabric for the configured devices.
-
-    Raises:
-        MissingRuntimeError: A CUDA device was asked for and there is none.
-    """
-    if settings.accelerator == "cuda" and not torch.cuda.is_available():
-        raise MissingRuntimeError(
-            "train.accelerator is cuda and no CUDA device is here",
-            required="a CUDA GPU and a CUDA build of torch",
-            fix="set train.accelerator to auto or cpu",
-        )
-    accelerator = "cuda" if settings.accelerator == "auto" and torch.cuda.is_available() else settings.accelerator
-    fabric = Fabric(
-        accelerator="cpu" if accelerator == "auto" else accelerator,
-        devices=settings.devices,
-        num_nodes=settings.num_nodes,
-        strategy=settings.strategy,
-        precision=cast(Any, _PRECISION[settings.precision]),
-    )
-    fabric.launch()
-    return fabric
 
 
 def fit(
@@ -105,7 +85,7 @@ def fit(
     )
     for epoch in range(progress.epochs_done, phase.settings.epochs):
         yield from trainer.epoch(epoch)
-        if fabric.global_rank == 0:
+        if fabric.is_global_zero:
             best = module.state_dict() if progress.best_epoch == epoch else None
             path = checkpoints.save(trainer.state(), best, progress)
             yield Saved(phase=phase.name, epoch=epoch, path=str(path))
@@ -117,6 +97,7 @@ def fit(
         best_epoch=progress.best_epoch,
         best=progress.best,
         seconds=time.perf_counter() - started,
+        history=tuple(progress.history),
     )
 
 
@@ -137,61 +118,80 @@ class _Trainer:
             world_size=fabric.world_size,
         )
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = _optimizer(module, self.settings)
+        optimizer = build_optimizer(module.parameter_groups(self.settings), self.settings)
         self.wrapped, self.optimizer = fabric.setup(module, optimizer)
         self.teacher = _frozen(foundation, fabric)
         self.progress = Progress()
+        self._regional = module.region_parameters()
         self._process = psutil.Process()
         self._began = time.perf_counter()
         self._first = 0
 
     def state(self) -> dict[str, Any]:
         """Return everything that a resume needs besides the settings."""
-        return {"module": self.module.state_dict(), "optimizer": self.optimizer.state_dict()}
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.fabric.strategy.precision.state_dict(),
+            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
+        }
 
     def restore(self, state: dict[str, Any], progress: Progress) -> None:
         """Go back to a saved state."""
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["random"]["cpu"])
+        if state["random"]["cuda"] and torch.cuda.device_count() == len(state["random"]["cuda"]):
+            torch.cuda.set_rng_state_all(state["random"]["cuda"])
         self.progress, self._first = progress, progress.epochs_done
 
     def epoch(self, epoch: int) -> Iterator[Event]:
         """Train one epoch and validate it."""
         began = time.perf_counter()
-        sums: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+        meter = LossMeter()
         self.loader.set_epoch(epoch)
         self.wrapped.train()
-        images = 0
+        queued: Queued | None = None
+        # losses are read one step late: a GPU then always has the next step queued while the host waits for values
         for step, batch in enumerate(self.loader):
-            terms = self._step(batch, epoch, step)
-            losses = {name: {region: float(value) for region, value in row.items()} for name, row in terms.items()}
-            for name, row in losses.items():
-                for region, value in row.items():
-                    sums[name][region] += value / len(self.loader)
-            images += len(batch.label) * self.fabric.world_size
-            yield self._report(epoch, step, losses, images / (time.perf_counter() - began))
+            before, queued = queued, self._step(batch, epoch, step)
+            if before is not None:
+                yield self._report(before, meter, began)
+        if queued is not None:
+            yield self._report(queued, meter, began)
         seconds = time.perf_counter() - began
-        yield self._validate(epoch, {name: dict(row) for name, row in sums.items()}, images / seconds, seconds)
+        yield self._validate(epoch, meter.means(self.fabric), meter.images * self.fabric.world_size / seconds, seconds)
 
-    def _step(self, batch: Batch, epoch: int, step: int) -> Terms:
+    def _step(self, batch: Batch, epoch: int, step: int) -> Queued:
+        counts = self._counts(batch)
         batch = Batch(*(self.fabric.to_device(tensor) for tensor in batch))
-        image = batch.image.contiguous(memory_format=torch.channels_last)
-        batch = batch._replace(image=image)
+        batch = batch._replace(image=batch.image.contiguous(memory_format=torch.channels_last))
         rate = learning_rate(self.settings, epoch * len(self.loader) + step, len(self.loader))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        absent = [value for name, values in self._regional.items() if name not in counts for value in values]
         teacher = self._ask_teacher(batch)
         with self.module.live.scope(batch.region):  # through backward: checkpointing runs the forward again there
-            terms: Terms = self.wrapped(batch, teacher)
+            terms = self.wrapped(batch, teacher)
             loss = total(terms)
-            if not bool(torch.isfinite(loss)):
-                raise _not_finite(terms, epoch, step)
+            if absent and self.fabric.world_size > 1:
+                # DDP waits for every parameter; ranks are dealt the same regions, so all of them lack these
+                loss = loss + torch.stack([value.sum() for value in absent]).sum() * 0.0
             self.fabric.backward(loss)
+        for value in absent:
+            value.grad = None  # zero would let momentum and weight decay move a region that the batch does not hold
         if self.settings.clip_norm is not None:
             self.fabric.clip_gradients(self.module, self.optimizer, max_norm=self.settings.clip_norm)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)  # None, not zero: momentum must not move absent regions
-        return terms
+        self.optimizer.zero_grad(set_to_none=True)
+        return Queued.of(terms, counts, epoch, step)
+
+    def _counts(self, batch: Batch) -> dict[str, int]:
+        names = self.phase.regions.names
+        counts = torch.bincount(batch.region, minlength=len(names)).tolist()
+        return {name: count for name, count in zip(names, counts, strict=True) if count}
 
     def _ask_teacher(self, batch: Batch) -> RegionalOutput | None:
         if self.teacher is None:
@@ -199,30 +199,32 @@ class _Trainer:
         with torch.no_grad(), self.fabric.autocast():
             return cast(RegionalOutput, self.teacher(batch.image, batch.region))
 
-    def _report(self, epoch: int, step: int, losses: Mapping[str, Mapping[str, float]], rate: float) -> Step:
+    def _report(self, queued: Queued, meter: LossMeter, began: float) -> Step:
+        losses = meter.add(queued)
         steps = len(self.loader)
-        done = (epoch - self._first) * steps + step + 1
+        done = (queued.epoch - self._first) * steps + queued.step + 1
         left = (self.settings.epochs - self._first) * steps - done
+        now = time.perf_counter()
         return Step(
             phase=self.phase.name,
-            epoch=epoch,
+            epoch=queued.epoch,
             epochs=self.settings.epochs,
-            step=step,
+            step=queued.step,
             steps=steps,
-            losses={name: sum(row.values()) for name, row in losses.items()},
-            images_per_second=rate,
+            losses=losses,
+            images_per_second=meter.images * self.fabric.world_size / (now - began),
             loader_images_per_second=self.loader.images_per_second,
-            eta_s=(time.perf_counter() - self._began) / done * left,
-            memory_mib=self._process.memory_info().rss / 2**20,
+            eta_s=(now - self._began) / done * left,
+            memory_mib=self._memory() / 2**20,
         )
 
+    def _memory(self) -> float:
+        if self.fabric.device.type == "cuda":
+            return float(torch.cuda.max_memory_allocated(self.fabric.device))
+        return float(self._process.memory_info().rss)
+
     def _validate(self, epoch: int, losses: dict[str, dict[str, float]], rate: float, seconds: float) -> Validated:
-        self.wrapped.eval()
-        with self.fabric.autocast():
-            scores = {
-                name: validation_score(self.module.live, self.phase.val[name], name, self.fabric.device)
-                for name in self.phase.regions.names
-            }
+        scores = self._scores()
         mean = sum(scores.values()) / len(scores)
         best = mean > self.progress.best  # a tie keeps the earlier epoch
         if best:
@@ -238,6 +240,7 @@ class _Trainer:
                 "seconds": round(seconds, 3),
                 "images_per_second": round(rate, 1),
                 "loader_images_per_second": round(self.loader.images_per_second, 1),
+                "memory_mib": round(self._memory() / 2**20),
             }
         )
         return Validated(
@@ -252,33 +255,28 @@ class _Trainer:
             loader_images_per_second=self.loader.images_per_second,
         )
 
-
-def learning_rate(settings: TrainConfig, step: int, steps: int) -> float:
-    """Return the rate of a step: linear warm-up, then a cosine to zero over the whole budget, or constant."""
-    warm = settings.warmup_epochs * steps
-    if step < warm:
-        return settings.lr * (step + 1) / (warm + 1)
-    if settings.schedule == "constant":
-        return settings.lr
-    share = (step - warm) / max(1.0, settings.epochs * steps - warm)
-    return settings.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+    def _scores(self) -> dict[str, float]:
+        """Score the validation parts on the first rank, whose batch statistics are the ones that are saved."""
+        self.wrapped.eval()
+        scores: dict[str, float] = {}
+        if self.fabric.is_global_zero:
+            with self.fabric.autocast():
+                for name in self.phase.regions.names:
+                    scores[name] = validation_score(self.module.live, self.phase.val[name], name, self.fabric.device)
+        return self.fabric.broadcast(scores)
 
 
 @torch.no_grad()
 def validation_score(model: RegionalModel, prepared: PreparedRegion, region: str, device: torch.device) -> float:
     """Return the balanced accuracy of a region's validation part: the mean recall of the classes that are there."""
-    predicted = torch.cat(
-        [model(image.to(device), region).logits[region].argmax(1).cpu() for image, _ in eval_batches(prepared)]
-    ).numpy()
+
+    def predict(image: Tensor) -> Tensor:
+        image = image.to(device, memory_format=torch.channels_last)
+        return cast(RegionalOutput, model(image, region)).logits[region].argmax(1).cpu()
+
+    predicted = torch.cat([predict(image) for image, _ in eval_batches(prepared)]).numpy()
     hit = predicted == prepared.labels
     return float(np.mean([hit[prepared.labels == label].mean() for label in np.unique(prepared.labels)]))
-
-
-def _optimizer(module: TrainingModule, settings: TrainConfig) -> torch.optim.Optimizer:
-    groups = [group for group in module.parameter_groups(settings) if group["params"]]
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=settings.lr)
-    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
 
 
 def _frozen(foundation: Foundation | None, fabric: Fabric) -> RegionalModel | None:
@@ -287,20 +285,3 @@ def _frozen(foundation: Foundation | None, fabric: Fabric) -> RegionalModel | No
         return None
     model = foundation.model.requires_grad_(False).eval()
     return model.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def _not_finite(terms: Terms, epoch: int, step: int) -> DataError:
-    bad = [
-        f"{name} of region '{region}'"
-        for name, row in terms.items()
-        for region, value in row.items()
-        if not bool(torch.isfinite(value))
-    ]
-    return DataError(
-        f"the loss is not finite in epoch {epoch + 1}, step {step + 1}: {', '.join(bad) or 'their sum'}",
-        required="finite losses",
-        fix="lower train.lr, set train.clip_norm, or check the images of that region",
-    )
-
-
-__all__ = ["Phase", "fit", "launch", "learning_rate", "validation_score"]

@@ -5,6 +5,7 @@ A file defines `METHOD`, an object of this protocol; nothing else has to know of
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Protocol
 
 from torch import nn
@@ -15,6 +16,9 @@ from lorkit.decompose.losses import Terms, by_region, cross_entropy
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.regions import RegionSet
+
+# modules that hold one entry a region, in expert layers, norms by region and regional models
+_CONTAINERS = {"down", "up", "kernel", "regions", "heads"}
 
 
 class TrainingModule(nn.Module):
@@ -46,6 +50,19 @@ class TrainingModule(nn.Module):
             {"params": [p for p in trainable if p.dim() > 1], "weight_decay": train.weight_decay},
             {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
         ]
+
+
+    def region_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """Return the trainable parameters that belong to one region alone, by region: factors, norms and heads."""
+        owned: dict[str, list[nn.Parameter]] = {name: [] for name in self.live.regions.names}
+        for name, parameter in self.named_parameters():
+            parts = name.split(".")
+            for container, region in pairwise(parts):
+                # the container is checked too: a backbone may have a layer that is named like a region
+                if parameter.requires_grad and container in _CONTAINERS and region in owned:
+                    owned[region].append(parameter)
+                    break
+        return owned
 
 
 class Method(Protocol):

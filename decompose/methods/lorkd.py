@@ -19,35 +19,14 @@ from torch import Tensor, nn
 
 from lorkit.decompose.config import Config, LorkdConfig, TrainConfig
 from lorkit.decompose.data.loading import Batch
-from lorkit.decompose.experts import ExpertConfig, add_experts_, factor_parameters
+from lorkit.decompose.experts import factor_parameters
 from lorkit.decompose.losses import Terms, by_region, cross_entropy, softened_kl
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.models.backbones import Backbone, build_backbone
+from lorkit.decompose.models.backbones import Backbone
 from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.live import build_live
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.regions import RegionSet
-
-
-def expert_network(config: Config, regions: RegionSet) -> RegionalModel:
-    """Build the student backbone with experts and a head for each region."""
-    image, settings = config.image, config.lorkd
-    backbone = build_backbone(config.student.backbone, channels=image.channels, image_size=image.size)
-    least = settings.select_min_channels
-    experts = ExpertConfig(
-        rank=settings.rank,
-        ranks={name: rank for name, rank in settings.ranks.items() if name in regions.names},
-        alpha=settings.alpha,
-        layout=settings.layout,
-        norm=settings.norm,
-        depthwise=settings.depthwise,
-    )
-    select = (lambda module, name: _width(module) >= least) if least else None
-    routing = add_experts_(backbone, regions.names, experts, select=select)
-    return RegionalModel(backbone, regions, mean=image.mean, std=image.std, routing=routing)
-
-
-def _width(module: nn.Module) -> int:
-    return int(getattr(module, "out_channels", getattr(module, "out_features", 0)))
 
 
 class LorkdModule(TrainingModule):
@@ -122,7 +101,7 @@ class Lorkd:
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the student with experts, and the projector from the foundation's features."""
         width = cast(Backbone, foundation.model.backbone).feature_dim if foundation is not None else None
-        return LorkdModule(expert_network(config, regions), config.train, config.lorkd, width)
+        return LorkdModule(cast(RegionalModel, build_live(config, regions)), config.train, config.lorkd, width)
 
     def notices(self, config: Config) -> list[str]:
         """Announce every distillation term that is switched off."""

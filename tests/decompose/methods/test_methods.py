@@ -1,0 +1,107 @@
+"""LoRKD's step against an independent formula in float64, and what each method promises."""
+
+import pytest
+import torch
+
+from lorkit.decompose.config import Config, default_config
+from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.losses import total
+from lorkit.decompose.methods import get_method, methods
+from lorkit.decompose.methods.mtl import shared_network
+from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.regions import Region, RegionSet
+
+REGIONS = RegionSet([Region(name="a", classes=("x", "y")), Region(name="b", classes=("x", "y", "z"))])
+DATA = "regions={a: {data: x}, b: {data: x}}"
+
+
+def make(*settings: str) -> tuple[Config, Foundation]:
+    small = ("image.size=16", "student.backbone=shufflenet_v2_x1_0", "foundation.backbone=resnet18")
+    config = default_config(overrides=[DATA, *small, *settings])
+    torch.manual_seed(0)
+    model = shared_network(config, "resnet18", REGIONS).double().eval().requires_grad_(False)
+    heads = dict.fromkeys(REGIONS.names, "own")
+    return config, Foundation(model=model, backbone="resnet18", regions=REGIONS, heads=heads, image={}, source={})
+
+
+def batch(regions: tuple[int, ...] = (0, 0, 1, 1, 1)) -> Batch:
+    generator = torch.Generator().manual_seed(3)
+    image = torch.rand(len(regions), 1, 16, 16, generator=generator, dtype=torch.float64)
+    region = torch.tensor(regions)
+    return Batch(image=image, label=torch.arange(len(regions)) % 2, region=region, sample=torch.arange(len(regions)))
+
+
+def test_the_methods_of_this_package_are_found() -> None:
+    assert {"lorkd", "mtl", "stl"} <= set(methods())
+    with pytest.raises(UsageError, match="did you mean 'lorkd'"):
+        get_method("lorkdd")
+
+
+def test_lorkd_terms_are_the_formula() -> None:
+    config, foundation = make()
+    module = get_method("lorkd").build(config, REGIONS, foundation).double().eval()
+    data = batch()
+    teacher = foundation.model(data.image, data.region)
+    terms = module(data, teacher)
+    output = module.live(data.image, data.region)
+    t_f, t_l = config.lorkd.feature_kd.temperature, config.lorkd.logit_kd.temperature
+    expected = torch.zeros((), dtype=torch.float64)
+    projected = module.projector(teacher.features)
+    for n in range(5):
+        name = "a" if n < 2 else "b"
+        logit = output.logits[name][n if n < 2 else n - 2]
+        hers = teacher.logits[name][n if n < 2 else n - 2]
+        head = module.live.heads[name]
+        expected = expected - torch.log_softmax(logit, 0)[data.label[n]]
+        expected = expected - torch.log_softmax(head(projected[n]), 0)[data.label[n]]
+        for student, other, t in ((output.features[n], projected[n], t_f), (logit, hers, t_l)):
+            p = torch.softmax(other / t, 0)
+            expected = expected + t**2 * (p * (p.log() - torch.log_softmax(student / t, 0))).sum()
+    torch.testing.assert_close(total(terms).double(), expected / 5, rtol=1e-5, atol=1e-6)
+
+
+def test_an_expert_learns_from_its_own_region_only_and_the_backbone_from_all() -> None:
+    config, foundation = make()
+    module = get_method("lorkd").build(config, REGIONS, foundation).double().train()
+    data = batch((0, 0, 0, 0))
+    with module.live.scope(data.region):
+        total(module(data, foundation.model(data.image, data.region))).backward()
+    grads = {name: parameter.grad for name, parameter in module.named_parameters()}
+    of_b = [name for name in grads if ".b" in name or name.startswith("live.heads.b")]
+    assert of_b
+    assert all(grads[name] is None or not grads[name].any() for name in of_b)  # type: ignore[union-attr]
+    assert grads["live.heads.a.weight"].abs().sum() > 0  # type: ignore[union-attr]
+    assert grads["projector.weight"].abs().sum() > 0  # type: ignore[union-attr]
+
+
+def test_the_anchor_moves_the_projector_and_not_the_heads() -> None:
+    config, foundation = make()
+    module = get_method("lorkd").build(config, REGIONS, foundation).double()
+    data = batch()
+    terms = module(data, foundation.model(data.image, data.region))
+    torch.stack(list(terms["projector"].values())).sum().backward()
+    assert module.projector.weight.grad.abs().sum() > 0
+    assert module.live.heads["a"].weight.grad is None
+
+
+def test_a_zero_weight_is_announced_and_its_term_is_off() -> None:
+    config, foundation = make("lorkd.feature_kd.weight=0", "lorkd.logit_kd.weight=0")
+    assert len(get_method("lorkd").notices(config)) == 2
+    module = get_method("lorkd").build(config, REGIONS, foundation).double()
+    data = batch()
+    assert set(module(data, foundation.model(data.image, data.region))) == {"ce"}
+
+
+def test_factors_are_not_decayed_and_every_parameter_stands_in_one_group() -> None:
+    config, foundation = make()
+    module = get_method("lorkd").build(config, REGIONS, foundation)
+    groups = module.parameter_groups(config.train)
+    ids = [id(parameter) for group in groups for parameter in group["params"]]
+    assert len(ids) == len(set(ids)) == len(list(module.parameters()))
+    assert groups[-1]["weight_decay"] == 0
+    assert groups[-1]["params"]
+
+
+def test_stl_trains_each_region_by_itself() -> None:
+    assert [phase.names for phase in get_method("stl").phases(REGIONS)] == [("a",), ("b",)]

@@ -1,0 +1,149 @@
+"""One tiny phantom, real networks at 16 x 16: what the loop promises, bit for bit."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lorkit.decompose.config import Config, default_config
+from lorkit.decompose.data import PreparedRegion, prepare, read_regions, split_regions
+from lorkit.decompose.errors import DataError, MissingRuntimeError
+from lorkit.decompose.events import Event, Finished, Started, Step, Validated
+from lorkit.decompose.methods import get_method
+from lorkit.decompose.methods.mtl import shared_network
+from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.training import Phase, fit, launch, learning_rate
+from lorkit.decompose.transforms import build_recipe
+
+SETTINGS = (
+    "regions={chest: {data: 'phantom:chest'}, knee: {data: 'phantom:knee'}}",
+    "image.size=16",
+    "student.backbone=shufflenet_v2_x1_0",
+    "foundation.backbone=shufflenet_v2_x1_0",
+    "train.epochs=2",
+    "train.batch_size=8",
+)
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return default_config(overrides=SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def parts(config: Config) -> dict[str, dict[str, PreparedRegion]]:
+    samples = read_regions(config)
+    splits = split_regions(samples, config.split, seed=0)
+    return {
+        part: {
+            name: prepare(one, build_recipe(config.image, config.regions[name]), indices=splits.parts(name)[part][:12])
+            for name, one in samples.items()
+        }
+        for part in ("train", "val")
+    }
+
+
+@pytest.fixture
+def teacher(config: Config, parts: dict[str, dict[str, PreparedRegion]]) -> Foundation:
+    torch.manual_seed(1)
+    regions = RegionSet(one.region for one in parts["train"].values())
+    model = shared_network(config, config.foundation.backbone, regions)
+    heads = dict.fromkeys(regions.names, "own")
+    return Foundation(model=model, backbone="shufflenet_v2_x1_0", regions=regions, heads=heads, image={}, source={})
+
+
+def run(
+    config: Config,
+    parts: dict[str, dict[str, PreparedRegion]],
+    directory: Path,
+    teacher: Foundation | None,
+    *,
+    stop_after: int | None = None,
+    resume: bool = False,
+) -> tuple[torch.nn.Module, list[Event]]:
+    regions = RegionSet(one.region for one in parts["train"].values())
+    torch.manual_seed(0)
+    module = get_method("lorkd").build(config, regions, teacher)
+    phase = Phase(
+        name="lorkd",
+        regions=regions,
+        train=parts["train"],
+        val=parts["val"],
+        settings=config.train,
+        seed=0,
+        directory=directory,
+    )
+    events: list[Event] = []
+    for event in fit(module, phase, launch(config.train), foundation=teacher, resume=resume):
+        events.append(event)
+        if isinstance(event, Started) or stop_after is None:
+            continue
+        if type(event).__name__ == "Saved" and event.epoch + 1 == stop_after:  # type: ignore[attr-defined]
+            break
+    return module, events
+
+
+def test_a_resumed_training_ends_with_the_same_bits(
+    config: Config, parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
+) -> None:
+    whole, events = run(config, parts, tmp_path / "whole", teacher)
+    run(config, parts, tmp_path / "broken", teacher, stop_after=1)
+    resumed, later = run(config, parts, tmp_path / "broken", teacher, resume=True)
+    started = next(event for event in later if isinstance(event, Started))
+    assert started.first_epoch == 1
+    assert isinstance(events[-1], Finished)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_events_name_every_term_and_region(
+    config: Config, parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
+) -> None:
+    _, events = run(config, parts, tmp_path / "x", teacher)
+    steps = [event for event in events if isinstance(event, Step)]
+    assert set(steps[0].losses) == {"ce", "feature_kd", "projector", "logit_kd"}
+    assert steps[0].eta_s > 0
+    validated = [event for event in events if isinstance(event, Validated)]
+    assert set(validated[0].balanced_accuracy) == {"chest", "knee"}
+    assert validated[0].best
+
+
+def test_the_teacher_does_not_move(
+    config: Config, parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
+) -> None:
+    before = {name: tensor.clone() for name, tensor in teacher.model.state_dict().items()}
+    run(config, parts, tmp_path / "x", teacher)
+    for name, tensor in teacher.model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert all(parameter.grad is None for parameter in teacher.model.parameters())
+
+
+def test_a_loss_that_is_not_finite_names_its_region(
+    config: Config, parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
+) -> None:
+    knee = parts["train"]["knee"]
+    stored = np.full_like(knee.stored, np.inf)
+    broken = {**parts, "train": {**parts["train"], "knee": PreparedRegion(**{**vars(knee), "stored": stored})}}
+    with pytest.raises(DataError, match=r"not finite in epoch 1, step 1: .*'knee'"):
+        run(config, broken, tmp_path / "x", teacher)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+def test_asking_for_cuda_without_it_is_an_error(config: Config) -> None:
+    settings = config.train.model_copy(update={"accelerator": "cuda"})
+    with pytest.raises(MissingRuntimeError, match="CUDA"):
+        launch(settings)
+
+
+def rates(config: Config) -> Iterator[float]:
+    return (learning_rate(config.train, step, 10) for step in range(20))
+
+
+def test_learning_rate_warms_up_and_falls_to_zero(config: Config) -> None:
+    values = list(rates(config))
+    assert values[0] < values[5] < config.train.lr
+    assert max(values) == pytest.approx(config.train.lr, rel=0.05)
+    assert values[-1] < 0.05 * config.train.lr
