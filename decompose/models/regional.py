@@ -171,16 +171,7 @@ class RegionalModel(_Regional):
             yield
 
     def _grouped_features(self, image: Tensor, plan: Plan, *, soft: bool = False) -> Tensor:
-        rows = sum(plan.counts) if plan.counts else len(image)
-        if isinstance(plan.source, Tensor):
-            rows = len(plan.source)
-        if plan.gates is not None and not soft:
-            raise UsageError("soft gates", required="one region a row to choose its head", fix="call features()")
-        if rows != len(image):
-            raise DataError(
-                f"{rows} region indices for {len(image)} images", required="one index an image", fix="align them"
-            )
-        return cast(Tensor, self.backbone(self.normalise(plan.group(image))))
+        return cast(Tensor, self.backbone(self.normalise(_grouped(image, plan, soft=soft))))
 
 
 class SeparateModels(_Regional):
@@ -209,7 +200,7 @@ class SeparateModels(_Regional):
     def forward(self, image: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
         """Run each region's network on its rows, as `RegionalModel.forward` describes."""
         with self.scope(region) as plan:
-            parts = [(self.routing.regions[t], rows) for t, rows in _split(plan, plan.group(image))]
+            parts = [(self.routing.regions[t], rows) for t, rows in _split(plan, _grouped(image, plan))]
             outputs = {name: self._model(name)(rows, name) for name, rows in parts}
             features = torch.cat([output.features for output in outputs.values()])
             logits = {name: output.logits[name] for name, output in outputs.items()}
@@ -231,6 +222,20 @@ class SeparateModels(_Regional):
 
     def _model(self, region: str) -> RegionalModel:
         return cast(RegionalModel, self.models[region])
+
+
+def _grouped(image: Tensor, plan: Plan, *, soft: bool = False) -> Tensor:
+    if plan.gates is not None and not soft:
+        raise UsageError(
+            "soft gates",
+            required="one region a row, to choose its head or network",
+            fix="call RegionalModel.features",
+        )
+    if isinstance(plan.source, Tensor) and len(plan.source) != len(image):
+        raise DataError(
+            f"{len(plan.source)} region indices for {len(image)} images", required="one an image", fix="align them"
+        )
+    return plan.group(image)
 
 
 def _split(plan: Plan, rows: Tensor) -> list[tuple[int, Tensor]]:

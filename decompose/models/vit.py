@@ -80,7 +80,7 @@ class VisionTransformer(nn.Module):
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Map images (N, C, H, W) to features (N, F)."""
         tokens_NSD = self.patches(x_NCHW).flatten(2).transpose(1, 2)
-        first_N1D = self.class_token.expand(len(tokens_NSD), -1, -1)
+        first_N1D = self.class_token.expand(tokens_NSD.shape[0], -1, -1)  # len() would fix the batch
         x = torch.cat((first_N1D, tokens_NSD), dim=1) + self.position
         return cast(Tensor, self.head(self.norm(self.blocks(x))[:, 0]))
 

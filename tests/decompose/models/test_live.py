@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lorkit.decompose.artifacts import write_json
+from lorkit.decompose.config import Config, default_config, dump_config
+from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.experts import expert_layers, fuse_
+from lorkit.decompose.models import RegionalModel, SeparateModels
+from lorkit.decompose.models.live import LIVE_METHODS, build_live, load_live, save_live
+from lorkit.decompose.regions import Region, RegionSet
+
+SMALL = ("student.backbone=shufflenet_v2_x1_0", "lorkd.rank=2", "lorkd.ranks={knee: 3}", "lorkd.depthwise=true")
+
+
+def config_of(method: str, *overrides: str) -> tuple[Config, RegionSet]:
+    config = default_config(overrides=(*SMALL, *overrides), method=method)
+    classes = {name: ("a", "b", "c")[: 2 + index % 2] for index, name in enumerate(config.regions)}
+    return config, RegionSet(Region(name=name, classes=names) for name, names in classes.items())
+
+
+def written(directory: Path, method: str) -> RegionalModel | SeparateModels:
+    torch.manual_seed(0)
+    config, regions = config_of(method)
+    model = build_live(config, regions)
+    (directory / "config.yaml").write_text(dump_config(config))
+    write_json(directory / "regions.json", {"regions": regions.to_json()})
+    save_live(model, directory)
+    return model.eval()
+
+
+@pytest.mark.parametrize("method", LIVE_METHODS)
+def test_a_live_model_comes_back_whole(tmp_path: Path, method: str) -> None:
+    model, image, ids = written(tmp_path, method), torch.rand(4, 1, 32, 32), torch.tensor([3, 0, 1, 3])
+    back = load_live(tmp_path)
+    assert type(back) is type(model)
+    assert not back.training
+    with torch.no_grad():
+        assert torch.equal(back(image, ids).features, model(image, ids).features)
+        assert torch.equal(back(image, ids).logits["knee"], model(image, ids).logits["knee"])
+
+
+def test_methods_differ_in_what_they_hold() -> None:
+    lorkd, mtl, stl = (build_live(*config_of(method)) for method in ("lorkd", "mtl", "stl"))
+    assert len(expert_layers(lorkd)) == 37 + 19  # dense and depthwise convolutions of ShuffleNet V2
+    assert not expert_layers(mtl)
+    assert isinstance(stl, SeparateModels)
+    assert expert_layers(lorkd)["backbone.conv5.0"].config.rank_of("knee") == 3
+
+
+def test_narrow_layers_can_be_left_shared() -> None:
+    model = build_live(*config_of("lorkd", "lorkd.select_min_channels=100"))
+    assert "backbone.conv1.0" not in expert_layers(model)
+    assert "backbone.conv5.0" in expert_layers(model)
+    assert ("conv1.0", "not selected") in model.routing.skipped
+
+
+def test_an_unknown_method_lists_the_known() -> None:
+    config, regions = config_of("lorkd")
+    with pytest.raises(UsageError, match="one of lorkd, mtl, stl"):
+        build_live(config.model_copy(update={"method": "lora"}), regions)
+
+
+def test_a_fused_model_is_not_saved(tmp_path: Path) -> None:
+    model = written(tmp_path, "lorkd")
+    fuse_(model, "knee")
+    with pytest.raises(UsageError, match="a live model to save"):
+        save_live(model, tmp_path)
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    written(tmp_path, "lorkd")
+    config, _ = config_of("lorkd", "lorkd.rank=4")
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    with pytest.raises(ArtifactError, match="does not fit its description"):
+        load_live(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "regions.json", "model.safetensors"])
+def test_a_missing_or_broken_file_is_one_clear_error(tmp_path: Path, name: str) -> None:
+    written(tmp_path, "mtl")
+    (tmp_path / name).write_bytes(b"{")
+    with pytest.raises(ArtifactError):
+        load_live(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(ArtifactError):
+        load_live(tmp_path)

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.models.weights import load_user_weights
+
+
+class Small(nn.Module):
+    feature_dim, head_name = 4, "fc"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.fc: nn.Module = nn.Identity()
+
+
+def weights(prefix: str = "", head: bool = False) -> dict[str, Tensor]:
+    torch.manual_seed(1)
+    state = {f"{prefix}{key}": value for key, value in Small().state_dict().items()}
+    return state | ({f"{prefix}fc.weight": torch.zeros(2, 4), f"{prefix}fc.bias": torch.zeros(2)} if head else {})
+
+
+def saved(tmp_path: Path, document: object) -> Path:
+    torch.save(document, tmp_path / "weights.pth")
+    return tmp_path / "weights.pth"
+
+
+def assert_loaded(backbone: nn.Module) -> None:
+    expected = weights()
+    assert all(torch.equal(expected[key], value) for key, value in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("container", ["", "state_dict", "model_state_dict", "model"])
+def test_torch_files_load_and_say_where_the_weights_stood(tmp_path: Path, container: str) -> None:
+    document = {container: weights(), "epoch": 3} if container else weights()
+    report = load_user_weights(backbone := Small(), saved(tmp_path, document))
+    assert_loaded(backbone)
+    assert report.container == container
+    assert report.matched == tuple(sorted(weights()))
+    assert report.missing == report.unexpected == report.dropped == report.dropped_heads == report.defaulted == ()
+
+
+def test_safetensors_load(tmp_path: Path) -> None:
+    safetensors.torch.save_file(weights(), tmp_path / "weights.safetensors")
+    load_user_weights(backbone := Small(), tmp_path / "weights.safetensors")
+    assert_loaded(backbone)
+
+
+def test_heads_are_dropped_and_reported(tmp_path: Path) -> None:
+    report = load_user_weights(Small(), saved(tmp_path, weights(head=True)))
+    assert report.dropped_heads == ("fc.bias", "fc.weight")
+
+
+def test_the_longest_prefix_of_the_key_map_decides(tmp_path: Path) -> None:
+    renamed = {key.replace("conv1.", "net.0."): value for key, value in weights(head=True).items()}
+    renamed = {f"x.{key}": value for key, value in renamed.items()}
+    key_map = {"x.": ".", "x.net.0.": "conv1.", "x.fc.": ""}
+    report = load_user_weights(backbone := Small(), saved(tmp_path, renamed), key_map)
+    assert_loaded(backbone)
+    assert report.dropped == ("x.fc.bias", "x.fc.weight")
+    assert report.dropped_heads == ()
+
+
+def test_counters_that_old_files_lack_start_at_zero(tmp_path: Path) -> None:
+    old = {key: value for key, value in weights().items() if not key.endswith("tracked")}
+    report = load_user_weights(Small(), saved(tmp_path, old))
+    assert report.defaulted == ("bn1.num_batches_tracked",)
+
+
+def test_data_parallel_files_are_recognised(tmp_path: Path) -> None:
+    path = saved(tmp_path, weights("module."))
+    with pytest.raises(ArtifactError, match=r"DataParallel: set foundation.key_map to \{'module.': '.'\}"):
+        load_user_weights(Small(), path)
+    load_user_weights(backbone := Small(), path, {"module.": "."})
+    assert_loaded(backbone)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("conv1.bias"), r"1 missing, 0 unexpected \(\+\), as conv1.bias"),
+        (lambda w: w.update(extra=torch.zeros(1)), r"0 missing, 1 unexpected \(\+\), as \+extra"),
+        (lambda w: w.update({"conv1.weight": torch.zeros(4, 1, 3, 3)}), "'conv1.weight' is 4x1x3x3, .* is 4x3x3x3"),
+        (lambda w: w.update({"conv1.bias": torch.zeros(4).long()}), r"'conv1.bias' is torch.int64"),
+    ],
+    ids=["missing", "unexpected", "shape", "type"],
+)
+def test_anything_short_of_a_full_match_fails_and_changes_nothing(tmp_path: Path, change: object, message: str) -> None:
+    state = weights()
+    change(state)  # type: ignore[operator]
+    backbone = Small()
+    before = {key: value.clone() for key, value in backbone.state_dict().items()}
+    with pytest.raises(ArtifactError, match=message):
+        load_user_weights(backbone, saved(tmp_path, state))
+    assert all(torch.equal(before[key], value) for key, value in backbone.state_dict().items())
+
+
+def test_key_maps_that_collide_or_fit_nothing_are_refused(tmp_path: Path) -> None:
+    path = saved(tmp_path, weights())
+    with pytest.raises(ArtifactError, match=r"no key of .* starts with 'encoder.'"):
+        load_user_weights(Small(), path, {"encoder.": "."})
+    with pytest.raises(ArtifactError, match=r"two keys of .* map to 'conv1\."):
+        load_user_weights(Small(), path, {"bn1.": "conv1."})
+
+
+class Payload:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, (f"touch {self.path}",)
+
+
+def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+    path = saved(tmp_path, {"conv1.weight": Payload(tmp_path / "ran")})
+    with pytest.raises(ArtifactError, match=r"cannot be read as tensors alone.*holds tensors and no code"):
+        load_user_weights(Small(), path)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated", b"not a weights file"])
+def test_damaged_files_are_one_clear_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "weights.pth").write_bytes(content)
+    with pytest.raises(ArtifactError, match="cannot be read as tensors alone"):
+        load_user_weights(Small(), tmp_path / "weights.pth")
+
+
+def test_missing_files_and_foreign_content(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"none.pth is missing"):
+        load_user_weights(Small(), tmp_path / "none.pth")
+    with pytest.raises(ArtifactError, match="no dictionary of tensors"):
+        load_user_weights(Small(), saved(tmp_path, [torch.zeros(1)]))
+    (tmp_path / "pickle.safetensors").write_bytes(saved(tmp_path, weights()).read_bytes())
+    with pytest.raises(ArtifactError, match="is a pickle"):
+        load_user_weights(Small(), tmp_path / "pickle.safetensors")
