@@ -51,7 +51,6 @@ class TrainingModule(nn.Module):
             {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
         ]
 
-
     def region_parameters(self) -> dict[str, list[nn.Parameter]]:
         """Return the trainable parameters that belong to one region alone, by region: factors, norms and heads."""
         owned: dict[str, list[nn.Parameter]] = {name: [] for name in self.live.regions.names}

@@ -1,0 +1,43 @@
+"""Start Lightning Fabric for the configured devices and precision."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+
+from lorkit.decompose.config import TrainConfig
+from lorkit.decompose.errors import MissingRuntimeError, UsageError
+
+_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def launch(settings: TrainConfig) -> Fabric:
+    """Start Fabric, and with several devices the other processes, which run the same command from its beginning.
+
+    Raises:
+        MissingRuntimeError: More CUDA devices were asked for than there are.
+        UsageError: A precision that the device does not train in.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    on_gpu = settings.accelerator == "cuda" or (settings.accelerator == "auto" and gpus > 0)
+    if on_gpu and settings.devices > gpus:
+        raise MissingRuntimeError(
+            f"train asks for {settings.devices} CUDA device(s), {gpus} are here",
+            required="a GPU for each of train.devices and a CUDA build of torch",
+            fix="lower train.devices or set train.accelerator to cpu",
+        )
+    if settings.precision == "fp16" and not on_gpu:
+        raise UsageError(
+            "train.precision is fp16 on a CPU", required="bf16 or fp32 there", fix="set train.precision to bf16"
+        )
+    fabric = Fabric(
+        accelerator="cuda" if on_gpu else "cpu",
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        strategy=settings.strategy,
+        precision=cast(Any, _PRECISION[settings.precision]),
+    )
+    fabric.launch()
+    return fabric

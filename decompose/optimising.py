@@ -1,0 +1,39 @@
+"""The optimiser and its learning rate, as functions of the settings and the step alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from lorkit.decompose.config import TrainConfig
+
+
+def build_optimizer(groups: Sequence[dict[str, Any]], settings: TrainConfig) -> torch.optim.Optimizer:
+    """Return SGD with momentum or AdamW over the groups that hold parameters.
+
+    The fused kernels go over each parameter once instead of once an operation, which on a CPU is what a step costs.
+    """
+    filled = [group for group in groups if group["params"]]
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(filled, lr=settings.lr, fused=True)
+    return torch.optim.SGD(filled, lr=settings.lr, momentum=settings.momentum, fused=True)
+
+
+def learning_rate(settings: TrainConfig, step: int, steps: int) -> float:
+    """Return the rate of a step: linear warm-up, then a cosine to zero over the whole budget, or constant.
+
+    Args:
+        settings: Rate, schedule and epochs.
+        step: Step of the whole training, from 0.
+        steps: Steps an epoch.
+    """
+    warm = settings.warmup_epochs * steps
+    if step < warm:
+        return settings.lr * (step + 1) / (warm + 1)
+    if settings.schedule == "constant":
+        return settings.lr
+    share = (step - warm) / max(1.0, settings.epochs * steps - warm)
+    return settings.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
