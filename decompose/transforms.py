@@ -9,7 +9,7 @@ Shapes: H W image as stored, C channels of the recipe; images are (H, W) or (H, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -220,13 +220,14 @@ def _check_channels(step: Step) -> None:
 
 
 def _check_normalise(step: Step) -> None:
-    numbers: Callable[[Any], bool] = lambda values: (  # noqa: E731
-        isinstance(values, list) and all(isinstance(value, int | float) for value in values)
-    )
-    if set(step) != {"op", "mean", "std"} or not numbers(step["mean"]) or not numbers(step["std"]):
+    if set(step) != {"op", "mean", "std"} or not _numbers(step["mean"]) or not _numbers(step["std"]):
         raise _broken(f"normalise step {dict(step)}", "mean and std, one number a channel")
     if min(step["std"], default=0) <= 0:
         raise _broken(f"normalise step with std {step['std']}", "std > 0")
+
+
+def _numbers(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, int | float) for value in values)
 
 
 def _broken(given: str, required: str) -> ArtifactError:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Indices = NDArray[np.int64]
 
+_LARGE = 0.25  # of the smallest part: a component above this is hard to place
+
 
 class Leak(NamedTuple):
     """Two samples of different parts that must not be torn apart."""
@@ -174,9 +176,11 @@ def _deal(samples: RegionSamples, pool: Indices, shares: Mapping[str, float], se
     for piece in range(len(pieces)):
         if piece in dealt:
             continue
-        # How full each part would be of the piece's classes, relative to its share; rare classes weigh more. Parts fill
-        # in step, so that large and small groups come into all of them.
-        fullness = (filled + counts[piece]) / (total * fractions)
+        # How full each part is of the piece's classes, relative to its share; rare classes weigh more. Parts fill in
+        # step, so that groups of every size come into all of them. A large piece is counted in beforehand: it goes
+        # where it overfills least.
+        ahead = counts[piece] if len(pieces[piece]) > least * _LARGE else 0
+        fullness = (filled + ahead) / (total * fractions)
         part = int(np.argmin(fullness @ (counts[piece] / total)))
         dealt[piece] = part
         filled[part] += counts[piece]
@@ -227,13 +231,12 @@ def _check_classes(samples: RegionSamples, part: str, indices: Indices) -> None:
 def _in_order(pieces: list[Indices], samples: RegionSamples, seed: int, least: float) -> list[Indices]:
     """Order components by a hash of content and seed, so that the order of rows does not matter.
 
-    Those that would fill a quarter of the smallest part (of `least` samples) come first, the largest before the
-    others, because they are hard to place late.
+    Large ones, measured by the `least` samples that a part is to get, come first and by size.
     """
 
     def key(piece: Indices) -> tuple[int, str]:
         content = min(samples.digests[index] for index in piece)
-        size = len(piece) if len(piece) > least / 4 else 0
+        size = len(piece) if len(piece) > least * _LARGE else 0
         return -size, hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
 
     return sorted(pieces, key=key)

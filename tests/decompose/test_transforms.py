@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from lorkit.decompose import transforms
 from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.errors import ArtifactError, DataError

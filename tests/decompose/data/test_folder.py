@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data import folder
 from lorkit.decompose.errors import DataError
-from PIL import Image
 
 
 def put(path: Path, value: int = 0) -> None:

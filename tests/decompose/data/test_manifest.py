@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data import manifest
 from lorkit.decompose.data.samples import Source
 from lorkit.decompose.errors import DataError
-from PIL import Image
 
 
 @pytest.fixture
@@ -38,7 +39,9 @@ def test_paths_relative_to_the_manifest(root: Path) -> None:
 
 
 def test_second_entry_is_the_root_and_all_columns_count(root: Path) -> None:
-    text = "\ufeffLabel, Path ,group,split,id,note\nx,0.png,p1,train,i0,\ny,1.png,p2,validation,i1,hm\ny,2.png,p3,test,,\n"
+    text = (
+        "\ufeffLabel, Path ,group,split,id,note\nx,0.png,p1,train,i0,\ny,1.png,p2,validation,i1,hm\ny,2.png,p3,test,,\n"
+    )
     source = read(root, text, second=True, classes=("y", "x"))
     assert source.classes == ("y", "x")
     assert source.labels.tolist() == [1, 0, 0]

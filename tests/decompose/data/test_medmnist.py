@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data import medmnist, npz
 from lorkit.decompose.errors import DataError

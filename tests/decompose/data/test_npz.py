@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data import npz
 from lorkit.decompose.data.samples import Source

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from lorkit.decompose.data.pixels import FileImages, read_image, within
 from lorkit.decompose.errors import DataError
-from PIL import Image
 
 RNG = np.random.default_rng(0)
 

@@ -1,0 +1,75 @@
+"""The inspection document and the contact sheet."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lorkit.decompose.config import Config, default_config
+from lorkit.decompose.data.inspection import contact_sheet, inspect
+from lorkit.decompose.data.samples import RegionSamples
+from lorkit.decompose.errors import StorageError
+
+Make = Callable[..., RegionSamples]
+
+
+def config() -> Config:
+    return Config.model_validate({"image": {"size": 8, "channels": 1}, "regions": {"r": {"data": "x"}}})
+
+
+def test_counts_parts_and_speed(make: Make) -> None:
+    samples = {"r": make([0] * 100 + [1] * 8, groups=[f"g{index // 2}" for index in range(108)])}
+    document = inspect(config(), samples)
+    assert json.loads(json.dumps(document)) == document
+    region = document["regions"]["r"]
+    assert region["n"] == 108
+    assert region["classes"] == {"a": 100, "b": 8}
+    assert region["groups"] == 54
+    assert region["split"] == "by group"
+    assert sum(part["n"] for part in region["parts"].values()) == 108
+    assert document["loader"]["images_per_second"] > 0
+    assert document["warnings"] == ["region 'r': class 'b' has less than a tenth of the largest class's samples"]
+
+
+def test_all_leaks_are_listed_instead_of_raised(make: Make) -> None:
+    parts = ["train", "val", "test", "train", "val", "test"]
+    samples = make([0, 0, 0, 1, 1, 1], parts=parts, groups=["p", "p", "q", "r", "s", "r"])
+    document = inspect(config(), {"r": samples})
+    assert len(document["regions"]["r"]["leaks"]) == 2
+    assert "2 leak(s)" in document["warnings"][0]
+    assert document["loader"]["images_per_second"] is None
+    assert document["regions"]["r"]["parts"]["val"]["n"] == 2
+
+
+def test_repeated_and_contradicting_images_are_counted(make: Make) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 4, 4), dtype=np.uint8)
+    images[[2, 5]] = images[[0, 0]]
+    region = inspect(config(), {"r": make([0, 1] * 20, images=images)})["regions"]["r"]
+    assert region["repeated_images"] == 2
+    assert region["conflicting_labels"] == 1
+
+
+def test_phantom_is_said_to_be_synthetic() -> None:
+    document = inspect(default_config())
+    assert document["synthetic"]
+    assert list(document["regions"]) == ["chest", "brain", "breast", "knee"]
+    assert all(region["leaks"] == [] for region in document["regions"].values())
+
+
+def test_contact_sheet_shows_a_row_for_each_class(make: Make, tmp_path: Path) -> None:
+    images = [np.full((20, 10), 255, np.uint8), np.zeros((8, 8, 3), np.uint8), np.full((200, 300), 9, np.uint16)]
+    path = contact_sheet({"r": make([0, 1, 1], images=images)}, tmp_path / "new" / "sheet.png", columns=3)
+    with Image.open(path) as sheet:
+        assert sheet.size == (150 + 3 * 100 + 4, 2 * 100 + 4)
+        assert sheet.getpixel((150 + 48, 4 + 48)) == (255, 255, 255)
+
+
+def test_unwritable_place_is_a_storage_error(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError):
+        contact_sheet({"r": make([0, 1])}, tmp_path / "file" / "sheet.png")

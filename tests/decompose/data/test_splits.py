@@ -1,0 +1,162 @@
+"""Splits: no leak, every class everywhere, fractions, determinism, and the lock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lorkit.decompose.config import RegionConfig, SplitConfig
+from lorkit.decompose.data.samples import RegionSamples, Source, assemble
+from lorkit.decompose.data.splits import Splits, components, find_leaks, locked_splits, split_regions
+from lorkit.decompose.errors import ArtifactError, DataError
+
+Make = Callable[..., RegionSamples]
+
+
+def split(samples: RegionSamples, seed: int = 0) -> dict[str, np.ndarray]:
+    return split_regions({"r": samples}, SplitConfig(), seed=seed).parts("r")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_parts_never_share_a_group_or_an_image(data: st.DataObject) -> None:
+    count = data.draw(st.integers(40, 120))
+    seed = data.draw(st.integers(0, 2**20))
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, 4, 4), dtype=np.uint8)
+    images[rng.integers(0, count, 3)] = images[rng.integers(0, count, 3)]
+    source = Source(
+        images=images,
+        labels=np.arange(count, dtype=np.int64) % 2,
+        classes=("a", "b"),
+        ids=tuple(map(str, range(count))),
+        groups=tuple(f"g{number}" for number in rng.integers(0, count // 2, count)),
+        parts=(None,) * count,
+        origin="memory",
+    )
+    samples = assemble("r", RegionConfig(data=("x",)), source)
+    parts = split(samples, seed)
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(count))
+    for piece in components(samples):
+        owners = [name for name, indices in parts.items() if np.isin(piece, indices).any()]
+        assert len(owners) == 1
+    for indices in parts.values():
+        assert set(samples.labels[indices]) == {0, 1}
+
+
+def test_components_join_groups_through_a_shared_image(make: Make) -> None:
+    images = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    images[3] = images[0]
+    samples = make([0, 0, 1, 1, 0], images=images, groups=["p", "p", "q", "r", "r"])
+    assert sorted(piece.tolist() for piece in components(samples)) == [[0, 1, 3, 4], [2]]
+
+
+def test_fractions_hold_by_class(make: Make) -> None:
+    labels = [0] * 300 + [1] * 60 + [2] * 20
+    samples = make(labels, classes=("a", "b", "c"))
+    parts = split(samples)
+    for part, share in (("train", 0.7), ("val", 0.15), ("test", 0.15)):
+        counts = np.bincount(samples.labels[parts[part]], minlength=3)
+        np.testing.assert_allclose(counts / np.array([300, 60, 20]), share, atol=0.05)
+
+
+def test_every_part_gets_large_and_small_groups(make: Make) -> None:
+    groups = [f"large{index // 4}" for index in range(400)] + [f"small{index}" for index in range(200)]
+    samples = make([index % 2 for index in range(600)], groups=groups)
+    for indices in split(samples).values():
+        share = np.mean([samples.groups[index].startswith("large") for index in indices])
+        assert 0.5 < share < 0.85
+
+
+def test_a_group_larger_than_a_part_goes_to_train(make: Make) -> None:
+    samples = make([index % 2 for index in range(100)], groups=["hospital"] * 40 + [f"g{index}" for index in range(60)])
+    assert set(range(40)) <= set(split(samples)["train"].tolist())
+
+
+def test_same_seed_same_split_whatever_the_order_of_rows(make: Make) -> None:
+    images = np.random.default_rng(3).integers(0, 256, (60, 4, 4), dtype=np.uint8)
+    labels = np.arange(60) % 2
+    order = np.random.default_rng(4).permutation(60)
+    one, two = make(labels.tolist(), images=images), make(labels[order].tolist(), images=images[order])
+    for part in ("train", "val", "test"):
+        digests = [{samples.digests[index] for index in split(samples)[part]} for samples in (one, two)]
+        assert digests[0] == digests[1]
+    assert split(one, 0)["test"].tolist() != split(one, 1)["test"].tolist()
+
+
+def test_class_with_too_few_groups_is_named(make: Make) -> None:
+    with pytest.raises(DataError, match=r"class 'b' of region 'r' has 2 group\(s\)"):
+        split(make([0] * 20 + [1] * 4, groups=[f"g{index}" for index in range(20)] + ["x", "x", "y", "y"]))
+    assert split(make([0] * 20 + [1] * 3))["val"].size
+
+
+@pytest.mark.parametrize("kind", ["group", "image"])
+def test_leaks_between_stated_parts_name_both_samples(make: Make, kind: str) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (6, 4, 4), dtype=np.uint8)
+    groups = list("uvwxyz")
+    if kind == "group":
+        groups[5] = "u"
+    else:
+        images[5] = images[0]
+    stated = ["train", "train", "val", "val", "test", "test"]
+    samples = make([0, 1] * 3, images=images, groups=groups, parts=stated)
+    assert [(leak.kind, leak.first, leak.second) for leak in find_leaks(samples)] == [(kind, 0, 5)]
+    with pytest.raises(DataError, match=r"'s0' \(group 'u'\) in train and 's5' \(group '[uz]'\) in test"):
+        split(samples)
+
+
+def test_stated_parts_are_kept_and_need_every_class(make: Make) -> None:
+    stated = ["train"] * 4 + ["val"] * 2 + ["test"] * 2
+    parts = split(make([0, 1] * 4, parts=stated))
+    assert [parts[part].tolist() for part in ("train", "val", "test")] == [[0, 1, 2, 3], [4, 5], [6, 7]]
+    with pytest.raises(DataError, match="class 'b' of region 'r' has no sample in its test part"):
+        split(make([0, 1] * 3 + [0, 0], parts=stated))
+
+
+def test_missing_part_is_taken_out_of_train(make: Make) -> None:
+    parts = split(make([0, 1] * 50, parts=["train"] * 80 + ["test"] * 20))
+    assert parts["test"].tolist() == list(range(80, 100))
+    assert len(parts["val"]) == 12
+    assert len(parts["train"]) == 68
+
+
+def test_lock_finds_samples_by_content(make: Make) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 4, 4), dtype=np.uint8)
+    images[7] = images[9]
+    labels = [0, 1] * 20
+    samples = make(labels, images=images)
+    splits = split_regions({"r": samples}, SplitConfig(), seed=0)
+    document = json.loads(json.dumps(splits.to_json({"r": samples})))
+    assert document["kind"] == "splits"
+    again = locked_splits(document, {"r": samples})
+    for part, indices in splits.parts("r").items():
+        assert again.parts("r")[part].tolist() == indices.tolist()
+    shuffled = make([*labels[::-1], 0], images=np.concatenate([images[::-1], images[:1] ^ 255]))
+    found = locked_splits(document, {"r": shuffled})
+    assert sorted(39 - found.parts("r")["test"]) == splits.parts("r")["test"].tolist()
+
+
+def test_lock_refuses_what_is_gone(make: Make) -> None:
+    samples = make([0, 1] * 20)
+    document = split_regions({"r": samples}, SplitConfig(), seed=0).to_json({"r": samples})
+    fewer = make([0, 1] * 19, images=samples.images[:38])
+    with pytest.raises(DataError, match="images of the locked"):
+        locked_splits(document, {"r": fewer})
+    with pytest.raises(ArtifactError, match="no region 's'"):
+        locked_splits(document, {"s": samples})
+    with pytest.raises(ArtifactError, match="no split"):
+        locked_splits({"kind": "run"}, {"r": samples})
+
+
+def test_lock_refuses_a_lost_repetition(make: Make) -> None:
+    images = np.zeros((2, 4, 4), np.uint8)
+    samples = make([0, 1], images=images)
+    document = Splits({"r": {"train": np.array([0, 1])}}).to_json({"r": samples})
+    other = make([0, 1], images=np.stack([images[0], images[0] + 1]))
+    with pytest.raises(DataError, match="repeated"):
+        locked_splits(document, {"r": other})
