@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from lorkit.decompose.errors import ArtifactError, ParityError
+from lorkit.decompose.errors import ParityError
 
 # batch sizes at which the written program is compared with its network
 BATCHES = (1, 3)
@@ -29,27 +29,11 @@ def write_program(network: nn.Module, path: Path, *, shape: tuple[int, ...]) -> 
     program = torch.export.export(network, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
     _forget_origin(program)
     torch.export.save(program, path)
-    again = read_program(path)
+    again = torch.export.load(path).module()
     for count in BATCHES:
         images = torch.rand(count, *shape, generator=torch.Generator().manual_seed(count))
         with torch.no_grad():
             _compare(again(images), network(images), path)
-
-
-def read_program(path: Path) -> nn.Module:
-    """Read a program as a module.
-
-    Raises:
-        ArtifactError: The file is missing or no program.
-    """
-    try:
-        return torch.export.load(path).module()
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
-        raise ArtifactError(
-            f"{path} is no exported program ({' '.join(str(error).split())[:80]})",
-            required="an intact model.pt2",
-            fix="extract the expert again with --force",
-        ) from None
 
 
 def _forget_origin(program: ExportedProgram) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +91,24 @@ def made_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def make_run(made_run: Path) -> Callable[..., Run]:
+    """Write a further run over the same data: `make_run(directory, method="mtl", ...)`."""
+
+    def make(directory: Path, **settings: object) -> Run:
+        overrides = [f"{key}={value}" for key, value in settings.items()]
+        return write_run(load_config(made_run / "decompose.yaml", overrides=overrides), directory)
+
+    return make
+
+
 @pytest.fixture
 def small_run(made_run: Path, tmp_path: Path) -> Run:
     """A fresh copy of the small run; its data stays where it was made."""
     return open_run(shutil.copytree(made_run / "runs", tmp_path / "runs") / "small")
+
+
+@pytest.fixture
+def without_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out `model.pt2`, which takes seconds, where a test is about something else."""
+    monkeypatch.setattr("lorkit.decompose.extraction.write_program", lambda *_, **__: None)

@@ -17,6 +17,8 @@ from lorkit.decompose.metrics import HEADLINE, scores
 from lorkit.decompose.networks import Networks
 from lorkit.decompose.runs import Run
 
+pytestmark = pytest.mark.usefixtures("without_program")
+
 
 def test_logits_of_modules_and_callables_agree_and_modes_are_kept(small_run: Run) -> None:
     prepared = run_samples(small_run, "val", region="knee")["knee"]

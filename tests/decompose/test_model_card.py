@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from lorkit.decompose.config import ImageConfig, RegionConfig
+from lorkit.decompose.metrics import scores
+from lorkit.decompose.model_card import example, model_card
+from lorkit.decompose.transforms import build_recipe
+
+
+def described(**changes: Any) -> dict[str, Any]:
+    labels = np.arange(30) % 3
+    info = {
+        "region": "knee",
+        "classes": ["none", "mild", "severe"],
+        "modality": "xray",
+        "backbone": "resnet18",
+        "parameters": 11_170_000,
+        "macs": 37_000_000,
+        "recalibrated": False,
+        "gray": True,
+        "recipe": build_recipe(ImageConfig(size=16), RegionConfig(data=("x.npz",))),
+        "data": {"train": 100, "val": 30, "test": 30},
+        "validation": scores(labels, np.eye(3)[labels], labels.astype(str), classes=["none", "mild", "severe"]),
+        "equality": {"n": 30, "inputs": "real", "max_abs_difference": 2e-6, "label_flips": 0},
+        "in_region": {"false_refusal": {"rate": 0.01, "n": 30}, "other_regions": {"rate": None, "n": 0}},
+        "synthetic": False,
+        "source": {"run": "five", "method": "lorkd", "foundation": "resnet50"},
+    }
+    return {**info, **changes}
+
+
+def test_front_matter_is_yaml_and_the_text_names_what_matters() -> None:
+    card = model_card(described())
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["library_name"] == "pytorch"
+    assert "synthetic" not in front["tags"]
+    for text in ("none, mild and severe", "11,170,000 parameters", "(xray)", "within 2.0e-06", "refuses 1.0 %"):
+        assert text in card
+    assert "Only 10 validation images of mild" in card
+    assert "an unknown share of 0 images of other regions" in card
+
+
+def test_a_synthetic_expert_is_marked_at_the_top() -> None:
+    card = model_card(described(synthetic=True))
+    assert "**Synthetic.**" in card.split("\n\n")[2]
+    assert "synthetic" in yaml.safe_load(card.split("---\n")[1])["tags"]
+
+
+def test_undefined_metrics_are_said_to_be_so() -> None:
+    validation = scores([0, 0, 1], np.eye(3)[[0, 0, 1]], ["a", "b", "c"], classes=["none", "mild", "severe"])
+    assert "| undefined | undefined |" in model_card(described(validation=validation))
+
+
+@pytest.mark.parametrize(
+    ("region", "text"),
+    [
+        ({}, "planes / 255"),
+        ({"window": (0, 400)}, "(planes - 0.0) / 400.0"),
+        ({"intensity": "percentile"}, "np.percentile(planes, (0.5, 99.5))"),
+    ],
+)
+def test_the_example_follows_the_recipe(region: dict[str, Any], text: str) -> None:
+    recipe = build_recipe(ImageConfig(size=16), RegionConfig(data=("x.npz",), **region))
+    code = example(described(recipe=recipe))
+    compile(code, "README.md", "exec")
+    assert text in code
+    assert 'convert("L")' in code
+    assert ".repeat(3, axis=0)" in code
+    assert 'convert("RGB")' in example(described(recipe=recipe, gray=False))
