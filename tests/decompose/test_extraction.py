@@ -50,7 +50,8 @@ def test_the_package_is_complete_and_its_chain_holds(chest: LoadedExpert) -> Non
     assert [manifest.kind for manifest in verify_chain(chest.path)] == ["expert", "run"]
     assert chest.region.classes == ("normal", "pneumonia")
     assert chest.shape == (1, 16, 16)
-    assert chest.info["data"] == {"train": 64, "val": 28, "test": 28}
+    locked = read_json(chest.path.parent.parent / "splits.json")["regions"]["chest"]
+    assert chest.info["data"] == {part: len(digests) for part, digests in locked.items()}
     assert chest.info["parameters"] == sum(value.numel() for value in chest.plain.parameters())
     assert not chest.manifest.synthetic
 
@@ -71,7 +72,7 @@ def test_equality_with_the_live_model_was_measured_on_real_images(chest: LoadedE
         expected = live(torch.from_numpy(np.array(val.images)), "chest").logits["chest"].numpy()
     found = chest.info["equality"]
     difference = np.abs(logits_of(chest.network, val) - expected).max()
-    assert (found["n"], found["inputs"], found["label_flips"]) == (28, "real", 0)
+    assert (found["n"], found["inputs"], found["label_flips"]) == (len(val), "real", 0)
     assert found["max_abs_difference"] == pytest.approx(difference, rel=0.5, abs=1e-6)
     assert found["max_abs_difference"] < found["tolerance"]
 
@@ -129,7 +130,7 @@ def test_the_card_states_use_metrics_and_limits(chest: LoadedExpert) -> None:
 
 def test_the_in_region_check_travels_and_was_measured(chest: LoadedExpert) -> None:
     found = chest.info["in_region"]
-    assert found["false_refusal"]["n"] == 28
+    assert found["false_refusal"]["n"] == chest.info["data"]["test"]
     assert found["other_regions"]["regions"] == 1
     black = np.zeros((1, 16, 16), np.float32)
     assert not check(found, black)[2]
