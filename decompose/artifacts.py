@@ -159,18 +159,18 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         data = path.read_bytes()
     except FileNotFoundError:
         raise ArtifactError(f"{path} is missing", required="safetensors weights", fix="rebuild the artifact") from None
+    try:
+        return load(data)
+    except (SafetensorError, ValueError, KeyError) as error:
+        problem = str(error)[:80]
+    # only after reading failed: the header length of an intact file may begin with the same bytes as a pickle
     if data[:1] == b"\x80" or data[:2] == b"PK":
         raise ArtifactError(
             f"{path} is a pickle, which can run code when it is read",
             required="a safetensors file",
             fix="convert it on a machine that trusts it",
         )
-    try:
-        return load(data)
-    except (SafetensorError, ValueError, KeyError) as error:
-        raise ArtifactError(
-            f"{path} cannot be read ({str(error)[:80]})", required="intact safetensors", fix="rebuild the artifact"
-        ) from None
+    raise ArtifactError(f"{path} cannot be read ({problem})", required="intact safetensors", fix="rebuild the artifact")
 
 
 def write_manifest(

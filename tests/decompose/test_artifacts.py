@@ -106,6 +106,15 @@ def test_a_pickle_is_refused_by_name(tmp_path: Path) -> None:
             artifacts.load_tensors(tmp_path / name)
 
 
+def test_an_intact_file_whose_length_looks_like_a_pickle_is_read(tmp_path: Path) -> None:
+    found = False
+    for size in range(0, 400, 4):
+        artifacts.save_tensors(tmp_path / "m", {"a": torch.ones(1)}, {"note": "x" * size})
+        found |= (tmp_path / "m").read_bytes()[:1] == b"\x80"
+        assert torch.equal(artifacts.load_tensors(tmp_path / "m")["a"], torch.ones(1))
+    assert found
+
+
 def test_truncated_weights_are_refused(tmp_path: Path) -> None:
     artifacts.save_tensors(tmp_path / "m", {"a": torch.ones(100)})
     (tmp_path / "m").write_bytes((tmp_path / "m").read_bytes()[:-50])
