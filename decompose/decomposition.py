@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,20 +13,25 @@ import torch
 from lightning_fabric import Fabric
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_json, is_current, write_json, write_manifest, write_text
-from lorkit.decompose.checkpoints import Checkpoints
 from lorkit.decompose.config import Config, config_digest, dump_config
 from lorkit.decompose.data import RegionSamples, Splits, prepare, read_regions, split_regions
-from lorkit.decompose.events import Listener, Notice, ignore
-from lorkit.decompose.methods import Method, TrainingModule, get_method
+from lorkit.decompose.events import Finished, Listener, Notice, ignore
+from lorkit.decompose.methods import Method, get_method
 from lorkit.decompose.models.backbones import build_backbone
-from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.foundation import Foundation, save_foundation
 from lorkit.decompose.models.live import save_live
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
-from lorkit.decompose.pretraining import Material, foundation_for, foundation_inputs, with_probes
+from lorkit.decompose.planning import plan_training
+from lorkit.decompose.pretraining import (
+    Material,
+    foundation_for,
+    foundation_inputs,
+    run_phase,
+    with_probes,
+)
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import OUTSIDE, RUNS
-from lorkit.decompose.training import Phase, fit, launch
+from lorkit.decompose.training import Phase, launch
 from lorkit.decompose.transforms import build_recipe
 from lorkit.decompose.workplace import Workplace, working
 
@@ -43,6 +49,7 @@ class TrainResult:
         plan: For a dry run, what would happen; nothing was written.
         regions: Names in routing order.
         best: Mean balanced accuracy on validation of the epoch that was kept, by phase.
+        seconds: How long the student's phases took, the foundation left out.
     """
 
     run: Path
@@ -50,6 +57,7 @@ class TrainResult:
     plan: dict[str, Any] | None = None
     regions: tuple[str, ...] = ()
     best: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,22 +111,27 @@ def train(
     task = _read(config)
     directory = Path(out) / f"{config.name}-{config.method}-{task.inputs[:8]}"
     if dry_run:
-        return TrainResult(run=directory, plan=_plan(task), regions=task.regions.names)
+        return TrainResult(
+            run=directory,
+            plan=plan_training(config, task.method, task.regions, task.splits),
+            regions=task.regions.names,
+        )
     if not force and is_current(directory, "run", task.inputs):
         return TrainResult(run=directory, up_to_date=True, regions=task.regions.names)
+    fabric = launch(config.train)  # before anything is locked: further processes start from the command's beginning
+    listener = on_event if fabric.is_global_zero else ignore
     for text in task.method.notices(config):
-        on_event(Notice(text=text))
-    with working(directory, resume=resume, force=force, hint=True) as place:
-        fabric = launch(config.train)
-        material = task.material(on_event)
-        root = directory.parent.parent / "foundations"
-        found, _ = foundation_for(config, material, root, fabric, on_event, resume=True, force=False)
-        foundation = with_probes(found, material, on_event)
-        live, history, best = _train_phases(task, material, foundation, fabric, place, on_event)
-        if fabric.global_rank == 0:
-            place.finish(lambda staging: _write(staging, task, live, foundation, history, place))
-        fabric.barrier()
-    return TrainResult(run=directory, regions=task.regions.names, best=best)
+        listener(Notice(text=text))
+    try:
+        with working(directory, resume=resume, force=force, hint=True, fabric=fabric) as place:
+            trained = _train(task, directory.parent.parent / "foundations", fabric, place, listener)
+            place.finish(lambda staging: _write(staging, task, trained, place))
+    except KeyboardInterrupt:
+        listener(Notice(text="interrupted: finished epochs are kept, `decompose train --resume` continues after them"))
+        raise
+    best = {end.phase: end.best for end in trained.ends}
+    seconds = sum(end.seconds for end in trained.ends)
+    return TrainResult(run=directory, regions=task.regions.names, best=best, seconds=seconds)
 
 
 def pretrain(
@@ -129,15 +142,16 @@ def pretrain(
     force: bool = False,
     on_event: Listener = ignore,
 ) -> Path | None:
-    """Pre-train the foundation of a configuration on its regions, or find it again.
+    """Pre-train the foundation of a configuration on its regions, or find it again; arguments as in `train`.
 
     Returns:
         Its directory, `<out>/<digest>/`; None where the configuration names a weights file, which needs none.
     """
     task = _read(config)
     fabric = launch(config.train)
-    material = task.material(on_event)
-    return foundation_for(config, material, Path(out), fabric, on_event, resume=resume, force=force)[1]
+    listener = on_event if fabric.is_global_zero else ignore
+    material = task.material(listener)
+    return foundation_for(config, material, Path(out), fabric, listener, resume=resume, force=force, hint=True)[1]
 
 
 def _read(config: Config) -> _Task:
@@ -157,61 +171,53 @@ def _read(config: Config) -> _Task:
     return _Task(config=config, method=method, samples=samples, splits=splits, regions=regions, inputs=inputs)
 
 
-def _train_phases(
-    task: _Task, material: Material, foundation: Foundation, fabric: Fabric, place: Workplace, on_event: Listener
-) -> tuple[RegionalModel | SeparateModels, list[dict[str, Any]], dict[str, float]]:
-    phases = task.method.phases(task.regions)
+@dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """What the phases of a run left in memory."""
+
+    live: RegionalModel | SeparateModels
+    foundation: Foundation
+    ends: list[Finished]
+
+
+def _train(task: _Task, root: Path, fabric: Fabric, place: Workplace, on_event: Listener) -> _Trained:
+    config, method = task.config, task.method
+    material = task.material(on_event)
+    found, _ = foundation_for(config, material, root, fabric, on_event, resume=True)
+    foundation = with_probes(found, material, on_event)
     models: dict[str, RegionalModel] = {}
-    history: list[dict[str, Any]] = []
-    best: dict[str, float] = {}
+    ends = []
+    phases = method.phases(task.regions)
     for regions in phases:
-        name = task.config.method if len(phases) == 1 else f"{task.config.method}-{regions.names[0]}"
+        name = config.method if len(phases) == 1 else f"{config.method}-{regions.names[0]}"
         phase = Phase(
             name=name,
             regions=regions,
             train=material.train,
             val=material.val,
-            settings=task.config.train,
-            seed=task.config.seed,
+            settings=config.train,
+            seed=config.seed,
             directory=place.checkpoints / name,
         )
-        torch.manual_seed(task.config.seed)  # before anything is built, the same for every phase
-        module = task.method.build(task.config, regions, foundation)
-        _run_phase(module, phase, fabric, foundation if task.method.uses_teacher else None, on_event)
+        torch.manual_seed(config.seed)  # before anything is built, the same for every phase
+        module = method.build(config, regions, foundation)
+        ends.append(run_phase(module, phase, fabric, foundation if method.uses_teacher else None, on_event))
         models[regions.names[0]] = module.live.cpu()
-        progress = Checkpoints(phase.directory).load()[1]
-        history += progress.history
-        best[name] = progress.best
     live = models[task.regions.names[0]] if len(phases) == 1 else SeparateModels(models, task.regions)
-    return live.eval(), history, best
+    return _Trained(live=live.eval(), foundation=foundation, ends=ends)
 
 
-def _run_phase(
-    module: TrainingModule, phase: Phase, fabric: Fabric, teacher: Foundation | None, on_event: Listener
-) -> None:
-    # whether to continue was decided when the working directory was opened: what lies there is meant to be used
-    for event in fit(module, phase, fabric, foundation=teacher, resume=True):
-        on_event(event)
-
-
-def _write(
-    staging: Path,
-    task: _Task,
-    live: RegionalModel | SeparateModels,
-    foundation: Foundation,
-    history: list[dict[str, Any]],
-    place: Workplace,
-) -> None:
+def _write(staging: Path, task: _Task, trained: _Trained, place: Workplace) -> None:
     synthetic = task.regions.synthetic
     write_text(staging / "config.yaml", dump_config(task.config))
     header = {"schema_version": SCHEMA_VERSION}
     write_json(staging / "regions.json", {**header, "kind": "regions", "regions": task.regions.to_json()})
     write_json(staging / "splits.json", task.splits.to_json(task.samples))
-    write_text(staging / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
-    save_live(live, staging)
-    (staging / "foundation").mkdir()
-    save_foundation(foundation, staging / "foundation", synthetic=synthetic, inputs=task.inputs)
-    shutil.copytree(place.checkpoints, staging / "checkpoints")
+    rows = [row for end in trained.ends for row in end.history]
+    write_text(staging / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    save_live(trained.live, staging)
+    save_foundation(trained.foundation, staging / "foundation", synthetic=synthetic, inputs=task.inputs)
+    shutil.copytree(place.checkpoints, staging / "checkpoints", copy_function=_link)
     write_manifest(
         staging,
         "run",
@@ -223,35 +229,9 @@ def _write(
     )
 
 
-def _plan(task: _Task) -> dict[str, Any]:
-    """Describe what training would do, from shapes alone."""
-    config = task.config
-    image = config.image
-    shape = (image.channels, *image.size)
-    foundation = build_backbone(config.foundation.backbone, channels=image.channels, image_size=image.size)
-    module = task.method.build(config, task.method.phases(task.regions)[0], None)
-    student = build_backbone(config.student.backbone, channels=image.channels, image_size=image.size)
-    routing = module.live.routing
-    return {
-        "method": config.method,
-        "phases": [list(regions.names) for regions in task.method.phases(task.regions)],
-        "regions": {
-            name: {part: len(indices) for part, indices in task.splits.parts(name).items()} for name in task.samples
-        },
-        "input": list(shape),
-        "foundation": {
-            "backbone": config.foundation.backbone,
-            "parameters": count_parameters(foundation),
-            "macs": count_macs(foundation, shape),
-        },
-        "student": {
-            "backbone": config.student.backbone,
-            "parameters": count_parameters(student),
-            "macs": count_macs(student, shape),
-        },
-        "training_parameters": count_parameters(module),
-        "expert_layers": list(routing.wrapped),
-        "layers_without_experts": [list(pair) for pair in routing.skipped],
-        "epochs": config.train.epochs,
-        "batch_size": config.train.batch_size,
-    }
+def _link(source: str, target: str) -> None:
+    """Give a checkpoint a second name; the working directory, which holds the first, is dropped right after."""
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)

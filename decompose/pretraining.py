@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +12,24 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from lorkit.decompose.artifacts import digest_file, digest_json, is_current
+from lorkit.decompose.artifacts import MANIFEST, digest_file, digest_json, is_current, write_text
 from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.data import PreparedRegion
-from lorkit.decompose.errors import DataError
-from lorkit.decompose.events import Listener, Notice
+from lorkit.decompose.errors import ArtifactError, DataError
+from lorkit.decompose.events import Finished, Listener, Notice
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.mtl import shared_network
-from lorkit.decompose.models.foundation import Foundation, load_foundation, load_user_weights, save_foundation
+from lorkit.decompose.models.foundation import (
+    Foundation,
+    MatchReport,
+    load_foundation,
+    load_user_weights,
+    save_foundation,
+)
 from lorkit.decompose.probing import features_of, fit_probe
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training import Phase, fit
-from lorkit.decompose.workplace import working
+from lorkit.decompose.workplace import Workplace, working
 
 _PATHS = {"data", "train", "val", "test"}
 
@@ -54,11 +61,7 @@ def foundation_inputs(config: Config, material: Material) -> str:
     names = foundation_regions(config, material.regions).names
     if config.foundation.weights is not None:
         path = Path(config.foundation.weights)
-        if not path.is_file():
-            raise DataError(
-                f"foundation.weights: no file {path}", required="a weights file", fix="correct the path, or set null"
-            )
-        source: dict[str, Any] = {"weights": digest_file(path), "key_map": config.foundation.key_map}
+        source: dict[str, Any] = {"weights": _weights_digest(path), "key_map": config.foundation.key_map}
     else:
         source = {
             "train": foundation_settings(config).model_dump(mode="json"),
@@ -70,10 +73,40 @@ def foundation_inputs(config: Config, material: Material) -> str:
     return digest_json({**settings, **source, "regions": names, "seed": config.seed})
 
 
+def _weights_digest(path: Path) -> str:
+    """Return the digest of a weights file, or of the manifest of a foundation directory."""
+    file = path / MANIFEST if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(
+            f"foundation.weights: no file {file}",
+            required="a weights file, or a directory that `decompose pretrain` wrote",
+            fix="correct the path, or set null to pre-train one",
+        )
+    return digest_file(file)
+
+
 def foundation_for(
-    config: Config, material: Material, root: Path, fabric: Fabric, on_event: Listener, *, resume: bool, force: bool
+    config: Config,
+    material: Material,
+    root: Path,
+    fabric: Fabric,
+    on_event: Listener,
+    *,
+    resume: bool,
+    force: bool = False,
+    hint: bool = False,
 ) -> tuple[Foundation, Path | None]:
     """Load the user's foundation, reuse the one pre-trained from the same inputs, or pre-train it now.
+
+    Args:
+        config: Settings.
+        material: Prepared regions.
+        root: Directory of foundations.
+        fabric: Launched.
+        on_event: Receives progress.
+        resume: Continue an interrupted pre-training.
+        force: Pre-train again.
+        hint: Refuse, rather than drop, an interrupted pre-training when neither is asked for.
 
     Returns:
         The foundation, and its artifact directory where it was pre-trained.
@@ -83,7 +116,8 @@ def foundation_for(
     inputs = foundation_inputs(config, material)
     directory = root / inputs[:16]
     if force or not is_current(directory, "foundation", inputs):
-        _pretrain(config, material, directory, inputs, fabric, on_event, resume=resume and not force)
+        with working(directory, resume=resume, force=force, hint=hint, fabric=fabric) as place:
+            _pretrain(config, material, place, inputs, fabric, on_event)
     else:
         on_event(Notice(text=f"foundation {directory} is up to date"))
     return load_foundation(directory), directory
@@ -103,8 +137,8 @@ def with_probes(foundation: Foundation, material: Material, on_event: Listener) 
         if region.name in foundation.regions.names and heads.get(region.name) == "own":
             model.heads[region.name] = source.heads[region.name]
             continue
-        on_event(Notice(text=f"foundation has no head for '{region.name}': fitting a linear probe on its features"))
         name = region.name
+        on_event(Notice(text=f"the foundation has no head for '{name}': a linear probe on its features stands in"))
         parts = (features_of(model, material.train[name], name), features_of(model, material.val[name], name))
         model.heads[name] = fit_probe(*parts, len(region.classes))
         heads[name] = "probe"
@@ -120,47 +154,60 @@ def with_probes(foundation: Foundation, material: Material, on_event: Listener) 
 
 
 def _pretrain(
-    config: Config,
-    material: Material,
-    directory: Path,
-    inputs: str,
-    fabric: Fabric,
-    on_event: Listener,
-    *,
-    resume: bool,
+    config: Config, material: Material, place: Workplace, inputs: str, fabric: Fabric, on_event: Listener
 ) -> None:
     regions = foundation_regions(config, material.regions)
     settings = foundation_settings(config)
     torch.manual_seed(config.seed)
-    with working(directory, resume=resume) as place:
-        network = shared_network(config, config.foundation.backbone, regions)
-        phase = Phase(
-            name="foundation",
-            regions=regions,
-            train=material.train,
-            val=material.val,
-            settings=settings,
-            seed=config.seed,
-            directory=place.checkpoints / "foundation",
-        )
-        module = TrainingModule(network, settings)
-        for event in fit(module, phase, fabric, resume=True):
+    network = shared_network(config, config.foundation.backbone, regions)
+    phase = Phase(
+        name="foundation",
+        regions=regions,
+        train=material.train,
+        val=material.val,
+        settings=settings,
+        seed=config.seed,
+        directory=place.checkpoints / "foundation",
+    )
+    history = run_phase(TrainingModule(network, settings), phase, fabric, None, on_event).history
+    foundation = Foundation(
+        model=network.cpu(),
+        backbone=config.foundation.backbone,
+        regions=regions,
+        heads=dict.fromkeys(regions.names, "own"),
+        image=config.image.model_dump(mode="json"),
+        source={"pretrained": inputs},
+    )
+
+    def write(staging: Path) -> None:
+        write_text(staging / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
+        save_foundation(foundation, staging, synthetic=regions.synthetic, inputs=inputs)
+
+    place.finish(write)
+
+
+def run_phase(
+    module: TrainingModule, phase: Phase, fabric: Fabric, teacher: Foundation | None, on_event: Listener
+) -> Finished:
+    """Train one phase, from its newest checkpoint where its working directory holds one, and return how it ended.
+
+    Whether to continue was decided when the working directory was opened: what lies there is meant to be used.
+    """
+    event = None
+    for event in fit(module, phase, fabric, foundation=teacher, resume=True):
+        if fabric.is_global_zero:
             on_event(event)
-        foundation = Foundation(
-            model=network.cpu(),
-            backbone=config.foundation.backbone,
-            regions=regions,
-            heads=dict.fromkeys(regions.names, "own"),
-            image=config.image.model_dump(mode="json"),
-            source={"pretrained": inputs},
-        )
-        place.finish(lambda staging: save_foundation(foundation, staging, synthetic=regions.synthetic, inputs=inputs))
+    assert isinstance(event, Finished)
+    return event
 
 
 def _user_foundation(config: Config, regions: RegionSet, on_event: Listener) -> Foundation:
+    path = Path(str(config.foundation.weights))
+    if path.is_dir():
+        return _earlier_foundation(config, regions, path, on_event)
     network = shared_network(config, config.foundation.backbone, regions)
-    report = load_user_weights(network.backbone, Path(str(config.foundation.weights)), config.foundation.key_map)
-    on_event(Notice(text=str(report)))
+    report = load_user_weights(network.backbone, path, config.foundation.key_map)
+    on_event(Notice(text=f"{path.name}: {_summary(report)}"))
     for head in network.heads.values():
         nn.init.zeros_(head.weight)  # type: ignore[arg-type]
     return Foundation(
@@ -169,5 +216,41 @@ def _user_foundation(config: Config, regions: RegionSet, on_event: Listener) -> 
         regions=RegionSet([]),
         heads={},
         image=config.image.model_dump(mode="json"),
-        source={"weights": digest_file(Path(str(config.foundation.weights))), "report": str(report)},
+        source={"weights": digest_file(path), "report": _summary(report)},
     )
+
+
+def _earlier_foundation(config: Config, regions: RegionSet, path: Path, on_event: Listener) -> Foundation:
+    """Load a foundation that lorkit wrote; its heads stay its own where the region has the same classes."""
+    found = load_foundation(path)
+    for given, wanted, key in (
+        (found.backbone, config.foundation.backbone, "foundation.backbone"),
+        (found.image["channels"], config.image.channels, "image.channels"),
+    ):
+        if given != wanted:
+            raise ArtifactError(
+                f"the foundation {path} has {given} where {key} is {wanted}",
+                required="the same in both",
+                fix=f"set {key} to {given}, or name another foundation",
+            )
+    same = [one for one in found.regions if one.name in regions.names and regions.get(one.name).classes == one.classes]
+    kept = {one.name: found.heads[one.name] for one in same}
+    on_event(Notice(text=f"foundation {path}: {len(found.model.state_dict())} tensors, heads of {', '.join(kept)}"))
+    return Foundation(
+        model=found.model,
+        backbone=found.backbone,
+        regions=RegionSet(same),
+        heads=kept,
+        image=config.image.model_dump(mode="json"),
+        source={**found.source, "manifest": digest_file(path / MANIFEST)},
+    )
+
+
+def _summary(report: MatchReport) -> str:
+    counts = {
+        "dropped by the key map": report.dropped,
+        "of its classifier left out": report.dropped_heads,
+        "counters set to zero": report.defaulted,
+    }
+    rest = "".join(f", {len(keys)} {text}" for text, keys in counts.items() if keys)
+    return f"{len(report.matched)} of {len(report.matched)} backbone tensors matched{rest}"

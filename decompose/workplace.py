@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric import Fabric
+
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.staging import locked, recover, refuse_foreign, replace_directory
 
@@ -27,6 +29,7 @@ class Workplace:
 
     goal: Path
     path: Path
+    fabric: Fabric | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -34,7 +37,26 @@ class Workplace:
         return self.path / "checkpoints"
 
     def finish(self, write: Callable[[Path], Any]) -> None:
-        """Write the artifact into a clean staging directory and move it to its goal; drop the working directory."""
+        """Write the artifact into a clean staging directory and move it to its goal; drop the working directory.
+
+        The first process does it, once all have read what they need.
+        """
+        self.wait()
+        if self.first:
+            self._finish(write)
+        self.wait()
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes."""
+        return self.fabric is None or self.fabric.is_global_zero
+
+    def wait(self) -> None:
+        """Wait for the other processes of this training."""
+        if self.fabric is not None:
+            self.fabric.barrier()
+
+    def _finish(self, write: Callable[[Path], Any]) -> None:
         staging = self.goal.parent / f".{self.goal.name}.partial-new"
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
@@ -48,24 +70,31 @@ class Workplace:
 
 
 @contextmanager
-def working(directory: Path, *, resume: bool, force: bool = False, hint: bool = False) -> Iterator[Workplace]:
-    """Lock the goal and open its working directory.
+def working(
+    directory: Path, *, resume: bool, force: bool = False, hint: bool = False, fabric: Fabric | None = None
+) -> Iterator[Workplace]:
+    """Lock the goal and open its working directory; with several processes the first of them does it for all.
 
     Args:
         directory: Where the finished artifact shall lie.
         resume: Continue from the checkpoints that an interrupted training left.
         force: Drop them.
         hint: Refuse to go on, rather than silently drop them, when neither is asked for.
+        fabric: The processes that train together, where there are several.
 
     Raises:
         UsageError: Checkpoints of an interrupted training are there and neither `resume` nor `force` was given.
         StorageError: Another process trains this very thing.
     """
+    place = Workplace(directory, work_directory(directory), fabric)
+    if not place.first:
+        place.wait()
+        yield place
+        return
     with locked(directory):
         recover(directory)
         refuse_foreign(directory)
-        path = work_directory(directory)
-        saved = sorted(path.glob("checkpoints/*/state.json"))
+        saved = sorted(place.checkpoints.glob("*/state.json"))
         if saved and hint and not resume and not force:
             raise UsageError(
                 f"{directory} was interrupted after a checkpoint",
@@ -73,6 +102,7 @@ def working(directory: Path, *, resume: bool, force: bool = False, hint: bool = 
                 fix="pass --resume to continue it or --force to start anew",
             )
         if not resume:
-            shutil.rmtree(path, ignore_errors=True)
-        path.mkdir(exist_ok=True)
-        yield Workplace(directory, path)
+            shutil.rmtree(place.path, ignore_errors=True)
+        place.path.mkdir(exist_ok=True)
+        place.wait()
+        yield place

@@ -33,13 +33,17 @@ class LorkdModule(TrainingModule):
     """Experts, backbone, heads and projector under the LoRKD loss."""
 
     def __init__(
-        self, live: RegionalModel, train: TrainConfig, settings: LorkdConfig, teacher_features: int | None
+        self, live: RegionalModel, train: TrainConfig, settings: LorkdConfig, foundation: Foundation | None
     ) -> None:
         super().__init__(live, train)
         self.settings = settings
-        width = cast(Backbone, live.backbone).feature_dim
-        on = teacher_features is not None and settings.feature_kd.weight > 0
-        self.projector = nn.Linear(teacher_features, width) if on and teacher_features is not None else None
+        self.projector: nn.Linear | None = None
+        if foundation is not None and settings.feature_kd.weight > 0:
+            wide, narrow = (cast(Backbone, model.backbone).feature_dim for model in (foundation.model, live))
+            self.projector = nn.Linear(wide, narrow)
+        # a probe is this project's own fit on frozen features: nothing that the foundation knew
+        heads = foundation.heads.items() if foundation is not None else ()
+        self.taught = frozenset(name for name, kind in heads if kind == "own")
 
     def forward(self, batch: Batch, teacher: RegionalOutput | None) -> Terms:
         """Return the terms ce, feature_kd, projector and logit_kd, those with a weight above zero."""
@@ -53,7 +57,7 @@ class LorkdModule(TrainingModule):
             value_N = settings.weight * softened_kl(output.features, projected_NF, settings.temperature)
             terms["feature_kd"] = by_region(value_N, output.rows)
             terms["projector"] = self._anchor(projected_NF, output, batch)
-        if self.settings.logit_kd.weight > 0:
+        if self.settings.logit_kd.weight > 0 and self.taught.intersection(output.rows):
             terms["logit_kd"] = self._logit_kd(output, teacher, len(batch.label))
         return terms
 
@@ -85,6 +89,7 @@ class LorkdModule(TrainingModule):
             * softened_kl(output.logits[name], teacher.logits[name], settings.temperature).sum()
             / samples
             for name in output.rows
+            if name in self.taught
         }
 
 
@@ -100,8 +105,7 @@ class Lorkd:
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the student with experts, and the projector from the foundation's features."""
-        width = cast(Backbone, foundation.model.backbone).feature_dim if foundation is not None else None
-        return LorkdModule(cast(RegionalModel, build_live(config, regions)), config.train, config.lorkd, width)
+        return LorkdModule(cast(RegionalModel, build_live(config, regions)), config.train, config.lorkd, foundation)
 
     def notices(self, config: Config) -> list[str]:
         """Announce every distillation term that is switched off."""

@@ -1,0 +1,74 @@
+"""What a training would do, from shapes and counts alone: the answer of `train --dry-run`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from lorkit.decompose.config import Config, TrainConfig
+from lorkit.decompose.data import Splits
+from lorkit.decompose.data.sampling import RegionSampler
+from lorkit.decompose.methods import Method
+from lorkit.decompose.methods.mtl import shared_network
+from lorkit.decompose.models.backbones import build_backbone
+from lorkit.decompose.models.cost import count_macs, count_parameters
+from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.pretraining import foundation_regions, foundation_settings
+from lorkit.decompose.regions import RegionSet
+
+
+def plan_training(config: Config, method: Method, regions: RegionSet, splits: Splits) -> dict[str, Any]:
+    """Describe a training: parts, steps, networks with their cost, and which layers get experts and which do not."""
+    image = config.image
+    sizes = {name: {part: len(rows) for part, rows in splits.parts(name).items()} for name in regions.names}
+    phases = method.phases(regions)
+    module = method.build(config, phases[0], _untrained_foundation(config, regions))
+    routing = module.live.routing
+    pretraining = config.foundation.weights is None
+    return {
+        "method": config.method,
+        "input": [image.channels, *image.size],
+        "regions": sizes,
+        "foundation": {
+            **_network(config, config.foundation.backbone),
+            "weights": config.foundation.weights,
+            "epochs": foundation_settings(config).epochs if pretraining else 0,
+            "steps": _steps(config.train, foundation_regions(config, regions), sizes) if pretraining else 0,
+        },
+        "student": _network(config, config.student.backbone),
+        "phases": [
+            {"regions": list(phase.names), "epochs": config.train.epochs, "steps": _steps(config.train, phase, sizes)}
+            for phase in phases
+        ],
+        "training_parameters": count_parameters(module),
+        "expert_layers": list(routing.wrapped),
+        "layers_without_experts": [list(pair) for pair in routing.skipped],
+        "epochs": config.train.epochs,
+        "batch_size": config.train.batch_size,
+    }
+
+
+def _network(config: Config, name: str) -> dict[str, Any]:
+    image = config.image
+    network: nn.Module = build_backbone(name, channels=image.channels, image_size=image.size)
+    shape = (image.channels, *image.size)
+    return {"backbone": name, "parameters": count_parameters(network), "macs": count_macs(network, shape)}
+
+
+def _steps(settings: TrainConfig, regions: RegionSet, sizes: dict[str, dict[str, int]]) -> int:
+    """Return the steps an epoch that training will take, from the sampler itself."""
+    counts = {name: sizes[name]["train"] for name in regions.names}
+    world = settings.devices * settings.num_nodes
+    batch = settings.batch_size
+    return RegionSampler(counts, batch_size=batch, policy=settings.sampling, seed=0, world_size=world).steps
+
+
+def _untrained_foundation(config: Config, regions: RegionSet) -> Foundation:
+    return Foundation(
+        model=shared_network(config, config.foundation.backbone, regions),
+        backbone=config.foundation.backbone,
+        regions=regions,
+        heads=dict.fromkeys(regions.names, "own"),
+        image=config.image.model_dump(mode="json"),
+    )
