@@ -94,6 +94,7 @@ def undecided(allowed: float) -> dict[str, Any]:
         "drop": None,
         "ci": None,
         "decidable": None,
+        "n": None,
         "allowed": allowed,
         "source": None,
     }

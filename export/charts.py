@@ -1,0 +1,210 @@
+"""The drawings of the report: trade-offs, intervals, calibration and training curves, as inline SVG.
+
+Every function returns one self-contained drawing with a title and a description in words. Marks differ in shape as
+well as in colour, and lines are named at their ends.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from lorkit.export.svg import Plot, Scale, dodge, figure, path, tag
+
+WIDTH, HEIGHT = 340.0, 250.0
+LEFT, RIGHT, TOP, BOTTOM = 44.0, 14.0, 26.0, 40.0
+_X = (LEFT, WIDTH - RIGHT)
+_Y = (HEIGHT - BOTTOM, TOP)
+_LABEL = 12.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One network of a trade-off: whose, how slow, how good, how large."""
+
+    owner: str
+    milliseconds: float
+    accuracy: float
+    ci: tuple[float, float] | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """Axes that all trade-offs of a report share, so that regions can be compared by eye."""
+
+    milliseconds: tuple[float, float]
+    accuracy: tuple[float, float]
+    size_bytes: int
+
+    @classmethod
+    def around(cls, points: Sequence[Point]) -> Frame:
+        """Return axes that hold every point and its interval, with room for its area."""
+        times = [point.milliseconds for point in points]
+        lows = [point.ci[0] if point.ci else point.accuracy for point in points]
+        bottom = math.floor((min(lows) - 0.02) * 10) / 10
+        return cls(
+            milliseconds=(min(times) / 1.6, max(times) * 1.6),
+            accuracy=(max(0.0, min(bottom, 0.9)), 1.0),
+            size_bytes=max(point.size_bytes for point in points),
+        )
+
+
+def trade_off(key: str, region: str, points: Sequence[Point], frame: Frame) -> Markup:
+    """Draw balanced accuracy against latency; the area of a mark is its size on disk, the dashes the Pareto front."""
+    x, y = Scale(frame.milliseconds, _X, log=True), Scale(frame.accuracy, _Y)
+    body = Plot(x, y, "median latency, ms (log)", "balanced accuracy").axes()
+    front = pareto(points)
+    if len(front) > 1:
+        body.append(path([(x(point.milliseconds), y(point.accuracy)) for point in front], class_="front"))
+    heights = dodge([y(point.accuracy) for point in points], _LABEL, (TOP, HEIGHT - BOTTOM - 4))
+    for point, height in zip(points, heights, strict=True):
+        body += _mark(point, x, y, height, frame)
+    said = "; ".join(
+        f"{point.owner}: {point.milliseconds:.2f} ms, balanced accuracy {point.accuracy:.3f}, {point.size_bytes} bytes"
+        for point in points
+    )
+    return figure(key, f"{region}: accuracy, latency and size", said, (WIDTH, HEIGHT), body)
+
+
+def pareto(points: Sequence[Point]) -> list[Point]:
+    """Return the points that no other beats in both latency and accuracy, fastest first."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.milliseconds, -point.accuracy)):
+        if not front or point.accuracy > front[-1].accuracy:
+            front.append(point)
+    return front
+
+
+def interval(
+    key: str,
+    title: str,
+    value: float,
+    ci: tuple[float, float],
+    *,
+    limit: float,
+    neutral: float,
+    log: bool = False,
+    noise: float | None = None,
+) -> Markup:
+    """Draw one interval against its limit: the neutral line, the limit, the noise band, the bar and the point."""
+    width, height, middle = 300.0, 48.0, 16.0
+    x = Scale(_reach(ci, limit, neutral, log), (8.0, width - 8.0), log)
+    body: list[Markup] = []
+    if noise is not None and noise > 0:
+        low, high = x.clipped(neutral / (1 + noise)), x.clipped(neutral * (1 + noise))
+        body.append(tag("rect", x=low, y=middle - 12, width=high - low, height=24.0, class_="noise"))
+    body.append(tag("line", x1=8.0, x2=width - 8, y1=middle, y2=middle, class_="grid"))
+    body.append(tag("line", x1=x(neutral), x2=x(neutral), y1=middle - 12, y2=middle + 12, class_="axis"))
+    body.append(tag("line", x1=x(limit), x2=x(limit), y1=middle - 12, y2=middle + 12, class_="limit"))
+    low, high = x.clipped(ci[0]), x.clipped(ci[1])
+    body.append(tag("line", x1=low, x2=max(high, low + 2), y1=middle, y2=middle, class_="bar"))
+    body.append(tag("circle", cx=x.clipped(value), cy=middle, r=4.5, class_="dot"))
+    for tick in x.ticks(4):
+        if 14 < x(tick) < width - 14:
+            body.append(tag("text", f"{tick:g}", x=x(tick), y=42.0, class_="tick", text_anchor="middle"))
+    said = f"{value:.3f}, interval {ci[0]:.3f} to {ci[1]:.3f}, limit {limit:.3f}"
+    return figure(key, title, said, (width, height), body)
+
+
+def calibration(key: str, region: str, curves: Mapping[str, Mapping[str, Sequence[Any]]]) -> Markup:
+    """Draw accuracy against confidence by bin, for each owner; the area of a mark is the number of cases in it."""
+    side = 250.0
+    x, y = Scale((0.0, 1.0), (LEFT, side - RIGHT)), Scale((0.0, 1.0), (side - BOTTOM, TOP))
+    body = Plot(x, y, "confidence", "accuracy").axes()
+    body.append(path([(x(0.0), y(0.0)), (x(1.0), y(1.0))], class_="front"))
+    for owner, curve in curves.items():
+        rows = list(zip(curve["confidence"], curve["accuracy"], curve["n"], strict=True))
+        filled = [(x(c), y(a), n) for c, a, n in rows if c is not None and a is not None]
+        total = sum(n for _, _, n in filled) or 1
+        body.append(path([(at, height) for at, height, _ in filled], class_=f"line {owner}"))
+        for at, height, n in filled:
+            radius = 1.5 + 7 * math.sqrt(n / total)
+            body.append(tag("circle", cx=at, cy=height, r=radius, class_=f"area {owner}"))
+    said = f"Accuracy by confidence for {', '.join(curves)}; on the diagonal, confidence is honest."
+    return figure(key, f"{region}: calibration", said, (side, side), body)
+
+
+def curves(
+    key: str,
+    title: str,
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    y_title: str,
+    colours: Mapping[str, int],
+    bounds: tuple[float, float] | None = None,
+) -> Markup:
+    """Draw one line a series over epochs, named at its end.
+
+    Args:
+        key: Unique in the page.
+        title: What is drawn.
+        series: Points (epoch, value) by name; values that are not finite are left out.
+        y_title: Unit of the values.
+        colours: Index of the palette by name.
+        bounds: Fixed range of the values.
+    """
+    clean = {name: [(e, v) for e, v in points if math.isfinite(v)] for name, points in series.items()}
+    clean = {name: points for name, points in clean.items() if points}
+    flat = [value for points in clean.values() for _, value in points]
+    epochs = [epoch for points in clean.values() for epoch, _ in points]
+    if not flat:
+        return Markup("")
+    low, high = bounds or (min(0.0, *flat), max(flat) * 1.05 or 1.0)
+    right = WIDTH - 14 - 7 * max(len(name) for name in clean)
+    x = Scale((min(epochs), max(max(epochs), min(epochs) + 1)), (LEFT, right))
+    y = Scale((low, high if high > low else low + 1), _Y)
+    whole = x.domain[1] - x.domain[0] < 5
+    body = Plot(x, y, "epoch", y_title, x_count=int(x.domain[1] - x.domain[0]) if whole else 5).axes()
+    ends = dodge([y.clipped(points[-1][1]) for points in clean.values()], _LABEL, (TOP, HEIGHT - BOTTOM))
+    for (name, points), end in zip(clean.items(), ends, strict=True):
+        colour = f"c{colours.get(name, 0) % 8}"
+        pixels = [(x(epoch), y.clipped(value)) for epoch, value in points]
+        body.append(path(pixels, class_=f"line {colour}"))
+        if len(points) == 1:
+            body.append(tag("circle", cx=pixels[0][0], cy=pixels[0][1], r=3.0, class_=f"area {colour}"))
+        body.append(tag("text", name, x=pixels[-1][0] + 6, y=end + 3.5, class_=f"series {colour}"))
+    said = "; ".join(f"{name} ends at {points[-1][1]:.4g}" for name, points in clean.items())
+    return figure(key, title, said, (WIDTH, HEIGHT), body)
+
+
+def _mark(point: Point, x: Scale, y: Scale, height: float, frame: Frame) -> list[Markup]:
+    at, level = x(point.milliseconds), y(point.accuracy)
+    radius = 4 + 15 * math.sqrt(point.size_bytes / max(1, frame.size_bytes))
+    said = f"{point.owner}: {point.milliseconds:.2f} ms, {point.accuracy:.3f}, {point.size_bytes / 1e6:.1f} MB" + (
+        f", 95% interval {point.ci[0]:.3f} to {point.ci[1]:.3f}" if point.ci else ""
+    )
+    parts = [tag("title", said), tag("circle", cx=at, cy=level, r=radius, class_=f"area {point.owner}")]
+    if point.ci:
+        top, bottom = y.clipped(point.ci[1]), y.clipped(point.ci[0])
+        parts.append(tag("line", x1=at, x2=at, y1=top, y2=bottom, class_=f"whisker {point.owner}"))
+    parts.append(_shape(point.owner, at, level))
+    left = at > (LEFT + WIDTH - RIGHT) / 2
+    label_x = at - radius - 4 if left else at + radius + 4
+    anchor = "end" if left else "start"
+    parts.append(
+        tag("text", point.owner, x=label_x, y=height + 3.5, text_anchor=anchor, class_=f"series {point.owner}")
+    )
+    return [tag("g", *parts)]
+
+
+def _shape(owner: str, x: float, y: float) -> Markup:
+    if owner == "foundation":
+        return tag("rect", x=x - 4, y=y - 4, width=8.0, height=8.0, class_=f"solid {owner}")
+    if owner == "student":
+        corners = f"{x:.1f},{y - 5:.1f} {x + 5:.1f},{y + 4:.1f} {x - 5:.1f},{y + 4:.1f}"
+        return tag("polygon", points=corners, class_=f"solid {owner}")
+    return tag("circle", cx=x, cy=y, r=4.5, class_=f"solid {owner}")
+
+
+def _reach(ci: tuple[float, float], limit: float, neutral: float, log: bool) -> tuple[float, float]:
+    low, high = min(ci[0], neutral, limit), max(ci[1], neutral, limit)
+    if log:
+        low = max(low, high / 100)
+        return low / 1.15, high * 1.15
+    pad = 0.12 * (high - low)
+    return low - pad, high + pad

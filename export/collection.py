@@ -1,0 +1,285 @@
+"""Everything that is known about a run, as one document: what the report shows and `report.json` holds.
+
+What was measured before is taken from the run's `measurements/`; what is missing, or belongs to an earlier state of
+the run, is measured now.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+from lorkit.decompose.artifacts import MANIFEST, SCHEMA_VERSION, read_json, read_manifest
+from lorkit.decompose.errors import ArtifactError, DataError, MissingRuntimeError
+from lorkit.decompose.machine import fingerprint, tool_versions
+from lorkit.decompose.progress import OnProgress
+from lorkit.decompose.runs import Run, exports_of
+from lorkit.export import benchmark, gating
+from lorkit.export.exported import Exported, read_exported
+
+MODELS = ("foundation", "student", "experts")
+OWNER_OF = {"foundation": "foundation", "student": "student", "experts": "expert"}
+METRICS = ("accuracy", "balanced_accuracy", "auroc", "ece")
+# Enough for a median with a useful spread; `decompose bench` measures thoroughly.
+_SAMPLES = 60
+_SECONDS_A_REGION = 3.0
+
+
+def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
+    """Gather the document of a report.
+
+    Keys, stable from version to version:
+        `schema_version`, `kind` ("report"), `created`, `warnings`, `synthetic`, `machine`, `tools`;
+        `run`: `id`, `name`, `method`, `seed`, `digest`, `created`, `settings`;
+        `regions`: `name`, `task`, `classes`, `modality`, `synthetic`, `cases` by part;
+        `table`: one row a region, owner and export: `region`, `owner`, `source`, `n`, `accuracy`,
+            `balanced_accuracy`, `auroc`, `ece`, `ci`, `parameters`, `macs`, `size_bytes`, `target`, `profile`,
+            `precision`, `parity`, `path` (below the run), `digest`, `latency` (`median_ms`, `p90_ms`, `p99_ms`,
+            `throughput`, `peak_mib`, `batch`, `threads`, `provider`, or null);
+        `summary`: what the experts save against the foundation, on average;
+        `evaluations`: `confusion`, `reliability`, `per_class` and `classes` by model and region;
+        `training`: the lines of `metrics.jsonl`;
+        `gate`: the stored gate without raw samples, with `stale`, or null;
+        `chain`: `kind`, `name`, `digest`, `parent` of each artifact;
+        `commands`: how to get all of this again.
+    """
+    warnings: list[str] = []
+    evaluations = {model: _evaluation(run, model, warnings, on_progress) for model in MODELS}
+    exports = [read_exported(entry.path) for entry in exports_of(run)]
+    measured = _bench(run, exports, warnings, on_progress)
+    table = _table(run, evaluations, exports, measured)
+    if not exports:
+        warnings.append("Nothing is exported yet: sizes and latencies are missing. Run `decompose export`.")
+    synthetic = run.manifest.synthetic
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "report",
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "warnings": warnings,
+        "synthetic": synthetic,
+        "machine": fingerprint(),
+        "tools": tool_versions(),
+        "run": _about(run),
+        "regions": _regions(run),
+        "table": table,
+        "summary": summarise(table),
+        "evaluations": {model: _drawable(document) for model, document in evaluations.items()},
+        "training": training(run),
+        "gate": _gate(run, exports),
+        "chain": _chain(run, exports),
+        "commands": _commands(run, exports),
+    }
+
+
+def summarise(table: list[dict[str, Any]]) -> dict[str, float | None]:
+    """Average what the experts save: geometric mean of baseline over expert, mean change of balanced accuracy."""
+    best: dict[str, dict[str, dict[str, Any]]] = {}
+    for row in table:
+        best.setdefault(row["region"], {}).setdefault(row["owner"], row)
+    pairs = [(row["foundation"], row["expert"]) for row in best.values() if {"foundation", "expert"} <= set(row)]
+    exported = [pair for pair in pairs if pair[0]["digest"] and pair[1]["digest"]]
+    pairs = exported or pairs
+
+    def shrink(get: Any) -> float | None:
+        found = [(get(one), get(two)) for one, two in pairs]
+        ratios = [one / two for one, two in found if one and two]
+        product = 1.0
+        for ratio in ratios:
+            product *= ratio ** (1 / len(ratios))
+        return product if ratios else None
+
+    changes = [
+        two["balanced_accuracy"] - one["balanced_accuracy"]
+        for one, two in pairs
+        if one["balanced_accuracy"] is not None and two["balanced_accuracy"] is not None
+    ]
+    return {
+        "parameters": shrink(lambda row: row["parameters"]),
+        "macs": shrink(lambda row: row["macs"]),
+        "size_bytes": shrink(lambda row: row["size_bytes"]),
+        "latency": shrink(lambda row: (row["latency"] or {}).get("median_ms")),
+        "balanced_accuracy_change": sum(changes) / len(changes) if changes else None,
+    }
+
+
+def training(run: Run) -> list[dict[str, Any]]:
+    """Read the training log of a run, a row an epoch and phase."""
+    path = run.path / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except ValueError:
+        raise ArtifactError(f"{path} is not JSON lines", required="an intact run", fix="train again") from None
+
+
+def _evaluation(run: Run, model: str, warnings: list[str], on_progress: OnProgress) -> dict[str, Any] | None:
+    """Return a model's measurement on the test split; measure when there is none of this very run."""
+    path = run.measurements_dir / f"evaluate-{model}-test.json"
+    if path.is_file():
+        document = read_json(path, kind="evaluate")
+        if _fresh(run, model, document):
+            return document
+    # PyTorch takes seconds to import, and a report over measured runs does not need it
+    from lorkit.decompose.evaluation import evaluate
+
+    try:
+        return evaluate(run, model=model, on_progress=on_progress)
+    except DataError as error:
+        warnings.append(f"The {model} could not be measured: {error}.")
+        return None
+
+
+def _fresh(run: Run, model: str, document: dict[str, Any]) -> bool:
+    """Whether a measurement is of this run and, for experts, of those that are extracted now."""
+    if document.get("run_digest") != run.manifest.digest or set(document["regions"]) != set(run.regions.names):
+        return False
+    if model != "experts":
+        return True
+    for name, block in document["regions"].items():
+        extracted = run.experts_dir / name / MANIFEST
+        if extracted.is_file() != (block.get("source") == "extracted"):
+            return False
+        if extracted.is_file():
+            created = datetime.datetime.fromisoformat(read_manifest(extracted.parent, verify=False).created)
+            if datetime.datetime.fromisoformat(document["created"]) < created.replace(microsecond=0):
+                return False
+    return True
+
+
+def _bench(
+    run: Run, exports: list[Exported], warnings: list[str], on_progress: OnProgress
+) -> dict[str, dict[str, Any]]:
+    """Return one row an export digest (batch 1, one thread); measure shortly what has none."""
+    rows = _bench_rows(benchmark.stored(run))
+    if any(one.proven and one.manifest.digest not in rows for one in exports):
+        seconds = _SECONDS_A_REGION * len({one.key for one in exports})
+        try:
+            document = benchmark.bench(run=run.path, samples=_SAMPLES, max_seconds=seconds, on_progress=on_progress)
+        except MissingRuntimeError as error:
+            warnings.append(f"Latency was not measured: {error}.")
+            return rows
+        rows = _bench_rows(document)
+    return rows
+
+
+def _bench_rows(document: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+    rows = [] if document is None else document["exports"]
+    return {row["digest"]: row for row in rows if row["batch"] == 1 and row["threads"] == 1}
+
+
+def _table(
+    run: Run,
+    evaluations: dict[str, dict[str, Any] | None],
+    exports: list[Exported],
+    measured: dict[str, dict[str, Any]],
+) -> list[dict[str, Any]]:
+    table = []
+    for region in run.regions.names:
+        for model in MODELS:
+            block = ((evaluations[model] or {}).get("regions") or {}).get(region)
+            own = [one for one in exports if one.owner == OWNER_OF[model] and one.region == region]
+            if block is None and not own:
+                continue
+            scores = {
+                "region": region,
+                "owner": OWNER_OF[model],
+                "source": (block or {}).get("source"),
+                "n": (block or {}).get("n"),
+                **{name: (block or {}).get(name) for name in METRICS},
+                "ci": {name: ((block or {}).get("ci") or {}).get(name) for name in METRICS},
+            }
+            rows: list[Exported | None] = [*own] if own else [None]
+            table += [{**scores, **_costs(run, one, measured)} for one in rows]
+    return table
+
+
+def _costs(run: Run, one: Exported | None, measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    names = ("parameters", "macs", "size_bytes", "target", "profile", "precision", "parity")
+    row = None if one is None else measured.get(one.manifest.digest)
+    shown = ("median_ms", "p90_ms", "p99_ms", "throughput", "peak_mib", "load_ms", "batch", "threads", "provider")
+    return {
+        **{name: None if one is None else one.info.get(name) for name in names},
+        "path": None if one is None else one.path.relative_to(run.path).as_posix(),
+        "digest": None if one is None else one.manifest.digest,
+        "latency": None if row is None else {name: row.get(name) for name in shown},
+    }
+
+
+def _about(run: Run) -> dict[str, Any]:
+    config = run.config.model_dump(mode="json", exclude={"regions"})
+    return {
+        "id": run.id,
+        "name": config.pop("name"),
+        "method": config.pop("method"),
+        "seed": config.pop("seed"),
+        "digest": run.manifest.digest,
+        "created": run.manifest.created,
+        "settings": config,
+    }
+
+
+def _regions(run: Run) -> list[dict[str, Any]]:
+    splits = read_json(run.path / "splits.json", kind="splits")["regions"]
+    return [
+        {**row, "cases": {part: len(digests) for part, digests in splits.get(row["name"], {}).items()}}
+        for row in run.regions.to_json()
+    ]
+
+
+def _drawable(document: dict[str, Any] | None) -> dict[str, Any] | None:
+    if document is None:
+        return None
+    names = ("n", "groups", "classes", "confusion", "reliability", "per_class", "source")
+    return {
+        region: {name: block.get(name) for name in names}
+        for region, block in document["regions"].items()
+    }  # fmt: skip
+
+
+def _gate(run: Run, exports: list[Exported]) -> dict[str, Any] | None:
+    """Return the stored gate without its raw samples; stale when it judged an export that is no longer the same."""
+    path = run.measurements_dir / gating.NAME
+    if not path.is_file():
+        return None
+    document = read_json(path, kind="gate")
+    current = {one.manifest.digest for one in exports}
+    for block in document["regions"].values():
+        block["latency"].pop("samples_ms", None)
+    judged = {block["candidate"]["digest"] for block in document["regions"].values()}
+    return {**document, "stale": not judged <= current}
+
+
+def _chain(run: Run, exports: list[Exported]) -> list[dict[str, Any]]:
+    experts = [run.experts_dir / name for name in run.regions.names if (run.experts_dir / name / MANIFEST).is_file()]
+    places = [run.foundation_dir, run.path, *experts]
+    manifests = [read_manifest(place) for place in places if (place / MANIFEST).is_file()]
+    manifests += [one.manifest for one in exports]
+    return [
+        {
+            "kind": manifest.kind,
+            "name": _name(manifest.path, run),
+            "digest": manifest.digest,
+            "parent": None if manifest.parent is None else manifest.parent["sha256"],
+            "created": manifest.created,
+        }
+        for manifest in manifests
+    ]
+
+
+def _name(path: Path, run: Run) -> str:
+    return run.id if path == run.path else path.relative_to(run.path).as_posix()
+
+
+def _commands(run: Run, exports: list[Exported]) -> list[str]:
+    where = f"--run {run.id}"
+    ways = dict.fromkeys((one.info["target"], one.info["profile"], one.info["precision"]) for one in exports)
+    return [
+        f"decompose train runs/{run.id}/config.yaml",
+        f"decompose extract {where} --region all",
+        *(f"decompose export {where} --target {t} --profile {p} --precision {q}" for t, p, q in ways),
+        f"decompose report {where}",
+        f"decompose gate {where}",
+    ]

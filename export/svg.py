@@ -1,0 +1,148 @@
+"""Small pieces of inline SVG: escaped elements, scales with round ticks, and a figure that a screen reader can tell.
+
+Colours are CSS classes and custom properties of the page, so one drawing serves light, dark and paper.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+
+def tag(name: str, *content: str, **attributes: object) -> Markup:
+    """Build an element; text and attribute values are escaped, `Markup` passes; `class_` and `stroke_width` work."""
+    pairs = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    inner = Markup("").join(escape(part) for part in content)
+    return Markup(f"<{name}{pairs}>{inner}</{name}>" if inner else f"<{name}{pairs}/>")
+
+
+def figure(key: str, title: str, description: str, size: tuple[float, float], body: Iterable[str]) -> Markup:
+    """Wrap drawn elements into an image with a name and a description.
+
+    Args:
+        key: Unique in the page; letters, digits and hyphens.
+        title: What it shows, in a few words.
+        description: What one would say about it to someone who cannot see it.
+        size: Width and height of the drawing; it scales with its container.
+        body: Elements.
+    """
+    head = [tag("title", title, id=f"{key}-t"), tag("desc", description, id=f"{key}-d")]
+    return tag(
+        "svg",
+        *head,
+        *body,
+        viewBox=f"0 0 {_plain(size[0])} {_plain(size[1])}",
+        role="img",
+        aria_labelledby=f"{key}-t {key}-d",
+        class_="chart",
+    )
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Maps values to pixels, straight or logarithmic."""
+
+    domain: tuple[float, float]
+    pixels: tuple[float, float]
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        """Return the pixel of a value."""
+        low, high, at = (math.log(x) if self.log else x for x in (*self.domain, value))
+        share = (at - low) / (high - low) if high > low else 0.5
+        return self.pixels[0] + share * (self.pixels[1] - self.pixels[0])
+
+    def clipped(self, value: float) -> float:
+        """Return the pixel of a value, or of the nearer end where it lies outside."""
+        return self(min(max(value, self.domain[0]), self.domain[1]))
+
+    def ticks(self, count: int = 5) -> list[float]:
+        """Return round values inside the domain, about `count` of them."""
+        return _log_ticks(self.domain) if self.log else _linear_ticks(self.domain, count)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """An area with two axes: horizontal grid lines, tick labels, axis titles."""
+
+    x: Scale
+    y: Scale
+    x_title: str
+    y_title: str
+    x_count: int = 5
+    y_count: int = 4
+
+    def axes(self) -> list[Markup]:
+        """Draw grid, ticks and titles."""
+        (left, right), (bottom, top) = self.x.pixels, self.y.pixels
+        parts = [tag("line", x1=left, x2=right, y1=bottom, y2=bottom, class_="axis")]
+        for value in self.y.ticks(self.y_count):
+            at = self.y(value)
+            parts.append(tag("line", x1=left, x2=right, y1=at, y2=at, class_="grid"))
+            parts.append(tag("text", label(value), x=left - 6, y=at + 3.5, class_="tick", text_anchor="end"))
+        for value in self.x.ticks(self.x_count):
+            parts.append(tag("line", x1=self.x(value), x2=self.x(value), y1=bottom, y2=bottom + 4, class_="axis"))
+            parts.append(tag("text", label(value), x=self.x(value), y=bottom + 15, class_="tick", text_anchor="middle"))
+        middle = (left + right) / 2
+        parts.append(tag("text", self.x_title, x=middle, y=bottom + 30, class_="name", text_anchor="middle"))
+        parts.append(tag("text", self.y_title, x=left - 34, y=top - 8, class_="name"))
+        return parts
+
+
+def path(points: Sequence[tuple[float, float]], **attributes: object) -> Markup:
+    """Draw straight lines through pixels."""
+    steps = " ".join(f"{'ML'[index > 0]}{x:.1f} {y:.1f}" for index, (x, y) in enumerate(points))
+    return tag("path", d=steps, fill="none", **attributes)
+
+
+def dodge(wanted: Sequence[float], gap: float, limits: tuple[float, float]) -> list[float]:
+    """Move label positions apart until neighbours are `gap` apart, keeping their order, inside `limits`."""
+    order = sorted(range(len(wanted)), key=lambda index: wanted[index])
+    placed = list(wanted)
+    floor = limits[0]
+    for index in order:
+        placed[index] = floor = max(placed[index], floor)
+        floor += gap
+    ceiling = limits[1]
+    for index in reversed(order):
+        placed[index] = ceiling = min(placed[index], ceiling)
+        ceiling -= gap
+    return placed
+
+
+def label(value: float) -> str:
+    """Write a tick without trailing zeros."""
+    return f"{value:.6g}"
+
+
+def _plain(value: object) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+
+
+def _linear_ticks(domain: tuple[float, float], count: int) -> list[float]:
+    low, high = domain
+    if not high > low:
+        return [low]
+    raw = (high - low) / max(1, count)
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= raw * 0.999)
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [round(index * step, 10) for index in range(first, last + 1)]
+
+
+def _log_ticks(domain: tuple[float, float]) -> list[float]:
+    low, high = domain
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [factor * 10.0**power for power in powers for factor in factors]
+        inside = [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+        if len(inside) <= 6:
+            return inside
+    return inside

@@ -1,0 +1,63 @@
+"""How numbers are written in the report; what is undefined is a dash, never a zero."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+DASH = "\N{EN DASH}"
+_UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Write a number with fixed digits and a real minus sign."""
+    return DASH if value is None else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def span(bounds: Sequence[float] | None, digits: int = 3) -> str:
+    """Write an interval."""
+    return "" if bounds is None else f"[{number(bounds[0], digits)}, {number(bounds[1], digits)}]"
+
+
+def percent(value: float | None) -> str:
+    """Write a fraction as a percentage, with a decimal below ten per cent."""
+    if value is None:
+        return DASH
+    return f"{100 * value:.0f} %" if abs(value) >= 0.1 or value == round(value, 2) else f"{100 * value:.1f} %"
+
+
+def count(value: float | None) -> str:
+    """Write a count with three digits and a unit: 11.2 M."""
+    if value is None:
+        return DASH
+    for size, unit in _UNITS:
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value:.0f}"
+
+
+def size(value: float | None) -> str:
+    """Write a number of bytes in decimal units: 44.7 MB."""
+    if value is None:
+        return DASH
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= unit:
+            return f"{value / unit:.1f} {name}"
+    return f"{value:.0f} B"
+
+
+def markdown(value: object) -> str:
+    """Write text into a Markdown cell so that it stays text."""
+    text = str(value)
+    for mark, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`"), ("\n", " ")):
+        text = text.replace(mark, safe)
+    return text
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "number": number,
+    "span": span,
+    "percent": percent,
+    "count": count,
+    "bytes": size,
+    "md": markdown,
+}
