@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from lorkit.decompose.config import ImageConfig, RegionConfig
+from lorkit.decompose.data import PreparedRegion, RegionSamples, prepare
+from lorkit.decompose.data.fractions import take_fraction
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.transforms import build_recipe
+
+Make = Callable[..., RegionSamples]
+
+
+@pytest.fixture
+def prepared(make: Make) -> PreparedRegion:
+    labels = [0] * 60 + [1] * 6
+    samples = make(labels, groups=[f"p{index // 2}" for index in range(66)])
+    return prepare(samples, build_recipe(ImageConfig(size=8), RegionConfig(data=("x",))))
+
+
+def test_whole_groups_of_every_class_are_taken_and_small_fractions_are_nested(prepared: PreparedRegion) -> None:
+    before: set[str] = set()
+    for fraction, groups in ((0.01, 2), (0.1, 4), (0.5, 17), (1.0, 33)):
+        part = take_fraction(prepared, fraction, seed=3)
+        assert len(set(part.groups)) == groups
+        assert len(part) == 2 * groups
+        assert set(part.labels.tolist()) == {0, 1}
+        assert before <= set(part.groups)
+        assert part.digests == tuple(digest for digest in prepared.digests if digest in set(part.digests))
+        before = set(part.groups)
+
+
+def test_the_seed_decides_which(prepared: PreparedRegion) -> None:
+    one, again, other = (take_fraction(prepared, 0.3, seed=seed).groups for seed in (1, 1, 2))
+    assert one == again != other
+    np.testing.assert_array_equal(take_fraction(prepared, 1.0, seed=1).labels, prepared.labels)
+
+
+@pytest.mark.parametrize("fraction", [0.0, -1.0, 1.01])
+def test_impossible_fractions_are_refused(prepared: PreparedRegion, fraction: float) -> None:
+    with pytest.raises(UsageError, match="above 0, at most 1"):
+        take_fraction(prepared, fraction, seed=0)
