@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
@@ -229,3 +230,48 @@ def workshop() -> Any:
         fill_run=fill_run,
         write_evaluations=write_evaluations,
     )
+
+
+class Tiny(torch.nn.Module):
+    """A backbone of two layers: tracing a real one costs seconds, and its layers are not what is tested here."""
+
+    feature_dim, head_name = 8, "fc"
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(channels, 8, 3, stride=2, padding=1, bias=False)
+        self.norm = torch.nn.BatchNorm2d(8)
+        self.fc = torch.nn.Identity()
+
+    def forward(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        return self.fc(torch.relu(self.norm(self.conv(x_NCHW))).mean((2, 3)))
+
+
+@pytest.fixture(scope="session")
+def extracted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run with weights and the extracted experts of its two regions; never write into it."""
+    from lorkit.decompose.extraction import extract
+    from lorkit.decompose.models.backbones import BACKBONES
+
+    place = Path(__file__).parent.parent / "decompose" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("small_runs", place)
+    assert spec is not None
+    assert spec.loader is not None
+    small = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(small)
+    root = tmp_path_factory.mktemp("extracted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "tiny", lambda channels, image_size: Tiny(channels))
+        tiny = {"foundation.backbone": "tiny", "student.backbone": "tiny"}
+        run = small.write_run(small.small_config(root, name="small", **tiny), root / "runs" / "small")
+        extract(run, region="all")
+        yield run.path
+
+
+@pytest.fixture(scope="session")
+def exported(extracted: Path) -> Path:
+    """The same run with every owner exported to ONNX for a generic CPU; never write into it."""
+    from lorkit.export.exporting import export
+
+    export(extracted, profile="cpu-generic")
+    return extracted
