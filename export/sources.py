@@ -17,6 +17,7 @@ from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.networks import Networks
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
+from lorkit.export.exported import Exported
 from lorkit.export.parity import seeded_inputs
 from lorkit.export.targets.base import Floats
 
@@ -150,11 +151,13 @@ def expert_source(path: Path, *, home: Path | None = None, run: Run | None = Non
 
 
 def sources_at(path: Path, region: str | None, owners: Sequence[str], out: Path | None) -> list[Source]:
-    """Return the sources of a path: a run, or an expert inside or outside of one.
+    """Return the sources of a path: a run (or its id), or an expert inside or outside of one.
 
     Raises:
         UsageError: It is neither.
     """
+    if not (path / MANIFEST).is_file():
+        return run_sources(open_run(path), region, owners, out)
     kind = read_manifest(path, verify=False).kind
     if kind == "run":
         return run_sources(open_run(path), region, owners, out)
@@ -164,6 +167,18 @@ def sources_at(path: Path, region: str | None, owners: Sequence[str], out: Path 
     name = path.resolve().name
     home = out / name if out else run.exports_dir / name if run else None
     return [expert_source(path, home=home, run=run)]
+
+
+def source_of(exported: Exported, parent: Path) -> Source:
+    """Return what an export was made from, given the directory of its parent.
+
+    Raises:
+        ArtifactError: That directory no longer holds it.
+    """
+    if exported.owner == "expert":
+        return expert_source(parent, run=run_of(parent))
+    run = open_run(parent.parent if exported.owner == "foundation" else parent)
+    return _model_source(run, Networks(run), exported.owner, exported.region, exported.path.parent)
 
 
 def run_of(expert: Path) -> Run | None:

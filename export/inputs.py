@@ -1,0 +1,206 @@
+"""Images as users have them: PNG, JPEG, BMP, TIFF, DICOM, 2D NIfTI, or a CSV that lists such files.
+
+Every reader returns what a preprocessing recipe takes: (H, W) or (H, W, 3) of uint8, uint16 or float32. A recipe
+with a window wants physical units; under any other, values are scaled by the range that the file itself states.
+
+Shapes: H rows, W columns as displayed.
+"""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorkit.decompose.data.pixels import SUFFIXES, read_image
+from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.transforms import Recipe
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_NIFTI, _DICOM, _CSV = (".nii", ".nii.gz"), (".dcm", ".dicom"), ".csv"
+_KNOWN = ", ".join((*SUFFIXES, *_DICOM, *_NIFTI, _CSV))
+_DICOM_MAGIC = slice(128, 132)
+
+
+def expand(inputs: Iterable[Path | str]) -> list[Path]:
+    """Return image files in order, with each CSV replaced by the files of its `path` column.
+
+    Paths in a CSV are relative to it.
+
+    Raises:
+        UsageError: There is no input, or one is a directory.
+        DataError: A file is missing, or a CSV has no `path` column or no row.
+    """
+    found: list[Path] = []
+    for path in map(Path, inputs):
+        if path.is_dir():
+            raise UsageError(f"{path} is a directory", required="image files or a CSV that lists them", fix=f"{path}/*")
+        if not path.is_file():
+            raise DataError(f"no file at {path}", required="an image file", fix="check the path")
+        found += _listed(path) if path.suffix.lower() == _CSV else [path]
+    if not found:
+        raise UsageError("no input", required="at least one image", fix=f"name files ({_KNOWN})")
+    return found
+
+
+def stem(path: Path) -> str:
+    """Return a file's name without its suffix, both parts of `.nii.gz` included."""
+    name = path.name
+    return name[: -len(".nii.gz")] if name.lower().endswith(".nii.gz") else path.stem
+
+
+def read(path: Path, recipe: Recipe) -> NDArray[Any]:
+    """Read one image so that `recipe` can prepare it.
+
+    Raises:
+        DataError: Unknown format, damaged, several frames, or a volume.
+    """
+    windowed = recipe["steps"][0]["rule"] == "window"
+    name = path.name.lower()
+    if name.endswith(_NIFTI):
+        return _read_nifti(path)
+    if name.endswith(SUFFIXES):
+        return read_image(path)
+    if name.endswith(_DICOM) or _is_dicom(path):
+        return _read_dicom(path, windowed=windowed)
+    raise DataError(f"{path} has an unknown format", required=f"one of {_KNOWN}", fix="convert it")
+
+
+def _listed(path: Path) -> list[Path]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            columns, rows = list(reader.fieldnames or ()), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(
+            f"{path} is no CSV ({error})", required="UTF-8 text with a header", fix="save it anew"
+        ) from None
+    if "path" not in columns:
+        raise DataError(f"{path} has columns {', '.join(columns)}", required="a column 'path'", fix="name one so")
+    files = [path.parent / (row["path"] or "").strip() for row in rows]
+    for line, file in enumerate(files, start=2):
+        if not file.is_file():
+            raise DataError(f"{path}, line {line}: no file at {file}", required="an image file", fix="correct the path")
+    return files
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(_DICOM_MAGIC.stop)[_DICOM_MAGIC] == b"DICM"
+
+
+def _read_dicom(path: Path, *, windowed: bool) -> NDArray[Any]:
+    import pydicom
+    from pydicom.errors import InvalidDicomError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's remarks on values outside the standard
+            dataset = pydicom.dcmread(path)
+            _check_dicom(path, dataset)
+            pixels = np.asarray(dataset.pixel_array)
+    except (
+        InvalidDicomError,
+        AttributeError,
+        ValueError,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+        EOFError,
+    ) as error:
+        raise DataError(
+            f"{path} cannot be decoded ({type(error).__name__}: {str(error)[:120]})",
+            required="a DICOM image that pydicom can decode",
+            fix="decompress it, for example with gdcmconv --raw",
+        ) from None
+    if pixels.ndim == 3:
+        return _colour(path, dataset, pixels)
+    return _physical(dataset, pixels) if windowed else _stored(dataset, pixels)
+
+
+def _check_dicom(path: Path, dataset: Dataset) -> None:
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames != 1:
+        raise DataError(f"{path} holds {frames} frames", required="a single-frame image", fix="export one frame")
+    photometric = str(dataset.get("PhotometricInterpretation", ""))
+    if photometric not in ("MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422"):
+        raise DataError(
+            f"{path} is {photometric or 'without a photometric interpretation'}",
+            required="MONOCHROME1, MONOCHROME2, RGB or YBR_FULL",
+            fix="convert it",
+        )
+
+
+def _colour(path: Path, dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    from pydicom.pixels.processing import convert_color_space
+
+    if pixels.dtype != np.uint8:
+        raise DataError(f"{path} has {pixels.dtype} colours", required="8 bit a colour", fix="convert it")
+    if str(dataset.PhotometricInterpretation).startswith("YBR"):
+        pixels = convert_color_space(pixels, str(dataset.PhotometricInterpretation), "RGB")
+    return np.ascontiguousarray(pixels, dtype=np.uint8)
+
+
+def _physical(dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """Apply slope and intercept; MONOCHROME1, where low is bright, is turned over within its stored range."""
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        low, high = _stored_range(dataset)
+        pixels = low + high - pixels.astype(np.float64)
+    slope, intercept = float(dataset.get("RescaleSlope", 1)), float(dataset.get("RescaleIntercept", 0))
+    return (pixels.astype(np.float64) * slope + intercept).astype(np.float32)
+
+
+def _stored(dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """Scale by the range of the stored bits: a slope and intercept would cancel out."""
+    low, high = _stored_range(dataset)
+    unit = np.clip((pixels.astype(np.float64) - low) / (high - low), 0.0, 1.0)
+    inverted = (dataset.PhotometricInterpretation == "MONOCHROME1") != (float(dataset.get("RescaleSlope", 1)) < 0)
+    return (1.0 - unit if inverted else unit).astype(np.float32)
+
+
+def _stored_range(dataset: Dataset) -> tuple[float, float]:
+    bits = int(dataset.BitsStored)
+    if int(dataset.get("PixelRepresentation", 0)):
+        return float(-(2 ** (bits - 1))), float(2 ** (bits - 1) - 1)
+    return 0.0, float(2**bits - 1)
+
+
+def _read_nifti(path: Path) -> NDArray[Any]:
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+
+    try:
+        image: Any = nib.load(path)
+        oriented = nib.as_closest_canonical(image) if _oriented(image) else None  # type: ignore[no-untyped-call]
+        values = np.asarray((oriented or image).dataobj)
+    except (ImageFileError, OSError, ValueError, EOFError, KeyError) as error:
+        raise DataError(
+            f"{path} cannot be decoded ({type(error).__name__}: {str(error)[:120]})",
+            required="an intact NIfTI file",
+            fix="replace the file",
+        ) from None
+    while values.ndim > 2 and values.shape[-1] == 1:
+        values = values[..., 0]
+    if values.ndim != 2:
+        raise DataError(
+            f"{path} is a volume of shape {tuple(values.shape)}",
+            required="a 2D slice: this expert classifies single images",
+            fix="save the slice of interest as NIfTI or PNG",
+        )
+    if oriented is not None:
+        # axes run to the patient's right and front; a display has the right on the left and the front on top
+        values = values[::-1, ::-1].T
+    return np.ascontiguousarray(values if values.dtype in (np.uint8, np.uint16) else values.astype(np.float32))
+
+
+def _oriented(image: Any) -> bool:
+    """Tell whether the header states an orientation; without one the first axis is taken as rows."""
+    header = image.header
+    return bool(int(header["qform_code"]) or int(header["sform_code"]))

@@ -1,0 +1,195 @@
+"""Verify: exports against the networks that they came from, on real inputs, at several batch sizes."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lorkit.decompose.artifacts import MANIFEST, SCHEMA_VERSION, digest_file, read_manifest
+from lorkit.decompose.data.locked import file_samples
+from lorkit.decompose.errors import ArtifactError, ParityError, UsageError
+from lorkit.decompose.progress import OnProgress, ignore
+from lorkit.decompose.runs import exports_of, open_run
+from lorkit.export.exported import Exported, read_exported
+from lorkit.export.inference import load_engine
+from lorkit.export.packaging import SAMPLES
+from lorkit.export.parity import Parity, compare
+from lorkit.export.targets.base import Floats
+
+BATCHES = (1, 3, 8, 32)
+_COUNT = 48
+
+
+@dataclass(frozen=True)
+class _Reference:
+    """What an export is held against: images, the logits they must give, and where both are from."""
+
+    images: Floats
+    logits: Floats
+    inputs: str
+    against: str
+    notes: tuple[str, ...] = ()
+
+
+def verify(
+    path: Path | str | None = None,
+    *,
+    run: Path | str | None = None,
+    region: str | None = "all",
+    target: str | None = None,
+    profile: str | None = None,
+    precision: str | None = None,
+    data: Path | str | None = None,
+    batches: Sequence[int] = BATCHES,
+    on_progress: OnProgress = ignore,
+) -> dict[str, Any]:
+    """Hold exports against their source networks.
+
+    The source runs by torch on images of the run's locked test split (or `data`). An export that was copied away
+    from its source is held against the logits in its `samples.npz`.
+
+    Args:
+        path: An export, or a run.
+        run: A run by id or path when no `path` is given; the newest by default.
+        region: Names separated by commas, or "all".
+        target: Only exports of this target.
+        profile: Only exports for this profile.
+        precision: Only exports of this precision.
+        data: A file with images of the region in place of the test split.
+        batches: Batch sizes.
+        on_progress: Called with a text, steps done and steps in all.
+
+    Returns:
+        A document with one block an export, each with its largest error and label flips by batch size.
+
+    Raises:
+        UsageError: Nothing was exported.
+        ArtifactError: An export is damaged, or its source is no longer the one that it was made from.
+        ParityError: An export does not give its source's outputs.
+        MissingRuntimeError: Its runtime or hardware is not here.
+    """
+    found = _select(path, run, region, (target, profile, precision))
+    rows = []
+    for done, directory in enumerate(found):
+        on_progress(str(directory), done, len(found))
+        rows.append(_verify_one(read_exported(directory), data, batches))
+    on_progress("verified", len(found), len(found))
+    failed = [row for row in rows if row["status"] != "passed"]
+    if failed:
+        worst = failed[0]
+        raise ParityError(
+            f"{worst['path']} differs from its {worst['against']} by {worst['max_abs']} with {worst['label_flips']} "
+            f"label flip(s) on {worst['n']} {worst['inputs']} input(s)",
+            required=f"at most {worst['tolerance']:.3g}",
+            fix="export it again with --force",
+        )
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "verification",
+        "warnings": [note for row in rows for note in row.pop("notes")],
+        "status": "passed",
+        "exports": rows,
+    }
+
+
+def _select(
+    path: Path | str | None, run: Path | str | None, region: str | None, selection: tuple[str | None, ...]
+) -> list[Path]:
+    if path is not None and (Path(path) / MANIFEST).is_file() and read_manifest(Path(path), verify=False).kind != "run":
+        return [Path(path)]
+    opened = open_run(path if path is not None else run)
+    target, profile, precision = selection
+    entries = exports_of(opened, region=region, target=target, profile=profile, precision=precision)
+    if not entries:
+        raise UsageError(
+            f"no such export in {opened.path}", required="at least one export", fix="run `decompose export` first"
+        )
+    return [entry.path for entry in entries]
+
+
+def _verify_one(exported: Exported, data: Path | str | None, batches: Sequence[int]) -> dict[str, Any]:
+    with load_engine(exported.path) as engine:
+        reference = _reference(exported, data)
+        found = {
+            batch: compare(
+                engine.run,
+                reference.images,
+                reference.logits,
+                precision=str(exported.info["precision"]),
+                inputs=reference.inputs,
+                batches=(batch,),
+            )
+            for batch in batches
+        }
+        provider = engine.provider
+    worst = max(found.values(), key=lambda parity: parity.max_abs)
+    return {
+        **exported.describe(),
+        **worst.to_json(),
+        "against": reference.against,
+        "provider": provider,
+        "label_flips": max(parity.label_flips for parity in found.values()),
+        "batches": [_batch_row(batch, parity) for batch, parity in found.items()],
+        "notes": list(reference.notes),
+    }
+
+
+def _batch_row(batch: int, parity: Parity) -> dict[str, Any]:
+    document = parity.to_json()
+    return {"batch": batch} | {key: document[key] for key in ("max_abs", "of_margin", "label_flips")}
+
+
+def _reference(exported: Exported, data: Path | str | None) -> _Reference:
+    parent = exported.manifest.parent
+    source = exported.path / parent["path"] if parent else None
+    if source is None or not (source / MANIFEST).is_file():
+        if data is not None:
+            raise UsageError(
+                f"{exported.path} lies apart from the network it was made from",
+                required="that network, to run it on other images",
+                fix="leave --data out: its own samples are used then",
+            )
+        return _stored(exported)
+    assert parent is not None
+    if digest_file(source / MANIFEST) != parent["sha256"]:
+        raise ArtifactError(
+            f"{source} is not the {parent['kind']} that {exported.path} was made from",
+            required=f"a manifest with digest {parent['sha256'][:12]}",
+            fix="export it again",
+        )
+    return _computed(exported, source, data)
+
+
+def _computed(exported: Exported, parent: Path, data: Path | str | None) -> _Reference:
+    """Run the source by torch; imported here, since samples need none."""
+    from lorkit.export.exporting import reference_logits
+    from lorkit.export.sources import Inputs, source_of
+
+    source = source_of(exported, parent)
+    if data is not None:
+        images, kind = file_samples(data, source.region, source.recipe).images, "real"
+        return _Reference(images, reference_logits(source, images), kind, "source")
+    inputs = Inputs(part="test", count=_COUNT)
+    images, kind = inputs.of(source)
+    return _Reference(images, reference_logits(source, images), kind, "source", tuple(inputs.notes))
+
+
+def _stored(exported: Exported) -> _Reference:
+    path = exported.path / SAMPLES
+    if SAMPLES not in exported.manifest.files:
+        raise ArtifactError(f"{exported.path} lacks {SAMPLES}", required="a complete export", fix="export it again")
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            images, logits = stored["image"], stored["logits"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ArtifactError(
+            f"{path} cannot be read ({type(error).__name__})", required="an intact export", fix="export it again"
+        ) from None
+    kind = str((exported.info.get("samples") or {}).get("inputs", "seeded"))
+    note = f"{exported.path}: its source network is not at hand, so it is held against its own samples"
+    return _Reference(images, logits, kind, "samples", (note,))

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from lorkit.decompose.artifacts import digest_file, read_json, read_manifest, verify_chain
+from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
+from lorkit.decompose.expert_artifact import load_expert
+from lorkit.decompose.runs import exports_of, open_run
+from lorkit.export import exporting, parity
+from lorkit.export.exporting import export
+from lorkit.export.inference import load_engine
+from lorkit.export.prediction import predict
+
+NAME = "onnx-cpu-generic-fp32"
+
+
+@pytest.fixture
+def expert(extracted: Path, tmp_path: Path) -> Path:
+    """A copy of the chest expert, away from its run."""
+    return Path(shutil.copytree(extracted / "experts" / "chest", tmp_path / "elsewhere"))
+
+
+def test_a_run_exports_experts_foundation_and_student(exported: Path) -> None:
+    entries = exports_of(open_run(exported))
+    assert {(entry.owner, entry.region) for entry in entries} == {
+        (owner, region) for owner in ("expert", "foundation", "student") for region in ("chest", "knee")
+    }
+    for entry in entries:
+        info = read_json(entry.path / "export.json", kind="export")
+        assert info["parity"]["status"] == "passed"
+        assert info["parity"]["inputs"] == "real"
+        assert info["parity"]["batches"] == [1, 3, 8]
+        assert info["parity"]["label_flips"] == 0
+        assert info["provider"] == "CPUExecutionProvider"
+        assert info["macs"] > 0
+    assert [manifest.kind for manifest in verify_chain(entries[0].path)] == ["export", "expert", "run"]
+
+
+def test_a_second_time_it_is_up_to_date_and_force_gives_the_same_bytes(exported: Path, tmp_path: Path) -> None:
+    options = {"region": "chest", "profile": "cpu-generic", "owners": ("expert",)}
+    run = shutil.copytree(exported, tmp_path / "run")
+    first = digest_file(run / "exports" / "chest" / NAME / "model.onnx")
+    assert [result.up_to_date for result in export(run, **options)] == [True]
+    assert [result.up_to_date for result in export(run, force=True, **options)] == [False]
+    assert digest_file(run / "exports" / "chest" / NAME / "model.onnx") == first
+
+
+def test_a_tampered_export_is_not_silently_rebuilt(exported: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(exported, tmp_path / "run")
+    with (run / "exports" / "chest" / NAME / "model.onnx").open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(ArtifactError, match=r"model\.onnx has changed"):
+        export(run, region="chest", profile="cpu-generic", owners=("expert",))
+
+
+def test_the_graph_tells_what_it_is_and_names_no_machine(exported: Path) -> None:
+    path = exported / "exports" / "chest" / NAME / "model.onnx"
+    notes = {prop.key: prop.value for prop in onnx.load(path).metadata_props}
+    assert notes["lorkit.region"] == "chest"
+    assert json.loads(notes["lorkit.classes"]) == ["normal", "pneumonia"]
+    assert json.loads(notes["lorkit.recipe"])["version"] == 1
+    assert notes["lorkit.synthetic"] == "false"
+    content = path.read_bytes()
+    assert str(exported).encode() not in content
+    assert b"site-packages" not in content
+    assert b".py" not in content
+
+
+def test_images_of_patients_stay_out_of_an_export(exported: Path) -> None:
+    directory = exported / "exports" / "chest" / NAME
+    assert read_json(directory / "export.json")["samples"]["inputs"] == "seeded"
+    with np.load(directory / "samples.npz") as samples, load_engine(directory) as engine:
+        np.testing.assert_allclose(engine.run(samples["image"]), samples["logits"], atol=1e-4)
+
+
+def test_a_copied_expert_is_exported_into_itself_and_stays_intact(expert: Path) -> None:
+    (result,) = export(expert, profile="cpu-generic")
+    assert result.path == expert / "exports" / NAME
+    assert result.parity["inputs"] == "seeded"
+    assert "its images are not known" in read_json(result.path / "export.json")["warnings"][0]
+    read_manifest(expert, kind="expert")
+
+
+def test_out_names_another_place(expert: Path, tmp_path: Path) -> None:
+    (result,) = export(expert, profile="cpu-generic", out=tmp_path / "out")
+    assert result.path == tmp_path / "out" / "elsewhere" / NAME
+
+
+def test_what_cannot_be_chosen_is_named_with_what_can(extracted: Path) -> None:
+    with pytest.raises(UsageError, match=r"unknown target 'onx'.*onnx, trt.*did you mean 'onnx'"):
+        export(extracted, target="onx")
+    with pytest.raises(UsageError, match=r"unknown precision 'int8'.*one of fp32"):
+        export(extracted, precision="int8")
+    with pytest.raises(UsageError, match=r"unknown region 'brain'.*chest, knee"):
+        export(extracted, region="brain")
+    with pytest.raises(UsageError, match=r"unknown profile 'cpu'"):
+        export(extracted, profile="cpu")
+    with pytest.raises(UsageError, match=r"unknown owner 'teacher'"):
+        export(extracted, owners=("teacher",))
+
+
+def test_failed_parity_leaves_nothing(expert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(parity.TOLERANCES, "fp32", -1.0)
+    with pytest.raises(ParityError, match=r"differs from its source by .*required: at most"):
+        export(expert, profile="cpu-generic")
+    assert not list((expert / "exports").iterdir())
+
+
+def test_trt_without_tensorrt_leaves_the_onnx_it_would_take(expert: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(MissingRuntimeError, match=r"TensorRT is not installed.*pip install 'tensorrt"):
+            export(expert, target="trt", profile="h200")
+    directory = expert / "exports" / "trt-h200-fp32"
+    info = read_json(directory / "export.json", kind="export")
+    assert info["parity"]["status"] == "not_run"
+    assert info["engine"] is None
+    onnx.checker.check_model(onnx.load(directory / "model.onnx"))
+    read_manifest(directory, kind="export")
+    with pytest.raises(MissingRuntimeError, match="TensorRT"):
+        load_engine(directory)
+
+
+def test_the_example_needs_no_lorkit_and_no_torch_and_agrees_with_predict(exported: Path, tmp_path: Path) -> None:
+    directory = exported / "exports" / "chest" / NAME
+    generator = np.random.default_rng(3)
+    images = {
+        "gray": generator.integers(0, 255, (40, 30), dtype=np.uint8),
+        "colour": generator.integers(0, 255, (16, 16, 3), dtype=np.uint8),
+        "deep": generator.integers(0, 65535, (20, 24), dtype=np.uint16),
+    }
+    blocked = "import runpy, sys; sys.modules['lorkit'] = sys.modules['torch'] = None; sys.argv[:] = sys.argv[1:]; "
+    run = blocked + "runpy.run_path(sys.argv[0], run_name='__main__')"
+    for name, image in images.items():
+        path = tmp_path / f"{name}.png"
+        Image.fromarray(image).save(path)
+        done = subprocess.run(
+            [sys.executable, "-c", run, str(directory / "example.py"), str(path)],
+            capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        found = json.loads(done.stdout)
+        (row,) = predict(directory, [path], allow_out_of_region=True)["predictions"]
+        assert found["classes"] == list(row["probabilities"])
+        np.testing.assert_allclose(found["probabilities"], list(row["probabilities"].values()), atol=1e-7)
+        assert found["not_for_diagnosis"] is True
+
+
+def test_the_student_has_no_expert_in_it(exported: Path) -> None:
+    runs = {owner: exported / "exports" / owner / "chest" / NAME for owner in ("student", "foundation")}
+    image = np.random.default_rng(0).random((2, 1, 16, 16), dtype=np.float32)
+    with load_engine(exported / "exports" / "chest" / NAME) as expert, load_engine(runs["student"]) as student:
+        assert np.abs(expert.run(image) - student.run(image)).max() > 1e-3
+        with torch.inference_mode():
+            source = load_expert(exported / "experts" / "chest").network(torch.from_numpy(image)).numpy()
+        np.testing.assert_allclose(expert.run(image), source, atol=1e-4)
+
+
+def test_reference_logits_do_not_depend_on_their_batch(extracted: Path) -> None:
+    from lorkit.export.sources import expert_source
+
+    source = expert_source(extracted / "experts" / "chest")
+    image = np.random.default_rng(0).random((5, 1, 16, 16), dtype=np.float32)
+    one, all_ = (exporting.reference_logits(source, image, batch=size) for size in (1, 5))
+    np.testing.assert_allclose(one, all_, atol=1e-5)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lorkit.decompose.errors import ParityError
+from lorkit.export.parity import compare, in_batches, require, seeded_inputs, tolerance_of
+
+IMAGES = np.arange(24, dtype=np.float32).reshape(6, 1, 2, 2) / 24
+
+
+def network(batch: np.ndarray) -> np.ndarray:
+    total = batch.sum((1, 2, 3))
+    return np.stack([total, 2 - total], axis=1).astype(np.float32)
+
+
+def found(run: object, **options: object) -> object:
+    return compare(run, IMAGES, network(IMAGES), **{"precision": "fp32", "inputs": "seeded", **options})  # type: ignore[arg-type]
+
+
+def test_an_equal_engine_passes() -> None:
+    result = found(network)
+    assert result.passed
+    assert result.to_json() == {
+        "status": "passed", "max_abs": 0.0, "tolerance": result.tolerance, "of_margin": 0.0, "label_flips": 0,
+        "n": 6, "batches": [1, 3, 8], "inputs": "seeded",
+    }  # fmt: skip
+    require(result, "it")
+
+
+def test_an_error_names_what_was_required_and_flips_are_counted() -> None:
+    result = found(lambda batch: -network(batch))
+    assert result.label_flips == 6
+    with pytest.raises(ParityError, match=r"it differs from its source by .* with 6 label flip\(s\).*at most"):
+        require(result, "it")
+
+
+def test_an_engine_that_fails_at_one_batch_size_only_is_caught() -> None:
+    assert not found(lambda batch: network(batch) + (0.1 if len(batch) == 3 else 0.0)).passed
+
+
+def test_nan_never_passes() -> None:
+    result = found(lambda batch: network(batch) * np.nan)
+    assert not result.passed
+    assert result.to_json()["max_abs"] is None
+
+
+def test_a_frozen_batch_is_caught() -> None:
+    with pytest.raises(ParityError, match=r"returned 3 row\(s\) for 1 image"):
+        in_batches(lambda batch: network(np.concatenate([batch] * 3)[:3]), IMAGES, 1)
+
+
+def test_no_tolerance_is_invented() -> None:
+    with pytest.raises(ParityError, match="no tolerance for precision 'int4'"):
+        tolerance_of("int4", network(IMAGES))
+
+
+@given(st.floats(0, 5), st.integers(1, 9))
+def test_the_largest_error_is_the_largest_difference(shift: float, batch: int) -> None:
+    result = found(lambda images: network(images) + np.float32(shift), batches=(batch,))
+    assert result.max_abs == pytest.approx(shift, abs=1e-5)
+    assert result.label_flips == 0
+
+
+def test_seeded_inputs_are_the_same_every_time_and_in_range() -> None:
+    one, two = (seeded_inputs((3, 18, 13), 4, seed=7) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    assert one.shape == (4, 3, 18, 13)
+    assert one.dtype == np.float32
+    assert 0 <= one.min() < one.max() <= 1
+    assert np.abs(one[0] - one[1]).max() > 0.1
