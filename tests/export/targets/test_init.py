@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+
+from lorkit.decompose.errors import UsageError
+from lorkit.export.targets import get_target, missing, targets
+
+
+def test_each_module_is_a_target() -> None:
+    assert list(targets()) == ["onnx", "trt"]
+    for name, target in targets().items():
+        assert target.name == name
+        assert "fp32" in target.precisions
+        assert target.available().ok or (target.available().reason and target.available().install)
+
+
+def test_an_unknown_target_is_answered_with_the_known() -> None:
+    with pytest.raises(UsageError, match=r"unknown target 'openvino'.*onnx, trt"):
+        get_target("openvino")
+
+
+def test_what_is_missing_is_one_line_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
+    error = missing(get_target("trt"))
+    assert error.exit_code == 5
+    assert "pip install" in str(error)
+    assert "\n" not in str(error)
