@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lorkit.decompose.artifacts import digest_file, read_json, write_manifest
+from lorkit.decompose.errors import ArtifactError, ParityError, UsageError
+from lorkit.export import parity
+from lorkit.export.verifying import verify
+
+NAME = "onnx-cpu-generic-fp32"
+
+
+@pytest.fixture
+def copied(exported: Path, tmp_path: Path) -> Path:
+    """The chest export, away from its run."""
+    return Path(shutil.copytree(exported / "exports" / "chest" / NAME, tmp_path / "copy"))
+
+
+def test_a_run_is_held_against_its_networks_on_its_test_split(exported: Path) -> None:
+    document = verify(exported)
+    json.dumps(document, allow_nan=False)
+    assert document["kind"] == "verification"
+    assert document["status"] == "passed"
+    assert document["warnings"] == []
+    assert len(document["exports"]) == 6
+    for row in document["exports"]:
+        assert row["status"] == "passed"
+        assert row["against"] == "source"
+        assert row["inputs"] == "real"
+        assert [entry["batch"] for entry in row["batches"]] == [1, 3, 8, 32]
+        assert row["label_flips"] == 0
+
+
+def test_a_selection_is_verified_alone(exported: Path) -> None:
+    rows = verify(run=exported, region="knee", target="onnx", batches=(2,))["exports"]
+    assert {row["region"] for row in rows} == {"knee"}
+    assert verify(exported / "exports" / "chest" / NAME)["exports"][0]["owner"] == "expert"
+    with pytest.raises(UsageError, match="no such export"):
+        verify(exported, target="trt")
+
+
+def test_other_images_can_be_named(exported: Path, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 255, (7, 16, 16), dtype=np.uint8)
+    names = np.array(["normal", "pneumonia"])
+    np.savez(tmp_path / "new.npz", images=images, labels=np.arange(7) % 2, label_names=names)
+    (row,) = verify(exported / "exports" / "chest" / NAME, data=tmp_path / "new.npz")["exports"]
+    assert row["n"] == 7
+
+
+def test_a_copied_export_is_held_against_its_own_samples(copied: Path, tmp_path: Path) -> None:
+    document = verify(copied)
+    assert document["exports"][0]["against"] == "samples"
+    assert "held against its own samples" in document["warnings"][0]
+    with pytest.raises(UsageError, match="lies apart"):
+        verify(copied, data=tmp_path / "new.npz")
+
+
+def test_a_tampered_export_is_refused(copied: Path) -> None:
+    content = bytearray((copied / "model.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (copied / "model.onnx").write_bytes(bytes(content))
+    with pytest.raises(ArtifactError, match=r"model\.onnx has changed") as caught:
+        verify(copied)
+    assert caught.value.exit_code == 4
+
+
+def test_another_network_under_a_valid_manifest_fails_parity(exported: Path, copied: Path) -> None:
+    shutil.copy(exported / "exports" / "student" / "chest" / NAME / "model.onnx", copied / "model.onnx")
+    write_manifest(copied, "export", synthetic=False)
+    with pytest.raises(ParityError, match=r"differs from its samples by .*required: at most") as caught:
+        verify(copied)
+    assert caught.value.exit_code == 4
+
+
+def test_an_export_of_an_earlier_expert_is_refused(exported: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(exported, tmp_path / "run")
+    expert = run / "experts" / "chest"
+    write_manifest(expert, "expert", synthetic=False, parent=run, inputs="another")
+    assert digest_file(expert / "manifest.json") != digest_file(exported / "experts" / "chest" / "manifest.json")
+    with pytest.raises(ArtifactError, match=r"is not the expert that .* was made from"):
+        verify(run / "exports" / "chest" / NAME)
+
+
+def test_an_error_beyond_tolerance_fails(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(parity.TOLERANCES, "fp32", -1.0)
+    with pytest.raises(ParityError, match=r"differs from its source"):
+        verify(exported, region="chest")
+    assert read_json(exported / "exports" / "chest" / NAME / "export.json")["parity"]["status"] == "passed"
