@@ -8,10 +8,14 @@ from lorkit.decompose.workplace import work_directory, working
 
 
 def interrupt(goal: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), working(goal, resume=False) as place:
-        (place.checkpoints / "phase").mkdir(parents=True)
-        (place.checkpoints / "phase" / "state.json").write_text("{}")
-        raise KeyboardInterrupt
+    def train() -> None:
+        with working(goal, resume=False) as place:
+            (place.checkpoints / "phase").mkdir(parents=True)
+            (place.checkpoints / "phase" / "state.json").write_text("{}")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
 
 
 def test_an_interrupted_training_wants_a_decision(tmp_path: Path) -> None:

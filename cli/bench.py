@@ -1,0 +1,54 @@
+"""`decompose bench`: latency, throughput and memory of exports."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorkit.cli import options
+
+
+def bench(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Exports instead of a run.", show_default=False)
+    ] = None,
+    run: options.RunName = None,
+    region: options.RegionName = "all",
+    target: options.TargetName = None,
+    profile: options.ProfileName = None,
+    precision: options.PrecisionName = None,
+    batch: Annotated[str, typer.Option(metavar="N,N", help="Batch sizes to sweep.")] = "1",
+    threads: Annotated[str, typer.Option(metavar="N,N", help="Threads to sweep; 0: the runtime's choice.")] = "1",
+    against: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="An export to compare with, pair by pair.", show_default=False)
+    ] = None,
+    max_seconds: Annotated[float, typer.Option(help="Time for all measurements together.")] = 60.0,
+    seed: Annotated[int, typer.Option(help="Seed of inputs, orders and intervals.")] = 0,
+    as_json: options.Json = False,
+) -> None:
+    """Measure latency, throughput and memory of exports."""
+    from lorkit.cli import render
+    from lorkit.cli.progress import Steps
+    from lorkit.cli.streams import emit
+    from lorkit.export import bench as measure
+
+    with Steps("bench") as progress:
+        document = measure(
+            paths,
+            run=run,
+            region=region,
+            target=target,
+            profile=profile,
+            precision=precision,
+            batch=options.whole_numbers("--batch", batch),
+            threads=[count or None for count in options.whole_numbers("--threads", threads)],
+            against=against,
+            max_seconds=max_seconds,
+            seed=seed,
+            on_progress=progress,
+        )
+    render.benchmark(document)
+    if as_json:
+        emit(document)

@@ -1,0 +1,42 @@
+"""`decompose data`: what is in the data, before training on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorkit.cli import options
+
+
+def data(
+    config: options.ConfigPath = None,
+    settings: options.Settings = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(metavar="PNG", help="Write a contact sheet; it shows patients' images.", show_default=False),
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """Inspect the data before training on it.
+
+    Shows counts, balance, groups, leaks between splits and the speed of the loader, and draws a contact sheet.
+    """
+    from lorkit.cli import render
+    from lorkit.cli.streams import emit, note, say
+    from lorkit.decompose import load_config
+    from lorkit.decompose.data import read_regions
+    from lorkit.decompose.data.inspection import contact_sheet, inspect
+
+    loaded = load_config(config, overrides=settings or ())
+    note("reading the data")
+    samples = read_regions(loaded)
+    document = inspect(loaded, samples)
+    render.inspection(document)
+    if sheet is not None:
+        document["sheet"] = str(contact_sheet(samples, sheet))
+    if as_json:
+        emit(document)
+    elif sheet is not None:
+        say(str(sheet))

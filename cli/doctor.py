@@ -1,0 +1,85 @@
+"""`decompose doctor`: what this machine has, what each target lacks, and whether it all works."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from lorkit.cli import options
+
+
+def doctor(as_json: options.Json = False) -> None:
+    """Examine this machine, with a self-test.
+
+    Tells what each target lacks and how to get it; exit 4 when the self-test on a phantom fails.
+    """
+    from lorkit.cli.streams import emit, note
+    from lorkit.decompose.machine import fingerprint, tool_versions
+    from lorkit.profiles import detect
+
+    machine = fingerprint()
+    document: dict[str, Any] = {
+        "machine": machine,
+        "libraries": tool_versions(),
+        "profile": detect(machine).name,
+        "targets": _targets(),
+    }
+    if not as_json:
+        _show(document)
+    note("self-test: two experts, built, extracted, exported and run (a few seconds)")
+    document["self_test"] = _attempt()
+    if as_json:
+        emit(document, kind="doctor")
+    _conclude(document["self_test"])
+
+
+def _targets() -> dict[str, dict[str, Any]]:
+    from dataclasses import asdict
+
+    from lorkit.export.targets import targets
+
+    return {name: {"runtime": target.runtime, **asdict(target.available())} for name, target in targets().items()}
+
+
+def _attempt() -> dict[str, Any]:
+    """Run the self-test; whatever breaks in it is a finding about this machine, not an end of the diagnosis."""
+    from lorkit.cli.selftest import self_test
+
+    try:
+        return self_test()
+    except Exception as error:
+        return {"passed": False, "error": f"{type(error).__name__}: {error}"}
+
+
+def _conclude(result: dict[str, Any]) -> None:
+    from lorkit.cli.streams import note
+
+    if result["passed"]:
+        worst = max(result["differences"].values())
+        note(f"self-test passed in {result['seconds']} s, largest difference {worst:.1e}")
+        return
+    reason = result.get("error") or f"differences {result['differences']}, allowed {result['tolerance']:.1e}"
+    note(f"self-test FAILED: {reason}; reinstall with `pip install -c constraints.txt -e .`")
+    raise typer.Exit(4)
+
+
+def _show(document: dict[str, Any]) -> None:
+    from lorkit.cli import render
+
+    machine = document["machine"]
+    gpus = ", ".join(gpu["name"] for gpu in machine["gpus"]) or "none"
+    rows = [
+        ["system", f"{machine['platform']}, Python {machine['python']}"],
+        ["CPU", f"{machine['cpu']}, {machine['threads']} threads, {render.number(machine['memory_gib'], 1)} GiB"],
+        ["instruction sets", ", ".join(machine["flags"]) or "-"],
+        ["GPU", gpus],
+        ["profile", document["profile"]],
+        *([name, version or "not installed"] for name, version in document["libraries"].items()),
+    ]
+    render.table("this machine", ("", "value"), rows)
+    states = [
+        [name, "ready" if row["ok"] else "missing", row["reason"] or row["runtime"], row["install"]]
+        for name, row in document["targets"].items()
+    ]
+    render.table("targets", ("target", "state", "because", "how to get it"), states)

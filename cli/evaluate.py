@@ -1,0 +1,56 @@
+"""`decompose evaluate`: accuracy and calibration with intervals."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from lorkit.cli import options
+
+
+class Model(StrEnum):
+    """Which network of a run is measured."""
+
+    experts = "experts"
+    student = "student"
+    foundation = "foundation"
+
+
+class Part(StrEnum):
+    """Which locked part of the data it is measured on."""
+
+    train = "train"
+    val = "val"
+    test = "test"
+
+
+def evaluate(
+    path: options.ArtifactPath = None,
+    run: options.RunName = None,
+    region: options.RegionName = "all",
+    model: Annotated[Model, typer.Option(help="Experts: extracted if they are, else from the live model.")] = (
+        Model.experts
+    ),
+    split: Annotated[Part, typer.Option(help="Part of the data, found by digest.")] = Part.test,
+    data: options.DataFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Measure accuracy and calibration with intervals.
+
+    Accuracy, balanced accuracy, AUROC and expected calibration error, with 95% bootstrap intervals by group.
+    """
+    from lorkit.cli import render
+    from lorkit.cli.progress import Steps
+    from lorkit.cli.streams import emit
+    from lorkit.decompose import evaluate as measure
+
+    options.one_of(path=path, run=run)
+    with Steps("evaluate") as progress:
+        document = measure(
+            path or run, model=model.value, split=split.value, data=data, region=region, on_progress=progress
+        )
+    render.evaluation(document)
+    if as_json:
+        emit(document)

@@ -1,0 +1,49 @@
+"""`decompose export`: experts, and what they are judged against, as engines."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lorkit.cli import options
+
+
+def export(
+    path: options.ArtifactPath = None,
+    run: options.RunName = None,
+    region: options.RegionName = "all",
+    target: Annotated[
+        str, typer.Option("--target", metavar="NAME", help="Deployment format, as onnx or trt.")
+    ] = "onnx",
+    profile: options.ProfileName = None,
+    precision: Annotated[str, typer.Option("--precision", metavar="NAME", help="Number format.")] = "fp32",
+    force: options.Force = False,
+    as_json: options.Json = False,
+) -> None:
+    """Export the extracted experts to an engine.
+
+    The foundation and the bare student are exported the same way, to be judged against; each with a parity proof.
+    """
+    from lorkit.cli.progress import Steps
+    from lorkit.cli.streams import emit, note, say
+    from lorkit.export import export as write
+
+    options.one_of(path=path, run=run)
+    with Steps("export") as progress:
+        results = write(
+            path or run,
+            region=region,
+            target=target,
+            profile=profile,
+            precision=precision,
+            force=force,
+            on_progress=progress,
+        )
+    if as_json:
+        emit({"exports": [vars(result) for result in results]}, kind="export")
+        return
+    for result in results:
+        state = "up to date" if result.up_to_date else f"parity {result.parity['status']}"
+        note(f"{result.owner} {result.region}: {state}")
+        say(str(result.path))

@@ -1,0 +1,71 @@
+"""Turn whatever ends a verb into one line and an exit code (docs/errors.md lists them)."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from lorkit.decompose.errors import LorkitError
+
+USAGE, STORAGE, INTERNAL, INTERRUPTED = 2, 6, 70, 130
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What the user sees of an error: one line, and the exit code of the process."""
+
+    message: str
+    exit_code: int
+
+
+def explain(error: BaseException) -> Failure:
+    """Return the line and the exit code of an error.
+
+    Deliberate errors say what to do themselves; wrong options come from the parser; the rest is the machine's
+    (disk, interrupt) or ours, and then the line asks for `--debug`.
+    """
+    from lorkit.profiles import ProfileError
+
+    if isinstance(error, LorkitError | ProfileError):
+        return Failure(_one_line(str(error)), error.exit_code)
+    if isinstance(error, KeyboardInterrupt):
+        return interrupted()
+    if hasattr(error, "format_message"):  # the parser's own errors: their base class moved between typer versions
+        return Failure(_usage(error), USAGE)
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        given = f"{error.strerror or error}{where}"
+        return Failure(f"{given}; required: a file system that can be read and written; free or unlock it", STORAGE)
+    given = f"internal error: {type(error).__name__}: {error}"
+    return Failure(f"{_one_line(given)}; this is a bug; run again with --debug and report the traceback", INTERNAL)
+
+
+def interrupted() -> Failure:
+    """Return what Ctrl-C looks like: nothing is half-written, since every artifact is built aside and renamed."""
+    return Failure("interrupted; nothing half-written was kept; run the same command again", INTERRUPTED)
+
+
+def _usage(error: BaseException) -> str:
+    context = getattr(error, "ctx", None)
+    help_line = f"see `{context.command_path} --help`" if context else "see `decompose --help`"
+    option = getattr(error, "option_name", None)
+    if type(error).__name__ == "NoSuchOption" and context is not None:
+        known = sorted(name for parameter in context.command.params for name in parameter.opts if name[:2] == "--")
+        near = difflib.get_close_matches(str(option), known, n=1)
+        fix = f"did you mean '{near[0]}'?" if near else help_line
+        return f"unknown option '{option}'; required: one of {', '.join(known)}; {fix}"
+    message = _one_line(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
+    if message.startswith("No such command") and context is not None:
+        return _unknown_verb(message, context.command.commands, help_line)
+    return f"{message[:1].lower()}{message[1:]}; {help_line}"
+
+
+def _unknown_verb(message: str, known: dict[str, object], help_line: str) -> str:
+    given = message.split("'")[1]
+    near = difflib.get_close_matches(given, known, n=1)
+    fix = f"did you mean '{near[0]}'?" if near else help_line
+    return f"unknown verb '{given}'; required: one of {', '.join(known)}; {fix}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,97 @@
+"""The `decompose` command: its verbs, and the one place where an error becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Annotated, NoReturn
+
+import typer
+
+from lorkit.cli import failures
+from lorkit.cli.bench import bench
+from lorkit.cli.compare import compare
+from lorkit.cli.data import data
+from lorkit.cli.doctor import doctor
+from lorkit.cli.evaluate import evaluate
+from lorkit.cli.export import export
+from lorkit.cli.extract import extract
+from lorkit.cli.gate import gate
+from lorkit.cli.init import init
+from lorkit.cli.predict import predict
+from lorkit.cli.pretrain import pretrain
+from lorkit.cli.profiles import profiles
+from lorkit.cli.report import report
+from lorkit.cli.streams import emit, note, results_only, say
+from lorkit.cli.train import train
+from lorkit.cli.verify import verify
+
+VERBS = (
+    init, data, pretrain, train, evaluate, compare, extract, export, verify, bench, report, gate, predict, doctor,
+)  # fmt: skip
+
+# Plain help: rich panels would cost start-up time and break when the help is piped.
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+for _verb in VERBS:
+    app.command(_verb.__name__)(_verb)
+app.add_typer(profiles, name="profiles")
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; taken before or after the verb.")] = False,
+) -> None:
+    """Take a medical foundation model apart into small experts, export them, and prove what they cost and lose.
+
+    In an empty directory: train, extract --region chest, export --target onnx, report, gate.
+    """
+    if version:
+        import importlib.metadata
+
+        say(f"decompose (lorkit) {importlib.metadata.version('lorkit')}")
+    elif context.invoked_subcommand is None:
+        say(context.get_help())
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; never raises for what a user can cause.
+
+    Args:
+        arguments: The words after `decompose`.
+    """
+    words = [word for word in arguments if word != "--debug"]
+    debug = len(words) < len(arguments)
+    _quiet_libraries(debug)
+    with nullcontext() if "--help" in words else results_only():  # help is a result
+        try:
+            code = app(args=words, prog_name="decompose", standalone_mode=False)
+            failure = failures.interrupted() if code == failures.INTERRUPTED else None
+        except (Exception, KeyboardInterrupt) as error:
+            if debug:
+                traceback.print_exc()
+            failure = failures.explain(error)
+        if failure is None:
+            return code if isinstance(code, int) else 0
+        note(f"error: {failure.message}")
+        if "--json" in words:
+            emit({"kind": "error", "exit_code": failure.exit_code, "message": failure.message})
+        return failure.exit_code
+
+
+def main() -> NoReturn:
+    """Run the command line of this process."""
+    # OpenMP threads that spin while they wait fight over busy cores: on a loaded machine training was five times slower
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.exit(run(sys.argv[1:]))
+
+
+def _quiet_libraries(debug: bool) -> None:
+    """Keep the warnings of libraries to `--debug`; what a user must know is in the documents' `warnings`."""
+    if not debug and not sys.warnoptions:
+        warnings.simplefilter("ignore")

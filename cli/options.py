@@ -1,0 +1,116 @@
+"""The options that several verbs share, spelled once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+ConfigPath: TypeAlias = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="CONFIG",
+        help="A configuration. Default: ./decompose.yaml, else the built-in phantom.",
+        show_default=False,
+    ),
+]
+ArtifactPath: TypeAlias = Annotated[
+    Path | None, typer.Argument(metavar="PATH", help="An artifact directory instead of a run.", show_default=False)
+]
+RunName: TypeAlias = Annotated[
+    str | None, typer.Option("--run", metavar="ID|PATH", help="Which run. Default: the newest.", show_default=False)
+]
+RegionName: TypeAlias = Annotated[
+    str, typer.Option("--region", metavar="NAME|all", help="Which regions, separated by commas.")
+]
+TargetName: TypeAlias = Annotated[
+    str | None, typer.Option("--target", metavar="NAME", help="Deployment format, as onnx or trt.", show_default=False)
+]
+ProfileName: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--profile", metavar="NAME", help="Hardware. Default: this machine.", show_default=False),
+]
+PrecisionName: TypeAlias = Annotated[
+    str | None, typer.Option("--precision", metavar="NAME", help="Number format, as fp32.", show_default=False)
+]
+Settings: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Override a setting; may be repeated.", show_default=False),
+]
+MethodName: TypeAlias = Annotated[
+    str | None, typer.Option("--method", metavar="NAME", help="How to decompose, as lorkd.", show_default=False)
+]
+DataFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="FILE", help="Judge on all rows of this file instead.", show_default=False),
+]
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Rebuild what is there.")]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
+AllowSynthetic: TypeAlias = Annotated[
+    bool, typer.Option("--allow-synthetic", help="Accept an expert that has only seen phantoms.")
+]
+
+
+def _out(what: str, default: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(
+        "--out", metavar="DIR", help=f"Where {what}. Default: {default}.", show_default=False
+    )
+    return option
+
+
+RunsOut: TypeAlias = Annotated[Path, _out("runs are kept", "runs")]
+FoundationsOut: TypeAlias = Annotated[Path, _out("foundation models are kept", "foundations")]
+ComparisonsOut: TypeAlias = Annotated[Path, _out("comparisons are kept", "comparisons")]
+ExpertsOut: TypeAlias = Annotated[Path | None, _out("the experts go", "experts/ of the run")]
+PredictionsOut: TypeAlias = Annotated[Path | None, _out("predictions.csv and .json go", "stdout only")]
+
+
+def one_of(*, path: Path | None, run: str | None) -> None:
+    """Refuse a path and a run together: both say what to work on.
+
+    Raises:
+        UsageError: Both are given.
+    """
+    from lorkit.decompose.errors import UsageError
+
+    if path is not None and run is not None:
+        raise UsageError(f"both {path} and --run {run}", required="one of them", fix="leave one out")
+
+
+def comma_separated(text: str | None) -> list[str]:
+    """Split a comma-separated option, dropping blanks."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def whole_numbers(option: str, text: str) -> list[int]:
+    """Read a comma-separated option of whole numbers.
+
+    Raises:
+        UsageError: A part is not a whole number, or there is none.
+    """
+    from lorkit.decompose.errors import UsageError
+
+    parts = comma_separated(text)
+    if not parts or not all(part.isdigit() for part in parts):
+        raise UsageError(f"{option} {text}", required="whole numbers separated by commas", fix=f"as in {option} 1,8")
+    return [int(part) for part in parts]
+
+
+def fractions(option: str, text: str) -> list[float]:
+    """Read a comma-separated option of fractions above 0 and up to 1.
+
+    Raises:
+        UsageError: A part is not such a number, or there is none.
+    """
+    from lorkit.decompose.errors import UsageError
+
+    try:
+        values = [float(part) for part in comma_separated(text)]
+    except ValueError:
+        values = []
+    if not values or not all(0 < value <= 1 for value in values):
+        raise UsageError(
+            f"{option} {text}", required="numbers above 0 and up to 1, separated by commas", fix=f"as in {option} 0.1,1"
+        )
+    return values

@@ -1,0 +1,74 @@
+"""`decompose predict`: labels for images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from lorkit.cli import options
+
+
+def predict(
+    inputs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[PATH] INPUT...",
+            help="An export or expert, then images; with --region only images.",
+            show_default=False,
+        ),
+    ],
+    run: options.RunName = None,
+    region: Annotated[
+        str | None, typer.Option("--region", metavar="NAME", help="A region of the run.", show_default=False)
+    ] = None,
+    target: options.TargetName = None,
+    profile: options.ProfileName = None,
+    precision: options.PrecisionName = None,
+    top: Annotated[int, typer.Option(min=1, help="How many classes to list an image.")] = 1,
+    out: options.PredictionsOut = None,
+    allow_synthetic: options.AllowSynthetic = False,
+    allow_out_of_region: Annotated[
+        bool, typer.Option("--allow-out-of-region", help="Label images that do not look like the region.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Label images with an expert.
+
+    PNG, JPEG, DICOM and NIfTI, or a CSV that lists them. Research use: never a diagnosis.
+    """
+    from lorkit.cli import render
+    from lorkit.cli.progress import Steps
+    from lorkit.cli.streams import emit, say
+    from lorkit.export import predict as label
+
+    path, images = (None, inputs) if region or run else (inputs[0], inputs[1:])
+    with Steps("predict") as progress:
+        document = label(
+            path,
+            images,
+            run=run,
+            region=region,
+            target=target,
+            profile=profile,
+            precision=precision,
+            allow_synthetic=allow_synthetic,
+            allow_out_of_region=allow_out_of_region,
+            top=top,
+            out=out,
+            on_progress=progress,
+        )
+    render.warnings(document)
+    if as_json:
+        emit(document)
+        return
+    for row in document["predictions"]:
+        say(_line(row))
+
+
+def _line(row: dict[str, Any]) -> str:
+    if row["label"] is None:
+        return f"{row['input']}\trefused: does not look like the region"
+    shares = " ".join(f"{entry['label']} {entry['probability']:.3f}" for entry in row["top"])
+    return f"{row['input']}\t{shares}"

@@ -1,0 +1,38 @@
+"""`decompose pretrain`: a foundation model for users who have none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lorkit.cli import options
+
+
+def pretrain(
+    config: options.ConfigPath = None,
+    settings: options.Settings = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue where it was interrupted.")] = False,
+    out: options.FoundationsOut = Path("foundations"),
+    force: options.Force = False,
+    as_json: options.Json = False,
+) -> None:
+    """Train a foundation model on all regions.
+
+    For users who have none; `train` does it on demand, and takes one that is there.
+    """
+    from lorkit.cli.progress import Training
+    from lorkit.cli.streams import emit, note, say
+    from lorkit.decompose import load_config
+    from lorkit.decompose import pretrain as prepare
+
+    loaded = load_config(config, overrides=settings or ())
+    with Training() as progress:
+        path = prepare(loaded, out=out, resume=resume, force=force, on_event=progress)
+    if as_json:
+        emit({"foundation": path}, kind="pretrain")
+    elif path is None:
+        note(f"nothing to do: the configuration names the weights {loaded.foundation.weights}")
+    else:
+        say(str(path))

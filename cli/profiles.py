@@ -1,0 +1,58 @@
+"""`decompose profiles`: the hardware that lorkit knows."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lorkit.cli import options
+
+profiles = typer.Typer(help="List, show and detect hardware profiles.", rich_markup_mode=None)
+
+
+@profiles.command("list")
+def list_profiles(as_json: options.Json = False) -> None:
+    """List the built-in profiles."""
+    from lorkit.cli.streams import emit, say
+    from lorkit.profiles import available, load
+
+    found = [load(name) for name in available()]
+    if as_json:
+        emit({"profiles": [profile.model_dump(mode="json") for profile in found]}, kind="profiles")
+        return
+    for profile in found:
+        say(f"{profile.name:<16} {profile.description}")
+
+
+@profiles.command("show")
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A profile, or the path of your own YAML file.")],
+    as_json: options.Json = False,
+) -> None:
+    """Show one profile as YAML."""
+    import yaml
+
+    from lorkit.cli.streams import emit, say
+    from lorkit.profiles import load
+
+    profile = load(name).model_dump(mode="json")
+    if as_json:
+        emit({"profile": profile}, kind="profile")
+    else:
+        say(yaml.safe_dump(profile, sort_keys=False).rstrip())
+
+
+@profiles.command("detect")
+def detect(as_json: options.Json = False) -> None:
+    """Name the profile of this machine."""
+    from lorkit.cli.streams import emit, say
+    from lorkit.decompose.machine import fingerprint
+    from lorkit.profiles import detect as choose
+
+    machine = fingerprint()
+    profile = choose(machine)
+    if as_json:
+        emit({"profile": profile.model_dump(mode="json"), "machine": machine}, kind="profile")
+    else:
+        say(profile.name)

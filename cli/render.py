@@ -1,0 +1,189 @@
+"""Tables for people, on stderr; numbers that are undefined show as a dash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, console: Console | None = None) -> None:
+    """Print a table; columns of words are flush left, columns with numbers flush right."""
+    sheet = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    lines = [list(row) for row in rows]
+    for index, name in enumerate(columns):
+        words = all(isinstance(row[index], str) for row in lines)
+        sheet.add_column(name, justify="left" if words else "right", overflow="fold")
+    for row in lines:
+        sheet.add_row(*(cell if isinstance(cell, str) else number(cell) for cell in row))
+    stderr(console).print(sheet)
+
+
+def stderr(console: Console | None = None) -> Console:
+    """Return a console on stderr; without a terminal it is wide enough that no cell is cut."""
+    if console is not None:
+        return console
+    plain = Console(stderr=True, highlight=False)
+    return plain if plain.is_terminal else Console(stderr=True, highlight=False, width=160)
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Return a number for a table; null is a dash, an integer has thousands separators."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.{digits}f}"
+
+
+def interval(value: Any, bounds: Sequence[Any] | None) -> str:
+    """Return a value with its 95% interval."""
+    if value is None:
+        return "-"
+    return number(value) if not bounds else f"{number(value)} [{number(bounds[0])}, {number(bounds[1])}]"
+
+
+def warnings(document: Mapping[str, Any]) -> None:
+    """Print the warnings of a document, one line each."""
+    for text in document.get("warnings", ()):
+        stderr().print(f"warning: {text}", markup=False)
+    if document.get("synthetic"):
+        stderr().print("SYNTHETIC: made from phantom images; not for any use on patients", markup=False)
+
+
+def evaluation(document: Mapping[str, Any]) -> None:
+    """Print what `evaluate` found: a row a region with 95% intervals, and the mean."""
+    measures = ("accuracy", "balanced_accuracy", "auroc", "ece")
+    rows = [
+        [name, row["n"], *(interval(row.get(m), (row.get("ci") or {}).get(m)) for m in measures)]
+        for name, row in document["regions"].items()
+    ]
+    mean = document.get("mean") or {}
+    rows.append(["mean", "", *(number(mean.get(m)) for m in measures)])
+    table(f"{document['model']} on {document['split']}", ("region", "n", *measures), rows)
+    warnings(document)
+
+
+def benchmark(document: Mapping[str, Any]) -> None:
+    """Print what `bench` found: a row an export and setting, then the paired ratios."""
+    columns = ("region", "owner", "target", "batch", "threads", "median ms", "p90 ms", "p99 ms", "images/s", "MiB")
+    rows = [
+        [
+            row["region"],
+            str(row.get("owner", "")),
+            f"{row['target']} {row['precision']}",
+            row["batch"],
+            row["threads"],
+            *(row.get(key) for key in ("median_ms", "p90_ms", "p99_ms", "throughput", "peak_mib")),
+        ]
+        for row in document["exports"]
+    ]
+    table("latency", columns, rows)
+    ratios = [
+        [str(row.get("region", "")), str(row.get("path", "")), interval(row.get("ratio"), row.get("ci"))]
+        for row in document.get("comparisons", ())
+    ]
+    if ratios:
+        table("against the reference (ratio of latencies)", ("region", "export", "ratio"), ratios)
+    warnings(document)
+
+
+def verdicts(document: Mapping[str, Any]) -> None:
+    """Print what `gate` decided: a row a region, then its reasons."""
+    columns = ("region", "verdict", "latency ratio", "accuracy drop", "allowed", "smallest decidable drop")
+    rows = []
+    for name, row in document["regions"].items():
+        latency, accuracy = row.get("latency") or {}, row.get("accuracy") or {}
+        rows.append(
+            [
+                name,
+                row["verdict"].upper(),
+                interval(latency.get("ratio"), latency.get("ci")),
+                interval(accuracy.get("drop"), accuracy.get("ci")),
+                accuracy.get("allowed"),
+                accuracy.get("decidable"),
+            ]
+        )
+    table("candidate against baseline", columns, rows)
+    for name, row in document["regions"].items():
+        for reason in row.get("reasons", ()):
+            stderr().print(f"{name}: {reason}", markup=False)
+    warnings(document)
+
+
+def comparison(document: Mapping[str, Any]) -> None:
+    """Print what `compare` measured: a row a method, seed and fraction."""
+    regions = list(dict.fromkeys(name for row in document["rows"] for name in row["regions"]))
+    columns = ("method", "seed", "fraction", *regions, "parameters", "deployed bytes", "seconds")
+    rows = [
+        [
+            row["method"],
+            row["seed"],
+            row["fraction"],
+            *((row["regions"].get(name) or {}).get("balanced_accuracy") for name in regions),
+            row["parameters"],
+            row["deployed_bytes"],
+            row["train_seconds"],
+        ]
+        for row in document["rows"]
+    ]
+    table("balanced accuracy on the test split", columns, rows)
+    warnings(document)
+
+
+def inspection(document: Mapping[str, Any]) -> None:
+    """Print what `data` found: a row a region, its classes by part, and every leak."""
+    rows = []
+    for name, row in document["regions"].items():
+        size = "x".join(map(str, row["smallest"]))
+        if row["largest"] != row["smallest"]:
+            size += " to " + "x".join(map(str, row["largest"]))
+        parts = row["parts"] or {}
+        counts = "/".join(str(parts[part]["n"]) for part in ("train", "val", "test")) if parts else "-"
+        classes = ", ".join(f"{label} {count}" for label, count in row["classes"].items())
+        rows.append([name, row["n"], row["groups"], size, counts, classes])
+    table("data", ("region", "images", "groups", "size", "train/val/test", "classes"), rows)
+    for row in document["regions"].values():
+        for leak in row["leaks"]:
+            stderr().print(f"leak: {leak}", markup=False)
+    speed = document["loader"]["images_per_second"]
+    if speed is not None:
+        stderr().print(f"loader: {speed:,.0f} images/s")
+    warnings(document)
+
+
+def parity(document: Mapping[str, Any]) -> None:
+    """Print what `verify` found: a row an export."""
+    columns = ("region", "owner", "target", "status", "largest difference", "allowed", "label flips", "inputs")
+    rows = [
+        [
+            row["region"],
+            row["owner"],
+            f"{row['target']} {row['precision']}",
+            row["status"],
+            f"{row['max_abs']:.1e}",
+            f"{row['tolerance']:.1e}",
+            row["label_flips"],
+            f"{row['n']} {row['inputs']}",
+        ]
+        for row in document["exports"]
+    ]
+    table("exports against their networks", columns, rows)
+    warnings(document)
+
+
+def plan(document: Mapping[str, Any]) -> None:
+    """Print what a dry run would do."""
+    rows = [[name, *(parts[part] for part in ("train", "val", "test"))] for name, parts in document["regions"].items()]
+    table("images", ("region", "train", "val", "test"), rows)
+    networks = [
+        [name, document[name]["backbone"], document[name]["parameters"], document[name]["macs"]]
+        for name in ("foundation", "student")
+    ]
+    table("networks", ("", "backbone", "parameters", "MACs"), networks)
+    stderr().print(
+        f"{document['method']}: {document['epochs']} epochs, batch {document['batch_size']}, "
+        f"{document['training_parameters']:,} parameters to train, {len(document['expert_layers'])} expert layers"
+    )

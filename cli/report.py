@@ -1,0 +1,34 @@
+"""`decompose report`: everything measured, on one page."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lorkit.cli import options
+
+
+def report(
+    run: options.RunName = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="ID|PATH", help="Another run to stand beside it.", show_default=False)
+    ] = None,
+    force: options.Force = False,
+    as_json: options.Json = False,
+) -> None:
+    """Write the report over everything exported.
+
+    report.html (one file that opens without network), report.md and report.json.
+    """
+    from lorkit.cli.progress import Steps
+    from lorkit.cli.streams import emit, say
+    from lorkit.export import report as write
+
+    with Steps("report") as progress:
+        paths = write(run, against=against, force=force, on_progress=progress)
+    if as_json:
+        emit({"files": paths}, kind="report")
+        return
+    for path in paths:
+        say(str(path))

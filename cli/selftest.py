@@ -1,0 +1,68 @@
+"""The self-test of `doctor`: build, extract, export and run two tiny experts on phantom images, and compare."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+
+def self_test() -> dict[str, Any]:
+    """Put random experts into an untrained network, and follow one of them through the whole house.
+
+    Returns:
+        `passed`, `seconds`, and by step the largest difference of a logit with its tolerance.
+    """
+    import numpy as np
+    import torch
+
+    from lorkit.decompose.data.phantom import draw
+    from lorkit.export.onnx import to_onnx
+    from lorkit.export.parity import tolerance_of
+    from lorkit.export.targets import MODEL, get_target
+
+    started = time.perf_counter()
+    patients = np.arange(8)
+    image = draw("chest", patients, np.zeros_like(patients))[:, None].astype(np.float32) / np.float32(255)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(0)
+        model = _model()
+        live = model(torch.from_numpy(image), "chest").logits["chest"].numpy()
+        network = model.deployable("chest")
+        plain = network(torch.from_numpy(image)).numpy()
+    target = get_target("onnx")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / MODEL
+        to_onnx(network, path, channels=1, size=image.shape[2:], metadata={"region": "chest"})
+        engine = target.load(path.parent)
+        try:
+            served = engine.run(image)
+        finally:
+            engine.close()
+    allowed = tolerance_of("fp32", live)
+    differences = {"extract": float(np.abs(plain - live).max()), "export": float(np.abs(served - plain).max())}
+    return {
+        "passed": all(value <= allowed for value in differences.values()),
+        "differences": differences,
+        "tolerance": allowed,
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def _model() -> Any:
+    import torch
+
+    from lorkit.decompose.experts import ExpertConfig, add_experts_, factor_parameters
+    from lorkit.decompose.models.backbones import build_backbone
+    from lorkit.decompose.models.regional import RegionalModel
+    from lorkit.decompose.regions import Region, RegionSet
+
+    regions = RegionSet(Region(name=name, classes=("clear", "lesion"), synthetic=True) for name in ("chest", "brain"))
+    backbone = build_backbone("shufflenet_v2_x1_0", channels=1, image_size=(64, 64))
+    routing = add_experts_(backbone, regions.names, ExpertConfig(rank=2))
+    model = RegionalModel(backbone, regions, mean=(0.5,), std=(0.25,), routing=routing).eval()
+    for factor in factor_parameters(model):
+        # experts start as zero: only random ones can show a wrong merge
+        factor.copy_(torch.randn_like(factor) * 0.05)
+    return model

@@ -1,0 +1,85 @@
+"""Standard output holds results and nothing else; everything that talks goes to standard error."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
+
+SCHEMA_VERSION = 1
+
+_results: list[TextIO] = []
+
+
+@contextmanager
+def results_only() -> Iterator[None]:
+    """Send whatever libraries print to stderr, down to the file descriptor, and keep stdout for `emit` and `say`.
+
+    Exporters and engine builders print to stdout from Python and from C++; one such line would break `--json`.
+    """
+    real = sys.stdout
+    descriptor = _descriptor(real)
+    if descriptor is None or _descriptor(sys.stderr) is None:
+        _results.append(real)
+        try:
+            with redirect_stdout(sys.stderr):
+                yield
+        finally:
+            _results.pop()
+        return
+    real.flush()
+    saved = os.dup(descriptor)
+    os.dup2(sys.stderr.fileno(), descriptor)
+    stream = os.fdopen(os.dup(saved), "w", encoding="utf-8")
+    _results.append(stream)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _results.pop()
+        _close(stream)
+        os.dup2(saved, descriptor)
+        os.close(saved)
+
+
+def say(line: str) -> None:
+    """Print a line of the result (the path of what was made, a prediction) on stdout."""
+    _write(line)
+
+
+def emit(document: Mapping[str, Any], *, kind: str = "") -> None:
+    """Print the one JSON document of a verb; `schema_version`, `kind` and `warnings` are always there."""
+    head = {"schema_version": SCHEMA_VERSION, "kind": kind, "warnings": []}
+    _write(json.dumps({**head, **document}, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def note(line: str) -> None:
+    """Print a line for people on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def _write(text: str) -> None:
+    stream = _results[-1] if _results else sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        # the reader has seen enough (`| head`): later writes, the one at exit among them, go nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _close(stream: TextIO) -> None:
+    try:
+        stream.close()
+    except BrokenPipeError:
+        return
+
+
+def _descriptor(stream: Any) -> int | None:
+    try:
+        return int(stream.fileno())
+    except (AttributeError, OSError, io.UnsupportedOperation):
+        return None

@@ -1,0 +1,41 @@
+"""`decompose verify`: exports against their experts."""
+
+from __future__ import annotations
+
+from lorkit.cli import options
+
+
+def verify(
+    path: options.ArtifactPath = None,
+    run: options.RunName = None,
+    region: options.RegionName = "all",
+    target: options.TargetName = None,
+    profile: options.ProfileName = None,
+    precision: options.PrecisionName = None,
+    data: options.DataFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Compare exports with the networks they came from.
+
+    On real inputs, at several batch sizes: the largest difference, and how many labels flip.
+    """
+    from lorkit.cli import render
+    from lorkit.cli.progress import Steps
+    from lorkit.cli.streams import emit
+    from lorkit.export import verify as check
+
+    options.one_of(path=path, run=run)
+    with Steps("verify") as progress:
+        document = check(
+            path,
+            run=run,
+            region=region,
+            target=target,
+            profile=profile,
+            precision=precision,
+            data=data,
+            on_progress=progress,
+        )
+    render.parity(document)
+    if as_json:
+        emit(document)

@@ -1,0 +1,55 @@
+"""`doctor`: the machine, the targets with what they lack, and a self-test that can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lorkit.cli import selftest
+from lorkit.export.targets import targets
+
+
+def test_the_self_test_passes_here(decompose: Callable[..., Any]) -> None:
+    outcome = decompose("doctor", "--json")
+    document = outcome.document
+    assert outcome.code == 0, document["self_test"]
+    assert document["self_test"]["passed"]
+    assert set(document["self_test"]["differences"]) == {"extract", "export"}
+    assert document["targets"].keys() == targets().keys()
+    for row in document["targets"].values():
+        assert row["ok"] or (row["reason"] and row["install"])
+
+
+@pytest.mark.parametrize(
+    "result",
+    [RuntimeError("broken engine"), {"passed": False, "differences": {"export": 0.5}, "tolerance": 1e-4}],
+)
+def test_a_failed_self_test_is_exit_4(
+    decompose: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, result: Any
+) -> None:
+    def fail() -> Any:
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    monkeypatch.setattr(selftest, "self_test", fail)
+    outcome = decompose("doctor")
+    assert outcome.code == 4
+    assert "self-test FAILED" in outcome.stderr
+    assert "targets" in outcome.stderr
+    assert decompose("doctor", "--json").document["self_test"]["passed"] is False
+
+
+def test_random_experts_are_not_nothing() -> None:
+    """A self-test whose experts do nothing would pass whatever extraction does."""
+    import torch
+
+    with torch.no_grad():
+        model = selftest._model()
+        image = torch.rand(2, 1, 64, 64)
+        with_expert = model(image, "chest").features
+        with model.base_only():
+            without = model(image, "chest").features
+    assert (with_expert - without).abs().max() > 1e-5

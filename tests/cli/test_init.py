@@ -1,0 +1,43 @@
+"""`init`: the template loads, means what it says, and never replaces a file by accident."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lorkit.decompose import default_config, load_config
+
+
+def test_the_template_is_the_built_in_configuration(decompose: Callable[..., Any], tmp_path: Path) -> None:
+    assert decompose("init").stdout == "decompose.yaml\n"
+    assert load_config(tmp_path / "decompose.yaml").model_dump() == default_config().model_dump()
+
+
+def test_an_existing_file_stays(decompose: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "decompose.yaml").write_text("mine")
+    outcome = decompose("init")
+    assert outcome.code == 2
+    assert "decompose.yaml is there already" in outcome.stderr
+    assert (tmp_path / "decompose.yaml").read_text() == "mine"
+    assert decompose("init", "--force", "--json").document["config"] == "decompose.yaml"
+
+
+def test_regions_from_data(decompose: Callable[..., Any], tmp_path: Path) -> None:
+    data = tmp_path / "data: odd #name"
+    (data / "brain").mkdir(parents=True)
+    np.savez(data / "brain" / "mri.npz", images=np.zeros((4, 8, 8), np.uint8), labels=np.arange(4) % 2)
+    np.savez(data / "masks.npz", images=np.zeros((4, 8, 8), np.uint8), masks=np.zeros((4, 8, 8), np.uint8))
+    outcome = decompose("init", "--from-data", data, "--out", "real.yaml", "--json")
+    assert outcome.document["regions"] == ["brain"]
+    assert list(outcome.document["skipped"].values()) == ["holds images, masks, not images and labels"]
+    (entry,) = load_config(tmp_path / "real.yaml").regions["brain"].data or ()
+    assert Path(entry) == (data / "brain" / "mri.npz").resolve()
+    assert "# masks.npz: holds" in (tmp_path / "real.yaml").read_text()
+
+
+def test_a_missing_directory_writes_nothing(decompose: Callable[..., Any], tmp_path: Path) -> None:
+    assert decompose("init", "--from-data", "absent").code == 4
+    assert not list(tmp_path.iterdir())
