@@ -15,11 +15,13 @@ from markupsafe import Markup
 
 from lorkit.export.svg import Plot, Scale, dodge, figure, path, tag
 
-WIDTH, HEIGHT = 340.0, 250.0
+WIDTH, HEIGHT = 340.0, 216.0
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 14.0, 26.0, 40.0
 _X = (LEFT, WIDTH - RIGHT)
 _Y = (HEIGHT - BOTTOM, TOP)
 _LABEL = 12.0
+FEWEST = 5
+"""Cases below which a bin says nothing about calibration and is not drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +63,11 @@ def trade_off(key: str, region: str, points: Sequence[Point], frame: Frame) -> M
     front = pareto(points)
     if len(front) > 1:
         body.append(path([(x(point.milliseconds), y(point.accuracy)) for point in front], class_="front"))
-    heights = dodge([y(point.accuracy) for point in points], _LABEL, (TOP, HEIGHT - BOTTOM - 4))
-    for point, height in zip(points, heights, strict=True):
-        body += _mark(point, x, y, height, frame)
+    for on_left in (True, False):
+        side = [point for point in points if _label_left(x(point.milliseconds)) is on_left]
+        heights = dodge([y(point.accuracy) for point in side], _LABEL, (TOP, HEIGHT - BOTTOM - 4))
+        for point, height in zip(side, heights, strict=True):
+            body += _mark(point, x, y, height, frame)
     said = "; ".join(
         f"{point.owner}: {point.milliseconds:.2f} ms, balanced accuracy {point.accuracy:.3f}, {point.size_bytes} bytes"
         for point in points
@@ -119,7 +123,7 @@ def calibration(key: str, region: str, curves: Mapping[str, Mapping[str, Sequenc
     body.append(path([(x(0.0), y(0.0)), (x(1.0), y(1.0))], class_="front"))
     for owner, curve in curves.items():
         rows = list(zip(curve["confidence"], curve["accuracy"], curve["n"], strict=True))
-        filled = [(x(c), y(a), n) for c, a, n in rows if c is not None and a is not None]
+        filled = [(x(c), y(a), n) for c, a, n in rows if n >= FEWEST]
         total = sum(n for _, _, n in filled) or 1
         body.append(path([(at, height) for at, height, _ in filled], class_=f"line {owner}"))
         for at, height, n in filled:
@@ -183,13 +187,17 @@ def _mark(point: Point, x: Scale, y: Scale, height: float, frame: Frame) -> list
         top, bottom = y.clipped(point.ci[1]), y.clipped(point.ci[0])
         parts.append(tag("line", x1=at, x2=at, y1=top, y2=bottom, class_=f"whisker {point.owner}"))
     parts.append(_shape(point.owner, at, level))
-    left = at > (LEFT + WIDTH - RIGHT) / 2
+    left = _label_left(at)
     label_x = at - radius - 4 if left else at + radius + 4
     anchor = "end" if left else "start"
     parts.append(
         tag("text", point.owner, x=label_x, y=height + 3.5, text_anchor=anchor, class_=f"series {point.owner}")
     )
     return [tag("g", *parts)]
+
+
+def _label_left(x: float) -> bool:
+    return x > (LEFT + WIDTH - RIGHT) / 2
 
 
 def _shape(owner: str, x: float, y: float) -> Markup:
@@ -202,9 +210,9 @@ def _shape(owner: str, x: float, y: float) -> Markup:
 
 
 def _reach(ci: tuple[float, float], limit: float, neutral: float, log: bool) -> tuple[float, float]:
+    if log:  # an interval of a hopeless measurement is cut, so that the limit stays visible
+        low, high = max(ci[0], min(neutral, limit) / 100), min(ci[1], max(neutral, limit) * 100)
+        return min(low, neutral, limit) / 1.15, max(high, neutral, limit) * 1.15
     low, high = min(ci[0], neutral, limit), max(ci[1], neutral, limit)
-    if log:
-        low = max(low, high / 100)
-        return low / 1.15, high * 1.15
     pad = 0.12 * (high - low)
     return low - pad, high + pad

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable, Sequence
 
 DASH = "\N{EN DASH}"
@@ -22,7 +23,8 @@ def percent(value: float | None) -> str:
     """Write a fraction as a percentage, with a decimal below ten per cent."""
     if value is None:
         return DASH
-    return f"{100 * value:.0f} %" if abs(value) >= 0.1 or value == round(value, 2) else f"{100 * value:.1f} %"
+    digits = 0 if abs(value) >= 0.1 or value == round(value, 2) else 1
+    return f"{100 * value:.{digits}f}\N{NARROW NO-BREAK SPACE}%".replace("-", "\N{MINUS SIGN}")
 
 
 def count(value: float | None) -> str:
@@ -45,12 +47,22 @@ def size(value: float | None) -> str:
     return f"{value:.0f} B"
 
 
+def moment(text: str) -> str:
+    """Write an ISO time to the minute."""
+    return datetime.datetime.fromisoformat(text).astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
 def markdown(value: object) -> str:
     """Write text into a Markdown cell so that it stays text."""
     text = str(value)
     for mark, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`"), ("\n", " ")):
         text = text.replace(mark, safe)
     return text
+
+
+def code(value: object) -> str:
+    """Write text that stands between backticks."""
+    return str(value).replace("`", "'").replace("\n", " ")
 
 
 FILTERS: dict[str, Callable[..., str]] = {
@@ -60,4 +72,6 @@ FILTERS: dict[str, Callable[..., str]] = {
     "count": count,
     "bytes": size,
     "md": markdown,
+    "code": code,
+    "moment": moment,
 }

@@ -22,6 +22,7 @@ from lorkit.decompose.config import dump_config, load_config
 from lorkit.decompose.metrics import scores
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
+from lorkit.export.benchmark import bench
 
 SIZE = 16
 CLASSES = ("dark", "bright")
@@ -205,6 +206,24 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def a_run(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A copy of the run, in `runs/` of the current directory."""
     shutil.copytree(finished_run, tmp_path / "runs" / "by-hand")
+    monkeypatch.chdir(tmp_path)
+    return open_run(Path("runs/by-hand"))
+
+
+@pytest.fixture(scope="session")
+def measured_run(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run with evaluations and a short bench; never write into it, ask for `measured` instead."""
+    path = tmp_path_factory.mktemp("measured") / "by-hand"
+    shutil.copytree(finished_run, path)
+    write_evaluations(open_run(path))
+    bench(run=path, samples=4, max_seconds=2.0)
+    return path
+
+
+@pytest.fixture
+def measured(measured_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A copy of the measured run, in `runs/` of the current directory."""
+    shutil.copytree(measured_run, tmp_path / "runs" / "by-hand")
     monkeypatch.chdir(tmp_path)
     return open_run(Path("runs/by-hand"))
 

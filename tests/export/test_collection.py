@@ -1,0 +1,92 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorkit.decompose import evaluation
+from lorkit.decompose.artifacts import read_json, write_json
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.progress import ignore
+from lorkit.decompose.runs import Run
+from lorkit.export.collection import collect, summarise
+
+
+def test_everything_known_is_in_one_document(measured: Run) -> None:
+    document = collect(measured, on_progress=ignore)
+    json.dumps(document, allow_nan=False)
+    assert [(row["region"], row["owner"]) for row in document["table"]] == [
+        (region, owner) for region in ("chest", "knee") for owner in ("foundation", "student", "expert")
+    ]
+    row = document["table"][2]
+    assert row["path"] == "exports/chest/onnx-cpu-generic-fp32"
+    assert row["latency"]["median_ms"] > 0
+    assert row["balanced_accuracy"] is not None
+    assert document["summary"]["size_bytes"] > 1
+    assert document["gate"] is None
+    assert document["regions"][0]["cases"] == {"train": 200, "val": 200, "test": 400}
+    assert {row["kind"] for row in document["chain"]} == {"run", "export"}
+    assert document["chain"][1]["parent"] == measured.manifest.digest
+    assert document["warnings"] == []
+
+
+def test_what_is_missing_is_measured(a_run: Run, workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def evaluate(run: Run, *, model: str, on_progress: object) -> dict[str, Any]:
+        asked.append(model)
+        workshop.write_evaluations(run)
+        return read_json(run.measurements_dir / f"evaluate-{model}-test.json")
+
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
+    document = collect(a_run, on_progress=ignore)
+    assert asked == ["foundation"]
+    assert all(row["latency"] for row in document["table"])
+
+
+def test_a_measurement_of_another_run_is_not_shown(measured: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = measured.measurements_dir / "evaluate-student-test.json"
+    write_json(path, {**read_json(path), "run_digest": "another"})
+
+    def refuse(run: Run, *, model: str, on_progress: object) -> None:
+        raise DataError("the data is gone")
+
+    monkeypatch.setattr(evaluation, "evaluate", refuse)
+    document = collect(measured, on_progress=ignore)
+    assert document["evaluations"]["student"] is None
+    assert "the data is gone" in document["warnings"][0]
+    assert [row["accuracy"] for row in document["table"] if row["owner"] == "student"] == [None, None]
+
+
+def test_a_gate_of_replaced_exports_is_stale(measured: Run) -> None:
+    block = {"candidate": {"digest": "gone"}, "latency": {"samples_ms": {"baseline": [1.0]}}}
+    write_json(
+        measured.measurements_dir / "gate.json", {"schema_version": 1, "kind": "gate", "regions": {"chest": block}}
+    )
+    gate = collect(measured, on_progress=ignore)["gate"]
+    assert gate["stale"]
+    assert "samples_ms" not in gate["regions"]["chest"]["latency"]
+
+
+def test_averages_are_geometric_and_leave_out_what_is_missing() -> None:
+    def row(region: str, owner: str, size: int | None, score: float) -> dict[str, Any]:
+        return {
+            "region": region, "owner": owner, "parameters": None, "macs": None, "size_bytes": size, "latency": None,
+            "balanced_accuracy": score, "digest": "x",
+        }  # fmt: skip
+
+    rows = [row("a", "foundation", 8, 0.9), row("a", "expert", 1, 0.8)]
+    rows += [row("b", "foundation", 2, 0.9), row("b", "expert", 1, 0.9)]
+    found = summarise(rows)
+    assert found["size_bytes"] == pytest.approx(4)
+    assert found["latency"] is None
+    assert found["balanced_accuracy_change"] == pytest.approx(-0.05)
+    assert set(summarise([]).values()) == {None}
+
+
+def test_a_run_without_exports_says_so(tmp_path: Path, workshop: Any) -> None:
+    run = workshop.write_run(tmp_path / "runs" / "bare", cases=80)
+    workshop.write_evaluations(run, cases=40)
+    document = collect(run, on_progress=ignore)
+    assert "Nothing is exported yet" in document["warnings"][0]
+    assert document["table"][0]["size_bytes"] is None
