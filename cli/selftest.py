@@ -27,7 +27,7 @@ def self_test() -> dict[str, Any]:
     image = draw("chest", patients, np.zeros_like(patients))[:, None].astype(np.float32) / np.float32(255)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        model = _model()
+        model = _model(torch.from_numpy(image))
         live = model(torch.from_numpy(image), "chest").logits["chest"].numpy()
         network = model.deployable("chest")
         plain = network(torch.from_numpy(image)).numpy()
@@ -50,7 +50,7 @@ def self_test() -> dict[str, Any]:
     }
 
 
-def _model() -> Any:
+def _model(image: Any) -> Any:
     import torch
 
     from lorkit.decompose.experts import ExpertConfig, add_experts_, factor_parameters
@@ -59,10 +59,12 @@ def _model() -> Any:
     from lorkit.decompose.regions import Region, RegionSet
 
     regions = RegionSet(Region(name=name, classes=("clear", "lesion"), synthetic=True) for name in ("chest", "brain"))
-    backbone = build_backbone("shufflenet_v2_x1_0", channels=1, image_size=(64, 64))
+    backbone = build_backbone("resnet18", channels=1, image_size=(64, 64))
     routing = add_experts_(backbone, regions.names, ExpertConfig(rank=2))
-    model = RegionalModel(backbone, regions, mean=(0.5,), std=(0.25,), routing=routing).eval()
+    model = RegionalModel(backbone, regions, mean=(0.5,), std=(0.25,), routing=routing)
     for factor in factor_parameters(model):
         # experts start as zero: only random ones can show a wrong merge
         factor.copy_(torch.randn_like(factor) * 0.05)
-    return model
+    for _ in range(5):
+        model.train()(image, "chest")  # statistics of batch norm, without which the logits would be all but zero
+    return model.eval()
