@@ -58,7 +58,40 @@ def test_lorkd_terms_are_the_formula() -> None:
         for student, other, t in ((output.features[n], projected[n], t_f), (logit, hers, t_l)):
             p = torch.softmax(other / t, 0)
             expected = expected + t**2 * (p * (p.log() - torch.log_softmax(student / t, 0))).sum()
-    torch.testing.assert_close(total(terms).double(), expected / 5, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(total(terms), expected / 5, rtol=1e-10, atol=1e-12)
+
+
+def test_lorkd_gradients_are_the_sum_of_gradients_of_single_samples() -> None:
+    config, foundation = make("train.label_smoothing=0.1")
+    module = get_method("lorkd").build(config, REGIONS, foundation).double().eval()
+    for name, parameter in module.named_parameters():
+        if ".up." in name:  # starts at zero, where the gradient of the other factor would vanish
+            torch.nn.init.normal_(parameter, std=0.1)
+    data = batch()
+    with module.live.scope(data.region):
+        total(module(data, foundation.model(data.image, data.region))).backward()
+    mixed = {name: parameter.grad for name, parameter in module.named_parameters()}
+    module.zero_grad()
+    for n in range(5):
+        one = Batch(*(tensor[n : n + 1] for tensor in data))
+        name = REGIONS.names[int(one.region)]
+        output, teacher = module.live(one.image, name), foundation.model(one.image, name)
+        projected, logit = module.projector(teacher.features), output.logits[name]
+        head = module.live.heads[name]
+        anchored = projected @ head.weight.detach().T + head.bias.detach()
+        target = torch.full_like(logit, 0.1 / logit.shape[1])
+        target[0, one.label] += 0.9
+        loss = -(target * torch.log_softmax(logit, 1)).sum() - torch.log_softmax(anchored, 1)[0, one.label].sum()
+        for student, other, kd in (
+            (output.features, projected, config.lorkd.feature_kd),
+            (logit, teacher.logits[name], config.lorkd.logit_kd),
+        ):
+            p, q = torch.softmax(other / kd.temperature, 1), torch.softmax(student / kd.temperature, 1)
+            loss = loss + kd.weight * kd.temperature**2 * (p * (p / q).log()).sum()
+        (loss / 5).backward()
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None, name
+        torch.testing.assert_close(mixed[name], parameter.grad, rtol=1e-7, atol=1e-11, msg=name)
 
 
 def test_an_expert_learns_from_its_own_region_only_and_the_backbone_from_all() -> None:

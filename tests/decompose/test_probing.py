@@ -1,0 +1,35 @@
+import torch
+from torch.nn.functional import cross_entropy
+
+from lorkit.decompose.probing import fit_probe
+
+
+def blobs(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    label = torch.arange(count) % 3
+    centre = torch.tensor([[4.0, 0.0, 0.0, 100.0], [0.0, 4.0, 0.0, 100.0], [0.0, 0.0, 4.0, 100.0]])
+    return centre[label] + torch.randn(count, 4, generator=generator), label
+
+
+def test_a_probe_separates_what_can_be_separated_on_raw_features() -> None:
+    feature, label = blobs(300, 1)
+    layer = fit_probe(blobs(120, 0), blobs(60, 2), 3)
+    assert (layer(feature).argmax(1) == label).float().mean() > 0.95
+    assert not any(parameter.requires_grad for parameter in layer.parameters())
+
+
+def test_rare_classes_count_as_much_as_common_ones() -> None:
+    feature, label = blobs(300, 0)
+    rare = torch.cat([torch.nonzero(label != 2)[:, 0], torch.nonzero(label == 2)[:5, 0]])
+    layer = fit_probe((feature[rare] / 3, label[rare]), blobs(60, 2), 3)
+    test, wanted = blobs(300, 3)
+    recall = (layer(test / 3).argmax(1) == 2)[wanted == 2].float().mean()
+    assert recall > 0.7
+
+
+def test_a_constant_feature_does_no_harm() -> None:
+    feature, label = blobs(90, 0)
+    feature[:, 3] = 5.0
+    layer = fit_probe((feature, label), (feature, label), 3)
+    assert torch.isfinite(layer.weight).all()
+    assert cross_entropy(layer(feature), label) < 0.5

@@ -1,0 +1,114 @@
+"""Two gloo processes train what one process would on the joined batches, absent regions included."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lorkit.decompose.artifacts import load_tensors, read_json
+from lorkit.decompose.config import Config, load_config
+from lorkit.decompose.data import PreparedRegion, locked_splits, prepare, read_regions
+from lorkit.decompose.data.loading import Batch, BatchLoader
+from lorkit.decompose.losses import total
+from lorkit.decompose.methods import get_method
+from lorkit.decompose.models.backbones import build_backbone
+from lorkit.decompose.models.foundation import load_foundation
+from lorkit.decompose.optimising import build_optimizer, learning_rate
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.transforms import build_recipe
+
+# a network without batch statistics, which several CPU processes could not share; batches of 4 hold 2 of 3 regions
+SETTINGS = """
+name: ranks
+image: {size: 16, channels: 1}
+regions: {a: {data: a.npz}, b: {data: b.npz}, c: {data: c.npz}}
+foundation: {backbone: shufflenet_v2_x1_0, weights: teacher.pth}
+student: {backbone: vit_tiny}
+train: {epochs: 1, batch_size: 4, devices: 2, accelerator: cpu, warmup_epochs: 0, sampling: balanced, clip_norm: 5}
+lorkd: {rank: 2}
+"""
+SCRIPT = """
+import sys
+import torch
+torch.set_num_threads(1)
+from lorkit.decompose import load_config, train
+print(train(load_config(sys.argv[1]), out=sys.argv[2]).run)
+"""
+
+
+def write(directory: Path) -> Config:
+    for seed, name in enumerate("abc"):
+        rng = np.random.default_rng(seed)
+        np.savez(
+            directory / f"{name}.npz",
+            images=rng.integers(0, 255, (16, 16, 16), dtype=np.uint8),
+            labels=np.arange(16) % 2,
+            label_names=np.array(("no", "yes")),
+        )
+    torch.manual_seed(1)
+    torch.save(
+        build_backbone("shufflenet_v2_x1_0", channels=1, image_size=(16, 16)).state_dict(), directory / "teacher.pth"
+    )
+    (directory / "decompose.yaml").write_text(SETTINGS, encoding="utf-8")
+    return load_config(directory / "decompose.yaml")
+
+
+def reference(config: Config, run: Path) -> tuple[dict[str, torch.Tensor], int]:
+    """Train in one process, without the loop of `training`, on what both ranks are dealt; also count absences."""
+    samples = read_regions(config)
+    splits = locked_splits(read_json(run / "splits.json", kind="splits"), samples)
+    parts: dict[str, PreparedRegion] = {
+        name: prepare(one, build_recipe(config.image, config.regions[name]), indices=splits.parts(name)["train"])
+        for name, one in samples.items()
+    }
+    regions = RegionSet(one.region for one in samples.values())
+    foundation = load_foundation(run / "foundation")
+    torch.manual_seed(config.seed)
+    module = get_method("lorkd").build(config, regions, foundation)
+    optimizer = build_optimizer(module.parameter_groups(config.train), config.train)
+    loaders = [
+        BatchLoader(
+            parts,
+            regions,
+            batch_size=4,
+            sampling="balanced",
+            seed=0,
+            augment=config.train.augment,
+            rank=r,
+            world_size=2,
+        )
+        for r in range(2)
+    ]
+    absent = 0
+    for step, both in enumerate(zip(*loaders, strict=True)):
+        batch = Batch(*(torch.cat(pair) for pair in zip(*both, strict=True)))
+        absent += 3 - len(batch.region.unique())
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config.train, step, len(loaders[0]))
+        with torch.no_grad():
+            teacher = foundation.model(batch.image, batch.region)
+        with module.live.scope(batch.region):
+            total(module(batch, teacher)).backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 5)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return module.live.state_dict(), absent
+
+
+def test_two_ranks_are_one_process_on_their_joined_batches(tmp_path: Path) -> None:
+    config = write(tmp_path)
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT, encoding="utf-8")
+    command = [sys.executable, str(script), str(tmp_path / "decompose.yaml"), str(tmp_path / "runs")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    runs = [path for path in (tmp_path / "runs").iterdir() if not path.name.startswith(".")]
+    assert len(runs) == 1
+    expected, absent = reference(config, runs[0])
+    assert absent > 0
+    trained = load_tensors(runs[0] / "model.safetensors")
+    assert trained.keys() == expected.keys()
+    for name, tensor in trained.items():
+        torch.testing.assert_close(tensor, expected[name], rtol=1e-4, atol=2e-6, msg=name)
