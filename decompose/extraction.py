@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from lorkit.decompose.artifacts import (
 )
 from lorkit.decompose.data.locked import LockedData
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.errors import DataError
 from lorkit.decompose.evaluation import logits_of
 from lorkit.decompose.expert_artifact import (
     CARD,
@@ -47,6 +47,7 @@ from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.proof import equality, refuse_foreign_tensors
 from lorkit.decompose.runs import RUNS, Run, open_run
 from lorkit.decompose.tasks import get_task
+from lorkit.decompose.transforms import Recipe
 
 __all__ = ["ExtractResult", "LoadedExpert", "extract", "load_expert"]
 
@@ -126,11 +127,13 @@ class _Workshop:
     def __init__(self, run: Run, recalibrate: bool) -> None:
         self.run, self.recalibrate = run, recalibrate
         self.networks = Networks(run)
+        self._data: dict[str, LockedData] = {}
 
-    @cached_property
-    def data(self) -> LockedData:
-        # all regions, also for one expert: the others show what the in-region check refuses
-        return LockedData(self.run)
+    def data(self, region: str) -> LockedData:
+        """Return the data of one region, read once."""
+        if region not in self._data:
+            self._data[region] = LockedData(self.run, region)
+        return self._data[region]
 
     def inputs(self, region: str) -> str:
         """Return the digest of everything that decides an expert."""
@@ -141,9 +144,9 @@ class _Workshop:
         """Write one expert into a staging directory."""
         network = self.networks.expert(region)
         refuse_foreign_tensors(self.networks.live, network, region, self.run.regions.names)
-        val = self.data.part(region, "val")
+        val = self.data(region).part(region, "val")
         proof = equality(self.networks.live, network, val, logits_of(network, val))
-        train = self.data.part(region, "train")
+        train = self.data(region).part(region, "train")
         if self.recalibrate:
             recalibrate_norm_(network, _batches(train))
         info = self._describe(region, network, train, val) | {"equality": proof}
@@ -162,10 +165,11 @@ class _Workshop:
         config, one = self.run.config, self.run.regions.get(region)
         shape = tuple(val.images.shape[1:])
         task = get_task(one.task)
+        in_region, warnings = self._in_region(region, train, val)
         return {
             "schema_version": SCHEMA_VERSION,
             "kind": "expert",
-            "warnings": [],
+            "warnings": warnings,
             "region": region,
             "task": one.task,
             "classes": list(one.classes),
@@ -173,14 +177,14 @@ class _Workshop:
             "backbone": config.student.backbone,
             "image": {"size": list(config.image.size), "channels": config.image.channels},
             "gray": train.stored.shape[1] == 1,
-            "recipe": self.data.recipe(region),
+            "recipe": val.recipe,
             "normalise": {"mean": list(network.mean), "std": list(network.std)},
             "parameters": count_parameters(network),
             "macs": count_macs(network, shape),
             "recalibrated": self.recalibrate,
-            "data": {part: len(indices) for part, indices in self.data.splits.parts(region).items()},
+            "data": {part: len(indices) for part, indices in self.data(region).splits.parts(region).items()},
             "validation": task.scores(one, val.labels, logits_of(network, val), val.groups),
-            "in_region": self._in_region(region, train, val),
+            "in_region": in_region,
             "synthetic": self.run.manifest.synthetic,
             "source": {
                 "run": self.run.id,
@@ -191,30 +195,40 @@ class _Workshop:
             },
         }
 
-    def _in_region(self, region: str, train: PreparedRegion, val: PreparedRegion) -> dict[str, Any]:
+    def _in_region(self, region: str, train: PreparedRegion, val: PreparedRegion) -> tuple[dict[str, Any], list[str]]:
         """Fit the check, and measure it on images that chose neither its model nor its limit."""
         model = inregion.fit(_spaced(train).images)
         model = inregion.calibrate(model, _spaced(val).images)
-        own = self.data.part(region, "test", most=_MOST)
-        # as this expert would see them: other regions' images through this region's recipe
-        recipe = self.data.recipe(region)
-        others = [
-            self.data.part(name, "val", recipe=recipe, most=_MOST // 4).images
-            for name in self.run.regions.names
-            if name != region
-        ]
-        rates = [rate for images in others if (rate := inregion.refusal_rate(model, images)) is not None]
-        return {
-            **model,
+        own = self.data(region).part(region, "test", most=_MOST)
+        rates, seen, warnings = self._refused(model, region, val.recipe)
+        measured = {
             "false_refusal": {"rate": inregion.refusal_rate(model, own.images), "n": len(own), "split": "test"},
             # no names: an expert says nothing of its siblings
             "other_regions": {
                 "rate": float(np.mean(rates)) if rates else None,
                 "lowest": min(rates, default=None),
                 "regions": len(rates),
-                "n": sum(len(images) for images in others),
+                "n": seen,
             },
         }
+        return model | measured, warnings
+
+    def _refused(self, model: inregion.Model, region: str, recipe: Recipe) -> tuple[list[float], int, list[str]]:
+        """Return the refusal rate on each other region, the images looked at, and a warning for data that is gone."""
+        rates, seen, missing = [], 0, 0
+        for name in self.run.regions.names:
+            if name == region:
+                continue
+            try:
+                # as this expert would see them: through its own recipe
+                images = self.data(name).part(name, "val", recipe=recipe, most=_MOST // 4).images
+            except DataError:  # a site need not hold the data of regions that it does not extract
+                missing += 1
+                continue
+            seen += len(images)
+            rates += [rate for rate in [inregion.refusal_rate(model, images)] if rate is not None]
+        text = f"the in-region check was not measured on {missing} other region(s): their data cannot be read"
+        return rates, seen, [text] if missing else []
 
     def _check_plain(self, network: Deployable, info: dict[str, Any]) -> None:
         """Refuse keys or shapes that the public class does not have."""

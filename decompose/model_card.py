@@ -169,6 +169,7 @@ def _limits(info: Mapping[str, Any]) -> str:
     ]
     rare = [row for row in info["validation"]["per_class"] if row["n"] < 20]
     lines += [f"- Only {row['n']} validation images of {row['class']}: its figures say little." for row in rare]
+    lines += [f"- Warning: {text}." for text in info["warnings"]]
     return "\n".join(lines)
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from lorkit.decompose import proof, transforms
 from lorkit.decompose.artifacts import digest_file, load_tensors, read_json, verify_chain
+from lorkit.decompose.data import locked
 from lorkit.decompose.data.locked import run_samples
 from lorkit.decompose.errors import ArtifactError, DataError, ParityError, UsageError
 from lorkit.decompose.evaluation import logits_of
@@ -172,6 +173,17 @@ def test_a_failure_leaves_nothing_half_written(small_run: Run, monkeypatch: pyte
 
 def _gone(*args: object, **kwargs: object) -> None:
     raise DataError("no data at chest.npz", required="an existing file", fix="check the path")
+
+
+@pytest.mark.usefixtures("without_program")
+def test_a_site_without_the_other_regions_data_is_warned(small_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = locked.read_region
+    monkeypatch.setattr(locked, "read_region", lambda name, *a, **k: (_gone if name == "knee" else real)(name, *a, **k))
+    info = load_expert(extract(small_run, region="chest")[0].path).info
+    assert info["in_region"]["other_regions"] == {"rate": None, "lowest": None, "regions": 0, "n": 0}
+    assert "not measured on 1 other region" in info["warnings"][0]
+    with pytest.raises(DataError, match="no data"):
+        extract(small_run, region="knee")
 
 
 def test_an_unknown_region_names_the_known_ones(small_run: Run) -> None:

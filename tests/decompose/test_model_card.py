@@ -28,6 +28,7 @@ def described(**changes: Any) -> dict[str, Any]:
         "validation": scores(labels, np.eye(3)[labels], labels.astype(str), classes=["none", "mild", "severe"]),
         "equality": {"n": 30, "inputs": "real", "max_abs_difference": 2e-6, "label_flips": 0},
         "in_region": {"false_refusal": {"rate": 0.01, "n": 30}, "other_regions": {"rate": None, "n": 0}},
+        "warnings": ["something is unknown"],
         "synthetic": False,
         "source": {"run": "five", "method": "lorkd", "foundation": "resnet50"},
     }
@@ -39,7 +40,14 @@ def test_front_matter_is_yaml_and_the_text_names_what_matters() -> None:
     front = yaml.safe_load(card.split("---\n")[1])
     assert front["library_name"] == "pytorch"
     assert "synthetic" not in front["tags"]
-    for text in ("none, mild and severe", "11,170,000 parameters", "(xray)", "within 2.0e-06", "refuses 1.0 %"):
+    for text in (
+        "none, mild and severe",
+        "11,170,000 parameters",
+        "(xray)",
+        "within 2.0e-06",
+        "refuses 1.0 %",
+        "- Warning: something is unknown.",
+    ):
         assert text in card
     assert "Only 10 validation images of mild" in card
     assert "an unknown share of 0 images of other regions" in card
