@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -88,6 +89,7 @@ def main() -> NoReturn:
     """Run the command line of this process."""
     # OpenMP threads that spin while they wait fight over busy cores: on a loaded machine training was five times slower
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a container sends is as tidy as Ctrl-C
     sys.exit(run(sys.argv[1:]))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -147,21 +148,23 @@ print("stdout is back")
     assert "from below" in result.stderr
 
 
-def test_ctrl_c_is_tidy() -> None:
-    """A real signal while a verb works."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_is_tidy(number: signal.Signals) -> None:
+    """A real signal while a verb works: Ctrl-C, or what a container sends."""
     code = """
 import sys, time, lorkit.decompose
-from lorkit.cli.main import run
+from lorkit.cli.main import main
 def wait(*_, **__):
     print("ready", file=sys.stderr, flush=True); time.sleep(60)
 lorkit.decompose.load_config = wait
-sys.exit(run(["train"]))
+sys.argv = ["decompose", "train"]
+main()
 """
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     assert process.stderr.readline() == "ready\n"
     time.sleep(0.1)
-    process.send_signal(2)
+    process.send_signal(number)
     rest = process.stderr.read()
     process.stderr.close()
     assert process.wait(timeout=30) == 130

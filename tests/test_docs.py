@@ -1,0 +1,134 @@
+"""The documentation is true: its commands exist, its links lead somewhere, its reference is the program's own."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import typer.main
+import yaml
+
+from lorkit.cli import failures
+from lorkit.cli.main import app
+from lorkit.cli.reference import reference, verbs
+from lorkit.decompose import errors, load_config
+from lorkit.decompose.regions import RegionSet
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/*.md")])
+IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+VERBS = {path: command for path, command in verbs(typer.main.get_command(app))}
+FIVE = [
+    ["train"],
+    ["extract", "--region", "chest"],
+    ["export", "--target", "onnx"],
+    ["report"],
+    ["gate"],
+]  # fmt: skip
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def commands(page: Path) -> Iterator[list[str]]:
+    for block in blocks(page, "console"):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if words and words[0] == "decompose":
+                yield words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_commands_are_known_with_known_options(page: Path) -> None:
+    for words in commands(page):
+        path = next((path for path in VERBS if words[: len(path.split())] == path.split()), None)
+        assert path, f"{page.name}: {' '.join(words)}"
+        known = {name for parameter in VERBS[path].params for name in parameter.opts} | {"--help", "--debug"}
+        used = {word.split("=")[0] for word in words if word.startswith("--")}
+        assert used <= known, f"{page.name}: {' '.join(words)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_examples_of_python_and_yaml_parse(page: Path) -> None:
+    for block in blocks(page, "python"):
+        compile(block, str(page), "exec")
+    for block in blocks(page, "yaml"):
+        assert yaml.safe_load(block)
+
+
+def test_the_reference_is_the_programs_own() -> None:
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert text == reference(), "write it anew: python -m lorkit.cli.reference > docs/cli.md"
+
+
+def test_every_exit_code_is_explained() -> None:
+    page = (ROOT / "docs" / "errors.md").read_text(encoding="utf-8")
+    table = {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.M)}
+    classes = [item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, Exception)]
+    assert table == {0, 1, 3, failures.INTERRUPTED, failures.STORAGE} | {item.exit_code for item in classes}
+    for item in classes:
+        assert item is errors.LorkitError or f"`{item.__name__}`" in page
+
+
+def test_the_readme_is_short_and_shows_the_five_commands() -> None:
+    readme = ROOT / "README.md"
+    assert len(readme.read_text(encoding="utf-8").splitlines()) < 200
+    assert [words[1:] for words in commands(readme)][:5] == FIVE
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert [verb for verb in re.findall(r"/decompose (\w+)", makefile)] == [words[0] for words in FIVE]
+
+
+def test_the_example_configuration_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORKIT_DATA", "/data")
+    config = load_config(ROOT / "examples" / "five-regions" / "decompose.yaml")
+    assert list(config.regions) == ["brain", "breast", "chest", "knee", "blood"]
+    assert config.regions["knee"].data == ("/data/medical/knee/knee_oa_xray.npz",)
+
+
+def test_the_example_data_are_at_hand(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LORKIT_DATA", str(data_root))
+    config = load_config(ROOT / "examples" / "five-regions" / "decompose.yaml")
+    for region in config.regions.values():
+        assert all(Path(entry).is_file() for entry in region.data or ())
+
+
+@pytest.mark.slow
+def test_the_five_commands_twice(tmp_path: Path) -> None:
+    """The README's path, cut to one epoch, in processes of their own; the second time everything is up to date."""
+    (tmp_path / "decompose.yaml").write_text(
+        "name: small\nimage: {size: 32, channels: 1}\n"
+        "regions: {chest: {data: phantom:chest}, brain: {data: phantom:brain}}\n"
+        "foundation: {backbone: resnet18, epochs: 1}\ntrain: {epochs: 1}\n"
+    )
+    first = [call(words, tmp_path) for words in FIVE]
+    (run,) = (tmp_path / "runs").iterdir()
+    assert RegionSet.from_json(json.loads((run / "regions.json").read_text())["regions"]).synthetic
+    assert (run / "report" / "report.html").is_file()
+    stamps = {path: path.stat().st_mtime_ns for path in run.rglob("manifest.json")}
+    again = [call(words, tmp_path) for words in FIVE]
+    kept = {path: path.stat().st_mtime_ns for path in run.rglob("manifest.json") if "report" not in path.parts}
+    assert kept.items() <= stamps.items()
+    assert [outcome.returncode for outcome in first[:4] + again[:4]] == [0] * 8
+    assert {first[4].returncode, again[4].returncode} <= {0, 1, 3}
+    for outcome in again[:3]:
+        assert "up to date" in outcome.stderr
+
+
+def call(words: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    code = "from lorkit.cli.main import main; main()"
+    command = [sys.executable, "-c", code, *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=600)
