@@ -16,7 +16,7 @@ from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.regions import unknown
 from lorkit.decompose.runs import OWNERS, Run, open_run
-from lorkit.export.exported import INFO, read_exported
+from lorkit.export.exported import read_exported
 from lorkit.export.onnx import Tracer, to_onnx
 from lorkit.export.packaging import graph_metadata, write_package
 from lorkit.export.parity import Parity, compare, in_batches, require, seeded_inputs
@@ -246,6 +246,3 @@ def _kept(source: Source, images: Floats, kind: str) -> tuple[Floats, Floats, st
 def _may_embed(run: Run) -> bool:
     # "phantom" allows drawn images only, which are allowed anyway
     return run.config.privacy.embed_images is True
-
-
-__all__ = ["INFO", "ExportResult", "detected_profile", "export", "reference_logits"]

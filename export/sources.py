@@ -169,16 +169,23 @@ def sources_at(path: Path, region: str | None, owners: Sequence[str], out: Path 
     return [expert_source(path, home=home, run=run)]
 
 
-def source_of(exported: Exported, parent: Path) -> Source:
+def source_of(exported: Exported, parent: Path, opened: dict[Path, Networks]) -> Source:
     """Return what an export was made from, given the directory of its parent.
+
+    Args:
+        exported: The export.
+        parent: Directory that its manifest names.
+        opened: The models of each run that was read already; filled here, since reading them is what costs.
 
     Raises:
         ArtifactError: That directory no longer holds it.
     """
     if exported.owner == "expert":
         return expert_source(parent, run=run_of(parent))
-    run = open_run(parent.parent if exported.owner == "foundation" else parent)
-    return _model_source(run, Networks(run), exported.owner, exported.region, exported.path.parent)
+    path = (parent.parent if exported.owner == "foundation" else parent).resolve()
+    if path not in opened:
+        opened[path] = Networks(open_run(path))
+    return _model_source(opened[path].run, opened[path], exported.owner, exported.region, exported.path.parent)
 
 
 def run_of(expert: Path) -> Run | None:

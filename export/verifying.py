@@ -6,13 +6,13 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lorkit.decompose.artifacts import MANIFEST, SCHEMA_VERSION, digest_file, read_manifest
 from lorkit.decompose.data.locked import file_samples
-from lorkit.decompose.errors import ArtifactError, ParityError, UsageError
+from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import exports_of, open_run
 from lorkit.export.exported import Exported, read_exported
@@ -20,6 +20,10 @@ from lorkit.export.inference import load_engine
 from lorkit.export.packaging import SAMPLES
 from lorkit.export.parity import Parity, compare
 from lorkit.export.targets.base import Floats
+
+if TYPE_CHECKING:
+    from lorkit.decompose.networks import Networks
+    from lorkit.export.sources import Inputs
 
 BATCHES = (1, 3, 8, 32)
 _COUNT = 48
@@ -71,14 +75,36 @@ def verify(
         UsageError: Nothing was exported.
         ArtifactError: An export is damaged, or its source is no longer the one that it was made from.
         ParityError: An export does not give its source's outputs.
-        MissingRuntimeError: Its runtime or hardware is not here.
+        MissingRuntimeError: The runtime or hardware of all, or of the named target, is not here; among others,
+            such exports are listed under `not_run`.
     """
     found = _select(path, run, region, (target, profile, precision))
-    rows = []
+    origins, rows, absent = _Origins(data), [], []
     for done, directory in enumerate(found):
         on_progress(str(directory), done, len(found))
-        rows.append(_verify_one(read_exported(directory), data, batches))
+        exported = read_exported(directory)
+        try:
+            rows.append(_verify_one(exported, origins, batches))
+        except MissingRuntimeError as error:
+            # a run may hold exports for other machines; where nothing else is left to verify, that is the answer
+            absent.append((exported, error))
     on_progress("verified", len(found), len(found))
+    if absent and (target is not None or not rows):
+        raise absent[0][1]
+    _require(rows)
+    notes = [note for row in rows for note in row.pop("notes")]
+    notes += [f"{exported.path} was not verified: {error.given}" for exported, error in absent]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "verification",
+        "warnings": list(dict.fromkeys(notes)),
+        "status": "passed",
+        "exports": rows,
+        "not_run": [exported.describe() for exported, _ in absent],
+    }
+
+
+def _require(rows: Sequence[dict[str, Any]]) -> None:
     failed = [row for row in rows if row["status"] != "passed"]
     if failed:
         worst = failed[0]
@@ -88,13 +114,6 @@ def verify(
             required=f"at most {worst['tolerance']:.3g}",
             fix="export it again with --force",
         )
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "verification",
-        "warnings": [note for row in rows for note in row.pop("notes")],
-        "status": "passed",
-        "exports": rows,
-    }
 
 
 def _select(
@@ -112,9 +131,9 @@ def _select(
     return [entry.path for entry in entries]
 
 
-def _verify_one(exported: Exported, data: Path | str | None, batches: Sequence[int]) -> dict[str, Any]:
+def _verify_one(exported: Exported, origins: _Origins, batches: Sequence[int]) -> dict[str, Any]:
     with load_engine(exported.path) as engine:
-        reference = _reference(exported, data)
+        reference = origins.reference(exported)
         found = {
             batch: compare(
                 engine.run,
@@ -144,39 +163,50 @@ def _batch_row(batch: int, parity: Parity) -> dict[str, Any]:
     return {"batch": batch} | {key: document[key] for key in ("max_abs", "of_margin", "label_flips")}
 
 
-def _reference(exported: Exported, data: Path | str | None) -> _Reference:
-    parent = exported.manifest.parent
-    source = exported.path / parent["path"] if parent else None
-    if source is None or not (source / MANIFEST).is_file():
-        if data is not None:
-            raise UsageError(
-                f"{exported.path} lies apart from the network it was made from",
-                required="that network, to run it on other images",
-                fix="leave --data out: its own samples are used then",
+class _Origins:
+    """Where references come from, with what several exports of one run share: its models and its images."""
+
+    def __init__(self, data: Path | str | None) -> None:
+        self.data = data
+        self._opened: dict[Path, Networks] = {}
+        self._inputs: Inputs | None = None
+
+    def reference(self, exported: Exported) -> _Reference:
+        """Return what an export is held against: its source where that is at hand, else its own samples."""
+        parent = exported.manifest.parent
+        source = exported.path / parent["path"] if parent else None
+        if parent is None or source is None or not (source / MANIFEST).is_file():
+            return self._apart(exported)
+        if digest_file(source / MANIFEST) != parent["sha256"]:
+            raise ArtifactError(
+                f"{source} is not the {parent['kind']} that {exported.path} was made from",
+                required=f"a manifest with digest {parent['sha256'][:12]}",
+                fix="export it again",
             )
-        return _stored(exported)
-    assert parent is not None
-    if digest_file(source / MANIFEST) != parent["sha256"]:
-        raise ArtifactError(
-            f"{source} is not the {parent['kind']} that {exported.path} was made from",
-            required=f"a manifest with digest {parent['sha256'][:12]}",
-            fix="export it again",
+        return self._computed(exported, source)
+
+    def _apart(self, exported: Exported) -> _Reference:
+        if self.data is None:
+            return _stored(exported)
+        raise UsageError(
+            f"{exported.path} lies apart from the network it was made from",
+            required="that network, to run it on other images",
+            fix="leave --data out: its own samples are used then",
         )
-    return _computed(exported, source, data)
 
+    def _computed(self, exported: Exported, parent: Path) -> _Reference:
+        """Run the source by torch; imported here, since samples need none."""
+        from lorkit.export.exporting import reference_logits
+        from lorkit.export.sources import Inputs, source_of
 
-def _computed(exported: Exported, parent: Path, data: Path | str | None) -> _Reference:
-    """Run the source by torch; imported here, since samples need none."""
-    from lorkit.export.exporting import reference_logits
-    from lorkit.export.sources import Inputs, source_of
-
-    source = source_of(exported, parent)
-    if data is not None:
-        images, kind = file_samples(data, source.region, source.recipe).images, "real"
-        return _Reference(images, reference_logits(source, images), kind, "source")
-    inputs = Inputs(part="test", count=_COUNT)
-    images, kind = inputs.of(source)
-    return _Reference(images, reference_logits(source, images), kind, "source", tuple(inputs.notes))
+        source = source_of(exported, parent, self._opened)
+        if self.data is not None:
+            images, kind = file_samples(self.data, source.region, source.recipe).images, "real"
+            return _Reference(images, reference_logits(source, images), kind, "source")
+        self._inputs = self._inputs or Inputs(part="test", count=_COUNT)
+        images, kind = self._inputs.of(source)
+        notes = tuple(self._inputs.notes) if kind == "seeded" else ()
+        return _Reference(images, reference_logits(source, images), kind, "source", notes)
 
 
 def _stored(exported: Exported) -> _Reference:

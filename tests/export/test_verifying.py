@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from lorkit.decompose.artifacts import digest_file, read_json, write_manifest
-from lorkit.decompose.errors import ArtifactError, ParityError, UsageError
+from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
 from lorkit.export import parity
+from lorkit.export.exporting import export
 from lorkit.export.verifying import verify
 
 NAME = "onnx-cpu-generic-fp32"
@@ -84,6 +85,19 @@ def test_an_export_of_an_earlier_expert_is_refused(exported: Path, tmp_path: Pat
     assert digest_file(expert / "manifest.json") != digest_file(exported / "experts" / "chest" / "manifest.json")
     with pytest.raises(ArtifactError, match=r"is not the expert that .* was made from"):
         verify(run / "exports" / "chest" / NAME)
+
+
+def test_an_export_for_another_machine_is_listed_as_not_run(exported: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(exported, tmp_path / "run")
+    with pytest.raises(MissingRuntimeError):
+        export(run, region="chest", target="trt", profile="h200", owners=("expert",))
+    document = verify(run, region="chest")
+    assert {row["status"] for row in document["exports"]} == {"passed"}
+    assert [row["target"] for row in document["not_run"]] == ["trt"]
+    assert "was not verified" in document["warnings"][-1]
+    for options in ({"path": run / "exports" / "chest" / "trt-h200-fp32"}, {"run": run, "target": "trt"}):
+        with pytest.raises(MissingRuntimeError, match="TensorRT"):
+            verify(**options)
 
 
 def test_an_error_beyond_tolerance_fails(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
