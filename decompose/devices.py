@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, cast
 
 import torch
@@ -32,6 +33,9 @@ def launch(settings: TrainConfig) -> Fabric:
         raise UsageError(
             "train.precision is fp16 on a CPU", required="bf16 or fp32 there", fix="set train.precision to bf16"
         )
+    # Fabric announces the precision on the terminal, which belongs to whoever listens to events
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     fabric = Fabric(
         accelerator="cuda" if on_gpu else "cpu",
         devices=settings.devices,
