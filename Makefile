@@ -28,7 +28,8 @@ tour: setup
 	cd tour && ../$(BIN)/decompose extract --region all
 	cd tour && ../$(BIN)/decompose export --target onnx
 	cd tour && ../$(BIN)/decompose report
-	cd tour && ../$(BIN)/decompose gate
+	@# exit 3 is the gate's honest INCONCLUSIVE on a machine that is too busy to tell: the tour goes on
+	cd tour && { ../$(BIN)/decompose gate || test $$? -eq 3; }
 	@echo "the report: $$(ls -t $$PWD/tour/runs/*/report/report.html | head -1)"
 
 test: setup
