@@ -8,21 +8,27 @@ here unpickles, evaluates or follows a path out of the directory: artifacts may 
 from __future__ import annotations
 
 import datetime
-import hashlib
-import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.files import (
+    SCHEMA_VERSION,
+    digest_bytes,
+    digest_file,
+    digest_json,
+    load_tensors,
+    read_json,
+    save_tensors,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.staging import building, locked, replace_directory
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 __all__ = [
     "MANIFEST",
@@ -46,7 +52,6 @@ __all__ = [
     "write_text",
 ]
 
-SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 
 
@@ -65,112 +70,6 @@ class Manifest:
     tools: dict[str, str | None] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
-
-
-def digest_bytes(data: bytes) -> str:
-    """Return the SHA-256 of bytes, as hexadecimal text."""
-    return hashlib.sha256(data).hexdigest()
-
-
-def digest_file(path: Path) -> str:
-    """Return the SHA-256 of a file's content, as hexadecimal text."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def digest_json(value: Any) -> str:
-    """Return the SHA-256 of plain data, whatever the order of its keys."""
-    return digest_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
-    write_bytes(path, text.encode("utf-8"))
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write plain data as JSON atomically. NaN and infinity are refused: an undefined number is null."""
-    write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path, *, kind: str | None = None) -> dict[str, Any]:
-    """Read a JSON object, of a stated kind where one is asked for.
-
-    Raises:
-        ArtifactError: The file is missing, not a JSON object, or of another kind or schema version.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing", required="a complete artifact", fix="rebuild it") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ArtifactError(
-            f"{path} is not JSON ({type(error).__name__})", required="an intact artifact", fix="rebuild it"
-        ) from None
-    if not isinstance(document, dict):
-        raise ArtifactError(f"{path} holds no JSON object", required="an intact artifact", fix="rebuild it")
-    if kind is not None and document.get("kind") != kind:
-        raise ArtifactError(
-            f"{path} is of kind {document.get('kind')!r}", required=f"kind '{kind}'", fix="name the right directory"
-        )
-    if kind is not None and document.get("schema_version") != SCHEMA_VERSION:
-        raise ArtifactError(
-            f"{path} has schema version {document.get('schema_version')!r}",
-            required=f"version {SCHEMA_VERSION}",
-            fix="use the lorkit that wrote it, or rebuild it",
-        )
-    return document
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors as safetensors, atomically; equal tensors give equal bytes."""
-    from safetensors.torch import save
-
-    # contiguous copies: safetensors refuses strided views, and channels_last weights are such
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
-    write_bytes(path, save(plain, metadata=dict(metadata or {})))
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file onto the CPU.
-
-    Raises:
-        ArtifactError: The file is missing, truncated, or a pickle.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing", required="safetensors weights", fix="rebuild the artifact") from None
-    try:
-        return load(data)
-    except (SafetensorError, ValueError, KeyError) as error:
-        problem = str(error)[:80]
-    # only after reading failed: the header length of an intact file may begin with the same bytes as a pickle
-    if data[:1] == b"\x80" or data[:2] == b"PK":
-        raise ArtifactError(
-            f"{path} is a pickle, which can run code when it is read",
-            required="a safetensors file",
-            fix="convert it on a machine that trusts it",
-        )
-    raise ArtifactError(f"{path} cannot be read ({problem})", required="intact safetensors", fix="rebuild the artifact")
 
 
 def write_manifest(

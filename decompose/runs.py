@@ -124,7 +124,7 @@ def _locate(selector: str, root: Path) -> Path:
     for path in (Path(selector), root / selector):
         if (path / MANIFEST).is_file():
             return path
-        if path.is_dir() and (path / "checkpoints").is_dir():
+        if (path.parent / f".{path.name}.training" / "checkpoints").is_dir():  # where `workplace` keeps them
             raise UsageError(
                 f"run {path} is not finished",
                 required="a finished run",

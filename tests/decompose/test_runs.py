@@ -47,7 +47,7 @@ def test_unknown_run_lists_the_known(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
-    (tmp_path / "a" / "checkpoints").mkdir(parents=True)
+    (tmp_path / ".a.training" / "checkpoints").mkdir(parents=True)
     with pytest.raises(UsageError, match="--resume"):
         open_run("a", tmp_path)
 
