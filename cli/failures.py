@@ -42,7 +42,8 @@ def explain(error: BaseException) -> Failure:
 
 def interrupted() -> Failure:
     """Return what Ctrl-C looks like: nothing is half-written, since every artifact is built aside and renamed."""
-    return Failure("interrupted; nothing half-written was kept; run the same command again", INTERRUPTED)
+    fix = "run it again (a training continues with `decompose train --resume`)"
+    return Failure(f"interrupted; nothing half-written was kept; {fix}", INTERRUPTED)
 
 
 def _usage(error: BaseException) -> str:

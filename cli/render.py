@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, console: Console | None = None) -> None:
@@ -17,7 +18,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
         words = all(isinstance(row[index], str) for row in lines)
         sheet.add_column(name, justify="left" if words else "right", overflow="fold")
     for row in lines:
-        sheet.add_row(*(cell if isinstance(cell, str) else number(cell) for cell in row))
+        sheet.add_row(*(Text(cell if isinstance(cell, str) else number(cell)) for cell in row))  # Text: no markup
     stderr(console).print(sheet)
 
 
@@ -27,6 +28,11 @@ def stderr(console: Console | None = None) -> Console:
         return console
     plain = Console(stderr=True, highlight=False)
     return plain if plain.is_terminal else Console(stderr=True, highlight=False, width=160)
+
+
+def line(text: str) -> None:
+    """Print a line, never broken: a log is searched line by line."""
+    stderr().print(text, markup=False, soft_wrap=True)
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -47,10 +53,10 @@ def interval(value: Any, bounds: Sequence[Any] | None) -> str:
 
 def warnings(document: Mapping[str, Any]) -> None:
     """Print the warnings of a document, one line each."""
-    for text in document.get("warnings", ()):
-        stderr().print(f"warning: {text}", markup=False)
+    for text in dict.fromkeys(document.get("warnings", ())):
+        line(f"warning: {text}")
     if document.get("synthetic"):
-        stderr().print("SYNTHETIC: made from phantom images; not for any use on patients", markup=False)
+        line("SYNTHETIC: made from phantom images; not for any use on patients")
 
 
 def evaluation(document: Mapping[str, Any]) -> None:
@@ -109,7 +115,7 @@ def verdicts(document: Mapping[str, Any]) -> None:
     table("candidate against baseline", columns, rows)
     for name, row in document["regions"].items():
         for reason in row.get("reasons", ()):
-            stderr().print(f"{name}: {reason}", markup=False)
+            line(f"{name}: {reason}")
     warnings(document)
 
 
@@ -147,10 +153,10 @@ def inspection(document: Mapping[str, Any]) -> None:
     table("data", ("region", "images", "groups", "size", "train/val/test", "classes"), rows)
     for row in document["regions"].values():
         for leak in row["leaks"]:
-            stderr().print(f"leak: {leak}", markup=False)
+            line(f"leak: {leak}")
     speed = document["loader"]["images_per_second"]
     if speed is not None:
-        stderr().print(f"loader: {speed:,.0f} images/s")
+        line(f"loader: {speed:,.0f} images/s")
     warnings(document)
 
 
@@ -183,7 +189,7 @@ def plan(document: Mapping[str, Any]) -> None:
         for name in ("foundation", "student")
     ]
     table("networks", ("", "backbone", "parameters", "MACs"), networks)
-    stderr().print(
+    line(
         f"{document['method']}: {document['epochs']} epochs, batch {document['batch_size']}, "
         f"{document['training_parameters']:,} parameters to train, {len(document['expert_layers'])} expert layers"
     )

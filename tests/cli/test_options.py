@@ -1,0 +1,68 @@
+"""The command line is a contract: an option that appears, disappears or changes its name must be meant."""
+
+from __future__ import annotations
+
+import pytest
+import typer.main
+
+from lorkit.cli import options
+from lorkit.cli.main import app
+from lorkit.cli.reference import verbs
+from lorkit.decompose.errors import UsageError
+
+FROZEN = {
+    "init": "--from-data --out --force --json",
+    "data": "CONFIG --set --sheet --json",
+    "pretrain": "CONFIG --set --resume --out --force --json",
+    "train": "CONFIG --method --set --resume --dry-run --out --force --json",
+    "evaluate": "PATH --run --region --model --split --data --json",
+    "compare": "CONFIG --methods --seeds --fractions --set --out --json",
+    "extract": "--run --region --recalibrate --out --force --json",
+    "export": "PATH --run --region --target --profile --precision --force --json",
+    "verify": "PATH --run --region --target --profile --precision --data --json",
+    "bench": "PATH... --run --region --target --profile --precision "
+    "--batch --threads --against --max-seconds --seed --json",
+    "report": "--run --against --force --json",
+    "gate": "--run --baseline --candidate --region --target --profile --precision "
+    "--margin --max-accuracy-drop --data --max-seconds --on-inconclusive --seed --json",
+    "predict": "[PATH] INPUT... --run --region --target --profile "
+    "--precision --top --out --allow-synthetic --allow-out-of-region --json",
+    "doctor": "--json",
+    "profiles list": "--json",
+    "profiles show": "NAME --json",
+    "profiles detect": "--json",
+}
+
+
+def test_the_options_are_frozen() -> None:
+    found = {
+        path.removeprefix("decompose "): " ".join(
+            parameter.opts[0] if parameter.param_type_name == "option" else parameter.metavar
+            for parameter in command.params
+            if parameter.name != "help"
+        )
+        for path, command in verbs(typer.main.get_command(app))
+    }
+    assert found == FROZEN
+
+
+def test_every_verb_speaks_json() -> None:
+    assert all("--json" in line.split() for line in FROZEN.values())
+
+
+@pytest.mark.parametrize("text", ["", ",", "1,b", "-1", "1.5"])
+def test_whole_numbers_refuse(text: str) -> None:
+    with pytest.raises(UsageError, match="required: whole numbers"):
+        options.whole_numbers("--batch", text)
+
+
+@pytest.mark.parametrize("text", ["", "0", "1.1", "x", "nan", "-0.5"])
+def test_fractions_refuse(text: str) -> None:
+    with pytest.raises(UsageError, match="required: numbers above 0"):
+        options.fractions("--fractions", text)
+
+
+def test_lists_are_read() -> None:
+    assert options.whole_numbers("--batch", "1, 8") == [1, 8]
+    assert options.fractions("--fractions", "0.1,1") == [0.1, 1.0]
+    assert options.comma_separated(" stl,,mtl ") == ["stl", "mtl"]
