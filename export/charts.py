@@ -20,6 +20,7 @@ LEFT, RIGHT, TOP, BOTTOM = 44.0, 14.0, 26.0, 40.0
 _X = (LEFT, WIDTH - RIGHT)
 _Y = (HEIGHT - BOTTOM, TOP)
 _LABEL = 12.0
+Box = tuple[float, float, float, float]
 FEWEST = 5
 """Cases below which a bin says nothing about calibration and is not drawn."""
 
@@ -63,11 +64,8 @@ def trade_off(key: str, region: str, points: Sequence[Point], frame: Frame) -> M
     front = pareto(points)
     if len(front) > 1:
         body.append(path([(x(point.milliseconds), y(point.accuracy)) for point in front], class_="front"))
-    for on_left in (True, False):
-        side = [point for point in points if _label_left(x(point.milliseconds)) is on_left]
-        heights = dodge([y(point.accuracy) for point in side], _LABEL, (TOP, HEIGHT - BOTTOM - 4))
-        for point, height in zip(side, heights, strict=True):
-            body += _mark(point, x, y, height, frame)
+    body += [_mark(point, x, y, frame) for point in points]
+    body += _names(points, x, y, frame)
     said = "; ".join(
         f"{point.owner}: {point.milliseconds:.2f} ms, balanced accuracy {point.accuracy:.3f}, {point.size_bytes} bytes"
         for point in points
@@ -176,28 +174,54 @@ def curves(
     return figure(key, title, said, (WIDTH, HEIGHT), body)
 
 
-def _mark(point: Point, x: Scale, y: Scale, height: float, frame: Frame) -> list[Markup]:
+def _radius(point: Point, frame: Frame) -> float:
+    return 4 + 15 * math.sqrt(point.size_bytes / max(1, frame.size_bytes))
+
+
+def _mark(point: Point, x: Scale, y: Scale, frame: Frame) -> Markup:
     at, level = x(point.milliseconds), y(point.accuracy)
-    radius = 4 + 15 * math.sqrt(point.size_bytes / max(1, frame.size_bytes))
-    said = f"{point.owner}: {point.milliseconds:.2f} ms, {point.accuracy:.3f}, {point.size_bytes / 1e6:.1f} MB" + (
-        f", 95% interval {point.ci[0]:.3f} to {point.ci[1]:.3f}" if point.ci else ""
-    )
-    parts = [tag("title", said), tag("circle", cx=at, cy=level, r=radius, class_=f"area {point.owner}")]
+    said = (
+        f"{point.owner}: {point.milliseconds:.2f} ms, {point.accuracy:.3f}, {point.size_bytes / 1e6:.1f} MB"
+        + (f", 95% interval {point.ci[0]:.3f} to {point.ci[1]:.3f}" if point.ci else "")
+    )  # fmt: skip
+    parts = [
+        tag("title", said),
+        tag("circle", cx=at, cy=level, r=_radius(point, frame), class_=f"area {point.owner}"),
+    ]
     if point.ci:
         top, bottom = y.clipped(point.ci[1]), y.clipped(point.ci[0])
         parts.append(tag("line", x1=at, x2=at, y1=top, y2=bottom, class_=f"whisker {point.owner}"))
-    parts.append(_shape(point.owner, at, level))
-    left = _label_left(at)
-    label_x = at - radius - 4 if left else at + radius + 4
-    anchor = "end" if left else "start"
-    parts.append(
-        tag("text", point.owner, x=label_x, y=height + 3.5, text_anchor=anchor, class_=f"series {point.owner}")
-    )
-    return [tag("g", *parts)]
+    return tag("g", *parts, _shape(point.owner, at, level))
 
 
-def _label_left(x: float) -> bool:
-    return x > (LEFT + WIDTH - RIGHT) / 2
+def _names(points: Sequence[Point], x: Scale, y: Scale, frame: Frame) -> list[Markup]:
+    """Write each owner's name beside its mark, where it covers least of the marks and names already there."""
+    centres = [(x(point.milliseconds), y(point.accuracy), _radius(point, frame)) for point in points]
+    taken: list[Box] = [(at - r, level - r, at + r, level + r) for at, level, r in centres]
+    taken.append((0.0, 0.0, 130.0, TOP))  # the title of the axis
+    names = []
+    for point, (at, level, r) in zip(points, centres, strict=True):
+        wide = 6.2 * len(point.owner)
+        beside, below = (at + r, at - r - wide), (level + r, level - r)
+        places = [(beside[0] + 3, level), (beside[1] - 3, level)]
+        places += [(at - wide / 2, below[0] + 8), (at - wide / 2, below[1] - 8)]
+        places += [(left, middle) for left in beside for middle in below]
+        boxes = [(left, middle - 6, left + wide, middle + 6) for left, middle in places]
+        best = min(boxes, key=lambda box: sum(_overlap(box, other) for other in taken) + _outside(box))
+        taken.append(best)
+        names.append(tag("text", point.owner, x=best[0], y=best[1] + 9.5, class_=f"series {point.owner}"))
+    return names
+
+
+def _overlap(one: Box, two: Box) -> float:
+    width = min(one[2], two[2]) - max(one[0], two[0])
+    height = min(one[3], two[3]) - max(one[1], two[1])
+    return max(0.0, width) * max(0.0, height)
+
+
+def _outside(box: Box) -> float:
+    """How much of a box lies beyond the plot, weighed above any overlap."""
+    return 1e3 * (max(0.0, LEFT - box[0]) + max(0.0, box[2] - WIDTH) + max(0.0, -box[1]) + max(0.0, box[3] - _Y[0]))
 
 
 def _shape(owner: str, x: float, y: float) -> Markup:

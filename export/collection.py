@@ -52,13 +52,14 @@ def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
     table = _table(run, evaluations, exports, measured)
     if not exports:
         warnings.append("Nothing is exported yet: sizes and latencies are missing. Run `decompose export`.")
-    synthetic = run.manifest.synthetic
+    chain = _chain(run, exports)
+    warnings += _orphans(chain)
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "report",
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "warnings": warnings,
-        "synthetic": synthetic,
+        "synthetic": run.manifest.synthetic,
         "machine": fingerprint(),
         "tools": tool_versions(),
         "run": _about(run),
@@ -68,7 +69,7 @@ def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
         "evaluations": {model: _drawable(document) for model, document in evaluations.items()},
         "training": training(run),
         "gate": _gate(run, exports),
-        "chain": _chain(run, exports),
+        "chain": chain,
         "commands": _commands(run, exports),
     }
 
@@ -267,6 +268,15 @@ def _chain(run: Run, exports: list[Exported]) -> list[dict[str, Any]]:
         }
         for manifest in manifests
     ]
+
+
+def _orphans(chain: list[dict[str, Any]]) -> list[str]:
+    """Name what was made from an artifact that has been replaced since."""
+    there = {row["digest"] for row in chain}
+    orphans = [row["name"] for row in chain if row["parent"] is not None and row["parent"] not in there]
+    if not orphans:
+        return []
+    return [f"Made from something that has been replaced since, make it anew: {', '.join(orphans)}."]
 
 
 def _name(path: Path, run: Run) -> str:

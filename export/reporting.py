@@ -29,7 +29,7 @@ from lorkit.export.writing import FILTERS
 FILES = ("report.html", "report.md", "report.json")
 _HERE = Path(__file__).parent
 _SOURCES = ("report.html.jinja", "report.md.jinja", "report.css", "charts.py", "svg.py", "writing.py", "reporting.py")
-_TERMS = {"cross_entropy": "cross-entropy", "feature_kd": "feature distillation", "logit_kd": "logit distillation"}
+_TERMS = {"ce": "cross-entropy", "feature_kd": "feature distillation", "logit_kd": "logit distillation"}
 
 
 def report(

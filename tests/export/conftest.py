@@ -146,7 +146,7 @@ def training_log(regions: tuple[str, ...], epochs: int = 12) -> list[dict[str, A
     rows = []
     for epoch in range(epochs):
         fade = float(np.exp(-epoch / 4))
-        terms = {"cross_entropy": 0.9, "feature_kd": 0.5, "logit_kd": 1.4}
+        terms = {"ce": 0.9, "feature_kd": 0.5, "logit_kd": 1.4}
         loss = {term: {name: top * fade + 0.1 * at for at, name in enumerate(regions)} for term, top in terms.items()}
         scores = {name: 0.95 - 0.45 * fade - 0.04 * at for at, name in enumerate(regions)}
         val = {"balanced_accuracy": scores, "mean": sum(scores.values()) / len(scores)}

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from lorkit.decompose import evaluation
-from lorkit.decompose.artifacts import read_json, write_json
+from lorkit.decompose.artifacts import read_json, write_json, write_manifest
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.progress import ignore
-from lorkit.decompose.runs import Run
+from lorkit.decompose.runs import OUTSIDE, Run, open_run
 from lorkit.export.collection import collect, summarise
 
 
@@ -66,6 +66,13 @@ def test_a_gate_of_replaced_exports_is_stale(measured: Run) -> None:
     gate = collect(measured, on_progress=ignore)["gate"]
     assert gate["stale"]
     assert "samples_ms" not in gate["regions"]["chest"]["latency"]
+
+
+def test_exports_of_a_replaced_source_are_named(measured: Run, workshop: Any) -> None:
+    write_manifest(measured.path, "run", synthetic=True, outside=OUTSIDE)
+    workshop.write_evaluations(open_run(measured.path))
+    document = collect(open_run(measured.path), on_progress=ignore)
+    assert any("exports/chest/onnx-cpu-generic-fp32" in text for text in document["warnings"])
 
 
 def test_averages_are_geometric_and_leave_out_what_is_missing() -> None:
