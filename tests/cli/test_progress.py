@@ -73,7 +73,12 @@ def test_steps_without_a_terminal_say_each_text_once() -> None:
 
 def test_the_cursor_comes_back_after_an_error() -> None:
     console, text = screen(terminal=True)
-    with pytest.raises(KeyboardInterrupt), Steps("gate", console) as progress:
+    with pytest.raises(KeyboardInterrupt):
+        interrupt(Steps("gate", console))
+    assert "\x1b[?25h" in text.getvalue()
+
+
+def interrupt(progress: Steps) -> None:
+    with progress:
         progress("chest", 0, 1)
         raise KeyboardInterrupt
-    assert "\x1b[?25h" in text.getvalue()
