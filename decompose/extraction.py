@@ -145,11 +145,14 @@ class _Workshop:
         network = self.networks.expert(region)
         refuse_foreign_tensors(self.networks.live, network, region, self.run.regions.names)
         val = self.data(region).part(region, "val")
-        proof = equality(self.networks.live, network, val, logits_of(network, val))
+        logits = logits_of(network, val)
+        proof = equality(self.networks.live, network, val, logits)
         train = self.data(region).part(region, "train")
         if self.recalibrate:
             recalibrate_norm_(network, _batches(train))
-        info = self._describe(region, network, train, val) | {"equality": proof}
+            logits = logits_of(network, val)
+        found = get_task(val.region.task).scores(val.region, val.labels, logits, val.groups)
+        info = self._describe(region, network, train, val) | {"equality": proof, "validation": found}
         self._check_plain(network, info)
         metadata = {"format": "pt", "region": region, "backbone": str(info["backbone"])}
         save_tensors(directory / WEIGHTS, network.network.state_dict(), metadata)
@@ -164,7 +167,6 @@ class _Workshop:
     def _describe(self, region: str, network: Deployable, train: PreparedRegion, val: PreparedRegion) -> dict[str, Any]:
         config, one = self.run.config, self.run.regions.get(region)
         shape = tuple(val.images.shape[1:])
-        task = get_task(one.task)
         in_region, warnings = self._in_region(region, train, val)
         return {
             "schema_version": SCHEMA_VERSION,
@@ -183,7 +185,6 @@ class _Workshop:
             "macs": count_macs(network, shape),
             "recalibrated": self.recalibrate,
             "data": {part: len(indices) for part, indices in self.data(region).splits.parts(region).items()},
-            "validation": task.scores(one, val.labels, logits_of(network, val), val.groups),
             "in_region": in_region,
             "synthetic": self.run.manifest.synthetic,
             "source": {
