@@ -109,11 +109,11 @@ def bench(
         raise MissingRuntimeError(document["warnings"][0])
     on_progress("done", len(jobs), len(jobs))
     if home is not None:
-        document = store(home, document)
+        store(home, document)
     return document
 
 
-def store(run: Run, document: dict[str, Any]) -> dict[str, Any]:
+def store(run: Run, document: dict[str, Any]) -> None:
     """Write a bench into a run; older rows of exports that are still the same and were not measured anew stay."""
     run.measurements_dir.mkdir(parents=True, exist_ok=True)
     path = run.measurements_dir / NAME
@@ -124,7 +124,6 @@ def store(run: Run, document: dict[str, Any]) -> dict[str, Any]:
         kept = [row for row in old["exports"] if _identity(row) not in new and row["digest"] in current]
         document = {**document, "exports": [*document["exports"], *kept]}
     write_json(path, document)
-    return document
 
 
 def stored(run: Run) -> dict[str, Any] | None:

@@ -162,7 +162,7 @@ def _bench(
         except MissingRuntimeError as error:
             warnings.append(f"Latency was not measured: {error}.")
             return rows
-        rows = _bench_rows(document)
+        rows |= _bench_rows(document)
     return rows
 
 

@@ -43,10 +43,15 @@ def test_a_run_is_measured_and_the_result_stored(a_run: Run) -> None:
 def test_a_later_bench_keeps_what_it_did_not_measure(a_run: Run) -> None:
     bench(samples=4, max_seconds=2.0, region="chest")
     document = bench(samples=4, max_seconds=2.0, region="knee")
-    assert sorted({row["region"] for row in document["exports"]}) == ["chest", "knee"]
+    assert {row["region"] for row in document["exports"]} == {"knee"}
+    kept = stored(a_run)
+    assert kept is not None
+    assert sorted({row["region"] for row in kept["exports"]}) == ["chest", "knee"]
     shutil.rmtree(a_run.exports_dir / "chest")
-    again = bench(samples=4, max_seconds=2.0, region="knee")
-    assert len(again["exports"]) == 5
+    bench(samples=4, max_seconds=2.0, region="knee")
+    kept = stored(a_run)
+    assert kept is not None
+    assert len(kept["exports"]) == 5
 
 
 def test_sweeps_and_percentiles(make_export: Callable[..., Path]) -> None:
