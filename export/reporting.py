@@ -124,7 +124,7 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
 
 def _tiles(summary: Mapping[str, float | None]) -> list[tuple[str, str]]:
     wanted = (
-        ("latency", "less latency"),
+        ("latency", "lower latency"),
         ("size_bytes", "fewer bytes"),
         ("macs", "fewer multiply-accumulates"),
     )
