@@ -135,9 +135,14 @@ class StudentConfig(Section):
 
 
 class AugmentConfig(Section):
-    """Random changes of training images: mirror, shift (fraction), rotate (degrees), scale, intensity (fractions)."""
+    """Random changes of training images: mirror, shift (fraction), rotate (degrees), scale, intensity (fractions).
+
+    Resampling blurs a little, so only a `share` of the images is shifted, rotated and scaled: a network that saw none
+    but resampled images would do worse on the untouched ones that it is used on.
+    """
 
     flip: bool = True
+    share: Annotated[float, Field(ge=0, le=1)] = 0.5
     shift: Fraction = 0.06
     rotate: Annotated[float, Field(ge=0, le=180)] = 8.0
     scale: Fraction = 0.08

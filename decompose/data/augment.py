@@ -20,7 +20,7 @@ from lorkit.decompose.data.counters import Keys, uniform
 if TYPE_CHECKING:
     from lorkit.decompose.config import AugmentConfig
 
-_FLIP, _ROTATE, _SCALE, _SHIFT_X, _SHIFT_Y, _GAIN, _OFFSET = range(7)
+_FLIP, _ROTATE, _SCALE, _SHIFT_X, _SHIFT_Y, _GAIN, _OFFSET, _MOVED = range(8)
 
 
 def augment(image_NPHW: Tensor, key: Keys, config: AugmentConfig) -> Tensor:
@@ -54,13 +54,14 @@ def affine(key: Keys, config: AugmentConfig, size: tuple[int, ...]) -> Tensor:
     Rotation is a rotation in pixels also where height and width differ.
     """
     aspect = size[0] / size[1]
-    angle = np.radians(uniform(key, _ROTATE, -config.rotate, config.rotate))
-    scale = np.exp(uniform(key, _SCALE, -1.0, 1.0) * np.float32(math.log1p(config.scale)))
+    moved = (uniform(key, _MOVED) < config.share).astype(np.float32)
+    angle = np.radians(moved * uniform(key, _ROTATE, -config.rotate, config.rotate))
+    scale = np.exp(moved * uniform(key, _SCALE, -1.0, 1.0) * np.float32(math.log1p(config.scale)))
     sign = np.where(uniform(key, _FLIP) < 0.5, -1.0, 1.0) if config.flip else np.ones(len(key))
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
     # A shift is a fraction of the side, and the side is 2 long in these coordinates.
-    shift_x = 2 * uniform(key, _SHIFT_X, -config.shift, config.shift)
-    shift_y = 2 * uniform(key, _SHIFT_Y, -config.shift, config.shift)
+    shift_x = 2 * moved * uniform(key, _SHIFT_X, -config.shift, config.shift)
+    shift_y = 2 * moved * uniform(key, _SHIFT_Y, -config.shift, config.shift)
     rows = [[cos * sign, -sin * aspect, shift_x], [sin * sign / aspect, cos, shift_y]]
     return torch.from_numpy(np.array(rows, dtype=np.float32).transpose(2, 0, 1).copy())
 

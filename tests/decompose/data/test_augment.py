@@ -49,9 +49,17 @@ def test_rotation_is_a_rotation_in_pixels_for_oblong_images() -> None:
         assert np.linalg.det(pixels) == pytest.approx(1, abs=1e-5)
 
 
+def test_only_the_stated_share_is_resampled() -> None:
+    x, key = images(400), keys(3, np.arange(400))
+    for share in (0.0, 0.5, 1.0):
+        out = augment(x, key, AugmentConfig(**{**OFF, "shift": 0.1, "rotate": 8.0, "scale": 0.1, "share": share}))
+        changed = (out - x).abs().flatten(1).max(1).values > 1e-4
+        assert abs(float(changed.float().mean()) - share) < 0.08
+
+
 def test_shift_moves_by_the_drawn_fraction() -> None:
     key = keys(2, np.arange(40))
-    theta = affine(key, AugmentConfig(**{**OFF, "shift": 0.25}), (16, 16)).numpy()
+    theta = affine(key, AugmentConfig(**{**OFF, "shift": 0.25, "share": 1.0}), (16, 16)).numpy()
     assert np.abs(theta[:, :, 2]).max() <= 0.5
     assert np.abs(theta[:, :, 2]).max() > 0.4
     np.testing.assert_allclose(theta[:, :, :2], np.broadcast_to(np.eye(2), (40, 2, 2)), atol=1e-7)
