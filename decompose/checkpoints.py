@@ -18,10 +18,7 @@ from torch import Tensor
 from lorkit.decompose.artifacts import (
     SCHEMA_VERSION,
     digest_bytes,
-    digest_file,
-    load_tensors,
     read_json,
-    save_tensors,
     write_bytes,
     write_json,
 )
@@ -52,29 +49,33 @@ class Checkpoints:
         """Whether at least one epoch has been saved."""
         return (self.directory / _STATE).is_file()
 
-    def save(self, state: dict[str, Any], best: dict[str, Tensor] | None, progress: Progress) -> Path:
-        """Write an epoch's state, and the network as the best so far where `best` is given."""
+    def save(self, state: dict[str, Any], progress: Progress) -> Path:
+        """Write an epoch's state. Files are kept for this epoch and the best one, which may be the same.
+
+        Args:
+            state: Tensors and plain data; "module" holds the network.
+            progress: How far the phase is with this epoch.
+        """
         self.directory.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
         torch.save(state, buffer)
         data = buffer.getvalue()
-        path = self.directory / f"epoch-{progress.epochs_done:04d}.pt"
+        path = self.directory / _name(progress.epochs_done)
         write_bytes(path, data)
-        best_name = f"best-{progress.best_epoch + 1:04d}.safetensors"
-        if best is not None:
-            save_tensors(self.directory / best_name, best)
+        best = _name(progress.best_epoch + 1)
+        known = self._digests() if self.exists else {}
+        digests = {best: known.get(best, ""), path.name: digest_bytes(data)}
         document = {
             "schema_version": SCHEMA_VERSION,
             "kind": "checkpoint",
             "file": path.name,
-            "sha256": digest_bytes(data),
-            "best_file": best_name,
-            "best_sha256": digest_file(self.directory / best_name),
+            "best_file": best,
+            "sha256": digests,
             "progress": asdict(progress),
         }
         write_json(self.directory / _STATE, document)
-        for old in [*self.directory.glob("epoch-*.pt"), *self.directory.glob("best-*.safetensors")]:
-            if old.name not in (path.name, best_name):
+        for old in self.directory.glob("epoch-*.pt"):
+            if old.name not in digests:
                 old.unlink()
         return path
 
@@ -85,20 +86,11 @@ class Checkpoints:
             ArtifactError: The checkpoint is missing, damaged, or holds more than tensors and plain data.
         """
         document = read_json(self.directory / _STATE, kind="checkpoint")
-        path = self.directory / Path(str(document.get("file"))).name
+        state = self._read(str(document.get("file")))
         try:
-            data = path.read_bytes()
-        except FileNotFoundError:
-            raise ArtifactError(f"checkpoint {path} is missing", required="the newest checkpoint", fix=_FIX) from None
-        if digest_bytes(data) != document.get("sha256"):
-            raise ArtifactError(f"checkpoint {path} has changed", required="an intact checkpoint", fix=_FIX)
-        try:
-            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
             return state, Progress(**document["progress"])
-        except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError) as error:
-            raise ArtifactError(
-                f"checkpoint {path} cannot be read ({type(error).__name__})", required="an intact checkpoint", fix=_FIX
-            ) from None
+        except (KeyError, TypeError) as error:
+            raise _damaged(self.directory / _STATE, f"cannot be read ({type(error).__name__})") from None
 
     def load_best(self) -> dict[str, Tensor]:
         """Return the network of the best epoch.
@@ -107,8 +99,36 @@ class Checkpoints:
             ArtifactError: It is missing or damaged.
         """
         document = read_json(self.directory / _STATE, kind="checkpoint")
-        path = self.directory / Path(str(document.get("best_file"))).name
-        tensors = load_tensors(path)
-        if digest_file(path) != document.get("best_sha256"):
-            raise ArtifactError(f"checkpoint {path} has changed", required="an intact checkpoint", fix=_FIX)
-        return tensors
+        name = str(document.get("best_file"))
+        module: dict[str, Tensor] | None = self._read(name).get("module")
+        if module is None:
+            raise _damaged(self.directory / Path(name).name, "holds no network")
+        return module
+
+    def _digests(self) -> dict[str, str]:
+        digests = read_json(self.directory / _STATE, kind="checkpoint").get("sha256")
+        return digests if isinstance(digests, dict) else {}
+
+    def _read(self, name: str) -> dict[str, Any]:
+        path = self.directory / Path(name).name
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:
+            raise _damaged(path, "is missing") from None
+        if digest_bytes(data) != self._digests().get(path.name):
+            raise _damaged(path, "has changed")
+        try:
+            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError) as error:
+            raise _damaged(path, f"cannot be read ({type(error).__name__})") from None
+        if not isinstance(state, dict):
+            raise _damaged(path, "holds no state")
+        return state
+
+
+def _name(epochs: int) -> str:
+    return f"epoch-{epochs:04d}.pt"
+
+
+def _damaged(path: Path, problem: str) -> ArtifactError:
+    return ArtifactError(f"checkpoint {path} {problem}", required="an intact checkpoint", fix=_FIX)

@@ -86,8 +86,7 @@ def fit(
     for epoch in range(progress.epochs_done, phase.settings.epochs):
         yield from trainer.epoch(epoch)
         if fabric.is_global_zero:
-            best = module.state_dict() if progress.best_epoch == epoch else None
-            path = checkpoints.save(trainer.state(), best, progress)
+            path = checkpoints.save(trainer.state(), progress)
             yield Saved(phase=phase.name, epoch=epoch, path=str(path))
         fabric.barrier()
     module.load_state_dict(checkpoints.load_best())
