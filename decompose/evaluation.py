@@ -57,6 +57,7 @@ def evaluate(
     data: Path | str | None = None,
     region: str | None = None,
     root: Path = RUNS,
+    locked: LockedData | None = None,
     on_progress: OnProgress = ignore,
 ) -> dict[str, Any]:
     """Measure a model on a locked split of its run, or on all rows of a file.
@@ -69,6 +70,7 @@ def evaluate(
         data: A file or folder whose rows are all used instead; classes are matched by name.
         region: Which regions; all by default.
         root: Where runs are looked up by id.
+        locked: The run's data where the caller has read them already.
         on_progress: Told which region is being measured.
 
     Returns:
@@ -87,7 +89,7 @@ def evaluate(
         run, region = _home(expert, model, region, data, root), expert.region.name
     else:
         run = path if isinstance(path, Run) else open_run(path, root)
-    samples = _samples(run, expert, split, data, region)
+    samples = _samples(run, expert, split, data, region, locked)
     owner = _Owner(run, model, expert)
     blocks: dict[str, Any] = {}
     for index, (name, prepared) in enumerate(samples.items()):
@@ -183,13 +185,18 @@ def _home(expert: LoadedExpert, model: str, region: str | None, data: object, ro
 
 
 def _samples(
-    run: Run | None, expert: LoadedExpert | None, split: str, data: Path | str | None, region: str | None
+    run: Run | None,
+    expert: LoadedExpert | None,
+    split: str,
+    data: Path | str | None,
+    region: str | None,
+    locked: LockedData | None,
 ) -> Mapping[str, PreparedRegion]:
     if data is not None and expert is not None:
         return {expert.region.name: file_samples(data, expert.region, expert.recipe)}
     assert run is not None
     if data is None:
-        locked = LockedData(run, region)
+        locked = locked or LockedData(run, region)
         return {name: locked.part(name, split) for name in locked.samples}
     chosen = run.regions.select(region)
     if len(chosen) != 1:

@@ -46,7 +46,7 @@ def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
         `commands`: how to get all of this again.
     """
     warnings: list[str] = []
-    evaluations = {model: _evaluation(run, model, warnings, on_progress) for model in MODELS}
+    evaluations = _evaluations(run, warnings, on_progress)
     exports = [read_exported(entry.path) for entry in exports_of(run)]
     measured = _bench(run, exports, warnings, on_progress)
     table = _table(run, evaluations, exports, measured)
@@ -116,21 +116,30 @@ def training(run: Run) -> list[dict[str, Any]]:
         raise ArtifactError(f"{path} is not JSON lines", required="an intact run", fix="train again") from None
 
 
-def _evaluation(run: Run, model: str, warnings: list[str], on_progress: OnProgress) -> dict[str, Any] | None:
-    """Return a model's measurement on the test split; measure when there is none of this very run."""
-    path = run.measurements_dir / f"evaluate-{model}-test.json"
-    if path.is_file():
-        document = read_json(path, kind="evaluate")
-        if _fresh(run, model, document):
-            return document
+def _evaluations(run: Run, warnings: list[str], on_progress: OnProgress) -> dict[str, dict[str, Any] | None]:
+    """Return each model's measurement on the test split; measure where there is none of this very run."""
+    found = {model: _stored(run, model) for model in MODELS}
+    missing = [model for model, document in found.items() if document is None]
+    if not missing:
+        return found
     # PyTorch takes seconds to import, and a report over measured runs does not need it
+    from lorkit.decompose.data.locked import LockedData
     from lorkit.decompose.evaluation import evaluate
 
     try:
-        return evaluate(run, model=model, on_progress=on_progress)
+        locked = LockedData(run)
+        for model in missing:
+            found[model] = evaluate(run, model=model, locked=locked, on_progress=on_progress)
     except DataError as error:
-        warnings.append(f"The {model} could not be measured: {error}.")
-        return None
+        unmeasured = ", ".join(model for model, document in found.items() if document is None)
+        warnings.append(f"Not measured: {unmeasured}: {error}.")
+    return found
+
+
+def _stored(run: Run, model: str) -> dict[str, Any] | None:
+    path = run.measurements_dir / f"evaluate-{model}-test.json"
+    document = read_json(path, kind="evaluate") if path.is_file() else None
+    return document if document is not None and _fresh(run, model, document) else None
 
 
 def _fresh(run: Run, model: str, document: dict[str, Any]) -> bool:
