@@ -34,7 +34,7 @@ OPSET = 20
 INPUT, OUTPUT = "image", "logits"
 NAMESPACE = "lorkit."
 # protobuf holds at most 2 GiB in one message; external data would need a second file in every target
-MAX_BYTES = 2**31 - 2**20
+MAX_BYTES = 2**31 - 2**24  # of weights: the nodes take a few more
 _MAX_BATCH = 65536
 _TRACED_BATCH = 2  # torch.export specialises 0 and 1
 
@@ -99,16 +99,18 @@ def to_onnx(
     _check_batch(model.graph)
     _strip(model)
     onnx.helper.set_model_props(model, {NAMESPACE + name: text for name, text in sorted(metadata.items())})
-    if model.ByteSize() > MAX_BYTES:
+    weights = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+    if weights > MAX_BYTES:
         raise ParityError(
-            f"the graph has {model.ByteSize()} bytes", required="less than 2 GiB", fix="export a smaller network"
+            f"the weights have {weights} bytes", required="less than 2 GiB", fix="export a smaller network"
         )
-    onnx.checker.check_model(model, full_check=True)
-    write_bytes(path, model.SerializeToString(deterministic=True))
+    data = model.SerializeToString(deterministic=True)  # once: the checker and the file take the same bytes
+    onnx.checker.check_model(data, full_check=True)
+    write_bytes(path, data)
     return {
         "opset": max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
         "nodes": len(model.graph.node),
-        "size_bytes": path.stat().st_size,
+        "size_bytes": len(data),
         "dtype_census": _census(model.graph),
     }
 
