@@ -6,14 +6,13 @@
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.readers import read_region, read_regions
 from lorkit.decompose.data.samples import PARTS, RegionSamples
-from lorkit.decompose.data.splits import Splits, locked_splits, split_regions
+from lorkit.decompose.data.splits import Splits, split_regions
 
 __all__ = [
     "PARTS",
     "PreparedRegion",
     "RegionSamples",
     "Splits",
-    "locked_splits",
     "prepare",
     "read_region",
     "read_regions",

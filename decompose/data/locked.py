@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.readers import read_region
 from lorkit.decompose.data.samples import PARTS, RegionSamples
-from lorkit.decompose.data.splits import Splits, locked_splits
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.data.splits import Indices, Splits, label_digest
+from lorkit.decompose.errors import ArtifactError, DataError, UsageError
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run
 from lorkit.decompose.transforms import Recipe, build_recipe
@@ -44,6 +48,29 @@ class LockedData:
         if most is not None and len(indices) > most:
             indices = indices[:: -(-len(indices) // most)]
         return prepare(self.samples[region], recipe or self.recipe(region), indices=indices)
+
+
+def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSamples]) -> Splits:
+    """Find the samples of a stored split by the digests of their images; other samples are left out.
+
+    Raises:
+        ArtifactError: The document is no split, or lacks a region.
+        DataError: Images of the locked split are no longer in the data, or have other labels.
+    """
+    if document.get("kind") != "splits" or not all(
+        isinstance(document.get(key), dict) for key in ("regions", "labels")
+    ):
+        raise ArtifactError("a document that is no split", required="kind: splits", fix="take splits.json of a run")
+    regions = {}
+    for name, region in samples.items():
+        if name not in document["regions"]:
+            raise ArtifactError(
+                f"the locked split has no region '{name}'",
+                required=f"one of {', '.join(document['regions'])}",
+                fix="take the split of the run that trained this region",
+            )
+        regions[name] = _find(name, region, document["regions"][name], document["labels"].get(name, {}))
+    return Splits(regions)
 
 
 def recipe_of(run: Run, region: str) -> Recipe:
@@ -83,3 +110,36 @@ def check_part(part: str) -> str:
 def _read(config: RegionConfig, region: Region, base: Path) -> RegionSamples:
     # the run's own class order, whatever the files say today
     return read_region(region.name, config.model_copy(update={"classes": region.classes}), base=base)
+
+
+def _find(
+    name: str, samples: RegionSamples, parts: Mapping[str, list[str]], labels: Mapping[str, str]
+) -> dict[str, Indices]:
+    places: dict[str, list[int]] = defaultdict(list)
+    for index, digest in enumerate(samples.digests):
+        places[digest].append(index)
+    found = {}
+    for part, digests in parts.items():
+        missing = [digest for digest in digests if not places[digest]]
+        if missing:
+            raise DataError(
+                f"region '{name}': {len(missing)} of {len(digests)} images of the locked {part} split are not in"
+                f" {samples.source} (first digest {missing[0][:16]})",
+                required="the data that the run was trained on",
+                fix="restore the data, or train again",
+            )
+        indices = [places[digest].pop(0) for digest in digests if places[digest]]
+        if len(indices) != len(digests):
+            raise DataError(
+                f"region '{name}': {len(digests) - len(indices)} repeated images of the locked {part} split are gone",
+                required="the data that the run was trained on",
+                fix="restore the data, or train again",
+            )
+        found[part] = np.sort(np.array(indices, dtype=np.int64))
+        if label_digest(samples, found[part]) != labels.get(part):
+            raise DataError(
+                f"region '{name}': labels of the locked {part} split are not those that the run was trained with",
+                required="unchanged labels: a measurement against others would not be comparable",
+                fix="restore them, or train again",
+            )
+    return found

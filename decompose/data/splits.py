@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION
 from lorkit.decompose.data.samples import PARTS, RegionSamples
-from lorkit.decompose.errors import ArtifactError, DataError
+from lorkit.decompose.errors import DataError
 
 if TYPE_CHECKING:
     from lorkit.decompose.config import SplitConfig
@@ -51,7 +51,19 @@ class Splits:
             region: {part: [samples[region].digests[index] for index in indices] for part, indices in parts.items()}
             for region, parts in self._parts.items()
         }
-        return {"schema_version": SCHEMA_VERSION, "kind": "splits", "warnings": [], "regions": regions}
+        labels = {
+            region: {part: label_digest(samples[region], indices) for part, indices in parts.items()}
+            for region, parts in self._parts.items()
+        }
+        head = {"schema_version": SCHEMA_VERSION, "kind": "splits", "warnings": []}
+        return {**head, "regions": regions, "labels": labels}
+
+
+def label_digest(samples: RegionSamples, indices: Indices) -> str:
+    """Digest the class names that belong to some images, whatever the order of rows."""
+    names = samples.region.classes
+    rows = sorted(f"{samples.digests[index]}\t{names[samples.labels[index]]}" for index in indices)
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def split_regions(samples: Mapping[str, RegionSamples], split: SplitConfig, *, seed: int) -> Splits:
@@ -63,27 +75,6 @@ def split_regions(samples: Mapping[str, RegionSamples], split: SplitConfig, *, s
         DataError: Stated parts share a group or an image, or a class has too few groups to be in every part.
     """
     return Splits({name: _split_one(region, split, seed) for name, region in samples.items()})
-
-
-def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSamples]) -> Splits:
-    """Find the samples of a stored split by the digests of their images; other samples are left out.
-
-    Raises:
-        ArtifactError: The document is no split, or lacks a region.
-        DataError: Images of the locked split are no longer in the data.
-    """
-    if document.get("kind") != "splits" or not isinstance(document.get("regions"), dict):
-        raise ArtifactError("a document that is no split", required="kind: splits", fix="take splits.json of a run")
-    regions = {}
-    for name, region in samples.items():
-        if name not in document["regions"]:
-            raise ArtifactError(
-                f"the locked split has no region '{name}'",
-                required=f"one of {', '.join(document['regions'])}",
-                fix="take the split of the run that trained this region",
-            )
-        regions[name] = _find(name, region, document["regions"][name])
-    return Splits(regions)
 
 
 def find_leaks(samples: RegionSamples) -> list[Leak]:
@@ -249,28 +240,3 @@ def _histogram(samples: RegionSamples, indices: Indices) -> NDArray[np.int64]:
 def _gather(pieces: list[Indices], dealt: Mapping[int, int], part: int) -> Indices:
     chosen = [pieces[piece] for piece, owner in dealt.items() if owner == part]
     return np.sort(np.concatenate(chosen))
-
-
-def _find(name: str, samples: RegionSamples, parts: Mapping[str, list[str]]) -> dict[str, Indices]:
-    places: dict[str, list[int]] = defaultdict(list)
-    for index, digest in enumerate(samples.digests):
-        places[digest].append(index)
-    found = {}
-    for part, digests in parts.items():
-        missing = [digest for digest in digests if not places[digest]]
-        if missing:
-            raise DataError(
-                f"region '{name}': {len(missing)} of {len(digests)} images of the locked {part} split are not in"
-                f" {samples.source} (first digest {missing[0][:16]})",
-                required="the data that the run was trained on",
-                fix="restore the data, or train again",
-            )
-        indices = [places[digest].pop(0) for digest in digests if places[digest]]
-        if len(indices) != len(digests):
-            raise DataError(
-                f"region '{name}': {len(digests) - len(indices)} repeated images of the locked {part} split are gone",
-                required="the data that the run was trained on",
-                fix="restore the data, or train again",
-            )
-        found[part] = np.sort(np.array(indices, dtype=np.int64))
-    return found

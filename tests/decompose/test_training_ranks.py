@@ -9,8 +9,9 @@ import torch
 
 from lorkit.decompose.artifacts import load_tensors, read_json
 from lorkit.decompose.config import Config, load_config
-from lorkit.decompose.data import PreparedRegion, locked_splits, prepare, read_regions
+from lorkit.decompose.data import PreparedRegion, prepare, read_regions
 from lorkit.decompose.data.loading import Batch, BatchLoader
+from lorkit.decompose.data.locked import locked_splits
 from lorkit.decompose.losses import total
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.backbones import build_backbone

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorkit.decompose.config import RegionConfig, SplitConfig
+from lorkit.decompose.data.locked import locked_splits
 from lorkit.decompose.data.samples import RegionSamples, Source, assemble
-from lorkit.decompose.data.splits import Splits, components, find_leaks, locked_splits, split_regions
+from lorkit.decompose.data.splits import Splits, components, find_leaks, split_regions
 from lorkit.decompose.errors import ArtifactError, DataError
 
 Make = Callable[..., RegionSamples]
@@ -151,6 +152,15 @@ def test_lock_refuses_what_is_gone(make: Make) -> None:
         locked_splits(document, {"s": samples})
     with pytest.raises(ArtifactError, match="no split"):
         locked_splits({"kind": "run"}, {"r": samples})
+
+
+def test_lock_refuses_changed_labels(make: Make) -> None:
+    labels = [0, 1] * 20
+    samples = make(labels)
+    document = split_regions({"r": samples}, SplitConfig(), seed=0).to_json({"r": samples})
+    other = make([1 - labels[0], *labels[1:]], images=samples.images)
+    with pytest.raises(DataError, match=r"labels of the locked \w+ split"):
+        locked_splits(document, {"r": other})
 
 
 def test_lock_refuses_a_lost_repetition(make: Make) -> None:
