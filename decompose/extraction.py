@@ -112,7 +112,7 @@ def extract(
         directory = target / name
         current = not force and is_current(directory, "expert", workshop.inputs(name))
         if not current:
-            with building(directory, force=force) as staging:
+            with building(directory) as staging:
                 workshop.build(name, staging)
         found = load_expert(directory)
         difference = float(found.info["equality"]["max_abs_difference"])

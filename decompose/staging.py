@@ -47,7 +47,7 @@ def _acquire(stream: IO[str], path: Path) -> bool:
 
 
 @contextmanager
-def building(directory: Path, *, force: bool = False) -> Iterator[Path]:
+def building(directory: Path) -> Iterator[Path]:
     """Yield a hidden staging directory beside `directory` that takes its place when the block ends well.
 
     An artifact that is there already stays readable until then and is replaced by renaming it aside. On any
@@ -55,13 +55,11 @@ def building(directory: Path, *, force: bool = False) -> Iterator[Path]:
 
     Args:
         directory: Where the finished directory shall lie.
-        force: Accepted for symmetry with the commands; whether to rebuild at all is the caller's decision.
 
     Raises:
         UsageError: `directory` holds something that is no artifact, which is never overwritten.
         StorageError: Another process is writing it.
     """
-    del force
     directory = Path(os.path.abspath(directory))
     with locked(directory):
         recover(directory)

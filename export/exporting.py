@@ -134,7 +134,7 @@ def _export_one(source: Source, job: _Job, tracer: Tracer, inputs: Inputs, *, fo
     key = _inputs_digest(source, job)
     current = not force and is_current(directory, "export", key)
     if not current:
-        with building(directory, force=force) as staging:
+        with building(directory) as staging:
             _build(source, job, tracer, inputs, staging)
             extra = {"owner": source.owner, "region": source.region.name, "target": job.target.name}
             write_manifest(

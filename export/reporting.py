@@ -65,7 +65,7 @@ def report(
     paths = [home.report_dir / name for name in FILES]
     if not force and is_current(home.report_dir, "report", inputs):
         return paths
-    with building(home.report_dir, force=True) as staging:
+    with building(home.report_dir) as staging:
         write_json(staging / "report.json", document)
         write_text(staging / "report.html", render_html(document))
         write_text(staging / "report.md", render_markdown(document))
