@@ -57,9 +57,9 @@ _DEFAULT: dict[str, Any] = {
     "name": "phantom",
     "image": {"size": 32, "channels": 1},
     "regions": {name: {"data": f"{PHANTOM}{name}"} for name in ("chest", "brain", "breast", "knee")},
-    "foundation": {"backbone": "resnet34", "epochs": 5},
+    "foundation": {"backbone": "resnet34", "epochs": 3},
     "student": {"backbone": "resnet18"},
-    "train": {"epochs": 7, "batch_size": 64, "optimizer": "adamw", "lr": 0.001, "weight_decay": 0.01},
+    "train": {"epochs": 4, "batch_size": 128, "optimizer": "adamw", "lr": 0.002, "weight_decay": 0.01},
 }
 
 

@@ -34,7 +34,7 @@ def fingerprint() -> dict[str, Any]:
         "platform": f"{platform.system()}-{platform.machine()}",
         "python": platform.python_version(),
         "cpu": info.get("model name") or platform.processor() or platform.machine(),
-        "threads": _usable_threads(),
+        "threads": usable_threads(),
         "memory_gib": _memory_gib(),
         "flags": [flag for flag in ISA_FLAGS if flag in info.get("flags", info.get("Features", "")).split()],
         "gpus": _gpus(),
@@ -54,7 +54,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _usable_threads() -> int:
+def usable_threads() -> int:
+    """Return how many processors this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -22,6 +22,7 @@ def shares(monkeypatch: pytest.MonkeyPatch, region: str, cue: str) -> list[float
         draw(canvas, mask, *rest)
 
     monkeypatch.setattr(anatomy, cue, record)
+    monkeypatch.setattr(phantom, "usable_threads", lambda: 1)  # chunks are recorded in order
     phantom.draw(region, PATIENTS, PATIENTS * 0)
     seen, labels = np.concatenate(shown), phantom.labels_of(region, PATIENTS)
     return [float(seen[labels == label].mean()) for label in range(3)]

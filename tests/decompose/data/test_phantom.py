@@ -42,7 +42,7 @@ def test_region_is_balanced_split_by_patient_and_marked_synthetic(region: str) -
     assert samples.region.synthetic
     assert samples.region.classes[0] == "normal"
     assert samples.source == entry
-    assert Counter(samples.parts) == {"train": 480, "val": 156, "test": 1200}
+    assert Counter(samples.parts) == {"train": 660, "val": 156, "test": 1200}
     assert len(set(samples.digests)) == len(samples)
     assert set(Counter(samples.groups).values()) == {2}
     parts = split_regions({"r": samples}, SplitConfig(), seed=0).parts("r")
