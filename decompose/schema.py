@@ -154,10 +154,11 @@ class TrainConfig(Section):
 
     epochs: Count = 20
     batch_size: Annotated[int, Field(ge=2)] = 64
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: Positive = 0.05
+    # after two epochs on five real regions: AdamW 0.001 0.746, SGD 0.05 0.683 (docs/benchmarks.md)
+    optimizer: Literal["sgd", "adamw"] = "adamw"
+    lr: Positive = 0.001
     momentum: Fraction = 0.9
-    weight_decay: NonNegative = 1e-4
+    weight_decay: NonNegative = 0.05
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: NonNegative = 1.0
     clip_norm: Positive | None = None
