@@ -12,19 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from lorkit.decompose.artifacts import MANIFEST, SCHEMA_VERSION, read_json, read_manifest
-from lorkit.decompose.errors import ArtifactError, DataError, MissingRuntimeError
+from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.progress import OnProgress
 from lorkit.decompose.runs import Run, exports_of
-from lorkit.export import benchmark, gating
+from lorkit.export import gating
 from lorkit.export.exported import Exported, read_exported
+from lorkit.export.measurements import MODELS, evaluations_of, latencies_of
 
-MODELS = ("foundation", "student", "experts")
 OWNER_OF = {"foundation": "foundation", "student": "student", "experts": "expert"}
 METRICS = ("accuracy", "balanced_accuracy", "auroc", "ece")
-# Enough for a median with a useful spread; `decompose bench` measures thoroughly.
-_SAMPLES = 60
-_SECONDS_A_REGION = 3.0
 
 
 def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
@@ -46,9 +43,9 @@ def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
         `commands`: how to get all of this again.
     """
     warnings: list[str] = []
-    evaluations = _evaluations(run, warnings, on_progress)
+    evaluations = evaluations_of(run, warnings, on_progress)
     exports = [read_exported(entry.path) for entry in exports_of(run)]
-    measured = _bench(run, exports, warnings, on_progress)
+    measured = latencies_of(run, exports, warnings, on_progress)
     table = _table(run, evaluations, exports, measured)
     if not exports:
         warnings.append("Nothing is exported yet: sizes and latencies are missing. Run `decompose export`.")
@@ -114,70 +111,6 @@ def training(run: Run) -> list[dict[str, Any]]:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except ValueError:
         raise ArtifactError(f"{path} is not JSON lines", required="an intact run", fix="train again") from None
-
-
-def _evaluations(run: Run, warnings: list[str], on_progress: OnProgress) -> dict[str, dict[str, Any] | None]:
-    """Return each model's measurement on the test split; measure where there is none of this very run."""
-    found = {model: _stored(run, model) for model in MODELS}
-    missing = [model for model, document in found.items() if document is None]
-    if not missing:
-        return found
-    # PyTorch takes seconds to import, and a report over measured runs does not need it
-    from lorkit.decompose.data.locked import LockedData
-    from lorkit.decompose.evaluation import evaluate
-
-    try:
-        locked = LockedData(run)
-        for model in missing:
-            found[model] = evaluate(run, model=model, locked=locked, on_progress=on_progress)
-    except DataError as error:
-        unmeasured = ", ".join(model for model, document in found.items() if document is None)
-        warnings.append(f"Not measured: {unmeasured}: {error}.")
-    return found
-
-
-def _stored(run: Run, model: str) -> dict[str, Any] | None:
-    path = run.measurements_dir / f"evaluate-{model}-test.json"
-    document = read_json(path, kind="evaluate") if path.is_file() else None
-    return document if document is not None and _fresh(run, model, document) else None
-
-
-def _fresh(run: Run, model: str, document: dict[str, Any]) -> bool:
-    """Whether a measurement is of this run and, for experts, of those that are extracted now."""
-    if document.get("run_digest") != run.manifest.digest or set(document["regions"]) != set(run.regions.names):
-        return False
-    if model != "experts":
-        return True
-    for name, block in document["regions"].items():
-        extracted = run.experts_dir / name / MANIFEST
-        if extracted.is_file() != (block.get("source") == "extracted"):
-            return False
-        if extracted.is_file():
-            created = datetime.datetime.fromisoformat(read_manifest(extracted.parent, verify=False).created)
-            if datetime.datetime.fromisoformat(document["created"]) < created.replace(microsecond=0):
-                return False
-    return True
-
-
-def _bench(
-    run: Run, exports: list[Exported], warnings: list[str], on_progress: OnProgress
-) -> dict[str, dict[str, Any]]:
-    """Return one row an export digest (batch 1, one thread); measure shortly what has none."""
-    rows = _bench_rows(benchmark.stored(run))
-    if any(one.proven and one.manifest.digest not in rows for one in exports):
-        seconds = _SECONDS_A_REGION * len({one.key for one in exports})
-        try:
-            document = benchmark.bench(run=run.path, samples=_SAMPLES, max_seconds=seconds, on_progress=on_progress)
-        except MissingRuntimeError as error:
-            warnings.append(f"Latency was not measured: {error}.")
-            return rows
-        rows |= _bench_rows(document)
-    return rows
-
-
-def _bench_rows(document: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
-    rows = [] if document is None else document["exports"]
-    return {row["digest"]: row for row in rows if row["batch"] == 1 and row["threads"] == 1}
 
 
 def _table(

@@ -4,9 +4,7 @@ from typing import Any
 
 import pytest
 
-from lorkit.decompose import evaluation
-from lorkit.decompose.artifacts import read_json, write_json, write_manifest
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.artifacts import write_json, write_manifest
 from lorkit.decompose.progress import ignore
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
 from lorkit.export.collection import collect, summarise
@@ -28,34 +26,6 @@ def test_everything_known_is_in_one_document(measured: Run) -> None:
     assert {row["kind"] for row in document["chain"]} == {"run", "export"}
     assert document["chain"][1]["parent"] == measured.manifest.digest
     assert document["warnings"] == []
-
-
-def test_what_is_missing_is_measured(a_run: Run, workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-
-    def evaluate(run: Run, *, model: str, on_progress: object) -> dict[str, Any]:
-        asked.append(model)
-        workshop.write_evaluations(run)
-        return read_json(run.measurements_dir / f"evaluate-{model}-test.json")
-
-    monkeypatch.setattr(evaluation, "evaluate", evaluate)
-    document = collect(a_run, on_progress=ignore)
-    assert asked == ["foundation"]
-    assert all(row["latency"] for row in document["table"])
-
-
-def test_a_measurement_of_another_run_is_not_shown(measured: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = measured.measurements_dir / "evaluate-student-test.json"
-    write_json(path, {**read_json(path), "run_digest": "another"})
-
-    def refuse(run: Run, *, model: str, on_progress: object) -> None:
-        raise DataError("the data is gone")
-
-    monkeypatch.setattr(evaluation, "evaluate", refuse)
-    document = collect(measured, on_progress=ignore)
-    assert document["evaluations"]["student"] is None
-    assert "the data is gone" in document["warnings"][0]
-    assert [row["accuracy"] for row in document["table"] if row["owner"] == "student"] == [None, None]
 
 
 def test_a_gate_of_replaced_exports_is_stale(measured: Run) -> None:

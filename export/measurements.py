@@ -1,0 +1,82 @@
+"""What a report needs to have been measured: taken from the run where it is stored, measured now where it is not."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from lorkit.decompose.artifacts import MANIFEST, read_json, read_manifest
+from lorkit.decompose.errors import DataError, MissingRuntimeError
+from lorkit.decompose.progress import OnProgress
+from lorkit.decompose.runs import Run
+from lorkit.export import benchmark
+from lorkit.export.exported import Exported
+
+MODELS = ("foundation", "student", "experts")
+# Enough for a median with a useful spread; `decompose bench` measures thoroughly.
+_SAMPLES = 60
+_SECONDS_A_REGION = 3.0
+
+
+def evaluations_of(run: Run, warnings: list[str], on_progress: OnProgress) -> dict[str, dict[str, Any] | None]:
+    """Return each model's measurement on the test split; measure where there is none of this very run."""
+    found = {model: _stored(run, model) for model in MODELS}
+    missing = [model for model, document in found.items() if document is None]
+    if not missing:
+        return found
+    # PyTorch takes seconds to import, and a report over measured runs does not need it
+    from lorkit.decompose.data.locked import LockedData
+    from lorkit.decompose.evaluation import evaluate
+
+    try:
+        locked = LockedData(run)
+        for model in missing:
+            found[model] = evaluate(run, model=model, locked=locked, on_progress=on_progress)
+    except DataError as error:
+        unmeasured = ", ".join(model for model, document in found.items() if document is None)
+        warnings.append(f"Not measured: {unmeasured}: {error}.")
+    return found
+
+
+def _stored(run: Run, model: str) -> dict[str, Any] | None:
+    path = run.measurements_dir / f"evaluate-{model}-test.json"
+    document = read_json(path, kind="evaluate") if path.is_file() else None
+    return document if document is not None and _fresh(run, model, document) else None
+
+
+def _fresh(run: Run, model: str, document: dict[str, Any]) -> bool:
+    """Whether a measurement is of this run and, for experts, of those that are extracted now."""
+    if document.get("run_digest") != run.manifest.digest or set(document["regions"]) != set(run.regions.names):
+        return False
+    if model != "experts":
+        return True
+    for name, block in document["regions"].items():
+        extracted = run.experts_dir / name / MANIFEST
+        if extracted.is_file() != (block.get("source") == "extracted"):
+            return False
+        if extracted.is_file():
+            created = datetime.datetime.fromisoformat(read_manifest(extracted.parent, verify=False).created)
+            if datetime.datetime.fromisoformat(document["created"]) < created.replace(microsecond=0):
+                return False
+    return True
+
+
+def latencies_of(
+    run: Run, exports: list[Exported], warnings: list[str], on_progress: OnProgress
+) -> dict[str, dict[str, Any]]:
+    """Return one row an export digest (batch 1, one thread); measure shortly what has none."""
+    rows = _bench_rows(benchmark.stored(run))
+    if any(one.proven and one.manifest.digest not in rows for one in exports):
+        seconds = _SECONDS_A_REGION * len({one.key for one in exports})
+        try:
+            document = benchmark.bench(run=run.path, samples=_SAMPLES, max_seconds=seconds, on_progress=on_progress)
+        except MissingRuntimeError as error:
+            warnings.append(f"Latency was not measured: {error}.")
+            return rows
+        rows |= _bench_rows(document)
+    return rows
+
+
+def _bench_rows(document: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
+    rows = [] if document is None else document["exports"]
+    return {row["digest"]: row for row in rows if row["batch"] == 1 and row["threads"] == 1}

@@ -1,0 +1,51 @@
+from typing import Any
+
+import pytest
+
+from lorkit.decompose import evaluation
+from lorkit.decompose.artifacts import read_json, write_json
+from lorkit.decompose.data import locked
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.progress import ignore
+from lorkit.decompose.runs import Run
+from lorkit.export.collection import collect
+from lorkit.export.measurements import MODELS, evaluations_of
+
+
+def test_what_is_missing_is_measured_on_data_read_once(
+    a_run: Run, workshop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, read = [], []
+
+    def evaluate(run: Run, *, model: str, locked: object, on_progress: object) -> dict[str, Any]:
+        asked.append((model, locked))
+        workshop.write_evaluations(run)
+        return read_json(run.measurements_dir / f"evaluate-{model}-test.json")
+
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
+    monkeypatch.setattr(locked, "LockedData", lambda run: read.append(run) or "the data")
+    document = collect(a_run, on_progress=ignore)
+    assert asked == [(model, "the data") for model in MODELS]
+    assert len(read) == 1
+    assert all(row["latency"] for row in document["table"])
+
+
+def test_what_is_measured_needs_no_data(measured: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locked, "LockedData", None)
+    warnings: list[str] = []
+    assert all(evaluations_of(measured, warnings, ignore).values())
+    assert warnings == []
+
+
+def test_a_measurement_of_another_run_is_not_shown(measured: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = measured.measurements_dir / "evaluate-student-test.json"
+    write_json(path, {**read_json(path), "run_digest": "another"})
+
+    def refuse(run: Run) -> None:
+        raise DataError("the data is gone")
+
+    monkeypatch.setattr(locked, "LockedData", refuse)
+    document = collect(measured, on_progress=ignore)
+    assert document["evaluations"]["student"] is None
+    assert "student: the data is gone" in document["warnings"][0]
+    assert [row["accuracy"] for row in document["table"] if row["owner"] == "student"] == [None, None]
