@@ -60,7 +60,11 @@ def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSampl
     if document.get("kind") != "splits" or not all(
         isinstance(document.get(key), dict) for key in ("regions", "labels")
     ):
-        raise ArtifactError("a document that is no split", required="kind: splits", fix="take splits.json of a run")
+        raise ArtifactError(
+            "the locked split is no split, or of an earlier version",
+            required="splits.json with images and labels",
+            fix="train again",
+        )
     regions = {}
     for name, region in samples.items():
         if name not in document["regions"]:

@@ -78,7 +78,13 @@ def within(root: Path, path: Path, where: str) -> Path:
     Raises:
         DataError: It does not.
     """
-    resolved = path.resolve()
+    try:
+        resolved = path.resolve()
+        resolved.exists()  # asks the system, which knows how long a name may be
+    except (ValueError, OSError) as error:  # a NUL byte, a name that is too long, a loop of links
+        raise DataError(
+            f"{where}: {str(path)[:80]!r} is no path ({error})", required="paths of images", fix="correct the row"
+        ) from None
     if not resolved.is_relative_to(root.resolve()):
         raise DataError(
             f"{where}: {path} lies outside {root}",

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lorkit.decompose.config import resolve_path
 from lorkit.decompose.data import folder, manifest, medmnist, npz, phantom
-from lorkit.decompose.data.samples import PARTS, RegionSamples, Source, assemble, concatenate
+from lorkit.decompose.data.joining import concatenate
+from lorkit.decompose.data.samples import PARTS, RegionSamples, Source, assemble
 from lorkit.decompose.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -134,50 +134,9 @@ def assemble(name: str, config: RegionConfig, source: Source, *, complete: bool 
         ids=source.ids,
         groups=source.groups,
         parts=_check_parts(name, source),
-        digests=tuple(digest_image(source.images[index]) for index in range(len(labels))),
+        digests=tuple(_digest(name, source, index) for index in range(len(labels))),
         source=source.origin,
     )
-
-
-def concatenate(sources: Sequence[Source]) -> Source:
-    """Join sources of one region; their classes are matched by name.
-
-    A group that two sources name alike is one group: the same patient may appear in both.
-    """
-    if len(sources) == 1:
-        return sources[0]
-    classes = tuple(dict.fromkeys(name for source in sources for name in source.classes))
-    maps = [np.array([classes.index(name) for name in source.classes], dtype=np.int64) for source in sources]
-    return Source(
-        images=JoinedImages([source.images for source in sources]),
-        labels=np.concatenate([to[source.labels] for to, source in zip(maps, sources, strict=True)]),
-        classes=classes,
-        ids=tuple(text for source in sources for text in source.ids),
-        groups=tuple(text for source in sources for text in source.groups),
-        parts=tuple(part for source in sources for part in source.parts),
-        origin=", ".join(source.origin for source in sources),
-        modality=next((source.modality for source in sources if source.modality), None),
-        synthetic=any(source.synthetic for source in sources),
-    )
-
-
-class JoinedImages:
-    """Several image sequences as one."""
-
-    def __init__(self, blocks: Sequence[Images]) -> None:
-        self._blocks = blocks
-        self._starts = np.cumsum([0, *(len(block) for block in blocks)])
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return int(self._starts[-1])
-
-    def __getitem__(self, index: int, /) -> Any:
-        """Return one image."""
-        if not 0 <= index < len(self):
-            raise IndexError(index)
-        block = int(np.searchsorted(self._starts, index, side="right")) - 1
-        return self._blocks[block][index - int(self._starts[block])]
 
 
 def digest_image(image: NDArray[Any]) -> str:
@@ -222,6 +181,18 @@ def part_name(text: str, where: str) -> str | None:
     if part is None:
         raise DataError(f"{where}: split '{text}'", required="train, val or test", fix="correct it or leave it empty")
     return part
+
+
+def _digest(name: str, source: Source, index: int) -> str:
+    image = source.images[index]
+    # before anything is trained: a broken image of the test part would else be found when all the work is done
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise DataError(
+            f"sample '{source.ids[index]}' of region '{name}': image with NaN or infinite pixels",
+            required="finite values",
+            fix="repair the image or leave it out",
+        )
+    return digest_image(image)
 
 
 def _check_task(name: str, task: str | None) -> None:

@@ -11,11 +11,9 @@ import pytest
 
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.samples import (
-    JoinedImages,
     RegionSamples,
     Source,
     assemble,
-    concatenate,
     digest_image,
     encode,
     order_classes,
@@ -86,20 +84,6 @@ def test_region_digest_sees_labels_and_groups(make: Callable[..., RegionSamples]
     assert base.digest != make([0, 1, 1], images=images, groups=["g", "g", "h"]).digest
 
 
-def test_concatenation_matches_classes_by_name(make_source: MakeSource) -> None:
-    joined = concatenate([make_source([0, 1]), make_source([0, 1], classes=("b", "c"), seed=1)])
-    assert joined.classes == ("a", "b", "c")
-    assert joined.labels.tolist() == [0, 1, 1, 2]
-    assert len(joined.images) == 4
-
-
-def test_joined_images_find_their_block() -> None:
-    joined = JoinedImages([[np.full((1, 1), 0)], [], [np.full((1, 1), 1), np.full((1, 1), 2)]])
-    assert [int(joined[index][0, 0]) for index in range(3)] == [0, 1, 2]
-    with pytest.raises(IndexError):
-        joined[3]
-
-
 def test_class_names_sort_as_numbers_when_they_are() -> None:
     assert order_classes(["10", "2", "1"]) == ("1", "2", "10")
     assert order_classes(["b", "10", "a"]) == ("10", "a", "b")
@@ -112,3 +96,12 @@ def test_unknown_names_are_refused() -> None:
     assert part_name("", "x") is None
     with pytest.raises(DataError, match="'holdout'"):
         part_name("holdout", "line 3")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_broken_pixels_are_found_before_training(make_source: MakeSource, value: float) -> None:
+    source = make_source([0, 1, 1])
+    images = np.asarray(source.images).astype(np.float32) / 255
+    images[2, 1, 1] = value
+    with pytest.raises(DataError, match=f"{source.ids[2]}.*NaN or infinite"):
+        assemble("r", config(), replace(source, images=images))
