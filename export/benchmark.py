@@ -185,7 +185,7 @@ def _found(
         raise UsageError(
             f"no export of that selection in {run.path}", required="an export", fix="run `decompose export` first"
         )
-    return [read_exported(entry.path) for entry in entries]
+    return [read_exported(entry.path, chained=True) for entry in entries]
 
 
 def _groups(subjects: Iterable[Exported], reference: Exported | None) -> list[list[Exported]]:

@@ -43,7 +43,7 @@ class Selection:
             profile=self.profile,
             precision=self.precision,
         )
-        return [read_exported(entry.path) for entry in entries]
+        return [read_exported(entry.path, chained=True) for entry in entries]
 
 
 def contests(

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from lorkit.decompose import transforms
-from lorkit.decompose.artifacts import Manifest, read_json, read_manifest
+from lorkit.decompose.artifacts import Manifest, read_json, read_manifest, verify_chain
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.regions import Region
 from lorkit.decompose.transforms import Recipe
 
 INFO = "export.json"
 _REQUIRED = ("owner", "region", "target", "profile", "precision", "classes", "recipe", "size_bytes")
+_NUMBERS = ("size_bytes", "parameters", "macs")
 
 
 @dataclass(frozen=True)
@@ -84,12 +85,20 @@ class Exported:
         }
 
 
-def read_exported(path: Path) -> Exported:
+def read_exported(path: Path, *, chained: bool = False) -> Exported:
     """Open an export directory, also one that was copied elsewhere.
 
+    Args:
+        path: The directory.
+        chained: Also check what it was made from, as far as that lies where the export says. For exports that are
+            found in a run; one that a user names may be kept from an earlier state of it on purpose.
+
     Raises:
-        ArtifactError: It is no export, damaged, or lacks a field of `export.json`.
+        ArtifactError: It is no export, damaged, lacks a field of `export.json`, or was made from something that has
+            been replaced or damaged since.
     """
+    if chained:
+        verify_chain(path)
     manifest = read_manifest(path, kind="export")
     info = read_json(path / INFO, kind="export")
     missing = [name for name in _REQUIRED if info.get(name) is None]
@@ -97,6 +106,13 @@ def read_exported(path: Path) -> Exported:
         raise ArtifactError(
             f"{path / INFO} lacks {', '.join(missing)}",
             required="an export written by `decompose export`",
+            fix="export it again with --force",
+        )
+    odd = [name for name in _NUMBERS if not isinstance(info.get(name), int | float | None)]
+    if odd:
+        raise ArtifactError(
+            f"{path / INFO} states {odd[0]} as {info[odd[0]]!r}",
+            required="a number",
             fix="export it again with --force",
         )
     transforms.validate(info["recipe"])

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from lorkit.decompose import inregion, transforms
-from lorkit.decompose.artifacts import SCHEMA_VERSION, read_manifest, write_json, write_text
-from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.artifacts import SCHEMA_VERSION, read_manifest, verify_chain, write_json, write_text
+from lorkit.decompose.errors import ArtifactError, DataError, UsageError
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run, experts_of, exports_of, open_run
@@ -136,6 +136,7 @@ def _open_region(run: Run, region: str, selection: tuple[str | None, ...], threa
         run, owners=("expert",), region=region, target=target or "onnx", profile=profile, precision=precision
     )
     if entries:
+        verify_chain(entries[0].path)  # an export of an expert that was replaced since labels as the old one did
         return _open_export(entries[0].path, threads)
     if any(selection):
         raise UsageError(
@@ -170,7 +171,7 @@ def _open_expert(path: Path, threads: int | None) -> _Network:
 
 
 def _rows(network: _Network, paths: Sequence[Path], top: int, allow_out_of_region: bool) -> list[dict[str, Any]]:
-    images = np.stack([transforms.apply(network.recipe, files.read(path, network.recipe)) for path in paths])
+    images = np.stack([_prepared(network, path) for path in paths])
     classes = network.region.classes
     decoded = get_task(network.region.task).decode(network.region, network.run(images), top=len(classes))
     check = network.info.get("in_region")
@@ -192,6 +193,15 @@ def _rows(network: _Network, paths: Sequence[Path], top: int, allow_out_of_regio
             row |= {"label": None, "probability": None, "probabilities": None, "top": []}
         rows.append(row)
     return rows
+
+
+def _prepared(network: _Network, path: Path) -> Floats:
+    try:
+        return transforms.apply(network.recipe, files.read(path, network.recipe))
+    except DataError as error:
+        if str(path) in str(error):
+            raise
+        raise DataError(f"{path}: {error.given}", required=error.required, fix=error.fix) from None
 
 
 def _document(network: _Network, rows: list[dict[str, Any]]) -> dict[str, Any]:

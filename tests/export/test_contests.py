@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from lorkit.decompose.errors import UsageError
-from lorkit.decompose.runs import Run, export_directory
+from lorkit.decompose.artifacts import write_manifest
+from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
 from lorkit.export.contests import Selection, contests, home_of
 from lorkit.export.exported import read_exported
 
@@ -56,3 +57,13 @@ def test_a_copied_export_finds_its_run_by_digest(a_run: Run, tmp_path: Path, mak
     assert found.id == a_run.id
     assert home_of(read_exported(export_of(a_run, "expert"))) is not None
     assert home_of(read_exported(make_export("lone"))) is None
+
+
+def test_exports_of_a_replaced_source_are_not_judged(a_run: Run, tmp_path: Path) -> None:
+    kept = tmp_path / "kept" / "a" / "b" / "c"
+    shutil.copytree(export_of(a_run, "expert"), kept)
+    write_manifest(a_run.path, "run", synthetic=True, outside=OUTSIDE)
+    with pytest.raises(ArtifactError, match="is not the run that"):
+        contests(open_run(a_run.path), Selection())
+    # what a user names may be kept from an earlier state on purpose
+    assert contests(None, Selection(), baseline=kept, candidate=export_of(a_run, "expert"))

@@ -35,3 +35,11 @@ def test_a_missing_field_is_named(make_export: Callable[..., Path]) -> None:
     write_manifest(path, "export", synthetic=True)
     with pytest.raises(ArtifactError, match="lacks classes"):
         read_exported(path)
+
+
+def test_a_cost_that_is_no_number_is_refused(make_export: Callable[..., Path]) -> None:
+    path = make_export("a")
+    write_json(path / "export.json", {**read_json(path / "export.json"), "size_bytes": "many"})
+    write_manifest(path, "export", synthetic=True)
+    with pytest.raises(ArtifactError, match="size_bytes as 'many'"):
+        read_exported(path)
