@@ -77,6 +77,8 @@ class Checkpoints:
         for old in self.directory.glob("epoch-*.pt"):
             if old.name not in digests:
                 old.unlink()
+        for torn in [*self.directory.glob(".epoch-*"), *self.directory.glob(f".{_STATE}.*")]:
+            torn.unlink()  # what a killed process was writing; the training's lock is held
         return path
 
     def load(self) -> tuple[dict[str, Any], Progress]:

@@ -30,7 +30,7 @@ from lorkit.decompose.pretraining import (
     with_probes,
 )
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.runs import OUTSIDE, RUNS
+from lorkit.decompose.runs import DERIVED, OUTSIDE, RUNS
 from lorkit.decompose.training import Phase, launch
 from lorkit.decompose.transforms import build_recipe
 from lorkit.decompose.workplace import Workplace, working
@@ -125,7 +125,7 @@ def train(
     try:
         with working(directory, resume=resume, force=force, hint=True, fabric=fabric) as place:
             trained = _train(task, directory.parent.parent / "foundations", fabric, place, listener)
-            place.finish(lambda staging: _write(staging, task, trained, place))
+            place.finish(lambda staging: _write(staging, task, trained, place), keep=DERIVED)
     except KeyboardInterrupt:
         listener(Notice(text="interrupted: finished epochs are kept, `decompose train --resume` continues after them"))
         raise
@@ -207,6 +207,9 @@ def _train(task: _Task, root: Path, fabric: Fabric, place: Workplace, on_event: 
     return _Trained(live=live.eval(), foundation=foundation, ends=ends)
 
 
+_HIDDEN = shutil.ignore_patterns(".*")
+
+
 def _write(staging: Path, task: _Task, trained: _Trained, place: Workplace) -> None:
     synthetic = task.regions.synthetic
     write_text(staging / "config.yaml", dump_config(task.config))
@@ -217,7 +220,7 @@ def _write(staging: Path, task: _Task, trained: _Trained, place: Workplace) -> N
     write_text(staging / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     save_live(trained.live, staging)
     save_foundation(trained.foundation, staging / "foundation", synthetic=synthetic, inputs=task.inputs)
-    shutil.copytree(place.checkpoints, staging / "checkpoints", copy_function=_link)
+    shutil.copytree(place.checkpoints, staging / "checkpoints", copy_function=_link, ignore=_HIDDEN)
     write_manifest(
         staging,
         "run",

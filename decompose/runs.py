@@ -17,7 +17,9 @@ from lorkit.decompose.regions import RegionSet, unknown
 RUNS = Path("runs")
 OWNERS = ("expert", "foundation", "student")
 # What later steps write into a run directory; not part of the run's own manifest.
-OUTSIDE = ("experts", "exports", "measurements", "report", "checkpoints")
+# What later verbs make of a run. A run trained anew keeps it; its digests then tell that it is of the earlier one.
+DERIVED = ("experts", "exports", "measurements", "report")
+OUTSIDE = (*DERIVED, "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,16 @@ class ExportEntry:
 def list_runs(root: Path = RUNS) -> list[Path]:
     """Return the finished runs below `root`, newest first by the time in their manifests."""
     found = [path.parent for path in root.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")]
-    manifests = [read_manifest(path, verify=False) for path in found]
-    runs = [manifest for manifest in manifests if manifest.kind == "run"]
+    runs = [manifest for path in found if (manifest := _readable(path)) is not None and manifest.kind == "run"]
     return [manifest.path for manifest in sorted(runs, key=lambda manifest: manifest.created, reverse=True)]
+
+
+def _readable(path: Path) -> Manifest | None:
+    """Read a manifest for a list; one that cannot be read is nobody's newest run, and is reported when it is named."""
+    try:
+        return read_manifest(path, verify=False)
+    except ArtifactError:
+        return None
 
 
 def open_run(selector: str | Path | None = None, root: Path = RUNS) -> Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -74,12 +74,15 @@ def building(directory: Path) -> Iterator[Path]:
             raise
 
 
-def replace_directory(staging: Path, directory: Path) -> None:
-    """Move `staging` to `directory`; what was there is renamed aside first and removed afterwards."""
+def replace_directory(staging: Path, directory: Path, keep: Sequence[str] = ()) -> None:
+    """Move `staging` to `directory`; what was there is renamed aside first and removed afterwards, but for `keep`."""
     aside = directory.parent / f".{directory.name}.old-{os.getpid()}"
     if directory.exists():
         os.replace(directory, aside)
     os.replace(staging, directory)
+    for name in keep:
+        if (aside / name).exists() and not (directory / name).exists():
+            os.replace(aside / name, directory / name)
     shutil.rmtree(aside, ignore_errors=True)
 
 

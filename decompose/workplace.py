@@ -6,7 +6,7 @@ An earlier artifact at the goal stays untouched and readable until the new one i
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,14 +36,18 @@ class Workplace:
         """Where phases keep their checkpoints."""
         return self.path / "checkpoints"
 
-    def finish(self, write: Callable[[Path], Any]) -> None:
+    def finish(self, write: Callable[[Path], Any], *, keep: Sequence[str] = ()) -> None:
         """Write the artifact into a clean staging directory and move it to its goal; drop the working directory.
 
         The first process does it, once all have read what they need.
+
+        Args:
+            write: Fills the staging directory.
+            keep: Names that go over from an artifact that is replaced, when the new one has none of them.
         """
         self.wait()
         if self.first:
-            self._finish(write)
+            self._finish(write, keep)
         self.wait()
 
     @property
@@ -56,13 +60,13 @@ class Workplace:
         if self.fabric is not None:
             self.fabric.barrier()
 
-    def _finish(self, write: Callable[[Path], Any]) -> None:
+    def _finish(self, write: Callable[[Path], Any], keep: Sequence[str]) -> None:
         staging = self.goal.parent / f".{self.goal.name}.partial-new"
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
         try:
             write(staging)
-            replace_directory(staging, self.goal)
+            replace_directory(staging, self.goal, keep)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise

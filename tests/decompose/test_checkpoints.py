@@ -67,3 +67,12 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     checkpoints.save({"x": Evil()}, Progress(epochs_done=1, best_epoch=0))
     with pytest.raises(ArtifactError, match="cannot be read"):
         checkpoints.load()
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+    checkpoints = saved(tmp_path / "c")
+    torn = [tmp_path / "c" / ".epoch-0002.pt.abc", tmp_path / "c" / ".state.json.abc"]
+    for path in torn:
+        path.write_bytes(b"half")
+    checkpoints.save({"module": {}}, Progress(epochs_done=3, best_epoch=0))
+    assert not any(path.exists() for path in torn)

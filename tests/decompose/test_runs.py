@@ -85,3 +85,15 @@ def test_exports_by_owner_region_and_target(tmp_path: Path) -> None:
     ]
     assert exports_of(run, target="onnx") == []
     assert len(exports_of(run, owners=("expert",), profile="rtx-ada")) == 1
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"kind": "run"}'])
+def test_a_foreign_directory_among_the_runs_is_passed_over(tmp_path: Path, text: str) -> None:
+    run = make_run(tmp_path / "a")
+    (tmp_path / "junk").mkdir()
+    (tmp_path / "junk" / "manifest.json").write_text(text)
+    assert list_runs(tmp_path) == [run.path]
+    with pytest.raises(UsageError, match="unknown run 'nope'"):
+        open_run("nope", tmp_path)
+    with pytest.raises(ArtifactError):
+        open_run("junk", tmp_path)

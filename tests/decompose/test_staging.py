@@ -9,7 +9,7 @@ import pytest
 
 from lorkit.decompose.artifacts import write_manifest
 from lorkit.decompose.errors import StorageError, UsageError
-from lorkit.decompose.staging import building
+from lorkit.decompose.staging import building, replace_directory
 
 
 def build(directory: Path, text: str) -> None:
@@ -81,3 +81,14 @@ def test_an_artifact_renamed_aside_by_a_killed_process_comes_back(tmp_path: Path
     with pytest.raises(RuntimeError), building(tmp_path / "x"):
         raise RuntimeError
     assert (tmp_path / "x" / "a.txt").read_text() == "old"
+
+
+def test_what_is_to_be_kept_goes_over_unless_it_is_there(tmp_path: Path) -> None:
+    old, new = tmp_path / "run", tmp_path / "new"
+    for place, names in ((old, ("experts", "report", "foundation")), (new, ("report",))):
+        for name in names:
+            (place / name).mkdir(parents=True)
+            (place / name / place.name).touch()
+    replace_directory(new, old, keep=("experts", "report", "exports"))
+    assert sorted(path.relative_to(old).as_posix() for path in old.rglob("*/*")) == ["experts/run", "report/new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
