@@ -22,13 +22,15 @@ def report(
     report.html (one file that opens without network), report.md and report.json.
     """
     from lorkit.cli.progress import Steps
-    from lorkit.cli.streams import emit, say
+    from lorkit.cli.streams import emit, note, say
     from lorkit.export import report as write
 
     with Steps("report") as progress:
-        paths = write(run, against=against, force=force, on_progress=progress)
+        result = write(run, against=against, force=force, on_progress=progress)
     if as_json:
-        emit({"files": paths}, kind="report")
+        emit({"files": result.files, "up_to_date": result.up_to_date}, kind="report")
         return
-    for path in paths:
+    if result.up_to_date:
+        note("up to date: report")
+    for path in result.files:
         say(str(path))

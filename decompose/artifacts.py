@@ -132,7 +132,7 @@ def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = Tr
             fix="name another, or build it again",
         )
     document = read_json(directory / MANIFEST)
-    read_json(directory / MANIFEST, kind=kind or str(document.get("kind")))
+    read_json(directory / MANIFEST, kind=kind or str(document.get("kind", "artifact")))
     try:
         manifest = _manifest(directory, document)
     except (KeyError, TypeError, ValueError, AttributeError):
@@ -188,7 +188,7 @@ def _manifest(directory: Path, document: dict[str, Any]) -> Manifest:
         created=str(document["created"]),
         synthetic=bool(document["synthetic"]),
         inputs=str(document["inputs"]),
-        parent={str(key): str(value) for key, value in parent.items()} if parent else None,
+        parent={key: str(parent[key]) for key in ("kind", "sha256", "path")} if parent else None,
         files={str(name): str(digest) for name, digest in document["files"].items()},
         tools=dict(document["tools"]),
         machine=dict(document["machine"]),
@@ -207,10 +207,15 @@ def _check_files(manifest: Manifest) -> None:
                 fix="do not use this artifact",
             )
         if not path.is_file():
-            raise ArtifactError(f"{path} is missing", required="a complete artifact", fix="rebuild it with --force")
+            raise ArtifactError(f"{path} is missing", required="a complete artifact", fix=_rebuild(manifest))
         if digest_file(path) != digest:
             raise ArtifactError(
                 f"{path} has changed since it was written",
                 required=f"SHA-256 {digest[:12]}...",
-                fix="restore the file, or rebuild the artifact with --force",
+                fix=f"restore the file, or {_rebuild(manifest)}",
             )
+
+
+def _rebuild(manifest: Manifest) -> str:
+    verb = {"run": "train", "foundation": "pretrain", "expert": "extract"}.get(manifest.kind, manifest.kind)
+    return f"rebuild {manifest.path} with `decompose {verb} --force`"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,26 @@ _SOURCES = ("report.html.jinja", "report.md.jinja", "report.css", "charts.py", "
 _TERMS = {"ce": "cross-entropy", "feature_kd": "feature distillation", "logit_kd": "logit distillation"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportResult:
+    """A report on disk.
+
+    Attributes:
+        files: `report.html`, `report.md` and `report.json`.
+        up_to_date: They were there already, and nothing that they show has changed.
+    """
+
+    files: list[Path]
+    up_to_date: bool
+
+
 def report(
     run: Path | str | None = None,
     *,
     against: Path | str | None = None,
     force: bool = False,
     on_progress: OnProgress = ignore,
-) -> list[Path]:
+) -> ReportResult:
     """Write the report of a run, measuring what has not been measured yet.
 
     Args:
@@ -48,7 +62,7 @@ def report(
         on_progress: Told what is being measured.
 
     Returns:
-        Paths of `report.html`, `report.md` and `report.json`.
+        Where `report.html`, `report.md` and `report.json` lie, and whether they were there already.
 
     Raises:
         UsageError: No such run, or a run against itself.
@@ -64,13 +78,13 @@ def report(
     inputs = _inputs(document)
     paths = [home.report_dir / name for name in FILES]
     if not force and is_current(home.report_dir, "report", inputs):
-        return paths
+        return ReportResult(files=paths, up_to_date=True)
     with building(home.report_dir) as staging:
         write_json(staging / "report.json", document)
         write_text(staging / "report.html", render_html(document))
         write_text(staging / "report.md", render_markdown(document))
         write_manifest(staging, "report", synthetic=document["synthetic"], parent=home.path, inputs=inputs)
-    return paths
+    return ReportResult(files=paths, up_to_date=False)
 
 
 def render_html(document: Mapping[str, Any]) -> str:

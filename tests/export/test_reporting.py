@@ -49,7 +49,7 @@ def read(paths: list[Path]) -> tuple[str, str, dict[str, Any]]:
 
 
 def test_a_report_without_a_gate_tells_how_to_run_one(measured: Run) -> None:
-    paths = report()
+    paths = report().files
     assert [path.name for path in paths] == ["report.html", "report.md", "report.json"]
     html, markdown, document = read(paths)
     for text in (html, markdown):
@@ -66,11 +66,13 @@ def test_a_report_without_a_gate_tells_how_to_run_one(measured: Run) -> None:
 
 
 def test_an_unchanged_report_is_kept_and_a_gate_renews_it(measured: Run) -> None:
-    first = report()[0].stat().st_mtime_ns
-    assert report()[0].stat().st_mtime_ns == first
-    assert report(force=True)[0].stat().st_mtime_ns != first
+    first = report().files[0].stat().st_mtime_ns
+    again = report()
+    assert again.up_to_date
+    assert again.files[0].stat().st_mtime_ns == first
+    assert report(force=True).files[0].stat().st_mtime_ns != first
     gate(max_seconds=30.0, max_accuracy_drop=0.05)
-    html, markdown, document = read(report())
+    html, markdown, document = read(report().files)
     assert document["gate"]["verdict"] == "pass"
     assert 'class="badge pass">PASS<' in html
     assert "**Gate: PASS**" in markdown
@@ -78,7 +80,7 @@ def test_an_unchanged_report_is_kept_and_a_gate_renews_it(measured: Run) -> None
 
 
 def test_the_page_needs_nothing_from_elsewhere(measured: Run) -> None:
-    html, _, _ = read(report())
+    html, _, _ = read(report().files)
     page = Page(html)
     assert len(html) < 6_000_000
     assert not page.attributes("script")
@@ -93,7 +95,7 @@ def test_the_page_needs_nothing_from_elsewhere(measured: Run) -> None:
 
 
 def test_the_page_can_be_read_without_eyes_or_mouse(measured: Run) -> None:
-    html, _, _ = read(report())
+    html, _, _ = read(report().files)
     page = Page(html)
     assert page.attributes("html") == [{"lang": "en"}]
     assert len(page.attributes("h1")) == 1
@@ -113,7 +115,7 @@ def test_the_page_can_be_read_without_eyes_or_mouse(measured: Run) -> None:
 
 def test_names_with_markup_break_nothing(measured: Run) -> None:
     evil = "<script>alert(1)</script>|`\"'"
-    document = read(report())[2]
+    document = read(report().files)[2]
     document["regions"][0]["classes"][0] = evil
     document["evaluations"]["experts"]["chest"]["classes"][0] = evil
     document["run"]["id"] = evil
@@ -132,7 +134,7 @@ def test_names_with_markup_break_nothing(measured: Run) -> None:
 def test_two_runs_stand_side_by_side(measured: Run, tmp_path: Path, workshop: Any) -> None:
     other = workshop.write_run(tmp_path / "runs" / "older", regions=("chest",), cases=80)
     workshop.write_evaluations(other, cases=40)
-    html, _, document = read(report("by-hand", against="older"))
+    html, _, document = read(report("by-hand", against="older").files)
     assert [row["region"] for row in document["against"]["rows"]] == ["chest"]
     assert "Against older" in html
     Page(html)
@@ -143,7 +145,7 @@ def test_two_runs_stand_side_by_side(measured: Run, tmp_path: Path, workshop: An
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: the page is not opened in a browser")
 def test_a_browser_opens_it_without_network_or_error(measured: Run, tmp_path: Path) -> None:
     gate(max_seconds=30.0, max_accuracy_drop=0.05)
-    urls, console, dom = open_in_browser(report()[0], tmp_path / "a")
+    urls, console, dom = open_in_browser(report().files[0], tmp_path / "a")
     assert urls == set()
     assert console == []
     assert "decomposed by lorkd" in dom
