@@ -1,9 +1,10 @@
 """Which of two engines is faster, and how sure one can be: interleaved pairs, a control arm, sequential looks.
 
 Three arms take turns: the baseline A, the candidate B, and the baseline again as A'. B against A is the question; A'
-against A is the control: both are the same engine, so whatever their interval shows is the noise of this machine at
-this time. A verdict needs the question's interval clear of the margin, and where the control shows more noise than
-the margin, clear of it by that noise.
+against A is the control: both are the same export, so whatever their interval shows is the noise of this machine at
+this time. A' must be loaded on its own, like A and B: an engine that two arms share runs twice as often as the
+candidate, its weights stay in the caches, and equal networks look unequal. A verdict needs the question's interval
+clear of the margin, and where the control shows more noise than the margin, clear of it by that noise.
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ class Duel:
 def fight(
     baseline: Arm,
     candidate: Arm,
+    control: Arm,
     *,
     margin: float,
     seconds: float,
@@ -89,8 +91,9 @@ def fight(
     """Time two arms until it is decided whether the candidate is slower by more than the margin, or time is up.
 
     Args:
-        baseline: The arm to beat; also timed as its own control.
+        baseline: The arm to beat.
         candidate: The arm in question.
+        control: The baseline loaded a second time.
         margin: Allowed slow-down as a fraction: 0.03 allows a ratio of 1.03.
         seconds: Time for warm-up and pairs together.
         seed: Seed of orders and intervals.
@@ -98,11 +101,11 @@ def fight(
         clock: Seconds, monotonic.
     """
     begin = clock()
-    warm = [warm_up(arm, limit_seconds=_WARM_SHARE * seconds, clock=clock) for arm in (baseline, candidate)]
+    arms = (baseline, candidate, control)
+    warm = [warm_up(arm, limit_seconds=_WARM_SHARE * seconds, clock=clock) for arm in arms]
     runs = block_runs(min(warm))
-    arms = (baseline, candidate, Arm("control", baseline.run, baseline.inputs))
     generator = np.random.default_rng(seed)
-    cycle_seconds = runs * (2 * warm[0] + warm[1]) / 1e3
+    cycle_seconds = runs * sum(warm) / 1e3
     plan = Looks.within(int((begin + seconds - clock()) / cycle_seconds), first=FIRST_LOOK)
     times_PA = np.empty((0, len(arms)))
     looks: list[Look] = []

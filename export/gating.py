@@ -7,7 +7,8 @@ is FAIL or PASS only where the measurements exclude the other; else it is INCONC
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -232,36 +233,28 @@ def _judge(pair: Contest, cases: tuple[Cases | None, str], limits: Limits, secon
 
 
 def _judge_latency(pair: Contest, limits: Limits, seconds: float) -> tuple[dict[str, Any], str]:
-    engines = _engines((pair.baseline, pair.candidate), THREADS)
-    try:
-        arms = [
-            Arm(one.owner, engine.run, random_inputs((1, *one.shape), seed=limits.seed))
-            for one, engine in zip((pair.baseline, pair.candidate), engines, strict=True)
-        ]
-        duel = fight(arms[0], arms[1], margin=limits.margin, seconds=seconds, seed=limits.seed)
-    finally:
-        _close(engines)
+    subjects = (pair.baseline, pair.candidate, pair.baseline)
+    with _engines(subjects, THREADS) as engines:
+        baseline, candidate, control = (
+            Arm(name, engine.run, random_inputs((1, *one.shape), seed=limits.seed))
+            for name, one, engine in zip(("baseline", "candidate", "control"), subjects, engines, strict=True)
+        )
+        duel = fight(baseline, candidate, control, margin=limits.margin, seconds=seconds, seed=limits.seed)
     return {**duel.to_json(), "batch": 1, "threads": THREADS, "provider": engines[1].provider}, duel.reason
 
 
 def _judge_accuracy(pair: Contest, cases: Cases, source: str, limits: Limits) -> tuple[dict[str, Any], str]:
-    engines = _engines((pair.baseline, pair.candidate), None)
-    try:
+    with _engines((pair.baseline, pair.candidate), None) as (baseline, candidate):
         allowed = limits.max_accuracy_drop
-        return judge_accuracy(pair, engines, cases, allowed=allowed, source=source, seed=limits.seed)
-    finally:
-        _close(engines)
+        return judge_accuracy(pair, (baseline, candidate), cases, allowed=allowed, source=source, seed=limits.seed)
 
 
-def _engines(subjects: tuple[Exported, Exported], threads: int | None) -> tuple[Engine, Engine]:
-    first = load_engine(subjects[0].path, threads=threads)
-    try:
-        return first, load_engine(subjects[1].path, threads=threads)
-    except BaseException:
-        first.close()
-        raise
-
-
-def _close(engines: Iterable[Engine]) -> None:
-    for engine in engines:
-        engine.close()
+@contextmanager
+def _engines(subjects: Iterable[Exported], threads: int | None) -> Iterator[list[Engine]]:
+    """Load engines, each on its own, and close them again."""
+    with ExitStack() as stack:
+        engines = []
+        for subject in subjects:
+            engines.append(load_engine(subject.path, threads=threads))
+            stack.callback(engines[-1].close)
+        yield engines

@@ -35,7 +35,8 @@ def duel(ratio: float, *, noise: float = 0.02, seconds: float = 30.0, level: flo
     clock = Clock()
     baseline = clock.arm("a", noisy(1, level, noise))
     candidate = clock.arm("b", noisy(2, level * ratio, noise))
-    return fight(baseline, candidate, margin=0.03, seconds=seconds, seed=0, clock=clock)
+    control = clock.arm("control", noisy(3, level, noise))
+    return fight(baseline, candidate, control, margin=0.03, seconds=seconds, seed=0, clock=clock)
 
 
 def test_a_candidate_twice_as_fast_passes_at_the_first_look() -> None:
