@@ -60,6 +60,15 @@ def test_a_broken_manifest_is_an_artifact_error(tmp_path: Path, text: str) -> No
         artifacts.read_manifest(tmp_path / "x", kind="run")
 
 
+@pytest.mark.parametrize("parent", [{"a": "b"}, {"kind": "run"}, "text", 3])
+def test_a_broken_link_to_the_parent_is_an_artifact_error(tmp_path: Path, parent: object) -> None:
+    make(tmp_path / "x")
+    path = tmp_path / "x" / artifacts.MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), "parent": parent}))
+    with pytest.raises(ArtifactError, match="lacks its fields"):
+        artifacts.read_manifest(tmp_path / "x")
+
+
 def test_another_kind_is_refused(tmp_path: Path) -> None:
     make(tmp_path / "x", kind="expert")
     with pytest.raises(ArtifactError, match="kind 'run'"):
