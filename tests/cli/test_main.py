@@ -152,8 +152,9 @@ print("stdout is back")
 def test_a_stop_is_tidy(number: signal.Signals) -> None:
     """A real signal while a verb works: Ctrl-C, or what a container sends."""
     code = """
-import sys, time, lorkit.decompose
+import signal, sys, time, lorkit.decompose
 from lorkit.cli.main import main
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so do their children
 def wait(*_, **__):
     print("ready", file=sys.stderr, flush=True); time.sleep(60)
 lorkit.decompose.load_config = wait

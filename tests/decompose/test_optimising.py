@@ -24,7 +24,7 @@ def test_a_parameter_without_gradient_does_not_move(name: str) -> None:
 
 
 def test_sgd_is_the_textbook_formula() -> None:
-    settings = TrainConfig(lr=0.1, momentum=0.9)
+    settings = TrainConfig(optimizer="sgd", lr=0.1, momentum=0.9)
     parameter = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
     optimizer = build_optimizer([{"params": [parameter], "weight_decay": 0.01}], settings)
     value, velocity = torch.tensor([1.0, -2.0], dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
@@ -40,7 +40,9 @@ def test_late_regions_and_channels_last_kernels_step_as_the_plain_loop() -> None
     torch.manual_seed(0)
     ours, plain = (torch.nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last) for _ in range(2))
     plain.load_state_dict(ours.state_dict())
-    fused = build_optimizer([{"params": list(ours.parameters()), "weight_decay": 0.1}], TrainConfig(lr=0.1))
+    fused = build_optimizer(
+        [{"params": list(ours.parameters()), "weight_decay": 0.1}], TrainConfig(optimizer="sgd", lr=0.1)
+    )
     loop = torch.optim.SGD(plain.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1, foreach=False)
     for number in range(4):
         image = torch.randn(2, 4, 6, 6).to(memory_format=torch.channels_last)
