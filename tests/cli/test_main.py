@@ -150,11 +150,14 @@ print("stdout is back")
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_is_tidy(number: signal.Signals) -> None:
-    """A real signal while a verb works: Ctrl-C, or what a container sends."""
+    """A real signal while a verb works: Ctrl-C, or what a container sends.
+
+    The child takes SIGINT whatever it inherits: background jobs of a shell ignore it, and so do their children.
+    """
     code = """
 import signal, sys, time, lorkit.decompose
 from lorkit.cli.main import main
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so do their children
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def wait(*_, **__):
     print("ready", file=sys.stderr, flush=True); time.sleep(60)
 lorkit.decompose.load_config = wait
