@@ -7,7 +7,7 @@ is FAIL or PASS only where the measurements exclude the other; else it is INCONC
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,7 +250,7 @@ def _judge_accuracy(pair: Contest, cases: Cases, source: str, limits: Limits) ->
 
 
 @contextmanager
-def _engines(subjects: Iterable[Exported], threads: int | None) -> Iterator[list[Engine]]:
+def _engines(subjects: Iterable[Exported], threads: int | None) -> Iterator[Sequence[Engine]]:
     """Load engines, each on its own, and close them again."""
     with ExitStack() as stack:
         engines = []
