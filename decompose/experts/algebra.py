@@ -69,6 +69,12 @@ def apply(base: Base, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
     )
 
 
+def apply_grouped(base: Conv, x: Tensor, weight: Tensor, groups: int) -> Tensor:
+    """Run a zero-padded convolution with another weight in another number of groups."""
+    convolve = _CONV[weight.dim() - 2]
+    return convolve(x, weight, None, base.stride, base.padding, base.dilation, groups)
+
+
 def pointwise(base: Base, x: Tensor, weight: Tensor) -> Tensor:
     """Mix the channels of `x` with a matrix (out, in): a linear layer, or a 1 x 1 convolution."""
     if isinstance(base, nn.Linear):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -27,6 +28,8 @@ class ExpertConfig:
         norm: Of batch norms, `shared` keeps one, `statistics` gives each region its own running statistics under
             one affine map, `region` gives each region a norm of its own.
         depthwise: Give grouped convolutions a full update a region; the papers leave them shared.
+        strategy: How every layer computes: `auto` lets the cost model choose at each input shape.
+        strategies: Strategy by layer, keys are names or patterns as in `layer1.*`; the first that matches holds.
     """
 
     rank: int = 8
@@ -35,6 +38,8 @@ class ExpertConfig:
     layout: Layout = "conv"
     norm: NormPolicy = "region"
     depthwise: bool = False
+    strategy: str = "auto"
+    strategies: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what no layer could be built from."""
@@ -57,6 +62,10 @@ class ExpertConfig:
     def scale_of(self, region: str) -> float:
         """Return alpha / rank of a region."""
         return self.alpha / self.rank_of(region)
+
+    def strategy_of(self, layer: str) -> str:
+        """Return the strategy that is asked for a layer."""
+        return next((name for key, name in self.strategies.items() if fnmatch.fnmatchcase(layer, key)), self.strategy)
 
     def check_regions(self, regions: Iterable[str]) -> None:
         """Raise UsageError when `ranks` names a region that is not there."""

@@ -7,6 +7,7 @@ of calling it (as torch's fused attention does) then fails loudly instead of ign
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -15,8 +16,12 @@ from torch import Tensor, nn
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.algebra import Base
+from lorkit.decompose.experts.choosing import Choice
 from lorkit.decompose.experts.config import ExpertConfig
-from lorkit.decompose.experts.routing import Plan, Routing
+from lorkit.decompose.experts.routing import Routing
+from lorkit.decompose.experts.site import Site, Sizes
+from lorkit.decompose.experts.strategies import Work
+from lorkit.decompose.experts.strategies.fused import run_soft
 
 
 class ExpertLayer(nn.Module):
@@ -43,7 +48,11 @@ class ExpertLayer(nn.Module):
         plan = self.routing.plan(self.name)
         if plan.empty or not self.routing.experts_on:
             return cast(Tensor, self.base(x))
-        return self._hard(x, plan) if plan.gates is None else self._soft(x, plan.gates_for(x, self.name))
+        if plan.gates is not None:
+            return self._soft(x, plan.gates_for(x, self.name))
+        rows = plan.rows(x, self.name)
+        regions = [self.routing.regions[t] for t in plan.regions]
+        return plan.rearrange(self._hard(plan.arrange(x), regions, rows))
 
     def merged_weight(self, region: str) -> Tensor:
         """Return the base weight plus the region's update, detached, computed in float32 or wider."""
@@ -74,21 +83,13 @@ class ExpertLayer(nn.Module):
                 self.base.weight.copy_(self._kept)
         self.fused, self._kept = None, None
 
-    def _hard(self, x: Tensor, plan: Plan) -> Tensor:
-        """Run merged weights a region on its rows: one full operation over the batch in all."""
-        parts = []
-        for t, rows in plan.split(x, self.name):
-            weight = self.base.weight + self.delta_weight(self.routing.regions[t])
-            parts.append(algebra.apply(self.base, rows, weight, self.base.bias))
-        return plan.join(parts)
+    def _hard(self, x: Tensor, regions: Sequence[str], rows: Sizes) -> Tensor:
+        """Compute rows that are grouped by region."""
+        raise NotImplementedError
 
     def _soft(self, x: Tensor, gates: Tensor) -> Tensor:
         """Add each region's update under its gate; by linearity the same as gated weights a sample, in less memory."""
-        y = cast(Tensor, self.base(x))
-        for t, region in enumerate(self.routing.regions):
-            update = algebra.apply(self.base, x, self.delta_weight(region))
-            y = y + update * algebra.spread(self.base, update, gates[:, t : t + 1])
-        return y
+        raise NotImplementedError
 
     def _check_fused(self, region: str) -> None:
         if self.training and torch.is_grad_enabled():
@@ -135,6 +136,8 @@ class LowRankExperts(ExpertLayer):
         pairs = {region: algebra.factors(base, config.rank_of(region), config.layout) for region in routing.regions}
         self.down = nn.ParameterDict({region: down for region, (down, _) in pairs.items()})
         self.up = nn.ParameterDict({region: up for region, (_, up) in pairs.items()})
+        widest = max(config.rank_of(region) for region in routing.regions)
+        self.choice = Choice(Site.of(base, config.layout, widest), config.strategy_of(name), name)
 
     def delta_weight(self, region: str) -> Tensor:
         """Return s * (up o down) of a region, in the shape of the base weight; differentiable."""
@@ -142,25 +145,23 @@ class LowRankExperts(ExpertLayer):
         update = algebra.delta(self.base, self.down[region], self.up[region], self.config.layout)
         return update * self.config.scale_of(region)
 
-    def _hard(self, x: Tensor, plan: Plan) -> Tensor:
-        if self.config.layout == "reshape":
-            return super()._hard(x, plan)
-        updates = [self._update(self.routing.regions[t], rows) for t, rows in plan.split(x, self.name)]
-        return cast(Tensor, self.base(x)) + plan.join(updates)
-
-    def _update(self, region: str, x: Tensor) -> Tensor:
-        up = self.up[region] * self.config.scale_of(region)
-        return algebra.low_rank(self.base, x, self.down[region], up)
+    def _hard(self, x: Tensor, regions: Sequence[str], rows: Sizes) -> Tensor:
+        strategy = self.choice.strategy(tuple(x.shape), rows, x.device.type)
+        return strategy.run(self._work(regions, rows), x)
 
     def _soft(self, x: Tensor, gates: Tensor) -> Tensor:
-        if self.config.layout == "reshape":
-            return super()._soft(x, gates)
         regions = self.routing.regions
-        down, up = algebra.stack(self.base, [self.down[name] for name in regions], [self.up[name] for name in regions])
-        scales = gates * gates.new_tensor([self.config.scale_of(name) for name in regions])
-        ranks = torch.tensor([self.config.rank_of(name) for name in regions], device=gates.device)
-        widened = scales.repeat_interleave(ranks, 1)
-        return cast(Tensor, self.base(x)) + algebra.low_rank(self.base, x, down, up, widened)
+        return run_soft(self._work(regions, (0,) * len(regions)), x, gates)
+
+    def _work(self, regions: Sequence[str], rows: Sizes) -> Work:
+        return Work(
+            site=self.choice.site,
+            base=self.base,
+            downs=[self.down[region] for region in regions],
+            ups=[self.up[region] for region in regions],
+            scales=[self.config.scale_of(region) for region in regions],
+            rows=rows,
+        )
 
 
 class DepthwiseExperts(ExpertLayer):
@@ -174,3 +175,18 @@ class DepthwiseExperts(ExpertLayer):
         """Return the update of a region, in the shape of the base weight; differentiable."""
         self.routing.index(region)
         return cast(Tensor, self.kernel[region])
+
+    def _hard(self, x: Tensor, regions: Sequence[str], rows: Sizes) -> Tensor:
+        weights = [self.base.weight + self.delta_weight(region) for region in regions]
+        parts = [
+            algebra.apply(self.base, part, weight, self.base.bias)
+            for part, weight in zip(x.split(rows), weights, strict=True)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _soft(self, x: Tensor, gates: Tensor) -> Tensor:
+        y = cast(Tensor, self.base(x))
+        for t, region in enumerate(self.routing.regions):
+            update = algebra.apply(self.base, x, self.delta_weight(region))
+            y = y + update * algebra.spread(self.base, update, gates[:, t : t + 1])
+        return y

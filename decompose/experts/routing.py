@@ -47,6 +47,23 @@ class Plan:
         """Whether no expert is in use."""
         return not self.regions and self.gates is None
 
+    def rows(self, x: Tensor, layer: str) -> tuple[int, ...]:
+        """Return the rows of `x` (L, ...) that each of `regions` has.
+
+        Raises:
+            DataError: L is no multiple of N.
+        """
+        if not self.counts:
+            return (len(x),)
+        repeat = self._repeat(x, sum(self.counts), layer)
+        return tuple(count * repeat for count in self.counts)
+
+    def arrange(self, x: Tensor) -> Tensor:
+        """Group the rows of `x` (L, ...) by region, unless they are."""
+        if self.order is None or self.presorted:
+            return x
+        return x.index_select(0, _rows(self.order, len(x) // len(self.order), x))
+
     def split(self, x: Tensor, layer: str) -> list[tuple[int, Tensor]]:
         """Return (region index, its rows) for each region of the batch; slices without a copy when grouped.
 
@@ -57,19 +74,18 @@ class Plan:
         Raises:
             DataError: L is no multiple of N.
         """
-        if not self.counts:
-            return [(self.regions[0], x)]
-        repeat = self._repeat(x, sum(self.counts), layer)
-        if self.order is not None and not self.presorted:
-            x = x.index_select(0, _rows(self.order, repeat, x))
-        return list(zip(self.regions, torch.split(x, [count * repeat for count in self.counts]), strict=True))
+        rows = self.rows(x, layer)
+        return list(zip(self.regions, torch.split(self.arrange(x), rows), strict=True))
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """Put results of `split`, in its order, back into the order of the batch."""
-        joined = parts[0] if len(parts) == 1 else torch.cat(tuple(parts))
+        return self.rearrange(parts[0] if len(parts) == 1 else torch.cat(tuple(parts)))
+
+    def rearrange(self, y: Tensor) -> Tensor:
+        """Undo `arrange`."""
         if self.inverse is None or self.presorted:
-            return joined
-        return joined.index_select(0, _rows(self.inverse, len(joined) // len(self.inverse), joined))
+            return y
+        return y.index_select(0, _rows(self.inverse, len(y) // len(self.inverse), y))
 
     def group(self, x: Tensor) -> Tensor:
         """Apply `order` to the N rows of `x`, as the caller of a presorted plan must."""

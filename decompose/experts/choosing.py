@@ -1,0 +1,49 @@
+"""The cost model's choice: which strategy computes a layer, given its geometry and what comes in."""
+
+from __future__ import annotations
+
+import torch
+
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.experts.site import Load, Site, Sizes
+from lorkit.decompose.experts.strategies import Strategy, get_strategy, strategies
+
+
+class Choice:
+    """What computes one layer: the strategy asked for, or at each input shape the cheapest that can.
+
+    Args:
+        site: Geometry of the layer.
+        wanted: `auto`, or the name of a strategy.
+        layer: Name of the layer, for the error.
+
+    Raises:
+        UsageError: The strategy is unknown, or cannot compute this layer.
+    """
+
+    def __init__(self, site: Site, wanted: str = "auto", layer: str = "") -> None:
+        self.site = site
+        self.candidates = [one for one in strategies().values() if one.refusal(site) is None]
+        if wanted != "auto":
+            strategy = get_strategy(wanted)
+            reason = strategy.refusal(site)
+            if reason is not None:
+                raise UsageError(
+                    f"strategy '{wanted}' for layer '{layer}': {reason}",
+                    required=f"one of auto, {', '.join(one.name for one in self.candidates)}",
+                    fix="set it for single layers in lorkd.strategies, or use auto",
+                )
+            self.candidates = [strategy]
+        self._known: dict[tuple[Sizes, int, bool, str, int], Strategy] = {}
+
+    def strategy(self, shape: Sizes, rows: Sizes, device: str) -> Strategy:
+        """Return what computes an input of a shape whose rows belong to regions as `rows` says."""
+        if len(self.candidates) == 1:
+            return self.candidates[0]
+        threads = torch.get_num_threads()
+        key = (shape, len(rows), len(set(rows)) == 1, device, threads)
+        found = self._known.get(key)
+        if found is None:
+            load = Load.of(self.site, shape, rows, device=device, threads=threads)
+            found = self._known[key] = min(self.candidates, key=lambda one: one.seconds(self.site, load))
+        return found

@@ -1,0 +1,154 @@
+"""The geometry of one adapted layer: what decides which ways of computing it are open, and what each costs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from lorkit.decompose.experts.algebra import TRANSPOSED, Base
+from lorkit.decompose.experts.config import Layout
+
+Kind = Literal["linear", "conv", "transposed"]
+Sizes = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """One layer, its experts' rank, and nothing of its weights.
+
+    Attributes:
+        kind: Linear, convolution or transposed convolution.
+        layout: Of the factors.
+        inputs: Channels in.
+        outputs: Channels out.
+        kernel: Taps along each spatial axis; empty for linear layers.
+        stride: Of the operation.
+        before: Zeros in front of each spatial axis.
+        padding: Zeros in front and behind together.
+        dilation: Distance of taps.
+        extra: Output padding of transposed convolutions.
+        groups: Of the base.
+        zeros: Whether the border is padded with zeros (or not at all).
+        rank: The highest of the regions' ranks.
+    """
+
+    kind: Kind
+    layout: Layout
+    inputs: int
+    outputs: int
+    rank: int
+    kernel: Sizes = ()
+    stride: Sizes = ()
+    before: Sizes = ()
+    padding: Sizes = ()
+    dilation: Sizes = ()
+    extra: Sizes = ()
+    groups: int = 1
+    zeros: bool = True
+
+    @classmethod
+    def of(cls, base: Base, layout: Layout, rank: int) -> Site:
+        """Read the geometry of a layer."""
+        if isinstance(base, nn.Linear):
+            return cls(kind="linear", layout=layout, inputs=base.in_features, outputs=base.out_features, rank=rank)
+        kernel, dilation = tuple(base.kernel_size), tuple(base.dilation)
+        if isinstance(base.padding, str):
+            reach = tuple(d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
+            padding = reach if base.padding == "same" else (0,) * len(kernel)
+            before = tuple(total // 2 for total in padding)  # torch puts the odd zero behind
+        else:
+            before = tuple(base.padding)
+            padding = tuple(2 * one for one in before)
+        return cls(
+            kind="transposed" if type(base) in TRANSPOSED else "conv",
+            layout=layout,
+            inputs=base.in_channels,
+            outputs=base.out_channels,
+            rank=rank,
+            kernel=kernel,
+            stride=tuple(base.stride),
+            before=before,
+            padding=padding,
+            dilation=dilation,
+            extra=tuple(base.output_padding),
+            groups=base.groups,
+            zeros=base.padding_mode == "zeros",
+        )
+
+    @property
+    def taps(self) -> int:
+        """Number of positions of the kernel."""
+        return math.prod(self.kernel)
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether each output depends on one position of the input: a linear layer, or a 1 x 1 convolution."""
+        return self.kind == "linear" or (self.kind == "conv" and self.taps == 1 and not any(self.padding))
+
+    def spatial(self, shape: Sizes) -> Sizes:
+        """Return the spatial sizes of an input, for linear layers every axis between rows and channels."""
+        return tuple(shape[1:-1]) if self.kind == "linear" else tuple(shape[2:])
+
+    def output(self, spatial: Sizes) -> Sizes:
+        """Return the spatial sizes of the output."""
+        if self.kind == "linear":
+            return spatial
+        axes = zip(spatial, self.kernel, self.stride, self.padding, self.dilation, self.extra, strict=True)
+        if self.kind == "transposed":
+            return tuple((size - 1) * s - p + d * (k - 1) + e + 1 for size, k, s, p, d, e in axes)
+        return tuple((size + p - d * (k - 1) - 1) // s + 1 for size, k, s, p, d, _ in axes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """One forward through a site.
+
+    Attributes:
+        rows: Rows of each region present, in order.
+        inside: Positions of one row going in.
+        outside: Positions of one row coming out.
+        device: Type of the device.
+        threads: CPU threads.
+    """
+
+    rows: Sizes
+    inside: int
+    outside: int
+    device: str = "cpu"
+    threads: int = 1
+
+    @classmethod
+    def of(cls, site: Site, shape: Sizes, rows: Sizes, *, device: str = "cpu", threads: int = 1) -> Load:
+        """Describe a forward on an input of a shape."""
+        spatial = site.spatial(shape)
+        outside = math.prod(site.output(spatial))
+        return cls(rows=rows, inside=math.prod(spatial), outside=outside, device=device, threads=threads)
+
+    @property
+    def regions(self) -> int:
+        """Number of regions present."""
+        return len(self.rows)
+
+    @property
+    def equal(self) -> bool:
+        """Whether every region has the same number of rows."""
+        return len(set(self.rows)) == 1
+
+    @property
+    def pixels_in(self) -> int:
+        """Positions of the whole batch going in."""
+        return sum(self.rows) * self.inside
+
+    @property
+    def pixels_out(self) -> int:
+        """Positions of the whole batch coming out."""
+        return sum(self.rows) * self.outside
+
+
+def base_macs(site: Site, load: Load) -> int:
+    """Return the multiply-accumulates of the layer without experts on a load."""
+    pixels = load.pixels_in if site.kind == "transposed" else load.pixels_out
+    return pixels * site.inputs * site.outputs * site.taps // site.groups

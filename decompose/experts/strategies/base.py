@@ -1,0 +1,142 @@
+"""What a way of computing an expert layer has to provide; one file a strategy in this package.
+
+A file defines `STRATEGY`, an object of this protocol; nothing else has to know of it.
+
+Shapes: L rows grouped by region, T regions, I and O channels, r rank, k kernel sizes, P positions (rows x pixels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lorkit.decompose.experts.algebra import Base
+from lorkit.decompose.experts.site import Load, Site, Sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """One forward: the layer, and of each region in the batch its factors, scale and rows.
+
+    Attributes:
+        site: Geometry.
+        base: The layer.
+        downs: First factors.
+        ups: Second factors, unscaled.
+        scales: alpha / rank.
+        rows: Rows of each region; the input is grouped in this order.
+    """
+
+    site: Site
+    base: Base
+    downs: Sequence[Tensor]
+    ups: Sequence[Tensor]
+    scales: Sequence[float]
+    rows: Sizes
+
+    @property
+    def widest(self) -> int:
+        """The highest rank present; stacked factors are filled up with zeros to it, which changes nothing."""
+        return max(len(down) for down in self.downs)
+
+    def stack_downs(self) -> Tensor:
+        """Return (T, r, ...) of first factors with the channels last: (T, r, *k, I), of transposed ones (T, r, I)."""
+        return stacked([grown(down.movedim(1, -1), 0, self.widest) for down in self.downs])
+
+    def stack_ups(self) -> Tensor:
+        """Return (T, O, r) of scaled second factors, in layout `reshape` (T, O * k0, r * k0)."""
+        return scaled(stacked([grown(up, 1, self.widest) for up in self.ups]), self.scales)
+
+    def stack_wide_ups(self) -> Tensor:
+        """Return (T, r, O, *k) of scaled second factors of transposed convolutions."""
+        return scaled(stacked([grown(up, 0, self.widest) for up in self.ups]), self.scales)
+
+    def positions(self, per_row: int) -> Sizes:
+        """Return the positions of each region where a row has so many."""
+        return tuple(count * per_row for count in self.rows)
+
+
+class Strategy(Protocol):
+    """A way to compute base(x) + s * up(down(x)) with each row's own factors.
+
+    Attributes:
+        name: As the configuration states it.
+    """
+
+    name: str
+
+    def refusal(self, site: Site) -> str | None:
+        """Return why this strategy cannot compute a layer, or None."""
+        ...
+
+    def run(self, work: Work, x: Tensor) -> Tensor:
+        """Compute the layer; `x` (L, ...) is grouped by region as `work.rows` says."""
+        ...
+
+    def macs(self, site: Site, load: Load) -> int:
+        """Return the multiply-accumulates of one forward beyond the base's."""
+        ...
+
+    def seconds(self, site: Site, load: Load) -> float:
+        """Estimate the time of forward and backward beyond the base's."""
+        ...
+
+
+def flat(site: Site, x: Tensor) -> Tensor:
+    """Return (P, C): positions by channels; a view of linear inputs and of channels-last images."""
+    return (x if site.kind == "linear" else x.movedim(1, -1)).reshape(-1, x.shape[-1 if site.kind == "linear" else 1])
+
+
+def unflat(site: Site, y_PC: Tensor, spatial: Sizes, like: Tensor) -> Tensor:
+    """Undo `flat` in the memory format of `like`."""
+    y = y_PC.view(len(like), *spatial, y_PC.shape[1])
+    if site.kind == "linear":
+        return y
+    y = y.movedim(-1, 1)
+    # a network that was given plain images may reshape what it gets with `view`
+    return y.contiguous() if like.is_contiguous() and not y.is_contiguous() else y
+
+
+def stacked(factors: Sequence[Tensor]) -> Tensor:
+    """Stack the factors of T regions; their gradients come back as slices of one contiguous tensor.
+
+    Autograd takes such slices as they are; others it would copy, one by one, T times a layer.
+    """
+    return settled(torch.stack(list(factors)))
+
+
+def settled(x: Tensor) -> Tensor:
+    """Return the same tensor; its gradient will be contiguous."""
+    return cast(Tensor, _Settled.apply(x))
+
+
+def scaled(stack: Tensor, scales: Sequence[float]) -> Tensor:
+    """Multiply each region's entry by its scale."""
+    if len(set(scales)) == 1:
+        return stack if scales[0] == 1 else stack * scales[0]
+    return stack * stack.new_tensor(scales).view(-1, *(1,) * (stack.dim() - 1))
+
+
+class _Settled(torch.autograd.Function):
+    """The identity, whose gradient is contiguous."""
+
+    @staticmethod
+    def forward(ctx: Any, stack: Tensor) -> Tensor:
+        return stack.view_as(stack)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0].contiguous()
+
+
+def grown(factor: Tensor, axis: int, size: int) -> Tensor:
+    """Fill a factor up with zeros along its rank."""
+    missing = size - factor.shape[axis]
+    if not missing:
+        return factor
+    return F.pad(factor, (*(0, 0) * (factor.dim() - 1 - axis), 0, missing))

@@ -1,0 +1,86 @@
+"""`merged`: each region's own full weight, W0 + s * delta, on its rows.
+
+Costs no arithmetic beyond the base's but T weights built and differentiated: the choice for narrow layers with large
+maps, and the only form of layout `reshape`. A pointwise layer is one batched product of rows and merged weights.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lorkit.decompose.experts import algebra, prices, segments
+from lorkit.decompose.experts.site import Load, Site
+from lorkit.decompose.experts.strategies.base import Work, flat, grown, stacked, unflat
+
+
+class Merged:
+    """One operation a region with its merged weight."""
+
+    name = "merged"
+
+    def refusal(self, site: Site) -> str | None:
+        """Refuse nothing: every layer that is linear in its weight can be merged."""
+        del site
+        return None
+
+    def run(self, work: Work, x: Tensor) -> Tensor:
+        """Compute op(x_t, W0 + s_t delta_t) region by region."""
+        site = work.site
+        weights = merged_weights(work)
+        if site.pointwise and site.layout == "conv":
+            return _pointwise(work, x, weights)
+        # unbind, not indices: the gradient of an index is a whole tensor of zeros around it
+        pairs = zip(x.split(work.rows), weights.unbind(), strict=True)
+        outputs = [algebra.apply(work.base, part, weight, work.base.bias) for part, weight in pairs]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def macs(self, site: Site, load: Load) -> int:
+        """Count the products of the factors."""
+        reach = site.taps if site.layout == "conv" or not site.kernel else site.taps * site.kernel[0]
+        return load.regions * site.rank * site.outputs * site.inputs * reach
+
+    def seconds(self, site: Site, load: Load) -> float:
+        """Price T merged weights, and the copies that cut the batch apart and join it again."""
+        merged = load.regions * site.outputs * site.inputs * site.taps
+        whole = site.pointwise and load.equal
+        copied = 0 if whole else load.pixels_in * site.inputs + load.pixels_out * site.outputs
+        calls = 12 if whole else 12 + 6 * load.regions
+        return prices.of(load).time(macs=3 * self.macs(site, load), merged=merged, copied=copied, calls=calls)
+
+
+def merged_weights(work: Work) -> Tensor:
+    """Return (T, *weight.shape), in full precision also under autocast: a small update must not be rounded away."""
+    base, site = work.base.weight, work.site
+    if site.layout == "reshape" or site.kind == "transposed":
+        return base + weight_updates(work)
+    with torch.autocast(base.device.type, enabled=False):
+        last = base.movedim(1, -1)  # (O, *k, I): contiguous in channels-last memory
+        wide = last.reshape(1, len(base), -1).expand(len(work.rows), -1, -1)
+        merged = torch.baddbmm(wide, work.stack_ups(), work.stack_downs().flatten(2))
+    return merged.view(-1, *last.shape).movedim(-1, 2)
+
+
+def weight_updates(work: Work) -> Tensor:
+    """Return s * delta of every region, (T, *weight.shape), of layout `reshape` or a transposed convolution."""
+    base, rank = work.base.weight, work.widest
+    with torch.autocast(base.device.type, enabled=False):
+        downs = stacked([grown(down, 0, rank) for down in work.downs])
+        if work.site.layout == "reshape":
+            return torch.bmm(work.stack_ups(), downs).view(-1, *base.shape)
+        # weight (I, O, *k): down (T, r, I), up (T, r, O, *k)
+        return torch.bmm(downs.mT, work.stack_wide_ups().flatten(2)).view(-1, *base.shape)
+
+
+def _pointwise(work: Work, x: Tensor, weights: Tensor) -> Tensor:
+    site, base = work.site, work.base
+    if any(step > 1 for step in site.stride):
+        x = x[(slice(None), slice(None), *(slice(None, None, step) for step in site.stride))]
+    x_PI = flat(site, x)
+    y_PO = segments.multiply(x_PI, weights.flatten(2).mT, work.positions(len(x_PI) // len(x)))
+    if base.bias is not None:
+        y_PO = y_PO + base.bias.to(y_PO.dtype)
+    return unflat(site, y_PO, site.spatial(tuple(x.shape)), x)
+
+
+STRATEGY = Merged()

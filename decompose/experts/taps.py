@@ -1,0 +1,87 @@
+"""A convolution to few channels as one matrix product: every kernel tap applied everywhere, then shifted and summed.
+
+low[p] = sum over taps k of z[s p + d k - before, k], z[q, k] = x[q] @ down_k. With r channels between, z has r values a
+tap and position: for wide layers less than the input itself, so no patch matrix of the input is ever built.
+
+Shapes: L rows, S spatial sizes in, S' out, K kernel sizes, r channels.
+"""
+
+from __future__ import annotations
+
+import itertools
+from functools import lru_cache
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from lorkit.decompose.experts.site import Site, Sizes
+
+# one tap: its index, where it adds to, where it reads from
+_Tap = tuple[Sizes, tuple[slice, ...], tuple[slice, ...]]
+
+
+def gather_taps(z_LSrK: Tensor, site: Site) -> Tensor:
+    """Sum the taps of a convolution at their shifted positions: (L, *S, r, *K) to (L, *S', r).
+
+    Linear and differentiable any number of times; half precision is summed in float32.
+    """
+    dims = len(site.kernel)
+    spatial = tuple(z_LSrK.shape[1 : 1 + dims])
+    return cast(Tensor, _Gather.apply(z_LSrK, site, spatial))
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, site: Site, spatial: Sizes) -> Tensor:
+        ctx.site, ctx.spatial = site, spatial
+        shape = (len(z), *site.output(spatial), z.shape[1 + len(spatial)])
+        low = z.new_zeros(shape, dtype=torch.promote_types(z.dtype, torch.float32))
+        for tap, into, source in _taps(site, spatial):
+            low[into] += z[(*source, slice(None), *tap)]
+        return low.to(z.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return cast(Tensor, _Scatter.apply(gradients[0], ctx.site, ctx.spatial)), None, None
+
+
+class _Scatter(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, low: Tensor, site: Site, spatial: Sizes) -> Tensor:
+        ctx.site, ctx.spatial = site, spatial
+        z = low.new_zeros((len(low), *spatial, low.shape[-1], *site.kernel))
+        for tap, into, source in _taps(site, spatial):
+            z[(*source, slice(None), *tap)] = low[into]
+        return z
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return cast(Tensor, _Gather.apply(gradients[0], ctx.site, ctx.spatial)), None, None
+
+
+@lru_cache(maxsize=4096)
+def _taps(site: Site, spatial: Sizes) -> tuple[_Tap, ...]:
+    """List the taps that reach the input at all, with the slices of rows and positions that they connect."""
+    axes = zip(spatial, site.output(spatial), site.kernel, site.stride, site.before, site.dilation, strict=True)
+    lines = [
+        [(tap, *_reach(size, out, s, d * tap - before)) for tap in range(k)] for size, out, k, s, before, d in axes
+    ]
+    found = []
+    for combination in itertools.product(*lines):
+        if all(into.stop > into.start for _, into, _ in combination):
+            tap = tuple(one for one, _, _ in combination)
+            into = (slice(None), *(one for _, one, _ in combination))
+            source = (slice(None), *(one for _, _, one in combination))
+            found.append((tap, into, source))
+    return tuple(found)
+
+
+def _reach(size: int, out: int, stride: int, offset: int) -> tuple[slice, slice]:
+    """Return the outputs p with 0 <= stride * p + offset < size, and those inputs."""
+    first = max(0, -(offset // stride))
+    last = min(out, (size - 1 - offset) // stride + 1)
+    if last <= first:
+        return slice(0, 0), slice(0, 0)
+    start = stride * first + offset
+    return slice(first, last), slice(start, start + stride * (last - first - 1) + 1, stride)
