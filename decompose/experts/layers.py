@@ -180,7 +180,7 @@ class DepthwiseExperts(ExpertLayer):
         weights = [self.base.weight + self.delta_weight(region) for region in regions]
         parts = [
             algebra.apply(self.base, part, weight, self.base.bias)
-            for part, weight in zip(x.split(rows), weights, strict=True)
+            for part, weight in zip(torch.split(x, list(rows)), weights, strict=True)
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 

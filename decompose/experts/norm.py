@@ -64,7 +64,7 @@ class RegionNorm(nn.Module):
             return self._folded(x, names)
         if len(rows) > 1 and all(norm.training for norm in self.regions.values()):
             return self._segmented(x, names, rows)
-        parts = [self._normalise(name, part) for name, part in zip(names, x.split(rows), strict=True)]
+        parts = [self._normalise(name, part) for name, part in zip(names, torch.split(x, list(rows)), strict=True)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _segmented(self, x: Tensor, names: Sequence[str], rows: Sizes) -> Tensor:
@@ -94,12 +94,12 @@ class RegionNorm(nn.Module):
         tracked = means[0] is not None
         mean, variance = (torch.cat(means), torch.cat(variances)) if tracked else (None, None)
         weight, bias = self._affine(norms)
-        y = F.batch_norm(folded, mean, variance, weight, bias, True, first.momentum, first.eps)
+        y = F.batch_norm(folded, mean, variance, weight, bias, True, first.momentum or 0.0, first.eps)
         if mean is not None and variance is not None:
-            torch._foreach_copy_([*means, *variances], [*mean.split(channels), *variance.split(channels)])
+            torch._foreach_copy_([*means, *variances], [*torch.split(mean, channels), *torch.split(variance, channels)])
             for norm in norms:
                 _advance(norm)
-        y = y.view(-1, len(norms), channels).transpose(0, 1).reshape(last.shape).movedim(-1, 1)
+        y = y.view(-1, len(norms), channels).transpose(0, 1).contiguous().view(last.shape).movedim(-1, 1)
         # a network that was given plain images may reshape what it gets with `view`
         return y.contiguous() if x.is_contiguous() and not y.is_contiguous() else y
 

@@ -75,7 +75,7 @@ class Plan:
             DataError: L is no multiple of N.
         """
         rows = self.rows(x, layer)
-        return list(zip(self.regions, torch.split(self.arrange(x), rows), strict=True))
+        return list(zip(self.regions, torch.split(self.arrange(x), list(rows)), strict=True))
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """Put results of `split`, in its order, back into the order of the batch."""

@@ -45,7 +45,7 @@ def segmented_norm(
         eps: Added to variances.
     """
     flat = [value for pair in affine for value in pair]
-    return cast(Tensor, _Segmented.apply(x, rows, tuple(statistics), eps, *flat))
+    return cast(Tensor, cast(Any, _Segmented).apply(x, rows, tuple(statistics), eps, *flat))
 
 
 class _Segmented(torch.autograd.Function):
@@ -55,7 +55,9 @@ class _Segmented(torch.autograd.Function):
     ) -> Tensor:
         y = torch.empty_like(x)
         saved = []
-        parts = zip(x.split(rows), y.split(rows), statistics, affine[::2], affine[1::2], strict=True)
+        parts = zip(
+            torch.split(x, list(rows)), torch.split(y, list(rows)), statistics, affine[::2], affine[1::2], strict=True
+        )
         for part, into, (mean, variance, momentum), weight, bias in parts:
             kept = [part.new_empty(x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32)) for _ in range(2)]
             _forward.out(
@@ -77,7 +79,7 @@ class _Segmented(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, *rest = ctx.saved_tensors
         kept, affine = rest[: 2 * len(ctx.rows)], rest[2 * len(ctx.rows) :]
@@ -85,7 +87,7 @@ class _Segmented(torch.autograd.Function):
         dx = torch.empty_like(x) if wanted[0] else None
         found: list[Tensor | None] = []
         start = 0
-        for t, part in enumerate(gradients[0].split(ctx.rows)):
+        for t, part in enumerate(torch.split(gradients[0], list(ctx.rows))):
             rows = slice(start, start + ctx.rows[t])
             mean, inverse = kept[2 * t : 2 * t + 2]
             values = _backward(part, x[rows], affine[2 * t], None, None, mean, inverse, True, ctx.eps, wanted)

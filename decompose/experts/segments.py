@@ -1,9 +1,11 @@
-"""Products of rows that are grouped by region with one matrix a region.
+"""Rows that are grouped by region through one matrix a region, as linear layers.
 
-Shapes: P positions of the batch (rows x pixels), grouped by region; T regions; K and M channels.
+Shapes: P positions of the batch (rows x pixels), grouped by region; T regions; K channels in, M out.
 """
 
 from __future__ import annotations
+
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -11,27 +13,72 @@ from torch import Tensor
 from lorkit.decompose.experts.site import Sizes
 
 
-def multiply(x_PK: Tensor, matrix_TKM: Tensor, counts: Sizes) -> Tensor:
-    """Return (P, M): each region's positions times its own matrix; one batched product where regions are equal.
+def multiply(x_PK: Tensor, weight_TMK: Tensor, counts: Sizes) -> Tensor:
+    """Return (P, M): each region's positions through its own weight; one batched product where regions are equal.
 
     Args:
         x_PK: Positions by channels, grouped by region.
-        matrix_TKM: A matrix a region.
+        weight_TMK: A weight a region, as `torch.nn.Linear` has it.
         counts: Positions of each region, which sum to P.
     """
-    if len(counts) == 1:
-        return x_PK @ matrix_TKM[0]
     if _equal(counts):
-        return torch.bmm(x_PK.view(len(counts), counts[0], -1), matrix_TKM).flatten(0, 1)
-    return torch.cat([part @ matrix for part, matrix in zip(x_PK.split(counts), matrix_TKM, strict=True)])
+        x_PK, weight_TMK = _cast(x_PK, weight_TMK)
+        blocks = x_PK.view(len(counts), counts[0], -1)
+        return cast(Tensor, cast(Any, _Product).apply(blocks, weight_TMK)).flatten(0, 1)
+    parts = zip(torch.split(x_PK, list(counts)), weight_TMK.unbind(), strict=True)
+    return torch.cat([part @ weight.mT for part, weight in parts])
 
 
-def add_product(y_PM: Tensor, x_PK: Tensor, matrix_TKM: Tensor, counts: Sizes) -> Tensor:
-    """Return y + `multiply(x, matrix, counts)`, in one pass over y where regions are equal."""
+def add_product(y_PM: Tensor, x_PK: Tensor, weight_TMK: Tensor, counts: Sizes) -> Tensor:
+    """Return y + `multiply(x, weight, counts)`, in one pass over y where regions are equal."""
     if not _equal(counts):
-        return y_PM + multiply(x_PK, matrix_TKM, counts)
-    blocks = (len(counts), counts[0], -1)
-    return torch.baddbmm(y_PM.view(blocks), x_PK.view(blocks), matrix_TKM).flatten(0, 1)
+        return y_PM + multiply(x_PK, weight_TMK, counts)
+    y_PM, x_PK, weight_TMK = _cast(y_PM, x_PK, weight_TMK)
+    shape = (len(counts), counts[0], -1)
+    return cast(Tensor, cast(Any, _Sum).apply(y_PM.view(shape), x_PK.view(shape), weight_TMK)).flatten(0, 1)
+
+
+class _Product(torch.autograd.Function):
+    """x W^T of every region, with the weight's gradient as dy^T x.
+
+    Autograd's own formula is (x^T dy)^T: slow where a region has few positions, and every region's part is copied to
+    be put into the memory order of its factor.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.bmm(x, weight.mT)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        return _pull(ctx.saved_tensors, gradients[0], ctx.needs_input_grad)
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.baddbmm(y, x, weight.mT)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        return gradients[0], *_pull(ctx.saved_tensors, gradients[0], ctx.needs_input_grad[1:])
+
+
+def _pull(
+    saved: tuple[Tensor, Tensor], gradient: Tensor, wanted: tuple[bool, ...]
+) -> tuple[Tensor | None, Tensor | None]:
+    x, weight = saved
+    return torch.bmm(gradient, weight) if wanted[0] else None, torch.bmm(gradient.mT, x) if wanted[1] else None
+
+
+def _cast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Bring tensors to autocast's type where it is on, so that forward and backward compute in the same one."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    return tuple(tensor.to(torch.get_autocast_dtype(device)) for tensor in tensors)
 
 
 def _equal(counts: Sizes) -> bool:

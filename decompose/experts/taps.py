@@ -17,8 +17,9 @@ from torch import Tensor
 
 from lorkit.decompose.experts.site import Site, Sizes
 
-# one tap: its index, where it adds to, where it reads from
-_Tap = tuple[Sizes, tuple[slice, ...], tuple[slice, ...]]
+# one tap: where it adds to (L, *S'), where it reads from (L, *S, r, *K)
+_Index = tuple[slice | int, ...]
+_Tap = tuple[_Index, _Index]
 
 
 def gather_taps(z_LSrK: Tensor, site: Site) -> Tensor:
@@ -28,7 +29,7 @@ def gather_taps(z_LSrK: Tensor, site: Site) -> Tensor:
     """
     dims = len(site.kernel)
     spatial = tuple(z_LSrK.shape[1 : 1 + dims])
-    return cast(Tensor, _Gather.apply(z_LSrK, site, spatial))
+    return cast(Tensor, cast(Any, _Gather).apply(z_LSrK, site, spatial))
 
 
 class _Gather(torch.autograd.Function):
@@ -37,13 +38,13 @@ class _Gather(torch.autograd.Function):
         ctx.site, ctx.spatial = site, spatial
         shape = (len(z), *site.output(spatial), z.shape[1 + len(spatial)])
         low = z.new_zeros(shape, dtype=torch.promote_types(z.dtype, torch.float32))
-        for tap, into, source in _taps(site, spatial):
-            low[into] += z[(*source, slice(None), *tap)]
+        for into, source in _taps(site, spatial):
+            low[into] += z[source]
         return low.to(z.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return cast(Tensor, _Scatter.apply(gradients[0], ctx.site, ctx.spatial)), None, None
+        return cast(Tensor, cast(Any, _Scatter).apply(gradients[0], ctx.site, ctx.spatial)), None, None
 
 
 class _Scatter(torch.autograd.Function):
@@ -51,13 +52,13 @@ class _Scatter(torch.autograd.Function):
     def forward(ctx: Any, low: Tensor, site: Site, spatial: Sizes) -> Tensor:
         ctx.site, ctx.spatial = site, spatial
         z = low.new_zeros((len(low), *spatial, low.shape[-1], *site.kernel))
-        for tap, into, source in _taps(site, spatial):
-            z[(*source, slice(None), *tap)] = low[into]
+        for into, source in _taps(site, spatial):
+            z[source] = low[into]
         return z
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return cast(Tensor, _Gather.apply(gradients[0], ctx.site, ctx.spatial)), None, None
+        return cast(Tensor, cast(Any, _Gather).apply(gradients[0], ctx.site, ctx.spatial)), None, None
 
 
 @lru_cache(maxsize=4096)
@@ -67,13 +68,12 @@ def _taps(site: Site, spatial: Sizes) -> tuple[_Tap, ...]:
     lines = [
         [(tap, *_reach(size, out, s, d * tap - before)) for tap in range(k)] for size, out, k, s, before, d in axes
     ]
-    found = []
+    found: list[_Tap] = []
     for combination in itertools.product(*lines):
         if all(into.stop > into.start for _, into, _ in combination):
-            tap = tuple(one for one, _, _ in combination)
-            into = (slice(None), *(one for _, one, _ in combination))
-            source = (slice(None), *(one for _, _, one in combination))
-            found.append((tap, into, source))
+            into: _Index = (slice(None), *(one for _, one, _ in combination))
+            reads = (one for _, _, one in combination)
+            found.append((into, (slice(None), *reads, slice(None), *(tap for tap, _, _ in combination))))
     return tuple(found)
 
 

@@ -112,7 +112,7 @@ def stacked(factors: Sequence[Tensor]) -> Tensor:
 
 def settled(x: Tensor) -> Tensor:
     """Return the same tensor; its gradient will be contiguous."""
-    return cast(Tensor, _Settled.apply(x))
+    return cast(Tensor, cast(Any, _Settled).apply(x))
 
 
 def scaled(stack: Tensor, scales: Sequence[float]) -> Tensor:

@@ -52,7 +52,7 @@ class Grouped:
         counts = work.positions(len(y_PO) // len(y))
         return unflat(
             work.site,
-            segments.add_product(y_PO, low_PC, work.stack_ups().mT, counts),
+            segments.add_product(y_PO, low_PC, work.stack_ups(), counts),
             work.site.spatial(tuple(y.shape)),
             y,
         )
@@ -72,12 +72,12 @@ class Grouped:
 
 def _fold(x: Tensor, regions: int) -> Tensor:
     """Map (T * n, I, *S) to (n, T * I, *S)."""
-    return x.unflatten(0, (regions, -1)).transpose(0, 1).flatten(1, 2)
+    return x.reshape(regions, -1, *x.shape[1:]).transpose(0, 1).flatten(1, 2)
 
 
 def _unfold(low: Tensor, regions: int) -> Tensor:
     """Map (n, T * r, *S) to (T * n, r, *S)."""
-    return low.unflatten(1, (regions, -1)).transpose(0, 1).flatten(0, 1)
+    return low.reshape(len(low), regions, -1, *low.shape[2:]).transpose(0, 1).flatten(0, 1)
 
 
 STRATEGY = Grouped()

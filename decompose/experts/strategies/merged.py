@@ -31,7 +31,7 @@ class Merged:
         if site.pointwise and site.layout == "conv":
             return _pointwise(work, x, weights)
         # unbind, not indices: the gradient of an index is a whole tensor of zeros around it
-        pairs = zip(x.split(work.rows), weights.unbind(), strict=True)
+        pairs = zip(torch.split(x, list(work.rows)), weights.unbind(), strict=True)
         outputs = [algebra.apply(work.base, part, weight, work.base.bias) for part, weight in pairs]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
@@ -77,7 +77,7 @@ def _pointwise(work: Work, x: Tensor, weights: Tensor) -> Tensor:
     if any(step > 1 for step in site.stride):
         x = x[(slice(None), slice(None), *(slice(None, None, step) for step in site.stride))]
     x_PI = flat(site, x)
-    y_PO = segments.multiply(x_PI, weights.flatten(2).mT, work.positions(len(x_PI) // len(x)))
+    y_PO = segments.multiply(x_PI, weights.flatten(2), work.positions(len(x_PI) // len(x)))
     if base.bias is not None:
         y_PO = y_PO + base.bias.to(y_PO.dtype)
     return unflat(site, y_PO, site.spatial(tuple(x.shape)), x)

@@ -25,7 +25,7 @@ class Split:
 
     def run(self, work: Work, x: Tensor) -> Tensor:
         """Compute base(x) + join of the regions' updates."""
-        regions = zip(x.split(work.rows), work.downs, work.ups, work.scales, strict=True)
+        regions = zip(torch.split(x, list(work.rows)), work.downs, work.ups, work.scales, strict=True)
         updates = [algebra.low_rank(work.base, part, down, up * scale) for part, down, up, scale in regions]
         y: Tensor = work.base(x)
         return y + (updates[0] if len(updates) == 1 else torch.cat(updates))

@@ -36,14 +36,14 @@ class Taps:
         if site.pointwise and any(step > 1 for step in site.stride):
             x, spatial = x[(slice(None), slice(None), *(slice(None, None, step) for step in site.stride))], outside
         x_PI = flat(site, x)
-        taps_TIC = _columns(work)
-        low_PC = segments.multiply(x_PI, taps_TIC, work.positions(len(x_PI) // len(x)))
+        taps_TCI = work.stack_downs().flatten(1, -2)  # (T, r * taps, I), a view
+        low_PC = segments.multiply(x_PI, taps_TCI, work.positions(len(x_PI) // len(x)))
         if not site.pointwise:
             z = low_PC.view(len(x), *spatial, -1, *site.kernel)
             low_PC = gather_taps(z, site).flatten(0, -2)
         y_PO = flat(site, y)
         counts = work.positions(len(y_PO) // len(y))
-        return unflat(site, segments.add_product(y_PO, low_PC, work.stack_ups().mT, counts), outside, y)
+        return unflat(site, segments.add_product(y_PO, low_PC, work.stack_ups(), counts), outside, y)
 
     def macs(self, site: Site, load: Load) -> int:
         """Count every tap at every input position, then the product up."""
@@ -58,11 +58,6 @@ class Taps:
         factors = load.regions * site.rank * site.inputs * site.taps
         calls = 20 + (0 if site.pointwise else 4 * site.taps) + (0 if load.equal else 6 * load.regions)
         return price.time(macs=3 * self.macs(site, load), shuffled=wide, passed=passed, factors=factors, calls=calls)
-
-
-def _columns(work: Work) -> Tensor:
-    """Return the down factors as (T, I, r * taps), a view of the stack."""
-    return work.stack_downs().flatten(1, -2).mT
 
 
 STRATEGY = Taps()
