@@ -189,7 +189,27 @@ def plan(document: Mapping[str, Any]) -> None:
         for name in ("foundation", "student")
     ]
     table("networks", ("", "backbone", "parameters", "MACs"), networks)
+    if document["expert_layers"]:
+        _expert_layers(document["expert_layers"])
+        line(f"experts add {document['expert_mac_overhead']:.1%} to the multiply-accumulates of these layers")
+    for name, reason in document["layers_without_experts"]:
+        line(f"no experts in {name}: {reason}")
     line(
         f"{document['method']}: {document['epochs']} epochs, batch {document['batch_size']}, "
         f"{document['training_parameters']:,} parameters to train, {len(document['expert_layers'])} expert layers"
     )
+
+
+def _expert_layers(layers: Sequence[Mapping[str, Any]]) -> None:
+    rows = [
+        [
+            layer["name"],
+            "x".join(map(str, layer["weight"])),
+            layer["rank"],
+            layer["strategy"],
+            layer["macs"],
+            f"{layer['overhead']:.1%}",
+        ]
+        for layer in layers
+    ]
+    table("layers with experts", ("layer", "weight", "rank", "strategy", "MACs", "experts add"), rows)

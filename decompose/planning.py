@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.data import Splits
 from lorkit.decompose.data.sampling import RegionSampler
+from lorkit.decompose.experts.forecast import forecast, mean_overhead
 from lorkit.decompose.methods import Method
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.backbones import build_backbone
@@ -25,6 +27,13 @@ def plan_training(config: Config, method: Method, regions: RegionSet, splits: Sp
     phases = method.phases(regions)
     module = method.build(config, phases[0], _untrained_foundation(config, regions))
     routing = module.live.routing
+    device = "cuda" if config.train.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    shape = (image.channels, *image.size)
+    layers = (
+        forecast(module.live.backbone, routing, shape, batch=config.train.batch_size, device=device)
+        if routing.wrapped
+        else []
+    )
     pretraining = config.foundation.weights is None
     return {
         "method": config.method,
@@ -42,7 +51,8 @@ def plan_training(config: Config, method: Method, regions: RegionSet, splits: Sp
             for phase in phases
         ],
         "training_parameters": count_parameters(module),
-        "expert_layers": list(routing.wrapped),
+        "expert_layers": [layer.to_json() for layer in layers],
+        "expert_mac_overhead": mean_overhead(layers),
         "layers_without_experts": [list(pair) for pair in routing.skipped],
         "epochs": config.train.epochs,
         "batch_size": config.train.batch_size,

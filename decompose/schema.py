@@ -194,6 +194,8 @@ class LorkdConfig(Section):
     layout: Literal["conv", "reshape"] = "conv"
     norm: Literal["shared", "statistics", "region"] = "region"
     depthwise: bool = False
+    strategy: str = "auto"
+    strategies: dict[str, str] = {}
     select_min_channels: Annotated[int, Field(ge=0)] = 0
     feature_kd: KdConfig = KdConfig(weight=1.0, temperature=4.0)
     logit_kd: KdConfig = KdConfig(weight=1.0, temperature=2.0)

@@ -47,6 +47,8 @@ def expert_config(config: Config) -> ExpertConfig:
         layout=section.layout,
         norm=section.norm,
         depthwise=section.depthwise,
+        strategy=section.strategy,
+        strategies=dict(section.strategies),
     )
 
 

@@ -226,11 +226,18 @@ def test_train_says_up_to_date_and_shows_a_plan(
         "epochs": 3,
         "batch_size": 8,
         "training_parameters": 12,
-        "expert_layers": ["conv1"],
+        "expert_layers": [
+            {"name": "conv1", "weight": [8, 3, 3, 3], "rank": 4, "strategy": "taps", "macs": 99, "overhead": 0.125}
+        ],
+        "expert_mac_overhead": 0.125,
+        "layers_without_experts": [["conv2", "not selected"]],
     }
     recorder.result = TrainResult(run=Path("r"), plan=plan)
     outcome = decompose("train", "--dry-run")
     assert "lorkd: 3 epochs, batch 8, 12 parameters to train, 1 expert layers" in outcome.stderr
+    assert "8x3x3x3" in outcome.stderr
+    assert "experts add 12.5% to the multiply-accumulates" in outcome.stderr
+    assert "no experts in conv2: not selected" in outcome.stderr
     assert outcome.stdout == ""
 
 

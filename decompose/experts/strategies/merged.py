@@ -55,10 +55,13 @@ def merged_weights(work: Work) -> Tensor:
     if site.layout == "reshape" or site.kind == "transposed":
         return base + weight_updates(work)
     with torch.autocast(base.device.type, enabled=False):
-        last = base.movedim(1, -1)  # (O, *k, I): contiguous in channels-last memory
+        # the memory format of the weight decides that of the output, so the merged one must keep it
+        plain = base.is_contiguous()
+        last = base if plain else base.movedim(1, -1)  # (O, *k, I): contiguous in channels-last memory
+        downs = stacked([grown(down, 0, work.widest) for down in work.downs]) if plain else work.stack_downs()
         wide = last.reshape(1, len(base), -1).expand(len(work.rows), -1, -1)
-        merged = torch.baddbmm(wide, work.stack_ups(), work.stack_downs().flatten(2))
-    return merged.view(-1, *last.shape).movedim(-1, 2)
+        merged = torch.baddbmm(wide, work.stack_ups(), downs.flatten(2)).view(-1, *last.shape)
+    return merged if plain else merged.movedim(-1, 2)
 
 
 def weight_updates(work: Work) -> Tensor:

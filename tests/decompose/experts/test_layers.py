@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts import DepthwiseExperts, ExpertConfig, ExpertLayer, LowRankExperts, Routing
+from lorkit.decompose.experts.site import Site
+from lorkit.decompose.experts.strategies import get_strategy, strategies
 
 REGIONS = ("brain", "chest", "knee", "absent")
 RANKS = {"brain": 2, "chest": 3, "knee": 1, "absent": 2}
@@ -46,12 +49,14 @@ GROUPED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
-def build(make: Callable[[], nn.Module], layout: str, seed: int = 0) -> tuple[ExpertLayer, Routing]:
+def build(
+    make: Callable[[], nn.Module], layout: str, seed: int = 0, strategy: str = "auto"
+) -> tuple[ExpertLayer, Routing]:
     torch.manual_seed(seed)
     routing = Routing(REGIONS)
     base = make().double()
     kind = DepthwiseExperts if getattr(base, "groups", 1) > 1 else LowRankExperts
-    config = ExpertConfig(rank=4, ranks=RANKS, alpha=6, layout=layout)  # type: ignore[arg-type]
+    config = ExpertConfig(rank=4, ranks=RANKS, alpha=6, layout=layout, strategy=strategy)  # type: ignore[arg-type]
     layer = kind(base, config, routing, "layer")  # type: ignore[arg-type]
     for parameter in layer.parameters():
         nn.init.normal_(parameter, std=0.5)
@@ -122,6 +127,103 @@ def test_hard_routing_equals_the_naive_formula(kind: str, layout: str, ids: list
     make, shape = (KINDS | GROUPED)[kind]
     layer, routing = build(make, layout)
     check(layer, routing, torch.randn(len(ids), *shape, dtype=torch.float64), torch.tensor(ids), layout)
+
+
+ROUTES = {
+    "scrambled": SCRAMBLED,
+    "sorted": SORTED,
+    "equal": [0, 0, 1, 1, 2, 2],
+    "equal-scrambled": [3, 0, 1, 0, 1, 3],
+    "one-each": [0, 1, 2, 3],
+    "single": [1, 1, 1],
+}
+
+
+@pytest.mark.parametrize("memory", ["plain", "channels_last"])
+@pytest.mark.parametrize("ids", ROUTES.values(), ids=ROUTES)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("strategy", strategies())
+def test_every_strategy_equals_the_naive_formula_or_refuses(
+    strategy: str, kind: str, ids: list[int], memory: str
+) -> None:
+    make, shape = KINDS[kind]
+    reason = get_strategy(strategy).refusal(Site.of(make(), "conv", 1))  # type: ignore[arg-type]
+    if reason is not None:
+        with pytest.raises(UsageError, match=reason):
+            build(make, "conv", strategy=strategy)
+        return
+    layer, routing = build(make, "conv", strategy=strategy)
+    x = torch.randn(len(ids), *shape, dtype=torch.float64)
+    if memory == "channels_last":
+        if x.dim() not in (4, 5):
+            return
+        x = x.to(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
+    if strategy == "grouped" and len(ids) % len(set(ids)):
+        with routing.use(torch.tensor(ids)), pytest.raises(DataError, match="as many rows of every region"):
+            layer(x)
+        return
+    check(layer, routing, x, torch.tensor(ids), "conv")
+
+
+@pytest.mark.parametrize("strategy", strategies())
+def test_plain_images_stay_plain_and_channels_last_stay_so(strategy: str) -> None:
+    layer, routing = build(lambda: nn.Conv2d(4, 6, 3, padding=1), "conv", strategy=strategy)
+    x = torch.randn(4, 4, 5, 5, dtype=torch.float64)
+    with routing.use(torch.tensor([0, 0, 1, 1])):
+        assert layer(x).is_contiguous()
+        layer.to(memory_format=torch.channels_last)
+        last = x.to(memory_format=torch.channels_last)
+        assert layer(last).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("strategy", strategies())
+@pytest.mark.parametrize("make", [KINDS["conv2d-strided"], KINDS["conv2d-1x1"], KINDS["linear"]])
+def test_every_strategy_under_bfloat16_autocast(strategy: str, make: tuple[Callable[[], nn.Module], Any]) -> None:
+    if get_strategy(strategy).refusal(Site.of(make[0](), "conv", 1)):  # type: ignore[arg-type]
+        return
+    layer, routing = build(make[0], "conv", strategy=strategy)
+    layer.float()
+    x = torch.randn(6, *make[1], requires_grad=True)
+    with routing.use(torch.tensor([0, 0, 1, 1, 2, 2])):
+        full = layer(x)
+        cotangent = torch.randn_like(full)
+        expected = gradients(full, cotangent, layer, x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            half = layer(x)
+            found = gradients(half, cotangent.bfloat16(), layer, x)
+    assert half.dtype == torch.bfloat16
+    assert (half.float() - full).abs().max() < 0.03 * full.abs().max()
+    for name, value in expected.items():
+        if value is not None:
+            other = found[name]
+            assert other is not None
+            assert other.dtype == torch.float32
+            assert (other - value).norm() < 0.03 * value.norm() + 1e-6, name
+
+
+@pytest.mark.parametrize("strategy", ["taps", "merged", "split", "grouped", "sampled"])
+def test_gradients_of_factors_need_no_copy(strategy: str) -> None:
+    """They lie in the memory order of their factor, or the optimiser would read them wrongly or copy them."""
+    layer, routing = build(lambda: nn.Conv2d(8, 16, 3, padding=1), "conv", strategy=strategy)
+    layer.to(memory_format=torch.channels_last)
+    x = torch.randn(6, 8, 5, 5, dtype=torch.float64).to(memory_format=torch.channels_last)
+    with routing.use(torch.tensor([0, 0, 1, 1, 2, 2])):
+        layer(x).sum().backward()
+    for parameter in layer.parameters():
+        assert parameter.grad is None or parameter.grad.stride() == parameter.stride()
+
+
+def test_a_layer_can_be_told_its_strategy_by_pattern() -> None:
+    config = ExpertConfig(strategies={"stem": "split", "layer*": "taps"}, strategy="merged")
+    names = {"stem": "split", "layer1.conv": "taps", "head": "merged"}
+    for name, expected in names.items():
+        layer = LowRankExperts(nn.Conv2d(3, 4, 3), config, Routing(REGIONS), name)
+        assert layer.choice.strategy((4, 3, 6, 6), (1, 1, 1, 1), "cpu").name == expected
+
+
+def test_an_unknown_strategy_is_refused() -> None:
+    with pytest.raises(UsageError, match="strategy 'tap'"):
+        LowRankExperts(nn.Conv2d(3, 4, 3), ExpertConfig(strategy="tap"), Routing(REGIONS))
 
 
 @pytest.mark.parametrize("layout", ["conv", "reshape"])

@@ -42,6 +42,34 @@ def test_each_region_is_normalised_as_a_norm_of_its_own_would(
     assert norm.plain("c").num_batches_tracked == 0
 
 
+@pytest.mark.parametrize("policy", ["statistics", "region"])
+@pytest.mark.parametrize("momentum", [0.1, None])
+def test_many_regions_of_equal_size_give_the_numbers_and_gradients_of_single_norms(
+    policy: str, momentum: float | None
+) -> None:
+    torch.manual_seed(0)
+    names = tuple(f"r{index}" for index in range(17))
+    routing = Routing(names)
+    base = nn.BatchNorm2d(3, momentum=momentum).double()
+    nn.init.normal_(base.weight)
+    norm = RegionNorm(base, policy, routing, "bn")  # type: ignore[arg-type]
+    alone = {name: norm.plain(name).train() for name in names}
+    ids = torch.arange(17).repeat_interleave(2)
+    x = torch.randn(34, 3, 2, 4, dtype=torch.float64).to(memory_format=torch.channels_last).requires_grad_()
+    cotangent = torch.randn_like(x)
+    with routing.use(ids):
+        y = norm(x)
+    (found,) = torch.autograd.grad(y, x, cotangent, retain_graph=True)
+    expected = torch.cat([alone[name](x[ids == t]) for t, name in enumerate(names)])
+    torch.testing.assert_close(y, expected)
+    torch.testing.assert_close(found, torch.autograd.grad(expected, x, cotangent)[0])
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    for name in names:
+        torch.testing.assert_close(norm.plain(name).state_dict(), alone[name].state_dict())
+    y.backward(cotangent)
+    assert all(value.grad is not None for value in norm.parameters())
+
+
 def test_statistics_share_one_affine_map_and_region_does_not() -> None:
     shared, _ = build("statistics")
     assert {name for name, _ in shared.named_parameters()} == {"weight", "bias"}

@@ -1,0 +1,117 @@
+"""What experts will cost a network, layer by layer, from shapes alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lorkit.decompose.experts.extraction import expert_layers
+from lorkit.decompose.experts.layers import LowRankExperts
+from lorkit.decompose.experts.routing import Routing
+from lorkit.decompose.experts.site import Load, Sizes, base_macs
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerForecast:
+    """One layer with low-rank experts.
+
+    Attributes:
+        name: In the network.
+        weight: Shape of its weight.
+        rank: The highest of the regions.
+        strategy: What will compute it on a balanced batch.
+        macs: Multiply-accumulates of the layer alone, for one image.
+        overhead: Those of its experts as a fraction of them, forward.
+        parameters: Of all regions' factors.
+    """
+
+    name: str
+    weight: Sizes
+    rank: int
+    strategy: str
+    macs: int
+    overhead: float
+    parameters: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return {**self.__dict__, "weight": list(self.weight)}
+
+
+def forecast(
+    model: nn.Module,
+    routing: Routing,
+    image_shape: Sizes,
+    *,
+    batch: int,
+    device: str = "cpu",
+    threads: int | None = None,
+) -> list[LayerForecast]:
+    """Say for each layer which strategy a balanced batch will take, and what it costs.
+
+    Args:
+        model: A network after `add_experts_`; not touched, and nothing is computed.
+        routing: What `add_experts_` returned.
+        image_shape: (C, *spatial) of one image.
+        batch: Images of a batch; a region has an equal part of it, two at least.
+        device: Type of the device that will train.
+        threads: CPU threads; None: those of torch here.
+    """
+    regions = min(len(routing.regions), max(1, batch // 2))
+    rows = tuple(len(part) for part in torch.arange(batch).tensor_split(regions))
+    found = []
+    for name, shape in _inputs(model, routing, image_shape).items():
+        layer = expert_layers(model)[name]
+        if not isinstance(layer, LowRankExperts):
+            continue
+        site = layer.choice.site
+        whole = (shape[0] * batch, *shape[1:])
+        widened = tuple(count * shape[0] for count in rows)
+        strategy = layer.choice.strategy(whole, widened, device)
+        load = Load.of(site, whole, widened, device=device, threads=threads or torch.get_num_threads())
+        factors = [parameter for part in (layer.down, layer.up) for parameter in part.values()]
+        found.append(
+            LayerForecast(
+                name=name,
+                weight=tuple(layer.base.weight.shape),
+                rank=site.rank,
+                strategy=strategy.name,
+                macs=base_macs(site, load) // batch,
+                overhead=strategy.macs(site, load) / base_macs(site, load),
+                parameters=sum(parameter.numel() for parameter in factors),
+            )
+        )
+    return found
+
+
+def mean_overhead(layers: Sequence[LayerForecast]) -> float:
+    """Return the experts' multiply-accumulates as a fraction of those of the layers that carry them."""
+    return sum(layer.macs * layer.overhead for layer in layers) / max(1, sum(layer.macs for layer in layers))
+
+
+def _inputs(model: nn.Module, routing: Routing, image_shape: Sizes) -> dict[str, Sizes]:
+    """Return the shape that each expert layer sees for one image, from a run on torch's meta device."""
+    memo: dict[int, Any] = {id(value): nn.Parameter(value.to("meta"), False) for value in model.parameters()}
+    memo |= {id(value): value.to("meta") for value in model.buffers()}
+    network = copy.deepcopy(model, memo).eval()
+    layers = expert_layers(network)
+    shapes: dict[str, Sizes] = {}
+    copied = next(iter(layers.values())).routing  # one for all layers, copied with the network
+    copied.activate(routing.regions[0])
+
+    def note(name: str) -> Any:
+        def hook(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            shapes.setdefault(name, tuple(arguments[0].shape))
+
+        return hook
+
+    for name, layer in layers.items():
+        layer.register_forward_pre_hook(note(name))
+    with torch.no_grad(), copied.without_experts():  # their layers see the same shapes
+        network(torch.empty(1, *image_shape, device="meta"))
+    return shapes
