@@ -41,6 +41,7 @@ from lorkit.decompose.model_card import model_card
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation import load_strict
+from lorkit.decompose.models.live import deployed_backbone
 from lorkit.decompose.networks import Networks
 from lorkit.decompose.program import write_program
 from lorkit.decompose.progress import OnProgress, ignore
@@ -176,7 +177,7 @@ class _Workshop:
             "task": one.task,
             "classes": list(one.classes),
             "modality": one.modality,
-            "backbone": config.student.backbone,
+            "backbone": deployed_backbone(config),
             "image": {"size": list(config.image.size), "channels": config.image.channels},
             "gray": train.stored.shape[1] == 1,
             "recipe": val.recipe,

@@ -14,6 +14,7 @@ from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.live import deployed_backbone
 from lorkit.decompose.pretraining import foundation_regions, foundation_settings
 from lorkit.decompose.regions import RegionSet
 
@@ -36,7 +37,7 @@ def plan_training(config: Config, method: Method, regions: RegionSet, splits: Sp
             "epochs": foundation_settings(config).epochs if pretraining else 0,
             "steps": _steps(config.train, foundation_regions(config, regions), sizes) if pretraining else 0,
         },
-        "student": _network(config, config.student.backbone),
+        "student": _network(config, deployed_backbone(config)),
         "phases": [
             {"regions": list(phase.names), "epochs": config.train.epochs, "steps": _steps(config.train, phase, sizes)}
             for phase in phases
