@@ -44,7 +44,12 @@ def build_live(config: Config, regions: RegionSet) -> RegionalModel | SeparateMo
 
 def deployed_backbone(config: Config) -> str:
     """Return the name of the backbone that a method deploys: the student's, or the foundation's."""
-    return config.foundation.backbone if config.method in _OF_FOUNDATION else config.student.backbone
+    return config.foundation.backbone if adapts_foundation(config) else config.student.backbone
+
+
+def adapts_foundation(config: Config) -> bool:
+    """Tell whether a method deploys the foundation's own network, as it is or trained further."""
+    return config.method in _OF_FOUNDATION
 
 
 def expert_config(config: Config) -> ExpertConfig:
