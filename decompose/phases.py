@@ -84,7 +84,7 @@ def train_phases(
         parameters += count_parameters(module)
         macs = max(macs, training_macs(module.live, tuple(val[members.names[0]].images.shape[1:])))
         if isinstance(method, Fitting):
-            ends.append(_fit(method, module, phase, on_event))
+            ends.append(_fit(method, module.to(fabric.device), phase, on_event))
         else:
             ends.append(run_phase(module, phase, fabric, known if method.uses_teacher else None, on_event))
         models[members.names[0]] = module.finished()

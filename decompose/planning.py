@@ -42,7 +42,7 @@ def plan_training(config: Config, method: Method, regions: RegionSet, splits: Sp
             {"regions": list(phase.names), "epochs": config.train.epochs, "steps": _steps(config.train, phase, sizes)}
             for phase in phases
         ],
-        "training_parameters": count_parameters(module),
+        "training_parameters": sum(value.numel() for value in module.parameters() if value.requires_grad),
         "expert_layers": list(routing.wrapped),
         "layers_without_experts": [list(pair) for pair in routing.skipped],
         "epochs": config.train.epochs,

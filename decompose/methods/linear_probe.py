@@ -37,7 +37,7 @@ class LinearProbe:
         for region in live.regions:
             name = region.name
             parts = (features_of(live, train[name], name), features_of(live, val[name], name))
-            live.heads[name] = fit_probe(*parts, len(region.classes))
+            live.heads[name] = fit_probe(*parts, len(region.classes)).to(next(live.parameters()).device)
 
     def notices(self, config: Config) -> list[str]:
         """Say which settings have no meaning here."""
