@@ -120,22 +120,37 @@ def verdicts(document: Mapping[str, Any]) -> None:
 
 
 def comparison(document: Mapping[str, Any]) -> None:
-    """Print what `compare` measured: a row a method, seed and fraction."""
-    regions = list(dict.fromkeys(name for row in document["rows"] for name in row["regions"]))
-    columns = ("method", "seed", "fraction", *regions, "parameters", "deployed bytes", "seconds")
+    """Print what `compare` measured: a row an arm and fraction, then what each loses against the first."""
+    teacher = document["foundation"]
+    regions = list(document["rows"][0]["regions"])
+    columns = ("arm", "fraction", "seeds", "mean", "sd", *regions, "parameters", "MACs", "bytes", "seconds")
     rows = [
         [
-            row["method"],
-            row["seed"],
+            row["label"],
             row["fraction"],
-            *((row["regions"].get(name) or {}).get("balanced_accuracy") for name in regions),
-            row["parameters"],
-            row["deployed_bytes"],
-            row["train_seconds"],
+            row["seeds"],
+            interval(row["balanced_accuracy"], row["ci"]),
+            row["sd"],
+            *row["regions"].values(),
+            *(row[key] for key in ("parameters", "macs", "deployed_bytes", "train_seconds")),
         ]
-        for row in document["rows"]
+        for row in document["table"]
     ]
-    table("balanced accuracy on the test split", columns, rows)
+    if teacher is not None:
+        scores = [teacher["regions"][name]["balanced_accuracy"] for name in regions]
+        costs = [teacher[key] for key in ("parameters", "macs", "deployed_bytes")]
+        mean = interval(teacher["balanced_accuracy"], teacher["ci"])
+        rows.append(["foundation", None, None, mean, None, *scores, *costs, None])
+    table(f"balanced accuracy on the {document['split']} split; costs as deployed", columns, rows)
+    pairs = [
+        [pair["baseline"], pair["candidate"], pair["fraction"], interval(pair["mean"]["drop"], pair["mean"]["ci"]),
+         pair["wins"], pair["losses"]]
+        for pair in document["pairs"]
+        if pair["baseline"] in ("foundation", document["table"][0]["label"])
+    ]  # fmt: skip
+    if pairs:
+        columns = ("baseline", "candidate", "fraction", "drop", "regions won", "regions lost")
+        table("what the candidate loses against the baseline, mean over regions", columns, pairs)
     warnings(document)
 
 

@@ -1,9 +1,9 @@
-"""One cell of a comparison: a method, a seed and a fraction of the training groups, trained and tested once."""
+"""One cell of a comparison: an arm, a seed and a fraction of the training groups, trained and judged once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,15 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
+from lorkit.decompose.arms import Arm
 from lorkit.decompose.artifacts import (
+    MANIFEST,
     SCHEMA_VERSION,
     digest_json,
     is_current,
     load_tensors,
     read_json,
+    read_manifest,
     save_tensors,
     write_json,
     write_manifest,
@@ -27,21 +30,19 @@ from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.data.fractions import take_fraction
 from lorkit.decompose.evaluation import logits_of
 from lorkit.decompose.events import Listener
-from lorkit.decompose.methods import get_method
+from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.metrics import HEADLINE
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.regional import RegionalModel, SeparateModels
-from lorkit.decompose.pretraining import run_phase
-from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.phases import Trained, train_phases
+from lorkit.decompose.pretraining import Material
 from lorkit.decompose.tasks import get_task
-from lorkit.decompose.training import Phase
 from lorkit.decompose.workplace import working
 
 Logits = Mapping[str, NDArray[np.float32]]
 # Raised when the same cell would be trained or measured otherwise: stored ones are then done again.
-_REVISION = 1
+_REVISION = 2
 _BLOCK = ("n", "groups", *HEADLINE, "ci")
 
 
@@ -50,112 +51,156 @@ class Bench:
     """What all cells of a comparison share.
 
     Attributes:
-        regions: In routing order.
-        train: Whole training parts, from which fractions are taken.
-        val: Whole validation parts.
-        test: Whole test parts.
+        material: Regions with their whole training and validation parts, from which fractions are taken.
+        test: Whole test parts; None where settings are still being chosen, and then nobody can look at them.
         foundation: The teacher; None when no method needs one.
         digest: Digest of data, splits and foundation.
     """
 
-    regions: RegionSet
-    train: Mapping[str, PreparedRegion]
-    val: Mapping[str, PreparedRegion]
-    test: Mapping[str, PreparedRegion]
+    material: Material
+    test: Mapping[str, PreparedRegion] | None
     foundation: Foundation | None
     digest: str
+
+    @property
+    def split(self) -> str:
+        """Name of the part that judges."""
+        return "val" if self.test is None else "test"
+
+    @property
+    def judged(self) -> Mapping[str, PreparedRegion]:
+        """The part that judges."""
+        return self.material.val if self.test is None else self.test
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, *spatial) of an image."""
+        return tuple(next(iter(self.material.val.values())).images.shape[1:])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A row of the comparison, and the logits (N, C) on the test part by region that it was scored from."""
+    """A cell's figures, and the logits (N, C) by region that its blocks were scored from."""
 
+    arm: str
     row: dict[str, Any]
     logits: Logits
 
 
-def run_cell(config: Config, bench: Bench, root: Path, fabric: Fabric, on_event: Listener, *, fraction: float) -> Cell:
-    """Read a cell that is there already, or train and test it; an interrupted one continues after its last epoch.
+def run_cell(
+    arm: Arm, seed: int, fraction: float, bench: Bench, root: Path, fabric: Fabric, on_event: Listener
+) -> Cell:
+    """Read a cell that is there already, or train and judge it; an interrupted one continues after its last epoch.
+
+    A cell that was judged on the test part has figures on validation too, so one of them serves both.
 
     Args:
-        config: Settings with the method and seed of the cell.
+        arm: What is trained.
+        seed: Of initial weights, order, augmentation and the choice of a fraction.
+        fraction: Of the training groups of each region.
         bench: Data and teacher.
         root: Directory of cells.
         fabric: A launched Fabric.
         on_event: Receives the progress of training.
-        fraction: Of the training groups of each region.
+
+    Raises:
+        BusyError: Another process trains this very cell.
     """
-    inputs = digest_json(
-        {"revision": _REVISION, "settings": config_digest(config), "bench": bench.digest, "fraction": fraction}
-    )
+    config = arm.config.model_copy(update={"seed": seed})
+    places = {split: _inputs(config, fraction, bench, split) for split in dict.fromkeys(("test", bench.split))}
+    for inputs in places.values():
+        if is_current(root / inputs[:16], "cell", inputs):
+            return _read(root / inputs[:16], bench.split)
+    inputs = places[bench.split]
     directory = root / inputs[:16]
-    if not is_current(directory, "cell", inputs):
-        with working(directory, resume=True, fabric=fabric) as place:
-            live, seconds = _train(config, bench, place.checkpoints, fabric, on_event, fraction)
-            head = {"method": config.method, "seed": config.seed, "fraction": fraction}
-            cell = _measure(live, bench, head | {"train_seconds": seconds})
-            place.finish(lambda staging: _write(staging, cell, inputs, bench.regions.synthetic))
-    row = read_json(directory / "cell.json", kind="cell")["row"]
-    return Cell(row=row, logits={name: value.numpy() for name, value in load_tensors(directory / _LOGITS).items()})
+    with working(directory, resume=True, fabric=fabric) as place:
+        if not place.overtaken("cell", inputs):
+            trained = _train(config, fraction, bench, place.checkpoints, fabric, on_event)
+            head = {"method": config.method, "seed": seed, "fraction": fraction}
+            document, logits = _measure(trained, bench, head)
+            document |= {"arm": arm.digest, "bench": bench.digest}
+            place.finish(lambda staging: _write(staging, document, logits, inputs, bench.material.regions.synthetic))
+    return _read(directory, bench.split)
+
+
+def stored_cells(root: Path, bench: Bench) -> Iterator[Cell]:
+    """Yield every finished cell of the same data and teacher that has figures on the judging part."""
+    for path in sorted(root.glob(f"*/{MANIFEST}")):
+        if path.parent.name.startswith(".") or not (path.parent / _logits(bench.split)).is_file():
+            continue
+        extra = read_manifest(path.parent, kind="cell", verify=False).extra
+        if (extra.get("revision"), extra.get("bench")) == (_REVISION, bench.digest):
+            read_manifest(path.parent, kind="cell")
+            yield _read(path.parent, bench.split)
 
 
 def block_of(region: PreparedRegion, logits: NDArray[np.float32]) -> dict[str, Any]:
-    """Score logits on a prepared test part; the figures of an `evaluate` block without its tables."""
+    """Score logits on a prepared part; the figures of an `evaluate` block without its tables."""
     found = get_task(region.region.task).scores(region.region, region.labels, logits, region.groups)
     return {name: found[name] for name in _BLOCK}
 
 
 def cost_of(networks: Mapping[str, Deployable], shape: tuple[int, ...]) -> dict[str, int]:
-    """Return `macs` and `deployed_bytes` of the largest of the regions' networks: what one machine has to carry."""
+    """Return parameters, MACs and bytes of the largest of the regions' networks: what one machine has to carry."""
     tensors = [list(network.network.state_dict().values()) for network in networks.values()]
     return {
+        "parameters": max(count_parameters(network) for network in networks.values()),
         "macs": max(count_macs(network, shape) for network in networks.values()),
         "deployed_bytes": max(sum(value.numel() * value.element_size() for value in values) for values in tensors),
     }
 
 
-_LOGITS = "logits.safetensors"
+def _inputs(config: Config, fraction: float, bench: Bench, split: str) -> str:
+    own = {"settings": config_digest(config), "fraction": fraction, "split": split}
+    return digest_json({"revision": _REVISION, "bench": bench.digest, **own})
+
+
+def _logits(split: str) -> str:
+    return f"logits-{split}.safetensors"
+
+
+def _read(directory: Path, split: str) -> Cell:
+    document = read_json(directory / "cell.json", kind="cell")
+    logits = {name: value.numpy() for name, value in load_tensors(directory / _logits(split)).items()}
+    row = {**document["head"], "regions": document["regions"][split], **document["costs"]}
+    return Cell(arm=document["arm"], row=row, logits=logits)
 
 
 def _train(
-    config: Config, bench: Bench, checkpoints: Path, fabric: Fabric, on_event: Listener, fraction: float
-) -> tuple[RegionalModel | SeparateModels, float]:
+    config: Config, fraction: float, bench: Bench, checkpoints: Path, fabric: Fabric, on_event: Listener
+) -> Trained:
     method = get_method(config.method)
-    train = {name: take_fraction(one, fraction, seed=config.seed) for name, one in bench.train.items()}
-    models: dict[str, RegionalModel] = {}
-    seconds = 0.0
-    phases = method.phases(bench.regions)
-    for regions in phases:
-        name = config.method if len(phases) == 1 else f"{config.method}-{regions.names[0]}"
-        phase = Phase(
-            name=name,
-            regions=regions,
-            train={region: train[region] for region in regions.names},
-            val={region: bench.val[region] for region in regions.names},
-            settings=config.train,
-            seed=config.seed,
-            directory=checkpoints / name,
-        )
-        torch.manual_seed(config.seed)  # before anything is built, as `train` does
-        module = method.build(config, regions, bench.foundation)
-        teacher = bench.foundation if method.uses_teacher else None
-        seconds += run_phase(module, phase, fabric, teacher, on_event).seconds
-        models[regions.names[0]] = module.live.cpu()
-    live = models[bench.regions.names[0]] if len(phases) == 1 else SeparateModels(models, bench.regions)
-    return live.eval(), seconds
+    train = {name: take_fraction(one, fraction, seed=config.seed) for name, one in bench.material.train.items()}
+    return train_phases(
+        config,
+        method,
+        replace(bench.material, train=train),
+        bench.foundation if needs_foundation(method) else None,
+        directory=checkpoints,
+        fabric=fabric,
+        on_event=on_event,
+    )
 
 
-def _measure(live: RegionalModel | SeparateModels, bench: Bench, head: dict[str, Any]) -> Cell:
-    networks = {name: live.deployable(name) for name in bench.regions.names}
-    logits = {name: logits_of(network, bench.test[name]) for name, network in networks.items()}
-    blocks = {name: block_of(bench.test[name], found) for name, found in logits.items()}
-    shape = tuple(next(iter(bench.test.values())).images.shape[1:])
-    row = {**head, "regions": blocks, "parameters": count_parameters(live), **cost_of(networks, shape)}
-    return Cell(row=row, logits=logits)
+def _measure(trained: Trained, bench: Bench, head: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Logits]]:
+    networks = {name: trained.live.deployable(name) for name in bench.material.regions.names}
+    parts = {"val": bench.material.val} | ({"test": bench.test} if bench.test is not None else {})
+    logits: dict[str, Logits] = {
+        split: {name: logits_of(network, part[name]) for name, network in networks.items()}
+        for split, part in parts.items()
+    }
+    blocks = {
+        split: {name: block_of(part[name], logits[split][name]) for name in networks} for split, part in parts.items()
+    }
+    training = {"training_parameters": trained.parameters, "training_macs": trained.macs}
+    costs = {**cost_of(networks, bench.shape), **training, "train_seconds": trained.seconds}
+    return {"head": head, "regions": blocks, "costs": costs}, logits
 
 
-def _write(staging: Path, cell: Cell, inputs: str, synthetic: bool) -> None:
+def _write(staging: Path, document: dict[str, Any], logits: dict[str, Logits], inputs: str, synthetic: bool) -> None:
     header = {"schema_version": SCHEMA_VERSION, "kind": "cell", "warnings": []}
-    write_json(staging / "cell.json", {**header, "row": cell.row})
-    save_tensors(staging / _LOGITS, {name: torch.from_numpy(value) for name, value in cell.logits.items()})
-    write_manifest(staging, "cell", synthetic=synthetic, inputs=inputs)
+    write_json(staging / "cell.json", {**header, **document})
+    for split, values in logits.items():
+        save_tensors(staging / _logits(split), {name: torch.from_numpy(value) for name, value in values.items()})
+    extra = {"revision": _REVISION, "bench": document["bench"]}
+    write_manifest(staging, "cell", synthetic=synthetic, inputs=inputs, extra=extra)

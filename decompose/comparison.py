@@ -3,92 +3,119 @@
 from __future__ import annotations
 
 import itertools
-import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
-from lightning_fabric import Fabric
-
-from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_json, write_json, write_manifest
-from lorkit.decompose.cells import Bench, Cell, block_of, cost_of, run_cell
+from lorkit.decompose.arms import Arm, arms_of
+from lorkit.decompose.artifacts import digest_json, locked, read_json, write_json, write_manifest, write_text
+from lorkit.decompose.cells import Bench, Cell, run_cell, stored_cells
 from lorkit.decompose.config import Config, config_digest
+from lorkit.decompose.contrasts import Contrasts
 from lorkit.decompose.data import RegionSamples, Splits, prepare, read_regions, split_regions
-from lorkit.decompose.errors import UsageError
-from lorkit.decompose.evaluation import logits_of
+from lorkit.decompose.errors import BusyError, UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
-from lorkit.decompose.machine import fingerprint
-from lorkit.decompose.methods import get_method
-from lorkit.decompose.metrics import PairedDrop, paired_difference
-from lorkit.decompose.models.cost import count_parameters
+from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.pretraining import Material, foundation_for, foundation_inputs, with_probes
-from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.regions import RegionSet, unknown
+from lorkit.decompose.standings import Standings, Teacher, judge
 from lorkit.decompose.training import launch
 from lorkit.decompose.transforms import build_recipe
 
-METRIC = "balanced_accuracy"
 METHODS = ("stl", "mtl", "lorkd")
+SPLITS = ("test", "val")
+# Seconds between two looks at what another process is making.
+PATIENCE = 1.0
+
+Pages = Callable[[Mapping[str, Any]], Mapping[str, str]]
+"""Makes further files of a document: contents by the ending of their names, as `.md`."""
+Key = tuple[str, int, float]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
+    """What was asked for."""
+
+    arms: Sequence[Arm]
+    seeds: Sequence[int]
+    fractions: Sequence[float]
+
+    @property
+    def keys(self) -> list[Key]:
+        """Label, seed and fraction of every cell, in the order of training."""
+        cells = itertools.product(self.fractions, self.seeds, self.arms)
+        return [(arm.label, seed, fraction) for fraction, seed, arm in cells]
 
 
 def compare(
     config: Config,
     *,
     methods: Sequence[str] = METHODS,
+    variants: Sequence[str] = (),
     seeds: Sequence[int] = (0,),
     fractions: Sequence[float] = (1.0,),
+    split: str = "test",
     out: Path | str = Path("comparisons"),
+    pages: Pages | None = None,
     on_event: Listener = ignore,
 ) -> dict[str, Any]:
-    """Train and test every combination and compare methods on the same cases.
+    """Train and judge every combination and compare the arms on the same cases.
 
     Data, split and foundation are those of `config` (its seed decides them) for every cell; a cell's own seed decides
     initial weights, order, augmentation and which groups a fraction below 1 takes. The foundation is given, as in
     the papers: it has seen the whole training part, whatever the fraction. Finished cells are kept below
     `<out>/<id>/cells` and used again, so the same call continues an interrupted comparison and a longer list extends
-    a finished one.
+    a finished one. Calls may run side by side: a cell that another process trains is left to it and read afterwards.
+
+    Args:
+        config: What all arms have in common.
+        methods: Methods as the configuration has them.
+        variants: `LABEL:METHOD:key=value,key=value`: arms with settings of their own.
+        seeds: Repetitions.
+        fractions: Of the training groups.
+        split: `test`, or `val` to choose settings: the test part is then not even prepared.
+        out: Directory of comparisons.
+        pages: Makes further files of the stored document.
+        on_event: Receives progress.
 
     Returns:
-        A `compare` document, also stored as `<out>/<id>/comparison.json`. `rows`: one a cell, its test figures by
-        region, `parameters` of the whole model in training, `macs` and `deployed_bytes` of what one region deploys,
-        `train_seconds` without the foundation's. `pairs`: for each two methods and fraction, what the second
-        (`candidate`) loses against the first (`baseline`) in balanced accuracy on the same cases, hits averaged over
-        seeds, with 95 % intervals over groups. `table`: means over seeds. `foundation`: the teacher itself, where a
-        method needs one.
+        A `compare` document over what was asked for. `<out>/<id>/comparison.json` (`comparison-val.json`) holds one
+        over everything that was ever finished of this comparison. `rows`: one a cell, its figures by region;
+        `parameters`, `macs` and `deployed_bytes` of what one region deploys; `training_parameters` and `training_macs`
+        of the networks while they are trained; `train_seconds` without the foundation's. `pairs`: for each two arms
+        and fraction, and for the foundation and each arm, what the second (`candidate`) loses against the first
+        (`baseline`) in balanced accuracy on the same cases and seeds, with 95 % intervals over both, and how many
+        regions it wins and loses. `table`: means over seeds. `foundation`: the teacher
+        itself, where a method needs one.
 
     Raises:
-        UsageError: An unknown or repeated method, no seed, or a fraction outside (0, 1].
+        UsageError: An unknown or repeated arm, no seed, a fraction outside (0, 1], or an unknown split.
+        MissingRuntimeError: A method needs a library that is not installed.
     """
-    _check(methods, seeds, fractions)
-    samples = read_regions(config)
-    splits = split_regions(samples, config.split, seed=config.seed)
-    directory = Path(out) / f"{config.name}-{_identity(config, samples)[:8]}"
-    fabric = launch(config.train)
-    bench, teacher = _bench(config, samples, splits, methods, Path(out).parent / "foundations", fabric, on_event)
-    cells: dict[tuple[str, int, float], Cell] = {}
-    grid = list(itertools.product(fractions, seeds, methods))
-    for index, (fraction, seed, method) in enumerate(grid):
-        text = f"cell {index + 1} of {len(grid)}: {method}, seed {seed}, fraction {fraction:g}"
+    grid = _Grid(arms=arms_of(config, methods, variants), seeds=seeds, fractions=fractions)
+    _check(grid, split)
+    for text in dict.fromkeys(text for arm in grid.arms for text in get_method(arm.config.method).notices(arm.config)):
         on_event(Notice(text=text))
-        own = config.model_copy(update={"method": method, "seed": seed})
-        cells[method, seed, fraction] = run_cell(own, bench, directory / "cells", fabric, on_event, fraction=fraction)
-    document = _document(config, bench, teacher, cells, methods, seeds, fractions)
-    if fabric.is_global_zero:
-        write_json(directory / "comparison.json", document)
-        write_manifest(directory, "comparison", synthetic=bench.regions.synthetic, outside=("cells",))
+    work = _Comparison(config, grid, split, Path(out), on_event)
+    document = work.run()
+    if work.fabric.is_global_zero:
+        patiently(lambda: work.store(pages), on_event)
     return document
 
 
-def _check(methods: Sequence[str], seeds: Sequence[int], fractions: Sequence[float]) -> None:
-    for method in methods:
-        get_method(method)
-    for name, values in (("methods", methods), ("seeds", seeds), ("fractions", fractions)):
+def _check(grid: _Grid, split: str) -> None:
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    for name, values in (("seeds", grid.seeds), ("fractions", grid.fractions)):
         if not values or len(set(values)) != len(values):
             raise UsageError(
                 f"--{name} {','.join(map(str, values))}", required="one or more distinct values", fix="correct the list"
             )
-    for fraction in fractions:
+    for fraction in grid.fractions:
         if not 0 < fraction <= 1:
             raise UsageError(f"--fractions {fraction:g}", required="above 0, at most 1", fix="correct the list")
 
@@ -99,127 +126,145 @@ def _identity(config: Config, samples: Mapping[str, RegionSamples]) -> str:
     return digest_json({"settings": settings, "data": {name: one.digest for name, one in samples.items()}})
 
 
-def _bench(
-    config: Config,
-    samples: Mapping[str, RegionSamples],
-    splits: Splits,
-    methods: Sequence[str],
-    root: Path,
-    fabric: Fabric,
-    on_event: Listener,
-) -> tuple[Bench, dict[str, Any] | None]:
+def _earlier_arms(document: Path, grid: _Grid) -> list[dict[str, Any]]:
+    """Return the arms that earlier calls compared and this one does not ask for.
+
+    Raises:
+        UsageError: One of them has a label of this call and other settings.
+    """
+    stored = read_json(document, kind="compare")["arms"] if document.is_file() else []
+    asked = {arm.label: arm for arm in grid.arms}
+    for earlier in stored:
+        arm = asked.get(earlier["label"])
+        if arm is not None and arm.digest != earlier["digest"]:
+            settings = ",".join(earlier["settings"]) or "no settings"
+            raise UsageError(
+                f"label '{arm.label}' stands for {earlier['method']} with {settings} in {document.parent}",
+                required="one meaning a label",
+                fix="give the variant another label",
+            )
+    return [earlier for earlier in stored if earlier["label"] not in asked]
+
+
+class _Comparison:
+    """One call: what its cells share is read when it begins."""
+
+    def __init__(self, config: Config, grid: _Grid, split: str, out: Path, on_event: Listener) -> None:
+        self.config, self.grid, self.on_event = config, grid, on_event
+        samples = read_regions(config)
+        splits = split_regions(samples, config.split, seed=config.seed)
+        self.directory = out / f"{config.name}-{_identity(config, samples)[:8]}"
+        self.path = self.directory / ("comparison.json" if split == "test" else f"comparison-{split}.json")
+        self.foundations = out.parent / "foundations"
+        earlier = _earlier_arms(self.path, grid)  # before anything is trained
+        self.fabric = launch(config.train)
+        self.bench = _bench(config, samples, splits, split)
+        self.contrasts = Contrasts(self.bench.judged)
+        self.teacher: Teacher | None = None
+        self._teach([*(arm.to_json() for arm in grid.arms), *earlier])
+
+    def run(self) -> dict[str, Any]:
+        """Run all cells and return the document over them."""
+        cells = self._cells()
+        entries = [(label, cells[label, seed, fraction]) for label, seed, fraction in self.grid.keys]
+        return self._document([arm.to_json() for arm in self.grid.arms], entries)
+
+    def store(self, pages: Pages | None) -> None:
+        """Write the document over every finished cell: those of this call, of earlier ones and of others beside it."""
+        with locked(self.directory):
+            arms = [*_earlier_arms(self.path, self.grid), *(arm.to_json() for arm in self.grid.arms)]
+            self._teach(arms)
+            entries = [
+                (arm["label"], cell)
+                for cell in stored_cells(self.directory / "cells", self.bench)
+                for arm in arms
+                if arm["digest"] == cell.arm
+            ]
+            labels = [arm["label"] for arm in arms]
+            entries.sort(key=lambda entry: (-entry[1].row["fraction"], entry[1].row["seed"], labels.index(entry[0])))
+            document = self._document(arms, entries)
+            write_json(self.path, document)
+            for ending, text in (pages(document) if pages is not None else {}).items():
+                write_text(self.path.with_suffix(ending), text)
+            synthetic = self.bench.material.regions.synthetic
+            write_manifest(self.directory, "comparison", synthetic=synthetic, outside=("cells",))
+
+    def _document(self, arms: Sequence[dict[str, Any]], entries: Sequence[tuple[str, Cell]]) -> dict[str, Any]:
+        standings = Standings(self.directory.name, self.bench, self.teacher, self.contrasts)
+        return standings.document(arms, entries)
+
+    def _teach(self, arms: Sequence[Mapping[str, Any]]) -> None:
+        """Fetch the foundation, pre-trained where it is not there, as soon as an arm needs it."""
+        if self.teacher is not None or not any(needs_foundation(get_method(arm["method"])) for arm in arms):
+            return
+        material = self.bench.material
+
+        def fetch() -> Foundation:
+            shared = (self.config, material, self.foundations, self.fabric, self.on_event)
+            return foundation_for(*shared, resume=True)[0]
+
+        foundation = with_probes(patiently(fetch, self.on_event), material, self.on_event)
+        self.bench = replace(self.bench, foundation=foundation)
+        self.teacher = judge(foundation, self.bench)
+
+    def _cells(self) -> dict[Key, Cell]:
+        """Run all cells; those that another process trains are tried again after the others."""
+        cells: dict[Key, Cell] = {}
+        keys = self.grid.keys
+        for index, key in enumerate(keys):
+            self.on_event(Notice(text=f"cell {index + 1} of {len(keys)}: {_words(key)}"))
+            if (cell := self._cell(key)) is not None:
+                cells[key] = cell
+            else:
+                text = f"another process trains {_words(key)}: its result is read when it is there"
+                self.on_event(Notice(text=text))
+        while len(cells) < len(keys):
+            found = {key: cell for key in keys if key not in cells and (cell := self._cell(key)) is not None}
+            cells |= found
+            if not found:
+                time.sleep(PATIENCE)
+        return cells
+
+    def _cell(self, key: Key) -> Cell | None:
+        """Run a cell; None while another process trains it."""
+        label, seed, fraction = key
+        arm = next(arm for arm in self.grid.arms if arm.label == label)
+        try:
+            return run_cell(arm, seed, fraction, self.bench, self.directory / "cells", self.fabric, self.on_event)
+        except BusyError:
+            if self.fabric.world_size > 1:  # its other processes wait for this one at a barrier
+                raise
+            return None
+
+
+def _words(key: Key) -> str:
+    label, seed, fraction = key
+    return f"{label}, seed {seed}, fraction {fraction:g}"
+
+
+def _bench(config: Config, samples: Mapping[str, RegionSamples], splits: Splits, split: str) -> Bench:
     recipes = {name: build_recipe(config.image, config.regions[name]) for name in samples}
-    train, val, test = (
-        {name: prepare(one, recipes[name], indices=splits.parts(name)[part]) for name, one in samples.items()}
-        for part in ("train", "val", "test")
-    )
+    parts = {
+        part: {name: prepare(one, recipes[name], indices=splits.parts(name)[part]) for name, one in samples.items()}
+        for part in dict.fromkeys(("train", "val", split))
+    }
     regions = RegionSet(one.region for one in samples.values())
     digests = {name: one.digest for name, one in samples.items()}
-    material = Material(regions=regions, train=train, val=val, digests=digests)
-    foundation = None
-    if any(get_method(method).uses_teacher for method in methods):
-        found, _ = foundation_for(config, material, root, fabric, on_event, resume=True)
-        foundation = with_probes(found, material, on_event)
+    material = Material(regions=regions, train=parts["train"], val=parts["val"], digests=digests)
     # what decides a cell besides its own settings; samples' digests hold labels and groups, not only pixels
     shared = {"data": digests, "split": splits.to_json(samples)["regions"]}
     digest = digest_json(shared | {"foundation": foundation_inputs(config, material)})
-    bench = Bench(regions=regions, train=train, val=val, test=test, foundation=foundation, digest=digest)
-    return bench, _teacher(foundation, bench) if foundation else None
+    return Bench(material=material, test=parts.get("test"), foundation=None, digest=digest)
 
 
-def _teacher(foundation: Foundation, bench: Bench) -> dict[str, Any]:
-    networks = {name: foundation.model.deployable(name) for name in bench.regions.names}
-    blocks = {
-        name: block_of(bench.test[name], logits_of(network, bench.test[name])) for name, network in networks.items()
-    }
-    shape = tuple(next(iter(bench.test.values())).images.shape[1:])
-    return {
-        "backbone": foundation.backbone,
-        "heads": dict(foundation.heads),
-        "regions": blocks,
-        "parameters": count_parameters(foundation.model),
-        **cost_of(networks, shape),
-    }
-
-
-def _document(
-    config: Config,
-    bench: Bench,
-    teacher: dict[str, Any] | None,
-    cells: Mapping[tuple[str, int, float], Cell],
-    methods: Sequence[str],
-    seeds: Sequence[int],
-    fractions: Sequence[float],
-) -> dict[str, Any]:
-    few = f"{len(seeds)} seed(s): the intervals of `pairs` cover cases, not the luck of training"
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "compare",
-        "warnings": [few] if len(seeds) < 3 else [],
-        "name": config.name,
-        "machine": fingerprint(),
-        "synthetic": bench.regions.synthetic,
-        "split": "test",
-        "foundation": teacher,
-        "rows": [cell.row for cell in cells.values()],
-        "pairs": [
-            _pair(bench, cells, baseline, candidate, seeds, fraction)
-            for fraction in fractions
-            for baseline, candidate in itertools.combinations(methods, 2)
-        ],
-        "table": [
-            _summary([cells[method, seed, fraction].row for seed in seeds])
-            for fraction in fractions
-            for method in methods
-        ],
-    }
-
-
-def _pair(
-    bench: Bench,
-    cells: Mapping[tuple[str, int, float], Cell],
-    baseline: str,
-    candidate: str,
-    seeds: Sequence[int],
-    fraction: float,
-) -> dict[str, Any]:
-    drops = {}
-    for name, test in bench.test.items():
-        sides = []
-        for method in (baseline, candidate):
-            hits = [cells[method, seed, fraction].logits[name].argmax(1) == test.labels for seed in seeds]
-            sides.append(np.mean(hits, axis=0))
-        drops[name] = paired_difference(test.labels, sides[0], sides[1], test.groups)
-    return {
-        "baseline": baseline,
-        "candidate": candidate,
-        "fraction": fraction,
-        "seeds": list(seeds),
-        "metric": METRIC,
-        "regions": {name: drop.to_json() for name, drop in drops.items()},
-        "mean": _mean_drop(list(drops.values())),
-    }
-
-
-def _mean_drop(drops: Sequence[PairedDrop]) -> dict[str, Any]:
-    """Average over regions; their patients are different ones, so half-widths add as independent errors do."""
-    drop = sum(one.drop for one in drops) / len(drops)
-    half = math.hypot(*(one.decidable for one in drops)) / len(drops)
-    return {"drop": drop, "ci": [drop - half, drop + half], "decidable": half}
-
-
-def _summary(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Average the rows of one method and fraction over seeds."""
-    names = list(rows[0]["regions"])
-    values = np.array([[row["regions"][name][METRIC] for name in names] for row in rows], dtype=np.float64)
-    means = values.mean(1)
-    return {
-        "method": rows[0]["method"],
-        "fraction": rows[0]["fraction"],
-        "seeds": len(rows),
-        METRIC: float(means.mean()),
-        "sd": float(means.std(ddof=1)) if len(rows) > 1 else None,
-        "regions": dict(zip(names, values.mean(0).tolist(), strict=True)),
-        **{key: rows[0][key] for key in ("parameters", "macs", "deployed_bytes")},
-        "train_seconds": float(np.mean([row["train_seconds"] for row in rows])),
-    }
+def patiently(action: Callable[[], T], on_event: Listener) -> T:
+    """Do something as soon as no other process does it."""
+    told = False
+    while True:
+        try:
+            return action()
+        except BusyError as error:
+            if not told:
+                on_event(Notice(text=f"{error.given}: waiting for it"))
+            told = True
+            time.sleep(PATIENCE)

@@ -20,6 +20,7 @@ from lorkit.decompose.schema import (
     FoundationConfig,
     ImageConfig,
     KdConfig,
+    LoraConfig,
     LorkdConfig,
     PrivacyConfig,
     RegionConfig,
@@ -34,6 +35,7 @@ __all__ = [
     "FoundationConfig",
     "ImageConfig",
     "KdConfig",
+    "LoraConfig",
     "LorkdConfig",
     "PrivacyConfig",
     "RegionConfig",
@@ -44,6 +46,7 @@ __all__ = [
     "default_config",
     "dump_config",
     "load_config",
+    "overridden",
     "resolve_path",
 ]
 
@@ -100,6 +103,15 @@ def load_config(path: Path | str | None, *, overrides: Sequence[str] = (), metho
     if path.is_dir():
         path = path / FILE_NAME
     return _build(_read_yaml(path), path.resolve().parent, str(path), overrides, method)
+
+
+def overridden(config: Config, overrides: Sequence[str] = (), *, method: str | None = None) -> Config:
+    """Return a configuration with `a.b=c` settings applied on top of a resolved one, and perhaps another method.
+
+    Raises:
+        UsageError: As `load_config`.
+    """
+    return _build(config.model_dump(mode="json"), config.base, "the variant", overrides, method)
 
 
 def dump_config(config: Config) -> str:

@@ -15,23 +15,17 @@ from lightning_fabric import Fabric
 from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_json, is_current, write_json, write_manifest, write_text
 from lorkit.decompose.config import Config, config_digest, dump_config
 from lorkit.decompose.data import RegionSamples, Splits, prepare, read_regions, split_regions
-from lorkit.decompose.events import Finished, Listener, Notice, ignore
+from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import Method, get_method
 from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.foundation import Foundation, save_foundation
 from lorkit.decompose.models.live import save_live
-from lorkit.decompose.models.regional import RegionalModel, SeparateModels
+from lorkit.decompose.phases import Trained, train_phases
 from lorkit.decompose.planning import plan_training
-from lorkit.decompose.pretraining import (
-    Material,
-    foundation_for,
-    foundation_inputs,
-    run_phase,
-    with_probes,
-)
+from lorkit.decompose.pretraining import Material, foundation_for, foundation_inputs, with_probes
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import DERIVED, OUTSIDE, RUNS
-from lorkit.decompose.training import Phase, launch
+from lorkit.decompose.training import launch
 from lorkit.decompose.transforms import build_recipe
 from lorkit.decompose.workplace import Workplace, working
 
@@ -124,8 +118,8 @@ def train(
         listener(Notice(text=text))
     try:
         with working(directory, resume=resume, force=force, hint=True, fabric=fabric) as place:
-            trained = _train(task, directory.parent.parent / "foundations", fabric, place, listener)
-            place.finish(lambda staging: _write(staging, task, trained, place), keep=DERIVED)
+            trained, foundation = _train(task, directory.parent.parent / "foundations", fabric, place, listener)
+            place.finish(lambda staging: _write(staging, task, trained, foundation, place), keep=DERIVED)
     except KeyboardInterrupt:
         listener(Notice(text="interrupted: finished epochs are kept, `decompose train --resume` continues after them"))
         raise
@@ -171,46 +165,26 @@ def _read(config: Config) -> _Task:
     return _Task(config=config, method=method, samples=samples, splits=splits, regions=regions, inputs=inputs)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Trained:
-    """What the phases of a run left in memory."""
-
-    live: RegionalModel | SeparateModels
-    foundation: Foundation
-    ends: list[Finished]
-
-
-def _train(task: _Task, root: Path, fabric: Fabric, place: Workplace, on_event: Listener) -> _Trained:
-    config, method = task.config, task.method
+def _train(task: _Task, root: Path, fabric: Fabric, place: Workplace, on_event: Listener) -> tuple[Trained, Foundation]:
     material = task.material(on_event)
-    found, _ = foundation_for(config, material, root, fabric, on_event, resume=True)
+    found, _ = foundation_for(task.config, material, root, fabric, on_event, resume=True)
     foundation = with_probes(found, material, on_event)
-    models: dict[str, RegionalModel] = {}
-    ends = []
-    phases = method.phases(task.regions)
-    for regions in phases:
-        name = config.method if len(phases) == 1 else f"{config.method}-{regions.names[0]}"
-        phase = Phase(
-            name=name,
-            regions=regions,
-            train=material.train,
-            val=material.val,
-            settings=config.train,
-            seed=config.seed,
-            directory=place.checkpoints / name,
-        )
-        torch.manual_seed(config.seed)  # before anything is built, the same for every phase
-        module = method.build(config, regions, foundation)
-        ends.append(run_phase(module, phase, fabric, foundation if method.uses_teacher else None, on_event))
-        models[regions.names[0]] = module.live.cpu()
-    live = models[task.regions.names[0]] if len(phases) == 1 else SeparateModels(models, task.regions)
-    return _Trained(live=live.eval(), foundation=foundation, ends=ends)
+    trained = train_phases(
+        task.config,
+        task.method,
+        material,
+        foundation,
+        directory=place.checkpoints,
+        fabric=fabric,
+        on_event=on_event,
+    )
+    return trained, foundation
 
 
 _HIDDEN = shutil.ignore_patterns(".*")
 
 
-def _write(staging: Path, task: _Task, trained: _Trained, place: Workplace) -> None:
+def _write(staging: Path, task: _Task, trained: Trained, foundation: Foundation, place: Workplace) -> None:
     synthetic = task.regions.synthetic
     write_text(staging / "config.yaml", dump_config(task.config))
     header = {"schema_version": SCHEMA_VERSION}
@@ -219,8 +193,9 @@ def _write(staging: Path, task: _Task, trained: _Trained, place: Workplace) -> N
     rows = [row for end in trained.ends for row in end.history]
     write_text(staging / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
     save_live(trained.live, staging)
-    save_foundation(trained.foundation, staging / "foundation", synthetic=synthetic, inputs=task.inputs)
-    shutil.copytree(place.checkpoints, staging / "checkpoints", copy_function=_link, ignore=_HIDDEN)
+    save_foundation(foundation, staging / "foundation", synthetic=synthetic, inputs=task.inputs)
+    if place.checkpoints.is_dir():  # a method that fits in one go leaves none
+        shutil.copytree(place.checkpoints, staging / "checkpoints", copy_function=_link, ignore=_HIDDEN)
     write_manifest(
         staging,
         "run",

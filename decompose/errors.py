@@ -58,3 +58,7 @@ class StorageError(LorkitError):
     """A disk that is full, read-only or otherwise failing."""
 
     exit_code = 6
+
+
+class BusyError(StorageError):
+    """Something that another process is writing right now."""

@@ -41,6 +41,7 @@ from lorkit.decompose.model_card import model_card
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation import load_strict
+from lorkit.decompose.models.live import adapts_foundation, deployed_backbone
 from lorkit.decompose.networks import Networks
 from lorkit.decompose.program import write_program
 from lorkit.decompose.progress import OnProgress, ignore
@@ -143,7 +144,8 @@ class _Workshop:
     def build(self, region: str, directory: Path) -> None:
         """Write one expert into a staging directory."""
         network = self.networks.expert(region)
-        refuse_foreign_tensors(self.networks.live, network, region, self.run.regions.names)
+        common = self.networks.source.model.backbone if adapts_foundation(self.run.config) else None
+        refuse_foreign_tensors(self.networks.live, network, region, self.run.regions.names, common)
         val = self.data(region).part(region, "val")
         logits = logits_of(network, val)
         proof = equality(self.networks.live, network, val, logits)
@@ -176,7 +178,7 @@ class _Workshop:
             "task": one.task,
             "classes": list(one.classes),
             "modality": one.modality,
-            "backbone": config.student.backbone,
+            "backbone": deployed_backbone(config),
             "image": {"size": list(config.image.size), "channels": config.image.channels},
             "gray": train.stored.shape[1] == 1,
             "recipe": val.recipe,

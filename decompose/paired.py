@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
-from lorkit.decompose.bootstrap import Floats, checked, divide, interval, mean_defined, resample
+from lorkit.decompose.bootstrap import Floats, Ints, checked, divide, interval, mean_defined, resample
 from lorkit.decompose.errors import DataError
 
 
@@ -97,8 +97,7 @@ def paired_difference(
     drop = float((baseline - candidate).mean())
     lost_RC = draws.totals(member_NC * (hit_N2[:, 0] - hit_N2[:, 1])[:, None])
     spread = interval(mean_defined(divide(lost_RC, draws.totals(member_NC)))) or [drop, drop]
-    rarest = min(len(np.unique(draws.group_N[label_N == label])) for label in present)
-    hidden = (1.0 - 0.05 ** (1.0 / rarest)) / len(present)
+    hidden = unseen(label_N, draws.group_N)
     low, high = min(spread[0], drop - hidden), max(spread[1], drop + hidden)
     return PairedDrop(
         drop=drop,
@@ -108,11 +107,19 @@ def paired_difference(
         candidate=float(candidate.mean()),
         n=len(label_N),
         groups=draws.counts_RG.shape[1],
-        mcnemar_p=_mcnemar(hit_N2),
+        mcnemar_p=mcnemar(hit_N2),
     )
 
 
-def _mcnemar(hit_N2: Floats) -> float | None:
+def unseen(label_N: Ints, group_N: Ints) -> float:
+    """Return what a difference that no case showed could still amount to in balanced accuracy, at 95 %."""
+    present = np.unique(label_N)
+    rarest = min(len(np.unique(group_N[label_N == label])) for label in present)
+    return float((1.0 - 0.05 ** (1.0 / rarest)) / len(present))
+
+
+def mcnemar(hit_N2: Floats) -> float | None:
+    """Return the p-value of the exact two-sided McNemar test of two columns of hits; None for averaged hits."""
     if not np.isin(hit_N2, (0.0, 1.0)).all():
         return None
     only_baseline = int((hit_N2[:, 0] > hit_N2[:, 1]).sum())

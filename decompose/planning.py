@@ -16,6 +16,7 @@ from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.live import deployed_backbone
 from lorkit.decompose.pretraining import foundation_regions, foundation_settings
 from lorkit.decompose.regions import RegionSet
 
@@ -45,12 +46,12 @@ def plan_training(config: Config, method: Method, regions: RegionSet, splits: Sp
             "epochs": foundation_settings(config).epochs if pretraining else 0,
             "steps": _steps(config.train, foundation_regions(config, regions), sizes) if pretraining else 0,
         },
-        "student": _network(config, config.student.backbone),
+        "student": _network(config, deployed_backbone(config)),
         "phases": [
             {"regions": list(phase.names), "epochs": config.train.epochs, "steps": _steps(config.train, phase, sizes)}
             for phase in phases
         ],
-        "training_parameters": count_parameters(module),
+        "training_parameters": sum(value.numel() for value in module.parameters() if value.requires_grad),
         "expert_layers": [layer.to_json() for layer in layers],
         "expert_mac_overhead": mean_overhead(layers),
         "layers_without_experts": [list(pair) for pair in routing.skipped],

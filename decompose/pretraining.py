@@ -117,7 +117,8 @@ def foundation_for(
     directory = root / inputs[:16]
     if force or not is_current(directory, "foundation", inputs):
         with working(directory, resume=resume, force=force, hint=hint, fabric=fabric) as place:
-            _pretrain(config, material, place, inputs, fabric, on_event)
+            if force or not place.overtaken("foundation", inputs):
+                _pretrain(config, material, place, inputs, fabric, on_event)
     else:
         on_event(Notice(text=f"foundation {directory} is up to date"))
     return load_foundation(directory), directory

@@ -68,19 +68,25 @@ def equality(
     }
 
 
-def foreign_tensors(live: nn.Module, network: nn.Module, region: str, regions: tuple[str, ...]) -> list[str]:
+def foreign_tensors(
+    live: nn.Module, network: nn.Module, region: str, regions: tuple[str, ...], common: nn.Module | None = None
+) -> list[str]:
     """Return what a network holds of other regions: its tensors that equal one of theirs, and keys that name one.
 
-    Tensors of one repeated value (a counter, a bias of zeros) tell nothing and are left out.
+    Tensors of one repeated value (a counter, a bias of zeros) tell nothing and are left out, and so is what stands in
+    `common`, which all regions started from: where it was frozen, every region still has it.
     """
     others = set(regions) - {region}
-    theirs = {digest for key, digest in _digests(live) if _owner(key, others) is not None}
+    shared = {digest for _, digest in _digests(common)} if common is not None else set()
+    theirs = {digest for key, digest in _digests(live) if _owner(key, others) is not None} - shared
     return [key for key, digest in _digests(network) if digest in theirs or _owner(key, others) is not None]
 
 
-def refuse_foreign_tensors(live: nn.Module, network: nn.Module, region: str, regions: tuple[str, ...]) -> None:
+def refuse_foreign_tensors(
+    live: nn.Module, network: nn.Module, region: str, regions: tuple[str, ...], common: nn.Module | None = None
+) -> None:
     """Raise ParityError when a network holds a tensor of another region than its own."""
-    found = foreign_tensors(live, network, region, regions)
+    found = foreign_tensors(live, network, region, regions, common)
     if found:
         raise ParityError(
             f"the network of region '{region}' holds {len(found)} tensor(s) of other regions, as '{found[0]}'",

@@ -202,6 +202,13 @@ class LorkdConfig(Section):
     factor_weight_decay: NonNegative = 0.0
 
 
+class LoraConfig(Section):
+    """LoRA on the foundation: rank of the factors; their scale is alpha / rank."""
+
+    rank: Count = 8
+    alpha: Positive = 16.0
+
+
 class Config(Section):
     """The whole of `decompose.yaml`, resolved."""
 
@@ -216,6 +223,7 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     lorkd: LorkdConfig = LorkdConfig()
+    lora: LoraConfig = LoraConfig()
     _base: Path = PrivateAttr(default=Path("."))
 
     @property

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from lorkit.decompose.errors import StorageError, UsageError
+from lorkit.decompose.errors import BusyError, UsageError
 
 _MANIFEST = "manifest.json"
 
@@ -20,13 +20,13 @@ def locked(directory: Path) -> Iterator[None]:
     """Hold the right to write `directory` against other processes; the lock dies with the process.
 
     Raises:
-        StorageError: Another process is writing it.
+        BusyError: Another process is writing it.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     path = directory.parent / f".{directory.name}.lock"
     with path.open("a") as stream:
         if not _acquire(stream, path):
-            raise StorageError(
+            raise BusyError(
                 f"another process is writing {directory}",
                 required="one writer at a time",
                 fix="wait for it, then retry",

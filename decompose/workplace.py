@@ -14,6 +14,7 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
+from lorkit.decompose.artifacts import is_current
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.staging import locked, recover, refuse_foreign, replace_directory
 
@@ -35,6 +36,15 @@ class Workplace:
     def checkpoints(self) -> Path:
         """Where phases keep their checkpoints."""
         return self.path / "checkpoints"
+
+    def overtaken(self, kind: str, inputs: str) -> bool:
+        """Tell whether another process finished this very artifact before the lock was ours; clear up if so."""
+        done = self.first and is_current(self.goal, kind, inputs)
+        if self.fabric is not None:
+            done = self.fabric.broadcast(done)
+        if done and self.first:
+            shutil.rmtree(self.path, ignore_errors=True)
+        return done
 
     def finish(self, write: Callable[[Path], Any], *, keep: Sequence[str] = ()) -> None:
         """Write the artifact into a clean staging directory and move it to its goal; drop the working directory.
@@ -88,7 +98,7 @@ def working(
 
     Raises:
         UsageError: Checkpoints of an interrupted training are there and neither `resume` nor `force` was given.
-        StorageError: Another process trains this very thing.
+        BusyError: Another process trains this very thing.
     """
     place = Workplace(directory, work_directory(directory), fabric)
     if not place.first:

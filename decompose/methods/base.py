@@ -5,13 +5,15 @@ A file defines `METHOD`, an object of this protocol; nothing else has to know of
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.losses import Terms, by_region, cross_entropy
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
@@ -42,6 +44,10 @@ class TrainingModule(nn.Module):
             values = cross_entropy(output.logits[name], batch.label.index_select(0, row), self.smoothing)
             terms[name] = values.sum() / len(batch.label)
         return terms
+
+    def finished(self) -> RegionalModel:
+        """Return the trained network as it is saved and deployed, on the CPU."""
+        return self.live.cpu()
 
     def parameter_groups(self, train: TrainConfig) -> list[dict[str, Any]]:
         """Return optimiser groups: weight decay on matrices and kernels, none on norms and biases."""
@@ -88,4 +94,25 @@ class Method(Protocol):
         ...
 
 
-__all__ = ["Method", "TrainingModule", "by_region"]
+@runtime_checkable
+class Adapting(Protocol):
+    """A method whose networks are the foundation's own, adapted: it needs the foundation, and may ask no teacher."""
+
+    starts_from_foundation: bool
+
+
+@runtime_checkable
+class Fitting(Protocol):
+    """A method that fits its networks in one go instead of running epochs of the training loop."""
+
+    def fit(self, live: RegionalModel, train: Mapping[str, PreparedRegion], val: Mapping[str, PreparedRegion]) -> None:
+        """Fit a built network to prepared parts, in place."""
+        ...
+
+
+def needs_foundation(method: Method) -> bool:
+    """Tell whether a method can do nothing without a foundation."""
+    return method.uses_teacher or (isinstance(method, Adapting) and method.starts_from_foundation)
+
+
+__all__ = ["Adapting", "Fitting", "Method", "TrainingModule", "by_region", "needs_foundation"]

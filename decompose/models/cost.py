@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lorkit.decompose.models.regional import RegionalModel
+
 
 def count_parameters(module: nn.Module) -> int:
     """Return the number of parameters; one that stands at two places counts once."""
@@ -25,9 +27,26 @@ def count_macs(module: nn.Module, image_shape: tuple[int, ...]) -> int:
         module: A network, not touched.
         image_shape: (C, *spatial) of one image.
     """
+    return _count(module, image_shape)
+
+
+def training_macs(model: RegionalModel, image_shape: tuple[int, ...]) -> int:
+    """Return the multiply-accumulates of one image through a model in training, experts not merged.
+
+    Args:
+        model: As a method built it, not touched.
+        image_shape: (C, *spatial) of one image.
+
+    Returns:
+        The most that any of its regions costs.
+    """
+    return max(_count(model, image_shape, name) for name in model.regions.names)
+
+
+def _count(module: nn.Module, image_shape: tuple[int, ...], *arguments: Any) -> int:
     memo: dict[int, Any] = {id(value): nn.Parameter(value.to("meta"), False) for value in module.parameters()}
     memo |= {id(value): value.to("meta") for value in module.buffers()}
     network = copy.deepcopy(module, memo).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.empty(1, *image_shape, device="meta"))
+        network(torch.empty(1, *image_shape, device="meta"), *arguments)
     return int(counter.get_total_flops()) // 2  # two floating-point operations a multiply-accumulate

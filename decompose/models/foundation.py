@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.weights import MatchReport, load_user_weights
 from lorkit.decompose.regions import RegionSet
 
-__all__ = ["Foundation", "MatchReport", "load_foundation", "load_user_weights", "save_foundation"]
+__all__ = ["Foundation", "MatchReport", "load_foundation", "load_user_weights", "narrowed", "save_foundation"]
 
 _DOCUMENT, _WEIGHTS = "foundation.json", "model.safetensors"
 
@@ -50,6 +50,27 @@ class Foundation:
     heads: Mapping[str, str]
     image: Mapping[str, Any]
     source: Mapping[str, Any] = field(default_factory=dict)
+
+
+def narrowed(foundation: Foundation, regions: RegionSet) -> Foundation:
+    """Return the same foundation, weights shared, that knows some of its regions only, in the order given.
+
+    A phase numbers its own regions from 0; a teacher that numbered others would answer with another region's head.
+
+    Raises:
+        UsageError: It has no head for a region.
+    """
+    if regions.names == foundation.regions.names:
+        return foundation
+    for name in regions.names:
+        foundation.regions.index(name)
+    source = foundation.model
+    mean, std = (value.tolist() for value in (source.normalise.mean, source.normalise.std))
+    model = RegionalModel(source.backbone, regions, mean=mean, std=std)
+    for name in regions.names:
+        model.heads[name] = source.heads[name]
+    heads = {name: foundation.heads[name] for name in regions.names}
+    return replace(foundation, model=model.train(source.training), regions=regions, heads=heads)
 
 
 def save_foundation(

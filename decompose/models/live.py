@@ -16,25 +16,40 @@ from lorkit.decompose.models.foundation import load_strict
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import RegionSet, unknown
 
-LIVE_METHODS = ("lorkd", "mtl", "stl")
+LIVE_METHODS = ("finetune", "linear-probe", "lora", "lorkd", "mtl", "mtl-kd", "stl", "stl-kd")
+# an independent network a region; of the others all regions share one
+_SEPARATE = ("finetune", "lora", "stl", "stl-kd")
+# the foundation's own network, adapted; the others have the student's
+_OF_FOUNDATION = ("finetune", "linear-probe", "lora")
 WEIGHTS = "model.safetensors"
 
 
 def build_live(config: Config, regions: RegionSet) -> RegionalModel | SeparateModels:
-    """Build a method's student with fresh weights, on the CPU.
+    """Build what a method trains, with fresh weights, on the CPU.
 
-    `lorkd` is one backbone with experts, `mtl` one without, `stl` an independent network a region.
+    `lorkd` is one backbone with experts, `mtl`, `mtl-kd` and `linear-probe` one without, the others are an independent
+    network a region. The backbone is the student's, or the foundation's where that is what the method adapts.
 
     Raises:
         UsageError: The method is unknown, or the backbone cannot carry experts.
     """
-    if config.method == "stl":
-        return SeparateModels({region.name: _regional(config, RegionSet([region])) for region in regions}, regions)
-    if config.method == "mtl":
-        return _regional(config, regions)
+    if config.method not in LIVE_METHODS:
+        raise unknown("method", config.method, LIVE_METHODS)
     if config.method == "lorkd":
         return _with_experts(config, regions)
-    raise unknown("method", config.method, LIVE_METHODS)
+    if config.method in _SEPARATE:
+        return SeparateModels({region.name: _regional(config, RegionSet([region])) for region in regions}, regions)
+    return _regional(config, regions)
+
+
+def deployed_backbone(config: Config) -> str:
+    """Return the name of the backbone that a method deploys: the student's, or the foundation's."""
+    return config.foundation.backbone if adapts_foundation(config) else config.student.backbone
+
+
+def adapts_foundation(config: Config) -> bool:
+    """Tell whether a method deploys the foundation's own network, as it is or trained further."""
+    return config.method in _OF_FOUNDATION
 
 
 def expert_config(config: Config) -> ExpertConfig:
@@ -100,7 +115,7 @@ def _with_experts(config: Config, regions: RegionSet) -> RegionalModel:
 
 
 def _backbone(config: Config) -> nn.Module:
-    return build_backbone(config.student.backbone, channels=config.image.channels, image_size=config.image.size)
+    return build_backbone(deployed_backbone(config), channels=config.image.channels, image_size=config.image.size)
 
 
 def _wide(least: int) -> Select:

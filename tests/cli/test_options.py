@@ -16,7 +16,7 @@ FROZEN = {
     "pretrain": "CONFIG --set --resume --out --force --json",
     "train": "CONFIG --method --set --resume --dry-run --out --force --json",
     "evaluate": "PATH --run --region --model --split --data --json",
-    "compare": "CONFIG --methods --seeds --fractions --set --out --json",
+    "compare": "CONFIG --methods --variant --seeds --fractions --split --set --out --json",
     "extract": "--run --region --recalibrate --out --force --json",
     "export": "PATH --run --region --target --profile --precision --force --json",
     "verify": "PATH --run --region --target --profile --precision --data --json",

@@ -30,18 +30,40 @@ EVALUATION = {
     "regions": {"chest": {"n": 12, "accuracy": 0.5, "balanced_accuracy": 0.5, "auroc": None, "ece": 0.1, "ci": {}}},
     "mean": {"accuracy": 0.5},
 }
+COSTS = {"parameters": 10, "macs": 20, "deployed_bytes": 40}
 COMPARISON = {
-    "rows": [
+    "id": "small-1234",
+    "split": "val",
+    "rows": [{"label": "mtl", "regions": {"chest": {"balanced_accuracy": 0.75}}}],
+    "table": [
         {
-            "method": "mtl",
-            "seed": 0,
+            "label": "mtl",
             "fraction": 1.0,
-            "regions": {"chest": {"balanced_accuracy": 0.75}},
-            "parameters": 10,
-            "deployed_bytes": 40,
+            "seeds": 2,
+            "balanced_accuracy": 0.75,
+            "ci": [0.7, 0.8],
+            "sd": 0.01,
+            "regions": {"chest": 0.75},
             "train_seconds": 1.5,
+            **COSTS,
         }
-    ]
+    ],
+    "pairs": [
+        {
+            "baseline": "foundation",
+            "candidate": "mtl",
+            "fraction": 1.0,
+            "mean": {"drop": 0.05, "ci": [0.01, 0.09]},
+            "wins": 0,
+            "losses": 1,
+        }
+    ],
+    "foundation": {
+        "regions": {"chest": {"balanced_accuracy": 0.8}},
+        "balanced_accuracy": 0.8,
+        "ci": [0.75, 0.85],
+        **COSTS,
+    },
 }
 VERIFICATION = {
     "exports": [
@@ -135,9 +157,26 @@ CASES: dict[str, tuple[list[str], Any, dict[str, Any], str]] = {
     "pretrain": (["--force"], Path("foundations/x"), {"force": True, "out": Path("foundations")}, "foundations/x\n"),
     "evaluate": (["--model", "student", "--split", "val"], EVALUATION, {"model": "student", "split": "val"}, ""),
     "compare": (
-        ["--methods", "stl,mtl", "--seeds", "0,1", "--fractions", "0.5"],
+        [
+            "--methods",
+            "stl,mtl",
+            "--variant",
+            "r4:lorkd:lorkd.rank=4",
+            "--seeds",
+            "0,1",
+            "--fractions",
+            "0.5",
+            "--split",
+            "val",
+        ],
         COMPARISON,
-        {"methods": ["stl", "mtl"], "seeds": [0, 1], "fractions": [0.5]},
+        {
+            "methods": ["stl", "mtl"],
+            "variants": ["r4:lorkd:lorkd.rank=4"],
+            "seeds": [0, 1],
+            "fractions": [0.5],
+            "split": "val",
+        },
         "",
     ),
     "extract": (

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lorkit.decompose import comparison
 from lorkit.decompose.artifacts import load_tensors, read_json, read_manifest
 from lorkit.decompose.comparison import compare
 from lorkit.decompose.config import Config, load_config
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.data import prepare, read_regions, split_regions
+from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Event, Notice, Started
 from lorkit.decompose.metrics import paired_drop
+from lorkit.decompose.transforms import build_recipe
 
 
 @pytest.fixture(scope="module")
@@ -36,33 +39,50 @@ def test_a_row_a_cell_with_what_it_costs(compared: tuple[Path, dict[str, Any]]) 
         assert {"n", "accuracy", "balanced_accuracy", "auroc", "ece", "ci"} <= set(row["regions"]["chest"])
         assert row["train_seconds"] > 0
     # all deploy one plain student a region; in training they differ
-    for key in ("macs", "deployed_bytes"):
+    for key in ("parameters", "macs", "deployed_bytes"):
         assert len({row[key] for row in rows.values()}) == 1
-    assert rows["mtl", 0]["parameters"] < rows["lorkd", 0]["parameters"]
-    assert rows["stl", 0]["parameters"] > 1.9 * rows["mtl", 0]["parameters"]
-    assert set(document["foundation"]["regions"]) == {"chest", "knee"}
+    lorkd, mtl, stl = (rows[method, 0] for method in ("lorkd", "mtl", "stl"))
+    assert mtl["training_parameters"] < lorkd["training_parameters"]
+    assert mtl["training_macs"] == mtl["macs"] < lorkd["training_macs"]
+    assert stl["training_parameters"] > 1.9 * mtl["training_parameters"]
+    foundation = document["foundation"]
+    assert set(foundation["regions"]) == {"chest", "knee"}
+    assert foundation["ci"][0] <= foundation["balanced_accuracy"] <= foundation["ci"][1]
 
 
 def test_pairs_are_on_the_same_cases_and_average_hits_over_seeds(compared: tuple[Path, dict[str, Any]]) -> None:
     _, document = compared
     assert [(pair["baseline"], pair["candidate"]) for pair in document["pairs"]] == [
+        ("foundation", "stl"),
+        ("foundation", "mtl"),
+        ("foundation", "lorkd"),
         ("stl", "mtl"),
         ("stl", "lorkd"),
         ("mtl", "lorkd"),
     ]
     means = {row["method"]: row["regions"] for row in document["table"]}
-    pair = document["pairs"][1]
+    pair = document["pairs"][4]
     for name, found in pair["regions"].items():
         assert found["drop"] == pytest.approx(means["stl"][name] - means["lorkd"][name])
         assert found["ci"][0] <= found["drop"] <= found["ci"][1]
     assert pair["mean"]["drop"] == pytest.approx(np.mean([found["drop"] for found in pair["regions"].values()]))
-    assert "2 seed(s)" in document["warnings"][0]
+    assert pair["wins"] == sum(found["ci"][1] < 0 for found in pair["regions"].values())
+    assert pair["losses"] == sum(found["ci"][0] > 0 for found in pair["regions"].values())
+    assert "2 seeds" in document["warnings"][0]
+    table = {row["label"]: row for row in document["table"]}["lorkd"]
+    means = [
+        np.mean([block["balanced_accuracy"] for block in row["regions"].values()]) for row in document["rows"][2::3]
+    ]
+    assert table["balanced_accuracy"] == pytest.approx(np.mean(means))
+    assert table["sd"] == pytest.approx(np.std(means, ddof=1))
 
 
 def test_it_is_stored_and_cells_are_used_again(config: Config, compared: tuple[Path, dict[str, Any]]) -> None:
     root, document = compared
     directory = next((root / "comparisons").iterdir())
-    assert read_json(directory / "comparison.json", kind="compare") == json.loads(json.dumps(document))
+    stored = read_json(directory / "comparison.json", kind="compare")
+    assert stored == json.loads(json.dumps(document))
+    assert stored["id"] == directory.name
     assert read_manifest(directory, kind="comparison").files.keys() == {"comparison.json"}
     assert len(list((directory / "cells").glob("*/manifest.json"))) == 6
     assert len(list((root / "foundations").iterdir())) == 1
@@ -72,28 +92,30 @@ def test_it_is_stored_and_cells_are_used_again(config: Config, compared: tuple[P
     assert "cell 1 of 2: lorkd, seed 1, fraction 1" in [event.text for event in heard if isinstance(event, Notice)]
     rows = {(row["method"], row["seed"]): row for row in document["rows"]}
     assert again["rows"] == [rows["lorkd", 1], rows["stl", 1]]
+    # what was asked for is returned; what is stored keeps all that was ever finished
+    kept = read_json(directory / "comparison.json", kind="compare")
+    assert {(row["label"], row["seed"]) for row in kept["rows"]} == set(rows)
 
 
-def test_one_seed_gives_the_paired_test_of_two_models(
-    config: Config, compared: tuple[Path, dict[str, Any]], made_run: Path
-) -> None:
+def test_one_seed_gives_the_paired_test_of_two_models(config: Config, compared: tuple[Path, dict[str, Any]]) -> None:
     root, _ = compared
     document = compare(config, methods=["mtl", "stl"], seeds=[0], out=root / "comparisons")
     cells = list((root / "comparisons").glob("*/cells/*/cell.json"))
-    rows = {path.parent: read_json(path)["row"] for path in cells}
+    rows = {path.parent: read_json(path)["head"] for path in cells}
     logits = {
-        row["method"]: load_tensors(path / "logits.safetensors")["knee"].numpy()
+        row["method"]: load_tensors(path / "logits-test.safetensors")["knee"].numpy()
         for path, row in rows.items()
         if row["seed"] == 0
     }
-    from lorkit.decompose.data import prepare, read_regions, split_regions
-    from lorkit.decompose.transforms import build_recipe
-
     samples = read_regions(config)
     indices = split_regions(samples, config.split, seed=config.seed).parts("knee")["test"]
     test = prepare(samples["knee"], build_recipe(config.image, config.regions["knee"]), indices=indices)
-    expected = paired_drop(test.labels, logits["mtl"], logits["stl"], test.groups)
-    assert document["pairs"][0]["regions"]["knee"] == expected.to_json()
+    expected = paired_drop(test.labels, logits["mtl"], logits["stl"], test.groups, seed=1)  # the second region
+    pair = document["pairs"][-1]
+    assert (pair["baseline"], pair["candidate"]) == ("mtl", "stl")
+    found = pair["regions"]["knee"]
+    assert found.pop("ci") == pytest.approx(list(expected.ci))
+    assert found == {key: pytest.approx(value) for key, value in expected.to_json().items() if key != "ci"}
 
 
 def test_fractions_train_on_less(config: Config, compared: tuple[Path, dict[str, Any]]) -> None:
@@ -103,15 +125,87 @@ def test_fractions_train_on_less(config: Config, compared: tuple[Path, dict[str,
         config, methods=["mtl"], seeds=[0], fractions=[1.0, 0.5], out=root / "comparisons", on_event=heard.append
     )
     assert [row["fraction"] for row in document["table"]] == [1.0, 0.5]
-    assert document["foundation"] is None
+    assert [pair["fraction"] for pair in document["pairs"]] == [1.0, 0.5], "each against the foundation"
     started = [event for event in heard if isinstance(event, Started)]
     assert [event.steps for event in started] == [4]  # 64 of 128 training images in batches of 16
+
+
+def test_without_a_teacher_none_is_made(config: Config, tmp_path: Path) -> None:
+    document = compare(config, methods=["mtl"], out=tmp_path / "comparisons")
+    assert document["foundation"] is None
+    assert document["pairs"] == []
+    assert "1 seed" in document["warnings"][0]
+    assert not (tmp_path / "foundations").exists()
+
+
+def test_validation_judges_without_the_test_part(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared: list[int] = []
+    real = comparison.prepare
+
+    def spy(samples: Any, recipe: Any, *, indices: Any) -> Any:
+        prepared.extend(int(index) for index in indices) if samples.region.name == "knee" else None
+        return real(samples, recipe, indices=indices)
+
+    monkeypatch.setattr(comparison, "prepare", spy)
+    document = compare(config, methods=["mtl"], split="val", out=tmp_path / "comparisons")
+    parts = split_regions(read_regions(config), config.split, seed=config.seed).parts("knee")
+    assert not set(prepared) & set(parts["test"].tolist())
+    assert document["split"] == "val"
+    assert "too good for reporting" in document["warnings"][-1]
+    (directory,) = (tmp_path / "comparisons").iterdir()
+    assert read_json(directory / "comparison-val.json", kind="compare")["split"] == "val"
+    assert not list(directory.rglob("*test*"))
+    # a cell judged on test has validation figures too; one judged on validation is trained again for the test
+    heard: list[Event] = []
+    compare(config, methods=["mtl"], out=tmp_path / "comparisons", on_event=heard.append)
+    assert [event for event in heard if isinstance(event, Started)]
+    again = compare(config, methods=["mtl"], split="val", out=tmp_path / "comparisons")
+    assert again["rows"][0]["regions"] == document["rows"][0]["regions"]
+    assert read_manifest(directory).files.keys() == {"comparison.json", "comparison-val.json"}
+
+
+def test_a_variant_has_a_label_and_settings_of_its_own(config: Config, compared: tuple[Path, dict[str, Any]]) -> None:
+    root, _ = compared
+    call = {"methods": ["lorkd"], "seeds": [0], "out": root / "comparisons"}
+    found = compare(config, variants=["thin:lorkd:lorkd.rank=2,train.lr=0.01", "same:lorkd:"], **call)
+    rows = {row["label"]: row for row in found["rows"]}
+    assert rows["thin"]["training_parameters"] < rows["lorkd"]["training_parameters"]
+    assert {**rows["same"], "label": "lorkd"} == rows["lorkd"], "equal settings share their cells"
+    assert found["arms"][1] == {
+        "label": "thin",
+        "method": "lorkd",
+        "settings": ["lorkd.rank=2", "train.lr=0.01"],
+        "digest": found["arms"][1]["digest"],
+    }
+    assert "'thin' was trained under settings of its own" in found["warnings"][0]
+    with pytest.raises(UsageError, match=r"label 'thin' stands for lorkd with lorkd.rank=2,train.lr=0.01"):
+        compare(config, variants=["thin:lorkd:lorkd.rank=3"], **call)
+
+
+def test_pages_are_stored_and_sealed_with_the_document(config: Config, compared: tuple[Path, dict[str, Any]]) -> None:
+    root, _ = compared
+    compare(config, methods=["mtl"], out=root / "comparisons", pages=lambda document: {".md": document["id"]})
+    directory = next((root / "comparisons").iterdir())
+    assert (directory / "comparison.md").read_text() == directory.name
+    assert "comparison.md" in read_manifest(directory, kind="comparison").files
+
+
+def test_a_damaged_cell_is_named(config: Config, tmp_path: Path) -> None:
+    compare(config, methods=["mtl"], out=tmp_path / "comparisons")
+    (path,) = (tmp_path / "comparisons").glob("*/cells/*/cell.json")
+    path.write_text(path.read_text().replace("0", "1"))
+    with pytest.raises(ArtifactError, match=f"remove {path.parent} and run"):
+        compare(config, methods=["mtl"], out=tmp_path / "comparisons")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"methods": ["lorkdd"]}, "did you mean 'lorkd'"),
+        ({"split": "tests"}, "did you mean 'test'"),
+        ({"methods": []}, "one or more distinct"),
         ({"methods": ["mtl", "mtl"]}, "--methods mtl,mtl; required: one or more distinct"),
         ({"seeds": []}, "--seeds"),
         ({"fractions": [1.5]}, r"--fractions 1.5; required: above 0"),

@@ -21,6 +21,7 @@ def test_parts_that_are_not_given_leave_no_gap() -> None:
         (errors.ParityError, 4),
         (errors.MissingRuntimeError, 5),
         (errors.StorageError, 6),
+        (errors.BusyError, 6),
         (errors.LorkitError, 70),
     ],
 )

@@ -23,6 +23,7 @@ from lorkit.decompose.evaluation import logits_of
 from lorkit.decompose.expert_artifact import LoadedExpert, plain_network
 from lorkit.decompose.extraction import extract, load_expert
 from lorkit.decompose.inregion import check
+from lorkit.decompose.models.live import deployed_backbone, load_live
 from lorkit.decompose.networks import Networks
 from lorkit.decompose.runs import Run, open_run
 
@@ -105,6 +106,18 @@ def test_nothing_of_the_other_region_is_inside_by_name_or_digest(chest: LoadedEx
     assert len(theirs) > 100
     assert not mine & theirs - constant
     assert not proof.foreign_tensors(live, chest.network, "chest", run.regions.names)
+
+
+def test_what_all_regions_started_from_is_no_regions_own(make_run: Callable[..., Run], tmp_path: Path) -> None:
+    """A network with a frozen part, as LoRA leaves it, shares that part with the foundation and with its siblings."""
+    live = load_live(make_run(tmp_path / "runs" / "lora", method="lora").path)
+    common = live.models["chest"].backbone
+    live.models["knee"].backbone.conv1[1].load_state_dict(common.conv1[1].state_dict())
+    network, names = live.deployable("knee"), ("chest", "knee")
+    assert "network.conv1.1.running_mean" in proof.foreign_tensors(live, network, "knee", names)
+    assert not proof.foreign_tensors(live, network, "knee", names, common)
+    network.register_buffer("cache", live.models["chest"].heads["chest"].weight.detach().clone())
+    assert proof.foreign_tensors(live, network, "knee", names, common) == ["cache"]
 
 
 def test_a_planted_tensor_of_another_region_is_found(chest: LoadedExpert, small_run: Run) -> None:
@@ -213,11 +226,13 @@ def test_a_damaged_expert_is_refused(chest: LoadedExpert, tmp_path: Path, name: 
 
 
 @pytest.mark.usefixtures("without_program")
-@pytest.mark.parametrize("method", ["mtl", "stl"])
+@pytest.mark.parametrize("method", ["mtl", "stl", "finetune", "linear-probe"])
 def test_baselines_are_extracted_the_same_way(make_run: Callable[..., Run], tmp_path: Path, method: str) -> None:
     run = make_run(tmp_path / "runs" / method, method=method)
     result = extract(run, region="knee", out=tmp_path / "elsewhere")[0]
     assert result.path == tmp_path / "elsewhere" / "knee"
     assert result.max_difference < 1e-4
-    assert load_expert(result.path).region.name == "knee"
+    expert = load_expert(result.path)
+    assert expert.region.name == "knee"
+    assert expert.info["backbone"] == deployed_backbone(run.config)
     assert [manifest.kind for manifest in verify_chain(result.path)] == ["expert", "run"]

@@ -48,3 +48,14 @@ def test_finishing_puts_the_artifact_in_place_and_cleans_up(tmp_path: Path) -> N
     assert read_manifest(tmp_path / "run").kind == "run"
     assert (tmp_path / "run" / "a").read_text() == "two"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_what_another_process_finished_first_is_not_made_again(tmp_path: Path) -> None:
+    with working(tmp_path / "run", resume=True) as place:
+        assert not place.overtaken("run", "same")
+        place.finish(lambda staging: write_manifest(staging, "run", synthetic=False, inputs="same"))
+    with working(tmp_path / "run", resume=True) as place:
+        assert not place.overtaken("run", "other")
+        assert place.path.is_dir()
+        assert place.overtaken("run", "same")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

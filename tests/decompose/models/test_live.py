@@ -10,10 +10,23 @@ from lorkit.decompose.config import Config, default_config, dump_config
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.experts import expert_layers, fuse_
 from lorkit.decompose.models import RegionalModel, SeparateModels
-from lorkit.decompose.models.live import LIVE_METHODS, build_live, load_live, save_live
+from lorkit.decompose.models.live import (
+    LIVE_METHODS,
+    adapts_foundation,
+    build_live,
+    deployed_backbone,
+    load_live,
+    save_live,
+)
 from lorkit.decompose.regions import Region, RegionSet
 
-SMALL = ("student.backbone=shufflenet_v2_x1_0", "lorkd.rank=2", "lorkd.ranks={knee: 3}", "lorkd.depthwise=true")
+SMALL = (
+    "student.backbone=shufflenet_v2_x1_0",
+    "foundation.backbone=resnet18",
+    "lorkd.rank=2",
+    "lorkd.ranks={knee: 3}",
+    "lorkd.depthwise=true",
+)
 
 
 def config_of(method: str, *overrides: str) -> tuple[Config, RegionSet]:
@@ -51,6 +64,17 @@ def test_methods_differ_in_what_they_hold() -> None:
     assert expert_layers(lorkd)["backbone.conv5.0"].config.rank_of("knee") == 3
 
 
+@pytest.mark.parametrize("method", LIVE_METHODS)
+def test_methods_deploy_the_students_or_the_foundations_network(method: str) -> None:
+    config, regions = config_of(method)
+    model = build_live(config, regions)
+    adapts = method in ("finetune", "linear-probe", "lora")
+    assert adapts_foundation(config) is adapts
+    assert deployed_backbone(config) == ("resnet18" if adapts else "shufflenet_v2_x1_0")
+    assert type(model.plain("knee")).__name__ == ("ResNet" if adapts else "ShuffleNetV2")
+    assert isinstance(model, SeparateModels) is (method in ("finetune", "lora", "stl", "stl-kd"))
+
+
 def test_narrow_layers_can_be_left_shared() -> None:
     model = build_live(*config_of("lorkd", "lorkd.select_min_channels=100"))
     assert "backbone.conv1.0" not in expert_layers(model)
@@ -60,8 +84,8 @@ def test_narrow_layers_can_be_left_shared() -> None:
 
 def test_an_unknown_method_lists_the_known() -> None:
     config, regions = config_of("lorkd")
-    with pytest.raises(UsageError, match="one of lorkd, mtl, stl"):
-        build_live(config.model_copy(update={"method": "lora"}), regions)
+    with pytest.raises(UsageError, match="one of finetune, linear-probe, lora, lorkd, mtl, mtl-kd, stl, stl-kd"):
+        build_live(config.model_copy(update={"method": "lorka"}), regions)
 
 
 def test_a_fused_model_is_not_saved(tmp_path: Path) -> None:

@@ -1,0 +1,88 @@
+"""The arms of a comparison: methods as they stand in the configuration, and variants with settings of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lorkit.decompose.config import Config, config_digest, overridden
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.methods import get_method
+
+FOUNDATION = "foundation"
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+# a comma inside brackets belongs to the value
+_COMMA = re.compile(r",(?![^{\[]*[}\]])")
+# what all arms share: data, split, teacher, seeds and the machine
+_SHARED = ("name", "method", "seed", "image", "regions", "split", "foundation", "privacy")
+_SHARED_TRAIN = ("precision", "accelerator", "devices", "num_nodes", "strategy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One contender.
+
+    Attributes:
+        label: Its name in tables; the method's for a plain method.
+        config: Settings with its method.
+        settings: `a.b=c` for what it changes.
+    """
+
+    label: str
+    config: Config
+    settings: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """Digest of its settings without the seed: two arms of one digest share their cells."""
+        return config_digest(self.config.model_copy(update={"seed": 0}))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        own = {"method": self.config.method, "settings": list(self.settings)}
+        return {"label": self.label, **own, "digest": self.digest}
+
+
+def arms_of(config: Config, methods: Sequence[str], variants: Sequence[str]) -> list[Arm]:
+    """Return the arms of a comparison, methods first.
+
+    Args:
+        config: What all arms have in common.
+        methods: Names of methods.
+        variants: `LABEL:METHOD:key=value,key=value` each.
+
+    Raises:
+        UsageError: An unknown method, a label that stands twice, a malformed variant, or one that changes what all
+            arms have to share.
+    """
+    arms = [Arm(label=get_method(name).name, config=overridden(config, method=name)) for name in methods]
+    arms += [_variant(config, text) for text in variants]
+    labels = [arm.label for arm in arms]
+    if not labels or len(set(labels)) != len(labels):
+        given = f"--methods {','.join(methods)}" + "".join(f" --variant {text}" for text in variants)
+        raise UsageError(given, required="one or more distinct values", fix="correct the list")
+    return arms
+
+
+def _variant(config: Config, text: str) -> Arm:
+    label, _, rest = text.partition(":")
+    method, _, values = rest.partition(":")
+    if not _LABEL.fullmatch(label) or not method or label == FOUNDATION:
+        raise UsageError(
+            f"--variant {text}",
+            required=f"LABEL:METHOD:key=value,key=value with a label that is not '{FOUNDATION}'",
+            fix="as in --variant rank4:lorkd:lorkd.rank=4",
+        )
+    get_method(method)
+    settings = tuple(part.strip() for part in _COMMA.split(values) if part.strip())
+    for setting in settings:
+        section, _, key = setting.partition("=")[0].strip().partition(".")
+        if section in _SHARED or (section == "train" and key in _SHARED_TRAIN):
+            raise UsageError(
+                f"--variant {label} changes {setting.partition('=')[0]}",
+                required="settings of the method, the student or its training: the rest is the same for all arms",
+                fix="change it for all with --set, or compare two comparisons",
+            )
+    return Arm(label=label, config=overridden(config, settings, method=method), settings=settings)

@@ -1,0 +1,142 @@
+"""Arms of a comparison against each other on the same cases and seeds, with intervals over both.
+
+A replicate draws groups (patients) within each region and seeds over all regions, both with replacement, and every arm
+is scored on the same draws: differences are paired in cases and seeds. Arms are linear in the drawn weights, so all of
+it is a handful of matrix products.
+
+With S seeds, the spread of S drawn means is (S - 1) / S of the variance that training has; deviations from the mean of
+the seeds are stretched by sqrt(S / (S - 1)) to make up for it. One seed says nothing of training, and then the
+intervals cover cases alone.
+
+Shape legend: N cases, S seeds, C classes, R replicates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorkit.decompose.bootstrap import Floats, Resampling, divide, interval, mean_defined, resample
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.paired import PairedDrop, mcnemar, unseen
+
+REPLICATES = 2000
+Hits = Mapping[str, Floats]
+"""By region, (S, N): 1 where the model of a seed has a case right; one row for a model that no seed changes."""
+
+
+class Rate(NamedTuple):
+    """Balanced accuracy of an arm on a region: as measured, and in each replicate (R,)."""
+
+    point: float
+    replicates_R: Floats
+
+
+@dataclass(frozen=True)
+class _Region:
+    """What all arms share on one region."""
+
+    member_NC: Floats
+    draws: Resampling
+    drawn_RC: Floats
+    hidden: float
+
+    @classmethod
+    def of(cls, prepared: PreparedRegion, seed: int) -> _Region:
+        present = np.unique(prepared.labels)
+        member_NC = (prepared.labels[:, None] == present[None]).astype(np.float64)
+        draws = resample(np.asarray(prepared.groups), seed=seed, replicates=REPLICATES)
+        return cls(member_NC, draws, draws.totals(member_NC), unseen(prepared.labels, draws.group_N))
+
+    def rate(self, hit_SN: Floats, weight_RS: Floats) -> Rate:
+        recall_C = (self.member_NC * hit_SN.mean(0)[:, None]).sum(0) / self.member_NC.sum(0)
+        hits_RSC = self.draws.totals(hit_SN.T[:, :, None] * self.member_NC[:, None, :])
+        recall_RC = divide(np.einsum("rsc,rs->rc", hits_RSC, weight_RS), self.drawn_RC)
+        return Rate(float(recall_C.mean()), mean_defined(recall_RC))
+
+
+class Contrasts:
+    """Draws of one set of judged cases, the same for every arm.
+
+    Args:
+        judged: The judged part of each region.
+    """
+
+    def __init__(self, judged: Mapping[str, PreparedRegion]) -> None:
+        # a seed of its own for each region: their patients are independent
+        self._regions = {name: _Region.of(one, index) for index, (name, one) in enumerate(judged.items())}
+        self._judged = judged
+
+    def rates(self, hits: Hits) -> dict[str, Rate]:
+        """Score an arm on every region."""
+        weight_RS = _seed_weights(len(next(iter(hits.values()))))
+        return {name: region.rate(hits[name], weight_RS) for name, region in self._regions.items()}
+
+    def mean(self, rates: Mapping[str, Rate]) -> dict[str, Any]:
+        """Return the mean over regions of an arm's balanced accuracy, with its 95 % interval."""
+        value = float(np.mean([rate.point for rate in rates.values()]))
+        spread = interval(np.mean([rate.replicates_R for rate in rates.values()], axis=0))
+        return {"balanced_accuracy": value, "ci": spread}
+
+    def pair(self, baseline: Hits, candidate: Hits) -> dict[str, Any]:
+        """Return what the candidate loses against the baseline: a block a region, the mean, and who wins where.
+
+        A region is won or lost by the candidate where the interval of its drop lies below or above zero.
+        """
+        rates = self.rates(baseline), self.rates(candidate)
+        drops = {name: self._drop(name, baseline[name], candidate[name], rates) for name in self._regions}
+        return {
+            "regions": {name: drop.to_json() for name, drop in drops.items()},
+            "mean": self._mean_drop(list(drops.values()), rates),
+            "wins": sum(drop.ci[1] < 0 for drop in drops.values()),
+            "losses": sum(drop.ci[0] > 0 for drop in drops.values()),
+        }
+
+    def _drop(
+        self, name: str, baseline: Floats, candidate: Floats, rates: tuple[dict[str, Rate], dict[str, Rate]]
+    ) -> PairedDrop:
+        one, two = (side[name] for side in rates)
+        drop = one.point - two.point
+        low, high = _at_least(one.replicates_R - two.replicates_R, drop, self._regions[name].hidden)
+        groups = len(set(self._judged[name].groups))
+        hit_N2 = np.stack([baseline.mean(0), candidate.mean(0)], axis=1)
+        return PairedDrop(
+            drop=drop,
+            ci=(low, high),
+            decidable=(high - low) / 2,
+            baseline=one.point,
+            candidate=two.point,
+            n=len(hit_N2),
+            groups=groups,
+            mcnemar_p=mcnemar(hit_N2) if len(baseline) == len(candidate) == 1 else None,
+        )
+
+    def _mean_drop(self, drops: Sequence[PairedDrop], rates: tuple[dict[str, Rate], dict[str, Rate]]) -> dict[str, Any]:
+        drop = sum(one.drop for one in drops) / len(drops)
+        differences = [rates[0][name].replicates_R - rates[1][name].replicates_R for name in self._regions]
+        # patients of different regions are different ones, so what could be hidden adds as independent errors do
+        hidden = math.hypot(*(region.hidden for region in self._regions.values())) / len(drops)
+        low, high = _at_least(np.mean(differences, axis=0), drop, hidden)
+        return {"drop": drop, "ci": [low, high], "decidable": (high - low) / 2}
+
+
+def _seed_weights(seeds: int) -> Floats:
+    """Return the weight of each seed in each replicate, (R, S); a row sums to 1."""
+    if seeds == 1:
+        return np.ones((REPLICATES, 1))
+    drawn_RS = np.random.default_rng(seeds).integers(0, seeds, size=(REPLICATES, seeds))
+    counts_RS = (drawn_RS[:, :, None] == np.arange(seeds)).sum(1)
+    stretch = math.sqrt(seeds / (seeds - 1))
+    weights: Floats = (1.0 + stretch * (counts_RS - 1.0)) / seeds
+    return weights
+
+
+def _at_least(replicates_R: NDArray[np.float64], value: float, hidden: float) -> tuple[float, float]:
+    """Return the percentile interval, never narrower than what no case has shown could still amount to."""
+    low, high = interval(replicates_R) or [value, value]
+    return min(low, value - hidden), max(high, value + hidden)

@@ -1,0 +1,111 @@
+"""The phases of a method, one after another: what `train` and every cell of `compare` run alike."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+
+from lorkit.decompose.config import Config
+from lorkit.decompose.events import Finished, Listener, Notice
+from lorkit.decompose.methods import Fitting, Method, TrainingModule
+from lorkit.decompose.models.cost import count_parameters, training_macs
+from lorkit.decompose.models.foundation import Foundation, narrowed
+from lorkit.decompose.models.regional import RegionalModel, SeparateModels
+from lorkit.decompose.pretraining import Material, run_phase
+from lorkit.decompose.training import Phase, validation_score
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What the phases of a method left.
+
+    Attributes:
+        live: All regions, in eval mode on the CPU, as it is saved.
+        ends: How each phase ended.
+        parameters: Of everything that training held of all phases: networks, experts unmerged, projectors; the
+            teacher, which other methods share, left out.
+        macs: Multiply-accumulates of one image through the network in training, the largest of the regions'.
+    """
+
+    live: RegionalModel | SeparateModels
+    ends: tuple[Finished, ...]
+    parameters: int
+    macs: int
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all training epochs, those before an interruption included; validation is left out."""
+        return float(sum(row["seconds"] for end in self.ends for row in end.history))
+
+
+def train_phases(
+    config: Config,
+    method: Method,
+    material: Material,
+    foundation: Foundation | None,
+    *,
+    directory: Path,
+    fabric: Fabric,
+    on_event: Listener,
+) -> Trained:
+    """Train every phase of a method, from its newest checkpoint where one is there.
+
+    Args:
+        config: Settings; the seed decides initial weights, order and augmentation.
+        method: What is trained.
+        material: Regions in routing order with their prepared parts; validation chooses the epoch.
+        foundation: With a head for every region; None where the method needs none.
+        directory: Gets the checkpoints, one directory a phase.
+        fabric: Launched.
+        on_event: Receives progress.
+    """
+    models: dict[str, RegionalModel] = {}
+    ends, parameters, macs = [], 0, 0
+    regions, val = material.regions, material.val
+    phases = method.phases(regions)
+    for members in phases:
+        name = config.method if len(phases) == 1 else f"{config.method}-{members.names[0]}"
+        known = narrowed(foundation, members) if foundation is not None else None
+        phase = Phase(
+            name=name,
+            regions=members,
+            train={region: material.train[region] for region in members.names},
+            val={region: val[region] for region in members.names},
+            settings=config.train,
+            seed=config.seed,
+            directory=directory / name,
+        )
+        torch.manual_seed(config.seed)  # before anything is built, the same for every phase
+        module = method.build(config, members, known)
+        parameters += count_parameters(module)
+        macs = max(macs, training_macs(module.live, tuple(val[members.names[0]].images.shape[1:])))
+        if isinstance(method, Fitting):
+            ends.append(_fit(method, module.to(fabric.device), phase, on_event))
+        else:
+            ends.append(run_phase(module, phase, fabric, known if method.uses_teacher else None, on_event))
+        models[members.names[0]] = module.finished()
+    live = models[regions.names[0]] if len(phases) == 1 else SeparateModels(models, regions)
+    return Trained(live=live.eval(), ends=tuple(ends), parameters=parameters, macs=macs)
+
+
+def _fit(method: Fitting, module: TrainingModule, phase: Phase, on_event: Listener) -> Finished:
+    """Fit in one go; the log gets one row, as if it were the only epoch."""
+    started = time.perf_counter()
+    on_event(Notice(text=f"{phase.name}: fits {', '.join(phase.regions.names)} on frozen features"))
+    method.fit(module.live, phase.train, phase.val)
+    seconds = time.perf_counter() - started
+    device = next(module.parameters()).device
+    scores = {name: validation_score(module.live, phase.val[name], name, device) for name in phase.regions.names}
+    mean = sum(scores.values()) / len(scores)
+    row = {
+        "phase": phase.name,
+        "epoch": 0,
+        "loss": {},
+        "val": {"balanced_accuracy": scores, "mean": mean},
+        "seconds": round(seconds, 3),
+    }
+    return Finished(phase=phase.name, best_epoch=0, best=mean, seconds=seconds, history=(row,))

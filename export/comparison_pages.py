@@ -1,0 +1,231 @@
+"""What stands beside `comparison.json`: a Markdown table and a drawing of accuracy against deployed cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from lorkit.export.svg import Plot, Scale, figure, path, tag
+
+WIDTH, HEIGHT = 640.0, 400.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 150.0, 34.0, 46.0
+_X, _Y = (LEFT, WIDTH - RIGHT), (HEIGHT - BOTTOM, TOP)
+_LINE = 13.0
+_NAMES = WIDTH - RIGHT + 12
+# Read by people who see colours differently, and in a file of its own: no style sheet of a page reaches it.
+_STYLE = """
+svg { background: #fff; font-family: Arial, "DejaVu Sans", sans-serif; font-size: 11px; }
+text { stroke: none; } .tick { font-size: 10px; fill: #57606a; } .name { font-size: 11px; fill: #57606a; }
+.axis { stroke: #57606a; } .grid { stroke: #e3e6ea; } .bar { stroke-width: 1.6; } .leader { stroke: #b6bec7; }
+.solid { stroke: #fff; } .mark { font-size: 12px; fill: #b42318; }
+"""
+_COLOURS = ("#0b62a8", "#b5480f", "#137a4b", "#7a3fa0", "#8a6d00", "#b3245f", "#00778a", "#555d66")
+_FOUNDATION = "#24292f"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One arm in the drawing: its label, what it costs where it runs, and how good it is."""
+
+    label: str
+    macs: int
+    accuracy: float
+    ci: tuple[float, float] | None
+    colour: str
+
+
+def pages(document: Mapping[str, Any]) -> dict[str, str]:
+    """Return the files beside a `compare` document by their endings: `.md` and `.svg`."""
+    return {".md": markdown(document), ".svg": drawing(document)}
+
+
+def drawing(document: Mapping[str, Any]) -> str:
+    """Draw mean balanced accuracy against the MACs of one region's deployed network, at the largest fraction."""
+    points = _points(document)
+    if not points:
+        return _sheet("nothing is defined on this split", [])
+    lows = [point.ci[0] if point.ci else point.accuracy for point in points]
+    highs = [point.ci[1] if point.ci else point.accuracy for point in points]
+    macs = [point.macs / 1e6 for point in points]
+    x = Scale((min(macs) / 1.5, max(macs) * 1.5), _X, log=True)
+    room = 0.06 * max(max(highs) - min(lows), 0.02)
+    y = Scale((min(lows) - room, max(highs) + room), _Y)
+    body = Plot(
+        x,
+        y,
+        "MACs of one deployed network, millions (log; equal costs side by side)",
+        f"balanced accuracy, {_judged(document)}",
+    ).axes()
+    places = _spread([x(value) for value in macs])
+    order = sorted(range(len(points)), key=lambda index: -points[index].accuracy)
+    heights = _stack([y(points[index].accuracy) for index in order])
+    for index, height in zip(order, heights, strict=True):
+        body += _mark(points[index], places[index], y, height)
+    said = "; ".join(f"{one.label}: {one.macs / 1e6:.1f} million MACs, {one.accuracy:.3f}" for one in points)
+    return _sheet(said, [*body, *_watermark(document)])
+
+
+def markdown(document: Mapping[str, Any]) -> str:
+    """Return the table of a `compare` document, and what each two arms differ by, as Markdown."""
+    seeds = sorted({row["seed"] for row in document["rows"]})
+    lines = [f"# Comparison {document['id']}", ""]
+    if document["synthetic"]:
+        lines += ["**SYNTHETIC: made from phantom images; not for any use on patients**", ""]
+    lines += [
+        f"Balanced accuracy, {_judged(document)}; mean over regions and seeds ({', '.join(map(str, seeds))}) with its "
+        "95 % interval over patients and seeds, sd over seeds. Parameters, MACs and bytes are those of one region's "
+        "deployed network.",
+        "",
+    ]  # fmt: skip
+    lines += _table(document)
+    lines += ["", "Drop: what the candidate loses against the baseline on the same cases and seeds, mean over regions; "
+              "won and lost: regions whose own interval lies on one side of zero.", ""]  # fmt: skip
+    lines += _contests(document)
+    lines += ["", *(f"- {text}" for text in document["warnings"])]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(document: Mapping[str, Any]) -> list[str]:
+    teacher = document["foundation"]
+    regions = list(document["table"][0]["regions"]) if document["table"] else []
+    heads = ["arm", "fraction", "seeds", "mean", "sd", *regions, "parameters", "MACs", "bytes",
+             "training parameters", "training MACs", "seconds"]  # fmt: skip
+    costs = ("parameters", "macs", "deployed_bytes", "training_parameters", "training_macs")
+    rows = [
+        [
+            row["label"],
+            f"{row['fraction']:g}",
+            str(row["seeds"]),
+            _interval(row["balanced_accuracy"], row["ci"]),
+            _number(row["sd"]),
+            *(_number(row["regions"][name]) for name in regions),
+            *(f"{row[key]:,}" for key in costs),
+            f"{row['train_seconds']:,.1f}",
+        ]
+        for row in document["table"]
+    ]
+    if teacher is not None:
+        scores = [_number(teacher["regions"][name]["balanced_accuracy"]) for name in regions]
+        mean = _interval(teacher["balanced_accuracy"], teacher["ci"])
+        rows.append(["foundation", "-", "-", mean, "-", *scores, *(f"{teacher[key]:,}" for key in costs), "-"])
+    return _grid(heads, rows)
+
+
+def _contests(document: Mapping[str, Any]) -> list[str]:
+    rows = [
+        [
+            pair["baseline"],
+            pair["candidate"],
+            f"{pair['fraction']:g}",
+            str(len(pair["seeds"])),
+            _interval(pair["mean"]["drop"], pair["mean"]["ci"]),
+            str(pair["wins"]),
+            str(pair["losses"]),
+        ]
+        for pair in document["pairs"]
+    ]
+    return _grid(["baseline", "candidate", "fraction", "seeds", "drop", "won", "lost"], rows)
+
+
+def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
+
+
+def _judged(document: Mapping[str, Any]) -> str:
+    return f"{document['split']} split"
+
+
+def _points(document: Mapping[str, Any]) -> list[Point]:
+    fraction = max((row["fraction"] for row in document["table"]), default=1.0)
+    rows = [row for row in document["table"] if row["fraction"] == fraction and row["balanced_accuracy"] is not None]
+    points = [_point(row["label"], row, _COLOURS[index % len(_COLOURS)]) for index, row in enumerate(rows)]
+    teacher = document["foundation"]
+    return [*points, _point("foundation", teacher, _FOUNDATION)] if teacher is not None else points
+
+
+def _point(label: str, row: Mapping[str, Any], colour: str) -> Point:
+    ci = (row["ci"][0], row["ci"][1]) if row["ci"] else None
+    return Point(label=label, macs=row["macs"], accuracy=row["balanced_accuracy"], ci=ci, colour=colour)
+
+
+def _spread(places: Sequence[float], gap: float = 9.0) -> list[float]:
+    """Set points of equal cost side by side, centred where they belong: their intervals would hide each other."""
+    groups: dict[int, list[int]] = {}
+    for index, place in enumerate(places):
+        groups.setdefault(round(place), []).append(index)
+    moved = list(places)
+    for members in groups.values():
+        for position, index in enumerate(members):
+            moved[index] = places[index] + gap * (position - (len(members) - 1) / 2)
+    return moved
+
+
+def _stack(wanted: Sequence[float]) -> list[float]:
+    """Return heights of the labels, top to bottom, a line apart and inside the drawing."""
+    placed, floor = [], TOP
+    for height in wanted:
+        floor = max(height, floor)
+        placed.append(floor)
+        floor += _LINE
+    ceiling = HEIGHT - BOTTOM
+    for index in reversed(range(len(placed))):
+        placed[index] = ceiling = min(placed[index], ceiling)
+        ceiling -= _LINE
+    return placed
+
+
+def _mark(point: Point, at: float, y: Scale, label_at: float) -> list[Markup]:
+    level = y(point.accuracy)
+    said = f"{point.label}: {point.accuracy:.3f}, {point.macs:,} MACs"
+    parts: list[Markup] = [path([(at, level), (_NAMES - 4, label_at)], class_="leader", stroke_dasharray="1 3")]
+    if point.ci is not None:
+        said += f", 95 % interval {point.ci[0]:.3f} to {point.ci[1]:.3f}"
+        top, bottom = y(point.ci[1]), y(point.ci[0])
+        parts.append(tag("line", x1=at, x2=at, y1=top, y2=bottom, class_="bar", stroke=point.colour))
+        for end in (top, bottom):
+            parts.append(tag("line", x1=at - 3, x2=at + 3, y1=end, y2=end, class_="bar", stroke=point.colour))
+    parts.append(_shape(point, at, level))
+    parts.append(
+        tag("text", f"{shorten(point.label)} {point.accuracy:.3f}", x=_NAMES, y=label_at + 4, fill=point.colour)
+    )
+    return [tag("g", tag("title", said), *parts)]
+
+
+def shorten(label: str, most: int = 17) -> str:
+    """Cut a label to what fits beside the drawing."""
+    return label if len(label) <= most else f"{label[: most - 3]}..."
+
+
+def _shape(point: Point, at: float, level: float) -> Markup:
+    if point.colour == _FOUNDATION:
+        return tag("rect", x=at - 4, y=level - 4, width=8.0, height=8.0, class_="solid", fill=point.colour)
+    return tag("circle", cx=at, cy=level, r=4.5, class_="solid", fill=point.colour)
+
+
+def _watermark(document: Mapping[str, Any]) -> list[Markup]:
+    text = "SYNTHETIC: drawn phantoms, not patients"
+    return (
+        [tag("text", text, x=WIDTH - RIGHT, y=TOP - 8, class_="mark", text_anchor="end")]
+        if document["synthetic"]
+        else []
+    )
+
+
+def _sheet(said: str, body: Sequence[Markup]) -> str:
+    style = tag("style", Markup(_STYLE))
+    drawn = str(figure("comparison", "Accuracy against deployed cost", said, (WIDTH, HEIGHT), [style, *body]))
+    # a file of its own needs the namespace that an inline drawing inherits
+    return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _interval(value: float | None, ci: Sequence[float] | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f} [{ci[0]:.3f}, {ci[1]:.3f}]" if ci else f"{value:.3f}"

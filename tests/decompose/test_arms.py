@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+
+from lorkit.decompose.arms import arms_of
+from lorkit.decompose.config import Config, default_config
+from lorkit.decompose.errors import UsageError
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return default_config()
+
+
+def test_methods_then_variants(config: Config) -> None:
+    arms = arms_of(config, ["mtl", "lorkd"], ["r:lorkd:lorkd.ranks={chest: 3, knee: 2},lorkd.rank=4, train.epochs=2"])
+    assert [arm.label for arm in arms] == ["mtl", "lorkd", "r"]
+    assert [arm.config.method for arm in arms] == ["mtl", "lorkd", "lorkd"]
+    variant = arms[2]
+    assert variant.settings == ("lorkd.ranks={chest: 3, knee: 2}", "lorkd.rank=4", "train.epochs=2")
+    assert (dict(variant.config.lorkd.ranks), variant.config.lorkd.rank) == ({"chest": 3, "knee": 2}, 4)
+    assert variant.config.train.epochs == 2
+    assert arms[1].config.lorkd == config.lorkd
+
+
+def test_the_digest_knows_settings_and_not_the_seed(config: Config) -> None:
+    one, two, three = arms_of(config, ["lorkd"], ["a:lorkd:", "b:lorkd:lorkd.rank=4"])
+    assert one.digest == two.digest != three.digest
+    other = config.model_copy(update={"seed": 7})
+    assert arms_of(other, ["lorkd"], [])[0].digest == one.digest
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        ("rank4", "LABEL:METHOD"),
+        ("a b:lorkd:", "LABEL:METHOD"),
+        ("foundation:lorkd:", "is not 'foundation'"),
+        ("mtl:lorkd:", "one or more distinct"),
+        ("x:lorkdd:", "did you mean 'lorkd'"),
+        ("x:lorkd:lorkd.rnk=4", "unknown key 'lorkd.rnk' in the variant"),
+        ("x:lorkd:image.size=16", "changes image.size"),
+        ("x:lorkd:seed=3", "changes seed"),
+        ("x:lorkd:foundation.backbone=resnet18", "changes foundation.backbone"),
+        ("x:lorkd:train.precision=bf16", "changes train.precision"),
+    ],
+)
+def test_what_a_variant_cannot_be(config: Config, variant: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        arms_of(config, ["mtl"], [variant])

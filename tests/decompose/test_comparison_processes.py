@@ -1,0 +1,109 @@
+"""Comparisons side by side and after a kill: processes of their own, as two terminals would have them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorkit.decompose import comparison
+from lorkit.decompose.artifacts import locked, read_json
+from lorkit.decompose.comparison import compare
+from lorkit.decompose.config import Config, load_config
+from lorkit.decompose.events import Event, Notice, Started
+
+SCRIPT = """
+import json, os, signal, sys
+import torch
+torch.set_num_threads(1)
+from lorkit.decompose import compare, load_config
+from lorkit.decompose.events import Saved, Started
+started = []
+def listen(event):
+    if isinstance(event, Started):
+        started.append(event.phase)
+    if isinstance(event, Saved) and event.phase == sys.argv[3]:
+        os.kill(os.getpid(), signal.SIGKILL)
+config = load_config(sys.argv[1], overrides=["train.augment=null", "train.epochs=2"])
+document = compare(config, methods=sys.argv[2].split(","), on_event=listen)
+print(json.dumps({"started": started, "rows": [row["label"] for row in document["rows"]]}))
+"""
+
+
+def start(made_run: Path, folder: Path, methods: str, dies_after: str = "") -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SCRIPT, str(made_run / "decompose.yaml"), methods, dies_after]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+
+
+def result(process: subprocess.Popen[str]) -> dict[str, Any]:
+    text, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def stored(folder: Path) -> dict[str, Any]:
+    (path,) = (folder / "comparisons").glob("*/comparison.json")
+    return read_json(path, kind="compare")
+
+
+def test_two_processes_share_the_work(made_run: Path, tmp_path: Path) -> None:
+    pair = [start(made_run, tmp_path, methods) for methods in ("mtl,mtl-kd", "mtl-kd,linear-probe")]
+    one, two = (result(process) for process in pair)
+    assert one["rows"] == ["mtl", "mtl-kd"]
+    assert two["rows"] == ["mtl-kd", "linear-probe"]
+    started = sorted(one["started"] + two["started"])
+    assert started == ["foundation", "mtl", "mtl-kd"], "nothing is trained twice"
+    document = stored(tmp_path)
+    assert {row["label"] for row in document["rows"]} == {"mtl", "mtl-kd", "linear-probe"}
+    assert document["foundation"] is not None
+    assert not list((tmp_path / "comparisons").rglob("*.training")), "nothing half-made is left"
+
+
+def test_a_killed_cell_goes_on_after_its_last_epoch(made_run: Path, tmp_path: Path) -> None:
+    killed = start(made_run, tmp_path, "mtl", dies_after="mtl")
+    killed.communicate(timeout=120)
+    assert killed.returncode == -9
+    config = load_config(made_run / "decompose.yaml", overrides=["train.augment=null", "train.epochs=2"])
+    heard: list[Event] = []
+    found = compare(config, methods=["mtl"], out=tmp_path / "comparisons", on_event=heard.append)
+    assert [event.first_epoch for event in heard if isinstance(event, Started)] == [1]
+    straight = compare(config, methods=["mtl"], out=tmp_path / "straight" / "comparisons")
+    assert found["rows"][0]["regions"] == straight["rows"][0]["regions"]
+
+
+def test_a_cell_of_another_process_is_left_to_it_and_read_afterwards(
+    made_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparison, "PATIENCE", 0.05)
+    config: Config = load_config(made_run / "decompose.yaml", overrides=["train.augment=null"])
+    out = tmp_path / "comparisons"
+    compare(config, methods=["mtl"], out=out)
+    (cell,) = out.glob("*/cells/*")
+    aside = tmp_path / "aside"
+    cell.rename(aside)
+    order: list[str] = []
+
+    def finish() -> None:
+        while "stl-knee" not in order:
+            time.sleep(0.02)
+        aside.rename(cell)
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Started | Notice):
+            order.append(event.phase if isinstance(event, Started) else event.text)
+
+    with locked(cell):  # as if another process trained it, and finished once this one has nothing else to do
+        other = threading.Thread(target=finish)
+        other.start()
+        document = compare(config, methods=["mtl", "stl"], out=out, on_event=listen)
+        other.join()
+    assert [row["label"] for row in document["rows"]] == ["mtl", "stl"]
+    assert "another process trains mtl, seed 0, fraction 1: its result is read when it is there" in order
+    assert "mtl" not in order

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import copy
+import itertools
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from lorkit.export.comparison_pages import drawing, markdown, pages, shorten
+
+SVG = "{http://www.w3.org/2000/svg}"
+COSTS = {"parameters": 1000, "deployed_bytes": 4000, "training_parameters": 2000, "training_macs": 3000}
+
+
+def row(label: str, accuracy: float | None, macs: int, fraction: float = 1.0) -> dict[str, Any]:
+    ci = None if accuracy is None else [accuracy - 0.02, accuracy + 0.03]
+    regions = {"chest": accuracy, "knee": accuracy}
+    scores = {"balanced_accuracy": accuracy, "sd": None, "ci": ci, "regions": regions, "macs": macs}
+    return {"label": label, "fraction": fraction, "seeds": 2, "train_seconds": 12.34, **scores, **COSTS}
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    block = {"balanced_accuracy": 0.9}
+    teacher = {"regions": {"chest": block, "knee": block}, "balanced_accuracy": 0.9, "ci": [0.85, 0.95], **COSTS}
+    pair = {"baseline": "foundation", "candidate": "mtl", "fraction": 1.0, "seeds": [0, 1], "wins": 0, "losses": 2}
+    base = {
+        "id": "small-1234",
+        "split": "test",
+        "synthetic": False,
+        "warnings": ["2 seeds: intervals know little"],
+        "rows": [{"seed": 0}, {"seed": 1}],
+        "table": [row("mtl", 0.7, 10**6), row("a & <b>", 0.75, 10**6), row("mtl", 0.5, 10**6, fraction=0.1)],
+        "pairs": [{**pair, "mean": {"drop": 0.2, "ci": [0.1, 0.3]}}],
+        "foundation": {**teacher, "macs": 4 * 10**6},
+    }
+    return {**copy.deepcopy(base), **changes}
+
+
+def texts(svg: str) -> list[str]:
+    return [element.text or "" for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+def test_the_drawing_is_a_file_of_its_own_with_every_arm_named() -> None:
+    svg = drawing(document())
+    found = texts(svg)
+    assert {"mtl 0.700", "a & <b> 0.750", "foundation 0.900"} <= set(found)
+    assert "mtl 0.500" not in found, "one fraction is drawn, the largest"
+    assert "foundation: 4.0 million MACs, 0.900" in svg
+    root = ElementTree.fromstring(svg)
+    marks = [element for element in root.iter(f"{SVG}circle")]
+    # equal costs stand side by side, and better is higher
+    mtl, other = sorted((float(mark.get("cx", 0)), float(mark.get("cy", 0))) for mark in marks)
+    assert other[0] - mtl[0] == pytest.approx(9)
+    assert mtl[1] > other[1]
+    bars = [line for line in root.iter(f"{SVG}line") if line.get("class") == "bar"]
+    assert len(bars) == 3 * 3, "a bar with two ends for each interval"
+
+
+def test_labels_stay_inside_and_apart() -> None:
+    arms = [row(f"arm{index}", 0.7 + index / 1000, 10**6) for index in range(12)]
+    root = ElementTree.fromstring(drawing(document(table=arms, foundation=None)))
+    heights = sorted(float(text.get("y", 0)) for text in root.iter(f"{SVG}text") if (text.text or "").startswith("arm"))
+    assert min(two - one for one, two in itertools.pairwise(heights)) >= 12
+    assert heights[0] > 0
+    assert heights[-1] < 400
+    assert shorten("a" * 30) == "a" * 14 + "..."
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_synthetic_is_written_into_both(synthetic: bool) -> None:
+    found = pages(document(synthetic=synthetic))
+    assert set(found) == {".md", ".svg"}
+    assert all(("SYNTHETIC" in text) is synthetic for text in found.values())
+
+
+def test_the_table_has_intervals_costs_and_pairs() -> None:
+    text = markdown(document())
+    assert "| mtl | 1 | 2 | 0.700 [0.680, 0.730] | - | 0.700 | 0.700 | 1,000 | 1,000,000 |" in text
+    assert "| foundation | - | - | 0.900 [0.850, 0.950] |" in text
+    assert "| foundation | mtl | 1 | 2 | 0.200 [0.100, 0.300] | 0 | 2 |" in text
+    assert text.endswith("- 2 seeds: intervals know little\n")
+
+
+def test_what_is_undefined_is_a_dash_and_not_drawn() -> None:
+    broken = document(table=[row("mtl", None, 10**6)], foundation=None)
+    assert "| mtl | 1 | 2 | - | - | - | - |" in markdown(broken)
+    assert "nothing is defined" in drawing(broken)
+    assert ElementTree.fromstring(drawing(broken)).tag == f"{SVG}svg"
