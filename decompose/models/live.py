@@ -16,7 +16,9 @@ from lorkit.decompose.models.foundation import load_strict
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import RegionSet, unknown
 
-LIVE_METHODS = ("lorkd", "mtl", "stl")
+# one shared network however the gradients of its regions were balanced
+SHARED_METHODS = ("mtl", "mtl-pcgrad", "mtl-cagrad", "mtl-aligned", "mtl-upgrad", "mtl-nash")
+LIVE_METHODS = ("lorkd", "stl", *SHARED_METHODS)
 WEIGHTS = "model.safetensors"
 
 
@@ -30,7 +32,7 @@ def build_live(config: Config, regions: RegionSet) -> RegionalModel | SeparateMo
     """
     if config.method == "stl":
         return SeparateModels({region.name: _regional(config, RegionSet([region])) for region in regions}, regions)
-    if config.method == "mtl":
+    if config.method in SHARED_METHODS:
         return _regional(config, regions)
     if config.method == "lorkd":
         return _with_experts(config, regions)
