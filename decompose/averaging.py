@@ -17,7 +17,7 @@ def average_of(module: nn.Module, decay: float) -> AveragedModel:
         module: With its experts, on its device, before compilation.
         decay: In (0, 1); 0.999 looks back over about a thousand steps.
     """
-    follow = get_ema_multi_avg_fn(decay)
+    follow = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 
     def update(averages: PARAM_LIST, values: PARAM_LIST, count: Tensor | int) -> None:
         if averages[0].is_floating_point() or averages[0].is_complex():

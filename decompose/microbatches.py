@@ -60,8 +60,9 @@ def deal(counts: Sequence[int], pieces: int) -> NDArray[np.int64]:
         parts = min(pieces, count // _LEAST) or min(count, 1)
         if parts:
             emptiest = np.argsort(shares.sum(1), kind="stable")[:parts]
-            shares[emptiest, column] = count // parts
-            shares[emptiest[: count % parts], column] += 1
+            shares[emptiest, column] = min(count, _LEAST)
+            for _ in range(count - parts * _LEAST):
+                shares[emptiest[np.argmin(shares[emptiest].sum(1))], column] += 1
     if not shares.sum(1).all():
         raise UsageError(
             f"train.accumulate is {pieces} for a batch with {', '.join(map(str, counts))} samples of its regions",

@@ -125,7 +125,8 @@ class Stepper:
                 sums[name] = sums[name] + value.detach() if name in sums else value.detach()
 
     def _absent(self, batch: Batch) -> Sequence[nn.Parameter]:
-        present = {self.module.live.regions.names[index] for index in batch.region.unique().tolist()}
+        regions = self.module.live.regions.names
+        present = {regions[index] for index in set(batch.region.tolist())}
         return [value for name, values in self._regional.items() if name not in present for value in values]
 
 
