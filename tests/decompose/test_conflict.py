@@ -41,7 +41,9 @@ def test_cosines_are_those_of_the_gradients(tiny_module: Make, make_batch: MakeB
         assert found.layers[layer]["a", "b"] == pytest.approx(expected, abs=1e-4)
     if method == "lorkd":  # norms belong to regions: nothing else is shared
         assert tuple(found.layers) == layers
-        assert found.overall["a", "b"] == pytest.approx(by_hand(module, batches, tuple(f"{x}.{base}" for x in layers)), abs=1e-4)
+        assert found.overall["a", "b"] == pytest.approx(
+            by_hand(module, batches, tuple(f"{x}.{base}" for x in layers)), abs=1e-4
+        )
     else:
         assert "norm" in found.layers
         assert found.overall["a", "b"] == pytest.approx(by_hand(module, batches, ("",)), abs=1e-4)
