@@ -97,7 +97,7 @@ def _gradient(
     samples = sum(len(part.label) for part in parts)
     for part in parts:
         here = Batch(*(tensor.to(device) for tensor in part))
-        hers = None if teacher is None else teacher(here)
+        hers = _wide(None if teacher is None else teacher(here))
         with torch.autocast(device.type, enabled=False), module.live.scope(here.region):
             loss = total(module(here, hers)) * (len(here.label) / samples)
             found = torch.autograd.grad(loss, parameters, allow_unused=True)
@@ -105,6 +105,14 @@ def _gradient(
             if gradient is not None:
                 value.add_(gradient)
     return sums
+
+
+def _wide(output: RegionalOutput | None) -> RegionalOutput | None:
+    """Return a teacher's outputs in float32, whatever precision training asks it in."""
+    if output is None:
+        return None
+    logits = {name: values.float() for name, values in output.logits.items()}
+    return output._replace(features=output.features.float(), logits=logits)
 
 
 def _cosines(gradients: dict[str, list[Tensor]], lengths: dict[str, int]) -> Conflict:

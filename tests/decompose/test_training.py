@@ -89,7 +89,7 @@ def run(
 OPTIONS = (
     (),
     ("student.backbone=tiny", "train.accumulate=2", "train.ema=0.9", "train.log_conflict=1"),
-    ("student.backbone=tiny", "train.checkpointing=true", "train.precision=bf16"),
+    ("student.backbone=tiny", "train.checkpointing=true", "train.precision=bf16", "train.log_conflict=1"),
     ("student.backbone=tiny", "train.balancer=nash-mtl", "train.precision=bf16", "train.accumulate=2"),
     ("student.backbone=tiny", "train.balancer=pcgrad", "train.ema=0.5", "train.checkpointing=true"),
 )
