@@ -15,12 +15,13 @@ from lorkit.decompose.balancing import (
     check_balancer,
     shared_parameters,
 )
-from lorkit.decompose.config import TrainConfig
+from lorkit.decompose.config import TrainConfig, default_config
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.losses import total
-from lorkit.decompose.methods import TrainingModule
+from lorkit.decompose.methods import TrainingModule, get_method
+from lorkit.decompose.regions import Region, RegionSet
 
 Make = Callable[..., TrainingModule]
 MakeBatch = Callable[..., Batch]
@@ -154,6 +155,14 @@ def test_the_sum_is_the_default_and_one_backward(tiny_module: Make, make_batch: 
     seam.finish()
     for value, gradient in zip(module.parameters(), expected, strict=True):
         assert torch.equal(value.grad, gradient)  # type: ignore[arg-type]
+
+
+def test_a_phase_of_one_region_has_nothing_to_balance() -> None:
+    """Each phase of stl."""
+    regions = RegionSet([Region(name="a", classes=("x", "y"))])
+    config = default_config(overrides=["student.backbone=shufflenet_v2_x1_0", "train.balancer=upgrad"])
+    module = get_method("stl").build(config, regions, None)
+    assert isinstance(build_backward(module, launch(TrainConfig(accelerator="cpu"))), SumBackward)
 
 
 def test_shared_parameters_are_no_regions(tiny_module: Make) -> None:

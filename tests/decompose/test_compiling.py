@@ -50,6 +50,7 @@ def losses_of(module: TrainingModule, batches: list[Batch], *, on: bool, **setti
     return losses
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_a_compiled_training_has_the_same_losses(
     tiny_module: Make, make_batch: MakeBatch, monkeypatch: pytest.MonkeyPatch

@@ -1,5 +1,7 @@
 """One tiny phantom, real networks at 16 x 16: what the loop promises, bit for bit."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -92,6 +94,13 @@ OPTIONS = (
     ("student.backbone=tiny", "train.checkpointing=true", "train.precision=bf16", "train.log_conflict=1"),
     ("student.backbone=tiny", "train.balancer=nash-mtl", "train.precision=bf16", "train.accumulate=2"),
     ("student.backbone=tiny", "train.balancer=pcgrad", "train.ema=0.5", "train.checkpointing=true"),
+    pytest.param(
+        ("student.backbone=tiny", "train.compile=true", "train.ema=0.9"),
+        marks=[
+            pytest.mark.slow,
+            pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler here"),
+        ],
+    ),
 )
 
 
