@@ -19,7 +19,7 @@ _HEAD = """\
 # What `decompose train` reads. Relative paths start at this file; ${VARIABLES} are expanded.
 # Unknown keys are refused, so a typo cannot go unnoticed. Reference: docs/concepts.md, docs/data.md
 name: {name}
-method: lorkd                # lorkd; or stl, mtl, stl-kd, mtl-kd, finetune, linear-probe, lora: docs/compare.md
+method: lorkd                # lorkd; or a baseline: stl, mtl, mtl-kd, finetune, lora, mtl-pcgrad ...: docs/compare.md
 seed: 0
 
 image:
@@ -55,6 +55,12 @@ train:
   weight_decay: {weight_decay}
   precision: fp32            # fp32, bf16, fp16
   sampling: sqrt             # of regions: balanced, sqrt, proportional
+  accumulate: 1              # micro-batches a batch: less memory, the same gradients
+  ema: null                  # 0.999: keep an exponential average of the weights
+  checkpointing: false       # run blocks again in backward: less memory, more time
+  compile: false             # torch.compile the backbone; pays in long trainings
+  balancer: sum              # of regions' gradients: sum; pcgrad, cagrad, aligned-mtl, upgrad, nash-mtl (torchjd)
+  log_conflict: 0            # every so many epochs, the cosine between regions' gradients
   devices: 1
 
 privacy:

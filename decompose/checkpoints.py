@@ -53,7 +53,8 @@ class Checkpoints:
         """Write an epoch's state. Files are kept for this epoch and the best one, which may be the same.
 
         Args:
-            state: Tensors and plain data; "module" holds the network.
+            state: Tensors and plain data; "module" holds the network, "average" its averaged weights where there
+                are any.
             progress: How far the phase is with this epoch.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -95,14 +96,15 @@ class Checkpoints:
             raise _damaged(self.directory / _STATE, f"cannot be read ({type(error).__name__})") from None
 
     def load_best(self) -> dict[str, Tensor]:
-        """Return the network of the best epoch.
+        """Return the network of the best epoch: its averaged weights where those were validated.
 
         Raises:
             ArtifactError: It is missing or damaged.
         """
         document = read_json(self.directory / _STATE, kind="checkpoint")
         name = str(document.get("best_file"))
-        module: dict[str, Tensor] | None = self._read(name).get("module")
+        state = self._read(name)
+        module: dict[str, Tensor] | None = state.get("average", state.get("module"))
         if module is None:
             raise _damaged(self.directory / Path(name).name, "holds no network")
         return module

@@ -112,9 +112,10 @@ def train(
         )
     if not force and is_current(directory, "run", task.inputs):
         return TrainResult(run=directory, up_to_date=True, regions=task.regions.names)
+    notices = task.method.notices(config)  # a method refuses here what it cannot do, before further processes start
     fabric = launch(config.train)  # before anything is locked: further processes start from the command's beginning
     listener = on_event if fabric.is_global_zero else ignore
-    for text in task.method.notices(config):
+    for text in notices:
         listener(Notice(text=text))
     try:
         with working(directory, resume=resume, force=force, hint=True, fabric=fabric) as place:

@@ -8,6 +8,8 @@ from typing import Any, cast
 import torch
 from lightning_fabric import Fabric
 
+from lorkit.decompose.balancing import check_balancer
+from lorkit.decompose.compiling import check_compiler
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 
@@ -18,8 +20,9 @@ def launch(settings: TrainConfig) -> Fabric:
     """Start Fabric, and with several devices the other processes, which run the same command from its beginning.
 
     Raises:
-        MissingRuntimeError: More CUDA devices were asked for than there are.
-        UsageError: A precision that the device does not train in.
+        MissingRuntimeError: More CUDA devices were asked for than there are, or what compilation or the gradient
+            balancer needs is not installed.
+        UsageError: A precision that the device, or the gradient balancer, does not train in.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     on_gpu = settings.accelerator == "cuda" or (settings.accelerator == "auto" and gpus > 0)
@@ -33,6 +36,9 @@ def launch(settings: TrainConfig) -> Fabric:
         raise UsageError(
             "train.precision is fp16 on a CPU", required="bf16 or fp32 there", fix="set train.precision to bf16"
         )
+    check_balancer(settings.balancer, settings)
+    if settings.compile:
+        check_compiler(torch.device("cuda" if on_gpu else "cpu"))
     # Fabric announces the precision on the terminal, which belongs to whoever listens to events
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)

@@ -27,6 +27,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Balancer = Literal["sum", "pcgrad", "cagrad", "aligned-mtl", "upgrad", "nash-mtl"]
 
 
 class Section(BaseModel):
@@ -150,7 +151,11 @@ class AugmentConfig(Section):
 
 
 class TrainConfig(Section):
-    """The training loop: budget, optimiser, schedule, precision and devices."""
+    """The training loop: budget, optimiser, schedule, precision, devices, and what saves memory or time.
+
+    `accumulate` cuts a batch into micro-batches, `ema` validates and keeps averaged weights, `balancer` combines the
+    regions' gradients on shared weights, `log_conflict` measures their cosines every so many epochs.
+    """
 
     epochs: Count = 20
     batch_size: Annotated[int, Field(ge=2)] = 64
@@ -162,14 +167,28 @@ class TrainConfig(Section):
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_epochs: NonNegative = 1.0
     clip_norm: Positive | None = None
+    accumulate: Count = 1
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    balancer: Balancer = "sum"
+    log_conflict: Annotated[int, Field(ge=0)] = 0
     label_smoothing: Fraction = 0.0
     sampling: Literal["balanced", "sqrt", "proportional"] = "sqrt"
     augment: AugmentConfig | None = AugmentConfig()
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    compile: bool = False
+    checkpointing: bool = False
     accelerator: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Count = 1
     num_nodes: Count = 1
     strategy: Literal["auto", "ddp"] = "auto"
+
+    @model_validator(mode="after")
+    def _fitting(self) -> TrainConfig:
+        if self.batch_size < 2 * self.accumulate:
+            raise ValueError(f"train.batch_size {2 * self.accumulate} or more for train.accumulate {self.accumulate}")
+        if self.compile and self.checkpointing:
+            raise ValueError("train.compile or train.checkpointing, not both")
+        return self
 
 
 class PrivacyConfig(Section):

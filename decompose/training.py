@@ -8,31 +8,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import psutil
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
+from lorkit.decompose.balancing import check_balancer
 from lorkit.decompose.checkpoints import Checkpoints, Progress
+from lorkit.decompose.compiling import compiled
 from lorkit.decompose.config import TrainConfig
-from lorkit.decompose.data.loading import Batch, BatchLoader, eval_batches
+from lorkit.decompose.conflict import gradient_conflict
+from lorkit.decompose.data.loading import Batch, BatchLoader
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.devices import launch
 from lorkit.decompose.events import Event, Finished, Saved, Started, Step, Validated
-from lorkit.decompose.losses import total
 from lorkit.decompose.metering import LossMeter, Queued
 from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.microbatches import check_seats
 from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
-from lorkit.decompose.optimising import build_optimizer, learning_rate
+from lorkit.decompose.optimising import learning_rate
+from lorkit.decompose.recomputing import recomputed
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.stepping import Stepper
+from lorkit.decompose.validation import validation_score
 
 __all__ = ["Phase", "fit", "launch", "learning_rate", "validation_score"]
+
+_CONFLICT_BATCHES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +90,13 @@ def fit(
         first_epoch=progress.epochs_done,
         parameters=sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
     )
-    for epoch in range(progress.epochs_done, phase.settings.epochs):
-        yield from trainer.epoch(epoch)
-        if fabric.is_global_zero:
-            path = checkpoints.save(trainer.state(), progress)
-            yield Saved(phase=phase.name, epoch=epoch, path=str(path))
-        fabric.barrier()
+    with _transformed(module, phase.settings, fabric.device):
+        for epoch in range(progress.epochs_done, phase.settings.epochs):
+            yield from trainer.epoch(epoch)
+            if fabric.is_global_zero:
+                path = checkpoints.save(trainer.state(), progress)
+                yield Saved(phase=phase.name, epoch=epoch, path=str(path))
+            fabric.barrier()
     module.load_state_dict(checkpoints.load_best())
     module.eval()
     yield Finished(
@@ -100,12 +108,24 @@ def fit(
     )
 
 
+@contextmanager
+def _transformed(module: TrainingModule, settings: TrainConfig, device: torch.device) -> Iterator[None]:
+    """Compile or checkpoint the backbone for the time of training; afterwards it is as plain as before."""
+    with ExitStack() as stack:
+        if settings.checkpointing:
+            stack.enter_context(recomputed(module.live.backbone))
+        if settings.compile:
+            stack.enter_context(compiled(module.live.backbone, device))
+        yield
+
+
 class _Trainer:
     """State of one phase between epochs."""
 
     def __init__(self, module: TrainingModule, phase: Phase, fabric: Fabric, foundation: Foundation | None) -> None:
         self.phase, self.fabric, self.module = phase, fabric, module
         self.settings = phase.settings
+        check_balancer(module.balancer, self.settings)
         self.loader = BatchLoader(
             phase.train,
             phase.regions,
@@ -116,12 +136,9 @@ class _Trainer:
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = build_optimizer(module.parameter_groups(self.settings), self.settings)
-        self.wrapped, self.optimizer = fabric.setup(module, optimizer)
-        self.teacher = _frozen(foundation, fabric)
+        check_seats(self.loader.seats, self.settings.accumulate)
+        self.stepper = Stepper(module, self.settings, fabric, foundation)
         self.progress = Progress()
-        self._regional = module.region_parameters()
         self._process = psutil.Process()
         self._began = time.perf_counter()
         self._first = 0
@@ -129,18 +146,11 @@ class _Trainer:
     def state(self) -> dict[str, Any]:
         """Return everything that a resume needs besides the settings."""
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return {
-            "module": self.module.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.fabric.strategy.precision.state_dict(),
-            "random": {"cpu": torch.get_rng_state(), "cuda": cuda},
-        }
+        return {**self.stepper.state(), "random": {"cpu": torch.get_rng_state(), "cuda": cuda}}
 
     def restore(self, state: dict[str, Any], progress: Progress) -> None:
         """Go back to a saved state."""
-        self.module.load_state_dict(state["module"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.fabric.strategy.precision.load_state_dict(state["scaler"])
+        self.stepper.restore(state)
         torch.set_rng_state(state["random"]["cpu"])
         if state["random"]["cuda"] and torch.cuda.device_count() == len(state["random"]["cuda"]):
             torch.cuda.set_rng_state_all(state["random"]["cuda"])
@@ -151,7 +161,7 @@ class _Trainer:
         began = time.perf_counter()
         meter = LossMeter()
         self.loader.set_epoch(epoch)
-        self.wrapped.train()
+        self.stepper.wrapped.train()
         queued: Queued | None = None
         # losses are read one step late: a GPU then always has the next step queued while the host waits for values
         for step, batch in enumerate(self.loader):
@@ -164,39 +174,14 @@ class _Trainer:
         yield self._validate(epoch, meter.means(self.fabric), meter.images * self.fabric.world_size / seconds, seconds)
 
     def _step(self, batch: Batch, epoch: int, step: int) -> Queued:
-        counts = self._counts(batch)
-        batch = Batch(*(self.fabric.to_device(tensor) for tensor in batch))
-        batch = batch._replace(image=batch.image.contiguous(memory_format=torch.channels_last))
-        rate = learning_rate(self.settings, epoch * len(self.loader) + step, len(self.loader))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        absent = [value for name, values in self._regional.items() if name not in counts for value in values]
-        teacher = self._ask_teacher(batch)
-        with self.module.live.scope(batch.region):  # through backward: checkpointing runs the forward again there
-            terms = self.wrapped(batch, teacher)
-            loss = total(terms)
-            if absent and self.fabric.world_size > 1:
-                # DDP waits for every parameter; ranks are dealt the same regions, so all of them lack these
-                loss = loss + torch.stack([value.sum() for value in absent]).sum() * 0.0
-            self.fabric.backward(loss)
-        for value in absent:
-            value.grad = None  # zero would let momentum and weight decay move a region that the batch does not hold
-        if self.settings.clip_norm is not None:
-            self.fabric.clip_gradients(self.module, self.optimizer, max_norm=self.settings.clip_norm)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return Queued.of(terms, counts, epoch, step)
+        steps = len(self.loader)
+        terms = self.stepper.step(batch, learning_rate(self.settings, epoch * steps + step, steps))
+        return Queued.of(terms, self._counts(batch), epoch, step)
 
     def _counts(self, batch: Batch) -> dict[str, int]:
         names = self.phase.regions.names
         counts = torch.bincount(batch.region, minlength=len(names)).tolist()
         return {name: count for name, count in zip(names, counts, strict=True) if count}
-
-    def _ask_teacher(self, batch: Batch) -> RegionalOutput | None:
-        if self.teacher is None:
-            return None
-        with torch.no_grad(), self.fabric.autocast():
-            return cast(RegionalOutput, self.teacher(batch.image, batch.region))
 
     def _report(self, queued: Queued, meter: LossMeter, began: float) -> Step:
         losses = meter.add(queued)
@@ -240,6 +225,7 @@ class _Trainer:
                 "images_per_second": round(rate, 1),
                 "loader_images_per_second": round(self.loader.images_per_second, 1),
                 "memory_mib": round(self._memory() / 2**20),
+                **self._conflict(epoch),
             }
         )
         return Validated(
@@ -254,33 +240,23 @@ class _Trainer:
             loader_images_per_second=self.loader.images_per_second,
         )
 
+    def _conflict(self, epoch: int) -> dict[str, float | None]:
+        """Measure how far regions agree on the shared backbone, on a few batches, in the epochs that are due."""
+        every = self.settings.log_conflict
+        due = every and (epoch + 1) % every == 0 and len(self.phase.regions.names) > 1
+        if not due or not self.fabric.is_global_zero:
+            return {}
+        batches = islice(self.loader, _CONFLICT_BATCHES)
+        found = gradient_conflict(self.module, batches, teacher=self.stepper.ask_teacher)
+        return {"gradient_cosine": found.mean}
+
     def _scores(self) -> dict[str, float]:
         """Score the validation parts on the first rank, whose batch statistics are the ones that are saved."""
-        self.wrapped.eval()
+        model = self.stepper.result.eval().live
         scores: dict[str, float] = {}
         if self.fabric.is_global_zero:
-            with self.fabric.autocast():
+            # a compiled graph a region and size of batch costs more than it saves here
+            with self.fabric.autocast(), torch.compiler.set_stance("force_eager"):
                 for name in self.phase.regions.names:
-                    scores[name] = validation_score(self.module.live, self.phase.val[name], name, self.fabric.device)
+                    scores[name] = validation_score(model, self.phase.val[name], name, self.fabric.device)
         return self.fabric.broadcast(scores)
-
-
-@torch.no_grad()
-def validation_score(model: RegionalModel, prepared: PreparedRegion, region: str, device: torch.device) -> float:
-    """Return the balanced accuracy of a region's validation part: the mean recall of the classes that are there."""
-
-    def predict(image: Tensor) -> Tensor:
-        image = image.to(device, memory_format=torch.channels_last)
-        return cast(RegionalOutput, model(image, region)).logits[region].argmax(1).cpu()
-
-    predicted = torch.cat([predict(image) for image, _ in eval_batches(prepared)]).numpy()
-    hit = predicted == prepared.labels
-    return float(np.mean([hit[prepared.labels == label].mean() for label in np.unique(prepared.labels)]))
-
-
-def _frozen(foundation: Foundation | None, fabric: Fabric) -> RegionalModel | None:
-    """Return the teacher on the device, in eval, without gradients: nothing of it may move, buffers included."""
-    if foundation is None:
-        return None
-    model = foundation.model.requires_grad_(False).eval()
-    return model.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lorkit.decompose import transforms
@@ -89,6 +90,11 @@ class BatchLoader:
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration delivers."""
         self._epoch = epoch
+
+    @property
+    def seats(self) -> NDArray[np.int64]:
+        """(steps, regions) samples of each region in each batch, the same in every epoch and on every rank."""
+        return self._sampler.seats
 
     @property
     def images_per_second(self) -> float:

@@ -1,4 +1,4 @@
-"""Methods of decomposition, found by looking into this package: one file a method."""
+"""Methods of decomposition, found by looking into this package: one file a method, or a family of them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ def methods() -> dict[str, Method]:
     """Return every method by name."""
     modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
     found = [module.METHOD for module in modules if hasattr(module, "METHOD")]
+    found += [method for module in modules for method in getattr(module, "METHODS", ())]
     return {method.name: method for method in found}
 
 

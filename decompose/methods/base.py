@@ -24,7 +24,10 @@ _CONTAINERS = {"down", "up", "kernel", "regions", "heads"}
 
 
 class TrainingModule(nn.Module):
-    """The live network plus what only training needs; its forward returns loss terms, so that DDP sees it all."""
+    """The live network plus what only training needs; its forward returns loss terms, so that DDP sees it all.
+
+    Every term is a sum over samples divided by the size of the batch: gradient accumulation relies on it.
+    """
 
     live: RegionalModel
 
@@ -32,6 +35,7 @@ class TrainingModule(nn.Module):
         super().__init__()
         self.live = live
         self.smoothing = train.label_smoothing
+        self.balancer = train.balancer
 
     def forward(self, batch: Batch, teacher: RegionalOutput | None) -> Terms:
         """Return {term: {region: scalar}}; the sum of all is the loss."""

@@ -16,9 +16,11 @@ from lorkit.decompose.models.foundation import load_strict
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import RegionSet, unknown
 
-LIVE_METHODS = ("finetune", "linear-probe", "lora", "lorkd", "mtl", "mtl-kd", "stl", "stl-kd")
+# one shared network however the gradients of its regions were balanced
+_BALANCED = ("mtl-aligned", "mtl-cagrad", "mtl-nash", "mtl-pcgrad", "mtl-upgrad")
+LIVE_METHODS = ("finetune", "linear-probe", "lora", "lorkd", "mtl", *_BALANCED, "mtl-kd", "stl", "stl-kd")
 # an independent network a region; of the others all regions share one
-_SEPARATE = ("finetune", "lora", "stl", "stl-kd")
+SEPARATE = ("finetune", "lora", "stl", "stl-kd")
 # the foundation's own network, adapted; the others have the student's
 _OF_FOUNDATION = ("finetune", "linear-probe", "lora")
 WEIGHTS = "model.safetensors"
@@ -37,7 +39,7 @@ def build_live(config: Config, regions: RegionSet) -> RegionalModel | SeparateMo
         raise unknown("method", config.method, LIVE_METHODS)
     if config.method == "lorkd":
         return _with_experts(config, regions)
-    if config.method in _SEPARATE:
+    if config.method in SEPARATE:
         return SeparateModels({region.name: _regional(config, RegionSet([region])) for region in regions}, regions)
     return _regional(config, regions)
 

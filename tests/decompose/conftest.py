@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from lorkit.decompose.artifacts import write_json, write_manifest, write_text
-from lorkit.decompose.config import Config, dump_config, load_config
+from lorkit.decompose.config import Config, default_config, dump_config, load_config
 from lorkit.decompose.data import read_regions, split_regions
+from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.experts import expert_layers
-from lorkit.decompose.models.backbones import build_backbone
+from lorkit.decompose.methods import TrainingModule, get_method
+from lorkit.decompose.models.backbones import BACKBONES, build_backbone
 from lorkit.decompose.models.foundation import Foundation, save_foundation
 from lorkit.decompose.models.live import build_live, save_live
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
 
 REGIONS = {"chest": ("normal", "pneumonia"), "knee": ("none", "mild", "severe")}
@@ -112,3 +116,72 @@ def small_run(made_run: Path, tmp_path: Path) -> Run:
 def without_program(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out `model.pt2`, which takes seconds, where a test is about something else."""
     monkeypatch.setattr("lorkit.decompose.extraction.write_program", lambda *_, **__: None)
+
+
+class TinyBackbone(nn.Module):
+    """A stem and two residual blocks of 8 channels: what a backbone has, in milliseconds."""
+
+    feature_dim, head_name = 8, "fc"
+
+    def __init__(self, channels: int, norm: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(channels, 8, 3, 2, 1), norm(8)
+        self.blocks = nn.Sequential(*(TinyBlock(norm) for _ in range(2)))
+        self.fc: nn.Module = nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.blocks(torch.relu(self.norm(self.stem(x)))).mean((2, 3)))
+
+
+class TinyBlock(nn.Module):
+    def __init__(self, norm: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(8, 8, 3, 1, 1), norm(8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.relu(self.norm(self.conv(x)))
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Backbones `tiny` (batch norms) and `tiny_groups` (no statistics of a batch) for a test."""
+    monkeypatch.setitem(BACKBONES, "tiny", lambda channels, size: TinyBackbone(channels, nn.BatchNorm2d))
+    groups = partial(nn.GroupNorm, 2)
+    monkeypatch.setitem(BACKBONES, "tiny_groups", lambda channels, size: TinyBackbone(channels, groups))
+
+
+@pytest.fixture
+def tiny_module(tiny: None) -> Callable[..., TrainingModule]:
+    """Build the student of a method with two regions on a tiny backbone: `tiny_module("lorkd", "train.ema=0.9")`.
+
+    The foundation is None, so that lorkd has its cross-entropy alone.
+    """
+
+    def make(method: str, *settings: str, backbone: str = "tiny") -> TrainingModule:
+        regions = RegionSet([Region(name="a", classes=("x", "y")), Region(name="b", classes=("x", "y", "z"))])
+        data = "regions={a: {data: x}, b: {data: x}}"
+        small = ("image.size=16", "image.channels=1", f"student.backbone={backbone}", "train.lr=0.01", "lorkd.rank=2")
+        config = default_config(overrides=[data, *small, *settings], method=method)
+        torch.manual_seed(0)
+        module = get_method(method).build(config, regions, None)
+        with torch.no_grad():
+            for name, value in module.named_parameters():
+                if ".up." in name:  # starts at zero, where the other factor has no gradient
+                    value.normal_(0, 0.1)
+        return module
+
+    return make
+
+
+@pytest.fixture
+def make_batch() -> Callable[..., Batch]:
+    """Draw images of regions a and b: `make_batch(5, 7)`."""
+
+    def make(*counts: int, seed: int = 0) -> Batch:
+        generator = torch.Generator().manual_seed(seed)
+        region = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+        total = int(region.numel())
+        image = torch.rand(total, 1, 16, 16, generator=generator)
+        return Batch(image=image, label=torch.arange(total) % 2, region=region, sample=torch.arange(total))
+
+    return make

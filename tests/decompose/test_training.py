@@ -1,5 +1,7 @@
 """One tiny phantom, real networks at 16 x 16: what the loop promises, bit for bit."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,13 +11,13 @@ import torch
 
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data import PreparedRegion, prepare, read_regions, split_regions
-from lorkit.decompose.errors import DataError, MissingRuntimeError
+from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.events import Event, Finished, Started, Step, Validated
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.training import Phase, fit, launch, learning_rate
+from lorkit.decompose.training import Phase, fit, launch, learning_rate, validation_score
 from lorkit.decompose.transforms import build_recipe
 
 SETTINGS = (
@@ -86,9 +88,31 @@ def run(
     return module, events
 
 
+OPTIONS = (
+    (),
+    ("student.backbone=tiny", "train.accumulate=2", "train.ema=0.9", "train.log_conflict=1"),
+    ("student.backbone=tiny", "train.checkpointing=true", "train.precision=bf16", "train.log_conflict=1"),
+    ("student.backbone=tiny", "train.balancer=nash-mtl", "train.precision=bf16", "train.accumulate=2"),
+    ("student.backbone=tiny", "train.balancer=pcgrad", "train.ema=0.5", "train.checkpointing=true"),
+    pytest.param(
+        ("student.backbone=tiny", "train.compile=true", "train.ema=0.9"),
+        marks=[
+            pytest.mark.slow,
+            pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler here"),
+        ],
+    ),
+)
+
+
+@pytest.mark.filterwarnings("ignore:Solution may be inaccurate")
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
 def test_a_resumed_training_ends_with_the_same_bits(
-    config: Config, parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
+    parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
+    if any("balancer" in option for option in options):
+        pytest.importorskip("torchjd", reason="the extra 'balancers' is not installed")
+    config = default_config(overrides=[*SETTINGS, *options])
     whole, events = run(config, parts, tmp_path / "whole", teacher)
     run(config, parts, tmp_path / "broken", teacher, stop_after=1)
     resumed, later = run(config, parts, tmp_path / "broken", teacher, resume=True)
@@ -97,6 +121,55 @@ def test_a_resumed_training_ends_with_the_same_bits(
     assert isinstance(events[-1], Finished)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
+    assert comparable(events) == comparable(later)
+
+
+def comparable(events: list[Event]) -> list[tuple[object, object]]:
+    """Return what a resume must repeat of the metrics: losses and cosines by epoch."""
+    assert isinstance(events[-1], Finished)
+    return [(row["loss"], row.get("gradient_cosine")) for row in events[-1].history]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_average_is_validated_and_kept(
+    parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
+) -> None:
+    config = default_config(overrides=[*SETTINGS, "student.backbone=tiny", "train.ema=0.9"])
+    module, events = run(config, parts, tmp_path / "x", teacher)
+    end = events[-1]
+    assert isinstance(end, Finished)
+    state = torch.load(tmp_path / "x" / f"epoch-{end.best_epoch + 1:04d}.pt", weights_only=True)
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, state["average"][name]), name
+    assert any(not torch.equal(tensor, state["module"][name]) for name, tensor in module.state_dict().items())
+    device = torch.device("cpu")
+    score = np.mean([validation_score(module.live, parts["val"][name], name, device) for name in parts["val"]])
+    assert score == pytest.approx(end.best)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_gradient_conflict_is_logged_when_it_is_due(
+    parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
+) -> None:
+    settings = (*SETTINGS, "student.backbone=tiny")
+    config = default_config(overrides=[*settings, "train.log_conflict=2"])
+    _, events = run(config, parts, tmp_path / "logged", teacher)
+    assert isinstance(events[-1], Finished)
+    first, second = events[-1].history
+    assert "gradient_cosine" not in first
+    assert -1 <= second["gradient_cosine"] <= 1
+    plain, _ = run(default_config(overrides=settings), parts, tmp_path / "plain", teacher)
+    logged, _ = run(config, parts, tmp_path / "again", teacher)
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(tensor, logged.state_dict()[name]), name
+
+
+def test_batches_that_cannot_be_cut_are_refused_before_the_first_step(
+    parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
+) -> None:
+    config = default_config(overrides=[*SETTINGS, "train.batch_size=6", "train.accumulate=3"])
+    with pytest.raises(UsageError, match=r"train\.accumulate is 3 for a batch with"):
+        run(config, parts, tmp_path / "x", teacher)
 
 
 def test_events_name_every_term_and_region(

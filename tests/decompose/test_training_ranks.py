@@ -1,10 +1,14 @@
-"""Two gloo processes train what one process would on the joined batches, absent regions included."""
+"""Two gloo processes train what one process would on the joined batches, absent regions included.
+
+With micro-batches of 2, each holds one region of three and gradients wait for the last one before they are shared.
+"""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from lorkit.decompose.artifacts import load_tensors, read_json
@@ -41,7 +45,7 @@ print(train(load_config(sys.argv[1]), out=sys.argv[2]).run)
 """
 
 
-def write(directory: Path) -> Config:
+def write(directory: Path, accumulate: int) -> Config:
     for seed, name in enumerate("abc"):
         rng = np.random.default_rng(seed)
         np.savez(
@@ -54,7 +58,8 @@ def write(directory: Path) -> Config:
     torch.save(
         build_backbone("shufflenet_v2_x1_0", channels=1, image_size=(16, 16)).state_dict(), directory / "teacher.pth"
     )
-    (directory / "decompose.yaml").write_text(SETTINGS, encoding="utf-8")
+    text = SETTINGS.replace("epochs: 1,", f"epochs: 1, accumulate: {accumulate},")
+    (directory / "decompose.yaml").write_text(text, encoding="utf-8")
     return load_config(directory / "decompose.yaml")
 
 
@@ -100,8 +105,9 @@ def reference(config: Config, run: Path) -> tuple[dict[str, torch.Tensor], int]:
     return module.live.state_dict(), absent
 
 
-def test_two_ranks_are_one_process_on_their_joined_batches(tmp_path: Path) -> None:
-    config = write(tmp_path)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_ranks_are_one_process_on_their_joined_batches(tmp_path: Path, accumulate: int) -> None:
+    config = write(tmp_path, accumulate)
     script = tmp_path / "script.py"
     script.write_text(SCRIPT, encoding="utf-8")
     command = [sys.executable, str(script), str(tmp_path / "decompose.yaml"), str(tmp_path / "runs")]

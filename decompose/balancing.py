@@ -1,0 +1,230 @@
+"""The backward seam: per-region losses become gradients, by their sum or by a gradient balancer of torchjd.
+
+Shapes: T regions of a batch, P shared parameters. A balancer sees the Jacobian (T, P) of the regions' losses by the
+shared parameters (the backbone's weights and shared norms) and returns one direction for them. What belongs to one
+region (factors, norms by region, heads) gets the gradient of its own loss, and the rest (a projector) of their sum.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from lorkit.decompose.config import TrainConfig
+from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
+from lorkit.decompose.losses import Terms, total
+from lorkit.decompose.methods.base import TrainingModule
+
+# what each balancer imports; torchjd's own extras name the same packages
+_NEEDS = {
+    "pcgrad": ("torchjd",),
+    "cagrad": ("torchjd", "cvxpy", "clarabel"),
+    "aligned-mtl": ("torchjd",),
+    "upgrad": ("torchjd", "qpsolvers", "quadprog"),
+    "nash-mtl": ("torchjd", "cvxpy", "ecos"),
+}
+# these weigh the mean of the rows: times T they leave rows without conflict what `sum` makes of them
+_OF_THE_MEAN = ("cagrad", "aligned-mtl", "upgrad")
+_CAGRAD_RADIUS = 0.4  # c of the paper's experiments (Liu et al., 2021)
+
+
+class Backward(Protocol):
+    """How the losses of a step become gradients."""
+
+    def add(self, terms: Terms, extra: Tensor | None = None) -> None:
+        """Run backward through one micro-batch, inside its routing scope; `extra` is a loss of no region."""
+        ...
+
+    def finish(self) -> None:
+        """Leave the gradients of all micro-batches in `.grad`."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resume needs, as plain data."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        ...
+
+
+class SumBackward:
+    """The gradient of the sum of all terms of all regions."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self._fabric = fabric
+
+    def add(self, terms: Terms, extra: Tensor | None = None) -> None:
+        """Run one backward."""
+        loss = total(terms)
+        self._fabric.backward(loss if extra is None else loss + extra)
+
+    def finish(self) -> None:
+        """Do nothing: torch accumulates."""
+
+    def state(self) -> dict[str, Any]:
+        """Return nothing."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take nothing."""
+
+
+class BalancedBackward:
+    """One backward a region, then an aggregator over the rows of the shared parameters.
+
+    It holds T gradients of the shared parameters besides the usual one. A batch with one region has nothing to
+    balance and gets its plain gradient.
+    """
+
+    def __init__(self, fabric: Fabric, name: str, shared: Sequence[nn.Parameter]) -> None:
+        self._fabric, self._name, self._shared = fabric, name, list(shared)
+        self._rows: dict[str, list[Tensor | None]] = {}
+        # by regions present: Nash-MTL remembers weights, one a row
+        self._aggregators: dict[tuple[str, ...], Any] = {}
+        self._memory: dict[tuple[str, ...], list[float]] = {}
+
+    def add(self, terms: Terms, extra: Tensor | None = None) -> None:
+        """Run one backward a region and set the rows of the shared parameters aside."""
+        losses: dict[str, list[Tensor]] = defaultdict(list)
+        for row in terms.values():
+            for region, value in row.items():
+                losses[region].append(value)
+        for index, (region, values) in enumerate(losses.items()):
+            loss = torch.stack(values).sum()
+            if extra is not None and index == 0:
+                loss = loss + extra
+            self._fabric.backward(loss, retain_graph=index + 1 < len(losses))
+            self._set_aside(region)
+
+    def finish(self) -> None:
+        """Aggregate the rows into `.grad`.
+
+        Raises:
+            DataError: A region's gradient is not finite.
+        """
+        names = tuple(self._rows)
+        rows = [self._rows.pop(name) for name in names]
+        if len(rows) == 1:
+            for parameter, gradient in zip(self._shared, rows[0], strict=True):
+                parameter.grad = gradient
+            return
+        _check_finite(names, rows)
+        for index, parameter in enumerate(self._shared):
+            values = [row[index] for row in rows]
+            zero = torch.zeros_like(parameter) if any(value is None for value in values) else None
+            parameter.jac = torch.stack([zero if value is None else value for value in values])  # type: ignore[attr-defined, misc]
+        self._aggregate(names)
+        if self._name in _OF_THE_MEAN:
+            for parameter in self._shared:
+                assert parameter.grad is not None
+                parameter.grad.mul_(len(names))
+
+    def state(self) -> dict[str, Any]:
+        """Return the weights that Nash-MTL starts its next solution from, by regions present."""
+        if self._name != "nash-mtl":
+            return {}
+        found = {key: one.weighting.prvs_alpha.tolist() for key, one in self._aggregators.items()}
+        return {"|".join(key): values for key, values in {**self._memory, **found}.items()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take those weights."""
+        self._aggregators.clear()
+        self._memory = {tuple(key.split("|")): list(values) for key, values in state.items()}
+
+    def _set_aside(self, region: str) -> None:
+        before = self._rows.get(region, [None] * len(self._shared))
+        row = []
+        for parameter, earlier in zip(self._shared, before, strict=True):
+            gradient, parameter.grad = parameter.grad, None
+            row.append(gradient if earlier is None else earlier if gradient is None else earlier.add_(gradient))
+        self._rows[region] = row
+
+    def _aggregate(self, names: tuple[str, ...]) -> None:
+        from torchjd.aggregation import GramianWeightedAggregator
+        from torchjd.autojac import jac_to_grad
+
+        if names not in self._aggregators:
+            self._aggregators[names] = aggregator_of(self._name, len(names))
+            if names in self._memory:
+                import numpy as np
+
+                self._aggregators[names].weighting.prvs_alpha = np.array(self._memory[names])
+        aggregator = self._aggregators[names]
+        lean = {"optimize_gramian_computation": True} if isinstance(aggregator, GramianWeightedAggregator) else {}
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*not DPP.*")  # of Nash-MTL's program: slower, not wrong
+            jac_to_grad(self._shared, aggregator, **lean)
+
+
+def aggregator_of(name: str, regions: int) -> Any:
+    """Return torchjd's aggregator of a balancer, for Jacobians of `regions` rows."""
+    from torchjd.aggregation import UPGrad, AlignedMTL, CAGrad, NashMTL, PCGrad  # isort: skip
+
+    if name == "cagrad":
+        return CAGrad(c=_CAGRAD_RADIUS)
+    if name == "nash-mtl":
+        return NashMTL(n_tasks=regions)
+    return {"pcgrad": PCGrad, "aligned-mtl": AlignedMTL, "upgrad": UPGrad}[name]()
+
+
+def build_backward(module: TrainingModule, fabric: Fabric) -> Backward:
+    """Return the seam that a module's balancer asks for."""
+    if module.balancer == "sum" or len(module.live.regions.names) == 1:
+        return SumBackward(fabric)
+    return BalancedBackward(fabric, module.balancer, shared_parameters(module))
+
+
+def shared_parameters(module: TrainingModule) -> list[nn.Parameter]:
+    """Return the trainable parameters of the backbone that no single region owns."""
+    owned = {id(value) for values in module.region_parameters().values() for value in values}
+    backbone = module.live.backbone.parameters()
+    return [value for value in backbone if value.requires_grad and id(value) not in owned]
+
+
+def check_balancer(name: str, settings: TrainConfig) -> None:
+    """Refuse before training what a balancer cannot do.
+
+    Args:
+        name: As `train.balancer` states it.
+        settings: Precision and devices.
+
+    Raises:
+        UsageError: fp16, whose loss scaling stands between losses and gradients, or several processes.
+        MissingRuntimeError: torchjd or a solver that it calls is not installed.
+    """
+    if name == "sum":
+        return
+    processes = settings.devices * settings.num_nodes
+    if settings.precision == "fp16" or processes > 1:
+        given = "train.precision fp16" if settings.precision == "fp16" else f"{processes} processes"
+        raise UsageError(
+            f"gradient balancer '{name}' with {given}",
+            required="fp32 or bf16 on one device",
+            fix="set train.balancer to sum, or train so",
+        )
+    missing = [package for package in _NEEDS[name] if importlib.util.find_spec(package) is None]
+    if missing:
+        raise MissingRuntimeError(
+            f"gradient balancer '{name}' needs {', '.join(missing)}, which is not installed",
+            required="the extra 'balancers'",
+            fix='pip install "lorkit[balancers]"',
+        )
+
+
+def _check_finite(names: tuple[str, ...], rows: Sequence[Sequence[Tensor | None]]) -> None:
+    sizes = [torch.stack(torch._foreach_norm([value for value in row if value is not None])).sum() for row in rows]
+    bad = [name for name, fine in zip(names, torch.isfinite(torch.stack(sizes)).tolist(), strict=True) if not fine]
+    if bad:
+        raise DataError(
+            f"the gradient of region {', '.join(bad)} is not finite",
+            required="finite gradients",
+            fix="lower train.lr, set train.clip_norm, or check the images of that region",
+        )

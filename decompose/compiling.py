@@ -1,0 +1,70 @@
+"""torch.compile of a live backbone, for as long as a training lasts."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from lorkit.decompose.errors import MissingRuntimeError
+from lorkit.decompose.experts.routing import Plan
+
+# a graph is compiled for each set of regions that a batch can hold; torch's own limit of 8 goes back to eager then
+_GRAPHS = 64
+
+
+@contextmanager
+def compiled(backbone: nn.Module, device: torch.device) -> Iterator[None]:
+    """Compile a backbone in place while the context lasts; parameters, keys and classes stay as they are.
+
+    Args:
+        backbone: With its experts.
+        device: Where it runs.
+
+    Raises:
+        MissingRuntimeError: There is no C++ compiler for the CPU, or no Triton for the GPU.
+    """
+    check_compiler(device)
+    # the rows of each region differ from batch to batch and may not become constants of the graph; buffers may not be
+    # given away during backward, because a gradient balancer runs it once a region
+    with (
+        cast(Any, torch._dynamo.config).patch(allow_unspec_int_on_nn_module=True, recompile_limit=_GRAPHS),
+        cast(Any, torch._functorch.config).patch(donated_buffer=False),
+    ):
+        backbone.compile()
+        try:
+            yield
+        finally:
+            backbone._compiled_call_impl = None
+
+
+def loosen_(plan: Plan) -> None:
+    """Let the counts of a plan vary without a new graph: the compiler takes a tuple for a constant, a list not."""
+    object.__setattr__(plan, "counts", list(plan.counts))
+
+
+def check_compiler(device: torch.device) -> None:
+    """Refuse to compile without what torch generates code for.
+
+    Raises:
+        MissingRuntimeError: It is not here.
+    """
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        raise _missing("Triton", "pip install triton")
+    default = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    compiler = os.environ.get("CXX", default)
+    if device.type == "cpu" and shutil.which(compiler) is None:
+        raise _missing(f"a C++ compiler ('{compiler}')", "apt-get install g++, name one in CXX")
+
+
+def _missing(what: str, how: str) -> MissingRuntimeError:
+    return MissingRuntimeError(
+        f"train.compile needs {what}, which is not here", required=what, fix=f"{how}, or set train.compile to false"
+    )

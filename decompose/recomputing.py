@@ -1,0 +1,84 @@
+"""Activation checkpointing: blocks of the backbone keep their inputs and run again during backward.
+
+A block's second run must compute what the first did, under the routing of the same batch, and change nothing: batch
+norms would otherwise move their running statistics twice a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
+from types import TracebackType
+
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.experts.layers import ExpertLayer
+from lorkit.decompose.experts.norm import RegionNorm
+
+_LISTS = (nn.Sequential, nn.ModuleList)
+_SINGLE = (ExpertLayer, RegionNorm)  # one layer each, whatever they hold
+
+
+@contextmanager
+def recomputed(backbone: nn.Module) -> Iterator[None]:
+    """Checkpoint the blocks of a backbone while the context lasts; keys and classes stay as they are.
+
+    Raises:
+        UsageError: The backbone has no blocks.
+    """
+    blocks = blocks_of(backbone)
+    if not blocks:
+        raise UsageError(
+            f"train.checkpointing for a {type(backbone).__name__}, which holds no list of blocks",
+            required="a backbone whose stages are nn.Sequential or nn.ModuleList",
+            fix="set train.checkpointing to false",
+        )
+    for block in blocks:
+        contexts = partial(_contexts, block)
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False, context_fn=contexts)
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.forward  # the method of the class is there again
+
+
+def blocks_of(module: nn.Module) -> list[nn.Module]:
+    """Return the outermost modules that stand in a list and have layers of their own, in order."""
+    found: list[nn.Module] = []
+    for child in module.children():
+        listed = isinstance(module, _LISTS) and not isinstance(child, _SINGLE)
+        if listed and next(child.children(), None) is not None:
+            found.append(child)
+        elif not isinstance(child, _SINGLE):
+            found += blocks_of(child)
+    return found
+
+
+class _Untouched:
+    """Let a block run on copies of its buffers; it may be entered once for every backward through the block."""
+
+    def __init__(self, block: nn.Module) -> None:
+        self.block = block
+        self._kept: list[tuple[dict[str, Tensor | None], str, Tensor]] = []
+
+    def __enter__(self) -> None:
+        owners = [module._buffers for module in self.block.modules() if module.training]
+        self._kept = [(owner, name, value) for owner in owners for name, value in owner.items() if value is not None]
+        for owner, name, value in self._kept:
+            owner[name] = value.clone()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for owner, name, value in self._kept:
+            owner[name] = value
+        self._kept = []
+
+
+def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Return what surrounds the first run of a block and every later one."""
+    return nullcontext(), _Untouched(block)
