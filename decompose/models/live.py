@@ -16,19 +16,21 @@ from lorkit.decompose.models.foundation import load_strict
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import RegionSet, unknown
 
-LIVE_METHODS = ("lorkd", "mtl", "stl")
+LIVE_METHODS = ("finetune", "lorkd", "mtl", "stl")
+SEPARATE = ("finetune", "stl")
+"""Methods with an independent network a region, also where there is but one region."""
 WEIGHTS = "model.safetensors"
 
 
 def build_live(config: Config, regions: RegionSet) -> RegionalModel | SeparateModels:
     """Build a method's student with fresh weights, on the CPU.
 
-    `lorkd` is one backbone with experts, `mtl` one without, `stl` an independent network a region.
+    `lorkd` is one backbone with experts, `mtl` one without, `stl` and `finetune` an independent network a region.
 
     Raises:
         UsageError: The method is unknown, or the backbone cannot carry experts.
     """
-    if config.method == "stl":
+    if config.method in SEPARATE:
         return SeparateModels({region.name: _regional(config, RegionSet([region])) for region in regions}, regions)
     if config.method == "mtl":
         return _regional(config, regions)
