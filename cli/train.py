@@ -4,44 +4,49 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
 from lorkit.cli import options
+
+Source: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="RUN|EXPERT",
+        help="A finished run (--add-region, --remove-region) or an extracted expert (--method finetune).",
+        show_default=False,
+    ),
+]
+Added: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--add-region",
+        metavar="NAME",
+        help="A new run with this region besides; the others stay bit by bit. CONFIG (default: the run's own, with "
+        "--set regions.NAME.data=PATH) describes its data.",
+        show_default=False,
+    ),
+]
+Removed: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--remove-region",
+        metavar="NAME",
+        help="A new run in which nothing of this region is left; nothing is trained.",
+        show_default=False,
+    ),
+]
 
 
 def train(
     config: options.ConfigPath = None,
     method: options.MethodName = None,
     settings: options.Settings = None,
-    source: Annotated[
-        str | None,
-        typer.Option(
-            "--from",
-            metavar="RUN|EXPERT",
-            help="A finished run (--add-region, --remove-region) or an extracted expert (--method finetune).",
-            show_default=False,
-        ),
-    ] = None,
-    add_region: Annotated[
-        str | None,
-        typer.Option(
-            "--add-region",
-            metavar="NAME",
-            help="A new run with this region besides; what is there stays, bit by bit.",
-            show_default=False,
-        ),
-    ] = None,
-    remove_region: Annotated[
-        str | None,
-        typer.Option(
-            "--remove-region",
-            metavar="NAME",
-            help="A new run without this region; nothing is trained.",
-            show_default=False,
-        ),
-    ] = None,
+    source: Source = None,
+    add_region: Added = None,
+    remove_region: Removed = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; train and write nothing.")] = False,
     out: options.RunsOut = Path("runs"),
