@@ -15,6 +15,7 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.expert_artifact import WEIGHTS, LoadedExpert, load_expert
 from lorkit.decompose.lifecycle.origin import record
+from lorkit.decompose.lifecycle.overlay import is_stated
 from lorkit.decompose.models.backbones import build_backbone, detach_head
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel
@@ -98,7 +99,7 @@ def _settled(config: Config, expert: LoadedExpert, notices: list[str]) -> Config
     for section, values in (("image", image), ("student", {"backbone": backbone}), ("foundation", weights)):
         stated = getattr(config, section)
         for key, value in values.items():
-            if key in stated.model_fields_set and getattr(stated, key) != value:
+            if is_stated(stated, key) and getattr(stated, key) != value:
                 notices.append(f"{section}.{key} is {value}, as the expert has it, not {getattr(stated, key)}")
     settled = config.model_copy(
         update={

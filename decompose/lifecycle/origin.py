@@ -42,13 +42,22 @@ def rebuilt(source: Foundation, regions: RegionSet, others: Iterable[Foundation]
         source: Whose backbone and provenance it has.
         regions: All of them have a head in `source` or in one of `others`.
         others: Foundations on the same backbone with heads of further regions.
+
+    Raises:
+        ArtifactError: None of them has a head of one of the regions.
     """
     normalise = source.model.normalise
     with torch.random.fork_rng(devices=[]):
         model = RegionalModel(source.model.backbone, regions, mean=normalise.mean.tolist(), std=normalise.std.tolist())
     heads = {}
     for name in regions.names:
-        owner = next(one for one in (source, *others) if name in one.heads)
+        owner = next((one for one in (source, *others) if name in one.heads), None)
+        if owner is None:
+            raise ArtifactError(
+                f"the foundation model of the run has no head for region '{name}'",
+                required="a head, or a probe, for each of its regions",
+                fix="train the run again with --force, which fits probes",
+            )
         model.heads[name], heads[name] = owner.model.heads[name], owner.heads[name]
     return replace(source, model=model.eval(), regions=regions, heads=heads)
 

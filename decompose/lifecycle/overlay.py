@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from lorkit.decompose.config import Config
+from lorkit.decompose.config import Config, ImageConfig
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import Run
 
@@ -89,6 +89,13 @@ def without(config: Config, region: str) -> Config:
     return config.model_copy(update=update)
 
 
+def is_stated(section: BaseModel, key: str) -> bool:
+    """Tell whether somebody wrote a value; a default normalisation is filled in where nobody did."""
+    if isinstance(section, ImageConfig) and key in ("mean", "std"):
+        return bool(getattr(section, key) != getattr(ImageConfig(channels=section.channels), key))
+    return key in section.model_fields_set
+
+
 def _ranks(origin: Config, stated: Config, region: str) -> dict[str, int]:
     for name, rank in stated.lorkd.ranks.items():
         if name in origin.regions and rank != origin.lorkd.ranks.get(name, origin.lorkd.rank):
@@ -113,4 +120,4 @@ def _locked(key: str, given: object, wanted: object, region: str) -> UsageError:
 
 
 def _stated(section: BaseModel) -> dict[str, Any]:
-    return {key: getattr(section, key) for key in section.model_fields_set}
+    return {key: getattr(section, key) for key in section.model_fields_set if is_stated(section, key)}

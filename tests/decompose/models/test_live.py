@@ -60,7 +60,7 @@ def test_narrow_layers_can_be_left_shared() -> None:
 
 def test_an_unknown_method_lists_the_known() -> None:
     config, regions = config_of("lorkd")
-    with pytest.raises(UsageError, match="one of lorkd, mtl, stl"):
+    with pytest.raises(UsageError, match="one of finetune, lorkd, mtl, stl"):
         build_live(config.model_copy(update={"method": "lora"}), regions)
 
 
