@@ -43,3 +43,12 @@ def test_a_damaged_run_is_refused(small_run: Run, tmp_path: Path) -> None:
 def test_a_run_is_found_by_its_id(small_run: Run, tmp_path: Path) -> None:
     result = train_from("small", remove_region="chest", out=small_run.path.parent)
     assert result.run.parent == small_run.path.parent
+
+
+def test_paths_in_settings_start_where_the_command_is_given(
+    small_run: Run, wrist: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(wrist.parent)
+    settings = ["regions.wrist.data=wrist.npz"]
+    result = train_from(small_run.path, overrides=settings, add_region="wrist", out=tmp_path, dry_run=True)
+    assert result.regions == ("chest", "knee", "wrist")
