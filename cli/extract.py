@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -15,6 +16,16 @@ def extract(
     recalibrate: Annotated[
         bool, typer.Option("--recalibrate", help="Measure batch-norm statistics on the region's own training images.")
     ] = False,
+    rank: Annotated[
+        int | None,
+        typer.Option(
+            "--rank",
+            metavar="R",
+            help="Cut each layer's update by SVD to at most rank R, counted as lorkd.rank: R singular values in layout "
+            "conv, R times the kernel's first side in layout reshape. The deployed network keeps its size.",
+            show_default=False,
+        ),
+    ] = None,
     out: options.ExpertsOut = None,
     force: options.Force = False,
     as_json: options.Json = False,
@@ -28,11 +39,30 @@ def extract(
     from lorkit.decompose import extract as take_out
 
     with Steps("extract") as progress:
-        results = take_out(run, region=region, recalibrate=recalibrate, out=out, force=force, on_progress=progress)
+        results = take_out(
+            run, region=region, recalibrate=recalibrate, rank=rank, out=out, force=force, on_progress=progress
+        )
     if as_json:
         emit({"experts": [vars(result) for result in results]}, kind="extract")
         return
     for result in results:
         state = "up to date" if result.up_to_date else "extracted"
         note(f"{state}: {result.region}, largest difference from the live model {result.max_difference:.1e}")
+        if result.reduction is not None:
+            note(_cut(result.reduction))
         say(str(result.path))
+
+
+def _cut(reduction: Mapping[str, Any]) -> str:
+    """Say what cutting the rank cost and what it spares."""
+    from lorkit.cli.render import interval, number
+
+    found, factors = reduction["validation"], reduction["factor_parameters"]
+    kept = reduction["energy_kept"]
+    energy = "-" if kept is None else f"{100 * kept:.1f} %"
+    drop = interval(found["drop"], found["ci"])
+    return (
+        f"  rank {reduction['rank_before']} to {reduction['rank']}: {energy} of the update's energy kept;"
+        f" balanced accuracy on validation {number(found['before'])} to {number(found['after'])}, drop {drop};"
+        f" factors {factors['before']:,} to {factors['after']:,} parameters, the deployed network keeps its size"
+    )

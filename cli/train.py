@@ -4,17 +4,49 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
 from lorkit.cli import options
+
+Source: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="RUN|EXPERT",
+        help="A finished run (--add-region, --remove-region) or an extracted expert (--method finetune).",
+        show_default=False,
+    ),
+]
+Added: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--add-region",
+        metavar="NAME",
+        help="A new run with this region besides; the others stay bit by bit. CONFIG (default: the run's own, with "
+        "--set regions.NAME.data=PATH) describes its data.",
+        show_default=False,
+    ),
+]
+Removed: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--remove-region",
+        metavar="NAME",
+        help="A new run in which nothing of this region is left; nothing is trained.",
+        show_default=False,
+    ),
+]
 
 
 def train(
     config: options.ConfigPath = None,
     method: options.MethodName = None,
     settings: options.Settings = None,
+    source: Source = None,
+    add_region: Added = None,
+    remove_region: Removed = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; train and write nothing.")] = False,
     out: options.RunsOut = Path("runs"),
@@ -27,12 +59,28 @@ def train(
     """
     from lorkit.cli.progress import Training
     from lorkit.cli.streams import emit, note, say
-    from lorkit.decompose import load_config
+    from lorkit.decompose import load_config, train_from
     from lorkit.decompose import train as decompose
 
-    loaded = load_config(config, overrides=settings or (), method=method)
+    overrides = settings or ()
     with Training() as progress:
-        result = decompose(loaded, out=out, resume=resume, force=force, dry_run=dry_run, on_event=progress)
+        if source is not None or add_region is not None or remove_region is not None:
+            result = train_from(
+                source,
+                config,
+                overrides=overrides,
+                method=method,
+                add_region=add_region,
+                remove_region=remove_region,
+                out=out,
+                resume=resume,
+                force=force,
+                dry_run=dry_run,
+                on_event=progress,
+            )
+        else:
+            loaded = load_config(config, overrides=overrides, method=method)
+            result = decompose(loaded, out=out, resume=resume, force=force, dry_run=dry_run, on_event=progress)
     if as_json:
         emit(asdict(result), kind="train")
     elif result.plan is not None:
@@ -40,5 +88,6 @@ def train(
 
         render.plan(result.plan)
     else:
-        note(f"{'up to date' if result.up_to_date else 'trained'}: {', '.join(result.regions)}")
+        done = "written" if remove_region is not None else "trained"
+        note(f"{'up to date' if result.up_to_date else done}: {', '.join(result.regions)}")
         say(str(result.run))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lorkit.decompose.errors import LorkitError
     from lorkit.decompose.evaluation import evaluate
     from lorkit.decompose.extraction import extract, load_expert
+    from lorkit.decompose.lifecycle import add_region, finetune_expert, remove_region, train_from
     from lorkit.decompose.regions import Region, RegionSet
     from lorkit.decompose.runs import open_run
 
@@ -24,15 +25,19 @@ _HOMES = {
     "LorkitError": "errors",
     "Region": "regions",
     "RegionSet": "regions",
+    "add_region": "lifecycle",
     "compare": "comparison",
     "default_config": "config",
     "evaluate": "evaluation",
     "extract": "extraction",
+    "finetune_expert": "lifecycle",
     "load_config": "config",
     "load_expert": "extraction",
     "open_run": "runs",
     "pretrain": "decomposition",
+    "remove_region": "lifecycle",
     "train": "decomposition",
+    "train_from": "lifecycle",
 }
 
 __all__ = [
@@ -40,15 +45,19 @@ __all__ = [
     "LorkitError",
     "Region",
     "RegionSet",
+    "add_region",
     "compare",
     "default_config",
     "evaluate",
     "extract",
+    "finetune_expert",
     "load_config",
     "load_expert",
     "open_run",
     "pretrain",
+    "remove_region",
     "train",
+    "train_from",
 ]
 
 

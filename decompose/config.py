@@ -83,13 +83,16 @@ def default_config(*, overrides: Sequence[str] = (), method: str | None = None) 
     return _build(dict(_DEFAULT), Path.cwd(), "the built-in configuration", overrides, method)
 
 
-def load_config(path: Path | str | None, *, overrides: Sequence[str] = (), method: str | None = None) -> Config:
+def load_config(
+    path: Path | str | None, *, overrides: Sequence[str] = (), method: str | None = None, base: Path | None = None
+) -> Config:
     """Read a configuration, or `./decompose.yaml`, or the built-in phantom one where neither is.
 
     Args:
         path: A YAML file, or a directory that holds `decompose.yaml`; None looks in the current directory.
         overrides: `a.b=c` settings, applied before validation; values are read as YAML.
         method: Replaces the file's `method`.
+        base: Directory from which relative paths start; that of the file by default.
 
     Raises:
         UsageError: The file is missing or not YAML, a key is unknown (the nearest known one is named) or a value
@@ -102,7 +105,7 @@ def load_config(path: Path | str | None, *, overrides: Sequence[str] = (), metho
     path = Path(path)
     if path.is_dir():
         path = path / FILE_NAME
-    return _build(_read_yaml(path), path.resolve().parent, str(path), overrides, method)
+    return _build(_read_yaml(path), base or path.resolve().parent, str(path), overrides, method)
 
 
 def overridden(config: Config, overrides: Sequence[str] = (), *, method: str | None = None) -> Config:

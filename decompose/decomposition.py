@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,19 +10,19 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_json, is_current, write_json, write_manifest, write_text
-from lorkit.decompose.config import Config, config_digest, dump_config
+from lorkit.decompose.artifacts import digest_json, is_current
+from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import RegionSamples, Splits, prepare, read_regions, split_regions
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import Method, get_method
 from lorkit.decompose.models.backbones import build_backbone
-from lorkit.decompose.models.foundation import Foundation, save_foundation
-from lorkit.decompose.models.live import save_live
+from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.phases import Trained, train_phases
 from lorkit.decompose.planning import plan_training
 from lorkit.decompose.pretraining import Material, foundation_for, foundation_inputs, with_probes
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.runs import DERIVED, OUTSIDE, RUNS
+from lorkit.decompose.run_artifact import RunContent, write_run
+from lorkit.decompose.runs import DERIVED, RUNS
 from lorkit.decompose.training import launch
 from lorkit.decompose.transforms import build_recipe
 from lorkit.decompose.workplace import Workplace, working
@@ -55,6 +53,21 @@ class TrainResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a training begins with in place of a foundation of its own.
+
+    Attributes:
+        foundation: Builds it once the regions and their samples are known.
+        origin: Plain data of the manifest that names the artifact it came from, by digest.
+        synthetic: Whether that has learned from what a program drew.
+    """
+
+    foundation: Callable[[Material], Foundation]
+    origin: dict[str, Any]
+    synthetic: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Task:
     """A configuration with its samples read, split and named."""
 
@@ -64,6 +77,7 @@ class _Task:
     splits: Splits
     regions: RegionSet
     inputs: str
+    start: Start | None = None
 
     def material(self, on_event: Listener) -> Material:
         """Prepare the training and validation parts; the test part is not even prepared."""
@@ -85,6 +99,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     dry_run: bool = False,
+    start: Start | None = None,
     on_event: Listener = ignore,
 ) -> TrainResult:
     """Decompose a foundation model into a run: a shared student with an expert a region, or a baseline.
@@ -95,6 +110,7 @@ def train(
         resume: Continue an interrupted run of the same settings and data.
         force: Train again although the run is complete; the old one stays until the new one is.
         dry_run: Return the plan, train and write nothing.
+        start: Begin with this instead of the foundation that `config` names or asks for.
         on_event: Receives progress.
 
     Raises:
@@ -102,7 +118,7 @@ def train(
         DataError: Images, labels or splits that cannot be used, or a loss that is not finite.
         StorageError: Another process trains the same run.
     """
-    task = _read(config)
+    task = _read(config, start)
     directory = Path(out) / f"{config.name}-{config.method}-{task.inputs[:8]}"
     if dry_run:
         return TrainResult(
@@ -149,7 +165,7 @@ def pretrain(
     return foundation_for(config, material, Path(out), fabric, listener, resume=resume, force=force, hint=True)[1]
 
 
-def _read(config: Config) -> _Task:
+def _read(config: Config, start: Start | None = None) -> _Task:
     method = get_method(config.method)
     for backbone in (config.foundation.backbone, config.student.backbone):
         with torch.device("meta"):  # only to refuse an unknown name before any data is read
@@ -160,15 +176,19 @@ def _read(config: Config) -> _Task:
     data = {name: one.digest for name, one in samples.items()}
     material = Material(regions=regions, train={}, val={}, digests=data)
     foundation = foundation_inputs(config, material)
-    inputs = digest_json(
-        {"revision": _REVISION, "settings": config_digest(config), "data": data, "foundation": foundation}
+    decides = {"revision": _REVISION, "settings": config_digest(config), "data": data, "foundation": foundation}
+    inputs = digest_json(decides | ({"origin": start.origin} if start is not None else {}))
+    return _Task(
+        config=config, method=method, samples=samples, splits=splits, regions=regions, inputs=inputs, start=start
     )
-    return _Task(config=config, method=method, samples=samples, splits=splits, regions=regions, inputs=inputs)
 
 
 def _train(task: _Task, root: Path, fabric: Fabric, place: Workplace, on_event: Listener) -> tuple[Trained, Foundation]:
     material = task.material(on_event)
-    found, _ = foundation_for(task.config, material, root, fabric, on_event, resume=True)
+    if task.start is not None:
+        found = task.start.foundation(material)
+    else:
+        found, _ = foundation_for(task.config, material, root, fabric, on_event, resume=True)
     foundation = with_probes(found, material, on_event)
     trained = train_phases(
         task.config,
@@ -182,35 +202,17 @@ def _train(task: _Task, root: Path, fabric: Fabric, place: Workplace, on_event: 
     return trained, foundation
 
 
-_HIDDEN = shutil.ignore_patterns(".*")
-
-
 def _write(staging: Path, task: _Task, trained: Trained, foundation: Foundation, place: Workplace) -> None:
-    synthetic = task.regions.synthetic
-    write_text(staging / "config.yaml", dump_config(task.config))
-    header = {"schema_version": SCHEMA_VERSION}
-    write_json(staging / "regions.json", {**header, "kind": "regions", "regions": task.regions.to_json()})
-    write_json(staging / "splits.json", task.splits.to_json(task.samples))
-    rows = [row for end in trained.ends for row in end.history]
-    write_text(staging / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-    save_live(trained.live, staging)
-    save_foundation(foundation, staging / "foundation", synthetic=synthetic, inputs=task.inputs)
-    if place.checkpoints.is_dir():  # a method that fits in one go leaves none
-        shutil.copytree(place.checkpoints, staging / "checkpoints", copy_function=_link, ignore=_HIDDEN)
-    write_manifest(
-        staging,
-        "run",
-        synthetic=synthetic,
-        parent=staging / "foundation",
+    content = RunContent(
+        config=task.config,
+        regions=task.regions,
+        splits=task.splits.to_json(task.samples),
+        live=trained.live,
+        foundation=foundation,
+        rows=[row for end in trained.ends for row in end.history],
+        synthetic=task.regions.synthetic or (task.start is not None and task.start.synthetic),
         inputs=task.inputs,
-        extra={"method": task.config.method, "name": task.config.name, "regions": list(task.regions.names)},
-        outside=OUTSIDE,
+        extra={"origin": task.start.origin} if task.start is not None else {},
+        checkpoints=place.checkpoints,
     )
-
-
-def _link(source: str, target: str) -> None:
-    """Give a checkpoint a second name; the working directory, which holds the first, is dropped right after."""
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copy2(source, target)
+    write_run(staging, content)

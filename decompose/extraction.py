@@ -6,7 +6,7 @@ import importlib.metadata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -42,10 +42,12 @@ from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation import load_strict
 from lorkit.decompose.models.live import adapts_foundation, deployed_backbone
+from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.networks import Networks
 from lorkit.decompose.program import write_program
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.proof import equality, refuse_foreign_tensors
+from lorkit.decompose.reduction import check_rank, cut_expert_
 from lorkit.decompose.runs import RUNS, Run, open_run
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.transforms import Recipe
@@ -67,13 +69,15 @@ class ExtractResult:
         region: Its region.
         path: Its directory.
         up_to_date: It was there already, from the same run and options.
-        max_difference: Largest difference of a logit from the live model's on validation images.
+        max_difference: Largest difference of a logit from the live model's on validation images, before any cut.
+        reduction: What cutting to a lower rank did, as in `expert.json`; None where that was not asked for.
     """
 
     region: str
     path: Path
     up_to_date: bool
     max_difference: float
+    reduction: dict[str, Any] | None = None
 
 
 def extract(
@@ -81,6 +85,7 @@ def extract(
     *,
     region: str | None = "all",
     recalibrate: bool = False,
+    rank: int | None = None,
     force: bool = False,
     out: Path | str | None = None,
     root: Path = RUNS,
@@ -92,13 +97,15 @@ def extract(
         run: A run, its id or directory; None is the newest.
         region: Which regions.
         recalibrate: Re-estimate batch-norm statistics on the region's own training split after merging.
+        rank: Cut the update of every layer to at most this rank, as `lorkd.rank` counts it (see `reduce_`). The
+            network keeps its size; how well it does before and after is measured on the validation split.
         force: Rebuild although nothing changed.
         out: Directory that gets one directory a region; the run's `experts` by default.
         root: Where runs are looked up by id.
         on_progress: Told which region is being extracted.
 
     Raises:
-        UsageError: Unknown run or region.
+        UsageError: Unknown run or region, or a rank for a run without low-rank experts.
         DataError: The run's data is gone: equality is proven on real images of the validation split.
         ParityError: The network differs from the live model, or holds something of another region.
         ArtifactError: The run, or an expert that is there, is damaged.
@@ -106,7 +113,7 @@ def extract(
     source = run if isinstance(run, Run) else open_run(run, root)
     names = source.regions.select(region).names
     target = Path(out) if out is not None else source.experts_dir
-    workshop = _Workshop(source, recalibrate)
+    workshop = _Workshop(source, recalibrate, rank)
     results = []
     for index, name in enumerate(names):
         on_progress(f"expert of {name}", index, len(names))
@@ -117,7 +124,15 @@ def extract(
                 workshop.build(name, staging)
         found = load_expert(directory)
         difference = float(found.info["equality"]["max_abs_difference"])
-        results.append(ExtractResult(region=name, path=directory, up_to_date=current, max_difference=difference))
+        results.append(
+            ExtractResult(
+                region=name,
+                path=directory,
+                up_to_date=current,
+                max_difference=difference,
+                reduction=found.info.get("reduction"),
+            )
+        )
     on_progress("done", len(names), len(names))
     return results
 
@@ -125,9 +140,11 @@ def extract(
 class _Workshop:
     """Builds experts of one run; model and data are read once, and only when something is to be built."""
 
-    def __init__(self, run: Run, recalibrate: bool) -> None:
-        self.run, self.recalibrate = run, recalibrate
+    def __init__(self, run: Run, recalibrate: bool, rank: int | None) -> None:
+        self.run, self.recalibrate, self.rank = run, recalibrate, rank
         self.networks = Networks(run)
+        if rank is not None:
+            check_rank(self.networks.live, rank)
         self._data: dict[str, LockedData] = {}
 
     def data(self, region: str) -> LockedData:
@@ -139,7 +156,8 @@ class _Workshop:
     def inputs(self, region: str) -> str:
         """Return the digest of everything that decides an expert."""
         source = {"run": self.run.manifest.digest, "region": region, "recalibrate": self.recalibrate}
-        return digest_json({"revision": _REVISION, **source})
+        cut = {} if self.rank is None else {"rank": self.rank}
+        return digest_json({"revision": _REVISION, **source, **cut})
 
     def build(self, region: str, directory: Path) -> None:
         """Write one expert into a staging directory."""
@@ -150,11 +168,15 @@ class _Workshop:
         logits = logits_of(network, val)
         proof = equality(self.networks.live, network, val, logits)
         train = self.data(region).part(region, "train")
+        reduction = None
+        if self.rank is not None:
+            reduction, logits = cut_expert_(network, cast(RegionalModel, self.networks.live), self.rank, val, logits)
         if self.recalibrate:
             recalibrate_norm_(network, _batches(train))
             logits = logits_of(network, val)
         found = get_task(val.region.task).scores(val.region, val.labels, logits, val.groups)
-        info = self._describe(region, network, train, val) | {"equality": proof, "validation": found}
+        measured = {"equality": proof, "validation": found, "reduction": reduction}
+        info = self._describe(region, network, train, val) | measured
         self._check_plain(network, info)
         metadata = {"format": "pt", "region": region, "backbone": str(info["backbone"])}
         save_tensors(directory / WEIGHTS, network.network.state_dict(), metadata)

@@ -97,6 +97,7 @@ def _metrics(info: Mapping[str, Any]) -> str:
         interval = found["ci"][name]
         span = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "undefined"
         lines.append(f"| {label} | {'undefined' if found[name] is None else format(found[name], '.3f')} | {span} |")
+    cut = _cut(info.get("reduction"))
     after = " Its batch norms were recalibrated on the training split afterwards." if info["recalibrated"] else ""
     return (
         f"## Measured\n\nOn the validation split ({found['n']} images of {found['groups']} groups; the best epoch was"
@@ -104,7 +105,19 @@ def _metrics(info: Mapping[str, Any]) -> str:
         " from resampling whole groups.\n\n"
         + "\n".join(lines)
         + f"\n\nEqual to the live model on {equal['n']} {equal['inputs']} images within"
-        f" {equal['max_abs_difference']:.1e} ({equal['label_flips']} labels differ).{after}"
+        f" {equal['max_abs_difference']:.1e} ({equal['label_flips']} labels differ).{cut}{after}"
+    )
+
+
+def _cut(reduction: Mapping[str, Any] | None) -> str:
+    if reduction is None:
+        return ""
+    found, kept = reduction["validation"], reduction["energy_kept"]
+    share = "" if kept is None else f", which keeps {100 * kept:.1f} % of its energy"
+    return (
+        f" Afterwards its low-rank update was cut from rank {reduction['rank_before']} to {reduction['rank']}{share}:"
+        f" balanced accuracy {found['before']:.3f} before and {found['after']:.3f} after, a drop of {found['drop']:.3f}"
+        f" ({found['ci'][0]:.3f} to {found['ci'][1]:.3f}). The network has the same size either way."
     )
 
 

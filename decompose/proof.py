@@ -6,7 +6,6 @@ Shapes: N images, K classes.
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,13 +16,11 @@ from torch import Tensor, nn
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import ParityError
 from lorkit.decompose.evaluation import logits_of
+from lorkit.decompose.models.owners import owner_of
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 
 TOLERANCE = 1e-3
 """Largest difference of a logit, in units of the largest logit (at least 1): float32 sums in another order."""
-
-# a region's own tensors in a live model stand right below one of these
-_OWNED_BELOW = {"down", "up", "kernel", "regions", "heads", "models"}
 
 
 def equality(
@@ -78,8 +75,8 @@ def foreign_tensors(
     """
     others = set(regions) - {region}
     shared = {digest for _, digest in _digests(common)} if common is not None else set()
-    theirs = {digest for key, digest in _digests(live) if _owner(key, others) is not None} - shared
-    return [key for key, digest in _digests(network) if digest in theirs or _owner(key, others) is not None]
+    theirs = {digest for key, digest in _digests(live) if owner_of(key, others) is not None} - shared
+    return [key for key, digest in _digests(network) if digest in theirs or owner_of(key, others) is not None]
 
 
 def refuse_foreign_tensors(
@@ -111,11 +108,3 @@ def _digests(module: nn.Module) -> Iterator[tuple[str, str]]:
         array = value.detach().cpu().contiguous().numpy()
         if array.size and (array != array.flat[0]).any():
             yield key, hashlib.sha256(f"{array.dtype}{array.shape}".encode() + array.tobytes()).hexdigest()
-
-
-def _owner(key: str, others: set[str]) -> str | None:
-    parts = key.split(".")
-    for above, part in itertools.pairwise(parts):
-        if above in _OWNED_BELOW and part in others:
-            return part
-    return None

@@ -1,0 +1,219 @@
+"""Add a region to a finished run: its expert is trained on its own data, everything that is there stays as it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from lorkit.decompose.artifacts import digest_json, is_current, load_tensors, read_json
+from lorkit.decompose.config import Config, config_digest
+from lorkit.decompose.data import RegionSamples, Splits, prepare, read_region, split_regions
+from lorkit.decompose.decomposition import TrainResult
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.events import Finished, Listener, Notice, ignore
+from lorkit.decompose.lifecycle.growth import AddedRegion, joined, lone_model
+from lorkit.decompose.lifecycle.origin import knowing, rebuilt, record, rows_of
+from lorkit.decompose.lifecycle.overlay import alone, grown_config
+from lorkit.decompose.methods import get_method
+from lorkit.decompose.models.foundation import Foundation, load_foundation, load_strict
+from lorkit.decompose.models.live import WEIGHTS, build_live
+from lorkit.decompose.planning import plan_training
+from lorkit.decompose.pretraining import Material, run_phase, with_probes
+from lorkit.decompose.regions import Region, RegionSet
+from lorkit.decompose.run_artifact import RunContent, write_run
+from lorkit.decompose.runs import DERIVED, RUNS, Run
+from lorkit.decompose.training import Phase, launch
+from lorkit.decompose.transforms import build_recipe
+from lorkit.decompose.workplace import Workplace, working
+
+# Raised when the same settings would train something else than before.
+_REVISION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Addition:
+    """A run, and the region that it gets, with its samples read and split."""
+
+    run: Run
+    config: Config
+    samples: RegionSamples
+    splits: Splits
+
+    @property
+    def region(self) -> Region:
+        return self.samples.region
+
+    @property
+    def regions(self) -> RegionSet:
+        """All regions, the new one last."""
+        return RegionSet([*self.run.regions, self.region])
+
+    @property
+    def phase(self) -> str:
+        return f"add-{self.region.name}"
+
+    @property
+    def inputs(self) -> str:
+        """Digest of everything that decides the new run."""
+        decides = {"settings": config_digest(self.config), "data": self.samples.digest}
+        origin = {"run": self.run.manifest.digest, "region": self.region.name}
+        return digest_json({"revision": _REVISION, **decides, **origin})
+
+    def material(self, on_event: Listener) -> Material:
+        """Prepare the training and validation parts of the new region; no other data are read."""
+        recipe = build_recipe(self.config.image, self.config.regions[self.region.name])
+        parts = self.splits.parts(self.region.name)
+        train, val = (prepare(self.samples, recipe, indices=parts[part]) for part in ("train", "val"))
+        for text in train.notices:
+            on_event(Notice(text=text))
+        name = self.region.name
+        only, digests = RegionSet([self.region]), {name: self.samples.digest}
+        return Material(regions=only, train={name: train}, val={name: val}, digests=digests)
+
+    def split_document(self) -> dict[str, Any]:
+        """Return `splits.json`: the locked parts of the other regions as they are, and those of the new one."""
+        document = read_json(self.run.path / "splits.json", kind="splits")
+        new = self.splits.to_json({self.region.name: self.samples})
+        return {**document, **{key: {**document[key], **new[key]} for key in ("regions", "labels")}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grown:
+    """What the training left: the tensors of all regions, the foundation with all heads, how it ended."""
+
+    tensors: dict[str, torch.Tensor]
+    foundation: Foundation
+    end: Finished
+
+
+def add_region(
+    run: Run,
+    region: str,
+    config: Config,
+    *,
+    out: Path | str = RUNS,
+    resume: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    on_event: Listener = ignore,
+) -> TrainResult:
+    """Make a new run with one region more. The old run is not touched.
+
+    Only the factors, norms and head of the new region are trained, on its data alone, under the losses of LoRKD
+    against the run's own foundation. The tensors of the other regions are copied, so their experts stay the same bits.
+
+    Args:
+        run: A finished run of method `lorkd`.
+        region: Name of the new region.
+        config: Describes its data, and its training where that shall differ from the run's (see `grown_config`).
+        out: Directory of runs.
+        resume: Continue an interrupted addition.
+        force: Train again although the new run is complete.
+        dry_run: Return the plan, train and write nothing.
+        on_event: Receives progress.
+
+    Raises:
+        UsageError: The run has no experts, or has the region already; the configuration lacks it, or contradicts the
+            run; an interrupted addition and neither `resume` nor `force`.
+        DataError: The region's data cannot be used.
+        ArtifactError: The run is damaged.
+    """
+    addition = _read(run, region, config)
+    name = f"{addition.config.name}-{addition.config.method}-{addition.inputs[:8]}"
+    directory, names = Path(out) / name, addition.regions.names
+    if dry_run:
+        return TrainResult(run=directory, plan=_plan(addition), regions=names)
+    if not force and is_current(directory, "run", addition.inputs):
+        return TrainResult(run=directory, up_to_date=True, regions=names)
+    fabric = launch(addition.config.train)
+    listener = on_event if fabric.is_global_zero else ignore
+    try:
+        with working(directory, resume=resume, force=force, hint=True, fabric=fabric) as place:
+            grown = _train(addition, fabric, place, listener)
+            place.finish(lambda staging: _write(staging, addition, grown, place), keep=DERIVED)
+    except KeyboardInterrupt:
+        listener(
+            Notice(text="interrupted: finished epochs are kept, the same command with --resume continues after them")
+        )
+        raise
+    best = {grown.end.phase: grown.end.best}
+    return TrainResult(run=directory, regions=names, best=best, seconds=grown.end.seconds)
+
+
+def _read(run: Run, region: str, stated: Config) -> _Addition:
+    if run.config.method != "lorkd":
+        raise UsageError(
+            f"--add-region to {run.path}, a run of method '{run.config.method}', which has no experts",
+            required="a run of method 'lorkd'",
+            fix="train one with `decompose train --method lorkd`",
+        )
+    if region in run.regions.names:
+        raise UsageError(
+            f"region '{region}' is in run {run.path} already",
+            required=f"another name than {', '.join(run.regions.names)}",
+            fix="rename the new region, or take the old one out first with --remove-region",
+        )
+    config = grown_config(run, stated, region)
+    samples = read_region(region, config.regions[region], base=stated.base)
+    splits = split_regions({region: samples}, config.split, seed=config.seed)
+    return _Addition(run=run, config=config, samples=samples, splits=splits)
+
+
+def _train(addition: _Addition, fabric: Fabric, place: Workplace, on_event: Listener) -> _Grown:
+    config, region, run = addition.config, addition.region, addition.run
+    material = addition.material(on_event)
+    source = load_foundation(run.foundation_dir)
+    teacher = with_probes(knowing(run, source, region), material, on_event)
+    phase = Phase(
+        name=addition.phase,
+        regions=material.regions,
+        train=material.train,
+        val=material.val,
+        settings=config.train,
+        seed=config.seed,
+        directory=place.checkpoints / addition.phase,
+    )
+    shared = load_tensors(run.path / WEIGHTS)
+    torch.manual_seed(config.seed)  # before anything is built, in every process
+    module = AddedRegion(lone_model(config, shared, region), config.train, config.lorkd, teacher)
+    end = run_phase(module, phase, fabric, teacher, on_event)
+    module.live.cpu()
+    teacher.model.cpu()  # its backbone is that of `source`
+    tensors = joined(shared, module.live)
+    return _Grown(tensors=tensors, foundation=rebuilt(source, addition.regions, [teacher]), end=end)
+
+
+def _write(staging: Path, addition: _Addition, grown: _Grown, place: Workplace) -> None:
+    run, regions = addition.run, addition.regions
+    live = build_live(addition.config, regions)
+    load_strict(live, grown.tensors, staging / WEIGHTS)
+    origin = record(run.manifest, "add-region", region=addition.region.name)
+    content = RunContent(
+        config=addition.config,
+        regions=regions,
+        splits=addition.split_document(),
+        live=live.eval(),
+        foundation=grown.foundation,
+        rows=[*rows_of(run), *grown.end.history],
+        synthetic=run.manifest.synthetic or regions.synthetic,
+        inputs=addition.inputs,
+        extra={"origin": origin},
+        checkpoints=place.checkpoints,
+    )
+    write_run(staging, content)
+
+
+def _plan(addition: _Addition) -> dict[str, Any]:
+    """Return the plan of training the one region: no foundation is trained, and of the student only its own part."""
+    config, region = addition.config, addition.region
+    given = config.foundation.model_copy(update={"weights": str(addition.run.foundation_dir)})
+    only, regions = alone(config, region.name).model_copy(update={"foundation": given}), RegionSet([region])
+    plan = plan_training(only, get_method(config.method), regions, addition.splits)
+    shared = load_tensors(addition.run.path / WEIGHTS)
+    module = AddedRegion(lone_model(config, shared, region), config.train, config.lorkd, None)
+    trained = sum(parameter.numel() for parameter in module.live.parameters() if parameter.requires_grad)
+    return {**plan, "training_parameters": trained, "origin": record(addition.run.manifest, "add-region")}

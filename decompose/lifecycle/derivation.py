@@ -1,0 +1,90 @@
+"""`train --from`: which of the three ways to make a run from an artifact is meant, and that nothing else was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lorkit.decompose.config import load_config
+from lorkit.decompose.decomposition import TrainResult
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.events import Listener, ignore
+from lorkit.decompose.lifecycle.adding import add_region as add
+from lorkit.decompose.lifecycle.finetuning import finetune_expert
+from lorkit.decompose.lifecycle.removing import remove_region as remove
+from lorkit.decompose.regions import check_region_name
+from lorkit.decompose.runs import RUNS, open_run
+
+
+def train_from(
+    source: Path | str | None,
+    config: Path | str | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    method: str | None = None,
+    add_region: str | None = None,
+    remove_region: str | None = None,
+    out: Path | str = RUNS,
+    resume: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    on_event: Listener = ignore,
+) -> TrainResult:
+    """Make a new run from a finished one, or from an expert.
+
+    Args:
+        source: A run (id or directory), or with method `finetune` the directory of an expert.
+        config: A configuration; to add a region, the run's own where none is given.
+        overrides: `a.b=c` settings. Without `config`, relative paths in them start at the current directory.
+        method: As in `load_config`.
+        add_region: Name of a region to add to the run.
+        remove_region: Name of a region to leave out of the run.
+        out: Directory of runs.
+        resume: Continue an interrupted training.
+        force: Do it again although the new run is complete.
+        dry_run: Return the plan, train and write nothing.
+        on_event: Receives progress.
+
+    Raises:
+        UsageError: The options contradict each other, or as in `add_region`, `remove_region`, `finetune_expert`.
+    """
+    if source is None:
+        given = "--add-region" if add_region is not None else "--remove-region"
+        raise UsageError(f"{given} without --from", required="a finished run", fix="name it with --from RUN")
+    if add_region is not None and remove_region is not None:
+        raise UsageError(
+            "--add-region and --remove-region together",
+            required="one change at a time",
+            fix="make two runs, one by one",
+        )
+    if remove_region is not None:
+        _refuse_settings(config=config, overrides=overrides, method=method, resume=resume)
+        run = open_run(source, Path(out))
+        return remove(run, remove_region, out=out, force=force, dry_run=dry_run, on_event=on_event)
+    if add_region is not None:
+        name = check_region_name(add_region)
+        run = open_run(source, Path(out))
+        base = Path.cwd() if config is None else None
+        path = run.path / "config.yaml" if config is None else config
+        stated = load_config(path, overrides=overrides, method=method, base=base)
+        return add(run, name, stated, out=out, resume=resume, force=force, dry_run=dry_run, on_event=on_event)
+    stated = load_config(config, overrides=overrides, method=method)
+    if stated.method != "finetune":
+        raise UsageError(
+            f"--from {source} with method {stated.method}",
+            required="--add-region NAME, --remove-region NAME or --method finetune",
+            fix="say what to make of it",
+        )
+    return finetune_expert(stated, source, out=out, resume=resume, force=force, dry_run=dry_run, on_event=on_event)
+
+
+def _refuse_settings(**options: object) -> None:
+    """Refuse what would change nothing: a removal trains nothing and reads no settings."""
+    names = {"config": "a configuration", "overrides": "--set", "method": "--method", "resume": "--resume"}
+    for key, value in options.items():
+        if value:
+            raise UsageError(
+                f"{names[key]} with --remove-region",
+                required="nothing but --from, --out, --force and --dry-run: the other regions stay as they are",
+                fix="leave it out",
+            )

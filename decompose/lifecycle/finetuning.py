@@ -1,0 +1,148 @@
+"""Fine-tune an extracted expert on other data: its network takes the place of the foundation model."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+
+from lorkit.decompose.artifacts import MANIFEST, read_manifest
+from lorkit.decompose.config import Config
+from lorkit.decompose.decomposition import Start, TrainResult, train
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.events import Listener, Notice, ignore
+from lorkit.decompose.expert_artifact import WEIGHTS, LoadedExpert, load_expert
+from lorkit.decompose.lifecycle.origin import record
+from lorkit.decompose.lifecycle.overlay import is_stated
+from lorkit.decompose.models.backbones import build_backbone, detach_head
+from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.pretraining import Material
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.runs import RUNS, list_runs
+
+
+def finetune_expert(
+    config: Config,
+    expert: LoadedExpert | Path | str,
+    *,
+    out: Path | str = RUNS,
+    resume: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    on_event: Listener = ignore,
+) -> TrainResult:
+    """Train all weights of a copy of an expert's network for each region of a configuration.
+
+    The expert stands where a run has its foundation model: what the gate judges the result against is the expert as
+    it was, under its own head or a linear probe. Backbone, channels and normalisation are the expert's; so is the
+    size of its images where the configuration states none.
+
+    Args:
+        config: The new regions and how to train; its method is `finetune`.
+        expert: An expert's directory, also one copied elsewhere.
+        out: Directory of runs.
+        resume: Continue an interrupted run.
+        force: Train again although the run is complete.
+        dry_run: Return the plan, train and write nothing.
+        on_event: Receives progress.
+
+    Returns:
+        What `train` returns; the run's manifest names the expert by digest as its `origin`. A region with exactly the
+        expert's classes starts with its head, any other with a linear probe on its features.
+
+    Raises:
+        UsageError: There is no expert, or its weights are bound to another image size.
+        ArtifactError: It is damaged.
+    """
+    loaded = expert if isinstance(expert, LoadedExpert) else _load(Path(expert), Path(out))
+    notices: list[str] = []
+    settled = _settled(config, loaded, notices)
+    for text in notices:
+        on_event(Notice(text=text))
+    origin = record(loaded.manifest, "finetune", region=loaded.region.name)
+    start = Start(foundation=partial(_foundation, loaded, settled), origin=origin, synthetic=loaded.manifest.synthetic)
+    return train(settled, out=out, resume=resume, force=force, dry_run=dry_run, start=start, on_event=on_event)
+
+
+def _load(path: Path, root: Path) -> LoadedExpert:
+    if not (path / MANIFEST).is_file():
+        known = [place.as_posix() for run in list_runs(root) for place in sorted(run.glob("experts/*"))]
+        raise UsageError(
+            f"no expert at {path}",
+            required=f"the directory of an extracted expert, as {known[0]}" if known else "an extracted expert",
+            fix="name one with --from" if known else "write one with `decompose extract`",
+        )
+    if read_manifest(path, verify=False).kind == "run":
+        raise UsageError(
+            f"{path} is a run",
+            required="one of its extracted experts",
+            fix=f"`decompose extract --run {path}`, then --from {path}/experts/REGION",
+        )
+    return load_expert(path)
+
+
+def _settled(config: Config, expert: LoadedExpert, notices: list[str]) -> Config:
+    """Return the configuration with the network that the expert has; what it states otherwise is announced."""
+    info = expert.info
+    image: dict[str, Any] = {
+        "channels": int(info["image"]["channels"]),
+        "mean": tuple(info["normalise"]["mean"]),
+        "std": tuple(info["normalise"]["std"]),
+    }
+    if "size" not in config.image.model_fields_set:
+        image["size"] = tuple(info["image"]["size"])
+    backbone = str(info["backbone"])
+    weights = {"backbone": backbone, "weights": str((expert.path / WEIGHTS).resolve()), "key_map": None}
+    for section, values in (("image", image), ("student", {"backbone": backbone}), ("foundation", weights)):
+        stated = getattr(config, section)
+        for key, value in values.items():
+            if is_stated(stated, key) and getattr(stated, key) != value:
+                notices.append(f"{section}.{key} is {value}, as the expert has it, not {getattr(stated, key)}")
+    settled = config.model_copy(
+        update={
+            "image": config.image.model_copy(update=image),
+            "student": config.student.model_copy(update={"backbone": backbone}),
+            "foundation": config.foundation.model_copy(update={**weights, "regions": "all"}),
+        }
+    )
+    _check_size(settled, expert)
+    return settled
+
+
+def _check_size(config: Config, expert: LoadedExpert) -> None:
+    with torch.device("meta"):
+        wanted = build_backbone(
+            config.student.backbone, channels=config.image.channels, image_size=config.image.size
+        ).state_dict()
+    given = detach_head(expert.plain).state_dict()
+    if {key: value.shape for key, value in wanted.items()} != {key: value.shape for key, value in given.items()}:
+        raise UsageError(
+            f"image.size = {list(config.image.size)} for a {config.student.backbone} of {expert.info['image']['size']}",
+            required="the size that its weights are made for",
+            fix="leave image.size out",
+        )
+
+
+def _foundation(expert: LoadedExpert, config: Config, material: Material) -> Foundation:
+    """Return the expert as a foundation: its backbone, and its head for every region with exactly its classes."""
+    image, source = config.image, expert.plain
+    backbone = build_backbone(config.student.backbone, channels=image.channels, image_size=image.size)
+    backbone.load_state_dict(detach_head(source).state_dict())
+    model = RegionalModel(backbone, material.regions, mean=image.mean, std=image.std)
+    head = source.get_submodule(cast(Any, source).head_name)
+    same = RegionSet(
+        one for one in material.regions if (one.task, one.classes) == (expert.region.task, expert.region.classes)
+    )
+    for name in same.names:
+        model.heads[name].load_state_dict(head.state_dict())
+    return Foundation(
+        model=model.eval(),
+        backbone=config.student.backbone,
+        regions=same,
+        heads=dict.fromkeys(same.names, "own"),
+        image=image.model_dump(mode="json"),
+        source={"expert": expert.manifest.digest},
+    )

@@ -1,0 +1,119 @@
+"""A run's network as one new region sees it: everything that is shared frozen, nothing of the other regions in it.
+
+The new region is trained in a model of its own that holds the shared weights and nothing of the other regions, so
+that no step could move them; afterwards its tensors join those of the run, which are copied from its file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, cast
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _NormBase
+
+from lorkit.decompose.config import Config, LorkdConfig, TrainConfig
+from lorkit.decompose.errors import ParityError
+from lorkit.decompose.lifecycle.overlay import alone
+from lorkit.decompose.methods.lorkd import LorkdModule
+from lorkit.decompose.models.foundation import Foundation, load_strict
+from lorkit.decompose.models.live import WEIGHTS, build_live
+from lorkit.decompose.models.owners import owner_of
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.regions import Region, RegionSet
+
+_NORMS = "regions"  # what `RegionNorm` calls the norms of its regions
+
+
+class AddedRegion(LorkdModule):
+    """The LoRKD loss of one region, under which only what belongs to that region alone may move.
+
+    Shared weights get no gradient, and shared norms normalise with the statistics that they have.
+
+    Args:
+        live: A model of the region alone, as `lone_model` returns it.
+        train: Settings of the training.
+        settings: Distillation terms.
+        foundation: The frozen teacher with a head for this region.
+    """
+
+    def __init__(
+        self, live: RegionalModel, train: TrainConfig, settings: LorkdConfig, foundation: Foundation | None
+    ) -> None:
+        super().__init__(live, train, settings, foundation)
+        for key, parameter in live.named_parameters():
+            parameter.requires_grad_(owner_of(key, live.regions.names) is not None)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of everything but the frozen norms, which stay in eval mode."""
+        super().train(mode)
+        for name, module in self.live.named_modules():
+            if isinstance(module, _NormBase) and owner_of(name, self.live.regions.names) is None:
+                module.eval()
+        return self
+
+    def parameter_groups(self, train: TrainConfig) -> list[dict[str, Any]]:
+        """Return the groups of the base class without what is frozen."""
+        groups = super().parameter_groups(train)
+        return [{**group, "params": [one for one in group["params"] if one.requires_grad]} for group in groups]
+
+
+def lone_model(config: Config, shared: Mapping[str, Tensor], region: Region) -> RegionalModel:
+    """Build the model of one new region on the shared weights of a run.
+
+    Its update starts at zero, its norms at the mean of the other regions' norms, its head anew.
+
+    Args:
+        config: Settings of the grown run.
+        shared: Tensors of the run's live model, of all its regions.
+        region: The new one.
+
+    Raises:
+        ArtifactError: The tensors are of another model.
+    """
+    live = cast(RegionalModel, build_live(alone(config, region.name), RegionSet([region])))
+    fresh = live.state_dict()
+    own = {key for key in fresh if owner_of(key, (region.name,)) is not None}
+    start = {key: _mean_norm(key, fresh[key], shared, region.name) for key in own}
+    start |= {key: shared[key] for key in fresh.keys() - own if key in shared}
+    load_strict(live, start, Path(WEIGHTS))
+    return live
+
+
+def joined(shared: Mapping[str, Tensor], lone: RegionalModel) -> dict[str, Tensor]:
+    """Return the tensors of a run with those that belong to the region of `lone` alone.
+
+    Raises:
+        ParityError: A shared tensor is not what it was, so the experts of the other regions would not be either.
+    """
+    merged = dict(shared)
+    for key, value in lone.state_dict().items():
+        if owner_of(key, lone.regions.names) is not None:
+            merged[key] = value
+        elif not torch.equal(value, shared[key]):
+            raise ParityError(
+                f"training of region '{lone.regions.names[0]}' moved the shared tensor '{key}'",
+                required="shared weights and norms that stay as they are, bit by bit",
+                fix="report the backbone: a module of it changes outside the optimiser",
+            )
+    return merged
+
+
+def _mean_norm(key: str, fresh: Tensor, shared: Mapping[str, Tensor], region: str) -> Tensor:
+    """Return the mean of the other regions' norms where the key is of a norm, else the fresh value.
+
+    The shared weights were trained between norms like these; ones and zeros would be a jump.
+    """
+    parts = key.split(".")
+    at = next((i for i in range(1, len(parts)) if parts[i] == region and parts[i - 1] == _NORMS), None)
+    if at is None or not fresh.is_floating_point():
+        return fresh
+    head, tail = parts[:at], parts[at + 1 :]
+    others = [
+        value
+        for name, value in shared.items()
+        if (pieces := name.split("."))[:at] == head and pieces[at + 1 :] == tail and len(pieces) == len(parts)
+    ]
+    return torch.stack(others).mean(0) if others else fresh

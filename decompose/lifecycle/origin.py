@@ -1,0 +1,82 @@
+"""What a run that is made from another artifact remembers of it, and what it takes over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lorkit.decompose.artifacts import MANIFEST, Manifest, digest_file
+from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.models.foundation import Foundation, load_foundation
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.regions import Region, RegionSet
+from lorkit.decompose.runs import Run
+
+
+def record(manifest: Manifest, change: str, **more: str) -> dict[str, str]:
+    """Return the `origin` of a manifest: what was changed in which artifact, by digest.
+
+    No name of a run is kept: it may hold the name of a region that the new run must not know.
+    """
+    return {"kind": manifest.kind, "sha256": manifest.digest, "change": change, **more}
+
+
+def rows_of(run: Run) -> list[dict[str, Any]]:
+    """Return the rows of a run's `metrics.jsonl`."""
+    path = run.path / "metrics.jsonl"
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    except ValueError:
+        raise ArtifactError(f"{path} is not JSON", required="an intact run", fix="train again with --force") from None
+
+
+def rebuilt(source: Foundation, regions: RegionSet, others: Iterable[Foundation] = ()) -> Foundation:
+    """Return a foundation with the heads of `regions` alone, each taken whole from the first that has it.
+
+    Args:
+        source: Whose backbone and provenance it has.
+        regions: All of them have a head in `source` or in one of `others`.
+        others: Foundations on the same backbone with heads of further regions.
+
+    Raises:
+        ArtifactError: None of them has a head of one of the regions.
+    """
+    normalise = source.model.normalise
+    with torch.random.fork_rng(devices=[]):
+        model = RegionalModel(source.model.backbone, regions, mean=normalise.mean.tolist(), std=normalise.std.tolist())
+    heads = {}
+    for name in regions.names:
+        owner = next((one for one in (source, *others) if name in one.heads), None)
+        if owner is None:
+            raise ArtifactError(
+                f"the foundation model of the run has no head for region '{name}'",
+                required="a head, or a probe, for each of its regions",
+                fix="train the run again with --force, which fits probes",
+            )
+        model.heads[name], heads[name] = owner.model.heads[name], owner.heads[name]
+    return replace(source, model=model.eval(), regions=regions, heads=heads)
+
+
+def knowing(run: Run, foundation: Foundation, region: Region) -> Foundation:
+    """Return a run's foundation as it knows one region: with its own head where it ever had one, else with none.
+
+    A run keeps the heads of its regions only. Where its foundation is a directory that is still there, as the
+    digest in the run says, a head that was trained for the region lies in that.
+    """
+    headless = replace(foundation, heads={}, regions=RegionSet([]))
+    for source in _sources(run, foundation):
+        if source.heads.get(region.name) == "own" and source.regions.get(region.name).classes == region.classes:
+            return rebuilt(headless, RegionSet([region]), [source])
+    return headless
+
+
+def _sources(run: Run, foundation: Foundation) -> Iterator[Foundation]:
+    yield foundation
+    path = Path(str(run.config.foundation.weights))
+    if (path / MANIFEST).is_file() and digest_file(path / MANIFEST) == foundation.source.get("manifest"):
+        yield load_foundation(path)

@@ -1,0 +1,123 @@
+"""The settings of a run that grows by a region: the run's own, and what a configuration states about the new region."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from lorkit.decompose.config import Config, ImageConfig
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.runs import Run
+
+# What decides the shared weights or the shape of the experts: it cannot change under regions that stay.
+_LOCKED = {
+    "image": ("size", "channels", "mean", "std"),
+    "student": ("backbone",),
+    "foundation": ("backbone", "weights"),
+    "lorkd": ("rank", "alpha", "layout", "norm", "depthwise", "select_min_channels"),
+}
+# What is about the training of the new region alone.
+_FREE_LORKD = ("feature_kd", "logit_kd", "factor_weight_decay")
+_FREE = ("name", "seed", "privacy")
+
+
+def grown_config(run: Run, stated: Config, region: str) -> Config:
+    """Return the settings of `run` with one region more.
+
+    The run's settings hold; of `stated`, the new region's section is taken, and whatever else it states about its
+    training: `train`, `split`, `seed`, distillation, its rank (`lorkd.ranks`). Other regions in it are not read.
+
+    Args:
+        run: The run that grows.
+        stated: A configuration that describes the new region.
+        region: Its name.
+
+    Raises:
+        UsageError: `stated` does not know the region, or states something else than the run about what the regions
+            share (image, student, foundation, shape of the experts).
+    """
+    if region not in stated.regions:
+        raise UsageError(
+            f"no data of region '{region}'",
+            required=f"regions.{region} in the configuration",
+            fix=f"add it, or --set regions.{region}.data=PATH",
+        )
+    if "method" in stated.model_fields_set and stated.method != run.config.method:
+        raise UsageError(
+            f"method {stated.method} for a region of a {run.config.method} run",
+            required=f"method {run.config.method}",
+            fix="leave method out",
+        )
+    origin = run.config
+    for section, keys in _LOCKED.items():
+        _refuse_other(getattr(origin, section), getattr(stated, section), section, keys, region)
+    ranks = _ranks(origin, stated, region)
+    lorkd = {key: value for key, value in _stated(stated.lorkd).items() if key in _FREE_LORKD}
+    update: dict[str, Any] = {key: getattr(stated, key) for key in _FREE if key in stated.model_fields_set}
+    update |= {
+        "regions": {**origin.regions, region: stated.regions[region]},
+        "train": origin.train.model_copy(update=_stated(stated.train)),
+        "split": origin.split.model_copy(update=_stated(stated.split)),
+        "lorkd": origin.lorkd.model_copy(update={**lorkd, "ranks": ranks}),
+    }
+    if origin.foundation.weights is None and origin.foundation.regions == "all":
+        # "all" meant the regions of then: the new one was not among those that the foundation was trained on
+        known = tuple(origin.regions)
+        update["foundation"] = origin.foundation.model_copy(update={"regions": known})
+    return origin.model_copy(update=update)
+
+
+def alone(config: Config, region: str) -> Config:
+    """Return the settings with one region and nothing of the others, for building what is that region's."""
+    ranks = {name: rank for name, rank in config.lorkd.ranks.items() if name == region}
+    return config.model_copy(
+        update={"regions": {region: config.regions[region]}, "lorkd": config.lorkd.model_copy(update={"ranks": ranks})}
+    )
+
+
+def without(config: Config, region: str) -> Config:
+    """Return the settings without a region: its section, its rank, its mention among the foundation's regions."""
+    ranks = {name: rank for name, rank in config.lorkd.ranks.items() if name != region}
+    update: dict[str, Any] = {
+        "regions": {name: section for name, section in config.regions.items() if name != region},
+        "lorkd": config.lorkd.model_copy(update={"ranks": ranks}),
+    }
+    if config.foundation.regions != "all":
+        left = tuple(name for name in config.foundation.regions if name != region)
+        update["foundation"] = config.foundation.model_copy(update={"regions": left})
+    return config.model_copy(update=update)
+
+
+def is_stated(section: BaseModel, key: str) -> bool:
+    """Tell whether somebody wrote a value; a default normalisation is filled in where nobody did."""
+    if isinstance(section, ImageConfig) and key in ("mean", "std"):
+        return bool(getattr(section, key) != getattr(ImageConfig(channels=section.channels), key))
+    return key in section.model_fields_set
+
+
+def _ranks(origin: Config, stated: Config, region: str) -> dict[str, int]:
+    for name, rank in stated.lorkd.ranks.items():
+        if name in origin.regions and rank != origin.lorkd.ranks.get(name, origin.lorkd.rank):
+            raise _locked(f"lorkd.ranks.{name}", rank, origin.lorkd.ranks.get(name, origin.lorkd.rank), region)
+    own = {name: rank for name, rank in stated.lorkd.ranks.items() if name == region}
+    return {**origin.lorkd.ranks, **own}
+
+
+def _refuse_other(origin: BaseModel, stated: BaseModel, section: str, keys: tuple[str, ...], region: str) -> None:
+    for key, value in _stated(stated).items():
+        if key in keys and value != getattr(origin, key):
+            raise _locked(f"{section}.{key}", value, getattr(origin, key), region)
+
+
+def _locked(key: str, given: object, wanted: object, region: str) -> UsageError:
+    own = f"; a rank of its own is lorkd.ranks.{region}" if key == "lorkd.rank" else ""
+    return UsageError(
+        f"{key} = {given} for region '{region}', where the run has {wanted}",
+        required="the run's own: its regions share it",
+        fix=f"leave {key} out{own}",
+    )
+
+
+def _stated(section: BaseModel) -> dict[str, Any]:
+    return {key: getattr(section, key) for key in section.model_fields_set if is_stated(section, key)}

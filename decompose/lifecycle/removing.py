@@ -1,0 +1,180 @@
+"""Take a region out of a run: a new run in which nothing of it is left, and everything else is the same bits."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from lorkit.decompose.artifacts import MANIFEST, building, digest_json, is_current, load_tensors, read_json
+from lorkit.decompose.config import Config
+from lorkit.decompose.data import Splits
+from lorkit.decompose.decomposition import TrainResult
+from lorkit.decompose.errors import ParityError, UsageError
+from lorkit.decompose.events import Listener, Notice, ignore
+from lorkit.decompose.lifecycle.origin import rebuilt, record, rows_of
+from lorkit.decompose.lifecycle.overlay import without
+from lorkit.decompose.methods import get_method
+from lorkit.decompose.models.foundation import Foundation, load_foundation
+from lorkit.decompose.models.live import WEIGHTS, build_live
+from lorkit.decompose.models.owners import owner_of
+from lorkit.decompose.models.regional import RegionalModel, SeparateModels
+from lorkit.decompose.planning import plan_training
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.run_artifact import RunContent, write_run
+from lorkit.decompose.runs import RUNS, Run
+
+_REVISION = 1
+
+
+def remove_region(
+    run: Run,
+    region: str,
+    *,
+    out: Path | str = RUNS,
+    force: bool = False,
+    dry_run: bool = False,
+    on_event: Listener = ignore,
+) -> TrainResult:
+    """Make a new run without one region; nothing is trained, and no data are read. The old run is not touched.
+
+    Gone are its tensors, its head of the foundation, its split, its settings and its metrics. What the shared
+    backbone and the foundation learned from its images stays: this takes an expert away and unlearns nothing.
+
+    Args:
+        run: A finished run.
+        region: Which region.
+        out: Directory of runs.
+        force: Write the new run again although it is there.
+        dry_run: Return what would be left; write nothing.
+        on_event: Receives what the user should know.
+
+    Raises:
+        UsageError: The region is unknown or the only one, or the method does not keep its regions apart.
+        ArtifactError: The run is damaged.
+    """
+    regions = _left(run, region)
+    config = without(run.config, region)
+    inputs = digest_json({"revision": _REVISION, "run": run.manifest.digest, "without": region})
+    directory = Path(out) / f"{config.name}-{config.method}-{inputs[:8]}"
+    if dry_run:
+        return TrainResult(run=directory, plan=_plan(run, config, regions), regions=regions.names)
+    if not force and is_current(directory, "run", inputs):
+        return TrainResult(run=directory, up_to_date=True, regions=regions.names)
+    content = RunContent(
+        config=config,
+        regions=regions,
+        splits=_splits(run, region),
+        live=_live(run, config, regions, region),
+        foundation=_foundation(run, regions),
+        rows=_rows(rows_of(run), config.method, region),
+        synthetic=run.manifest.synthetic,  # the shared weights have seen the region that goes
+        inputs=inputs,
+        extra={"origin": record(run.manifest, "remove-region")},
+    )
+    with building(directory) as staging:
+        write_run(staging, content)
+        mentions = traces(staging, region)
+    for path in mentions:
+        text = f"'{region}' still stands in {path}, as part of another name or path: look whether that may stay"
+        on_event(Notice(text=text))
+    return TrainResult(run=directory, regions=regions.names)
+
+
+def traces(directory: Path, region: str) -> list[str]:
+    """Return the text files below a run that hold the letters of a region's name.
+
+    Raises:
+        ParityError: A tensor is named after the region.
+    """
+    for path in directory.rglob("*.safetensors"):
+        named = [key for key in load_tensors(path) if owner_of(key, (region,)) is not None]
+        if named:
+            raise ParityError(
+                f"{path.name} still holds {len(named)} tensor(s) of region '{region}', as '{named[0]}'",
+                required="none",
+                fix="report the backbone: its modules were not taken apart",
+            )
+    word = re.compile(rf"(?<![a-z0-9]){re.escape(region)}(?![a-z0-9])")
+    texts = [path for path in sorted(directory.rglob("*")) if path.suffix in (".json", ".jsonl", ".yaml")]
+    return [path.relative_to(directory).as_posix() for path in texts if word.search(path.read_text("utf-8"))]
+
+
+def _left(run: Run, region: str) -> RegionSet:
+    run.regions.index(region)
+    if len(run.regions) == 1:
+        raise UsageError(
+            f"'{region}' is the only region of run {run.path}",
+            required="a run with another region besides",
+            fix="delete the run instead",
+        )
+    return RegionSet(one for one in run.regions if one.name != region)
+
+
+def _live(run: Run, config: Config, regions: RegionSet, region: str) -> RegionalModel | SeparateModels:
+    tensors = load_tensors(run.path / WEIGHTS)
+    kept = {key: value for key, value in tensors.items() if owner_of(key, (region,)) is None}
+    live = build_live(config, regions)
+    if _shapes(live.state_dict()) != _shapes(kept):
+        raise UsageError(
+            f"--remove-region of a run of method '{config.method}'",
+            required="a method whose tensors each belong to one region or to all",
+            fix="train again without the region",
+        )
+    live.load_state_dict(kept)
+    return live.eval()
+
+
+def _shapes(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in tensors.items()}
+
+
+def _foundation(run: Run, regions: RegionSet) -> Foundation | None:
+    if not (run.foundation_dir / MANIFEST).is_file():
+        return None
+    found = load_foundation(run.foundation_dir)
+    known = RegionSet(one for one in regions if one.name in found.heads)
+    return rebuilt(found, known) if len(known) else None
+
+
+def _splits(run: Run, region: str) -> dict[str, Any]:
+    document = read_json(run.path / "splits.json", kind="splits")
+    parts = {key: {name: one for name, one in document[key].items() if name != region} for key in ("regions", "labels")}
+    return {**document, **parts}
+
+
+def _rows(rows: list[dict[str, Any]], method: str, region: str) -> list[dict[str, Any]]:
+    """Return rows of metrics without a region; phases of it alone go whole.
+
+    The mean of a score is taken anew over the regions that stay: the old one would tell that of the region that goes.
+    """
+    kept = []
+    for row in rows:
+        if row.get("phase") in (f"{method}-{region}", f"add-{region}"):
+            continue
+        loss = {term: _less(values, region) for term, values in row.get("loss", {}).items()}
+        scores = {key: _less(value, region) for key, value in row.get("val", {}).items()}
+        means = [value for value in scores.values() if isinstance(value, dict) and value]
+        if "mean" in scores and means:
+            scores["mean"] = sum(means[0].values()) / len(means[0])
+        kept.append({**row, "loss": {term: values for term, values in loss.items() if values}, "val": scores})
+    return kept
+
+
+def _less(values: Any, region: str) -> Any:
+    return {name: value for name, value in values.items() if name != region} if isinstance(values, dict) else values
+
+
+def _plan(run: Run, config: Config, regions: RegionSet) -> dict[str, Any]:
+    """Return the plan of a training with nothing to train."""
+    locked = read_json(run.path / "splits.json", kind="splits")["regions"]
+    splits = Splits(
+        {name: {part: np.arange(len(rows)) for part, rows in locked[name].items()} for name in regions.names}
+    )
+    given = config.foundation.model_copy(update={"weights": str(run.foundation_dir)})
+    plan = plan_training(config.model_copy(update={"foundation": given}), get_method(config.method), regions, splits)
+    none = {"phases": [], "epochs": 0, "training_parameters": 0}
+    return {**plan, **none, "origin": record(run.manifest, "remove-region")}

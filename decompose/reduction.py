@@ -1,0 +1,75 @@
+"""What cutting an expert to a lower rank costs: measured on the validation split, never on the test split.
+
+Shapes: N images, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.evaluation import logits_of
+from lorkit.decompose.experts.reduction import LayerCut, reduce_, total
+from lorkit.decompose.metrics import paired_drop
+from lorkit.decompose.models.deployable import Deployable
+from lorkit.decompose.models.regional import RegionalModel, SeparateModels
+
+Logits = NDArray[np.float32]
+
+
+def check_rank(live: RegionalModel | SeparateModels, rank: int) -> None:
+    """Raise UsageError unless a model has experts that could be cut, and the rank is one."""
+    if rank < 1:
+        raise UsageError(f"--rank {rank}", required="a rank of at least 1", fix="correct it")
+    if not isinstance(live, RegionalModel) or not live.routing.wrapped:
+        raise UsageError(
+            "--rank for a run without low-rank experts", required="a run of method 'lorkd'", fix="leave --rank out"
+        )
+
+
+def cut_expert_(
+    network: Deployable, live: RegionalModel, rank: int, val: PreparedRegion, logits_NK: Logits
+) -> tuple[dict[str, Any], Logits]:
+    """Cut an extracted network to a rank, in place, and measure what that does on the validation split.
+
+    Args:
+        network: The region's network as extracted.
+        live: The model that it came from.
+        rank: At most so many, as `lorkd.rank` counts them.
+        val: The validation part of the region.
+        logits_NK: What `network` answers on it before.
+
+    Returns:
+        The `reduction` of `expert.json`, and the logits of the cut network.
+    """
+    cuts = reduce_(network.network, live.backbone, val.region.name, rank)
+    after_NK = logits_of(network, val)
+    found = paired_drop(val.labels, logits_NK, after_NK, val.groups)
+    whole = total(cuts)
+    document = {
+        "rank": rank,
+        "rank_before": whole.rank,
+        "layers_cut": sum(cut.kept_rank < cut.rank for cut in cuts),
+        "factor_parameters": {"before": whole.parameters, "after": whole.kept_parameters},
+        "energy_kept": whole.share,
+        "validation": {
+            "metric": "balanced_accuracy",
+            "split": "val",
+            "n": found.n,
+            "groups": found.groups,
+            "before": found.baseline,
+            "after": found.candidate,
+            "drop": found.drop,
+            "ci": list(found.ci),
+        },
+        "layers": [_row(cut) for cut in cuts],
+    }
+    return document, after_NK
+
+
+def _row(cut: LayerCut) -> dict[str, Any]:
+    return {"layer": cut.layer, "rank": [cut.rank, cut.kept_rank], "energy_kept": cut.share}

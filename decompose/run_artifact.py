@@ -1,0 +1,82 @@
+"""Write a finished run: settings, splits, weights, foundation, metrics and checkpoints, sealed by a manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lorkit.decompose.artifacts import SCHEMA_VERSION, write_json, write_manifest, write_text
+from lorkit.decompose.config import Config, dump_config
+from lorkit.decompose.models.foundation import Foundation, save_foundation
+from lorkit.decompose.models.live import save_live
+from lorkit.decompose.models.regional import RegionalModel, SeparateModels
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.runs import OUTSIDE
+
+_HIDDEN = shutil.ignore_patterns(".*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContent:
+    """What a run directory holds.
+
+    Attributes:
+        config: Resolved settings.
+        regions: In routing order.
+        splits: The document of `splits.json`.
+        live: The trained model.
+        foundation: The frozen teacher with a head for every region; None where the run has none.
+        rows: Of `metrics.jsonl`, one an epoch.
+        synthetic: Whether anything in it was learned from what a program drew.
+        inputs: Digest of everything that decides it.
+        extra: Further plain data of the manifest, such as the `origin` of a run that was made from another artifact.
+        checkpoints: Directory of checkpoints that the run keeps.
+    """
+
+    config: Config
+    regions: RegionSet
+    splits: Mapping[str, Any]
+    live: RegionalModel | SeparateModels
+    foundation: Foundation | None
+    rows: Sequence[Mapping[str, Any]]
+    synthetic: bool
+    inputs: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    checkpoints: Path | None = None
+
+
+def write_run(staging: Path, content: RunContent) -> None:
+    """Write a run into a staging directory and seal it."""
+    config, regions, home = content.config, content.regions, staging / "foundation"
+    write_text(staging / "config.yaml", dump_config(config))
+    header = {"schema_version": SCHEMA_VERSION}
+    write_json(staging / "regions.json", {**header, "kind": "regions", "regions": regions.to_json()})
+    write_json(staging / "splits.json", dict(content.splits))
+    write_text(staging / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in content.rows))
+    save_live(content.live, staging)
+    if content.foundation is not None:
+        save_foundation(content.foundation, home, synthetic=content.synthetic, inputs=content.inputs)
+    if content.checkpoints is not None and content.checkpoints.is_dir():
+        shutil.copytree(content.checkpoints, staging / "checkpoints", copy_function=_link, ignore=_HIDDEN)
+    write_manifest(
+        staging,
+        "run",
+        synthetic=content.synthetic,
+        parent=home if content.foundation is not None else None,
+        inputs=content.inputs,
+        extra={"method": config.method, "name": config.name, "regions": list(regions.names), **content.extra},
+        outside=OUTSIDE,
+    )
+
+
+def _link(source: str, target: str) -> None:
+    """Give a checkpoint a second name; the working directory, which holds the first, is dropped right after."""
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)

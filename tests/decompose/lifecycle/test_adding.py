@@ -1,0 +1,160 @@
+"""A region more: what is there stays bit by bit, what is new was trained, and the chain says where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from lorkit.decompose.artifacts import digest_file, load_tensors, read_json, verify_chain
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.events import Event, Saved
+from lorkit.decompose.extraction import extract
+from lorkit.decompose.lifecycle import train_from
+from lorkit.decompose.models.foundation import load_foundation
+from lorkit.decompose.models.owners import owner_of
+from lorkit.decompose.runs import Run, open_run
+
+Pair = tuple[Run, Run]
+
+
+def weights(run: Run | Path) -> dict[str, torch.Tensor]:
+    return load_tensors((run.path if isinstance(run, Run) else run) / "model.safetensors")
+
+
+def test_the_other_experts_are_the_same_bits_when_extracted(grown: Pair, tmp_path: Path, without_program: None) -> None:
+    old, new = grown
+    before = extract(old, region="chest,knee", out=tmp_path / "old")
+    after = extract(new, region="chest,knee", out=tmp_path / "new")
+    for one, other in zip(before, after, strict=True):
+        expected, found = load_tensors(one.path / "model.safetensors"), load_tensors(other.path / "model.safetensors")
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(value, found[key]) for key, value in expected.items())
+
+
+def test_the_new_region_was_trained_and_can_be_extracted(grown: Pair, tmp_path: Path, without_program: None) -> None:
+    _, new = grown
+    tensors = weights(new)
+    ups = [value for key, value in tensors.items() if ".up.wrist" in key]
+    assert ups
+    assert any(bool(value.any()) for value in ups)
+    (expert,) = extract(new, region="wrist", out=tmp_path)
+    assert expert.max_difference < 1e-3
+    assert read_json(expert.path / "expert.json")["classes"] == ["low", "high"]
+
+
+def test_the_new_run_is_whole_and_names_the_old_one(grown: Pair) -> None:
+    old, new = grown
+    assert new.regions.names == ("chest", "knee", "wrist")
+    assert [manifest.kind for manifest in verify_chain(new.path)] == ["run", "foundation"]
+    origin = {"kind": "run", "sha256": old.manifest.digest, "change": "add-region", "region": "wrist"}
+    assert new.manifest.extra["origin"] == origin
+    assert new.config.regions["chest"] == old.config.regions["chest"]
+    assert new.config.foundation.regions == ("chest", "knee")  # those that it was trained on
+    before, after = (read_json(run.path / "splits.json", kind="splits") for run in (old, new))
+    for key in ("regions", "labels"):
+        assert after[key].pop("wrist")
+    assert before == after
+    assert '"phase": "add-wrist"' in (new.path / "metrics.jsonl").read_text()
+
+
+def test_the_foundation_has_its_old_heads_and_a_probe(grown: Pair) -> None:
+    old, new = grown
+    assert load_foundation(new.foundation_dir).heads == {"chest": "own", "knee": "probe", "wrist": "probe"}
+    before, after = weights(old.foundation_dir), weights(new.foundation_dir)
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+
+
+@pytest.mark.parametrize("norm", ["shared", "statistics", "region"])
+@pytest.mark.parametrize("layout", ["conv", "reshape"])
+def test_nothing_but_the_new_regions_own_moves(
+    make_run: Callable[..., Run], wrist: Path, tmp_path: Path, norm: str, layout: str
+) -> None:
+    settings = {"lorkd.norm": norm, "lorkd.layout": layout, "lorkd.depthwise": True, "train.optimizer": "sgd"}
+    old = make_run(tmp_path / "runs" / "old", **settings)
+    new = train_from(old.path, overrides=[f"regions.wrist.data={wrist}"], add_region="wrist", out=tmp_path / "runs")
+    before, after = weights(old), weights(new.run)
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+    added = after.keys() - before.keys()
+    assert added
+    assert all(owner_of(key, ("wrist",)) for key in added)
+    statistics = [key for key in added if key.endswith("running_mean")]
+    assert bool(statistics) == (norm != "shared")
+    assert any(key.endswith("regions.wrist.weight") for key in added) == (norm == "region")
+
+
+def test_only_the_new_regions_data_are_read(small_run: Run, wrist: Path, tmp_path: Path) -> None:
+    config = small_run.path / "config.yaml"
+    config.write_text(config.read_text().replace("chest.npz", "gone.npz"))
+    manifest = small_run.path / "manifest.json"
+    text = manifest.read_text().replace(small_run.manifest.files["config.yaml"], digest_file(config))
+    manifest.write_text(text)
+    again = open_run(small_run.path)
+    result = train_from(again.path, overrides=[f"regions.wrist.data={wrist}"], add_region="wrist", out=tmp_path / "r")
+    assert open_run(result.run).regions.names == ("chest", "knee", "wrist")
+
+
+def test_a_second_time_it_is_up_to_date_and_the_old_run_is_untouched(grown: Pair, wrist: Path) -> None:
+    old, new = grown
+    again = train_from(
+        old.path,
+        overrides=[f"regions.wrist.data={wrist}", "train.epochs=2"],
+        add_region="wrist",
+        out=new.path.parent,
+    )
+    assert again.up_to_date
+    assert again.run == new.path
+    assert open_run(old.path).manifest == old.manifest
+
+
+def test_a_dry_run_plans_the_new_region_alone(small_run: Run, wrist: Path, tmp_path: Path) -> None:
+    out = tmp_path / "planned"
+    result = train_from(
+        small_run.path, overrides=[f"regions.wrist.data={wrist}"], add_region="wrist", out=out, dry_run=True
+    )
+    assert not out.exists()
+    assert result.plan is not None
+    assert list(result.plan["regions"]) == ["wrist"]
+    own = sum(value.numel() for key, value in weights(small_run).items() if owner_of(key, ("chest",)))
+    assert 0 < result.plan["training_parameters"] <= own  # the same factors without the statistics
+    assert (result.plan["foundation"]["epochs"], result.plan["foundation"]["steps"]) == (0, 0)
+
+
+def test_interrupting_and_resuming_changes_no_bit(small_run: Run, grown: Pair, wrist: Path, tmp_path: Path) -> None:
+    words = {"overrides": [f"regions.wrist.data={wrist}", "train.epochs=2"], "add_region": "wrist"}
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Saved) and event.epoch == 0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_from(small_run.path, out=tmp_path / "cut", on_event=stop, **words)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="--resume"):
+        train_from(small_run.path, out=tmp_path / "cut", **words)  # type: ignore[arg-type]
+    resumed = train_from(small_run.path, out=tmp_path / "cut", resume=True, **words)  # type: ignore[arg-type]
+    expected, found = weights(grown[1]), weights(resumed.run)
+    assert all(torch.equal(value, found[key]) for key, value in expected.items())
+
+
+def test_what_cannot_be_added_is_refused(
+    small_run: Run, make_run: Callable[..., Run], wrist: Path, tmp_path: Path
+) -> None:
+    data, out = f"regions.wrist.data={wrist}", tmp_path / "out"
+    for words, overrides, message in (
+        ("chest", [data], "is in run"),
+        ("wrist", [], r"--set regions\.wrist\.data"),
+        ("Wrist!", [], "region name"),
+        ("wrist", [data, "image.size=24"], r"image\.size"),
+        ("wrist", [data, "lorkd.rank=2"], r"lorkd\.ranks\.wrist"),
+        ("wrist", [data, "lorkd.ranks={knee: 2}"], r"lorkd\.ranks\.knee"),
+        ("wrist", [data, "student.backbone=resnet18"], r"student\.backbone"),
+        ("wrist", [data, "method=mtl"], "method mtl"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            train_from(small_run.path, overrides=overrides, add_region=words, out=out)
+    baseline = make_run(tmp_path / "runs" / "mtl", method="mtl")
+    with pytest.raises(UsageError, match="has no experts"):
+        train_from(baseline.path, overrides=[data], add_region="wrist", out=out)
+    assert not out.exists()
