@@ -65,7 +65,7 @@ def forecast(
     regions = min(len(routing.regions), max(1, batch // 2))
     rows = tuple(len(part) for part in torch.arange(batch).tensor_split(regions))
     found = []
-    for name, shape in _inputs(model, routing, image_shape).items():
+    for name, shape in layer_inputs(model, routing, image_shape).items():
         layer = expert_layers(model)[name]
         if not isinstance(layer, LowRankExperts):
             continue
@@ -94,7 +94,7 @@ def mean_overhead(layers: Sequence[LayerForecast]) -> float:
     return sum(layer.macs * layer.overhead for layer in layers) / max(1, sum(layer.macs for layer in layers))
 
 
-def _inputs(model: nn.Module, routing: Routing, image_shape: Sizes) -> dict[str, Sizes]:
+def layer_inputs(model: nn.Module, routing: Routing, image_shape: Sizes) -> dict[str, Sizes]:
     """Return the shape that each expert layer sees for one image, from a run on torch's meta device."""
     memo: dict[int, Any] = {id(value): nn.Parameter(value.to("meta"), False) for value in model.parameters()}
     memo |= {id(value): value.to("meta") for value in model.buffers()}
