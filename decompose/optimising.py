@@ -18,8 +18,11 @@ def build_optimizer(groups: Sequence[dict[str, Any]], settings: TrainConfig) -> 
     """
     filled = [group for group in groups if group["params"]]
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(filled, lr=settings.lr, fused=True)
+        adamw = torch.optim.AdamW(filled, lr=settings.lr, fused=True)
+        adamw.register_step_pre_hook(_match_layouts)
+        return adamw
     optimizer = torch.optim.SGD(filled, lr=settings.lr, momentum=settings.momentum, fused=True)
+    optimizer.register_step_pre_hook(_match_layouts)
     if settings.momentum:
         # torch's fused SGD cannot take parameters that move for the first time together with others that have moved,
         # as those of a region do that the first batches lack; a buffer of zeros gives the same first step
@@ -44,3 +47,16 @@ def learning_rate(settings: TrainConfig, step: int, steps: int) -> float:
         return settings.lr
     share = (step - warm) / max(1.0, settings.epochs * steps - warm)
     return settings.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+
+def _match_layouts(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    """Give every gradient the memory layout of its parameter.
+
+    torch's fused kernels on the CPU (2.13) walk over both in memory order, so one in channels-last and one in plain
+    layout would be combined element by element in the wrong order, without any error.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            gradient = parameter.grad
+            if gradient is not None and gradient.stride() != parameter.stride():
+                parameter.grad = torch.empty_like(parameter).copy_(gradient)

@@ -69,3 +69,21 @@ def test_a_constant_schedule_and_one_that_is_all_warm_up() -> None:
     assert {learning_rate(constant, step, 4) for step in range(8)} == {1.0}
     warm = TrainConfig(epochs=1, lr=1.0, warmup_epochs=1)
     assert learning_rate(warm, 3, 4) == pytest.approx(4 / 5)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+@pytest.mark.parametrize("last", [True, False])
+def test_a_gradient_in_another_memory_layout_is_not_scrambled(name: str, last: bool) -> None:
+    """torch's fused kernels walk over memory; without our hook this test is off by whole updates."""
+    layouts = [torch.channels_last, torch.contiguous_format]
+    of_parameter, of_gradient = layouts if last else layouts[::-1]
+    start, gradient = torch.randn(4, 6, 3, 3), torch.randn(4, 6, 3, 3)
+    results = []
+    for layout in (of_parameter, of_gradient):
+        parameter = torch.nn.Parameter(start.clone().contiguous(memory_format=layout))
+        optimizer = build_optimizer([{"params": [parameter]}], TrainConfig(optimizer=name, lr=0.1))  # type: ignore[arg-type]
+        for _ in range(2):
+            parameter.grad = gradient.clone().contiguous(memory_format=of_gradient)
+            optimizer.step()
+        results.append(parameter.detach())
+    torch.testing.assert_close(results[0], results[1])
