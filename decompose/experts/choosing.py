@@ -36,14 +36,20 @@ class Choice:
             self.candidates = [strategy]
         self._known: dict[tuple[Sizes, int, bool, str, int], Strategy] = {}
 
-    def strategy(self, shape: Sizes, rows: Sizes, device: str) -> Strategy:
-        """Return what computes an input of a shape whose rows belong to regions as `rows` says."""
+    def strategy(
+        self, shape: Sizes, regions: int, *, equal: bool = True, device: str = "cpu", threads: int = 1
+    ) -> Strategy:
+        """Return what computes an input of a shape whose rows belong to so many regions, in equal parts or not."""
         if len(self.candidates) == 1:
             return self.candidates[0]
-        threads = torch.get_num_threads()
-        key = (shape, len(rows), len(set(rows)) == 1, device, threads)
-        found = self._known.get(key)
-        if found is None:
-            load = Load.of(self.site, shape, rows, device=device, threads=threads)
-            found = self._known[key] = min(self.candidates, key=lambda one: one.seconds(self.site, load))
-        return found
+        if torch.compiler.is_compiling():  # a compiled graph keeps the choice, and would watch a table that grows
+            return self._cheapest(Load.of(self.site, shape, regions, equal=equal, device=device, threads=threads))
+        key = (shape, regions, equal, device, threads)
+        if key not in self._known:
+            load = Load.of(self.site, shape, regions, equal=equal, device=device, threads=threads)
+            self._known[key] = self._cheapest(load)
+        return self._known[key]
+
+    def _cheapest(self, load: Load) -> Strategy:
+        prices = [one.seconds(self.site, load) for one in self.candidates]
+        return self.candidates[prices.index(min(prices))]  # no min(..., key=...): torch's compiler does not follow it

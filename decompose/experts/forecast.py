@@ -63,7 +63,7 @@ def forecast(
         threads: CPU threads; None: those of torch here.
     """
     regions = min(len(routing.regions), max(1, batch // 2))
-    rows = tuple(len(part) for part in torch.arange(batch).tensor_split(regions))
+    equal = batch % regions == 0
     found = []
     for name, shape in layer_inputs(model, routing, image_shape).items():
         layer = expert_layers(model)[name]
@@ -71,9 +71,10 @@ def forecast(
             continue
         site = layer.choice.site
         whole = (shape[0] * batch, *shape[1:])
-        widened = tuple(count * shape[0] for count in rows)
-        strategy = layer.choice.strategy(whole, widened, device)
-        load = Load.of(site, whole, widened, device=device, threads=threads or torch.get_num_threads())
+        strategy = layer.choice.strategy(
+            whole, regions, equal=equal, device=device, threads=threads or torch.get_num_threads()
+        )
+        load = Load.of(site, whole, regions, equal=equal, device=device)
         factors = [parameter for part in (layer.down, layer.up) for parameter in part.values()]
         found.append(
             LayerForecast(

@@ -18,7 +18,7 @@ from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.algebra import Base
 from lorkit.decompose.experts.choosing import Choice
 from lorkit.decompose.experts.config import ExpertConfig
-from lorkit.decompose.experts.routing import Routing
+from lorkit.decompose.experts.routing import Plan, Routing
 from lorkit.decompose.experts.site import Site, Sizes
 from lorkit.decompose.experts.strategies import Work
 from lorkit.decompose.experts.strategies.fused import run_soft
@@ -50,9 +50,7 @@ class ExpertLayer(nn.Module):
             return cast(Tensor, self.base(x))
         if plan.gates is not None:
             return self._soft(x, plan.gates_for(x, self.name))
-        rows = plan.rows(x, self.name)
-        regions = [self.routing.regions[t] for t in plan.regions]
-        return plan.rearrange(self._hard(plan.arrange(x), regions, rows))
+        return plan.rearrange(self._hard(plan.arrange(x), plan))
 
     def merged_weight(self, region: str) -> Tensor:
         """Return the base weight plus the region's update, detached, computed in float32 or wider."""
@@ -83,9 +81,12 @@ class ExpertLayer(nn.Module):
                 self.base.weight.copy_(self._kept)
         self.fused, self._kept = None, None
 
-    def _hard(self, x: Tensor, regions: Sequence[str], rows: Sizes) -> Tensor:
+    def _hard(self, x: Tensor, plan: Plan) -> Tensor:
         """Compute rows that are grouped by region."""
         raise NotImplementedError
+
+    def _present(self, plan: Plan) -> list[str]:
+        return [self.routing.regions[t] for t in plan.regions]
 
     def _soft(self, x: Tensor, gates: Tensor) -> Tensor:
         """Add each region's update under its gate; by linearity the same as gated weights a sample, in less memory."""
@@ -145,15 +146,17 @@ class LowRankExperts(ExpertLayer):
         update = algebra.delta(self.base, self.down[region], self.up[region], self.config.layout)
         return update * self.config.scale_of(region)
 
-    def _hard(self, x: Tensor, regions: Sequence[str], rows: Sizes) -> Tensor:
-        strategy = self.choice.strategy(tuple(x.shape), rows, x.device.type)
-        return strategy.run(self._work(regions, rows), x)
+    def _hard(self, x: Tensor, plan: Plan) -> Tensor:
+        rows = plan.rows(x, self.name)
+        shape, regions = tuple(x.shape), len(plan.regions)
+        strategy = self.choice.strategy(shape, regions, equal=plan.equal, device=x.device.type, threads=plan.threads)
+        return strategy.run(self._work(self._present(plan), rows, plan.equal), x)
 
     def _soft(self, x: Tensor, gates: Tensor) -> Tensor:
         regions = self.routing.regions
         return run_soft(self._work(regions, (0,) * len(regions)), x, gates)
 
-    def _work(self, regions: Sequence[str], rows: Sizes) -> Work:
+    def _work(self, regions: Sequence[str], rows: Sizes, equal: bool = True) -> Work:
         return Work(
             site=self.choice.site,
             base=self.base,
@@ -161,6 +164,7 @@ class LowRankExperts(ExpertLayer):
             ups=[self.up[region] for region in regions],
             scales=[self.config.scale_of(region) for region in regions],
             rows=rows,
+            equal=equal,
         )
 
 
@@ -176,8 +180,9 @@ class DepthwiseExperts(ExpertLayer):
         self.routing.index(region)
         return cast(Tensor, self.kernel[region])
 
-    def _hard(self, x: Tensor, regions: Sequence[str], rows: Sizes) -> Tensor:
-        weights = [self.base.weight + self.delta_weight(region) for region in regions]
+    def _hard(self, x: Tensor, plan: Plan) -> Tensor:
+        rows = plan.rows(x, self.name)
+        weights = [self.base.weight + self.delta_weight(region) for region in self._present(plan)]
         parts = [
             algebra.apply(self.base, part, weight, self.base.bias)
             for part, weight in zip(torch.split(x, list(rows)), weights, strict=True)

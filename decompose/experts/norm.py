@@ -57,12 +57,14 @@ class RegionNorm(nn.Module):
             )
         rows = plan.rows(x, self.name)
         names = [self.routing.regions[t] for t in plan.regions]
-        return plan.rearrange(self._hard(plan.arrange(x), names, rows))
+        return plan.rearrange(self._hard(plan.arrange(x), names, rows, plan.equal))
 
-    def _hard(self, x: Tensor, names: Sequence[str], rows: Sizes) -> Tensor:
-        if self._many(x, rows):
+    def _hard(self, x: Tensor, names: Sequence[str], rows: Sizes, equal: bool) -> Tensor:
+        if equal and self._many(x, rows):
             return self._folded(x, names)
-        if len(rows) > 1 and all(norm.training for norm in self.regions.values()):
+        # a compiler joins parts without copies itself, and does not follow writing into slices
+        eager = len(rows) > 1 and not torch.compiler.is_compiling()
+        if eager and all(norm.training for norm in self.regions.values()):
             return self._segmented(x, names, rows)
         parts = [self._normalise(name, part) for name, part in zip(names, torch.split(x, list(rows)), strict=True)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -78,7 +80,7 @@ class RegionNorm(nn.Module):
 
     def _many(self, x: Tensor, rows: Sizes) -> bool:
         """Whether one norm over regions folded into channels is quicker than a norm a region (measured: from 16)."""
-        if len(rows) < (16 if x.device.type == "cpu" else 2) or len(set(rows)) > 1 or self._lone(x[: rows[0]]):
+        if len(rows) < (16 if x.device.type == "cpu" else 2) or self._lone(x[: rows[0]]):
             return False
         if x.device.type == "cpu" and x.numel() > _LARGE:
             return False

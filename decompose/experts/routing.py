@@ -32,6 +32,10 @@ class Plan:
         inverse: (N,) permutation that undoes `order`.
         presorted: The caller has applied `order` itself, so layers see grouped rows.
         gates: (N, T) soft weights in place of one region a row.
+        samples: N, the sum of `counts`.
+        threads: CPU threads at the start of the batch.
+        equal: Whether every region present has as many rows. These three are settled here because a compiler that lets
+            counts vary cannot follow such questions.
     """
 
     source: Selection
@@ -41,6 +45,9 @@ class Plan:
     inverse: Tensor | None = None
     presorted: bool = False
     gates: Tensor | None = None
+    samples: int = 0
+    threads: int = 1
+    equal: bool = True
 
     @property
     def empty(self) -> bool:
@@ -55,7 +62,7 @@ class Plan:
         """
         if not self.counts:
             return (len(x),)
-        repeat = self._repeat(x, sum(self.counts), layer)
+        repeat = self._repeat(x, self.samples, layer)
         return tuple(count * repeat for count in self.counts)
 
     def arrange(self, x: Tensor) -> Tensor:
@@ -214,13 +221,17 @@ class Routing:
         if int(host.min()) < 0 or int(host.max()) >= len(self.regions):
             raise self._bad(f"region ids between {int(host.min())} and {int(host.max())}")
         counts = torch.bincount(host, minlength=len(self.regions)).tolist()
+        threads = torch.get_num_threads()
         present = tuple(index for index, count in enumerate(counts) if count)
         if len(present) == 1:
-            return Plan(ids, present, presorted=sort)
+            return Plan(ids, present, presorted=sort, threads=threads)
         grouped = bool((host[1:] >= host[:-1]).all())
         order = None if grouped else torch.argsort(host, stable=True).to(ids.device)
         inverse = None if order is None else torch.argsort(order)
-        return Plan(ids, present, tuple(counts[index] for index in present), order, inverse, sort)
+        rows = tuple(counts[index] for index in present)
+        return Plan(
+            ids, present, rows, order, inverse, sort, samples=len(ids), threads=threads, equal=len(set(rows)) == 1
+        )
 
     def _bad(self, given: str) -> DataError:
         total = len(self.regions)

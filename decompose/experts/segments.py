@@ -13,29 +13,30 @@ from torch import Tensor
 from lorkit.decompose.experts.site import Sizes
 
 
-def multiply(x_PK: Tensor, weight_TMK: Tensor, counts: Sizes) -> Tensor:
+def multiply(x_PK: Tensor, weight_TMK: Tensor, counts: Sizes, equal: bool) -> Tensor:
     """Return (P, M): each region's positions through its own weight; one batched product where regions are equal.
 
     Args:
         x_PK: Positions by channels, grouped by region.
         weight_TMK: A weight a region, as `torch.nn.Linear` has it.
         counts: Positions of each region, which sum to P.
+        equal: Whether they are all the same.
     """
-    if _equal(counts):
+    if equal:
         x_PK, weight_TMK = _cast(x_PK, weight_TMK)
-        blocks = x_PK.view(len(counts), counts[0], -1)
+        blocks = x_PK.view(len(counts), -1, x_PK.shape[1])
         return cast(Tensor, cast(Any, _Product).apply(blocks, weight_TMK)).flatten(0, 1)
     parts = zip(torch.split(x_PK, list(counts)), weight_TMK.unbind(), strict=True)
     return torch.cat([part @ weight.mT for part, weight in parts])
 
 
-def add_product(y_PM: Tensor, x_PK: Tensor, weight_TMK: Tensor, counts: Sizes) -> Tensor:
+def add_product(y_PM: Tensor, x_PK: Tensor, weight_TMK: Tensor, counts: Sizes, equal: bool) -> Tensor:
     """Return y + `multiply(x, weight, counts)`, in one pass over y where regions are equal."""
-    if not _equal(counts):
-        return y_PM + multiply(x_PK, weight_TMK, counts)
+    if not equal:
+        return y_PM + multiply(x_PK, weight_TMK, counts, equal)
     y_PM, x_PK, weight_TMK = _cast(y_PM, x_PK, weight_TMK)
-    shape = (len(counts), counts[0], -1)
-    return cast(Tensor, cast(Any, _Sum).apply(y_PM.view(shape), x_PK.view(shape), weight_TMK)).flatten(0, 1)
+    y_TPM, x_TPK = (one.view(len(counts), -1, one.shape[1]) for one in (y_PM, x_PK))
+    return cast(Tensor, cast(Any, _Sum).apply(y_TPM, x_TPK, weight_TMK)).flatten(0, 1)
 
 
 class _Product(torch.autograd.Function):
@@ -76,10 +77,6 @@ def _pull(
 def _cast(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Bring tensors to autocast's type where it is on, so that forward and backward compute in the same one."""
     device = tensors[0].device.type
-    if not torch.is_autocast_enabled(device):
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
         return tensors
     return tuple(tensor.to(torch.get_autocast_dtype(device)) for tensor in tensors)
-
-
-def _equal(counts: Sizes) -> bool:
-    return counts.count(counts[0]) == len(counts)

@@ -107,45 +107,48 @@ class Load:
     """One forward through a site.
 
     Attributes:
-        rows: Rows of each region present, in order.
+        rows: Rows of the batch.
+        regions: Number of regions present.
+        equal: Whether every one of them has as many rows.
         inside: Positions of one row going in.
         outside: Positions of one row coming out.
         device: Type of the device.
         threads: CPU threads.
     """
 
-    rows: Sizes
+    rows: int
+    regions: int
+    equal: bool = True
     inside: int
     outside: int
     device: str = "cpu"
     threads: int = 1
 
     @classmethod
-    def of(cls, site: Site, shape: Sizes, rows: Sizes, *, device: str = "cpu", threads: int = 1) -> Load:
+    def of(
+        cls, site: Site, shape: Sizes, regions: int, *, equal: bool = True, device: str = "cpu", threads: int = 1
+    ) -> Load:
         """Describe a forward on an input of a shape."""
         spatial = site.spatial(shape)
-        outside = math.prod(site.output(spatial))
-        return cls(rows=rows, inside=math.prod(spatial), outside=outside, device=device, threads=threads)
-
-    @property
-    def regions(self) -> int:
-        """Number of regions present."""
-        return len(self.rows)
-
-    @property
-    def equal(self) -> bool:
-        """Whether every region has the same number of rows."""
-        return len(set(self.rows)) == 1
+        return cls(
+            rows=shape[0],
+            regions=regions,
+            equal=equal,
+            inside=math.prod(spatial),
+            outside=math.prod(site.output(spatial)),
+            device=device,
+            threads=threads,
+        )
 
     @property
     def pixels_in(self) -> int:
         """Positions of the whole batch going in."""
-        return sum(self.rows) * self.inside
+        return self.rows * self.inside
 
     @property
     def pixels_out(self) -> int:
         """Positions of the whole batch coming out."""
-        return sum(self.rows) * self.outside
+        return self.rows * self.outside
 
 
 def base_macs(site: Site, load: Load) -> int:

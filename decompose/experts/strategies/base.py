@@ -8,6 +8,7 @@ Shapes: L rows grouped by region, T regions, I and O channels, r rank, k kernel 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -30,6 +31,7 @@ class Work:
         ups: Second factors, unscaled.
         scales: alpha / rank.
         rows: Rows of each region; the input is grouped in this order.
+        equal: Whether all of them are the same.
     """
 
     site: Site
@@ -38,6 +40,7 @@ class Work:
     ups: Sequence[Tensor]
     scales: Sequence[float]
     rows: Sizes
+    equal: bool = True
 
     @property
     def widest(self) -> int:
@@ -132,6 +135,13 @@ class _Settled(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         return gradients[0].contiguous()
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[None]:
+    """Switch autocast off, on devices that have it (shapes alone run on one that has not)."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
 
 
 def grown(factor: Tensor, axis: int, size: int) -> Tensor:

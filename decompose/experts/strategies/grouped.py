@@ -37,7 +37,7 @@ class Grouped:
         Raises:
             DataError: The regions of the batch have different numbers of rows.
         """
-        if len(set(work.rows)) > 1:
+        if not work.equal:
             raise DataError(
                 f"strategy 'grouped' on {', '.join(map(str, work.rows))} rows of the regions",
                 required="as many rows of every region",
@@ -52,7 +52,7 @@ class Grouped:
         counts = work.positions(len(y_PO) // len(y))
         return unflat(
             work.site,
-            segments.add_product(y_PO, low_PC, work.stack_ups(), counts),
+            segments.add_product(y_PO, low_PC, work.stack_ups(), counts, work.equal),
             work.site.spatial(tuple(y.shape)),
             y,
         )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lorkit.decompose.experts import algebra, prices, segments
 from lorkit.decompose.experts.site import Load, Site
-from lorkit.decompose.experts.strategies.base import Work, flat, grown, stacked, unflat
+from lorkit.decompose.experts.strategies.base import Work, flat, full_precision, grown, stacked, unflat
 
 
 class Merged:
@@ -54,7 +54,7 @@ def merged_weights(work: Work) -> Tensor:
     base, site = work.base.weight, work.site
     if site.layout == "reshape" or site.kind == "transposed":
         return base + weight_updates(work)
-    with torch.autocast(base.device.type, enabled=False):
+    with full_precision(base.device):
         # the memory format of the weight decides that of the output, so the merged one must keep it
         plain = base.is_contiguous()
         last = base if plain else base.movedim(1, -1)  # (O, *k, I): contiguous in channels-last memory
@@ -67,7 +67,7 @@ def merged_weights(work: Work) -> Tensor:
 def weight_updates(work: Work) -> Tensor:
     """Return s * delta of every region, (T, *weight.shape), of layout `reshape` or a transposed convolution."""
     base, rank = work.base.weight, work.widest
-    with torch.autocast(base.device.type, enabled=False):
+    with full_precision(base.device):
         downs = stacked([grown(down, 0, rank) for down in work.downs])
         if work.site.layout == "reshape":
             return torch.bmm(work.stack_ups(), downs).view(-1, *base.shape)
@@ -80,7 +80,7 @@ def _pointwise(work: Work, x: Tensor, weights: Tensor) -> Tensor:
     if any(step > 1 for step in site.stride):
         x = x[(slice(None), slice(None), *(slice(None, None, step) for step in site.stride))]
     x_PI = flat(site, x)
-    y_PO = segments.multiply(x_PI, weights.flatten(2), work.positions(len(x_PI) // len(x)))
+    y_PO = segments.multiply(x_PI, weights.flatten(2), work.positions(len(x_PI) // len(x)), work.equal)
     if base.bias is not None:
         y_PO = y_PO + base.bias.to(y_PO.dtype)
     return unflat(site, y_PO, site.spatial(tuple(x.shape)), x)

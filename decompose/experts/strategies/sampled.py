@@ -54,7 +54,7 @@ class Sampled:
     def seconds(self, site: Site, load: Load) -> float:
         """Price a narrow convolution, copies of input, output and the factors of every row."""
         passed = 3 * load.pixels_in * site.inputs + 3 * load.pixels_out * site.outputs
-        factors = sum(load.rows) * site.rank * (site.inputs * site.taps + site.outputs)
+        factors = load.rows * site.rank * (site.inputs * site.taps + site.outputs)
         return prices.of(load).time(narrow_macs=3 * self.macs(site, load), passed=passed, factors=factors, calls=40)
 
 

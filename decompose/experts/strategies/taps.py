@@ -37,13 +37,13 @@ class Taps:
             x, spatial = x[(slice(None), slice(None), *(slice(None, None, step) for step in site.stride))], outside
         x_PI = flat(site, x)
         taps_TCI = work.stack_downs().flatten(1, -2)  # (T, r * taps, I), a view
-        low_PC = segments.multiply(x_PI, taps_TCI, work.positions(len(x_PI) // len(x)))
+        low_PC = segments.multiply(x_PI, taps_TCI, work.positions(len(x_PI) // len(x)), work.equal)
         if not site.pointwise:
             z = low_PC.view(len(x), *spatial, -1, *site.kernel)
             low_PC = gather_taps(z, site).flatten(0, -2)
         y_PO = flat(site, y)
         counts = work.positions(len(y_PO) // len(y))
-        return unflat(site, segments.add_product(y_PO, low_PC, work.stack_ups(), counts), outside, y)
+        return unflat(site, segments.add_product(y_PO, low_PC, work.stack_ups(), counts, work.equal), outside, y)
 
     def macs(self, site: Site, load: Load) -> int:
         """Count every tap at every input position, then the product up."""

@@ -218,7 +218,7 @@ def test_a_layer_can_be_told_its_strategy_by_pattern() -> None:
     names = {"stem": "split", "layer1.conv": "taps", "head": "merged"}
     for name, expected in names.items():
         layer = LowRankExperts(nn.Conv2d(3, 4, 3), config, Routing(REGIONS), name)
-        assert layer.choice.strategy((4, 3, 6, 6), (1, 1, 1, 1), "cpu").name == expected
+        assert layer.choice.strategy((4, 3, 6, 6), 4).name == expected
 
 
 def test_an_unknown_strategy_is_refused() -> None:
