@@ -104,8 +104,8 @@ def spread(base: Base, x: Tensor, gates: Tensor) -> Tensor:
     """Shape (N, r) or (N, 1) gates so that they multiply the channels of `x`."""
     middle = (1,) * (x.dim() - 2)
     if isinstance(base, nn.Linear):
-        return gates.view(len(gates), *middle, gates.shape[1])
-    return gates.view(*gates.shape, *middle)
+        return gates.view(len(gates), *middle, gates.shape[1]).to(x.dtype)
+    return gates.view(*gates.shape, *middle).to(x.dtype)
 
 
 def stack(base: Base, downs: list[Tensor], ups: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -126,6 +126,9 @@ def _weights(model: nn.Module) -> Iterator[nn.Parameter]:
             yield weight
 
 
+_HOOKS = {"_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"}
+
+
 def _reason(
     module: nn.Module, name: str, config: ExpertConfig, select: Select | None, tied: Counter[int]
 ) -> str | None:
@@ -138,6 +141,8 @@ def _reason(
         return f"class {type(module).__name__} is none of the exact classes" if has_matrix else ""
     if select is not None and not select(module, name):
         return "not selected"
+    if _HOOKS & {key for key, value in vars(module).items() if value} or "forward" in vars(module):
+        return "it has hooks or a forward of its own, which merged weights would bypass"
     if module._parameters.get("weight") is None:
         return "its weight is computed by a hook or parametrization"
     if tied[id(module._parameters["weight"])] > 1:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.algebra import Base
 from lorkit.decompose.experts.choosing import Choice
@@ -46,7 +46,7 @@ class ExpertLayer(nn.Module):
             self._check_fused(self.fused)
             return cast(Tensor, self.base(x))
         plan = self.routing.plan(self.name)
-        if plan.empty or not self.routing.experts_on:
+        if plan.empty or not self.routing.experts_on or not x.shape[0]:
             return cast(Tensor, self.base(x))
         if plan.gates is not None:
             return self._soft(x, plan.gates_for(x, self.name))
@@ -127,6 +127,8 @@ class ExpertLayer(nn.Module):
 class LowRankExperts(ExpertLayer):
     """Low-rank experts around one dense layer (LoRKD's low-rank expert module).
 
+    Some strategies use the weight of `base` without calling it, so hooks that are put on it afterwards may not run.
+
     Computes base(x) + s_t * update_t(x) with t the region of each row and s_t = alpha / rank_t. The gradient of
     region t's factors comes from its rows alone, that of the base from all (efficient knowledge separation).
     Parameters are `down.<region>` and `up.<region>`, so ranks may differ and one region's can be told by name.
@@ -149,6 +151,12 @@ class LowRankExperts(ExpertLayer):
     def _hard(self, x: Tensor, plan: Plan) -> Tensor:
         rows = plan.rows(x, self.name)
         shape, regions = tuple(x.shape), len(plan.regions)
+        if self.choice.site.kernel and x.dim() != len(self.choice.site.kernel) + 2:
+            raise DataError(
+                f"layer '{self.name}' got an input of shape {shape}",
+                required=f"a batch of {len(self.choice.site.kernel)}D images (N, C, ...)",
+                fix="add the axis of the batch",
+            )
         strategy = self.choice.strategy(shape, regions, equal=plan.equal, device=x.device.type, threads=plan.threads)
         return strategy.run(self._work(self._present(plan), rows, plan.equal), x)
 

@@ -37,8 +37,8 @@ class RegionNorm(nn.Module):
         self.regions = nn.ModuleDict({region: copy.deepcopy(base) for region in routing.regions})
         shared = policy == "statistics" and base.affine
         # one affine map under per-region statistics: the regional norms keep none of their own
-        self.weight = nn.Parameter(base.weight.detach().clone()) if shared else None
-        self.bias = nn.Parameter(base.bias.detach().clone()) if shared else None
+        self.weight = _twin(base.weight) if shared else None
+        self.bias = _twin(base.bias) if shared else None
         if shared:
             for norm in self.regions.values():
                 norm.register_parameter("weight", None)
@@ -60,10 +60,11 @@ class RegionNorm(nn.Module):
         return plan.rearrange(self._hard(plan.arrange(x), names, rows, plan.equal))
 
     def _hard(self, x: Tensor, names: Sequence[str], rows: Sizes, equal: bool) -> Tensor:
-        if equal and self._many(x, rows):
+        alike = len({(norm.eps, norm.momentum) for norm in map(self._norm, names)}) == 1
+        if equal and alike and self._many(x, rows):
             return self._folded(x, names)
         # a compiler joins parts without copies itself, and does not follow writing into slices
-        eager = len(rows) > 1 and not torch.compiler.is_compiling()
+        eager = len(rows) > 1 and alike and x.numel() > 0 and not torch.compiler.is_compiling()
         if eager and all(norm.training for norm in self.regions.values()):
             return self._segmented(x, names, rows)
         parts = [self._normalise(name, part) for name, part in zip(names, torch.split(x, list(rows)), strict=True)]
@@ -71,6 +72,7 @@ class RegionNorm(nn.Module):
 
     def _segmented(self, x: Tensor, names: Sequence[str], rows: Sizes) -> Tensor:
         norms = [self._norm(name) for name in names]
+        cast(Any, norms[0])._check_input_dim(x)
         for name, count in zip(names, rows, strict=True):
             self._refuse_lone(name, x[:count])
         statistics = [Statistics(norm.running_mean, norm.running_var, _advance(norm)) for norm in norms]
@@ -154,7 +156,7 @@ class RegionNorm(nn.Module):
                 required="norm 'shared' under soft routing",
                 fix="set the norm policy to 'shared'",
             )
-        gates = plan.gates_for(x, self.name)
+        gates = plan.gates_for(x, self.name).to(x.dtype)
         parts = [
             self._normalise(region, x) * gates[:, t].view(-1, *(1,) * (x.dim() - 1))
             for t, region in enumerate(self.routing.regions)
@@ -207,6 +209,10 @@ def recalibrate_norm_(model: nn.Module, batches: Iterable[Any]) -> int:
             norm.momentum = momentum
             norm.train(mode)
     return len(norms)
+
+
+def _twin(parameter: nn.Parameter) -> nn.Parameter:
+    return nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
 
 
 def _advance(norm: _BatchNorm) -> float:

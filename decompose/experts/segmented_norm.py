@@ -37,6 +37,8 @@ def segmented_norm(
 ) -> Tensor:
     """Normalise each region's rows of `x` (L, C, *S) by their own statistics, and update the running ones in place.
 
+    Differentiable once.
+
     Args:
         x: Rows grouped by region.
         rows: Rows of each region.
@@ -53,13 +55,18 @@ class _Segmented(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, rows: Sizes, statistics: tuple[Statistics, ...], eps: float, *affine: Tensor | None
     ) -> Tensor:
+        if not _dense(x):
+            x = x.contiguous()  # the kernel below adds to uninitialised memory otherwise (torch 2.13)
         y = torch.empty_like(x)
+        given = [*affine, *(one.mean for one in statistics)]
+        mixed = any(value is not None and value.dtype != x.dtype for value in given)
+        wide = torch.promote_types(x.dtype, torch.float32) if mixed else x.dtype
         saved = []
         parts = zip(
             torch.split(x, list(rows)), torch.split(y, list(rows)), statistics, affine[::2], affine[1::2], strict=True
         )
         for part, into, (mean, variance, momentum), weight, bias in parts:
-            kept = [part.new_empty(x.shape[1], dtype=torch.promote_types(x.dtype, torch.float32)) for _ in range(2)]
+            kept = [part.new_empty(x.shape[1], dtype=wide) for _ in range(2)]
             _forward.out(
                 part,
                 weight,
@@ -96,3 +103,8 @@ class _Segmented(torch.autograd.Function):
             found += [values[1] if wanted[1] else None, values[2] if wanted[2] else None]
             start = rows.stop
         return (dx, None, None, None, *found)
+
+
+def _dense(x: Tensor) -> bool:
+    last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.dim())
+    return x.is_contiguous() or (last is not None and x.is_contiguous(memory_format=last))

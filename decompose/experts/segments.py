@@ -77,6 +77,8 @@ def _pull(
 def _cast(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Bring tensors to autocast's type where it is on, so that forward and backward compute in the same one."""
     device = tensors[0].device.type
+    if any(tensor.dtype == torch.float64 for tensor in tensors):  # autocast leaves it alone
+        return tensors
     if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
         return tensors
     return tuple(tensor.to(torch.get_autocast_dtype(device)) for tensor in tensors)

@@ -23,6 +23,7 @@ def run_soft(work: Work, x: Tensor, gates_LT: Tensor) -> Tensor:
         x: (L, ...).
         gates_LT: (L, T) weights.
     """
+    gates_LT = gates_LT.to(torch.promote_types(gates_LT.dtype, work.base.weight.dtype))
     y = cast(Tensor, work.base(x))
     if work.site.layout == "reshape":
         # T operations with full-size updates: the layout has no cheaper form

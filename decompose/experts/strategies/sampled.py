@@ -40,7 +40,7 @@ class Sampled:
             low = torch.bmm(x.reshape(len(x), -1, site.inputs), downs.mT)
         else:
             folded = algebra.apply_grouped(
-                cast(algebra.Conv, work.base), x.flatten(0, 1)[None], downs.flatten(0, 1), len(x)
+                cast(algebra.Conv, work.base), x.flatten(0, 1)[None], downs.flatten(0, 1).contiguous(), len(x)
             )
             low = folded.reshape(len(x), downs.shape[1], -1).mT
         ups = work.stack_ups().index_select(0, owner)  # (L, O, r)

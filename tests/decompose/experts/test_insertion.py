@@ -153,3 +153,12 @@ def test_mode_and_device_type_of_the_layer_are_kept() -> None:
     add_experts_(model, REGIONS, ExpertConfig())
     assert not any(module.training for module in model.modules())
     assert all(parameter.dtype == torch.float64 for parameter in model.parameters())
+
+
+def test_a_layer_with_hooks_gets_no_expert() -> None:
+    """Whether a hook runs would depend on the strategy that the shapes of a batch decide."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
+    model[0].register_forward_hook(lambda module, inputs, output: output.relu())
+    routing = add_experts_(model, ["a"], ExpertConfig(rank=2))
+    assert routing.wrapped == ("1",)
+    assert dict(routing.skipped)["0"].startswith("it has hooks")

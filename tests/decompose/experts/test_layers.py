@@ -388,3 +388,42 @@ def test_activation_checkpointing_recomputes_in_the_scope_of_the_step(layout: st
         y = checkpoint(layer, x, use_reentrant=False)
         ours = torch.autograd.grad(y.square().sum(), list(layer.base.parameters()))
     torch.testing.assert_close(ours, expected)
+
+
+def test_double_precision_stays_double_under_autocast() -> None:
+    layer, routing = build(KINDS["conv2d-strided"][0], "conv", strategy="taps")
+    x = torch.randn(4, 3, 7, 6, dtype=torch.float64)
+    with routing.use(torch.tensor([0, 0, 1, 1])):
+        expected = layer(x)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            assert torch.equal(layer(x), expected)
+
+
+@pytest.mark.parametrize("layout", ["conv", "reshape"])
+@pytest.mark.parametrize("gates", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("model", [torch.float32, torch.float64, torch.bfloat16])
+def test_gates_of_another_precision_do_not_change_the_models(
+    model: torch.dtype, gates: torch.dtype, layout: str
+) -> None:
+    layer, routing = build(KINDS["conv2d-strided"][0], layout)
+    x = torch.randn(3, 3, 7, 6, dtype=torch.float64)
+    values = torch.full((3, 4), 0.25, dtype=gates)  # exact in all of them
+    with routing.use(values.double()):
+        expected = layer(x)
+    with routing.use(values):
+        found = layer.to(model)(x.to(model))
+    assert found.dtype == model
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.05}[model]
+    assert (found.double() - expected).abs().max() < tolerance * expected.abs().max()
+
+
+def test_an_image_without_a_batch_is_refused() -> None:
+    layer, routing = build(KINDS["conv2d-1x1"][0], "conv", strategy="merged")
+    with routing.use("chest"), pytest.raises(DataError, match=r"layer 'layer' got an input of shape \(3, 3, 3\)"):
+        layer(torch.randn(3, 3, 3, dtype=torch.float64))
+
+
+def test_an_empty_batch_passes() -> None:
+    layer, routing = build(KINDS["conv2d-1x1"][0], "conv")
+    with routing.use("chest"):
+        assert layer(torch.randn(0, 3, 4, 5, dtype=torch.float64)).shape == (0, 5, 4, 5)

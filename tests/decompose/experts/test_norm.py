@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import nn
@@ -148,3 +150,54 @@ def test_recalibration_refuses_a_live_model() -> None:
     norm, _ = build("region")
     with pytest.raises(UsageError, match="live model"):
         recalibrate_norm_(nn.Sequential(norm), [])
+
+
+@pytest.mark.parametrize("policy", ["statistics", "region"])
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: x.transpose(2, 3),
+        lambda x: x[:, ::2].repeat_interleave(2, 1)[:, 1::2],
+        lambda x: x.to(memory_format=torch.channels_last)[..., 1:],
+        lambda x: x[:, :1].expand(-1, 4, -1, -1),
+    ],
+    ids=["transposed", "channels", "cropped", "expanded"],
+)
+def test_rows_of_any_memory_layout_are_normalised_alike(
+    policy: str, view: Callable[[torch.Tensor], torch.Tensor]
+) -> None:
+    """torch's kernel that writes into a given output is wrong on some layouts (2.13): they never reach it."""
+    x = view(torch.randn(5, 4, 6, 6, dtype=torch.float64))
+    norm, routing = build(policy, nn.BatchNorm2d(x.shape[1]))
+    alone = {region: norm.plain(region).train() for region in REGIONS}
+    with routing.use(torch.tensor([0, 0, 1, 1, 1])):
+        y = norm(x)
+    torch.testing.assert_close(y, torch.cat([alone["a"](x[:2]), alone["b"](x[2:])]))
+    torch.testing.assert_close(norm.plain("b").running_var, alone["b"].running_var)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("affine", [True, False])
+def test_norms_in_half_precision(dtype: torch.dtype, affine: bool) -> None:
+    routing = Routing(REGIONS)
+    norm = RegionNorm(nn.BatchNorm2d(3, affine=affine), "region", routing, "bn").to(dtype)
+    x = torch.randn(4, 3, 4, 4)
+    with routing.use(torch.tensor([0, 0, 1, 1])):
+        y = norm(x.to(dtype))
+    expected = torch.cat([torch.nn.functional.batch_norm(part, None, None, training=True) for part in x.split(2)])
+    torch.testing.assert_close(y.float(), expected, atol=0.05, rtol=0.05)
+
+
+def test_regions_whose_norms_differ_keep_their_own_settings() -> None:
+    norm, routing = build("region")
+    norm.regions["b"].eps = 10.0
+    alone = {region: norm.plain(region).train() for region in REGIONS}
+    x = torch.randn(4, 3, 2, 2, dtype=torch.float64)
+    with routing.use(torch.tensor([0, 0, 1, 1])):
+        y = norm(x)
+    torch.testing.assert_close(y, torch.cat([alone["a"](x[:2]), alone["b"](x[2:])]))
+
+
+def test_a_frozen_norm_stays_frozen() -> None:
+    norm = RegionNorm(nn.BatchNorm2d(3).requires_grad_(False), "statistics", Routing(REGIONS), "bn")
+    assert not any(parameter.requires_grad for parameter in norm.parameters())
