@@ -205,7 +205,10 @@ class KdConfig(Section):
 
 
 class LorkdConfig(Section):
-    """LoRKD: rank and scale of the experts, factor layout, norm policy and distillation terms."""
+    """LoRKD: rank and scale of the experts, factor layout, norm policy and distillation terms.
+
+    `factor_lr_ratio` times `train.lr` is the learning rate of the factors.
+    """
 
     rank: Count = 8
     ranks: dict[str, Count] = {}
@@ -218,6 +221,7 @@ class LorkdConfig(Section):
     select_min_channels: Annotated[int, Field(ge=0)] = 0
     feature_kd: KdConfig = KdConfig(weight=1.0, temperature=4.0)
     logit_kd: KdConfig = KdConfig(weight=1.0, temperature=2.0)
+    factor_lr_ratio: Positive = 1.0
     factor_weight_decay: NonNegative = 0.0
 
 

@@ -19,7 +19,7 @@ from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.microbatches import cut
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
-from lorkit.decompose.optimising import build_optimizer
+from lorkit.decompose.optimising import build_optimizer, set_rate
 
 
 class Stepper:
@@ -56,8 +56,7 @@ class Stepper:
             batch: N samples, sorted by region.
             rate: Learning rate.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimizer, rate)
         terms: Terms = {}
         pieces = cut(batch, self.settings.accumulate)
         for index, piece in enumerate(pieces):

@@ -18,7 +18,7 @@ _LOCKED = {
     "lorkd": ("rank", "alpha", "layout", "norm", "depthwise", "select_min_channels"),
 }
 # What is about the training of the new region alone.
-_FREE_LORKD = ("feature_kd", "logit_kd", "factor_weight_decay")
+_FREE_LORKD = ("feature_kd", "logit_kd", "factor_lr_ratio", "factor_weight_decay")
 _FREE = ("name", "seed", "privacy")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from lorkit.decompose.config import Config, LorkdConfig, TrainConfig
+from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.experts import factor_parameters
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.distillation import DistillingModule, switched_off
@@ -20,14 +20,8 @@ from lorkit.decompose.regions import RegionSet
 class LorkdModule(DistillingModule):
     """Experts, backbone, heads and projector under the distillation loss."""
 
-    def __init__(
-        self, live: RegionalModel, train: TrainConfig, settings: LorkdConfig, foundation: Foundation | None
-    ) -> None:
-        super().__init__(live, train, settings, foundation)
-        self.factor_weight_decay = settings.factor_weight_decay
-
     def parameter_groups(self, train: TrainConfig) -> list[dict[str, Any]]:
-        """Return the groups of the base class with the factors in one of their own, by default without decay.
+        """Return the groups of the base class with the factors in one of their own: own rate, by default no decay.
 
         Decay would pull the experts of regions that a batch does not hold; see DESIGN section 6.
         """
@@ -36,7 +30,8 @@ class LorkdModule(DistillingModule):
         groups = super().parameter_groups(train)
         for group in groups:
             group["params"] = [parameter for parameter in group["params"] if id(parameter) not in ids]
-        return [*groups, {"params": factors, "weight_decay": self.factor_weight_decay}]
+        own = {"weight_decay": self.settings.factor_weight_decay, "lr_ratio": self.settings.factor_lr_ratio}
+        return [*groups, {"params": factors, **own}]
 
 
 class Lorkd:

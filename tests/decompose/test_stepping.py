@@ -126,3 +126,19 @@ def test_terms_are_those_of_the_loss(tiny_module: Make, make_batch: MakeBatch) -
     expected = float(total(module(batch, None)).detach())
     terms = stepper(module, accumulate=2).step(batch, 0.1)
     assert float(total(terms)) == pytest.approx(expected)
+
+
+def test_the_factors_have_their_own_rate(tiny_module: Make, make_batch: MakeBatch) -> None:
+    """One SGD step moves each parameter by its rate times its gradient, so twice the rate moves it twice as far."""
+    moved = {}
+    for ratio in (1, 2):
+        made = stepper(tiny_module("lorkd", f"lorkd.factor_lr_ratio={ratio}"), weight_decay=0, momentum=0)
+        before = weights(made)
+        made.step(make_batch(5, 7), 0.1)
+        moved[ratio] = {name: value - before[name] for name, value in weights(made).items()}
+    factors = [name for name in moved[1] if ".up." in name or ".down." in name]
+    shared = [name for name, _ in made.module.named_parameters() if name not in factors]
+    assert factors
+    for names, scale in ((factors, 2), (shared, 1)):
+        for name in names:
+            torch.testing.assert_close(moved[2][name], scale * moved[1][name], rtol=1e-3, atol=1e-7, msg=name)

@@ -133,6 +133,7 @@ def test_factors_are_not_decayed_and_every_parameter_stands_in_one_group() -> No
     ids = [id(parameter) for group in groups for parameter in group["params"]]
     assert len(ids) == len(set(ids)) == len(list(module.parameters()))
     assert groups[-1]["weight_decay"] == 0
+    assert groups[-1]["lr_ratio"] == 1
     assert groups[-1]["params"]
 
 
