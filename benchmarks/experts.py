@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.experts import ExpertConfig, Routing, add_experts_, expert_layers, extract
+from lorkit.decompose.experts import ExpertConfig, Routing, add_experts_, expert_layers, extract, pack_
 from lorkit.decompose.experts.forecast import forecast, layer_inputs, mean_overhead
 from lorkit.decompose.experts.layers import LowRankExperts
 from lorkit.decompose.machine import fingerprint
@@ -193,6 +193,7 @@ def experts(name: str, *, regions: int, norm: str = "region") -> tuple[nn.Module
 
 def step_of(model: nn.Module, routing: Routing | None, name: str, batch: int) -> Step:
     """Return a training step on one sorted, balanced batch."""
+    pack_(model)  # as training does
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     image = torch.randn(batch, *shape_of(name), generator=torch.Generator().manual_seed(1)).to(
         memory_format=_format(name)

@@ -27,6 +27,7 @@ from lorkit.decompose.data.loading import Batch, BatchLoader
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.devices import launch
 from lorkit.decompose.events import Event, Finished, Saved, Started, Step, Validated
+from lorkit.decompose.experts import packed
 from lorkit.decompose.metering import LossMeter, Queued
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.microbatches import check_seats
@@ -110,8 +111,9 @@ def fit(
 
 @contextmanager
 def _transformed(module: TrainingModule, settings: TrainConfig, device: torch.device) -> Iterator[None]:
-    """Compile or checkpoint the backbone for the time of training; afterwards it is as plain as before."""
+    """Pack, compile or checkpoint the backbone for the time of training; afterwards it is as plain as before."""
     with ExitStack() as stack:
+        stack.enter_context(packed(module.live.backbone))
         if settings.checkpointing:
             stack.enter_context(recomputed(module.live.backbone))
         if settings.compile:

@@ -7,6 +7,7 @@ from lorkit.decompose.experts.extraction import expert_layers, extract
 from lorkit.decompose.experts.insertion import add_experts_, base_parameters, factor_parameters
 from lorkit.decompose.experts.layers import DepthwiseExperts, ExpertLayer, LowRankExperts
 from lorkit.decompose.experts.norm import RegionNorm, recalibrate_norm_
+from lorkit.decompose.experts.packing import pack_, packed, unpack_
 from lorkit.decompose.experts.routing import Routing
 from lorkit.decompose.experts.switching import fuse_, unfuse_
 
@@ -23,6 +24,9 @@ __all__ = [
     "extract",
     "factor_parameters",
     "fuse_",
+    "pack_",
+    "packed",
     "recalibrate_norm_",
     "unfuse_",
+    "unpack_",
 ]

@@ -18,6 +18,7 @@ from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.algebra import Base
 from lorkit.decompose.experts.choosing import Choice
 from lorkit.decompose.experts.config import ExpertConfig
+from lorkit.decompose.experts.pack import Pack, packable
 from lorkit.decompose.experts.routing import Plan, Routing
 from lorkit.decompose.experts.site import Site, Sizes
 from lorkit.decompose.experts.strategies import Work
@@ -141,6 +142,26 @@ class LowRankExperts(ExpertLayer):
         self.up = nn.ParameterDict({region: up for region, (_, up) in pairs.items()})
         widest = max(config.rank_of(region) for region in routing.regions)
         self.choice = Choice(Site.of(base, config.layout, widest), config.strategy_of(name), name)
+        self._packs: tuple[Pack | None, Pack | None] = (None, None)
+
+    def pack_(self) -> bool:
+        """Put the factors of all regions side by side in memory; return whether they can be (see `pack`).
+
+        Values, names and identities of the parameters stay. Moving the layer undoes it; `unpack_` does too.
+        """
+        self.unpack_()
+        downs, ups = list(self.down.values()), list(self.up.values())
+        if packable(downs) and packable(ups):
+            self._packs = Pack(downs), Pack(ups)
+            return True
+        return False
+
+    def unpack_(self) -> None:
+        """Give every factor memory of its own again."""
+        for pack in self._packs:
+            if pack is not None:
+                pack.release_()
+        self._packs = (None, None)
 
     def delta_weight(self, region: str) -> Tensor:
         """Return s * (up o down) of a region, in the shape of the base weight; differentiable."""
@@ -165,6 +186,7 @@ class LowRankExperts(ExpertLayer):
         return run_soft(self._work(regions, (0,) * len(regions)), x, gates)
 
     def _work(self, regions: Sequence[str], rows: Sizes, equal: bool = True) -> Work:
+        downs, ups = self._packs
         return Work(
             site=self.choice.site,
             base=self.base,
@@ -173,6 +195,8 @@ class LowRankExperts(ExpertLayer):
             scales=[self.config.scale_of(region) for region in regions],
             rows=rows,
             equal=equal,
+            packed_downs=downs,
+            packed_ups=ups,
         )
 
 

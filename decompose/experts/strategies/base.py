@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lorkit.decompose.experts.algebra import Base
+from lorkit.decompose.experts.pack import Pack
 from lorkit.decompose.experts.site import Load, Site, Sizes
 
 
@@ -32,6 +33,8 @@ class Work:
         scales: alpha / rank.
         rows: Rows of each region; the input is grouped in this order.
         equal: Whether all of them are the same.
+        packed_downs: The pack of the first factors, if the layer has one.
+        packed_ups: The pack of the second factors.
     """
 
     site: Site
@@ -41,6 +44,8 @@ class Work:
     scales: Sequence[float]
     rows: Sizes
     equal: bool = True
+    packed_downs: Pack | None = None
+    packed_ups: Pack | None = None
 
     @property
     def widest(self) -> int:
@@ -49,15 +54,26 @@ class Work:
 
     def stack_downs(self) -> Tensor:
         """Return (T, r, ...) of first factors with the channels last: (T, r, *k, I), of transposed ones (T, r, I)."""
+        packed = self.packed_downs.stack(self.downs) if self.packed_downs else None
+        if packed is not None:
+            return packed.movedim(2, -1)
         return stacked([grown(down.movedim(1, -1), 0, self.widest) for down in self.downs])
+
+    def stack_plain_downs(self) -> Tensor:
+        """Return (T, r, ...) of first factors as they are."""
+        return self._stack(self.downs, self.packed_downs, axis=0)
 
     def stack_ups(self) -> Tensor:
         """Return (T, O, r) of scaled second factors, in layout `reshape` (T, O * k0, r * k0)."""
-        return scaled(stacked([grown(up, 1, self.widest) for up in self.ups]), self.scales)
+        return scaled(self._stack(self.ups, self.packed_ups, axis=1), self.scales)
 
     def stack_wide_ups(self) -> Tensor:
         """Return (T, r, O, *k) of scaled second factors of transposed convolutions."""
-        return scaled(stacked([grown(up, 0, self.widest) for up in self.ups]), self.scales)
+        return scaled(self._stack(self.ups, self.packed_ups, axis=0), self.scales)
+
+    def _stack(self, factors: Sequence[Tensor], pack: Pack | None, axis: int) -> Tensor:
+        packed = pack.stack(factors) if pack else None
+        return stacked([grown(factor, axis, self.widest) for factor in factors]) if packed is None else packed
 
     def positions(self, per_row: int) -> Sizes:
         """Return the positions of each region where a row has so many."""

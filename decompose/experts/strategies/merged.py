@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lorkit.decompose.experts import algebra, prices, segments
 from lorkit.decompose.experts.site import Load, Site
-from lorkit.decompose.experts.strategies.base import Work, flat, full_precision, grown, stacked, unflat
+from lorkit.decompose.experts.strategies.base import Work, flat, full_precision, unflat
 
 
 class Merged:
@@ -58,7 +58,7 @@ def merged_weights(work: Work) -> Tensor:
         # the memory format of the weight decides that of the output, so the merged one must keep it
         plain = base.is_contiguous()
         last = base if plain else base.movedim(1, -1)  # (O, *k, I): contiguous in channels-last memory
-        downs = stacked([grown(down, 0, work.widest) for down in work.downs]) if plain else work.stack_downs()
+        downs = work.stack_plain_downs() if plain else work.stack_downs()
         wide = last.reshape(1, len(base), -1).expand(len(work.rows), -1, -1)
         merged = torch.baddbmm(wide, work.stack_ups(), downs.flatten(2)).view(-1, *last.shape)
     return merged if plain else merged.movedim(-1, 2)
@@ -66,9 +66,9 @@ def merged_weights(work: Work) -> Tensor:
 
 def weight_updates(work: Work) -> Tensor:
     """Return s * delta of every region, (T, *weight.shape), of layout `reshape` or a transposed convolution."""
-    base, rank = work.base.weight, work.widest
+    base = work.base.weight
     with full_precision(base.device):
-        downs = stacked([grown(down, 0, rank) for down in work.downs])
+        downs = work.stack_plain_downs()
         if work.site.layout == "reshape":
             return torch.bmm(work.stack_ups(), downs).view(-1, *base.shape)
         # weight (I, O, *k): down (T, r, I), up (T, r, O, *k)

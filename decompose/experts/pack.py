@@ -1,0 +1,90 @@
+"""Factors of all regions side by side in one block of memory, so that stacking them costs nothing.
+
+Most ways to compute an expert layer take the factors of T regions as one tensor (T, ...). Copied together each forward
+and apart each backward, that is most of what a narrow layer costs. Packed parameters stay what they were, one a
+region, but their values are consecutive slices of one buffer, which then is the stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+
+class Pack:
+    """A buffer (T, ...) and the parameters whose values are its slices, in order."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.parameters = tuple(parameters)
+        self.buffer = _joined([parameter.data for parameter in self.parameters])
+        for parameter, values in zip(self.parameters, self.buffer.unbind(), strict=True):
+            parameter.data = values
+        self._addresses = [parameter.data_ptr() for parameter in self.parameters]
+
+    def stack(self, factors: Sequence[Tensor]) -> Tensor | None:
+        """Return the stack of factors without a copy where they are this pack's parameters, still in their places.
+
+        Parameters that were moved, replaced or copied are no longer slices of the buffer; they give None.
+        """
+        if torch.compiler.is_compiling() or len(factors) != len(self.parameters):
+            return None
+        for factor, parameter, address in zip(factors, self.parameters, self._addresses, strict=True):
+            if factor is not parameter or parameter.data_ptr() != address:
+                return None
+        return cast(Tensor, cast(Any, _Joined).apply(self.buffer, *factors))
+
+    def release_(self) -> None:
+        """Give every parameter that is still in its place memory of its own again."""
+        for parameter, address in zip(self.parameters, self._addresses, strict=True):
+            if parameter.data_ptr() == address:
+                parameter.data = parameter.data.clone(memory_format=torch.preserve_format)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> None:
+        """Leave the pack behind: the parameters of a copy have memory of their own."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave the pack behind when its layer is pickled."""
+        return type(None), ()
+
+
+def packable(parameters: Sequence[nn.Parameter]) -> bool:
+    """Tell whether parameters can share a buffer: several of one shape, type, device and memory order."""
+    if len(parameters) < 2 or parameters[0].device.type == "meta":
+        return False
+    kinds = {(one.shape, one.dtype, one.device, one.stride(), one.requires_grad) for one in parameters}
+    return len(kinds) == 1 and len({id(one) for one in parameters}) == len(parameters) and _ordered(parameters[0])
+
+
+def _ordered(factor: Tensor) -> bool:
+    return factor.is_contiguous() or (factor.dim() > 2 and factor.movedim(1, -1).is_contiguous())
+
+
+def _joined(values: Sequence[Tensor]) -> Tensor:
+    """Stack tensors so that every slice has the memory order that it had."""
+    if values[0].is_contiguous():
+        return torch.stack(list(values))
+    return torch.stack([value.movedim(1, -1) for value in values]).movedim(-1, 2)
+
+
+class _Joined(torch.autograd.Function):
+    """The stack of tensors that lie side by side; their gradients are slices of one tensor in the same order."""
+
+    @staticmethod
+    def forward(buffer: Tensor, *factors: Tensor) -> Tensor:
+        del factors
+        return buffer.view_as(buffer)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.strides = output.stride()
+        ctx.save_for_backward(*inputs[1:])  # to notice, below, that one was changed since
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        if len(ctx.saved_tensors) and gradients[0].stride() == ctx.strides:  # the look raises where one was changed
+            return None, *gradients[0].unbind()
+        gradient = gradients[0].new_empty_strided(gradients[0].shape, ctx.strides).copy_(gradients[0])
+        return None, *gradient.unbind()
