@@ -150,7 +150,7 @@ class LowRankExperts(ExpertLayer):
         Values, names and identities of the parameters stay. Moving the layer undoes it; `unpack_` does too.
         """
         self.unpack_()
-        downs, ups = list(self.down.values()), list(self.up.values())
+        downs, ups = ([factors[region] for region in self.routing.regions] for factors in (self.down, self.up))
         if packable(downs) and packable(ups):
             self._packs = Pack(downs), Pack(ups)
             return True

@@ -64,9 +64,11 @@ def _ordered(factor: Tensor) -> bool:
 
 def _joined(values: Sequence[Tensor]) -> Tensor:
     """Stack tensors so that every slice has the memory order that it had."""
-    if values[0].is_contiguous():
-        return torch.stack(list(values))
-    return torch.stack([value.movedim(1, -1) for value in values]).movedim(-1, 2)
+    last = not values[0].is_contiguous()
+    ordered = [value.movedim(1, -1) if last else value for value in values]
+    # plain strides also for axes of size 1, of which gradients have those
+    buffer = torch.stack(ordered, out=ordered[0].new_empty((len(values), *ordered[0].shape)))
+    return buffer.movedim(-1, 2) if last else buffer
 
 
 class _Joined(torch.autograd.Function):
