@@ -30,6 +30,7 @@ from lorkit.decompose.models.backbones import build_backbone
 
 Step = Callable[[], None]
 NETWORKS = ("resnet18", "resnet50", "shufflenet_v2_x1_0", "unet3d")
+NARROW = (64, 128)  # `lorkd.select_min_channels`: without experts in the stem, and in the first stage
 ROUNDS = 15
 
 
@@ -66,19 +67,21 @@ def main() -> None:
 def steps(rounds: int) -> dict[str, Any]:
     """Whole training steps, T = 8, batch 64, rank 8."""
     found = {}
+    variants = [(norm, narrow) for norm in ("region", "shared") for narrow in (0, *NARROW)]
     for name in NETWORKS:
-        for norm in ("region", "shared"):
-            if name == "unet3d" and norm == "region":
-                continue  # MONAI's U-Net has instance norms, which no policy touches
-            model, routing = experts(name, regions=8, norm=norm)
+        for norm, narrow in variants:
+            if name == "unet3d" and (norm == "region" or narrow):
+                continue  # MONAI's U-Net has instance norms, which no policy touches, and no wide layers
+            model, routing = experts(name, regions=8, norm=norm, narrow=narrow)
             layers = forecast(model, routing, shape_of(name), batch=64)
             overhead = mean_overhead(layers)
             pairs = rounds if name == "resnet18" else max(5, rounds // 3)
             result = paired(step_of(plain(name), None, name, 64), step_of(model, routing, name, 64), pairs)
             goal = 1.15 if name.startswith("resnet") else 1.1 * (1 + overhead)
             used = sorted({layer.strategy for layer in layers})
-            found[f"{name}, norm {norm}"] = {**result, "mac_overhead": overhead, "goal": goal, "strategies": used}
-            _note(f"{name} norm {norm}: {result['ratio']:.3f}, goal {goal:.3f}")
+            title = f"{name}, norm {norm}" + (f", experts from {narrow} channels" if narrow else "")
+            found[title] = {**result, "mac_overhead": overhead, "goal": goal, "strategies": used}
+            _note(f"{title}: {result['ratio']:.3f}, goal {goal:.3f}")
     return found
 
 
@@ -184,11 +187,16 @@ def plain(name: str) -> nn.Module:
     return network.to(memory_format=_format(name)).train()  # type: ignore[call-overload]
 
 
-def experts(name: str, *, regions: int, norm: str = "region") -> tuple[nn.Module, Routing]:
+def experts(name: str, *, regions: int, norm: str = "region", narrow: int = 0) -> tuple[nn.Module, Routing]:
     model = plain(name)
     names = [f"r{index}" for index in range(regions)]
-    routing = add_experts_(model, names, ExpertConfig(rank=8, norm=norm))  # type: ignore[arg-type]
+    config = ExpertConfig(rank=8, norm=norm)  # type: ignore[arg-type]
+    routing = add_experts_(model, names, config, select=lambda module, _: _inputs(module) >= narrow)
     return model.to(memory_format=_format(name)), routing  # type: ignore[call-overload]
+
+
+def _inputs(module: nn.Module) -> int:
+    return int(getattr(module, "in_channels", getattr(module, "in_features", 0)))
 
 
 def step_of(model: nn.Module, routing: Routing | None, name: str, batch: int) -> Step:
