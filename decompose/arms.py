@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lorkit.decompose.artifacts import digest_json
+from lorkit.decompose.balancing import balancer_settings
 from lorkit.decompose.config import Config, config_digest, overridden
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import get_method
+from lorkit.decompose.methods.base import Balancing
 
 FOUNDATION = "foundation"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -37,12 +40,20 @@ class Arm:
     @property
     def digest(self) -> str:
         """Digest of its settings without the seed: two arms of one digest share their cells."""
-        return config_digest(self.config.model_copy(update={"seed": 0}))
+        return settings_digest(self.config.model_copy(update={"seed": 0}))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         own = {"method": self.config.method, "settings": list(self.settings)}
         return {"label": self.label, **own, "digest": self.digest}
+
+
+def settings_digest(config: Config) -> str:
+    """Return the digest of what decides a training: its settings, and the constants of its gradient balancer."""
+    method = get_method(config.method)
+    balancer = balancer_settings(method.balancer if isinstance(method, Balancing) else config.train.balancer)
+    settings = config_digest(config)
+    return digest_json({"settings": settings, "balancer": balancer}) if balancer else settings
 
 
 def arms_of(config: Config, methods: Sequence[str], variants: Sequence[str]) -> list[Arm]:

@@ -36,6 +36,8 @@ _OF_THE_MEAN = ("cagrad", "aligned-mtl", "upgrad")
 # its bargain does not depend on the size of the rows (Navon et al., 2022), and torchjd bounds the step to norm 1
 _OF_NO_SIZE = ("nash-mtl",)
 _CAGRAD_RADIUS = 0.4  # c of the paper's experiments (Liu et al., 2021)
+# Raised when a balancer would train the same network otherwise.
+_REVISION = 2
 
 
 class Backward(Protocol):
@@ -187,6 +189,14 @@ def aggregator_of(name: str, regions: int) -> Any:
     if name == "nash-mtl":
         return NashMTL(n_tasks=regions)
     return {"pcgrad": PCGrad, "aligned-mtl": AlignedMTL, "upgrad": UPGrad}[name]()
+
+
+def balancer_settings(name: str) -> dict[str, Any]:
+    """Return what decides the gradients of a balancer besides its name; nothing for the sum."""
+    if name == "sum":
+        return {}
+    own = {"radius": _CAGRAD_RADIUS} if name == "cagrad" else {}
+    return {"name": name, "revision": _REVISION, **own}
 
 
 def build_backward(module: TrainingModule, fabric: Fabric) -> Backward:

@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from lorkit.decompose.arms import Arm
+from lorkit.decompose.arms import Arm, settings_digest
 from lorkit.decompose.artifacts import (
     MANIFEST,
     SCHEMA_VERSION,
@@ -25,7 +25,7 @@ from lorkit.decompose.artifacts import (
     write_json,
     write_manifest,
 )
-from lorkit.decompose.config import Config, config_digest
+from lorkit.decompose.config import Config
 from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.data.fractions import take_fraction
 from lorkit.decompose.evaluation import logits_of
@@ -151,7 +151,7 @@ def cost_of(networks: Mapping[str, Deployable], shape: tuple[int, ...]) -> dict[
 
 
 def _inputs(config: Config, fraction: float, bench: Bench, split: str) -> str:
-    own = {"settings": config_digest(config), "fraction": fraction, "split": split}
+    own = {"settings": settings_digest(config), "fraction": fraction, "split": split}
     return digest_json({"revision": _REVISION, "bench": bench.digest, **own})
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lorkit.decompose.arms import arms_of
-from lorkit.decompose.config import Config, default_config
+from lorkit.decompose.config import Config, config_digest, default_config
 from lorkit.decompose.errors import UsageError
 
 
@@ -28,6 +28,20 @@ def test_the_digest_knows_settings_and_not_the_seed(config: Config) -> None:
     assert one.digest == two.digest != three.digest
     other = config.model_copy(update={"seed": 7})
     assert arms_of(other, ["lorkd"], [])[0].digest == one.digest
+
+
+def test_the_constants_of_a_balancer_are_part_of_its_digest(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["mtl", "mtl-cagrad", "mtl-pcgrad", "lorkd"]
+    variants = ["c:lorkd:train.balancer=cagrad", "p:lorkd:train.balancer=pcgrad"]
+    before = [arm.digest for arm in arms_of(config, names, variants)]
+    assert len(set(before)) == len(before)
+    assert before[0] == config_digest(arms_of(config, ["mtl"], [])[0].config), "cells of the sum keep their place"
+    monkeypatch.setattr("lorkit.decompose.balancing._CAGRAD_RADIUS", 0.5)
+    after = [arm.digest for arm in arms_of(config, names, variants)]
+    assert [one == two for one, two in zip(before, after, strict=True)] == [True, False, True, True, False, True]
+    monkeypatch.setattr("lorkit.decompose.balancing._REVISION", 99)
+    last = [arm.digest for arm in arms_of(config, names, variants)]
+    assert [one == two for one, two in zip(before, last, strict=True)] == [True, False, False, True, False, False]
 
 
 @pytest.mark.parametrize(

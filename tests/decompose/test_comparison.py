@@ -184,6 +184,19 @@ def test_a_variant_has_a_label_and_settings_of_its_own(config: Config, compared:
         compare(config, variants=["thin:lorkd:lorkd.rank=3"], **call)
 
 
+def test_a_changed_balancer_is_trained_again(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torchjd", reason="the extra 'balancers' is not installed")
+    out = tmp_path / "comparisons"
+    compare(config, methods=["mtl-pcgrad"], out=out)
+    monkeypatch.setattr("lorkit.decompose.balancing._REVISION", 99)
+    heard: list[Event] = []
+    compare(config, methods=["mtl-pcgrad"], out=out, on_event=heard.append)
+    assert [event for event in heard if isinstance(event, Started)]
+    (directory,) = out.iterdir()
+    assert len(list((directory / "cells").iterdir())) == 2
+    assert len(read_json(directory / "comparison.json")["rows"]) == 1, "the cell of the old one rests"
+
+
 def test_pages_are_stored_and_sealed_with_the_document(config: Config, compared: tuple[Path, dict[str, Any]]) -> None:
     root, _ = compared
     compare(config, methods=["mtl"], out=root / "comparisons", pages=lambda document: {".md": document["id"]})
