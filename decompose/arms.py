@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorkit.decompose.artifacts import digest_json
-from lorkit.decompose.balancing import balancer_settings
+from lorkit.decompose.balancing import balancer_settings, check_balancer
+from lorkit.decompose.compiling import check_compiler
 from lorkit.decompose.config import Config, config_digest, overridden
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.devices import device_of
+from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.base import Balancing
+from lorkit.decompose.schema import Balancer
 
 FOUNDATION = "foundation"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -50,10 +53,38 @@ class Arm:
 
 def settings_digest(config: Config) -> str:
     """Return the digest of what decides a training: its settings, and the constants of its gradient balancer."""
-    method = get_method(config.method)
-    balancer = balancer_settings(method.balancer if isinstance(method, Balancing) else config.train.balancer)
+    balancer = balancer_settings(_balancer(config))
     settings = config_digest(config)
     return digest_json({"settings": settings, "balancer": balancer}) if balancer else settings
+
+
+def _balancer(config: Config) -> Balancer:
+    method = get_method(config.method)
+    return method.balancer if isinstance(method, Balancing) else config.train.balancer
+
+
+def check_arms(arms: Sequence[Arm]) -> list[str]:
+    """Refuse before the first cell what an arm cannot do here, and return what the user should know of the arms.
+
+    Raises:
+        MissingRuntimeError: Libraries that arms need are not installed: all of them in one line.
+        UsageError: A gradient balancer that does not train in this precision.
+    """
+    notices: list[str] = []
+    missing: dict[str, MissingRuntimeError] = {}
+    for arm in arms:
+        try:
+            notices += get_method(arm.config.method).notices(arm.config)
+            check_balancer(_balancer(arm.config), arm.config.train)
+            if arm.config.train.compile:
+                check_compiler(device_of(arm.config.train))
+        except MissingRuntimeError as error:
+            missing.setdefault(str(error), error)
+    if missing:
+        parts = [[getattr(error, name) for error in missing.values()] for name in ("given", "required", "fix")]
+        given, required, fix = ("; ".join(dict.fromkeys(texts)) for texts in parts)
+        raise MissingRuntimeError(given, required=required, fix=fix)
+    return list(dict.fromkeys(notices))
 
 
 def arms_of(config: Config, methods: Sequence[str], variants: Sequence[str]) -> list[Arm]:

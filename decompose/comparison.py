@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lorkit.decompose.arms import Arm, arms_of
+from lorkit.decompose.arms import Arm, arms_of, check_arms
 from lorkit.decompose.artifacts import digest_json, locked, read_json, write_json, write_manifest, write_text
 from lorkit.decompose.cells import Bench, Cell, run_cell, stored_cells
 from lorkit.decompose.config import Config, config_digest
@@ -98,7 +98,7 @@ def compare(
     """
     grid = _Grid(arms=arms_of(config, methods, variants), seeds=seeds, fractions=fractions)
     _check(grid, split)
-    for text in dict.fromkeys(text for arm in grid.arms for text in get_method(arm.config.method).notices(arm.config)):
+    for text in check_arms(grid.arms):
         on_event(Notice(text=text))
     work = _Comparison(config, grid, split, Path(out), on_event)
     document = work.run()

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from lorkit.decompose.arms import arms_of
+from lorkit.decompose.arms import arms_of, check_arms
 from lorkit.decompose.config import Config, config_digest, default_config
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.errors import MissingRuntimeError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +42,28 @@ def test_the_constants_of_a_balancer_are_part_of_its_digest(config: Config, monk
     monkeypatch.setattr("lorkit.decompose.balancing._REVISION", 99)
     last = [arm.digest for arm in arms_of(config, names, variants)]
     assert [one == two for one, two in zip(before, last, strict=True)] == [True, False, False, True, False, False]
+
+
+def test_all_that_is_missing_is_named_before_anything_is_trained(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    check_arms(arms_of(config, ["stl", "lorkd"], []))
+    with pytest.raises(MissingRuntimeError, match="balancer 'cagrad' needs torchjd, cvxpy, clarabel"):
+        check_arms(arms_of(config, ["mtl"], ["c:mtl:train.balancer=cagrad"]))
+    with pytest.raises(MissingRuntimeError, match=r'"lorkit\[peft\]"; pip install "lorkit\[balancers\]"$') as caught:
+        check_arms(arms_of(config, ["stl", "lora", "mtl-upgrad", "mtl-pcgrad"], []))
+    assert "'lora' needs peft" in str(caught.value)
+    assert "'upgrad' needs torchjd, qpsolvers, quadprog" in str(caught.value)
+
+
+def test_a_variant_that_cannot_compile_is_refused(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(device: object) -> None:
+        raise MissingRuntimeError("no compiler")
+
+    monkeypatch.setattr("lorkit.decompose.arms.check_compiler", refuse)
+    with pytest.raises(MissingRuntimeError, match="no compiler"):
+        check_arms(arms_of(config, ["mtl"], ["c:mtl:train.compile=true"]))
 
 
 @pytest.mark.parametrize(
