@@ -13,7 +13,7 @@ from lorkit.decompose.compiling import check_compiler
 from lorkit.decompose.config import Config, config_digest, overridden
 from lorkit.decompose.devices import device_of
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
-from lorkit.decompose.methods import get_method
+from lorkit.decompose.methods import get_method, methods
 from lorkit.decompose.methods.base import Balancing
 from lorkit.decompose.schema import Balancer
 
@@ -87,23 +87,23 @@ def check_arms(arms: Sequence[Arm]) -> list[str]:
     return list(dict.fromkeys(notices))
 
 
-def arms_of(config: Config, methods: Sequence[str], variants: Sequence[str]) -> list[Arm]:
+def arms_of(config: Config, names: Sequence[str], variants: Sequence[str]) -> list[Arm]:
     """Return the arms of a comparison, methods first.
 
     Args:
         config: What all arms have in common.
-        methods: Names of methods.
+        names: Of methods.
         variants: `LABEL:METHOD:key=value,key=value` each.
 
     Raises:
         UsageError: An unknown method, a label that stands twice, a malformed variant, or one that changes what all
             arms have to share.
     """
-    arms = [Arm(label=get_method(name).name, config=overridden(config, method=name)) for name in methods]
+    arms = [Arm(label=get_method(name).name, config=overridden(config, method=name)) for name in names]
     arms += [_variant(config, text) for text in variants]
     labels = [arm.label for arm in arms]
     if not labels or len(set(labels)) != len(labels):
-        given = f"--methods {','.join(methods)}" + "".join(f" --variant {text}" for text in variants)
+        given = f"--methods {','.join(names)}" + "".join(f" --variant {text}" for text in variants)
         raise UsageError(given, required="one or more distinct values", fix="correct the list")
     return arms
 
@@ -118,6 +118,12 @@ def _variant(config: Config, text: str) -> Arm:
             fix="as in --variant rank4:lorkd:lorkd.rank=4",
         )
     get_method(method)
+    if label in methods():
+        raise UsageError(
+            f"--variant {text}: '{label}' is the name of a method",
+            required="a label of its own: a method's name stands for the method as configured",
+            fix=f"name it, as in {method}-2",
+        )
     settings = tuple(part.strip() for part in _COMMA.split(values) if part.strip())
     for setting in settings:
         section, _, key = setting.partition("=")[0].strip().partition(".")

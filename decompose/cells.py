@@ -124,14 +124,23 @@ def run_cell(
 
 
 def stored_cells(root: Path, bench: Bench) -> Iterator[Cell]:
-    """Yield every finished cell of the same data and teacher that has figures on the judging part."""
+    """Yield every finished cell of the same data and teacher that has figures on the judging part, each once.
+
+    A cell that was judged on validation and again on test has its figures on validation twice; the later one stands
+    for both, as in `run_cell`.
+    """
+    cells: dict[tuple[str, int, float], Cell] = {}
     for path in sorted(root.glob(f"*/{MANIFEST}")):
         if path.parent.name.startswith(".") or not (path.parent / _logits(bench.split)).is_file():
             continue
         extra = read_manifest(path.parent, kind="cell", verify=False).extra
         if (extra.get("revision"), extra.get("bench")) == (_REVISION, bench.digest):
             read_manifest(path.parent, kind="cell")
-            yield _read(path.parent, bench.split)
+            cell = _read(path.parent, bench.split)
+            key = (cell.arm, cell.row["seed"], cell.row["fraction"])
+            if key not in cells or (path.parent / _logits("test")).is_file():
+                cells[key] = cell
+    yield from cells.values()
 
 
 def block_of(region: PreparedRegion, logits: NDArray[np.float32]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.pretraining import Material, foundation_for, foundation_inputs, with_probes
 from lorkit.decompose.regions import RegionSet, unknown
+from lorkit.decompose.schema import SEEDS
 from lorkit.decompose.standings import Standings, Teacher, judge
 from lorkit.decompose.training import launch
 from lorkit.decompose.transforms import build_recipe
@@ -93,7 +94,7 @@ def compare(
         itself, where a method needs one.
 
     Raises:
-        UsageError: An unknown or repeated arm, no seed, a fraction outside (0, 1], or an unknown split.
+        UsageError: An unknown or repeated arm or split, no seed or one out of range, or a fraction outside (0, 1].
         MissingRuntimeError: A method needs a library that is not installed.
     """
     grid = _Grid(arms=arms_of(config, methods, variants), seeds=seeds, fractions=fractions)
@@ -115,6 +116,9 @@ def _check(grid: _Grid, split: str) -> None:
             raise UsageError(
                 f"--{name} {','.join(map(str, values))}", required="one or more distinct values", fix="correct the list"
             )
+    for seed in grid.seeds:
+        if not 0 <= seed < SEEDS:
+            raise UsageError(f"--seeds {seed}", required=f"0 to {SEEDS - 1}", fix="correct the list")
     for fraction in grid.fractions:
         if not 0 < fraction <= 1:
             raise UsageError(f"--fractions {fraction:g}", required="above 0, at most 1", fix="correct the list")
