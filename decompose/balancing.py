@@ -139,7 +139,7 @@ class BalancedBackward:
                 assert parameter.grad is not None
                 parameter.grad.mul_(factor)
             else:
-                del parameter.jac
+                del parameter.jac  # type: ignore[attr-defined]
                 parameter.grad = torch.zeros_like(parameter)
 
     def state(self) -> dict[str, Any]:
