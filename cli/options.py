@@ -92,7 +92,8 @@ def whole_numbers(option: str, text: str) -> list[int]:
     from lorkit.decompose.errors import UsageError
 
     parts = comma_separated(text)
-    if not parts or not all(part.isdigit() for part in parts):
+    # isdecimal: superscripts are digits too; and no number of ours has twenty of them
+    if not parts or not all(part.isdecimal() and len(part) < 20 for part in parts):
         raise UsageError(f"{option} {text}", required="whole numbers separated by commas", fix=f"as in {option} 1,8")
     return [int(part) for part in parts]
 

@@ -7,9 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lorkit.decompose.artifacts import digest_json
+from lorkit.decompose.balancing import balancer_settings, check_balancer
+from lorkit.decompose.compiling import check_compiler
 from lorkit.decompose.config import Config, config_digest, overridden
-from lorkit.decompose.errors import UsageError
-from lorkit.decompose.methods import get_method
+from lorkit.decompose.devices import device_of
+from lorkit.decompose.errors import MissingRuntimeError, UsageError
+from lorkit.decompose.methods import get_method, methods
+from lorkit.decompose.methods.base import Balancing
+from lorkit.decompose.schema import Balancer
 
 FOUNDATION = "foundation"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -37,7 +43,7 @@ class Arm:
     @property
     def digest(self) -> str:
         """Digest of its settings without the seed: two arms of one digest share their cells."""
-        return config_digest(self.config.model_copy(update={"seed": 0}))
+        return settings_digest(self.config.model_copy(update={"seed": 0}))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -45,23 +51,59 @@ class Arm:
         return {"label": self.label, **own, "digest": self.digest}
 
 
-def arms_of(config: Config, methods: Sequence[str], variants: Sequence[str]) -> list[Arm]:
+def settings_digest(config: Config) -> str:
+    """Return the digest of what decides a training: its settings, and the constants of its gradient balancer."""
+    balancer = balancer_settings(_balancer(config))
+    settings = config_digest(config)
+    return digest_json({"settings": settings, "balancer": balancer}) if balancer else settings
+
+
+def _balancer(config: Config) -> Balancer:
+    method = get_method(config.method)
+    return method.balancer if isinstance(method, Balancing) else config.train.balancer
+
+
+def check_arms(arms: Sequence[Arm]) -> list[str]:
+    """Refuse before the first cell what an arm cannot do here, and return what the user should know of the arms.
+
+    Raises:
+        MissingRuntimeError: Libraries that arms need are not installed: all of them in one line.
+        UsageError: A gradient balancer that does not train in this precision.
+    """
+    notices: list[str] = []
+    missing: dict[str, MissingRuntimeError] = {}
+    for arm in arms:
+        try:
+            notices += get_method(arm.config.method).notices(arm.config)
+            check_balancer(_balancer(arm.config), arm.config.train)
+            if arm.config.train.compile:
+                check_compiler(device_of(arm.config.train))
+        except MissingRuntimeError as error:
+            missing.setdefault(str(error), error)
+    if missing:
+        parts = [[getattr(error, name) for error in missing.values()] for name in ("given", "required", "fix")]
+        given, required, fix = ("; ".join(dict.fromkeys(texts)) for texts in parts)
+        raise MissingRuntimeError(given, required=required, fix=fix)
+    return list(dict.fromkeys(notices))
+
+
+def arms_of(config: Config, names: Sequence[str], variants: Sequence[str]) -> list[Arm]:
     """Return the arms of a comparison, methods first.
 
     Args:
         config: What all arms have in common.
-        methods: Names of methods.
+        names: Of methods.
         variants: `LABEL:METHOD:key=value,key=value` each.
 
     Raises:
         UsageError: An unknown method, a label that stands twice, a malformed variant, or one that changes what all
             arms have to share.
     """
-    arms = [Arm(label=get_method(name).name, config=overridden(config, method=name)) for name in methods]
+    arms = [Arm(label=get_method(name).name, config=overridden(config, method=name)) for name in names]
     arms += [_variant(config, text) for text in variants]
     labels = [arm.label for arm in arms]
     if not labels or len(set(labels)) != len(labels):
-        given = f"--methods {','.join(methods)}" + "".join(f" --variant {text}" for text in variants)
+        given = f"--methods {','.join(names)}" + "".join(f" --variant {text}" for text in variants)
         raise UsageError(given, required="one or more distinct values", fix="correct the list")
     return arms
 
@@ -76,6 +118,12 @@ def _variant(config: Config, text: str) -> Arm:
             fix="as in --variant rank4:lorkd:lorkd.rank=4",
         )
     get_method(method)
+    if label in methods():
+        raise UsageError(
+            f"--variant {text}: '{label}' is the name of a method",
+            required="a label of its own: a method's name stands for the method as configured",
+            fix=f"name it, as in {method}-2",
+        )
     settings = tuple(part.strip() for part in _COMMA.split(values) if part.strip())
     for setting in settings:
         section, _, key = setting.partition("=")[0].strip().partition(".")

@@ -8,6 +8,7 @@ region (factors, norms by region, heads) gets the gradient of its own loss, and 
 from __future__ import annotations
 
 import importlib.util
+import math
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
@@ -32,7 +33,11 @@ _NEEDS = {
 }
 # these weigh the mean of the rows: times T they leave rows without conflict what `sum` makes of them
 _OF_THE_MEAN = ("cagrad", "aligned-mtl", "upgrad")
+# its bargain does not depend on the size of the rows (Navon et al., 2022), and torchjd bounds the step to norm 1
+_OF_NO_SIZE = ("nash-mtl",)
 _CAGRAD_RADIUS = 0.4  # c of the paper's experiments (Liu et al., 2021)
+# Raised when a balancer would train the same network otherwise.
+_REVISION = 2
 
 
 class Backward(Protocol):
@@ -116,16 +121,26 @@ class BalancedBackward:
             for parameter, gradient in zip(self._shared, rows[0], strict=True):
                 parameter.grad = gradient
             return
-        _check_finite(names, rows)
+        size = _size(names, rows)
         for index, parameter in enumerate(self._shared):
             values = [row[index] for row in rows]
             zero = torch.zeros_like(parameter) if any(value is None for value in values) else None
-            parameter.jac = torch.stack([zero if value is None else value for value in values])  # type: ignore[attr-defined, misc]
-        self._aggregate(names)
-        if self._name in _OF_THE_MEAN:
-            for parameter in self._shared:
+            stacked = torch.stack([zero if value is None else value for value in values])  # type: ignore[misc]
+            parameter.jac = stacked.div_(size or 1.0)  # type: ignore[attr-defined]
+        if size:
+            self._aggregate(names)
+        own = 1.0 if self._name in _OF_NO_SIZE else size
+        self._scale_back((own if size else 0.0) * (len(names) if self._name in _OF_THE_MEAN else 1))
+
+    def _scale_back(self, factor: float) -> None:
+        """Give gradients the size of their rows; rows of zeros have no direction and leave zeros."""
+        for parameter in self._shared:
+            if factor:
                 assert parameter.grad is not None
-                parameter.grad.mul_(len(names))
+                parameter.grad.mul_(factor)
+            else:
+                del parameter.jac  # type: ignore[attr-defined]
+                parameter.grad = torch.zeros_like(parameter)
 
     def state(self) -> dict[str, Any]:
         """Return the weights that Nash-MTL starts its next solution from, by regions present."""
@@ -148,6 +163,7 @@ class BalancedBackward:
         self._rows[region] = row
 
     def _aggregate(self, names: tuple[str, ...]) -> None:
+        """Aggregate rows that were divided by their size: thresholds inside the aggregators are absolute."""
         from torchjd.aggregation import GramianWeightedAggregator
         from torchjd.autojac import jac_to_grad
 
@@ -173,6 +189,14 @@ def aggregator_of(name: str, regions: int) -> Any:
     if name == "nash-mtl":
         return NashMTL(n_tasks=regions)
     return {"pcgrad": PCGrad, "aligned-mtl": AlignedMTL, "upgrad": UPGrad}[name]()
+
+
+def balancer_settings(name: str) -> dict[str, Any]:
+    """Return what decides the gradients of a balancer besides its name; nothing for the sum."""
+    if name == "sum":
+        return {}
+    own = {"radius": _CAGRAD_RADIUS} if name == "cagrad" else {}
+    return {"name": name, "revision": _REVISION, **own}
 
 
 def build_backward(module: TrainingModule, fabric: Fabric) -> Backward:
@@ -219,12 +243,15 @@ def check_balancer(name: str, settings: TrainConfig) -> None:
         )
 
 
-def _check_finite(names: tuple[str, ...], rows: Sequence[Sequence[Tensor | None]]) -> None:
-    sizes = [torch.stack(torch._foreach_norm([value for value in row if value is not None])).sum() for row in rows]
-    bad = [name for name, fine in zip(names, torch.isfinite(torch.stack(sizes)).tolist(), strict=True) if not fine]
+def _size(names: tuple[str, ...], rows: Sequence[Sequence[Tensor | None]]) -> float:
+    """Return the norm of the Jacobian, and refuse one that is not finite."""
+    found = [[value for value in row if value is not None] for row in rows]
+    sizes = torch.stack([torch.stack(torch._foreach_norm(values)).norm() for values in found]).tolist()
+    bad = [name for name, size in zip(names, sizes, strict=True) if not math.isfinite(size)]
     if bad:
         raise DataError(
             f"the gradient of region {', '.join(bad)} is not finite",
             required="finite gradients",
             fix="lower train.lr, set train.clip_norm, or check the images of that region",
         )
+    return math.hypot(*sizes)

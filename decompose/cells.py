@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
-from lorkit.decompose.arms import Arm
+from lorkit.decompose.arms import Arm, settings_digest
 from lorkit.decompose.artifacts import (
     MANIFEST,
     SCHEMA_VERSION,
@@ -25,7 +25,7 @@ from lorkit.decompose.artifacts import (
     write_json,
     write_manifest,
 )
-from lorkit.decompose.config import Config, config_digest
+from lorkit.decompose.config import Config
 from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.data.fractions import take_fraction
 from lorkit.decompose.evaluation import logits_of
@@ -124,14 +124,23 @@ def run_cell(
 
 
 def stored_cells(root: Path, bench: Bench) -> Iterator[Cell]:
-    """Yield every finished cell of the same data and teacher that has figures on the judging part."""
+    """Yield every finished cell of the same data and teacher that has figures on the judging part, each once.
+
+    A cell that was judged on validation and again on test has its figures on validation twice; the later one stands
+    for both, as in `run_cell`.
+    """
+    cells: dict[tuple[str, int, float], Cell] = {}
     for path in sorted(root.glob(f"*/{MANIFEST}")):
         if path.parent.name.startswith(".") or not (path.parent / _logits(bench.split)).is_file():
             continue
         extra = read_manifest(path.parent, kind="cell", verify=False).extra
         if (extra.get("revision"), extra.get("bench")) == (_REVISION, bench.digest):
             read_manifest(path.parent, kind="cell")
-            yield _read(path.parent, bench.split)
+            cell = _read(path.parent, bench.split)
+            key = (cell.arm, cell.row["seed"], cell.row["fraction"])
+            if key not in cells or (path.parent / _logits("test")).is_file():
+                cells[key] = cell
+    yield from cells.values()
 
 
 def block_of(region: PreparedRegion, logits: NDArray[np.float32]) -> dict[str, Any]:
@@ -151,7 +160,7 @@ def cost_of(networks: Mapping[str, Deployable], shape: tuple[int, ...]) -> dict[
 
 
 def _inputs(config: Config, fraction: float, bench: Bench, split: str) -> str:
-    own = {"settings": config_digest(config), "fraction": fraction, "split": split}
+    own = {"settings": settings_digest(config), "fraction": fraction, "split": split}
     return digest_json({"revision": _REVISION, "bench": bench.digest, **own})
 
 

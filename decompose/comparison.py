@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lorkit.decompose.arms import Arm, arms_of
+from lorkit.decompose.arms import Arm, arms_of, check_arms
 from lorkit.decompose.artifacts import digest_json, locked, read_json, write_json, write_manifest, write_text
 from lorkit.decompose.cells import Bench, Cell, run_cell, stored_cells
 from lorkit.decompose.config import Config, config_digest
@@ -21,6 +21,7 @@ from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.pretraining import Material, foundation_for, foundation_inputs, with_probes
 from lorkit.decompose.regions import RegionSet, unknown
+from lorkit.decompose.schema import SEEDS
 from lorkit.decompose.standings import Standings, Teacher, judge
 from lorkit.decompose.training import launch
 from lorkit.decompose.transforms import build_recipe
@@ -93,12 +94,12 @@ def compare(
         itself, where a method needs one.
 
     Raises:
-        UsageError: An unknown or repeated arm, no seed, a fraction outside (0, 1], or an unknown split.
+        UsageError: An unknown or repeated arm or split, no seed or one out of range, or a fraction outside (0, 1].
         MissingRuntimeError: A method needs a library that is not installed.
     """
     grid = _Grid(arms=arms_of(config, methods, variants), seeds=seeds, fractions=fractions)
     _check(grid, split)
-    for text in dict.fromkeys(text for arm in grid.arms for text in get_method(arm.config.method).notices(arm.config)):
+    for text in check_arms(grid.arms):
         on_event(Notice(text=text))
     work = _Comparison(config, grid, split, Path(out), on_event)
     document = work.run()
@@ -115,6 +116,9 @@ def _check(grid: _Grid, split: str) -> None:
             raise UsageError(
                 f"--{name} {','.join(map(str, values))}", required="one or more distinct values", fix="correct the list"
             )
+    for seed in grid.seeds:
+        if not 0 <= seed < SEEDS:
+            raise UsageError(f"--seeds {seed}", required=f"0 to {SEEDS - 1}", fix="correct the list")
     for fraction in grid.fractions:
         if not 0 < fraction <= 1:
             raise UsageError(f"--fractions {fraction:g}", required="above 0, at most 1", fix="correct the list")
@@ -136,7 +140,9 @@ def _earlier_arms(document: Path, grid: _Grid) -> list[dict[str, Any]]:
     asked = {arm.label: arm for arm in grid.arms}
     for earlier in stored:
         arm = asked.get(earlier["label"])
-        if arm is not None and arm.digest != earlier["digest"]:
+        # equal settings with another digest: a method whose own constants have changed since; its old cells rest
+        same = arm is not None and (arm.config.method, list(arm.settings)) == (earlier["method"], earlier["settings"])
+        if arm is not None and arm.digest != earlier["digest"] and not same:
             settings = ",".join(earlier["settings"]) or "no settings"
             raise UsageError(
                 f"label '{arm.label}' stands for {earlier['method']} with {settings} in {document.parent}",

@@ -16,6 +16,12 @@ from lorkit.decompose.errors import MissingRuntimeError, UsageError
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
+def device_of(settings: TrainConfig) -> torch.device:
+    """Return the kind of device that settings ask for, whether or not it is here."""
+    on_gpu = settings.accelerator == "cuda" or (settings.accelerator == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
 def launch(settings: TrainConfig) -> Fabric:
     """Start Fabric, and with several devices the other processes, which run the same command from its beginning.
 
@@ -25,7 +31,8 @@ def launch(settings: TrainConfig) -> Fabric:
         UsageError: A precision that the device, or the gradient balancer, does not train in.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    on_gpu = settings.accelerator == "cuda" or (settings.accelerator == "auto" and gpus > 0)
+    device = device_of(settings)
+    on_gpu = device.type == "cuda"
     if on_gpu and settings.devices > gpus:
         raise MissingRuntimeError(
             f"train asks for {settings.devices} CUDA device(s), {gpus} are here",
@@ -38,12 +45,12 @@ def launch(settings: TrainConfig) -> Fabric:
         )
     check_balancer(settings.balancer, settings)
     if settings.compile:
-        check_compiler(torch.device("cuda" if on_gpu else "cpu"))
+        check_compiler(device)
     # Fabric announces the precision on the terminal, which belongs to whoever listens to events
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     fabric = Fabric(
-        accelerator="cuda" if on_gpu else "cpu",
+        accelerator=device.type,
         devices=settings.devices,
         num_nodes=settings.num_nodes,
         strategy=settings.strategy,

@@ -108,12 +108,25 @@ def read_json(path: Path, *, kind: str | None = None) -> dict[str, Any]:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors as safetensors, atomically; equal tensors give equal bytes."""
+    """Write tensors as safetensors, atomically; equal tensors and metadata give equal bytes."""
     from safetensors.torch import save
 
     # contiguous copies: safetensors refuses strided views, and channels_last weights are such
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
-    write_bytes(path, save(plain, metadata=dict(metadata or {})))
+    write_bytes(path, _with_metadata(save(plain, metadata={}), metadata or {}))
+
+
+def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
+    """Put metadata into a safetensors file that has none, in sorted order: its own writer shuffles them every time."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    empty = b'{"__metadata__":{}'
+    if not metadata:
+        return data
+    assert data.startswith(empty, 8), "safetensors writes metadata first"
+    text = json.dumps(dict(sorted(metadata.items())), separators=(",", ":")).encode()
+    header = empty[:-2] + text + data[8 + len(empty) : end].rstrip(b" ")
+    header += b" " * (-len(header) % 8)  # tensors begin at a multiple of eight bytes
+    return len(header).to_bytes(8, "little") + header + data[end:]
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:

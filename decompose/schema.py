@@ -27,6 +27,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+SEEDS = 2**31
+"""Seeds go from 0 to one below this."""
 Balancer = Literal["sum", "pcgrad", "cagrad", "aligned-mtl", "upgrad", "nash-mtl"]
 
 
@@ -237,7 +239,7 @@ class Config(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "run"
     method: str = "lorkd"
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, Field(ge=0, lt=SEEDS)] = 0
     image: ImageConfig = ImageConfig()
     regions: Annotated[dict[str, RegionConfig], Field(min_length=1)]
     split: SplitConfig = SplitConfig()

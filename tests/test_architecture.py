@@ -80,7 +80,9 @@ def test_light_modules_load_no_torch_when_run() -> None:
     modules += ["lorkit.decompose", "lorkit.decompose.data", "lorkit.export", "lorkit.profiles", "lorkit.cli.main"]
     code = f"import importlib, sys\nfor name in {modules}: importlib.import_module(name)\n"
     code += f"print([name for name in {HEAVY} if name in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, timeout=120
+    )
     assert result.stdout.strip() == "[]"
 
 
@@ -150,3 +152,19 @@ def test_tests_mirror_the_source() -> None:
     tests = {path.stem.removeprefix("test_") for path in (ROOT / "tests").rglob("test_*.py")}
     modules = {path.stem for path in SOURCES if path.stem != "__init__"}
     assert len(modules & tests) / len(modules) >= 0.6, sorted(modules - tests)
+
+
+def test_tests_wait_for_other_processes_with_a_time_limit() -> None:
+    """A process that hangs has to fail its test, not the whole suite."""
+    endless = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            name = ast.unparse(call.func)
+            waits = name in ("subprocess.run", "subprocess.check_output") or name.endswith((".communicate", ".join"))
+            # a string's join takes what it joins; a thread's or process's takes nothing but its limit
+            waits &= not (name.endswith(".join") and call.args)
+            waits |= name.endswith("process.wait")
+            if waits and "timeout" not in {keyword.arg for keyword in call.keywords}:
+                endless.append(f"{path.relative_to(ROOT)}:{call.lineno}")
+    assert not endless

@@ -61,7 +61,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     pytest.importorskip("setuptools", minversion="77", reason="building the wheel here needs setuptools >= 77")
     folder = tmp_path_factory.mktemp("wheel")
     copy = folder / "source"
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
     if tracked.returncode:
         pytest.skip("not a git checkout")
     for name in filter(None, tracked.stdout.split("\0")):
@@ -69,7 +71,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes((ROOT / name).read_bytes())
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(folder), "."]
-    subprocess.run(command, cwd=copy, check=True, capture_output=True, text=True)
+    subprocess.run(command, cwd=copy, check=True, capture_output=True, text=True, timeout=300)
     (built,) = folder.glob("*.whl")
     with zipfile.ZipFile(built) as archive:
         return archive.namelist()
@@ -84,6 +86,8 @@ def test_the_wheel_holds_lorkit_only(wheel: list[str]) -> None:
 
 
 def test_the_wheel_holds_every_module(wheel: list[str]) -> None:
-    tracked = subprocess.run(["git", "ls-files", *ROOMS], cwd=ROOT, capture_output=True, text=True, check=True)
+    tracked = subprocess.run(
+        ["git", "ls-files", *ROOMS], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
     missing = {f"lorkit/{name}" for name in tracked.stdout.split() if (ROOT / name).is_file()} - set(wheel)
     assert not missing

@@ -18,6 +18,7 @@ from lorkit.decompose.losses import Terms, by_region, cross_entropy
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.schema import Balancer
 
 # modules that hold one entry a region, in expert layers, norms by region and regional models
 _CONTAINERS = {"down", "up", "kernel", "regions", "heads"}
@@ -106,6 +107,13 @@ class Adapting(Protocol):
 
 
 @runtime_checkable
+class Balancing(Protocol):
+    """A method that sets its gradient balancer itself, whatever `train.balancer` states."""
+
+    balancer: Balancer
+
+
+@runtime_checkable
 class Fitting(Protocol):
     """A method that fits its networks in one go instead of running epochs of the training loop."""
 
@@ -119,4 +127,4 @@ def needs_foundation(method: Method) -> bool:
     return method.uses_teacher or (isinstance(method, Adapting) and method.starts_from_foundation)
 
 
-__all__ = ["Adapting", "Fitting", "Method", "TrainingModule", "by_region", "needs_foundation"]
+__all__ = ["Adapting", "Balancing", "Fitting", "Method", "TrainingModule", "by_region", "needs_foundation"]

@@ -50,7 +50,7 @@ def test_every_verb_speaks_json() -> None:
     assert all("--json" in line.split() for line in FROZEN.values())
 
 
-@pytest.mark.parametrize("text", ["", ",", "1,b", "-1", "1.5"])
+@pytest.mark.parametrize("text", ["", ",", "1,b", "-1", "1.5", "\u00b2", "9" * 5000])
 def test_whole_numbers_refuse(text: str) -> None:
     with pytest.raises(UsageError, match="required: whole numbers"):
         options.whole_numbers("--batch", text)

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from lorkit.decompose.arms import arms_of
-from lorkit.decompose.config import Config, default_config
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.arms import arms_of, check_arms
+from lorkit.decompose.config import Config, config_digest, default_config
+from lorkit.decompose.errors import MissingRuntimeError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -30,13 +30,50 @@ def test_the_digest_knows_settings_and_not_the_seed(config: Config) -> None:
     assert arms_of(other, ["lorkd"], [])[0].digest == one.digest
 
 
+def test_the_constants_of_a_balancer_are_part_of_its_digest(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["mtl", "mtl-cagrad", "mtl-pcgrad", "lorkd"]
+    variants = ["c:lorkd:train.balancer=cagrad", "p:lorkd:train.balancer=pcgrad"]
+    before = [arm.digest for arm in arms_of(config, names, variants)]
+    assert len(set(before)) == len(before)
+    assert before[0] == config_digest(arms_of(config, ["mtl"], [])[0].config), "cells of the sum keep their place"
+    monkeypatch.setattr("lorkit.decompose.balancing._CAGRAD_RADIUS", 0.5)
+    after = [arm.digest for arm in arms_of(config, names, variants)]
+    assert [one == two for one, two in zip(before, after, strict=True)] == [True, False, True, True, False, True]
+    monkeypatch.setattr("lorkit.decompose.balancing._REVISION", 99)
+    last = [arm.digest for arm in arms_of(config, names, variants)]
+    assert [one == two for one, two in zip(before, last, strict=True)] == [True, False, False, True, False, False]
+
+
+def test_all_that_is_missing_is_named_before_anything_is_trained(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    check_arms(arms_of(config, ["stl", "lorkd"], []))
+    with pytest.raises(MissingRuntimeError, match="balancer 'cagrad' needs torchjd, cvxpy, clarabel"):
+        check_arms(arms_of(config, ["mtl"], ["c:mtl:train.balancer=cagrad"]))
+    with pytest.raises(MissingRuntimeError, match=r'"lorkit\[peft\]"; pip install "lorkit\[balancers\]"$') as caught:
+        check_arms(arms_of(config, ["stl", "lora", "mtl-upgrad", "mtl-pcgrad"], []))
+    assert "'lora' needs peft" in str(caught.value)
+    assert "'upgrad' needs torchjd, qpsolvers, quadprog" in str(caught.value)
+
+
+def test_a_variant_that_cannot_compile_is_refused(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(device: object) -> None:
+        raise MissingRuntimeError("no compiler")
+
+    monkeypatch.setattr("lorkit.decompose.arms.check_compiler", refuse)
+    with pytest.raises(MissingRuntimeError, match="no compiler"):
+        check_arms(arms_of(config, ["mtl"], ["c:mtl:train.compile=true"]))
+
+
 @pytest.mark.parametrize(
     ("variant", "message"),
     [
         ("rank4", "LABEL:METHOD"),
         ("a b:lorkd:", "LABEL:METHOD"),
         ("foundation:lorkd:", "is not 'foundation'"),
-        ("mtl:lorkd:", "one or more distinct"),
+        ("mtl:lorkd:", "'mtl' is the name of a method"),
+        ("stl:lorkd:lorkd.rank=4", "'stl' is the name of a method"),
         ("x:lorkdd:", "did you mean 'lorkd'"),
         ("x:lorkd:lorkd.rnk=4", "unknown key 'lorkd.rnk' in the variant"),
         ("x:lorkd:image.size=16", "changes image.size"),

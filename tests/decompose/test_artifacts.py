@@ -3,6 +3,7 @@ import pickle
 from pathlib import Path
 
 import pytest
+import safetensors
 import torch
 
 from lorkit.decompose import artifacts
@@ -105,6 +106,23 @@ def test_equal_tensors_give_equal_bytes(tmp_path: Path) -> None:
     artifacts.save_tensors(tmp_path / "1", tensors)
     artifacts.save_tensors(tmp_path / "2", dict(reversed(tensors.items())))
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+def test_equal_metadata_gives_equal_bytes(tmp_path: Path) -> None:
+    """safetensors' own writer orders them by a hash that is seeded anew for every file."""
+    metadata = {f"key{index}": f"Wert \u00e4 {index}" for index in range(6)}
+    tensors = {"b": torch.arange(3), "a": torch.ones(2, 5)}
+    found = set()
+    for index in range(8):
+        artifacts.save_tensors(
+            tmp_path / f"{index}", tensors, dict(reversed(metadata.items())) if index % 2 else metadata
+        )
+        found.add((tmp_path / f"{index}").read_bytes())
+    assert len(found) == 1
+    with safetensors.safe_open(tmp_path / "0", "pt") as stream:
+        assert stream.metadata() == metadata
+        assert torch.equal(stream.get_tensor("b"), torch.arange(3))
+    assert torch.equal(artifacts.load_tensors(tmp_path / "0")["a"], torch.ones(2, 5))
 
 
 def test_a_pickle_is_refused_by_name(tmp_path: Path) -> None:

@@ -119,6 +119,44 @@ def test_bf16_micro_batches_are_aggregated_once(tiny_module: Make, make_batch: M
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
 
 
+def balanced(name: str, rows: torch.Tensor) -> torch.Tensor:
+    """Send rows through the seam as the gradients of losses that are linear in one shared weight."""
+    weight = nn.Parameter(torch.zeros(rows.shape[1]))
+    seam = BalancedBackward(launch(TrainConfig(accelerator="cpu")), name, [weight])
+    seam.add({"ce": {f"r{index}": (row * weight).sum() for index, row in enumerate(rows)}})
+    torch.manual_seed(0)  # PCGrad draws an order
+    seam.finish()
+    assert weight.grad is not None
+    assert not hasattr(weight, "jac")
+    return weight.grad
+
+
+@needs_torchjd
+@pytest.mark.parametrize("size", [1e-5, 1e-9, 1e4])
+@pytest.mark.parametrize("name", ["pcgrad", "cagrad", "aligned-mtl", "upgrad"])
+def test_the_direction_does_not_depend_on_the_size_of_the_gradients(name: str, size: float) -> None:
+    rows = torch.tensor([[1.0, 0.2, 0.0], [-0.9, 0.7, 0.1]])
+    expected = balanced(name, rows)
+    assert expected.norm() > 0.1
+    torch.testing.assert_close(balanced(name, size * rows) / size, expected, rtol=1e-3, atol=1e-4)
+
+
+@needs_torchjd
+@pytest.mark.filterwarnings("ignore:.*not DPP.*")
+def test_nash_gives_its_own_step_whatever_the_size_of_the_gradients() -> None:
+    rows = torch.tensor([[1.0, 0.2, 0.0], [-0.9, 0.7, 0.1]])
+    # two rows bargain for weights that are inverse to their norms; torchjd bounds the step to norm 1
+    bargain = (rows / rows.norm(dim=1, keepdim=True)).sum(0)
+    for size in (1e-9, 1e-5, 1.0, 100.0):
+        torch.testing.assert_close(balanced("nash-mtl", size * rows), bargain / bargain.norm(), rtol=1e-3, atol=1e-3)
+
+
+@needs_torchjd
+@pytest.mark.parametrize("name", BALANCERS)
+def test_gradients_of_zero_stay_zero(name: str) -> None:
+    assert not balanced(name, torch.zeros(2, 3)).any()
+
+
 @needs_torchjd
 def test_one_region_alone_gets_its_plain_gradient(tiny_module: Make, make_batch: MakeBatch) -> None:
     module = tiny_module("lorkd", "train.balancer=cagrad").train()

@@ -163,6 +163,9 @@ def test_validation_judges_without_the_test_part(
     assert [event for event in heard if isinstance(event, Started)]
     again = compare(config, methods=["mtl"], split="val", out=tmp_path / "comparisons")
     assert again["rows"][0]["regions"] == document["rows"][0]["regions"]
+    stored = read_json(directory / "comparison-val.json", kind="compare")
+    assert len(list((directory / "cells").iterdir())) == 2
+    assert stored["rows"] == again["rows"], "both cells have figures on validation: one of them stands for both"
     assert read_manifest(directory).files.keys() == {"comparison.json", "comparison-val.json"}
 
 
@@ -182,6 +185,19 @@ def test_a_variant_has_a_label_and_settings_of_its_own(config: Config, compared:
     assert "'thin' was trained under settings of its own" in found["warnings"][0]
     with pytest.raises(UsageError, match=r"label 'thin' stands for lorkd with lorkd.rank=2,train.lr=0.01"):
         compare(config, variants=["thin:lorkd:lorkd.rank=3"], **call)
+
+
+def test_a_changed_balancer_is_trained_again(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torchjd", reason="the extra 'balancers' is not installed")
+    out = tmp_path / "comparisons"
+    compare(config, methods=["mtl-pcgrad"], out=out)
+    monkeypatch.setattr("lorkit.decompose.balancing._REVISION", 99)
+    heard: list[Event] = []
+    compare(config, methods=["mtl-pcgrad"], out=out, on_event=heard.append)
+    assert [event for event in heard if isinstance(event, Started)]
+    (directory,) = out.iterdir()
+    assert len(list((directory / "cells").iterdir())) == 2
+    assert len(read_json(directory / "comparison.json")["rows"]) == 1, "the cell of the old one rests"
 
 
 def test_pages_are_stored_and_sealed_with_the_document(config: Config, compared: tuple[Path, dict[str, Any]]) -> None:
@@ -208,6 +224,13 @@ def test_a_damaged_cell_is_named(config: Config, tmp_path: Path) -> None:
         ({"methods": []}, "one or more distinct"),
         ({"methods": ["mtl", "mtl"]}, "--methods mtl,mtl; required: one or more distinct"),
         ({"seeds": []}, "--seeds"),
+        ({"seeds": [0, 1, 0]}, "--seeds 0,1,0; required: one or more distinct"),
+        ({"seeds": [0, -1]}, "--seeds -1; required: 0 to 2147483647"),
+        ({"seeds": [2**63]}, "--seeds 9223372036854775808; required: 0 to 2147483647"),
+        ({"fractions": []}, "--fractions"),
+        ({"fractions": [0.5, 0.50]}, "--fractions 0.5,0.5; required: one or more distinct"),
+        ({"fractions": [0.0]}, r"--fractions 0; required: above 0"),
+        ({"fractions": [float("nan")]}, r"--fractions nan; required: above 0"),
         ({"fractions": [1.5]}, r"--fractions 1.5; required: above 0"),
     ],
 )

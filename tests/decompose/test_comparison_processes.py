@@ -41,8 +41,18 @@ def start(made_run: Path, folder: Path, methods: str, dies_after: str = "") -> s
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
 
 
+def end_of(process: subprocess.Popen[str]) -> str:
+    """Wait for a process; one that hangs is ended and fails the test."""
+    try:
+        return process.communicate(timeout=120)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate(timeout=30)
+        raise
+
+
 def result(process: subprocess.Popen[str]) -> dict[str, Any]:
-    text, _ = process.communicate(timeout=120)
+    text = end_of(process)
     assert process.returncode == 0
     found: dict[str, Any] = json.loads(text)
     return found
@@ -68,7 +78,7 @@ def test_two_processes_share_the_work(made_run: Path, tmp_path: Path) -> None:
 
 def test_a_killed_cell_goes_on_after_its_last_epoch(made_run: Path, tmp_path: Path) -> None:
     killed = start(made_run, tmp_path, "mtl", dies_after="mtl")
-    killed.communicate(timeout=120)
+    end_of(killed)
     assert killed.returncode == -9
     config = load_config(made_run / "decompose.yaml", overrides=["train.augment=null", "train.epochs=2"])
     heard: list[Event] = []
@@ -91,9 +101,10 @@ def test_a_cell_of_another_process_is_left_to_it_and_read_afterwards(
     order: list[str] = []
 
     def finish() -> None:
-        while "stl-knee" not in order:
+        waited = time.monotonic() + 120
+        while "stl-knee" not in order and time.monotonic() < waited:
             time.sleep(0.02)
-        aside.rename(cell)
+        aside.rename(cell)  # also when nothing came: the comparison then ends, and the test fails instead of hanging
 
     def listen(event: Event) -> None:
         if isinstance(event, Started | Notice):
@@ -103,7 +114,7 @@ def test_a_cell_of_another_process_is_left_to_it_and_read_afterwards(
         other = threading.Thread(target=finish)
         other.start()
         document = compare(config, methods=["mtl", "stl"], out=out, on_event=listen)
-        other.join()
+        other.join(timeout=30)
     assert [row["label"] for row in document["rows"]] == ["mtl", "stl"]
     assert "another process trains mtl, seed 0, fraction 1: its result is read when it is there" in order
     assert "mtl" not in order

@@ -68,7 +68,7 @@ def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == b"in\n"
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.wait(timeout=30)
     process.stdout.close()
     assert any(".partial-" in name for name in names(tmp_path))
     build(tmp_path / "x", "whole")
