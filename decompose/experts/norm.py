@@ -76,9 +76,7 @@ class RegionNorm(nn.Module):
         for name, count in zip(names, rows, strict=True):
             self._refuse_lone(name, x[:count])
         statistics = [Statistics(norm.running_mean, norm.running_var, _advance(norm)) for norm in norms]
-        shared = self.weight is not None
-        affine = [(self.weight, self.bias) if shared else (norm.weight, norm.bias) for norm in norms]
-        return segmented_norm(x, rows, statistics, affine, norms[0].eps)
+        return segmented_norm(x, rows, statistics, [self._affine(norm) for norm in norms], norms[0].eps)
 
     def _many(self, x: Tensor, rows: Sizes) -> bool:
         """Whether one norm over regions folded into channels is quicker than a norm a region (measured: from 16)."""
@@ -97,7 +95,8 @@ class RegionNorm(nn.Module):
         means, variances = ([getattr(norm, key) for norm in norms] for key in _STATISTICS[:2])
         tracked = means[0] is not None
         mean, variance = (torch.cat(means), torch.cat(variances)) if tracked else (None, None)
-        weight, bias = self._affine(norms)
+        affine = [self._affine(norm) for norm in norms]
+        weight, bias = _joined([weight for weight, _ in affine]), _joined([bias for _, bias in affine])
         y = F.batch_norm(folded, mean, variance, weight, bias, True, first.momentum or 0.0, first.eps)
         if mean is not None and variance is not None:
             torch._foreach_copy_([*means, *variances], [*torch.split(mean, channels), *torch.split(variance, channels)])
@@ -107,19 +106,15 @@ class RegionNorm(nn.Module):
         # a network that was given plain images may reshape what it gets with `view`
         return y.contiguous() if x.is_contiguous() and not y.is_contiguous() else y
 
-    def _affine(self, norms: Sequence[_BatchNorm]) -> tuple[Tensor | None, Tensor | None]:
-        if self.weight is not None and self.bias is not None:
-            return self.weight.repeat(len(norms)), self.bias.repeat(len(norms))
-        if not norms[0].affine or norms[0].weight is None:
-            return None, None
-        return torch.cat([norm.weight for norm in norms]), torch.cat([norm.bias for norm in norms])
+    def _affine(self, norm: _BatchNorm) -> tuple[Tensor | None, Tensor | None]:
+        """Return the weight and bias that a region's norm computes with; a norm may have a weight alone."""
+        return (self.weight, self.bias) if self.policy == "statistics" else (norm.weight, norm.bias)
 
     def plain(self, region: str) -> nn.Module:
         """Return the region's norm as a plain batch norm with an affine map."""
         norm = copy.deepcopy(self._norm(region))
-        if self.weight is not None and self.bias is not None:
-            norm.weight = nn.Parameter(self.weight.detach().clone(), self.weight.requires_grad)
-            norm.bias = nn.Parameter(self.bias.detach().clone(), self.bias.requires_grad)
+        for key, value in zip(("weight", "bias"), self._affine(norm), strict=True):
+            norm.register_parameter(key, _twin(value))
         return norm
 
     def _norm(self, region: str) -> _BatchNorm:
@@ -130,7 +125,7 @@ class RegionNorm(nn.Module):
         norm = self._norm(region)
         if norm.training:
             self._refuse_lone(region, x)
-        if self.weight is None or self.bias is None:
+        if self.weight is None and self.bias is None:
             return cast(Tensor, norm(x))
         current = norm.training or norm.running_mean is None
         factor = _advance(norm) if norm.training else 0.0
@@ -211,8 +206,13 @@ def recalibrate_norm_(model: nn.Module, batches: Iterable[Any]) -> int:
     return len(norms)
 
 
-def _twin(parameter: nn.Parameter) -> nn.Parameter:
-    return nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+def _twin(parameter: Tensor | None) -> nn.Parameter | None:
+    return None if parameter is None else nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+
+
+def _joined(parameters: Sequence[Tensor | None]) -> Tensor | None:
+    given = [parameter for parameter in parameters if parameter is not None]
+    return torch.cat(given) if given else None
 
 
 def _advance(norm: _BatchNorm) -> float:

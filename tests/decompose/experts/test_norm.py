@@ -201,3 +201,36 @@ def test_regions_whose_norms_differ_keep_their_own_settings() -> None:
 def test_a_frozen_norm_stays_frozen() -> None:
     norm = RegionNorm(nn.BatchNorm2d(3).requires_grad_(False), "statistics", Routing(REGIONS), "bn")
     assert not any(parameter.requires_grad for parameter in norm.parameters())
+
+
+@pytest.mark.parametrize("policy", ["statistics", "region"])
+@pytest.mark.parametrize("rows", [(2,) * 17, (2, 3, 1), (4,)], ids=["folded", "segmented", "single"])
+def test_a_norm_with_a_weight_and_no_bias(policy: str, rows: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    names = tuple(f"r{index}" for index in range(17))
+    routing = Routing(names)
+    base = nn.BatchNorm2d(3, bias=False).double()
+    nn.init.normal_(base.weight)
+    norm = RegionNorm(base, policy, routing, "bn")  # type: ignore[arg-type]
+    ids = torch.repeat_interleave(torch.tensor(rows))
+    x = torch.randn(len(ids), 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    cotangent = torch.randn_like(x)
+    with routing.use(ids):
+        y = norm(x)
+    parts = []
+    for part in x.split(list(rows)):  # the textbook's formula
+        deviation = part - part.mean((0, 2, 3), keepdim=True)
+        variance = deviation.square().mean((0, 2, 3), keepdim=True)
+        parts.append(deviation / (variance + base.eps).sqrt() * base.weight.view(-1, 1, 1))
+    expected = torch.cat(parts)
+    torch.testing.assert_close(y, expected)
+    (found,) = torch.autograd.grad(y, x, cotangent, retain_graph=True)
+    torch.testing.assert_close(found, torch.autograd.grad(expected, x, cotangent)[0])
+    plain = norm.plain("r0")
+    assert type(plain) is nn.BatchNorm2d
+    assert dict(plain.named_parameters()).keys() == {"weight"}
+    norm.eval()
+    with routing.use("r0"):
+        torch.testing.assert_close(norm(x), plain.eval()(x))
+    y.backward(cotangent)
+    assert all(value.grad is not None for name, value in norm.named_parameters() if "." not in name)
