@@ -17,6 +17,7 @@ from lorkit.decompose.experts.routing import Plan, Routing
 from lorkit.decompose.experts.segmented_norm import Statistics, segmented_norm
 from lorkit.decompose.experts.site import Sizes
 from lorkit.decompose.experts.strategies.base import settled
+from lorkit.decompose.experts.transforms import transformed
 
 NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 # beyond this the copies in and out of the fold cost more than the calls that it saves (measured on two cores)
@@ -61,10 +62,11 @@ class RegionNorm(nn.Module):
 
     def _hard(self, x: Tensor, names: Sequence[str], rows: Sizes, equal: bool) -> Tensor:
         alike = len({(norm.eps, norm.momentum) for norm in map(self._norm, names)}) == 1
-        if equal and alike and self._many(x, rows):
+        plain = transformed()
+        if equal and alike and not plain and self._many(x, rows):
             return self._folded(x, names)
         # a compiler joins parts without copies itself, and does not follow writing into slices
-        eager = len(rows) > 1 and alike and x.numel() > 0 and not torch.compiler.is_compiling()
+        eager = len(rows) > 1 and alike and x.numel() > 0 and not (plain or torch.compiler.is_compiling())
         if eager and all(norm.training for norm in self.regions.values()):
             return self._segmented(x, names, rows)
         parts = [self._normalise(name, part) for name, part in zip(names, torch.split(x, list(rows)), strict=True)]
