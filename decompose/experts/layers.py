@@ -29,6 +29,7 @@ class ExpertLayer(nn.Module):
 
     def __init__(self, base: Base, config: ExpertConfig, routing: Routing, name: str = "") -> None:
         super().__init__()
+        algebra.require_exact(base, name)
         self.base = base
         self.config = config
         self.routing = routing
@@ -42,6 +43,7 @@ class ExpertLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the base with each row's own expert; rows are (L, ...) as `Plan.split` describes."""
+        algebra.require_exact(self.base, self.name)
         if self.fused is not None:
             self._check_fused(self.fused)
             return cast(Tensor, self.base(x))
@@ -54,6 +56,7 @@ class ExpertLayer(nn.Module):
 
     def merged_weight(self, region: str) -> Tensor:
         """Return the base weight plus the region's update, detached, computed in float32 or wider."""
+        algebra.require_exact(self.base, self.name)
         base = self.base.weight if self._kept is None else self._kept
         with torch.no_grad(), torch.autocast(base.device.type, enabled=False):
             wide = torch.promote_types(base.dtype, torch.float32)

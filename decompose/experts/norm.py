@@ -121,7 +121,14 @@ class RegionNorm(nn.Module):
 
     def _norm(self, region: str) -> _BatchNorm:
         self.routing.index(region)
-        return cast(_BatchNorm, self.regions[region])
+        norm = self.regions[region]
+        if type(norm) not in NORMS:
+            raise UsageError(
+                f"norm '{self.name}' by region was made a {type(norm).__name__}, whose own forward would not run",
+                required="exactly BatchNorm1d, BatchNorm2d or BatchNorm3d",
+                fix="convert or parametrize norms of an extracted network, or use norm 'shared'",
+            )
+        return cast(_BatchNorm, norm)
 
     def _normalise(self, region: str, x: Tensor) -> Tensor:
         norm = self._norm(region)
