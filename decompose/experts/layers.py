@@ -130,7 +130,8 @@ class ExpertLayer(nn.Module):
 class LowRankExperts(ExpertLayer):
     """Low-rank experts around one dense layer (LoRKD's low-rank expert module).
 
-    Some strategies use the weight of `base` without calling it, so hooks that are put on it afterwards may not run.
+    A base with hooks is called with the rows grouped by region, and its output is without the update, whatever computes
+    the layer; hooks that change it hold for a live model alone. One without may have its weight used directly.
 
     Computes base(x) + s_t * update_t(x) with t the region of each row and s_t = alpha / rank_t. The gradient of
     region t's factors comes from its rows alone, that of the base from all (efficient knowledge separation).
@@ -180,7 +181,10 @@ class LowRankExperts(ExpertLayer):
 
 
 class DepthwiseExperts(ExpertLayer):
-    """Full updates a region for a grouped or depthwise convolution, whose weight is small to begin with."""
+    """Full updates a region for a grouped or depthwise convolution, whose weight is small to begin with.
+
+    A base with hooks is called, as `LowRankExperts` describes.
+    """
 
     def __init__(self, base: Base, config: ExpertConfig, routing: Routing, name: str = "") -> None:
         super().__init__(base, config, routing, name)
@@ -192,13 +196,15 @@ class DepthwiseExperts(ExpertLayer):
         return cast(Tensor, self.kernel[region])
 
     def _hard(self, x: Tensor, plan: Plan) -> Tensor:
-        rows = plan.rows(x, self.name)
-        weights = [self.base.weight + self.delta_weight(region) for region in self._present(plan)]
-        parts = [
-            algebra.apply(self.base, part, weight, self.base.bias)
-            for part, weight in zip(torch.split(x, list(rows)), weights, strict=True)
-        ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        parts = torch.split(x, list(plan.rows(x, self.name)))
+        updates = [self.delta_weight(region) for region in self._present(plan)]
+        pairs = list(zip(parts, updates, strict=True))
+        if algebra.hooked(self.base):
+            y = cast(Tensor, self.base(x))
+            return y + torch.cat([algebra.apply(self.base, part, update) for part, update in pairs])
+        weight, bias = self.base.weight, self.base.bias
+        outputs = [algebra.apply(self.base, part, weight + update, bias) for part, update in pairs]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def _soft(self, x: Tensor, gates: Tensor) -> Tensor:
         y = cast(Tensor, self.base(x))

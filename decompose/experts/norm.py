@@ -29,7 +29,8 @@ class RegionNorm(nn.Module):
     """A batch norm whose statistics, and with policy `region` affine map too, belong to the region of each row.
 
     Mixed-batch statistics are used on single-region data once an expert is extracted; with per-region ones the
-    extracted network sees what training saw. A region's norm takes the shared one's place in `extract`.
+    extracted network sees what training saw. A region's norm takes the shared one's place in `extract`. Hooks belong
+    on this module: the regional norms hold state and are not always called.
     """
 
     def __init__(self, base: _BatchNorm, policy: NormPolicy, routing: Routing, name: str = "") -> None:
