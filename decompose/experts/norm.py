@@ -62,6 +62,9 @@ class RegionNorm(nn.Module):
         return plan.rearrange(self._hard(plan.arrange(x), names, rows, plan.equal))
 
     def _hard(self, x: Tensor, names: Sequence[str], rows: Sizes, equal: bool) -> Tensor:
+        for name, count in zip(names, rows, strict=True):  # before any region's statistics are touched
+            if self._norm(name).training:
+                self._refuse_lone(name, x[:count])
         alike = len({(norm.eps, norm.momentum) for norm in map(self._norm, names)}) == 1
         plain = transformed()
         if equal and alike and not plain and self._many(x, rows):
@@ -76,8 +79,6 @@ class RegionNorm(nn.Module):
     def _segmented(self, x: Tensor, names: Sequence[str], rows: Sizes) -> Tensor:
         norms = [self._norm(name) for name in names]
         cast(Any, norms[0])._check_input_dim(x)
-        for name, count in zip(names, rows, strict=True):
-            self._refuse_lone(name, x[:count])
         statistics = [Statistics(norm.running_mean, norm.running_var, _advance(norm)) for norm in norms]
         return segmented_norm(x, rows, statistics, [self._affine(norm) for norm in norms], norms[0].eps)
 
@@ -133,8 +134,6 @@ class RegionNorm(nn.Module):
 
     def _normalise(self, region: str, x: Tensor) -> Tensor:
         norm = self._norm(region)
-        if norm.training:
-            self._refuse_lone(region, x)
         if self.weight is None and self.bias is None:
             return cast(Tensor, norm(x))
         current = norm.training or norm.running_mean is None

@@ -234,3 +234,38 @@ def test_a_norm_with_a_weight_and_no_bias(policy: str, rows: tuple[int, ...]) ->
         torch.testing.assert_close(norm(x), plain.eval()(x))
     y.backward(cotangent)
     assert all(value.grad is not None for name, value in norm.named_parameters() if "." not in name)
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [(2, 3), (2,) * 17], ids=["segmented", "folded"])
+def test_maps_of_one_pixel_under_autocast(
+    rows: tuple[int, ...], dtype: torch.dtype, memory: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    routing = Routing(tuple(f"r{index}" for index in range(17)))
+    norm = RegionNorm(nn.BatchNorm2d(8), "region", routing, "bn")
+    ids = torch.repeat_interleave(torch.tensor(rows))
+    x = torch.randn(len(ids), 8, 1, 1).to(dtype).to(memory_format=memory)
+    with routing.use(ids), torch.autocast("cpu", torch.bfloat16):
+        y = norm(x)
+    parts = [(part - part.mean(0)) / (part.var(0, correction=0) + 1e-5).sqrt() for part in x.double().split(list(rows))]
+    loose = {"atol": 0.02, "rtol": 0.02} if dtype == torch.bfloat16 else {"atol": 2e-4, "rtol": 2e-4}
+    torch.testing.assert_close(y.double(), torch.cat(parts), **loose)
+
+
+@pytest.mark.parametrize("eps", [1e-5, 1e-3], ids=["alike", "different"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_a_lone_pixel_is_refused_before_any_statistics_change(
+    memory: torch.memory_format, dtype: torch.dtype, eps: float
+) -> None:
+    routing = Routing(REGIONS)
+    norm = RegionNorm(nn.BatchNorm2d(8), "statistics", routing, "bn")
+    norm.regions["b"].eps = eps
+    before = {name: buffer.clone() for name, buffer in norm.named_buffers()}
+    x = torch.randn(3, 8, 1, 1).to(dtype).to(memory_format=memory)
+    refused = pytest.raises(DataError, match="region 'b' has one value a channel")
+    with routing.use(torch.tensor([0, 0, 1])), torch.autocast("cpu", torch.bfloat16), refused:
+        norm(x)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in norm.named_buffers())
