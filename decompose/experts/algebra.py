@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts.config import Layout
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -32,6 +33,30 @@ _TRANSPOSED: dict[int, Callable[..., Tensor]] = {
     2: F.conv_transpose2d,
     3: F.conv_transpose3d,
 }
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def hooked(module: nn.Module) -> bool:
+    """Return whether calling a module does more than its class: it has hooks, or a forward of its own."""
+    return "forward" in vars(module) or any(vars(module).get(key) for key in _HOOKS)
+
+
+def require_exact(base: nn.Module, layer: str) -> None:
+    """Refuse a base that is not exactly what its class says; torch parametrizes a layer by changing its class.
+
+    Raises:
+        UsageError: A subclass may use its weight in another way; a computed weight cannot be written over.
+    """
+    own = base._parameters  # empty in the replicas of DataParallel
+    if type(base) in KINDS and (not own or own.get("weight") is not None):
+        return
+    raise UsageError(
+        f"the base of layer '{layer}' is a {type(base).__name__} with a forward of its own or a computed weight",
+        required="exactly a Linear, Conv or ConvTranspose layer that holds its weight",
+        fix="fold it into the weight, as parametrize.remove_parametrizations or prune.remove do",
+    )
 
 
 def factors(base: Base, rank: int, layout: Layout) -> tuple[nn.Parameter, nn.Parameter]:

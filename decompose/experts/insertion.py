@@ -8,9 +8,10 @@ from typing import cast
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import UninitializedParameter
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.experts.algebra import KINDS, Base
+from lorkit.decompose.experts.algebra import KINDS, Base, hooked
 from lorkit.decompose.experts.config import ExpertConfig
 from lorkit.decompose.experts.extraction import expert_layers
 from lorkit.decompose.experts.layers import DepthwiseExperts, LowRankExperts
@@ -126,22 +127,23 @@ def _weights(model: nn.Module) -> Iterator[nn.Parameter]:
             yield weight
 
 
-_HOOKS = {"_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"}
-
-
 def _reason(
     module: nn.Module, name: str, config: ExpertConfig, select: Select | None, tied: Counter[int]
 ) -> str | None:
     """Return None to wrap a module, the reason to skip it, or "" where there is nothing to say."""
-    if type(module) in NORMS:
-        return "" if config.norm == "shared" else None
+    if isinstance(module, _BatchNorm) and config.norm != "shared":
+        if type(module) not in NORMS:
+            return f"class {type(module).__name__} is none of the exact classes, so its statistics stay shared"
+        return "it has hooks or a forward of its own, so its statistics stay shared" if hooked(module) else None
     weight = getattr(module, "weight", None)
     if type(module) not in KINDS:
+        if isinstance(weight, UninitializedParameter):
+            return f"class {type(module).__name__} has no weight before its first batch"
         has_matrix = weight is not None and getattr(weight, "dim", lambda: 0)() >= 2
         return f"class {type(module).__name__} is none of the exact classes" if has_matrix else ""
     if select is not None and not select(module, name):
         return "not selected"
-    if _HOOKS & {key for key, value in vars(module).items() if value} or "forward" in vars(module):
+    if hooked(module):
         return "it has hooks or a forward of its own, which merged weights would bypass"
     if module._parameters.get("weight") is None:
         return "its weight is computed by a hook or parametrization"

@@ -30,6 +30,7 @@ class ExpertLayer(nn.Module):
 
     def __init__(self, base: Base, config: ExpertConfig, routing: Routing, name: str = "") -> None:
         super().__init__()
+        algebra.require_exact(base, name)
         self.base = base
         self.config = config
         self.routing = routing
@@ -43,6 +44,7 @@ class ExpertLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the base with each row's own expert; rows are (L, ...) as `Plan.split` describes."""
+        algebra.require_exact(self.base, self.name)
         if self.fused is not None:
             self._check_fused(self.fused)
             return cast(Tensor, self.base(x))
@@ -55,6 +57,7 @@ class ExpertLayer(nn.Module):
 
     def merged_weight(self, region: str) -> Tensor:
         """Return the base weight plus the region's update, detached, computed in float32 or wider."""
+        algebra.require_exact(self.base, self.name)
         base = self.base.weight if self._kept is None else self._kept
         with torch.no_grad(), torch.autocast(base.device.type, enabled=False):
             wide = torch.promote_types(base.dtype, torch.float32)
@@ -128,7 +131,8 @@ class ExpertLayer(nn.Module):
 class LowRankExperts(ExpertLayer):
     """Low-rank experts around one dense layer (LoRKD's low-rank expert module).
 
-    Some strategies use the weight of `base` without calling it, so hooks that are put on it afterwards may not run.
+    A base with hooks is called with the rows grouped by region, and its output is without the update, whatever computes
+    the layer; hooks that change it hold for a live model alone. One without may have its weight used directly.
 
     Computes base(x) + s_t * update_t(x) with t the region of each row and s_t = alpha / rank_t. The gradient of
     region t's factors comes from its rows alone, that of the base from all (efficient knowledge separation).
@@ -201,7 +205,10 @@ class LowRankExperts(ExpertLayer):
 
 
 class DepthwiseExperts(ExpertLayer):
-    """Full updates a region for a grouped or depthwise convolution, whose weight is small to begin with."""
+    """Full updates a region for a grouped or depthwise convolution, whose weight is small to begin with.
+
+    A base with hooks is called, as `LowRankExperts` describes.
+    """
 
     def __init__(self, base: Base, config: ExpertConfig, routing: Routing, name: str = "") -> None:
         super().__init__(base, config, routing, name)
@@ -213,13 +220,15 @@ class DepthwiseExperts(ExpertLayer):
         return cast(Tensor, self.kernel[region])
 
     def _hard(self, x: Tensor, plan: Plan) -> Tensor:
-        rows = plan.rows(x, self.name)
-        weights = [self.base.weight + self.delta_weight(region) for region in self._present(plan)]
-        parts = [
-            algebra.apply(self.base, part, weight, self.base.bias)
-            for part, weight in zip(torch.split(x, list(rows)), weights, strict=True)
-        ]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        parts = torch.split(x, list(plan.rows(x, self.name)))
+        updates = [self.delta_weight(region) for region in self._present(plan)]
+        pairs = list(zip(parts, updates, strict=True))
+        if algebra.hooked(self.base):
+            y = cast(Tensor, self.base(x))
+            return y + torch.cat([algebra.apply(self.base, part, update) for part, update in pairs])
+        weight, bias = self.base.weight, self.base.bias
+        outputs = [algebra.apply(self.base, part, weight + update, bias) for part, update in pairs]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def _soft(self, x: Tensor, gates: Tensor) -> Tensor:
         y = cast(Tensor, self.base(x))

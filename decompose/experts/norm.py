@@ -17,6 +17,7 @@ from lorkit.decompose.experts.routing import Plan, Routing
 from lorkit.decompose.experts.segmented_norm import Statistics, segmented_norm
 from lorkit.decompose.experts.site import Sizes
 from lorkit.decompose.experts.strategies.base import settled
+from lorkit.decompose.experts.transforms import transformed
 
 NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 # beyond this the copies in and out of the fold cost more than the calls that it saves (measured on two cores)
@@ -28,7 +29,8 @@ class RegionNorm(nn.Module):
     """A batch norm whose statistics, and with policy `region` affine map too, belong to the region of each row.
 
     Mixed-batch statistics are used on single-region data once an expert is extracted; with per-region ones the
-    extracted network sees what training saw. A region's norm takes the shared one's place in `extract`.
+    extracted network sees what training saw. A region's norm takes the shared one's place in `extract`. Hooks belong
+    on this module: the regional norms hold state and are not always called.
     """
 
     def __init__(self, base: _BatchNorm, policy: NormPolicy, routing: Routing, name: str = "") -> None:
@@ -60,11 +62,15 @@ class RegionNorm(nn.Module):
         return plan.rearrange(self._hard(plan.arrange(x), names, rows, plan.equal))
 
     def _hard(self, x: Tensor, names: Sequence[str], rows: Sizes, equal: bool) -> Tensor:
+        for name, count in zip(names, rows, strict=True):  # before any region's statistics are touched
+            if self._norm(name).training:
+                self._refuse_lone(name, x[:count])
         alike = len({(norm.eps, norm.momentum) for norm in map(self._norm, names)}) == 1
-        if equal and alike and self._many(x, rows):
+        plain = transformed()
+        if equal and alike and not plain and self._many(x, rows):
             return self._folded(x, names)
         # a compiler joins parts without copies itself, and does not follow writing into slices
-        eager = len(rows) > 1 and alike and x.numel() > 0 and not torch.compiler.is_compiling()
+        eager = len(rows) > 1 and alike and x.numel() > 0 and not (plain or torch.compiler.is_compiling())
         if eager and all(norm.training for norm in self.regions.values()):
             return self._segmented(x, names, rows)
         parts = [self._normalise(name, part) for name, part in zip(names, torch.split(x, list(rows)), strict=True)]
@@ -73,12 +79,8 @@ class RegionNorm(nn.Module):
     def _segmented(self, x: Tensor, names: Sequence[str], rows: Sizes) -> Tensor:
         norms = [self._norm(name) for name in names]
         cast(Any, norms[0])._check_input_dim(x)
-        for name, count in zip(names, rows, strict=True):
-            self._refuse_lone(name, x[:count])
         statistics = [Statistics(norm.running_mean, norm.running_var, _advance(norm)) for norm in norms]
-        shared = self.weight is not None
-        affine = [(self.weight, self.bias) if shared else (norm.weight, norm.bias) for norm in norms]
-        return segmented_norm(x, rows, statistics, affine, norms[0].eps)
+        return segmented_norm(x, rows, statistics, [self._affine(norm) for norm in norms], norms[0].eps)
 
     def _many(self, x: Tensor, rows: Sizes) -> bool:
         """Whether one norm over regions folded into channels is quicker than a norm a region (measured: from 16)."""
@@ -97,7 +99,8 @@ class RegionNorm(nn.Module):
         means, variances = ([getattr(norm, key) for norm in norms] for key in _STATISTICS[:2])
         tracked = means[0] is not None
         mean, variance = (torch.cat(means), torch.cat(variances)) if tracked else (None, None)
-        weight, bias = self._affine(norms)
+        affine = [self._affine(norm) for norm in norms]
+        weight, bias = _joined([weight for weight, _ in affine]), _joined([bias for _, bias in affine])
         y = F.batch_norm(folded, mean, variance, weight, bias, True, first.momentum or 0.0, first.eps)
         if mean is not None and variance is not None:
             torch._foreach_copy_([*means, *variances], [*torch.split(mean, channels), *torch.split(variance, channels)])
@@ -107,30 +110,31 @@ class RegionNorm(nn.Module):
         # a network that was given plain images may reshape what it gets with `view`
         return y.contiguous() if x.is_contiguous() and not y.is_contiguous() else y
 
-    def _affine(self, norms: Sequence[_BatchNorm]) -> tuple[Tensor | None, Tensor | None]:
-        if self.weight is not None and self.bias is not None:
-            return self.weight.repeat(len(norms)), self.bias.repeat(len(norms))
-        if not norms[0].affine or norms[0].weight is None:
-            return None, None
-        return torch.cat([norm.weight for norm in norms]), torch.cat([norm.bias for norm in norms])
+    def _affine(self, norm: _BatchNorm) -> tuple[Tensor | None, Tensor | None]:
+        """Return the weight and bias that a region's norm computes with; a norm may have a weight alone."""
+        return (self.weight, self.bias) if self.policy == "statistics" else (norm.weight, norm.bias)
 
     def plain(self, region: str) -> nn.Module:
         """Return the region's norm as a plain batch norm with an affine map."""
         norm = copy.deepcopy(self._norm(region))
-        if self.weight is not None and self.bias is not None:
-            norm.weight = nn.Parameter(self.weight.detach().clone(), self.weight.requires_grad)
-            norm.bias = nn.Parameter(self.bias.detach().clone(), self.bias.requires_grad)
+        for key, value in zip(("weight", "bias"), self._affine(norm), strict=True):
+            norm.register_parameter(key, _twin(value))
         return norm
 
     def _norm(self, region: str) -> _BatchNorm:
         self.routing.index(region)
-        return cast(_BatchNorm, self.regions[region])
+        norm = self.regions[region]
+        if type(norm) not in NORMS:
+            raise UsageError(
+                f"norm '{self.name}' by region was made a {type(norm).__name__}, whose own forward would not run",
+                required="exactly BatchNorm1d, BatchNorm2d or BatchNorm3d",
+                fix="convert or parametrize norms of an extracted network, or use norm 'shared'",
+            )
+        return cast(_BatchNorm, norm)
 
     def _normalise(self, region: str, x: Tensor) -> Tensor:
         norm = self._norm(region)
-        if norm.training:
-            self._refuse_lone(region, x)
-        if self.weight is None or self.bias is None:
+        if self.weight is None and self.bias is None:
             return cast(Tensor, norm(x))
         current = norm.training or norm.running_mean is None
         factor = _advance(norm) if norm.training else 0.0
@@ -211,8 +215,13 @@ def recalibrate_norm_(model: nn.Module, batches: Iterable[Any]) -> int:
     return len(norms)
 
 
-def _twin(parameter: nn.Parameter) -> nn.Parameter:
-    return nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+def _twin(parameter: Tensor | None) -> nn.Parameter | None:
+    return None if parameter is None else nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+
+
+def _joined(parameters: Sequence[Tensor | None]) -> Tensor | None:
+    given = [parameter for parameter in parameters if parameter is not None]
+    return torch.cat(given) if given else None
 
 
 def _advance(norm: _BatchNorm) -> float:

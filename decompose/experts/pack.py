@@ -13,6 +13,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from lorkit.decompose.experts.transforms import transformed
+
 
 class Pack:
     """A buffer (T, ...) and the parameters whose values are its slices, in order."""
@@ -29,7 +31,7 @@ class Pack:
 
         Parameters that were moved, replaced or copied are no longer slices of the buffer; they give None.
         """
-        if torch.compiler.is_compiling() or len(factors) != len(self.parameters):
+        if torch.compiler.is_compiling() or transformed() or len(factors) != len(self.parameters):
             return None
         for factor, parameter, address in zip(factors, self.parameters, self._addresses, strict=True):
             if factor is not parameter or parameter.data_ptr() != address:

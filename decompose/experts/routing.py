@@ -36,6 +36,7 @@ class Plan:
         threads: CPU threads at the start of the batch.
         equal: Whether every region present has as many rows. These three are settled here because a compiler that lets
             counts vary cannot follow such questions.
+        version: torch's count of changes in place to `source` when the plan was made; None where it keeps none.
     """
 
     source: Selection
@@ -48,6 +49,12 @@ class Plan:
     samples: int = 0
     threads: int = 1
     equal: bool = True
+    version: int | None = None
+
+    @property
+    def stale(self) -> bool:
+        """Whether `source` was changed in place since the plan was made."""
+        return self.version is not None and _version(self.source) not in (None, self.version)
 
     @property
     def empty(self) -> bool:
@@ -165,6 +172,7 @@ class Routing:
         Args:
             ids: (N,) region indices, one region name for the whole batch, (N, T) soft gates, or None for the
                 network without experts. The very selection of the scope in force is reused, not computed again.
+                A tensor must not be changed in place while its scope is open.
             sort: The caller will group the rows itself with the plan's `order` and undo it with `inverse`.
 
         Raises:
@@ -172,7 +180,7 @@ class Routing:
             UsageError: An unknown region.
         """
         before = self._scope
-        reuse = before is not None and _same(before.source, ids) and before.presorted == (sort and _is_ids(ids))
+        reuse = before is not None and _holds(before, ids) and before.presorted == (sort and _is_ids(ids))
         plan = before if reuse and before is not None else self.plan_for(ids, sort=sort)
         self._scope = plan
         try:
@@ -193,9 +201,15 @@ class Routing:
         """Return the plan in force.
 
         Raises:
-            UsageError: There is no scope and no active region.
+            UsageError: There is no scope and no active region, or the ids were changed since the scope was opened.
         """
         if self._scope is not None:
+            if self._scope.stale:
+                raise UsageError(
+                    f"layer '{layer}' ran with region ids or gates that were changed in place within their scope",
+                    required="the ids that the scope was opened with",
+                    fix="change a copy (ids.clone()), and open a scope for it",
+                )
             return self._scope
         if self.active is not None:
             return Plan(self.active, (self.regions.index(self.active),))
@@ -214,7 +228,7 @@ class Routing:
         if ids.is_floating_point():
             if ids.dim() != 2 or ids.shape[1] != len(self.regions):
                 raise self._bad(f"soft gates of shape {tuple(ids.shape)}")
-            return Plan(ids, gates=ids)
+            return Plan(ids, gates=ids, version=_version(ids))
         if not _is_ids(ids):
             raise self._bad(f"region ids of shape {tuple(ids.shape)} and type {ids.dtype}")
         host = ids.detach().cpu().long()
@@ -224,14 +238,13 @@ class Routing:
         threads = torch.get_num_threads()
         present = tuple(index for index, count in enumerate(counts) if count)
         if len(present) == 1:
-            return Plan(ids, present, presorted=sort, threads=threads)
+            return Plan(ids, present, presorted=sort, threads=threads, version=_version(ids))
         grouped = bool((host[1:] >= host[:-1]).all())
         order = None if grouped else torch.argsort(host, stable=True).to(ids.device)
         inverse = None if order is None else torch.argsort(order)
         rows = tuple(counts[index] for index in present)
-        return Plan(
-            ids, present, rows, order, inverse, sort, samples=len(ids), threads=threads, equal=len(set(rows)) == 1
-        )
+        equal, version = len(set(rows)) == 1, _version(ids)
+        return Plan(ids, present, rows, order, inverse, sort, None, len(ids), threads, equal, version)
 
     def _bad(self, given: str) -> DataError:
         total = len(self.regions)
@@ -251,8 +264,15 @@ def _is_ids(ids: Selection) -> bool:
     )
 
 
-def _same(a: Selection, b: Selection) -> bool:
-    return a is b or (isinstance(a, str) and a == b)
+def _holds(plan: Plan, ids: Selection) -> bool:
+    return (plan.source is ids and not plan.stale) or (isinstance(plan.source, str) and plan.source == ids)
+
+
+def _version(ids: Selection) -> int | None:
+    """Return torch's count of changes in place; a compiler and inference mode keep none."""
+    if not isinstance(ids, Tensor) or torch.compiler.is_compiling() or ids.is_inference():
+        return None
+    return ids._version
 
 
 def _rows(order: Tensor, repeat: int, x: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def segmented_norm(
 ) -> Tensor:
     """Normalise each region's rows of `x` (L, C, *S) by their own statistics, and update the running ones in place.
 
-    Differentiable once.
+    Differentiable twice; not under `torch.func` or forward-mode derivatives.
 
     Args:
         x: Rows grouped by region.
@@ -47,6 +47,10 @@ def segmented_norm(
         eps: Added to variances.
     """
     flat = [value for pair in affine for value in pair]
+    if not _dense(x):
+        # the kernel below adds to uninitialised memory otherwise (torch 2.13); outside of the function, whose second
+        # derivative sees only what it was given
+        x = x.contiguous()
     return cast(Tensor, cast(Any, _Segmented).apply(x, rows, tuple(statistics), eps, *flat))
 
 
@@ -55,8 +59,6 @@ class _Segmented(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, rows: Sizes, statistics: tuple[Statistics, ...], eps: float, *affine: Tensor | None
     ) -> Tensor:
-        if not _dense(x):
-            x = x.contiguous()  # the kernel below adds to uninitialised memory otherwise (torch 2.13)
         y = torch.empty_like(x)
         given = [*affine, *(one.mean for one in statistics)]
         mixed = any(value is not None and value.dtype != x.dtype for value in given)
@@ -86,7 +88,6 @@ class _Segmented(torch.autograd.Function):
         return y
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, *rest = ctx.saved_tensors
         kept, affine = rest[: 2 * len(ctx.rows)], rest[2 * len(ctx.rows) :]

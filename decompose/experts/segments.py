@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.experts.site import Sizes
+from lorkit.decompose.experts.transforms import transformed
 
 
 def multiply(x_PK: Tensor, weight_TMK: Tensor, counts: Sizes, equal: bool) -> Tensor:
@@ -25,6 +26,8 @@ def multiply(x_PK: Tensor, weight_TMK: Tensor, counts: Sizes, equal: bool) -> Te
     if equal:
         x_PK, weight_TMK = _cast(x_PK, weight_TMK)
         blocks = x_PK.view(len(counts), -1, x_PK.shape[1])
+        if transformed():
+            return torch.bmm(blocks, weight_TMK.mT).flatten(0, 1)
         return cast(Tensor, cast(Any, _Product).apply(blocks, weight_TMK)).flatten(0, 1)
     parts = zip(torch.split(x_PK, list(counts)), weight_TMK.unbind(), strict=True)
     return torch.cat([part @ weight.mT for part, weight in parts])
@@ -36,6 +39,8 @@ def add_product(y_PM: Tensor, x_PK: Tensor, weight_TMK: Tensor, counts: Sizes, e
         return y_PM + multiply(x_PK, weight_TMK, counts, equal)
     y_PM, x_PK, weight_TMK = _cast(y_PM, x_PK, weight_TMK)
     y_TPM, x_TPK = (one.view(len(counts), -1, one.shape[1]) for one in (y_PM, x_PK))
+    if transformed():
+        return torch.baddbmm(y_TPM, x_TPK, weight_TMK.mT).flatten(0, 1)
     return cast(Tensor, cast(Any, _Sum).apply(y_TPM, x_TPK, weight_TMK)).flatten(0, 1)
 
 

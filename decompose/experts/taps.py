@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.experts.site import Site, Sizes
+from lorkit.decompose.experts.transforms import transformed
 
 # one tap: where it adds to (L, *S'), where it reads from (L, *S, r, *K)
 _Index = tuple[slice | int, ...]
@@ -27,38 +28,52 @@ def gather_taps(z_LSrK: Tensor, site: Site) -> Tensor:
 
     Linear and differentiable any number of times; half precision is summed in float32.
     """
-    dims = len(site.kernel)
-    spatial = tuple(z_LSrK.shape[1 : 1 + dims])
-    return cast(Tensor, cast(Any, _Gather).apply(z_LSrK, site, spatial))
+    return _gather(z_LSrK, site, tuple(z_LSrK.shape[1 : 1 + len(site.kernel)]))
+
+
+def _gather(z: Tensor, site: Site, spatial: Sizes) -> Tensor:
+    return _sum(z, site, spatial) if transformed() else cast(Tensor, cast(Any, _Gather).apply(z, site, spatial))
+
+
+def _scatter(low: Tensor, site: Site, spatial: Sizes) -> Tensor:
+    return _spread(low, site, spatial) if transformed() else cast(Tensor, cast(Any, _Scatter).apply(low, site, spatial))
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, site: Site, spatial: Sizes) -> Tensor:
         ctx.site, ctx.spatial = site, spatial
-        shape = (len(z), *site.output(spatial), z.shape[1 + len(spatial)])
-        low = z.new_zeros(shape, dtype=torch.promote_types(z.dtype, torch.float32))
-        for into, source in _taps(site, spatial):
-            low[into] += z[source]
-        return low.to(z.dtype)
+        return _sum(z, site, spatial)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return cast(Tensor, cast(Any, _Scatter).apply(gradients[0], ctx.site, ctx.spatial)), None, None
+        return _scatter(gradients[0], ctx.site, ctx.spatial), None, None
 
 
 class _Scatter(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, low: Tensor, site: Site, spatial: Sizes) -> Tensor:
         ctx.site, ctx.spatial = site, spatial
-        z = low.new_zeros((len(low), *spatial, low.shape[-1], *site.kernel))
-        for into, source in _taps(site, spatial):
-            z[source] = low[into]
-        return z
+        return _spread(low, site, spatial)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return cast(Tensor, cast(Any, _Gather).apply(gradients[0], ctx.site, ctx.spatial)), None, None
+        return _gather(gradients[0], ctx.site, ctx.spatial), None, None
+
+
+def _sum(z: Tensor, site: Site, spatial: Sizes) -> Tensor:
+    shape = (len(z), *site.output(spatial), z.shape[1 + len(spatial)])
+    low = z.new_zeros(shape, dtype=torch.promote_types(z.dtype, torch.float32))
+    for into, source in _taps(site, spatial):
+        low[into] += z[source]
+    return low.to(z.dtype)
+
+
+def _spread(low: Tensor, site: Site, spatial: Sizes) -> Tensor:
+    z = low.new_zeros((len(low), *spatial, low.shape[-1], *site.kernel))
+    for into, source in _taps(site, spatial):
+        z[source] = low[into]
+    return z
 
 
 @lru_cache(maxsize=4096)

@@ -19,6 +19,7 @@ from torch import Tensor
 from lorkit.decompose.experts.algebra import Base
 from lorkit.decompose.experts.pack import Pack
 from lorkit.decompose.experts.site import Load, Site, Sizes
+from lorkit.decompose.experts.transforms import transformed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +132,7 @@ def stacked(factors: Sequence[Tensor]) -> Tensor:
 
 def settled(x: Tensor) -> Tensor:
     """Return the same tensor; its gradient will be contiguous."""
-    return cast(Tensor, cast(Any, _Settled).apply(x))
+    return x if transformed() else cast(Tensor, cast(Any, _Settled).apply(x))
 
 
 def scaled(stack: Tensor, scales: Sequence[float]) -> Tensor:

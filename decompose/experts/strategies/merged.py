@@ -27,6 +27,8 @@ class Merged:
     def run(self, work: Work, x: Tensor) -> Tensor:
         """Compute op(x_t, W0 + s_t delta_t) region by region."""
         site = work.site
+        if algebra.hooked(work.base):
+            return _beside(work, x)
         weights = merged_weights(work)
         if site.pointwise and site.layout == "conv":
             return _pointwise(work, x, weights)
@@ -65,14 +67,21 @@ def merged_weights(work: Work) -> Tensor:
 
 
 def weight_updates(work: Work) -> Tensor:
-    """Return s * delta of every region, (T, *weight.shape), of layout `reshape` or a transposed convolution."""
+    """Return s * delta of every region, (T, *weight.shape)."""
     base = work.base.weight
     with full_precision(base.device):
         downs = work.stack_plain_downs()
-        if work.site.layout == "reshape":
-            return torch.bmm(work.stack_ups(), downs).view(-1, *base.shape)
+        if work.site.layout == "reshape" or work.site.kind != "transposed":
+            return torch.bmm(work.stack_ups(), downs.flatten(2)).view(-1, *base.shape)
         # weight (I, O, *k): down (T, r, I), up (T, r, O, *k)
         return torch.bmm(downs.mT, work.stack_wide_ups().flatten(2)).view(-1, *base.shape)
+
+
+def _beside(work: Work, x: Tensor) -> Tensor:
+    """Compute base(x) + op(x_t, s_t delta_t): hooks on the base see what they see under the other strategies."""
+    y: Tensor = work.base(x)
+    pairs = zip(torch.split(x, list(work.rows)), weight_updates(work).unbind(), strict=True)
+    return y + torch.cat([algebra.apply(work.base, part, update) for part, update in pairs])
 
 
 def _pointwise(work: Work, x: Tensor, weights: Tensor) -> Tensor:

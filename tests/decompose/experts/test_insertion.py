@@ -1,20 +1,28 @@
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+
 import pytest
 import torch
+import torch.nn.functional as F
+import torch.nn.utils.prune
 from torch import nn
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts import (
     DepthwiseExperts,
     ExpertConfig,
+    ExpertLayer,
     LowRankExperts,
     RegionNorm,
+    Routing,
     add_experts_,
     base_parameters,
     expert_layers,
     extract,
     factor_parameters,
+    fuse_,
 )
 
 REGIONS = ["brain", "chest"]
@@ -162,3 +170,65 @@ def test_a_layer_with_hooks_gets_no_expert() -> None:
     routing = add_experts_(model, ["a"], ExpertConfig(rank=2))
     assert routing.wrapped == ("1",)
     assert dict(routing.skipped)["0"].startswith("it has hooks")
+
+
+def test_a_norm_that_computes_in_its_own_way_stays_shared_with_the_reason() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.SyncBatchNorm(3), nn.BatchNorm2d(3), nn.BatchNorm2d(3))
+    model[2].register_forward_hook(lambda module, inputs, output: output.relu())
+    routing = add_experts_(model, REGIONS, ExpertConfig(norm="region"))
+    reasons = dict(routing.skipped)
+    assert "class SyncBatchNorm" in reasons["1"]
+    assert reasons["2"].startswith("it has hooks")
+    assert type(model[2]) is nn.BatchNorm2d
+    assert isinstance(model[3], RegionNorm)
+
+
+def test_a_layer_without_a_weight_yet_is_skipped_with_the_reason() -> None:
+    routing = add_experts_(nn.Sequential(nn.Linear(3, 3), nn.LazyLinear(3)), REGIONS, ExpertConfig())
+    assert dict(routing.skipped) == {"1": "class LazyLinear has no weight before its first batch"}
+
+
+class Standardised(nn.Linear):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self.weight / self.weight.std(), self.bias)
+
+
+@pytest.mark.parametrize("kind", [LowRankExperts, DepthwiseExperts])
+def test_a_base_with_its_own_forward_is_refused(kind: type[ExpertLayer]) -> None:
+    with pytest.raises(UsageError, match="layer 'fc' is a Standardised with a forward of its own"):
+        kind(Standardised(3, 3), ExpertConfig(), Routing(("a",)), "fc")
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        nn.utils.parametrizations.weight_norm,
+        nn.utils.parametrizations.spectral_norm,
+        nn.utils.spectral_norm,
+        lambda base: nn.utils.prune.random_unstructured(base, "weight", 0.5),
+    ],
+    ids=["weight_norm", "spectral_norm", "old_spectral_norm", "pruned"],
+)
+@pytest.mark.parametrize("base", [nn.Linear(4, 4), nn.Conv2d(4, 4, 1), nn.ConvTranspose2d(4, 4, 1)])
+def test_a_weight_that_is_computed_later_is_refused_and_not_lost(
+    base: nn.Module, compute: Callable[[nn.Module], object]
+) -> None:
+    """A merged weight would be written over a value that the next call computes anew."""
+    model = nn.Sequential(copy.deepcopy(base))
+    routing = add_experts_(model, ["a", "b"], ExpertConfig(rank=2))
+    compute(model[0].base)
+    x = torch.randn(2, 4) if isinstance(base, nn.Linear) else torch.randn(2, 4, 2, 2)
+    with routing.use("a"), pytest.raises(UsageError, match=r"base of layer '0' .* computed weight"):
+        model(x)
+    for verb in (extract, fuse_):
+        with pytest.raises(UsageError, match=r"base of layer '0' .* computed weight"):
+            verb(model, "a")
+    assert model[0].fused is None
+
+
+def test_regional_norms_that_are_converted_later_are_refused() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    routing = add_experts_(model, ["a"], ExpertConfig(norm="region", rank=2))
+    model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    with routing.use("a"), pytest.raises(UsageError, match="norm '1' by region was made a SyncBatchNorm"):
+        model(torch.randn(2, 3, 4, 4))

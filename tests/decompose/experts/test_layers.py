@@ -427,3 +427,27 @@ def test_an_empty_batch_passes() -> None:
     layer, routing = build(KINDS["conv2d-1x1"][0], "conv")
     with routing.use("chest"):
         assert layer(torch.randn(0, 3, 4, 5, dtype=torch.float64)).shape == (0, 5, 4, 5)
+
+
+@pytest.mark.parametrize("ids", [SCRAMBLED, SORTED, [1, 1, 1]], ids=["scrambled", "sorted", "single"])
+@pytest.mark.parametrize(("layout", "strategy"), [*(("conv", name) for name in strategies()), ("reshape", "auto")])
+@pytest.mark.parametrize("kind", ["linear", "conv2d-1x1", "conv2d-strided", "conv2d-reflect", "transposed2d", *GROUPED])
+def test_hooks_on_the_base_run_and_see_the_same_whatever_computes_the_layer(
+    kind: str, layout: str, strategy: str, ids: list[int]
+) -> None:
+    make, shape = {**KINDS, **GROUPED}[kind]
+    try:
+        layer, routing = build(make, layout, strategy=strategy)
+    except UsageError:
+        pytest.skip("the strategy does not compute this layer")
+    if strategy == "grouped" and kind not in GROUPED and len(set(ids)) > 1:
+        pytest.skip("the strategy takes equal regions alone")
+    seen: list[Tensor] = []
+    layer.base.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    layer.base.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    x = torch.randn(len(ids), *shape, dtype=torch.float64)
+    check(layer, routing, x, torch.tensor(ids), layout)
+    order = torch.tensor(ids).argsort(stable=True)
+    rows, output = seen[:2]
+    torch.testing.assert_close(rows, x[order])
+    torch.testing.assert_close(output, copy.deepcopy(layer.base)(x[order]))

@@ -201,3 +201,71 @@ def test_regions_whose_norms_differ_keep_their_own_settings() -> None:
 def test_a_frozen_norm_stays_frozen() -> None:
     norm = RegionNorm(nn.BatchNorm2d(3).requires_grad_(False), "statistics", Routing(REGIONS), "bn")
     assert not any(parameter.requires_grad for parameter in norm.parameters())
+
+
+@pytest.mark.parametrize("policy", ["statistics", "region"])
+@pytest.mark.parametrize("rows", [(2,) * 17, (2, 3, 1), (4,)], ids=["folded", "segmented", "single"])
+def test_a_norm_with_a_weight_and_no_bias(policy: str, rows: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    names = tuple(f"r{index}" for index in range(17))
+    routing = Routing(names)
+    base = nn.BatchNorm2d(3, bias=False).double()
+    nn.init.normal_(base.weight)
+    norm = RegionNorm(base, policy, routing, "bn")  # type: ignore[arg-type]
+    ids = torch.repeat_interleave(torch.tensor(rows))
+    x = torch.randn(len(ids), 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    cotangent = torch.randn_like(x)
+    with routing.use(ids):
+        y = norm(x)
+    parts = []
+    for part in x.split(list(rows)):  # the textbook's formula
+        deviation = part - part.mean((0, 2, 3), keepdim=True)
+        variance = deviation.square().mean((0, 2, 3), keepdim=True)
+        parts.append(deviation / (variance + base.eps).sqrt() * base.weight.view(-1, 1, 1))
+    expected = torch.cat(parts)
+    torch.testing.assert_close(y, expected)
+    (found,) = torch.autograd.grad(y, x, cotangent, retain_graph=True)
+    torch.testing.assert_close(found, torch.autograd.grad(expected, x, cotangent)[0])
+    plain = norm.plain("r0")
+    assert type(plain) is nn.BatchNorm2d
+    assert dict(plain.named_parameters()).keys() == {"weight"}
+    norm.eval()
+    with routing.use("r0"):
+        torch.testing.assert_close(norm(x), plain.eval()(x))
+    y.backward(cotangent)
+    assert all(value.grad is not None for name, value in norm.named_parameters() if "." not in name)
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rows", [(2, 3), (2,) * 17], ids=["segmented", "folded"])
+def test_maps_of_one_pixel_under_autocast(
+    rows: tuple[int, ...], dtype: torch.dtype, memory: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    routing = Routing(tuple(f"r{index}" for index in range(17)))
+    norm = RegionNorm(nn.BatchNorm2d(8), "region", routing, "bn")
+    ids = torch.repeat_interleave(torch.tensor(rows))
+    x = torch.randn(len(ids), 8, 1, 1).to(dtype).to(memory_format=memory)
+    with routing.use(ids), torch.autocast("cpu", torch.bfloat16):
+        y = norm(x)
+    parts = [(part - part.mean(0)) / (part.var(0, correction=0) + 1e-5).sqrt() for part in x.double().split(list(rows))]
+    loose = {"atol": 0.02, "rtol": 0.02} if dtype == torch.bfloat16 else {"atol": 2e-4, "rtol": 2e-4}
+    torch.testing.assert_close(y.double(), torch.cat(parts), **loose)
+
+
+@pytest.mark.parametrize("eps", [1e-5, 1e-3], ids=["alike", "different"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_a_lone_pixel_is_refused_before_any_statistics_change(
+    memory: torch.memory_format, dtype: torch.dtype, eps: float
+) -> None:
+    routing = Routing(REGIONS)
+    norm = RegionNorm(nn.BatchNorm2d(8), "statistics", routing, "bn")
+    norm.regions["b"].eps = eps
+    before = {name: buffer.clone() for name, buffer in norm.named_buffers()}
+    x = torch.randn(3, 8, 1, 1).to(dtype).to(memory_format=memory)
+    refused = pytest.raises(DataError, match="region 'b' has one value a channel")
+    with routing.use(torch.tensor([0, 0, 1])), torch.autocast("cpu", torch.bfloat16), refused:
+        norm(x)
+    assert all(torch.equal(buffer, before[name]) for name, buffer in norm.named_buffers())

@@ -151,6 +151,23 @@ def test_a_factor_changed_between_forward_and_backward_is_noticed() -> None:
             loss.backward()
 
 
+def test_second_derivatives_and_function_transforms_see_through_packs() -> None:
+    found = []
+    for pack in (False, True):
+        model, routing = network(strategies={"*": "auto", "0": "taps"})
+        if pack:
+            assert pack_(model)
+        x = torch.randn(6, 4, 6, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
+        with routing.use(IDS, sort=True):
+            loss = model(x).square().sum()
+            (slope,) = torch.autograd.grad(loss, x, create_graph=True)
+            slope.square().sum().backward()
+            first = torch.func.grad(lambda image, model=model: model(image).square().sum())(x.detach())
+        found.append((first, model[0].down["brain"].grad, model[0].up["knee"].grad))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(other, one, rtol=1e-10, atol=1e-10)
+
+
 def test_ranks_that_differ_and_single_regions_stay_apart() -> None:
     model, _ = network(ranks={"chest": 3})
     assert pack_(model) == []

@@ -112,3 +112,30 @@ def test_what_is_neither_ids_nor_gates_is_refused(ids: torch.Tensor) -> None:
 def test_names_that_cannot_name_parameters_are_refused(names: tuple[str, ...]) -> None:
     with pytest.raises(UsageError):
         check_names(names)
+
+
+@pytest.mark.parametrize(
+    "ids", [torch.tensor([0, 1, 1]), torch.tensor([1, 1, 1]), torch.rand(3, 3)], ids=["many", "one", "gates"]
+)
+def test_ids_that_are_changed_within_their_scope_are_refused(ids: torch.Tensor) -> None:
+    routing = Routing(REGIONS)
+    with routing.use(ids) as outer:
+        assert routing.plan("conv1") is outer
+        ids[0] = 2
+        with pytest.raises(UsageError, match=r"layer 'conv1' ran with region ids or gates that were changed"):
+            routing.plan("conv1")
+        with routing.use(ids) as inner:  # grouped anew, not taken from the scope before
+            assert routing.plan("conv1") is inner is not outer
+            if not ids.is_floating_point():
+                assert 2 in inner.regions
+    ids[0] = 0
+    with routing.use(ids):  # a buffer may be filled again for the next batch
+        routing.plan("conv1")
+
+
+def test_ids_made_in_inference_mode_can_be_used() -> None:
+    with torch.inference_mode():
+        ids = torch.tensor([0, 1])
+    routing = Routing(REGIONS)
+    with routing.use(ids) as plan:
+        assert routing.plan("conv1") is plan

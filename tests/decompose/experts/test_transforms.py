@@ -1,0 +1,126 @@
+"""Second derivatives and torch.func through experts and norms by region, against formulas written out in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from lorkit.decompose.experts import ExpertConfig, LowRankExperts, RegionNorm, Routing
+from lorkit.decompose.experts.strategies import strategies
+
+Function = Callable[[Tensor], Tensor]
+LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "linear": (lambda: nn.Linear(3, 4), (3,)),
+    "conv": (lambda: nn.Conv2d(3, 4, 3, stride=2, padding=1), (3, 4, 5)),
+    "transposed": (lambda: nn.ConvTranspose2d(3, 4, 2, stride=2), (3, 2, 3)),
+}
+
+
+def twice(f: Function, x: Tensor, parameters: list[Tensor]) -> tuple[Tensor, ...]:
+    inputs = [x.detach().requires_grad_(), *parameters]
+    first = torch.autograd.grad(f(inputs[0]).sin().sum(), inputs, create_graph=True)
+    return torch.autograd.grad(sum(one.sin().sum() for one in first), inputs)
+
+
+def derivatives(f: Function, x: Tensor) -> list[Tensor]:
+    def loss(x: Tensor) -> Tensor:
+        return f(x).sin().sum()
+
+    gradient, product = torch.func.jvp(torch.func.grad(loss), (x,), (x.cos(),))
+    return [torch.func.grad(loss)(x), gradient, product, *torch.func.jvp(f, (x,), (x.cos(),))]
+
+
+def forward_mode(f: Function, x: Tensor) -> Tensor:
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(f(forward_ad.make_dual(x, x.cos()))).tangent
+
+
+@pytest.mark.parametrize("ids", [[0, 0, 1, 1], [0, 1, 1, 0, 1]], ids=["equal", "unequal"])
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("strategy", strategies())
+def test_every_strategy_has_every_derivative(strategy: str, kind: str, ids: list[int]) -> None:
+    torch.manual_seed(0)
+    make, shape = LAYERS[kind]
+    base = make().double()
+    routing = Routing(("a", "b"))
+    config = ExpertConfig(rank=2, alpha=3, layout="conv")
+    layer = LowRankExperts(base, config, routing, "layer")  # type: ignore[arg-type]
+    if strategy not in {one.name for one in layer.choice.candidates}:
+        pytest.skip("the strategy does not compute this layer")
+    if strategy == "grouped" and ids[0] != ids[1]:
+        pytest.skip("the strategy takes equal regions alone")
+    layer = LowRankExperts(base, ExpertConfig(rank=2, alpha=3, layout="conv", strategy=strategy), routing, "layer")  # type: ignore[arg-type]
+    for parameter in layer.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    rows = torch.tensor(ids)
+    x = torch.randn(len(ids), *shape, dtype=torch.float64)
+
+    def ours(x: Tensor) -> Tensor:
+        with routing.use(rows):
+            return layer(x)
+
+    def formula(x: Tensor) -> Tensor:
+        outputs = []
+        for n, t in enumerate(ids):
+            down, up = layer.down["ab"[t]], layer.up["ab"[t]]
+            terms = "ri,ro...->io..." if kind == "transposed" else "or,ri...->oi..."
+            first, second = (down, up) if kind == "transposed" else (up, down)
+            weight = base.weight + 1.5 * torch.einsum(terms, first, second)
+            row = x[n : n + 1]
+            if kind == "linear":
+                outputs.append(F.linear(row, weight, base.bias))
+            elif kind == "conv":
+                outputs.append(F.conv2d(row, weight, base.bias, 2, 1))
+            else:
+                outputs.append(F.conv_transpose2d(row, weight, base.bias, 2))
+        return torch.cat(outputs)
+
+    parameters = list(layer.parameters())
+    torch.testing.assert_close(twice(ours, x, parameters), twice(formula, x, parameters))
+    torch.testing.assert_close(derivatives(ours, x), derivatives(formula, x))
+    torch.testing.assert_close(forward_mode(ours, x), forward_mode(formula, x))
+
+
+@pytest.mark.parametrize("policy", ["statistics", "region"])
+@pytest.mark.parametrize("rows", [(2, 3), (2,) * 17], ids=["segmented", "folded"])
+@pytest.mark.parametrize("memory", ["plain", "channels_last", "transposed"])
+def test_norms_by_region_have_every_derivative(policy: str, rows: tuple[int, ...], memory: str) -> None:
+    torch.manual_seed(0)
+    routing = Routing(tuple(f"r{index}" for index in range(len(rows))))
+    base = nn.BatchNorm2d(3).double()
+    norm = RegionNorm(base, policy, routing, "bn")  # type: ignore[arg-type]
+    for parameter in norm.parameters():
+        nn.init.normal_(parameter)
+    ids = torch.repeat_interleave(torch.tensor(rows))
+    x = torch.randn(len(ids), 3, 3, 2, dtype=torch.float64)
+    if memory != "plain":
+        x = x.transpose(2, 3) if memory == "transposed" else x.to(memory_format=torch.channels_last)
+
+    def ours(x: Tensor) -> Tensor:
+        with routing.use(ids):
+            return norm(x)
+
+    def functional(x: Tensor) -> Tensor:
+        buffers = {name: buffer.clone() for name, buffer in norm.named_buffers()}  # torch.func changes none in place
+        with routing.use(ids):
+            return torch.func.functional_call(norm, buffers, (x,))
+
+    def formula(x: Tensor) -> Tensor:
+        outputs = []
+        for region, part in zip(routing.regions, x.split(list(rows)), strict=True):
+            own = norm if policy == "statistics" else norm.regions[region]
+            deviation = part - part.mean((0, 2, 3), keepdim=True)
+            variance = deviation.square().mean((0, 2, 3), keepdim=True)
+            weight, bias = own.weight.view(-1, 1, 1), own.bias.view(-1, 1, 1)
+            outputs.append(deviation / (variance + base.eps).sqrt() * weight + bias)
+        return torch.cat(outputs)
+
+    parameters = list(norm.parameters())
+    torch.testing.assert_close(twice(ours, x, parameters), twice(formula, x, parameters))
+    torch.testing.assert_close(derivatives(functional, x), derivatives(formula, x))
+    torch.testing.assert_close(forward_mode(ours, x), forward_mode(formula, x))
