@@ -36,13 +36,13 @@ from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.phases import Trained, train_phases
-from lorkit.decompose.pretraining import Material
+from lorkit.decompose.pretraining import Material, with_probes_of
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.workplace import working
 
 Logits = Mapping[str, NDArray[np.float32]]
 # Raised when the same cell would be trained or measured otherwise: stored ones are then done again.
-_REVISION = 2
+_REVISION = 3
 _BLOCK = ("n", "groups", *HEADLINE, "ci")
 
 
@@ -180,11 +180,15 @@ def _train(
 ) -> Trained:
     method = get_method(config.method)
     train = {name: take_fraction(one, fraction, seed=config.seed) for name, one in bench.material.train.items()}
+    material, foundation = replace(bench.material, train=train), None
+    if needs_foundation(method) and bench.foundation is not None:
+        # a probe that was fitted on all patients would bring the others' into a student of few
+        foundation = with_probes_of(bench.foundation, material, on_event) if fraction < 1 else bench.foundation
     return train_phases(
         config,
         method,
-        replace(bench.material, train=train),
-        bench.foundation if needs_foundation(method) else None,
+        material,
+        foundation,
         directory=checkpoints,
         fabric=fabric,
         on_event=on_event,
@@ -203,7 +207,8 @@ def _measure(trained: Trained, bench: Bench, head: dict[str, Any]) -> tuple[dict
     }
     training = {"training_parameters": trained.parameters, "training_macs": trained.macs}
     costs = {**cost_of(networks, bench.shape), **training, "train_seconds": trained.seconds}
-    return {"head": head, "regions": blocks, "costs": costs}, logits
+    history = [row for end in trained.ends for row in end.history]
+    return {"head": head, "regions": blocks, "costs": costs, "history": history}, logits
 
 
 def _write(staging: Path, document: dict[str, Any], logits: dict[str, Logits], inputs: str, synthetic: bool) -> None:

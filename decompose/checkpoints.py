@@ -25,7 +25,6 @@ from lorkit.decompose.artifacts import (
 from lorkit.decompose.errors import ArtifactError
 
 _STATE = "state.json"
-_FIX = "start anew with --force"
 
 
 @dataclass
@@ -135,4 +134,6 @@ def _name(epochs: int) -> str:
 
 
 def _damaged(path: Path, problem: str) -> ArtifactError:
-    return ArtifactError(f"checkpoint {path} {problem}", required="an intact checkpoint", fix=_FIX)
+    # not --force: `compare` has none, and whoever lost one phase need not train the others again
+    fix = f"remove {path.parent} and repeat the command: that phase is then trained anew"
+    return ArtifactError(f"checkpoint {path} {problem}", required="an intact checkpoint of this training", fix=fix)

@@ -15,6 +15,7 @@ from lorkit.decompose.cells import Bench, Cell, run_cell, stored_cells
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.contrasts import Contrasts
 from lorkit.decompose.data import RegionSamples, Splits, prepare, read_regions, split_regions
+from lorkit.decompose.data.fractions import check_fraction
 from lorkit.decompose.errors import BusyError, UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import get_method, needs_foundation
@@ -165,6 +166,9 @@ class _Comparison:
         earlier = _earlier_arms(self.path, grid)  # before anything is trained
         self.fabric = launch(config.train)
         self.bench = _bench(config, samples, splits, split)
+        for seed, fraction in itertools.product(grid.seeds, grid.fractions):
+            for one in self.bench.material.train.values():
+                check_fraction(one, fraction, seed=seed)
         self.contrasts = Contrasts(self.bench.judged)
         self.teacher: Teacher | None = None
         self._teach([*(arm.to_json() for arm in grid.arms), *earlier])

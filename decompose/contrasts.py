@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.bootstrap import Floats, Resampling, divide, interval, mean_defined, resample
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.paired import PairedDrop, mcnemar, unseen
+from lorkit.decompose.paired import PairedDrop, mcnemar, unseen, widened
 
 REPLICATES = 2000
 Hits = Mapping[str, Floats]
@@ -71,6 +71,8 @@ class Contrasts:
         # a seed of its own for each region: their patients are independent
         self._regions = {name: _Region.of(one, index) for index, (name, one) in enumerate(judged.items())}
         self._judged = judged
+        # patients of different regions are different ones, so what could be hidden adds as independent errors do
+        self._hidden = math.hypot(*(region.hidden for region in self._regions.values())) / len(judged)
 
     def rates(self, hits: Hits) -> dict[str, Rate]:
         """Score an arm on every region."""
@@ -81,7 +83,7 @@ class Contrasts:
         """Return the mean over regions of an arm's balanced accuracy, with its 95 % interval."""
         value = float(np.mean([rate.point for rate in rates.values()]))
         spread = interval(np.mean([rate.replicates_R for rate in rates.values()], axis=0))
-        return {"balanced_accuracy": value, "ci": spread}
+        return {"balanced_accuracy": value, "ci": widened(spread, value, self._hidden)}
 
     def pair(self, baseline: Hits, candidate: Hits) -> dict[str, Any]:
         """Return what the candidate loses against the baseline: a block a region, the mean, and who wins where.
@@ -119,9 +121,7 @@ class Contrasts:
     def _mean_drop(self, drops: Sequence[PairedDrop], rates: tuple[dict[str, Rate], dict[str, Rate]]) -> dict[str, Any]:
         drop = sum(one.drop for one in drops) / len(drops)
         differences = [rates[0][name].replicates_R - rates[1][name].replicates_R for name in self._regions]
-        # patients of different regions are different ones, so what could be hidden adds as independent errors do
-        hidden = math.hypot(*(region.hidden for region in self._regions.values())) / len(drops)
-        low, high = _at_least(np.mean(differences, axis=0), drop, hidden)
+        low, high = _at_least(np.mean(differences, axis=0), drop, self._hidden)
         return {"drop": drop, "ci": [low, high], "decidable": (high - low) / 2}
 
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax, logsumexp
 
 from lorkit.decompose.bootstrap import Floats, Ints, Resampling, checked, divide, interval, mean_defined, resample
-from lorkit.decompose.paired import PairedDrop, paired_difference, paired_drop
+from lorkit.decompose.paired import PairedDrop, paired_difference, paired_drop, unseen, widened
 
 __all__ = [
     "HEADLINE",
@@ -68,6 +68,9 @@ def scores(
     once = Resampling(np.ones((1, draws.counts_RG.shape[1])), draws.group_N)
     point = {name: _number(values[0]) for name, values in _headline(label_N, logit_NC, once).items()}
     spread = {name: interval(values) for name, values in _headline(label_N, logit_NC, draws).items()}
+    for name, hidden in (("balanced_accuracy", unseen(label_N, group_N)), ("accuracy", unseen(0 * label_N, group_N))):
+        if (value := point[name]) is not None:
+            spread[name] = widened(spread[name], value, hidden)
     confusion_CC = confusion(label_N, logit_NC.argmax(1), len(names))
     return {
         "n": len(label_N),

@@ -118,6 +118,17 @@ def unseen(label_N: Ints, group_N: Ints) -> float:
     return float((1.0 - 0.05 ** (1.0 / rarest)) / len(present))
 
 
+def widened(spread: list[float] | None, value: float, hidden: float) -> list[float]:
+    """Return the interval of a share; where it has no width, that of what the cases could still hide.
+
+    Resampling cases that are all right (or all wrong) gives a width of zero, however few they are.
+    """
+    low, high = spread or [value, value]
+    if high > low:
+        return [low, high]
+    return [max(0.0, min(low, value - hidden)), min(1.0, max(high, value + hidden))]
+
+
 def mcnemar(hit_N2: Floats) -> float | None:
     """Return the p-value of the exact two-sided McNemar test of two columns of hits; None for averaged hits."""
     if not np.isin(hit_N2, (0.0, 1.0)).all():

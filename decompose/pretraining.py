@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +155,14 @@ def with_probes(foundation: Foundation, material: Material, on_event: Listener) 
         image=foundation.image,
         source=foundation.source,
     )
+
+
+def with_probes_of(foundation: Foundation, material: Material, on_event: Listener) -> Foundation:
+    """Return the foundation with its linear probes fitted again, on other training parts; its own heads stay."""
+    own = {name: kind for name, kind in foundation.heads.items() if kind == "own"}
+    if len(own) == len(foundation.heads):
+        return foundation
+    return with_probes(replace(foundation, heads=own), material, on_event)
 
 
 def _pretrain(

@@ -35,6 +35,8 @@ class Point:
     accuracy: float
     ci: tuple[float, float] | None
     colour: str
+    round: int = 0
+    """How often the colours have come round before; each round has a mark of its own."""
 
 
 def pages(document: Mapping[str, Any]) -> dict[str, str]:
@@ -63,7 +65,7 @@ def drawing(document: Mapping[str, Any]) -> str:
     order = sorted(range(len(points)), key=lambda index: -points[index].accuracy)
     heights = _stack([y(points[index].accuracy) for index in order])
     for index, height in zip(order, heights, strict=True):
-        body += _mark(points[index], places[index], y, height)
+        body += _mark(points[index], places[index], y, (height, _line(len(points))))
     said = "; ".join(f"{one.label}: {one.macs / 1e6:.1f} million MACs, {one.accuracy:.3f}" for one in points)
     return _sheet(said, [*body, *_watermark(document)])
 
@@ -141,44 +143,55 @@ def _judged(document: Mapping[str, Any]) -> str:
 def _points(document: Mapping[str, Any]) -> list[Point]:
     fraction = max((row["fraction"] for row in document["table"]), default=1.0)
     rows = [row for row in document["table"] if row["fraction"] == fraction and row["balanced_accuracy"] is not None]
-    points = [_point(row["label"], row, _COLOURS[index % len(_COLOURS)]) for index, row in enumerate(rows)]
+    turns = [divmod(index, len(_COLOURS)) for index in range(len(rows))]
+    points = [_point(row["label"], row, _COLOURS[at], turn) for row, (turn, at) in zip(rows, turns, strict=True)]
     teacher = document["foundation"]
     return [*points, _point("foundation", teacher, _FOUNDATION)] if teacher is not None else points
 
 
-def _point(label: str, row: Mapping[str, Any], colour: str) -> Point:
+def _point(label: str, row: Mapping[str, Any], colour: str, turn: int = 0) -> Point:
     ci = (row["ci"][0], row["ci"][1]) if row["ci"] else None
-    return Point(label=label, macs=row["macs"], accuracy=row["balanced_accuracy"], ci=ci, colour=colour)
+    return Point(label=label, macs=row["macs"], accuracy=row["balanced_accuracy"], ci=ci, colour=colour, round=turn)
 
 
 def _spread(places: Sequence[float], gap: float = 9.0) -> list[float]:
-    """Set points of equal cost side by side, centred where they belong: their intervals would hide each other."""
+    """Set points of equal cost side by side, centred where they belong: their intervals would hide each other.
+
+    Those that the drawing's edges would cut stand closer, and those next to an edge move off it.
+    """
     groups: dict[int, list[int]] = {}
     for index, place in enumerate(places):
         groups.setdefault(round(place), []).append(index)
     moved = list(places)
     for members in groups.values():
+        step = min(gap, (_X[1] - _X[0]) / len(members))
+        half = step * (len(members) - 1) / 2
+        centre = min(max(places[members[0]], _X[0] + half), _X[1] - half)
         for position, index in enumerate(members):
-            moved[index] = places[index] + gap * (position - (len(members) - 1) / 2)
+            moved[index] = centre + step * position - half
     return moved
 
 
 def _stack(wanted: Sequence[float]) -> list[float]:
-    """Return heights of the labels, top to bottom, a line apart and inside the drawing."""
-    placed, floor = [], TOP
+    """Return heights of the labels, top to bottom, a line apart (many: closer) and inside the drawing."""
+    placed, floor, line = [], TOP, _line(len(wanted))
     for height in wanted:
         floor = max(height, floor)
         placed.append(floor)
-        floor += _LINE
+        floor += line
     ceiling = HEIGHT - BOTTOM
     for index in reversed(range(len(placed))):
         placed[index] = ceiling = min(placed[index], ceiling)
-        ceiling -= _LINE
+        ceiling -= line
     return placed
 
 
-def _mark(point: Point, at: float, y: Scale, label_at: float) -> list[Markup]:
-    level = y(point.accuracy)
+def _line(labels: int) -> float:
+    return min(_LINE, (HEIGHT - BOTTOM - TOP) / labels)
+
+
+def _mark(point: Point, at: float, y: Scale, label: tuple[float, float]) -> list[Markup]:
+    level, (label_at, line) = y(point.accuracy), label
     said = f"{point.label}: {point.accuracy:.3f}, {point.macs:,} MACs"
     parts: list[Markup] = [path([(at, level), (_NAMES - 4, label_at)], class_="leader", stroke_dasharray="1 3")]
     if point.ci is not None:
@@ -188,9 +201,9 @@ def _mark(point: Point, at: float, y: Scale, label_at: float) -> list[Markup]:
         for end in (top, bottom):
             parts.append(tag("line", x1=at - 3, x2=at + 3, y1=end, y2=end, class_="bar", stroke=point.colour))
     parts.append(_shape(point, at, level))
-    parts.append(
-        tag("text", f"{shorten(point.label)} {point.accuracy:.3f}", x=_NAMES, y=label_at + 4, fill=point.colour)
-    )
+    said_short = f"{shorten(point.label)} {point.accuracy:.3f}"
+    size = min(11.0, line)
+    parts.append(tag("text", said_short, x=_NAMES, y=label_at + size / 3, font_size=size, fill=point.colour))
     return [tag("g", tag("title", said), *parts)]
 
 
@@ -202,6 +215,12 @@ def shorten(label: str, most: int = 17) -> str:
 def _shape(point: Point, at: float, level: float) -> Markup:
     if point.colour == _FOUNDATION:
         return tag("rect", x=at - 4, y=level - 4, width=8.0, height=8.0, class_="solid", fill=point.colour)
+    if point.round % 3 == 1:
+        return tag("circle", cx=at, cy=level, r=3.5, fill="#fff", stroke=point.colour, stroke_width=2)
+    if point.round % 3 == 2:
+        box = {"x": at - 3.5, "y": level - 3.5, "width": 7.0, "height": 7.0}
+        turned = f"rotate(45 {at:.1f} {level:.1f})"
+        return tag("rect", **box, transform=turned, class_="solid", fill=point.colour)
     return tag("circle", cx=at, cy=level, r=4.5, class_="solid", fill=point.colour)
 
 

@@ -13,7 +13,30 @@ from lorkit.decompose.errors import UsageError
 
 
 def take_fraction(prepared: PreparedRegion, fraction: float, *, seed: int) -> PreparedRegion:
-    """Return the samples of a fraction of the groups, in their order.
+    """Return the samples of a fraction of the groups, in their order; see `indices_of`."""
+    return prepared if fraction == 1 else prepared.take(indices_of(prepared, fraction, seed=seed))
+
+
+def check_fraction(prepared: PreparedRegion, fraction: float, *, seed: int) -> None:
+    """Refuse a fraction in which a class of the training part has no sample left: its head could not be trained.
+
+    Raises:
+        UsageError: A class is lost.
+    """
+    labels = np.asarray(prepared.labels)
+    lost = np.setdiff1d(labels, labels[indices_of(prepared, fraction, seed=seed)])
+    if len(lost):
+        region = prepared.region
+        raise UsageError(
+            f"--fractions {fraction:g} with seed {seed} leaves region '{region.name}' without training images of "
+            f"class '{region.classes[int(lost[0])]}'",
+            required="every class in every training part",
+            fix="take a larger fraction, or another seed",
+        )
+
+
+def indices_of(prepared: PreparedRegion, fraction: float, *, seed: int) -> list[int]:
+    """Return which samples a fraction of the groups has, ascending.
 
     Groups are taken class by class (by the class that most of a group's samples have), at least one of each, in an
     order that depends on their names and the seed alone: a smaller fraction is part of a larger one.
@@ -23,8 +46,6 @@ def take_fraction(prepared: PreparedRegion, fraction: float, *, seed: int) -> Pr
     """
     if not 0 < fraction <= 1:
         raise UsageError(f"fraction {fraction}", required="above 0, at most 1", fix="correct --fractions")
-    if fraction == 1:
-        return prepared
     samples: dict[str, list[int]] = defaultdict(list)
     for index, group in enumerate(prepared.groups):
         samples[group].append(index)
@@ -32,4 +53,4 @@ def take_fraction(prepared: PreparedRegion, fraction: float, *, seed: int) -> Pr
     for group in sorted(samples, key=lambda name: hashlib.sha256(f"{seed}:{name}".encode()).digest()):
         classes[int(np.bincount(prepared.labels[samples[group]]).argmax())].append(group)
     kept = [group for groups in classes.values() for group in groups[: math.ceil(fraction * len(groups))]]
-    return prepared.take(sorted(index for group in kept for index in samples[group]))
+    return sorted(index for group in kept for index in samples[group])

@@ -41,7 +41,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
     path.unlink()
     if damage != "remove":
         path.write_bytes(data[:-10] if damage == "truncate" else data[:50] + b"!" + data[51:])
-    with pytest.raises(ArtifactError, match=r"epoch-0002\.pt.*--force"):
+    with pytest.raises(ArtifactError, match=r"epoch-0002\.pt.*remove"):
         checkpoints.load()
 
 
@@ -53,7 +53,7 @@ def test_a_damaged_best_network_is_refused(tmp_path: Path, damage: str) -> None:
     path.unlink()
     if damage == "flip":
         path.write_bytes(data[:50] + b"!" + data[51:])
-    with pytest.raises(ArtifactError, match=r"epoch-0001\.pt.*--force"):
+    with pytest.raises(ArtifactError, match=r"epoch-0001\.pt.*remove"):
         checkpoints.load_best()
 
 

@@ -1,7 +1,16 @@
+from dataclasses import replace
+
 import torch
 from torch.nn.functional import cross_entropy
 
+from lorkit.decompose.data import prepare, read_regions, split_regions
+from lorkit.decompose.data.fractions import take_fraction
+from lorkit.decompose.events import ignore
+from lorkit.decompose.models.foundation import load_foundation
+from lorkit.decompose.pretraining import Material, with_probes_of
 from lorkit.decompose.probing import fit_probe
+from lorkit.decompose.runs import Run
+from lorkit.decompose.transforms import build_recipe
 
 
 def blobs(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -33,3 +42,26 @@ def test_a_constant_feature_does_no_harm() -> None:
     layer = fit_probe((feature, label), (feature, label), 3)
     assert torch.isfinite(layer.weight).all()
     assert cross_entropy(layer(feature), label) < 0.5
+
+
+def test_a_fraction_has_a_probe_of_its_own_and_the_foundation_keeps_its_heads(small_run: Run) -> None:
+    config = small_run.config
+    samples = read_regions(config)
+    splits = split_regions(samples, config.split, seed=config.seed)
+    train, val = (
+        {
+            name: prepare(one, build_recipe(config.image, config.regions[name]), indices=splits.parts(name)[part])
+            for name, one in samples.items()
+        }
+        for part in ("train", "val")
+    )
+    foundation = load_foundation(small_run.foundation_dir)
+    material = Material(regions=foundation.regions, train=train, val=val, digests={})
+    few = {name: take_fraction(one, 0.2, seed=0) for name, one in train.items()}
+    whole = with_probes_of(foundation, material, ignore)
+    part = with_probes_of(whole, replace(material, train=few), ignore)
+    assert part.heads == whole.heads == {"chest": "own", "knee": "probe"}
+    assert torch.equal(part.model.heads["chest"].weight, foundation.model.heads["chest"].weight)
+    assert not torch.allclose(part.model.heads["knee"].weight, whole.model.heads["knee"].weight)
+    again = with_probes_of(part, material, ignore)
+    torch.testing.assert_close(again.model.heads["knee"].weight, whole.model.heads["knee"].weight)

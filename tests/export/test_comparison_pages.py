@@ -67,6 +67,27 @@ def test_labels_stay_inside_and_apart() -> None:
     assert shorten("a" * 30) == "a" * 14 + "..."
 
 
+def test_forty_arms_of_one_cost_stay_inside_and_look_different() -> None:
+    sheet = ElementTree.fromstring(drawing(document(table=[row(f"arm{index}", 0.7, 10**6) for index in range(40)])))
+    width, height = (float(sheet.attrib["viewBox"].split()[index]) for index in (2, 3))
+    names = [one for one in sheet.iter(f"{SVG}text") if (one.text or "").startswith("arm")]
+    heights = sorted(float(one.attrib["y"]) for one in names)
+    assert len(names) == 40
+    assert heights[0] > 0
+    assert heights[-1] < height
+    sizes = {float(one.attrib["font-size"]) for one in names}
+    assert min(after - before for before, after in itertools.pairwise(heights)) >= max(sizes) - 1e-6
+    bars = [float(one.attrib["x1"]) for one in sheet.iter(f"{SVG}line") if one.attrib.get("class") == "bar"]
+    assert min(bars) > 0
+    assert max(bars) < width
+    looks = {
+        (one.tag, one.attrib.get("fill"), one.attrib.get("stroke"))
+        for one in sheet.iter()
+        if one.tag in (f"{SVG}circle", f"{SVG}rect") and one.attrib.get("fill", "none") != "none"
+    }
+    assert len(looks) >= 24
+
+
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_synthetic_is_written_into_both(synthetic: bool) -> None:
     found = pages(document(synthetic=synthetic))

@@ -7,7 +7,7 @@ import pytest
 
 from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.data import PreparedRegion, RegionSamples, prepare
-from lorkit.decompose.data.fractions import take_fraction
+from lorkit.decompose.data.fractions import check_fraction, take_fraction
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.transforms import build_recipe
 
@@ -43,3 +43,14 @@ def test_the_seed_decides_which(prepared: PreparedRegion) -> None:
 def test_impossible_fractions_are_refused(prepared: PreparedRegion, fraction: float) -> None:
     with pytest.raises(UsageError, match="above 0, at most 1"):
         take_fraction(prepared, fraction, seed=0)
+
+
+def test_a_fraction_that_loses_a_class_is_refused(make: Make) -> None:
+    # every patient has more images of class 0; half of them have one of class 1
+    labels = [0, 0, 1, 0, 0, 0] * 10
+    samples = make(labels, groups=[f"p{index // 3}" for index in range(60)])
+    prepared = prepare(samples, build_recipe(ImageConfig(size=8), RegionConfig(data=("x",))))
+    seed = next(seed for seed in range(50) if 1 not in take_fraction(prepared, 0.05, seed=seed).labels)
+    with pytest.raises(UsageError, match=f"0.05 with seed {seed} leaves region '.*' without training images of class"):
+        check_fraction(prepared, 0.05, seed=seed)
+    check_fraction(prepared, 1.0, seed=seed)
