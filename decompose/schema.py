@@ -227,6 +227,30 @@ class LorkdConfig(Section):
     factor_weight_decay: NonNegative = 0.0
 
 
+class CkaConfig(Section):
+    """The alignment term: weight, estimator, and whether the reprogrammed side only serves as its target."""
+
+    weight: NonNegative = 1.0
+    estimator: Literal["biased", "unbiased"] = "biased"
+    detach: bool = False
+
+
+class RdConfig(Section):
+    """RD: weights of the terms beside the student's own loss; `hybrid` and `kd` fade to `decay_end` of themselves.
+
+    `hidden` is the width of the reprogrammer, by default the student's; `kd_detach` lets the reprogrammed logits teach
+    without being taught.
+    """
+
+    hybrid: NonNegative = 1.0
+    kd: KdConfig = KdConfig(weight=1.0, temperature=1.0)
+    kd_detach: bool = True
+    cka: CkaConfig = CkaConfig()
+    decay: Literal["linear", "constant"] = "linear"
+    decay_end: Fraction = 0.0
+    hidden: Count | None = None
+
+
 class LoraConfig(Section):
     """LoRA on the foundation: rank of the factors; their scale is alpha / rank."""
 
@@ -249,6 +273,7 @@ class Config(Section):
     privacy: PrivacyConfig = PrivacyConfig()
     lorkd: LorkdConfig = LorkdConfig()
     lora: LoraConfig = LoraConfig()
+    rd: RdConfig = RdConfig()
     _base: Path = PrivateAttr(default=Path("."))
 
     @property

@@ -177,6 +177,7 @@ class _Trainer:
 
     def _step(self, batch: Batch, epoch: int, step: int) -> Queued:
         steps = len(self.loader)
+        self.module.progress = (epoch * steps + step) / (self.settings.epochs * steps)
         terms = self.stepper.step(batch, learning_rate(self.settings, epoch * steps + step, steps))
         return Queued.of(terms, self._counts(batch), epoch, step)
 

@@ -28,9 +28,14 @@ class TrainingModule(nn.Module):
     """The live network plus what only training needs; its forward returns loss terms, so that DDP sees it all.
 
     Every term is a sum over samples divided by the size of the batch: gradient accumulation relies on it.
+
+    Attributes:
+        live: The network that is trained, and of which experts are taken.
+        progress: Share of the phase's steps that are done, for weights that fade; the training loop sets it.
     """
 
     live: RegionalModel
+    progress: float = 0.0
 
     def __init__(self, live: RegionalModel, train: TrainConfig) -> None:
         super().__init__()

@@ -72,7 +72,7 @@ def test_methods_deploy_the_students_or_the_foundations_network(method: str) -> 
     assert adapts_foundation(config) is adapts
     assert deployed_backbone(config) == ("resnet18" if adapts else "shufflenet_v2_x1_0")
     assert type(model.plain("knee")).__name__ == ("ResNet" if adapts else "ShuffleNetV2")
-    assert isinstance(model, SeparateModels) is (method in ("finetune", "lora", "stl", "stl-kd"))
+    assert isinstance(model, SeparateModels) is (method in ("finetune", "lora", "rd", "stl", "stl-kd"))
 
 
 def test_narrow_layers_can_be_left_shared() -> None:
