@@ -1,8 +1,8 @@
 """Centred kernel alignment: how alike two representations of the same samples are, whatever their bases and sizes.
 
 CKA(X, Y) is the cosine of the centred Gram matrices of X and Y. `biased` centres with H = I - 11^T / n (Kornblith et
-al., 2019); `unbiased` centres the matrices without their diagonal (U-centring, Song et al., 2012), so that features of few
-samples and many channels do not look alike by chance. Both are 1 for X and any c X Q + b, Q orthogonal.
+al., 2019); `unbiased` centres the matrices without their diagonal (U-centring, Song et al., 2012), so that features of
+few samples and many channels do not look alike by chance. Both are 1 for X and any c X Q + b, Q orthogonal.
 
 Shapes: n samples, p and q channels, K = X X^T and L = Y Y^T (n, n).
 
