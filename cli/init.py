@@ -19,7 +19,7 @@ _HEAD = """\
 # What `decompose train` reads. Relative paths start at this file; ${VARIABLES} are expanded.
 # Unknown keys are refused, so a typo cannot go unnoticed. Reference: docs/concepts.md, docs/data.md
 name: {name}
-method: lorkd                # lorkd; or a baseline: stl, mtl, mtl-kd, finetune, lora, mtl-pcgrad ...: docs/compare.md
+method: lorkd                # lorkd; or another: rd, stl, mtl, mtl-kd, finetune, lora, mtl-pcgrad ...: docs/compare.md
 seed: 0
 
 image:
