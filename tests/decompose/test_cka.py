@@ -135,7 +135,7 @@ def test_constant_tiny_and_huge_features_stay_finite(estimator: str, space: str,
     assert features.grad is not None
     assert torch.isfinite(features.grad).all()
     wanted = float(cka(x.double(), y.double(), estimator=estimator)) if scale else 0.0
-    assert float(value) == pytest.approx(wanted, abs=2e-3 if mean else 1e-4)
+    assert value.item() == pytest.approx(wanted, abs=2e-3 if mean else 1e-4)
     if not scale:
         assert not features.grad.any()
 
@@ -193,7 +193,7 @@ def test_the_loss_skips_and_counts_what_it_cannot_compute() -> None:
     x, y = (one.requires_grad_() for one in pair(3))
     value = loss(x, y)
     value.backward()
-    assert (float(value), loss.skipped) == (0.0, 1)
+    assert (value.item(), loss.skipped) == (0.0, 1)
     assert x.grad is not None
     assert not x.grad.any()
     x, y = pair(9)
