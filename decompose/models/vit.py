@@ -79,10 +79,17 @@ class VisionTransformer(nn.Module):
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Map images (N, C, H, W) to features (N, F)."""
-        tokens_NSD = self.patches(x_NCHW).flatten(2).transpose(1, 2)
+        return self.pooled(self.blocks(self.tokens(self.patches(x_NCHW))))
+
+    def tokens(self, patches_NDHW: Tensor) -> Tensor:
+        """Return the tokens (N, S, D) of embedded patches, the class token first, at their positions."""
+        tokens_NSD = patches_NDHW.flatten(2).transpose(1, 2)
         first_N1D = self.class_token.expand(tokens_NSD.shape[0], -1, -1)  # len() would fix the batch
-        x = torch.cat((first_N1D, tokens_NSD), dim=1) + self.position
-        return cast(Tensor, self.head(self.norm(self.blocks(x))[:, 0]))
+        return torch.cat((first_N1D, tokens_NSD), dim=1) + self.position
+
+    def pooled(self, x_NSD: Tensor) -> Tensor:
+        """Return the features (N, F) of the last block's tokens."""
+        return cast(Tensor, self.head(self.norm(x_NSD)[:, 0]))
 
 
 def patch_size(image_size: tuple[int, ...]) -> int:
