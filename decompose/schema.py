@@ -236,10 +236,11 @@ class CkaConfig(Section):
 
 
 class RdConfig(Section):
-    """RD: weights of the terms beside the student's own loss; `hybrid` and `kd` fade to `decay_end` of themselves.
+    """RD and DRD: weights of the terms beside the student's own loss; `hybrid` and `kd` fade to a share `decay_end`.
 
     `hidden` is the width of the reprogrammer, by default the student's; `kd_detach` lets the reprogrammed logits teach
-    without being taught.
+    without being taught. Of DRD alone: whether the terms of the `stages` are summed or averaged, and what the student's
+    batch norms do in passes of reprogrammed features (`bn_policy`, see `models.bn_policy`).
     """
 
     hybrid: NonNegative = 1.0
@@ -249,6 +250,8 @@ class RdConfig(Section):
     decay: Literal["linear", "constant"] = "linear"
     decay_end: Fraction = 0.0
     hidden: Count | None = None
+    stages: Literal["sum", "mean"] = "sum"
+    bn_policy: Literal["no_update", "separate", "eval", "shared"] = "no_update"
 
 
 class LoraConfig(Section):

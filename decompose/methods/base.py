@@ -47,6 +47,10 @@ class TrainingModule(nn.Module):
         """Return {term: {region: scalar}}; the sum of all is the loss."""
         return {"ce": self.task_loss(self.live(batch.image, batch.region), batch)}
 
+    def ask(self, teacher: RegionalModel, batch: Batch) -> Any:
+        """Return what `forward` takes of the frozen foundation; called without gradients."""
+        return teacher(batch.image, batch.region)
+
     def task_loss(self, output: RegionalOutput, batch: Batch) -> dict[str, Any]:
         """Return the cross-entropy of each region's own head."""
         terms = {}

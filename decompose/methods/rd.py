@@ -70,12 +70,12 @@ class ReprogrammingModule(TrainingModule):
     def forward(self, batch: Batch, teacher: RegionalOutput | None) -> Terms:
         """Return the terms ce, hybrid, kd and cka, those with a weight above zero."""
         if teacher is None:
-            raise _no_teacher()
+            raise no_teacher()
         output = self.live(batch.image, batch.region)
         reprogrammed_NF = self.reprogrammer(teacher.features)
         terms: Terms = {"ce": self.task_loss(output, batch), "hybrid": {}, "kd": {}, "cka": {}}
         settings, share = self.settings, len(batch.label)
-        fading = self.fading()
+        fading = faded(settings, self.progress)
         for name, row in output.rows.items():
             r_nF, s_nF = reprogrammed_NF.index_select(0, row), output.features.index_select(0, row)
             logits = self.live.heads[name](r_nF)
@@ -89,12 +89,6 @@ class ReprogrammingModule(TrainingModule):
             terms["cka"][name] = settings.cka.weight * self.cka(s_nF, r_nF) * len(row) / share
         off = {"hybrid": settings.hybrid, "kd": settings.kd.weight, "cka": settings.cka.weight}
         return {name: term for name, term in terms.items() if off.get(name, 1.0) > 0}
-
-    def fading(self) -> float:
-        """Return what the hybrid and kd terms are multiplied by at this point of the training."""
-        if self.settings.decay == "constant":
-            return 1.0
-        return 1.0 - self.progress * (1.0 - self.settings.decay_end)
 
 
 class ReprogrammingDistillation:
@@ -111,7 +105,7 @@ class ReprogrammingDistillation:
         """Build the student, and the reprogrammer from the foundation's features."""
         live = shared_network(config, config.student.backbone, regions)
         if foundation is None:
-            raise _no_teacher()
+            raise no_teacher()
         return ReprogrammingModule(live, config.train, config.rd, foundation)
 
     def notices(self, config: Config) -> list[str]:
@@ -120,7 +114,13 @@ class ReprogrammingDistillation:
         return [f"rd.{name} is 0: this term is off" for name, weight in weights.items() if not weight]
 
 
-def _no_teacher() -> UsageError:
+def faded(settings: RdConfig, progress: float) -> float:
+    """Return what the hybrid and kd terms are multiplied by after a share of the training."""
+    return 1.0 if settings.decay == "constant" else 1.0 - progress * (1.0 - settings.decay_end)
+
+
+def no_teacher() -> UsageError:
+    """Return the error of a method that cannot do without a foundation."""
     return UsageError("reprogramming without a foundation", required="a frozen teacher", fix="set foundation.weights")
 
 

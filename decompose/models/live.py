@@ -18,9 +18,9 @@ from lorkit.decompose.regions import RegionSet, unknown
 
 # one shared network however the gradients of its regions were balanced
 _BALANCED = ("mtl-aligned", "mtl-cagrad", "mtl-nash", "mtl-pcgrad", "mtl-upgrad")
-LIVE_METHODS = ("finetune", "linear-probe", "lora", "lorkd", "mtl", *_BALANCED, "mtl-kd", "rd", "stl", "stl-kd")
+LIVE_METHODS = ("drd", "finetune", "linear-probe", "lora", "lorkd", "mtl", *_BALANCED, "mtl-kd", "rd", "stl", "stl-kd")
 # an independent network a region; of the others all regions share one
-SEPARATE = ("finetune", "lora", "rd", "stl", "stl-kd")
+SEPARATE = ("drd", "finetune", "lora", "rd", "stl", "stl-kd")
 # the foundation's own network, adapted; the others have the student's
 _OF_FOUNDATION = ("finetune", "linear-probe", "lora")
 WEIGHTS = "model.safetensors"

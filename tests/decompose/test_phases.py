@@ -69,7 +69,7 @@ def run(
     return train_phases(config, method, material, given, **shared), config
 
 
-@pytest.mark.parametrize("name", ["finetune", "linear-probe", "lora", "mtl-kd", "rd", "stl-kd"])
+@pytest.mark.parametrize("name", ["drd", "finetune", "linear-probe", "lora", "mtl-kd", "rd", "stl-kd"])
 def test_what_is_trained_is_what_a_run_rebuilds(
     setting: tuple[Config, Material, Foundation], tmp_path: Path, name: str
 ) -> None:

@@ -14,7 +14,7 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.losses import Terms, total
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.mtl import shared_network
-from lorkit.decompose.methods.rd import ReprogrammingModule
+from lorkit.decompose.methods.rd import ReprogrammingModule, faded
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.regions import Region, RegionSet
 
@@ -100,9 +100,8 @@ def test_hybrid_and_kd_fade_and_the_others_stay() -> None:
         found = numbers(module(given, answers))
         wanted = {name: value * (share if name in ("hybrid", "kd") else 1.0) for name, value in start.items()}
         assert found == pytest.approx(wanted)
-    _, steady, _ = make("rd.decay=constant")
-    steady.progress = 1.0
-    assert steady.fading() == 1.0
+    config, _, _ = make("rd.decay=constant")
+    assert faded(config.rd, 1.0) == 1.0
 
 
 def test_a_batch_too_small_for_alignment_trains_the_rest() -> None:

@@ -72,7 +72,7 @@ def test_methods_deploy_the_students_or_the_foundations_network(method: str) -> 
     assert adapts_foundation(config) is adapts
     assert deployed_backbone(config) == ("resnet18" if adapts else "shufflenet_v2_x1_0")
     assert type(model.plain("knee")).__name__ == ("ResNet" if adapts else "ShuffleNetV2")
-    assert isinstance(model, SeparateModels) is (method in ("finetune", "lora", "rd", "stl", "stl-kd"))
+    assert isinstance(model, SeparateModels) is (method in ("drd", "finetune", "lora", "rd", "stl", "stl-kd"))
 
 
 def test_narrow_layers_can_be_left_shared() -> None:
@@ -84,7 +84,7 @@ def test_narrow_layers_can_be_left_shared() -> None:
 
 def test_an_unknown_method_lists_the_known() -> None:
     config, regions = config_of("lorkd")
-    with pytest.raises(UsageError, match=r"one of finetune, linear-probe, lora, lorkd, mtl, .*stl-kd"):
+    with pytest.raises(UsageError, match=r"one of drd, finetune, linear-probe, lora, lorkd, mtl, .*stl-kd"):
         build_live(config.model_copy(update={"method": "lorka"}), regions)
 
 

@@ -1,0 +1,75 @@
+"""What batch norms do in passes whose activations are never deployed.
+
+Reprogrammed features run through the student's own later stages. With their batches in the running statistics, the
+deployed student would be normalised by numbers that half belong to another network's features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lorkit.decompose.regions import unknown
+
+POLICIES = ("no_update", "separate", "eval", "shared")
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+class ForeignPasses(nn.Module):
+    """Runs passes through a network under a policy for its batch norms.
+
+    - `no_update`: statistics of the batch; the running ones stay as they are.
+    - `separate`: statistics of the batch, and running ones of these passes alone.
+    - `eval`: the running statistics of the network's own passes.
+    - `shared`: as any other pass, as the papers may have done.
+
+    Args:
+        network: Whose batch norms.
+        policy: One of `POLICIES`.
+
+    Raises:
+        UsageError: An unknown policy.
+    """
+
+    def __init__(self, network: nn.Module, policy: str) -> None:
+        super().__init__()
+        if policy not in POLICIES:
+            raise unknown("batch norm policy", policy, POLICIES)
+        self.policy = policy
+        # a list in a tuple, not a submodule: these belong to the network
+        self._norms = tuple(module for module in network.modules() if isinstance(module, _BatchNorm))
+        if policy == "separate":
+            for index, norm in enumerate(self._norms):
+                for key in _STATISTICS:
+                    value = getattr(norm, key)
+                    if value is not None:
+                        self.register_buffer(f"{index}_{key}", value.clone())
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Apply the policy inside the context."""
+        if self.policy == "shared":
+            yield
+            return
+        before = [(norm.training, norm.track_running_stats, dict(norm._buffers)) for norm in self._norms]
+        try:
+            for index, norm in enumerate(self._norms):
+                self._apply_to(index, norm)
+            yield
+        finally:
+            for norm, (training, tracks, buffers) in zip(self._norms, before, strict=True):
+                norm.training, norm.track_running_stats = training, tracks
+                norm._buffers.update(buffers)
+
+    def _apply_to(self, index: int, norm: _BatchNorm) -> None:
+        if self.policy == "eval":
+            norm.training = False
+        elif self.policy == "no_update":
+            # torch's own switch: a training pass that tracks nothing takes the batch and writes nowhere
+            norm.track_running_stats = norm.track_running_stats and not norm.training
+        else:
+            own = {key: getattr(self, f"{index}_{key}", None) for key in _STATISTICS}
+            norm._buffers.update({key: value for key, value in own.items() if key in norm._buffers})
