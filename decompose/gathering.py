@@ -5,7 +5,7 @@ Shapes: R ranks, N rows of a rank, any axes behind.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -33,8 +33,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     if len({shape[1:] for shape in shapes}) > 1:
         given = ", ".join(str(shape) for shape in shapes)
         raise DataError(f"features of shapes {given} on ranks 0 to {len(shapes) - 1}", required="one width everywhere")
-    gathered: Tensor = _Gather.apply(rows, [shape[0] for shape in shapes])
-    return gathered
+    return cast(Tensor, cast(Any, _Gather).apply(rows, [shape[0] for shape in shapes]))
 
 
 def _shapes(rows: Tensor) -> list[tuple[int, ...]]:

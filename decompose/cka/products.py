@@ -150,7 +150,8 @@ def _in_feature_space(x: Tensor, y: Tensor, estimator: Estimator) -> Products:
 
 def _diagonal_part(k: Tensor, l: Tensor, n: int) -> Tensor:  # noqa: E741
     """Return what the diagonals k and l (..., N) of centred K and L add to <K, L> beyond its U-centred value."""
-    return torch.linalg.vecdot(k, l) * (n / (n - 2)) - k.sum(-1) * l.sum(-1) / ((n - 1) * (n - 2))
+    inner: Tensor = torch.linalg.vecdot(k, l)
+    return inner * (n / (n - 2)) - k.sum(-1) * l.sum(-1) / ((n - 1) * (n - 2))
 
 
 def _culprits(reaches: list[Tensor]) -> str:
