@@ -22,7 +22,7 @@ FEWEST: dict[str, int] = {"biased": 2, "unbiased": 4}
 ULPS = 16
 """A column that varies by no more than this many units in the last place of its mean is constant."""
 PASSES = 40
-"""What the passes over a product cost beside it, in multiply-accumulates an element; benchmarks/cka.py measures it."""
+"""What passes over a product cost beside it, in multiply-accumulates an element; see benchmarks/cka.py."""
 
 
 class Standardised(NamedTuple):
