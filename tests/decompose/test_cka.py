@@ -1,0 +1,573 @@
+"""CKA against naive sums, Song's formula, its invariances and its known bias; ranks are in test_cka_ranks.py."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from lorkit.decompose.cka import CKALoss, CKAMetric, cka
+from lorkit.decompose.cka.products import cheaper_space, products, standardise
+from lorkit.decompose.errors import DataError, UsageError
+
+ESTIMATORS = ("biased", "unbiased")
+SPACES = ("gram", "feature")
+both = pytest.mark.parametrize("estimator", ESTIMATORS)
+all_ways = pytest.mark.parametrize(("estimator", "space"), list(itertools.product(ESTIMATORS, SPACES)))
+
+
+def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def related(n: int = 12, p: int = 5, q: int = 7, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Draw two sides that share a part, so that CKA is neither 0 nor 1."""
+    x = draw(n, p, seed=seed)
+    return x, x @ draw(p, q, seed=seed + 1) + draw(n, q, seed=seed + 2)
+
+
+def song(k: Tensor, l: Tensor) -> float:  # noqa: E741
+    """Return unbiased HSIC of two kernel matrices by the formula of Song et al. (2012), term by term."""
+    n = len(k)
+    k, l = k - torch.diag(torch.diag(k)), l - torch.diag(torch.diag(l))  # noqa: E741
+    one = torch.ones(n, dtype=k.dtype)
+    first = torch.trace(k @ l)
+    second = (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2))
+    third = 2 / (n - 2) * (one @ k @ l @ one)
+    return float(first + second - third) / (n * (n - 3))
+
+
+def hsic(x: Tensor, y: Tensor, estimator: str) -> float:
+    n, k, l = len(x), x @ x.T, y @ y.T  # noqa: E741
+    if estimator == "unbiased":
+        return song(k, l)
+    h = torch.eye(n, dtype=x.dtype) - 1 / n
+    return float(torch.trace(k @ h @ l @ h)) / (n - 1) ** 2
+
+
+def reference(x: Tensor, y: Tensor, estimator: str) -> float:
+    return hsic(x, y, estimator) / math.sqrt(hsic(x, x, estimator) * hsic(y, y, estimator))
+
+
+def naive(x: Tensor, y: Tensor) -> float:
+    """Return unbiased HSIC as the mean over distinct indices of K_ij (L_ij + L_kl - 2 L_ik), in plain loops."""
+    k, l, n = (x @ x.T).tolist(), (y @ y.T).tolist(), len(x)  # noqa: E741
+    pairs = [k[i][j] * l[i][j] for i, j in itertools.permutations(range(n), 2)]
+    fours = [k[a][b] * l[c][d] for a, b, c, d in itertools.permutations(range(n), 4)]
+    threes = [k[i][j] * l[i][m] for i, j, m in itertools.permutations(range(n), 3)]
+    return sum(pairs) / len(pairs) + sum(fours) / len(fours) - 2 * sum(threes) / len(threes)
+
+
+def gradient(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    x = x.detach().clone().requires_grad_()
+    return torch.autograd.grad(function(x), x)[0]
+
+
+# 1, 2, 3: what CKA does and does not see
+
+
+@all_ways
+def test_features_are_like_themselves_and_order_of_sides_does_not_matter(estimator: Any, space: Any) -> None:
+    for n in (5, 12):
+        x, y = related(n)
+        options = {"estimator": estimator, "space": space}
+        assert float(cka(x, x, **options)) == pytest.approx(1, abs=1e-10)
+        assert float(cka(x, y, **options)) == pytest.approx(float(cka(y, x, **options)), abs=1e-10)
+        narrow = x.float()
+        assert float(cka(narrow, narrow, **options)) == pytest.approx(1, abs=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n=st.integers(5, 12),
+    p=st.integers(1, 9),
+    scale=st.sampled_from([-3.0, -1e-3, 0.5, 1e4]),
+    estimator=st.sampled_from(ESTIMATORS),
+    space=st.sampled_from(SPACES),
+)
+def test_invariances(seed: int, n: int, p: int, scale: float, estimator: Any, space: Any) -> None:
+    x, y = related(n, p, seed=seed)
+    expected = float(cka(x, y, estimator=estimator, space=space))
+    rows, columns = (torch.randperm(k, generator=torch.Generator().manual_seed(seed)) for k in (n, p))
+    rotation = torch.linalg.qr(draw(p, p, seed=seed + 3))[0]
+    same = {
+        "rotation": (x @ rotation, y),
+        "scale": (scale * x, y),
+        "shift": (x + draw(p, seed=seed + 4), y),
+        "columns": (x[:, columns], y),
+        "padding": (torch.cat([x, torch.zeros(n, 3, dtype=x.dtype)], 1), y),
+        "rows": (x[rows], y[rows]),
+    }
+    for name, (left, right) in same.items():
+        assert float(cka(left, right, estimator=estimator, space=space)) == pytest.approx(expected, abs=1e-10), name
+
+
+@both
+def test_what_changes_geometry_changes_the_value(estimator: Any) -> None:
+    x = draw(64, 8)
+    y = x + 0.3 * draw(64, 8, seed=1)
+    before = float(cka(x, y, estimator=estimator))
+    stretch = torch.tensor([10.0, *[1.0] * 7], dtype=x.dtype)
+    rows = torch.randperm(64, generator=torch.Generator().manual_seed(1))
+    for other in (x @ draw(8, 8, seed=9), x * stretch, x[rows]):
+        assert abs(float(cka(other, y, estimator=estimator)) - before) > 0.1
+    # without centring, positive features of independent samples look alike; without them paired rows do
+    independent = cka(draw(64, 32, seed=5).relu(), draw(64, 32, seed=6).relu(), estimator="unbiased")
+    assert abs(float(independent)) < 0.1
+    if estimator == "unbiased":
+        assert abs(float(cka(x[rows], y, estimator=estimator))) < 0.15
+
+
+# 4: independent references
+
+
+@all_ways
+@pytest.mark.parametrize(("n", "p", "q"), [(4, 3, 2), (6, 3, 8), (20, 4, 3), (9, 40, 30)])
+def test_value_is_that_of_the_formulas(estimator: Any, space: Any, n: int, p: int, q: int) -> None:
+    x, y = related(n, p, q)
+    shifted = x + 3  # U-centring must not need centred features, and centring must not need them either
+    assert float(cka(shifted, y, estimator=estimator, space=space)) == pytest.approx(
+        reference(shifted, y, estimator), abs=1e-10
+    )
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_unbiased_hsic_is_the_mean_over_distinct_samples(space: Any) -> None:
+    x, y = related(6, 3, 4)
+    left, right = standardise(x, y)
+    xy = products(left.rows, right.rows, estimator="unbiased", space=space).xy
+    value = float(xy * (left.spread * right.spread) ** 2) / (6 * 3)
+    assert value == pytest.approx(naive(x, y), abs=1e-10)
+    assert value == pytest.approx(song(x @ x.T, y @ y.T), abs=1e-10)
+
+
+@both
+def test_far_from_the_origin_float32_keeps_its_digits(estimator: Any) -> None:
+    x, y = related(32, 16, 16)
+    far = (x + 1e4 * draw(16, seed=7)).float()
+    rounded = far.double()
+    expected = reference(rounded - rounded.mean(0), y, estimator)  # uncentred, Song's sums fail even in float64
+    assert float(cka(far, y.float(), estimator=estimator)) == pytest.approx(expected, abs=1e-4)
+
+
+def test_many_features_leave_the_unbiased_value_its_digits_in_float32() -> None:
+    x = draw(8, 50_000)
+    y = x + draw(8, 50_000, seed=1)
+    found = float(cka(x.float(), y.float(), estimator="unbiased"))
+    assert found == pytest.approx(reference(x.float().double(), y.float().double(), "unbiased"), abs=1e-4)
+
+
+# 5: statistics
+
+
+@pytest.mark.parametrize("p", [64, 512])
+def test_bias_of_the_biased_estimator_follows_its_law(p: int) -> None:
+    for n in (8, 32, 128):
+        values = [float(cka(draw(n, p, seed=2 * s), draw(n, p, seed=2 * s + 1))) for s in range(8)]
+        assert np.mean(values) == pytest.approx(1 / (1 + n / p), rel=0.03)
+
+
+def test_the_unbiased_estimator_has_mean_zero_for_independent_features() -> None:
+    values = [
+        float(cka(draw(16, 64, seed=2 * s), draw(16, 64, seed=2 * s + 1), estimator="unbiased")) for s in range(200)
+    ]
+    assert abs(np.mean(values)) < 3 * np.std(values, ddof=1) / math.sqrt(200)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_unbiased_hsic_of_features_with_themselves_is_never_negative(space: Any) -> None:
+    for n in range(4, 9):
+        x = draw(800, n, 6, seed=n)
+        left, right = standardise(x, x)
+        found = products(left.rows, right.rows, estimator="unbiased", space=space)
+        assert (found.xx >= -1e-12).all()
+        torch.testing.assert_close(found.xy, found.xx)
+
+
+# 6: gradients
+
+
+@all_ways
+def test_gradients_are_those_of_finite_differences(estimator: Any, space: Any) -> None:
+    x, y = (side.requires_grad_() for side in related(6, 3, 4))
+    assert torch.autograd.gradcheck(lambda *pair: cka(*pair, estimator=estimator, space=space), (x, y))
+
+
+@all_ways
+def test_gradient_identities(estimator: Any, space: Any) -> None:
+    x, y = related(10, 6, 4)
+
+    def value(side: Tensor) -> Tensor:
+        return cka(side, y, estimator=estimator, space=space)
+
+    found = gradient(value, x)
+    assert found.abs().max() > 1e-3
+    assert float((found * x).sum()) == pytest.approx(0, abs=1e-10)
+    assert float(found.sum(0).abs().max()) == pytest.approx(0, abs=1e-10)
+    torch.testing.assert_close(gradient(value, 10 * x), found / 10)
+    other = "feature" if space == "gram" else "gram"
+    torch.testing.assert_close(found, gradient(lambda side: cka(side, y, estimator=estimator, space=other), x))
+
+
+def test_gradient_is_that_of_the_textbook_formula() -> None:
+    x, y = related(10, 6, 4)
+
+    def textbook(side: Tensor) -> Tensor:
+        a, b = side - side.mean(0), y - y.mean(0)
+        return (b.T @ a).square().sum() / ((a.T @ a).norm() * (b.T @ b).norm())
+
+    torch.testing.assert_close(gradient(lambda side: cka(side, y), x), gradient(textbook, x))
+
+
+# 7: what can go wrong with numbers
+
+
+@all_ways
+@pytest.mark.parametrize("constant", [0.0, 0.1, -3e4, 1e30])
+def test_constant_features_have_value_and_gradient_zero(estimator: Any, space: Any, constant: float) -> None:
+    for x in (torch.full((33, 5), constant), torch.full((33, 5), constant) * torch.rand(5)):
+        for y in (draw(33, 4, dtype=torch.float32), x):
+            value = cka(x, y, estimator=estimator, space=space)
+            assert value.item() == 0
+            assert not gradient(lambda side, y=y: cka(side, y, estimator=estimator, space=space), x).any()
+    y = draw(33, 4, dtype=torch.float32)
+    assert not gradient(lambda side: cka(x, side, estimator=estimator, space=space), y).any()
+
+
+@all_ways
+@pytest.mark.parametrize("scale", [1e-12, 1e10, 1e12, 1e30])
+def test_scale_leaves_float32_values_and_finite_gradients(estimator: Any, space: Any, scale: float) -> None:
+    x, y = (side.float() for side in related(16, 6, 8))
+
+    def value(side: Tensor) -> Tensor:
+        return cka(side, y, estimator=estimator, space=space)
+
+    assert float(value(x * scale)) == pytest.approx(float(value(x)), abs=1e-5)
+    found = gradient(value, x * scale)
+    torch.testing.assert_close(found.double() * scale, gradient(value, x).double(), rtol=1e-3, atol=1e-6)
+    assert math.isfinite(float(cka(x * scale, x * scale, estimator=estimator, space=space)))
+
+
+def test_features_below_what_squares_can_hold_count_as_constant() -> None:
+    x, y = (side.float() for side in related())
+    assert float(cka(x * 1e-30, y)) == 0
+    assert not gradient(lambda side: cka(side, y), x * 1e-30).any()
+
+
+def test_a_dead_channel_changes_nothing() -> None:
+    x, y = (side.float() for side in related(16, 6, 8))
+    dead = torch.cat([x, torch.full((16, 2), 1e3) / 3], 1)
+    for estimator in ESTIMATORS:
+        assert float(cka(dead, y, estimator=estimator)) == pytest.approx(
+            float(cka(x, y, estimator=estimator)), abs=1e-5
+        )
+    assert not gradient(lambda side: cka(side, y), dead)[:, 6:].any()
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_samples_at_equal_distances_have_no_unbiased_value(space: Any) -> None:
+    """Their U-centred matrix is 0: what is left of it in float32 is rounding, whose cosine would be any number."""
+    loss = CKALoss(estimator="unbiased", space=space)
+    x = torch.linalg.qr(draw(6, 6))[0].float().requires_grad_()
+    value = loss(x, draw(6, 4, dtype=torch.float32))
+    value.backward()
+    assert value.item() == 0
+    assert x.grad is not None
+    assert not x.grad.any()
+    assert loss.degenerate == 1
+
+
+@both
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_not_a_number_is_an_error_that_names_the_side(estimator: Any, bad: float) -> None:
+    x, y = related()
+    broken = y.clone()
+    broken[3, 1] = bad
+    for call in (cka, CKALoss(), CKAMetric().update):
+        with pytest.raises(DataError, match=r"NaN or infinity, in the second input; required: finite"):
+            call(x, broken)
+        with pytest.raises(DataError, match="first input"):
+            call(broken, x)
+
+
+@pytest.mark.parametrize(("estimator", "fewest"), [("biased", 2), ("unbiased", 4)])
+def test_too_few_samples_raise_but_a_loss_skips_and_counts_them(estimator: Any, fewest: int) -> None:
+    loss, metric = CKALoss(estimator=estimator), CKAMetric(estimator=estimator)
+    for n in range(fewest):
+        x, y = draw(n, 3).requires_grad_(), draw(n, 4, seed=1)
+        with pytest.raises(DataError, match=rf"{estimator} CKA of {n} samples; required: {fewest} or more; use"):
+            cka(x, y, estimator=estimator)
+        value = loss(x, y)
+        value.backward()  # the graph is whole, for DDP
+        assert value.item() == 0
+        assert x.grad is not None
+        assert not x.grad.any()
+        metric.update(x, y)
+    assert loss.skipped == metric.skipped == fewest
+    assert math.isfinite(float(cka(draw(fewest, 3), draw(fewest, 4, seed=1), estimator=estimator)))
+    loss.reset_counts()
+    assert loss.skipped == loss.degenerate == 0
+
+
+def test_the_loss_is_the_negative_value_and_can_leave_the_target_alone() -> None:
+    x, y = (side.requires_grad_() for side in related())
+    loss = CKALoss(detach_target=True)
+    value = loss(x, y)
+    assert value.item() == -cka(x, y).item()
+    value.backward()
+    assert y.grad is None
+    CKALoss()(x, y).backward()
+    assert y.grad is not None
+    loss(torch.zeros(6, 3), y[:6])
+    loss(torch.zeros(6, 3), y[:6])
+    assert (loss.degenerate, loss.skipped) == (2, 0)
+    assert not loss.state_dict()
+
+
+def test_training_on_the_loss_brings_networks_together() -> None:
+    torch.manual_seed(0)
+    x, y = draw(64, 6, dtype=torch.float32), draw(64, 6, dtype=torch.float32)[:, :2]
+    student, loss = torch.nn.Linear(6, 3), CKALoss(estimator="unbiased")
+    optimizer = torch.optim.Adam(student.parameters(), lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss(student(x), y).backward()
+        optimizer.step()
+    assert loss(student(x), y).item() < -0.95
+
+
+# 8: precision
+
+
+@all_ways
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_autocast_and_half_features_are_computed_in_float32(estimator: Any, space: Any, dtype: torch.dtype) -> None:
+    x, y = (8 * side.to(dtype) for side in related(32, 512, 64))
+    expected = cka(x.float(), y.float(), estimator=estimator, space=space)
+    with torch.autocast("cpu", dtype=dtype):
+        found = cka(x.requires_grad_(), y, estimator=estimator, space=space)
+        assert torch.is_autocast_enabled("cpu")
+    found.backward()
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(float(expected), abs=1e-3)
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@both
+def test_autocast_on_cuda(estimator: Any) -> None:
+    x, y = (side.half().cuda() for side in related(32, 512, 64))
+    with torch.autocast("cuda", dtype=torch.float16):
+        found = cka(x, y, estimator=estimator)
+    assert found.dtype == torch.float32
+    assert found.item() == pytest.approx(float(cka(x.double(), y.double(), estimator=estimator)), abs=1e-3)
+
+
+def test_float64_and_integers() -> None:
+    x, y = related()
+    assert cka(x, y.float()).dtype == torch.float64
+    counts = (10 * x).round()
+    assert float(cka(counts.to(torch.int64), y)) == float(cka(counts, y))
+
+
+# 9: shapes and views
+
+
+SHAPES = {
+    "vector": (6, 8),
+    "image": (6, 5, 4, 3),
+    "volume": (6, 3, 2, 3, 2),
+    "tokens": (6, 12, 7),
+}
+
+
+@both
+@pytest.mark.parametrize(("left", "right"), list(itertools.product(SHAPES, repeat=2)))
+def test_any_two_forms_meet_in_gap_and_flatten(estimator: Any, left: str, right: str) -> None:
+    x, y = draw(*SHAPES[left]), draw(*SHAPES[right], seed=1)
+
+    def gap(features: Tensor, form: str) -> Tensor:
+        return features if form == "vector" else features.flatten(2).mean(2) if form != "tokens" else features.mean(1)
+
+    expected = reference(gap(x, left), gap(y, right), estimator)
+    assert float(cka(x, y, estimator=estimator)) == pytest.approx(expected, abs=1e-10)
+    expected = reference(x.reshape(6, -1), y.reshape(6, -1), estimator)
+    assert float(cka(x, y, estimator=estimator, view="flatten")) == pytest.approx(expected, abs=1e-10)
+
+
+@all_ways
+def test_token_and_patch_image_views_pair_places(estimator: Any, space: Any) -> None:
+    image, tokens = draw(3, 5, 4, 3), draw(3, 12, 7, seed=1)
+    places = image.permute(0, 2, 3, 1).reshape(3, 12, 5)
+    expected = reference(places.reshape(36, 5), tokens.reshape(36, 7), estimator)
+    options = {"estimator": estimator, "space": space}
+    for other in (tokens, tokens.mT.reshape(3, 7, 4, 3)):
+        assert float(cka(image, other, view="token", **options)) == pytest.approx(expected, abs=1e-10)
+    alone = [reference(a, b, estimator) for a, b in zip(places, tokens, strict=True)]
+    assert float(cka(image, tokens, view="patch-image", **options)) == pytest.approx(np.mean(alone), abs=1e-10)
+    assert float(cka(image[:1], tokens[:1], view="patch-image", **options)) == pytest.approx(alone[0], abs=1e-10)
+
+
+def test_a_blank_image_counts_as_zero_and_is_counted() -> None:
+    x, y = draw(3, 5, 4, 3), draw(3, 6, 4, 3, seed=1)
+    x[1] = 7
+    loss = CKALoss(view="patch-image")
+    alone = [float(cka(x[i : i + 1], y[i : i + 1], view="patch-image")) for i in (0, 2)]
+    assert float(loss(x, y)) == pytest.approx(-sum(alone) / 3)
+    assert loss.degenerate == 1
+
+
+@pytest.mark.parametrize("view", ["token", "patch-image"])
+@pytest.mark.parametrize(
+    ("left", "right"), [((2, 5, 4, 3), (2, 5, 3, 4)), ((2, 5, 4, 3), (2, 11, 6)), ((2, 5), (2, 5)), ((2, 4, 3), (2, 4))]
+)
+def test_views_of_places_refuse_other_grids(view: Any, left: tuple[int, ...], right: tuple[int, ...]) -> None:
+    with pytest.raises(DataError, match=rf"CKA view {view} of features of shapes .*; required: one grid"):
+        cka(draw(*left), draw(*right), view=view)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "options", "error", "message"),
+    [
+        (draw(5, 3), draw(6, 3), {}, DataError, "CKA of 5 and 6 samples; required: the same samples"),
+        (draw(5), draw(5, 3), {}, DataError, r"features of shape \(5,\); required: features \(B, C\)"),
+        (draw(5, 0), draw(5, 3), {}, DataError, r"features of shape \(5, 0\)"),
+        (draw(5, 3).to(torch.complex64), draw(5, 3), {}, DataError, "complex64 features; required: real"),
+        (draw(5, 3), draw(5, 3).to("meta"), {}, DataError, "on cpu and meta; required: one device"),
+        (draw(5, 3), draw(5, 3), {"estimator": "debiased"}, UsageError, "'debiased'; required: biased or unbiased"),
+        (draw(5, 3), draw(5, 3), {"space": "dual"}, UsageError, "'dual'; required: auto or gram or feature"),
+        (draw(5, 3), draw(5, 3), {"view": "mean"}, UsageError, "'mean'; required: gap or flatten"),
+    ],
+)
+def test_bad_input_is_one_line(x: Tensor, y: Tensor, options: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message) as caught:
+        cka(x, y, **options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("shape", "space"),
+    [
+        ((32, 512, 2048), "gram"),
+        ((64, 25088, 512), "gram"),
+        ((1568, 256, 256), "feature"),
+        ((4096, 128, 128), "feature"),
+    ],
+)
+def test_shape_chooses_the_space(shape: tuple[int, int, int], space: str) -> None:
+    assert cheaper_space(*shape) == cheaper_space(*shape, (True, False)) == space
+
+
+# 11: the metric
+
+
+def batches_of(n: int, count: int, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
+    x, y = related(n * count, 8, 6, seed)
+    return list(zip(x.split(n), y.split(n), strict=True))
+
+
+@both
+def test_metric_divides_sums_of_hsic_once(estimator: Any) -> None:
+    batches = batches_of(6, 5)
+    metric = CKAMetric(estimator=estimator)
+    for x, y in batches:
+        metric.update(100 * x, y / 7)  # each batch standardises alone, and must not forget its scale
+    sums = [sum(hsic(a, b, estimator) for a, b in pairs) for pairs in zip(*[
+        ((100 * x, y / 7), (100 * x, 100 * x), (y / 7, y / 7)) for x, y in batches
+    ], strict=True)]  # fmt: skip
+    assert metric.compute() == pytest.approx(sums[0] / math.sqrt(sums[1] * sums[2]), abs=1e-10)
+    assert metric.compute() != pytest.approx(np.mean([reference(x, y, estimator) for x, y in batches]), abs=1e-3)
+    assert metric.batches == 5
+
+
+def test_metric_of_one_batch_is_cka_and_order_does_not_matter() -> None:
+    whole = CKAMetric()
+    x, y = related(40)
+    whole.update(x, y)
+    assert whole.compute() == pytest.approx(reference(x, y, "unbiased"), abs=1e-10)
+    batches = batches_of(6, 5)
+    found = []
+    for order in (batches, batches[::-1]):
+        metric = CKAMetric()
+        for pair in order:
+            metric.update(*pair)
+        found.append(metric.compute())
+    assert found[0] == pytest.approx(found[1], abs=1e-10)
+
+
+def test_metric_of_small_batches_finds_what_one_large_batch_finds() -> None:
+    metric, biased = CKAMetric(), []
+    for x, y in batches_of(8, 250):
+        metric.update(x, y)
+        biased.append(float(cka(x, y)))
+    x, y = related(2000, 8, 6)
+    expected = reference(x, y, "unbiased")
+    assert metric.compute() == pytest.approx(expected, abs=0.02)
+    assert np.mean(biased) > expected + 0.03
+
+
+def test_metric_of_images_takes_each_as_a_batch() -> None:
+    x, y = draw(3, 5, 4, 3), draw(3, 6, 4, 3, seed=1)
+    metric, places = CKAMetric(view="patch-image"), CKAMetric()
+    metric.update(x, y)
+    for a, b in zip(x, y, strict=True):
+        places.update(a.flatten(1).T, b.flatten(1).T)
+    assert metric.compute() == pytest.approx(places.compute(), abs=1e-10)
+
+
+def test_metric_without_batches_or_variance() -> None:
+    metric = CKAMetric()
+    metric.update(draw(3, 4), draw(3, 4))
+    with pytest.raises(DataError, match=r"CKA over no batch \(1 were too small\); required: a batch of 4"):
+        metric.compute()
+    metric.update(torch.zeros(5, 4), draw(5, 4))
+    assert metric.compute() is None
+    metric.update(*related())
+    assert metric.compute() == pytest.approx(reference(*related(), "unbiased") * _share_of_variance(), abs=1e-10)
+    metric.reset()
+    assert (metric.batches, metric.skipped) == (0, 0)
+
+
+def _share_of_variance() -> float:
+    """Return how much the batch that only varies on one side lowers the ratio."""
+    other, y = draw(5, 4), related()[1]
+    own = hsic(y, y, "unbiased")
+    return math.sqrt(own / (own + hsic(other, other, "unbiased")))
+
+
+def test_metric_state_survives_a_file_and_adds_up(tmp_path: Any) -> None:
+    batches = batches_of(6, 5)
+    whole, first, second = CKAMetric(), CKAMetric(), CKAMetric()
+    for index, pair in enumerate(batches):
+        whole.update(*pair)
+        (first if index < 2 else second).update(*pair)
+    torch.save(first.state_dict(), tmp_path / "state.pt")
+    again = CKAMetric()
+    again.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    again.merge(second)
+    assert again.compute() == pytest.approx(whole.compute(), abs=1e-12)
+    assert again.batches == 5
+    assert first.batches == 2
+    with pytest.raises(DataError, match="required: the biased estimator in view gap"):
+        CKAMetric(estimator="biased").load_state_dict(first.state_dict())
+    with pytest.raises(DataError, match="start a new metric"):
+        CKAMetric(view="flatten").merge(first)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e12])
+def test_metric_survives_any_scale_in_float32(scale: float) -> None:
+    x, y = (side.float() for side in related(40))
+    metric = CKAMetric()
+    metric.update(x * scale, y * scale)
+    assert metric.compute() == pytest.approx(reference(x.double(), y.double(), "unbiased"), abs=1e-5)
