@@ -134,7 +134,7 @@ def test_a_damaged_checkpoint_is_refused(make: Make, out: Path) -> None:
         train(make(), out=out, on_event=Stop(after=1))
     path = next(out.glob(".*/checkpoints/lorkd/epoch-*.pt"))
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(ArtifactError, match="remove .*checkpoints.lorkd and repeat the command"):
+    with pytest.raises(ArtifactError, match=r"remove .*checkpoints.lorkd and repeat the command"):
         train(make(), out=out, resume=True)
 
 
