@@ -79,7 +79,7 @@ class Stepper:
         if self.teacher is None:
             return None
         with torch.no_grad(), self.fabric.autocast():
-            return self.module.ask(self.teacher, batch)
+            return cast(RegionalOutput, self.module.ask(self.teacher, batch))
 
     def state(self) -> dict[str, Any]:
         """Return what a resume needs besides random generators; `average` only where there is one."""

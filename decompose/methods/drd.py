@@ -61,7 +61,11 @@ class StageReprogrammer(nn.Module):
         x = self.enter(t_NCHW)
         if x.shape[2:] != self.grid:
             finer = any(have < want for have, want in zip(x.shape[2:], self.grid, strict=True))
-            x = F.interpolate(x, self.grid, mode="bilinear") if finer else F.adaptive_avg_pool2d(x, self.grid)
+            x = (
+                F.interpolate(x, self.grid, mode="bilinear")
+                if finer
+                else F.adaptive_avg_pool2d(x, (self.grid[0], self.grid[1]))
+            )
         return cast(Tensor, self.leave(self.mix(x)))
 
 
@@ -92,7 +96,7 @@ class DeepReprogrammingModule(TrainingModule):
         self.foreign = ForeignPasses(live.backbone, settings.bn_policy)
         self.cka = CKALoss(estimator=settings.cka.estimator)
 
-    def ask(self, teacher: RegionalModel, batch: Batch) -> Walk:  # type: ignore[override]
+    def ask(self, teacher: RegionalModel, batch: Batch) -> Walk:
         """Return the foundation's stages for a batch."""
         return staged(teacher.backbone).walk(teacher.normalise(batch.image))
 

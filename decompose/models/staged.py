@@ -97,7 +97,7 @@ class _Transformer:
         for stage in self.stages:
             for block in stage:
                 x = block(x)
-            grids.append(x[:, 1:].transpose(1, 2).unflatten(2, patches_NDHW.shape[2:]))
+            grids.append(x[:, 1:].transpose(1, 2).reshape(patches_NDHW.shape))
             context.append(x[:, :1])
         grids[-1], context[-1] = x[:, 0, :, None, None], None
         return Walk(grids, context, self.network.pooled(x))
@@ -117,13 +117,15 @@ class _Transformer:
 
 
 def _resnet(network: ResNet) -> Staged:
+    first, *later = (network.get_submodule(f"layer{index + 1}") for index in range(STAGES))
+
     def stem(x: Tensor) -> Tensor:
-        return cast(Tensor, network.layer1(network.maxpool(network.relu(network.bn1(network.conv1(x))))))
+        return cast(Tensor, first(network.maxpool(network.relu(network.bn1(network.conv1(x))))))
 
     def tail(x: Tensor) -> Tensor:
         return cast(Tensor, network.fc(network.avgpool(x).flatten(1)))
 
-    return _Chain([stem, network.layer2, network.layer3, network.layer4], tail)
+    return _Chain([stem, *later], tail)
 
 
 def _shufflenet(network: ShuffleNetV2) -> Staged:
