@@ -14,16 +14,13 @@ from pydantic import BaseModel, ValidationError
 
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.method_schema import KdConfig, LoraConfig, LorkdConfig, RdConfig
 from lorkit.decompose.schema import (
     AugmentConfig,
     Config,
     FoundationConfig,
     ImageConfig,
-    KdConfig,
-    LoraConfig,
-    LorkdConfig,
     PrivacyConfig,
-    RdConfig,
     RegionConfig,
     SplitConfig,
     StudentConfig,

@@ -9,9 +9,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
+from lorkit.decompose.method_schema import LoraConfig, LorkdConfig, RdConfig
 from lorkit.decompose.regions import check_region_name
+from lorkit.decompose.section import Count, Fraction, NonNegative, Positive, Section
 
 
 def _as_list(value: Any) -> Any:
@@ -23,19 +25,9 @@ def _as_square(value: Any) -> Any:
 
 
 Paths = Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
 SEEDS = 2**31
 """Seeds go from 0 to one below this."""
 Balancer = Literal["sum", "pcgrad", "cagrad", "aligned-mtl", "upgrad", "nash-mtl"]
-
-
-class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, values do not change after reading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ImageConfig(Section):
@@ -197,68 +189,6 @@ class PrivacyConfig(Section):
     """Whether pixels may enter reports and sample files; `phantom` means only those that a program drew."""
 
     embed_images: bool | Literal["phantom"] = "phantom"
-
-
-class KdConfig(Section):
-    """One distillation term: its weight in the loss and the temperature of its softmax."""
-
-    weight: NonNegative = 1.0
-    temperature: Positive = 4.0
-
-
-class LorkdConfig(Section):
-    """LoRKD: rank and scale of the experts, factor layout, norm policy and distillation terms.
-
-    `factor_lr_ratio` times `train.lr` is the learning rate of the factors.
-    """
-
-    rank: Count = 8
-    ranks: dict[str, Count] = {}
-    alpha: Positive = 16.0
-    layout: Literal["conv", "reshape"] = "conv"
-    norm: Literal["shared", "statistics", "region"] = "region"
-    depthwise: bool = False
-    strategy: str = "auto"
-    strategies: dict[str, str] = {}
-    select_min_channels: Annotated[int, Field(ge=0)] = 0
-    feature_kd: KdConfig = KdConfig(weight=1.0, temperature=4.0)
-    logit_kd: KdConfig = KdConfig(weight=1.0, temperature=2.0)
-    factor_lr_ratio: Positive = 1.0
-    factor_weight_decay: NonNegative = 0.0
-
-
-class CkaConfig(Section):
-    """The alignment term: weight, estimator, and whether the reprogrammed side only serves as its target."""
-
-    weight: NonNegative = 1.0
-    estimator: Literal["biased", "unbiased"] = "biased"
-    detach: bool = False
-
-
-class RdConfig(Section):
-    """RD and DRD: weights of the terms beside the student's own loss; `hybrid` and `kd` fade to a share `decay_end`.
-
-    `hidden` is the width of the reprogrammer, by default the student's; `kd_detach` lets the reprogrammed logits teach
-    without being taught. Of DRD alone: whether the terms of the `stages` are summed or averaged, and what the student's
-    batch norms do in passes of reprogrammed features (`bn_policy`, see `models.bn_policy`).
-    """
-
-    hybrid: NonNegative = 1.0
-    kd: KdConfig = KdConfig(weight=1.0, temperature=1.0)
-    kd_detach: bool = True
-    cka: CkaConfig = CkaConfig()
-    decay: Literal["linear", "constant"] = "linear"
-    decay_end: Fraction = 0.0
-    hidden: Count | None = None
-    stages: Literal["sum", "mean"] = "sum"
-    bn_policy: Literal["no_update", "separate", "eval", "shared"] = "no_update"
-
-
-class LoraConfig(Section):
-    """LoRA on the foundation: rank of the factors; their scale is alpha / rank."""
-
-    rank: Count = 8
-    alpha: Positive = 16.0
 
 
 class Config(Section):

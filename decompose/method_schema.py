@@ -1,0 +1,71 @@
+"""The sections of `decompose.yaml` that belong to methods."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lorkit.decompose.section import Count, Fraction, NonNegative, Positive, Section
+
+
+class KdConfig(Section):
+    """One distillation term: its weight in the loss and the temperature of its softmax."""
+
+    weight: NonNegative = 1.0
+    temperature: Positive = 4.0
+
+
+class LorkdConfig(Section):
+    """LoRKD: rank and scale of the experts, factor layout, norm policy and distillation terms.
+
+    `factor_lr_ratio` times `train.lr` is the learning rate of the factors.
+    """
+
+    rank: Count = 8
+    ranks: dict[str, Count] = Field(default_factory=dict)
+    alpha: Positive = 16.0
+    layout: Literal["conv", "reshape"] = "conv"
+    norm: Literal["shared", "statistics", "region"] = "region"
+    depthwise: bool = False
+    strategy: str = "auto"
+    strategies: dict[str, str] = Field(default_factory=dict)
+    select_min_channels: Annotated[int, Field(ge=0)] = 0
+    feature_kd: KdConfig = KdConfig(weight=1.0, temperature=4.0)
+    logit_kd: KdConfig = KdConfig(weight=1.0, temperature=2.0)
+    factor_lr_ratio: Positive = 1.0
+    factor_weight_decay: NonNegative = 0.0
+
+
+class CkaConfig(Section):
+    """The alignment term: weight, estimator, and whether the reprogrammed side only serves as its target."""
+
+    weight: NonNegative = 1.0
+    estimator: Literal["biased", "unbiased"] = "biased"
+    detach: bool = False
+
+
+class RdConfig(Section):
+    """RD and DRD: weights of the terms beside the student's own loss; `hybrid` and `kd` fade to a share `decay_end`.
+
+    `hidden` is the width of the reprogrammer, by default the student's; `kd_detach` lets the reprogrammed logits teach
+    without being taught. Of DRD alone: whether the terms of the `stages` are summed or averaged, and what the student's
+    batch norms do in passes of reprogrammed features (`bn_policy`, see `models.bn_policy`).
+    """
+
+    hybrid: NonNegative = 1.0
+    kd: KdConfig = KdConfig(weight=1.0, temperature=1.0)
+    kd_detach: bool = True
+    cka: CkaConfig = CkaConfig()
+    decay: Literal["linear", "constant"] = "linear"
+    decay_end: Fraction = 0.0
+    hidden: Count | None = None
+    stages: Literal["sum", "mean"] = "sum"
+    bn_policy: Literal["no_update", "separate", "eval", "shared"] = "no_update"
+
+
+class LoraConfig(Section):
+    """LoRA on the foundation: rank of the factors; their scale is alpha / rank."""
+
+    rank: Count = 8
+    alpha: Positive = 16.0
