@@ -18,30 +18,36 @@ from torch.nn.parallel import DistributedDataParallel
 from lorkit.decompose.cka import CKALoss, cka
 from lorkit.decompose.errors import DataError
 torch.set_num_threads(1)
-rank, folder = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2,
-                        timeout=timedelta(seconds=60))
-given, found = torch.load(f"{folder}/given.pt", weights_only=True), {}
-for name, split in given["splits"].items():
-    part = slice(0, split) if rank == 0 else slice(split, None)
-    for view in ("gap", "token", "patch-image"):
-        x, y = given["x"][part].clone().requires_grad_(), given["y"][part].clone().requires_grad_()
-        value = cka(x, y, estimator="unbiased", view=view, gather=True)
-        value.backward()
-        found[name, view] = (value.detach(), x.grad, y.grad)
-    layer = torch.nn.Linear(6, 5, dtype=torch.float64)
-    layer.load_state_dict(given["layer"])
-    model, loss = DistributedDataParallel(layer), CKALoss(gather=True)
-    loss(model(given["x"][part].mean((2, 3))), given["y"][part]).backward()
-    found[name, "ddp"] = (layer.weight.grad, layer.bias.grad, loss.skipped)
-few = CKALoss(gather=True, estimator="unbiased")
-few(given["x"][:rank], given["y"][:rank])
-found["few"] = few.skipped
-try:
-    cka(given["x"][:, : 3 + rank], given["y"], gather=True)
-except DataError as error:
-    found["width"] = str(error)
-torch.save(found, f"{folder}/found{rank}.pt")
+
+def compute():
+    rank, folder = int(sys.argv[1]), sys.argv[2]
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2,
+                            timeout=timedelta(seconds=60))
+    given, found = torch.load(f"{folder}/given.pt", weights_only=True), {}
+    for name, split in given["splits"].items():
+        part = slice(0, split) if rank == 0 else slice(split, None)
+        for view in ("gap", "token", "patch-image"):
+            x, y = given["x"][part].clone().requires_grad_(), given["y"][part].clone().requires_grad_()
+            value = cka(x, y, estimator="unbiased", view=view, gather=True)
+            value.backward()
+            found[name, view] = (value.detach(), x.grad, y.grad)
+        layer = torch.nn.Linear(6, 5, dtype=torch.float64)
+        layer.load_state_dict(given["layer"])
+        model, loss = DistributedDataParallel(layer), CKALoss(gather=True)
+        loss(model(given["x"][part].mean((2, 3))), given["y"][part]).backward()
+        found[name, "ddp"] = (layer.weight.grad, layer.bias.grad, loss.skipped)
+    few = CKALoss(gather=True, estimator="unbiased")
+    few(given["x"][:rank], given["y"][:rank])
+    found["few"] = few.skipped
+    try:
+        cka(given["x"][:, : 3 + rank], given["y"], gather=True)
+    except DataError as error:
+        found["width"] = str(error)
+    torch.save(found, f"{folder}/found{rank}.pt")
+    dist.barrier()
+
+# what DDP holds of the group is gone before the group is: its threads are joined, not left to the exit
+compute()
 dist.destroy_process_group()
 """
 
