@@ -18,7 +18,7 @@ from lorkit.decompose.losses import Terms
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.microbatches import cut
 from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
+from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.optimising import build_optimizer, set_rate
 
 
@@ -74,12 +74,12 @@ class Stepper:
             self.average.update_parameters(self.module)
         return terms
 
-    def ask_teacher(self, batch: Batch) -> RegionalOutput | None:
-        """Return the teacher's outputs for a batch on the device, or None without a teacher."""
+    def ask_teacher(self, batch: Batch) -> Any:
+        """Return what the module asks of the teacher for a batch on the device, or None without a teacher."""
         if self.teacher is None:
             return None
         with torch.no_grad(), self.fabric.autocast():
-            return cast(RegionalOutput, self.module.ask(self.teacher, batch))
+            return self.module.ask(self.teacher, batch)
 
     def state(self) -> dict[str, Any]:
         """Return what a resume needs besides random generators; `average` only where there is one."""

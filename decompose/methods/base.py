@@ -43,7 +43,7 @@ class TrainingModule(nn.Module):
         self.smoothing = train.label_smoothing
         self.balancer = train.balancer
 
-    def forward(self, batch: Batch, teacher: RegionalOutput | None) -> Terms:
+    def forward(self, batch: Batch, teacher: Any) -> Terms:
         """Return {term: {region: scalar}}; the sum of all is the loss."""
         return {"ce": self.task_loss(self.live(batch.image, batch.region), batch)}
 

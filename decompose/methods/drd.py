@@ -27,8 +27,9 @@ from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.methods.rd import ReprogrammingDistillation, faded, no_teacher
 from lorkit.decompose.models.bn_policy import ForeignPasses
 from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
-from lorkit.decompose.models.staged import STAGES, Walk, staged
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.models.staged import STAGES, staged
+from lorkit.decompose.models.teachers import TeacherFeatures
 from lorkit.decompose.regions import RegionSet
 
 
@@ -96,13 +97,14 @@ class DeepReprogrammingModule(TrainingModule):
         self.foreign = ForeignPasses(live.backbone, settings.bn_policy)
         self.cka = CKALoss(estimator=settings.cka.estimator)
 
-    def ask(self, teacher: RegionalModel, batch: Batch) -> Walk:
+    def ask(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
         """Return the foundation's stages for a batch."""
-        return staged(teacher.backbone).walk(teacher.normalise(batch.image))
+        walk = staged(teacher.backbone).walk(teacher.normalise(batch.image))
+        return TeacherFeatures(tuple(walk.grids), walk.features)
 
-    def forward(self, batch: Batch, teacher: RegionalOutput | Walk | None) -> Terms:
+    def forward(self, batch: Batch, teacher: TeacherFeatures | None) -> Terms:
         """Return the terms ce, hybrid, kd and cka, those with a weight above zero."""
-        if not isinstance(teacher, Walk):
+        if teacher is None:
             raise no_teacher()
         (name,) = self.live.regions.names
         network, head = staged(self.live.backbone), self.live.heads[name]

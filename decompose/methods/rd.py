@@ -25,7 +25,8 @@ from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.backbones import Backbone
 from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.models.teachers import TeacherFeatures
 from lorkit.decompose.regions import RegionSet
 
 
@@ -67,7 +68,11 @@ class ReprogrammingModule(TrainingModule):
         self.reprogrammer = Reprogrammer(wide, narrow, settings.hidden or narrow)
         self.cka = CKALoss(estimator=settings.cka.estimator)
 
-    def forward(self, batch: Batch, teacher: RegionalOutput | None) -> Terms:
+    def ask(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
+        """Return the foundation's pooled features for a batch."""
+        return TeacherFeatures((), teacher.features(batch.image, batch.region))
+
+    def forward(self, batch: Batch, teacher: TeacherFeatures | None) -> Terms:
         """Return the terms ce, hybrid, kd and cka, those with a weight above zero."""
         if teacher is None:
             raise no_teacher()
