@@ -8,22 +8,27 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lorkit.export.svg import Plot, Scale, figure, path, tag
+from lorkit.export.comparison_curves import curves
+from lorkit.export.comparison_sheet import (
+    BOTTOM,
+    COLOURS,
+    FOUNDATION,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    judged,
+    sheet,
+    shorten,
+    watermark,
+)
+from lorkit.export.svg import Plot, Scale, path, tag
 
-WIDTH, HEIGHT = 640.0, 400.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 150.0, 34.0, 46.0
 _X, _Y = (LEFT, WIDTH - RIGHT), (HEIGHT - BOTTOM, TOP)
 _LINE = 13.0
 _NAMES = WIDTH - RIGHT + 12
-# Read by people who see colours differently, and in a file of its own: no style sheet of a page reaches it.
-_STYLE = """
-svg { background: #fff; font-family: Arial, "DejaVu Sans", sans-serif; font-size: 11px; }
-text { stroke: none; } .tick { font-size: 10px; fill: #57606a; } .name { font-size: 11px; fill: #57606a; }
-.axis { stroke: #57606a; } .grid { stroke: #e3e6ea; } .bar { stroke-width: 1.6; } .leader { stroke: #b6bec7; }
-.solid { stroke: #fff; } .mark { font-size: 12px; fill: #b42318; }
-"""
-_COLOURS = ("#0b62a8", "#b5480f", "#137a4b", "#7a3fa0", "#8a6d00", "#b3245f", "#00778a", "#555d66")
-_FOUNDATION = "#24292f"
+_TITLE = "Accuracy against deployed cost"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +45,17 @@ class Point:
 
 
 def pages(document: Mapping[str, Any]) -> dict[str, str]:
-    """Return the files beside a `compare` document by their endings: `.md` and `.svg`."""
-    return {".md": markdown(document), ".svg": drawing(document)}
+    """Return the files beside a `compare` document by their endings: `.md`, `.svg`, `.fractions.svg` for several."""
+    drawn = curves(document)
+    found = {".md": markdown(document), ".svg": drawing(document)}
+    return found | ({".fractions.svg": drawn} if drawn is not None else {})
 
 
 def drawing(document: Mapping[str, Any]) -> str:
     """Draw mean balanced accuracy against the MACs of one region's deployed network, at the largest fraction."""
     points = _points(document)
     if not points:
-        return _sheet("nothing is defined on this split", [])
+        return sheet(_TITLE, "nothing is defined on this split", [])
     lows = [point.ci[0] if point.ci else point.accuracy for point in points]
     highs = [point.ci[1] if point.ci else point.accuracy for point in points]
     macs = [point.macs / 1e6 for point in points]
@@ -59,7 +66,7 @@ def drawing(document: Mapping[str, Any]) -> str:
         x,
         y,
         "MACs of one deployed network, millions (log; equal costs side by side)",
-        f"balanced accuracy, {_judged(document)}",
+        f"balanced accuracy, {judged(document)}",
     ).axes()
     places = _spread([x(value) for value in macs])
     order = sorted(range(len(points)), key=lambda index: -points[index].accuracy)
@@ -67,7 +74,7 @@ def drawing(document: Mapping[str, Any]) -> str:
     for index, height in zip(order, heights, strict=True):
         body += _mark(points[index], places[index], y, (height, _line(len(points))))
     said = "; ".join(f"{one.label}: {one.macs / 1e6:.1f} million MACs, {one.accuracy:.3f}" for one in points)
-    return _sheet(said, [*body, *_watermark(document)])
+    return sheet(_TITLE, said, [*body, *watermark(document)])
 
 
 def markdown(document: Mapping[str, Any]) -> str:
@@ -77,7 +84,7 @@ def markdown(document: Mapping[str, Any]) -> str:
     if document["synthetic"]:
         lines += ["**SYNTHETIC: made from phantom images; not for any use on patients**", ""]
     lines += [
-        f"Balanced accuracy, {_judged(document)}; mean over regions and seeds ({', '.join(map(str, seeds))}) with its "
+        f"Balanced accuracy, {judged(document)}; mean over regions and seeds ({', '.join(map(str, seeds))}) with its "
         "95 % interval over patients and seeds, sd over seeds. Parameters, MACs and bytes are those of one region's "
         "deployed network.",
         "",
@@ -136,17 +143,13 @@ def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
 
 
-def _judged(document: Mapping[str, Any]) -> str:
-    return f"{document['split']} split"
-
-
 def _points(document: Mapping[str, Any]) -> list[Point]:
     fraction = max((row["fraction"] for row in document["table"]), default=1.0)
     rows = [row for row in document["table"] if row["fraction"] == fraction and row["balanced_accuracy"] is not None]
-    turns = [divmod(index, len(_COLOURS)) for index in range(len(rows))]
-    points = [_point(row["label"], row, _COLOURS[at], turn) for row, (turn, at) in zip(rows, turns, strict=True)]
+    turns = [divmod(index, len(COLOURS)) for index in range(len(rows))]
+    points = [_point(row["label"], row, COLOURS[at], turn) for row, (turn, at) in zip(rows, turns, strict=True)]
     teacher = document["foundation"]
-    return [*points, _point("foundation", teacher, _FOUNDATION)] if teacher is not None else points
+    return [*points, _point("foundation", teacher, FOUNDATION)] if teacher is not None else points
 
 
 def _point(label: str, row: Mapping[str, Any], colour: str, turn: int = 0) -> Point:
@@ -207,13 +210,8 @@ def _mark(point: Point, at: float, y: Scale, label: tuple[float, float]) -> list
     return [tag("g", tag("title", said), *parts)]
 
 
-def shorten(label: str, most: int = 17) -> str:
-    """Cut a label to what fits beside the drawing."""
-    return label if len(label) <= most else f"{label[: most - 3]}..."
-
-
 def _shape(point: Point, at: float, level: float) -> Markup:
-    if point.colour == _FOUNDATION:
+    if point.colour == FOUNDATION:
         return tag("rect", x=at - 4, y=level - 4, width=8.0, height=8.0, class_="solid", fill=point.colour)
     if point.round % 3 == 1:
         return tag("circle", cx=at, cy=level, r=3.5, fill="#fff", stroke=point.colour, stroke_width=2)
@@ -222,22 +220,6 @@ def _shape(point: Point, at: float, level: float) -> Markup:
         turned = f"rotate(45 {at:.1f} {level:.1f})"
         return tag("rect", **box, transform=turned, class_="solid", fill=point.colour)
     return tag("circle", cx=at, cy=level, r=4.5, class_="solid", fill=point.colour)
-
-
-def _watermark(document: Mapping[str, Any]) -> list[Markup]:
-    text = "SYNTHETIC: drawn phantoms, not patients"
-    return (
-        [tag("text", text, x=WIDTH - RIGHT, y=TOP - 8, class_="mark", text_anchor="end")]
-        if document["synthetic"]
-        else []
-    )
-
-
-def _sheet(said: str, body: Sequence[Markup]) -> str:
-    style = tag("style", Markup(_STYLE))
-    drawn = str(figure("comparison", "Accuracy against deployed cost", said, (WIDTH, HEIGHT), [style, *body]))
-    # a file of its own needs the namespace that an inline drawing inherits
-    return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
 
 
 def _number(value: float | None) -> str:

@@ -89,9 +89,9 @@ def test_forty_arms_of_one_cost_stay_inside_and_look_different() -> None:
 
 
 @pytest.mark.parametrize("synthetic", [True, False])
-def test_synthetic_is_written_into_both(synthetic: bool) -> None:
+def test_synthetic_is_written_into_all(synthetic: bool) -> None:
     found = pages(document(synthetic=synthetic))
-    assert set(found) == {".md", ".svg"}
+    assert set(found) == {".md", ".svg", ".fractions.svg"}
     assert all(("SYNTHETIC" in text) is synthetic for text in found.values())
 
 

@@ -1,0 +1,92 @@
+"""Accuracy against the fraction of training patients: the drawing beside a comparison of several fractions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from lorkit.export.comparison_sheet import (
+    BOTTOM,
+    COLOURS,
+    FOUNDATION,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    judged,
+    sheet,
+    shorten,
+    watermark,
+)
+from lorkit.export.svg import Plot, Scale, dodge, path, tag
+
+_NAMES = WIDTH - RIGHT + 12
+_DASHES = (None, "6 3", "2 3")
+Row = Mapping[str, Any]
+
+
+def curves(document: Mapping[str, Any]) -> str | None:
+    """Draw each arm's mean over seeds, with its interval, over the fractions; None where there is one fraction only."""
+    rows = [row for row in document["table"] if row["balanced_accuracy"] is not None]
+    fractions = sorted({row["fraction"] for row in rows})
+    if len(fractions) < 2:
+        return None
+    arms: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row["fraction"]):
+        arms.setdefault(row["label"], []).append(row)
+    teacher = document["foundation"]
+    spans = [bound for row in rows for bound in (row["ci"] or [row["balanced_accuracy"]])]
+    if teacher is not None and teacher["balanced_accuracy"] is not None:
+        spans.append(teacher["balanced_accuracy"])
+    room = 0.04 * max(max(spans) - min(spans), 0.02)
+    x = Scale((fractions[0] / 1.15, fractions[-1] * 1.15), (LEFT, WIDTH - RIGHT), log=True)
+    y = Scale((min(spans) - room, max(spans) + room), (HEIGHT - BOTTOM, TOP))
+    title = "share of the training patients (log)"
+    body = Plot(x, y, title, f"balanced accuracy, {judged(document)}").axes()
+    if teacher is not None and teacher["balanced_accuracy"] is not None:
+        body += _level(teacher["balanced_accuracy"], x, y)
+    ends = [y(points[-1]["balanced_accuracy"]) for points in arms.values()]
+    gap = min(13.0, (HEIGHT - BOTTOM - TOP) / len(arms))
+    names = dodge(ends, gap, (TOP, HEIGHT - BOTTOM))
+    for index, (label, points) in enumerate(arms.items()):
+        shift = 3.0 * (index - (len(arms) - 1) / 2)  # intervals of equal fractions would hide each other
+        body += _curve(label, points, index, shift, (x, y), (names[index], min(11.0, gap)))
+    said = "; ".join(
+        f"{label}: {points[0]['balanced_accuracy']:.3f} to {points[-1]['balanced_accuracy']:.3f}"
+        for label, points in arms.items()
+    )
+    return sheet("Accuracy against the share of training patients", said, [*body, *watermark(document)])
+
+
+def _curve(
+    label: str, points: Sequence[Row], index: int, shift: float, scales: tuple[Scale, Scale], name: tuple[float, float]
+) -> list[Markup]:
+    (x, y), (label_at, size) = scales, name
+    turn, at = divmod(index, len(COLOURS))
+    colour, dash = COLOURS[at], _DASHES[turn % len(_DASHES)]
+    line = [(x(row["fraction"]) + shift, y(row["balanced_accuracy"])) for row in points]
+    parts: list[Markup] = [path(line, class_="bar", stroke=colour, stroke_dasharray=dash)]
+    for row, (left, level) in zip(points, line, strict=True):
+        if row["ci"]:
+            low, high = (y(bound) for bound in row["ci"])
+            parts.append(tag("line", x1=left, x2=left, y1=low, y2=high, stroke=colour, stroke_width=1, opacity=0.5))
+        parts.append(tag("circle", cx=left, cy=level, r=3, class_="solid", fill=colour))
+    end = line[-1]
+    parts.append(path([(end[0] + 4, end[1]), (_NAMES - 4, label_at)], class_="leader", stroke_dasharray="1 3"))
+    text = f"{shorten(label)} {points[-1]['balanced_accuracy']:.3f}"
+    parts.append(tag("text", text, x=_NAMES, y=label_at + size / 3, font_size=size, fill=colour))
+    told = ", ".join(f"{row['fraction']:g}: {row['balanced_accuracy']:.3f}" for row in points)
+    return [tag("g", tag("title", f"{label}: {told}"), *parts)]
+
+
+def _level(accuracy: float, x: Scale, y: Scale) -> list[Markup]:
+    """Draw the foundation as a level: it does not depend on the fraction."""
+    (left, right), at = x.pixels, y(accuracy)
+    text = f"foundation {accuracy:.3f}"
+    return [
+        path([(left, at), (right, at)], stroke=FOUNDATION, stroke_dasharray="8 4"),
+        tag("text", text, x=left + 4, y=at - 4, class_="tick", fill=FOUNDATION),
+    ]
