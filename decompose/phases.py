@@ -14,7 +14,6 @@ from lorkit.decompose.events import Finished, Listener, Notice
 from lorkit.decompose.methods import Fitting, Method, TrainingModule
 from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.foundation import Foundation, narrowed
-from lorkit.decompose.models.live import SEPARATE
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.pretraining import Material, run_phase
 from lorkit.decompose.training import Phase, validation_score
@@ -89,8 +88,7 @@ def train_phases(
         else:
             ends.append(run_phase(module, phase, fabric, known if method.uses_teacher else None, on_event))
         models[members.names[0]] = module.finished()
-    joint = len(phases) == 1 and config.method not in SEPARATE
-    live = models[regions.names[0]] if joint else SeparateModels(models, regions)
+    live = SeparateModels(models, regions) if method.separate else models[regions.names[0]]
     return Trained(live=live.eval(), ends=tuple(ends), parameters=parameters, macs=macs)
 
 

@@ -11,12 +11,12 @@ from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.data import Splits
 from lorkit.decompose.data.sampling import RegionSampler
 from lorkit.decompose.experts.forecast import forecast, mean_overhead
+from lorkit.decompose.live import deployed_backbone
 from lorkit.decompose.methods import Method
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.live import deployed_backbone
 from lorkit.decompose.pretraining import foundation_regions, foundation_settings
 from lorkit.decompose.regions import RegionSet
 
