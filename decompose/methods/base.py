@@ -126,6 +126,13 @@ class Balancing(Protocol):
 
 
 @runtime_checkable
+class Adapting(Protocol):
+    """A method whose teacher is made first: another method adapts the foundation to the regions of each phase."""
+
+    adapter: Method
+
+
+@runtime_checkable
 class Fitting(Protocol):
     """A method that fits its networks in one go instead of running epochs of the training loop."""
 
@@ -139,4 +146,4 @@ def needs_foundation(method: Method) -> bool:
     return method.uses_teacher or method.starts_from_foundation
 
 
-__all__ = ["Balancing", "Fitting", "Method", "TrainingModule", "by_region", "needs_foundation"]
+__all__ = ["Adapting", "Balancing", "Fitting", "Method", "TrainingModule", "by_region", "needs_foundation"]
