@@ -21,14 +21,14 @@ def softened_kl(student_NK: Tensor, teacher_NK: Tensor, temperature: float) -> T
     The factor T^2 keeps the gradient's size when the temperature changes. On features this is LoRKD's
     feature loss (eq. of section 1 of the method), on logits it is classic knowledge distillation.
     """
-    teacher = F.log_softmax(_wide(teacher_NK) / temperature, dim=1)
-    student = F.log_softmax(_wide(student_NK) / temperature, dim=1)
+    teacher = F.log_softmax(wide(teacher_NK) / temperature, dim=1)
+    student = F.log_softmax(wide(student_NK) / temperature, dim=1)
     return F.kl_div(student, teacher, reduction="none", log_target=True).sum(1) * temperature**2
 
 
 def cross_entropy(logit_nC: Tensor, label_n: Tensor, smoothing: float = 0.0) -> Tensor:
     """Return the cross-entropy of each sample, shape (n,)."""
-    return F.cross_entropy(_wide(logit_nC), label_n, reduction="none", label_smoothing=smoothing)
+    return F.cross_entropy(wide(logit_nC), label_n, reduction="none", label_smoothing=smoothing)
 
 
 def by_region(value_N: Tensor, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -49,5 +49,6 @@ def total(terms: Terms) -> Tensor:
     return torch.stack([value for regions in terms.values() for value in regions.values()]).sum()
 
 
-def _wide(values: Tensor) -> Tensor:
+def wide(values: Tensor) -> Tensor:
+    """Return values in float32, or as they are where they are wider."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

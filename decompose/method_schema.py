@@ -8,6 +8,9 @@ from pydantic import Field
 
 from lorkit.decompose.section import Count, Fraction, NonNegative, Positive, Section
 
+Layer = Literal["grid", "pooled"]
+"""What two networks are compared by: the grid of their last stage, or their pooled features."""
+
 
 class KdConfig(Section):
     """One distillation term: its weight in the loss and the temperature of its softmax."""
@@ -37,11 +40,16 @@ class LorkdConfig(Section):
     factor_weight_decay: NonNegative = 0.0
 
 
-class CkaConfig(Section):
-    """The alignment term: weight, estimator, and whether the reprogrammed side only serves as its target."""
+class AlignmentConfig(Section):
+    """The term -CKA: weight and estimator."""
 
     weight: NonNegative = 1.0
     estimator: Literal["biased", "unbiased"] = "biased"
+
+
+class CkaConfig(AlignmentConfig):
+    """The alignment term: weight, estimator, and whether the reprogrammed side only serves as its target."""
+
     detach: bool = False
 
 
@@ -62,6 +70,35 @@ class RdConfig(Section):
     hidden: Count | None = None
     stages: Literal["sum", "mean"] = "sum"
     bn_policy: Literal["no_update", "separate", "eval", "shared"] = "no_update"
+
+
+class FitnetConfig(Section):
+    """FitNet: weight of the hint, and what is regressed: the last stage's `grid`, or the `pooled` features."""
+
+    weight: NonNegative = 1.0
+    layer: Layer = "grid"
+
+
+class RkdConfig(Section):
+    """RKD: weights of the distance-wise and the angle-wise term."""
+
+    distance: NonNegative = 25.0
+    angle: NonNegative = 50.0
+
+
+class SpConfig(Section):
+    """SP: its weight, and what tells samples alike: the last stage's `grid`, or the `pooled` features."""
+
+    weight: NonNegative = 3000.0
+    layer: Layer = "grid"
+
+
+class DistConfig(Section):
+    """DIST: weights of the correlations within samples and within classes, and the temperature of both."""
+
+    inter: NonNegative = 2.0
+    intra: NonNegative = 2.0
+    temperature: Positive = 1.0
 
 
 class LoraConfig(Section):

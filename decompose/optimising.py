@@ -51,6 +51,16 @@ def learning_rate(settings: TrainConfig, step: int, steps: int) -> float:
     return settings.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
 
+def passes_of(settings: TrainConfig, steps: int) -> int:
+    """Return how often an epoch goes through the data: once, or more to reach `train.min_steps`.
+
+    Args:
+        settings: Epochs and the least number of steps of the whole training.
+        steps: Steps of one pass.
+    """
+    return max(1, math.ceil((settings.min_steps or 0) / (settings.epochs * steps)))
+
+
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the rate of a step; groups that state an `lr_ratio` get that much of it."""
     for group in optimizer.param_groups:

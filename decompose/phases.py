@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,10 +11,9 @@ from lightning_fabric import Fabric
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.events import Finished, Listener, Notice
-from lorkit.decompose.methods import Fitting, Method, TrainingModule
+from lorkit.decompose.methods import Adapting, Fitting, Method, TrainingModule
 from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.foundation import Foundation, narrowed
-from lorkit.decompose.models.live import SEPARATE
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.pretraining import Material, run_phase
 from lorkit.decompose.training import Phase, validation_score
@@ -66,32 +65,41 @@ def train_phases(
     """
     models: dict[str, RegionalModel] = {}
     ends, parameters, macs = [], 0, 0
-    regions, val = material.regions, material.val
+    regions = material.regions
     phases = method.phases(regions)
     for members in phases:
         name = config.method if len(phases) == 1 else f"{config.method}-{members.names[0]}"
         known = narrowed(foundation, members) if foundation is not None else None
-        phase = Phase(
-            name=name,
-            regions=members,
-            train={region: material.train[region] for region in members.names},
-            val={region: val[region] for region in members.names},
-            settings=config.train,
-            seed=config.seed,
-            directory=directory / name,
-        )
-        torch.manual_seed(config.seed)  # before anything is built, the same for every phase
-        module = method.build(config, members, known)
-        parameters += count_parameters(module)
-        macs = max(macs, training_macs(module.live, tuple(val[members.names[0]].images.shape[1:])))
-        if isinstance(method, Fitting):
-            ends.append(_fit(method, module.to(fabric.device), phase, on_event))
-        else:
-            ends.append(run_phase(module, phase, fabric, known if method.uses_teacher else None, on_event))
-        models[members.names[0]] = module.finished()
-    joint = len(phases) == 1 and config.method not in SEPARATE
-    live = models[regions.names[0]] if joint else SeparateModels(models, regions)
+        for one in (method.adapter, method) if isinstance(method, Adapting) else (method,):
+            phase = Phase(
+                name=name if one is method else f"{name}-{one.name}",
+                regions=members,
+                train={region: material.train[region] for region in members.names},
+                val={region: material.val[region] for region in members.names},
+                settings=config.train,
+                seed=config.seed,
+                directory=directory / (name if one is method else f"{name}-{one.name}"),
+            )
+            torch.manual_seed(config.seed)  # before anything is built, the same for every phase
+            module = one.build(config, members, known)
+            parameters += count_parameters(module)
+            macs = max(macs, training_macs(module.live, tuple(phase.val[members.names[0]].images.shape[1:])))
+            if isinstance(one, Fitting):
+                ends.append(_fit(one, module.to(fabric.device), phase, on_event))
+            else:
+                ends.append(run_phase(module, phase, fabric, known if one.uses_teacher else None, on_event))
+            finished = module.finished()
+            if one is not method and known is not None:
+                known = _adapted(known, finished)
+        models[members.names[0]] = finished
+    live = SeparateModels(models, regions) if method.separate else models[regions.names[0]]
     return Trained(live=live.eval(), ends=tuple(ends), parameters=parameters, macs=macs)
+
+
+def _adapted(foundation: Foundation, model: RegionalModel) -> Foundation:
+    """Return the foundation after its adaptation: other weights, and heads that were trained with them."""
+    heads = dict.fromkeys(foundation.regions.names, "own")
+    return replace(foundation, model=model.eval(), heads=heads)
 
 
 def _fit(method: Fitting, module: TrainingModule, phase: Phase, on_event: Listener) -> Finished:

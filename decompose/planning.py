@@ -11,12 +11,13 @@ from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.data import Splits
 from lorkit.decompose.data.sampling import RegionSampler
 from lorkit.decompose.experts.forecast import forecast, mean_overhead
-from lorkit.decompose.methods import Method
+from lorkit.decompose.live import deployed_backbone
+from lorkit.decompose.methods import Adapting, Method
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.live import deployed_backbone
+from lorkit.decompose.optimising import passes_of
 from lorkit.decompose.pretraining import foundation_regions, foundation_settings
 from lorkit.decompose.regions import RegionSet
 
@@ -36,6 +37,7 @@ def plan_training(config: Config, method: Method, regions: RegionSet, splits: Sp
         else []
     )
     pretraining = config.foundation.weights is None
+    theirs = foundation_settings(config)
     return {
         "method": config.method,
         "input": [image.channels, *image.size],
@@ -43,13 +45,14 @@ def plan_training(config: Config, method: Method, regions: RegionSet, splits: Sp
         "foundation": {
             **_network(config, config.foundation.backbone),
             "weights": config.foundation.weights,
-            "epochs": foundation_settings(config).epochs if pretraining else 0,
-            "steps": _steps(config.train, foundation_regions(config, regions), sizes) if pretraining else 0,
+            "epochs": theirs.epochs if pretraining else 0,
+            "steps": _steps(theirs, foundation_regions(config, regions), sizes) if pretraining else 0,
         },
         "student": _network(config, deployed_backbone(config)),
         "phases": [
             {"regions": list(phase.names), "epochs": config.train.epochs, "steps": _steps(config.train, phase, sizes)}
             for phase in phases
+            for _ in range(2 if isinstance(method, Adapting) else 1)
         ],
         "training_parameters": sum(value.numel() for value in module.parameters() if value.requires_grad),
         "expert_layers": [layer.to_json() for layer in layers],
@@ -72,7 +75,8 @@ def _steps(settings: TrainConfig, regions: RegionSet, sizes: dict[str, dict[str,
     counts = {name: sizes[name]["train"] for name in regions.names}
     world = settings.devices * settings.num_nodes
     batch = settings.batch_size
-    return RegionSampler(counts, batch_size=batch, policy=settings.sampling, seed=0, world_size=world).steps
+    once = RegionSampler(counts, batch_size=batch, policy=settings.sampling, seed=0, world_size=world).steps
+    return once * passes_of(settings, once)
 
 
 def _untrained_foundation(config: Config, regions: RegionSet) -> Foundation:

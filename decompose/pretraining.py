@@ -47,10 +47,11 @@ class Material:
 def foundation_settings(config: Config) -> TrainConfig:
     """Return the training settings of the foundation: the student's, with its own number of epochs.
 
-    How regions' gradients are balanced and watched is a matter of the student: one foundation serves all of them.
+    How regions' gradients are balanced and watched, and how few steps are too few, are matters of the student: one
+    foundation serves all of them.
     """
     epochs = config.foundation.epochs or config.train.epochs
-    return config.train.model_copy(update={"epochs": epochs, "balancer": "sum", "log_conflict": 0})
+    return config.train.model_copy(update={"epochs": epochs, "balancer": "sum", "log_conflict": 0, "min_steps": None})
 
 
 def foundation_regions(config: Config, regions: RegionSet) -> RegionSet:

@@ -11,7 +11,17 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
-from lorkit.decompose.method_schema import LoraConfig, LorkdConfig, RdConfig
+from lorkit.decompose.method_schema import (
+    AlignmentConfig,
+    DistConfig,
+    FitnetConfig,
+    KdConfig,
+    LoraConfig,
+    LorkdConfig,
+    RdConfig,
+    RkdConfig,
+    SpConfig,
+)
 from lorkit.decompose.regions import check_region_name
 from lorkit.decompose.section import Count, Fraction, NonNegative, Positive, Section
 
@@ -147,11 +157,14 @@ class AugmentConfig(Section):
 class TrainConfig(Section):
     """The training loop: budget, optimiser, schedule, precision, devices, and what saves memory or time.
 
+    `min_steps` is for little data: an epoch goes through it as often as it takes for the whole training to have so many
+    optimiser steps; schedule, warm-up, validation and checkpoints stay with the epochs.
     `accumulate` cuts a batch into micro-batches, `ema` validates and keeps averaged weights, `balancer` combines the
     regions' gradients on shared weights, `log_conflict` measures their cosines every so many epochs.
     """
 
     epochs: Count = 20
+    min_steps: Count | None = None
     batch_size: Annotated[int, Field(ge=2)] = 64
     # after two epochs on five real regions: AdamW 0.001 0.746, SGD 0.05 0.683 (docs/benchmarks.md)
     optimizer: Literal["sgd", "adamw"] = "adamw"
@@ -207,6 +220,12 @@ class Config(Section):
     lorkd: LorkdConfig = LorkdConfig()
     lora: LoraConfig = LoraConfig()
     rd: RdConfig = RdConfig()
+    kd: KdConfig = KdConfig()
+    fitnet: FitnetConfig = FitnetConfig()
+    rkd: RkdConfig = RkdConfig()
+    sp: SpConfig = SpConfig()
+    dist: DistConfig = DistConfig()
+    cka: AlignmentConfig = AlignmentConfig()
     _base: Path = PrivateAttr(default=Path("."))
 
     @property

@@ -32,7 +32,7 @@ from lorkit.decompose.metering import LossMeter, Queued
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.microbatches import check_seats
 from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.optimising import learning_rate
+from lorkit.decompose.optimising import learning_rate, passes_of
 from lorkit.decompose.recomputing import recomputed
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.stepping import Stepper
@@ -87,7 +87,7 @@ def fit(
     yield Started(
         phase=phase.name,
         epochs=phase.settings.epochs,
-        steps=len(trainer.loader),
+        steps=trainer.steps,
         first_epoch=progress.epochs_done,
         parameters=sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
     )
@@ -138,6 +138,8 @@ class _Trainer:
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )
+        self.passes = passes_of(self.settings, len(self.loader))
+        self.steps = self.passes * len(self.loader)  # an epoch's
         check_seats(self.loader.seats, self.settings.accumulate)
         self.stepper = Stepper(module, self.settings, fabric, foundation)
         self.progress = Progress()
@@ -162,11 +164,10 @@ class _Trainer:
         """Train one epoch and validate it."""
         began = time.perf_counter()
         meter = LossMeter()
-        self.loader.set_epoch(epoch)
         self.stepper.wrapped.train()
         queued: Queued | None = None
         # losses are read one step late: a GPU then always has the next step queued while the host waits for values
-        for step, batch in enumerate(self.loader):
+        for step, batch in enumerate(self._batches(epoch)):
             before, queued = queued, self._step(batch, epoch, step)
             if before is not None:
                 yield self._report(before, meter, began)
@@ -175,8 +176,13 @@ class _Trainer:
         seconds = time.perf_counter() - began
         yield self._validate(epoch, meter.means(self.fabric), meter.images * self.fabric.world_size / seconds, seconds)
 
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        for number in range(epoch * self.passes, (epoch + 1) * self.passes):
+            self.loader.set_epoch(number)
+            yield from self.loader
+
     def _step(self, batch: Batch, epoch: int, step: int) -> Queued:
-        steps = len(self.loader)
+        steps = self.steps
         self.module.progress = (epoch * steps + step) / (self.settings.epochs * steps)
         terms = self.stepper.step(batch, learning_rate(self.settings, epoch * steps + step, steps))
         return Queued.of(terms, self._counts(batch), epoch, step)
@@ -188,7 +194,7 @@ class _Trainer:
 
     def _report(self, queued: Queued, meter: LossMeter, began: float) -> Step:
         losses = meter.add(queued)
-        steps = len(self.loader)
+        steps = self.steps
         done = (queued.epoch - self._first) * steps + queued.step + 1
         left = (self.settings.epochs - self._first) * steps - done
         now = time.perf_counter()
@@ -223,7 +229,7 @@ class _Trainer:
                 "epoch": epoch,
                 "loss": losses,
                 "val": {"balanced_accuracy": scores, "mean": mean},
-                "lr": learning_rate(self.settings, (epoch + 1) * len(self.loader) - 1, len(self.loader)),
+                "lr": learning_rate(self.settings, (epoch + 1) * self.steps - 1, self.steps),
                 "seconds": round(seconds, 3),
                 "images_per_second": round(rate, 1),
                 "loader_images_per_second": round(self.loader.images_per_second, 1),

@@ -18,9 +18,9 @@ from lorkit.decompose.events import Finished, Listener, Notice, ignore
 from lorkit.decompose.lifecycle.growth import AddedRegion, joined, lone_model
 from lorkit.decompose.lifecycle.origin import knowing, rebuilt, record, rows_of
 from lorkit.decompose.lifecycle.overlay import alone, grown_config
+from lorkit.decompose.live import WEIGHTS, build_live
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation import Foundation, load_foundation, load_strict
-from lorkit.decompose.models.live import WEIGHTS, build_live
 from lorkit.decompose.planning import plan_training
 from lorkit.decompose.pretraining import Material, run_phase, with_probes
 from lorkit.decompose.regions import Region, RegionSet

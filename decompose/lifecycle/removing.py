@@ -17,9 +17,9 @@ from lorkit.decompose.errors import ParityError, UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.lifecycle.origin import rebuilt, record, rows_of
 from lorkit.decompose.lifecycle.overlay import without
+from lorkit.decompose.live import WEIGHTS, build_live
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation import Foundation, load_foundation
-from lorkit.decompose.models.live import WEIGHTS, build_live
 from lorkit.decompose.models.owners import owner_of
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.planning import plan_training

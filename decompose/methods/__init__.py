@@ -6,10 +6,10 @@ import importlib
 import pkgutil
 from functools import cache
 
-from lorkit.decompose.methods.base import Fitting, Method, TrainingModule, needs_foundation
+from lorkit.decompose.methods.base import Adapting, Fitting, Method, TrainingModule, needs_foundation
 from lorkit.decompose.regions import unknown
 
-__all__ = ["Fitting", "Method", "TrainingModule", "get_method", "methods", "needs_foundation"]
+__all__ = ["Adapting", "Fitting", "Method", "TrainingModule", "get_method", "methods", "needs_foundation"]
 
 
 @cache

@@ -1,10 +1,11 @@
 """What a method of decomposition has to provide; one file a method in this package.
 
-A file defines `METHOD`, an object of this protocol; nothing else has to know of it.
+A file defines `METHOD`, an object of a subclass of `Method`; nothing else has to know of it.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
@@ -84,35 +85,37 @@ class TrainingModule(nn.Module):
         return owned
 
 
-class Method(Protocol):
+class Method(ABC):
     """A way to turn a foundation model into deployable networks of regions.
 
     Attributes:
         name: As the configuration states it.
         uses_teacher: Whether its losses need the foundation's outputs.
+        separate: Whether each region has an independent network and a training of its own.
+        starts_from_foundation: Whether its networks are the foundation's own, adapted; else they are the student's.
     """
 
     name: str
-    uses_teacher: bool
+    uses_teacher: bool = False
+    separate: bool = False
+    starts_from_foundation: bool = False
 
     def phases(self, regions: RegionSet) -> list[RegionSet]:
         """Return the sets of regions that are trained together, one after another."""
-        ...
+        return [RegionSet([region]) for region in regions] if self.separate else [regions]
 
+    @abstractmethod
+    def network(self, config: Config, regions: RegionSet) -> RegionalModel:
+        """Build the network of one phase's regions with fresh weights, as it is saved and deployed."""
+
+    @abstractmethod
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build what one phase trains."""
-        ...
 
     def notices(self, config: Config) -> list[str]:
-        """Return what the user should know about these settings before training starts."""
-        ...
-
-
-@runtime_checkable
-class Adapting(Protocol):
-    """A method whose networks are the foundation's own, adapted: it needs the foundation, and may ask no teacher."""
-
-    starts_from_foundation: bool
+        """Return what the user should know about these settings before training starts; refuse what cannot run."""
+        del config
+        return []
 
 
 @runtime_checkable
@@ -120,6 +123,13 @@ class Balancing(Protocol):
     """A method that sets its gradient balancer itself, whatever `train.balancer` states."""
 
     balancer: Balancer
+
+
+@runtime_checkable
+class Adapting(Protocol):
+    """A method whose teacher is made first: another method adapts the foundation to the regions of each phase."""
+
+    adapter: Method
 
 
 @runtime_checkable
@@ -133,7 +143,7 @@ class Fitting(Protocol):
 
 def needs_foundation(method: Method) -> bool:
     """Tell whether a method can do nothing without a foundation."""
-    return method.uses_teacher or (isinstance(method, Adapting) and method.starts_from_foundation)
+    return method.uses_teacher or method.starts_from_foundation
 
 
 __all__ = ["Adapting", "Balancing", "Fitting", "Method", "TrainingModule", "by_region", "needs_foundation"]

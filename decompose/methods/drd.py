@@ -23,7 +23,6 @@ from lorkit.decompose.config import Config, RdConfig, TrainConfig
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.losses import Terms, cross_entropy, softened_kl
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.methods.rd import ReprogrammingDistillation, faded, no_teacher
 from lorkit.decompose.models.bn_policy import ForeignPasses
 from lorkit.decompose.models.foundation import Foundation
@@ -147,7 +146,7 @@ class DeepReprogrammingDistillation(ReprogrammingDistillation):
         Raises:
             UsageError: No foundation, or one of the networks has no stages.
         """
-        live = shared_network(config, config.student.backbone, regions)
+        live = self.network(config, regions)
         if foundation is None:
             raise no_teacher()
         image = (config.image.channels, *config.image.size)

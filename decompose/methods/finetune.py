@@ -5,32 +5,28 @@ from __future__ import annotations
 import copy
 
 from lorkit.decompose.config import Config
-from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.base import Method, TrainingModule
+from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.foundation import Foundation, narrowed
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
 
 
-class FineTuned:
+class FineTuned(Method):
     """`finetune`: a copy of the foundation a region, every weight of it trained with the full batch."""
 
     name = "finetune"
-    uses_teacher = False
+    separate = True
     starts_from_foundation = True
 
-    def phases(self, regions: RegionSet) -> list[RegionSet]:
-        """Return a phase for each region by itself."""
-        return [RegionSet([region]) for region in regions]
+    def network(self, config: Config, regions: RegionSet) -> RegionalModel:
+        """Build the foundation's network with a head for each region."""
+        return shared_network(config, config.foundation.backbone, regions)
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build a copy of the foundation with its heads of these regions (own, or the probe)."""
         assert foundation is not None, "finetune starts from the foundation"
         return TrainingModule(continued(narrowed(foundation, regions).model), config.train)
-
-    def notices(self, config: Config) -> list[str]:
-        """Return nothing: there is nothing to announce."""
-        del config
-        return []
 
 
 def continued(start: RegionalModel) -> RegionalModel:

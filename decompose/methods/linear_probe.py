@@ -7,23 +7,18 @@ from collections.abc import Mapping
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.finetune import continued
+from lorkit.decompose.methods.finetune import FineTuned, continued
 from lorkit.decompose.models.foundation import Foundation, narrowed
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.probing import features_of, fit_probe
 from lorkit.decompose.regions import RegionSet
 
 
-class LinearProbe:
+class LinearProbe(FineTuned):
     """`linear-probe`: logistic regression on the frozen foundation's features, its ridge chosen on validation."""
 
     name = "linear-probe"
-    uses_teacher = False
-    starts_from_foundation = True
-
-    def phases(self, regions: RegionSet) -> list[RegionSet]:
-        """Return one phase: all heads stand on one backbone."""
-        return [regions]
+    separate = False  # all heads stand on one backbone
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build a copy of the foundation in which nothing but the heads can move."""

@@ -73,7 +73,7 @@ class Lora(FineTuned):
 def _peft() -> Any:
     if importlib.util.find_spec("peft") is None:
         raise MissingRuntimeError(
-            "method 'lora' needs peft, which is not installed",
+            "LoRA needs peft, which is not installed",
             required="the extra 'peft'",
             fix='pip install "lorkit[peft]"',
         )

@@ -5,14 +5,17 @@ The loss is that of `distillation`; what LoRKD adds to a distilled shared studen
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
+
+from torch import nn
 
 from lorkit.decompose.config import Config, TrainConfig
-from lorkit.decompose.experts import factor_parameters
-from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.experts import ExpertConfig, add_experts_, factor_parameters
+from lorkit.decompose.experts.insertion import Select
+from lorkit.decompose.methods.base import Method, TrainingModule
 from lorkit.decompose.methods.distillation import DistillingModule, switched_off
+from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.live import build_live
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
 
@@ -34,23 +37,52 @@ class LorkdModule(DistillingModule):
         return [*groups, {"params": factors, **own}]
 
 
-class Lorkd:
+class Lorkd(Method):
     """`lorkd`: low-rank knowledge decomposition."""
 
     name = "lorkd"
     uses_teacher = True
 
-    def phases(self, regions: RegionSet) -> list[RegionSet]:
-        """Return one phase: T regions, one training."""
-        return [regions]
+    def network(self, config: Config, regions: RegionSet) -> RegionalModel:
+        """Build the student with an expert and a head for each region; UsageError where it cannot carry experts."""
+        image, least = config.image, config.lorkd.select_min_channels
+        backbone = build_backbone(config.student.backbone, channels=image.channels, image_size=image.size)
+        select = _wide(least) if least else None
+        routing = add_experts_(backbone, regions.names, expert_config(config), select=select)
+        return RegionalModel(backbone, regions, mean=image.mean, std=image.std, routing=routing)
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the student with experts, and the projector from the foundation's features."""
-        return LorkdModule(cast(RegionalModel, build_live(config, regions)), config.train, config.lorkd, foundation)
+        return LorkdModule(self.network(config, regions), config.train, config.lorkd, foundation)
 
     def notices(self, config: Config) -> list[str]:
         """Announce every distillation term that is switched off."""
         return switched_off(config.lorkd)
+
+
+def expert_config(config: Config) -> ExpertConfig:
+    """Return the expert settings of the `lorkd` section."""
+    section = config.lorkd
+    return ExpertConfig(
+        rank=section.rank,
+        ranks=dict(section.ranks),
+        alpha=section.alpha,
+        layout=section.layout,
+        norm=section.norm,
+        depthwise=section.depthwise,
+        strategy=section.strategy,
+        strategies=dict(section.strategies),
+    )
+
+
+def _wide(least: int) -> Select:
+    """Select layers with `least` input channels or more, where an update of low rank is small beside the layer."""
+
+    def select(module: nn.Module, name: str) -> bool:
+        channels = getattr(module, "in_channels", getattr(module, "in_features", 0))
+        return bool(channels >= least)
+
+    return select
 
 
 METHOD = Lorkd()

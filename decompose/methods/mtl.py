@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lorkit.decompose.config import Config
-from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.base import Method, TrainingModule
 from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel
@@ -17,25 +17,19 @@ def shared_network(config: Config, backbone: str, regions: RegionSet) -> Regiona
     return RegionalModel(network, regions, mean=image.mean, std=image.std)
 
 
-class SharedStudent:
+class SharedStudent(Method):
     """`mtl`: cross-entropy of every region on one backbone."""
 
     name = "mtl"
-    uses_teacher = False
 
-    def phases(self, regions: RegionSet) -> list[RegionSet]:
-        """Return one phase with all regions."""
-        return [regions]
+    def network(self, config: Config, regions: RegionSet) -> RegionalModel:
+        """Build the student with a head for each region."""
+        return shared_network(config, config.student.backbone, regions)
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the shared student."""
         del foundation
-        return TrainingModule(shared_network(config, config.student.backbone, regions), config.train)
-
-    def notices(self, config: Config) -> list[str]:
-        """Return nothing: there is nothing to announce."""
-        del config
-        return []
+        return TrainingModule(self.network(config, regions), config.train)
 
 
 METHOD = SharedStudent()

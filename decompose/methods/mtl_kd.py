@@ -5,7 +5,7 @@ from __future__ import annotations
 from lorkit.decompose.config import Config
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.distillation import DistillingModule, switched_off
-from lorkit.decompose.methods.mtl import SharedStudent, shared_network
+from lorkit.decompose.methods.mtl import SharedStudent
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.regions import RegionSet
 
@@ -18,7 +18,7 @@ class DistilledSharedStudent(SharedStudent):
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the shared student and the projector from the foundation's features."""
-        live = shared_network(config, config.student.backbone, regions)
+        live = self.network(config, regions)
         return DistillingModule(live, config.train, config.lorkd, foundation)
 
     def notices(self, config: Config) -> list[str]:

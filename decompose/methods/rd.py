@@ -22,7 +22,7 @@ from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.losses import Terms, cross_entropy, softened_kl
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.mtl import shared_network
+from lorkit.decompose.methods.stl import SeparateStudents
 from lorkit.decompose.models.backbones import Backbone
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel
@@ -96,19 +96,15 @@ class ReprogrammingModule(TrainingModule):
         return {name: term for name, term in terms.items() if off.get(name, 1.0) > 0}
 
 
-class ReprogrammingDistillation:
+class ReprogrammingDistillation(SeparateStudents):
     """`rd`: a student and a reprogrammer a region, trained together; the student alone is deployed."""
 
     name = "rd"
     uses_teacher = True
 
-    def phases(self, regions: RegionSet) -> list[RegionSet]:
-        """Return a phase for each region by itself."""
-        return [RegionSet([region]) for region in regions]
-
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the student, and the reprogrammer from the foundation's features."""
-        live = shared_network(config, config.student.backbone, regions)
+        live = self.network(config, regions)
         if foundation is None:
             raise no_teacher()
         return ReprogrammingModule(live, config.train, config.rd, foundation)

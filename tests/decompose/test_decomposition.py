@@ -13,8 +13,8 @@ from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.decomposition import pretrain, train
 from lorkit.decompose.errors import ArtifactError, DataError, StorageError, UsageError
 from lorkit.decompose.events import Event, Notice, Saved, Started, Step
+from lorkit.decompose.live import load_live
 from lorkit.decompose.models.foundation import load_foundation
-from lorkit.decompose.models.live import load_live
 from lorkit.decompose.models.regional import SeparateModels
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.workplace import work_directory

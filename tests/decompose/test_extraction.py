@@ -23,7 +23,7 @@ from lorkit.decompose.evaluation import logits_of
 from lorkit.decompose.expert_artifact import LoadedExpert, plain_network
 from lorkit.decompose.extraction import extract, load_expert
 from lorkit.decompose.inregion import check
-from lorkit.decompose.models.live import deployed_backbone, load_live
+from lorkit.decompose.live import deployed_backbone, load_live
 from lorkit.decompose.networks import Networks
 from lorkit.decompose.runs import Run, open_run
 

@@ -16,9 +16,9 @@ from lorkit.decompose.events import Event, Notice
 from lorkit.decompose.extraction import extract, load_expert
 from lorkit.decompose.lifecycle import finetune_expert, train_from
 from lorkit.decompose.lifecycle.finetuning import _settled
+from lorkit.decompose.live import load_live
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation import load_foundation
-from lorkit.decompose.models.live import load_live
 from lorkit.decompose.models.regional import SeparateModels
 from lorkit.decompose.runs import Run, open_run
 

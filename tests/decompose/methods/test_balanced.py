@@ -8,7 +8,6 @@ from lorkit.decompose.config import default_config
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.methods import get_method, methods
 from lorkit.decompose.methods.balanced import METHODS
-from lorkit.decompose.models.live import LIVE_METHODS
 from lorkit.decompose.regions import Region, RegionSet
 
 REGIONS = RegionSet([Region(name=name, classes=("x", "y")) for name in "ab"])
@@ -24,7 +23,6 @@ def test_every_balanced_method_is_found_and_its_runs_can_be_read_back() -> None:
     names = {method.name for method in METHODS}
     assert names == {"mtl-pcgrad", "mtl-cagrad", "mtl-aligned", "mtl-upgrad", "mtl-nash"}
     assert names <= set(methods())
-    assert names <= set(LIVE_METHODS)
     assert len({method.balancer for method in METHODS}) == len(METHODS)
 
 

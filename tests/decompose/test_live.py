@@ -9,15 +9,15 @@ from lorkit.decompose.artifacts import write_json
 from lorkit.decompose.config import Config, default_config, dump_config
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.experts import expert_layers, fuse_
-from lorkit.decompose.models import RegionalModel, SeparateModels
-from lorkit.decompose.models.live import (
-    LIVE_METHODS,
+from lorkit.decompose.live import (
     adapts_foundation,
     build_live,
     deployed_backbone,
     load_live,
     save_live,
 )
+from lorkit.decompose.methods import get_method, methods
+from lorkit.decompose.models import RegionalModel, SeparateModels
 from lorkit.decompose.regions import Region, RegionSet
 
 SMALL = (
@@ -45,7 +45,7 @@ def written(directory: Path, method: str) -> RegionalModel | SeparateModels:
     return model.eval()
 
 
-@pytest.mark.parametrize("method", LIVE_METHODS)
+@pytest.mark.parametrize("method", methods())
 def test_a_live_model_comes_back_whole(tmp_path: Path, method: str) -> None:
     model, image, ids = written(tmp_path, method), torch.rand(4, 1, 32, 32), torch.tensor([3, 0, 1, 3])
     back = load_live(tmp_path)
@@ -64,7 +64,7 @@ def test_methods_differ_in_what_they_hold() -> None:
     assert expert_layers(lorkd)["backbone.conv5.0"].config.rank_of("knee") == 3
 
 
-@pytest.mark.parametrize("method", LIVE_METHODS)
+@pytest.mark.parametrize("method", methods())
 def test_methods_deploy_the_students_or_the_foundations_network(method: str) -> None:
     config, regions = config_of(method)
     model = build_live(config, regions)
@@ -72,7 +72,7 @@ def test_methods_deploy_the_students_or_the_foundations_network(method: str) -> 
     assert adapts_foundation(config) is adapts
     assert deployed_backbone(config) == ("resnet18" if adapts else "shufflenet_v2_x1_0")
     assert type(model.plain("knee")).__name__ == ("ResNet" if adapts else "ShuffleNetV2")
-    assert isinstance(model, SeparateModels) is (method in ("drd", "finetune", "lora", "rd", "stl", "stl-kd"))
+    assert isinstance(model, SeparateModels) is (len(get_method(method).phases(regions)) > 1)
 
 
 def test_narrow_layers_can_be_left_shared() -> None:

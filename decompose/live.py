@@ -1,0 +1,76 @@
+"""The live model of a run: built from its configuration, written and read as safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lorkit.decompose.artifacts import load_tensors, read_json, save_tensors
+from lorkit.decompose.config import Config, load_config
+from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.methods import get_method
+from lorkit.decompose.models.foundation import load_strict
+from lorkit.decompose.models.regional import RegionalModel, SeparateModels
+from lorkit.decompose.regions import RegionSet
+
+WEIGHTS = "model.safetensors"
+
+
+def build_live(config: Config, regions: RegionSet) -> RegionalModel | SeparateModels:
+    """Build what a method trains, with fresh weights, on the CPU.
+
+    The method says what that is: one network for all regions or an independent one each, with experts or without, on
+    the student's backbone or the foundation's.
+
+    Raises:
+        UsageError: The method is unknown, or the backbone cannot carry experts.
+    """
+    method = get_method(config.method)
+    if method.separate:
+        return SeparateModels({one.name: method.network(config, RegionSet([one])) for one in regions}, regions)
+    return method.network(config, regions)
+
+
+def deployed_backbone(config: Config) -> str:
+    """Return the name of the backbone that a method deploys: the student's, or the foundation's."""
+    return config.foundation.backbone if adapts_foundation(config) else config.student.backbone
+
+
+def adapts_foundation(config: Config) -> bool:
+    """Tell whether a method deploys the foundation's own network, as it is or trained further."""
+    return get_method(config.method).starts_from_foundation
+
+
+def save_live(model: RegionalModel | SeparateModels, directory: Path) -> Path:
+    """Write the weights of a live model, all regions together, to `model.safetensors` in a directory.
+
+    Raises:
+        UsageError: The model is fused, so its base weights are not the shared ones.
+    """
+    save_tensors(directory / WEIGHTS, model.state_dict())
+    return directory / WEIGHTS
+
+
+def load_live(run: Path) -> RegionalModel | SeparateModels:
+    """Rebuild the live model of a run directory from `config.yaml`, `regions.json` and `model.safetensors`.
+
+    The weights must fit exactly. Digests are the business of whoever opened the run (`runs.open_run`).
+
+    Returns:
+        The model in eval mode, on the CPU.
+
+    Raises:
+        ArtifactError: A file is missing or damaged, or the weights are of another model.
+    """
+    try:
+        config = load_config(run / "config.yaml")
+        regions = RegionSet.from_json(read_json(run / "regions.json")["regions"])
+        model = build_live(config, regions)
+    except (KeyError, TypeError, UsageError) as error:
+        raise ArtifactError(
+            f"{run} does not describe a model ({' '.join(str(error).split())[:160]})",
+            required="an intact run directory",
+            fix="train again with --force",
+        ) from None
+    load_strict(model, load_tensors(run / WEIGHTS), run / WEIGHTS)
+    model.eval()
+    return model

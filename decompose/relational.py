@@ -1,0 +1,126 @@
+"""Losses of relations among the samples of a batch, one value a batch: RKD, SP and DIST.
+
+Shapes: N samples, F features of the student, G of the teacher, C classes. `y` is the teacher's side, a target.
+
+Written from the papers' formulas. Of the libraries that have them, torchdistill needs torchvision and pycocotools and
+takes its inputs from hooks by module path, and those of mmrazor, KD_Lib and mdistiller have had no release since 2023.
+The papers' own code averages RKD over all index pairs and triples, those of a sample with itself too; here, as in the
+formulas, samples are distinct, so that the size of the batch does not enter.
+
+Everything is computed in float32 or wider whatever autocast says: differences and products of features lose their
+digits in bf16. Scales are taken out first, so that features of any length give finite values and gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lorkit.decompose.losses import wide
+
+
+def distance_loss(x_NF: Tensor, y_NG: Tensor) -> Tensor:
+    """Return RKD's distance-wise loss: Huber between the distances of pairs, each side's in units of its mean.
+
+    Park et al., Relational Knowledge Distillation (CVPR 2019), eq. 4 to 6. Translating, rotating or scaling a side
+    changes nothing. 0 below two samples.
+    """
+    with _exact(x_NF):
+        if len(x_NF) < 2:
+            return _nothing(x_NF)
+        pairs = [_relative(_lengths(_differences(_even(side)))) for side in (x_NF, y_NG)]
+        count = len(x_NF) * (len(x_NF) - 1)  # a sample has no distance to itself on either side
+        return F.smooth_l1_loss(pairs[0], pairs[1], reduction="sum") / count
+
+
+def angle_loss(x_NF: Tensor, y_NG: Tensor) -> Tensor:
+    """Return RKD's angle-wise loss: Huber between the cosines of the angles that triples of samples form.
+
+    Park et al. 2019, eq. 7 to 9. Translating, rotating or scaling a side changes nothing. 0 below three samples.
+    Takes memory of N * N * (N + F + G) numbers.
+    """
+    with _exact(x_NF):
+        count = len(x_NF)
+        if count < 3:
+            return _nothing(x_NF)
+        angles = []
+        for side in (x_NF, y_NG):
+            away = _differences(_even(side))
+            unit = away / _lengths(away, instead=1.0).unsqueeze(2)
+            angles.append(unit @ unit.mT)
+        one = torch.eye(count, dtype=torch.bool, device=x_NF.device)  # the angle of a sample with itself
+        losses = F.smooth_l1_loss(angles[0], angles[1], reduction="none").masked_fill(one, 0.0)
+        return losses.sum() / (count * (count - 1) * (count - 2))
+
+
+def similarity_loss(x_NF: Tensor, y_NG: Tensor) -> Tensor:
+    """Return SP's loss: the mean square difference of the Gram matrices, their rows of length 1.
+
+    Tung and Mori, Similarity-Preserving Knowledge Distillation (ICCV 2019), eq. 1 to 4. Rotating or scaling a side
+    changes nothing; translating it does. 0 for one sample.
+    """
+    with _exact(x_NF):
+        evened = [_even(side.flatten(1)) for side in (x_NF, y_NG)]
+        left, right = (F.normalize(side @ side.mT, dim=1) for side in evened)
+        return (left - right).square().mean()
+
+
+def correlation_losses(x_NC: Tensor, y_NC: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Return DIST's two losses on logits: T^2 (1 - Pearson) of rows (`inter`) and of columns (`intra`), both means.
+
+    Huang et al., Knowledge Distillation from A Stronger Teacher (NeurIPS 2022), eq. 7 to 10, on the probabilities at
+    the temperature, with the factor T^2 of the authors' code. Of two classes the correlation of a row is 1 or -1 and
+    has no gradient: `intra` alone teaches there. Below two samples there is no column to correlate and `intra` is 0.
+    """
+    with _exact(x_NC):
+        x, y = (F.softmax(wide(side) / temperature, dim=1) for side in (x_NC, y_NC))
+        inter = temperature**2 * (1 - pearson(x, y)).mean()
+        intra = temperature**2 * (1 - pearson(x.mT, y.mT)).mean() if len(x) > 1 else _nothing(x_NC)
+        return inter, intra
+
+
+def pearson(x: Tensor, y: Tensor) -> Tensor:
+    """Return the correlation of the last axes, (...); 0 where a side is constant."""
+    x, y = (side - side.mean(-1, keepdim=True) for side in (x, y))
+    return F.cosine_similarity(x, y, dim=-1)
+
+
+def _differences(x_NF: Tensor) -> Tensor:
+    """Return (N, N, F): [j, i] leads from sample j to sample i."""
+    return x_NF.unsqueeze(0) - x_NF.unsqueeze(1)
+
+
+def _lengths(away_NNF: Tensor, *, instead: float = 0.0) -> Tensor:
+    """Return (N, N) Euclidean lengths, and a constant for those of zero, where a root has no slope."""
+    square = away_NNF.square().sum(2)
+    apart = square > 0
+    return torch.where(apart, torch.where(apart, square, 1.0).sqrt(), instead)
+
+
+def _relative(lengths_NN: Tensor) -> Tensor:
+    """Divide by the mean over pairs of distinct samples; all zero stays zero."""
+    count = len(lengths_NN)
+    mean = lengths_NN.sum() / (count * (count - 1))
+    return lengths_NN / torch.where(mean > 0, mean, 1.0)
+
+
+def _even(x: Tensor) -> Tensor:
+    """Scale so that the largest number is 1: by a constant, which leaves these losses and their gradients alone."""
+    x = wide(x)
+    largest = x.detach().abs().amax()
+    return x / torch.where(largest > 0, largest, 1.0)
+
+
+def _nothing(x: Tensor) -> Tensor:
+    """Return 0 with the graph of `x`, so that DDP waits for no parameter."""
+    return wide(x)[:0].sum()
+
+
+@contextmanager
+def _exact(x: Tensor) -> Iterator[None]:
+    with torch.autocast(x.device.type, enabled=False):
+        yield
