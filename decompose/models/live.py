@@ -15,6 +15,7 @@ from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.foundation import load_strict
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import RegionSet, unknown
+from lorkit.decompose.tasks import dense_outputs
 
 # one shared network however the gradients of its regions were balanced
 _BALANCED = ("mtl-aligned", "mtl-cagrad", "mtl-nash", "mtl-pcgrad", "mtl-upgrad")
@@ -106,18 +107,19 @@ def load_live(run: Path) -> RegionalModel | SeparateModels:
 
 
 def _regional(config: Config, regions: RegionSet) -> RegionalModel:
-    return RegionalModel(_backbone(config), regions, mean=config.image.mean, std=config.image.std)
+    return RegionalModel(_backbone(config, regions), regions, mean=config.image.mean, std=config.image.std)
 
 
 def _with_experts(config: Config, regions: RegionSet) -> RegionalModel:
-    backbone = _backbone(config)
+    backbone = _backbone(config, regions)
     least = config.lorkd.select_min_channels
     routing = add_experts_(backbone, regions.names, expert_config(config), select=_wide(least) if least else None)
     return RegionalModel(backbone, regions, mean=config.image.mean, std=config.image.std, routing=routing)
 
 
-def _backbone(config: Config) -> nn.Module:
-    return build_backbone(deployed_backbone(config), channels=config.image.channels, image_size=config.image.size)
+def _backbone(config: Config, regions: RegionSet) -> nn.Module:
+    image, dense = config.image, dense_outputs(regions)
+    return build_backbone(deployed_backbone(config), channels=image.channels, image_size=image.size, dense=dense)
 
 
 def _wide(least: int) -> Select:
