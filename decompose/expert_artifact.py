@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from torch import nn
 
 from lorkit.decompose import transforms
 from lorkit.decompose.artifacts import Manifest, load_tensors, read_json, read_manifest
 from lorkit.decompose.errors import ArtifactError, LorkitError, UsageError
-from lorkit.decompose.models.backbones import Backbone, attach_head, build_backbone
+from lorkit.decompose.models.backbones import attach_head, build_backbone, new_head
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation import load_strict
 from lorkit.decompose.regions import Region
+from lorkit.decompose.tasks import get_task
 
 INFO, WEIGHTS, PROGRAM, CARD = "expert.json", "model.safetensors", "model.pt2", "README.md"
 
@@ -97,14 +98,15 @@ def region_of(info: dict[str, Any]) -> Region:
     )
 
 
-def plain_network(backbone: str, *, channels: int, size: tuple[int, ...], classes: int) -> nn.Module:
-    """Build a plain network with fresh weights: a backbone with a head, original classes and keys."""
-    body = build_backbone(backbone, channels=channels, image_size=size)
-    return attach_head(body, nn.Linear(cast(Backbone, body).feature_dim, classes))
+def plain_network(backbone: str, *, channels: int, size: tuple[int, ...], region: Region) -> nn.Module:
+    """Build a plain network with fresh weights: a backbone with a region's head, original classes and keys."""
+    task = get_task(region.task)
+    body = build_backbone(backbone, channels=channels, image_size=size, dense=task.dense)
+    return attach_head(body, new_head(body, task.outputs(region)))
 
 
 def _build(info: dict[str, Any]) -> Deployable:
     image, normalise = info["image"], info["normalise"]
     size = tuple(int(side) for side in image["size"])
-    plain = plain_network(info["backbone"], channels=int(image["channels"]), size=size, classes=len(info["classes"]))
+    plain = plain_network(info["backbone"], channels=int(image["channels"]), size=size, region=region_of(info))
     return Deployable(plain, mean=normalise["mean"], std=normalise["std"])

@@ -35,6 +35,7 @@ from lorkit.decompose.expert_artifact import (
     LoadedExpert,
     load_expert,
     plain_network,
+    region_of,
 )
 from lorkit.decompose.experts import recalibrate_norm_
 from lorkit.decompose.live import adapts_foundation, deployed_backbone
@@ -258,8 +259,8 @@ class _Workshop:
     def _check_plain(self, network: Deployable, info: dict[str, Any]) -> None:
         """Refuse keys or shapes that the public class does not have."""
         size = tuple(info["image"]["size"])
-        channels, classes = info["image"]["channels"], len(info["classes"])
-        fresh = plain_network(info["backbone"], channels=channels, size=size, classes=classes)
+        channels, region = info["image"]["channels"], region_of(info)
+        fresh = plain_network(info["backbone"], channels=channels, size=size, region=region)
         load_strict(fresh, network.network.state_dict(), Path(WEIGHTS))
 
 

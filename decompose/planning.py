@@ -20,6 +20,7 @@ from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.optimising import passes_of
 from lorkit.decompose.pretraining import foundation_regions, foundation_settings
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.tasks import dense_outputs
 
 
 def plan_training(config: Config, method: Method, regions: RegionSet, splits: Splits) -> dict[str, Any]:
@@ -43,12 +44,12 @@ def plan_training(config: Config, method: Method, regions: RegionSet, splits: Sp
         "input": [image.channels, *image.size],
         "regions": sizes,
         "foundation": {
-            **_network(config, config.foundation.backbone),
+            **_network(config, config.foundation.backbone, regions),
             "weights": config.foundation.weights,
             "epochs": theirs.epochs if pretraining else 0,
             "steps": _steps(theirs, foundation_regions(config, regions), sizes) if pretraining else 0,
         },
-        "student": _network(config, deployed_backbone(config)),
+        "student": _network(config, deployed_backbone(config), regions),
         "phases": [
             {"regions": list(phase.names), "epochs": config.train.epochs, "steps": _steps(config.train, phase, sizes)}
             for phase in phases
@@ -63,9 +64,9 @@ def plan_training(config: Config, method: Method, regions: RegionSet, splits: Sp
     }
 
 
-def _network(config: Config, name: str) -> dict[str, Any]:
-    image = config.image
-    network: nn.Module = build_backbone(name, channels=image.channels, image_size=image.size)
+def _network(config: Config, name: str, regions: RegionSet) -> dict[str, Any]:
+    image, dense = config.image, dense_outputs(regions)
+    network: nn.Module = build_backbone(name, channels=image.channels, image_size=image.size, dense=dense)
     shape = (image.channels, *image.size)
     return {"backbone": name, "parameters": count_parameters(network), "macs": count_macs(network, shape)}
 

@@ -22,6 +22,7 @@ from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.pretraining import Material
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import RUNS, list_runs
+from lorkit.decompose.tasks import dense_outputs
 
 
 def finetune_expert(
@@ -115,7 +116,10 @@ def _settled(config: Config, expert: LoadedExpert, notices: list[str]) -> Config
 def _check_size(config: Config, expert: LoadedExpert) -> None:
     with torch.device("meta"):
         wanted = build_backbone(
-            config.student.backbone, channels=config.image.channels, image_size=config.image.size
+            config.student.backbone,
+            channels=config.image.channels,
+            image_size=config.image.size,
+            dense=dense_outputs([expert.region]),
         ).state_dict()
     given = detach_head(expert.plain).state_dict()
     if {key: value.shape for key, value in wanted.items()} != {key: value.shape for key, value in given.items()}:
@@ -129,7 +133,8 @@ def _check_size(config: Config, expert: LoadedExpert) -> None:
 def _foundation(expert: LoadedExpert, config: Config, material: Material) -> Foundation:
     """Return the expert as a foundation: its backbone, and its head for every region with exactly its classes."""
     image, source = config.image, expert.plain
-    backbone = build_backbone(config.student.backbone, channels=image.channels, image_size=image.size)
+    dense = dense_outputs(material.regions)
+    backbone = build_backbone(config.student.backbone, channels=image.channels, image_size=image.size, dense=dense)
     backbone.load_state_dict(detach_head(source).state_dict())
     model = RegionalModel(backbone, material.regions, mean=image.mean, std=image.std)
     head = source.get_submodule(cast(Any, source).head_name)

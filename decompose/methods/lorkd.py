@@ -18,6 +18,7 @@ from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.tasks import dense_outputs
 
 
 class LorkdModule(DistillingModule):
@@ -45,8 +46,8 @@ class Lorkd(Method):
 
     def network(self, config: Config, regions: RegionSet) -> RegionalModel:
         """Build the student with an expert and a head for each region; UsageError where it cannot carry experts."""
-        image, least = config.image, config.lorkd.select_min_channels
-        backbone = build_backbone(config.student.backbone, channels=image.channels, image_size=image.size)
+        image, least, dense = config.image, config.lorkd.select_min_channels, dense_outputs(regions)
+        backbone = build_backbone(config.student.backbone, channels=image.channels, image_size=image.size, dense=dense)
         select = _wide(least) if least else None
         routing = add_experts_(backbone, regions.names, expert_config(config), select=select)
         return RegionalModel(backbone, regions, mean=image.mean, std=image.std, routing=routing)

@@ -8,12 +8,13 @@ from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.tasks import dense_outputs
 
 
 def shared_network(config: Config, backbone: str, regions: RegionSet) -> RegionalModel:
-    """Build a backbone without experts and a linear head for each region."""
+    """Build a backbone without experts and a head for each region, for maps where their task has maps."""
     image = config.image
-    network = build_backbone(backbone, channels=image.channels, image_size=image.size)
+    network = build_backbone(backbone, channels=image.channels, image_size=image.size, dense=dense_outputs(regions))
     return RegionalModel(network, regions, mean=image.mean, std=image.std)
 
 

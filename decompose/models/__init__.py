@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lorkit.decompose.models.backbones import attach_head, build_backbone, detach_head, known_backbones
+from lorkit.decompose.models.backbones import attach_head, build_backbone, detach_head, known_backbones, new_head
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.deployable import Deployable, Normalise
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput, SeparateModels
@@ -19,4 +19,5 @@ __all__ = [
     "count_parameters",
     "detach_head",
     "known_backbones",
+    "new_head",
 ]

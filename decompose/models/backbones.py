@@ -5,13 +5,17 @@ from __future__ import annotations
 import copy
 import importlib.util
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from functools import partial
+from typing import Any, NamedTuple, Protocol, cast
 
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
-from lorkit.decompose.models.resnet import resnet18, resnet34, resnet50
+from lorkit.decompose.models.densenet import densenet121
+from lorkit.decompose.models.resnet import resnet18, resnet18_3d, resnet34, resnet50
 from lorkit.decompose.models.shufflenet import ShuffleNetV2
+from lorkit.decompose.models.staged import StagedMaps
+from lorkit.decompose.models.unets import UNETS
 from lorkit.decompose.models.vit import vit_small, vit_tiny
 from lorkit.decompose.regions import unknown
 
@@ -23,19 +27,11 @@ class Backbone(Protocol):
 
     feature_dim: int
     head_name: str
+    dense_dims: int
 
-    def __call__(self, x_NCHW: Tensor) -> Tensor:
-        """Map images (N, C, H, W) to features (N, F)."""
+    def __call__(self, x: Tensor) -> Tensor:
+        """Map images (N, C, *spatial) to features (N, F), or (N, F, *spatial) where `dense_dims` is not 0."""
         ...
-
-
-def _densenet121(channels: int, image_size: tuple[int, ...]) -> nn.Module:
-    from monai.networks.nets.densenet import DenseNet121  # a second of import that other backbones need not pay
-
-    network = cast(Any, DenseNet121(spatial_dims=2, in_channels=channels, out_channels=1))
-    network.feature_dim, network.head_name = network.class_layers.out.in_features, "class_layers.out"
-    network.class_layers.out = nn.Identity()
-    return cast(nn.Module, network)
 
 
 def _timm(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Module:
@@ -65,54 +61,119 @@ def _timm(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Module:
     return cast(nn.Module, network)
 
 
-BACKBONES: dict[str, Callable[[int, tuple[int, ...]], nn.Module]] = {
-    "densenet121": _densenet121,
-    "resnet18": lambda channels, image_size: resnet18(channels),
-    "resnet34": lambda channels, image_size: resnet34(channels),
-    "resnet50": lambda channels, image_size: resnet50(channels),
-    "shufflenet_v2_x1_0": lambda channels, image_size: ShuffleNetV2(channels=channels),
-    "vit_small": vit_small,
-    "vit_tiny": vit_tiny,
+class Known(NamedTuple):
+    """A classification backbone of the registry.
+
+    Attributes:
+        build: (channels, image size) to a headless network.
+        dims: The numbers of spatial dimensions that it takes.
+    """
+
+    build: Callable[[int, tuple[int, ...]], nn.Module]
+    dims: tuple[int, ...] = (2,)
+
+
+BACKBONES: dict[str, Known] = {
+    "densenet121": Known(densenet121, (2, 3)),
+    "resnet18": Known(lambda channels, image_size: resnet18(channels)),
+    "resnet18_3d": Known(lambda channels, image_size: resnet18_3d(channels), (3,)),
+    "resnet34": Known(lambda channels, image_size: resnet34(channels)),
+    "resnet50": Known(lambda channels, image_size: resnet50(channels)),
+    "shufflenet_v2_x1_0": Known(lambda channels, image_size: ShuffleNetV2(channels=channels)),
+    "vit_small": Known(vit_small),
+    "vit_tiny": Known(vit_tiny),
 }
 
 
-def known_backbones() -> tuple[str, ...]:
-    """Return the names that `build_backbone` takes, besides `timm:<name>`."""
-    return tuple(sorted(BACKBONES))
+def known_backbones(*, dims: int | None = None, dense: bool = False) -> tuple[str, ...]:
+    """Return the names that `build_backbone` takes, besides `timm:<name>`.
+
+    Args:
+        dims: Of the images, 2 or 3; None for those of either.
+        dense: Whether dense outputs are wanted, which the U-Nets give and every classification backbone can give.
+    """
+    names = [name for name, known in BACKBONES.items() if dims is None or dims in known.dims]
+    return tuple(sorted([*names, *UNETS] if dense else names))
 
 
-def build_backbone(name: str, *, channels: int, image_size: tuple[int, ...]) -> nn.Module:
+def build_backbone(name: str, *, channels: int, image_size: tuple[int, ...], dense: bool = False) -> nn.Module:
     """Build a headless network with fresh weights (torch's global generator decides them).
 
     Args:
-        name: One of `known_backbones()`, or `timm:<name>`.
+        name: One of `known_backbones(...)`, or `timm:<name>`.
         channels: C of the images.
-        image_size: (H, W) of the images; only transformers depend on it.
+        image_size: (H, W) or (D, H, W) of the images; besides their number only transformers depend on it.
+        dense: Whether outputs are maps (segmentation). A classification backbone then gives the grids of its stages,
+            upsampled to the image and side by side.
 
     Returns:
-        A module that maps (N, C, H, W) to (N, F), with attributes `feature_dim` (F) and `head_name`; the module
-        that `head_name` names is an nn.Identity.
+        A module that maps (N, C, *spatial) to (N, F), or to (N, F, *spatial) where `dense` is set, with attributes
+        `feature_dim` (F), `head_name`, and `dense_dims`: 0, or the number of spatial dimensions of its output. The
+        module that `head_name` names is an nn.Identity.
 
     Raises:
-        UsageError: The name is unknown, or the image size does not fit.
+        UsageError: The name is unknown, or the task, the number of dimensions or the image size does not fit.
         MissingRuntimeError: The name needs timm, which is not installed.
     """
-    if name.startswith(TIMM):
-        return _timm(name.removeprefix(TIMM), channels, image_size)
-    if name not in BACKBONES:
-        raise unknown("backbone", name, [*BACKBONES, f"{TIMM}<name>"])
-    return BACKBONES[name](channels, image_size)
+    network = _unet(name, channels, image_size, dense=dense) if name in UNETS else _pooled(name, channels, image_size)
+    if dense and name not in UNETS:
+        network = StagedMaps(network, (channels, *image_size))
+    cast(Any, network).dense_dims = len(image_size) if dense else 0
+    return network
 
 
-def attach_head(backbone: nn.Module, head: nn.Linear) -> nn.Module:
-    """Return a copy of a backbone that ends in a copy of `head`: a plain network from images to logits (N, classes)."""
+def _pooled(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Module:
+    if not name.startswith(TIMM) and name not in BACKBONES:
+        raise unknown("backbone", name, [*BACKBONES, *UNETS, f"{TIMM}<name>"])
+    known = Known(partial(_timm, name.removeprefix(TIMM))) if name.startswith(TIMM) else BACKBONES[name]
+    if len(image_size) not in known.dims:
+        others = ", ".join(known_backbones(dims=len(image_size)))
+        raise UsageError(
+            f"backbone '{name}' with image size {'x'.join(map(str, image_size))}",
+            required=f"an image size of {' or '.join(map(str, known.dims))} dimensions",
+            fix=f"choose another backbone ({others}), or change image.size",
+        )
+    return known.build(channels, image_size)
+
+
+def _unet(name: str, channels: int, image_size: tuple[int, ...], *, dense: bool) -> nn.Module:
+    if not dense:
+        raise UsageError(
+            f"backbone '{name}' for classification",
+            required="task segmentation, which its maps of features are for",
+            fix=f"choose one of {', '.join(known_backbones(dims=len(image_size)))}",
+        )
+    divisor = UNETS[name].divisor
+    # norms over the places of one image have nothing to divide by where the bottleneck has a single one
+    if any(size % divisor for size in image_size) or all(size == divisor for size in image_size):
+        raise UsageError(
+            f"image size {'x'.join(map(str, image_size))} for backbone '{name}'",
+            required=f"sides that are multiples of {divisor}, and one of {2 * divisor} or more",
+            fix="change image.size or choose another backbone",
+        )
+    return UNETS[name].build(channels, len(image_size))
+
+
+def new_head(backbone: nn.Module, outputs: int) -> nn.Module:
+    """Return a head with fresh weights that fits a backbone: a linear layer, or a 1 x 1 convolution for maps."""
+    width, dims = cast(Backbone, backbone).feature_dim, getattr(backbone, "dense_dims", 0)
+    if not dims:
+        return nn.Linear(width, outputs)
+    return nn.Conv2d(width, outputs, 1) if dims == 2 else nn.Conv3d(width, outputs, 1)
+
+
+def attach_head(backbone: nn.Module, head: nn.Module) -> nn.Module:
+    """Return a copy of a backbone that ends in a copy of `head`: a plain network from images to logits.
+
+    Logits are (N, classes), or (N, outputs, *spatial) of a dense backbone.
+    """
     network = copy.deepcopy(backbone)
     network.set_submodule(cast(Backbone, backbone).head_name, copy.deepcopy(head))
     return network
 
 
 def detach_head(network: nn.Module) -> nn.Module:
-    """Return a copy of a plain network without its head: images to features (N, F)."""
+    """Return a copy of a plain network without its head: images to features."""
     backbone = copy.deepcopy(network)
     backbone.set_submodule(cast(Backbone, network).head_name, nn.Identity())
     return backbone

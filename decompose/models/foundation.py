@@ -24,6 +24,7 @@ from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.weights import MatchReport, load_user_weights
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.tasks import dense_outputs
 
 __all__ = ["Foundation", "MatchReport", "load_foundation", "load_user_weights", "narrowed", "save_foundation"]
 
@@ -104,7 +105,12 @@ def load_foundation(directory: Path) -> Foundation:
     try:
         image = dict(document["image"])
         regions = RegionSet.from_json(document["regions"])
-        backbone = build_backbone(document["backbone"], channels=image["channels"], image_size=tuple(image["size"]))
+        backbone = build_backbone(
+            document["backbone"],
+            channels=image["channels"],
+            image_size=tuple(image["size"]),
+            dense=dense_outputs(regions),
+        )
         model = RegionalModel(backbone, regions, mean=image["mean"], std=image["std"])
         foundation = Foundation(
             model=model,

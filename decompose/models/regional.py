@@ -1,6 +1,6 @@
-"""One model for all regions: normalisation, a backbone with or without experts, a linear head a region.
+"""One model for all regions: normalisation, a backbone with or without experts, a head a region.
 
-Shapes: N images of a batch, n_t of them of region t, F features, C_t classes of region t.
+Shapes: N images of a batch, n_t of them of region t, F features, C_t outputs of region t.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from torch import Tensor, nn
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts import Routing, expert_layers, extract
 from lorkit.decompose.experts.routing import Plan, check_names
-from lorkit.decompose.models.backbones import Backbone, attach_head
+from lorkit.decompose.models.backbones import attach_head, new_head
 from lorkit.decompose.models.deployable import Deployable, Normalise
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.tasks import get_task
 
 
 class RegionalOutput(NamedTuple):
     """What a model returns for a batch; only regions of the batch appear, in routing order.
 
     Attributes:
-        features: (N, F) in the order of the batch.
-        logits: By region, (n_t, C_t).
+        features: (N, F), or (N, F, *spatial) of dense tasks, in the order of the batch.
+        logits: By region, (n_t, C_t), or (n_t, C_t, *spatial).
         rows: By region, (n_t,) int64: the rows of the batch that its logits belong to, ascending.
     """
 
@@ -124,8 +125,17 @@ class RegionalModel(_Regional):
             raise UsageError("a backbone with experts", required="its routing", fix="pass what add_experts_ returned")
         self.normalise = Normalise(mean, std)
         self.backbone = backbone
-        width = cast(Backbone, backbone).feature_dim
-        self.heads = nn.ModuleDict({region.name: nn.Linear(width, len(region.classes)) for region in regions})
+        tasks = {region.name: get_task(region.task) for region in regions}
+        for name, task in tasks.items():
+            if task.dense != bool(getattr(backbone, "dense_dims", 0)):
+                raise UsageError(
+                    f"region '{name}' of task {task.name} with a backbone for {'classes' if task.dense else 'maps'}",
+                    required="a backbone for the outputs of the task",
+                    fix=f"pass dense={task.dense} to build_backbone",
+                )
+        self.heads = nn.ModuleDict(
+            {region.name: new_head(backbone, tasks[region.name].outputs(region)) for region in regions}
+        )
 
     @property
     def normalisation(self) -> Normalise:
@@ -151,14 +161,14 @@ class RegionalModel(_Regional):
         return RegionalOutput(plan.restore(features), logits, rows_of)
 
     def features(self, image: Tensor, region: Tensor | str | None = None) -> Tensor:
-        """Map images (N, C, *spatial) to features (N, F); soft gates (N, T) are allowed here."""
+        """Map images (N, C, *spatial) to features (N, F) or (N, F, *spatial); soft gates (N, T) are allowed here."""
         with self.scope(region) as plan:
             features = self._grouped_features(image, plan, soft=True)
         return plan.restore(features)
 
     def network(self, region: str) -> nn.Module:
         """Return the extracted backbone with the region's head."""
-        return attach_head(extract(self.backbone, region), cast(nn.Linear, self.heads[region]))
+        return attach_head(extract(self.backbone, region), self.heads[region])
 
     @contextmanager
     def base_only(self) -> Iterator[None]:
@@ -208,7 +218,7 @@ class SeparateModels(_Regional):
         return RegionalOutput(plan.restore(features), logits, rows_of)
 
     def features(self, image: Tensor, region: Tensor | str | None = None) -> Tensor:
-        """Map images (N, C, *spatial) to features (N, F)."""
+        """Map images (N, C, *spatial) to features (N, F) or (N, F, *spatial)."""
         return self.forward(image, region).features
 
     def network(self, region: str) -> nn.Module:

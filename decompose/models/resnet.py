@@ -1,18 +1,38 @@
-"""Residual networks of He et al. (2016) without their classifier, with torchvision's key names.
+"""Residual networks of He et al. (2016) in 2D and 3D without their classifier, with torchvision's key names.
 
 The stem is the usual one (7 x 7 stride 2, then max pooling), and the bottleneck strides in its 3 x 3 convolution
-("v1.5"), so that public 2D weights load by name.
+("v1.5"), so that public 2D weights load by name. The 3D ones
+are the same with cubes for squares, as MedicalNet's.
+
+Stages: `layer1` (with the stem) to `layer4`, at 1/4, 1/8, 1/16 and 1/32 of the image.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
+from lorkit.decompose.models.stages import STAGES, Chain, Staged
 
-def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+
+class _Layers(NamedTuple):
+    """The layers of one number of spatial dimensions."""
+
+    conv: type[nn.Conv2d] | type[nn.Conv3d]
+    norm: type[nn.BatchNorm2d] | type[nn.BatchNorm3d]
+    pool: type[nn.MaxPool2d] | type[nn.MaxPool3d]
+    mean: type[nn.AdaptiveAvgPool2d] | type[nn.AdaptiveAvgPool3d]
+
+    def convolution(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
+        """Return one without bias that keeps the grid, but for its stride."""
+        return self.conv(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+
+
+_LAYERS = {
+    2: _Layers(nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AdaptiveAvgPool2d),
+    3: _Layers(nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d, nn.AdaptiveAvgPool3d),
+}
 
 
 class _Block(nn.Module):
@@ -22,14 +42,14 @@ class _Block(nn.Module):
     downsample: nn.Module | None
     relu: nn.ReLU
 
-    def residual(self, x_NCHW: Tensor) -> Tensor:
+    def residual(self, x: Tensor) -> Tensor:
         """Return what the block adds to its input."""
         raise NotImplementedError
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Map (N, C, H, W) to (N, C', H/s, W/s)."""
-        shortcut = x_NCHW if self.downsample is None else self.downsample(x_NCHW)
-        return cast(Tensor, self.relu(self.residual(x_NCHW) + shortcut))
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, *spatial) to (N, C', *spatial / s)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return cast(Tensor, self.relu(self.residual(x) + shortcut))
 
 
 class BasicBlock(_Block):
@@ -37,18 +57,18 @@ class BasicBlock(_Block):
 
     expansion = 1
 
-    def __init__(self, inputs: int, width: int, stride: int, downsample: nn.Module | None) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, downsample: nn.Module | None, layers: _Layers) -> None:
         super().__init__()
-        self.conv1 = _convolution(inputs, width, 3, stride)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.conv1 = layers.convolution(inputs, width, 3, stride)
+        self.bn1 = layers.norm(width)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = _convolution(width, width, 3)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.conv2 = layers.convolution(width, width, 3)
+        self.bn2 = layers.norm(width)
         self.downsample = downsample
 
-    def residual(self, x_NCHW: Tensor) -> Tensor:
+    def residual(self, x: Tensor) -> Tensor:
         """Return what the block adds to its input."""
-        y = self.relu(self.bn1(self.conv1(x_NCHW)))
+        y = self.relu(self.bn1(self.conv1(x)))
         return cast(Tensor, self.bn2(self.conv2(y)))
 
 
@@ -57,26 +77,26 @@ class Bottleneck(_Block):
 
     expansion = 4
 
-    def __init__(self, inputs: int, width: int, stride: int, downsample: nn.Module | None) -> None:
+    def __init__(self, inputs: int, width: int, stride: int, downsample: nn.Module | None, layers: _Layers) -> None:
         super().__init__()
-        self.conv1 = _convolution(inputs, width, 1)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = _convolution(width, width, 3, stride)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = _convolution(width, width * self.expansion, 1)
-        self.bn3 = nn.BatchNorm2d(width * self.expansion)
+        self.conv1 = layers.convolution(inputs, width, 1)
+        self.bn1 = layers.norm(width)
+        self.conv2 = layers.convolution(width, width, 3, stride)
+        self.bn2 = layers.norm(width)
+        self.conv3 = layers.convolution(width, width * self.expansion, 1)
+        self.bn3 = layers.norm(width * self.expansion)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = downsample
 
-    def residual(self, x_NCHW: Tensor) -> Tensor:
+    def residual(self, x: Tensor) -> Tensor:
         """Return what the block adds to its input."""
-        y = self.relu(self.bn1(self.conv1(x_NCHW)))
+        y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         return cast(Tensor, self.bn3(self.conv3(y)))
 
 
 class ResNet(nn.Module):
-    """A headless 2D residual network: images to pooled features.
+    """A headless residual network: images to pooled features.
 
     Attributes:
         feature_dim: F, the number of features.
@@ -85,47 +105,55 @@ class ResNet(nn.Module):
 
     head_name = "fc"
 
-    def __init__(self, block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, ...], *, channels: int) -> None:
+    def __init__(
+        self, block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, ...], *, channels: int, dims: int = 2
+    ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, 64, 7, 2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
+        layers = _LAYERS[dims]
+        self.conv1 = layers.convolution(channels, 64, 7, 2)
+        self.bn1 = layers.norm(64)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, 2, padding=1)
+        self.maxpool = layers.pool(3, 2, padding=1)
         inputs = 64
         for index, depth in enumerate(depths):
             width, stride = 64 * 2**index, 1 if index == 0 else 2
-            self.add_module(f"layer{index + 1}", _stage(block, inputs, width, depth, stride))
+            self.add_module(f"layer{index + 1}", _stage(block, inputs, width, depth, stride, layers))
             inputs = width * block.expansion
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool = layers.mean(1)
         self.fc: nn.Module = nn.Identity()
         self.feature_dim = inputs
         self.stages = len(depths)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            if isinstance(module, layers.conv):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Map images (N, C, H, W) to features (N, F)."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x_NCHW))))
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (N, C, *spatial) to features (N, F)."""
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         for index in range(self.stages):
             x = self.get_submodule(f"layer{index + 1}")(x)
         return cast(Tensor, self.fc(self.avgpool(x).flatten(1)))
 
 
 def _stage(
-    block: type[BasicBlock] | type[Bottleneck], inputs: int, width: int, depth: int, stride: int
+    block: type[BasicBlock] | type[Bottleneck], inputs: int, width: int, depth: int, stride: int, layers: _Layers
 ) -> nn.Sequential:
     outputs = width * block.expansion
     downsample = None
     if stride != 1 or inputs != outputs:
-        downsample = nn.Sequential(_convolution(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs))
-    first = block(inputs, width, stride, downsample)
-    return nn.Sequential(first, *(block(outputs, width, 1, None) for _ in range(depth - 1)))
+        downsample = nn.Sequential(layers.convolution(inputs, outputs, 1, stride), layers.norm(outputs))
+    first = block(inputs, width, stride, downsample, layers)
+    return nn.Sequential(first, *(block(outputs, width, 1, None, layers) for _ in range(depth - 1)))
 
 
 def resnet18(channels: int) -> ResNet:
     """11.2 million parameters, 512 features."""
     return ResNet(BasicBlock, (2, 2, 2, 2), channels=channels)
+
+
+def resnet18_3d(channels: int) -> ResNet:
+    """33.2 million parameters, 512 features; for volumes."""
+    return ResNet(BasicBlock, (2, 2, 2, 2), channels=channels, dims=3)
 
 
 def resnet34(channels: int) -> ResNet:
@@ -136,3 +164,16 @@ def resnet34(channels: int) -> ResNet:
 def resnet50(channels: int) -> ResNet:
     """23.5 million parameters, 2048 features."""
     return ResNet(Bottleneck, (3, 4, 6, 3), channels=channels)
+
+
+def stages(network: ResNet) -> Staged:
+    """Return its layers as stages."""
+    first, *later = (network.get_submodule(f"layer{index + 1}") for index in range(STAGES))
+
+    def stem(x: Tensor) -> Tensor:
+        return cast(Tensor, first(network.maxpool(network.relu(network.bn1(network.conv1(x))))))
+
+    def tail(x: Tensor) -> Tensor:
+        return cast(Tensor, network.fc(network.avgpool(x).flatten(1)))
+
+    return Chain([stem, *later], tail)

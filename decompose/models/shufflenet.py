@@ -1,4 +1,7 @@
-"""ShuffleNet V2 of Ma et al. (2018), the student of LoRKD's paper, headless and with torchvision's key names."""
+"""ShuffleNet V2 of Ma et al. (2018), the student of LoRKD's paper, headless and with torchvision's key names.
+
+Stages: `stage2` (with the stem), `stage3`, `stage4` and `conv5`, at 1/8, 1/16, 1/32 and 1/32 of the image.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+
+from lorkit.decompose.models.stages import Chain, Staged
 
 _DEPTHS = (4, 8, 4)
 _WIDTHS = (24, 116, 232, 464, 1024)  # the 1.0x network
@@ -81,3 +86,15 @@ class ShuffleNetV2(nn.Module):
         x = self.maxpool(self.conv1(x_NCHW))
         x = self.conv5(self.stage4(self.stage3(self.stage2(x))))
         return cast(Tensor, self.fc(x.mean((2, 3))))
+
+
+def stages(network: ShuffleNetV2) -> Staged:
+    """Return its stages and its last convolution as stages."""
+
+    def stem(x: Tensor) -> Tensor:
+        return cast(Tensor, network.stage2(network.maxpool(network.conv1(x))))
+
+    def tail(x: Tensor) -> Tensor:
+        return cast(Tensor, network.fc(x.mean((2, 3))))
+
+    return Chain([stem, network.stage3, network.stage4, network.conv5], tail)

@@ -1,181 +1,115 @@
 """Backbones as four stages that can be entered anywhere: what reprogramming injects foreign features into.
 
 `walk` runs the network and keeps each stage's output as a grid; `forward_from` continues from a grid that stands for
-one of them. No hooks: the network's own modules are called in order, so compilers and DDP see plain calls. One adapter
-an architecture, found by the backbone's class.
-
-Shapes: N images, C channels of a stage, H W its grid, F features, S tokens, D width.
+one of them. No hooks: the network's own modules are called in order, so compilers and DDP see plain calls. The adapter
+of an architecture stands in its file, which says what its stages are; it is found by the backbone's class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+import copy
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.models import densenet, resnet, shufflenet
 from lorkit.decompose.models.resnet import ResNet
 from lorkit.decompose.models.shufflenet import ShuffleNetV2
-from lorkit.decompose.models.vit import VisionTransformer
+from lorkit.decompose.models.stages import EMPTY, STAGES, Context, Gridded, Staged, Walk
+from lorkit.decompose.models.unets import UNETS
+from lorkit.decompose.models.vit import StagedTransformer, VisionTransformer
 
-STAGES = 4
-Step = Callable[[Tensor], Tensor]
-
-
-class Walk(NamedTuple):
-    """One pass through all stages.
-
-    Attributes:
-        grids: (N, C, H, W) of each stage.
-        context: What `forward_from` needs besides a grid, by stage: a transformer's class token (N, 1, D), else None.
-        features: (N, F), what the backbone itself returns.
-    """
-
-    grids: list[Tensor]
-    context: list[Tensor | None]
-    features: Tensor
-
-
-class Staged(Protocol):
-    """A backbone in stages."""
-
-    def walk(self, x_NCHW: Tensor) -> Walk:
-        """Run the whole network."""
-        ...
-
-    def forward_from(self, stage: int, grid_NCHW: Tensor, context: Tensor | None = None) -> Tensor:
-        """Return the features (N, F) that follow from a grid in place of a stage's output; stages count from 0."""
-        ...
-
-
-class _Chain:
-    """A network whose stages map grids to grids.
-
-    Args:
-        stages: What each does.
-        tail: The rest, to features.
-    """
-
-    def __init__(self, stages: Sequence[Step], tail: Step) -> None:
-        self.stages, self.tail = tuple(stages), tail
-
-    def walk(self, x_NCHW: Tensor) -> Walk:
-        grids: list[Tensor] = []
-        x = x_NCHW
-        for stage in self.stages:
-            x = stage(x)
-            grids.append(x)
-        return Walk(grids, [None] * len(grids), self.tail(x))
-
-    def forward_from(self, stage: int, grid_NCHW: Tensor, context: Tensor | None = None) -> Tensor:
-        del context
-        x = grid_NCHW
-        for later in self.stages[stage + 1 :]:
-            x = later(x)
-        return self.tail(x)
-
-
-class _Transformer:
-    """A transformer: stages are equal runs of blocks, grids its patch tokens without the class token.
-
-    The last grid is the class token by itself, (N, D, 1, 1): the features read nothing else.
-    """
-
-    def __init__(self, network: VisionTransformer) -> None:
-        self.network = network
-        blocks = list(network.blocks)
-        size = -(-len(blocks) // STAGES)
-        self.stages = [blocks[start : start + size] for start in range(0, len(blocks), size)]
-
-    def walk(self, x_NCHW: Tensor) -> Walk:
-        patches_NDHW = self.network.patches(x_NCHW)
-        x = self.network.tokens(patches_NDHW)
-        grids: list[Tensor] = []
-        context: list[Tensor | None] = []
-        for stage in self.stages:
-            for block in stage:
-                x = block(x)
-            grids.append(x[:, 1:].transpose(1, 2).reshape(patches_NDHW.shape))
-            context.append(x[:, :1])
-        grids[-1], context[-1] = x[:, 0, :, None, None], None
-        return Walk(grids, context, self.network.pooled(x))
-
-    def forward_from(self, stage: int, grid_NCHW: Tensor, context: Tensor | None = None) -> Tensor:
-        if stage == len(self.stages) - 1:
-            return self.network.pooled(grid_NCHW.flatten(2).transpose(1, 2))
-        if context is None:
-            raise UsageError(
-                "patch tokens without a class token", required="the student's own, from `walk`", fix="pass its context"
-            )
-        x = torch.cat((context, grid_NCHW.flatten(2).transpose(1, 2)), dim=1)
-        for later in self.stages[stage + 1 :]:
-            for block in later:
-                x = block(x)
-        return self.network.pooled(x)
-
-
-def _resnet(network: ResNet) -> Staged:
-    first, *later = (network.get_submodule(f"layer{index + 1}") for index in range(STAGES))
-
-    def stem(x: Tensor) -> Tensor:
-        return cast(Tensor, first(network.maxpool(network.relu(network.bn1(network.conv1(x))))))
-
-    def tail(x: Tensor) -> Tensor:
-        return cast(Tensor, network.fc(network.avgpool(x).flatten(1)))
-
-    return _Chain([stem, *later], tail)
-
-
-def _shufflenet(network: ShuffleNetV2) -> Staged:
-    def stem(x: Tensor) -> Tensor:
-        return cast(Tensor, network.stage2(network.maxpool(network.conv1(x))))
-
-    def tail(x: Tensor) -> Tensor:
-        return cast(Tensor, network.fc(x.mean((2, 3))))
-
-    return _Chain([stem, network.stage3, network.stage4, network.conv5], tail)
-
-
-def _densenet(network: Any) -> Staged:
-    first, *rest = network.class_layers.named_children()
-    # its activation works in place, and would change the grid that a walk has kept
-    layers = [*network.features.named_children(), first]
-    ends = [name for name, _ in layers if name.startswith("transition")]
-    runs: list[list[nn.Module]] = [[]]
-    for name, layer in layers:
-        runs[-1].append(layer)
-        if name in ends:
-            runs.append([])
-
-    def stage(run: list[nn.Module]) -> Step:
-        def step(x: Tensor) -> Tensor:
-            for layer in run:
-                x = layer(x)
-            return x
-
-        return step
-
-    return _Chain([stage(run) for run in runs], stage([layer for _, layer in rest]))
+__all__ = ["EMPTY", "STAGES", "Context", "Staged", "StagedMaps", "Walk", "stage_shapes", "staged"]
 
 
 def staged(backbone: nn.Module) -> Staged:
-    """Return a backbone in its four stages; weights are shared, nothing is copied.
+    """Return a backbone in its stages; weights are shared, nothing is copied.
 
     Raises:
         UsageError: No adapter knows its architecture.
     """
+    if isinstance(backbone, StagedMaps):
+        return backbone.stages()
     if isinstance(backbone, ResNet):
-        return _resnet(backbone)
+        return resnet.stages(backbone)
     if isinstance(backbone, ShuffleNetV2):
-        return _shufflenet(backbone)
+        return shufflenet.stages(backbone)
     if isinstance(backbone, VisionTransformer):
-        return _Transformer(backbone)
+        return StagedTransformer(backbone)
     if type(backbone).__name__ == "DenseNet121" and hasattr(backbone, "class_layers"):
-        return _densenet(backbone)
+        return densenet.stages(backbone)
+    for unet in UNETS.values():
+        if type(backbone).__name__ == unet.class_name and hasattr(backbone, "head_name"):
+            return unet.stages(backbone)
     raise UsageError(
         f"a {type(backbone).__name__} in stages",
-        required="a ResNet, ShuffleNetV2, DenseNet121 or vision transformer of this project",
+        required="a ResNet, ShuffleNetV2, DenseNet121, vision transformer or U-Net of this project",
         fix="choose another backbone, or method rd, which needs no stages",
     )
+
+
+class StagedMaps(nn.Module):
+    """A classification backbone for dense outputs: its stages, upsampled to the image's grid and side by side.
+
+    Args:
+        network: A staged, headless backbone.
+        image_shape: (C, *spatial) of an image, to count the channels.
+
+    Attributes:
+        feature_dim: F, the channels of all stages together.
+        head_name: Where `attach_head` puts a convolution.
+    """
+
+    head_name = "head"
+
+    def __init__(self, network: nn.Module, image_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.network = network
+        self.head: nn.Module = nn.Identity()
+        self.feature_dim = sum(shape[0] for shape in stage_shapes(self, image_shape))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (N, C, *spatial) to features (N, F, *spatial)."""
+        return self.stages().walk(x).features
+
+    def stages(self) -> Staged:
+        """Return the stages of the network, each of which the features read."""
+        inner = StagedTransformer(self.network, dense=True) if isinstance(self.network, VisionTransformer) else None
+        return _Maps(inner or cast(Gridded, staged(self.network)), self.head)
+
+
+class _Maps:
+    """Stages whose grids are all read again at the end, so that the earlier ones are skips, as a U-Net's."""
+
+    def __init__(self, inner: Gridded, head: nn.Module) -> None:
+        self.inner, self.head = inner, head
+
+    def walk(self, x: Tensor) -> Walk:
+        walk = self.inner.walk(x)
+        context = [Context(one.tokens, (x,), tuple(walk.grids[:stage])) for stage, one in enumerate(walk.context)]
+        return Walk(walk.grids, context, self._joined(walk.grids, x))
+
+    def forward_from(self, stage: int, grid: Tensor, context: Context = EMPTY) -> Tensor:
+        later = self.inner.onward(stage, grid, context)
+        return self._joined([*context.skips, grid, *later], context.stem[0])
+
+    def _joined(self, grids: list[Tensor], image: Tensor) -> Tensor:
+        mode = "bilinear" if image.dim() == 4 else "trilinear"
+        maps = [nn.functional.interpolate(grid, image.shape[2:], mode=mode) for grid in grids]
+        return cast(Tensor, self.head(torch.cat(maps, dim=1)))
+
+
+def stage_shapes(backbone: nn.Module, image_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return (C, *grid) of each stage for images (C, *spatial); nothing is computed, and the network not touched.
+
+    Raises:
+        UsageError: No adapter knows its architecture.
+    """
+    memo: dict[int, Any] = {id(value): nn.Parameter(value.to("meta"), False) for value in backbone.parameters()}
+    memo |= {id(value): value.to("meta") for value in backbone.buffers()}
+    network = copy.deepcopy(backbone, memo).eval()
+    with torch.no_grad():
+        walk = staged(network).walk(torch.empty(1, *image_shape, device="meta"))
+    return [tuple(grid.shape[1:]) for grid in walk.grids]

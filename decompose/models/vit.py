@@ -1,5 +1,7 @@
 """Vision transformers of Dosovitskiy et al. (2021) with separate q, k, v and out layers, so that experts reach them.
 
+Stages: four equal runs of blocks, all on the grid of the patches.
+
 Shapes: N images, S tokens (patches and one class token), D width, A heads.
 """
 
@@ -12,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.models.stages import EMPTY, STAGES, Context, Walk
 
 
 class Attention(nn.Module):
@@ -118,3 +121,69 @@ def vit_small(channels: int, image_size: tuple[int, ...]) -> VisionTransformer:
     """Width 384, 12 blocks, 6 heads."""
     patch = patch_size(image_size)
     return VisionTransformer(channels=channels, image_size=image_size, width=384, heads=6, depth=12, patch=patch)
+
+
+class StagedTransformer:
+    """A transformer in stages: grids are its patch tokens, without the class token, which travels as context.
+
+    The last grid is the class token by itself, (N, D, 1, 1): the features read nothing else. Where `dense` is set it is
+    a grid of patch tokens like the others, after the last norm, and stands for the features.
+
+    Args:
+        network: The transformer.
+        dense: Whether patches, not classes, are wanted.
+    """
+
+    def __init__(self, network: VisionTransformer, *, dense: bool = False) -> None:
+        self.network, self.dense = network, dense
+        blocks = list(network.blocks)
+        size = -(-len(blocks) // STAGES)
+        self.stages = [blocks[start : start + size] for start in range(0, len(blocks), size)]
+
+    def walk(self, x: Tensor) -> Walk:
+        """Run the whole network."""
+        patches_NDHW = self.network.patches(x)
+        x = self.network.tokens(patches_NDHW)
+        grids: list[Tensor] = []
+        context: list[Context] = []
+        for stage in self.stages:
+            for block in stage:
+                x = block(x)
+            grids.append(x[:, 1:].transpose(1, 2).reshape(patches_NDHW.shape))
+            context.append(Context(x[:, :1]))
+        context[-1] = EMPTY
+        if self.dense:
+            grids[-1] = self._normed(grids[-1])
+            return Walk(grids, context, grids[-1])
+        grids[-1] = x[:, 0, :, None, None]
+        return Walk(grids, context, self.network.pooled(x))
+
+    def forward_from(self, stage: int, grid: Tensor, context: Context = EMPTY) -> Tensor:
+        """Continue from a stage's grid."""
+        last = [grid, *self.onward(stage, grid, context)][-1]
+        return last if self.dense else self.network.pooled(_tokens(last))
+
+    def onward(self, stage: int, grid: Tensor, context: Context = EMPTY) -> list[Tensor]:
+        """Return the grids of the later stages."""
+        if stage == len(self.stages) - 1:
+            return []
+        if context.tokens is None:
+            raise UsageError(
+                "patch tokens without a class token", required="the student's own, from `walk`", fix="pass its context"
+            )
+        x = torch.cat((context.tokens, _tokens(grid)), dim=1)
+        grids: list[Tensor] = []
+        for later in self.stages[stage + 1 :]:
+            for block in later:
+                x = block(x)
+            grids.append(x[:, 1:].transpose(1, 2).reshape(grid.shape))
+        grids[-1] = self._normed(grids[-1]) if self.dense else x[:, 0, :, None, None]
+        return grids
+
+    def _normed(self, grid_NDHW: Tensor) -> Tensor:
+        tokens_NSD = self.network.norm(_tokens(grid_NDHW))
+        return cast(Tensor, tokens_NSD).transpose(1, 2).reshape(grid_NDHW.shape)
+
+
+def _tokens(grid_NDHW: Tensor) -> Tensor:
+    return grid_NDHW.flatten(2).transpose(1, 2)

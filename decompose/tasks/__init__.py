@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from lorkit.decompose.regions import unknown
+from collections.abc import Iterable
+
+from lorkit.decompose.regions import Region, unknown
 from lorkit.decompose.tasks.base import Task
 from lorkit.decompose.tasks.classification import Classification
 
-__all__ = ["TASKS", "Task", "get_task"]
+__all__ = ["TASKS", "Task", "dense_outputs", "get_task"]
 
 TASKS: dict[str, Task] = {task.name: task for task in (Classification(),)}
 
@@ -20,3 +22,8 @@ def get_task(name: str) -> Task:
     if name not in TASKS:
         raise unknown("task", name, TASKS)
     return TASKS[name]
+
+
+def dense_outputs(regions: Iterable[Region]) -> bool:
+    """Tell whether the outputs of regions are maps; all regions of a configuration have one task."""
+    return any(get_task(region.task).dense for region in regions)

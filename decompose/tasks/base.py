@@ -19,12 +19,14 @@ class Task(Protocol):
         output: Name of the graph's output.
         loss: Name of the training loss.
         headline: The metric that early stopping, the gate and comparisons judge by.
+        dense: Whether outputs are maps, one value a pixel.
     """
 
     name: str
     output: str
     loss: str
     headline: str
+    dense: bool
 
     def outputs(self, region: Region) -> int:
         """Return how many numbers the network delivers a sample."""

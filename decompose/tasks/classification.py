@@ -24,6 +24,7 @@ class Classification:
     output = "logits"
     loss = "cross_entropy"
     headline = "balanced_accuracy"
+    dense = False
 
     def outputs(self, region: Region) -> int:
         """Return the number of classes."""

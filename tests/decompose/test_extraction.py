@@ -25,6 +25,7 @@ from lorkit.decompose.extraction import extract, load_expert
 from lorkit.decompose.inregion import check
 from lorkit.decompose.live import deployed_backbone, load_live
 from lorkit.decompose.networks import Networks
+from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run, open_run
 
 WITHOUT_LORKIT = "import sys; sys.modules['lorkit'] = None\n"
@@ -59,7 +60,7 @@ def test_the_package_is_complete_and_its_chain_holds(chest: LoadedExpert) -> Non
 
 
 def test_it_is_the_public_class_with_its_own_keys_and_size(chest: LoadedExpert) -> None:
-    public = plain_network("shufflenet_v2_x1_0", channels=1, size=(16, 16), classes=2)
+    public = plain_network("shufflenet_v2_x1_0", channels=1, size=(16, 16), region=Region(name="a", classes=("x", "y")))
     stored = load_tensors(chest.path / "model.safetensors")
     assert set(stored) == set(public.state_dict())
     assert type(chest.plain) is type(public)

@@ -11,7 +11,7 @@ from lorkit.decompose.models.backbones import build_backbone, known_backbones
 from lorkit.decompose.models.staged import STAGES, staged
 
 
-@pytest.fixture(params=[name for name in known_backbones() if name not in ("resnet34", "resnet50", "vit_small")])
+@pytest.fixture(params=[name for name in known_backbones(dims=2) if name not in ("resnet34", "resnet50", "vit_small")])
 def backbone(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)
     return build_backbone(request.param, channels=3, image_size=(32, 32)).eval()

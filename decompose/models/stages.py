@@ -1,0 +1,131 @@
+"""A network in stages: the protocol that reprogramming injects foreign features through, and its two plain forms.
+
+Shapes: N images, C channels of a stage, *grid its places (2D or 3D), F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+STAGES = 4
+Step = Callable[[Tensor], Tensor]
+
+
+class Context(NamedTuple):
+    """What the rest of a network needs besides the grid of the stage that it continues from.
+
+    Attributes:
+        tokens: A transformer's class and register tokens (N, R, D) at this stage, else None.
+        stem: What lies before the first stage and is read again behind the last (a U-Net's finest skips).
+        skips: Grids of the earlier stages, in order, where the rest of the network reads them; else empty.
+    """
+
+    tokens: Tensor | None = None
+    stem: tuple[Tensor, ...] = ()
+    skips: tuple[Tensor, ...] = ()
+
+
+EMPTY = Context()
+
+
+class Walk(NamedTuple):
+    """One pass through all stages.
+
+    Attributes:
+        grids: (N, C, *grid) of each stage.
+        context: What `forward_from` needs besides a grid, by stage.
+        features: (N, F), or (N, F, *spatial) of a network for dense outputs: what the backbone itself returns.
+    """
+
+    grids: list[Tensor]
+    context: list[Context]
+    features: Tensor
+
+
+class Staged(Protocol):
+    """A backbone in stages."""
+
+    def walk(self, x: Tensor) -> Walk:
+        """Run the whole network on (N, C, *spatial)."""
+        ...
+
+    def forward_from(self, stage: int, grid: Tensor, context: Context = EMPTY) -> Tensor:
+        """Return the features that follow from a grid in place of a stage's output; stages count from 0."""
+        ...
+
+
+class Gridded(Staged, Protocol):
+    """A backbone in stages that can tell the grids of its later stages, not only where they lead."""
+
+    def onward(self, stage: int, grid: Tensor, context: Context = EMPTY) -> list[Tensor]:
+        """Return the grids of the stages behind `stage`, given its own."""
+        ...
+
+
+class Chain:
+    """A network whose stages map grids to grids.
+
+    Args:
+        stages: What each does.
+        tail: The rest, from the last grid to features.
+    """
+
+    def __init__(self, stages: Sequence[Step], tail: Step) -> None:
+        self.stages, self.tail = tuple(stages), tail
+
+    def walk(self, x: Tensor) -> Walk:
+        """Run the whole network."""
+        grids: list[Tensor] = []
+        for stage in self.stages:
+            x = stage(x)
+            grids.append(x)
+        return Walk(grids, [EMPTY] * len(grids), self.tail(x))
+
+    def forward_from(self, stage: int, grid: Tensor, context: Context = EMPTY) -> Tensor:
+        """Continue from a stage's grid."""
+        return self.tail([grid, *self.onward(stage, grid, context)][-1])
+
+    def onward(self, stage: int, grid: Tensor, context: Context = EMPTY) -> list[Tensor]:
+        """Return the grids of the later stages."""
+        del context
+        grids = [grid]
+        for later in self.stages[stage + 1 :]:
+            grids.append(later(grids[-1]))
+        return grids[1:]
+
+
+class EncoderDecoder:
+    """A U-Net: stages are the levels of its encoder, the last its bottleneck; the decoder reads the grids of all.
+
+    Args:
+        stem: Images to what lies before the first stage; its last tensor enters the first stage.
+        levels: What each stage does.
+        decode: (stem, grids of all stages) to features.
+    """
+
+    def __init__(
+        self,
+        stem: Callable[[Tensor], tuple[Tensor, ...]],
+        levels: Sequence[Step],
+        decode: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor],
+    ) -> None:
+        self.stem, self.levels, self.decode = stem, tuple(levels), decode
+
+    def walk(self, x: Tensor) -> Walk:
+        """Run the whole network."""
+        stem = self.stem(x)
+        grids: list[Tensor] = []
+        for level in self.levels:
+            grids.append(level(grids[-1] if grids else stem[-1]))
+        context = [Context(None, stem, tuple(grids[:stage])) for stage in range(len(grids))]
+        return Walk(grids, context, self.decode(stem, grids))
+
+    def forward_from(self, stage: int, grid: Tensor, context: Context = EMPTY) -> Tensor:
+        """Continue from a stage's grid: down to the bottleneck, then up with the skips of `context`."""
+        grids = [*context.skips, grid]
+        for level in self.levels[stage + 1 :]:
+            grids.append(level(grids[-1]))
+        return self.decode(context.stem, grids)

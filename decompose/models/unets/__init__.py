@@ -1,0 +1,42 @@
+"""U-Nets of MONAI as headless networks for dense outputs, one file an architecture: how it is built, and its stages.
+
+Each maps (N, C, *spatial) to features (N, F, *spatial), in 2D and 3D. Its encoder has four stages, the last of them the
+bottleneck, so that any of them can teach any other. The file names the public class, whose keys the weights have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import nn
+
+from lorkit.decompose.models.stages import Staged
+from lorkit.decompose.models.unets import basicunet, dynunet, segresnet, swinunetr, unet
+
+__all__ = ["UNETS", "Architecture"]
+
+
+class Architecture(NamedTuple):
+    """A U-Net of the registry.
+
+    Attributes:
+        build: (channels, spatial dims) to a headless network, which states `feature_dim` and `head_name`.
+        stages: The network in stages.
+        class_name: Of the network, by which `staged` knows it.
+        divisor: What every side of the image has to be a multiple of.
+    """
+
+    build: Callable[[int, int], nn.Module]
+    stages: Callable[[nn.Module], Staged]
+    class_name: str
+    divisor: int
+
+
+UNETS: dict[str, Architecture] = {
+    "basicunet": Architecture(basicunet.build, basicunet.stages, "BasicUNet", 16),
+    "dynunet": Architecture(dynunet.build, dynunet.stages, "DynUNet", 8),
+    "segresnet": Architecture(segresnet.build, segresnet.stages, "SegResNet", 8),
+    "swinunetr": Architecture(swinunetr.build, swinunetr.stages, "SwinUNETR", 32),
+    "unet": Architecture(unet.build, unet.stages, "UNet", 8),
+}

@@ -1,0 +1,70 @@
+"""DynUNet: nnU-Net's plain network, strided convolutions and instance norms, 0.5 M parameters in 2D, 1.4 in 3D.
+
+Stages: the input block, two downsampling blocks and the bottleneck, at 1/1, 1/2, 1/4 and 1/8 of the image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from lorkit.decompose.models.stages import EncoderDecoder, Staged
+
+_WIDTHS = (16, 32, 64, 128)
+_STRIDES = (1, 2, 2, 2)
+
+
+class DynUNet(nn.Module):
+    """The blocks of MONAI's DynUNet under their first names.
+
+    MONAI registers each block a second time in its nested `skip_layers`; written that way, no weight could be told
+    from its copy.
+
+    Attributes:
+        feature_dim: F, the number of features.
+        head_name: Where `attach_head` puts a convolution.
+    """
+
+    head_name = "output_block.conv.conv"
+    feature_dim = _WIDTHS[0]
+
+    def __init__(self, channels: int, dims: int) -> None:
+        super().__init__()
+        from monai.networks.nets.dynunet import DynUNet as Original  # MONAI costs a second of import
+
+        kernels = [(3,) * dims] * len(_WIDTHS)
+        strides = [(stride,) * dims for stride in _STRIDES]
+        network = Original(dims, channels, 1, kernels, strides, strides[1:], filters=_WIDTHS)
+        self.input_block: nn.Module = network.input_block
+        self.downsamples: nn.ModuleList = network.downsamples
+        self.bottleneck: nn.Module = network.bottleneck
+        self.upsamples: nn.ModuleList = network.upsamples
+        self.output_block: nn.Module = network.output_block
+        self.set_submodule(self.head_name, nn.Identity())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images (N, C, *spatial) to features (N, F, *spatial)."""
+        return stages(self).walk(x).features
+
+
+def build(channels: int, dims: int) -> nn.Module:
+    """Build it without its last convolution."""
+    return DynUNet(channels, dims)
+
+
+def stages(network: Any) -> Staged:
+    """Return its blocks as stages."""
+
+    def stem(x: Tensor) -> tuple[Tensor, ...]:
+        return (x,)
+
+    def decode(stem: Sequence[Tensor], grids: Sequence[Tensor]) -> Tensor:
+        del stem
+        x = grids[-1]
+        for block, skip in zip(network.upsamples, reversed(grids[:-1]), strict=True):
+            x = block(x, skip)
+        return cast(Tensor, network.output_block(x))
+
+    return EncoderDecoder(stem, [network.input_block, *network.downsamples, network.bottleneck], decode)

@@ -1,0 +1,48 @@
+"""SwinUNETR: a Swin transformer under a convolutional decoder (Hatamizadeh et al. 2022), 1.6 M parameters (3D: 4.1).
+
+Stages: the four stages of the Swin transformer, at 1/4, 1/8, 1/16 and 1/32 of the image; image and
+patches are the stem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from torch import Tensor, nn
+
+from lorkit.decompose.models.stages import EncoderDecoder, Staged
+
+_WIDTH = 12
+
+
+def build(channels: int, dims: int) -> nn.Module:
+    """Build it without its last convolution."""
+    from monai.networks.nets.swin_unetr import SwinUNETR  # MONAI costs a second of import
+
+    network = cast(Any, SwinUNETR(channels, 1, feature_size=_WIDTH, spatial_dims=dims))
+    network.feature_dim, network.head_name = _WIDTH, "out.conv.conv"
+    network.set_submodule(network.head_name, nn.Identity())
+    return cast(nn.Module, network)
+
+
+def stages(network: Any) -> Staged:
+    """Return the stages of its transformer."""
+    swin = network.swinViT
+
+    def step(layer: nn.Module) -> Any:
+        return lambda x: layer(x.contiguous())
+
+    def stem(x: Tensor) -> tuple[Tensor, ...]:
+        return x, swin.pos_drop(swin.patch_embed(x))
+
+    def decode(stem: Sequence[Tensor], grids: Sequence[Tensor]) -> Tensor:
+        image, *hidden = (stem[0], *(swin.proj_out(x, network.normalize) for x in (stem[1], *grids)))
+        x = network.decoder5(network.encoder10(hidden[4]), hidden[3])
+        x = network.decoder4(x, network.encoder4(hidden[2]))
+        x = network.decoder3(x, network.encoder3(hidden[1]))
+        x = network.decoder2(x, network.encoder2(hidden[0]))
+        return cast(Tensor, network.out(network.decoder1(x, network.encoder1(image))))
+
+    layers = (swin.layers1[0], swin.layers2[0], swin.layers3[0], swin.layers4[0])
+    return EncoderDecoder(stem, [step(layer) for layer in layers], decode)
