@@ -43,7 +43,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """One target of decomposition: a name, what its outputs mean, and its classes in output order."""
+    """One target of decomposition: a name, what its outputs mean, and its classes in output order.
+
+    The classes of a segmentation are its structures, values 1..n of a mask; 0 is the background, which has no name.
+    """
 
     name: str
     task: str = "classification"
@@ -54,10 +57,12 @@ class Region:
     def __post_init__(self) -> None:
         """Refuse what could not be written to disk and read back."""
         check_region_name(self.name)
-        if len(self.classes) < 2:
+        # beside a structure there always is the background; a single class would be no question
+        least, word = (1, "structure(s)") if self.task == "segmentation" else (2, "class(es)")
+        if len(self.classes) < least:
             raise DataError(
-                f"region '{self.name}' has {len(self.classes)} class(es)",
-                required="at least two classes",
+                f"region '{self.name}' has {len(self.classes)} {word}",
+                required="at least one structure" if least == 1 else "at least two classes",
                 fix="check its labels, or leave the region out",
             )
         if len(set(self.classes)) != len(self.classes):

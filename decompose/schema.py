@@ -31,7 +31,11 @@ def _as_list(value: Any) -> Any:
 
 
 def _as_square(value: Any) -> Any:
-    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value, value)
+    if isinstance(value, list | tuple) and len(value) not in (2, 3):
+        raise ValueError("[height, width] of pictures, or three sides of volumes")
+    return value
 
 
 Paths = Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]
@@ -41,18 +45,23 @@ Balancer = Literal["sum", "pcgrad", "cagrad", "aligned-mtl", "upgrad", "nash-mtl
 
 
 class ImageConfig(Section):
-    """What the network sees: (height, width) in pixels, channels, and the normalisation (x - mean) / std."""
+    """What the network sees: its size, channels, and the normalisation (x - mean) / std.
 
-    size: Annotated[tuple[int, int], BeforeValidator(_as_square)] = (64, 64)
+    `size` is (height, width) of pictures, or three sides in voxels of volumes, in the order of their array's axes. Its
+    length decides how data of four axes is read: (N, H, W, 3) pictures, or (N, D, H, W) volumes.
+    """
+
+    size: Annotated[tuple[int, int] | tuple[int, int, int], BeforeValidator(_as_square)] = (64, 64)
     channels: Literal[1, 3] = 3
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
     @field_validator("size")
     @classmethod
-    def _bounded(cls, size: tuple[int, int]) -> tuple[int, int]:
-        if min(size) < 8 or max(size) > 4096:
-            raise ValueError("height and width between 8 and 4096 pixels")
+    def _bounded(cls, size: tuple[int, ...]) -> tuple[int, ...]:
+        most = 4096 if len(size) == 2 else 512
+        if min(size) < 8 or max(size) > most:
+            raise ValueError(f"each side between 8 and {most} {'pixels' if len(size) == 2 else 'voxels'}")
         return size
 
     @model_validator(mode="before")
@@ -239,6 +248,13 @@ class Config(Section):
         for name in regions:
             check_region_name(name)
         return regions
+
+    @model_validator(mode="after")
+    def _one_task(self) -> Config:
+        stated = {region.task for region in self.regions.values() if region.task is not None}
+        if len(stated) > 1:
+            raise ValueError(f"regions of one task in one configuration, not of {' and '.join(sorted(stated))}")
+        return self
 
     @model_validator(mode="after")
     def _known_regions(self) -> Config:

@@ -1,10 +1,14 @@
-"""Preprocessing as data: a versioned recipe of named steps that turns any 2D image into the network's input.
+"""Preprocessing as data: a versioned recipe of named steps that turns any picture or volume into the network's input.
 
 A recipe travels with an expert (`expert.json`), so an image is prepared the same way in training, export and
 prediction, on a machine that has numpy and Pillow but no torch. The last step, `normalise`, is never applied here:
 it lives inside the network's graph, which therefore takes values in [0, 1].
 
-Shapes: H W image as stored, C channels of the recipe; images are (H, W) or (H, W, 3), results (C, H, W).
+A recipe of version 1 is of pictures; version 2 adds volumes: a size of three sides, the trilinear filter, and `axes`, the
+order and direction of a volume's axes, into which a file that states its orientation is turned before anything else.
+
+Shapes: H W picture as stored, D H W volume, C channels of the recipe; images are (H, W), (H, W, 3) or, under a recipe
+of volumes, (D, H, W); results are (C, *size).
 """
 
 from __future__ import annotations
@@ -21,7 +25,10 @@ from lorkit.decompose.errors import ArtifactError, DataError
 if TYPE_CHECKING:
     from lorkit.decompose.config import ImageConfig, RegionConfig
 
-VERSION = 1
+VERSIONS = {2: 1, 3: 2}
+"""Version of the recipes of pictures and of volumes, by the number of sides."""
+AXES = "RAS"
+"""Axes of volumes: towards the right, anterior and superior, as NIfTI names them."""
 Recipe = dict[str, Any]
 Step = Mapping[str, Any]
 FloatImage = NDArray[np.float32]
@@ -30,6 +37,8 @@ _RANGES = {"uint8": 255.0, "uint16": 65535.0}
 _PERCENTILES = (0.5, 99.5)
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, what Pillow's convert("L") uses
 _RULES = ("dtype", "percentile", "window")
+_FILTERS = {2: "bilinear", 3: "trilinear"}
+_THINNEST = 4  # voxels: a thinner "volume" is a picture whose last axis is colour
 
 
 def build_recipe(image: ImageConfig, region: RegionConfig) -> Recipe:
@@ -51,7 +60,7 @@ def build_recipe(image: ImageConfig, region: RegionConfig) -> Recipe:
         intensity = {"op": "intensity", "rule": "dtype"}
     steps = [
         intensity,
-        {"op": "resize", "size": [int(side) for side in image.size], "filter": "bilinear"},
+        {"op": "resize", "size": [int(side) for side in image.size], "filter": _FILTERS[len(image.size)]},
         {"op": "channels", "count": int(image.channels)},
         {
             "op": "normalise",
@@ -59,7 +68,8 @@ def build_recipe(image: ImageConfig, region: RegionConfig) -> Recipe:
             "std": [float(value) for value in image.std],
         },
     ]
-    recipe: Recipe = {"version": VERSION, "steps": steps}
+    axes = {"axes": AXES} if len(image.size) == 3 else {}
+    recipe: Recipe = {"version": VERSIONS[len(image.size)], **axes, "steps": steps}
     validate(recipe)
     return recipe
 
@@ -70,9 +80,9 @@ def validate(recipe: Recipe) -> None:
     Raises:
         ArtifactError: Another version, an unknown step, steps in another order, or a step's settings are wrong.
     """
-    if not isinstance(recipe, dict) or recipe.get("version") != VERSION:
+    if not isinstance(recipe, dict) or recipe.get("version") not in VERSIONS.values():
         version = recipe.get("version") if isinstance(recipe, dict) else recipe
-        raise _broken(f"preprocessing recipe of version {version!r}", f"version {VERSION}")
+        raise _broken(f"preprocessing recipe of version {version!r}", f"version {' or '.join(map(str, VERSIONS.values()))}")
     steps = recipe.get("steps")
     order = [step.get("op") for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
     if order != ["intensity", "resize", "channels", "normalise"]:
@@ -80,6 +90,11 @@ def validate(recipe: Recipe) -> None:
     assert isinstance(steps, list)
     for step, check in zip(steps, (_check_intensity, _check_resize, _check_channels, _check_normalise), strict=True):
         check(step)
+    if recipe["version"] != VERSIONS[dims(recipe)] or recipe.get("axes") != (AXES if dims(recipe) == 3 else None):
+        raise _broken(
+            f"preprocessing recipe of version {recipe['version']} with size {steps[1]['size']}, axes {recipe.get('axes')!r}",
+            f"version 1 for pictures, version 2 with axes {AXES} for volumes",
+        )
     count = steps[2]["count"]
     if not count == len(steps[3]["mean"]) == len(steps[3]["std"]):
         raise _broken("preprocessing recipe with another number of channels than of means", f"{count} means and stds")
@@ -90,23 +105,41 @@ def apply(recipe: Recipe, image: NDArray[Any]) -> FloatImage:
 
     Args:
         recipe: A validated recipe.
-        image: (H, W) or (H, W, 3), of uint8, uint16 or a floating dtype in the region's units.
+        image: (H, W), (H, W, 3) or, where the recipe is of volumes, (D, H, W); of uint8, uint16 or a floating dtype
+            in the region's units.
 
     Returns:
-        (C, H, W) float32 in [0, 1], stretched to the recipe's size (the aspect ratio is not kept).
+        (C, *size) float32 in [0, 1], stretched to the recipe's size (the aspect ratio is not kept).
 
     Raises:
         DataError: The image has another shape or dtype, holds NaN or infinity, or is floating outside [0, 1] under
             a recipe that states no units.
     """
     intensity, resize, channels, _ = recipe["steps"]
-    return to_channels(to_size(to_unit(intensity, image), resize["size"]), channels["count"])
+    check_image(image, dims(recipe))
+    resized = to_size(to_unit(intensity, image), resize["size"])
+    return to_channels(resized, channels["count"], dims(recipe))
 
 
-def size(recipe: Recipe) -> tuple[int, int]:
-    """Return the (height, width) that a recipe resizes to."""
-    height, width = recipe["steps"][1]["size"]
-    return int(height), int(width)
+def apply_mask(recipe: Recipe, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Bring the mask of an image, (H, W) or (D, H, W), to the recipe's size by its nearest pixels."""
+    return nearest(mask, size(recipe))
+
+
+def nearest(mask: NDArray[np.uint8], target: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Resize a mask of any number of axes: each pixel takes the value at its centre, as Pillow's NEAREST does."""
+    axes = [(2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(mask.shape, target, strict=True)]
+    return np.ascontiguousarray(mask[np.ix_(*axes)])
+
+
+def size(recipe: Recipe) -> tuple[int, ...]:
+    """Return the (height, width), or three sides of a volume, that a recipe resizes to."""
+    return tuple(int(side) for side in recipe["steps"][1]["size"])
+
+
+def dims(recipe: Recipe) -> int:
+    """Return 2 for a recipe of pictures, 3 for one of volumes."""
+    return len(recipe["steps"][1]["size"])
 
 
 def channels(recipe: Recipe) -> int:
@@ -122,7 +155,6 @@ def normalisation(recipe: Recipe) -> tuple[tuple[float, ...], tuple[float, ...]]
 
 def to_unit(step: Step, image: NDArray[Any]) -> FloatImage:
     """Map pixel values to [0, 1] float32 by an `intensity` step; shape is kept."""
-    _check_image(image)
     values = image.astype(np.float32)
     low, high = _limits(step, image, values)
     if high <= low:  # a constant image under the percentile rule: nothing to stretch
@@ -132,7 +164,20 @@ def to_unit(step: Step, image: NDArray[Any]) -> FloatImage:
 
 
 def to_size(image: FloatImage, target: list[int]) -> FloatImage:
-    """Resize (H, W) or (H, W, 3) float32 with Pillow's bilinear filter, which widens (antialiases) when shrinking."""
+    """Resize float32 with Pillow's bilinear filter, which widens (antialiases) when shrinking.
+
+    The filter is separable, so a volume is resized in the plane of its last two axes, then along its first.
+
+    Args:
+        image: (H, W) or (H, W, 3); (D, H, W) where `target` has three sides.
+        target: Sides.
+    """
+    if len(target) == 3:
+        planes_DHW = np.stack([to_size(plane, target[1:]) for plane in image])
+        if len(image) == target[0]:
+            return planes_DHW
+        flat = to_size(planes_DHW.reshape(len(image), -1), [target[0], planes_DHW[0].size])
+        return flat.reshape([int(side) for side in target])
     height, width = int(target[0]), int(target[1])
     if image.shape[:2] == (height, width):
         return image
@@ -144,9 +189,15 @@ def to_size(image: FloatImage, target: list[int]) -> FloatImage:
     return resized[0] if image.ndim == 2 else np.stack(resized, axis=-1)
 
 
-def to_channels(image: FloatImage, count: int) -> FloatImage:
-    """Bring (H, W) or (H, W, 3) to (count, H, W): gray is repeated, colour is weighted to luma when count is 1."""
-    if image.ndim == 2:
+def to_channels(image: FloatImage, count: int, sides: int = 2) -> FloatImage:
+    """Bring an image to (count, *spatial): gray is repeated, colour is weighted to luma when count is 1.
+
+    Args:
+        image: (H, W) or (H, W, 3); (D, H, W) where `sides` is 3.
+        count: Channels.
+        sides: Number of spatial axes.
+    """
+    if image.ndim == sides:
         return np.repeat(image[None], count, axis=0)
     if count == 1:
         luma: FloatImage = np.clip(image @ _LUMA, 0.0, 1.0)
@@ -181,12 +232,27 @@ def _limits(step: Step, image: NDArray[Any], values: FloatImage) -> tuple[float,
     return 0.0, 1.0
 
 
-def _check_image(image: NDArray[Any]) -> None:
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape:
+def check_image(image: NDArray[Any], sides: int) -> None:
+    """Refuse what cannot be prepared.
+
+    Args:
+        image: As stored.
+        sides: Entries of `image.size`: 2 for pictures, 3 for volumes.
+
+    Raises:
+        DataError: Another shape or dtype than a recipe takes, NaN or infinity.
+    """
+    if sides == 3 and (image.ndim != 3 or min(image.shape) < _THINNEST):
         raise DataError(
-            f"image of shape {tuple(image.shape)}",
+            f"image of shape {tuple(image.shape)}, read as a volume because image.size has three entries",
+            required=f"(D, H, W), {_THINNEST} voxels or more along each axis",
+            fix="convert it, or give image.size two entries for pictures",
+        )
+    if sides == 2 and (image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape):
+        raise DataError(
+            f"image of shape {tuple(image.shape)}, read as a picture because image.size has two entries",
             required="(H, W) gray or (H, W, 3) RGB",
-            fix="convert it to 2D gray or RGB",
+            fix="convert it to 2D gray or RGB, or give image.size three entries for volumes",
         )
     if image.dtype.name not in _RANGES and image.dtype.kind != "f":
         raise DataError(
@@ -210,8 +276,10 @@ def _check_intensity(step: Step) -> None:
 def _check_resize(step: Step) -> None:
     target = step.get("size")
     whole = isinstance(target, list) and all(isinstance(side, int) and side > 0 for side in target)
-    if set(step) != {"op", "size", "filter"} or not whole or len(step["size"]) != 2 or step["filter"] != "bilinear":
-        raise _broken(f"resize step {dict(step)}", "size [height, width] in pixels and filter bilinear")
+    known = whole and _FILTERS.get(len(step["size"])) == step.get("filter")
+    if set(step) != {"op", "size", "filter"} or not known:
+        required = "size [height, width] and filter bilinear, or three sides and filter trilinear"
+        raise _broken(f"resize step {dict(step)}", required)
 
 
 def _check_channels(step: Step) -> None:

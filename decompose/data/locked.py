@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from lorkit.decompose import transforms
 from lorkit.decompose.artifacts import read_json
-from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.config import Config, RegionConfig
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.readers import read_region
 from lorkit.decompose.data.samples import PARTS, RegionSamples
@@ -27,7 +28,7 @@ class LockedData:
     def __init__(self, run: Run, region: str | None = None) -> None:
         self.run = run
         self.samples: Mapping[str, RegionSamples] = {
-            one.name: _read(run.config.regions[one.name], one, run.config.base) for one in run.regions.select(region)
+            one.name: _read(run.config, one) for one in run.regions.select(region)
         }
         self.splits: Splits = locked_splits(read_json(run.path / "splits.json", kind="splits"), self.samples)
 
@@ -100,8 +101,9 @@ def file_samples(path: Path | str, region: Region, recipe: Recipe) -> PreparedRe
     Raises:
         DataError: The file cannot be read, or holds a class that the region does not know; both are named.
     """
-    config = RegionConfig(data=(str(path),), classes=region.classes, task=region.task)
-    return prepare(read_region(region.name, config, base=Path.cwd(), complete=False), recipe)
+    config = _named(RegionConfig(data=(str(path),), task=region.task), region)
+    samples = read_region(region.name, config, base=Path.cwd(), complete=False, dims=transforms.dims(recipe))
+    return prepare(samples, recipe)
 
 
 def check_part(part: str) -> str:
@@ -111,9 +113,15 @@ def check_part(part: str) -> str:
     return part
 
 
-def _read(config: RegionConfig, region: Region, base: Path) -> RegionSamples:
-    # the run's own class order, whatever the files say today
-    return read_region(region.name, config.model_copy(update={"classes": region.classes}), base=base)
+def _read(config: Config, region: Region) -> RegionSamples:
+    one = _named(config.regions[region.name], region)
+    return read_region(region.name, one, base=config.base, dims=len(config.image.size))
+
+
+def _named(config: RegionConfig, region: Region) -> RegionConfig:
+    """Return settings with the run's own class order, whatever the files say today."""
+    key = "structures" if region.task == "segmentation" else "classes"
+    return config.model_copy(update={key: region.classes})
 
 
 def _find(

@@ -1,4 +1,6 @@
-"""Reader of `.npz`: `images` (N, H, W[, 3]), `labels` and, optionally, `label_names`, `ids`, `groups`, `split`.
+"""Reader of `.npz`: `images` (N, H, W[, 3]) or (N, D, H, W) with `labels` or `masks`.
+
+Optional are `label_names` or `mask_names`, `ids`, `groups` and `split`.
 
 MedMNIST's layout (`train_images`, `train_labels`, `val_images`, ...) is the neighbour module's.
 """
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.data.masks import as_mask, without_background
 from lorkit.decompose.data.samples import Source, encode, order_classes, part_name
 from lorkit.decompose.errors import DataError, UsageError
 
@@ -33,14 +36,19 @@ def read(entries: list[str], config: RegionConfig) -> Source:
     """Read one file.
 
     Raises:
-        DataError: The file is damaged, pickled, or lacks images or labels.
-        UsageError: It holds segmentation masks or several labels a sample, which this version does not train on.
+        DataError: The file is damaged, pickled, or lacks images, or labels or masks.
+        UsageError: It holds several labels a sample, or labels and masks where no task is stated.
     """
     path = Path(entries[0])
     arrays = load_arrays(path)
-    refuse_other_tasks(path, arrays)
     images = check_images(path, _required(path, arrays, "images"))
-    labels, classes = read_labels(path, _required(path, arrays, "labels"), _names(arrays), config.classes)
+    masks = None
+    if task_of(path, arrays, config.task) == "segmentation":
+        masks = as_mask(_required(path, arrays, "masks"), str(path))
+        labels = np.zeros(len(images), dtype=np.int64)
+        classes = without_background(texts(arrays.get("mask_names")) or ())
+    else:
+        labels, classes = read_labels(path, _required(path, arrays, "labels"), _names(arrays), config.classes)
     ids = texts(arrays.get("ids")) or tuple(f"{path.stem}/{row}" for row in range(len(images)))
     split = texts(arrays.get("split"))
     return Source(
@@ -51,6 +59,7 @@ def read(entries: list[str], config: RegionConfig) -> Source:
         groups=texts(arrays.get("groups")) or ids,
         parts=tuple(part_name(text, str(path)) for text in split) if split else (None,) * len(images),
         origin=str(path),
+        masks=masks,
     )
 
 
@@ -89,27 +98,35 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise _damaged(path, error) from None
 
 
-def refuse_other_tasks(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Raise UsageError for a file of masks without labels."""
-    if "labels" not in arrays and "masks" in arrays:
+def task_of(path: Path, arrays: Mapping[str, Any], stated: str | None) -> str:
+    """Return the task that a file has targets for, the stated one where it has both.
+
+    Raises:
+        UsageError: It has labels and masks, and none is stated.
+    """
+    if stated is not None:
+        return stated
+    if "labels" in arrays and "masks" in arrays:
         raise UsageError(
-            f"{path} holds masks: the task would be segmentation",
-            required="labels: this version trains classification",
-            fix="leave the region out",
+            f"{path} holds labels and masks",
+            required="the region's task: classification or segmentation",
+            fix="state it as task in the region",
         )
+    return "segmentation" if "masks" in arrays else "classification"
 
 
 def check_images(path: Path, images: NDArray[Any]) -> NDArray[Any]:
-    """Bring an image array to (N, H, W) or (N, H, W, 3) of uint8, uint16 or float32.
+    """Bring an image array to (N, H, W), (N, H, W, 3) or (N, D, H, W) of uint8, uint16 or float32.
 
-    Signed integers (CT numbers) become float32, which needs a stated window.
+    Which of the last two it is, `image.size` decides later. Signed integers (CT numbers) become float32, which needs a
+    stated window.
     """
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
-    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
+    if images.ndim not in (3, 4):
         raise DataError(
             f"{path}: images of shape {images.shape}",
-            required="(N, H, W) or (N, H, W, 3)",
+            required="(N, H, W) or (N, H, W, 3) pictures, or (N, D, H, W) volumes",
             fix="save them in that layout",
         )
     if images.dtype.kind == "b":
@@ -165,7 +182,7 @@ def _required(path: Path, arrays: Mapping[str, NDArray[Any]], key: str) -> NDArr
     if key not in arrays:
         raise DataError(
             f"{path} has no '{key}' among {', '.join(arrays) or 'nothing'}",
-            required="arrays 'images' and 'labels'",
+            required="arrays 'images' and 'labels', or 'images' and 'masks'",
             fix="save them under these names",
         )
     return arrays[key]

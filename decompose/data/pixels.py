@@ -60,12 +60,16 @@ class FileImages:
         """Return the number of files."""
         return len(self.paths)
 
+    def decode(self, path: Path) -> NDArray[Any]:
+        """Read one file."""
+        return read_image(path)
+
     def __getitem__(self, index: int, /) -> NDArray[Any]:
         """Return one decoded image."""
         kept = self._cache.get(index)
         if kept is not None:
             return kept
-        image = read_image(self.paths[index])
+        image = self.decode(self.paths[index])
         if image.nbytes <= self._left:
             self._left -= image.nbytes
             self._cache[index] = image

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lorkit.decompose.config import resolve_path
-from lorkit.decompose.data import folder, manifest, medmnist, npz, phantom
+from lorkit.decompose.data import folder, manifest, medmnist, nifti, npz, phantom
 from lorkit.decompose.data.joining import concatenate
 from lorkit.decompose.data.samples import PARTS, RegionSamples, Source, assemble
 from lorkit.decompose.errors import DataError, UsageError
@@ -31,11 +31,14 @@ READERS = (
     Reader("MedMNIST .npz", medmnist.takes, medmnist.read),
     Reader(".npz", npz.takes, npz.read),
     Reader("CSV manifest [with image root]", manifest.takes, manifest.read),
+    Reader("folder of NIfTI images and labels", nifti.takes, nifti.read),
     Reader("folder of classes", folder.takes, folder.read),
 )
 
 
-def read_region(name: str, config: RegionConfig, *, base: Path, complete: bool = True) -> RegionSamples:
+def read_region(
+    name: str, config: RegionConfig, *, base: Path, complete: bool = True, dims: int = 2
+) -> RegionSamples:
     """Read all samples of a region.
 
     Args:
@@ -43,23 +46,40 @@ def read_region(name: str, config: RegionConfig, *, base: Path, complete: bool =
         config: Where its samples lie: `data`, or stated `train`, `val` and `test`.
         base: Directory from which relative paths start.
         complete: Demand a sample of every class; False when a file is only evaluated.
+        dims: Entries of `image.size`: 2 reads images as pictures, 3 as volumes.
 
     Raises:
         UsageError: An unknown kind of source, or a task that is not handled.
         DataError: Samples that cannot be used; the message names file, sample and region.
     """
     if config.data is not None:
-        return assemble(name, config, read_entries(config.data, config, base), complete=complete)
+        return assemble(name, config, read_entries(config.data, config, base), complete=complete, dims=dims)
     sources = []
     for part in PARTS:
         found = read_entries(getattr(config, part) or (), config, base)
         sources.append(replace(found, parts=(part,) * len(found.labels)))  # the list it stands in decides its part
-    return assemble(name, config, concatenate(sources), complete=complete)
+    return assemble(name, config, concatenate(sources), complete=complete, dims=dims)
 
 
 def read_regions(config: Config) -> dict[str, RegionSamples]:
-    """Read every region of a configuration, in its order."""
-    return {name: read_region(name, region, base=config.base) for name, region in config.regions.items()}
+    """Read every region of a configuration, in its order.
+
+    Raises:
+        UsageError: Its regions have different tasks; else as `read_region`.
+        DataError: As `read_region`.
+    """
+    dims = len(config.image.size)
+    samples = {
+        name: read_region(name, region, base=config.base, dims=dims) for name, region in config.regions.items()
+    }
+    tasks = {one.region.task: name for name, one in samples.items()}
+    if len(tasks) > 1:
+        raise UsageError(
+            "regions of several tasks: " + ", ".join(f"{task} ('{name}')" for task, name in tasks.items()),
+            required="one task in one configuration",
+            fix="write a configuration for each task",
+        )
+    return samples
 
 
 def read_entries(entries: Sequence[str], config: RegionConfig, base: Path) -> Source:

@@ -1,6 +1,6 @@
-"""The samples of one region as every reader delivers them: images, labels, ids, groups and, where stated, parts.
+"""The samples of one region as every reader delivers them: images, labels or masks, ids, groups and parts.
 
-Shapes: H W image as stored, N samples; an image is (H, W) or (H, W, 3) of uint8, uint16 or float32.
+Shapes: N samples, S structures; an image is (H, W), (H, W, 3) or a volume (D, H, W) of uint8, uint16 or float32.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose import transforms
+from lorkit.decompose.data.masks import read_masks
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from lorkit.decompose.config import RegionConfig
 
 PARTS = ("train", "val", "test")
-KNOWN_TASKS = ("classification",)
+KNOWN_TASKS = ("classification", "segmentation")
 _PART_NAMES = {
     "train": "train",
     "training": "train",
@@ -47,14 +49,16 @@ class Source:
 
     Attributes:
         images: The images, decoded when asked for.
-        labels: (N,) integers into `classes`.
-        classes: Class names in the source's own order.
+        labels: (N,) integers into `classes`; zeros where there are masks.
+        classes: Class names in the source's own order; of masks the names of the values 1, 2, ..., empty where the
+            source does not know them.
         ids: A name of each sample, for messages.
         groups: What must not be torn apart by a split: the patient, or the sample itself.
         parts: "train", "val" or "test" as the source states it; None leaves the choice to the split.
         origin: Where the samples came from.
         modality: Imaging modality, where the source knows it.
         synthetic: Whether a program drew the images.
+        masks: Of a segmentation, a mask of each image: (H, W) or (D, H, W) uint8.
     """
 
     images: Images
@@ -66,6 +70,7 @@ class Source:
     origin: str
     modality: str | None = None
     synthetic: bool = False
+    masks: Images | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,6 +79,9 @@ class RegionSamples:
 
     Attributes:
         digests: sha256 of each image's dtype, shape and pixels: equal images have equal digests.
+        dims: 2 for pictures, 3 for volumes.
+        mask_digests: sha256 of each mask; empty without masks.
+        present: (N, S) which structures stand in each mask; None without masks.
     """
 
     region: Region
@@ -84,6 +92,10 @@ class RegionSamples:
     parts: tuple[str | None, ...]
     digests: tuple[str, ...]
     source: str
+    dims: int = 2
+    masks: Images | None = None
+    mask_digests: tuple[str, ...] = ()
+    present: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -92,16 +104,35 @@ class RegionSamples:
     @cached_property
     def digest(self) -> str:
         """Digest of everything that training sees of the region: pixels, labels, classes, groups and stated parts."""
-        rows = zip(self.digests, self.labels.tolist(), self.groups, self.parts, strict=True)
-        lines = "\n".join("\t".join((digest, str(label), group, part or "")) for digest, label, group, part in rows)
+        targets = self.mask_digests or [str(label) for label in self.labels.tolist()]
+        rows = zip(self.digests, targets, self.groups, self.parts, strict=True)
+        lines = "\n".join("\t".join((digest, target, group, part or "")) for digest, target, group, part in rows)
         return hashlib.sha256(("\n".join(self.region.classes) + "\n\n" + lines).encode()).hexdigest()
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """What a split spreads evenly, indexed by `labels`: the classes; samples with masks are all of one kind."""
+        return self.region.classes if self.masks is None else ("sample",)
+
+    def counts(self, indices: NDArray[np.int64] | None = None) -> list[int]:
+        """Return how many samples there are of each class, or with each structure."""
+        chosen = slice(None) if indices is None else indices
+        if self.present is not None:
+            return [int(count) for count in self.present[chosen].sum(0)]
+        return np.bincount(self.labels[chosen], minlength=len(self.region.classes)).tolist()
+
+    def target(self, index: int) -> str:
+        """Return what tells the target of one sample from others: its class's name, or the digest of its mask."""
+        return self.mask_digests[index] if self.mask_digests else self.region.classes[self.labels[index]]
 
     def describe(self, index: int) -> str:
         """Name one sample in a message."""
         return f"sample '{self.ids[index]}' of region '{self.region.name}'"
 
 
-def assemble(name: str, config: RegionConfig, source: Source, *, complete: bool = True) -> RegionSamples:
+def assemble(
+    name: str, config: RegionConfig, source: Source, *, complete: bool = True, dims: int = 2
+) -> RegionSamples:
     """Check what a reader found and bring its labels to the configured class order.
 
     Args:
@@ -109,20 +140,23 @@ def assemble(name: str, config: RegionConfig, source: Source, *, complete: bool 
         config: The region's settings; its `classes` state the output order.
         source: What the reader found.
         complete: Demand at least one sample of every class; False for a file that is only evaluated.
+        dims: Entries of `image.size`: 2 reads images as pictures, 3 as volumes.
 
     Raises:
-        UsageError: The stated task is not handled.
+        UsageError: The stated task is not handled, or not the one that the source has targets for.
         DataError: No samples, unequal lengths, labels out of range, or a class without samples.
     """
-    _check_task(name, config.task)
+    _check_task(name, config, source)
     _check_lengths(name, source)
-    classes = tuple(config.classes or source.classes)
-    labels = _relabel(name, source, classes)
-    if complete:
+    digests = tuple(_digest(name, source, index, dims) for index in range(len(source.labels)))
+    masks = read_masks(name, config, source, complete=complete) if source.masks is not None else None
+    classes = masks.structures if masks is not None else tuple(config.classes or source.classes)
+    labels = source.labels if masks is not None else _relabel(name, source, classes)
+    if complete and masks is None:
         _check_every_class(name, classes, labels, source.origin)
     region = Region(
         name=name,
-        task="classification",
+        task="classification" if masks is None else "segmentation",
         classes=classes,
         modality=config.modality or source.modality,
         synthetic=source.synthetic,
@@ -134,8 +168,12 @@ def assemble(name: str, config: RegionConfig, source: Source, *, complete: bool 
         ids=source.ids,
         groups=source.groups,
         parts=_check_parts(name, source),
-        digests=tuple(_digest(name, source, index) for index in range(len(labels))),
+        digests=digests,
         source=source.origin,
+        dims=dims,
+        masks=source.masks,
+        mask_digests=masks.digests if masks is not None else (),
+        present=masks.present if masks is not None else None,
     )
 
 
@@ -183,24 +221,36 @@ def part_name(text: str, where: str) -> str | None:
     return part
 
 
-def _digest(name: str, source: Source, index: int) -> str:
+def _digest(name: str, source: Source, index: int, dims: int) -> str:
     image = source.images[index]
-    # before anything is trained: a broken image of the test part would else be found when all the work is done
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise DataError(
-            f"sample '{source.ids[index]}' of region '{name}': image with NaN or infinite pixels",
-            required="finite values",
-            fix="repair the image or leave it out",
-        )
+    try:
+        # before anything is trained: a broken image of the test part would else be found when all the work is done
+        transforms.check_image(image, dims)
+    except DataError as error:
+        where = f"sample '{source.ids[index]}' of region '{name}'"
+        raise DataError(f"{where}: {error.given}", required=error.required, fix=error.fix) from None
     return digest_image(image)
 
 
-def _check_task(name: str, task: str | None) -> None:
-    if task is not None and task not in KNOWN_TASKS:
+def _check_task(name: str, config: RegionConfig, source: Source) -> None:
+    if config.task is not None and config.task not in KNOWN_TASKS:
         raise UsageError(
-            f"region '{name}' states the task '{task}'",
+            f"region '{name}' states the task '{config.task}'",
             required=f"one of {', '.join(KNOWN_TASKS)} in this version",
             fix="change the task or leave the region out",
+        )
+    found = "classification" if source.masks is None else "segmentation"
+    if config.task not in (None, found):
+        raise UsageError(
+            f"region '{name}' states the task '{config.task}'",
+            required=f"{found}: {source.origin} has {'labels' if source.masks is None else 'masks'}",
+            fix="correct the task or the data",
+        )
+    if found == "classification" and config.structures is not None:
+        raise UsageError(
+            f"region '{name}' states structures",
+            required=f"masks: {source.origin} has labels",
+            fix="state classes in place of structures",
         )
 
 
@@ -211,6 +261,8 @@ def _check_lengths(name: str, source: Source) -> None:
         "ids": len(source.ids),
         "groups": len(source.groups),
     }
+    if source.masks is not None:
+        lengths["masks"] = len(source.masks)
     if len(set(lengths.values())) != 1:
         counts = ", ".join(f"{count} {key}" for key, count in lengths.items())
         raise DataError(

@@ -60,9 +60,8 @@ class Splits:
 
 
 def label_digest(samples: RegionSamples, indices: Indices) -> str:
-    """Digest the class names that belong to some images, whatever the order of rows."""
-    names = samples.region.classes
-    rows = sorted(f"{samples.digests[index]}\t{names[samples.labels[index]]}" for index in indices)
+    """Digest the class names or masks that belong to some images, whatever the order of rows."""
+    rows = sorted(f"{samples.digests[index]}\t{samples.target(index)}" for index in indices)
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
@@ -200,7 +199,13 @@ def _first_of_each_class(samples: RegionSamples, counts: NDArray[np.int64], part
 
 
 def _too_few_groups(samples: RegionSamples, label: int, found: int, parts: list[str]) -> DataError:
-    name = samples.region.classes[label]
+    name = samples.strata[label]
+    if samples.masks is not None:
+        return DataError(
+            f"region '{samples.region.name}' has {found} group(s), too few for {', '.join(parts)}",
+            required=f"at least {len(parts)} groups",
+            fix="add patients, or leave the region out",
+        )
     return DataError(
         f"class '{name}' of region '{samples.region.name}' has {found} group(s), too few for {', '.join(parts)}",
         required=f"at least {len(parts)} groups of every class",
@@ -210,7 +215,7 @@ def _too_few_groups(samples: RegionSamples, label: int, found: int, parts: list[
 
 def _check_classes(samples: RegionSamples, part: str, indices: Indices) -> None:
     counts = _histogram(samples, indices)
-    for name, count in zip(samples.region.classes, counts, strict=True):
+    for name, count in zip(samples.strata, counts, strict=True):
         if count == 0:
             raise DataError(
                 f"class '{name}' of region '{samples.region.name}' has no sample in its {part} part",
@@ -234,7 +239,7 @@ def _in_order(pieces: list[Indices], samples: RegionSamples, seed: int, least: f
 
 
 def _histogram(samples: RegionSamples, indices: Indices) -> NDArray[np.int64]:
-    return np.bincount(samples.labels[indices], minlength=len(samples.region.classes)).astype(np.int64)
+    return np.bincount(samples.labels[indices], minlength=len(samples.strata)).astype(np.int64)
 
 
 def _gather(pieces: list[Indices], dealt: Mapping[int, int], part: int) -> Indices:

@@ -158,7 +158,7 @@ def _read(run: Run, region: str, stated: Config) -> _Addition:
             fix="rename the new region, or take the old one out first with --remove-region",
         )
     config = grown_config(run, stated, region)
-    samples = read_region(region, config.regions[region], base=stated.base)
+    samples = read_region(region, config.regions[region], base=stated.base, dims=len(config.image.size))
     splits = split_regions({region: samples}, config.split, seed=config.seed)
     return _Addition(run=run, config=config, samples=samples, splits=splits)
 
