@@ -100,10 +100,10 @@ def _rates(event: events.Step) -> str:
 
 
 def _validated(event: events.Validated) -> str:
-    regions = "  ".join(f"{name} {_number(value)}" for name, value in event.balanced_accuracy.items())
+    regions = "  ".join(f"{name} {_number(value)}" for name, value in event.scores.items())
     rates = f"{event.images_per_second:.0f} images/s (loader {event.loader_images_per_second:.0f})"
     best = "  best" if event.best else ""
-    head = f"{event.phase} {event.epoch + 1}/{event.epochs}: balanced accuracy {_number(event.mean)}"
+    head = f"{event.phase} {event.epoch + 1}/{event.epochs}: {event.metric.replace('_', ' ')} {_number(event.mean)}"
     return f"{head}  {regions}  {rates}{best}"
 
 

@@ -60,12 +60,15 @@ def warnings(document: Mapping[str, Any]) -> None:
 
 
 def evaluation(document: Mapping[str, Any]) -> None:
-    """Print what `evaluate` found: a row a region with 95% intervals, and the mean."""
-    measures = ("accuracy", "balanced_accuracy", "auroc", "ece")
+    """Print what `evaluate` found: a row a region (and structure) with 95% intervals, and the mean."""
+    measures = [name for name in ("dice", "accuracy", "balanced_accuracy", "auroc", "ece") if name in document["mean"]]
     rows = [
         [name, row["n"], *(interval(row.get(m), (row.get("ci") or {}).get(m)) for m in measures)]
         for name, row in document["regions"].items()
     ]
+    for name, row in document["regions"].items():
+        for one in row.get("per_structure", ()):
+            rows.append([f"{name}: {one['structure']}", one["n"], interval(one["dice"], one["ci"])])
     mean = document.get("mean") or {}
     rows.append(["mean", "", *(number(mean.get(m)) for m in measures)])
     table(f"{document['model']} on {document['split']}", ("region", "n", *measures), rows)
@@ -123,13 +126,14 @@ def comparison(document: Mapping[str, Any]) -> None:
     """Print what `compare` measured: a row an arm and fraction, then what each loses against the first."""
     teacher = document["foundation"]
     regions = list(document["rows"][0]["regions"])
+    metric = document["metric"]
     columns = ("arm", "fraction", "seeds", "mean", "sd", *regions, "parameters", "MACs", "bytes", "seconds")
     rows = [
         [
             row["label"],
             row["fraction"],
             row["seeds"],
-            interval(row["balanced_accuracy"], row["ci"]),
+            interval(row[metric], row["ci"]),
             row["sd"],
             *row["regions"].values(),
             *(row[key] for key in ("parameters", "macs", "deployed_bytes", "train_seconds")),
@@ -137,11 +141,11 @@ def comparison(document: Mapping[str, Any]) -> None:
         for row in document["table"]
     ]
     if teacher is not None:
-        scores = [teacher["regions"][name]["balanced_accuracy"] for name in regions]
+        scores = [teacher["regions"][name][metric] for name in regions]
         costs = [teacher[key] for key in ("parameters", "macs", "deployed_bytes")]
-        mean = interval(teacher["balanced_accuracy"], teacher["ci"])
+        mean = interval(teacher[metric], teacher["ci"])
         rows.append(["foundation", None, None, mean, None, *scores, *costs, None])
-    table(f"balanced accuracy on the {document['split']} split; costs as deployed", columns, rows)
+    table(f"{metric.replace('_', ' ')} on the {document['split']} split; costs as deployed", columns, rows)
     pairs = [
         [pair["baseline"], pair["candidate"], pair["fraction"], interval(pair["mean"]["drop"], pair["mean"]["ci"]),
          pair["wins"], pair["losses"]]

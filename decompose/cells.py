@@ -28,22 +28,20 @@ from lorkit.decompose.artifacts import (
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.data.fractions import take_fraction
-from lorkit.decompose.evaluation import logits_of
+from lorkit.decompose.evaluation import evidence_of
 from lorkit.decompose.events import Listener
 from lorkit.decompose.methods import get_method, needs_foundation
-from lorkit.decompose.metrics import HEADLINE
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.phases import Trained, train_phases
 from lorkit.decompose.pretraining import Material, with_probes_of
-from lorkit.decompose.tasks import get_task
+from lorkit.decompose.tasks import Evidence, get_task
 from lorkit.decompose.workplace import working
 
-Logits = Mapping[str, NDArray[np.float32]]
+Evidences = Mapping[str, Evidence]
 # Raised when the same cell would be trained or measured otherwise: stored ones are then done again.
-_REVISION = 3
-_BLOCK = ("n", "groups", *HEADLINE, "ci")
+_REVISION = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +78,11 @@ class Bench:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A cell's figures, and the logits (N, C) by region that its blocks were scored from."""
+    """A cell's figures, and the evidence by region that its blocks were scored from: logits, or counts of pixels."""
 
     arm: str
     row: dict[str, Any]
-    logits: Logits
+    evidence: Evidences
 
 
 def run_cell(
@@ -117,9 +115,9 @@ def run_cell(
         if not place.overtaken("cell", inputs):
             trained = _train(config, fraction, bench, place.checkpoints, fabric, on_event)
             head = {"method": config.method, "seed": seed, "fraction": fraction}
-            document, logits = _measure(trained, bench, head)
+            document, evidence = _measure(trained, bench, head)
             document |= {"arm": arm.digest, "bench": bench.digest}
-            place.finish(lambda staging: _write(staging, document, logits, inputs, bench.material.regions.synthetic))
+            place.finish(lambda staging: _write(staging, document, evidence, inputs, bench.material.regions.synthetic))
     return _read(directory, bench.split)
 
 
@@ -131,22 +129,28 @@ def stored_cells(root: Path, bench: Bench) -> Iterator[Cell]:
     """
     cells: dict[tuple[str, int, float], Cell] = {}
     for path in sorted(root.glob(f"*/{MANIFEST}")):
-        if path.parent.name.startswith(".") or not (path.parent / _logits(bench.split)).is_file():
+        if path.parent.name.startswith(".") or not (path.parent / _file(bench.split)).is_file():
             continue
         extra = read_manifest(path.parent, kind="cell", verify=False).extra
         if (extra.get("revision"), extra.get("bench")) == (_REVISION, bench.digest):
             read_manifest(path.parent, kind="cell")
             cell = _read(path.parent, bench.split)
             key = (cell.arm, cell.row["seed"], cell.row["fraction"])
-            if key not in cells or (path.parent / _logits("test")).is_file():
+            if key not in cells or (path.parent / _file("test")).is_file():
                 cells[key] = cell
     yield from cells.values()
 
 
-def block_of(region: PreparedRegion, logits: NDArray[np.float32]) -> dict[str, Any]:
-    """Score logits on a prepared part; the figures of an `evaluate` block without its tables."""
-    found = get_task(region.region.task).scores(region.region, region.labels, logits, region.groups)
-    return {name: found[name] for name in _BLOCK}
+def block_of(prepared: PreparedRegion, evidence: Evidence) -> dict[str, Any]:
+    """Score evidence on a prepared part; the figures of an `evaluate` block without its tables."""
+    task = get_task(prepared.region.task)
+    found = task.scores(prepared.region, prepared.targets, evidence, prepared.groups)
+    return {name: found[name] for name in ("n", "groups", *task.metrics, "ci")}
+
+
+def cases_of(prepared: PreparedRegion, evidence: Evidence) -> NDArray[np.float64]:
+    """Return the task's (N, S) `cases` of a prepared part."""
+    return get_task(prepared.region.task).cases(prepared.region, prepared.targets, evidence)
 
 
 def cost_of(networks: Mapping[str, Deployable], shape: tuple[int, ...]) -> dict[str, int]:
@@ -164,15 +168,15 @@ def _inputs(config: Config, fraction: float, bench: Bench, split: str) -> str:
     return digest_json({"revision": _REVISION, "bench": bench.digest, **own})
 
 
-def _logits(split: str) -> str:
-    return f"logits-{split}.safetensors"
+def _file(split: str) -> str:
+    return f"evidence-{split}.safetensors"
 
 
 def _read(directory: Path, split: str) -> Cell:
     document = read_json(directory / "cell.json", kind="cell")
-    logits = {name: value.numpy() for name, value in load_tensors(directory / _logits(split)).items()}
+    evidence = {name: value.numpy() for name, value in load_tensors(directory / _file(split)).items()}
     row = {**document["head"], "regions": document["regions"][split], **document["costs"]}
-    return Cell(arm=document["arm"], row=row, logits=logits)
+    return Cell(arm=document["arm"], row=row, evidence=evidence)
 
 
 def _train(
@@ -195,26 +199,28 @@ def _train(
     )
 
 
-def _measure(trained: Trained, bench: Bench, head: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Logits]]:
+def _measure(trained: Trained, bench: Bench, head: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Evidences]]:
     networks = {name: trained.live.deployable(name) for name in bench.material.regions.names}
     parts = {"val": bench.material.val} | ({"test": bench.test} if bench.test is not None else {})
-    logits: dict[str, Logits] = {
-        split: {name: logits_of(network, part[name]) for name, network in networks.items()}
+    evidence: dict[str, Evidences] = {
+        split: {name: evidence_of(network, part[name]) for name, network in networks.items()}
         for split, part in parts.items()
     }
     blocks = {
-        split: {name: block_of(part[name], logits[split][name]) for name in networks} for split, part in parts.items()
+        split: {name: block_of(part[name], evidence[split][name]) for name in networks} for split, part in parts.items()
     }
     training = {"training_parameters": trained.parameters, "training_macs": trained.macs}
     costs = {**cost_of(networks, bench.shape), **training, "train_seconds": trained.seconds}
     history = [row for end in trained.ends for row in end.history]
-    return {"head": head, "regions": blocks, "costs": costs, "history": history}, logits
+    return {"head": head, "regions": blocks, "costs": costs, "history": history}, evidence
 
 
-def _write(staging: Path, document: dict[str, Any], logits: dict[str, Logits], inputs: str, synthetic: bool) -> None:
+def _write(
+    staging: Path, document: dict[str, Any], evidence: dict[str, Evidences], inputs: str, synthetic: bool
+) -> None:
     header = {"schema_version": SCHEMA_VERSION, "kind": "cell", "warnings": []}
     write_json(staging / "cell.json", {**header, **document})
-    for split, values in logits.items():
-        save_tensors(staging / _logits(split), {name: torch.from_numpy(value) for name, value in values.items()})
+    for split, values in evidence.items():
+        save_tensors(staging / _file(split), {name: torch.from_numpy(value) for name, value in values.items()})
     extra = {"revision": _REVISION, "bench": document["bench"]}
     write_manifest(staging, "cell", synthetic=synthetic, inputs=inputs, extra=extra)

@@ -8,7 +8,7 @@ With S seeds, the spread of S drawn means is (S - 1) / S of the variance that tr
 the seeds are stretched by sqrt(S / (S - 1)) to make up for it. One seed says nothing of training, and then the
 intervals cover cases alone.
 
-Shape legend: N cases, S seeds, C classes, R replicates.
+Shape legend: N cases, S seeds, C classes or structures, R replicates.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.bootstrap import Floats, Resampling, divide, interval, mean_defined, resample
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.paired import PairedDrop, mcnemar, unseen, widened
+from lorkit.decompose.paired import PairedDrop, mcnemar, widened
+from lorkit.decompose.tasks import get_task
 
 REPLICATES = 2000
-Hits = Mapping[str, Floats]
-"""By region, (S, N): 1 where the model of a seed has a case right; one row for a model that no seed changes."""
+Cases = Mapping[str, Floats]
+"""By region, (S, N, C): the `cases` of the task for the model of each seed; one for a model that no seed changes."""
 
 
 class Rate(NamedTuple):
-    """Balanced accuracy of an arm on a region: as measured, and in each replicate (R,)."""
+    """The headline of an arm on a region: as measured, and in each replicate (R,)."""
 
     point: float
     replicates_R: Floats
@@ -41,23 +42,26 @@ class Rate(NamedTuple):
 class _Region:
     """What all arms share on one region."""
 
-    member_NC: Floats
     draws: Resampling
-    drawn_RC: Floats
     hidden: float
 
     @classmethod
     def of(cls, prepared: PreparedRegion, seed: int) -> _Region:
-        present = np.unique(prepared.labels)
-        member_NC = (prepared.labels[:, None] == present[None]).astype(np.float64)
         draws = resample(np.asarray(prepared.groups), seed=seed, replicates=REPLICATES)
-        return cls(member_NC, draws, draws.totals(member_NC), unseen(prepared.labels, draws.group_N))
+        task = get_task(prepared.region.task)
+        return cls(draws, task.hidden(prepared.targets, prepared.groups))
 
-    def rate(self, hit_SN: Floats, weight_RS: Floats) -> Rate:
-        recall_C = (self.member_NC * hit_SN.mean(0)[:, None]).sum(0) / self.member_NC.sum(0)
-        hits_RSC = self.draws.totals(hit_SN.T[:, :, None] * self.member_NC[:, None, :])
-        recall_RC = divide(np.einsum("rsc,rs->rc", hits_RSC, weight_RS), self.drawn_RC)
-        return Rate(float(recall_C.mean()), mean_defined(recall_RC))
+    def rate(self, case_SNC: Floats, weight_RS: Floats) -> Rate:
+        known_SNC = np.isfinite(case_SNC)
+        value_SNC = np.where(known_SNC, case_SNC, 0.0)
+        point_C = divide(value_SNC.sum((0, 1)), known_SNC.sum((0, 1)).astype(np.float64))
+        right, seen = (
+            np.einsum("rsc,rs->rc", self.draws.totals(values.transpose(1, 0, 2)), weight_RS)
+            for values in (value_SNC, known_SNC)
+        )
+        # weights of seeds may be negative: what no case of a replicate defines is told by the count, not by its sign
+        rate_RC = divide(right, np.where(np.abs(seen) < 1e-9, 0.0, seen))
+        return Rate(float(mean_defined(point_C)), mean_defined(rate_RC))
 
 
 class Contrasts:
@@ -71,21 +75,22 @@ class Contrasts:
         # a seed of its own for each region: their patients are independent
         self._regions = {name: _Region.of(one, index) for index, (name, one) in enumerate(judged.items())}
         self._judged = judged
+        self.metric = get_task(next(iter(judged.values())).region.task).headline
         # patients of different regions are different ones, so what could be hidden adds as independent errors do
         self._hidden = math.hypot(*(region.hidden for region in self._regions.values())) / len(judged)
 
-    def rates(self, hits: Hits) -> dict[str, Rate]:
+    def rates(self, cases: Cases) -> dict[str, Rate]:
         """Score an arm on every region."""
-        weight_RS = _seed_weights(len(next(iter(hits.values()))))
-        return {name: region.rate(hits[name], weight_RS) for name, region in self._regions.items()}
+        weight_RS = _seed_weights(len(next(iter(cases.values()))))
+        return {name: region.rate(cases[name], weight_RS) for name, region in self._regions.items()}
 
     def mean(self, rates: Mapping[str, Rate]) -> dict[str, Any]:
-        """Return the mean over regions of an arm's balanced accuracy, with its 95 % interval."""
+        """Return the mean over regions of an arm's headline, under its name, with its 95 % interval."""
         value = float(np.mean([rate.point for rate in rates.values()]))
         spread = interval(np.mean([rate.replicates_R for rate in rates.values()], axis=0))
-        return {"balanced_accuracy": value, "ci": widened(spread, value, self._hidden)}
+        return {self.metric: value, "ci": widened(spread, value, self._hidden)}
 
-    def pair(self, baseline: Hits, candidate: Hits) -> dict[str, Any]:
+    def pair(self, baseline: Cases, candidate: Cases) -> dict[str, Any]:
         """Return what the candidate loses against the baseline: a block a region, the mean, and who wins where.
 
         A region is won or lost by the candidate where the interval of its drop lies below or above zero.
@@ -106,16 +111,15 @@ class Contrasts:
         drop = one.point - two.point
         low, high = _at_least(one.replicates_R - two.replicates_R, drop, self._regions[name].hidden)
         groups = len(set(self._judged[name].groups))
-        hit_N2 = np.stack([baseline.mean(0), candidate.mean(0)], axis=1)
         return PairedDrop(
             drop=drop,
             ci=(low, high),
             decidable=(high - low) / 2,
             baseline=one.point,
             candidate=two.point,
-            n=len(hit_N2),
+            n=baseline.shape[1],
             groups=groups,
-            mcnemar_p=mcnemar(hit_N2) if len(baseline) == len(candidate) == 1 else None,
+            mcnemar_p=_mcnemar(baseline, candidate),
         )
 
     def _mean_drop(self, drops: Sequence[PairedDrop], rates: tuple[dict[str, Rate], dict[str, Rate]]) -> dict[str, Any]:
@@ -123,6 +127,13 @@ class Contrasts:
         differences = [rates[0][name].replicates_R - rates[1][name].replicates_R for name in self._regions]
         low, high = _at_least(np.mean(differences, axis=0), drop, self._hidden)
         return {"drop": drop, "ci": [low, high], "decidable": (high - low) / 2}
+
+
+def _mcnemar(baseline_SNC: Floats, candidate_SNC: Floats) -> float | None:
+    """Return McNemar's p-value where both are one model and every case is a hit or a miss of one class."""
+    if len(baseline_SNC) != 1 or len(candidate_SNC) != 1 or (np.isfinite(baseline_SNC[0]).sum(1) != 1).any():
+        return None
+    return mcnemar(np.stack([np.nansum(side[0], axis=1) for side in (baseline_SNC, candidate_SNC)], axis=1))
 
 
 def _seed_weights(seeds: int) -> Floats:

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from lorkit.decompose.artifacts import digest_json, is_current
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import RegionSamples, Splits, prepare, read_regions, split_regions
+from lorkit.decompose.data.readers import expected_task
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import Method, get_method
 from lorkit.decompose.models.backbones import build_backbone
@@ -23,6 +24,7 @@ from lorkit.decompose.pretraining import Material, foundation_for, foundation_in
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.run_artifact import RunContent, write_run
 from lorkit.decompose.runs import DERIVED, RUNS
+from lorkit.decompose.tasks import get_task
 from lorkit.decompose.training import launch
 from lorkit.decompose.transforms import build_recipe
 from lorkit.decompose.workplace import Workplace, working
@@ -40,7 +42,7 @@ class TrainResult:
         up_to_date: It was there already, made from the same settings and data.
         plan: For a dry run, what would happen; nothing was written.
         regions: Names in routing order.
-        best: Mean balanced accuracy on validation of the epoch that was kept, by phase.
+        best: Mean of the task's headline metric on validation of the epoch that was kept, by phase.
         seconds: How long the student's phases took, the foundation left out.
     """
 
@@ -167,9 +169,10 @@ def pretrain(
 
 def _read(config: Config, start: Start | None = None) -> _Task:
     method = get_method(config.method)
+    dense = get_task(expected_task(config)).dense
     for backbone in (config.foundation.backbone, config.student.backbone):
         with torch.device("meta"):  # only to refuse an unknown name before any data is read
-            build_backbone(backbone, channels=config.image.channels, image_size=config.image.size)
+            build_backbone(backbone, channels=config.image.channels, image_size=config.image.size, dense=dense)
     samples = read_regions(config)
     splits = split_regions(samples, config.split, seed=config.seed)
     regions = RegionSet(one.region for one in samples.values())

@@ -1,6 +1,6 @@
 """Measure how good the experts, the bare student or the foundation model of a run are.
 
-Shapes: N images, C channels, H W pixels, K classes.
+Shapes: N images, C channels, K outputs an image or, of dense tasks, a pixel.
 """
 
 from __future__ import annotations
@@ -16,37 +16,62 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, read_manifest, write_json
+from lorkit.decompose.data.loading import eval_batch_size
 from lorkit.decompose.data.locked import LockedData, check_part, file_samples, recipe_of
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.errors import ArtifactError, DataError, UsageError
 from lorkit.decompose.expert_artifact import LoadedExpert, is_expert, load_expert
 from lorkit.decompose.machine import fingerprint
-from lorkit.decompose.metrics import HEADLINE
 from lorkit.decompose.networks import Networks
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.regions import unknown
 from lorkit.decompose.runs import RUNS, Run, list_runs, open_run
-from lorkit.decompose.tasks import get_task
+from lorkit.decompose.tasks import Evidence, get_task
 
 MODELS = ("experts", "student", "foundation")
 Images = NDArray[np.float32]
+_FEW_GROUPS = 5
 Predictor = nn.Module | Callable[[Images], Any]
 
 
-def logits_of(network: Predictor, prepared: PreparedRegion, *, batch_size: int = 256) -> Images:
-    """Run a network over prepared images and return (N, K) float32 logits.
+def logits_of(network: Predictor, prepared: PreparedRegion, *, batch_size: int | None = None) -> Images:
+    """Run a network over prepared images and return (N, K, *spatial) float32 logits.
 
     Args:
         network: A module, which is put into eval mode for the time and gets tensors on its own device, or any
-            callable from a float32 array (N, C, H, W) to outputs, such as an engine's `run`.
+            callable from a float32 array (N, C, *spatial) to outputs, such as an engine's `run`.
         prepared: The images.
-        batch_size: Images a forward pass.
+        batch_size: Images a forward pass; None for `loading.eval_batch_size`.
     """
-    starts = range(0, len(prepared), batch_size)
-    batches = (np.array(prepared.images[start : start + batch_size], order="C") for start in starts)
+    rows = [outputs for _, outputs in _outputs(network, prepared, batch_size)]
+    task, region = get_task(prepared.region.task), prepared.region
+    empty = (0, task.outputs(region), *(prepared.images.shape[2:] if task.dense else ()))
+    return np.concatenate(rows) if rows else np.zeros(empty, dtype=np.float32)
+
+
+def evidence_of(network: Predictor, prepared: PreparedRegion, *, batch_size: int | None = None) -> Evidence:
+    """Run a network and keep of its outputs only what its task scores by; arguments as in `logits_of`.
+
+    Raises:
+        DataError: There is no image, or an output is not finite.
+    """
+    if not len(prepared):
+        raise DataError(
+            f"no image of region '{prepared.region.name}' to measure on", required="at least one", fix="check the data"
+        )
+    task, targets = get_task(prepared.region.task), prepared.targets
+    rows = [task.evidence(outputs, targets[at]) for at, outputs in _outputs(network, prepared, batch_size)]
+    return np.concatenate(rows)
+
+
+def _outputs(
+    network: Predictor, prepared: PreparedRegion, batch_size: int | None
+) -> Iterator[tuple[slice, Images]]:
+    size = batch_size or eval_batch_size(prepared.images.shape[2:])
+    places = [slice(start, start + size) for start in range(0, len(prepared), size)]
+    batches = (np.array(prepared.images[at], order="C") for at in places)
     run = _run_module if isinstance(network, nn.Module) else _run_callable
-    rows = list(run(network, batches))  # type: ignore[arg-type]
-    return np.concatenate(rows) if rows else np.zeros((0, len(prepared.region.classes)), dtype=np.float32)
+    return zip(places, run(network, batches), strict=True)  # type: ignore[arg-type]
 
 
 def evaluate(
@@ -112,10 +137,11 @@ class _Owner:
     def measure(self, region: str, prepared: PreparedRegion) -> dict[str, Any]:
         network, source = self._network(region)
         task = get_task(prepared.region.task)
-        task.check(prepared.region, prepared.labels)
-        found = task.scores(prepared.region, prepared.labels, logits_of(network, prepared), prepared.groups)
+        task.check(prepared.region, prepared.targets)
+        found = task.scores(prepared.region, prepared.targets, evidence_of(network, prepared), prepared.groups)
         return {
             **found,
+            "task": task.name,
             "classes": list(prepared.region.classes),
             "source": source,
             "synthetic": self.synthetic or prepared.region.synthetic,
@@ -225,16 +251,22 @@ def _document(
         "data": _describe(Path(data)) if data is not None else None,
         "synthetic": any(block["synthetic"] for block in blocks.values()),
         "regions": dict(blocks),
-        "mean": {name: _mean([block[name] for block in blocks.values()]) for name in HEADLINE},
+        "mean": {
+            name: _mean([block[name] for block in blocks.values()])
+            for name in get_task(next(iter(blocks.values()))["task"]).metrics
+        },
     }
 
 
 def _warnings(blocks: Mapping[str, Any]) -> list[str]:
     warnings = []
     for name, block in blocks.items():
-        absent = [row["class"] for row in block["per_class"] if not row["n"]]
+        kind, count = ("class", "n") if "per_class" in block else ("structure", "defined")
+        absent = [row[kind] for row in block[f"per_{kind}"] if not row[count]]
         if absent:
             warnings.append(f"region '{name}' has no case of {', '.join(absent)}: its macro metrics are undefined")
+        if kind == "structure" and block["groups"] < _FEW_GROUPS:
+            warnings.append(f"region '{name}' is measured on {block['groups']} group(s): its interval says little")
         if block["source"] == "probe":
             warnings.append(f"region '{name}' is measured with a linear probe: the foundation has no head for it")
     return warnings

@@ -48,12 +48,13 @@ class Step(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Validated(Event):
-    """An epoch ended; balanced accuracy on the validation part by region, losses by term and region."""
+    """An epoch ended; the task's `metric` on the validation part by region, losses by term and region."""
 
     phase: str
     epoch: int
     epochs: int
-    balanced_accuracy: Mapping[str, float]
+    metric: str
+    scores: Mapping[str, float]
     mean: float
     best: bool
     losses: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

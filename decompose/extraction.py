@@ -175,7 +175,8 @@ class _Workshop:
         if self.recalibrate:
             recalibrate_norm_(network, _batches(train))
             logits = logits_of(network, val)
-        found = get_task(val.region.task).scores(val.region, val.labels, logits, val.groups)
+        task = get_task(val.region.task)
+        found = task.scores(val.region, val.targets, task.evidence(logits, val.targets), val.groups)
         measured = {"equality": proof, "validation": found, "reduction": reduction}
         info = self._describe(region, network, train, val) | measured
         self._check_plain(network, info)
@@ -203,6 +204,7 @@ class _Workshop:
             "modality": one.modality,
             "backbone": deployed_backbone(config),
             "image": {"size": list(config.image.size), "channels": config.image.channels},
+            "output": {"name": get_task(one.task).output, "channels": get_task(one.task).outputs(one)},
             "gray": train.stored.shape[1] == 1,
             "recipe": val.recipe,
             "normalise": {"mean": list(network.mean), "std": list(network.std)},

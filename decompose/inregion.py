@@ -6,6 +6,8 @@ others (probabilistic PCA, Tipping and Bishop 1999), and an image is refused whe
 but a stated share of the validation images. It catches the wrong body part, modality, inversion or a blank frame;
 it is no judge of whether a diagnosis is plausible.
 
+A volume is judged by its middle slices along its three axes, whose fingerprints are joined.
+
 Shape legend: N images, C channels, H W pixels, F fingerprint values, K directions.
 """
 
@@ -35,8 +37,9 @@ Model = dict[str, Any]
 
 def fingerprint(images_NCHW: NDArray[np.float32]) -> Floats:
     """Return the (N, F) fingerprints of prepared images, float32 in [0, 1]."""
-    blocks = [_fingerprint(block) for block in _chunks(images_NCHW)]
-    return np.concatenate(blocks) if blocks else np.zeros((0, _length(images_NCHW.shape[1])))
+    views = _views(images_NCHW)
+    blocks = [np.concatenate([_fingerprint(view[at]) for view in views], axis=1) for at in _chunks(len(images_NCHW))]
+    return np.concatenate(blocks) if blocks else np.zeros((0, len(views) * _length(images_NCHW.shape[1])))
 
 
 def fit(images_NCHW: NDArray[np.float32]) -> Model:
@@ -133,13 +136,20 @@ def _thumbnails(gray_NHW: Floats) -> Floats:
     return np.stack(small).reshape(len(small), -1).astype(np.float64)
 
 
+def _views(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Return pictures as they are; of volumes (N, C, D, H, W) the middle slice across each axis."""
+    if images.ndim == 4:
+        return [images]
+    return [images.take(images.shape[axis] // 2, axis=axis) for axis in (2, 3, 4)]
+
+
 def _length(channels: int) -> int:
     return THUMBNAIL**2 + 3 + len(QUANTILES) + (channels if channels > 1 else 0)
 
 
-def _chunks(images_NCHW: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    for start in range(0, len(images_NCHW), _CHUNK):
-        yield images_NCHW[start : start + _CHUNK]
+def _chunks(count: int) -> Iterator[slice]:
+    for start in range(0, count, _CHUNK):
+        yield slice(start, start + _CHUNK)
 
 
 def _parts(model: Mapping[str, Any]) -> tuple[Floats, Floats, Floats, Floats]:

@@ -1,6 +1,7 @@
 """Losses of decomposition and distillation, one value a sample, and their sums by region.
 
-Shapes: N samples of a batch, F features, C classes of a region, n samples of one region.
+Shapes: N samples of a batch, F features, C classes of a region, K channels of a map, n samples of one region; `spatial`
+is empty for one answer a sample.
 Values are float32 or wider whatever the autocast precision: a softmax over hundreds of features loses its tail in bf16.
 """
 
@@ -16,7 +17,7 @@ Terms = dict[str, dict[str, Tensor]]
 
 
 def softened_kl(student_NK: Tensor, teacher_NK: Tensor, temperature: float) -> Tensor:
-    """Return T^2 * KL(softmax(teacher / T) || softmax(student / T)) of each row, shape (N,).
+    """Return T^2 * KL(softmax(teacher / T) || softmax(student / T)) of each row or pixel, (N, K, *spatial) to (N, *spatial).
 
     The factor T^2 keeps the gradient's size when the temperature changes. On features this is LoRKD's
     feature loss (eq. of section 1 of the method), on logits it is classic knowledge distillation.
@@ -27,8 +28,26 @@ def softened_kl(student_NK: Tensor, teacher_NK: Tensor, temperature: float) -> T
 
 
 def cross_entropy(logit_nC: Tensor, label_n: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Return the cross-entropy of each sample, shape (n,)."""
+    """Return the cross-entropy of each sample or pixel: (n, C, *spatial) and (n, *spatial) to (n, *spatial)."""
     return F.cross_entropy(wide(logit_nC), label_n, reduction="none", label_smoothing=smoothing)
+
+
+def dice_loss(logit_nK: Tensor, mask_n: Tensor) -> Tensor:
+    """Return 1 - Dice of the softmax, the mean over structures (channel 0, background, left out), of each sample.
+
+    Args:
+        logit_nK: (n, K, *spatial), K of 2 or more.
+        mask_n: (n, *spatial) int64 below K.
+
+    Returns:
+        (n,), float32 or wider: sums over many pixels, for which half precision is too coarse.
+    """
+    from monai.losses.dice import DiceLoss  # a second of import that classification need not pay
+
+    loss = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, reduction="none")
+    with torch.autocast(logit_nK.device.type, enabled=False):
+        values: Tensor = loss(wide(logit_nK), mask_n[:, None])
+    return values.flatten(1).mean(1)
 
 
 def by_region(value_N: Tensor, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:

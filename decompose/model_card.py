@@ -10,6 +10,7 @@ import yaml
 from lorkit.decompose import transforms
 
 _NAMES = {
+    "dice": "Dice (mean over structures)",
     "balanced_accuracy": "Balanced accuracy",
     "accuracy": "Accuracy",
     "auroc": "AUROC (mean, one against rest)",
@@ -36,14 +37,14 @@ def _front_matter(info: Mapping[str, Any]) -> str:
     results = [
         {"type": name, "name": _NAMES[name], "value": round(float(info["validation"][name]), 4)}
         for name in _NAMES
-        if info["validation"][name] is not None
+        if info["validation"].get(name) is not None
     ]
     dataset = {"name": f"{info['region']}, validation split of the run", "type": "private"}
-    task = {"type": "image-classification"}
+    task = {"type": _pipeline(info)}
     fields = {
         "license": "unknown",
         "library_name": "pytorch",
-        "pipeline_tag": "image-classification",
+        "pipeline_tag": _pipeline(info),
         "tags": ["medical", "lorkit", f"region:{info['region']}", *(["synthetic"] if info["synthetic"] else [])],
         "metrics": [result["type"] for result in results],
         "model-index": [
@@ -65,11 +66,26 @@ def _title(info: Mapping[str, Any]) -> str:
     )
     return (
         f"# Expert for {info['region']}{mark}\n\n"
-        f"A {info['backbone']} that tells {_list(info['classes'])} apart in 2D images"
+        f"A {info['backbone']} that {_does(info)}"
         f"{' (' + info['modality'] + ')' if info['modality'] else ''}. Extracted from run `{source['run']}`"
         f" (method {source['method']}, foundation {source['foundation']}) as a plain network:"
         f" {info['parameters']:,} parameters, {info['macs']:,} multiply-accumulates an image."
     )
+
+
+def segments(info: Mapping[str, Any]) -> bool:
+    """Tell whether an expert answers with maps of structures."""
+    return bool(info["task"] == "segmentation")
+
+
+def _pipeline(info: Mapping[str, Any]) -> str:
+    return "image-segmentation" if segments(info) else "image-classification"
+
+
+def _does(info: Mapping[str, Any]) -> str:
+    kind = "volumes" if transforms.dims(info["recipe"]) == 3 else "2D images"
+    verb = f"outlines {_list(info['classes'])}" if segments(info) else f"tells {_list(info['classes'])} apart"
+    return f"{verb} in {kind}"
 
 
 def _use(info: Mapping[str, Any]) -> str:
@@ -93,10 +109,11 @@ def _data(info: Mapping[str, Any]) -> str:
 def _metrics(info: Mapping[str, Any]) -> str:
     found, equal = info["validation"], info["equality"]
     lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
-    for name, label in _NAMES.items():
-        interval = found["ci"][name]
+    rows = [(label, found[name], found["ci"][name]) for name, label in _NAMES.items() if name in found]
+    rows += [(f"Dice of {row['structure']}", row["dice"], row["ci"]) for row in found.get("per_structure", ())]
+    for label, value, interval in rows:
         span = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "undefined"
-        lines.append(f"| {label} | {'undefined' if found[name] is None else format(found[name], '.3f')} | {span} |")
+        lines.append(f"| {label} | {'undefined' if value is None else format(value, '.3f')} | {span} |")
     cut = _cut(info.get("reduction"))
     after = " Its batch norms were recalibrated on the training split afterwards." if info["recalibrated"] else ""
     return (
@@ -105,7 +122,7 @@ def _metrics(info: Mapping[str, Any]) -> str:
         " from resampling whole groups.\n\n"
         + "\n".join(lines)
         + f"\n\nEqual to the live model on {equal['n']} {equal['inputs']} images within"
-        f" {equal['max_abs_difference']:.1e} ({equal['label_flips']} labels differ).{cut}{after}"
+        f" {equal['max_abs_difference']:.1e} ({equal['label_flips']} {'pixels' if segments(info) else 'labels'} differ).{cut}{after}"
     )
 
 
@@ -116,7 +133,7 @@ def _cut(reduction: Mapping[str, Any] | None) -> str:
     share = "" if kept is None else f", which keeps {100 * kept:.1f} % of its energy"
     return (
         f" Afterwards its low-rank update was cut from rank {reduction['rank_before']} to {reduction['rank']}{share}:"
-        f" balanced accuracy {found['before']:.3f} before and {found['after']:.3f} after, a drop of {found['drop']:.3f}"
+        f" {found['metric'].replace('_', ' ')} {found['before']:.3f} before and {found['after']:.3f} after, a drop of {found['drop']:.3f}"
         f" ({found['ci'][0]:.3f} to {found['ci'][1]:.3f}). The network has the same size either way."
     )
 
@@ -173,15 +190,16 @@ def _limits(info: Mapping[str, Any]) -> str:
     lines = [
         "## Limits",
         "",
-        f"- It answers with one of {_list(info['classes'])} whatever it is shown.",
+        f"- It answers with {'' if segments(info) else 'one of '}{_list(info['classes'])} whatever it is shown.",
         f"- Out-of-region check (`expert.json`, `in_region`): refuses {_rate(check['false_refusal']['rate'])} of"
         f" {check['false_refusal']['n']} unseen images of the region,"
         f" {_rate(check['other_regions']['rate'])} of {check['other_regions']['n']} images of other regions. It sees"
         " gross differences only.",
         "- Probabilities are those of the network; see the calibration error before trusting them.",
     ]
-    rare = [row for row in info["validation"]["per_class"] if row["n"] < 20]
-    lines += [f"- Only {row['n']} validation images of {row['class']}: its figures say little." for row in rare]
+    kind = "structure" if segments(info) else "class"
+    rare = [row for row in info["validation"][f"per_{kind}"] if row["n"] < 20]
+    lines += [f"- Only {row['n']} validation images of {row[kind]}: its figures say little." for row in rare]
     lines += [f"- Warning: {text}." for text in info["warnings"]]
     return "\n".join(lines)
 
@@ -191,4 +209,4 @@ def _rate(value: float | None) -> str:
 
 
 def _list(names: list[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]

@@ -1,36 +1,36 @@
-"""What one classifier loses against another on the same cases, and what the cases can decide.
+"""What one model loses against another on the same cases, and what the cases can decide.
 
-Shape legend: N cases, C classes, R bootstrap replicates.
+Shape legend: N cases, C classes, S classes or structures, R bootstrap replicates.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
-from lorkit.decompose.bootstrap import Floats, Ints, checked, divide, interval, mean_defined, resample
+from lorkit.decompose.bootstrap import Floats, Ints, Resampling, checked, divide, interval, mean_defined, resample
 from lorkit.decompose.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDrop:
-    """What a candidate loses against a baseline on the same cases, in balanced accuracy.
+    """What a candidate loses against a baseline on the same cases, in the headline of their task.
 
     Attributes:
         drop: Baseline minus candidate; negative when the candidate is better.
         ci: Two-sided 95 % interval of the drop.
         decidable: Half-width of `ci`: the smallest allowed drop under which a candidate that loses nothing would be
             shown to stay with the cases at hand.
-        baseline: Balanced accuracy of the baseline.
-        candidate: Balanced accuracy of the candidate.
+        baseline: Headline of the baseline: balanced accuracy, or mean Dice.
+        candidate: Headline of the candidate.
         n: Cases.
         groups: Groups.
         mcnemar_p: Exact two-sided McNemar test on the cases that only one of the two has right; a cross-check that
-            knows neither class balance nor groups. None where hits are averages over several models.
+            knows neither class balance nor groups. None where hits are averages over several models, or no hits at all.
     """
 
     drop: float
@@ -88,27 +88,56 @@ def paired_difference(
     handful of cases. So it is never narrower than what could still be hidden: with m groups in the rarest class, an
     event never seen has probability below 1 - 0.05^(1/m) at 95 %, and weighs 1/C in balanced accuracy.
     """
-    label_N = np.asarray(labels, dtype=np.int64)
+    label_N, group_N = np.asarray(labels, dtype=np.int64), np.unique(np.asarray(groups), return_inverse=True)[1]
     hit_N2 = np.stack([np.asarray(baseline_hits, np.float64), np.asarray(candidate_hits, np.float64)], axis=1)
+    own_NC = label_N[:, None] == np.unique(label_N)
+    sides = [np.where(own_NC, hit_N2[:, side, None], np.nan) for side in (0, 1)]
+    hidden = unseen(label_N, group_N)
+    found = paired_cases(*sides, groups, hidden=hidden, seed=seed, replicates=replicates)
+    return replace(found, mcnemar_p=mcnemar(hit_N2))
+
+
+def paired_cases(
+    baseline_NS: Floats,
+    candidate_NS: Floats,
+    groups: ArrayLike,
+    *,
+    hidden: float = 0.0,
+    seed: int = 0,
+    replicates: int = 2000,
+) -> PairedDrop:
+    """Compare what two models have of the same cases: the `cases` of their task, NaN where one says nothing.
+
+    Args:
+        baseline_NS: How right the baseline is, in [0, 1].
+        candidate_NS: As `baseline_NS`.
+        groups: (N,) group of each case.
+        hidden: What a difference that no case showed could still amount to; the interval is never narrower.
+        seed: Seed of the bootstrap.
+        replicates: Bootstrap replicates.
+    """
     draws = resample(np.asarray(groups), seed=seed, replicates=replicates)
-    present = np.unique(label_N)
-    member_NC = (label_N[:, None] == present[None]).astype(np.float64)
-    baseline, candidate = ((member_NC * hit_N2[:, side, None]).sum(0) / member_NC.sum(0) for side in (0, 1))
-    drop = float((baseline - candidate).mean())
-    lost_RC = draws.totals(member_NC * (hit_N2[:, 0] - hit_N2[:, 1])[:, None])
-    spread = interval(mean_defined(divide(lost_RC, draws.totals(member_NC)))) or [drop, drop]
-    hidden = unseen(label_N, draws.group_N)
+    rates = [mean_defined(cases.T) for cases in (baseline_NS, candidate_NS)]
+    drop = float(mean_defined(rates[0] - rates[1]))
+    replicates_RS = [_rates(cases, draws) for cases in (baseline_NS, candidate_NS)]
+    spread = interval(mean_defined(replicates_RS[0] - replicates_RS[1])) or [drop, drop]
     low, high = min(spread[0], drop - hidden), max(spread[1], drop + hidden)
     return PairedDrop(
         drop=drop,
         ci=(low, high),
         decidable=(high - low) / 2,
-        baseline=float(baseline.mean()),
-        candidate=float(candidate.mean()),
-        n=len(label_N),
+        baseline=float(mean_defined(rates[0])),
+        candidate=float(mean_defined(rates[1])),
+        n=len(baseline_NS),
         groups=draws.counts_RG.shape[1],
-        mcnemar_p=mcnemar(hit_N2),
+        mcnemar_p=None,
     )
+
+
+def _rates(cases_NS: Floats, draws: Resampling) -> Floats:
+    """Return the mean of what is defined in each replicate, (R, S)."""
+    known = np.isfinite(cases_NS)
+    return divide(draws.totals(np.where(known, cases_NS, 0.0)), draws.totals(known.astype(np.float64)))
 
 
 def unseen(label_N: Ints, group_N: Ints) -> float:

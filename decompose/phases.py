@@ -16,6 +16,7 @@ from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.foundation import Foundation, narrowed
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.pretraining import Material, run_phase
+from lorkit.decompose.tasks import get_task
 from lorkit.decompose.training import Phase, validation_score
 
 
@@ -111,11 +112,13 @@ def _fit(method: Fitting, module: TrainingModule, phase: Phase, on_event: Listen
     device = next(module.parameters()).device
     scores = {name: validation_score(module.live, phase.val[name], name, device) for name in phase.regions.names}
     mean = sum(scores.values()) / len(scores)
+    metric = get_task(phase.regions[0].task).headline
     row = {
         "phase": phase.name,
         "epoch": 0,
         "loss": {},
-        "val": {"balanced_accuracy": scores, "mean": mean},
+        "metric": metric,
+        "val": {metric: scores, "mean": mean},
         "seconds": round(seconds, 3),
     }
     return Finished(phase=phase.name, best_epoch=0, best=mean, seconds=seconds, history=(row,))

@@ -26,7 +26,7 @@ from lorkit.decompose.models.foundation import (
     load_user_weights,
     save_foundation,
 )
-from lorkit.decompose.probing import features_of, fit_probe
+from lorkit.decompose.probing import probe_for
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training import Phase, fit
 from lorkit.decompose.workplace import Workplace, working
@@ -144,8 +144,7 @@ def with_probes(foundation: Foundation, material: Material, on_event: Listener) 
             continue
         name = region.name
         on_event(Notice(text=f"the foundation has no head for '{name}': a linear probe on its features stands in"))
-        parts = (features_of(model, material.train[name], name), features_of(model, material.val[name], name))
-        model.heads[name] = fit_probe(*parts, len(region.classes))
+        model.heads[name] = probe_for(model, region, material.train[name], material.val[name])
         heads[name] = "probe"
     ordered = {name: heads[name] for name in material.regions.names}
     return Foundation(

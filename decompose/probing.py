@@ -1,6 +1,6 @@
 """Linear probes: what a frozen foundation knows about a region for which it has no head of its own.
 
-Shapes: N samples, F features, C classes.
+Shapes: N samples (of a dense task: sampled pixels), F features, C classes.
 """
 
 from __future__ import annotations
@@ -11,19 +11,57 @@ from torch import Tensor, nn
 
 from lorkit.decompose.data.loading import eval_batches
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.models.heads import head_of_weights
 from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.regions import Region
+from lorkit.decompose.tasks import get_task
 
 # Ridge strengths tried; the one with the best balanced accuracy on validation is taken.
+PIXELS = 40_000
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 
 
 @torch.no_grad()
 def features_of(model: RegionalModel, prepared: PreparedRegion, region: str) -> tuple[Tensor, Tensor]:
-    """Return pooled features (N, F) and labels (N,) of a prepared region, on the CPU."""
+    """Return features (N, F) and labels (N,) of a prepared region, on the CPU.
+
+    Of a dense task they are those of pixels: in each image as many of every structure and of the background, and no
+    more than `PIXELS` in all, drawn the same way every time.
+    """
     model.eval()
     device = next(model.parameters()).device
-    pairs = [(model.features(image.to(device), region).cpu(), label) for image, label in eval_batches(prepared)]
+    most = max(1, PIXELS // max(1, len(prepared)))
+    generator = torch.Generator().manual_seed(0)
+    pairs = []
+    for image, target in eval_batches(prepared):
+        feature = model.features(image.to(device), region).cpu()
+        pairs.append((feature, target) if target.dim() == 1 else _sampled(feature, target, most, generator))
     return torch.cat([feature for feature, _ in pairs]), torch.cat([label for _, label in pairs])
+
+
+def probe_for(
+    model: RegionalModel, region: Region, train: PreparedRegion, val: PreparedRegion
+) -> nn.Module:
+    """Return a head for a region on a model's frozen features, linear or, of a dense task, a convolution of kernel 1."""
+    parts = (features_of(model, train, region.name), features_of(model, val, region.name))
+    task = get_task(region.task)
+    head = fit_probe(*parts, task.outputs(region))
+    if not task.dense:
+        return head
+    return head_of_weights(head.weight, head.bias, train.images.ndim - 2)
+
+
+def _sampled(feature: Tensor, target: Tensor, most: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Take pixels of (n, F, *spatial) and (n, *spatial), up to `most` an image, evenly over the values there."""
+    features, labels = [], []
+    for feature_FP, label_P in zip(feature.flatten(2), target.flatten(1), strict=True):
+        values = label_P.unique().tolist()
+        for value in values:
+            places = (label_P == value).nonzero()[:, 0]
+            chosen = places[torch.randperm(len(places), generator=generator)[: max(1, most // len(values))]]
+            features.append(feature_FP[:, chosen].T)
+            labels.append(label_P[chosen])
+    return torch.cat(features), torch.cat(labels)
 
 
 def fit_probe(train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], classes: int) -> nn.Linear:

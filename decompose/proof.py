@@ -1,6 +1,6 @@
 """What an extracted expert has to prove: it equals the live model, and nothing of other regions is in it.
 
-Shapes: N images, K classes.
+Shapes: N images, K outputs; `spatial` is the grid of a dense task, else nothing.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def equality(
         live: The model that it came from, routed per sample.
         network: The extracted network; only named in the error.
         prepared: Images.
-        found_NK: What the network answers.
+        found_NK: What the network answers, (N, K, *spatial).
 
     Returns:
-        `n`, `max_abs_difference`, `tolerance`, `label_flips`, and whether the inputs were `real` or `phantom`.
+        `n`, `max_abs_difference`, `tolerance`, `label_flips` (of images, or of pixels), and whether the inputs were `real` or `phantom`.
 
     Raises:
         ParityError: A logit differs by more than the tolerance, or a label that was no tie changed.
@@ -51,7 +51,7 @@ def equality(
     if not difference <= tolerance or (flipped_N & decided_N).any():
         raise ParityError(
             f"{type(network).__name__} of region '{region}' differs from the live model by {difference:.3g}"
-            f" ({int(flipped_N.sum())} of {len(found_NK)} labels flip)",
+            f" ({int(flipped_N.sum())} of {flipped_N.size} labels flip)",
             required=f"at most {tolerance:.3g}",
             fix="train again, or report the backbone: its layers do not merge",
         )

@@ -14,9 +14,10 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation import logits_of
 from lorkit.decompose.experts.reduction import LayerCut, reduce_, total
-from lorkit.decompose.metrics import paired_drop
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
+from lorkit.decompose.paired import paired_cases
+from lorkit.decompose.tasks import get_task
 
 Logits = NDArray[np.float32]
 
@@ -48,7 +49,11 @@ def cut_expert_(
     """
     cuts = reduce_(network.network, live.backbone, val.region.name, rank)
     after_NK = logits_of(network, val)
-    found = paired_drop(val.labels, logits_NK, after_NK, val.groups)
+    task = get_task(val.region.task)
+    sides = (
+        task.cases(val.region, val.targets, task.evidence(logits, val.targets)) for logits in (logits_NK, after_NK)
+    )
+    found = paired_cases(*sides, val.groups, hidden=task.hidden(val.targets, val.groups))
     whole = total(cuts)
     document = {
         "rank": rank,
@@ -57,7 +62,7 @@ def cut_expert_(
         "factor_parameters": {"before": whole.parameters, "after": whole.kept_parameters},
         "energy_kept": whole.share,
         "validation": {
-            "metric": "balanced_accuracy",
+            "metric": task.headline,
             "split": "val",
             "n": found.n,
             "groups": found.groups,

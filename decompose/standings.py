@@ -11,14 +11,13 @@ import numpy as np
 
 from lorkit.decompose.arms import FOUNDATION
 from lorkit.decompose.artifacts import SCHEMA_VERSION
-from lorkit.decompose.cells import Bench, Cell, Logits, block_of, cost_of
-from lorkit.decompose.contrasts import Contrasts, Hits
-from lorkit.decompose.evaluation import logits_of
+from lorkit.decompose.cells import Bench, Cell, Evidences, block_of, cases_of, cost_of
+from lorkit.decompose.contrasts import Cases, Contrasts
+from lorkit.decompose.evaluation import evidence_of
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.foundation import Foundation
 
-METRIC = "balanced_accuracy"
 FEW_SEEDS = 3
 _COSTS = ("parameters", "macs", "deployed_bytes", "training_parameters", "training_macs")
 Key = tuple[str, float]
@@ -29,22 +28,22 @@ class Teacher:
     """The foundation as a contender of its own: nothing of it depends on a seed or fraction."""
 
     document: dict[str, Any]
-    logits: Logits
+    evidence: Evidences
 
 
 def judge(foundation: Foundation, bench: Bench) -> Teacher:
     """Judge the foundation, with its own heads or the probes."""
     networks = {name: foundation.model.deployable(name) for name in bench.material.regions.names}
-    logits = {name: logits_of(network, bench.judged[name]) for name, network in networks.items()}
+    found = {name: evidence_of(network, bench.judged[name]) for name, network in networks.items()}
     document = {
         "backbone": foundation.backbone,
         "heads": dict(foundation.heads),
-        "regions": {name: block_of(bench.judged[name], found) for name, found in logits.items()},
+        "regions": {name: block_of(bench.judged[name], evidence) for name, evidence in found.items()},
         **cost_of(networks, bench.shape),
         "training_parameters": count_parameters(foundation.model),
         "training_macs": training_macs(foundation.model, bench.shape),
     }
-    return Teacher(document=document, logits=logits)
+    return Teacher(document=document, evidence=found)
 
 
 class Standings:
@@ -80,7 +79,7 @@ class Standings:
             "machine": fingerprint(),
             "synthetic": self.bench.material.regions.synthetic,
             "split": self.bench.split,
-            "metric": METRIC,
+            "metric": self.contrasts.metric,
             "arms": list(arms),
             "foundation": self._foundation(),
             "rows": [{"label": label, **cell.row} for label, cell in entries],
@@ -106,17 +105,17 @@ class Standings:
     def _foundation(self) -> dict[str, Any] | None:
         if self.teacher is None:
             return None
-        return {**self.teacher.document, **self.contrasts.mean(self.contrasts.rates(self._hits([self.teacher.logits])))}
+        return {**self.teacher.document, **self.contrasts.mean(self.contrasts.rates(self._cases([self.teacher.evidence])))}
 
     def _against_the_foundation(
         self, groups: Mapping[Key, Mapping[int, Cell]], keys: Sequence[Key]
     ) -> list[dict[str, Any]]:
         if self.teacher is None:
             return []
-        baseline = self._hits([self.teacher.logits])
+        baseline = self._cases([self.teacher.evidence])
         return [
             {
-                **_head(FOUNDATION, key, sorted(groups[key])),
+                **self._head(FOUNDATION, key, sorted(groups[key])),
                 **self.contrasts.pair(baseline, self._of(groups[key], sorted(groups[key]))),
             }
             for key in keys
@@ -129,7 +128,7 @@ class Standings:
             seeds = sorted(groups[one].keys() & groups[two].keys())
             if one[1] == two[1] and seeds:
                 sides = self._of(groups[one], seeds), self._of(groups[two], seeds)
-                pairs.append({**_head(one[0], two, seeds), **self.contrasts.pair(*sides)})
+                pairs.append({**self._head(one[0], two, seeds), **self.contrasts.pair(*sides)})
         return pairs
 
     def _summary(self, key: Key, cells: Mapping[int, Cell]) -> dict[str, Any]:
@@ -137,7 +136,7 @@ class Standings:
         rows = [cells[seed].row for seed in sorted(cells)]
         names = list(rows[0]["regions"])
         # a metric that the split leaves undefined is NaN here and null in the document
-        values = np.array([[row["regions"][name][METRIC] for name in names] for row in rows], dtype=np.float64)
+        values = np.array([[row["regions"][name][self.contrasts.metric] for name in names] for row in rows], dtype=np.float64)
         means = values.mean(1)
         interval = self.contrasts.mean(self.contrasts.rates(self._of(cells, sorted(cells))))["ci"]
         return {
@@ -145,7 +144,7 @@ class Standings:
             "method": rows[0]["method"],
             "fraction": key[1],
             "seeds": len(rows),
-            METRIC: _number(means.mean()),
+            self.contrasts.metric: _number(means.mean()),
             "sd": _number(means.std(ddof=1)) if len(rows) > 1 else None,
             "ci": interval if np.isfinite(means).all() else None,
             "regions": {name: _number(value) for name, value in zip(names, values.mean(0), strict=True)},
@@ -153,24 +152,23 @@ class Standings:
             "train_seconds": float(np.mean([row["train_seconds"] for row in rows])),
         }
 
-    def _of(self, cells: Mapping[int, Cell], seeds: Sequence[int]) -> Hits:
-        return self._hits([cells[seed].logits for seed in seeds])
+    def _of(self, cells: Mapping[int, Cell], seeds: Sequence[int]) -> Cases:
+        return self._cases([cells[seed].evidence for seed in seeds])
 
-    def _hits(self, models: Sequence[Logits]) -> Hits:
+    def _cases(self, models: Sequence[Evidences]) -> Cases:
         return {
-            name: np.stack([(logits[name].argmax(1) == part.labels).astype(np.float64) for logits in models])
+            name: np.stack([cases_of(part, evidence[name]) for evidence in models])
             for name, part in self.bench.judged.items()
         }
 
-
-def _head(baseline: str, candidate: Key, seeds: Sequence[int]) -> dict[str, Any]:
-    return {
-        "baseline": baseline,
-        "candidate": candidate[0],
-        "fraction": candidate[1],
-        "seeds": list(seeds),
-        "metric": METRIC,
-    }
+    def _head(self, baseline: str, candidate: Key, seeds: Sequence[int]) -> dict[str, Any]:
+        return {
+            "baseline": baseline,
+            "candidate": candidate[0],
+            "fraction": candidate[1],
+            "seeds": list(seeds),
+            "metric": self.contrasts.metric,
+        }
 
 
 def _number(value: float) -> float | None:

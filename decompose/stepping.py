@@ -14,6 +14,7 @@ from lorkit.decompose.balancing import build_backward
 from lorkit.decompose.compiling import loosen_
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.layouts import memory_format, set_layout_
 from lorkit.decompose.losses import Terms
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.microbatches import cut
@@ -36,7 +37,7 @@ class Stepper:
         self, module: TrainingModule, settings: TrainConfig, fabric: Fabric, foundation: Foundation | None
     ) -> None:
         self.module, self.settings, self.fabric = module, settings, fabric
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        set_layout_(module)
         optimizer = build_optimizer(module.parameter_groups(settings), settings)
         self.wrapped, self.optimizer = fabric.setup(module, optimizer)
         self.average = None if settings.ema is None else average_of(module, settings.ema)
@@ -107,7 +108,7 @@ class Stepper:
         """Run one micro-batch, which holds `share` of the samples, and add its terms to those of the batch."""
         absent = self._absent(piece) if self.fabric.world_size > 1 else ()
         batch = Batch(*(self.fabric.to_device(tensor) for tensor in piece))
-        batch = batch._replace(image=batch.image.contiguous(memory_format=torch.channels_last))
+        batch = batch._replace(image=batch.image.contiguous(memory_format=memory_format(batch.image.dim())))
         teacher = self.ask_teacher(batch)
         with self.module.live.scope(batch.region) as plan:  # through backward: checkpointing runs blocks again there
             if self.settings.compile:
@@ -134,4 +135,5 @@ def _frozen(foundation: Foundation | None, fabric: Fabric) -> RegionalModel | No
     if foundation is None:
         return None
     model = foundation.model.requires_grad_(False).eval()
-    return model.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    set_layout_(model)
+    return model.to(device=fabric.device)

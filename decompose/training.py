@@ -36,6 +36,7 @@ from lorkit.decompose.optimising import learning_rate, passes_of
 from lorkit.decompose.recomputing import recomputed
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.stepping import Stepper
+from lorkit.decompose.tasks import get_task
 from lorkit.decompose.validation import validation_score
 
 __all__ = ["Phase", "fit", "launch", "learning_rate", "validation_score"]
@@ -143,6 +144,7 @@ class _Trainer:
         check_seats(self.loader.seats, self.settings.accumulate)
         self.stepper = Stepper(module, self.settings, fabric, foundation)
         self.progress = Progress()
+        self._metric = get_task(phase.regions[0].task).headline
         self._process = psutil.Process()
         self._began = time.perf_counter()
         self._first = 0
@@ -228,7 +230,8 @@ class _Trainer:
                 "phase": self.phase.name,
                 "epoch": epoch,
                 "loss": losses,
-                "val": {"balanced_accuracy": scores, "mean": mean},
+                "metric": self._metric,
+                "val": {self._metric: scores, "mean": mean},
                 "lr": learning_rate(self.settings, (epoch + 1) * self.steps - 1, self.steps),
                 "seconds": round(seconds, 3),
                 "images_per_second": round(rate, 1),
@@ -241,7 +244,8 @@ class _Trainer:
             phase=self.phase.name,
             epoch=epoch,
             epochs=self.settings.epochs,
-            balanced_accuracy=scores,
+            metric=self._metric,
+            scores=scores,
             mean=mean,
             best=best,
             losses=losses,

@@ -10,17 +10,19 @@ from torch import Tensor
 
 from lorkit.decompose.data.loading import eval_batches
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.layouts import memory_format
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
+from lorkit.decompose.tasks import get_task, headline
 
 
 @torch.no_grad()
 def validation_score(model: RegionalModel, prepared: PreparedRegion, region: str, device: torch.device) -> float:
-    """Return the balanced accuracy of a region's validation part: the mean recall of the classes that are there."""
+    """Return the headline of a region's task on its validation part, over the classes or structures that are there."""
+    task = get_task(prepared.region.task)
 
     def predict(image: Tensor) -> Tensor:
-        image = image.to(device, memory_format=torch.channels_last)
-        return cast(RegionalOutput, model(image, region)).logits[region].argmax(1).cpu()
+        image = image.to(device, memory_format=memory_format(image.dim()))
+        return cast(RegionalOutput, model(image, region)).logits[region].float().cpu()
 
-    predicted = torch.cat([predict(image) for image, _ in eval_batches(prepared)]).numpy()
-    hit = predicted == prepared.labels
-    return float(np.mean([hit[prepared.labels == label].mean() for label in np.unique(prepared.labels)]))
+    rows = [task.evidence(predict(image).numpy(), target.numpy()) for image, target in eval_batches(prepared)]
+    return headline(task.cases(prepared.region, prepared.targets, np.concatenate(rows)))

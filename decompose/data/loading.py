@@ -1,11 +1,12 @@
 """Batches for training and evaluation, out of prepared regions.
 
-Shapes: N samples, C channels, P planes stored, H W. Batches are region-sorted: the samples of a region stand together,
+Shapes: N samples, C channels, P planes stored, `spatial` (H, W) or (D, H, W). Batches are region-sorted: the samples of a region stand together,
 in routing order, so that expert layers work on contiguous slices.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lorkit.decompose import transforms
-from lorkit.decompose.data.augment import augment
+from lorkit.decompose.data.augment import augment, augment_mask
 from lorkit.decompose.data.counters import Keys, keys
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.sampling import Draw, RegionSampler, region_key
@@ -27,12 +28,15 @@ if TYPE_CHECKING:
     from lorkit.decompose.config import AugmentConfig
 
 
+_EVAL_PIXELS = 2**20
+
+
 class Batch(NamedTuple):
     """One training batch.
 
     Attributes:
-        image: (N, C, H, W) float32 in [0, 1].
-        label: (N,) int64 within the sample's region.
+        image: (N, C, *spatial) float32 in [0, 1].
+        label: (N,) int64 within the sample's region; (N, *spatial) of a segmentation.
         region: (N,) int64 routing indices, ascending.
         sample: (N,) int64 positions in the region's prepared set.
     """
@@ -114,14 +118,23 @@ class BatchLoader:
 
     def _assemble(self, draws: Mapping[str, Draw]) -> Batch:
         sizes = [len(draw.indices) for draw in draws.values()]
-        label = np.concatenate([self._prepared[name].labels[draw.indices] for name, draw in draws.items()])
         region = np.repeat([self._names.index(name) for name in draws], sizes)
         return Batch(
             image=self._image(draws),
-            label=torch.from_numpy(label),
+            label=self._label(draws),
             region=torch.from_numpy(region.astype(np.int64)),
             sample=torch.from_numpy(np.concatenate([draw.indices for draw in draws.values()])),
         )
+
+    def _label(self, draws: Mapping[str, Draw]) -> Tensor:
+        """Gather the targets; masks are moved as their images are."""
+        gathered = np.concatenate([self._prepared[name].targets[draw.indices] for name, draw in draws.items()])
+        label = torch.from_numpy(gathered)
+        if label.dim() > 1 and self._augment is not None:
+            label = augment_mask(
+                label, np.concatenate([self._keys(name, draw) for name, draw in draws.items()]), self._augment
+            )
+        return label.long()
 
     def _image(self, draws: Mapping[str, Draw]) -> Tensor:
         """Gather and augment the images: gray ones as the one plane that is stored, which is three times cheaper."""
@@ -137,19 +150,32 @@ class BatchLoader:
                 )
             lengths = [len(draws[name].indices) for name in names]
             pieces |= dict(zip(names, torch.split(gathered, lengths), strict=True))
-        return torch.cat([pieces[name].expand(-1, channels, -1, -1) for name in draws])
+        return torch.cat([pieces[name].expand(-1, channels, *pieces[name].shape[2:]) for name in draws])
 
     def _keys(self, name: str, draw: Draw) -> Keys:
         return keys(self._seed, self._epoch, region_key(name), draw.passes, draw.indices)
 
 
-def eval_batches(prepared: PreparedRegion, batch_size: int = 256) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (image (N, C, H, W) float32 in [0, 1], label (N,) int64) in order, without augmentation."""
-    images = prepared.images
-    for start in range(0, len(prepared), batch_size):
-        stop = start + batch_size
+def eval_batches(prepared: PreparedRegion, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield image (N, C, *spatial) float32 in [0, 1] and target in order, without augmentation.
+
+    Args:
+        prepared: The samples.
+        batch_size: Images a batch; None for as many as `eval_batch_size` gives.
+
+    Yields:
+        Images, and labels (N,) or masks (N, *spatial) as int64.
+    """
+    images, size = prepared.images, batch_size or eval_batch_size(prepared.images.shape[2:])
+    for start in range(0, len(prepared), size):
+        stop = start + size
         image = torch.from_numpy(np.array(images[start:stop], dtype=np.float32, order="C"))
-        yield image, torch.from_numpy(np.array(prepared.labels[start:stop]))
+        yield image, torch.from_numpy(np.array(prepared.targets[start:stop], dtype=np.int64))
+
+
+def eval_batch_size(spatial: tuple[int, ...]) -> int:
+    """Return how many images a batch without gradients holds: up to 256, fewer where they are large."""
+    return max(1, min(256, _EVAL_PIXELS // math.prod(spatial)))
 
 
 def _check_prepared(prepared: Mapping[str, PreparedRegion], regions: RegionSet) -> None:

@@ -1,6 +1,7 @@
 """Prepared regions: every image brought through its recipe once, held in memory or, when large, in a mapped file.
 
-Shapes: N samples, C channels of the recipe, P planes stored (1 when all images are gray, else C), H W of the recipe.
+Shapes: N samples, C channels of the recipe, P planes stored (1 when all images are gray, else C); `spatial` is the
+recipe's size, (H, W) or (D, H, W).
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ class PreparedRegion:
     """Samples ready for a network.
 
     Attributes:
-        stored: (N, P, H, W) float32 in [0, 1]; gray images are stored once, whatever number of channels they fill.
+        stored: (N, P, *spatial) float32 in [0, 1]; gray images are stored once, whatever number of channels they fill.
+        labels: (N,) int64; zeros where there are masks.
+        masks: (N, *spatial) uint8 of a segmentation, else None.
         notices: What the user should know about how the pixels were brought to [0, 1].
     """
 
@@ -38,6 +41,7 @@ class PreparedRegion:
     ids: tuple[str, ...]
     digests: tuple[str, ...]
     notices: tuple[str, ...] = ()
+    masks: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -45,9 +49,14 @@ class PreparedRegion:
 
     @property
     def images(self) -> NDArray[np.float32]:
-        """(N, C, H, W) float32, read-only: a view in which gray planes repeat without being copied."""
-        count, _, height, width = self.stored.shape
-        return np.broadcast_to(self.stored, (count, transforms.channels(self.recipe), height, width))
+        """(N, C, *spatial) float32, read-only: a view in which gray planes repeat without being copied."""
+        count, _, *spatial = self.stored.shape
+        return np.broadcast_to(self.stored, (count, transforms.channels(self.recipe), *spatial))
+
+    @property
+    def targets(self) -> NDArray[Any]:
+        """What outputs are compared with: (N,) labels, or (N, *spatial) masks where there are any."""
+        return self.labels if self.masks is None else self.masks
 
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> PreparedRegion:
         """Return the samples at `indices`, in that order."""
@@ -59,6 +68,7 @@ class PreparedRegion:
             groups=tuple(self.groups[index] for index in chosen),
             ids=tuple(self.ids[index] for index in chosen),
             digests=tuple(self.digests[index] for index in chosen),
+            masks=None if self.masks is None else self.masks[chosen],
         )
 
 
@@ -82,7 +92,7 @@ def prepare(
         StorageError: No room for the temporary file.
     """
     chosen = np.arange(len(samples), dtype=np.int64) if indices is None else np.asarray(indices, dtype=np.int64)
-    gray = all(samples.images[int(index)].ndim == 2 for index in chosen)
+    gray = all(samples.images[int(index)].ndim == transforms.dims(recipe) for index in chosen)
     planes = 1 if gray else transforms.channels(recipe)
     stored = _allocate((len(chosen), planes, *transforms.size(recipe)), memory_bytes)
     brightest = -1.0  # of 16-bit images
@@ -100,7 +110,17 @@ def prepare(
         ids=tuple(samples.ids[index] for index in chosen),
         digests=tuple(samples.digests[index] for index in chosen),
         notices=_notices(samples.region.name, recipe, brightest),
+        masks=_masks(samples, chosen, recipe),
     )
+
+
+def _masks(samples: RegionSamples, chosen: NDArray[np.int64], recipe: transforms.Recipe) -> NDArray[np.uint8] | None:
+    if samples.masks is None:
+        return None
+    masks = np.empty((len(chosen), *transforms.size(recipe)), dtype=np.uint8)
+    for row, index in enumerate(chosen.tolist()):
+        masks[row] = transforms.apply_mask(recipe, samples.masks[index])
+    return masks
 
 
 def _apply(samples: RegionSamples, index: int, image: NDArray[Any], recipe: transforms.Recipe) -> NDArray[np.float32]:

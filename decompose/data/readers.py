@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from lorkit.decompose.config import resolve_path
 from lorkit.decompose.data import folder, manifest, medmnist, nifti, npz, phantom
 from lorkit.decompose.data.joining import concatenate
-from lorkit.decompose.data.samples import PARTS, RegionSamples, Source, assemble
+from lorkit.decompose.data.samples import KNOWN_TASKS, PARTS, RegionSamples, Source, assemble
 from lorkit.decompose.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -80,6 +80,19 @@ def read_regions(config: Config) -> dict[str, RegionSamples]:
             fix="write a configuration for each task",
         )
     return samples
+
+
+def expected_task(config: Config) -> str:
+    """Return the task that a configuration will turn out to have, as far as that shows without reading its data."""
+    for region in config.regions.values():
+        if region.task in KNOWN_TASKS:
+            return str(region.task)
+        if region.structures is not None:
+            return "segmentation"
+        entries = [resolve_path(entry, config.base) for entry in region.data or region.train or ()]
+        if entries and (nifti.takes(entries) or (npz.takes(entries) and "labels" not in npz.keys_of(Path(entries[0])))):
+            return "segmentation"
+    return "classification"
 
 
 def read_entries(entries: Sequence[str], config: RegionConfig, base: Path) -> Source:

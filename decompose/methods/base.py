@@ -15,11 +15,12 @@ from torch import nn
 from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.losses import Terms, by_region, cross_entropy
+from lorkit.decompose.losses import Terms, by_region
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.schema import Balancer
+from lorkit.decompose.tasks import get_task
 
 # modules that hold one entry a region, in expert layers, norms by region and regional models
 _CONTAINERS = {"down", "up", "kernel", "regions", "heads"}
@@ -53,10 +54,11 @@ class TrainingModule(nn.Module):
         return teacher(batch.image, batch.region)
 
     def task_loss(self, output: RegionalOutput, batch: Batch) -> dict[str, Any]:
-        """Return the cross-entropy of each region's own head."""
+        """Return the loss of each region's task at its own head."""
         terms = {}
         for name, row in output.rows.items():
-            values = cross_entropy(output.logits[name], batch.label.index_select(0, row), self.smoothing)
+            task = get_task(self.live.regions.get(name).task)
+            values = task.loss(output.logits[name], batch.label.index_select(0, row), self.smoothing)
             terms[name] = values.sum() / len(batch.label)
         return terms
 

@@ -10,7 +10,7 @@ from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.finetune import FineTuned, continued
 from lorkit.decompose.models.foundation import Foundation, narrowed
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.probing import features_of, fit_probe
+from lorkit.decompose.probing import probe_for
 from lorkit.decompose.regions import RegionSet
 
 
@@ -31,8 +31,8 @@ class LinearProbe(FineTuned):
         """Replace the head of each region by one fitted on the features of its training part."""
         for region in live.regions:
             name = region.name
-            parts = (features_of(live, train[name], name), features_of(live, val[name], name))
-            live.heads[name] = fit_probe(*parts, len(region.classes)).to(next(live.parameters()).device)
+            head = probe_for(live, region, train[name], val[name])
+            live.heads[name] = head.to(next(live.parameters()).device)
 
     def notices(self, config: Config) -> list[str]:
         """Say which settings have no meaning here."""

@@ -30,7 +30,7 @@ class Deployable(nn.Module):
     """Images in [0, 1] to the logits of one region: what `model.pt2` and every exported graph hold.
 
     Args:
-        network: A plain network (N, C, *spatial) -> (N, classes).
+        network: A plain network (N, C, *spatial) -> (N, classes), or (N, 1 + structures, *spatial).
         mean: One value a channel.
         std: One value a channel.
     """
@@ -51,5 +51,5 @@ class Deployable(nn.Module):
         return tuple(self.normalise.std.tolist())
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map images (N, C, *spatial) in [0, 1] to logits (N, classes)."""
+        """Map images (N, C, *spatial) in [0, 1] to logits, one row or one map an image."""
         return cast(Tensor, self.network(self.normalise(image)))

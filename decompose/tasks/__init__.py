@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import numpy as np
+from numpy.typing import NDArray
+
+from lorkit.decompose.bootstrap import mean_defined
 from lorkit.decompose.regions import Region, unknown
-from lorkit.decompose.tasks.base import Task
+from lorkit.decompose.tasks.base import Evidence, Task
 from lorkit.decompose.tasks.classification import Classification
+from lorkit.decompose.tasks.segmentation import Segmentation
 
-__all__ = ["TASKS", "Task", "dense_outputs", "get_task"]
+__all__ = ["TASKS", "Evidence", "Task", "dense_outputs", "get_task", "headline"]
 
-TASKS: dict[str, Task] = {task.name: task for task in (Classification(),)}
+TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Segmentation())}
+
+
+def headline(cases_NS: NDArray[np.float64]) -> float:
+    """Return a task's headline from its `cases`: the mean over classes of the mean over samples, where defined."""
+    return float(mean_defined(mean_defined(cases_NS.T)))
 
 
 def get_task(name: str) -> Task:

@@ -1,14 +1,24 @@
-"""What a task has to answer about a region's outputs; one file a task."""
+"""What a task has to answer about a region's outputs; one file a task.
+
+Shapes: N samples, n of one region in a batch, K outputs a sample or pixel, S classes or structures; `spatial` is empty
+for one answer a sample, and the image's grid where a task is dense.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lorkit.decompose.regions import Region
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Evidence = NDArray[Any]
+"""What is kept of each sample's outputs to score it by, (N, ...): logits, or a dense task's counts of pixels."""
 
 
 class Task(Protocol):
@@ -17,31 +27,66 @@ class Task(Protocol):
     Attributes:
         name: As the configuration states it.
         output: Name of the graph's output.
-        loss: Name of the training loss.
-        headline: The metric that early stopping, the gate and comparisons judge by.
-        dense: Whether outputs are maps, one value a pixel.
+        headline: The metric that the best epoch, the gate and comparisons judge by.
+        metrics: The metrics of a region's block that are averaged over regions.
+        dense: Whether outputs are maps of the image's size.
     """
 
     name: str
     output: str
-    loss: str
     headline: str
+    metrics: tuple[str, ...]
     dense: bool
 
     def outputs(self, region: Region) -> int:
-        """Return how many numbers the network delivers a sample."""
+        """Return how many numbers the network delivers a sample, or a pixel."""
         ...
 
-    def check(self, region: Region, labels: NDArray[np.int64]) -> None:
+    def check(self, region: Region, targets: NDArray[Any]) -> None:
         """Raise DataError where targets do not fit the region."""
         ...
 
+    def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Return the training loss of each sample, (n,) float32 or wider whatever the autocast precision.
+
+        Args:
+            logits: (n, K, *spatial).
+            target: (n, *spatial) int64.
+            smoothing: Label smoothing of the cross-entropy.
+        """
+        ...
+
+    def divergence(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """Return T^2 KL(teacher || student) of each sample, (n,); the mean over pixels where the task is dense.
+
+        Args:
+            student: (n, K, *spatial) logits.
+            teacher: As `student`.
+            temperature: T.
+        """
+        ...
+
     def decode(self, region: Region, outputs: ArrayLike, *, top: int = 1) -> list[dict[str, Any]]:
-        """Turn (N, outputs) into one plain row a sample, in words."""
+        """Turn (N, K, *spatial) into one plain row a sample, in words."""
+        ...
+
+    def evidence(self, outputs: ArrayLike, targets: ArrayLike) -> Evidence:
+        """Keep of outputs (N, K, *spatial) what `cases` and `scores` need: a sample's own row, small."""
+        ...
+
+    def cases(self, region: Region, targets: ArrayLike, evidence: ArrayLike) -> NDArray[np.float64]:
+        """Return (N, S) in [0, 1]: how right a sample is about each class, NaN where it says nothing about it.
+
+        The headline is the mean over classes of the mean over samples.
+        """
+        ...
+
+    def hidden(self, targets: ArrayLike, groups: Sequence[str]) -> float:
+        """Return what a difference of the headline that no case showed could still amount to, at 95 %."""
         ...
 
     def scores(
-        self, region: Region, labels: ArrayLike, outputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
+        self, region: Region, targets: ArrayLike, evidence: ArrayLike, groups: Sequence[str], *, seed: int = 0
     ) -> dict[str, Any]:
         """Return the metrics of an `evaluate` document's region block."""
         ...

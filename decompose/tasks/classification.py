@@ -6,7 +6,7 @@ Shape legend: N samples, C classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,7 +14,12 @@ from scipy.special import softmax
 
 from lorkit.decompose import metrics
 from lorkit.decompose.errors import DataError
+from lorkit.decompose.paired import unseen
 from lorkit.decompose.regions import Region
+from lorkit.decompose.tasks.base import Evidence
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class Classification:
@@ -22,22 +27,34 @@ class Classification:
 
     name = "classification"
     output = "logits"
-    loss = "cross_entropy"
     headline = "balanced_accuracy"
+    metrics: tuple[str, ...] = metrics.HEADLINE
     dense = False
 
     def outputs(self, region: Region) -> int:
         """Return the number of classes."""
         return len(region.classes)
 
-    def check(self, region: Region, labels: NDArray[np.int64]) -> None:
+    def check(self, region: Region, targets: NDArray[Any]) -> None:
         """Raise DataError when a label is no index of the region's classes."""
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < len(region.classes):
+        if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(region.classes):
             raise DataError(
-                f"labels {int(labels.min())} to {int(labels.max())} in region '{region.name}'",
+                f"labels {int(targets.min())} to {int(targets.max())} in region '{region.name}'",
                 required=f"0 to {len(region.classes) - 1} ({', '.join(region.classes)})",
                 fix="correct the labels or state all classes",
             )
+
+    def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Return the cross-entropy of each sample, (n,)."""
+        from lorkit.decompose.losses import cross_entropy  # torch, which scoring does not need
+
+        return cross_entropy(logits, target, smoothing)
+
+    def divergence(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """Return T^2 KL of each sample, (n,)."""
+        from lorkit.decompose.losses import softened_kl
+
+        return softened_kl(student, teacher, temperature)
 
     def decode(self, region: Region, outputs: ArrayLike, *, top: int = 1) -> list[dict[str, Any]]:
         """Return `label`, `probability` and the `top` most probable classes of each of the (N, C) logits."""
@@ -60,8 +77,24 @@ class Classification:
             for order_C, probability_C in zip(order_NC, probability_NC, strict=True)
         ]
 
+    def evidence(self, outputs: ArrayLike, targets: ArrayLike) -> Evidence:
+        """Return the (N, C) logits themselves."""
+        del targets
+        return np.asarray(outputs, dtype=np.float32)
+
+    def cases(self, region: Region, targets: ArrayLike, evidence: ArrayLike) -> NDArray[np.float64]:
+        """Return (N, C): in the column of its own class 1 for a hit and 0 for a miss; elsewhere NaN."""
+        label_N, logit_NC = np.asarray(targets), np.asarray(evidence)
+        hit_N = (logit_NC.argmax(1) == label_N).astype(np.float64)
+        own_NC = label_N[:, None] == np.arange(len(region.classes))
+        return np.where(own_NC, hit_N[:, None], np.nan)
+
+    def hidden(self, targets: ArrayLike, groups: Sequence[str]) -> float:
+        """Return what hits and misses that no case showed could amount to; see `paired.unseen`."""
+        return unseen(np.asarray(targets, dtype=np.int64), np.unique(np.asarray(groups), return_inverse=True)[1])
+
     def scores(
-        self, region: Region, labels: ArrayLike, outputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
+        self, region: Region, targets: ArrayLike, evidence: ArrayLike, groups: Sequence[str], *, seed: int = 0
     ) -> dict[str, Any]:
         """Score (N, C) logits; see `metrics.scores`."""
-        return metrics.scores(labels, outputs, groups, classes=region.classes, seed=seed)
+        return metrics.scores(targets, evidence, groups, classes=region.classes, seed=seed)

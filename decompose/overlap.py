@@ -1,0 +1,105 @@
+"""How well predicted masks overlap with true ones: Dice by structure, with intervals that respect patients.
+
+Everything starts from counts of pixels a sample, so the maps themselves need not be kept. The Dice of a structure that
+neither mask of a sample holds is undefined and counts nowhere; a structure that only one of them holds has Dice 0.
+
+Shape legend: N samples, K channels (background first), S = K - 1 structures, R bootstrap replicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lorkit.decompose.bootstrap import Floats, Ints, Resampling, divide, interval, mean_defined, resample
+from lorkit.decompose.errors import DataError
+
+REPLICATES = 1000
+
+
+def overlap_counts(logits: ArrayLike, masks: ArrayLike) -> Ints:
+    """Return (N, S, 3) pixels of each structure: in both masks, in the predicted one, in the true one.
+
+    Args:
+        logits: (N, K, *spatial); the largest decides a pixel, the first of equal ones.
+        masks: (N, *spatial) whole numbers below K.
+
+    Raises:
+        DataError: Shapes do not fit, or a logit is not finite.
+    """
+    logit, mask = np.asarray(logits), np.asarray(masks)
+    if logit.ndim < 3 or (logit.shape[0], *logit.shape[2:]) != mask.shape:
+        raise DataError(
+            f"logits {logit.shape} and masks {mask.shape}",
+            required="(N, K, *spatial) and (N, *spatial)",
+            fix="score the same samples at the same size",
+        )
+    if not np.isfinite(logit).all():
+        raise DataError("logits with NaN or infinite values", required="finite logits", fix="check model and images")
+    predicted = logit.argmax(1)
+    rows = []
+    for structure in range(1, logit.shape[1]):
+        one, two = (values.reshape(len(mask), -1) == structure for values in (predicted, mask))
+        rows.append(np.stack([(one & two).sum(1), one.sum(1), two.sum(1)], axis=1))
+    return np.stack(rows, axis=1).astype(np.int64)
+
+
+def dice(counts_NS3: ArrayLike) -> Floats:
+    """Return the (N, S) Dice of each sample and structure, NaN where neither mask holds the structure."""
+    counts = np.asarray(counts_NS3, dtype=np.float64)
+    return divide(2 * counts[..., 0], counts[..., 1] + counts[..., 2])
+
+
+def overlap_scores(
+    counts_NS3: ArrayLike, groups: ArrayLike, structures: Sequence[str], *, seed: int = 0, replicates: int = REPLICATES
+) -> dict[str, Any]:
+    """Score counts of pixels.
+
+    Args:
+        counts_NS3: Of `overlap_counts`.
+        groups: (N,) patient (or other cluster) of each sample; whole groups are resampled.
+        structures: Names of the S structures.
+        seed: Seed of the bootstrap.
+        replicates: Bootstrap replicates of the 95 % percentile intervals.
+
+    Returns:
+        `n`, `groups`, `dice` (mean over structures of the mean over samples, None where a structure has no sample),
+        `ci`, and `per_structure`: `n` samples whose true mask holds it, `defined` samples with a Dice, `dice`, `ci`.
+        In a replicate without a defined sample of a structure, that structure is left out of the replicate's mean.
+    """
+    counts = np.asarray(counts_NS3)
+    case_NS, group_N = dice(counts), np.asarray(groups)
+    draws = resample(group_N, seed=seed, replicates=replicates)
+    point_S = mean_defined(case_NS.T)
+    spread_RS = _means(case_NS, draws)
+    whole = bool(np.isfinite(point_S).all())
+    rows = [
+        {
+            "structure": name,
+            "n": int((counts[:, index, 2] > 0).sum()),
+            "defined": int(np.isfinite(case_NS[:, index]).sum()),
+            "dice": _number(point_S[index]),
+            "ci": interval(spread_RS[:, index]),
+        }
+        for index, name in enumerate(structures)
+    ]
+    return {
+        "n": len(counts),
+        "groups": draws.counts_RG.shape[1],
+        "dice": float(point_S.mean()) if whole else None,
+        "ci": {"dice": interval(mean_defined(spread_RS)) if whole else None},
+        "per_structure": rows,
+    }
+
+
+def _means(case_NS: Floats, draws: Resampling) -> Floats:
+    """Mean Dice of each structure in each replicate, (R, S)."""
+    known: NDArray[np.bool_] = np.isfinite(case_NS)
+    return divide(draws.totals(np.where(known, case_NS, 0.0)), draws.totals(known.astype(np.float64)))
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,102 @@
+"""Segmentation: background or one of the region's structures for each pixel.
+
+Shape legend: N samples, n of one region in a batch, K = 1 + S channels, S structures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lorkit.decompose import overlap
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.regions import Region
+from lorkit.decompose.tasks.base import Evidence
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Segmentation:
+    """Mutually exclusive structures over a background, decoded by the largest logit of each pixel."""
+
+    name = "segmentation"
+    output = "logits"
+    headline = "dice"
+    metrics: tuple[str, ...] = ("dice",)
+    dense = True
+
+    def outputs(self, region: Region) -> int:
+        """Return one channel for the background and one a structure."""
+        return 1 + len(region.classes)
+
+    def check(self, region: Region, targets: NDArray[Any]) -> None:
+        """Raise DataError when a mask holds a value without a structure."""
+        if targets.size and int(targets.max()) > len(region.classes):
+            raise DataError(
+                f"masks with values up to {int(targets.max())} in region '{region.name}'",
+                required=f"0 (background) to {len(region.classes)} ({', '.join(region.classes)})",
+                fix="correct the masks or name all structures",
+            )
+
+    def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Return the Dice loss plus the mean cross-entropy of pixels of each sample, (n,).
+
+        Dice is of the softmax, the mean over structures; the background is left out, because it would be nearly right
+        whatever the network does. Cross-entropy has it: both come from one softmax.
+        """
+        from lorkit.decompose.losses import cross_entropy, dice_loss
+
+        return dice_loss(logits, target) + cross_entropy(logits, target, smoothing).flatten(1).mean(1)
+
+    def divergence(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """Return T^2 KL of each sample's pixels, their mean, (n,)."""
+        from lorkit.decompose.losses import softened_kl
+
+        return softened_kl(student, teacher, temperature).flatten(1).mean(1)
+
+    def decode(self, region: Region, outputs: ArrayLike, *, top: int = 1) -> list[dict[str, Any]]:
+        """Return the number and the share of pixels of each structure, for each of the (N, K, *spatial) maps."""
+        del top
+        logit = np.asarray(outputs)
+        if logit.ndim < 4 or logit.shape[1] != self.outputs(region):
+            raise DataError(
+                f"outputs of shape {logit.shape} for region '{region.name}'",
+                required=f"(N, {self.outputs(region)}, *spatial)",
+                fix="use the network of this region",
+            )
+        flat_NP = logit.argmax(1).reshape(len(logit), -1)
+        counts = [np.bincount(row, minlength=logit.shape[1])[1:] for row in flat_NP]
+        return [
+            {
+                "structures": [
+                    {"structure": name, "pixels": int(count), "share": int(count) / flat_NP.shape[1]}
+                    for name, count in zip(region.classes, row, strict=True)
+                ]
+            }
+            for row in counts
+        ]
+
+    def evidence(self, outputs: ArrayLike, targets: ArrayLike) -> Evidence:
+        """Return (N, S, 3) counts of pixels; see `overlap.overlap_counts`."""
+        return overlap.overlap_counts(outputs, targets)
+
+    def cases(self, region: Region, targets: ArrayLike, evidence: ArrayLike) -> NDArray[np.float64]:
+        """Return the (N, S) Dice of each sample, NaN where neither mask holds the structure."""
+        del region, targets
+        return overlap.dice(evidence)
+
+    def hidden(self, targets: ArrayLike, groups: Sequence[str]) -> float:
+        """Return 0: unlike hits, Dice differs by a little in every sample, so resampling shows its spread."""
+        del targets, groups
+        return 0.0
+
+    def scores(
+        self, region: Region, targets: ArrayLike, evidence: ArrayLike, groups: Sequence[str], *, seed: int = 0
+    ) -> dict[str, Any]:
+        """Score (N, S, 3) counts; see `overlap.overlap_scores`."""
+        del targets
+        return overlap.overlap_scores(evidence, groups, region.classes, seed=seed)
