@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from lorkit.decompose import transforms
+from lorkit.decompose.card_example import example, segments
 
 _NAMES = {
     "dice": "Dice (mean over structures)",
@@ -71,11 +72,6 @@ def _title(info: Mapping[str, Any]) -> str:
         f" (method {source['method']}, foundation {source['foundation']}) as a plain network:"
         f" {info['parameters']:,} parameters, {info['macs']:,} multiply-accumulates an image."
     )
-
-
-def segments(info: Mapping[str, Any]) -> bool:
-    """Tell whether an expert answers with maps of structures."""
-    return bool(info["task"] == "segmentation")
 
 
 def _pipeline(info: Mapping[str, Any]) -> str:
@@ -146,43 +142,6 @@ def _loading(info: Mapping[str, Any]) -> str:
         f"`model.safetensors` holds the weights of the plain {info['backbone']} under their usual names, without the"
         " normalisation."
     )
-
-
-def example(info: Mapping[str, Any]) -> str:
-    """Return a program that classifies `image.png` with torch, numpy and Pillow, by the expert's own recipe."""
-    intensity = info["recipe"]["steps"][0]
-    height, width = transforms.size(info["recipe"])
-    count = transforms.channels(info["recipe"])
-    mode = "L" if count == 1 or info["gray"] else "RGB"
-    stack = ".repeat(3, axis=0)" if count == 3 and mode == "L" else ""
-    return f"""import json
-
-import numpy as np
-import torch
-from PIL import Image
-
-classes = json.load(open("expert.json"))["classes"]
-pixels = np.asarray(Image.open("image.png").convert("{mode}"), dtype=np.float32).reshape(-1)
-width, height = Image.open("image.png").size
-planes = pixels.reshape(height, width, -1).transpose(2, 0, 1)
-{_intensity(intensity)}
-resize = lambda plane: np.asarray(Image.fromarray(plane).resize(({width}, {height}), Image.Resampling.BILINEAR))
-image = np.stack([resize(plane) for plane in planes]){stack}
-network = torch.export.load("model.pt2").module()
-probabilities = network(torch.from_numpy(image)[None]).softmax(1)[0]
-print(dict(zip(classes, probabilities.tolist())))
-"""
-
-
-def _intensity(step: Mapping[str, Any]) -> str:
-    if step["rule"] == "window":
-        return f"planes = np.clip((planes - {step['low']}) / {step['high'] - step['low']}, 0, 1)"
-    if step["rule"] == "percentile":
-        return (
-            f"low, high = np.percentile(planes, ({step['low']}, {step['high']}))\n"
-            "planes = np.clip((planes - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)"
-        )
-    return "planes = planes / 255  # 8-bit images"
 
 
 def _limits(info: Mapping[str, Any]) -> str:

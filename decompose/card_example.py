@@ -1,0 +1,77 @@
+"""The program on an expert's card: from one file to its answer with torch alone, by the expert's own recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lorkit.decompose import transforms
+
+_RESIZE = """def resize(plane, height, width):
+    return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
+
+"""
+
+
+def segments(info: Mapping[str, Any]) -> bool:
+    """Tell whether an expert answers with maps of structures."""
+    return bool(info["task"] == "segmentation")
+
+
+def example(info: Mapping[str, Any]) -> str:
+    """Return a program that reads `image.png`, or `image.nii.gz` where the expert is of volumes, and prints the answer.
+
+    It needs torch, numpy and Pillow, for volumes also nibabel.
+    """
+    read = _volume(info) if transforms.dims(info["recipe"]) == 3 else _picture(info)
+    head = "import json\n\nimport numpy as np\nimport torch\nfrom PIL import Image\n\n"
+    if transforms.dims(info["recipe"]) == 3:
+        head = head.replace("import numpy", "import nibabel\nimport numpy")
+    classes = 'classes = json.load(open("expert.json"))["classes"]\n'
+    return f"{head}\n{_RESIZE}\n{classes}{read}{_answer(info)}"
+
+
+def _picture(info: Mapping[str, Any]) -> str:
+    count = transforms.channels(info["recipe"])
+    mode = "L" if count == 1 or info["gray"] else "RGB"
+    stack = ".repeat(3, axis=0)" if count == 3 and mode == "L" else ""
+    height, width = transforms.size(info["recipe"])
+    return f"""pixels = np.asarray(Image.open("image.png").convert("{mode}"), dtype=np.float32).reshape(-1)
+width, height = Image.open("image.png").size
+planes = pixels.reshape(height, width, -1).transpose(2, 0, 1)
+{_intensity(info["recipe"]["steps"][0])}
+image = np.stack([resize(plane, {height}, {width}) for plane in planes]){stack}
+"""
+
+
+def _volume(info: Mapping[str, Any]) -> str:
+    deep, height, width = transforms.size(info["recipe"])
+    return f"""volume = nibabel.as_closest_canonical(nibabel.load("image.nii.gz"))  # RAS axes
+planes = np.asarray(volume.dataobj, dtype=np.float32)
+{_intensity(info["recipe"]["steps"][0])}
+planes = np.stack([resize(plane, {height}, {width}) for plane in planes])
+volume = resize(planes.reshape(len(planes), -1), {deep}, {height * width})
+image = volume.reshape(1, {deep}, {height}, {width}).repeat({transforms.channels(info["recipe"])}, axis=0)
+"""
+
+
+def _answer(info: Mapping[str, Any]) -> str:
+    network = 'network = torch.export.load("model.pt2").module()\n'
+    if segments(info):
+        return f"""{network}mask = network(torch.from_numpy(image)[None]).argmax(1)[0]  # 0 is background
+print({{name: int((mask == value).sum()) for value, name in enumerate(classes, start=1)}})
+"""
+    return f"""{network}probabilities = network(torch.from_numpy(image)[None]).softmax(1)[0]
+print(dict(zip(classes, probabilities.tolist())))
+"""
+
+
+def _intensity(step: Mapping[str, Any]) -> str:
+    if step["rule"] == "window":
+        return f"planes = np.clip((planes - {step['low']}) / {step['high'] - step['low']}, 0, 1)"
+    if step["rule"] == "percentile":
+        return (
+            f"low, high = np.percentile(planes, ({step['low']}, {step['high']}))\n"
+            "planes = np.clip((planes - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)"
+        )
+    return "planes = planes / 255  # 8-bit images"
