@@ -67,7 +67,7 @@ def overlap_scores(
 
     Returns:
         `n`, `groups`, `dice` (mean over structures of the mean over samples, None where a structure has no sample),
-        `ci`, and `per_structure`: `n` samples whose true mask holds it, `defined` samples with a Dice, `dice`, `ci`.
+        `ci` (None for a single group), and `per_structure`: `n` samples whose true mask holds it, `defined` samples with a Dice, `dice`, `ci`.
         In a replicate without a defined sample of a structure, that structure is left out of the replicate's mean.
     """
     counts = np.asarray(counts_NS3)
@@ -75,6 +75,7 @@ def overlap_scores(
     draws = resample(group_N, seed=seed, replicates=replicates)
     point_S = mean_defined(case_NS.T)
     spread_RS = _means(case_NS, draws)
+    several = draws.counts_RG.shape[1] > 1  # one group alone has no spread, which is no certainty
     whole = bool(np.isfinite(point_S).all())
     rows = [
         {
@@ -82,7 +83,7 @@ def overlap_scores(
             "n": int((counts[:, index, 2] > 0).sum()),
             "defined": int(np.isfinite(case_NS[:, index]).sum()),
             "dice": _number(point_S[index]),
-            "ci": interval(spread_RS[:, index]),
+            "ci": interval(spread_RS[:, index]) if several else None,
         }
         for index, name in enumerate(structures)
     ]
@@ -90,7 +91,7 @@ def overlap_scores(
         "n": len(counts),
         "groups": draws.counts_RG.shape[1],
         "dice": float(point_S.mean()) if whole else None,
-        "ci": {"dice": interval(mean_defined(spread_RS)) if whole else None},
+        "ci": {"dice": interval(mean_defined(spread_RS)) if whole and several else None},
         "per_structure": rows,
     }
 

@@ -91,9 +91,9 @@ def paired_difference(
     label_N, group_N = np.asarray(labels, dtype=np.int64), np.unique(np.asarray(groups), return_inverse=True)[1]
     hit_N2 = np.stack([np.asarray(baseline_hits, np.float64), np.asarray(candidate_hits, np.float64)], axis=1)
     own_NC = label_N[:, None] == np.unique(label_N)
-    sides = [np.where(own_NC, hit_N2[:, side, None], np.nan) for side in (0, 1)]
+    baseline, candidate = (np.where(own_NC, hit_N2[:, side, None], np.nan) for side in (0, 1))
     hidden = unseen(label_N, group_N)
-    found = paired_cases(*sides, groups, hidden=hidden, seed=seed, replicates=replicates)
+    found = paired_cases(baseline, candidate, groups, hidden=hidden, seed=seed, replicates=replicates)
     return replace(found, mcnemar_p=mcnemar(hit_N2))
 
 

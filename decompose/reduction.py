@@ -50,10 +50,10 @@ def cut_expert_(
     cuts = reduce_(network.network, live.backbone, val.region.name, rank)
     after_NK = logits_of(network, val)
     task = get_task(val.region.task)
-    sides = (
+    before, after = (
         task.cases(val.region, val.targets, task.evidence(logits, val.targets)) for logits in (logits_NK, after_NK)
     )
-    found = paired_cases(*sides, val.groups, hidden=task.hidden(val.targets, val.groups))
+    found = paired_cases(before, after, val.groups, hidden=task.hidden(val.targets, val.groups))
     whole = total(cuts)
     document = {
         "rank": rank,

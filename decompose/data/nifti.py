@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +94,7 @@ def read_volume(path: Path) -> NDArray[Any]:
     """
     import nibabel
 
-    image = nibabel.as_closest_canonical(open_volume(path))
+    image: Any = nibabel.as_closest_canonical(open_volume(path))  # type: ignore[no-untyped-call]
     try:
         values = np.asarray(image.dataobj)
     except (OSError, ValueError, EOFError) as error:
@@ -116,7 +116,7 @@ def open_volume(path: Path) -> SpatialImage:
     from nibabel.filebasedimages import ImageFileError
 
     try:
-        image = nibabel.load(path)
+        image = cast("SpatialImage", nibabel.load(path))
     except FileNotFoundError:
         raise DataError(f"no volume at {path}", required="a NIfTI file", fix="check the path") from None
     except (OSError, ValueError, EOFError, ImageFileError) as error:

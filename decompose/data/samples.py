@@ -119,7 +119,8 @@ class RegionSamples:
         chosen = slice(None) if indices is None else indices
         if self.present is not None:
             return [int(count) for count in self.present[chosen].sum(0)]
-        return np.bincount(self.labels[chosen], minlength=len(self.region.classes)).tolist()
+        counts = np.bincount(self.labels[chosen], minlength=len(self.region.classes))
+        return [int(count) for count in counts]
 
     def target(self, index: int) -> str:
         """Return what tells the target of one sample from others: its class's name, or the digest of its mask."""
