@@ -1,77 +1,31 @@
-"""Measure how good the experts, the bare student or the foundation model of a run are.
-
-Shapes: N images, C channels, K outputs an image or, of dense tasks, a pixel.
-"""
+"""Measure how good the experts, the bare student or the foundation model of a run are."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from lorkit.decompose.answers import Images, Predictor, evidence_of, logits_of
 from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, read_manifest, write_json
-from lorkit.decompose.data.loading import eval_batch_size
 from lorkit.decompose.data.locked import LockedData, check_part, file_samples, recipe_of
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.errors import ArtifactError, DataError, UsageError
+from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.expert_artifact import LoadedExpert, is_expert, load_expert
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.networks import Networks
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.regions import unknown
 from lorkit.decompose.runs import RUNS, Run, list_runs, open_run
-from lorkit.decompose.tasks import Evidence, get_task
+from lorkit.decompose.tasks import get_task
+
+__all__ = ["MODELS", "Images", "Predictor", "check_parent", "evaluate", "evidence_of", "find_parent", "logits_of"]
 
 MODELS = ("experts", "student", "foundation")
-Images = NDArray[np.float32]
 _FEW_GROUPS = 5
-Predictor = nn.Module | Callable[[Images], Any]
-
-
-def logits_of(network: Predictor, prepared: PreparedRegion, *, batch_size: int | None = None) -> Images:
-    """Run a network over prepared images and return (N, K, *spatial) float32 logits.
-
-    Args:
-        network: A module, which is put into eval mode for the time and gets tensors on its own device, or any
-            callable from a float32 array (N, C, *spatial) to outputs, such as an engine's `run`.
-        prepared: The images.
-        batch_size: Images a forward pass; None for `loading.eval_batch_size`.
-    """
-    rows = [outputs for _, outputs in _outputs(network, prepared, batch_size)]
-    task, region = get_task(prepared.region.task), prepared.region
-    empty = (0, task.outputs(region), *(prepared.images.shape[2:] if task.dense else ()))
-    return np.concatenate(rows) if rows else np.zeros(empty, dtype=np.float32)
-
-
-def evidence_of(network: Predictor, prepared: PreparedRegion, *, batch_size: int | None = None) -> Evidence:
-    """Run a network and keep of its outputs only what its task scores by; arguments as in `logits_of`.
-
-    Raises:
-        DataError: There is no image, or an output is not finite.
-    """
-    if not len(prepared):
-        raise DataError(
-            f"no image of region '{prepared.region.name}' to measure on", required="at least one", fix="check the data"
-        )
-    task, targets = get_task(prepared.region.task), prepared.targets
-    rows = [task.evidence(outputs, targets[at]) for at, outputs in _outputs(network, prepared, batch_size)]
-    return np.concatenate(rows)
-
-
-def _outputs(
-    network: Predictor, prepared: PreparedRegion, batch_size: int | None
-) -> Iterator[tuple[slice, Images]]:
-    size = batch_size or eval_batch_size(prepared.images.shape[2:])
-    places = [slice(start, start + size) for start in range(0, len(prepared), size)]
-    batches = (np.array(prepared.images[at], order="C") for at in places)
-    run = _run_module if isinstance(network, nn.Module) else _run_callable
-    return zip(places, run(network, batches), strict=True)  # type: ignore[arg-type]
 
 
 def evaluate(
@@ -289,19 +243,3 @@ def _store(run: Run, document: dict[str, Any], *, whole: bool) -> None:
     parts += [] if whole else list(document["regions"])
     run.measurements_dir.mkdir(exist_ok=True)
     write_json(run.measurements_dir / f"{'-'.join(parts)}.json", document)
-
-
-@torch.inference_mode()
-def _run_module(network: nn.Module, batches: Iterator[Images]) -> Iterator[Images]:
-    training = network.training
-    network.eval()
-    anything = next(network.parameters(), None)
-    device = anything.device if anything is not None else torch.device("cpu")
-    for batch in batches:
-        yield network(torch.from_numpy(batch).to(device)).float().cpu().numpy()
-    network.train(training)
-
-
-def _run_callable(network: Callable[[Images], Any], batches: Iterator[Images]) -> Iterator[Images]:
-    for batch in batches:
-        yield np.asarray(network(batch), dtype=np.float32)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose.data.loading import eval_batches
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.models.heads import head_of_weights
+from lorkit.decompose.models.backbones import new_head
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
@@ -39,16 +39,16 @@ def features_of(model: RegionalModel, prepared: PreparedRegion, region: str) -> 
     return torch.cat([feature for feature, _ in pairs]), torch.cat([label for _, label in pairs])
 
 
-def probe_for(
-    model: RegionalModel, region: Region, train: PreparedRegion, val: PreparedRegion
-) -> nn.Module:
+def probe_for(model: RegionalModel, region: Region, train: PreparedRegion, val: PreparedRegion) -> nn.Module:
     """Return a head for a region on a model's frozen features, linear or, of a dense task, a convolution of kernel 1."""
     parts = (features_of(model, train, region.name), features_of(model, val, region.name))
     task = get_task(region.task)
     head = fit_probe(*parts, task.outputs(region))
     if not task.dense:
         return head
-    return head_of_weights(head.weight, head.bias, train.images.ndim - 2)
+    kernel = new_head(model.backbone, task.outputs(region)).requires_grad_(False)
+    kernel.load_state_dict({"weight": head.weight.view_as(kernel.get_parameter("weight")), "bias": head.bias})
+    return kernel
 
 
 def _sampled(feature: Tensor, target: Tensor, most: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

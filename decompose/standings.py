@@ -105,7 +105,10 @@ class Standings:
     def _foundation(self) -> dict[str, Any] | None:
         if self.teacher is None:
             return None
-        return {**self.teacher.document, **self.contrasts.mean(self.contrasts.rates(self._cases([self.teacher.evidence])))}
+        return {
+            **self.teacher.document,
+            **self.contrasts.mean(self.contrasts.rates(self._cases([self.teacher.evidence]))),
+        }
 
     def _against_the_foundation(
         self, groups: Mapping[Key, Mapping[int, Cell]], keys: Sequence[Key]
@@ -136,7 +139,9 @@ class Standings:
         rows = [cells[seed].row for seed in sorted(cells)]
         names = list(rows[0]["regions"])
         # a metric that the split leaves undefined is NaN here and null in the document
-        values = np.array([[row["regions"][name][self.contrasts.metric] for name in names] for row in rows], dtype=np.float64)
+        values = np.array(
+            [[row["regions"][name][self.contrasts.metric] for name in names] for row in rows], dtype=np.float64
+        )
         means = values.mean(1)
         interval = self.contrasts.mean(self.contrasts.rates(self._of(cells, sorted(cells))))["ci"]
         return {

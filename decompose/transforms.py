@@ -82,7 +82,9 @@ def validate(recipe: Recipe) -> None:
     """
     if not isinstance(recipe, dict) or recipe.get("version") not in VERSIONS.values():
         version = recipe.get("version") if isinstance(recipe, dict) else recipe
-        raise _broken(f"preprocessing recipe of version {version!r}", f"version {' or '.join(map(str, VERSIONS.values()))}")
+        raise _broken(
+            f"preprocessing recipe of version {version!r}", f"version {' or '.join(map(str, VERSIONS.values()))}"
+        )
     steps = recipe.get("steps")
     order = [step.get("op") for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
     if order != ["intensity", "resize", "channels", "normalise"]:
@@ -121,13 +123,8 @@ def apply(recipe: Recipe, image: NDArray[Any]) -> FloatImage:
     return to_channels(resized, channels["count"], dims(recipe))
 
 
-def apply_mask(recipe: Recipe, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Bring the mask of an image, (H, W) or (D, H, W), to the recipe's size by its nearest pixels."""
-    return nearest(mask, size(recipe))
-
-
 def nearest(mask: NDArray[np.uint8], target: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Resize a mask of any number of axes: each pixel takes the value at its centre, as Pillow's NEAREST does."""
+    """Resize a mask, (H, W) or (D, H, W): each pixel takes the value at its centre, as Pillow's NEAREST does."""
     axes = [(2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(mask.shape, target, strict=True)]
     return np.ascontiguousarray(mask[np.ix_(*axes)])
 

@@ -23,6 +23,7 @@ from lorkit.decompose.errors import StorageError
 from lorkit.decompose.regions import RegionSet
 
 _TILE, _MARGIN, _LABEL = 96, 4, 150
+_OUTLINE = (255, 190, 40)
 _RARE = 0.1  # of the largest class
 
 
@@ -65,7 +66,10 @@ def inspect(config: Config, samples: Mapping[str, RegionSamples] | None = None) 
 
 
 def contact_sheet(samples: Mapping[str, RegionSamples], path: Path, *, columns: int = 8) -> Path:
-    """Write a PNG with a few samples of every class of every region, one class a row.
+    """Write a PNG with a few samples of every class or structure of every region, one a row.
+
+    Of a volume a slice across its last axis is shown, the middle one or that with most of the structure; a structure is
+    outlined.
 
     It shows patients: call it only where the user asked for a sheet, and never put it into an artifact.
 
@@ -83,12 +87,12 @@ def contact_sheet(samples: Mapping[str, RegionSamples], path: Path, *, columns: 
     pen = ImageDraw.Draw(sheet)
     for row, (region, label) in enumerate(rows):
         top = _MARGIN + row * step
-        members = np.flatnonzero(region.labels == label)
+        members = np.flatnonzero(region.labels == label if region.present is None else region.present[:, label])
         text = f"{region.region.name}\n{region.region.classes[label]}\nn = {len(members)}"
         pen.multiline_text((8, top + 24), text, fill=(225, 228, 232), spacing=6)
         chosen = members[np.linspace(0, len(members) - 1, min(columns, len(members))).round().astype(np.int64)]
         for column, index in enumerate(chosen.tolist()):
-            sheet.paste(_tile(region.images[index]), (_LABEL + column * step, top))
+            sheet.paste(_tile(*_slice(region, index, label)), (_LABEL + column * step, top))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sheet.save(path, format="PNG")
@@ -102,7 +106,7 @@ def contact_sheet(samples: Mapping[str, RegionSamples], path: Path, *, columns: 
 def _describe(samples: RegionSamples) -> dict[str, Any]:
     shapes = [tuple(samples.images[index].shape) for index in range(len(samples))]
     leaks = find_leaks(samples)
-    counts = np.bincount(samples.labels, minlength=len(samples.region.classes))
+    counts = samples.counts()
     repeated = len(samples) - len(set(samples.digests))
     conflicting = _conflicting(samples)
     document = {
@@ -111,12 +115,12 @@ def _describe(samples: RegionSamples) -> dict[str, Any]:
         "modality": samples.region.modality,
         "synthetic": samples.region.synthetic,
         "n": len(samples),
-        "classes": dict(zip(samples.region.classes, counts.tolist(), strict=True)),
+        "classes": dict(zip(samples.region.classes, counts, strict=True)),
         "groups": len(set(samples.groups)),
         "components": len(components(samples)),
-        "smallest": list(min(shape[:2] for shape in shapes)),
-        "largest": list(max(shape[:2] for shape in shapes)),
-        "channels": sorted({1 if len(shape) == 2 else shape[2] for shape in shapes}),
+        "smallest": list(min(shape[: samples.dims] for shape in shapes)),
+        "largest": list(max(shape[: samples.dims] for shape in shapes)),
+        "channels": sorted({1 if len(shape) == samples.dims else shape[-1] for shape in shapes}),
         "dtypes": sorted({samples.images[index].dtype.name for index in range(len(samples))}),
         "split": "stated" if samples.parts[0] else "by group",
         "repeated_images": repeated,
@@ -130,8 +134,8 @@ def _describe(samples: RegionSamples) -> dict[str, Any]:
     return document
 
 
-def _warnings(counts: NDArray[np.int64], classes: tuple[str, ...], leaks: int, conflicting: int) -> list[str]:
-    rare = [name for name, count in zip(classes, counts, strict=True) if count < _RARE * counts.max()]
+def _warnings(counts: list[int], classes: tuple[str, ...], leaks: int, conflicting: int) -> list[str]:
+    rare = [name for name, count in zip(classes, counts, strict=True) if count < _RARE * max(counts)]
     found = [f"class '{name}' has less than a tenth of the largest class's samples" for name in rare]
     if leaks:
         found.append(f"{leaks} leak(s) between stated parts: training refuses them")
@@ -141,8 +145,8 @@ def _warnings(counts: NDArray[np.int64], classes: tuple[str, ...], leaks: int, c
 
 
 def _conflicting(samples: RegionSamples) -> int:
-    """Count images that appear with more than one label."""
-    pairs = set(zip(samples.digests, samples.labels.tolist(), strict=True))
+    """Count images that appear with more than one label or mask."""
+    pairs = {(digest, samples.target(index)) for index, digest in enumerate(samples.digests)}
     return sum(count > 1 for count in Counter(digest for digest, _ in pairs).values())
 
 
@@ -151,11 +155,10 @@ def _stated(samples: RegionSamples, part: str) -> NDArray[np.int64]:
 
 
 def _count(samples: RegionSamples, indices: NDArray[np.int64]) -> dict[str, Any]:
-    counts = np.bincount(samples.labels[indices], minlength=len(samples.region.classes))
     return {
         "n": len(indices),
         "groups": len({samples.groups[index] for index in indices.tolist()}),
-        "classes": dict(zip(samples.region.classes, counts.tolist(), strict=True)),
+        "classes": dict(zip(samples.region.classes, samples.counts(indices), strict=True)),
     }
 
 
@@ -188,13 +191,26 @@ def _loader_speed(config: Config, prepared: Mapping[str, PreparedRegion]) -> flo
     return loader.images_per_second
 
 
-def _tile(image: NDArray[Any]) -> Image.Image:
-    """Return an image as a tile, stretched to its own range and fitted with its aspect ratio kept."""
+def _slice(samples: RegionSamples, index: int, label: int) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Return a picture of a sample and, of a structure, where it is; of a volume, the slice with most of it."""
+    image = samples.images[index]
+    where = None if samples.masks is None else samples.masks[index] == label + 1
+    if samples.dims == 2:
+        return image, where
+    middle = image.shape[-1] // 2 if where is None else int(where.sum((0, 1)).argmax())
+    return image[..., middle].T[::-1], None if where is None else where[..., middle].T[::-1]
+
+
+def _tile(image: NDArray[Any], where: NDArray[np.bool_] | None = None) -> Image.Image:
+    """Return an image as a tile, stretched to its own range and fitted with its aspect ratio kept; `where` outlined."""
     values = image.astype(np.float32)
     low, high = float(values.min()), float(values.max())
     if image.dtype != np.uint8:
         values = (values - low) / max(high - low, 1e-12) * 255
     picture = Image.fromarray(values.round().astype(np.uint8)).convert("RGB")
+    if where is not None:
+        inner = where[1:-1, 1:-1] & where[:-2, 1:-1] & where[2:, 1:-1] & where[1:-1, :-2] & where[1:-1, 2:]
+        picture.paste(_OUTLINE, mask=Image.fromarray(where & ~np.pad(inner, 1)))
     picture.thumbnail((_TILE, _TILE))
     if max(picture.size) < _TILE:
         factor = _TILE / max(picture.size)

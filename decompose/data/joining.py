@@ -34,7 +34,10 @@ def concatenate(sources: Sequence[Source]) -> Source:
     return Source(
         images=JoinedImages([source.images for source in sources]),
         labels=np.concatenate(
-            [source.labels if masks is not None else to[source.labels] for to, source in zip(maps, sources, strict=True)]
+            [
+                source.labels if masks is not None else to[source.labels]
+                for to, source in zip(maps, sources, strict=True)
+            ]
         ),
         classes=classes,
         ids=tuple(text for source in sources for text in source.ids),

@@ -130,9 +130,7 @@ def _check_shape(name: str, source: Source, index: int, mask: NDArray[np.uint8])
         )
 
 
-def _check_every_structure(
-    name: str, structures: tuple[str, ...], present: NDArray[np.bool_], origin: str
-) -> None:
+def _check_every_structure(name: str, structures: tuple[str, ...], present: NDArray[np.bool_], origin: str) -> None:
     for text, found in zip(structures, present.any(axis=0).tolist(), strict=True):
         if not found:
             raise DataError(

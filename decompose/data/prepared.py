@@ -119,7 +119,7 @@ def _masks(samples: RegionSamples, chosen: NDArray[np.int64], recipe: transforms
         return None
     masks = np.empty((len(chosen), *transforms.size(recipe)), dtype=np.uint8)
     for row, index in enumerate(chosen.tolist()):
-        masks[row] = transforms.apply_mask(recipe, samples.masks[index])
+        masks[row] = transforms.nearest(samples.masks[index], transforms.size(recipe))
     return masks
 
 

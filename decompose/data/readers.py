@@ -36,9 +36,7 @@ READERS = (
 )
 
 
-def read_region(
-    name: str, config: RegionConfig, *, base: Path, complete: bool = True, dims: int = 2
-) -> RegionSamples:
+def read_region(name: str, config: RegionConfig, *, base: Path, complete: bool = True, dims: int = 2) -> RegionSamples:
     """Read all samples of a region.
 
     Args:
@@ -69,9 +67,7 @@ def read_regions(config: Config) -> dict[str, RegionSamples]:
         DataError: As `read_region`.
     """
     dims = len(config.image.size)
-    samples = {
-        name: read_region(name, region, base=config.base, dims=dims) for name, region in config.regions.items()
-    }
+    samples = {name: read_region(name, region, base=config.base, dims=dims) for name, region in config.regions.items()}
     tasks = {one.region.task: name for name, one in samples.items()}
     if len(tasks) > 1:
         raise UsageError(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose import transforms
+from lorkit.decompose.data.labels import check_every_class, relabel
 from lorkit.decompose.data.masks import read_masks
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region
@@ -131,9 +132,7 @@ class RegionSamples:
         return f"sample '{self.ids[index]}' of region '{self.region.name}'"
 
 
-def assemble(
-    name: str, config: RegionConfig, source: Source, *, complete: bool = True, dims: int = 2
-) -> RegionSamples:
+def assemble(name: str, config: RegionConfig, source: Source, *, complete: bool = True, dims: int = 2) -> RegionSamples:
     """Check what a reader found and bring its labels to the configured class order.
 
     Args:
@@ -152,9 +151,9 @@ def assemble(
     digests = tuple(_digest(name, source, index, dims) for index in range(len(source.labels)))
     masks = read_masks(name, config, source, complete=complete) if source.masks is not None else None
     classes = masks.structures if masks is not None else tuple(config.classes or source.classes)
-    labels = source.labels if masks is not None else _relabel(name, source, classes)
+    labels = source.labels if masks is not None else relabel(name, source, classes)
     if complete and masks is None:
-        _check_every_class(name, classes, labels, source.origin)
+        check_every_class(name, classes, labels, source.origin)
     region = Region(
         name=name,
         task="classification" if masks is None else "segmentation",
@@ -273,40 +272,6 @@ def _check_lengths(name: str, source: Source) -> None:
         raise DataError(
             f"region '{name}' has no samples in {source.origin}", required="at least one", fix="check the path"
         )
-
-
-def _relabel(name: str, source: Source, classes: tuple[str, ...]) -> NDArray[np.int64]:
-    """Map labels from the source's class order to `classes`, by name."""
-    wrong = np.flatnonzero((source.labels < 0) | (source.labels >= len(source.classes)))
-    if len(wrong):
-        first = int(wrong[0])
-        raise DataError(
-            f"region '{name}': label {int(source.labels[first])} of sample '{source.ids[first]}' ({len(wrong)} such)",
-            required=f"0 to {len(source.classes) - 1} ({', '.join(source.classes)})",
-            fix="correct the labels or state all classes",
-        )
-    if classes == source.classes:
-        return source.labels
-    for index in np.unique(source.labels):
-        if source.classes[int(index)] not in classes:
-            raise DataError(
-                f"region '{name}': class '{source.classes[int(index)]}' in {source.origin}",
-                required=f"one of {', '.join(classes)}",
-                fix="add it to the region's classes or leave those samples out",
-            )
-    positions = [classes.index(text) if text in classes else -1 for text in source.classes]
-    return np.array(positions, dtype=np.int64)[source.labels]
-
-
-def _check_every_class(name: str, classes: tuple[str, ...], labels: NDArray[np.int64], origin: str) -> None:
-    counts = np.bincount(labels, minlength=len(classes))
-    for text, count in zip(classes, counts, strict=True):
-        if count == 0:
-            raise DataError(
-                f"class '{text}' of region '{name}' has no sample in {origin}",
-                required="at least one sample of every class",
-                fix="add samples or remove the class",
-            )
 
 
 def _check_parts(name: str, source: Source) -> tuple[str | None, ...]:

@@ -20,7 +20,7 @@ from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.schema import Balancer
-from lorkit.decompose.tasks import get_task
+from lorkit.decompose.tasks import Task, get_task
 
 # modules that hold one entry a region, in expert layers, norms by region and regional models
 _CONTAINERS = {"down", "up", "kernel", "regions", "heads"}
@@ -53,12 +53,15 @@ class TrainingModule(nn.Module):
         """Return what `forward` takes of the frozen foundation; called without gradients."""
         return teacher(batch.image, batch.region)
 
+    def task_of(self, region: str) -> Task:
+        """Return the task of a region."""
+        return get_task(self.live.regions.get(region).task)
+
     def task_loss(self, output: RegionalOutput, batch: Batch) -> dict[str, Any]:
         """Return the loss of each region's task at its own head."""
         terms = {}
         for name, row in output.rows.items():
-            task = get_task(self.live.regions.get(name).task)
-            values = task.loss(output.logits[name], batch.label.index_select(0, row), self.smoothing)
+            values = self.task_of(name).loss(output.logits[name], batch.label.index_select(0, row), self.smoothing)
             terms[name] = values.sum() / len(batch.label)
         return terms
 

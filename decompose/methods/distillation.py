@@ -1,6 +1,7 @@
 """Distillation from a frozen foundation: the loss that `lorkd`, `mtl-kd` and `stl-kd` share, term by term.
 
-Shapes: N samples, F features of the student, G features of the foundation, n samples of one region.
+Shapes: N samples, F features of the student, G features of the foundation, n samples of one region. Of dense tasks,
+features and logits are maps, (N, F, *spatial); every pixel is then projected and compared, and a sample has their mean.
 
     L = CE + w_f T_f^2 KL(softmax(P g / T_f) || softmax(f / T_f)) + w_l T_l^2 KL(teacher logits || student logits) + A
 
@@ -19,10 +20,11 @@ from typing import cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from lorkit.decompose.config import LorkdConfig, TrainConfig
 from lorkit.decompose.data.loading import Batch
-from lorkit.decompose.losses import Terms, by_region, cross_entropy, softened_kl
+from lorkit.decompose.losses import Terms, by_region, softened_kl
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.models.backbones import Backbone
 from lorkit.decompose.models.foundation import Foundation
@@ -39,8 +41,8 @@ class Projector(nn.Linear):
     length = 8.0
 
     def forward(self, feature_NG: Tensor) -> Tensor:
-        """Map (N, G) to (N, F)."""
-        return super().forward(self.length * F.normalize(feature_NG, dim=1))
+        """Map (N, G, *spatial) to (N, F, *spatial)."""
+        return super().forward(self.length * F.normalize(feature_NG, dim=1).movedim(1, -1)).movedim(-1, 1)
 
 
 class DistillingModule(TrainingModule):
@@ -75,8 +77,8 @@ class DistillingModule(TrainingModule):
         if self.projector is not None:
             projected_NF = self.projector(teacher.features)
             settings = self.settings.feature_kd
-            value_N = settings.weight * softened_kl(output.features, projected_NF, settings.temperature)
-            terms["feature_kd"] = by_region(value_N, output.rows)
+            value = settings.weight * softened_kl(output.features, projected_NF, settings.temperature)
+            terms["feature_kd"] = by_region(value.reshape(len(value), -1).mean(1), output.rows)
             terms["projector"] = self._anchor(projected_NF, output, batch)
         if self.settings.logit_kd.weight > 0 and self.taught.intersection(output.rows):
             terms["logit_kd"] = self._logit_kd(output, teacher, len(batch.label))
@@ -86,16 +88,17 @@ class DistillingModule(TrainingModule):
         terms = {}
         for name, row in output.rows.items():
             head = self.live.heads[name]
-            assert isinstance(head, nn.Linear)
-            logits = F.linear(projected_NF.index_select(0, row), head.weight.detach(), head.bias.detach())
-            terms[name] = cross_entropy(logits, batch.label.index_select(0, row)).sum() / len(batch.label)
+            fixed = {key: value.detach() for key, value in head.named_parameters()}
+            logits = functional_call(head, fixed, projected_NF.index_select(0, row))
+            loss = self.task_of(name).loss(logits, batch.label.index_select(0, row))
+            terms[name] = loss.sum() / len(batch.label)
         return terms
 
     def _logit_kd(self, output: RegionalOutput, teacher: RegionalOutput, samples: int) -> dict[str, Tensor]:
         settings = self.settings.logit_kd
         return {
             name: settings.weight
-            * softened_kl(output.logits[name], teacher.logits[name], settings.temperature).sum()
+            * self.task_of(name).divergence(output.logits[name], teacher.logits[name], settings.temperature).sum()
             / samples
             for name in output.rows
             if name in self.taught
