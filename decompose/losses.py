@@ -17,7 +17,7 @@ Terms = dict[str, dict[str, Tensor]]
 
 
 def softened_kl(student_NK: Tensor, teacher_NK: Tensor, temperature: float) -> Tensor:
-    """Return T^2 * KL(softmax(teacher / T) || softmax(student / T)) of each row or pixel, (N, K, *spatial) to (N, *spatial).
+    """Return T^2 * KL(softmax(teacher / T) || softmax(student / T)) of each row (N,) or pixel (N, *spatial).
 
     The factor T^2 keeps the gradient's size when the temperature changes. On features this is LoRKD's
     feature loss (eq. of section 1 of the method), on logits it is classic knowledge distillation.

@@ -110,6 +110,7 @@ def _metrics(info: Mapping[str, Any]) -> str:
     for label, value, interval in rows:
         span = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "undefined"
         lines.append(f"| {label} | {'undefined' if value is None else format(value, '.3f')} | {span} |")
+    unit = "pixels" if segments(info) else "labels"
     cut = _cut(info.get("reduction"))
     after = " Its batch norms were recalibrated on the training split afterwards." if info["recalibrated"] else ""
     return (
@@ -118,7 +119,7 @@ def _metrics(info: Mapping[str, Any]) -> str:
         " from resampling whole groups.\n\n"
         + "\n".join(lines)
         + f"\n\nEqual to the live model on {equal['n']} {equal['inputs']} images within"
-        f" {equal['max_abs_difference']:.1e} ({equal['label_flips']} {'pixels' if segments(info) else 'labels'} differ).{cut}{after}"
+        f" {equal['max_abs_difference']:.1e} ({equal['label_flips']} {unit} differ).{cut}{after}"
     )
 
 
@@ -129,7 +130,8 @@ def _cut(reduction: Mapping[str, Any] | None) -> str:
     share = "" if kept is None else f", which keeps {100 * kept:.1f} % of its energy"
     return (
         f" Afterwards its low-rank update was cut from rank {reduction['rank_before']} to {reduction['rank']}{share}:"
-        f" {found['metric'].replace('_', ' ')} {found['before']:.3f} before and {found['after']:.3f} after, a drop of {found['drop']:.3f}"
+        f" {found['metric'].replace('_', ' ')} {found['before']:.3f} before and {found['after']:.3f} after,"
+        f" a drop of {found['drop']:.3f}"
         f" ({found['ci'][0]:.3f} to {found['ci'][1]:.3f}). The network has the same size either way."
     )
 

@@ -67,7 +67,8 @@ def overlap_scores(
 
     Returns:
         `n`, `groups`, `dice` (mean over structures of the mean over samples, None where a structure has no sample),
-        `ci` (None for a single group), and `per_structure`: `n` samples whose true mask holds it, `defined` samples with a Dice, `dice`, `ci`.
+        `ci` (None for a single group), and `per_structure`: `n` samples whose true mask holds it, `defined`
+        samples with a Dice, `dice`, `ci`.
         In a replicate without a defined sample of a structure, that structure is left out of the replicate's mean.
     """
     counts = np.asarray(counts_NS3)

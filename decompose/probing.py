@@ -40,7 +40,7 @@ def features_of(model: RegionalModel, prepared: PreparedRegion, region: str) -> 
 
 
 def probe_for(model: RegionalModel, region: Region, train: PreparedRegion, val: PreparedRegion) -> nn.Module:
-    """Return a head for a region on a model's frozen features, linear or, of a dense task, a convolution of kernel 1."""
+    """Return a head for a region on a model's frozen features, linear or, where it is dense, of kernel 1."""
     parts = (features_of(model, train, region.name), features_of(model, val, region.name))
     task = get_task(region.task)
     head = fit_probe(*parts, task.outputs(region))

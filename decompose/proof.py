@@ -35,7 +35,8 @@ def equality(
         found_NK: What the network answers, (N, K, *spatial).
 
     Returns:
-        `n`, `max_abs_difference`, `tolerance`, `label_flips` (of images, or of pixels), and whether the inputs were `real` or `phantom`.
+        `n`, `max_abs_difference`, `tolerance`, `label_flips` (of images, or of pixels), and whether the inputs
+        were `real` or `phantom`.
 
     Raises:
         ParityError: A logit differs by more than the tolerance, or a label that was no tie changed.

@@ -4,8 +4,8 @@ A recipe travels with an expert (`expert.json`), so an image is prepared the sam
 prediction, on a machine that has numpy and Pillow but no torch. The last step, `normalise`, is never applied here:
 it lives inside the network's graph, which therefore takes values in [0, 1].
 
-A recipe of version 1 is of pictures; version 2 adds volumes: a size of three sides, the trilinear filter, and `axes`, the
-order and direction of a volume's axes, into which a file that states its orientation is turned before anything else.
+A recipe of version 1 is of pictures; version 2 adds volumes: a size of three sides, the trilinear filter, and `axes`,
+the order and direction of a volume's axes, into which a file that states its orientation is turned first.
 
 Shapes: H W picture as stored, D H W volume, C channels of the recipe; images are (H, W), (H, W, 3) or, under a recipe
 of volumes, (D, H, W); results are (C, *size).
@@ -94,7 +94,7 @@ def validate(recipe: Recipe) -> None:
         check(step)
     if recipe["version"] != VERSIONS[dims(recipe)] or recipe.get("axes") != (AXES if dims(recipe) == 3 else None):
         raise _broken(
-            f"preprocessing recipe of version {recipe['version']} with size {steps[1]['size']}, axes {recipe.get('axes')!r}",
+            f"recipe of version {recipe['version']} with size {steps[1]['size']} and axes {recipe.get('axes')!r}",
             f"version 1 for pictures, version 2 with axes {AXES} for volumes",
         )
     count = steps[2]["count"]

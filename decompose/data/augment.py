@@ -1,6 +1,8 @@
 """Random changes of training images, vectorised over a batch and repeatable by counter.
 
-Shapes: N samples, P planes, `spatial` (H, W) or (D, H, W). A sample's draws depend on (seed, epoch, region, pass, sample) only, never on the
+Shapes: N samples, P planes, `spatial` (H, W) or (D, H, W).
+
+A sample's draws depend on (seed, epoch, region, pass, sample) only, never on the
 batch it stands in, so a resumed run and a run on other ranks see the same pictures.
 """
 
@@ -46,7 +48,7 @@ def augment(image: Tensor, key: Keys, config: AugmentConfig) -> Tensor:
 
 
 def augment_mask(mask: Tensor, key: Keys, config: AugmentConfig) -> Tensor:
-    """Move masks (N, *spatial) uint8 as `augment` moves the images of these keys; each pixel takes its nearest value."""
+    """Move masks (N, *spatial) uint8 as `augment` moves the images of these keys, without mixing values."""
     return _move(mask[:, None].float(), key, config, "nearest")[:, 0].to(mask.dtype)
 
 

@@ -1,6 +1,8 @@
 """Batches for training and evaluation, out of prepared regions.
 
-Shapes: N samples, C channels, P planes stored, `spatial` (H, W) or (D, H, W). Batches are region-sorted: the samples of a region stand together,
+Shapes: N samples, C channels, P planes stored, `spatial` (H, W) or (D, H, W).
+
+Batches are region-sorted: the samples of a region stand together,
 in routing order, so that expert layers work on contiguous slices.
 """
 

@@ -23,7 +23,14 @@ STEP = Step(
     memory_mib=10.0,
 )
 VALIDATED = Validated(
-    phase="lorkd", epoch=1, epochs=4, balanced_accuracy={"chest": 0.75}, mean=0.75, best=True, images_per_second=100.0
+    phase="lorkd",
+    epoch=1,
+    epochs=4,
+    metric="balanced_accuracy",
+    scores={"chest": 0.75},
+    mean=0.75,
+    best=True,
+    images_per_second=100.0,
 )
 
 

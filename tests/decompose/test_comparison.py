@@ -103,7 +103,7 @@ def test_one_seed_gives_the_paired_test_of_two_models(config: Config, compared: 
     cells = list((root / "comparisons").glob("*/cells/*/cell.json"))
     rows = {path.parent: read_json(path)["head"] for path in cells}
     logits = {
-        row["method"]: load_tensors(path / "logits-test.safetensors")["knee"].numpy()
+        row["method"]: load_tensors(path / "evidence-test.safetensors")["knee"].numpy()
         for path, row in rows.items()
         if row["seed"] == 0
     }

@@ -17,6 +17,7 @@ def described(**changes: Any) -> dict[str, Any]:
     info = {
         "region": "knee",
         "classes": ["none", "mild", "severe"],
+        "task": "classification",
         "modality": "xray",
         "backbone": "resnet18",
         "parameters": 11_170_000,

@@ -99,8 +99,8 @@ def test_missing_arrays_and_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_other_tasks_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="segmentation"):
-        read(tmp_path / "a.npz", images=IMAGES, masks=IMAGES)
+    with pytest.raises(UsageError, match="holds labels and masks"):
+        read(tmp_path / "a.npz", images=IMAGES, masks=IMAGES, labels=LABELS)
     with pytest.raises(UsageError, match="multilabel"):
         read(tmp_path / "a.npz", images=IMAGES, labels=np.zeros((4, 3), int))
 
@@ -109,7 +109,7 @@ def test_other_tasks_are_refused(tmp_path: Path) -> None:
     ("images", "labels", "match"),
     [
         (IMAGES[0], LABELS, "shape"),
-        (np.zeros((4, 3, 8, 8), np.uint8), LABELS, "shape"),
+        (np.zeros((4, 3, 8, 8, 8), np.uint8), LABELS, "shape"),
         (IMAGES.astype("c8"), LABELS, "dtype"),
         (IMAGES, LABELS.astype(float), "dtype"),
     ],

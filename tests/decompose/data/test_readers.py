@@ -96,12 +96,13 @@ def test_real_files_read_and_split_without_a_leak(data_root: Path, name: str) ->
         assert counts == pytest.approx(share, abs=0.08)  # mednist has eight blocks a class, so steps of an eighth
 
 
-def test_real_masks_are_refused_as_segmentation(data_root: Path) -> None:
+def test_real_masks_are_read(data_root: Path) -> None:
     path = data_root / "medical" / "retina" / "chasedb1_vessels.npz"
     if not path.exists():
         pytest.skip(f"{path} is absent")
-    with pytest.raises(UsageError, match="segmentation"):
-        read_region("retina", RegionConfig(data=(str(path),)), base=data_root)
+    samples = read_region("retina", RegionConfig(data=(str(path),)), base=data_root)
+    assert (samples.region.task, samples.region.classes) == ("segmentation", ("vessel",))
+    assert samples.counts() == [264]
 
 
 def test_a_configuration_reads_its_regions_in_order(tmp_path: Path) -> None:
