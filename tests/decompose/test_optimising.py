@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lorkit.decompose.config import TrainConfig
-from lorkit.decompose.optimising import build_optimizer, learning_rate
+from lorkit.decompose.optimising import build_optimizer, learning_rate, passes_of
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
@@ -87,3 +87,8 @@ def test_a_gradient_in_another_memory_layout_is_not_scrambled(name: str, last: b
             optimizer.step()
         results.append(parameter.detach())
     torch.testing.assert_close(results[0], results[1])
+
+
+@pytest.mark.parametrize(("least", "passes"), [(None, 1), (1, 1), (30, 1), (31, 2), (60, 2), (61, 3), (600, 20)])
+def test_little_data_is_gone_through_more_than_once_an_epoch(least: int | None, passes: int) -> None:
+    assert passes_of(TrainConfig(epochs=10, min_steps=least), 3) == passes

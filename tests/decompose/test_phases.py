@@ -69,11 +69,13 @@ def run(
     return train_phases(config, method, material, given, **shared), config
 
 
-@pytest.mark.parametrize("name", ["drd", "finetune", "linear-probe", "lora", "mtl-kd", "rd", "stl-kd"])
+@pytest.mark.parametrize(
+    "name", ["drd", "finetune", "linear-probe", "lora", "lora-kd", "mtl-kd", "rd", "rkd", "stl-kd"]
+)
 def test_what_is_trained_is_what_a_run_rebuilds(
     setting: tuple[Config, Material, Foundation], tmp_path: Path, name: str
 ) -> None:
-    if name == "lora":
+    if name.startswith("lora"):
         pytest.importorskip("peft", reason="the extra 'peft' is not installed")
     before = {key: value.clone() for key, value in setting[2].model.state_dict().items()}
     heard: list[Any] = []
@@ -89,8 +91,9 @@ def test_what_is_trained_is_what_a_run_rebuilds(
     assert all(torch.equal(value, before[key]) for key, value in setting[2].model.state_dict().items())
     phases = [event.phase for event in heard if isinstance(event, Started)]
     separate = [f"{name}-chest", f"{name}-knee"]
-    assert phases == {"linear-probe": [], "mtl-kd": ["mtl-kd"]}.get(name, separate)
-    assert isinstance(trained.live, SeparateModels) == (len(phases) == 2)
+    adapted = [text for phase in separate for text in (f"{phase}-lora", phase)]
+    assert phases == {"linear-probe": [], "mtl-kd": ["mtl-kd"], "lora-kd": adapted}.get(name, separate)
+    assert isinstance(trained.live, SeparateModels) == (len(phases) >= 2)
 
 
 def test_costs_in_training_are_of_all_phases(setting: tuple[Config, Material, Foundation], tmp_path: Path) -> None:
@@ -142,6 +145,33 @@ def test_each_phase_of_distilled_students_hears_of_its_own_region(
     monkeypatch.setattr(distillation.DistillingModule, "forward", spy)
     run(setting, "stl-kd", tmp_path, [])
     assert set(asked) == {("chest",), ("knee",)}
+
+
+def test_lora_kd_is_taught_by_what_lora_made_of_the_foundation(
+    setting: tuple[Config, Material, Foundation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("peft", reason="the extra 'peft' is not installed")
+    from lorkit.decompose.methods import kd
+
+    asked: list[Any] = []
+    real = kd.LogitModule.ask
+
+    def spy(self: Any, teacher: Any, batch: Any) -> Any:
+        asked.append(teacher)
+        return real(self, teacher, batch)
+
+    monkeypatch.setattr(kd.LogitModule, "ask", spy)
+    trained, _ = run(setting, "lora-kd", tmp_path, [])
+    lora, _ = run(setting, "lora", tmp_path / "lora", [])
+    stl, _ = run(setting, "stl", tmp_path / "stl", [])
+    teacher = next(teacher for teacher in asked if "knee" in teacher.heads)
+    assert isinstance(lora.live, SeparateModels)
+    expected = lora.live.models["knee"].state_dict()
+    assert expected
+    for key, value in teacher.state_dict().items():
+        torch.testing.assert_close(value, expected[key], msg=key)
+    assert trained.parameters == lora.parameters + stl.parameters, "both trainings are paid for"
+    assert not any(module.training for module in teacher.modules())
 
 
 def test_who_needs_a_foundation() -> None:

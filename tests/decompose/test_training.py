@@ -92,6 +92,7 @@ OPTIONS = (
     (),
     ("student.backbone=tiny", "train.accumulate=2", "train.ema=0.9", "train.log_conflict=1"),
     ("student.backbone=tiny", "train.checkpointing=true", "train.precision=bf16", "train.log_conflict=1"),
+    ("student.backbone=tiny", "train.min_steps=8"),
     ("student.backbone=tiny", "train.balancer=nash-mtl", "train.precision=bf16", "train.accumulate=2"),
     ("student.backbone=tiny", "train.balancer=pcgrad", "train.ema=0.5", "train.checkpointing=true"),
     pytest.param(
@@ -220,3 +221,21 @@ def test_learning_rate_warms_up_and_falls_to_zero(config: Config) -> None:
     assert values[0] < values[5] < config.train.lr
     assert max(values) == pytest.approx(config.train.lr, rel=0.05)
     assert values[-1] < 0.05 * config.train.lr
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_least_number_of_steps_lengthens_the_epochs(
+    parts: dict[str, dict[str, PreparedRegion]], tmp_path: Path
+) -> None:
+    long = default_config(overrides=[*SETTINGS, "student.backbone=tiny", "train.min_steps=13", "train.epochs=2"])
+    _, events = run(long, parts, tmp_path, None)
+    once = 3  # 24 samples in batches of 8
+    (start,) = (event for event in events if isinstance(event, Started))
+    assert (start.epochs, start.steps) == (2, 3 * once)
+    assert [(event.epoch, event.step) for event in events if isinstance(event, Step)] == [
+        (epoch, step) for epoch in range(2) for step in range(3 * once)
+    ]
+    assert len([event for event in events if isinstance(event, Validated)]) == 2
+    (end,) = (event for event in events if isinstance(event, Finished))
+    rates = [learning_rate(long.train, step, 3 * once) for step in (3 * once - 1, 6 * once - 1)]
+    assert [row["lr"] for row in end.history] == rates, "the schedule ends with the last step"
