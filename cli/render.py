@@ -208,6 +208,8 @@ def plan(document: Mapping[str, Any]) -> None:
         for name in ("foundation", "student")
     ]
     table("networks", ("", "backbone", "parameters", "MACs"), networks)
+    if document.get("rehearsal"):
+        _rehearsal(document["rehearsal"])
     if document["expert_layers"]:
         _expert_layers(document["expert_layers"])
         line(f"experts add {document['expert_mac_overhead']:.1%} to the multiply-accumulates of these layers")
@@ -216,6 +218,33 @@ def plan(document: Mapping[str, Any]) -> None:
     line(
         f"{document['method']}: {document['epochs']} epochs, batch {document['batch_size']}, "
         f"{document['training_parameters']:,} parameters to train, {len(document['expert_layers'])} expert layers"
+    )
+
+
+def _rehearsal(found: Mapping[str, Any]) -> None:
+    """Print a reprogramming method's stages, what they cost and the gradient paths that were checked."""
+    rows = [
+        [
+            f"{stage}",
+            *(" x ".join(map(str, row[side])) for side in ("teacher", "reprogrammed", "student")),
+            row["parameters"],
+        ]
+        for stage, row in enumerate(found["stages"], start=1)
+    ]
+    table("stages", ("stage", "teacher", "reprogrammed", "student", "parameters of phi"), rows)
+    line(
+        f"{found['trainable_parameters']:,} parameters are trained, {found['frozen_parameters']:,} frozen; CKA view "
+        f"{found['cka_view']}"
+    )
+    line(
+        f"MACs an image, forward: student {found['student_macs']:,}, reprogramming {found['extra_macs']:,} more, "
+        f"teacher {found['teacher_macs']:,}"
+    )
+    checked = found["gradient_paths"]
+    table(
+        "gradients, each checked by a backward pass",
+        ("path", "flows"),
+        [[one["path"], one["flows"]] for one in checked],
     )
 
 

@@ -19,9 +19,10 @@ from lorkit.decompose.methods import Method, get_method
 from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.phases import Trained, train_phases
-from lorkit.decompose.planning import plan_training
+from lorkit.decompose.planning import plan_training, untrained_foundation
 from lorkit.decompose.pretraining import Material, foundation_for, foundation_inputs, with_probes
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.rehearsal import refuse_early
 from lorkit.decompose.run_artifact import RunContent, write_run
 from lorkit.decompose.runs import DERIVED, RUNS
 from lorkit.decompose.tasks import get_task
@@ -130,6 +131,11 @@ def train(
         )
     if not force and is_current(directory, "run", task.inputs):
         return TrainResult(run=directory, up_to_date=True, regions=task.regions.names)
+    counts = {name: len(task.splits.parts(name)["train"]) for name in task.regions.names}
+    if start is None:
+        with torch.device("meta"):
+            shapes = untrained_foundation(config, task.regions)
+        refuse_early(config, task.method, task.regions, counts, shapes)
     notices = task.method.notices(config)  # a method refuses here what it cannot do, before further processes start
     fabric = launch(config.train)  # before anything is locked: further processes start from the command's beginning
     listener = on_event if fabric.is_global_zero else ignore

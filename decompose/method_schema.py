@@ -48,17 +48,23 @@ class AlignmentConfig(Section):
 
 
 class CkaConfig(AlignmentConfig):
-    """The alignment term: weight, estimator, and whether the reprogrammed side only serves as its target."""
+    """The alignment term: weight, estimator, and whether the reprogrammed side only serves as its target.
+
+    `view` is what one sample of the alignment is (`cka.views`): `auto` takes images (`gap`) for classification, and the
+    places of all images (`token`) for dense tasks.
+    """
 
     detach: bool = False
+    view: Literal["auto", "gap", "flatten", "token", "patch-image"] = "auto"
 
 
 class RdConfig(Section):
     """RD and DRD: weights of the terms beside the student's own loss; `hybrid` and `kd` fade to a share `decay_end`.
 
-    `hidden` is the width of the reprogrammer, by default the student's; `kd_detach` lets the reprogrammed logits teach
-    without being taught. Of DRD alone: whether the terms of the `stages` are summed or averaged, and what the student's
-    batch norms do in passes of reprogrammed features (`bn_policy`, see `models.bn_policy`).
+    `hidden` is the width of the reprogrammers, by default the student's; `kd_detach` lets the reprogrammed logits teach
+    without being taught. Of DRD alone: whether the terms of the `stages` are summed or averaged, what the student's
+    batch norms do in passes of reprogrammed features (`bn_policy`, see `models.bn_policy`), and whose `skips` a U-Net's
+    decoder reads there (see `models.staged.foreign_context`).
     """
 
     hybrid: NonNegative = 1.0
@@ -70,6 +76,7 @@ class RdConfig(Section):
     hidden: Count | None = None
     stages: Literal["sum", "mean"] = "sum"
     bn_policy: Literal["no_update", "separate", "eval", "shared"] = "no_update"
+    skips: Literal["student", "reprogrammed", "zero"] = "student"
 
 
 class FitnetConfig(Section):

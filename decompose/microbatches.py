@@ -72,6 +72,20 @@ def deal(counts: Sequence[int], pieces: int) -> NDArray[np.int64]:
     return shares
 
 
+def smallest(seats: NDArray[np.int64], pieces: int) -> int:
+    """Return the samples of the smallest micro-batch.
+
+    Args:
+        seats: (steps, regions) samples of each region in each batch.
+        pieces: Number of micro-batches.
+
+    Raises:
+        UsageError: A batch cannot be cut so.
+    """
+    rows = [[int(count) for count in row if count] for row in np.unique(seats, axis=0)]
+    return min(int(deal(row, pieces).sum(1).min()) if pieces > 1 else sum(row) for row in rows)
+
+
 def check_seats(seats: NDArray[np.int64], pieces: int) -> None:
     """Refuse before training what `cut` would refuse in the middle of an epoch.
 

@@ -14,12 +14,14 @@ from lorkit.decompose.experts.forecast import forecast, mean_overhead
 from lorkit.decompose.live import deployed_backbone
 from lorkit.decompose.methods import Adapting, Method
 from lorkit.decompose.methods.mtl import shared_network
+from lorkit.decompose.methods.reprogramming import ReprogrammingModule
 from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.optimising import passes_of
 from lorkit.decompose.pretraining import foundation_regions, foundation_settings
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.rehearsal import refuse_early, rehearse
 from lorkit.decompose.tasks import dense_outputs
 
 
@@ -28,7 +30,10 @@ def plan_training(config: Config, method: Method, regions: RegionSet, splits: Sp
     image = config.image
     sizes = {name: {part: len(rows) for part, rows in splits.parts(name).items()} for name in regions.names}
     phases = method.phases(regions)
-    module = method.build(config, phases[0], _untrained_foundation(config, regions))
+    foundation = untrained_foundation(config, regions)
+    module = method.build(config, phases[0], foundation)
+    if isinstance(module, ReprogrammingModule):
+        refuse_early(config, method, regions, {name: parts["train"] for name, parts in sizes.items()}, foundation)
     routing = module.live.routing
     device = "cuda" if config.train.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
     shape = (image.channels, *image.size)
@@ -61,6 +66,7 @@ def plan_training(config: Config, method: Method, regions: RegionSet, splits: Sp
         "layers_without_experts": [list(pair) for pair in routing.skipped],
         "epochs": config.train.epochs,
         "batch_size": config.train.batch_size,
+        "rehearsal": rehearse(config, module, foundation) if isinstance(module, ReprogrammingModule) else None,
     }
 
 
@@ -80,7 +86,8 @@ def _steps(settings: TrainConfig, regions: RegionSet, sizes: dict[str, dict[str,
     return once * passes_of(settings, once)
 
 
-def _untrained_foundation(config: Config, regions: RegionSet) -> Foundation:
+def untrained_foundation(config: Config, regions: RegionSet) -> Foundation:
+    """Return a foundation of the right shapes, with fresh weights and a head for every region."""
     return Foundation(
         model=shared_network(config, config.foundation.backbone, regions),
         backbone=config.foundation.backbone,

@@ -30,7 +30,7 @@ from lorkit.decompose.events import Event, Finished, Saved, Started, Step, Valid
 from lorkit.decompose.experts import packed
 from lorkit.decompose.metering import LossMeter, Queued
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.microbatches import check_seats
+from lorkit.decompose.microbatches import check_seats, smallest
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.optimising import learning_rate, passes_of
 from lorkit.decompose.recomputing import recomputed
@@ -142,6 +142,7 @@ class _Trainer:
         self.passes = passes_of(self.settings, len(self.loader))
         self.steps = self.passes * len(self.loader)  # an epoch's
         check_seats(self.loader.seats, self.settings.accumulate)
+        module.check_batches(smallest(self.loader.seats, self.settings.accumulate))
         self.stepper = Stepper(module, self.settings, fabric, foundation)
         self.progress = Progress()
         self._metric = get_task(phase.regions[0].task).headline

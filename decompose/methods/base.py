@@ -65,6 +65,9 @@ class TrainingModule(nn.Module):
             terms[name] = values.sum() / len(batch.label)
         return terms
 
+    def check_batches(self, least: int) -> None:
+        """Raise UsageError where a term is undefined in the smallest micro-batch, of `least` samples."""
+
     def finished(self) -> RegionalModel:
         """Return the trained network as it is saved and deployed, on the CPU."""
         return self.live.cpu()

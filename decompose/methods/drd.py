@@ -1,75 +1,42 @@
 """DRD: deep reprogramming distillation, a reprogrammer at every stage of a student.
 
-Shapes: N samples, i = 1..4 stages, C channels and H W grid of a stage, F features.
+Shapes: N samples, i = 1..4 stages, C channels of a stage and *grid its places (2D or 3D), F features.
 
     r_i = phi_i(t_i),  z_i = h(S_4(... S_{i+1}(r_i)))
-    L = CE(z_s) + a sum_i CE(z_i) + b sum_i T^2 KL(z_i || z_s) - c sum_i CKA(r_i, s_i)
+    L = loss(z_s) + a sum_i loss(z_i) + b sum_i T^2 KL(z_i || z_s) - c sum_i CKA(r_i, s_i)
 
 t_i and s_i are the outputs of the frozen foundation's and the student's stage i, z_s the student's own logits, h its
-head. a and b fade over the training (`rd.decay`). Reconstructed from notes on DRD (arXiv 2605.04447), whose text and
-code are not public; what they leave open are settings of `rd`.
+head; the loss is the task's. a and b fade over the training (`rd.decay`). What a hybrid pass reads of the student
+besides r_i (a transformer's class token, a U-Net's skips) is held fixed, so that z_i teaches no stage up to i; whose
+skips it reads is `rd.skips`. Reconstructed from notes on DRD (arXiv 2605.04447), whose text and code are not public;
+what they leave open are settings of `rd`.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from collections.abc import Sequence
+from typing import cast
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorkit.decompose.cka import CKALoss
 from lorkit.decompose.config import Config, RdConfig, TrainConfig
 from lorkit.decompose.data.loading import Batch
-from lorkit.decompose.losses import Terms, cross_entropy, softened_kl
+from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.rd import ReprogrammingDistillation, faded, no_teacher
+from lorkit.decompose.methods.rd import ReprogrammingDistillation
+from lorkit.decompose.methods.reprogramming import Parts, ReprogrammingModule, no_teacher
 from lorkit.decompose.models.bn_policy import ForeignPasses
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.models.staged import STAGES, staged
+from lorkit.decompose.models.reprogrammers import GridReprogrammer
+from lorkit.decompose.models.staged import foreign_context, stage_shapes, staged
 from lorkit.decompose.models.teachers import TeacherFeatures
 from lorkit.decompose.regions import RegionSet
 
-
-class _Sizes(NamedTuple):
-    """Channels and grid of each stage."""
-
-    channels: list[int]
-    grids: list[tuple[int, ...]]
+Shapes = Sequence[tuple[int, ...]]
 
 
-class StageReprogrammer(nn.Module):
-    """Three convolutions (1, 3, 1) from a stage of the foundation to the channels and grid of a student's stage.
-
-    Group norms, so that nothing depends on the batch and the length of the foundation's features does not matter.
-    """
-
-    def __init__(self, wide: int, narrow: int, grid: tuple[int, ...]) -> None:
-        super().__init__()
-        self.grid = grid
-        # without weights: the next layer has them, and torch (2.13, CPU) crashes in the backward pass of the weights of
-        # channels-last inputs that need no gradient, as a frozen network's are
-        even = nn.GroupNorm(1, wide, affine=False)
-        reduce, mix = nn.Conv2d(wide, narrow, 1), nn.Conv2d(narrow, narrow, 3, padding=1)
-        self.enter = nn.Sequential(even, reduce, nn.GroupNorm(1, narrow), nn.GELU())
-        self.mix = nn.Sequential(mix, nn.GroupNorm(1, narrow), nn.GELU())
-        self.leave = nn.Conv2d(narrow, narrow, 1)
-
-    def forward(self, t_NCHW: Tensor) -> Tensor:
-        """Map (N, wide, H, W) to (N, narrow, *grid)."""
-        x = self.enter(t_NCHW)
-        if x.shape[2:] != self.grid:
-            finer = any(have < want for have, want in zip(x.shape[2:], self.grid, strict=True))
-            x = (
-                F.interpolate(x, self.grid, mode="bilinear")
-                if finer
-                else F.adaptive_avg_pool2d(x, (self.grid[0], self.grid[1]))
-            )
-        return cast(Tensor, self.leave(self.mix(x)))
-
-
-class DeepReprogrammingModule(TrainingModule):
+class DeepReprogramming(ReprogrammingModule):
     """Student, a reprogrammer a stage, and the student's later stages and head, which all hybrid passes share.
 
     Args:
@@ -77,7 +44,7 @@ class DeepReprogrammingModule(TrainingModule):
         train: Budget and smoothing.
         settings: Weights of the terms.
         foundation: The teacher.
-        image: (C, H, W) of the images.
+        image: (C, *spatial) of the images.
     """
 
     def __init__(
@@ -88,51 +55,45 @@ class DeepReprogrammingModule(TrainingModule):
         foundation: Foundation,
         image: tuple[int, ...],
     ) -> None:
-        super().__init__(live, train)
-        self.settings = settings
-        theirs, ours = _sizes(foundation.model, image), _sizes(live, image)
-        pairs = zip(theirs.channels, ours.channels, ours.grids, strict=True)
-        self.reprogrammers = nn.ModuleList(StageReprogrammer(*pair) for pair in pairs)
+        super().__init__(live, train, settings)
+        theirs, ours = stage_shapes(foundation.model.backbone, image), stage_shapes(live.backbone, image)
+        check_stages(theirs, ours)
+        self.reprogrammers = nn.ModuleList(
+            GridReprogrammer(t[0], s[0], s[1:], settings.hidden) for t, s in zip(theirs, ours, strict=True)
+        )
         self.foreign = ForeignPasses(live.backbone, settings.bn_policy)
-        self.cka = CKALoss(estimator=settings.cka.estimator)
+
+    @property
+    def phis(self) -> list[nn.Module]:
+        """The reprogrammers, by stage."""
+        return list(self.reprogrammers)
+
+    @property
+    def grids(self) -> list[tuple[int, ...]]:
+        """The places of each stage of the student."""
+        return [cast(GridReprogrammer, module).grid for module in self.reprogrammers]
 
     def ask(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
         """Return the foundation's stages for a batch."""
         walk = staged(teacher.backbone).walk(teacher.normalise(batch.image))
         return TeacherFeatures(tuple(walk.grids), walk.features)
 
-    def forward(self, batch: Batch, teacher: TeacherFeatures | None) -> Terms:
-        """Return the terms ce, hybrid, kd and cka, those with a weight above zero."""
-        if teacher is None:
-            raise no_teacher()
+    def parts(self, batch: Batch, teacher: TeacherFeatures) -> Parts:
+        """Run the student once, and its later stages on each stage's reprogrammed features."""
         (name,) = self.live.regions.names
         network, head = staged(self.live.backbone), self.live.heads[name]
         walk = network.walk(self.live.normalise(batch.image))
-        z_s = head(walk.features)
         injected = [module(grid) for module, grid in zip(self.reprogrammers, teacher.grids, strict=True)]
         with self.foreign.scope():
             hybrid = [
-                head(network.forward_from(stage, grid, context))
-                for stage, (grid, context) in enumerate(zip(injected, walk.context, strict=True))
+                head(network.forward_from(stage, grid, foreign_context(walk, stage, injected, self.settings.skips)))
+                for stage, grid in enumerate(injected)
             ]
-        settings, size = self.settings, len(batch.label)
-        stages = STAGES if settings.stages == "mean" else 1
-        fading = faded(settings, self.progress) / stages
-        parts = [cross_entropy(z_i, batch.label, self.smoothing).sum() for z_i in hybrid]
-        targets = [z_i.detach() if settings.kd_detach else z_i for z_i in hybrid]
-        divergences = [softened_kl(z_s, z_i, settings.kd.temperature).sum() for z_i in targets]
-        aligned = [
-            self.cka(s_i.mean((2, 3)), (r_i.detach() if settings.cka.detach else r_i).mean((2, 3)))
-            for s_i, r_i in zip(walk.grids, injected, strict=True)
-        ]
-        terms = {
-            "ce": cross_entropy(z_s, batch.label, self.smoothing).sum() / size,
-            "hybrid": fading * settings.hybrid * torch.stack(parts).sum() / size,
-            "kd": fading * settings.kd.weight * torch.stack(divergences).sum() / size,
-            "cka": settings.cka.weight * torch.stack(aligned).sum() / stages,
-        }
-        off = {"hybrid": settings.hybrid, "kd": settings.kd.weight, "cka": settings.cka.weight}
-        return {term: {name: value} for term, value in terms.items() if off.get(term, 1.0) > 0}
+        return Parts(head(walk.features), hybrid, injected, walk.grids)
+
+    def reached(self, batch: Batch) -> list[Tensor]:
+        """Return the student's own grids."""
+        return staged(self.live.backbone).walk(self.live.normalise(batch.image)).grids
 
 
 class DeepReprogrammingDistillation(ReprogrammingDistillation):
@@ -144,26 +105,34 @@ class DeepReprogrammingDistillation(ReprogrammingDistillation):
         """Build the student and a reprogrammer a stage.
 
         Raises:
-            UsageError: No foundation, or one of the networks has no stages.
+            UsageError: No foundation, or its stages do not fit the student's.
         """
         live = self.network(config, regions)
         if foundation is None:
             raise no_teacher()
         image = (config.image.channels, *config.image.size)
-        return DeepReprogrammingModule(live, config.train, config.rd, foundation, image)
+        return DeepReprogramming(live, config.train, config.rd, foundation, image)
 
 
-def _sizes(model: RegionalModel, image: tuple[int, ...]) -> _Sizes:
-    """Walk a network once, in eval, and read off what its stages give."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            example = next(model.parameters()).new_zeros(1, *image)
-            walk = staged(model.backbone).walk(model.normalise(example))
-    finally:
-        model.train(training)
-    return _Sizes([grid.shape[1] for grid in walk.grids], [tuple(grid.shape[2:]) for grid in walk.grids])
+def check_stages(theirs: Shapes, ours: Shapes) -> None:
+    """Refuse a foundation whose stages (C, *grid) no reprogrammer could map to the student's.
+
+    Raises:
+        UsageError: Another number of stages, or of axes.
+    """
+    if len(theirs) != len(ours):
+        raise UsageError(
+            f"a foundation of {len(theirs)} stages for a student of {len(ours)}",
+            required="as many stages on both sides",
+            fix="choose another backbone, or method rd, which needs no stages",
+        )
+    axes = [{len(shape) - 1 for shape in shapes} for shapes in (theirs, ours)]
+    if axes[0] != axes[1]:
+        raise UsageError(
+            f"stages of {'/'.join(map(str, axes[0]))} axes for a student's of {'/'.join(map(str, axes[1]))}",
+            required="images and volumes not mixed: a foundation of the student's number of dimensions",
+            fix="choose a foundation for volumes or for images, as the student's",
+        )
 
 
 METHOD = DeepReprogrammingDistillation()

@@ -1,57 +1,36 @@
 """RD: reprogramming distillation, one student a region beside a reprogrammed foundation and under a shared classifier.
 
-Shapes: N samples, G features of the foundation, F features of the student, C classes.
+Shapes: N samples, G features of the foundation, F features of the student, C outputs; features and outputs of dense
+tasks are maps, (N, F, *spatial).
 
-    L = CE(h(s)) + a CE(h(r)) + b T^2 KL(h(r) || h(s)) - c CKA(r, s),    r = phi(t)
+    L = loss(h(s)) + a loss(h(r)) + b T^2 KL(h(r) || h(s)) - c CKA(r, s),    r = phi(t)
 
-t (N, G) are the frozen foundation's features, s (N, F) the student's, h the head that both share. h(r) can be right
-only where r lies where the student's own decision boundary works, which is what makes r a target that a student of any
-structure can follow. Reconstructed from the abstract of RD (arXiv 2407.06504) and notes on DRD; no official code is
-known.
+t (N, G) are the frozen foundation's features, s (N, F) the student's, h the head that both share; the loss is the
+task's. h(r) can be right only where r lies where the student's own decision boundary works, which is what makes r a
+target that a student of any structure can follow. Reconstructed from the abstract of RD (arXiv 2407.06504) and notes on
+DRD; no official code is known.
 """
 
 from __future__ import annotations
 
 from typing import cast
 
-from torch import nn
+from torch import Tensor, nn
 
-from lorkit.decompose.cka import CKALoss
 from lorkit.decompose.config import Config, RdConfig, TrainConfig
 from lorkit.decompose.data.loading import Batch
-from lorkit.decompose.errors import UsageError
-from lorkit.decompose.losses import Terms, cross_entropy, softened_kl
 from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.reprogramming import Parts, ReprogrammingModule, no_teacher
 from lorkit.decompose.methods.stl import SeparateStudents
 from lorkit.decompose.models.backbones import Backbone
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.models.reprogrammers import GridReprogrammer, PooledReprogrammer
 from lorkit.decompose.models.teachers import TeacherFeatures
 from lorkit.decompose.regions import RegionSet
 
 
-class Reprogrammer(nn.Sequential):
-    """Three layers that map the foundation's features into the student's feature space.
-
-    The norms make it indifferent to the length of the foundation's features, which differs between foundations by
-    orders of magnitude. The last activation gives the range of a student's pooled features, which are not negative.
-    """
-
-    def __init__(self, wide: int, narrow: int, hidden: int) -> None:
-        super().__init__(
-            nn.LayerNorm(wide),
-            nn.Linear(wide, hidden),
-            nn.LayerNorm(hidden),
-            nn.GELU(),
-            nn.Linear(hidden, hidden),
-            nn.LayerNorm(hidden),
-            nn.GELU(),
-            nn.Linear(hidden, narrow),
-            nn.ReLU(),
-        )
-
-
-class ReprogrammingModule(TrainingModule):
+class FeatureReprogramming(ReprogrammingModule):
     """Student, reprogrammer and the classifier that they share.
 
     Args:
@@ -59,41 +38,50 @@ class ReprogrammingModule(TrainingModule):
         train: Budget and smoothing.
         settings: Weights of the terms.
         foundation: The teacher.
+        image: (C, *spatial) of the images.
     """
 
-    def __init__(self, live: RegionalModel, train: TrainConfig, settings: RdConfig, foundation: Foundation) -> None:
-        super().__init__(live, train)
-        self.settings = settings
+    def __init__(
+        self,
+        live: RegionalModel,
+        train: TrainConfig,
+        settings: RdConfig,
+        foundation: Foundation,
+        image: tuple[int, ...],
+    ) -> None:
+        super().__init__(live, train, settings)
         wide, narrow = (cast(Backbone, model.backbone).feature_dim for model in (foundation.model, live))
-        self.reprogrammer = Reprogrammer(wide, narrow, settings.hidden or narrow)
-        self.cka = CKALoss(estimator=settings.cka.estimator)
+        self.grid = image[1:] if self.task.dense else ()
+        self.reprogrammer: nn.Module = (
+            GridReprogrammer(wide, narrow, self.grid, settings.hidden)
+            if self.task.dense
+            else PooledReprogrammer(wide, narrow, settings.hidden or narrow)
+        )
+
+    @property
+    def phis(self) -> list[nn.Module]:
+        """The one reprogrammer."""
+        return [self.reprogrammer]
+
+    @property
+    def grids(self) -> list[tuple[int, ...]]:
+        """The grid of the features, without places where they are pooled."""
+        return [self.grid]
 
     def ask(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
-        """Return the foundation's pooled features for a batch."""
+        """Return the foundation's features for a batch: pooled, or maps where the task is dense."""
         return TeacherFeatures((), teacher.features(batch.image, batch.region))
 
-    def forward(self, batch: Batch, teacher: TeacherFeatures | None) -> Terms:
-        """Return the terms ce, hybrid, kd and cka, those with a weight above zero."""
-        if teacher is None:
-            raise no_teacher()
+    def parts(self, batch: Batch, teacher: TeacherFeatures) -> Parts:
+        """Run the student once, and its head on the reprogrammed features."""
+        (name,) = self.live.regions.names
         output = self.live(batch.image, batch.region)
-        reprogrammed_NF = self.reprogrammer(teacher.features)
-        terms: Terms = {"ce": self.task_loss(output, batch), "hybrid": {}, "kd": {}, "cka": {}}
-        settings, share = self.settings, len(batch.label)
-        fading = faded(settings, self.progress)
-        for name, row in output.rows.items():
-            r_nF, s_nF = reprogrammed_NF.index_select(0, row), output.features.index_select(0, row)
-            logits = self.live.heads[name](r_nF)
-            losses = cross_entropy(logits, batch.label.index_select(0, row), self.smoothing)
-            terms["hybrid"][name] = fading * settings.hybrid * losses.sum() / share
-            target = logits.detach() if settings.kd_detach else logits
-            kl = softened_kl(output.logits[name], target, settings.kd.temperature)
-            terms["kd"][name] = fading * settings.kd.weight * kl.sum() / share
-            if settings.cka.detach:
-                r_nF = r_nF.detach()
-            terms["cka"][name] = settings.cka.weight * self.cka(s_nF, r_nF) * len(row) / share
-        off = {"hybrid": settings.hybrid, "kd": settings.kd.weight, "cka": settings.cka.weight}
-        return {name: term for name, term in terms.items() if off.get(name, 1.0) > 0}
+        reprogrammed = self.reprogrammer(teacher.features)
+        return Parts(output.logits[name], [self.live.heads[name](reprogrammed)], [reprogrammed], [output.features])
+
+    def reached(self, batch: Batch) -> list[Tensor]:
+        """Return the student's features: all of its body lies before the head."""
+        return [self.live(batch.image, batch.region).features]
 
 
 class ReprogrammingDistillation(SeparateStudents):
@@ -107,22 +95,13 @@ class ReprogrammingDistillation(SeparateStudents):
         live = self.network(config, regions)
         if foundation is None:
             raise no_teacher()
-        return ReprogrammingModule(live, config.train, config.rd, foundation)
+        image = (config.image.channels, *config.image.size)
+        return FeatureReprogramming(live, config.train, config.rd, foundation, image)
 
     def notices(self, config: Config) -> list[str]:
         """Announce every term that is switched off."""
         weights = {"hybrid": config.rd.hybrid, "kd.weight": config.rd.kd.weight, "cka.weight": config.rd.cka.weight}
         return [f"rd.{name} is 0: this term is off" for name, weight in weights.items() if not weight]
-
-
-def faded(settings: RdConfig, progress: float) -> float:
-    """Return what the hybrid and kd terms are multiplied by after a share of the training."""
-    return 1.0 if settings.decay == "constant" else 1.0 - progress * (1.0 - settings.decay_end)
-
-
-def no_teacher() -> UsageError:
-    """Return the error of a method that cannot do without a foundation."""
-    return UsageError("reprogramming without a foundation", required="a frozen teacher", fix="set foundation.weights")
 
 
 METHOD = ReprogrammingDistillation()

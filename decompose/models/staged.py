@@ -8,6 +8,7 @@ of an architecture stands in its file, which says what its stages are; it is fou
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -20,8 +21,22 @@ from lorkit.decompose.models.shufflenet import ShuffleNetV2
 from lorkit.decompose.models.stages import EMPTY, STAGES, Context, Gridded, Staged, Walk
 from lorkit.decompose.models.unets import UNETS
 from lorkit.decompose.models.vit import StagedTransformer, VisionTransformer
+from lorkit.decompose.regions import unknown
 
-__all__ = ["EMPTY", "STAGES", "Context", "Staged", "StagedMaps", "Walk", "stage_shapes", "staged"]
+__all__ = [
+    "EMPTY",
+    "SKIPS",
+    "STAGES",
+    "Context",
+    "Staged",
+    "StagedMaps",
+    "Walk",
+    "foreign_context",
+    "stage_shapes",
+    "staged",
+]
+
+SKIPS = ("student", "reprogrammed", "zero")
 
 
 def staged(backbone: nn.Module) -> Staged:
@@ -99,6 +114,30 @@ class _Maps:
         mode = "bilinear" if image.dim() == 4 else "trilinear"
         maps = [nn.functional.interpolate(grid, image.shape[2:], mode=mode) for grid in grids]
         return cast(Tensor, self.head(torch.cat(maps, dim=1)))
+
+
+def foreign_context(walk: Walk, stage: int, injected: Sequence[Tensor], skips: str) -> Context:
+    """Return what a pass of foreign features from a stage reads besides them; nothing of the student learns from it.
+
+    Args:
+        walk: The student's own pass.
+        stage: Where the foreign features enter.
+        injected: Foreign features of every stage.
+        skips: Whose grids of earlier stages a U-Net's decoder reads: the `student`'s, the `reprogrammed` ones, or
+            `zero`. What lies before the first stage has no foreign counterpart: it is the student's, or zero.
+
+    Raises:
+        UsageError: An unknown policy.
+    """
+    if skips not in SKIPS:
+        raise unknown("skips policy", skips, SKIPS)
+    own = walk.context[stage]
+    tokens = None if own.tokens is None else own.tokens.detach()
+    if skips == "zero":
+        return Context(tokens, tuple(map(torch.zeros_like, own.stem)), tuple(map(torch.zeros_like, own.skips)))
+    foreign = tuple(injected[: len(own.skips)])
+    earlier = foreign if skips == "reprogrammed" else tuple(grid.detach() for grid in own.skips)
+    return Context(tokens, tuple(value.detach() for value in own.stem), earlier)
 
 
 def stage_shapes(backbone: nn.Module, image_shape: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -1,0 +1,170 @@
+"""A reprogramming method tried out on a few random images before anything is trained: shapes, costs, gradient paths.
+
+Every path that the method promises is checked by a backward pass of its own; a configuration in which one is broken is
+refused. Shapes alone are checked on torch's meta device, which costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lorkit.decompose.cka.products import FEWEST
+from lorkit.decompose.config import Config, TrainConfig
+from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.sampling import RegionSampler
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.methods.base import Method
+from lorkit.decompose.methods.rd import ReprogrammingDistillation
+from lorkit.decompose.methods.reprogramming import ReprogrammingModule
+from lorkit.decompose.microbatches import smallest
+from lorkit.decompose.models.cost import count_parameters
+from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.regions import RegionSet
+
+Gradients = list[Tensor | None]
+
+
+class Path(NamedTuple):
+    """One gradient path: what it is, whether gradients flow, and whether they should."""
+
+    name: str
+    flows: bool
+    wanted: bool
+
+
+def refuse_early(
+    config: Config, method: Method, regions: RegionSet, counts: dict[str, int], foundation: Foundation
+) -> None:
+    """Refuse what a reprogramming method could not train, before a foundation is pre-trained for it.
+
+    Args:
+        config: Resolved settings.
+        method: Any; others than `rd` and `drd` pass.
+        regions: All regions.
+        counts: Training samples of each.
+        foundation: Of the right shapes; its weights are not read.
+
+    Raises:
+        UsageError: Stages that do not fit, or batches too small for the alignment.
+    """
+    if not isinstance(method, ReprogrammingDistillation):
+        return
+    for phase in method.phases(regions):
+        with torch.device("meta"):
+            module = method.build(config, phase, foundation)
+        module.check_batches(_smallest(config.train, {name: counts[name] for name in phase.names}))
+
+
+def rehearse(config: Config, module: ReprogrammingModule, foundation: Foundation) -> dict[str, Any]:
+    """Try a module on random images; return its stages, its costs and the gradient paths that were checked.
+
+    Args:
+        config: Resolved settings.
+        module: As the method built it; its running statistics move.
+        foundation: The teacher.
+
+    Raises:
+        UsageError: A gradient does not flow where it should, or flows where it should not.
+    """
+    batch = _random_batch(config, module)
+    foundation.model.eval().requires_grad_(True)  # so that a gradient that reached it would show
+    with FlopCounterMode(display=False) as asking, torch.no_grad():
+        teacher = module.ask(foundation.model, batch)
+    with FlopCounterMode(display=False) as alone, torch.no_grad():
+        module.eval().live(batch.image, batch.region)
+    module.train()
+    with FlopCounterMode(display=False) as together:
+        parts = module.parts(batch, teacher)
+    paths = _paths(module, batch, parts, foundation)
+    broken = [path for path in paths if path.flows != path.wanted]
+    if broken:
+        verb = "no gradient" if broken[0].wanted else "a gradient"
+        raise UsageError(
+            f"{verb} on the path {broken[0].name}",
+            required="gradients exactly where the method has them",
+            fix="choose another backbone",
+        )
+    theirs = teacher.grids or (teacher.features,)
+    rows = zip(theirs, parts.reprogrammed, parts.own, module.phis, strict=True)
+    macs = [counter.get_total_flops() // 2 // len(batch.label) for counter in (asking, alone, together)]
+    return {
+        "stages": [
+            {
+                "teacher": list(t.shape[1:]),
+                "reprogrammed": list(r.shape[1:]),
+                "student": list(s.shape[1:]),
+                "parameters": count_parameters(phi),
+            }
+            for t, r, s, phi in rows
+        ],
+        "trainable_parameters": sum(value.numel() for value in module.parameters() if value.requires_grad),
+        "frozen_parameters": count_parameters(foundation.model),
+        "student_macs": macs[1],
+        "teacher_macs": macs[0],
+        "extra_macs": macs[2] - macs[1],
+        "cka_view": module.cka.view,
+        "gradient_paths": [{"path": path.name, "flows": path.flows} for path in paths],
+    }
+
+
+def _paths(module: ReprogrammingModule, batch: Batch, parts: Any, foundation: Foundation) -> list[Path]:
+    """Check each stage's hybrid loss and alignment alone, by a backward pass of its own."""
+    (name,) = module.live.regions.names
+    named = list(module.named_parameters())
+    values = [value for _, value in named]
+    head = {f"live.heads.{name}.{key}" for key, _ in module.live.heads[name].named_parameters()}
+    detached = module.settings.cka.detach
+    paths: list[Path] = []
+    aligned = module.aligned(parts)
+    for stage, reached in enumerate(module.reached(batch)):
+        at = f" {stage + 1}" if len(aligned) > 1 else ""
+        phi = {id(value) for value in module.phis[stage].parameters()}
+        before = {
+            key for (key, _), value in zip(named, _of(reached.square().sum(), values), strict=True) if _any(value)
+        }
+        for term, loss in (("hybrid", module.loss(parts.hybrid[stage], batch).sum()), ("cka", aligned[stage])):
+            found = {key: value for (key, value), grad in zip(named, _of(loss, values), strict=True) if _any(grad)}
+            alone, hybrid = f"{term}{at} alone", term == "hybrid"
+            paths += [
+                Path(f"{alone} -> phi{at}", any(id(one) in phi for one in found.values()), hybrid or not detached),
+                Path(f"{alone} -> student up to stage{at}", bool(before & set(found)), not hybrid),
+                Path(f"{alone} -> head", bool(head & set(found)), hybrid),
+            ]
+    module.zero_grad(set_to_none=True)
+    torch.stack([*aligned, *(module.loss(one, batch).sum() for one in parts.hybrid)]).sum().backward()
+    reached_teacher = any(value.grad is not None for value in foundation.model.parameters())
+    module.zero_grad(set_to_none=True)
+    return [*paths, Path("any -> teacher", reached_teacher, False)]
+
+
+def _of(loss: Tensor, values: Sequence[nn.Parameter]) -> Gradients:
+    if not loss.requires_grad:
+        return [None] * len(values)
+    return list(torch.autograd.grad(loss, values, retain_graph=True, allow_unused=True))
+
+
+def _any(grad: Tensor | None) -> bool:
+    return grad is not None and bool(grad.any())
+
+
+def _random_batch(config: Config, module: ReprogrammingModule) -> Batch:
+    """Return the fewest images that every term is defined for; the same in every rehearsal."""
+    (region,) = module.live.regions
+    count, image = max(FEWEST[module.cka.estimator], 3), config.image
+    generator = torch.Generator().manual_seed(config.seed)
+    shape = (count, *image.size) if module.task.dense else (count,)
+    label = torch.arange(prod(shape)).reshape(shape) % module.task.outputs(region)
+    images = torch.rand(count, image.channels, *image.size, generator=generator)
+    return Batch(image=images, label=label, region=torch.zeros(count, dtype=torch.int64), sample=torch.arange(count))
+
+
+def _smallest(settings: TrainConfig, counts: dict[str, int]) -> int:
+    world = settings.devices * settings.num_nodes
+    sampler = RegionSampler(counts, batch_size=settings.batch_size, policy=settings.sampling, seed=0, world_size=world)
+    return smallest(sampler.seats, settings.accumulate)
