@@ -12,7 +12,7 @@ from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import get_method
-from lorkit.decompose.methods.drd import DeepReprogrammingModule
+from lorkit.decompose.methods.drd import DeepReprogramming
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.staged import STAGES, staged
@@ -23,14 +23,14 @@ ONE = RegionSet([Region(name="a", classes=("x", "y", "z"))])
 
 def make(
     *settings: str, student: str = "shufflenet_v2_x1_0", teacher: str = "resnet18"
-) -> tuple[Config, DeepReprogrammingModule, Foundation]:
+) -> tuple[Config, DeepReprogramming, Foundation]:
     small = ("image.size=32", f"student.backbone={student}", f"foundation.backbone={teacher}")
     config = default_config(overrides=["regions={a: {data: x}}", *small, *settings])
     torch.manual_seed(0)
     model = shared_network(config, teacher, ONE).double().eval().requires_grad_(False)
     foundation = Foundation(model=model, backbone=teacher, regions=ONE, heads={"a": "own"}, image={}, source={})
     module = get_method("drd").build(config, ONE, foundation).double()
-    assert isinstance(module, DeepReprogrammingModule)
+    assert isinstance(module, DeepReprogramming)
     return config, module, foundation
 
 
@@ -40,7 +40,7 @@ def batch(count: int = 6) -> Batch:
     return Batch(image=image, label=torch.arange(count) % 3, region=region, sample=torch.arange(count))
 
 
-def terms_of(module: DeepReprogrammingModule, foundation: Foundation) -> dict[str, Tensor]:
+def terms_of(module: DeepReprogramming, foundation: Foundation) -> dict[str, Tensor]:
     given = batch()
     with torch.no_grad():
         answers = module.ask(foundation.model, given)

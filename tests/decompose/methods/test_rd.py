@@ -14,14 +14,15 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.losses import Terms, total
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.mtl import shared_network
-from lorkit.decompose.methods.rd import ReprogrammingModule, faded
+from lorkit.decompose.methods.rd import FeatureReprogramming
+from lorkit.decompose.methods.reprogramming import faded
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.regions import Region, RegionSet
 
 ONE = RegionSet([Region(name="a", classes=("x", "y", "z"))])
 
 
-def make(*settings: str) -> tuple[Config, ReprogrammingModule, Foundation]:
+def make(*settings: str) -> tuple[Config, FeatureReprogramming, Foundation]:
     """Return RD's module of a ShuffleNet under another ShuffleNet, in float64 and eval."""
     small = ("image.size=16", "student.backbone=shufflenet_v2_x1_0", "foundation.backbone=resnet18")
     config = default_config(overrides=["regions={a: {data: x}}", *small, *settings])
@@ -29,7 +30,7 @@ def make(*settings: str) -> tuple[Config, ReprogrammingModule, Foundation]:
     teacher = shared_network(config, "resnet18", ONE).double().eval().requires_grad_(False)
     foundation = Foundation(model=teacher, backbone="resnet18", regions=ONE, heads={"a": "own"}, image={}, source={})
     module = get_method("rd").build(config, ONE, foundation).double().eval()
-    assert isinstance(module, ReprogrammingModule)
+    assert isinstance(module, FeatureReprogramming)
     return config, module, foundation
 
 
@@ -39,7 +40,7 @@ def batch(count: int = 6) -> Batch:
     return Batch(image=image, label=torch.arange(count) % 3, region=region, sample=torch.arange(count))
 
 
-def touched(module: ReprogrammingModule, loss: Tensor) -> set[str]:
+def touched(module: FeatureReprogramming, loss: Tensor) -> set[str]:
     """Return which parts of the module a loss trains."""
     module.zero_grad(set_to_none=True)
     loss.backward()

@@ -7,7 +7,10 @@ import torch
 from torch import nn
 
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
+from lorkit.decompose.experts import ExpertConfig, add_experts_, extract
 from lorkit.decompose.models import attach_head, build_backbone, detach_head, known_backbones
+from lorkit.decompose.models.staged import staged
+from lorkit.decompose.models.unets import UNETS
 
 
 @pytest.mark.parametrize("name", known_backbones(dims=2))
@@ -46,3 +49,65 @@ def test_timm_networks_are_headless_too() -> None:
     assert backbone(torch.randn(2, 1, 32, 32)).shape == (2, backbone.feature_dim)
     with pytest.raises(UsageError, match="unknown backbone 'timm:nothing'"):
         build_backbone("timm:nothing", channels=3, image_size=(32, 32))
+
+
+SMALLEST = {"swinunetr": (32, 64), "basicunet": (16, 32)}
+
+
+@pytest.mark.parametrize("name", [*UNETS, "shufflenet_v2_x1_0"])
+@pytest.mark.parametrize("dims", [2, 3])
+def test_networks_for_maps_keep_the_grid_and_take_a_convolution(name: str, dims: int) -> None:
+    if dims == 3 and name == "shufflenet_v2_x1_0":
+        name = "resnet18_3d"
+    size = SMALLEST.get(name, (8, 16)) + ((32,) if name == "swinunetr" else (16,)) * (dims - 2)
+    torch.manual_seed(0)
+    backbone = build_backbone(name, channels=2, image_size=size, dense=True).eval()
+    head = (nn.Conv2d if dims == 2 else nn.Conv3d)(backbone.feature_dim, 3, 1)
+    x = torch.randn(1, 2, *size)
+    with torch.no_grad():
+        features = backbone(x)
+        assert features.shape == (1, backbone.feature_dim, *size)
+        network = attach_head(backbone, head).eval()
+        torch.testing.assert_close(network(x), head(features))
+        torch.testing.assert_close(detach_head(network)(x), features)
+    values = list(network.state_dict().values())
+    assert len({value.data_ptr() for value in values}) == len(values), "safetensors writes no tensor twice"
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "dense", "message"),
+    [
+        ("unet", (32, 32), False, r"'unet' for classification; required: task segmentation"),
+        ("resnet18", (32, 32, 32), False, r"'resnet18' with image size 32x32x32.*2 dimensions.*resnet18_3d"),
+        ("resnet18_3d", (32, 32), True, r"'resnet18_3d' with image size 32x32.*3 dimensions"),
+        ("unet", (32, 36), True, r"image size 32x36 for backbone 'unet'; required: sides that are multiples of 8"),
+        ("swinunetr", (32, 32), True, r"multiples of 32, and one of 64 or more"),
+        ("densenet121", (28, 28), False, r"sides of 29 or more"),
+        ("nothing", (32, 32), True, r"unknown backbone 'nothing'.*segresnet"),
+    ],
+)
+def test_what_does_not_fit_task_or_image_is_refused_in_a_line(
+    name: str, size: tuple[int, ...], dense: bool, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        build_backbone(name, channels=1, image_size=size, dense=dense)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["unet", "basicunet", "segresnet", "dynunet"])
+def test_experts_reach_the_convolutions_of_a_unet_and_leave_no_trace(name: str) -> None:
+    torch.manual_seed(0)
+    backbone = build_backbone(name, channels=1, image_size=(16, 32), dense=True).eval()
+    x = torch.randn(2, 1, 16, 32)
+    with torch.no_grad():
+        before, keys = backbone(x), list(backbone.state_dict())
+        layers = [name for name, one in backbone.named_modules() if isinstance(one, nn.Conv2d | nn.ConvTranspose2d)]
+        routing = add_experts_(backbone, ["a", "b"], ExpertConfig(rank=2, alpha=2))
+        assert set(routing.wrapped) == set(layers)
+        with routing.use("b"):
+            torch.testing.assert_close(backbone(x), before)
+            torch.testing.assert_close(staged(backbone).walk(x).features, backbone(x), rtol=0, atol=0)
+        plain = extract(backbone, "b")
+        torch.testing.assert_close(plain(x), before)
+    assert list(plain.state_dict()) == keys
+    assert type(plain) is type(backbone)

@@ -43,3 +43,13 @@ def test_the_module_is_not_touched() -> None:
 def test_a_parameter_at_two_places_counts_once() -> None:
     layer = nn.Linear(2, 2)
     assert count_parameters(nn.Sequential(layer, layer)) == 6
+
+
+def test_volumes_and_transposed_convolutions_by_hand() -> None:
+    model = nn.Sequential(
+        nn.Conv3d(2, 4, 3, stride=2, padding=1), nn.ConvTranspose3d(4, 3, 2, stride=2), nn.Conv3d(3, 1, 1)
+    )
+    small, large = 2 * 3 * 4, 4 * 6 * 8
+    assert count_macs(model, (2, 4, 6, 8)) == small * 4 * 2 * 27 + small * 4 * 3 * 8 + large * 3
+    plane = nn.Sequential(nn.ConvTranspose2d(4, 2, 3, stride=2, padding=1, output_padding=1))
+    assert count_macs(plane, (4, 5, 7)) == 5 * 7 * 4 * 2 * 9
