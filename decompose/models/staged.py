@@ -150,5 +150,6 @@ def stage_shapes(backbone: nn.Module, image_shape: tuple[int, ...]) -> list[tupl
     memo |= {id(value): value.to("meta") for value in backbone.buffers()}
     network = copy.deepcopy(backbone, memo).eval()
     with torch.no_grad():
-        walk = staged(network).walk(torch.empty(1, *image_shape, device="meta"))
+        dtype = next(network.parameters()).dtype
+        walk = staged(network).walk(torch.empty(1, *image_shape, device="meta", dtype=dtype))
     return [tuple(grid.shape[1:]) for grid in walk.grids]
