@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lorkit.decompose.artifacts import load_tensors
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.models.backbones import Backbone
+from lorkit.decompose.models.staged import StagedMaps
 
 STRIP = "."
 _CONTAINERS = ("state_dict", "model_state_dict", "model")
@@ -50,7 +51,7 @@ def load_user_weights(backbone: nn.Module, path: Path, key_map: Mapping[str, str
     """Fill a headless backbone from a weights file, in place, all of it or an error.
 
     Args:
-        backbone: Of `build_backbone`.
+        backbone: Of `build_backbone`; of a classification backbone for maps, the network that it is made of is filled.
         path: `.safetensors`, or a torch file of tensors (`.pth`, `.pt`, `.bin`).
         key_map: File prefix to backbone prefix, the longest that fits; "" drops the keys, "." strips the prefix.
 
@@ -58,6 +59,8 @@ def load_user_weights(backbone: nn.Module, path: Path, key_map: Mapping[str, str
         ArtifactError: The file cannot be read without running its code, or a key is missing, unexpected or of
             another shape; the message names the first of them.
     """
+    if isinstance(backbone, StagedMaps):
+        backbone = backbone.network
     values, container = _read(Path(path))
     mapped, dropped = _map(values, key_map or {}, Path(path))
     own = backbone.state_dict()
