@@ -80,6 +80,8 @@ def _npz_problem(path: Path) -> str:
         return error.given
     if "train_images" in keys or {"images", "labels"} <= keys:
         return ""
+    if "masks" in keys:
+        return "holds masks: a segmentation needs a configuration of its own (see docs/data.md)"
     return f"holds {', '.join(sorted(keys)) or 'nothing'}, not images and labels"
 
 

@@ -131,8 +131,8 @@ def _check_shape(name: str, source: Source, index: int, mask: NDArray[np.uint8])
 
 
 def _check_every_structure(name: str, structures: tuple[str, ...], present: NDArray[np.bool_], origin: str) -> None:
-    for text, found in zip(structures, present.any(axis=0).tolist(), strict=True):
-        if not found:
+    for text, present_N in zip(structures, present.T, strict=True):
+        if not present_N.any():
             raise DataError(
                 f"structure '{text}' of region '{name}' stands in no mask of {origin}",
                 required="at least one sample of every structure",

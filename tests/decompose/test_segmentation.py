@@ -1,0 +1,139 @@
+"""Segmentation and volumes from data to extracted experts, on small files written here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+
+from lorkit.decompose.cells import cases_of
+from lorkit.decompose.config import Config, load_config
+from lorkit.decompose.data.locked import LockedData
+from lorkit.decompose.decomposition import train
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.evaluation import evaluate, evidence_of
+from lorkit.decompose.expert_artifact import load_expert
+from lorkit.decompose.extraction import extract
+from lorkit.decompose.models.backbones import BACKBONES, Known
+from lorkit.decompose.runs import open_run
+
+
+def write_pictures(path: Path, count: int = 24, size: int = 16) -> None:
+    """Write bright squares on noise, and where they are."""
+    rng = np.random.default_rng(0)
+    images, masks = rng.integers(0, 80, (count, size, size), dtype=np.uint8), np.zeros((count, size, size), np.uint8)
+    for image, mask in zip(images, masks, strict=True):
+        top, left = rng.integers(0, size // 2, 2)
+        mask[top : top + size // 2, left : left + size // 2] = 1
+        image[mask > 0] += 150
+    np.savez(path, images=images, masks=masks, mask_names=np.array(["background", "square"]))
+
+
+def write_volumes(root: Path, count: int = 12) -> None:
+    """Write bright boxes as NIfTI pairs."""
+    rng = np.random.default_rng(0)
+    for case in range(count):
+        image = rng.integers(0, 80, (17, 18, 16)).astype(np.int16)
+        mask = np.zeros(image.shape, np.uint8)
+        mask[4:12, 4 : 8 + case % 4, 4:12] = 1
+        image[mask > 0] += 150
+        for folder, values in (("images", image), ("labels", mask)):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), root / folder / f"case_{case:02d}.nii.gz")
+
+
+def config_of(path: Path, size: list[int], region: dict[str, object], **settings: object) -> Config:
+    document = {
+        "image": {"size": size, "channels": 1},
+        "split": {"val": 0.2, "test": 0.3},
+        "regions": {"box": region},
+        "foundation": {"backbone": "unet", "epochs": 1},
+        "student": {"backbone": "unet"},
+        "train": {"epochs": 4, "batch_size": 6, "lr": 0.01, "weight_decay": 0.0, "warmup_epochs": 0},
+        **settings,
+    }
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return load_config(path)
+
+
+@pytest.mark.parametrize("volumes", [False, True])
+@pytest.mark.usefixtures("without_program")
+def test_from_files_to_an_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, volumes: bool) -> None:
+    monkeypatch.chdir(tmp_path)
+    if volumes:
+        write_volumes(tmp_path / "msd")
+        region: dict[str, object] = {"data": "msd", "structures": ["box"], "intensity": "percentile"}
+        config = config_of(tmp_path / "d.yaml", [16, 16, 16], region)
+    else:
+        write_pictures(tmp_path / "a.npz")
+        config = config_of(tmp_path / "d.yaml", [16, 16], {"data": "a.npz"})
+    run = train(config.model_copy(update={"method": "stl"})).run
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert {row["metric"] for row in rows} == {"dice"}
+    assert 0.3 < max(row["val"]["mean"] for row in rows) <= 1
+    (result,) = extract(run)
+    info = json.loads((result.path / "expert.json").read_text())
+    assert (info["task"], info["output"]["channels"], info["image"]["size"]) == (
+        "segmentation",
+        2,
+        list(config.image.size),
+    )
+    assert info["recipe"].get("axes") == ("RAS" if volumes else None)
+    assert "| Dice of " in (result.path / "README.md").read_text()
+    block = evaluate(run)["regions"]["box"]
+    assert block["source"] == "extracted"
+    part = LockedData(open_run(run)).part("box", "test")
+    cases = cases_of(part, evidence_of(load_expert(result.path).network, part))
+    assert block["dice"] == pytest.approx(np.nanmean(cases))
+    assert evaluate(run, model="foundation")["mean"].keys() == {"dice"}
+
+
+class Tiny(nn.Module):
+    """A backbone of volumes, small enough for a test."""
+
+    feature_dim, head_name = 4, "fc"
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv3d(channels, 4, 3, 2), nn.Identity()
+
+    def forward(self, image: Tensor) -> Tensor:
+        features: Tensor = self.fc(torch.relu(self.conv(image)).mean((2, 3, 4)))
+        return features
+
+
+def test_volumes_are_classified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    labels = np.arange(16) % 2
+    images = np.random.default_rng(0).random((16, 8, 9, 8)).astype(np.float32) * 0.5 + 0.5 * labels[:, None, None, None]
+    np.savez(tmp_path / "a.npz", images=images, labels=labels)
+    monkeypatch.setitem(BACKBONES, "tiny", Known(lambda channels, size: Tiny(channels), (3,)))
+    backbones = {"foundation": {"backbone": "tiny", "epochs": 1}, "student": {"backbone": "tiny"}}
+    config = config_of(tmp_path / "d.yaml", [8, 8, 8], {"data": "a.npz"}, **backbones)
+    settings = config.train.model_copy(update={"epochs": 1})
+    run = train(config.model_copy(update={"method": "stl", "train": settings})).run
+    assert evaluate(run)["regions"]["box"]["task"] == "classification"
+
+
+def test_what_does_not_fit_the_task_is_refused_before_training(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", images=np.zeros((8, 16, 16), np.uint8), labels=np.arange(8) % 2)
+    path = tmp_path / "d.yaml"
+    both = {"box": {"data": "a.npz"}, "other": {"data": "b.npz"}}
+    with pytest.raises(UsageError, match="regions of several tasks"):
+        train(config_of(path, [16, 16], {"data": "a.npz"}, regions=both), dry_run=True)
+    with pytest.raises(UsageError, match="for classification"):
+        train(config_of(path, [16, 16], {"data": "b.npz"}), dry_run=True)
+    with pytest.raises(UsageError, match="multiples of"):
+        train(config_of(path, [20, 17], {"data": "a.npz"}), dry_run=True)
+    stated = {"one": {"data": "a.npz", "task": "segmentation"}, "two": {"data": "b.npz", "task": "classification"}}
+    with pytest.raises(UsageError, match="one task in one configuration"):
+        config_of(path, [16, 16], {"data": "a.npz"}, regions=stated)
+    with pytest.raises(UsageError, match="three sides of volumes"):
+        config_of(path, [16, 16, 16, 16], {"data": "a.npz"})
