@@ -29,6 +29,7 @@ from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.staged import STAGES, staged
 from lorkit.decompose.models.teachers import TeacherFeatures
+from lorkit.decompose.models.walking import Walker, walker
 from lorkit.decompose.regions import RegionSet
 
 
@@ -78,6 +79,7 @@ class DeepReprogrammingModule(TrainingModule):
         settings: Weights of the terms.
         foundation: The teacher.
         image: (C, H, W) of the images.
+        seen: The same of what the teacher sees.
     """
 
     def __init__(
@@ -87,10 +89,12 @@ class DeepReprogrammingModule(TrainingModule):
         settings: RdConfig,
         foundation: Foundation,
         image: tuple[int, ...],
+        seen: tuple[int, ...],
     ) -> None:
         super().__init__(live, train)
         self.settings = settings
-        theirs, ours = _sizes(foundation.model, image), _sizes(live, image)
+        theirs = _sizes(foundation.model, walker(foundation.model.backbone), seen)
+        ours = _sizes(live, staged(live.backbone), image)
         pairs = zip(theirs.channels, ours.channels, ours.grids, strict=True)
         self.reprogrammers = nn.ModuleList(StageReprogrammer(*pair) for pair in pairs)
         self.foreign = ForeignPasses(live.backbone, settings.bn_policy)
@@ -98,7 +102,7 @@ class DeepReprogrammingModule(TrainingModule):
 
     def ask(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
         """Return the foundation's stages for a batch."""
-        walk = staged(teacher.backbone).walk(teacher.normalise(batch.image))
+        walk = walker(teacher.backbone).walk(teacher.normalise(batch.seen_by_teacher))
         return TeacherFeatures(tuple(walk.grids), walk.features)
 
     def forward(self, batch: Batch, teacher: TeacherFeatures | None) -> Terms:
@@ -149,18 +153,18 @@ class DeepReprogrammingDistillation(ReprogrammingDistillation):
         live = self.network(config, regions)
         if foundation is None:
             raise no_teacher()
-        image = (config.image.channels, *config.image.size)
-        return DeepReprogrammingModule(live, config.train, config.rd, foundation, image)
+        image, seen = ((one.channels, *one.size) for one in (config.image, config.foundation_image))
+        return DeepReprogrammingModule(live, config.train, config.rd, foundation, image, seen)
 
 
-def _sizes(model: RegionalModel, image: tuple[int, ...]) -> _Sizes:
+def _sizes(model: RegionalModel, network: Walker, image: tuple[int, ...]) -> _Sizes:
     """Walk a network once, in eval, and read off what its stages give."""
     training = model.training
     model.eval()
     try:
         with torch.no_grad():
             example = next(model.parameters()).new_zeros(1, *image)
-            walk = staged(model.backbone).walk(model.normalise(example))
+            walk = network.walk(model.normalise(example))
     finally:
         model.train(training)
     return _Sizes([grid.shape[1] for grid in walk.grids], [tuple(grid.shape[2:]) for grid in walk.grids])

@@ -70,7 +70,7 @@ class ReprogrammingModule(TrainingModule):
 
     def ask(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
         """Return the foundation's pooled features for a batch."""
-        return TeacherFeatures((), teacher.features(batch.image, batch.region))
+        return TeacherFeatures((), teacher.features(batch.seen_by_teacher, batch.region))
 
     def forward(self, batch: Batch, teacher: TeacherFeatures | None) -> Terms:
         """Return the terms ce, hybrid, kd and cka, those with a weight above zero."""

@@ -35,7 +35,7 @@ def write(root: Path, name: str, image: np.ndarray, mask: np.ndarray, affine: np
 def test_masks_of_pictures_are_a_segmentation(tmp_path: Path) -> None:
     samples = read(tmp_path, images=IMAGES, masks=MASKS, mask_names=np.array(["background", "a", "b"]))
     assert (samples.region.task, samples.region.classes) == ("segmentation", ("a", "b"))
-    assert samples.counts() == [int((MASKS == value).any((1, 2)).sum()) for value in (1, 2)]
+    assert samples.counts() == [int((value == MASKS).any((1, 2)).sum()) for value in (1, 2)]
     other = MASKS.copy()
     other[0, 0, 0] = 2 - other[0, 0, 0] // 2 * 2
     changed = read(tmp_path, images=IMAGES, masks=other, mask_names=np.array(["background", "a", "b"]))
