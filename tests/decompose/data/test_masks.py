@@ -47,9 +47,9 @@ def test_the_length_of_image_size_decides_what_four_axes_are(tmp_path: Path) -> 
     volumes = RNG.random((4, 9, 8, 7), dtype=np.float32)
     assert read(tmp_path, dims=3, images=volumes, masks=volumes > 0.5).dims == 3
     assert read(tmp_path, dims=3, images=volumes, labels=np.arange(4) % 2).region.task == "classification"
-    with pytest.raises(DataError, match="picture because image.size has two entries"):
+    with pytest.raises(DataError, match=r"picture because image\.size has two entries"):
         read(tmp_path, images=volumes, masks=volumes > 0.5)
-    with pytest.raises(DataError, match="volume because image.size has three entries"):
+    with pytest.raises(DataError, match=r"volume because image\.size has three entries"):
         read(tmp_path, dims=3, images=np.zeros((4, 9, 8, 3), np.uint8), labels=np.arange(4) % 2)
 
 
