@@ -14,11 +14,11 @@ from pydantic import BaseModel, ValidationError
 
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.foundation_schema import FoundationConfig, FoundationImage
 from lorkit.decompose.method_schema import KdConfig, LoraConfig, LorkdConfig, RdConfig
 from lorkit.decompose.schema import (
     AugmentConfig,
     Config,
-    FoundationConfig,
     ImageConfig,
     PrivacyConfig,
     RegionConfig,
@@ -31,6 +31,7 @@ __all__ = [
     "AugmentConfig",
     "Config",
     "FoundationConfig",
+    "FoundationImage",
     "ImageConfig",
     "KdConfig",
     "LoraConfig",

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from lorkit.decompose.averaging import average_of
 from lorkit.decompose.balancing import build_backward
@@ -20,6 +20,7 @@ from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.microbatches import cut
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.models.teachers import freeze_
 from lorkit.decompose.optimising import build_optimizer, set_rate
 
 
@@ -79,6 +80,7 @@ class Stepper:
         """Return what the module asks of the teacher for a batch on the device, or None without a teacher."""
         if self.teacher is None:
             return None
+        freeze_(self.teacher)
         with torch.no_grad(), self.fabric.autocast():
             return self.module.ask(self.teacher, batch)
 
@@ -107,8 +109,7 @@ class Stepper:
     def _accumulate(self, piece: Batch, share: float, terms: Terms) -> None:
         """Run one micro-batch, which holds `share` of the samples, and add its terms to those of the batch."""
         absent = self._absent(piece) if self.fabric.world_size > 1 else ()
-        batch = Batch(*(self.fabric.to_device(tensor) for tensor in piece))
-        batch = batch._replace(image=batch.image.contiguous(memory_format=memory_format(batch.image.dim())))
+        batch = piece.mapped(self.fabric.to_device).mapped(_laid_out)
         teacher = self.ask_teacher(batch)
         with self.module.live.scope(batch.region) as plan:  # through backward: checkpointing runs blocks again there
             if self.settings.compile:
@@ -130,10 +131,15 @@ class Stepper:
         return [value for name, values in self._regional.items() if name not in present for value in values]
 
 
+def _laid_out(value: Tensor) -> Tensor:
+    """Return images in the layout that convolutions are fastest in; labels as they are."""
+    return value.contiguous(memory_format=memory_format(value.dim())) if value.is_floating_point() else value
+
+
 def _frozen(foundation: Foundation | None, fabric: Fabric) -> RegionalModel | None:
     """Return the teacher on the device, in eval, without gradients: nothing of it may move, buffers included."""
     if foundation is None:
         return None
-    model = foundation.model.requires_grad_(False).eval()
-    set_layout_(model)
-    return model.to(device=fabric.device)
+    freeze_(foundation.model)
+    set_layout_(foundation.model)
+    return foundation.model.to(device=fabric.device)

@@ -48,7 +48,8 @@ _CONFLICT_BATCHES = 4
 class Phase:
     """One training: which regions, on which samples, for how long, and where its checkpoints lie.
 
-    `settings.batch_size` counts the samples of one rank.
+    `settings.batch_size` counts the samples of one rank. `teacher_train` is `train` prepared for a teacher that sees
+    other images.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Phase:
     settings: TrainConfig
     seed: int
     directory: Path
+    teacher_train: Mapping[str, PreparedRegion] | None = None
 
 
 def fit(
@@ -136,6 +138,7 @@ class _Trainer:
             sampling=self.settings.sampling,
             seed=phase.seed,
             augment=self.settings.augment,
+            teacher=phase.teacher_train if foundation is not None else None,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )

@@ -23,6 +23,7 @@ from lorkit.export.parity import Parity, compare, in_batches, require, seeded_in
 from lorkit.export.sources import Inputs, Source, run_sources, sources_at
 from lorkit.export.targets import MODEL, Target, get_target, missing
 from lorkit.export.targets.base import Floats
+from lorkit.export.unjudged import missing_baseline
 
 # Raised when the content of an export changes for the same inputs, so that older ones are rebuilt.
 FORMAT = 1
@@ -101,6 +102,9 @@ def export(
     else:
         sources = sources_at(Path(path), region, owners, out)
     tracer, inputs, results = Tracer(), Inputs(), []
+    for reason in dict.fromkeys(missing_baseline(source.run) for source in sources):
+        if reason is not None and "foundation" in owners:
+            on_progress(reason, 0, len(sources))
     for done, source in enumerate(sources):
         on_progress(f"{source.region.name} ({source.owner})", done, len(sources))
         results.append(_export_one(source, job, tracer, inputs, force=force))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose import transforms
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
-from lorkit.decompose.data.locked import LockedData, recipe_of
+from lorkit.decompose.data.locked import LockedData, foundation_recipe, recipe_of
 from lorkit.decompose.errors import LorkitError, UsageError
 from lorkit.decompose.expert_artifact import load_expert
 from lorkit.decompose.models.cost import count_macs, count_parameters
@@ -20,6 +20,7 @@ from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
 from lorkit.export.exported import Exported
 from lorkit.export.parity import seeded_inputs
 from lorkit.export.targets.base import Floats
+from lorkit.export.unjudged import missing_baseline
 
 if TYPE_CHECKING:
     from lorkit.decompose.models.deployable import Deployable
@@ -130,9 +131,13 @@ def run_sources(
             home = root / name if owner == "expert" else root / owner / name
             if owner == "expert":
                 sources.append(expert_source(path, home=home, run=run))
-            elif owner == "student" or (run.foundation_dir / MANIFEST).is_file():
+            elif owner == "student" or _exportable(run):
                 sources.append(_model_source(run, networks, owner, name, home))
     return sources
+
+
+def _exportable(run: Run) -> bool:
+    return (run.foundation_dir / MANIFEST).is_file() and missing_baseline(run) is None
 
 
 def expert_source(path: Path, *, home: Path | None = None, run: Run | None = None) -> Source:
@@ -205,7 +210,7 @@ def _model_source(run: Run, networks: Networks, owner: str, name: str, home: Pat
         owner=owner,
         region=run.regions.get(name),
         parent=read_manifest(run.foundation_dir, kind="foundation") if foundation else run.manifest,
-        recipe=recipe_of(run, name),
+        recipe=foundation_recipe(run, name) if foundation else recipe_of(run, name),
         home=home,
         run=run,
         load=lambda: load(name),

@@ -25,7 +25,7 @@ class LogitModule(TaughtModule):
 
     def ask(self, teacher: RegionalModel, batch: Batch) -> RegionalOutput:
         """Return the foundation's logits for a batch."""
-        output: RegionalOutput = teacher(batch.image, batch.region)
+        output: RegionalOutput = teacher(batch.seen_by_teacher, batch.region)
         return output
 
 
