@@ -19,6 +19,7 @@ from lorkit.decompose.models import densenet, resnet, shufflenet
 from lorkit.decompose.models.resnet import ResNet
 from lorkit.decompose.models.shufflenet import ShuffleNetV2
 from lorkit.decompose.models.stages import EMPTY, STAGES, Context, Gridded, Staged, Walk, Walker
+from lorkit.decompose.models.timm_stages import timm_stages
 from lorkit.decompose.models.unets import UNETS
 from lorkit.decompose.models.vit import StagedTransformer, VisionTransformer
 from lorkit.decompose.regions import unknown
@@ -58,9 +59,12 @@ def staged(backbone: nn.Module) -> Staged:
     for unet in UNETS.values():
         if type(backbone).__name__ == unet.class_name and hasattr(backbone, "head_name"):
             return unet.stages(backbone)
+    found = timm_stages(backbone)
+    if found is not None:
+        return found
     raise UsageError(
         f"a {type(backbone).__name__} in stages",
-        required="a ResNet, ShuffleNetV2, DenseNet121, vision transformer or U-Net of this project",
+        required="a backbone of this project, or a ResNet, ConvNeXt or vision transformer of timm",
         fix="choose another backbone, or method rd, which needs no stages",
     )
 
@@ -91,7 +95,9 @@ class StagedMaps(nn.Module):
 
     def stages(self) -> Staged:
         """Return the stages of the network, each of which the features read."""
-        inner = StagedTransformer(self.network, dense=True) if isinstance(self.network, VisionTransformer) else None
+        inner: Gridded | None = timm_stages(self.network, dense=True)
+        if isinstance(self.network, VisionTransformer):
+            inner = StagedTransformer(self.network, dense=True)
         return _Maps(inner or cast(Gridded, staged(self.network)), self.head)
 
 
