@@ -18,6 +18,7 @@ from PIL import Image
 from scipy import ndimage
 from scipy.special import softmax
 
+from lorkit.decompose import transforms
 from lorkit.export.targets.base import Floats
 
 Mask = NDArray[np.uint8]
@@ -87,7 +88,5 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _resized(plane: Floats, size: Sequence[int]) -> Floats:
-    """Interpolate linearly between the centres of pixels, as an image's resize does."""
-    factors = [wanted / given for wanted, given in zip(size, plane.shape, strict=True)]
-    resized: Floats = ndimage.zoom(plane, factors, order=1, mode="nearest", grid_mode=True)
-    return resized
+    """Interpolate linearly, as the image itself was resized."""
+    return transforms.to_size(np.ascontiguousarray(plane), list(size))
