@@ -23,7 +23,8 @@ from lorkit.export.targets.base import Floats
 
 Mask = NDArray[np.uint8]
 _COLOURS = (
-    (0, 0, 0), (0, 114, 178), (230, 120, 0), (0, 158, 115), (204, 90, 160), (240, 228, 66), (86, 180, 233), (150, 90, 40)
+    (0, 0, 0), (0, 114, 178), (230, 120, 0), (0, 158, 115), (204, 90, 160), (240, 228, 66), (86, 180, 233),
+    (150, 90, 40),
 )  # fmt: skip
 
 
@@ -89,4 +90,4 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _resized(plane: Floats, size: Sequence[int]) -> Floats:
     """Interpolate linearly, as the image itself was resized."""
-    return transforms.to_size(np.ascontiguousarray(plane), list(size))
+    return np.array(transforms.to_size(np.ascontiguousarray(plane), list(size)))  # Pillow's own cannot be written to

@@ -20,10 +20,9 @@ from lorkit.decompose.data.locked import LockedData, file_samples
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import PairedDrop, paired_drop
 from lorkit.decompose.paired_means import paired_means
-from lorkit.decompose.tasks import get_task
+from lorkit.decompose.tasks import Evidence, get_task
 from lorkit.export.contests import Contest
 from lorkit.export.exported import Exported
-from lorkit.export.masks import decode, dice
 from lorkit.export.sizes import fitting
 from lorkit.export.writing import METRICS
 
@@ -128,36 +127,27 @@ def _judge_masks(
     """Compare two segmenters by the Dice of each case; also the share of pixels that differ between them.
 
     Raises:
-        DataError: The cases have no masks, or an engine gives no finite numbers.
+        DataError: An engine gives no finite numbers.
     """
     region = contest.candidate.as_region()
-    scores = np.full((2, len(prepared[0]), len(region.classes)), np.nan)
+    task = get_task(region.task)
+    most = min(fitting(region, one.shape, most=BATCH) for one in (contest.baseline, contest.candidate))
+    evidence: tuple[list[Evidence], list[Evidence]] = ([], [])
     differing = pixels = 0
-    step = fitting(region, contest.baseline.shape, most=BATCH)
-    step = min(step, fitting(region, contest.candidate.shape, most=BATCH))
-    for start in range(0, len(prepared[0]), step):
-        part = slice(start, start + step)
-        both = [_masks(engine, one, part) for engine, one in zip(engines, prepared, strict=True)]
-        for side, (masks, one) in enumerate(zip(both, prepared, strict=True)):
-            assert one.masks is not None
-            scores[side, part] = [
-                dice(mask, wanted, len(region.classes)) for mask, wanted in zip(masks, one.masks[part], strict=True)
-            ]
-        if both[0].shape == both[1].shape:
-            differing, pixels = differing + int((both[0] != both[1]).sum()), pixels + both[0].size
-    found = paired_means(scores[0], scores[1], prepared[0].groups, seed=seed)
-    return found, {"flip_rate": differing / pixels if pixels else None}
-
-
-def _masks(engine: Engine, prepared: PreparedRegion, part: slice) -> NDArray[np.uint8]:
-    if prepared.masks is None:
-        raise DataError(
-            f"cases of region '{prepared.region.name}' without masks", required="images with masks", fix="name others"
-        )
-    logits = engine.run(np.ascontiguousarray(prepared.images[part]))
-    if not np.isfinite(logits).all():
-        raise DataError("logits with NaN or infinite values", required="finite logits", fix="check model and images")
-    return np.stack([decode(one) for one in logits])
+    for start in range(0, len(prepared[0]), most):
+        part = slice(start, start + most)
+        logits = [engine.run(np.ascontiguousarray(one.images[part]))
+                  for engine, one in zip(engines, prepared, strict=True)]  # fmt: skip
+        for kept, found, one in zip(evidence, logits, prepared, strict=True):
+            kept.append(task.evidence(found, one.targets[part]))
+        masks = [found.argmax(1) for found in logits]
+        if masks[0].shape == masks[1].shape:
+            differing, pixels = differing + int((masks[0] != masks[1]).sum()), pixels + masks[0].size
+    cases = [
+        task.cases(region, one.targets, np.concatenate(kept)) for kept, one in zip(evidence, prepared, strict=True)
+    ]
+    drop = paired_means(*cases, prepared[0].groups, seed=seed)
+    return drop, {"flip_rate": differing / pixels if pixels else None}
 
 
 def _prepare(subjects: tuple[Exported, Exported], cases: Cases) -> _Prepared:
@@ -176,8 +166,8 @@ def _explain(block: dict[str, Any]) -> str:
     change = "loses" if block["drop"] >= 0 else "gains"
     seen = (
         f"The candidate {change} {abs(block['drop']):.3f} in {METRICS[block['metric']]} ({block['baseline']:.3f} to "
-        f"{block['candidate']:.3f}; 95 % interval of the drop {low:.3f} to {high:.3f}; {block['n']} cases, "
-        f"{block['groups']} groups)"
+        f"{block['candidate']:.3f}; 95 % interval of the drop {low:.3f} to {high:.3f}; {block['n']} case(s), "
+        f"{block['groups']} group(s))"
     )
     ends = {
         "pass": f"less than the allowed {block['allowed']:.3f}",

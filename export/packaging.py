@@ -114,7 +114,11 @@ def _npz(**arrays: NDArray[Any]) -> bytes:
 def _readme(info: dict[str, Any]) -> str:
     channels, size = info["image"]["channels"], info["image"]["size"]
     shape = ", ".join(str(side) for side in ("N", channels, *size))
-    engine = info["engine"]
+    engine, outputs, volumes = info["engine"], info["outputs"], len(size) == 3
+    dense = get_task(info["task"]).dense
+    sides = [str(side) for side in size] if dense else []
+    kind = "nii.gz" if volumes else "png"
+    call = f"{'VOLUME' if volumes else 'IMAGE'}.{kind}" + (f" MASK.{kind}" if dense else "")
     lines = [
         f"# {info['region']} ({info['owner']}), {info['target']} for {info['profile']}, {info['precision']}",
         "",
@@ -122,16 +126,16 @@ def _readme(info: dict[str, Any]) -> str:
         + (" Trained on drawn phantoms: it knows nothing of patients." if info["synthetic"] else ""),
         "",
         f"- input `image`: float32 ({shape}) in [0, 1]; the normalisation is inside the graph, N is free",
-        f"- output `logits`: float32 (N, {len(info['classes'])}): {', '.join(info['classes'])}",
+        f"- output `logits`: float32 ({', '.join(['N', str(len(outputs)), *sides])}): {', '.join(outputs)}",
         f"- engine: `{engine}`" if engine else f"- no engine yet: {info['parity'].get('reason', '')}",
         "- `export.json` holds the preprocessing recipe, parity and cost; `manifest.json` the digest of every file",
         "- `samples.npz` holds inputs and the source network's logits for them",
         "",
-        "Run one image with onnxruntime, numpy and Pillow alone:",
+        f"Run one {'volume' if volumes else 'image'} without lorkit and without torch:",
         "",
         "```",
-        "pip install onnxruntime numpy pillow",
-        "python example.py IMAGE.png",
+        f"pip install onnxruntime numpy pillow{' nibabel' if volumes else ''}",
+        f"python example.py {call}",
         "```",
         "",
     ]

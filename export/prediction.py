@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, write_bytes, write_json, write_text
-from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.export import inputs as files
 from lorkit.export import labelling, segmenting

@@ -24,6 +24,12 @@ def metric(name: str) -> str:
     return METRICS.get(name, name.replace("_", " "))
 
 
+def heading(name: str) -> str:
+    """Write the name of a metric at the head of a narrow column."""
+    short = metric(name).replace("accuracy", "acc.") if " " in metric(name) else metric(name)
+    return short[:1].upper() + short[1:]
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """Write a number with fixed digits and a real minus sign."""
     return DASH if value is None else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
@@ -82,6 +88,7 @@ def code(value: object) -> str:
 
 FILTERS: dict[str, Callable[..., str]] = {
     "metric": metric,
+    "heading": heading,
     "number": number,
     "span": span,
     "percent": percent,
