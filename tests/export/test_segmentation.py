@@ -1,4 +1,4 @@
-"""Experts that answer with masks, and experts of volumes: export, verify, predict, gate and example, on small networks."""
+"""Experts of masks and of volumes on the deployment path: export, verify, predict, gate, report and the example."""
 
 from __future__ import annotations
 
