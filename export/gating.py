@@ -74,7 +74,7 @@ def gate(
         profile: Only exports for this profile.
         precision: Only exports of this precision.
         margin: Allowed growth of latency, bytes and MACs.
-        max_accuracy_drop: Allowed drop of balanced accuracy.
+        max_accuracy_drop: Allowed drop of balanced accuracy, or of mean Dice.
         data: Cases to judge accuracy on; default the run's locked test split.
         max_seconds: Time for all latency measurements together; what one region leaves goes to the next.
         on_inconclusive: Stored in the document for `exit_code`; the verdict itself does not change.
@@ -216,7 +216,7 @@ def _judge(pair: Contest, cases: tuple[Cases | None, str], limits: Limits, secon
     costs, reasons = judge_costs(pair, limits.margin)
     latency: dict[str, Any] = {"verdict": "inconclusive", "ratio": None, "ci": None, "margin": limits.margin}
     latency |= {"pairs": 0, "noise_floor": None}
-    accuracy = undecided(limits.max_accuracy_drop)
+    accuracy = undecided(pair, limits.max_accuracy_drop)
     try:
         latency, sentence = _judge_latency(pair, limits, seconds)
         reasons.append(sentence)
