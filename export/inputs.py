@@ -195,7 +195,7 @@ def _read_nifti(path: Path) -> NDArray[Any]:
 
     try:
         image: Any = nib.load(path)
-        turned = nib.as_closest_canonical(image) if oriented(image) else None  # type: ignore[no-untyped-call]
+        turned = nib.as_closest_canonical(image) if oriented(image) else None
         values = np.asarray((turned or image).dataobj)
     except (ImageFileError, OSError, ValueError, EOFError, KeyError) as error:
         raise DataError(

@@ -94,7 +94,7 @@ def read_volume(path: Path) -> NDArray[Any]:
     """
     import nibabel
 
-    image: Any = nibabel.as_closest_canonical(open_volume(path))  # type: ignore[no-untyped-call]
+    image: Any = nibabel.as_closest_canonical(open_volume(path))
     try:
         values = np.asarray(image.dataobj)
     except (OSError, ValueError, EOFError) as error:

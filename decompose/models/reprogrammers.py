@@ -5,7 +5,8 @@ Shapes: N samples, wide and narrow channels of foundation and student.
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -64,6 +65,9 @@ class GridReprogrammer(nn.Module):
         return cast(Tensor, self.leave(self.mix(x)))
 
 
+_POOLS: dict[int, Any] = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
+
+
 def resampled(x: Tensor, grid: tuple[int, ...]) -> Tensor:
     """Return features (N, C, *places) on another grid: interpolated where any axis gets finer, else averaged."""
     have = tuple(x.shape[2:])
@@ -71,5 +75,5 @@ def resampled(x: Tensor, grid: tuple[int, ...]) -> Tensor:
         return x
     if any(ours < wanted for ours, wanted in zip(have, grid, strict=True)):
         return F.interpolate(x, grid, mode="bilinear" if len(grid) == 2 else "trilinear")
-    pool = F.adaptive_avg_pool2d if len(grid) == 2 else F.adaptive_avg_pool3d
-    return cast(Tensor, pool(x, grid))
+    pool: Callable[[Tensor, tuple[int, ...]], Tensor] = _POOLS[len(grid)]
+    return pool(x, grid)

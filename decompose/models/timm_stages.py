@@ -107,7 +107,8 @@ class TimmTransformer:
         return found
 
     def _patches(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
-        return x[:, self.first :].transpose(1, 2).unflatten(2, size)
+        patches = x[:, self.first :].transpose(1, 2)
+        return patches.reshape(*patches.shape[:2], *size)
 
     def _last(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
         if self.by_token:
