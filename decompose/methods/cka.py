@@ -28,7 +28,7 @@ class CkaModule(TaughtModule):
     def __init__(self, live: RegionalModel, config: Config) -> None:
         super().__init__(live, config.train)
         self.settings = config.cka
-        self.cka = CKALoss(estimator=self.settings.estimator)
+        self.cka = CKALoss(estimator=self.settings.estimator, gather=True)
 
     def terms(self, sight: Sight, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
         """Return the term cka."""

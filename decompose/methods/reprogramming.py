@@ -59,6 +59,7 @@ class ReprogrammingModule(TrainingModule):
         self.cka = CKALoss(
             estimator=settings.cka.estimator,
             view=cast(View, ("token" if self.task.dense else "gap") if view == "auto" else view),
+            gather=True,  # how many samples there are, on all ranks, decides what an alignment can tell
         )
 
     @property
