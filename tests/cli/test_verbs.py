@@ -28,12 +28,13 @@ EVALUATION = {
     "model": "experts",
     "split": "test",
     "regions": {"chest": {"n": 12, "accuracy": 0.5, "balanced_accuracy": 0.5, "auroc": None, "ece": 0.1, "ci": {}}},
-    "mean": {"accuracy": 0.5},
+    "mean": {"accuracy": 0.5, "balanced_accuracy": 0.5, "auroc": None, "ece": 0.1},
 }
 COSTS = {"parameters": 10, "macs": 20, "deployed_bytes": 40}
 COMPARISON = {
     "id": "small-1234",
     "split": "val",
+    "metric": "balanced_accuracy",
     "rows": [{"label": "mtl", "regions": {"chest": {"balanced_accuracy": 0.75}}}],
     "table": [
         {

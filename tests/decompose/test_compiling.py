@@ -17,7 +17,7 @@ from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.losses import total
 from lorkit.decompose.methods import TrainingModule
-from lorkit.decompose.models.backbones import BACKBONES
+from lorkit.decompose.models.backbones import BACKBONES, Known
 from lorkit.decompose.stepping import Stepper
 
 Make = Callable[..., TrainingModule]
@@ -55,7 +55,7 @@ def losses_of(module: TrainingModule, batches: list[Batch], *, on: bool, **setti
 def test_a_compiled_training_has_the_same_losses(
     tiny_module: Make, make_batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(BACKBONES, "one", lambda channels, size: OneLayer())
+    monkeypatch.setitem(BACKBONES, "one", Known(lambda channels, size: OneLayer()))
     batches = [make_batch(4, 4, seed=seed) for seed in range(3)]
     expected = losses_of(tiny_module("lorkd", backbone="one"), batches, on=False, ema=0.9)
     # shared headers pay after many kernels; not monkeypatch, which would delete settings that were not read before

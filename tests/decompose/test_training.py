@@ -181,7 +181,7 @@ def test_events_name_every_term_and_region(
     assert set(steps[0].losses) == {"ce", "feature_kd", "projector", "logit_kd"}
     assert steps[0].eta_s > 0
     validated = [event for event in events if isinstance(event, Validated)]
-    assert set(validated[0].balanced_accuracy) == {"chest", "knee"}
+    assert set(validated[0].scores) == {"chest", "knee"}
     assert validated[0].best
 
 

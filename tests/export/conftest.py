@@ -270,7 +270,7 @@ class Tiny(torch.nn.Module):
 def extracted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run with weights and the extracted experts of its two regions; never write into it."""
     from lorkit.decompose.extraction import extract
-    from lorkit.decompose.models.backbones import BACKBONES
+    from lorkit.decompose.models.backbones import BACKBONES, Known
 
     place = Path(__file__).parent.parent / "decompose" / "conftest.py"
     spec = importlib.util.spec_from_file_location("small_runs", place)
@@ -280,7 +280,7 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     spec.loader.exec_module(small)
     root = tmp_path_factory.mktemp("extracted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(BACKBONES, "tiny", lambda channels, image_size: Tiny(channels))
+        patch.setitem(BACKBONES, "tiny", Known(lambda channels, image_size: Tiny(channels)))
         tiny = {"foundation.backbone": "tiny", "student.backbone": "tiny"}
         run = small.write_run(small.small_config(root, name="small", **tiny), root / "runs" / "small")
         extract(run, region="all")
