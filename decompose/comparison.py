@@ -20,6 +20,7 @@ from lorkit.decompose.errors import BusyError, UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.planning import check_features
 from lorkit.decompose.pretraining import Material, foundation_for, foundation_inputs, with_probes
 from lorkit.decompose.regions import RegionSet, unknown
 from lorkit.decompose.schema import SEEDS
@@ -164,8 +165,11 @@ class _Comparison:
         self.path = self.directory / ("comparison.json" if split == "test" else f"comparison-{split}.json")
         self.foundations = out.parent / "foundations"
         earlier = _earlier_arms(self.path, grid)  # before anything is trained
+        for arm in grid.arms:
+            regions = RegionSet(one.region for one in samples.values())
+            check_features(arm.config, get_method(arm.config.method), regions, splits, self.foundations)
         self.fabric = launch(config.train)
-        self.bench = _bench(config, samples, splits, split)
+        self.bench = _bench(config, samples, splits, split, self.foundations)
         for seed, fraction in itertools.product(grid.seeds, grid.fractions):
             for one in self.bench.material.train.values():
                 check_fraction(one, fraction, seed=seed)
@@ -252,7 +256,9 @@ def _words(key: Key) -> str:
     return f"{label}, seed {seed}, fraction {fraction:g}"
 
 
-def _bench(config: Config, samples: Mapping[str, RegionSamples], splits: Splits, split: str) -> Bench:
+def _bench(
+    config: Config, samples: Mapping[str, RegionSamples], splits: Splits, split: str, foundations: Path
+) -> Bench:
     recipes = {name: build_recipe(config.image, config.regions[name]) for name in samples}
     parts = {
         part: {name: prepare(one, recipes[name], indices=splits.parts(name)[part]) for name, one in samples.items()}
@@ -264,7 +270,7 @@ def _bench(config: Config, samples: Mapping[str, RegionSamples], splits: Splits,
     # what decides a cell besides its own settings; samples' digests hold labels and groups, not only pixels
     shared = {"data": digests, "split": splits.to_json(samples)["regions"]}
     digest = digest_json(shared | {"foundation": foundation_inputs(config, material)})
-    return Bench(material=material, test=parts.get("test"), foundation=None, digest=digest)
+    return Bench(material=material, test=parts.get("test"), foundation=None, digest=digest, foundations=foundations)
 
 
 def patiently(action: Callable[[], T], on_event: Listener) -> T:

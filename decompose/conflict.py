@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import combinations
+from operator import itemgetter, methodcaller
 from statistics import fmean
 
 import torch
@@ -85,7 +86,7 @@ def _layers(module: TrainingModule) -> dict[str, list[torch.nn.Parameter]]:
 
 def _only(batch: Batch, region: int) -> Batch:
     chosen = batch.region == region
-    return Batch(*(tensor[chosen] for tensor in batch))
+    return batch.mapped(itemgetter(chosen))
 
 
 def _gradient(
@@ -96,7 +97,7 @@ def _gradient(
     sums = [torch.zeros_like(value, dtype=torch.float32) for value in parameters]
     samples = sum(len(part.label) for part in parts)
     for part in parts:
-        here = Batch(*(tensor.to(device) for tensor in part))
+        here = part.mapped(methodcaller("to", device))
         hers = _wide(None if teacher is None else teacher(here))
         with torch.autocast(device.type, enabled=False), module.live.scope(here.region):
             loss = total(module(here, hers)) * (len(here.label) / samples)

@@ -7,6 +7,7 @@ samples give the loss and the gradients of the whole batch wherever no statistic
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -42,7 +43,7 @@ def cut(batch: Batch, pieces: int) -> list[Batch]:
             take = int(shares[piece, column])
             rows[piece] += range(start, start + take)
             start += take
-    return [Batch(*(tensor[torch.tensor(chosen)] for tensor in batch)) for chosen in rows]
+    return [batch.mapped(itemgetter(torch.tensor(chosen))) for chosen in rows]
 
 
 def deal(counts: Sequence[int], pieces: int) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.data import Splits
 from lorkit.decompose.data.sampling import RegionSampler
 from lorkit.decompose.experts.forecast import forecast, mean_overhead
+from lorkit.decompose.feature_cache import early_estimate, features_directory
 from lorkit.decompose.live import deployed_backbone
 from lorkit.decompose.methods import Adapting, Method
 from lorkit.decompose.methods.mtl import shared_network
@@ -25,8 +27,14 @@ from lorkit.decompose.rehearsal import refuse_early, rehearse
 from lorkit.decompose.tasks import dense_outputs
 
 
-def plan_training(config: Config, method: Method, regions: RegionSet, splits: Splits) -> dict[str, Any]:
-    """Describe a training: parts, steps, networks with their cost, and which layers get experts and which do not."""
+def plan_training(
+    config: Config, method: Method, regions: RegionSet, splits: Splits, *, foundations: Path = Path("foundations")
+) -> dict[str, Any]:
+    """Describe a training: parts, steps, networks with their cost, and which layers get experts and which do not.
+
+    Raises:
+        UsageError: The teacher's features would be larger than `cache.budget`.
+    """
     image = config.image
     sizes = {name: {part: len(rows) for part, rows in splits.parts(name).items()} for name in regions.names}
     phases = method.phases(regions)
@@ -67,7 +75,28 @@ def plan_training(config: Config, method: Method, regions: RegionSet, splits: Sp
         "epochs": config.train.epochs,
         "batch_size": config.train.batch_size,
         "rehearsal": rehearse(config, module, foundation) if isinstance(module, ReprogrammingModule) else None,
+        "teacher_cache": check_features(config, method, regions, splits, foundations),
     }
+
+
+def check_features(
+    config: Config, method: Method, regions: RegionSet, splits: Splits, foundations: Path
+) -> dict[str, Any] | None:
+    """Estimate the teacher's features from shapes alone, before anything is trained; None without a cache of them.
+
+    Raises:
+        UsageError: They would be larger than `cache.budget`.
+    """
+    if not config.cache.enabled or not method.uses_teacher:
+        return None
+    first = method.phases(regions)[0]
+    foundation = untrained_foundation(config, first)
+    with torch.random.fork_rng(devices=[]):
+        module = method.build(config, first, foundation)
+    counts = {name: len(splits.parts(name)["train"]) for name in regions.names}
+    estimate = early_estimate(config, module, foundation, counts, features_directory(config, foundations))
+    estimate.check()
+    return estimate.to_json()
 
 
 def _network(config: Config, name: str, regions: RegionSet) -> dict[str, Any]:

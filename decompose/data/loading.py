@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -41,12 +41,18 @@ class Batch(NamedTuple):
         label: (N,) int64 within the sample's region; (N, *spatial) of a segmentation.
         region: (N,) int64 routing indices, ascending.
         sample: (N,) int64 positions in the region's prepared set.
+        view: (N,) int64 which of its versions stands for a sample; None where every pass draws another one.
     """
 
     image: Tensor
     label: Tensor
     region: Tensor
     sample: Tensor
+    view: Tensor | None = None
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with every tensor that is there changed by a function: moved, or some rows of it."""
+        return Batch(*(value if value is None else change(value) for value in self))
 
 
 class BatchLoader:
@@ -86,6 +92,8 @@ class BatchLoader:
         )
         self._prepared = {name: prepared[name] for name in regions.names}
         self._names = regions.names
+        enumerated = augment is not None and augment.views is not None
+        self._contents = {name: content_keys(prepared[name].digests) for name in regions.names if enumerated}
         self._seed, self._augment, self._epoch = seed, augment, 0
         self._images, self._seconds = 0, 0.0
 
@@ -126,6 +134,7 @@ class BatchLoader:
             label=self._label(draws),
             region=torch.from_numpy(region.astype(np.int64)),
             sample=torch.from_numpy(np.concatenate([draw.indices for draw in draws.values()])),
+            view=self._view(draws),
         )
 
     def _label(self, draws: Mapping[str, Draw]) -> Tensor:
@@ -155,7 +164,21 @@ class BatchLoader:
         return torch.cat([pieces[name].expand(-1, channels, *pieces[name].shape[2:]) for name in draws])
 
     def _keys(self, name: str, draw: Draw) -> Keys:
+        if self._augment is not None and self._augment.views is not None:
+            # of the picture, not of its position: a fraction of the patients, or another region, shares its views
+            return keys(self._seed, draw.passes % self._augment.views, self._contents[name][draw.indices])
         return keys(self._seed, self._epoch, region_key(name), draw.passes, draw.indices)
+
+    def _view(self, draws: Mapping[str, Draw]) -> Tensor | None:
+        views = 1 if self._augment is None else self._augment.views
+        if views is None:
+            return None
+        return torch.from_numpy(np.concatenate([draw.passes % views for draw in draws.values()]))
+
+
+def content_keys(digests: Sequence[str]) -> NDArray[np.uint64]:
+    """Return (N,) the first 64 bits of samples' digests."""
+    return np.array([int(digest[:16], 16) for digest in digests], dtype=np.uint64)
 
 
 def eval_batches(prepared: PreparedRegion, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
