@@ -52,7 +52,7 @@ class Batch(NamedTuple):
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with every tensor that is there changed by a function: moved, or some rows of it."""
-        return Batch(*(value if value is None else change(value) for value in self))
+        return Batch._make(value if value is None else change(value) for value in self)
 
 
 class BatchLoader:

@@ -1,7 +1,7 @@
 """A frozen teacher's features on disk, so that only the first epoch that meets a picture asks the teacher about it.
 
-A space is everything that one teacher answers to one kind of question about pictures prepared in one way; its directory is
-named by the digest of all of that, so what was found under other circumstances is never met. In it lie shards:
+A space is everything that one teacher answers to one kind of question about pictures prepared in one way; its directory
+is named by the digest of all of that, so what was found under other circumstances is never met. In it lie shards:
 safetensors named by the digest of their own content, written aside and renamed.
 """
 

@@ -68,7 +68,9 @@ Layout = Mapping[str, Part]
 
 
 def tensors_of(answer: Any) -> dict[str, Tensor]:
-    """Return the tensors (N, ...) of an answer by name. Logits are left out: a head, a probe above all, is cheap and changes.
+    """Return the tensors (N, ...) of an answer by name.
+
+    Logits are left out: a head is cheap, and a probe is another one for every fraction of the patients.
 
     Raises:
         UsageError: An answer of a kind that cannot be put together again.

@@ -1,4 +1,4 @@
-"""How much room features take: estimated before anything is written, refused above the budget, made by removing old ones."""
+"""How much room features take: estimated before anything is written, refused above the budget, made from old ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the cache saved, from the rows of a run's own metrics: epochs that asked the teacher against epochs that read."""
+"""What the cache saved, from a run's own metrics: epochs that asked the teacher against epochs that read."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _NEARLY = 0.1
 def savings(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a row a phase that had a cache.
 
-    Epochs that asked for nearly every image are set against those that read nearly every one; epochs that did both count
-    for neither. The first epoch of a phase also warms up, so the ratio flatters a little; seconds of the teacher alone
-    are given beside it.
+    Epochs that asked for nearly every image are set against those that read nearly every one; epochs that did both
+    count for neither. The first epoch of a phase also warms up, so the ratio flatters a little; seconds of the teacher
+    alone are given beside it.
 
     Args:
         history: Rows of `metrics.jsonl`.
@@ -28,18 +28,16 @@ def savings(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def sentence(row: Mapping[str, Any]) -> str:
     """Say what a row of `savings` says."""
     head = f"{row['phase']}: teacher cache"
-    reading = f"{row['read_epochs']} epochs that read its features took {_s(row['read_epoch_seconds'])} each"
+    reading = f"{_n(row['read_epochs'])} that read its features took {_s(row['read_epoch_seconds'])}"
     if row["read_epochs"]:
-        reading += f" ({_s(row['read_seconds'])} of them reading)"
-    asking = f"{row['asked_epochs']} epochs that asked the teacher took {_s(row['asked_epoch_seconds'])} each"
+        reading += f" on average ({_s(row['read_seconds'])} of it reading)"
+    asking = f"{_n(row['asked_epochs'])} that asked the teacher took {_s(row['asked_epoch_seconds'])}"
     if row["asked_epochs"]:
-        asking += f" ({_s(row['asked_seconds'])} of them the teacher)"
+        asking += f" on average ({_s(row['asked_seconds'])} of it the teacher)"
     if row["speed_up"] is not None:
         return f"{head}: {asking}, {reading}: {row['speed_up']:.2f} times as fast"
     if row["read_epochs"]:
-        return (
-            f"{head}: {reading}; no epoch of this run asked the teacher for all of it, so there is no speed-up to state"
-        )
+        return f"{head}: {reading}; no epoch of this run asked the teacher for all, so there is no speed-up to state"
     return f"{head}: {asking}; no epoch found all features, so nothing was saved yet"
 
 
@@ -68,6 +66,10 @@ def _share(row: Mapping[str, Any]) -> float:
 def _mean(values: Iterable[float]) -> float | None:
     found = list(values)
     return round(fmean(found), 4) if found else None
+
+
+def _n(epochs: int) -> str:
+    return f"{epochs} epoch{'s' * (epochs != 1)}"
 
 
 def _s(seconds: float | None) -> str:

@@ -28,7 +28,7 @@ _ABANDONED_S = 3600.0
 
 
 class Store:
-    """An open space. Other processes may read and write it too: a shard is whole or not there, and equal keys are equal.
+    """An open space. Other processes may read and write it too: a shard is whole or not there.
 
     Args:
         root: Directory of all spaces.
