@@ -174,9 +174,7 @@ def train(
             directory=Path(place) / "checkpoints",
             keeper=keeper,
         )
-        event = None
-        for event in fit(module, phase, fabric, foundation=foundation):
-            pass
+        *_, event = fit(module, phase, fabric, foundation=foundation)
     assert isinstance(event, Finished)
     return [dict(row) for row in event.history], dict(module.state_dict())
 
