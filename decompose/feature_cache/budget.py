@@ -142,6 +142,11 @@ def make_room(root: Path, needed: float, budget: float, keep: Collection[str], t
         )
 
 
+def held_mib(root: Path) -> float:
+    """Return the MiB of all features below a directory; 0 where there is none."""
+    return sum(_sizes(root).values()) / _MIB
+
+
 def _sizes(root: Path) -> dict[str, int]:
     """Return the bytes of every space, the one that was used longest ago first."""
     spaces = sorted(root.glob(f"*/{ABOUT}"), key=lambda about: about.stat().st_mtime)

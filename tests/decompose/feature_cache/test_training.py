@@ -14,7 +14,7 @@ from safetensors.torch import load, save
 
 from lorkit.decompose.artifacts import digest_bytes
 from lorkit.decompose.config import Config, default_config
-from lorkit.decompose.data import PreparedRegion, prepare, read_regions
+from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Event, Finished, Notice, Saved, Step
 from lorkit.decompose.feature_cache import keeper_for
@@ -22,15 +22,15 @@ from lorkit.decompose.feature_cache.savings import savings, sentence
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.training import Phase, fit, launch
 from lorkit.decompose.transforms import build_recipe
 
 Parts = dict[str, dict[str, PreparedRegion]]
 Train = Callable[..., tuple[dict[str, torch.Tensor], list[Event]]]
 SETTINGS = (
-    "regions={chest: {data: 'phantom:chest'}, knee: {data: 'phantom:knee'}}",
-    "image.size=16",
+    "regions={a: {data: x}, b: {data: x}}",
+    "image={size: 16, channels: 1}",
     "student.backbone=shufflenet_v2_x1_0",
     "foundation.backbone=shufflenet_v2_x1_0",
     "train.epochs=3",
@@ -51,14 +51,26 @@ def one_thread() -> Any:
 
 @pytest.fixture(scope="module")
 def parts() -> Parts:
+    """Random pictures: 8 to train on and 4 to validate, in each of two regions."""
     config = default_config(overrides=SETTINGS)
     return {
-        part: {
-            name: prepare(one, build_recipe(config.image, config.regions[name]), indices=range(*rows))
-            for name, one in read_regions(config).items()
-        }
-        for part, rows in {"train": (0, 8), "val": (8, 14)}.items()
+        part: {name: drawn(config, name, count, seed) for seed, name in enumerate(("a", "b"))}
+        for part, count in {"train": 8, "val": 4}.items()
     }
+
+
+def drawn(config: Config, name: str, count: int, seed: int) -> PreparedRegion:
+    stored = np.random.default_rng([seed, count]).random((count, 1, 16, 16), dtype=np.float32)
+    names = tuple(f"{name}{index}" for index in range(count))
+    return PreparedRegion(
+        region=Region(name=name, classes=("x", "y")),
+        recipe=build_recipe(config.image, config.regions[name]),
+        stored=stored,
+        labels=np.arange(count) % 2,
+        groups=names,
+        ids=names,
+        digests=tuple(digest_bytes(image.tobytes()) for image in stored),
+    )
 
 
 @pytest.fixture
@@ -74,7 +86,7 @@ def train(parts: Parts, tmp_path: Path) -> Train:
         weights: int = 1,
     ) -> tuple[dict[str, torch.Tensor], list[Event]]:
         config = default_config(overrides=[*SETTINGS, *settings], method=method)
-        names = ("knee",) if method in ("rd", "drd") else ("chest", "knee")
+        names = ("b",) if method in ("rd", "drd") else ("a", "b")
         regions = RegionSet(parts["train"][name].region for name in names)
         train_parts, val_parts = ({name: parts[part][name] for name in names} for part in ("train", "val"))
         teacher = foundation(config, regions, weights)
