@@ -163,7 +163,7 @@ def train(
     with tempfile.TemporaryDirectory() as place:
         keeper = None
         if cached:
-            keeper = keeper_for(config, train_parts, foundation, Path(place), uses_teacher=True, on_event=ignore)
+            keeper = keeper_for(config, train_parts, Path(place), asked=True, on_event=ignore)
         phase = Phase(
             name=config.method,
             regions=regions,

@@ -77,8 +77,8 @@ def train_phases(
     ends, parameters, macs = [], 0, 0
     regions = material.regions
     phases = method.phases(regions)
-    asks = method.uses_teacher
-    keeper = keeper_for(config, material.train, foundation, foundations, uses_teacher=asks, on_event=on_event)
+    asked = foundation is not None and method.uses_teacher
+    keeper = keeper_for(config, material.train, foundations, asked=asked, on_event=on_event)
     for members in phases:
         name = config.method if len(phases) == 1 else f"{config.method}-{members.names[0]}"
         known = narrowed(foundation, members) if foundation is not None else None

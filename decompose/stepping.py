@@ -43,7 +43,7 @@ class Stepper:
         optimizer = build_optimizer(module.parameter_groups(settings), settings)
         self.wrapped, self.optimizer = fabric.setup(module, optimizer)
         self.average = None if settings.ema is None else average_of(module, settings.ema)
-        self.teacher = _frozen(foundation, fabric)
+        self._foundation, self.teacher = foundation, _frozen(foundation, fabric)
         self.cache: FeatureCache | None = None  # opened once the teacher's first answer has shown its shapes
         self.backward = build_backward(module, fabric)
         self._regional = module.region_parameters()
@@ -116,15 +116,16 @@ class Stepper:
             self.average.n_averaged.fill_(state["averaged"])
 
     def open_cache(self, keeper: Keeper, host: Batch, parts: Mapping[str, PreparedRegion]) -> None:
-        """Keep the teacher's features from now on.
+        """Keep the teacher's features from now on, where there is a teacher.
 
         Args:
             keeper: Opens the cache.
             host: A first batch on the CPU, which is asked for its shapes, and to see whether what lies there agrees.
             parts: Training parts in routing order.
         """
-        if self.teacher is not None:
-            self.cache = keeper.open(self.ask_teacher(self.placed(host)), host, parts, self.fabric)
+        if self._foundation is not None:
+            answer = self.ask_teacher(self.placed(host))
+            self.cache = keeper.open(answer, host, parts, self._foundation, self.fabric)
 
     def keep(self) -> dict[str, Any]:
         """Write the features that an epoch asked for; return what goes to its row of metrics."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
 
 from lorkit.decompose.config import Config
@@ -32,10 +32,9 @@ def features_directory(config: Config, foundations: Path) -> Path:
 def keeper_for(
     config: Config,
     train: Mapping[str, PreparedRegion],
-    foundation: Foundation | None,
     foundations: Path,
     *,
-    uses_teacher: bool,
+    asked: bool,
     on_event: Listener,
 ) -> Keeper | None:
     """Return what opens the cache of each phase, or None where none is wanted or nobody asks a teacher.
@@ -43,18 +42,17 @@ def keeper_for(
     Args:
         config: Settings.
         train: Training parts of all regions.
-        foundation: The teacher.
         foundations: Directory of foundations.
-        uses_teacher: Whether the method asks it.
+        asked: Whether there is a teacher and the method asks it.
         on_event: Receives notices.
     """
     if not config.cache.enabled:
         return None
-    if foundation is None or not uses_teacher:
+    if not asked:
         on_event(Notice(text=f"{config.method} asks no teacher: cache.enabled changes nothing"))
         return None
     root = features_directory(config, foundations)
-    return Keeper(config=config, train=train, foundation=foundation, root=root, on_event=on_event)
+    return Keeper(config=config, train=train, root=root, on_event=on_event)
 
 
 @dataclass(kw_only=True)
@@ -64,26 +62,31 @@ class Keeper:
     Attributes:
         config: Settings.
         train: Training parts of all regions, whatever the phase.
-        foundation: The teacher.
         root: Directory of all spaces.
         on_event: Receives notices.
     """
 
     config: Config
     train: Mapping[str, PreparedRegion]
-    foundation: Foundation
     root: Path
     on_event: Listener
     _spaces: set[str] = field(default_factory=set)
-    _digest: str | None = None
 
-    def open(self, answer: Any, host: Batch, parts: Mapping[str, PreparedRegion], fabric: Fabric) -> FeatureCache:
+    def open(
+        self,
+        answer: Any,
+        host: Batch,
+        parts: Mapping[str, PreparedRegion],
+        foundation: Foundation,
+        fabric: Fabric,
+    ) -> FeatureCache:
         """Open the cache of a phase.
 
         Args:
             answer: The teacher's to the first batch of the phase.
             host: That batch.
             parts: Training parts of the phase, in routing order.
+            foundation: The teacher of the phase, which an earlier phase may have adapted.
             fabric: A launched Fabric.
 
         Raises:
@@ -93,7 +96,9 @@ class Keeper:
         """
         config = self.config
         layout = layout_of(answer, config.cache.dtype)
-        spaces = {name: self._space(one, layout, fabric.device) for name, one in parts.items()}
+        digest = teacher_digest(foundation)
+        name_space = partial(space_of, digest, foundation, seed=config.seed, device=fabric.device)
+        spaces = {name: name_space(one, layout, config.train) for name, one in parts.items()}
         estimate = self._estimate(spaces[next(iter(parts))])
         estimate.check()
         opened = {
@@ -121,12 +126,6 @@ class Keeper:
         if missing and estimate.views >= self.config.train.epochs and estimate.views > 1:
             text += f"; with {estimate.views} views in {self.config.train.epochs} epochs hardly one is met again here"
         self.on_event(Notice(text=text))
-
-    def _space(self, prepared: PreparedRegion, layout: Mapping[str, Any], device: torch.device) -> Space:
-        if self._digest is None:
-            self._digest = teacher_digest(self.foundation)
-        train, seed = self.config.train, self.config.seed
-        return space_of(self._digest, self.foundation, prepared, layout, train, seed=seed, device=device)
 
     def _estimate(self, space: Space) -> Estimate:
         pictures = {(str(one.recipe), digest) for one in self.train.values() for digest in one.digests}

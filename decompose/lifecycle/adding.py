@@ -169,7 +169,7 @@ def _train(addition: _Addition, fabric: Fabric, place: Workplace, on_event: List
     material = addition.material(on_event)
     source = load_foundation(run.foundation_dir)
     teacher = with_probes(knowing(run, source, region), material, on_event)
-    keeper = keeper_for(config, material.train, teacher, foundations, uses_teacher=True, on_event=on_event)
+    keeper = keeper_for(config, material.train, foundations, asked=True, on_event=on_event)
     phase = Phase(
         name=addition.phase,
         regions=material.regions,

@@ -94,7 +94,7 @@ def train(parts: Parts, tmp_path: Path) -> Train:
         module = get_method(method).build(config, regions, teacher)
         events: list[Event] = []
         root = tmp_path / "foundations"
-        keeper = keeper_for(config, train_parts, teacher, root, uses_teacher=True, on_event=events.append)
+        keeper = keeper_for(config, train_parts, root, asked=True, on_event=events.append)
         phase = Phase(
             name=method,
             regions=regions,
