@@ -126,7 +126,7 @@ def measure(base: Config, method: str, parts: dict[str, PreparedRegion], fabric:
             [sum(row["seconds"] for row in uncached) for uncached, _ in pairs],
             [sum(row["seconds"] for row in cached) for _, cached in pairs],
         ),
-        "kept_mib": sum(row["teacher"]["kept_mib"] for row in pairs[0][1]),
+        "kept_mib": round(sum(row["teacher"]["kept_bytes"] for row in pairs[0][1]) / 2**20, 2),
         "same_bits": same,
     }
 

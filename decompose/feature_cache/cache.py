@@ -115,13 +115,13 @@ class FeatureCache:
             store.close()
 
     def row(self) -> dict[str, Any]:
-        """Return the figures since the last call: images asked and read, the seconds of both, MiB kept."""
+        """Return the figures since the last call: images asked and read, the seconds of both, bytes kept."""
         row = {
             "asked": self._asked,
             "read": self._read,
             "asked_seconds": round(self._asking.take(), 4),
             "read_seconds": round(self._reading.take(), 4),
-            "kept_mib": round(self._written / 2**20, 3),
+            "kept_bytes": self._written,
         }
         self._asked = self._read = self._written = 0
         return row

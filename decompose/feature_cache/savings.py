@@ -53,7 +53,7 @@ def _of_phase(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "read_epochs": len(read),
         "read_epoch_seconds": fast,
         "read_seconds": _mean(row["teacher"]["read_seconds"] for row in read),
-        "kept_mib": round(sum(row["teacher"]["kept_mib"] for row in rows), 3),
+        "kept_bytes": sum(row["teacher"]["kept_bytes"] for row in rows),
         "speed_up": round(slow / fast, 3) if slow and fast else None,
     }
 
