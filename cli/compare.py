@@ -54,6 +54,7 @@ def compare(
             split=split,
             out=out,
             pages=pages,
+            teacher=options.onnx_teacher(loaded),
             on_event=progress,
         )
     render.comparison(document)

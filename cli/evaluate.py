@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -45,12 +46,27 @@ def evaluate(
     from lorkit.cli.progress import Steps
     from lorkit.cli.streams import emit
     from lorkit.decompose import evaluate as measure
+    from lorkit.decompose import open_run
 
     options.one_of(path=path, run=run)
     with Steps("evaluate") as progress:
+        teacher = options.onnx_teacher(open_run(path or run).config) if _of_run(model, path) else None
         document = measure(
-            path or run, model=model.value, split=split.value, data=data, region=region, on_progress=progress
+            path or run,
+            model=model.value,
+            split=split.value,
+            data=data,
+            region=region,
+            teacher=teacher,
+            on_progress=progress,
         )
     render.evaluation(document)
     if as_json:
         emit(document)
+
+
+def _of_run(model: Model, path: Path | None) -> bool:
+    """Tell whether a run's foundation is asked for; an expert by itself has none, which `evaluate` says."""
+    from lorkit.decompose.expert_artifact import is_expert
+
+    return model is Model.foundation and not (path is not None and is_expert(path))

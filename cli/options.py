@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
+
+if TYPE_CHECKING:
+    from lorkit.decompose.config import Config
+    from lorkit.decompose.models.teachers import Teacher
 
 ConfigPath: TypeAlias = Annotated[
     Path | None,
@@ -115,3 +119,12 @@ def fractions(option: str, text: str) -> list[float]:
             f"{option} {text}", required="numbers above 0 and up to 1, separated by commas", fix=f"as in {option} 0.1,1"
         )
     return values
+
+
+def onnx_teacher(config: Config) -> Teacher | None:
+    """Open the ONNX file that a configuration names as its foundation; None where it names none."""
+    if not config.foundation.is_onnx:
+        return None
+    from lorkit.export.onnx_teacher import open_teacher  # ONNX Runtime, which nothing else here needs
+
+    return open_teacher(config)

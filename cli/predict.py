@@ -1,4 +1,4 @@
-"""`decompose predict`: labels for images."""
+"""`decompose predict`: labels or masks for images."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ def predict(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Label images with an expert.
+    """Label or segment images with an expert.
 
-    PNG, JPEG, DICOM and NIfTI, or a CSV that lists them. Research use: never a diagnosis.
+    PNG, JPEG, DICOM and NIfTI, or a CSV that lists them. With --out a segmenter writes each mask at its image's own
+    size, of a NIfTI file on its own grid, and how much each structure takes. Research use: never a diagnosis.
     """
     from lorkit.cli import render
     from lorkit.cli.progress import Steps
@@ -68,7 +69,18 @@ def predict(
 
 
 def _line(row: dict[str, Any]) -> str:
+    if "structures" in row:
+        return f"{row['input']}\t{_amounts(row)}" + (f"\t{row['mask']}" if row["mask"] else "")
     if row["label"] is None:
         return f"{row['input']}\trefused: does not look like the region"
     shares = " ".join(f"{entry['label']} {entry['probability']:.3f}" for entry in row["top"])
     return f"{row['input']}\t{shares}"
+
+
+def _amounts(row: dict[str, Any]) -> str:
+    if row["structures"] is None:
+        return "refused: does not look like the region"
+    return ", ".join(
+        f"{name} {found['ml']:.3f} ml" if "ml" in found else f"{name} {found['pixels']} pixels"
+        for name, found in row["structures"].items()
+    )

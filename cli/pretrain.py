@@ -29,7 +29,8 @@ def pretrain(
 
     loaded = load_config(config, overrides=settings or ())
     with Training() as progress:
-        path = prepare(loaded, out=out, resume=resume, force=force, on_event=progress)
+        teacher = options.onnx_teacher(loaded)
+        path = prepare(loaded, out=out, resume=resume, force=force, teacher=teacher, on_event=progress)
     if as_json:
         emit({"foundation": path}, kind="pretrain")
     elif path is None:

@@ -181,7 +181,7 @@ def inspection(document: Mapping[str, Any]) -> None:
 
 def parity(document: Mapping[str, Any]) -> None:
     """Print what `verify` found: a row an export."""
-    columns = ("region", "owner", "target", "status", "largest difference", "allowed", "label flips", "inputs")
+    columns = ("region", "owner", "target", "status", "largest difference", "allowed", "flips", "Dice", "inputs")
     rows = [
         [
             row["region"],
@@ -190,7 +190,8 @@ def parity(document: Mapping[str, Any]) -> None:
             row["status"],
             f"{row['max_abs']:.1e}",
             f"{row['tolerance']:.1e}",
-            row["label_flips"],
+            row["label_flips"] if row.get("dice") is None else f"{row['flip_rate']:.1e} of pixels",
+            row.get("dice"),
             f"{row['n']} {row['inputs']}",
         ]
         for row in document["exports"]

@@ -80,7 +80,15 @@ def train(
             )
         else:
             loaded = load_config(config, overrides=overrides, method=method)
-            result = decompose(loaded, out=out, resume=resume, force=force, dry_run=dry_run, on_event=progress)
+            result = decompose(
+                loaded,
+                out=out,
+                resume=resume,
+                force=force,
+                dry_run=dry_run,
+                teacher=options.onnx_teacher(loaded),
+                on_event=progress,
+            )
     if as_json:
         emit(asdict(result), kind="train")
     elif result.plan is not None:

@@ -30,6 +30,7 @@ from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.data.fractions import take_fraction
 from lorkit.decompose.evaluation import evidence_of
 from lorkit.decompose.events import Listener
+from lorkit.decompose.live import adapts_foundation
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.deployable import Deployable
@@ -52,6 +53,7 @@ class Bench:
         material: Regions with their whole training and validation parts, from which fractions are taken.
         test: Whole test parts; None where settings are still being chosen, and then nobody can look at them.
         foundation: The teacher; None when no method needs one.
+        teacher_test: `test` as the foundation sees it; None where that is the same.
         digest: Digest of data, splits and foundation.
         foundations: Where they lie; the teacher's features are kept in it.
     """
@@ -61,6 +63,13 @@ class Bench:
     foundation: Foundation | None
     digest: str
     foundations: Path = Path("foundations")
+    teacher_test: Mapping[str, PreparedRegion] | None = None
+
+    @property
+    def seen_by_teacher(self) -> Bench:
+        """The same samples as the foundation sees them, which judge it and the methods that deploy it."""
+        test = self.test if self.teacher_test is None else self.teacher_test
+        return replace(self, material=self.material.seen_by_teacher, test=test, teacher_test=None)
 
     @property
     def split(self) -> str:
@@ -107,6 +116,8 @@ def run_cell(
         BusyError: Another process trains this very cell.
     """
     config = arm.config.model_copy(update={"seed": seed})
+    if adapts_foundation(config):
+        bench = bench.seen_by_teacher
     places = {split: _inputs(config, fraction, bench, split) for split in dict.fromkeys(("test", bench.split))}
     for inputs in places.values():
         if is_current(root / inputs[:16], "cell", inputs):
@@ -185,8 +196,13 @@ def _train(
     config: Config, fraction: float, bench: Bench, checkpoints: Path, fabric: Fabric, on_event: Listener
 ) -> Trained:
     method = get_method(config.method)
-    train = {name: take_fraction(one, fraction, seed=config.seed) for name, one in bench.material.train.items()}
-    material, foundation = replace(bench.material, train=train), None
+    material, foundation = bench.material, None
+    train = {name: take_fraction(one, fraction, seed=config.seed) for name, one in material.train.items()}
+    seen = material.teacher
+    if seen is not None:  # the same groups: a fraction depends on their names and labels
+        part = {name: take_fraction(one, fraction, seed=config.seed) for name, one in seen["train"].items()}
+        seen = {**seen, "train": part}
+    material = replace(material, train=train, teacher=seen)
     if needs_foundation(method) and bench.foundation is not None:
         # a probe that was fitted on all patients would bring the others' into a student of few
         foundation = with_probes_of(bench.foundation, material, on_event) if fraction < 1 else bench.foundation

@@ -9,24 +9,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from lorkit.decompose.adopting import settled
 from lorkit.decompose.arms import Arm, arms_of, check_arms
 from lorkit.decompose.artifacts import digest_json, locked, read_json, write_json, write_manifest, write_text
 from lorkit.decompose.cells import Bench, Cell, run_cell, stored_cells
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.contrasts import Contrasts
-from lorkit.decompose.data import RegionSamples, Splits, prepare, read_regions, split_regions
+from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
 from lorkit.decompose.data.fractions import check_fraction
 from lorkit.decompose.errors import BusyError, UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
+from lorkit.decompose.material import Material, prepare_parts, teacher_parts
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.teachers import Teacher
 from lorkit.decompose.planning import check_features
-from lorkit.decompose.pretraining import Material, foundation_for, foundation_inputs, with_probes
+from lorkit.decompose.pretraining import foundation_for, foundation_inputs, with_probes
 from lorkit.decompose.regions import RegionSet, unknown
 from lorkit.decompose.schema import SEEDS
-from lorkit.decompose.standings import Standings, Teacher, judge
+from lorkit.decompose.standings import Standings, judge
+from lorkit.decompose.standings import Teacher as Judged
 from lorkit.decompose.training import launch
-from lorkit.decompose.transforms import build_recipe
 
 METHODS = ("stl", "mtl", "lorkd")
 SPLITS = ("test", "val")
@@ -64,6 +67,7 @@ def compare(
     split: str = "test",
     out: Path | str = Path("comparisons"),
     pages: Pages | None = None,
+    teacher: Teacher | None = None,
     on_event: Listener = ignore,
 ) -> dict[str, Any]:
     """Train and judge every combination and compare the arms on the same cases.
@@ -83,6 +87,7 @@ def compare(
         split: `test`, or `val` to choose settings: the test part is then not even prepared.
         out: Directory of comparisons.
         pages: Makes further files of the stored document.
+        teacher: A foundation of the user's own, in place of one that `config` can name.
         on_event: Receives progress.
 
     Returns:
@@ -99,11 +104,14 @@ def compare(
         UsageError: An unknown or repeated arm or split, no seed or one out of range, or a fraction outside (0, 1].
         MissingRuntimeError: A method needs a library that is not installed.
     """
+    for method in methods if teacher is not None else ():
+        settled(config.model_copy(update={"method": method}), teacher)  # refuses what cannot have such a foundation
+    config = settled(config.model_copy(update={"method": METHODS[0]}), teacher)
     grid = _Grid(arms=arms_of(config, methods, variants), seeds=seeds, fractions=fractions)
     _check(grid, split)
     for text in check_arms(grid.arms):
         on_event(Notice(text=text))
-    work = _Comparison(config, grid, split, Path(out), on_event)
+    work = _Comparison(config, grid, split, Path(out), on_event, teacher)
     document = work.run()
     if work.fabric.is_global_zero:
         patiently(lambda: work.store(pages), on_event)
@@ -157,8 +165,10 @@ def _earlier_arms(document: Path, grid: _Grid) -> list[dict[str, Any]]:
 class _Comparison:
     """One call: what its cells share is read when it begins."""
 
-    def __init__(self, config: Config, grid: _Grid, split: str, out: Path, on_event: Listener) -> None:
-        self.config, self.grid, self.on_event = config, grid, on_event
+    def __init__(
+        self, config: Config, grid: _Grid, split: str, out: Path, on_event: Listener, teacher: Teacher | None
+    ) -> None:
+        self.config, self.grid, self.on_event, self.own_teacher = config, grid, on_event, teacher
         samples = read_regions(config)
         splits = split_regions(samples, config.split, seed=config.seed)
         self.directory = out / f"{config.name}-{_identity(config, samples)[:8]}"
@@ -167,14 +177,14 @@ class _Comparison:
         earlier = _earlier_arms(self.path, grid)  # before anything is trained
         for arm in grid.arms:
             regions = RegionSet(one.region for one in samples.values())
-            check_features(arm.config, get_method(arm.config.method), regions, splits, self.foundations)
+            check_features(arm.config, get_method(arm.config.method), regions, splits, self.foundations, teacher)
         self.fabric = launch(config.train)
-        self.bench = _bench(config, samples, splits, split, self.foundations)
+        self.bench = replace(_bench(config, samples, splits, split, teacher), foundations=self.foundations)
         for seed, fraction in itertools.product(grid.seeds, grid.fractions):
             for one in self.bench.material.train.values():
                 check_fraction(one, fraction, seed=seed)
         self.contrasts = Contrasts(self.bench.judged)
-        self.teacher: Teacher | None = None
+        self.teacher: Judged | None = None
         self._teach([*(arm.to_json() for arm in grid.arms), *earlier])
 
     def run(self) -> dict[str, Any]:
@@ -215,7 +225,7 @@ class _Comparison:
 
         def fetch() -> Foundation:
             shared = (self.config, material, self.foundations, self.fabric, self.on_event)
-            return foundation_for(*shared, resume=True)[0]
+            return foundation_for(*shared, resume=True, teacher=self.own_teacher)[0]
 
         foundation = with_probes(patiently(fetch, self.on_event), material, self.on_event)
         self.bench = replace(self.bench, foundation=foundation)
@@ -257,20 +267,19 @@ def _words(key: Key) -> str:
 
 
 def _bench(
-    config: Config, samples: Mapping[str, RegionSamples], splits: Splits, split: str, foundations: Path
+    config: Config, samples: Mapping[str, RegionSamples], splits: Splits, split: str, teacher: Teacher | None
 ) -> Bench:
-    recipes = {name: build_recipe(config.image, config.regions[name]) for name in samples}
-    parts = {
-        part: {name: prepare(one, recipes[name], indices=splits.parts(name)[part]) for name, one in samples.items()}
-        for part in dict.fromkeys(("train", "val", split))
-    }
+    names = tuple(dict.fromkeys(("train", "val", split)))
+    parts = prepare_parts(config, samples, splits, config.image, names)
+    seen = teacher_parts(config, samples, splits, config.image, names)
     regions = RegionSet(one.region for one in samples.values())
     digests = {name: one.digest for name, one in samples.items()}
-    material = Material(regions=regions, train=parts["train"], val=parts["val"], digests=digests)
+    material = Material(regions=regions, train=parts["train"], val=parts["val"], digests=digests, teacher=seen)
     # what decides a cell besides its own settings; samples' digests hold labels and groups, not only pixels
     shared = {"data": digests, "split": splits.to_json(samples)["regions"]}
-    digest = digest_json(shared | {"foundation": foundation_inputs(config, material)})
-    return Bench(material=material, test=parts.get("test"), foundation=None, digest=digest, foundations=foundations)
+    digest = digest_json(shared | {"foundation": foundation_inputs(config, material, teacher)})
+    unseen = None if seen is None else seen.get("test")
+    return Bench(material=material, test=parts.get("test"), foundation=None, digest=digest, teacher_test=unseen)
 
 
 def patiently(action: Callable[[], T], on_event: Listener) -> T:

@@ -14,12 +14,12 @@ from pydantic import BaseModel, ValidationError
 
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.foundation_schema import FoundationConfig, FoundationImage
 from lorkit.decompose.method_schema import KdConfig, LoraConfig, LorkdConfig, RdConfig
 from lorkit.decompose.schema import (
     AugmentConfig,
     CacheConfig,
     Config,
-    FoundationConfig,
     ImageConfig,
     PrivacyConfig,
     RegionConfig,
@@ -33,6 +33,7 @@ __all__ = [
     "CacheConfig",
     "Config",
     "FoundationConfig",
+    "FoundationImage",
     "ImageConfig",
     "KdConfig",
     "LoraConfig",

@@ -10,24 +10,26 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from lorkit.decompose.adopting import settled
 from lorkit.decompose.artifacts import digest_json, is_current
 from lorkit.decompose.config import Config, config_digest
-from lorkit.decompose.data import RegionSamples, Splits, prepare, read_regions, split_regions
+from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
 from lorkit.decompose.data.readers import expected_task
 from lorkit.decompose.events import Listener, Notice, ignore
+from lorkit.decompose.material import Material, prepare_parts, teacher_parts
 from lorkit.decompose.methods import Method, get_method
 from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.teachers import Teacher, TeacherBackbone
 from lorkit.decompose.phases import Trained, train_phases
 from lorkit.decompose.planning import check_features, plan_training, untrained_foundation
-from lorkit.decompose.pretraining import Material, foundation_for, foundation_inputs, with_probes
+from lorkit.decompose.pretraining import foundation_for, foundation_inputs, with_probes
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.rehearsal import refuse_early
 from lorkit.decompose.run_artifact import RunContent, write_run
 from lorkit.decompose.runs import DERIVED, RUNS
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.training import launch
-from lorkit.decompose.transforms import build_recipe
 from lorkit.decompose.workplace import Workplace, working
 
 # Raised when the same settings would train something else than before: old runs are then no longer "up to date".
@@ -83,18 +85,16 @@ class _Task:
     regions: RegionSet
     inputs: str
     start: Start | None = None
+    teacher: Teacher | None = None
 
     def material(self, on_event: Listener) -> Material:
         """Prepare the training and validation parts; the test part is not even prepared."""
-        parts: dict[str, dict[str, Any]] = {"train": {}, "val": {}}
-        for name, samples in self.samples.items():
-            recipe = build_recipe(self.config.image, self.config.regions[name])
-            for part, prepared in parts.items():
-                prepared[name] = prepare(samples, recipe, indices=self.splits.parts(name)[part])
-            for text in parts["train"][name].notices:
-                on_event(Notice(text=text))
+        data = (self.config, self.samples, self.splits, self.config.deployed_image)
+        parts = prepare_parts(*data)
+        for text in (text for one in parts["train"].values() for text in one.notices):
+            on_event(Notice(text=text))
         digests = {name: samples.digest for name, samples in self.samples.items()}
-        return Material(regions=self.regions, digests=digests, **parts)
+        return Material(regions=self.regions, digests=digests, teacher=teacher_parts(*data), **parts)
 
 
 def train(
@@ -105,6 +105,7 @@ def train(
     force: bool = False,
     dry_run: bool = False,
     start: Start | None = None,
+    teacher: Teacher | None = None,
     on_event: Listener = ignore,
 ) -> TrainResult:
     """Decompose a foundation model into a run: a shared student with an expert a region, or a baseline.
@@ -116,6 +117,7 @@ def train(
         force: Train again although the run is complete; the old one stays until the new one is.
         dry_run: Return the plan, train and write nothing.
         start: Begin with this instead of the foundation that `config` names or asks for.
+        teacher: A foundation of the user's own, in place of one that `config` can name.
         on_event: Receives progress.
 
     Raises:
@@ -123,30 +125,29 @@ def train(
         DataError: Images, labels or splits that cannot be used, or a loss that is not finite.
         StorageError: Another process trains the same run.
     """
-    task = _read(config, start)
+    task = _read(config, start, teacher)
+    config = task.config
     directory = Path(out) / f"{config.name}-{config.method}-{task.inputs[:8]}"
+    root = _foundations(directory)
     if dry_run:
         return TrainResult(
             run=directory,
-            plan=plan_training(config, task.method, task.regions, task.splits, foundations=_foundations(directory)),
+            plan=plan_training(config, task.method, task.regions, task.splits, root, teacher),
             regions=task.regions.names,
         )
     if not force and is_current(directory, "run", task.inputs):
         return TrainResult(run=directory, up_to_date=True, regions=task.regions.names)
-    counts = {name: len(task.splits.parts(name)["train"]) for name in task.regions.names}
-    if start is None:
-        with torch.device("meta"):
-            shapes = untrained_foundation(config, task.regions)
-        refuse_early(config, task.method, task.regions, counts, shapes)
-    check_features(config, task.method, task.regions, task.splits, _foundations(directory))
     notices = task.method.notices(config)  # a method refuses here what it cannot do, before further processes start
+    if start is None and task.method.uses_teacher:
+        _check_teaching(task, teacher)
+        check_features(config, task.method, task.regions, task.splits, root, teacher)
     fabric = launch(config.train)  # before anything is locked: further processes start from the command's beginning
     listener = on_event if fabric.is_global_zero else ignore
     for text in notices:
         listener(Notice(text=text))
     try:
         with working(directory, resume=resume, force=force, hint=True, fabric=fabric) as place:
-            trained, foundation = _train(task, _foundations(directory), fabric, place, listener)
+            trained, foundation = _train(task, root, fabric, place, listener)
             place.finish(lambda staging: _write(staging, task, trained, foundation, place), keep=DERIVED)
     except KeyboardInterrupt:
         listener(Notice(text="interrupted: finished epochs are kept, `decompose train --resume` continues after them"))
@@ -162,42 +163,64 @@ def _foundations(directory: Path) -> Path:
     return directory.parent.parent / "foundations"
 
 
+def _check_teaching(task: _Task, teacher: Teacher | None) -> None:
+    """Refuse a foundation that the method cannot learn from, before one is pre-trained."""
+    untrained = untrained_foundation(task.config, task.regions, teacher)
+    counts = {name: len(task.splits.parts(name)["train"]) for name in task.regions.names}
+    task.method.build(task.config, task.method.phases(task.regions)[0], untrained)
+    refuse_early(task.config, task.method, task.regions, counts, untrained)
+
+
 def pretrain(
     config: Config,
     *,
     out: Path | str = Path("foundations"),
     resume: bool = False,
     force: bool = False,
+    teacher: Teacher | None = None,
     on_event: Listener = ignore,
 ) -> Path | None:
     """Pre-train the foundation of a configuration on its regions, or find it again; arguments as in `train`.
 
     Returns:
-        Its directory, `<out>/<digest>/`; None where the configuration names a weights file, which needs none.
+        Its directory, `<out>/<digest>/`; None where the configuration names a weights file, or a teacher is given:
+        neither needs one.
     """
-    task = _read(config)
+    task = _read(config, teacher=teacher)
     fabric = launch(config.train)
     listener = on_event if fabric.is_global_zero else ignore
     material = task.material(listener)
-    return foundation_for(config, material, Path(out), fabric, listener, resume=resume, force=force, hint=True)[1]
+    shared = (task.config, material, Path(out), fabric, listener)
+    return foundation_for(*shared, resume=resume, force=force, hint=True, teacher=teacher)[1]
 
 
-def _read(config: Config, start: Start | None = None) -> _Task:
+def _read(config: Config, start: Start | None = None, teacher: Teacher | None = None) -> _Task:
     method = get_method(config.method)
     dense = get_task(expected_task(config)).dense
-    for backbone in (config.foundation.backbone, config.student.backbone):
+    config = settled(config, teacher) if start is None else config
+    if teacher is not None:
+        TeacherBackbone(teacher)  # refuses one that does not give what it should, before any data is read
+    named = [(config.foundation.backbone, config.foundation_image)] if teacher is None else []
+    for backbone, image in (*named, (config.student.backbone, config.image)):
         with torch.device("meta"):  # only to refuse an unknown name before any data is read
-            build_backbone(backbone, channels=config.image.channels, image_size=config.image.size, dense=dense)
+            build_backbone(backbone, channels=image.channels, image_size=image.size, dense=dense)
     samples = read_regions(config)
     splits = split_regions(samples, config.split, seed=config.seed)
     regions = RegionSet(one.region for one in samples.values())
     data = {name: one.digest for name, one in samples.items()}
     material = Material(regions=regions, train={}, val={}, digests=data)
-    foundation = foundation_inputs(config, material)
+    foundation = foundation_inputs(config, material, teacher)
     decides = {"revision": _REVISION, "settings": config_digest(config), "data": data, "foundation": foundation}
     inputs = digest_json(decides | ({"origin": start.origin} if start is not None else {}))
     return _Task(
-        config=config, method=method, samples=samples, splits=splits, regions=regions, inputs=inputs, start=start
+        config=config,
+        method=method,
+        samples=samples,
+        splits=splits,
+        regions=regions,
+        inputs=inputs,
+        start=start,
+        teacher=teacher,
     )
 
 
@@ -206,7 +229,8 @@ def _train(task: _Task, root: Path, fabric: Fabric, place: Workplace, on_event: 
     if task.start is not None:
         found = task.start.foundation(material)
     else:
-        found, _ = foundation_for(task.config, material, root, fabric, on_event, resume=True)
+        shared = (task.config, material, root, fabric, on_event)
+        found, _ = foundation_for(*shared, resume=True, teacher=task.teacher)
     foundation = with_probes(found, material, on_event)
     trained = train_phases(
         task.config,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +11,18 @@ from torch import nn
 
 from lorkit.decompose.answers import Images, Predictor, evidence_of, logits_of
 from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, read_manifest, write_json
-from lorkit.decompose.data.locked import LockedData, check_part, file_samples, recipe_of
+from lorkit.decompose.data.locked import LockedData, check_part, file_samples, foundation_recipe, recipe_of
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.expert_artifact import LoadedExpert, is_expert, load_expert
 from lorkit.decompose.machine import fingerprint
+from lorkit.decompose.models.teachers import Teacher
 from lorkit.decompose.networks import Networks
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.regions import unknown
 from lorkit.decompose.runs import RUNS, Run, list_runs, open_run
 from lorkit.decompose.tasks import get_task
+from lorkit.decompose.transforms import Recipe
 
 __all__ = ["MODELS", "Images", "Predictor", "check_parent", "evaluate", "evidence_of", "find_parent", "logits_of"]
 
@@ -37,6 +39,7 @@ def evaluate(
     region: str | None = None,
     root: Path = RUNS,
     locked: LockedData | None = None,
+    teacher: Teacher | None = None,
     on_progress: OnProgress = ignore,
 ) -> dict[str, Any]:
     """Measure a model on a locked split of its run, or on all rows of a file.
@@ -50,6 +53,7 @@ def evaluate(
         region: Which regions; all by default.
         root: Where runs are looked up by id.
         locked: The run's data where the caller has read them already.
+        teacher: The foundation itself, where it is one of the user's own that no run can hold.
         on_progress: Told which region is being measured.
 
     Returns:
@@ -68,8 +72,8 @@ def evaluate(
         run, region = _home(expert, model, region, data, root), expert.region.name
     else:
         run = path if isinstance(path, Run) else open_run(path, root)
-    samples = _samples(run, expert, split, data, region, locked)
-    owner = _Owner(run, model, expert)
+    owner = _Owner(run, model, expert, teacher)
+    samples = _samples(run, expert, split, data, region, locked, owner.recipe)
     blocks: dict[str, Any] = {}
     for index, (name, prepared) in enumerate(samples.items()):
         on_progress(f"{model} on {name}", index, len(samples))
@@ -84,9 +88,18 @@ def evaluate(
 class _Owner:
     """Finds the network of each region and remembers where it came from."""
 
-    def __init__(self, run: Run | None, model: str, expert: LoadedExpert | None) -> None:
+    def __init__(self, run: Run | None, model: str, expert: LoadedExpert | None, teacher: Teacher | None) -> None:
         self.run, self.model, self.expert = run, model, expert
-        self.networks = Networks(run) if run is not None else None
+        self.networks = Networks(run, teacher) if run is not None else None
+
+    def recipe(self, region: str) -> Recipe:
+        """Return how the measured network's images are prepared."""
+        assert self.run is not None
+        assert self.networks is not None
+        if self.model != "foundation":
+            return recipe_of(self.run, region)
+        self.networks.foundation(region)  # refuses first what cannot be measured
+        return foundation_recipe(self.run, region)
 
     def measure(self, region: str, prepared: PreparedRegion) -> dict[str, Any]:
         network, source = self._network(region)
@@ -171,13 +184,14 @@ def _samples(
     data: Path | str | None,
     region: str | None,
     locked: LockedData | None,
+    recipe: Callable[[str], Recipe],
 ) -> Mapping[str, PreparedRegion]:
     if data is not None and expert is not None:
         return {expert.region.name: file_samples(data, expert.region, expert.recipe)}
     assert run is not None
     if data is None:
         locked = locked or LockedData(run, region)
-        return {name: locked.part(name, split) for name in locked.samples}
+        return {name: locked.part(name, split, recipe=recipe(name)) for name in locked.samples}
     chosen = run.regions.select(region)
     if len(chosen) != 1:
         raise UsageError(
@@ -186,7 +200,7 @@ def _samples(
             fix="name it with --region",
         )
     only = chosen[0]
-    return {only.name: file_samples(data, only, recipe_of(run, only.name))}
+    return {only.name: file_samples(data, only, recipe(only.name))}
 
 
 def _document(

@@ -203,7 +203,7 @@ class _Workshop:
             "classes": list(one.classes),
             "modality": one.modality,
             "backbone": deployed_backbone(config),
-            "image": {"size": list(config.image.size), "channels": config.image.channels},
+            "image": {"size": list(config.deployed_image.size), "channels": config.deployed_image.channels},
             "output": {"name": get_task(one.task).output, "channels": get_task(one.task).outputs(one)},
             "gray": train.stored.shape[1] == 1,
             "recipe": val.recipe,

@@ -10,6 +10,8 @@ from lorkit.decompose.section import Count, Fraction, NonNegative, Positive, Sec
 
 Layer = Literal["grid", "pooled"]
 """What two networks are compared by: the grid of their last stage, or their pooled features."""
+OF_FOUNDATION = ("finetune", "linear-probe", "lora")
+"""Methods that deploy the foundation's own network, adapted; the others deploy the student's."""
 
 
 class KdConfig(Section):

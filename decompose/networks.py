@@ -14,14 +14,20 @@ from lorkit.decompose.live import load_live
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation import Foundation, load_foundation
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
+from lorkit.decompose.models.teachers import Teacher
 from lorkit.decompose.runs import Run
 
 
 class Networks:
-    """The networks of a run, each model read once and only when asked for."""
+    """The networks of a run, each model read once and only when asked for.
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
+    Args:
+        run: A finished run.
+        teacher: Its foundation, where that is one of the user's own.
+    """
+
+    def __init__(self, run: Run, teacher: Teacher | None = None) -> None:
+        self.run, self.teacher = run, teacher
 
     @cached_property
     def live(self) -> RegionalModel | SeparateModels:
@@ -34,8 +40,9 @@ class Networks:
 
         Raises:
             ArtifactError: The run has none, or it is damaged.
+            UsageError: It is a teacher of the user's own, and was not given.
         """
-        return load_foundation(self.run.foundation_dir)
+        return load_foundation(self.run.foundation_dir, self.teacher)
 
     def expert(self, region: str) -> Deployable:
         """Return the network that `extract` would write: the region's expert merged into the student."""

@@ -119,7 +119,7 @@ def paired_cases(
     draws = resample(np.asarray(groups), seed=seed, replicates=replicates)
     rates = [mean_defined(cases.T) for cases in (baseline_NS, candidate_NS)]
     drop = float(mean_defined(rates[0] - rates[1]))
-    replicates_RS = [_rates(cases, draws) for cases in (baseline_NS, candidate_NS)]
+    replicates_RS = [case_rates(cases, draws) for cases in (baseline_NS, candidate_NS)]
     spread = interval(mean_defined(replicates_RS[0] - replicates_RS[1])) or [drop, drop]
     low, high = min(spread[0], drop - hidden), max(spread[1], drop + hidden)
     return PairedDrop(
@@ -134,7 +134,7 @@ def paired_cases(
     )
 
 
-def _rates(cases_NS: Floats, draws: Resampling) -> Floats:
+def case_rates(cases_NS: Floats, draws: Resampling) -> Floats:
     """Return the mean of what is defined in each replicate, (R, S)."""
     known = np.isfinite(cases_NS)
     return divide(draws.totals(np.where(known, cases_NS, 0.0)), draws.totals(known.astype(np.float64)))

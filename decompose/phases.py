@@ -83,14 +83,17 @@ def train_phases(
         name = config.method if len(phases) == 1 else f"{config.method}-{members.names[0]}"
         known = narrowed(foundation, members) if foundation is not None else None
         for one in (method.adapter, method) if isinstance(method, Adapting) else (method,):
+            # what adapts the foundation trains on what that sees
+            seen = material if one is method else material.seen_by_teacher
             phase = Phase(
                 name=name if one is method else f"{name}-{one.name}",
                 regions=members,
-                train={region: material.train[region] for region in members.names},
-                val={region: material.val[region] for region in members.names},
+                train={region: seen.train[region] for region in members.names},
+                val={region: seen.val[region] for region in members.names},
                 settings=config.train,
                 seed=config.seed,
                 directory=directory / (name if one is method else f"{name}-{one.name}"),
+                teacher_train=None if seen.teacher is None else {r: seen.teacher["train"][r] for r in members.names},
                 keeper=keeper,
             )
             torch.manual_seed(config.seed)  # before anything is built, the same for every phase

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from lorkit.decompose.config import Config, TrainConfig
+from lorkit.decompose.adopting import foundation_network, taught_foundation
+from lorkit.decompose.config import Config, ImageConfig, TrainConfig
 from lorkit.decompose.data import Splits
 from lorkit.decompose.data.sampling import RegionSampler
 from lorkit.decompose.experts.forecast import forecast, mean_overhead
 from lorkit.decompose.feature_cache import early_estimate, features_directory
 from lorkit.decompose.live import deployed_backbone
 from lorkit.decompose.methods import Adapting, Method
-from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.methods.reprogramming import ReprogrammingModule
 from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.teachers import Teacher, TeacherBackbone
 from lorkit.decompose.optimising import passes_of
 from lorkit.decompose.pretraining import foundation_regions, foundation_settings
 from lorkit.decompose.regions import RegionSet
@@ -28,17 +30,22 @@ from lorkit.decompose.tasks import dense_outputs
 
 
 def plan_training(
-    config: Config, method: Method, regions: RegionSet, splits: Splits, *, foundations: Path = Path("foundations")
+    config: Config,
+    method: Method,
+    regions: RegionSet,
+    splits: Splits,
+    foundations: Path = Path("foundations"),
+    teacher: Teacher | None = None,
 ) -> dict[str, Any]:
     """Describe a training: parts, steps, networks with their cost, and which layers get experts and which do not.
 
     Raises:
         UsageError: The teacher's features would be larger than `cache.budget`.
     """
-    image = config.image
+    image = config.deployed_image
     sizes = {name: {part: len(rows) for part, rows in splits.parts(name).items()} for name in regions.names}
     phases = method.phases(regions)
-    foundation = untrained_foundation(config, regions)
+    foundation = untrained_foundation(config, regions, teacher)
     module = method.build(config, phases[0], foundation)
     if isinstance(module, ReprogrammingModule):
         refuse_early(config, method, regions, {name: parts["train"] for name, parts in sizes.items()}, foundation)
@@ -50,19 +57,21 @@ def plan_training(
         if routing.wrapped
         else []
     )
-    pretraining = config.foundation.weights is None
+    pretraining = config.foundation.weights is None and teacher is None
     theirs = foundation_settings(config)
     return {
         "method": config.method,
         "input": [image.channels, *image.size],
         "regions": sizes,
         "foundation": {
-            **_network(config, config.foundation.backbone, regions),
+            "backbone": config.foundation.backbone,
+            "input": [config.foundation_image.channels, *config.foundation_image.size],
+            **_cost(foundation.model.backbone, config.foundation_image),
             "weights": config.foundation.weights,
             "epochs": theirs.epochs if pretraining else 0,
             "steps": _steps(theirs, foundation_regions(config, regions), sizes) if pretraining else 0,
         },
-        "student": _network(config, deployed_backbone(config), regions),
+        "student": {"backbone": deployed_backbone(config), **_student_cost(config, regions)},
         "phases": [
             {"regions": list(phase.names), "epochs": config.train.epochs, "steps": _steps(config.train, phase, sizes)}
             for phase in phases
@@ -75,12 +84,17 @@ def plan_training(
         "epochs": config.train.epochs,
         "batch_size": config.train.batch_size,
         "rehearsal": rehearse(config, module, foundation) if isinstance(module, ReprogrammingModule) else None,
-        "teacher_cache": check_features(config, method, regions, splits, foundations),
+        "teacher_cache": check_features(config, method, regions, splits, foundations, teacher),
     }
 
 
 def check_features(
-    config: Config, method: Method, regions: RegionSet, splits: Splits, foundations: Path
+    config: Config,
+    method: Method,
+    regions: RegionSet,
+    splits: Splits,
+    foundations: Path,
+    teacher: Teacher | None = None,
 ) -> dict[str, Any] | None:
     """Estimate the teacher's features from shapes alone, before anything is trained; None without a cache of them.
 
@@ -90,7 +104,7 @@ def check_features(
     if not config.cache.enabled or not method.uses_teacher:
         return None
     first = method.phases(regions)[0]
-    foundation = untrained_foundation(config, first)
+    foundation = untrained_foundation(config, first, teacher)
     with torch.random.fork_rng(devices=[]):
         module = method.build(config, first, foundation)
     counts = {name: len(splits.parts(name)["train"]) for name in regions.names}
@@ -99,11 +113,18 @@ def check_features(
     return estimate.to_json()
 
 
-def _network(config: Config, name: str, regions: RegionSet) -> dict[str, Any]:
-    image, dense = config.image, dense_outputs(regions)
-    network: nn.Module = build_backbone(name, channels=image.channels, image_size=image.size, dense=dense)
-    shape = (image.channels, *image.size)
-    return {"backbone": name, "parameters": count_parameters(network), "macs": count_macs(network, shape)}
+def _student_cost(config: Config, regions: RegionSet) -> dict[str, Any]:
+    image, dense = config.deployed_image, dense_outputs(regions)
+    name = deployed_backbone(config)
+    return _cost(build_backbone(name, channels=image.channels, image_size=image.size, dense=dense), image)
+
+
+def _cost(network: nn.Module, image: ImageConfig) -> dict[str, Any]:
+    """Return parameters and multiply-accumulates; null of a teacher that torch does not run."""
+    if isinstance(network, TeacherBackbone) and not network.has_modules:
+        return {"parameters": None, "macs": None}
+    macs = count_macs(network, (image.channels, *image.size))
+    return {"parameters": count_parameters(network), "macs": macs}
 
 
 def _steps(settings: TrainConfig, regions: RegionSet, sizes: dict[str, dict[str, int]]) -> int:
@@ -115,12 +136,15 @@ def _steps(settings: TrainConfig, regions: RegionSet, sizes: dict[str, dict[str,
     return once * passes_of(settings, once)
 
 
-def untrained_foundation(config: Config, regions: RegionSet) -> Foundation:
-    """Return a foundation of the right shapes, with fresh weights and a head for every region."""
+def untrained_foundation(config: Config, regions: RegionSet, teacher: Teacher | None = None) -> Foundation:
+    """Return a foundation of the right shapes with a head for every region: a teacher's weights, else fresh ones."""
+    if teacher is not None:
+        found = taught_foundation(teacher, config, regions)
+        return replace(found, regions=regions, heads=dict.fromkeys(regions.names, "probe"))
     return Foundation(
-        model=shared_network(config, config.foundation.backbone, regions),
+        model=foundation_network(config, regions),
         backbone=config.foundation.backbone,
         regions=regions,
         heads=dict.fromkeys(regions.names, "own"),
-        image=config.image.model_dump(mode="json"),
+        image=config.foundation_image.model_dump(mode="json"),
     )

@@ -3,45 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
 
+from lorkit.decompose.adopting import foundation_network, taught_foundation, user_foundation
 from lorkit.decompose.artifacts import MANIFEST, digest_file, digest_json, is_current, write_text
 from lorkit.decompose.config import Config, TrainConfig
-from lorkit.decompose.data import PreparedRegion
-from lorkit.decompose.errors import ArtifactError, DataError
+from lorkit.decompose.errors import DataError
 from lorkit.decompose.events import Finished, Listener, Notice
+from lorkit.decompose.material import Material
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.mtl import shared_network
-from lorkit.decompose.models.foundation import (
-    Foundation,
-    MatchReport,
-    load_foundation,
-    load_user_weights,
-    save_foundation,
-)
+from lorkit.decompose.models.foundation import Foundation, load_foundation, save_foundation
+from lorkit.decompose.models.teachers import Teacher
 from lorkit.decompose.probing import probe_for
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training import Phase, fit
 from lorkit.decompose.workplace import Workplace, working
 
+__all__ = ["Material", "foundation_for", "foundation_inputs", "run_phase", "with_probes", "with_probes_of"]
+
 _PATHS = {"data", "train", "val", "test"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Material:
-    """What training works on: regions, and the prepared training and validation parts of each."""
-
-    regions: RegionSet
-    train: Mapping[str, PreparedRegion]
-    val: Mapping[str, PreparedRegion]
-    digests: Mapping[str, str]
 
 
 def foundation_settings(config: Config) -> TrainConfig:
@@ -63,12 +48,14 @@ def foundation_regions(config: Config, regions: RegionSet) -> RegionSet:
     return regions if wanted == "all" else RegionSet(regions.get(name) for name in wanted)
 
 
-def foundation_inputs(config: Config, material: Material) -> str:
+def foundation_inputs(config: Config, material: Material, teacher: Teacher | None = None) -> str:
     """Return the digest of everything that decides the foundation's weights."""
     names = foundation_regions(config, material.regions).names
-    if config.foundation.weights is not None:
+    if teacher is not None:
+        source: dict[str, Any] = {"teacher": teacher.digest}
+    elif config.foundation.weights is not None:
         path = Path(config.foundation.weights)
-        source: dict[str, Any] = {"weights": _weights_digest(path), "key_map": config.foundation.key_map}
+        source = {"weights": _weights_digest(path), "key_map": config.foundation.key_map}
     else:
         source = {
             "train": foundation_settings(config).model_dump(mode="json"),
@@ -76,7 +63,7 @@ def foundation_inputs(config: Config, material: Material) -> str:
             "split": config.split.model_dump(mode="json"),
             "readers": {name: config.regions[name].model_dump(mode="json", exclude=_PATHS) for name in names},
         }
-    settings = {"backbone": config.foundation.backbone, "image": config.image.model_dump(mode="json")}
+    settings = {"backbone": config.foundation.backbone, "image": config.foundation_image.model_dump(mode="json")}
     return digest_json({**settings, **source, "regions": names, "seed": config.seed})
 
 
@@ -102,6 +89,7 @@ def foundation_for(
     resume: bool,
     force: bool = False,
     hint: bool = False,
+    teacher: Teacher | None = None,
 ) -> tuple[Foundation, Path | None]:
     """Load the user's foundation, reuse the one pre-trained from the same inputs, or pre-train it now.
 
@@ -114,18 +102,21 @@ def foundation_for(
         resume: Continue an interrupted pre-training.
         force: Pre-train again.
         hint: Refuse, rather than drop, an interrupted pre-training when neither is asked for.
+        teacher: The foundation itself, where the user brings it.
 
     Returns:
         The foundation, and its artifact directory where it was pre-trained.
     """
+    if teacher is not None:
+        return taught_foundation(teacher, config, material.regions), None
     if config.foundation.weights is not None:
-        return _user_foundation(config, material.regions, on_event), None
+        return user_foundation(config, material.regions, on_event), None
     inputs = foundation_inputs(config, material)
     directory = root / inputs[:16]
     if force or not is_current(directory, "foundation", inputs):
         with working(directory, resume=resume, force=force, hint=hint, fabric=fabric) as place:
             if force or not place.overtaken("foundation", inputs):
-                _pretrain(config, material, place, inputs, fabric, on_event)
+                _pretrain(config, material.seen_by_teacher, place, inputs, fabric, on_event)
     else:
         on_event(Notice(text=f"foundation {directory} is up to date"))
     return load_foundation(directory), directory
@@ -136,7 +127,7 @@ def with_probes(foundation: Foundation, material: Material, on_event: Listener) 
     missing = [region for region in material.regions if foundation.heads.get(region.name) is None]
     if not missing and foundation.regions.names == material.regions.names:
         return foundation
-    source = foundation.model
+    material, source = material.seen_by_teacher, foundation.model
     model = type(source)(
         source.backbone, material.regions, mean=source.normalise.mean.tolist(), std=source.normalise.std.tolist()
     )
@@ -174,7 +165,7 @@ def _pretrain(
     regions = foundation_regions(config, material.regions)
     settings = foundation_settings(config)
     torch.manual_seed(config.seed)
-    network = shared_network(config, config.foundation.backbone, regions)
+    network = foundation_network(config, regions)
     phase = Phase(
         name="foundation",
         regions=regions,
@@ -190,7 +181,7 @@ def _pretrain(
         backbone=config.foundation.backbone,
         regions=regions,
         heads=dict.fromkeys(regions.names, "own"),
-        image=config.image.model_dump(mode="json"),
+        image=config.foundation_image.model_dump(mode="json"),
         source={"pretrained": inputs},
     )
 
@@ -214,58 +205,3 @@ def run_phase(
             on_event(event)
     assert isinstance(event, Finished)
     return event
-
-
-def _user_foundation(config: Config, regions: RegionSet, on_event: Listener) -> Foundation:
-    path = Path(str(config.foundation.weights))
-    if path.is_dir():
-        return _earlier_foundation(config, regions, path, on_event)
-    network = shared_network(config, config.foundation.backbone, regions)
-    report = load_user_weights(network.backbone, path, config.foundation.key_map)
-    on_event(Notice(text=f"{path.name}: {_summary(report)}"))
-    for head in network.heads.values():
-        nn.init.zeros_(head.weight)  # type: ignore[arg-type]
-    return Foundation(
-        model=network,
-        backbone=config.foundation.backbone,
-        regions=RegionSet([]),
-        heads={},
-        image=config.image.model_dump(mode="json"),
-        source={"weights": digest_file(path), "report": _summary(report)},
-    )
-
-
-def _earlier_foundation(config: Config, regions: RegionSet, path: Path, on_event: Listener) -> Foundation:
-    """Load a foundation that lorkit wrote; its heads stay its own where the region has the same classes."""
-    found = load_foundation(path)
-    for given, wanted, key in (
-        (found.backbone, config.foundation.backbone, "foundation.backbone"),
-        (found.image["channels"], config.image.channels, "image.channels"),
-    ):
-        if given != wanted:
-            raise ArtifactError(
-                f"the foundation {path} has {given} where {key} is {wanted}",
-                required="the same in both",
-                fix=f"set {key} to {given}, or name another foundation",
-            )
-    same = [one for one in found.regions if one.name in regions.names and regions.get(one.name).classes == one.classes]
-    kept = {one.name: found.heads[one.name] for one in same}
-    on_event(Notice(text=f"foundation {path}: {len(found.model.state_dict())} tensors, heads of {', '.join(kept)}"))
-    return Foundation(
-        model=found.model,
-        backbone=found.backbone,
-        regions=RegionSet(same),
-        heads=kept,
-        image=config.image.model_dump(mode="json"),
-        source={**found.source, "manifest": digest_file(path / MANIFEST)},
-    )
-
-
-def _summary(report: MatchReport) -> str:
-    counts = {
-        "dropped by the key map": report.dropped,
-        "of its classifier left out": report.dropped_heads,
-        "counters set to zero": report.defaulted,
-    }
-    rest = "".join(f", {len(keys)} {text}" for text, keys in counts.items() if keys)
-    return f"{len(report.matched)} of {len(report.matched)} backbone tensors matched{rest}"

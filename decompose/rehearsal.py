@@ -156,12 +156,18 @@ def _any(grad: Tensor | None) -> bool:
 def _random_batch(config: Config, module: ReprogrammingModule) -> Batch:
     """Return the fewest images that every term is defined for; the same in every rehearsal."""
     (region,) = module.live.regions
-    count, image = max(FEWEST[module.cka.estimator], 3), config.image
+    count, image, theirs = max(FEWEST[module.cka.estimator], 3), config.image, config.foundation_image
     generator = torch.Generator().manual_seed(config.seed)
     shape = (count, *image.size) if module.task.dense else (count,)
     label = torch.arange(prod(shape)).reshape(shape) % module.task.outputs(region)
-    images = torch.rand(count, image.channels, *image.size, generator=generator)
-    return Batch(image=images, label=label, region=torch.zeros(count, dtype=torch.int64), sample=torch.arange(count))
+    pictures = [torch.rand(count, one.channels, *one.size, generator=generator) for one in (image, theirs)]
+    return Batch(
+        image=pictures[0],
+        label=label,
+        region=torch.zeros(count, dtype=torch.int64),
+        sample=torch.arange(count),
+        teacher_image=pictures[1] if theirs != image else None,
+    )
 
 
 def _smallest(settings: TrainConfig, counts: dict[str, int]) -> int:

@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
+from lorkit.decompose.foundation_schema import FoundationConfig
 from lorkit.decompose.method_schema import (
+    OF_FOUNDATION,
     AlignmentConfig,
     DistConfig,
     FitnetConfig,
@@ -23,22 +25,9 @@ from lorkit.decompose.method_schema import (
     SpConfig,
 )
 from lorkit.decompose.regions import check_region_name
-from lorkit.decompose.section import Count, Fraction, NonNegative, Positive, Section
+from lorkit.decompose.section import Count, Fraction, NonNegative, Positive, Section, as_list, as_square
 
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _as_square(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return (value, value)
-    if isinstance(value, list | tuple) and len(value) not in (2, 3):
-        raise ValueError("[height, width] of pictures, or three sides of volumes")
-    return value
-
-
-Paths = Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]
+Paths = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)]
 SEEDS = 2**31
 """Seeds go from 0 to one below this."""
 Balancer = Literal["sum", "pcgrad", "cagrad", "aligned-mtl", "upgrad", "nash-mtl"]
@@ -51,7 +40,7 @@ class ImageConfig(Section):
     length decides how data of four axes is read: (N, H, W, 3) pictures, or (N, D, H, W) volumes.
     """
 
-    size: Annotated[tuple[int, int] | tuple[int, int, int], BeforeValidator(_as_square)] = (64, 64)
+    size: Annotated[tuple[int, int] | tuple[int, int, int], BeforeValidator(as_square)] = (64, 64)
     channels: Literal[1, 3] = 3
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
@@ -130,16 +119,6 @@ class SplitConfig(Section):
         if self.val + self.test >= 0.9:
             raise ValueError("val + test below 0.9, so that something is left to train on")
         return self
-
-
-class FoundationConfig(Section):
-    """The teacher: a backbone with a user's weights file, or pre-trained here when `weights` is null."""
-
-    backbone: str = "resnet50"
-    weights: str | None = None
-    key_map: dict[str, str] | None = None
-    regions: Literal["all"] | tuple[str, ...] = "all"
-    epochs: Count | None = None
 
 
 class StudentConfig(Section):
@@ -257,6 +236,22 @@ class Config(Section):
         """Directory from which relative paths of this configuration start."""
         return self._base
 
+    @property
+    def foundation_image(self) -> ImageConfig:
+        """What the foundation sees: what `foundation.image` states, for the rest `image`."""
+        stated = {} if self.foundation.image is None else self.foundation.image.model_dump(exclude_none=True)
+        if not stated:
+            return self.image
+        shared = {"size", "channels"}
+        if stated.get("channels", self.image.channels) == self.image.channels:
+            shared |= {"mean", "std"}
+        return ImageConfig.model_validate({**self.image.model_dump(include=shared), **stated})
+
+    @property
+    def deployed_image(self) -> ImageConfig:
+        """What the network that the method deploys sees: the foundation's images where that network is its own."""
+        return self.foundation_image if self.method in OF_FOUNDATION else self.image
+
     @field_validator("regions")
     @classmethod
     def _valid_names(cls, regions: dict[str, RegionConfig]) -> dict[str, RegionConfig]:
@@ -289,4 +284,16 @@ class Config(Section):
             for name in names:
                 if name not in self.regions:
                     raise ValueError(f"{key} to name regions of this file ({', '.join(self.regions)}), not '{name}'")
+        return self
+
+    @model_validator(mode="after")
+    def _fitting_foundation(self) -> Config:
+        stated = self.foundation.image
+        if stated is None:
+            return self
+        if stated.size is not None and len(stated.size) != len(self.image.size):
+            raise ValueError(f"foundation.image.size with as many sides as image.size ({len(self.image.size)})")
+        channels = stated.channels or self.image.channels
+        if stated.mean is not None and len(stated.mean) != channels:
+            raise ValueError(f"foundation.image: one mean a channel ({channels}), not {len(stated.mean)}")
         return self

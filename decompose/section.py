@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,3 +16,17 @@ class Section(BaseModel):
     """A part of the configuration: unknown keys are refused, values do not change after reading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def as_list(value: Any) -> Any:
+    """Let one text stand for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+def as_square(value: Any) -> Any:
+    """Let one whole number stand for both sides of a square; refuse anything but two or three sides."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value, value)
+    if isinstance(value, list | tuple) and len(value) not in (2, 3):
+        raise ValueError("[height, width] of pictures, or three sides of volumes")
+    return value

@@ -16,7 +16,9 @@ from lorkit.decompose.contrasts import Cases, Contrasts
 from lorkit.decompose.evaluation import evidence_of
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.cost import count_parameters, training_macs
+from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.teachers import TeacherBackbone
 
 FEW_SEEDS = 3
 _COSTS = ("parameters", "macs", "deployed_bytes", "training_parameters", "training_macs")
@@ -33,17 +35,25 @@ class Teacher:
 
 def judge(foundation: Foundation, bench: Bench) -> Teacher:
     """Judge the foundation, with its own heads or the probes."""
+    bench = bench.seen_by_teacher
     networks = {name: foundation.model.deployable(name) for name in bench.material.regions.names}
     found = {name: evidence_of(network, bench.judged[name]) for name, network in networks.items()}
     document = {
         "backbone": foundation.backbone,
         "heads": dict(foundation.heads),
         "regions": {name: block_of(bench.judged[name], evidence) for name, evidence in found.items()},
-        **cost_of(networks, bench.shape),
-        "training_parameters": count_parameters(foundation.model),
-        "training_macs": training_macs(foundation.model, bench.shape),
+        **_costs_of(foundation, networks, bench.shape),
     }
     return Teacher(document=document, evidence=found)
+
+
+def _costs_of(foundation: Foundation, networks: Mapping[str, Deployable], shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return what it costs; null of a teacher that torch does not run."""
+    backbone = foundation.model.backbone
+    if isinstance(backbone, TeacherBackbone) and not backbone.has_modules:
+        return dict.fromkeys(_COSTS)
+    training = {"training_parameters": count_parameters(foundation.model)}
+    return {**cost_of(networks, shape), **training, "training_macs": training_macs(foundation.model, shape)}
 
 
 class Standings:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor, nn
 
 from lorkit.decompose.averaging import average_of
 from lorkit.decompose.balancing import build_backward
@@ -22,7 +22,10 @@ from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.microbatches import cut
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.models.teachers import freeze_
 from lorkit.decompose.optimising import build_optimizer, set_rate
+
+Parts = Mapping[str, PreparedRegion]
 
 
 class Stepper:
@@ -88,6 +91,7 @@ class Stepper:
         teacher = self.teacher
         if teacher is None:
             return None
+        freeze_(self.teacher)
         with torch.no_grad(), self.fabric.autocast():
             if self.cache is None:
                 return self.module.ask(teacher, batch)
@@ -115,17 +119,18 @@ class Stepper:
             self.result.load_state_dict(state["average"])
             self.average.n_averaged.fill_(state["averaged"])
 
-    def open_cache(self, keeper: Keeper, host: Batch, parts: Mapping[str, PreparedRegion]) -> None:
+    def open_cache(self, keeper: Keeper, host: Batch, parts: Parts, seen: Parts) -> None:
         """Keep the teacher's features from now on, where there is a teacher.
 
         Args:
             keeper: Opens the cache.
             host: A first batch on the CPU, which is asked for its shapes, and to see whether what lies there agrees.
             parts: Training parts in routing order.
+            seen: The same as the teacher sees them.
         """
         if self._foundation is not None:
             answer = self.ask_teacher(self.placed(host))
-            self.cache = keeper.open(answer, host, parts, self._foundation, self.fabric)
+            self.cache = keeper.open(answer, host, parts, seen, self._foundation, self.fabric)
 
     def keep(self) -> dict[str, Any]:
         """Write the features that an epoch asked for; return what goes to its row of metrics."""
@@ -143,8 +148,7 @@ class Stepper:
 
     def placed(self, piece: Batch) -> Batch:
         """Return a batch on the device, its images as the networks read them fastest."""
-        batch = piece.mapped(self.fabric.to_device)
-        return batch._replace(image=batch.image.contiguous(memory_format=memory_format(batch.image.dim())))
+        return piece.mapped(self.fabric.to_device).mapped(_laid_out)
 
     def _accumulate(self, piece: Batch, share: float, terms: Terms) -> None:
         """Run one micro-batch, which holds `share` of the samples, and add its terms to those of the batch."""
@@ -171,10 +175,15 @@ class Stepper:
         return [value for name, values in self._regional.items() if name not in present for value in values]
 
 
+def _laid_out(value: Tensor) -> Tensor:
+    """Return images in the layout that convolutions are fastest in; labels as they are."""
+    return value.contiguous(memory_format=memory_format(value.dim())) if value.is_floating_point() else value
+
+
 def _frozen(foundation: Foundation | None, fabric: Fabric) -> RegionalModel | None:
     """Return the teacher on the device, in eval, without gradients: nothing of it may move, buffers included."""
     if foundation is None:
         return None
-    model = foundation.model.requires_grad_(False).eval()
-    set_layout_(model)
-    return model.to(device=fabric.device)
+    freeze_(foundation.model)
+    set_layout_(foundation.model)
+    return foundation.model.to(device=fabric.device)

@@ -50,7 +50,8 @@ _CONFLICT_BATCHES = 4
 class Phase:
     """One training: which regions, on which samples, for how long, and where its checkpoints lie.
 
-    `settings.batch_size` counts the samples of one rank; `keeper` opens the cache of the teacher's features.
+    `settings.batch_size` counts the samples of one rank. `teacher_train` is `train` prepared for a teacher that sees
+    other images; `keeper` opens the cache of the teacher's features.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Phase:
     settings: TrainConfig
     seed: int
     directory: Path
+    teacher_train: Mapping[str, PreparedRegion] | None = None
     keeper: Keeper | None = None
 
 
@@ -142,6 +144,7 @@ class _Trainer:
             sampling=self.settings.sampling,
             seed=phase.seed,
             augment=self.settings.augment,
+            teacher=phase.teacher_train if foundation is not None else None,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )
@@ -152,7 +155,7 @@ class _Trainer:
         self.stepper = Stepper(module, self.settings, fabric, foundation)
         if phase.keeper is not None:
             parts = {name: phase.train[name] for name in phase.regions.names}
-            self.stepper.open_cache(phase.keeper, next(iter(self.loader)), parts)
+            self.stepper.open_cache(phase.keeper, next(iter(self.loader)), parts, phase.teacher_train or parts)
         self.progress = Progress()
         self._metric = get_task(phase.regions[0].task).headline
         self._process = psutil.Process()

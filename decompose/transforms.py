@@ -7,8 +7,7 @@ it lives inside the network's graph, which therefore takes values in [0, 1].
 A recipe of version 1 is of pictures; version 2 adds volumes: a size of three sides, the trilinear filter, and `axes`,
 the order and direction of a volume's axes, into which a file that states its orientation is turned first.
 
-Shapes: H W picture as stored, D H W volume, C channels of the recipe; images are (H, W), (H, W, 3) or, under a recipe
-of volumes, (D, H, W); results are (C, *size).
+Shapes: H W picture as stored, D H W volume, C channels; images are (H, W), (H, W, 3) or (D, H, W), results (C, *size).
 """
 
 from __future__ import annotations

@@ -57,17 +57,19 @@ class Frame:
         )
 
 
-def trade_off(key: str, region: str, points: Sequence[Point], frame: Frame) -> Markup:
-    """Draw balanced accuracy against latency; the area of a mark is its size on disk, the dashes the Pareto front."""
+def trade_off(
+    key: str, region: str, points: Sequence[Point], frame: Frame, measure: str = "balanced accuracy"
+) -> Markup:
+    """Draw accuracy against latency; the area of a mark is its size on disk, the dashes are the Pareto front."""
     x, y = Scale(frame.milliseconds, _X, log=True), Scale(frame.accuracy, _Y)
-    body = Plot(x, y, "median latency, ms (log)", "balanced accuracy").axes()
+    body = Plot(x, y, "median latency, ms (log)", measure).axes()
     front = pareto(points)
     if len(front) > 1:
         body.append(path([(x(point.milliseconds), y(point.accuracy)) for point in front], class_="front"))
     body += [_mark(point, x, y, frame) for point in points]
     body += _names(points, x, y, frame)
     said = "; ".join(
-        f"{point.owner}: {point.milliseconds:.2f} ms, balanced accuracy {point.accuracy:.3f}, {point.size_bytes} bytes"
+        f"{point.owner}: {point.milliseconds:.2f} ms, {measure} {point.accuracy:.3f}, {point.size_bytes} bytes"
         for point in points
     )
     return figure(key, f"{region}: accuracy, latency and size", said, (WIDTH, HEIGHT), body)

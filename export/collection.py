@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.progress import OnProgress
 from lorkit.decompose.runs import Run, exports_of
+from lorkit.decompose.tasks import get_task
 from lorkit.export import gating
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.measurements import MODELS, evaluations_of, latencies_of
+from lorkit.export.pictures import pictures_of
 
 OWNER_OF = {"foundation": "foundation", "student": "student", "experts": "expert"}
 METRICS = ("accuracy", "balanced_accuracy", "auroc", "ece")
+"""Of a classification; of any other task the metrics that it names itself."""
 
 
 def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
@@ -31,12 +35,14 @@ def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
         `schema_version`, `kind` ("report"), `created`, `warnings`, `synthetic`, `machine`, `tools`;
         `run`: `id`, `name`, `method`, `seed`, `digest`, `created`, `settings`;
         `regions`: `name`, `task`, `classes`, `modality`, `synthetic`, `cases` by part;
-        `table`: one row a region, owner and export: `region`, `owner`, `source`, `n`, `accuracy`,
-            `balanced_accuracy`, `auroc`, `ece`, `ci`, `parameters`, `macs`, `size_bytes`, `target`, `profile`,
+        `task`, `metrics` (columns of the table), `headline` (the one that the gate judges by);
+        `table`: one row a region, owner and export: `region`, `owner`, `source`, `n`, each of `metrics`, `ci`,
+            `parameters`, `macs`, `size_bytes`, `target`, `profile`,
             `precision`, `parity`, `path` (below the run), `digest`, `latency` (`median_ms`, `p90_ms`, `p99_ms`,
             `throughput`, `peak_mib`, `batch`, `threads`, `provider`, or null);
-        `summary`: what the experts save against the foundation, on average;
-        `evaluations`: `confusion`, `reliability`, `per_class` and `classes` by model and region;
+        `summary`: what the experts save against the foundation, on average, and by how much the headline changes;
+        `evaluations`: `confusion`, `reliability`, `per_class` or `per_structure`, and `classes` by model and region;
+        `pictures`: outlines of masks by region, where the privacy of a run allows pixels in its exports;
         `training`: the lines of `metrics.jsonl`;
         `gate`: the stored gate without raw samples, with `stale`, or null;
         `chain`: `kind`, `name`, `digest`, `parent` of each artifact;
@@ -46,7 +52,9 @@ def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
     evaluations = evaluations_of(run, warnings, on_progress)
     exports = [read_exported(entry.path) for entry in exports_of(run)]
     measured = latencies_of(run, exports, warnings, on_progress)
-    table = _table(run, evaluations, exports, measured)
+    task = get_task(run.regions[0].task)
+    metrics = METRICS if task.name == "classification" else task.metrics
+    table = _table(run, metrics, evaluations, exports, measured)
     if not exports:
         warnings.append("Nothing is exported yet: sizes and latencies are missing. Run `decompose export`.")
     chain = _chain(run, exports)
@@ -61,9 +69,13 @@ def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
         "tools": tool_versions(),
         "run": _about(run),
         "regions": _regions(run),
+        "task": task.name,
+        "metrics": list(metrics),
+        "headline": task.headline,
         "table": table,
-        "summary": summarise(table),
+        "summary": summarise(table, task.headline),
         "evaluations": {model: _drawable(document) for model, document in evaluations.items()},
+        "pictures": pictures_of(exports) if task.dense else {},
         "training": training(run),
         "gate": _gate(run, exports),
         "chain": chain,
@@ -71,8 +83,8 @@ def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
     }
 
 
-def summarise(table: list[dict[str, Any]]) -> dict[str, float | None]:
-    """Average what the experts save: geometric mean of baseline over expert, mean change of balanced accuracy."""
+def summarise(table: list[dict[str, Any]], headline: str = "balanced_accuracy") -> dict[str, float | None]:
+    """Average what the experts save: geometric mean of baseline over expert, mean change of the headline metric."""
     best: dict[str, dict[str, dict[str, Any]]] = {}
     for row in table:
         best.setdefault(row["region"], {}).setdefault(row["owner"], row)
@@ -89,16 +101,14 @@ def summarise(table: list[dict[str, Any]]) -> dict[str, float | None]:
         return product if ratios else None
 
     changes = [
-        two["balanced_accuracy"] - one["balanced_accuracy"]
-        for one, two in pairs
-        if one["balanced_accuracy"] is not None and two["balanced_accuracy"] is not None
+        two[headline] - one[headline] for one, two in pairs if one[headline] is not None and two[headline] is not None
     ]
     return {
         "parameters": shrink(lambda row: row["parameters"]),
         "macs": shrink(lambda row: row["macs"]),
         "size_bytes": shrink(lambda row: row["size_bytes"]),
         "latency": shrink(lambda row: (row["latency"] or {}).get("median_ms")),
-        "balanced_accuracy_change": sum(changes) / len(changes) if changes else None,
+        f"{headline}_change": sum(changes) / len(changes) if changes else None,
     }
 
 
@@ -115,6 +125,7 @@ def training(run: Run) -> list[dict[str, Any]]:
 
 def _table(
     run: Run,
+    metrics: Sequence[str],
     evaluations: dict[str, dict[str, Any] | None],
     exports: list[Exported],
     measured: dict[str, dict[str, Any]],
@@ -131,8 +142,8 @@ def _table(
                 "owner": OWNER_OF[model],
                 "source": (block or {}).get("source"),
                 "n": (block or {}).get("n"),
-                **{name: (block or {}).get(name) for name in METRICS},
-                "ci": {name: ((block or {}).get("ci") or {}).get(name) for name in METRICS},
+                **{name: (block or {}).get(name) for name in metrics},
+                "ci": {name: ((block or {}).get("ci") or {}).get(name) for name in metrics},
             }
             rows: list[Exported | None] = [*own] if own else [None]
             table += [{**scores, **_costs(run, one, measured)} for one in rows]
@@ -175,7 +186,7 @@ def _regions(run: Run) -> list[dict[str, Any]]:
 def _drawable(document: dict[str, Any] | None) -> dict[str, Any] | None:
     if document is None:
         return None
-    names = ("n", "groups", "classes", "confusion", "reliability", "per_class", "source")
+    names = ("n", "groups", "classes", "confusion", "reliability", "per_class", "per_structure", "source")
     return {
         region: {name: block.get(name) for name in names}
         for region, block in document["regions"].items()

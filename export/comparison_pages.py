@@ -119,7 +119,8 @@ def _table(document: Mapping[str, Any]) -> list[str]:
     if teacher is not None:
         scores = [_number(teacher["regions"][name]["balanced_accuracy"]) for name in regions]
         mean = _interval(teacher["balanced_accuracy"], teacher["ci"])
-        rows.append(["foundation", "-", "-", mean, "-", *scores, *(f"{teacher[key]:,}" for key in costs), "-"])
+        paid = ("-" if teacher[key] is None else f"{teacher[key]:,}" for key in costs)
+        rows.append(["foundation", "-", "-", mean, "-", *scores, *paid, "-"])
     return _grid(heads, rows)
 
 
@@ -149,7 +150,8 @@ def _points(document: Mapping[str, Any]) -> list[Point]:
     turns = [divmod(index, len(COLOURS)) for index in range(len(rows))]
     points = [_point(row["label"], row, COLOURS[at], turn) for row, (turn, at) in zip(rows, turns, strict=True)]
     teacher = document["foundation"]
-    return [*points, _point("foundation", teacher, FOUNDATION)] if teacher is not None else points
+    drawn = teacher is not None and teacher["macs"] is not None  # an ONNX file's are not counted
+    return [*points, _point("foundation", teacher, FOUNDATION)] if drawn else points
 
 
 def _point(label: str, row: Mapping[str, Any], colour: str, turn: int = 0) -> Point:

@@ -1,10 +1,11 @@
-"""Classify one image with an exported network. Needs onnxruntime, numpy and Pillow. Not for diagnosis.
+"""Run one image or volume through an exported network. Needs onnxruntime, numpy and Pillow, for volumes nibabel.
 
-Usage: python example.py IMAGE.png
+Not for diagnosis. Usage: python example.py IMAGE.png|VOLUME.nii.gz [MASK.png|MASK.nii.gz]
 """
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,60 +16,94 @@ from PIL import Image
 
 
 def read(path: str) -> NDArray[Any]:
-    """Read a PNG or JPEG as (H, W) or (H, W, 3); 16-bit gray keeps its range."""
+    """Read a PNG or JPEG as (H, W) or (H, W, 3), 16-bit gray with its range; a NIfTI volume on RAS axes."""
+    if path.endswith((".nii", ".nii.gz")):
+        import nibabel
+
+        values = np.asarray(nibabel.as_closest_canonical(nibabel.load(path)).dataobj)
+        values = values.reshape(values.shape[:3])
+        return values if values.dtype in (np.uint8, np.uint16) else values.astype(np.float32)
     with Image.open(path) as image:
         if image.mode.startswith("I"):
             return np.asarray(image).astype(np.uint16)
         return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
 
 
+def resize(values: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.float32]:
+    """Resize (H, W), or (D, H, W) plane by plane and then along its first axis."""
+    if len(size) == 3:
+        planes = np.stack([resize(plane, size[1:]) for plane in values])
+        return resize(planes.reshape(len(planes), -1), (size[0], planes[0].size)).reshape(size)
+    if values.shape == tuple(size):
+        return values
+    image = Image.fromarray(np.ascontiguousarray(values))
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
 def prepare(image: NDArray[Any], recipe: dict[str, Any]) -> NDArray[np.float32]:
-    """Apply the recipe that the graph carries: intensity, size, channels. Returns (C, H, W) float32 in [0, 1]."""
-    intensity, resize, channels, _ = recipe["steps"]  # the last step, normalise, is inside the graph
+    """Apply the recipe that the graph carries: intensity, size, channels. Returns (C, *spatial) float32 in [0, 1]."""
+    intensity, sides, channels, _ = recipe["steps"]  # the last step, normalise, is inside the graph
     values = image.astype(np.float32)
     if intensity["rule"] == "window":
         low, high = intensity["low"], intensity["high"]
     elif intensity["rule"] == "percentile":
         low, high = (float(bound) for bound in np.percentile(values, (intensity["low"], intensity["high"])))
     else:
-        low, high = 0.0, float(np.iinfo(image.dtype).max)
+        low, high = 0.0, float(np.iinfo(image.dtype).max) if image.dtype.kind == "u" else 1.0
     if high <= low:
         values = np.zeros_like(values)
     else:
         values = np.clip((values - np.float32(low)) / np.float32(high - low), 0.0, 1.0, dtype=np.float32)
-    height, width = resize["size"]
-    planes = [values] if values.ndim == 2 else list(np.moveaxis(values, -1, 0))
-    if values.shape[:2] != (height, width):
-        planes = [
-            np.asarray(Image.fromarray(np.ascontiguousarray(plane)).resize((width, height), Image.Resampling.BILINEAR))
-            for plane in planes
-        ]
-    stacked = np.stack(planes)
+    planes = [values] if values.ndim == len(sides["size"]) else list(np.moveaxis(values, -1, 0))
+    stacked = np.stack([resize(plane, sides["size"]) for plane in planes])
     if channels["count"] == 1 and len(stacked) == 3:
         luma = np.array([0.299, 0.587, 0.114], dtype=np.float32)
         stacked = np.clip(np.moveaxis(stacked, 0, -1) @ luma, 0.0, 1.0, dtype=np.float32)[None]
     return np.repeat(stacked, channels["count"] // len(stacked), axis=0)
 
 
-def main() -> None:
-    """Print the logits and probabilities of one image as JSON."""
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn logits (K, ...) into shares that sum to 1."""
+    weights = np.exp(logits - logits.max(axis=0))
+    shares: NDArray[np.float32] = weights / weights.sum(axis=0)
+    return shares
+
+
+def write(mask: NDArray[np.uint8], path: str, source: str) -> None:
+    """Write a mask: as NIfTI on the grid of the volume that it was made from, else as a gray image of 0 to S."""
+    if not path.endswith((".nii", ".nii.gz")):
+        Image.fromarray(mask).save(path)
+        return
+    import nibabel
+    from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
+
+    image = nibabel.load(source)
+    back = apply_orientation(mask, ornt_transform(axcodes2ornt("RAS"), io_orientation(image.affine)))
+    nibabel.save(nibabel.Nifti1Image(back.reshape(image.shape), image.affine), path)
+
+
+def main(source: str, target: str | None) -> None:
+    """Print what the network finds in one image as JSON: probabilities, or how much each structure takes."""
     model = Path(__file__).with_name("model.onnx")
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
     notes = session.get_modelmeta().custom_metadata_map
-    image = prepare(read(sys.argv[1]), json.loads(notes["lorkit.recipe"]))
-    logits = session.run(["logits"], {"image": image[None]})[0][0].astype(float)
-    weights = np.exp(logits - logits.max())
-    result = {
-        "classes": json.loads(notes["lorkit.classes"]),
-        "logits": logits.tolist(),
-        "probabilities": (weights / weights.sum()).tolist(),
-        "synthetic": notes["lorkit.synthetic"] == "true",
-        "not_for_diagnosis": True,
-    }
-    print(json.dumps(result))
+    image, recipe = read(source), json.loads(notes["lorkit.recipe"])
+    logits = session.run(["logits"], {"image": prepare(image, recipe)[None]})[0][0]
+    result: dict[str, Any] = {"classes": json.loads(notes["lorkit.classes"])}
+    if notes["lorkit.task"] == "segmentation":
+        size = image.shape[: logits.ndim - 1]
+        mask = np.stack([resize(plane, size) for plane in softmax(logits)]).argmax(axis=0).astype(np.uint8)
+        counts = np.bincount(mask.ravel(), minlength=len(logits))[1:]
+        result["voxels" if mask.ndim == 3 else "pixels"] = dict(zip(result["classes"], counts.tolist(), strict=True))
+        if target is not None:
+            write(mask, target, source)
+    else:
+        scores = logits.astype(float)
+        result |= {"logits": scores.tolist(), "probabilities": softmax(scores).tolist()}
+    print(json.dumps(result | {"synthetic": notes["lorkit.synthetic"] == "true", "not_for_diagnosis": True}))
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) not in (2, 3):
         sys.exit(__doc__)
-    main()
+    main(sys.argv[1], sys.argv[2] if len(sys.argv) == 3 else None)

@@ -18,15 +18,18 @@ from lorkit.decompose.regions import unknown
 from lorkit.decompose.runs import OWNERS, Run, open_run
 from lorkit.export.exported import read_exported
 from lorkit.export.onnx import Tracer, to_onnx
-from lorkit.export.packaging import graph_metadata, write_package
+from lorkit.export.packaging import Samples, graph_metadata, write_package
 from lorkit.export.parity import Parity, compare, in_batches, require, seeded_inputs
-from lorkit.export.sources import Inputs, Source, run_sources, sources_at
+from lorkit.export.sizes import fitting
+from lorkit.export.sources import Inputs, Shown, Source, run_sources, sources_at
 from lorkit.export.targets import MODEL, Target, get_target, missing
 from lorkit.export.targets.base import Floats
+from lorkit.export.unjudged import missing_baseline
 
 # Raised when the content of an export changes for the same inputs, so that older ones are rebuilt.
-FORMAT = 1
+FORMAT = 2
 _KEPT_SAMPLES = 8
+_KEPT_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +104,9 @@ def export(
     else:
         sources = sources_at(Path(path), region, owners, out)
     tracer, inputs, results = Tracer(), Inputs(), []
+    for reason in dict.fromkeys(missing_baseline(source.run) for source in sources):
+        if reason is not None and "foundation" in owners:
+            on_progress(reason, 0, len(sources))
     for done, source in enumerate(sources):
         on_progress(f"{source.region.name} ({source.owner})", done, len(sources))
         results.append(_export_one(source, job, tracer, inputs, force=force))
@@ -175,7 +181,7 @@ def _inputs_digest(source: Source, job: _Job) -> str:
 
 
 def _build(source: Source, job: _Job, tracer: Tracer, inputs: Inputs, directory: Path) -> None:
-    images, kind = inputs.of(source)
+    shown = inputs.of(source)
     channels, *size = source.shape
     graph = to_onnx(
         source.network,
@@ -185,18 +191,20 @@ def _build(source: Source, job: _Job, tracer: Tracer, inputs: Inputs, directory:
         metadata=graph_metadata(source, job.precision),
         tracer=tracer,
     )
-    reference = reference_logits(source, images)
+    reference = reference_logits(source, shown.images)
     engine = parity = provider = None
     if job.target.available().ok:
         built = job.target.build(
             directory / MODEL, directory, precision=job.precision, profile=job.profile, shape=source.shape
         )
         engine = built.name
-        parity, provider = _prove(source, job, directory, images, reference, kind)
+        parity, provider = _prove(source, job, directory, shown, reference)
     info = {
         "schema_version": SCHEMA_VERSION,
         "kind": "export",
-        "warnings": [] if kind != "seeded" else [note for note in inputs.notes if f"'{source.region.name}'" in note],
+        "warnings": []
+        if shown.kind != "seeded"
+        else [note for note in inputs.notes if f"'{source.region.name}'" in note],
         "target": job.target.name,
         "runtime": job.target.runtime,
         "profile": job.profile.name,
@@ -208,15 +216,13 @@ def _build(source: Source, job: _Job, tracer: Tracer, inputs: Inputs, directory:
         "onnx_digest": digest_file(directory / MODEL),
         "parity": parity.to_json() if parity else {"status": "not_run", "reason": job.target.available().reason},
     }
-    write_package(source, info, directory, _kept(source, images, kind))
+    write_package(source, info, directory, _kept(source, shown))
 
 
-def _prove(
-    source: Source, job: _Job, directory: Path, images: Floats, reference: Floats, kind: str
-) -> tuple[Parity, str]:
+def _prove(source: Source, job: _Job, directory: Path, shown: Shown, reference: Floats) -> tuple[Parity, str]:
     engine = job.target.load(directory)
     try:
-        parity = compare(engine.run, images, reference, precision=job.precision, inputs=kind)
+        parity = compare(engine.run, shown.images, reference, precision=job.precision, inputs=shown.kind)
     finally:
         engine.close()
     require(parity, f"the {job.target.name} engine of region '{source.region.name}' ({source.owner})")
@@ -224,23 +230,25 @@ def _prove(
 
 
 def reference_logits(source: Source, images: Floats, batch: int = 8) -> Floats:
-    """Return the source network's own logits (N, classes), by torch on the CPU in fp32."""
+    """Return the source network's own logits (N, outputs) or (N, outputs, *spatial), by torch on the CPU in fp32."""
 
     def run(part: Floats) -> Floats:
         with torch.inference_mode():
             logits: Floats = source.network(torch.tensor(part)).numpy()  # a copy: prepared images are read-only
         return logits
 
-    return in_batches(run, images, batch)
+    return in_batches(run, images, fitting(source.region, source.shape, most=batch))
 
 
-def _kept(source: Source, images: Floats, kind: str) -> tuple[Floats, Floats, str]:
-    """Return the inputs that may lie in the export, the source's logits for them, and what they are."""
-    allowed = kind == "phantom" or (kind == "real" and source.run is not None and _may_embed(source.run))
+def _kept(source: Source, shown: Shown) -> Samples:
+    """Return the inputs that may lie in the export, few where they are large, and the source's logits for them."""
+    count = fitting(source.region, source.shape, most=_KEPT_SAMPLES, total=_KEPT_BYTES)
+    allowed = shown.kind == "phantom" or (shown.kind == "real" and source.run is not None and _may_embed(source.run))
     if not allowed:
-        images, kind = seeded_inputs(source.shape, _KEPT_SAMPLES), "seeded"
-    images = images[:_KEPT_SAMPLES]
-    return images, reference_logits(source, images), kind
+        shown = Shown(images=seeded_inputs(source.shape, count), kind="seeded")
+    images = shown.images[:count]
+    masks = None if shown.masks is None else shown.masks[:count]
+    return Samples(images=images, logits=reference_logits(source, images), masks=masks, kind=shown.kind)
 
 
 def _may_embed(run: Run) -> bool:

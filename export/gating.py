@@ -25,6 +25,7 @@ from lorkit.export.exported import Exported, read_exported
 from lorkit.export.inference import load_engine
 from lorkit.export.latency import Arm, random_inputs
 from lorkit.export.noninferiority import Cases, cases_of_file, cases_of_split, judge_accuracy, undecided
+from lorkit.export.unjudged import missing_baseline, unjudged_regions
 
 if TYPE_CHECKING:
     from lorkit.export.targets.base import Engine
@@ -73,7 +74,7 @@ def gate(
         profile: Only exports for this profile.
         precision: Only exports of this precision.
         margin: Allowed growth of latency, bytes and MACs.
-        max_accuracy_drop: Allowed drop of balanced accuracy.
+        max_accuracy_drop: Allowed drop of balanced accuracy, or of mean Dice.
         data: Cases to judge accuracy on; default the run's locked test split.
         max_seconds: Time for all latency measurements together; what one region leaves goes to the next.
         on_inconclusive: Stored in the document for `exit_code`; the verdict itself does not change.
@@ -91,10 +92,15 @@ def gate(
     paths = [None if path is None else Path(path) for path in (baseline, candidate)]
     home = _home(run, paths[1] or paths[0], alone=None not in paths)
     selection = Selection(region=region, target=target, profile=profile, precision=precision)
-    pairs = contests(home, selection, baseline=paths[0], candidate=paths[1])
+    reason = missing_baseline(home) if paths == [None, None] else None
+    pairs = [] if reason else contests(home, selection, baseline=paths[0], candidate=paths[1])
     if data is not None and len(pairs) > 1:
         raise UsageError(f"--data {data} for {len(pairs)} regions", required="one region", fix="name it with --region")
     document = _document(pairs, home, limits, on_inconclusive)
+    if reason is not None and home is not None:
+        document["synthetic"] = home.manifest.synthetic
+        found = {"margin": margin, "drop": max_accuracy_drop}
+        document["regions"] |= unjudged_regions(home, selection, reason, **found)
     seconds = max_seconds
     for index, pair in enumerate(pairs):
         on_progress(pair.region, index, len(pairs))
@@ -210,7 +216,7 @@ def _judge(pair: Contest, cases: tuple[Cases | None, str], limits: Limits, secon
     costs, reasons = judge_costs(pair, limits.margin)
     latency: dict[str, Any] = {"verdict": "inconclusive", "ratio": None, "ci": None, "margin": limits.margin}
     latency |= {"pairs": 0, "noise_floor": None}
-    accuracy = undecided(limits.max_accuracy_drop)
+    accuracy = undecided(pair, limits.max_accuracy_drop)
     try:
         latency, sentence = _judge_latency(pair, limits, seconds)
         reasons.append(sentence)

@@ -1,7 +1,8 @@
-"""Images as users have them: PNG, JPEG, BMP, TIFF, DICOM, 2D NIfTI, or a CSV that lists such files.
+"""Images as users have them: PNG, JPEG, BMP, TIFF, DICOM, NIfTI, or a CSV that lists such files.
 
-Every reader returns what a preprocessing recipe takes: (H, W) or (H, W, 3) of uint8, uint16 or float32. A recipe
-with a window wants physical units; under any other, values are scaled by the range that the file itself states.
+Every reader returns what a preprocessing recipe takes: (H, W) or (H, W, 3) of uint8, uint16 or float32, or a volume
+(D, H, W) from a NIfTI file where the recipe is of volumes. A recipe with a window wants physical units; under any
+other, values are scaled by the range that the file itself states.
 
 Shapes: H rows, W columns as displayed.
 """
@@ -17,9 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose import transforms
+from lorkit.decompose.data.nifti import read_volume
 from lorkit.decompose.data.pixels import SUFFIXES, read_image
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.transforms import Recipe
+from lorkit.export.grids import is_nifti, oriented
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -60,11 +64,14 @@ def read(path: Path, recipe: Recipe) -> NDArray[Any]:
     """Read one image so that `recipe` can prepare it.
 
     Raises:
-        DataError: Unknown format, damaged, several frames, or a volume.
+        DataError: Unknown format, damaged, several frames, or a volume where the recipe is of pictures, or the other
+            way round.
     """
     windowed = recipe["steps"][0]["rule"] == "window"
     name = path.name.lower()
-    if name.endswith(_NIFTI):
+    if len(transforms.size(recipe)) == 3:
+        return _read_volume(path)
+    if is_nifti(path):
         return _read_nifti(path)
     if name.endswith(SUFFIXES):
         return read_image(path)
@@ -172,14 +179,24 @@ def _stored_range(dataset: Dataset) -> tuple[float, float]:
     return 0.0, float(2**bits - 1)
 
 
+def _read_volume(path: Path) -> NDArray[Any]:
+    if not is_nifti(path):
+        raise DataError(
+            f"{path} is no volume",
+            required="a NIfTI file (.nii, .nii.gz): this expert takes volumes",
+            fix="convert a DICOM series with dcm2niix, or name an expert of single images",
+        )
+    return read_volume(path)
+
+
 def _read_nifti(path: Path) -> NDArray[Any]:
     import nibabel as nib
     from nibabel.filebasedimages import ImageFileError
 
     try:
         image: Any = nib.load(path)
-        oriented = nib.as_closest_canonical(image) if _oriented(image) else None  # type: ignore[no-untyped-call]
-        values = np.asarray((oriented or image).dataobj)
+        turned = nib.as_closest_canonical(image) if oriented(image) else None  # type: ignore[no-untyped-call]
+        values = np.asarray((turned or image).dataobj)
     except (ImageFileError, OSError, ValueError, EOFError, KeyError) as error:
         raise DataError(
             f"{path} cannot be decoded ({type(error).__name__}: {str(error)[:120]})",
@@ -191,16 +208,10 @@ def _read_nifti(path: Path) -> NDArray[Any]:
     if values.ndim != 2:
         raise DataError(
             f"{path} is a volume of shape {tuple(values.shape)}",
-            required="a 2D slice: this expert classifies single images",
+            required="a 2D slice: this expert takes single images",
             fix="save the slice of interest as NIfTI or PNG",
         )
-    if oriented is not None:
+    if turned is not None:
         # axes run to the patient's right and front; a display has the right on the left and the front on top
         values = values[::-1, ::-1].T
     return np.ascontiguousarray(values if values.dtype in (np.uint8, np.uint16) else values.astype(np.float32))
-
-
-def _oriented(image: Any) -> bool:
-    """Tell whether the header states an orientation; without one the first axis is taken as rows."""
-    header = image.header
-    return bool(int(header["qform_code"]) or int(header["sform_code"]))

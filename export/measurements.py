@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.artifacts import MANIFEST, read_json, read_manifest
 from lorkit.decompose.errors import DataError, MissingRuntimeError
@@ -11,6 +11,10 @@ from lorkit.decompose.progress import OnProgress
 from lorkit.decompose.runs import Run
 from lorkit.export import benchmark
 from lorkit.export.exported import Exported
+from lorkit.export.unjudged import missing_baseline
+
+if TYPE_CHECKING:
+    from lorkit.decompose.models.teachers import Teacher
 
 MODELS = ("foundation", "student", "experts")
 # Enough for a median with a useful spread; `decompose bench` measures thoroughly.
@@ -31,11 +35,24 @@ def evaluations_of(run: Run, warnings: list[str], on_progress: OnProgress) -> di
     try:
         locked = LockedData(run)
         for model in missing:
-            found[model] = evaluate(run, model=model, locked=locked, on_progress=on_progress)
+            teacher = _teacher(run) if model == "foundation" else None
+            if model == "foundation" and teacher is None and (reason := missing_baseline(run)) is not None:
+                warnings.append(f"Not measured: {model}: {reason}")
+                continue
+            found[model] = evaluate(run, model=model, locked=locked, teacher=teacher, on_progress=on_progress)
     except DataError as error:
         unmeasured = ", ".join(model for model, document in found.items() if document is None)
         warnings.append(f"Not measured: {unmeasured}: {error}.")
     return found
+
+
+def _teacher(run: Run) -> Teacher | None:
+    """Open the ONNX file that a run was taught by; None where that was something else."""
+    if not run.config.foundation.is_onnx:
+        return None
+    from lorkit.export.onnx_teacher import teacher_of
+
+    return teacher_of(run)
 
 
 def _stored(run: Run, model: str) -> dict[str, Any] | None:

@@ -1,5 +1,8 @@
 """Whether a candidate's answers are good enough: both engines over the same cases, judged by patient.
 
+A classifier is judged by balanced accuracy, a segmenter by mean Dice. Maps are reduced to the Dice of each case and
+structure, batch by batch: those of a whole split would not fit into memory.
+
 A point estimate of the drop would pass a bad candidate on few cases. So the verdict is that of the interval: PASS
 needs its upper end below the allowed drop, FAIL its lower end above, and too few cases give neither.
 """
@@ -15,19 +18,24 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.data.locked import LockedData, file_samples
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.metrics import paired_drop
+from lorkit.decompose.metrics import PairedDrop, paired_drop
+from lorkit.decompose.paired_means import paired_means
+from lorkit.decompose.tasks import Evidence, get_task
 from lorkit.export.contests import Contest
 from lorkit.export.exported import Exported
+from lorkit.export.sizes import fitting
+from lorkit.export.writing import METRICS
 
 if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion
     from lorkit.decompose.transforms import Recipe
     from lorkit.export.targets.base import Engine
 
-METRIC = "balanced_accuracy"
 BATCH = 64
 Cases = Callable[["Recipe"], "PreparedRegion"]
 """The cases to judge on, prepared as one engine's recipe says."""
+_Engines = tuple["Engine", "Engine"]
+_Prepared = tuple["PreparedRegion", "PreparedRegion"]
 
 
 def cases_of_file(path: Path, contest: Contest) -> Cases:
@@ -42,7 +50,7 @@ def cases_of_split(data: LockedData, region: str) -> Cases:
 
 
 def engine_logits(engine: Engine, prepared: PreparedRegion, batch: int = BATCH) -> NDArray[np.float32]:
-    """Run every case through an engine: (N, C, H, W) in, (N, classes) out."""
+    """Run every case through an engine: (N, C, *spatial) in, (N, classes) out."""
     images = prepared.images
     parts = [engine.run(np.ascontiguousarray(images[at : at + batch])) for at in range(0, len(images), batch)]
     return np.concatenate(parts)
@@ -57,7 +65,7 @@ def judge_accuracy(
         contest: Baseline and candidate.
         engines: Their engines, in this order.
         cases: The cases.
-        allowed: Largest acceptable drop of balanced accuracy, a fraction.
+        allowed: Largest acceptable drop of the task's headline metric, a fraction.
         source: Where the cases come from, for the document.
         seed: Seed of the bootstrap.
 
@@ -71,26 +79,29 @@ def judge_accuracy(
     prepared = _prepare(subjects, cases)
     if not len(prepared[0]):
         raise DataError(f"no case in {source}", required="at least one", fix="name another file with --data")
-    logits = [engine_logits(engine, one) for engine, one in zip(engines, prepared, strict=True)]
-    found = paired_drop(prepared[0].labels, logits[0], logits[1], prepared[0].groups, seed=seed)
-    verdict = _verdict(found.ci, allowed)
-    flips = int((logits[0].argmax(1) != logits[1].argmax(1)).sum())
+    judge = _judge_masks if get_task(contest.candidate.as_region().task).dense else _judge_labels
+    found, changes = judge(contest, engines, prepared, seed)
     block = {
-        "verdict": verdict,
-        "metric": METRIC,
+        "verdict": _verdict(found.ci, allowed),
+        "metric": headline(contest),
         **found.to_json(),
         "allowed": allowed,
-        "label_flips": flips,
+        **changes,
         "source": source,
     }
     return block, _explain(block)
 
 
-def undecided(allowed: float) -> dict[str, Any]:
+def headline(contest: Contest) -> str:
+    """Return the metric that a contest's accuracy is judged by, as its task says."""
+    return get_task(contest.candidate.as_region().task).headline
+
+
+def undecided(contest: Contest, allowed: float) -> dict[str, Any]:
     """Return the block of a gate that has nothing to judge accuracy on."""
     return {
         "verdict": "inconclusive",
-        "metric": METRIC,
+        "metric": headline(contest),
         "drop": None,
         "ci": None,
         "decidable": None,
@@ -100,7 +111,46 @@ def undecided(allowed: float) -> dict[str, Any]:
     }
 
 
-def _prepare(subjects: tuple[Exported, Exported], cases: Cases) -> tuple[PreparedRegion, PreparedRegion]:
+def _judge_labels(
+    contest: Contest, engines: _Engines, prepared: _Prepared, seed: int
+) -> tuple[PairedDrop, dict[str, Any]]:
+    """Compare two classifiers; also how many labels differ between them."""
+    del contest
+    logits = [engine_logits(engine, one) for engine, one in zip(engines, prepared, strict=True)]
+    found = paired_drop(prepared[0].labels, logits[0], logits[1], prepared[0].groups, seed=seed)
+    return found, {"label_flips": int((logits[0].argmax(1) != logits[1].argmax(1)).sum())}
+
+
+def _judge_masks(
+    contest: Contest, engines: _Engines, prepared: _Prepared, seed: int
+) -> tuple[PairedDrop, dict[str, Any]]:
+    """Compare two segmenters by the Dice of each case; also the share of pixels that differ between them.
+
+    Raises:
+        DataError: An engine gives no finite numbers.
+    """
+    region = contest.candidate.as_region()
+    task = get_task(region.task)
+    most = min(fitting(region, one.shape, most=BATCH) for one in (contest.baseline, contest.candidate))
+    evidence: tuple[list[Evidence], list[Evidence]] = ([], [])
+    differing = pixels = 0
+    for start in range(0, len(prepared[0]), most):
+        part = slice(start, start + most)
+        logits = [engine.run(np.ascontiguousarray(one.images[part]))
+                  for engine, one in zip(engines, prepared, strict=True)]  # fmt: skip
+        for kept, found, one in zip(evidence, logits, prepared, strict=True):
+            kept.append(task.evidence(found, one.targets[part]))
+        masks = [found.argmax(1) for found in logits]
+        if masks[0].shape == masks[1].shape:
+            differing, pixels = differing + int((masks[0] != masks[1]).sum()), pixels + masks[0].size
+    cases = [
+        task.cases(region, one.targets, np.concatenate(kept)) for kept, one in zip(evidence, prepared, strict=True)
+    ]
+    drop = paired_means(*cases, prepared[0].groups, seed=seed)
+    return drop, {"flip_rate": differing / pixels if pixels else None}
+
+
+def _prepare(subjects: tuple[Exported, Exported], cases: Cases) -> _Prepared:
     baseline = cases(subjects[0].recipe)
     return baseline, baseline if subjects[0].recipe == subjects[1].recipe else cases(subjects[1].recipe)
 
@@ -115,9 +165,9 @@ def _explain(block: dict[str, Any]) -> str:
     low, high = block["ci"]
     change = "loses" if block["drop"] >= 0 else "gains"
     seen = (
-        f"The candidate {change} {abs(block['drop']):.3f} in balanced accuracy ({block['baseline']:.3f} to "
-        f"{block['candidate']:.3f}; 95 % interval of the drop {low:.3f} to {high:.3f}; {block['n']} cases, "
-        f"{block['groups']} groups)"
+        f"The candidate {change} {abs(block['drop']):.3f} in {METRICS[block['metric']]} ({block['baseline']:.3f} to "
+        f"{block['candidate']:.3f}; 95 % interval of the drop {low:.3f} to {high:.3f}; {block['n']} case(s), "
+        f"{block['groups']} group(s))"
     )
     ends = {
         "pass": f"less than the allowed {block['allowed']:.3f}",

@@ -4,20 +4,42 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lorkit.decompose import transforms
 from lorkit.decompose.artifacts import write_bytes, write_json, write_text
+from lorkit.decompose.regions import Region
+from lorkit.decompose.tasks import get_task
 from lorkit.export.exported import INFO
+from lorkit.export.masks import Mask
 from lorkit.export.targets.base import Floats
 
 if TYPE_CHECKING:
     from lorkit.export.sources import Source
 
 SAMPLES, EXAMPLE, README = "samples.npz", "example.py", "README.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """What lies in `samples.npz`.
+
+    Attributes:
+        images: (n, C, *spatial) that may be kept.
+        logits: The source's outputs for them.
+        masks: (n, *spatial) uint8, `targets` in the file: what a segmenter should find; None where that is not known.
+        kind: What the images are: "real", "phantom" or "seeded".
+    """
+
+    images: Floats
+    logits: Floats
+    masks: Mask | None
+    kind: str
 
 
 def graph_metadata(source: Source, precision: str) -> dict[str, str]:
@@ -30,6 +52,7 @@ def graph_metadata(source: Source, precision: str) -> dict[str, str]:
         "owner": source.owner,
         "task": source.region.task,
         "classes": json.dumps(list(source.region.classes), ensure_ascii=False),
+        "outputs": json.dumps(output_names(source.region), ensure_ascii=False),
         "recipe": json.dumps(source.recipe, sort_keys=True),
         "precision": precision,
         "synthetic": "true" if source.synthetic else "false",
@@ -38,21 +61,23 @@ def graph_metadata(source: Source, precision: str) -> dict[str, str]:
     }
 
 
-def write_package(
-    source: Source, info: dict[str, Any], directory: Path, samples: tuple[Floats, Floats, str]
-) -> dict[str, Any]:
+def output_names(region: Region) -> list[str]:
+    """Return what each output channel stands for: the classes, or the background and the structures of a mask."""
+    return ["background", *region.classes] if get_task(region.task).dense else list(region.classes)
+
+
+def write_package(source: Source, info: dict[str, Any], directory: Path, samples: Samples) -> dict[str, Any]:
     """Write `export.json`, `samples.npz`, `example.py` and `README.md` beside the engine.
 
     Args:
         source: What was exported.
         info: What the exporter knows: graph, engine and parity.
         directory: Where the engine lies.
-        samples: Inputs (n, C, *spatial) that may be kept, the source's logits (n, classes), and what the inputs are.
+        samples: Inputs that may be kept, and the source's logits for them.
 
     Returns:
         `export.json`.
     """
-    images, logits, kind = samples
     mean, std = transforms.normalisation(source.recipe)
     document = {
         **info,
@@ -61,23 +86,25 @@ def write_package(
         "task": source.region.task,
         "modality": source.region.modality,
         "classes": list(source.region.classes),
+        "outputs": output_names(source.region),
         "image": {"size": list(source.shape[1:]), "channels": source.shape[0]},
         "recipe": source.recipe,
         "normalise": {"mean": list(mean), "std": list(std)},
         "in_region": source.info.get("in_region"),
         **source.cost(),
-        "samples": {"inputs": kind, "n": len(images)},
+        "samples": {"inputs": samples.kind, "n": len(samples.images)},
         "synthetic": source.synthetic,
         "source": {"kind": source.parent.kind, "manifest": source.parent.digest, "weights": source.weights_digest},
     }
     write_json(directory / INFO, document)
-    write_bytes(directory / SAMPLES, _npz(image=images, logits=logits))
+    targets = {} if samples.masks is None else {"targets": samples.masks}
+    write_bytes(directory / SAMPLES, _npz(image=samples.images, logits=samples.logits, **targets))
     write_text(directory / EXAMPLE, Path(__file__).with_name(EXAMPLE).read_text(encoding="utf-8"))
     write_text(directory / README, _readme(document))
     return document
 
 
-def _npz(**arrays: Floats) -> bytes:
+def _npz(**arrays: NDArray[Any]) -> bytes:
     stream = io.BytesIO()
     plain: dict[str, Any] = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
     np.savez_compressed(stream, **plain)
@@ -87,7 +114,11 @@ def _npz(**arrays: Floats) -> bytes:
 def _readme(info: dict[str, Any]) -> str:
     channels, size = info["image"]["channels"], info["image"]["size"]
     shape = ", ".join(str(side) for side in ("N", channels, *size))
-    engine = info["engine"]
+    engine, outputs, volumes = info["engine"], info["outputs"], len(size) == 3
+    dense = get_task(info["task"]).dense
+    sides = [str(side) for side in size] if dense else []
+    kind = "nii.gz" if volumes else "png"
+    call = f"{'VOLUME' if volumes else 'IMAGE'}.{kind}" + (f" MASK.{kind}" if dense else "")
     lines = [
         f"# {info['region']} ({info['owner']}), {info['target']} for {info['profile']}, {info['precision']}",
         "",
@@ -95,16 +126,16 @@ def _readme(info: dict[str, Any]) -> str:
         + (" Trained on drawn phantoms: it knows nothing of patients." if info["synthetic"] else ""),
         "",
         f"- input `image`: float32 ({shape}) in [0, 1]; the normalisation is inside the graph, N is free",
-        f"- output `logits`: float32 (N, {len(info['classes'])}): {', '.join(info['classes'])}",
+        f"- output `logits`: float32 ({', '.join(['N', str(len(outputs)), *sides])}): {', '.join(outputs)}",
         f"- engine: `{engine}`" if engine else f"- no engine yet: {info['parity'].get('reason', '')}",
         "- `export.json` holds the preprocessing recipe, parity and cost; `manifest.json` the digest of every file",
         "- `samples.npz` holds inputs and the source network's logits for them",
         "",
-        "Run one image with onnxruntime, numpy and Pillow alone:",
+        f"Run one {'volume' if volumes else 'image'} without lorkit and without torch:",
         "",
         "```",
-        "pip install onnxruntime numpy pillow",
-        "python example.py IMAGE.png",
+        f"pip install onnxruntime numpy pillow{' nibabel' if volumes else ''}",
+        f"python example.py {call}",
         "```",
         "",
     ]

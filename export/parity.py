@@ -1,17 +1,22 @@
 """Prove that an engine gives its source network's outputs: largest error, error against the margin, label flips.
 
-Shapes: N images, C classes; images are (N, channels, *spatial).
+A classifier decides once an image, a segmenter once a pixel; both are compared decision by decision, and of maps
+only what one batch needs is held.
+
+Shapes: N images, C outputs, P decisions an image (1, or the pixels of a map); images are (N, channels, *spatial),
+outputs (N, C) or (N, C, *spatial).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from lorkit.decompose.errors import ParityError
+from lorkit.export.masks import dice
 from lorkit.export.targets.base import Floats
 
 BATCHES = (1, 3, 8)
@@ -29,8 +34,11 @@ class Parity:
     Attributes:
         max_abs: Largest difference of a logit.
         tolerance: What was allowed.
-        of_margin: Largest difference as a share of its image's margin between the two best classes.
-        label_flips: Images whose best class differs, at any batch size.
+        of_margin: Largest difference as a share of its decision's margin between the two best classes.
+        label_flips: Images with a decision whose best class differs, at any batch size.
+        flip_rate: Share of all decisions whose best class differs, at the worst batch size.
+        dice: Dice of the engine's masks against the source's, the worst image's mean over structures; None where
+            outputs are no maps.
         n: Images compared.
         batches: Batch sizes at which all of them ran.
         inputs: "real", "phantom" or "seeded".
@@ -40,6 +48,8 @@ class Parity:
     tolerance: float
     of_margin: float
     label_flips: int
+    flip_rate: float
+    dice: float | None
     n: int
     batches: tuple[int, ...]
     inputs: str
@@ -56,7 +66,7 @@ class Parity:
                 for key, value in document.items()}  # fmt: skip
 
 
-def tolerance_of(precision: str, reference_NC: Floats) -> float:
+def tolerance_of(precision: str, reference: Floats) -> float:
     """Return the largest error allowed beside these reference logits.
 
     Raises:
@@ -66,18 +76,58 @@ def tolerance_of(precision: str, reference_NC: Floats) -> float:
         raise ParityError(
             f"no tolerance for precision '{precision}'", required=f"one of {', '.join(TOLERANCES)}", fix="use fp32"
         )
-    return TOLERANCES[precision] * max(1.0, float(np.abs(reference_NC).max()))
+    return TOLERANCES[precision] * max(1.0, float(np.abs(reference).max()))
 
 
 def in_batches(run: Callable[[Floats], Floats], images: Floats, batch: int) -> Floats:
-    """Run all images in batches of a size and return (N, C).
+    """Run all images in batches of a size and return (N, C) or (N, C, *spatial).
 
     Raises:
         ParityError: The engine returned another number of rows than images.
     """
-    parts = []
+    return np.concatenate([found for _, found in _each(run, images, batch)])
+
+
+def compare(
+    run: Callable[[Floats], Floats],
+    images: Floats,
+    reference: Floats,
+    *,
+    precision: str,
+    inputs: str,
+    batches: Sequence[int] = BATCHES,
+) -> Parity:
+    """Run images through an engine at several batch sizes and compare with the source's logits."""
+    tolerance = tolerance_of(precision, reference)
+    sizes = batch_sizes(batches, reference)
+    found_BN4 = np.stack([_differences(run, images, reference, size, tolerance) for size in sizes])
+    error_N, share_N, flips_N, dice_N = np.moveaxis(found_BN4.max(axis=0), -1, 0)
+    decisions = reference[:, 0].size
+    return Parity(
+        max_abs=float(error_N.max()),
+        tolerance=tolerance,
+        of_margin=float(share_N.max()),
+        label_flips=int((flips_N > 0).sum()),
+        flip_rate=float(found_BN4[..., 2].sum(axis=1).max()) / decisions,
+        dice=1.0 - float(dice_N.max()) if reference.ndim > 2 else None,
+        n=len(images),
+        batches=sizes,
+        inputs=inputs,
+    )
+
+
+def batch_sizes(batches: Sequence[int], reference: Floats) -> tuple[int, ...]:
+    """Return the batch sizes to run; of maps there are few, and more than there are is all of them."""
+    if reference.ndim == 2:
+        return tuple(batches)
+    return tuple(dict.fromkeys(min(batch, len(reference)) for batch in batches))
+
+
+def _each(run: Callable[[Floats], Floats], images: Floats, batch: int) -> Iterator[tuple[slice, Floats]]:
+    """Run images batch by batch."""
     for start in range(0, len(images), batch):
-        given = np.ascontiguousarray(images[start : start + batch])
+        part = slice(start, start + batch)
+        given = np.ascontiguousarray(images[part])
         found = run(given)
         if len(found) != len(given):
             raise ParityError(
@@ -85,37 +135,39 @@ def in_batches(run: Callable[[Floats], Floats], images: Floats, batch: int) -> F
                 required="one row an image: a free batch size",
                 fix="export it again with --force",
             )
-        parts.append(found)
-    return np.concatenate(parts)
+        yield part, found
 
 
-def compare(
-    run: Callable[[Floats], Floats],
-    images: Floats,
-    reference_NC: Floats,
-    *,
-    precision: str,
-    inputs: str,
-    batches: Sequence[int] = BATCHES,
-) -> Parity:
-    """Run images through an engine at several batch sizes and compare with the source's logits."""
-    found = [in_batches(run, images, batch) for batch in batches]
-    tolerance = tolerance_of(precision, reference_NC)
-    errors = np.max([np.abs(logits - reference_NC).max(axis=1) for logits in found], axis=0)
+def _differences(
+    run: Callable[[Floats], Floats], images: Floats, reference: Floats, batch: int, tolerance: float
+) -> Floats:
+    """Return (N, 4): largest error, its largest share of a margin, flipped decisions, and 1 - Dice of the masks."""
+    rows: list[tuple[float, float, float, float]] = []
+    for part, found in _each(run, images, batch):
+        if found.shape[1:] != reference.shape[1:]:
+            raise ParityError(
+                f"the engine returned outputs of shape {found.shape[1:]}",
+                required=f"{reference.shape[1:]}, as its source network",
+                fix="export it again with --force",
+            )
+        rows += [_difference(one, other, tolerance) for one, other in zip(found, reference[part], strict=True)]
+    return np.array(rows)
+
+
+def _difference(found: Floats, reference: Floats, tolerance: float) -> tuple[float, float, float, float]:
+    """Compare the outputs of one image, (C,) or (C, *spatial)."""
+    found_CP, reference_CP = (logits.reshape(len(logits), -1) for logits in (found, reference))
+    error_P = np.abs(found_CP - reference_CP).max(axis=0)
     # a NaN compares as no error at all: count it as the worst
-    errors = np.where(np.isfinite(errors), errors, np.inf)
-    best = np.sort(reference_NC, axis=1)
-    margins = np.maximum(best[:, -1] - best[:, -2], tolerance)
-    flipped = np.any([logits.argmax(axis=1) != reference_NC.argmax(axis=1) for logits in found], axis=0)
-    return Parity(
-        max_abs=float(errors.max()),
-        tolerance=tolerance,
-        of_margin=float((errors / margins).max()),
-        label_flips=int(flipped.sum()),
-        n=len(images),
-        batches=tuple(batches),
-        inputs=inputs,
-    )
+    error_P = np.where(np.isfinite(error_P), error_P, np.inf)
+    second_P, first_P = np.partition(reference_CP, -2, axis=0)[-2:]
+    share = float((error_P / np.maximum(first_P - second_P, tolerance)).max())
+    best_P, wanted_P = found_CP.argmax(axis=0), reference_CP.argmax(axis=0)
+    lost = 0.0
+    if reference.ndim > 1:
+        overlap_S = dice(best_P, wanted_P, len(reference) - 1)
+        lost = 1.0 - float(np.nanmean(overlap_S)) if np.isfinite(overlap_S).any() else 0.0
+    return float(error_P.max()), share, float((best_P != wanted_P).sum()), lost
 
 
 def require(parity: Parity, what: str) -> None:
@@ -126,11 +178,18 @@ def require(parity: Parity, what: str) -> None:
     """
     if not parity.passed:
         raise ParityError(
-            f"{what} differs from its source by {parity.max_abs:.3g} with {parity.label_flips} label flip(s) "
+            f"{what} differs from its source by {parity.max_abs:.3g} with {flips(parity.to_json())} "
             f"on {parity.n} {parity.inputs} input(s)",
             required=f"at most {parity.tolerance:.3g}",
             fix="nothing was kept; report the backbone and target",
         )
+
+
+def flips(found: Mapping[str, Any]) -> str:
+    """Say in words how many decisions of a comparison differ: labels of images, or pixels of masks."""
+    if found.get("dice") is None:
+        return f"{found['label_flips']} label flip(s)"
+    return f"{found['flip_rate']:.2g} of all pixels flipped (lowest Dice {found['dice']:.4f})"
 
 
 def seeded_inputs(shape: Sequence[int], count: int, *, seed: int = 0) -> Floats:

@@ -1,4 +1,4 @@
-"""Predict: images in, a label with probabilities out, or a refusal. Never a diagnosis.
+"""Predict: images in, labels with probabilities or masks out, or a refusal. Never a diagnosis.
 
 An export needs its own runtime, numpy and Pillow, no torch; an extracted expert runs by torch.
 """
@@ -7,42 +7,21 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from lorkit.decompose import inregion, transforms
-from lorkit.decompose.artifacts import SCHEMA_VERSION, read_manifest, verify_chain, write_json, write_text
-from lorkit.decompose.errors import ArtifactError, DataError, UsageError
+from lorkit.decompose.artifacts import SCHEMA_VERSION, write_bytes, write_json, write_text
+from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.progress import OnProgress, ignore
-from lorkit.decompose.regions import Region
-from lorkit.decompose.runs import Run, experts_of, exports_of, open_run
-from lorkit.decompose.tasks import get_task
 from lorkit.export import inputs as files
-from lorkit.export.inference import load_engine
-from lorkit.export.targets.base import Floats
+from lorkit.export import labelling, segmenting
+from lorkit.export.opening import Network, open_network
+from lorkit.export.sizes import fitting
 
 DOCUMENT, TABLE = "predictions.json", "predictions.csv"
 _CHUNK = 32
-
-
-@dataclass(frozen=True)
-class _Network:
-    """A network that can be run, with what its artifact says about it."""
-
-    path: Path
-    run: Callable[[Floats], Floats]
-    region: Region
-    info: dict[str, Any]
-    digest: str
-
-    @property
-    def recipe(self) -> transforms.Recipe:
-        recipe: transforms.Recipe = self.info["recipe"]
-        return recipe
 
 
 def predict(
@@ -61,7 +40,7 @@ def predict(
     threads: int | None = None,
     on_progress: OnProgress = ignore,
 ) -> dict[str, Any]:
-    """Label images with one expert.
+    """Label or segment images with one expert.
 
     Args:
         path: An export or an expert directory; without one, `region` of a run is used: its export, else its expert.
@@ -72,21 +51,23 @@ def predict(
         profile: Selects among the exports of the run.
         precision: Selects among the exports of the run.
         allow_synthetic: Use an expert that has only ever seen drawings.
-        allow_out_of_region: Label images that do not look like the region too.
+        allow_out_of_region: Answer for images that do not look like the region too.
         top: How many classes to list an image.
-        out: Directory for `predictions.csv`, `predictions.json` and one JSON file an image, named by its stem.
+        out: Directory for `predictions.csv`, `predictions.json` and, named by the stem of each image, one JSON file
+            and the mask: a NIfTI file on the grid of a NIfTI input, else a PNG file of the input's size.
         threads: CPU threads.
         on_progress: Called with a text, images done and images in all.
 
     Returns:
-        A document with one row an image in `predictions`; `label` is null where the image was refused.
+        A document with one row an image in `predictions`; `label`, or `structures` of a segmenter, is null where the
+        image was refused.
 
     Raises:
-        UsageError: Nothing to predict with or on.
+        UsageError: Nothing to predict with or on, or a mask would replace an input.
         ArtifactError: The network is damaged, or synthetic and not allowed.
         DataError: An image cannot be read; nothing is written then.
     """
-    network = _open(path, run, region, (target, profile, precision), threads)
+    network = open_network(path, run, region, (target, profile, precision), threads)
     if bool(network.info.get("synthetic", True)) and not allow_synthetic:
         raise ArtifactError(
             f"{network.path} has only ever seen drawn phantoms",
@@ -94,123 +75,49 @@ def predict(
             fix="allow it for a test with --allow-synthetic",
         )
     paths = files.expand(inputs)
-    rows: list[dict[str, Any]] = []
-    for start in range(0, len(paths), _CHUNK):
-        on_progress(f"predict {network.region.name}", start, len(paths))
-        rows += _rows(network, paths[start : start + _CHUNK], top, allow_out_of_region)
-    on_progress(f"predict {network.region.name}", len(paths), len(paths))
-    document = _document(network, rows)
-    if out is not None:
-        _write(document, [files.stem(path) for path in paths], Path(out))
+    names = _distinct([files.stem(one) for one in paths])
+    # masks lie here until every image has been answered: a broken last one must not leave half of them behind
+    with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
+        masks = None if out is None or not network.dense else segmenting.mask_names(paths, names, Path(out))
+        rows = _rows(network, paths, masks, Path(folder), (top, allow_out_of_region), on_progress)
+        document = _document(network, rows)
+        if out is not None:
+            _write(document, names, Path(folder), Path(out))
     return document
 
 
-def _open(
-    path: Path | str | None,
-    run: Path | str | None,
-    region: str | None,
-    selection: tuple[str | None, str | None, str | None],
-    threads: int | None,
-) -> _Network:
-    if path is not None:
-        kind = read_manifest(Path(path), verify=False).kind
-        if kind == "export":
-            return _open_export(Path(path), threads)
-        if kind == "expert":
-            return _open_expert(Path(path), threads)
-        if kind != "run":
-            raise UsageError(f"{path} is of kind '{kind}'", required="an export, an expert or a run", fix="name one")
-        run = path
-    opened = open_run(run)
-    if region is None and len(opened.regions) == 1:
-        region = opened.regions.names[0]
-    if region is None or region == "all" or "," in region:
-        known = ", ".join(opened.regions.names)
-        raise UsageError(f"region {region or '(none)'}", required=f"one of {known}", fix="name one with --region")
-    return _open_region(opened, region, selection, threads)
-
-
-def _open_region(run: Run, region: str, selection: tuple[str | None, ...], threads: int | None) -> _Network:
-    target, profile, precision = selection
-    entries = exports_of(
-        run, owners=("expert",), region=region, target=target or "onnx", profile=profile, precision=precision
-    )
-    if entries:
-        verify_chain(entries[0].path)  # an export of an expert that was replaced since labels as the old one did
-        return _open_export(entries[0].path, threads)
-    if any(selection):
-        raise UsageError(
-            f"no such export of region '{region}' in {run.path}",
-            required="an export",
-            fix=f"run `decompose export --region {region}` with the same --target, --profile and --precision",
-        )
-    return _open_expert(experts_of(run, region)[region], threads)
-
-
-def _open_export(path: Path, threads: int | None) -> _Network:
-    engine = load_engine(path, threads=threads)
-    exported = engine.exported
-    return _Network(path, engine.run, exported.as_region(), exported.info, exported.manifest.digest)
-
-
-def _open_expert(path: Path, threads: int | None) -> _Network:
-    import torch
-
-    from lorkit.decompose.expert_artifact import load_expert
-
-    expert = load_expert(path)
-
-    def run(batch: Floats) -> Floats:
-        with torch.inference_mode():
-            logits: Floats = expert.network(torch.from_numpy(batch)).numpy()
-        return logits
-
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return _Network(path, run, expert.region, expert.info, expert.manifest.digest)
-
-
-def _rows(network: _Network, paths: Sequence[Path], top: int, allow_out_of_region: bool) -> list[dict[str, Any]]:
-    images = np.stack([_prepared(network, path) for path in paths])
-    classes = network.region.classes
-    decoded = get_task(network.region.task).decode(network.region, network.run(images), top=len(classes))
-    check = network.info.get("in_region")
-    rows = []
-    for path, image, found in zip(paths, images, decoded, strict=True):
-        distance, limit, inside = inregion.check(check, image) if check else (None, None, None)
-        probabilities = {entry["label"]: entry["probability"] for entry in found["top"]}
-        row = {
-            "input": str(path),
-            "label": found["label"],
-            "probability": found["probability"],
-            "probabilities": {name: probabilities[name] for name in classes},
-            "top": found["top"][: max(1, top)],
-            "out_of_region": None if inside is None else not inside,
-            "distance": distance,
-            "limit": limit,
-        }
-        if inside is False and not allow_out_of_region:
-            row |= {"label": None, "probability": None, "probabilities": None, "top": []}
-        rows.append(row)
+def _rows(
+    network: Network,
+    paths: Sequence[Path],
+    masks: Sequence[str] | None,
+    folder: Path,
+    options: tuple[int, bool],
+    on_progress: OnProgress,
+) -> list[dict[str, Any]]:
+    """Answer for the images in chunks that fit into memory."""
+    top, allow_out_of_region = options
+    rows: list[dict[str, Any]] = []
+    step = fitting(network.region, network.shape, most=_CHUNK)
+    for start in range(0, len(paths), step):
+        on_progress(f"predict {network.region.name}", start, len(paths))
+        chunk = paths[start : start + step]
+        if network.dense:
+            targets = [None] * len(chunk) if masks is None else [folder / name for name in masks[start : start + step]]
+            rows += segmenting.rows(network, chunk, targets, allow_out_of_region)
+        else:
+            rows += labelling.rows(network, chunk, top, allow_out_of_region)
+    on_progress(f"predict {network.region.name}", len(paths), len(paths))
     return rows
 
 
-def _prepared(network: _Network, path: Path) -> Floats:
-    try:
-        return transforms.apply(network.recipe, files.read(path, network.recipe))
-    except DataError as error:
-        if str(path) in str(error):
-            raise
-        raise DataError(f"{path}: {error.given}", required=error.required, fix=error.fix) from None
-
-
-def _document(network: _Network, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    refused = sum(row["label"] is None for row in rows)
+def _document(network: Network, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    answer, field = ("mask", "structures") if network.dense else ("label", "label")
+    refused = sum(row[field] is None for row in rows)
     notes = []
     if refused:
-        notes.append(f"{refused} of {len(rows)} image(s) do not look like region '{network.region.name}': no label")
+        notes.append(f"{refused} of {len(rows)} image(s) do not look like region '{network.region.name}': no {answer}")
     if network.info.get("in_region") is None:
-        notes.append("this network carries no in-region check: any image gets a label")
+        notes.append(f"this network carries no in-region check: any image gets a {answer}")
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "prediction",
@@ -232,18 +139,17 @@ def _document(network: _Network, rows: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _write(document: dict[str, Any], stems: Sequence[str], out: Path) -> None:
+def _write(document: dict[str, Any], names: Sequence[str], folder: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     shared = {key: value for key, value in document.items() if key not in ("predictions", "warnings")}
-    for name, row in zip(_distinct(stems), document["predictions"], strict=True):
+    for name, row in zip(names, document["predictions"], strict=True):
+        if row.get("mask") is not None:
+            write_bytes(out / row["mask"], (folder / row["mask"]).read_bytes())
         write_json(out / f"{name}.json", shared | {"warnings": [], "predictions": [row]})
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["input", "label", "out_of_region", *(f"p_{name}" for name in document["classes"])])
-    for row in document["predictions"]:
-        values = row["probabilities"] or {}
-        shares = [f"{values[name]:.6f}" if name in values else "" for name in document["classes"]]
-        writer.writerow([row["input"], row["label"] or "", _cell(row["out_of_region"]), *shares])
+    table = segmenting.table if "structures" in document["predictions"][0] else labelling.table
+    writer.writerows(table(document))
     write_text(out / TABLE, stream.getvalue())
     write_json(out / DOCUMENT, document)
 
@@ -259,7 +165,3 @@ def _distinct(stems: Sequence[str]) -> list[str]:
         taken.add(name)
         names.append(name)
     return names
-
-
-def _cell(value: bool | None) -> str:
-    return "" if value is None else str(value).lower()

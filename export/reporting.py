@@ -25,11 +25,21 @@ from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run, open_run
 from lorkit.export import charts
 from lorkit.export.collection import collect
-from lorkit.export.writing import FILTERS
+from lorkit.export.masks import colour
+from lorkit.export.writing import FILTERS, metric
 
 FILES = ("report.html", "report.md", "report.json")
 _HERE = Path(__file__).parent
-_SOURCES = ("report.html.jinja", "report.md.jinja", "report.css", "charts.py", "svg.py", "writing.py", "reporting.py")
+_SOURCES = (
+    "report.html.jinja",
+    "report.md.jinja",
+    "report.css",
+    "charts.py",
+    "svg.py",
+    "writing.py",
+    "reporting.py",
+    "pictures.py",
+)
 _TERMS = {"ce": "cross-entropy", "feature_kd": "feature distillation", "logit_kd": "logit distillation"}
 
 
@@ -94,9 +104,10 @@ def render_html(document: Mapping[str, Any]) -> str:
     return template.render(
         **{"against": None, **document},
         css=css,
-        tiles=_tiles(document["summary"]),
+        tiles=_tiles(document["summary"], document["headline"]),
         by_region=_by_region(document["table"]),
         drawings=draw(document),
+        colour=lambda index: "rgb({}, {}, {})".format(*colour(index)),
     )
 
 
@@ -110,11 +121,13 @@ def draw(document: Mapping[str, Any]) -> dict[str, Any]:
     names = [region["name"] for region in document["regions"]]
     return {
         "gate": _draw_gate(document["gate"]),
-        "trade": _draw_trade(document["table"]),
+        "trade": _draw_trade(document["table"], document["headline"]),
         "calibration": {
             name: _draw_calibration(index, name, document["evaluations"]) for index, name in enumerate(names)
         },
-        "training": _draw_training(document["training"], {name: index for index, name in enumerate(names)}),
+        "training": _draw_training(
+            document["training"], {name: index for index, name in enumerate(names)}, document["headline"]
+        ),
     }
 
 
@@ -136,7 +149,7 @@ def _environment(*, autoescape: bool) -> jinja2.Environment:
     return environment
 
 
-def _tiles(summary: Mapping[str, float | None]) -> list[tuple[str, str]]:
+def _tiles(summary: Mapping[str, float | None], headline: str) -> list[tuple[str, str]]:
     wanted = (
         ("latency", "lower latency"),
         ("size_bytes", "fewer bytes"),
@@ -145,9 +158,9 @@ def _tiles(summary: Mapping[str, float | None]) -> list[tuple[str, str]]:
     tiles = [
         (f"{value:.1f}\N{MULTIPLICATION SIGN}", what) for name, what in wanted if (value := summary[name]) is not None
     ]
-    change = summary["balanced_accuracy_change"]
+    change = summary[f"{headline}_change"]
     return tiles + (
-        [(f"{100 * change:+.1f} pt".replace("-", "\N{MINUS SIGN}"), "balanced accuracy")] if change is not None else []
+        [(f"{100 * change:+.1f} pt".replace("-", "\N{MINUS SIGN}"), metric(headline))] if change is not None else []
     )
 
 
@@ -178,7 +191,7 @@ def _draw_gate(gate: Mapping[str, Any] | None) -> dict[str, dict[str, Markup]]:
             else empty,
             "accuracy": charts.interval(
                 f"gate-accuracy-{index}",
-                f"{name}: drop of balanced accuracy",
+                f"{name}: drop of {metric(accuracy['metric'])}",
                 accuracy["drop"],
                 tuple(accuracy["ci"]),
                 limit=accuracy["allowed"],
@@ -190,16 +203,16 @@ def _draw_gate(gate: Mapping[str, Any] | None) -> dict[str, dict[str, Markup]]:
     return drawings
 
 
-def _draw_trade(table: Sequence[Mapping[str, Any]]) -> dict[str, Markup]:
+def _draw_trade(table: Sequence[Mapping[str, Any]], headline: str) -> dict[str, Markup]:
     points: dict[str, list[charts.Point]] = defaultdict(list)
     for row in table:
-        if row["latency"] is None or row["balanced_accuracy"] is None or row["size_bytes"] is None:
+        if row["latency"] is None or row[headline] is None or row["size_bytes"] is None:
             continue
-        ci = row["ci"]["balanced_accuracy"]
+        ci = row["ci"][headline]
         point = charts.Point(
             owner=row["owner"],
             milliseconds=row["latency"]["median_ms"],
-            accuracy=row["balanced_accuracy"],
+            accuracy=row[headline],
             ci=tuple(ci) if ci else None,
             size_bytes=row["size_bytes"],
         )
@@ -208,7 +221,7 @@ def _draw_trade(table: Sequence[Mapping[str, Any]]) -> dict[str, Markup]:
         return {}
     frame = charts.Frame.around([point for several in points.values() for point in several])
     return {
-        name: charts.trade_off(f"trade-{index}", name, several, frame)
+        name: charts.trade_off(f"trade-{index}", name, several, frame, metric(headline))
         for index, (name, several) in enumerate(points.items())
     }
 
@@ -216,43 +229,45 @@ def _draw_trade(table: Sequence[Mapping[str, Any]]) -> dict[str, Markup]:
 def _draw_calibration(index: int, region: str, evaluations: Mapping[str, Any]) -> Markup | None:
     owners = {"foundation": "foundation", "experts": "expert"}
     blocks = {owner: (evaluations[model] or {}).get(region) for model, owner in owners.items()}
-    curves = {owner: block["reliability"] for owner, block in blocks.items() if block and block["reliability"]}
+    curves = {owner: block["reliability"] for owner, block in blocks.items() if block and block.get("reliability")}
     return charts.calibration(f"calibration-{index}", region, curves) if curves else None
 
 
-def _draw_training(rows: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) -> dict[str, dict[str, Markup]]:
+def _draw_training(
+    rows: Sequence[Mapping[str, Any]], colours: Mapping[str, int], headline: str
+) -> dict[str, dict[str, Markup]]:
     """Draw a panel a loss term and one of validation; phases that train other regions share their panels."""
-    groups = _phases(rows)
+    groups, name = _phases(rows, headline), metric(headline)
     drawings: dict[str, dict[str, Markup]] = {}
     for number, (phase, members) in enumerate(groups.items()):
         accuracy: dict[str, list[tuple[float, float]]] = defaultdict(list)
         losses: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
         for row in members:
             epoch = float(row["epoch"] + 1)
-            for region, value in row["val"]["balanced_accuracy"].items():
+            for region, value in row["val"][headline].items():
                 accuracy[region].append((epoch, value))
             for term, values in row["loss"].items():
                 for region, value in values.items():
                     losses[term][region].append((epoch, value))
         key = f"training-{number}"
         panels = {
-            "validation: balanced accuracy": charts.curves(
-                f"{key}-val", "Validation balanced accuracy", accuracy, y_title="balanced accuracy", colours=colours,
-                bounds=(0.0, 1.0),
+            f"validation: {name}": charts.curves(
+                f"{key}-val", f"Validation {name}", accuracy, y_title=name, colours=colours, bounds=(0.0, 1.0)
             )
-        }  # fmt: skip
+        }
         for index, (term, series) in enumerate(losses.items()):
-            title = f"loss: {_TERMS.get(term, term.replace('_', ' '))}"
+            spelled = "Dice + cross-entropy" if (term, headline) == ("ce", "dice") else _TERMS.get(term)
+            title = f"loss: {spelled or term.replace('_', ' ')}"
             panels[title] = charts.curves(f"{key}-{index}", title, series, y_title="loss", colours=colours)
         drawings[phase] = panels
     return drawings
 
 
-def _phases(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+def _phases(rows: Sequence[Mapping[str, Any]], headline: str) -> dict[str, list[Mapping[str, Any]]]:
     by_phase: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in rows:
         by_phase[str(row["phase"])].append(row)
-    regions = [frozenset(members[0]["val"]["balanced_accuracy"]) for members in by_phase.values()]
+    regions = [frozenset(members[0]["val"][headline]) for members in by_phase.values()]
     apart = sum(map(len, regions)) == len(frozenset().union(*regions))
     return {"all regions": list(rows)} if apart and len(by_phase) > 1 else dict(by_phase)
 

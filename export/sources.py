@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose import transforms
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
-from lorkit.decompose.data.locked import LockedData, recipe_of
+from lorkit.decompose.data.locked import LockedData, foundation_recipe, recipe_of
 from lorkit.decompose.errors import LorkitError, UsageError
 from lorkit.decompose.expert_artifact import load_expert
 from lorkit.decompose.models.cost import count_macs, count_parameters
@@ -18,8 +18,11 @@ from lorkit.decompose.networks import Networks
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
 from lorkit.export.exported import Exported
+from lorkit.export.masks import Mask
 from lorkit.export.parity import seeded_inputs
+from lorkit.export.sizes import HELD_BYTES, fitting
 from lorkit.export.targets.base import Floats
+from lorkit.export.unjudged import missing_baseline
 
 if TYPE_CHECKING:
     from lorkit.decompose.models.deployable import Deployable
@@ -77,8 +80,25 @@ class Source:
         return {"parameters": count_parameters(self.network), "macs": count_macs(self.network, self.shape)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """Images to run networks on.
+
+    Attributes:
+        images: (N, C, *spatial).
+        kind: What they are: "real", "phantom" or "seeded".
+        masks: (N, *spatial) uint8, what a segmenter should find in them; None where there is nothing to find.
+    """
+
+    images: Floats
+    kind: str
+    masks: Mask | None = None
+
+
 class Inputs:
     """Images to compare networks on: a run's locked split where it can still be read, else seeded patterns.
+
+    Few where they are large: their outputs are held together.
 
     Attributes:
         notes: Why seeded patterns stand in, one line a region.
@@ -87,26 +107,28 @@ class Inputs:
     def __init__(self, *, part: str = "val", count: int = 24) -> None:
         self.part, self.count = part, count
         self.notes: list[str] = []
-        self._found: dict[tuple[Path | None, str, tuple[int, ...]], tuple[Floats, str]] = {}
+        self._found: dict[tuple[Path | None, str, tuple[int, ...]], Shown] = {}
 
-    def of(self, source: Source) -> tuple[Floats, str]:
-        """Return (N, C, *spatial) images and what they are: "real", "phantom" or "seeded"."""
+    def of(self, source: Source) -> Shown:
+        """Return images of a source's region, the same for each of its owners."""
         key = (source.run.path if source.run else None, source.region.name, source.shape)
         if key not in self._found:
             self._found[key] = self._read(source)
         return self._found[key]
 
-    def _read(self, source: Source) -> tuple[Floats, str]:
+    def _read(self, source: Source) -> Shown:
         name = source.region.name
+        count = fitting(source.region, source.shape, most=self.count, total=HELD_BYTES)
         if source.run is None:
             self.notes.append(f"region '{name}': no run beside the expert, so its images are not known")
-            return seeded_inputs(source.shape, self.count), "seeded"
+            return Shown(images=seeded_inputs(source.shape, count), kind="seeded")
         try:
-            part = LockedData(source.run, name).part(name, self.part, recipe=source.recipe, most=self.count)
+            part = LockedData(source.run, name).part(name, self.part, recipe=source.recipe, most=count)
         except LorkitError as error:
             self.notes.append(f"region '{name}': its images cannot be read ({error.given})")
-            return seeded_inputs(source.shape, self.count), "seeded"
-        return part.images, "phantom" if source.region.synthetic else "real"
+            return Shown(images=seeded_inputs(source.shape, count), kind="seeded")
+        kind = "phantom" if source.region.synthetic else "real"
+        return Shown(images=part.images, kind=kind, masks=part.masks)
 
 
 def run_sources(
@@ -130,9 +152,13 @@ def run_sources(
             home = root / name if owner == "expert" else root / owner / name
             if owner == "expert":
                 sources.append(expert_source(path, home=home, run=run))
-            elif owner == "student" or (run.foundation_dir / MANIFEST).is_file():
+            elif owner == "student" or _exportable(run):
                 sources.append(_model_source(run, networks, owner, name, home))
     return sources
+
+
+def _exportable(run: Run) -> bool:
+    return (run.foundation_dir / MANIFEST).is_file() and missing_baseline(run) is None
 
 
 def expert_source(path: Path, *, home: Path | None = None, run: Run | None = None) -> Source:
@@ -205,7 +231,7 @@ def _model_source(run: Run, networks: Networks, owner: str, name: str, home: Pat
         owner=owner,
         region=run.regions.get(name),
         parent=read_manifest(run.foundation_dir, kind="foundation") if foundation else run.manifest,
-        recipe=recipe_of(run, name),
+        recipe=foundation_recipe(run, name) if foundation else recipe_of(run, name),
         home=home,
         run=run,
         load=lambda: load(name),

@@ -18,7 +18,8 @@ from lorkit.decompose.runs import exports_of, open_run
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.inference import load_engine
 from lorkit.export.packaging import SAMPLES
-from lorkit.export.parity import Parity, compare
+from lorkit.export.parity import Parity, batch_sizes, compare, flips
+from lorkit.export.sizes import HELD_BYTES, fitting
 from lorkit.export.targets.base import Floats
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ def _require(rows: Sequence[dict[str, Any]]) -> None:
     if failed:
         worst = failed[0]
         raise ParityError(
-            f"{worst['path']} differs from its {worst['against']} by {worst['max_abs']} with {worst['label_flips']} "
-            f"label flip(s) on {worst['n']} {worst['inputs']} input(s)",
+            f"{worst['path']} differs from its {worst['against']} by {worst['max_abs']} with {flips(worst)} "
+            f"on {worst['n']} {worst['inputs']} input(s)",
             required=f"at most {worst['tolerance']:.3g}",
             fix="export it again with --force",
         )
@@ -143,7 +144,7 @@ def _verify_one(exported: Exported, origins: _Origins, batches: Sequence[int]) -
                 inputs=reference.inputs,
                 batches=(batch,),
             )
-            for batch in batches
+            for batch in batch_sizes(batches, reference.logits)
         }
         provider = engine.provider
     worst = max(found.values(), key=lambda parity: parity.max_abs)
@@ -153,6 +154,8 @@ def _verify_one(exported: Exported, origins: _Origins, batches: Sequence[int]) -
         "against": reference.against,
         "provider": provider,
         "label_flips": max(parity.label_flips for parity in found.values()),
+        "flip_rate": max(parity.flip_rate for parity in found.values()),
+        "dice": min((parity.dice for parity in found.values() if parity.dice is not None), default=None),
         "batches": [_batch_row(batch, parity) for batch, parity in found.items()],
         "notes": list(reference.notes),
     }
@@ -160,7 +163,9 @@ def _verify_one(exported: Exported, origins: _Origins, batches: Sequence[int]) -
 
 def _batch_row(batch: int, parity: Parity) -> dict[str, Any]:
     document = parity.to_json()
-    return {"batch": batch} | {key: document[key] for key in ("max_abs", "of_margin", "label_flips")}
+    return {"batch": batch} | {
+        key: document[key] for key in ("max_abs", "of_margin", "label_flips", "flip_rate", "dice")
+    }
 
 
 class _Origins:
@@ -202,11 +207,14 @@ class _Origins:
         source = source_of(exported, parent, self._opened)
         if self.data is not None:
             images, kind = file_samples(self.data, source.region, source.recipe).images, "real"
-            return _Reference(images, reference_logits(source, images), kind, "source")
+            count = fitting(source.region, source.shape, most=len(images), total=HELD_BYTES)
+            cut = f"{self.data}: the first {count} of {len(images)} images were compared"
+            notes: tuple[str, ...] = (cut,) if count < len(images) else ()
+            return _Reference(images[:count], reference_logits(source, images[:count]), kind, "source", notes)
         self._inputs = self._inputs or Inputs(part="test", count=_COUNT)
-        images, kind = self._inputs.of(source)
-        notes = tuple(self._inputs.notes) if kind == "seeded" else ()
-        return _Reference(images, reference_logits(source, images), kind, "source", notes)
+        shown = self._inputs.of(source)
+        notes = tuple(self._inputs.notes) if shown.kind == "seeded" else ()
+        return _Reference(shown.images, reference_logits(source, shown.images), shown.kind, "source", notes)
 
 
 def _stored(exported: Exported) -> _Reference:

@@ -6,7 +6,28 @@ import datetime
 from collections.abc import Callable, Sequence
 
 DASH = "\N{EN DASH}"
+METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "auroc": "AUROC",
+    "ece": "ECE",
+    "dice": "mean Dice",
+    "nsd": "surface Dice",
+    "hd95": "HD95",
+}
+"""What a metric is called in a text."""
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+def metric(name: str) -> str:
+    """Write the name of a metric."""
+    return METRICS.get(name, name.replace("_", " "))
+
+
+def heading(name: str) -> str:
+    """Write the name of a metric at the head of a narrow column."""
+    short = metric(name).replace("accuracy", "acc.") if " " in metric(name) else metric(name)
+    return short[:1].upper() + short[1:]
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -66,6 +87,8 @@ def code(value: object) -> str:
 
 
 FILTERS: dict[str, Callable[..., str]] = {
+    "metric": metric,
+    "heading": heading,
     "number": number,
     "span": span,
     "percent": percent,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _FLIP, _ROTATE, _SCALE, _SHIFT_X, _SHIFT_Y, _GAIN, _OFFSET, _MOVED, _SHIFT_Z = range(9)
 
 
-def augment(image: Tensor, key: Keys, config: AugmentConfig) -> Tensor:
+def augment(image: Tensor, key: Keys, config: AugmentConfig, *, like: tuple[int, ...] | None = None) -> Tensor:
     """Mirror, rotate, scale and shift each image, then change its contrast and brightness.
 
     A picture is mirrored left to right, a volume along its first axis (left to right too, in RAS axes), and rotated in
@@ -35,11 +35,13 @@ def augment(image: Tensor, key: Keys, config: AugmentConfig) -> Tensor:
         image: (N, P, *spatial) float32 in [0, 1].
         key: (N,) keys of the samples' draws.
         config: How far each change may go; 0 or False leaves it out.
+        like: Spatial size whose geometry is meant, of images that show the same at another size; by default their
+            own. A rotation in the pixels of one stretched size is none in those of another.
 
     Returns:
         (N, P, *spatial) float32 in [0, 1]; pixels from outside repeat the border.
     """
-    image = _move(image, key, config, "bilinear")
+    image = _move(image, key, config, "bilinear", like)
     if config.intensity:
         gain = _column(uniform(key, _GAIN, 1 - config.intensity, 1 + config.intensity), image)
         offset = _column(uniform(key, _OFFSET, -config.intensity / 2, config.intensity / 2), image)
@@ -52,11 +54,11 @@ def augment_mask(mask: Tensor, key: Keys, config: AugmentConfig) -> Tensor:
     return _move(mask[:, None].float(), key, config, "nearest")[:, 0].to(mask.dtype)
 
 
-def _move(image: Tensor, key: Keys, config: AugmentConfig, mode: str) -> Tensor:
+def _move(image: Tensor, key: Keys, config: AugmentConfig, mode: str, like: tuple[int, ...] | None = None) -> Tensor:
     """Mirror, rotate, scale and shift (N, P, *spatial)."""
     if config.shift or config.rotate or config.scale:
         volumes = image.dim() == 5
-        theta = (affine_volume if volumes else affine)(key, config, tuple(image.shape[2:]))
+        theta = (affine_volume if volumes else affine)(key, config, like or tuple(image.shape[2:]))
         grid = F.affine_grid(theta, list(image.shape), align_corners=False)
         return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)
     if config.flip:

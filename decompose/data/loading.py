@@ -41,6 +41,8 @@ class Batch(NamedTuple):
         label: (N,) int64 within the sample's region; (N, *spatial) of a segmentation.
         region: (N,) int64 routing indices, ascending.
         sample: (N,) int64 positions in the region's prepared set.
+        teacher_image: The same samples under the same changes, prepared for the teacher's own size and channels; None
+            where both networks see the same image.
         view: (N,) int64 which of its versions stands for a sample; None where every pass draws another one.
     """
 
@@ -48,11 +50,18 @@ class Batch(NamedTuple):
     label: Tensor
     region: Tensor
     sample: Tensor
+    teacher_image: Tensor | None = None
     view: Tensor | None = None
+
+    @property
+    def seen_by_teacher(self) -> Tensor:
+        """(N, C, *spatial) what the teacher is asked about."""
+        return self.image if self.teacher_image is None else self.teacher_image
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """Return the batch with every tensor that is there changed by a function: moved, or some rows of it."""
-        return Batch._make(value if value is None else change(value) for value in self)
+        changed = {name: change(value) for name, value in self._asdict().items() if value is not None}
+        return self._replace(**changed)
 
 
 class BatchLoader:
@@ -65,6 +74,7 @@ class BatchLoader:
         sampling: `balanced`, `sqrt` or `proportional`.
         seed: Seed of order and augmentation.
         augment: Random changes; None leaves images as they are.
+        teacher: The same samples of every region, prepared for a teacher that sees other images.
         rank: This process.
         world_size: Number of processes.
 
@@ -82,15 +92,21 @@ class BatchLoader:
         sampling: str,
         seed: int,
         augment: AugmentConfig | None,
+        teacher: Mapping[str, PreparedRegion] | None = None,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
         _check_prepared(prepared, regions)
+        if teacher is not None:
+            _check_prepared(teacher, regions)
+            _check_same(prepared, teacher, regions)
         counts = {name: len(prepared[name]) for name in regions.names}
         self._sampler = RegionSampler(
             counts, batch_size=batch_size, policy=sampling, seed=seed, rank=rank, world_size=world_size
         )
         self._prepared = {name: prepared[name] for name in regions.names}
+        self._teacher = teacher
+        self._shape = tuple(prepared[regions.names[0]].stored.shape[2:])
         self._names = regions.names
         enumerated = augment is not None and augment.views is not None
         self._contents = {name: content_keys(prepared[name].digests) for name in regions.names if enumerated}
@@ -130,10 +146,11 @@ class BatchLoader:
         sizes = [len(draw.indices) for draw in draws.values()]
         region = np.repeat([self._names.index(name) for name in draws], sizes)
         return Batch(
-            image=self._image(draws),
+            image=self._image(draws, self._prepared),
             label=self._label(draws),
             region=torch.from_numpy(region.astype(np.int64)),
             sample=torch.from_numpy(np.concatenate([draw.indices for draw in draws.values()])),
+            teacher_image=None if self._teacher is None else self._image(draws, self._teacher),
             view=self._view(draws),
         )
 
@@ -147,18 +164,17 @@ class BatchLoader:
             )
         return label.long()
 
-    def _image(self, draws: Mapping[str, Draw]) -> Tensor:
+    def _image(self, draws: Mapping[str, Draw], prepared: Mapping[str, PreparedRegion]) -> Tensor:
         """Gather and augment the images: gray ones as the one plane that is stored, which is three times cheaper."""
-        stored = {name: self._prepared[name].stored for name in draws}
-        channels = transforms.channels(self._prepared[next(iter(draws))].recipe)
+        stored = {name: prepared[name].stored for name in draws}
+        channels = transforms.channels(prepared[next(iter(draws))].recipe)
         pieces: dict[str, Tensor] = {}
         for planes in sorted({array.shape[1] for array in stored.values()}):
             names = [name for name in draws if stored[name].shape[1] == planes]
             gathered = torch.from_numpy(np.concatenate([stored[name][draws[name].indices] for name in names]))
             if self._augment is not None:
-                gathered = augment(
-                    gathered, np.concatenate([self._keys(name, draws[name]) for name in names]), self._augment
-                )
+                drawn = np.concatenate([self._keys(name, draws[name]) for name in names])
+                gathered = augment(gathered, drawn, self._augment, like=self._shape)
             lengths = [len(draws[name].indices) for name in names]
             pieces |= dict(zip(names, torch.split(gathered, lengths), strict=True))
         return torch.cat([pieces[name].expand(-1, channels, *pieces[name].shape[2:]) for name in draws])
@@ -212,3 +228,15 @@ def _check_prepared(prepared: Mapping[str, PreparedRegion], regions: RegionSet) 
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise DataError(f"regions of differing shapes: {listed}", required="one recipe size", fix="prepare them alike")
+
+
+def _check_same(
+    prepared: Mapping[str, PreparedRegion], teacher: Mapping[str, PreparedRegion], regions: RegionSet
+) -> None:
+    for name in regions.names:
+        if prepared[name].digests != teacher[name].digests:
+            raise DataError(
+                f"region '{name}': the teacher's images are of other samples than the student's",
+                required="the same samples in the same order",
+                fix="prepare both from the same rows",
+            )

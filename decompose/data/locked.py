@@ -11,7 +11,7 @@ import numpy as np
 
 from lorkit.decompose import transforms
 from lorkit.decompose.artifacts import read_json
-from lorkit.decompose.config import Config, RegionConfig
+from lorkit.decompose.config import Config, ImageConfig, RegionConfig
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.readers import read_region
 from lorkit.decompose.data.samples import PARTS, RegionSamples
@@ -80,7 +80,13 @@ def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSampl
 
 def recipe_of(run: Run, region: str) -> Recipe:
     """Return how a run prepares a region's images."""
-    return build_recipe(run.config.image, run.config.regions[region])
+    return build_recipe(run.config.deployed_image, run.config.regions[region])
+
+
+def foundation_recipe(run: Run, region: str) -> Recipe:
+    """Return how a region's images are prepared for the foundation of a run, as that itself has it written down."""
+    image = ImageConfig.model_validate(read_json(run.foundation_dir / "foundation.json", kind="foundation")["image"])
+    return build_recipe(image, run.config.regions[region])
 
 
 def run_samples(run: Run, part: str, *, region: str | None = None) -> dict[str, PreparedRegion]:

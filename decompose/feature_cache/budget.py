@@ -100,10 +100,11 @@ def early_estimate(
         counts: Training samples of every region.
         directory: Where features are kept.
     """
-    image = torch.zeros(2, config.image.channels, *config.image.size)
+    images = [torch.zeros(2, one.channels, *one.size) for one in (config.image, config.foundation_image)]
     first = torch.zeros(2, dtype=torch.int64)
+    batch = Batch(image=images[0], label=first, region=first, sample=first, teacher_image=images[1])
     with torch.no_grad():
-        answer = module.ask(foundation.model.eval(), Batch(image=image, label=first, region=first, sample=first))
+        answer = module.ask(foundation.model.eval(), batch)
     layout = layout_of(answer, config.cache.dtype)
     return Estimate(
         samples=sum(counts.values()),

@@ -77,6 +77,7 @@ class Keeper:
         answer: Any,
         host: Batch,
         parts: Mapping[str, PreparedRegion],
+        seen: Mapping[str, PreparedRegion],
         foundation: Foundation,
         fabric: Fabric,
     ) -> FeatureCache:
@@ -86,6 +87,7 @@ class Keeper:
             answer: The teacher's to the first batch of the phase.
             host: That batch.
             parts: Training parts of the phase, in routing order.
+            seen: The same as the teacher sees them.
             foundation: The teacher of the phase, which an earlier phase may have adapted.
             fabric: A launched Fabric.
 
@@ -98,7 +100,7 @@ class Keeper:
         layout = layout_of(answer, config.cache.dtype)
         digest = teacher_digest(foundation)
         name_space = partial(space_of, digest, foundation, seed=config.seed, device=fabric.device)
-        spaces = {name: name_space(one, layout, config.train) for name, one in parts.items()}
+        spaces = {name: name_space((one, seen[name]), layout, config.train) for name, one in parts.items()}
         estimate = self._estimate(spaces[next(iter(parts))])
         estimate.check()
         opened = {

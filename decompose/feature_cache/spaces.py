@@ -42,7 +42,7 @@ class Space:
 def space_of(
     teacher: str,
     foundation: Foundation,
-    prepared: PreparedRegion,
+    prepared: tuple[PreparedRegion, PreparedRegion],
     layout: Layout,
     train: TrainConfig,
     *,
@@ -57,7 +57,8 @@ def space_of(
     Args:
         teacher: Digest of its weights.
         foundation: The teacher.
-        prepared: Samples of the region.
+        prepared: Samples of the region as the student sees them, whose size is that of the augmentation's geometry,
+            and as the teacher does.
         layout: Of the answers.
         train: Augmentation and precision.
         seed: Of the augmentation.
@@ -73,15 +74,18 @@ def space_of(
         "precision": train.precision,
         "teacher": {"weights": teacher, "backbone": foundation.backbone, "image": _plain(foundation.image)},
         "asked": {name: part.to_json() for name, part in layout.items()},
-        "recipe": prepared.recipe,
+        "recipes": [one.recipe for one in prepared],
         "augment": augment,
     }
     return Space(name=digest_json(about)[:32], layout=layout, about=about)
 
 
 def teacher_digest(foundation: Foundation) -> str:
-    """Return the digest of a teacher's weights and normalisation; heads are asked anew and do not count."""
-    digest = hashlib.sha256()
+    """Return the digest of a teacher's weights and normalisation; heads are asked anew and do not count.
+
+    A user's own teacher states a digest besides: torch may hold none of its weights.
+    """
+    digest = hashlib.sha256((foundation.digest if foundation.is_teacher else "").encode())
     for name, value in sorted(foundation.model.state_dict().items()):
         if not name.startswith("heads."):
             plain = value.detach().cpu().contiguous()

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 
 from lorkit.decompose.artifacts import digest_json, is_current, load_tensors, read_json
 from lorkit.decompose.config import Config, config_digest
-from lorkit.decompose.data import RegionSamples, Splits, prepare, read_region, split_regions
+from lorkit.decompose.data import RegionSamples, Splits, read_region, split_regions
 from lorkit.decompose.decomposition import TrainResult
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Finished, Listener, Notice, ignore
@@ -20,15 +20,15 @@ from lorkit.decompose.lifecycle.growth import AddedRegion, joined, lone_model
 from lorkit.decompose.lifecycle.origin import knowing, rebuilt, record, rows_of
 from lorkit.decompose.lifecycle.overlay import alone, grown_config
 from lorkit.decompose.live import WEIGHTS, build_live
+from lorkit.decompose.material import Material, prepare_parts, teacher_parts
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation import Foundation, load_foundation, load_strict
 from lorkit.decompose.planning import plan_training
-from lorkit.decompose.pretraining import Material, run_phase, with_probes
+from lorkit.decompose.pretraining import run_phase, with_probes
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.run_artifact import RunContent, write_run
 from lorkit.decompose.runs import DERIVED, RUNS, Run
 from lorkit.decompose.training import Phase, launch
-from lorkit.decompose.transforms import build_recipe
 from lorkit.decompose.workplace import Workplace, working
 
 # Raised when the same settings would train something else than before.
@@ -66,14 +66,13 @@ class _Addition:
 
     def material(self, on_event: Listener) -> Material:
         """Prepare the training and validation parts of the new region; no other data are read."""
-        recipe = build_recipe(self.config.image, self.config.regions[self.region.name])
-        parts = self.splits.parts(self.region.name)
-        train, val = (prepare(self.samples, recipe, indices=parts[part]) for part in ("train", "val"))
-        for text in train.notices:
-            on_event(Notice(text=text))
         name = self.region.name
+        data = (self.config, {name: self.samples}, self.splits, self.config.image)
+        parts, seen = prepare_parts(*data), teacher_parts(*data)
+        for text in parts["train"][name].notices:
+            on_event(Notice(text=text))
         only, digests = RegionSet([self.region]), {name: self.samples.digest}
-        return Material(regions=only, train={name: train}, val={name: val}, digests=digests)
+        return Material(regions=only, digests=digests, teacher=seen, **parts)
 
     def split_document(self) -> dict[str, Any]:
         """Return `splits.json`: the locked parts of the other regions as they are, and those of the new one."""
@@ -178,6 +177,7 @@ def _train(addition: _Addition, fabric: Fabric, place: Workplace, on_event: List
         settings=config.train,
         seed=config.seed,
         directory=place.checkpoints / addition.phase,
+        teacher_train=material.teacher["train"] if material.teacher is not None else None,
         keeper=keeper,
     )
     shared = load_tensors(run.path / WEIGHTS)

@@ -96,7 +96,7 @@ def _settled(config: Config, expert: LoadedExpert, notices: list[str]) -> Config
     if "size" not in config.image.model_fields_set:
         image["size"] = tuple(info["image"]["size"])
     backbone = str(info["backbone"])
-    weights = {"backbone": backbone, "weights": str((expert.path / WEIGHTS).resolve()), "key_map": None}
+    weights = {"backbone": backbone, "weights": str((expert.path / WEIGHTS).resolve()), "key_map": None, "image": None}
     for section, values in (("image", image), ("student", {"backbone": backbone}), ("foundation", weights)):
         stated = getattr(config, section)
         for key, value in values.items():

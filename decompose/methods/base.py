@@ -51,7 +51,7 @@ class TrainingModule(nn.Module):
 
     def ask(self, teacher: RegionalModel, batch: Batch) -> Any:
         """Return what `forward` takes of the frozen foundation; called without gradients."""
-        return teacher(batch.image, batch.region)
+        return teacher(batch.seen_by_teacher, batch.region)
 
     def task_of(self, region: str) -> Task:
         """Return the task of a region."""

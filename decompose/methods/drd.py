@@ -31,6 +31,7 @@ from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.reprogrammers import GridReprogrammer
 from lorkit.decompose.models.staged import foreign_context, stage_shapes, staged
 from lorkit.decompose.models.teachers import TeacherFeatures
+from lorkit.decompose.models.walking import walked_shapes, walker
 from lorkit.decompose.regions import RegionSet
 
 Shapes = Sequence[tuple[int, ...]]
@@ -45,6 +46,7 @@ class DeepReprogramming(ReprogrammingModule):
         settings: Weights of the terms.
         foundation: The teacher.
         image: (C, *spatial) of the images.
+        seen: The same of what the teacher sees.
     """
 
     def __init__(
@@ -54,9 +56,10 @@ class DeepReprogramming(ReprogrammingModule):
         settings: RdConfig,
         foundation: Foundation,
         image: tuple[int, ...],
+        seen: tuple[int, ...],
     ) -> None:
         super().__init__(live, train, settings)
-        theirs, ours = stage_shapes(foundation.model.backbone, image), stage_shapes(live.backbone, image)
+        theirs, ours = walked_shapes(foundation.model.backbone, seen), stage_shapes(live.backbone, image)
         check_stages(theirs, ours)
         self.reprogrammers = nn.ModuleList(
             GridReprogrammer(t[0], s[0], s[1:], settings.hidden) for t, s in zip(theirs, ours, strict=True)
@@ -75,7 +78,7 @@ class DeepReprogramming(ReprogrammingModule):
 
     def ask(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
         """Return the foundation's stages for a batch."""
-        walk = staged(teacher.backbone).walk(teacher.normalise(batch.image))
+        walk = walker(teacher.backbone).walk(teacher.normalise(batch.seen_by_teacher))
         return TeacherFeatures(tuple(walk.grids), walk.features)
 
     def parts(self, batch: Batch, teacher: TeacherFeatures) -> Parts:
@@ -110,8 +113,8 @@ class DeepReprogrammingDistillation(ReprogrammingDistillation):
         live = self.network(config, regions)
         if foundation is None:
             raise no_teacher()
-        image = (config.image.channels, *config.image.size)
-        return DeepReprogramming(live, config.train, config.rd, foundation, image)
+        image, seen = ((one.channels, *one.size) for one in (config.image, config.foundation_image))
+        return DeepReprogramming(live, config.train, config.rd, foundation, image, seen)
 
 
 def check_stages(theirs: Shapes, ours: Shapes) -> None:

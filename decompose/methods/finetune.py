@@ -21,7 +21,7 @@ class FineTuned(Method):
 
     def network(self, config: Config, regions: RegionSet) -> RegionalModel:
         """Build the foundation's network with a head for each region."""
-        return shared_network(config, config.foundation.backbone, regions)
+        return shared_network(config, config.foundation.backbone, regions, image=config.foundation_image)
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build a copy of the foundation with its heads of these regions (own, or the probe)."""

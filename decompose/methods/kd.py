@@ -12,7 +12,6 @@ from torch import Tensor
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.loading import Batch
-from lorkit.decompose.losses import softened_kl
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.taught import Sight, TaughtModule, TaughtStudents, no_teacher
 from lorkit.decompose.models.foundation import Foundation
@@ -25,7 +24,7 @@ class LogitModule(TaughtModule):
 
     def ask(self, teacher: RegionalModel, batch: Batch) -> RegionalOutput:
         """Return the foundation's logits for a batch."""
-        output: RegionalOutput = teacher(batch.image, batch.region)
+        output: RegionalOutput = teacher(batch.seen_by_teacher, batch.region)
         return output
 
 
@@ -41,7 +40,8 @@ class KdModule(LogitModule):
         (name,) = self.live.regions.names
         if not self.settings.weight:
             return {}
-        value_N = softened_kl(sight.output.logits[name], teacher.logits[name], self.settings.temperature)
+        pair = sight.output.logits[name], teacher.logits[name]
+        value_N = self.task_of(name).divergence(*pair, self.settings.temperature)
         return {"kd": self.settings.weight * value_N.sum() / len(batch.label)}
 
 

@@ -19,6 +19,7 @@ from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.finetune import FineTuned, continued
 from lorkit.decompose.models.foundation import Foundation, narrowed
 from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.models.timm_source import declare_operators
 from lorkit.decompose.regions import RegionSet
 
 
@@ -77,6 +78,7 @@ def _peft() -> Any:
             required="the extra 'peft'",
             fix='pip install "lorkit[peft]"',
         )
+    declare_operators()  # peft imports torchvision where that is installed
     import peft
 
     return peft

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lorkit.decompose.config import Config
+from lorkit.decompose.config import Config, ImageConfig
 from lorkit.decompose.methods.base import Method, TrainingModule
 from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.foundation import Foundation
@@ -11,9 +11,14 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import dense_outputs
 
 
-def shared_network(config: Config, backbone: str, regions: RegionSet) -> RegionalModel:
-    """Build a backbone without experts and a head for each region, for maps where their task has maps."""
-    image = config.image
+def shared_network(
+    config: Config, backbone: str, regions: RegionSet, *, image: ImageConfig | None = None
+) -> RegionalModel:
+    """Build a backbone without experts and a head for each region, for maps where their task has maps.
+
+    It is made for `config.image`, or for another image.
+    """
+    image = image or config.image
     network = build_backbone(backbone, channels=image.channels, image_size=image.size, dense=dense_outputs(regions))
     return RegionalModel(network, regions, mean=image.mean, std=image.std)
 

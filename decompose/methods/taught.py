@@ -25,6 +25,7 @@ from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.models.staged import staged
 from lorkit.decompose.models.teachers import TeacherFeatures
+from lorkit.decompose.models.walking import walker
 
 
 class Sight(NamedTuple):
@@ -51,9 +52,9 @@ class TaughtModule(TrainingModule):
     def ask(self, teacher: RegionalModel, batch: Batch) -> Any:
         """Return the foundation's compared output for a batch."""
         if self.layer == "grid":
-            walk = staged(teacher.backbone).walk(teacher.normalise(batch.image))
+            walk = walker(teacher.backbone).walk(teacher.normalise(batch.seen_by_teacher))
             return TeacherFeatures((walk.grids[-1],), walk.features)
-        return TeacherFeatures((), teacher.features(batch.image, batch.region))
+        return TeacherFeatures((), teacher.features(batch.seen_by_teacher, batch.region))
 
     def forward(self, batch: Batch, teacher: Any) -> Terms:
         """Return the term ce and those of the subclass."""
@@ -121,9 +122,8 @@ def compared_widths(live: RegionalModel, foundation: Foundation, layer: Layer, c
     Raises:
         UsageError: A network has no stages, and their grids are to be compared.
     """
-    image = config.image
-    example = torch.zeros(1, image.channels, *image.size)
-    return _width(live, layer, example), _width(foundation.model, layer, example)
+    ours, theirs = (torch.zeros(1, image.channels, *image.size) for image in (config.image, config.foundation_image))
+    return _width(live, layer, ours), _width(foundation.model, layer, theirs)
 
 
 def _width(model: RegionalModel, layer: Layer, example: Tensor) -> int:
@@ -133,7 +133,7 @@ def _width(model: RegionalModel, layer: Layer, example: Tensor) -> int:
     model.eval()  # a walk in training would move the norms
     try:
         with torch.no_grad():
-            walk = staged(model.backbone).walk(model.normalise(example.to(next(model.parameters()))))
+            walk = walker(model.backbone).walk(model.normalise(example.to(next(model.parameters()))))
     finally:
         model.train(training)
     return walk.grids[-1].shape[1]

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol, cast
 
 from torch import Tensor, nn
 
-from lorkit.decompose.errors import MissingRuntimeError, UsageError
+from lorkit.decompose.errors import UsageError
 from lorkit.decompose.models.densenet import densenet121
 from lorkit.decompose.models.resnet import resnet18, resnet18_3d, resnet34, resnet50
 from lorkit.decompose.models.shufflenet import ShuffleNetV2
 from lorkit.decompose.models.staged import StagedMaps
+from lorkit.decompose.models.timm_source import TIMM, build_timm
 from lorkit.decompose.models.unets import UNETS
 from lorkit.decompose.models.vit import vit_small, vit_tiny
 from lorkit.decompose.regions import unknown
-
-TIMM = "timm:"
 
 
 class Backbone(Protocol):
@@ -32,33 +30,6 @@ class Backbone(Protocol):
     def __call__(self, x: Tensor) -> Tensor:
         """Map images (N, C, *spatial) to features (N, F), or (N, F, *spatial) where `dense_dims` is not 0."""
         ...
-
-
-def _timm(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Module:
-    if importlib.util.find_spec("timm") is None:
-        raise MissingRuntimeError(
-            f"backbone '{TIMM}{name}' needs timm, which is not installed",
-            required="the extra 'timm'",
-            fix='pip install "lorkit[timm]"',
-        )
-    import timm
-
-    if not timm.is_model(name):
-        raise unknown("backbone", f"{TIMM}{name}", [f"{TIMM}{known}" for known in timm.list_models()])
-    try:
-        network = timm.create_model(name, in_chans=channels, num_classes=0, img_size=image_size)
-    except TypeError:  # convolutional networks take no img_size
-        network = timm.create_model(name, in_chans=channels, num_classes=0)
-    head = network.default_cfg.get("classifier")
-    if not isinstance(head, str) or not isinstance(network.get_submodule(head), nn.Identity):
-        raise UsageError(
-            f"backbone '{TIMM}{name}' has no single linear classifier",
-            required="a network with one classifier layer",
-            fix="choose another backbone",
-        )
-    network.feature_dim = int(getattr(network, "head_hidden_size", None) or network.num_features)
-    network.head_name = head
-    return cast(nn.Module, network)
 
 
 class Known(NamedTuple):
@@ -125,7 +96,7 @@ def build_backbone(name: str, *, channels: int, image_size: tuple[int, ...], den
 def _pooled(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Module:
     if not name.startswith(TIMM) and name not in BACKBONES:
         raise unknown("backbone", name, [*BACKBONES, *UNETS, f"{TIMM}<name>"])
-    known = Known(partial(_timm, name.removeprefix(TIMM))) if name.startswith(TIMM) else BACKBONES[name]
+    known = Known(partial(build_timm, name.removeprefix(TIMM))) if name.startswith(TIMM) else BACKBONES[name]
     if len(image_size) not in known.dims:
         others = ", ".join(known_backbones(dims=len(image_size)))
         raise UsageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,26 @@ from lorkit.decompose.artifacts import (
     write_json,
     write_manifest,
 )
-from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.models.teachers import TEACHER, Teacher, TeacherBackbone, weights_digest
 from lorkit.decompose.models.weights import MatchReport, load_user_weights
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import dense_outputs
 
-__all__ = ["Foundation", "MatchReport", "load_foundation", "load_user_weights", "narrowed", "save_foundation"]
+__all__ = [
+    "Foundation",
+    "MatchReport",
+    "foundation_document",
+    "load_foundation",
+    "load_user_weights",
+    "narrowed",
+    "save_foundation",
+]
 
-_DOCUMENT, _WEIGHTS = "foundation.json", "model.safetensors"
+_DOCUMENT, _WEIGHTS, _BACKBONE = "foundation.json", "model.safetensors", "backbone."
+NOT_EXPORTABLE = "The foundation is a teacher of the user's own and is not exported: the gate has no baseline of it."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +62,16 @@ class Foundation:
     heads: Mapping[str, str]
     image: Mapping[str, Any]
     source: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_teacher(self) -> bool:
+        """Whether it is a user's module or an ONNX file, which no artifact holds and no target can be built of."""
+        return self.backbone.startswith(TEACHER)
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of what it answers with: of a teacher as it states it, else of the backbone's weights."""
+        return str(self.source["teacher"]) if self.is_teacher else weights_digest(self.model.backbone)
 
 
 def narrowed(foundation: Foundation, regions: RegionSet) -> Foundation:
@@ -77,13 +98,19 @@ def narrowed(foundation: Foundation, regions: RegionSet) -> Foundation:
 def save_foundation(
     foundation: Foundation, directory: Path, *, synthetic: bool, inputs: str, parent: Path | None = None
 ) -> Manifest:
-    """Write a foundation model into a directory and seal it with a manifest."""
+    """Write a foundation model into a directory and seal it with a manifest.
+
+    Of a teacher that is no backbone of this project the heads alone are written, and its digest.
+    """
     directory.mkdir(parents=True, exist_ok=True)
-    save_tensors(directory / _WEIGHTS, foundation.model.state_dict())
+    tensors = foundation.model.state_dict()
+    if foundation.is_teacher:
+        tensors = {key: value for key, value in tensors.items() if not key.startswith(_BACKBONE)}
+    save_tensors(directory / _WEIGHTS, tensors)
     document = {
         "schema_version": SCHEMA_VERSION,
         "kind": "foundation",
-        "warnings": [],
+        "warnings": [NOT_EXPORTABLE] if foundation.is_teacher else [],
         "backbone": foundation.backbone,
         "regions": foundation.regions.to_json(),
         "heads": dict(foundation.heads),
@@ -91,26 +118,39 @@ def save_foundation(
         "source": dict(foundation.source),
     }
     write_json(directory / _DOCUMENT, document)
-    return write_manifest(directory, "foundation", synthetic=synthetic, inputs=inputs, parent=parent)
+    extra = {"exportable": False, "reason": NOT_EXPORTABLE} if foundation.is_teacher else {}
+    return write_manifest(directory, "foundation", synthetic=synthetic, inputs=inputs, parent=parent, extra=extra)
 
 
-def load_foundation(directory: Path) -> Foundation:
-    """Read a foundation model, checked against its manifest, in eval mode.
+def foundation_document(directory: Path) -> dict[str, Any]:
+    """Return what is written of a foundation besides its weights, checked against its manifest.
 
     Raises:
-        ArtifactError: A file is missing, changed, or does not describe the network that the weights belong to.
+        ArtifactError: The directory is no intact foundation.
     """
     read_manifest(directory, kind="foundation")
     document = read_json(directory / _DOCUMENT, kind="foundation")
+    if not isinstance(document.get("image"), dict) or not isinstance(document.get("backbone"), str):
+        raise _broken(directory, "image or backbone")
+    return document
+
+
+def load_foundation(directory: Path, teacher: Teacher | None = None) -> Foundation:
+    """Read a foundation model, checked against its manifest, in eval mode.
+
+    Args:
+        directory: Of the artifact.
+        teacher: Its network where that is a teacher of the user's own, which no artifact holds.
+
+    Raises:
+        ArtifactError: A file is missing, changed, or does not describe the network that the weights belong to.
+        UsageError: It needs a teacher, or another one.
+    """
+    document = foundation_document(directory)
     try:
         image = dict(document["image"])
         regions = RegionSet.from_json(document["regions"])
-        backbone = build_backbone(
-            document["backbone"],
-            channels=image["channels"],
-            image_size=tuple(image["size"]),
-            dense=dense_outputs(regions),
-        )
+        backbone = _backbone(document, image, directory, teacher, dense=dense_outputs(regions))
         model = RegionalModel(backbone, regions, mean=image["mean"], std=image["std"])
         foundation = Foundation(
             model=model,
@@ -121,14 +161,43 @@ def load_foundation(directory: Path) -> Foundation:
             source=dict(document["source"]),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ArtifactError(
-            f"{directory / _DOCUMENT} lacks its fields ({type(error).__name__})",
-            required="an intact foundation model",
-            fix="pretrain again",
-        ) from None
-    load_strict(model, load_tensors(directory / _WEIGHTS), directory / _WEIGHTS)
+        raise _broken(directory, type(error).__name__) from None
+    tensors = load_tensors(directory / _WEIGHTS)
+    if foundation.is_teacher:
+        own = model.state_dict()
+        tensors |= {key: value for key, value in own.items() if key.startswith(_BACKBONE)}
+    load_strict(model, tensors, directory / _WEIGHTS)
     model.eval()
     return foundation
+
+
+def _backbone(
+    document: Mapping[str, Any], image: Mapping[str, Any], directory: Path, teacher: Teacher | None, *, dense: bool
+) -> nn.Module:
+    name = str(document["backbone"])
+    if not name.startswith(TEACHER):
+        return build_backbone(name, channels=image["channels"], image_size=tuple(image["size"]), dense=dense)
+    if teacher is None:
+        raise UsageError(
+            f"the foundation of {directory} is a teacher of the user's own, of which the run holds the digest alone",
+            required="the teacher itself, as in evaluate(..., teacher=...)",
+            fix="pass it, or measure the experts and the student",
+        )
+    if teacher.digest != document["source"]["teacher"]:
+        raise UsageError(
+            f"a teacher of digest {teacher.digest[:16]} for {directory}, which was made with {name}",
+            required="the same weights and features",
+            fix="restore that teacher",
+        )
+    return TeacherBackbone(teacher)
+
+
+def _broken(directory: Path, what: str) -> ArtifactError:
+    return ArtifactError(
+        f"{directory / _DOCUMENT} lacks its fields ({what})",
+        required="an intact foundation model",
+        fix="pretrain again",
+    )
 
 
 def load_strict(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -8,7 +8,7 @@ of an architecture stands in its file, which says what its stages are; it is fou
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -18,7 +18,8 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.models import densenet, resnet, shufflenet
 from lorkit.decompose.models.resnet import ResNet
 from lorkit.decompose.models.shufflenet import ShuffleNetV2
-from lorkit.decompose.models.stages import EMPTY, STAGES, Context, Gridded, Staged, Walk
+from lorkit.decompose.models.stages import EMPTY, STAGES, Context, Gridded, Staged, Walk, Walker
+from lorkit.decompose.models.timm_stages import timm_stages
 from lorkit.decompose.models.unets import UNETS
 from lorkit.decompose.models.vit import StagedTransformer, VisionTransformer
 from lorkit.decompose.regions import unknown
@@ -58,9 +59,12 @@ def staged(backbone: nn.Module) -> Staged:
     for unet in UNETS.values():
         if type(backbone).__name__ == unet.class_name and hasattr(backbone, "head_name"):
             return unet.stages(backbone)
+    found = timm_stages(backbone)
+    if found is not None:
+        return found
     raise UsageError(
         f"a {type(backbone).__name__} in stages",
-        required="a ResNet, ShuffleNetV2, DenseNet121, vision transformer or U-Net of this project",
+        required="a backbone of this project, or a ResNet, ConvNeXt or vision transformer of timm",
         fix="choose another backbone, or method rd, which needs no stages",
     )
 
@@ -91,7 +95,9 @@ class StagedMaps(nn.Module):
 
     def stages(self) -> Staged:
         """Return the stages of the network, each of which the features read."""
-        inner = StagedTransformer(self.network, dense=True) if isinstance(self.network, VisionTransformer) else None
+        inner: Gridded | None = timm_stages(self.network, dense=True)
+        if isinstance(self.network, VisionTransformer):
+            inner = StagedTransformer(self.network, dense=True)
         return _Maps(inner or cast(Gridded, staged(self.network)), self.head)
 
 
@@ -140,8 +146,15 @@ def foreign_context(walk: Walk, stage: int, injected: Sequence[Tensor], skips: s
     return Context(tokens, tuple(value.detach() for value in own.stem), earlier)
 
 
-def stage_shapes(backbone: nn.Module, image_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+def stage_shapes(
+    backbone: nn.Module, image_shape: tuple[int, ...], enter: Callable[[nn.Module], Walker] = staged
+) -> list[tuple[int, ...]]:
     """Return (C, *grid) of each stage for images (C, *spatial); nothing is computed, and the network not touched.
+
+    Args:
+        backbone: A headless network.
+        image_shape: (C, *spatial) of an image.
+        enter: Finds its stages.
 
     Raises:
         UsageError: No adapter knows its architecture.
@@ -151,5 +164,5 @@ def stage_shapes(backbone: nn.Module, image_shape: tuple[int, ...]) -> list[tupl
     network = copy.deepcopy(backbone, memo).eval()
     with torch.no_grad():
         dtype = next(network.parameters()).dtype
-        walk = staged(network).walk(torch.empty(1, *image_shape, device="meta", dtype=dtype))
+        walk = enter(network).walk(torch.empty(1, *image_shape, device="meta", dtype=dtype))
     return [tuple(grid.shape[1:]) for grid in walk.grids]

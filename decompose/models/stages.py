@@ -45,12 +45,16 @@ class Walk(NamedTuple):
     features: Tensor
 
 
-class Staged(Protocol):
-    """A backbone in stages."""
+class Walker(Protocol):
+    """A network that shows its stages."""
 
     def walk(self, x: Tensor) -> Walk:
         """Run the whole network on (N, C, *spatial)."""
         ...
+
+
+class Staged(Walker, Protocol):
+    """A backbone in stages, each of which can be entered."""
 
     def forward_from(self, stage: int, grid: Tensor, context: Context = EMPTY) -> Tensor:
         """Return the features that follow from a grid in place of a stage's output; stages count from 0."""

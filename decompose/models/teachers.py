@@ -1,10 +1,25 @@
-"""What a frozen foundation gives a student to learn from: its stages as grids, and its pooled features."""
+"""What a frozen foundation gives a student to learn from, and foundations that this project has no backbone for.
+
+A user's module or an ONNX file takes the place of a backbone through one protocol, `Teacher`: everything that asks a
+foundation (methods, linear probes, evaluation) then asks it the same way.
+
+Shapes: N images, C channels, C_i grid_i of stage i, F features.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import hashlib
+from typing import NamedTuple, Protocol, runtime_checkable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
+
+from lorkit.decompose.artifacts import digest_json
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.schema import ImageConfig
+
+TEACHER = "teacher:"
+"""How a configuration names a foundation that is no backbone: this and the first digits of its digest."""
 
 
 class TeacherFeatures(NamedTuple):
@@ -17,3 +32,123 @@ class TeacherFeatures(NamedTuple):
 
     grids: tuple[Tensor, ...]
     features: Tensor
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """A foundation of the user's own: `train(config, teacher=...)`.
+
+    It may be an `nn.Module`, hold some as attributes, or be neither; what modules it has are frozen and kept in eval.
+
+    Attributes:
+        image: Size, channels and normalisation of what it sees; the images are prepared so, from the originals.
+        digest: Hexadecimal digest of its weights (`weights_digest` makes one): runs are found again by it.
+    """
+
+    image: ImageConfig
+    digest: str
+
+    def features(self, image: Tensor) -> TeacherFeatures:
+        """Return the stages (four for `drd`; none will do for the other methods) and pooled features.
+
+        Args:
+            image: (N, C, *size) float32, normalised as `image` states.
+        """
+        ...
+
+
+def weights_digest(module: nn.Module) -> str:
+    """Return the SHA-256 of a module's parameters and buffers with their names, types and shapes."""
+    found = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def image_digest(image: ImageConfig) -> str:
+    """Return the digest of how images are prepared for a teacher."""
+    return digest_json(image.model_dump(mode="json"))
+
+
+def teacher_name(teacher: Teacher) -> str:
+    """Return how configurations and artifacts name a teacher."""
+    return f"{TEACHER}{teacher.digest[:16]}"
+
+
+class TeacherBackbone(nn.Module):
+    """A teacher in the place of a backbone: normalised images (N, C, *spatial) to pooled features (N, F).
+
+    Args:
+        teacher: It is asked once, about two empty images, to learn what it gives.
+
+    Raises:
+        UsageError: What it gives is not what the protocol says.
+    """
+
+    head_name = "head"
+
+    def __init__(self, teacher: Teacher) -> None:
+        super().__init__()
+        self.teacher = teacher
+        if not isinstance(teacher, nn.Module):  # modules that it holds are moved and frozen with the rest
+            held = [value for value in vars(teacher).values() if isinstance(value, nn.Module)]
+            self.held = nn.ModuleList(held)
+        self.head: nn.Module = nn.Identity()
+        found = _checked(self, teacher)
+        self.feature_dim = int(found.features.shape[1])
+        self.stages = tuple(tuple(grid.shape[1:]) for grid in found.grids)
+
+    @property
+    def has_modules(self) -> bool:
+        """Whether torch runs it, so that its parameters and multiply-accumulates can be counted."""
+        return any(True for _ in self.parameters())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the pooled features, or the head's logits where one stands at their end."""
+        found: Tensor = self.head(self.teacher.features(x).features)
+        return found
+
+
+def freeze_(model: nn.Module) -> None:
+    """Pin a teacher, in place: no parameter takes gradients, every module is in eval.
+
+    Called before every question. The flags are set directly: `train` and `eval` are methods that a user's class may
+    have replaced, and a batch norm or dropout that came back to life would change the teacher while it teaches.
+    """
+    for module in model.modules():
+        module.training = False
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.requires_grad_(False)
+
+
+def _checked(owner: nn.Module, teacher: Teacher) -> TeacherFeatures:
+    image, count = teacher.image, 2
+    freeze_(owner)
+    anything = next(owner.parameters(), None)
+    example = torch.zeros(count, image.channels, *image.size, device=None if anything is None else anything.device)
+    try:
+        with torch.no_grad():
+            found = TeacherFeatures(*teacher.features(example))
+    except (RuntimeError, ValueError, TypeError) as error:  # whatever a foreign network says about its input
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        shape = f"{image.channels} x {' x '.join(map(str, image.size))}"
+        raise UsageError(
+            f"the teacher cannot be asked about images {shape} ({first[:160]})",
+            required="features(image) for images as its `image` states",
+            fix="correct its image (size, channels), or its features",
+        ) from None
+    features, *grids = ([*value.shape] for value in (found.features, *found.grids))
+    whole = (2, 2 + len(image.size))  # pooled, or at the image's own resolution where outputs are dense
+    if (
+        len(features) not in whole
+        or any(len(one) < 3 for one in grids)
+        or any(one[0] != 2 for one in (features, *grids))
+    ):
+        raise UsageError(
+            f"the teacher gives features {features} and stages {grids} of {count} images",
+            required=f"features ({count}, F) and stages ({count}, C, *grid)",
+            fix="pool its features, and keep the batch first",
+        )
+    return found

@@ -37,7 +37,7 @@ class OnnxEngine:
             raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
         try:
             logits: Floats = self._session.run(self._outputs, {self._input: batch})[0]
-        except _runtime_errors() as error:
+        except runtime_errors() as error:
             raise ArtifactError(
                 f"ONNX Runtime refuses a batch of shape {tuple(batch.shape)} ({str(error)[:160]})",
                 required="a graph with a free batch size",
@@ -100,7 +100,7 @@ class OnnxTarget:
             raise ArtifactError(f"{path} is missing", required="a complete export", fix="export it again with --force")
         try:
             session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
-        except _runtime_errors() as error:
+        except runtime_errors() as error:
             raise ArtifactError(
                 f"ONNX Runtime cannot read {path} ({str(error)[:160]})",
                 required="an intact ONNX file",
@@ -113,7 +113,7 @@ class OnnxTarget:
         return OnnxEngine(session)
 
 
-def _runtime_errors() -> tuple[type[Exception], ...]:
+def runtime_errors() -> tuple[type[Exception], ...]:
     """Return ONNX Runtime's own errors: they share no root but Exception."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 

@@ -19,7 +19,7 @@ from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.experts import expert_layers
 from lorkit.decompose.live import build_live, save_live
 from lorkit.decompose.methods import TrainingModule, get_method
-from lorkit.decompose.models.backbones import BACKBONES, build_backbone
+from lorkit.decompose.models.backbones import BACKBONES, Known, build_backbone
 from lorkit.decompose.models.foundation import Foundation, save_foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region, RegionSet
@@ -145,9 +145,9 @@ class TinyBlock(nn.Module):
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Backbones `tiny` (batch norms) and `tiny_groups` (no statistics of a batch) for a test."""
-    monkeypatch.setitem(BACKBONES, "tiny", lambda channels, size: TinyBackbone(channels, nn.BatchNorm2d))
+    monkeypatch.setitem(BACKBONES, "tiny", Known(lambda channels, size: TinyBackbone(channels, nn.BatchNorm2d)))
     groups = partial(nn.GroupNorm, 2)
-    monkeypatch.setitem(BACKBONES, "tiny_groups", lambda channels, size: TinyBackbone(channels, groups))
+    monkeypatch.setitem(BACKBONES, "tiny_groups", Known(lambda channels, size: TinyBackbone(channels, groups)))
 
 
 @pytest.fixture

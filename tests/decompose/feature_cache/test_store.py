@@ -92,7 +92,9 @@ def name_of(
     layout = layout_of(answer() if given is None else given, config.cache.dtype)
     where = torch.device(device)
     digest = teacher_digest(foundation)
-    return space_of(digest, foundation, part or prepared(), layout, config.train, seed=config.seed, device=where).name
+    return space_of(
+        digest, foundation, (prepared(), part or prepared()), layout, config.train, seed=config.seed, device=where
+    ).name
 
 
 def test_everything_that_decides_a_feature_names_another_space() -> None:

@@ -135,6 +135,25 @@ def test_the_hint_is_a_regression_by_a_convolution_on_the_coarser_grid() -> None
     assert Regressor(3, 5)(volume).shape == (2, 5, 4, 4, 4)
 
 
+@pytest.mark.parametrize("layer", ["grid", "pooled"])
+@pytest.mark.parametrize("method", TERMS)
+def test_maps_are_distilled_too(method: str, layer: str) -> None:
+    if layer == "pooled" and method not in ("fitnet", "sp"):
+        pytest.skip("has no layer to choose")
+    region = RegionSet([Region(name="a", task="segmentation", classes=("vessel",))])
+    small = ("image.size=16", "student.backbone=shufflenet_v2_x1_0", "foundation.backbone=resnet18")
+    settings = (f"fitnet.layer={layer}", f"sp.layer={layer}")
+    config = default_config(overrides=["regions={a: {data: x}}", *small, *settings], method=method)
+    model = shared_network(config, "resnet18", region).eval().requires_grad_(False)
+    foundation = Foundation(model=model, backbone="resnet18", regions=region, heads={"a": "own"}, image={}, source={})
+    module = get_method(method).build(config, region, foundation)
+    masks = torch.randint(2, (4, 16, 16), generator=torch.Generator().manual_seed(0))
+    given = Batch(torch.rand(4, 1, 16, 16), masks, torch.zeros(4, dtype=torch.int64), torch.arange(4))
+    loss = total(module(given, module.ask(model, given)))
+    loss.backward()
+    assert loss.isfinite()
+
+
 @pytest.mark.parametrize("method", ["fitnet", "sp"])
 def test_pooled_features_need_no_stages(method: str) -> None:
     _, module, foundation = make(method, f"{method}.layer=pooled")

@@ -1,0 +1,180 @@
+"""Where a foundation comes from, and which images it sees: settled before any data is read.
+
+`settled` writes what the source itself knows (a directory of `pretrain`, a timm model, a user's teacher) into the
+configuration, so that everything after it, the stored run included, has one place to look.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lorkit.decompose.artifacts import MANIFEST, digest_file
+from lorkit.decompose.config import Config
+from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.events import Listener, Notice
+from lorkit.decompose.foundation_schema import FoundationImage
+from lorkit.decompose.methods import Adapting, get_method
+from lorkit.decompose.methods.mtl import shared_network
+from lorkit.decompose.models.foundation import (
+    Foundation,
+    MatchReport,
+    foundation_document,
+    load_foundation,
+    load_user_weights,
+)
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.models.teachers import TEACHER, Teacher, TeacherBackbone, teacher_name
+from lorkit.decompose.models.timm_source import TIMM, timm_normalisation
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.schema import ImageConfig
+
+
+def settled(config: Config, teacher: Teacher | None = None) -> Config:
+    """Return the configuration with the foundation's own image, and with a teacher's name as its backbone.
+
+    Raises:
+        UsageError: A teacher and another foundation, an ONNX file or a recorded teacher without the teacher, one of
+            another digest, or a stated image that is not the foundation's.
+        ArtifactError: The directory that `foundation.weights` names is no foundation.
+    """
+    if teacher is not None:
+        return _taught(config, teacher)
+    given = config.foundation
+    if given.is_onnx or given.backbone.startswith(TEACHER):
+        what = str(given.weights) if given.is_onnx else f"foundation.backbone {given.backbone}, a module of the user's"
+        raise UsageError(
+            f"{what} without the teacher itself",
+            required="train(config, teacher=...)",
+            fix="for an ONNX file use the command line, or lorkit.export.onnx_teacher.open_teacher(config)",
+        )
+    if given.weights is not None and Path(given.weights).is_dir():
+        own = ImageConfig.model_validate(dict(foundation_document(Path(given.weights))["image"]))
+        return _seeing(config, own, f"the foundation {given.weights}")
+    if given.backbone.startswith(TIMM) and (given.image is None or given.image.mean is None):
+        image = config.foundation_image
+        found = timm_normalisation(given.backbone, image.channels)
+        return _with_image(config, image.model_copy(update=found))
+    return config
+
+
+def _taught(config: Config, teacher: Teacher) -> Config:
+    given, name = config.foundation, teacher_name(teacher)
+    if given.weights is not None and not given.is_onnx:
+        raise UsageError(
+            f"a teacher, and foundation.weights {given.weights}",
+            required="one foundation",
+            fix="leave foundation.weights out",
+        )
+    if given.backbone.startswith(TEACHER) and given.backbone != name:
+        raise UsageError(
+            f"a teacher of digest {teacher.digest[:16]} where foundation.backbone is {given.backbone}",
+            required="the teacher that the configuration was made with",
+            fix="restore its weights, or leave foundation.backbone out",
+        )
+    method = get_method(config.method)
+    if method.starts_from_foundation or isinstance(method, Adapting):
+        raise UsageError(
+            f"method {config.method} with a teacher that is no backbone of this project",
+            required="a method that trains a student, as rd, drd or lorkd",
+            fix="choose another method, or name foundation.backbone and foundation.weights",
+        )
+    seen = _seeing(config, teacher.image, "the teacher")
+    return _updated(seen, {"backbone": name})
+
+
+def _seeing(config: Config, own: ImageConfig, what: str) -> Config:
+    """Return the configuration with a foundation's own image, which nothing stated may contradict."""
+    stated = config.foundation.image
+    for key, value in ({} if stated is None else stated.model_dump(exclude_none=True)).items():
+        if getattr(own, key) != value:
+            raise UsageError(
+                f"foundation.image.{key} is {_text(value)}, {what} sees {_text(getattr(own, key))}",
+                required="the image that it was made for",
+                fix="leave foundation.image out: it brings its own",
+            )
+    return _with_image(config, own)
+
+
+def _with_image(config: Config, image: ImageConfig) -> Config:
+    if image == config.image:
+        return _updated(config, {"image": None})
+    return _updated(config, {"image": FoundationImage.model_validate(image.model_dump())})
+
+
+def _updated(config: Config, update: dict[str, Any]) -> Config:
+    changed = config.model_copy(update={"foundation": config.foundation.model_copy(update=update)})
+    changed._base = config.base
+    return changed
+
+
+def _text(value: Any) -> str:
+    return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def foundation_network(config: Config, regions: RegionSet) -> RegionalModel:
+    """Build the foundation's backbone with fresh weights and a linear head for each region."""
+    return shared_network(config, config.foundation.backbone, regions, image=config.foundation_image)
+
+
+def taught_foundation(teacher: Teacher, config: Config, regions: RegionSet) -> Foundation:
+    """Return a teacher as a foundation that has no head yet."""
+    image = config.foundation_image
+    model = RegionalModel(TeacherBackbone(teacher), regions, mean=image.mean, std=image.std)
+    return Foundation(
+        model=model.eval(),
+        backbone=teacher_name(teacher),
+        regions=RegionSet([]),
+        heads={},
+        image=image.model_dump(mode="json"),
+        source={"teacher": teacher.digest},
+    )
+
+
+def user_foundation(config: Config, regions: RegionSet, on_event: Listener) -> Foundation:
+    """Load the foundation that `foundation.weights` names: a weights file, or a directory that lorkit wrote."""
+    path = Path(str(config.foundation.weights))
+    if path.is_dir():
+        return _earlier_foundation(config, regions, path, on_event)
+    network = foundation_network(config, regions)
+    report = load_user_weights(network.backbone, path, config.foundation.key_map)
+    on_event(Notice(text=f"{path.name}: {_summary(report)}"))
+    for head in network.heads.values():
+        nn.init.zeros_(head.weight)  # type: ignore[arg-type]
+    return Foundation(
+        model=network,
+        backbone=config.foundation.backbone,
+        regions=RegionSet([]),
+        heads={},
+        image=config.foundation_image.model_dump(mode="json"),
+        source={"weights": digest_file(path), "report": _summary(report)},
+    )
+
+
+def _earlier_foundation(config: Config, regions: RegionSet, path: Path, on_event: Listener) -> Foundation:
+    """Load a foundation that lorkit wrote; its heads stay its own where the region has the same classes."""
+    found = load_foundation(path)
+    if found.backbone != config.foundation.backbone:
+        raise ArtifactError(
+            f"the foundation {path} has {found.backbone} where foundation.backbone is {config.foundation.backbone}",
+            required="the same in both",
+            fix=f"set foundation.backbone to {found.backbone}, or name another foundation",
+        )
+    same = [one for one in found.regions if one.name in regions.names and regions.get(one.name).classes == one.classes]
+    kept = {one.name: found.heads[one.name] for one in same}
+    on_event(Notice(text=f"foundation {path}: {len(found.model.state_dict())} tensors, heads of {', '.join(kept)}"))
+    source = {**found.source, "manifest": digest_file(path / MANIFEST)}
+    return replace(found, regions=RegionSet(same), heads=kept, source=source)
+
+
+def _summary(report: MatchReport) -> str:
+    counts = {
+        "dropped by the key map": report.dropped,
+        "of its classifier left out": report.dropped_heads,
+        "counters set to zero": report.defaulted,
+    }
+    rest = "".join(f", {len(keys)} {text}" for text, keys in counts.items() if keys)
+    return f"{len(report.matched)} of {len(report.matched)} backbone tensors matched{rest}"

@@ -1,0 +1,61 @@
+"""The section of `decompose.yaml` that belongs to the foundation model."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, model_validator
+
+from lorkit.decompose.section import Count, Section, as_list, as_square
+
+
+class FoundationImage(Section):
+    """What the foundation sees where that differs from `image`; a key left out is as there."""
+
+    size: Annotated[tuple[int, ...], BeforeValidator(as_square)] | None = None
+    channels: Literal[1, 3] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> FoundationImage:
+        if self.size is not None and not (len(self.size) in (2, 3) and min(self.size) >= 8 and max(self.size) <= 4096):
+            raise ValueError("two or three sides between 8 and 4096 pixels")
+        if (self.mean is None) != (self.std is None) or len(self.mean or ()) != len(self.std or ()):
+            raise ValueError("mean and std together, one value a channel each")
+        if self.std is not None and min(self.std, default=0) <= 0:
+            raise ValueError("std above 0")
+        return self
+
+
+class FoundationConfig(Section):
+    """The teacher: a backbone with a user's weights, pre-trained here when `weights` is null, or an ONNX file.
+
+    `image` is what it sees where that is not what the student sees. Of an ONNX file `features` names the tensors of
+    its stages and `pooled` that of its pooled features (default: the last stage, averaged).
+    """
+
+    backbone: str = "resnet50"
+    weights: str | None = None
+    key_map: dict[str, str] | None = None
+    regions: Literal["all"] | tuple[str, ...] = "all"
+    epochs: Count | None = None
+    image: FoundationImage | None = None
+    features: Annotated[tuple[str, ...], BeforeValidator(as_list)] = ()
+    pooled: str | None = None
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether the weights are a graph for ONNX Runtime."""
+        return self.weights is not None and self.weights.endswith(".onnx")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> FoundationConfig:
+        named = bool(self.features) or self.pooled is not None
+        if named and not self.is_onnx:
+            raise ValueError("foundation.features and foundation.pooled with an ONNX file as foundation.weights only")
+        if self.is_onnx and not named:
+            raise ValueError("foundation.features or foundation.pooled, naming tensors of the ONNX file")
+        if self.is_onnx and self.key_map is not None:
+            raise ValueError("no foundation.key_map with an ONNX file, which brings its own weights")
+        return self

@@ -1,0 +1,68 @@
+"""What training works on: the prepared parts of every region, as the student sees them and as the foundation does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lorkit.decompose.config import Config, ImageConfig
+from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits, prepare
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.transforms import build_recipe
+
+Parts = Mapping[str, Mapping[str, PreparedRegion]]
+"""By part ("train", "val", "test"), then by region."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """Regions, and the prepared training and validation parts of each.
+
+    Attributes:
+        teacher: `train` and `val` prepared for the foundation's own size and channels; None where they are the same.
+    """
+
+    regions: RegionSet
+    train: Mapping[str, PreparedRegion]
+    val: Mapping[str, PreparedRegion]
+    digests: Mapping[str, str]
+    teacher: Parts | None = None
+
+    @property
+    def seen_by_teacher(self) -> Material:
+        """The same samples as the foundation sees them: what it is trained, probed and judged on."""
+        if self.teacher is None:
+            return self
+        return replace(self, train=self.teacher["train"], val=self.teacher["val"], teacher=None)
+
+
+def same_pixels(one: ImageConfig, two: ImageConfig) -> bool:
+    """Tell whether two networks take the same prepared images; normalisation happens inside of them."""
+    return (one.size, one.channels) == (two.size, two.channels)
+
+
+def prepare_parts(
+    config: Config,
+    samples: Mapping[str, RegionSamples],
+    splits: Splits,
+    image: ImageConfig,
+    parts: Sequence[str] = ("train", "val"),
+) -> dict[str, dict[str, PreparedRegion]]:
+    """Bring parts of every region through its recipe for an image, from the originals."""
+    recipes = {name: build_recipe(image, config.regions[name]) for name in samples}
+    return {
+        part: {name: prepare(one, recipes[name], indices=splits.parts(name)[part]) for name, one in samples.items()}
+        for part in parts
+    }
+
+
+def teacher_parts(
+    config: Config,
+    samples: Mapping[str, RegionSamples],
+    splits: Splits,
+    image: ImageConfig,
+    parts: Sequence[str] = ("train", "val"),
+) -> dict[str, dict[str, PreparedRegion]] | None:
+    """Prepare the same for the foundation, or None where what was prepared for `image` serves it too."""
+    own = config.foundation_image
+    return None if same_pixels(own, image) else prepare_parts(config, samples, splits, own, parts)

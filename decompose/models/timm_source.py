@@ -1,0 +1,120 @@
+"""timm's networks as backbones: built without weights, which come from a local file and never from a hub.
+
+timm imports torchvision (and where it is installed, so does peft), whose wheels are CUDA builds: beside a CPU build of
+torch its compiled operators cannot be loaded, and its Python fails for two that it expects to be declared. They are
+declared then, and then only; nothing that is used here calls them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from lorkit.decompose.errors import MissingRuntimeError, UsageError
+
+TIMM = "timm:"
+_SIGNATURES = ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+               "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # fmt: skip
+
+
+def build_timm(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Module:
+    """Build a headless network of timm with fresh weights.
+
+    Args:
+        name: As timm has it, without the prefix.
+        channels: C of the images.
+        image_size: (H, W) of the images; only transformers depend on it.
+
+    Raises:
+        UsageError: The name is unknown, or the network has no single linear classifier.
+        MissingRuntimeError: timm is not installed.
+    """
+    timm = _known(name)
+    try:
+        network = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0, img_size=image_size)
+    except TypeError:  # convolutional networks take no img_size
+        network = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0)
+    head = network.default_cfg.get("classifier")
+    if not isinstance(head, str) or not isinstance(network.get_submodule(head), nn.Identity):
+        raise UsageError(
+            f"backbone '{TIMM}{name}' has no single linear classifier",
+            required="a network with one classifier layer",
+            fix="choose another backbone",
+        )
+    network.feature_dim = int(getattr(network, "head_hidden_size", None) or network.num_features)
+    network.head_name = head
+    return cast(nn.Module, network)
+
+
+def timm_normalisation(backbone: str, channels: int) -> dict[str, tuple[float, ...]]:
+    """Return the mean and std, one value a channel, that timm's weights of a network were trained with.
+
+    Of gray images they are the average over the colours.
+    """
+    name = backbone.removeprefix(TIMM)
+    found = _known(name).models.get_pretrained_cfg(name)
+    values = {"mean": found.mean, "std": found.std}
+    if channels == 1:
+        return {key: (sum(value) / len(value),) for key, value in values.items()}
+    return {key: tuple(float(one) for one in value) for key, value in values.items()}
+
+
+def is_timm(network: nn.Module) -> bool:
+    """Tell whether a network is one of timm's."""
+    return type(network).__module__.startswith("timm.")
+
+
+def _known(name: str) -> Any:
+    timm = _import()
+    if not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('.')[0][:6]}*")[:5]
+        raise UsageError(
+            f"unknown backbone '{TIMM}{name}'",
+            required="the name of a timm network" + (f", as {', '.join(near)}" if near else ""),
+            fix="list them with timm.list_models()",
+        )
+    return timm
+
+
+@cache
+def _import() -> Any:
+    if importlib.util.find_spec("timm") is None:
+        raise MissingRuntimeError(
+            "timm, which a backbone 'timm:...' needs, is not installed",
+            required="the extra 'timm'",
+            fix='pip install "lorkit[timm]"',
+        )
+    declare_operators()
+    with warnings.catch_warnings():  # torchvision tells what else of it does not load
+        warnings.simplefilter("ignore")
+        import timm
+    return timm
+
+
+@cache
+def declare_operators() -> torch.library.Library | None:
+    """Declare the operators that torchvision's Python expects, where the compiled ones cannot be loaded.
+
+    The library is kept by the cache: with it the declarations would go.
+    """
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or not spec.submodule_search_locations or hasattr(torch.ops.torchvision, "nms"):
+        return None
+    compiled = sorted(Path(spec.submodule_search_locations[0]).glob("_C.*"))
+    try:
+        for path in compiled:
+            torch.ops.load_library(path)  # type: ignore[no-untyped-call]
+    except OSError:  # a CUDA build beside a CPU build of torch
+        compiled = []
+    if compiled:
+        return None
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    for signature in _SIGNATURES:
+        library.define(signature)  # type: ignore[no-untyped-call]
+    return library

@@ -1,0 +1,67 @@
+"""The grid of a NIfTI file: a mask made on the axes of a network's input is written back onto that of the file."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lorkit.export.masks import Mask
+
+_SUFFIXES = (".nii", ".nii.gz")
+_TO_MM = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}
+
+
+def is_nifti(path: Path) -> bool:
+    """Tell by its name whether a file is NIfTI."""
+    return path.name.lower().endswith(_SUFFIXES)
+
+
+def oriented(image: Any) -> bool:
+    """Tell whether a NIfTI header states an orientation; without one the axes are taken as they are stored."""
+    header = image.header
+    return bool(int(header["qform_code"]) or int(header["sform_code"]))
+
+
+def voxel_ml(path: Path) -> float:
+    """Return the volume of one voxel in millilitres; a header that states no unit is in millimetres, as is usual."""
+    header = _load(path).header
+    sides = [float(side) * _TO_MM.get(header.get_xyzt_units()[0], 1.0) for side in header.get_zooms()[:3]]
+    return float(np.prod(sides)) / 1e3
+
+
+def nifti_bytes(mask: Mask, path: Path) -> bytes:
+    """Return a mask as compressed NIfTI with the shape, affine and codes of the image file that it was made from.
+
+    Args:
+        mask: On the axes that the image was read with: (H, W) as displayed, or a volume whose axes run to the
+            right, front and top (RAS).
+        path: The image.
+    """
+    import nibabel as nib
+    from nibabel import orientations
+
+    image = _load(path)
+    values = mask
+    if mask.ndim == 3 or oriented(image):
+        stored = orientations.io_orientation(image.affine)  # type: ignore[no-untyped-call]
+        turned = nib.as_closest_canonical(image)  # type: ignore[no-untyped-call]
+        # the inverse of what the reader of pictures does: patient's right on the left, front on top
+        flat = mask if mask.ndim == 3 else mask.T[::-1, ::-1]
+        back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), stored)  # type: ignore[no-untyped-call]
+        values = orientations.apply_orientation(flat.reshape(turned.shape), back)  # type: ignore[no-untyped-call]
+    header = image.header.copy()
+    header.set_data_dtype(np.uint8)
+    header.set_slope_inter(1, 0)
+    header["cal_min"] = header["cal_max"] = 0  # the image's display window would show nothing of the mask
+    written = nib.Nifti1Image(np.ascontiguousarray(values).reshape(image.shape), image.affine, header)  # type: ignore[no-untyped-call]
+    data: bytes = written.to_bytes()
+    return gzip.compress(data, compresslevel=6, mtime=0)
+
+
+def _load(path: Path) -> Any:
+    import nibabel as nib
+
+    return nib.load(path)

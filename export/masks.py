@@ -1,0 +1,93 @@
+"""Masks of structures: how well two agree, at which size they are given back, and how they are written and drawn.
+
+numpy, scipy and Pillow only, so that an export is used without torch. A mask holds 0 for background and 1 to S for
+the structures, as uint8.
+
+Shapes: S structures; logits are (1 + S, *spatial), masks (*spatial).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from scipy.special import softmax
+
+from lorkit.decompose import transforms
+from lorkit.export.targets.base import Floats
+
+Mask = NDArray[np.uint8]
+_COLOURS = (
+    (0, 0, 0), (0, 114, 178), (230, 120, 0), (0, 158, 115), (204, 90, 160), (240, 228, 66), (86, 180, 233),
+    (150, 90, 40),
+)  # fmt: skip
+
+
+def colour(structure: int) -> tuple[int, int, int]:
+    """Return the (red, green, blue) that a structure is drawn in; background is black.
+
+    The first seven can be told apart by colour-blind people (Okabe and Ito); beyond them they repeat.
+    """
+    return _COLOURS[0] if structure == 0 else _COLOURS[1 + (structure - 1) % (len(_COLOURS) - 1)]
+
+
+def dice(found: NDArray[Any], wanted: NDArray[Any], structures: int) -> NDArray[np.float64]:
+    """Return the Dice coefficient of each structure in two masks of any one shape, (S,); NaN where neither has it."""
+    inside = np.bincount(found[found == wanted].ravel(), minlength=structures + 1)[1 : structures + 1]
+    sizes = sum(np.bincount(mask.ravel(), minlength=structures + 1)[1 : structures + 1] for mask in (found, wanted))
+    sizes = np.asarray(sizes, dtype=np.float64)
+    overlap: NDArray[np.float64] = np.where(sizes > 0, 2.0 * inside / np.maximum(sizes, 1.0), np.nan)
+    return overlap
+
+
+def decode(logits: Floats) -> Mask:
+    """Return the mask of one image's logits (1 + S, *spatial): the most probable structure of each pixel."""
+    mask: Mask = logits.argmax(axis=0).astype(np.uint8)
+    return mask
+
+
+def decode_at(logits: Floats, size: Sequence[int]) -> Mask:
+    """Return the mask of one image's logits at another size than the network's.
+
+    Probabilities are interpolated linearly and the most probable structure is taken afterwards, which gives smooth
+    outlines where a mask that is enlarged gives steps. One structure is held at the target size at a time.
+
+    Args:
+        logits: (1 + S, *spatial).
+        size: Where the mask is wanted, as many sides as `spatial` has.
+    """
+    if logits.shape[1:] == tuple(size):
+        return decode(logits)
+    shares = softmax(logits.astype(np.float32), axis=0)
+    best = _resized(shares[0], size)
+    mask: Mask = np.zeros(tuple(size), dtype=np.uint8)
+    for structure in range(1, len(shares)):
+        share = _resized(shares[structure], size)
+        mask[share > best] = structure
+        np.maximum(best, share, out=best)
+    return mask
+
+
+def png(mask: Mask) -> bytes:
+    """Return a mask (H, W) as PNG with a palette: pixels hold the structure's index, and viewers show its colour."""
+    image = Image.fromarray(mask, mode="P")
+    image.putpalette([value for structure in range(256) for value in colour(structure)])
+    stream = io.BytesIO()
+    image.save(stream, format="PNG", optimize=True)
+    return stream.getvalue()
+
+
+def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the pixels of a (H, W) region that touch its outside; the frame of the image counts as inside."""
+    inner: NDArray[np.bool_] = ndimage.binary_erosion(mask, border_value=1)
+    return mask & ~inner
+
+
+def _resized(plane: Floats, size: Sequence[int]) -> Floats:
+    """Interpolate linearly, as the image itself was resized."""
+    return np.array(transforms.to_size(np.ascontiguousarray(plane), list(size)))  # Pillow's own cannot be written to

@@ -1,0 +1,230 @@
+"""A foundation that is an ONNX file: ONNX Runtime answers for it, its features are named by tensor.
+
+Nothing of the file runs but its own graph in ONNX Runtime: the named tensors become the graph's outputs, whatever else
+it computes is left out. The command line opens the file and hands it to training as a `Teacher`.
+
+Shapes: N images, C channels, S tokens, D width.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lorkit.decompose.artifacts import digest_file
+from lorkit.decompose.config import Config, ImageConfig
+from lorkit.decompose.errors import ArtifactError, DataError, UsageError
+from lorkit.decompose.models.teachers import TeacherFeatures
+from lorkit.decompose.runs import Run
+from lorkit.export.targets.onnx import PROVIDER, runtime_errors
+
+_NEAREST = 3
+
+
+class OnnxTeacher:
+    """An ONNX file in the place of a foundation.
+
+    Args:
+        path: The file; data outside of it must lie in its folder.
+        image: What it sees.
+        features: Names of the tensors of its stages, coarse last: (N, C, *grid), or tokens (N, S, D).
+        pooled: Name of the tensor of its pooled features (N, F), or of a grid that is averaged; None takes the last
+            of `features`.
+
+    Raises:
+        DataError: There is no such file.
+        ArtifactError: It is no ONNX graph that ONNX Runtime takes, or names data outside of its folder.
+        UsageError: It has no such tensor, a fixed batch, or takes other images.
+    """
+
+    def __init__(self, path: Path, image: ImageConfig, features: Sequence[str], pooled: str | None) -> None:
+        model, files = _read(path)
+        self.image = image
+        self._names = [*features, pooled if pooled is not None else features[-1]]
+        content = [digest_file(file) for file in (path, *files)]
+        self.digest = hashlib.sha256("\n".join([*content, *self._names]).encode()).hexdigest()
+        self._input = _checked_input(model.graph, image, path)
+        _expose(model, self._names, path)
+        self._session = _session(model, path)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OnnxTeacher:
+        """Return itself: it is frozen, and a session has no copy."""
+        return self
+
+    def features(self, image: Tensor) -> TeacherFeatures:
+        """Return the stages and the pooled features of normalised images (N, C, *size), on their device."""
+        batch = np.ascontiguousarray(image.detach().float().cpu().numpy())
+        try:
+            found = self._session.run(list(dict.fromkeys(self._names)), {self._input: batch})
+        except runtime_errors() as error:
+            raise UsageError(
+                f"ONNX Runtime cannot run the teacher on a batch of {len(batch)} ({_first_line(error)})",
+                required="a graph with a free batch for images of foundation.image",
+                fix="export it again with a dynamic batch axis",
+            ) from None
+        values = dict(zip(dict.fromkeys(self._names), found, strict=True))
+        *stages, pooled = self._names
+        grids = tuple(torch.from_numpy(_grid(name, values[name])).to(image.device) for name in stages)
+        return TeacherFeatures(grids, torch.from_numpy(_pooled(pooled, values[pooled])).to(image.device))
+
+
+def open_teacher(config: Config) -> OnnxTeacher | None:
+    """Open the ONNX file that `foundation.weights` names; None where it names none.
+
+    Raises:
+        DataError, ArtifactError, UsageError: As `OnnxTeacher`.
+    """
+    given = config.foundation
+    if not given.is_onnx:
+        return None
+    return OnnxTeacher(Path(str(given.weights)), config.foundation_image, given.features, given.pooled)
+
+
+def teacher_of(run: Run) -> OnnxTeacher | None:
+    """Open the ONNX file that a run was taught by; None where that was something else."""
+    return open_teacher(run.config)
+
+
+def _read(path: Path) -> tuple[onnx.ModelProto, list[Path]]:
+    """Read a graph without its outside data, and return where those lie."""
+    if not path.is_file():
+        raise DataError(f"foundation.weights: no file {path}", required="an ONNX file", fix="correct the path")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, ValueError, OSError) as error:
+        raise ArtifactError(
+            f"{path} cannot be read as ONNX ({_first_line(error)})", required="an ONNX model", fix="export it again"
+        ) from None
+    folder, files = path.resolve().parent, []
+    for tensor in _tensors(model.graph):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        file = (folder / location).resolve()
+        if not file.is_relative_to(folder) or not file.is_file():
+            raise ArtifactError(
+                f"{path} keeps '{tensor.name}' in '{location}'",
+                required="data in the file itself, or in a file of its folder",
+                fix="save the model as one file, or put its data beside it",
+            )
+        files.append(file)
+    return model, sorted(set(files))
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+
+
+def _checked_input(graph: onnx.GraphProto, image: ImageConfig, path: Path) -> str:
+    """Return the name of the one input, which must take images as they are prepared, in batches of any size."""
+    weights = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    kinds = [value.type.tensor_type.elem_type for value in inputs]
+    if len(inputs) != 1 or kinds != [onnx.TensorProto.FLOAT]:
+        raise UsageError(
+            f"{path} takes {len(inputs)} inputs ({', '.join(value.name for value in inputs)})",
+            required="one input, images of float32",
+            fix="export the image encoder alone, in float32",
+        )
+    name, sides = inputs[0].name, [side.dim_value or None for side in inputs[0].type.tensor_type.shape.dim]
+    if sides and sides[0] is not None:
+        raise UsageError(
+            f"{path} fixes the batch of '{name}' at {sides[0]}",
+            required="a dynamic batch axis",
+            fix="export it again with a free first axis",
+        )
+    wanted = (image.channels, *image.size)
+    fits = len(sides) == 1 + len(wanted) and all(a in (None, b) for a, b in zip(sides[1:], wanted, strict=True))
+    if sides and not fits:
+        given = " x ".join("?" if side is None else str(side) for side in sides[1:])
+        raise UsageError(
+            f"{path} takes images {given}, foundation.image is {' x '.join(map(str, wanted))}",
+            required="the same channels and size",
+            fix="state them in foundation.image: {size: ..., channels: ..., mean: ..., std: ...}",
+        )
+    return str(name)
+
+
+def _expose(model: onnx.ModelProto, names: Sequence[str], path: Path) -> None:
+    """Make the named tensors the outputs of a graph, in place; what only other outputs need is computed no more."""
+    known = [name for node in model.graph.node for name in node.output if name]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=_NEAREST, cutoff=0.3) or known[-_NEAREST:]
+            raise UsageError(
+                f"{path} has no tensor '{name}'",
+                required=f"one of its {len(known)} tensors, as {', '.join(near)}",
+                fix="correct foundation.features or foundation.pooled",
+            )
+    typed = {value.name: value for value in (*model.graph.value_info, *model.graph.output)}
+    wanted = [typed.get(name, onnx.ValueInfoProto(name=name)) for name in dict.fromkeys(names)]
+    outputs = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in wanted]
+    del model.graph.output[:]
+    model.graph.output.extend(outputs)
+
+
+def _session(model: onnx.ModelProto, path: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.resolve().parent))
+    try:
+        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[PROVIDER])
+    except runtime_errors() as error:
+        raise ArtifactError(
+            f"ONNX Runtime does not load {path} ({_first_line(error)})",
+            required="a graph of standard operators",
+            fix="export it again",
+        ) from None
+
+
+def _grid(name: str, value: NDArray[Any]) -> NDArray[np.float32]:
+    """Return (N, C, *grid); of tokens (N, S, D) a square grid, without one leading class token where there is one."""
+    if value.ndim >= 4:
+        return value.astype(np.float32, copy=False)
+    if value.ndim == 3:
+        for first in (0, 1):
+            side = math.isqrt(value.shape[1] - first)
+            if side and side * side == value.shape[1] - first:
+                tokens = value[:, first:].transpose(0, 2, 1)
+                return np.ascontiguousarray(tokens.reshape(*tokens.shape[:2], side, side), dtype=np.float32)
+    raise UsageError(
+        f"tensor '{name}' of the teacher has shape {list(value.shape)}",
+        required="a stage (N, C, *grid), or tokens (N, S, D) of a square grid",
+        fix="name another tensor in foundation.features",
+    )
+
+
+def _pooled(name: str, value: NDArray[Any]) -> NDArray[np.float32]:
+    """Return (N, F); a grid is averaged."""
+    if value.ndim in (2, 4, 5):
+        pooled: NDArray[np.float32] = value.astype(np.float32).mean(axis=tuple(range(2, value.ndim)))
+        return pooled
+    raise UsageError(
+        f"tensor '{name}' of the teacher has shape {list(value.shape)}",
+        required="pooled features (N, F), or a grid (N, C, *grid) to average",
+        fix="name another tensor in foundation.pooled",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]

@@ -1,0 +1,141 @@
+"""Open what predicts: an export by its runtime, or an extracted expert by torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorkit.decompose import transforms
+from lorkit.decompose.artifacts import read_manifest, verify_chain
+from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.regions import Region
+from lorkit.decompose.runs import Run, experts_of, exports_of, open_run
+from lorkit.decompose.tasks import get_task
+from lorkit.export import inputs as files
+from lorkit.export.inference import load_engine
+from lorkit.export.targets.base import Floats
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network that can be run, with what its artifact says about it."""
+
+    path: Path
+    run: Callable[[Floats], Floats]
+    region: Region
+    info: dict[str, Any]
+    digest: str
+
+    @property
+    def recipe(self) -> transforms.Recipe:
+        """How an image becomes its input."""
+        recipe: transforms.Recipe = self.info["recipe"]
+        return recipe
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, *spatial) of one image."""
+        return (transforms.channels(self.recipe), *transforms.size(self.recipe))
+
+    @property
+    def dense(self) -> bool:
+        """Whether it answers with masks."""
+        return get_task(self.region.task).dense
+
+
+def open_network(
+    path: Path | str | None,
+    run: Path | str | None,
+    region: str | None,
+    selection: tuple[str | None, str | None, str | None],
+    threads: int | None,
+) -> Network:
+    """Open an export or expert directory; without one, a region of a run: its export, else its expert.
+
+    Args:
+        path: An export, an expert or a run.
+        run: A run by id or path when no `path` is given; the newest by default.
+        region: Region of the run.
+        selection: Target, profile and precision among the exports of the run.
+        threads: CPU threads.
+
+    Raises:
+        UsageError: There is none of that kind, or several regions to choose from.
+        ArtifactError: It is damaged.
+    """
+    if path is not None:
+        kind = read_manifest(Path(path), verify=False).kind
+        if kind == "export":
+            return _open_export(Path(path), threads)
+        if kind == "expert":
+            return _open_expert(Path(path), threads)
+        if kind != "run":
+            raise UsageError(f"{path} is of kind '{kind}'", required="an export, an expert or a run", fix="name one")
+        run = path
+    opened = open_run(run)
+    if region is None and len(opened.regions) == 1:
+        region = opened.regions.names[0]
+    if region is None or region == "all" or "," in region:
+        known = ", ".join(opened.regions.names)
+        raise UsageError(f"region {region or '(none)'}", required=f"one of {known}", fix="name one with --region")
+    return _open_region(opened, region, selection, threads)
+
+
+def _open_region(run: Run, region: str, selection: tuple[str | None, ...], threads: int | None) -> Network:
+    target, profile, precision = selection
+    entries = exports_of(
+        run, owners=("expert",), region=region, target=target or "onnx", profile=profile, precision=precision
+    )
+    if entries:
+        verify_chain(entries[0].path)  # an export of an expert that was replaced since labels as the old one did
+        return _open_export(entries[0].path, threads)
+    if any(selection):
+        raise UsageError(
+            f"no such export of region '{region}' in {run.path}",
+            required="an export",
+            fix=f"run `decompose export --region {region}` with the same --target, --profile and --precision",
+        )
+    return _open_expert(experts_of(run, region)[region], threads)
+
+
+def _open_export(path: Path, threads: int | None) -> Network:
+    engine = load_engine(path, threads=threads)
+    exported = engine.exported
+    return Network(path, engine.run, exported.as_region(), exported.info, exported.manifest.digest)
+
+
+def _open_expert(path: Path, threads: int | None) -> Network:
+    import torch
+
+    from lorkit.decompose.expert_artifact import load_expert
+
+    expert = load_expert(path)
+
+    def run(batch: Floats) -> Floats:
+        with torch.inference_mode():
+            logits: Floats = expert.network(torch.from_numpy(batch)).numpy()
+        return logits
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return Network(path, run, expert.region, expert.info, expert.manifest.digest)
+
+
+def prepared(network: Network, path: Path) -> tuple[Floats, tuple[int, ...]]:
+    """Read an image file and prepare it.
+
+    Returns:
+        The network's input (C, *spatial), and the spatial size of the image as read.
+
+    Raises:
+        DataError: It cannot be read or prepared; the message names the file.
+    """
+    try:
+        image = files.read(path, network.recipe)
+        return transforms.apply(network.recipe, image), image.shape[: len(network.shape) - 1]
+    except DataError as error:
+        if str(path) in str(error):
+            raise
+        raise DataError(f"{path}: {error.given}", required=error.required, fix=error.fix) from None

@@ -1,0 +1,32 @@
+"""How large the images and outputs of a network are, and how many of them may be held at once.
+
+A classifier's images are small and its outputs a few numbers; the maps of a 3D segmenter are several times its
+volumes. Whatever runs a split therefore asks here for the size of its batches, and reduces each to a few numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lorkit.decompose.regions import Region
+from lorkit.decompose.tasks import get_task
+
+BATCH_BYTES = 64 * 2**20
+"""Most that one batch takes."""
+HELD_BYTES = 192 * 2**20
+"""Most that the images of one comparison take whose outputs are held together."""
+_FLOAT = 4
+
+
+def output_shape(region: Region, image_shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of one image's outputs: (outputs,), or (outputs, *spatial) where they are maps."""
+    task = get_task(region.task)
+    spatial = tuple(image_shape[1:]) if task.dense else ()
+    return task.outputs(region), *spatial
+
+
+def fitting(region: Region, image_shape: Sequence[int], *, most: int, total: int = BATCH_BYTES) -> int:
+    """Return how many images with their outputs fit into `total` bytes: at least one, at most `most`."""
+    one = _FLOAT * (math.prod(image_shape) + math.prod(output_shape(region, image_shape)))
+    return max(1, min(most, total // one))

@@ -1,0 +1,53 @@
+"""What a gate says where the foundation is no baseline that could run: nothing is judged, so nothing passes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lorkit.decompose.artifacts import MANIFEST, read_manifest
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.runs import Run
+from lorkit.export.contests import Selection
+from lorkit.export.exported import Exported
+from lorkit.export.noninferiority import undecided
+
+
+def missing_baseline(run: Run | None) -> str | None:
+    """Return why a run's foundation is not exported, in one line; None where it can be, or where there is none."""
+    if run is None or not (run.foundation_dir / MANIFEST).is_file():
+        return None
+    extra = read_manifest(run.foundation_dir, verify=False).extra
+    return str(extra["reason"]) if extra.get("exportable") is False else None
+
+
+def unjudged_regions(run: Run, selection: Selection, reason: str, *, margin: float, drop: float) -> dict[str, Any]:
+    """Return a block an exported expert, INCONCLUSIVE, with the reason.
+
+    Raises:
+        UsageError: No expert was exported.
+    """
+    candidates = {one.region: one for one in selection.of(run, "expert")}
+    if not candidates:
+        raise UsageError(
+            f"no expert export of that selection in {run.path}",
+            required="a candidate",
+            fix="run `decompose extract` and `decompose export` first",
+        )
+    return {name: _block(one, reason, margin, drop) for name, one in candidates.items()}
+
+
+def _block(candidate: Exported, reason: str, margin: float, drop: float) -> dict[str, Any]:
+    latency = {"verdict": "inconclusive", "ratio": None, "ci": None, "margin": margin, "pairs": 0, "noise_floor": None}
+    costs: dict[str, Any] = {"verdict": "inconclusive", "margin": margin}
+    for name, field in (("bytes", "size_bytes"), ("macs", "macs")):
+        own = candidate.info.get(field)
+        costs[name] = {"baseline": None, "candidate": own, "ratio": None, "verdict": "not_judged"}
+    return {
+        "verdict": "inconclusive",
+        "latency": latency,
+        "accuracy": undecided(drop),
+        "deterministic": costs,
+        "reasons": [reason],
+        "baseline": {**candidate.describe(), "path": None, "digest": None, "owner": "foundation"},
+        "candidate": candidate.describe(),
+    }

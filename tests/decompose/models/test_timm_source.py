@@ -1,0 +1,74 @@
+"""timm's networks as foundations and students; skipped where timm is not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lorkit.decompose.adopting import settled
+from lorkit.decompose.config import default_config
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.models.backbones import build_backbone
+from lorkit.decompose.models.timm_source import is_timm, timm_normalisation
+from lorkit.decompose.models.walking import walker
+from lorkit.decompose.models.weights import load_user_weights
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
+
+
+@pytest.mark.parametrize(("name", "size"), [("resnet10t", 64), ("vit_tiny_patch16_224", 64), ("convnext_atto", 64)])
+def test_networks_walk_through_four_stages(name: str, size: int) -> None:
+    torch.manual_seed(0)
+    network = build_backbone(f"timm:{name}", channels=1, image_size=(size, size)).eval()
+    assert is_timm(network)
+    image = torch.rand(2, 1, size, size)
+    with torch.no_grad():
+        walk = walker(network).walk(image)
+        torch.testing.assert_close(walk.features, network(image), atol=1e-5, rtol=1e-4)
+    assert len(walk.grids) == 4
+    assert all(grid.dim() == 4 for grid in walk.grids)
+
+
+def test_the_default_normalisation_is_timms() -> None:
+    data = "regions={a: {data: x}}"
+    names = ("image.channels=3", "foundation.backbone=timm:resnet10t")
+    image = settled(default_config(overrides=[data, *names])).foundation_image
+    assert image.mean == pytest.approx((0.485, 0.456, 0.406))
+    assert image.size == (32, 32)
+    stated = settled(default_config(overrides=[data, *names, "foundation.image={size: 48, channels: 1}"]))
+    assert stated.foundation_image.size == (48, 48)
+    assert stated.foundation_image.std == pytest.approx((0.226,), abs=1e-3)
+    own = settled(default_config(overrides=[data, *names, "foundation.image={mean: [0,0,0], std: [1,1,1]}"]))
+    assert own.foundation_image.mean == (0, 0, 0)
+    assert timm_normalisation("timm:resnet10t", 1)["mean"] == pytest.approx((0.449,), abs=1e-3)
+
+
+def test_weights_come_from_a_local_file(tmp_path: Path) -> None:
+    import timm
+
+    torch.manual_seed(1)
+    source = timm.create_model("resnet10t", num_classes=7)
+    torch.save(source.state_dict(), tmp_path / "w.pth")
+    network = build_backbone("timm:resnet10t", channels=3, image_size=(32, 32))
+    report = load_user_weights(network, tmp_path / "w.pth")
+    assert report.dropped_heads == ("fc.bias", "fc.weight")
+    image = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        expected = source.eval().forward_head(source.forward_features(image), pre_logits=True)
+        torch.testing.assert_close(network.eval()(image), expected)
+
+
+def test_names_of_a_hub_are_unknown() -> None:
+    with pytest.raises(UsageError, match="unknown backbone 'timm:hf-hub:someone/net'"):
+        build_backbone("timm:hf-hub:someone/net", channels=3, image_size=(32, 32))
+
+
+def test_what_it_imports_works_after_it() -> None:
+    """The declarations make torchvision importable, which other libraries look for where it is installed."""
+    code = "from lorkit.decompose.models.timm_source import declare_operators, _import; _import(); import timm"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=300)
