@@ -24,6 +24,7 @@ def doctor(as_json: options.Json = False) -> None:
         "libraries": tool_versions(),
         "profile": detect(machine).name,
         "targets": _targets(),
+        "teacher_cache": _features(),
     }
     if not as_json:
         _show(document)
@@ -40,6 +41,16 @@ def _targets() -> dict[str, dict[str, Any]]:
     from lorkit.export.targets import targets
 
     return {name: {"runtime": target.runtime, **asdict(target.available())} for name, target in targets().items()}
+
+
+def _features() -> dict[str, Any]:
+    """Tell where features of teachers are kept by default, seen from here, and how much room they take."""
+    from pathlib import Path
+
+    from lorkit.decompose.feature_cache.budget import held_mib
+
+    directory = Path("foundations") / "features"
+    return {"directory": str(directory), "mib": round(held_mib(directory), 1)}
 
 
 def _attempt() -> dict[str, Any]:
@@ -67,7 +78,7 @@ def _conclude(result: dict[str, Any]) -> None:
 def _show(document: dict[str, Any]) -> None:
     from lorkit.cli import render
 
-    machine = document["machine"]
+    machine, kept = document["machine"], document["teacher_cache"]
     gpus = ", ".join(gpu["name"] for gpu in machine["gpus"]) or "none"
     rows = [
         ["system", f"{machine['platform']}, Python {machine['python']}"],
@@ -75,6 +86,7 @@ def _show(document: dict[str, Any]) -> None:
         ["instruction sets", ", ".join(machine["flags"]) or "-"],
         ["GPU", gpus],
         ["profile", document["profile"]],
+        ["teacher cache", f"{kept['mib']:,.1f} MiB in {kept['directory']}, which can be removed at any time"],
         *([name, version or "not installed"] for name, version in document["libraries"].items()),
     ]
     render.table("this machine", ("", "value"), rows)

@@ -63,6 +63,12 @@ train:
   log_conflict: 0            # every so many epochs, the cosine between regions' gradients
   devices: 1
 
+cache:                       # of the teacher's features on disk; needs train.augment null or {views: K}
+  enabled: false
+  budget: 2048               # MiB
+  dtype: fp32                # fp32: the same bits as without; fp16, bf16: half the room
+  directory: null            # null: foundations/features/
+
 privacy:
   embed_images: phantom      # whose pixels may enter reports and samples: phantom, true, false
 

@@ -214,6 +214,12 @@ def plan(document: Mapping[str, Any]) -> None:
     if document["expert_layers"]:
         _expert_layers(document["expert_layers"])
         line(f"experts add {document['expert_mac_overhead']:.1%} to the multiply-accumulates of these layers")
+    if (kept := document.get("teacher_cache")) is not None:
+        line(
+            f"teacher cache: at most {kept['images']:,} images x {kept['views']} views x "
+            f"{kept['bytes_per_view'] / 1024:,.1f} KiB = {kept['mib']:,.1f} MiB of {kept['dtype']} features in "
+            f"{kept['directory']} (cache.budget {kept['budget_mib']:g} MiB)"
+        )
     for name, reason in document["layers_without_experts"]:
         line(f"no experts in {name}: {reason}")
     line(

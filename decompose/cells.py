@@ -55,12 +55,14 @@ class Bench:
         foundation: The teacher; None when no method needs one.
         teacher_test: `test` as the foundation sees it; None where that is the same.
         digest: Digest of data, splits and foundation.
+        foundations: Where they lie; the teacher's features are kept in it.
     """
 
     material: Material
     test: Mapping[str, PreparedRegion] | None
     foundation: Foundation | None
     digest: str
+    foundations: Path = Path("foundations")
     teacher_test: Mapping[str, PreparedRegion] | None = None
 
     @property
@@ -212,6 +214,7 @@ def _train(
         directory=checkpoints,
         fabric=fabric,
         on_event=on_event,
+        foundations=bench.foundations,
     )
 
 
@@ -227,8 +230,9 @@ def _measure(trained: Trained, bench: Bench, head: dict[str, Any]) -> tuple[dict
     }
     training = {"training_parameters": trained.parameters, "training_macs": trained.macs}
     costs = {**cost_of(networks, bench.shape), **training, "train_seconds": trained.seconds}
+    kept = {"teacher_cache": trained.savings} if trained.savings else {}
     history = [row for end in trained.ends for row in end.history]
-    return {"head": head, "regions": blocks, "costs": costs, "history": history}, evidence
+    return {"head": head, "regions": blocks, "costs": costs, "history": history, **kept}, evidence
 
 
 def _write(

@@ -18,6 +18,7 @@ from lorkit.decompose.foundation_schema import FoundationConfig, FoundationImage
 from lorkit.decompose.method_schema import KdConfig, LoraConfig, LorkdConfig, RdConfig
 from lorkit.decompose.schema import (
     AugmentConfig,
+    CacheConfig,
     Config,
     ImageConfig,
     PrivacyConfig,
@@ -29,6 +30,7 @@ from lorkit.decompose.schema import (
 
 __all__ = [
     "AugmentConfig",
+    "CacheConfig",
     "Config",
     "FoundationConfig",
     "FoundationImage",
@@ -123,8 +125,14 @@ def dump_config(config: Config) -> str:
 
 
 def config_digest(config: Config) -> str:
-    """Return a digest of the settings without the paths of the data, whose content has digests of its own."""
+    """Return a digest of the settings without the paths of the data, whose content has digests of its own.
+
+    A cache of fp32 features changes nothing but time; rounded features train something else.
+    """
     settings = config.model_dump(mode="json")
+    cache = settings.pop("cache")
+    if cache["enabled"] and cache["dtype"] != "fp32":
+        settings["cache"] = {"dtype": cache["dtype"]}
     for region in settings["regions"].values():
         for key in _DATA_KEYS:
             region.pop(key)
@@ -198,6 +206,9 @@ def _resolved_paths(config: Config, base: Path) -> dict[str, Any]:
     if config.foundation.weights is not None:
         weights = resolve_path(config.foundation.weights, base)
         update["foundation"] = config.foundation.model_copy(update={"weights": weights})
+    if config.cache.directory is not None:
+        directory = resolve_path(config.cache.directory, base)
+        update["cache"] = config.cache.model_copy(update={"directory": directory})
     return update
 
 

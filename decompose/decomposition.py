@@ -22,7 +22,7 @@ from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.teachers import Teacher, TeacherBackbone
 from lorkit.decompose.phases import Trained, train_phases
-from lorkit.decompose.planning import plan_training, untrained_foundation
+from lorkit.decompose.planning import check_features, plan_training, untrained_foundation
 from lorkit.decompose.pretraining import foundation_for, foundation_inputs, with_probes
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.rehearsal import refuse_early
@@ -47,6 +47,7 @@ class TrainResult:
         regions: Names in routing order.
         best: Mean of the task's headline metric on validation of the epoch that was kept, by phase.
         seconds: How long the student's phases took, the foundation left out.
+        teacher_cache: What a cache of the teacher's features saved, a row a phase; empty without one.
     """
 
     run: Path
@@ -55,6 +56,7 @@ class TrainResult:
     regions: tuple[str, ...] = ()
     best: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    teacher_cache: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +128,11 @@ def train(
     task = _read(config, start, teacher)
     config = task.config
     directory = Path(out) / f"{config.name}-{config.method}-{task.inputs[:8]}"
+    root = _foundations(directory)
     if dry_run:
         return TrainResult(
             run=directory,
-            plan=plan_training(config, task.method, task.regions, task.splits, teacher=teacher),
+            plan=plan_training(config, task.method, task.regions, task.splits, root, teacher),
             regions=task.regions.names,
         )
     if not force and is_current(directory, "run", task.inputs):
@@ -137,20 +140,27 @@ def train(
     notices = task.method.notices(config)  # a method refuses here what it cannot do, before further processes start
     if start is None and task.method.uses_teacher:
         _check_teaching(task, teacher)
+        check_features(config, task.method, task.regions, task.splits, root, teacher)
     fabric = launch(config.train)  # before anything is locked: further processes start from the command's beginning
     listener = on_event if fabric.is_global_zero else ignore
     for text in notices:
         listener(Notice(text=text))
     try:
         with working(directory, resume=resume, force=force, hint=True, fabric=fabric) as place:
-            trained, foundation = _train(task, directory.parent.parent / "foundations", fabric, place, listener)
+            trained, foundation = _train(task, root, fabric, place, listener)
             place.finish(lambda staging: _write(staging, task, trained, foundation, place), keep=DERIVED)
     except KeyboardInterrupt:
         listener(Notice(text="interrupted: finished epochs are kept, `decompose train --resume` continues after them"))
         raise
     best = {end.phase: end.best for end in trained.ends}
     seconds = sum(end.seconds for end in trained.ends)
-    return TrainResult(run=directory, regions=task.regions.names, best=best, seconds=seconds)
+    kept = tuple(trained.savings)
+    return TrainResult(run=directory, regions=task.regions.names, best=best, seconds=seconds, teacher_cache=kept)
+
+
+def _foundations(directory: Path) -> Path:
+    """Return where the foundations of a run lie: beside the directory of runs."""
+    return directory.parent.parent / "foundations"
 
 
 def _check_teaching(task: _Task, teacher: Teacher | None) -> None:
@@ -230,11 +240,13 @@ def _train(task: _Task, root: Path, fabric: Fabric, place: Workplace, on_event: 
         directory=place.checkpoints,
         fabric=fabric,
         on_event=on_event,
+        foundations=root,
     )
     return trained, foundation
 
 
 def _write(staging: Path, task: _Task, trained: Trained, foundation: Foundation, place: Workplace) -> None:
+    origin = {"origin": task.start.origin} if task.start is not None else {}
     content = RunContent(
         config=task.config,
         regions=task.regions,
@@ -244,7 +256,7 @@ def _write(staging: Path, task: _Task, trained: Trained, foundation: Foundation,
         rows=[row for end in trained.ends for row in end.history],
         synthetic=task.regions.synthetic or (task.start is not None and task.start.synthetic),
         inputs=task.inputs,
-        extra={"origin": task.start.origin} if task.start is not None else {},
+        extra=origin | ({"teacher_cache": trained.savings} if trained.savings else {}),
         checkpoints=place.checkpoints,
     )
     write_run(staging, content)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.events import Finished, Listener, Notice
+from lorkit.decompose.feature_cache import keeper_for, savings
 from lorkit.decompose.methods import Adapting, Fitting, Method, TrainingModule
 from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.foundation import Foundation, narrowed
@@ -38,6 +40,11 @@ class Trained:
     macs: int
 
     @property
+    def savings(self) -> list[dict[str, Any]]:
+        """What a cache of the teacher's features saved, a row a phase; empty without one."""
+        return savings(row for end in self.ends for row in end.history)
+
+    @property
     def seconds(self) -> float:
         """Seconds of all training epochs, those before an interruption included; validation is left out."""
         return float(sum(row["seconds"] for end in self.ends for row in end.history))
@@ -52,6 +59,7 @@ def train_phases(
     directory: Path,
     fabric: Fabric,
     on_event: Listener,
+    foundations: Path = Path("foundations"),
 ) -> Trained:
     """Train every phase of a method, from its newest checkpoint where one is there.
 
@@ -63,11 +71,14 @@ def train_phases(
         directory: Gets the checkpoints, one directory a phase.
         fabric: Launched.
         on_event: Receives progress.
+        foundations: Directory of foundations; the features that they give are kept in it.
     """
     models: dict[str, RegionalModel] = {}
     ends, parameters, macs = [], 0, 0
     regions = material.regions
     phases = method.phases(regions)
+    asked = foundation is not None and method.uses_teacher
+    keeper = keeper_for(config, material.train, foundations, asked=asked, on_event=on_event)
     for members in phases:
         name = config.method if len(phases) == 1 else f"{config.method}-{members.names[0]}"
         known = narrowed(foundation, members) if foundation is not None else None
@@ -83,6 +94,7 @@ def train_phases(
                 seed=config.seed,
                 directory=directory / (name if one is method else f"{name}-{one.name}"),
                 teacher_train=None if seen.teacher is None else {r: seen.teacher["train"][r] for r in members.names},
+                keeper=keeper,
             )
             torch.manual_seed(config.seed)  # before anything is built, the same for every phase
             module = one.build(config, members, known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from lorkit.decompose.config import Config, ImageConfig, TrainConfig
 from lorkit.decompose.data import Splits
 from lorkit.decompose.data.sampling import RegionSampler
 from lorkit.decompose.experts.forecast import forecast, mean_overhead
+from lorkit.decompose.feature_cache import early_estimate, features_directory
 from lorkit.decompose.live import deployed_backbone
 from lorkit.decompose.methods import Adapting, Method
 from lorkit.decompose.methods.reprogramming import ReprogrammingModule
@@ -28,9 +30,18 @@ from lorkit.decompose.tasks import dense_outputs
 
 
 def plan_training(
-    config: Config, method: Method, regions: RegionSet, splits: Splits, *, teacher: Teacher | None = None
+    config: Config,
+    method: Method,
+    regions: RegionSet,
+    splits: Splits,
+    foundations: Path = Path("foundations"),
+    teacher: Teacher | None = None,
 ) -> dict[str, Any]:
-    """Describe a training: parts, steps, networks with their cost, and which layers get experts and which do not."""
+    """Describe a training: parts, steps, networks with their cost, and which layers get experts and which do not.
+
+    Raises:
+        UsageError: The teacher's features would be larger than `cache.budget`.
+    """
     image = config.deployed_image
     sizes = {name: {part: len(rows) for part, rows in splits.parts(name).items()} for name in regions.names}
     phases = method.phases(regions)
@@ -73,7 +84,33 @@ def plan_training(
         "epochs": config.train.epochs,
         "batch_size": config.train.batch_size,
         "rehearsal": rehearse(config, module, foundation) if isinstance(module, ReprogrammingModule) else None,
+        "teacher_cache": check_features(config, method, regions, splits, foundations, teacher),
     }
+
+
+def check_features(
+    config: Config,
+    method: Method,
+    regions: RegionSet,
+    splits: Splits,
+    foundations: Path,
+    teacher: Teacher | None = None,
+) -> dict[str, Any] | None:
+    """Estimate the teacher's features from shapes alone, before anything is trained; None without a cache of them.
+
+    Raises:
+        UsageError: They would be larger than `cache.budget`.
+    """
+    if not config.cache.enabled or not method.uses_teacher:
+        return None
+    first = method.phases(regions)[0]
+    foundation = untrained_foundation(config, first, teacher)
+    with torch.random.fork_rng(devices=[]):
+        module = method.build(config, first, foundation)
+    counts = {name: len(splits.parts(name)["train"]) for name in regions.names}
+    estimate = early_estimate(config, module, foundation, counts, features_directory(config, foundations))
+    estimate.check()
+    return estimate.to_json()
 
 
 def _student_cost(config: Config, regions: RegionSet) -> dict[str, Any]:

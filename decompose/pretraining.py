@@ -32,11 +32,14 @@ _PATHS = {"data", "train", "val", "test"}
 def foundation_settings(config: Config) -> TrainConfig:
     """Return the training settings of the foundation: the student's, with its own number of epochs.
 
-    How regions' gradients are balanced and watched, and how few steps are too few, are matters of the student: one
-    foundation serves all of them.
+    How regions' gradients are balanced and watched, how few steps are too few, and how many views a cache can hold, are
+    matters of the student: one foundation serves all of them.
     """
     epochs = config.foundation.epochs or config.train.epochs
-    return config.train.model_copy(update={"epochs": epochs, "balancer": "sum", "log_conflict": 0, "min_steps": None})
+    update: dict[str, Any] = {"epochs": epochs, "balancer": "sum", "log_conflict": 0, "min_steps": None}
+    if config.train.augment is not None:
+        update["augment"] = config.train.augment.model_copy(update={"views": None})
+    return config.train.model_copy(update=update)
 
 
 def foundation_regions(config: Config, regions: RegionSet) -> RegionSet:

@@ -131,7 +131,8 @@ class AugmentConfig(Section):
     """Random changes of training images: mirror, shift (fraction), rotate (degrees), scale, intensity (fractions).
 
     Resampling blurs a little, so only a `share` of the images is shifted, rotated and scaled: a network that saw none
-    but resampled images would do worse on the untouched ones that it is used on.
+    but resampled images would do worse on the untouched ones that it is used on. With `views` an image has so many
+    changed versions, which its passes go through in turn; without, every pass draws another one.
     """
 
     flip: bool = True
@@ -140,6 +141,7 @@ class AugmentConfig(Section):
     rotate: Annotated[float, Field(ge=0, le=180)] = 8.0
     scale: Fraction = 0.08
     intensity: Fraction = 0.1
+    views: Count | None = None
 
 
 class TrainConfig(Section):
@@ -186,6 +188,18 @@ class TrainConfig(Section):
         return self
 
 
+class CacheConfig(Section):
+    """Whether a frozen teacher's features are kept on disk: at most `budget` MiB, in `dtype`, below `directory`.
+
+    Null `directory` is `foundations/features/` beside the runs, which all runs, seeds and comparisons there share.
+    """
+
+    enabled: bool = False
+    budget: Positive = 2048.0
+    dtype: Literal["fp32", "fp16", "bf16"] = "fp32"
+    directory: str | None = None
+
+
 class PrivacyConfig(Section):
     """Whether pixels may enter reports and sample files; `phantom` means only those that a program drew."""
 
@@ -204,6 +218,7 @@ class Config(Section):
     foundation: FoundationConfig = FoundationConfig()
     student: StudentConfig = StudentConfig()
     train: TrainConfig = TrainConfig()
+    cache: CacheConfig = CacheConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     lorkd: LorkdConfig = LorkdConfig()
     lora: LoraConfig = LoraConfig()
@@ -249,6 +264,15 @@ class Config(Section):
         stated = {region.task for region in self.regions.values() if region.task is not None}
         if len(stated) > 1:
             raise ValueError(f"regions of one task in one configuration, not of {' and '.join(sorted(stated))}")
+        return self
+
+    @model_validator(mode="after")
+    def _views_to_keep(self) -> Config:
+        if self.cache.enabled and self.train.augment is not None and self.train.augment.views is None:
+            raise ValueError(
+                "train.augment.views (so many changed versions of an image) or train.augment null with cache.enabled, "
+                "because features of images that change at random every time would never be used again"
+            )
         return self
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -14,6 +14,8 @@ from lorkit.decompose.balancing import build_backward
 from lorkit.decompose.compiling import loosen_
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.feature_cache import FeatureCache, Keeper
 from lorkit.decompose.layouts import memory_format, set_layout_
 from lorkit.decompose.losses import Terms
 from lorkit.decompose.methods.base import TrainingModule
@@ -22,6 +24,8 @@ from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.teachers import freeze_
 from lorkit.decompose.optimising import build_optimizer, set_rate
+
+Parts = Mapping[str, PreparedRegion]
 
 
 class Stepper:
@@ -42,7 +46,8 @@ class Stepper:
         optimizer = build_optimizer(module.parameter_groups(settings), settings)
         self.wrapped, self.optimizer = fabric.setup(module, optimizer)
         self.average = None if settings.ema is None else average_of(module, settings.ema)
-        self.teacher = _frozen(foundation, fabric)
+        self._foundation, self.teacher = foundation, _frozen(foundation, fabric)
+        self.cache: FeatureCache | None = None  # opened once the teacher's first answer has shown its shapes
         self.backward = build_backward(module, fabric)
         self._regional = module.region_parameters()
 
@@ -76,13 +81,21 @@ class Stepper:
             self.average.update_parameters(self.module)
         return terms
 
-    def ask_teacher(self, batch: Batch) -> Any:
-        """Return what the module asks of the teacher for a batch on the device, or None without a teacher."""
-        if self.teacher is None:
+    def ask_teacher(self, batch: Batch, host: Batch | None = None) -> Any:
+        """Return what the module asks of the teacher for a batch, or None without a teacher.
+
+        Args:
+            batch: N samples on the device.
+            host: The same on the CPU, where they are at hand.
+        """
+        teacher = self.teacher
+        if teacher is None:
             return None
         freeze_(self.teacher)
         with torch.no_grad(), self.fabric.autocast():
-            return self.module.ask(self.teacher, batch)
+            if self.cache is None:
+                return self.module.ask(teacher, batch)
+            return self.cache.ask(lambda: self.module.ask(teacher, batch), teacher, batch, host or batch)
 
     def state(self) -> dict[str, Any]:
         """Return what a resume needs besides random generators; `average` only where there is one."""
@@ -106,11 +119,42 @@ class Stepper:
             self.result.load_state_dict(state["average"])
             self.average.n_averaged.fill_(state["averaged"])
 
+    def open_cache(self, keeper: Keeper, host: Batch, parts: Parts, seen: Parts) -> None:
+        """Keep the teacher's features from now on, where there is a teacher.
+
+        Args:
+            keeper: Opens the cache.
+            host: A first batch on the CPU, which is asked for its shapes, and to see whether what lies there agrees.
+            parts: Training parts in routing order.
+            seen: The same as the teacher sees them.
+        """
+        if self._foundation is not None:
+            answer = self.ask_teacher(self.placed(host))
+            self.cache = keeper.open(answer, host, parts, seen, self._foundation, self.fabric)
+
+    def keep(self) -> dict[str, Any]:
+        """Write the features that an epoch asked for; return what goes to its row of metrics."""
+        if self.cache is None:
+            return {}
+        self.cache.flush()
+        self.fabric.barrier()
+        self.cache.refresh()  # what the other ranks asked for
+        return {"teacher": self.cache.row()}
+
+    def close(self) -> None:
+        """Let go of what others may want."""
+        if self.cache is not None:
+            self.cache.close()
+
+    def placed(self, piece: Batch) -> Batch:
+        """Return a batch on the device, its images as the networks read them fastest."""
+        return piece.mapped(self.fabric.to_device).mapped(_laid_out)
+
     def _accumulate(self, piece: Batch, share: float, terms: Terms) -> None:
         """Run one micro-batch, which holds `share` of the samples, and add its terms to those of the batch."""
         absent = self._absent(piece) if self.fabric.world_size > 1 else ()
-        batch = piece.mapped(self.fabric.to_device).mapped(_laid_out)
-        teacher = self.ask_teacher(batch)
+        batch = self.placed(piece)
+        teacher = self.ask_teacher(batch, piece)
         with self.module.live.scope(batch.region) as plan:  # through backward: checkpointing runs blocks again there
             if self.settings.compile:
                 loosen_(plan)

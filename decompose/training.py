@@ -26,8 +26,10 @@ from lorkit.decompose.conflict import gradient_conflict
 from lorkit.decompose.data.loading import Batch, BatchLoader
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.devices import launch
-from lorkit.decompose.events import Event, Finished, Saved, Started, Step, Validated
+from lorkit.decompose.events import Event, Finished, Notice, Saved, Started, Step, Validated
 from lorkit.decompose.experts import packed
+from lorkit.decompose.feature_cache import Keeper, savings
+from lorkit.decompose.feature_cache.savings import sentence
 from lorkit.decompose.metering import LossMeter, Queued
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.microbatches import check_seats, smallest
@@ -49,7 +51,7 @@ class Phase:
     """One training: which regions, on which samples, for how long, and where its checkpoints lie.
 
     `settings.batch_size` counts the samples of one rank. `teacher_train` is `train` prepared for a teacher that sees
-    other images.
+    other images; `keeper` opens the cache of the teacher's features.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Phase:
     seed: int
     directory: Path
     teacher_train: Mapping[str, PreparedRegion] | None = None
+    keeper: Keeper | None = None
 
 
 def fit(
@@ -101,8 +104,11 @@ def fit(
                 path = checkpoints.save(trainer.state(), progress)
                 yield Saved(phase=phase.name, epoch=epoch, path=str(path))
             fabric.barrier()
+    trainer.stepper.close()
     module.load_state_dict(checkpoints.load_best())
     module.eval()
+    for row in savings(progress.history):
+        yield Notice(text=sentence(row))
     yield Finished(
         phase=phase.name,
         best_epoch=progress.best_epoch,
@@ -147,6 +153,9 @@ class _Trainer:
         check_seats(self.loader.seats, self.settings.accumulate)
         module.check_batches(smallest(self.loader.seats, self.settings.accumulate))
         self.stepper = Stepper(module, self.settings, fabric, foundation)
+        if phase.keeper is not None:
+            parts = {name: phase.train[name] for name in phase.regions.names}
+            self.stepper.open_cache(phase.keeper, next(iter(self.loader)), parts, phase.teacher_train or parts)
         self.progress = Progress()
         self._metric = get_task(phase.regions[0].task).headline
         self._process = psutil.Process()
@@ -179,8 +188,10 @@ class _Trainer:
                 yield self._report(before, meter, began)
         if queued is not None:
             yield self._report(queued, meter, began)
+        kept = self.stepper.keep()
         seconds = time.perf_counter() - began
-        yield self._validate(epoch, meter.means(self.fabric), meter.images * self.fabric.world_size / seconds, seconds)
+        rate = meter.images * self.fabric.world_size / seconds
+        yield self._validate(epoch, meter.means(self.fabric), rate, seconds, kept)
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
         for number in range(epoch * self.passes, (epoch + 1) * self.passes):
@@ -222,7 +233,9 @@ class _Trainer:
             return float(torch.cuda.max_memory_allocated(self.fabric.device))
         return float(self._process.memory_info().rss)
 
-    def _validate(self, epoch: int, losses: dict[str, dict[str, float]], rate: float, seconds: float) -> Validated:
+    def _validate(
+        self, epoch: int, losses: dict[str, dict[str, float]], rate: float, seconds: float, kept: dict[str, Any]
+    ) -> Validated:
         scores = self._scores()
         mean = sum(scores.values()) / len(scores)
         best = mean > self.progress.best  # a tie keeps the earlier epoch
@@ -241,6 +254,7 @@ class _Trainer:
                 "images_per_second": round(rate, 1),
                 "loader_images_per_second": round(self.loader.images_per_second, 1),
                 "memory_mib": round(self._memory() / 2**20),
+                **kept,
                 **self._conflict(epoch),
             }
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -43,6 +43,7 @@ class Batch(NamedTuple):
         sample: (N,) int64 positions in the region's prepared set.
         teacher_image: The same samples under the same changes, prepared for the teacher's own size and channels; None
             where both networks see the same image.
+        view: (N,) int64 which of its versions stands for a sample; None where every pass draws another one.
     """
 
     image: Tensor
@@ -50,6 +51,7 @@ class Batch(NamedTuple):
     region: Tensor
     sample: Tensor
     teacher_image: Tensor | None = None
+    view: Tensor | None = None
 
     @property
     def seen_by_teacher(self) -> Tensor:
@@ -106,6 +108,8 @@ class BatchLoader:
         self._teacher = teacher
         self._shape = tuple(prepared[regions.names[0]].stored.shape[2:])
         self._names = regions.names
+        enumerated = augment is not None and augment.views is not None
+        self._contents = {name: content_keys(prepared[name].digests) for name in regions.names if enumerated}
         self._seed, self._augment, self._epoch = seed, augment, 0
         self._images, self._seconds = 0, 0.0
 
@@ -147,6 +151,7 @@ class BatchLoader:
             region=torch.from_numpy(region.astype(np.int64)),
             sample=torch.from_numpy(np.concatenate([draw.indices for draw in draws.values()])),
             teacher_image=None if self._teacher is None else self._image(draws, self._teacher),
+            view=self._view(draws),
         )
 
     def _label(self, draws: Mapping[str, Draw]) -> Tensor:
@@ -175,7 +180,21 @@ class BatchLoader:
         return torch.cat([pieces[name].expand(-1, channels, *pieces[name].shape[2:]) for name in draws])
 
     def _keys(self, name: str, draw: Draw) -> Keys:
+        if self._augment is not None and self._augment.views is not None:
+            # of the picture, not of its position: a fraction of the patients, or another region, shares its views
+            return keys(self._seed, draw.passes % self._augment.views, self._contents[name][draw.indices])
         return keys(self._seed, self._epoch, region_key(name), draw.passes, draw.indices)
+
+    def _view(self, draws: Mapping[str, Draw]) -> Tensor | None:
+        views = 1 if self._augment is None else self._augment.views
+        if views is None:
+            return None
+        return torch.from_numpy(np.concatenate([draw.passes % views for draw in draws.values()]))
+
+
+def content_keys(digests: Sequence[str]) -> NDArray[np.uint64]:
+    """Return (N,) the first 64 bits of samples' digests."""
+    return np.array([int(digest[:16], 16) for digest in digests], dtype=np.uint64)
 
 
 def eval_batches(prepared: PreparedRegion, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:

@@ -15,6 +15,7 @@ from lorkit.decompose.data import RegionSamples, Splits, read_region, split_regi
 from lorkit.decompose.decomposition import TrainResult
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Finished, Listener, Notice, ignore
+from lorkit.decompose.feature_cache import keeper_for
 from lorkit.decompose.lifecycle.growth import AddedRegion, joined, lone_model
 from lorkit.decompose.lifecycle.origin import knowing, rebuilt, record, rows_of
 from lorkit.decompose.lifecycle.overlay import alone, grown_config
@@ -132,7 +133,7 @@ def add_region(
     listener = on_event if fabric.is_global_zero else ignore
     try:
         with working(directory, resume=resume, force=force, hint=True, fabric=fabric) as place:
-            grown = _train(addition, fabric, place, listener)
+            grown = _train(addition, fabric, place, listener, Path(out).parent / "foundations")
             place.finish(lambda staging: _write(staging, addition, grown, place), keep=DERIVED)
     except KeyboardInterrupt:
         listener(
@@ -162,11 +163,12 @@ def _read(run: Run, region: str, stated: Config) -> _Addition:
     return _Addition(run=run, config=config, samples=samples, splits=splits)
 
 
-def _train(addition: _Addition, fabric: Fabric, place: Workplace, on_event: Listener) -> _Grown:
+def _train(addition: _Addition, fabric: Fabric, place: Workplace, on_event: Listener, foundations: Path) -> _Grown:
     config, region, run = addition.config, addition.region, addition.run
     material = addition.material(on_event)
     source = load_foundation(run.foundation_dir)
     teacher = with_probes(knowing(run, source, region), material, on_event)
+    keeper = keeper_for(config, material.train, foundations, asked=True, on_event=on_event)
     phase = Phase(
         name=addition.phase,
         regions=material.regions,
@@ -176,6 +178,7 @@ def _train(addition: _Addition, fabric: Fabric, place: Workplace, on_event: List
         seed=config.seed,
         directory=place.checkpoints / addition.phase,
         teacher_train=material.teacher["train"] if material.teacher is not None else None,
+        keeper=keeper,
     )
     shared = load_tensors(run.path / WEIGHTS)
     torch.manual_seed(config.seed)  # before anything is built, in every process

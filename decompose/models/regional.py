@@ -154,11 +154,12 @@ class RegionalModel(_Regional):
             region: (N,) region indices, one name for all, or None for the active region.
         """
         with self.scope(region) as plan:
-            features = self._grouped_features(image, plan)
-            parts = [(self.routing.regions[t], rows) for t, rows in _split(plan, features)]
-            logits = {name: self.heads[name](rows) for name, rows in parts}
-            rows_of = _rows_of(plan, self.routing.regions, features)
-        return RegionalOutput(plan.restore(features), logits, rows_of)
+            return self._judged(self._grouped_features(image, plan), plan)
+
+    def judge(self, features: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
+        """Return what `forward` returns, from features (N, F) that it found earlier."""
+        with self.scope(region) as plan:
+            return self._judged(plan.group(features), plan)
 
     def features(self, image: Tensor, region: Tensor | str | None = None) -> Tensor:
         """Map images (N, C, *spatial) to features (N, F) or (N, F, *spatial); soft gates (N, T) are allowed here."""
@@ -179,6 +180,11 @@ class RegionalModel(_Regional):
         """
         with self.routing.without_experts():
             yield
+
+    def _judged(self, features: Tensor, plan: Plan) -> RegionalOutput:
+        parts = [(self.routing.regions[t], rows) for t, rows in _split(plan, features)]
+        logits = {name: self.heads[name](rows) for name, rows in parts}
+        return RegionalOutput(plan.restore(features), logits, _rows_of(plan, self.routing.regions, features))
 
     def _grouped_features(self, image: Tensor, plan: Plan, *, soft: bool = False) -> Tensor:
         return cast(Tensor, self.backbone(self.normalise(_grouped(image, plan, soft=soft))))

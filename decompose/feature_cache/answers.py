@@ -1,0 +1,116 @@
+"""A teacher's answer as named tensors, one row a sample, and back.
+
+Shapes: N samples, n of them of a region, F features, C channels, *grid of a stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
+from lorkit.decompose.models.teachers import TeacherFeatures
+
+_FEATURES, _GRID = "features", "grid"
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One tensor of an answer, without its samples.
+
+    Attributes:
+        shape: Of one sample.
+        order: Its axes as they lie in memory, the slowest first: channels-last grids stay so, because what computes on
+            them may take another path, and end with other bits, on another layout.
+        given: Precision of the answer.
+        stored: Precision on disk, never wider than that of the answer.
+    """
+
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+    given: torch.dtype
+    stored: torch.dtype
+
+    @property
+    def lying(self) -> tuple[int, ...]:
+        """The shape of one sample on disk."""
+        return tuple(self.shape[axis] for axis in self.order)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of one sample on disk."""
+        return int(torch.Size(self.shape).numel()) * self.stored.itemsize
+
+    def pack(self, value: Tensor) -> Tensor:
+        """Return (N, *lying) on the CPU, rounded to the precision of the disk."""
+        axes = (0, *(axis + 1 for axis in self.order))
+        return value.detach().permute(axes).to(device="cpu", dtype=self.stored).contiguous()
+
+    def unpack(self, value: Tensor) -> Tensor:
+        """Return (N, *shape) as the teacher gave it, but for the rounding."""
+        back = sorted(range(len(self.order)), key=lambda place: self.order[place])
+        return value.to(self.given).permute(0, *(place + 1 for place in back))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {"shape": list(self.shape), "order": list(self.order), "stored": NAMES[self.stored]}
+
+
+Layout = Mapping[str, Part]
+
+
+def tensors_of(answer: Any) -> dict[str, Tensor]:
+    """Return the tensors (N, ...) of an answer by name.
+
+    Logits are left out: a head is cheap, and a probe is another one for every fraction of the patients.
+
+    Raises:
+        UsageError: An answer of a kind that cannot be put together again.
+    """
+    if isinstance(answer, TeacherFeatures):
+        grids = {f"{_GRID}{index}": grid for index, grid in enumerate(answer.grids)}
+        return {_FEATURES: answer.features, **grids}
+    if isinstance(answer, RegionalOutput):
+        return {_FEATURES: answer.features}
+    raise UsageError(
+        f"a teacher's answer of type {type(answer).__name__} under cache.enabled",
+        required="features, or features and logits",
+        fix="set cache.enabled to false for this method",
+    )
+
+
+def layout_of(answer: Any, dtype: str) -> dict[str, Part]:
+    """Describe an answer's tensors as they are stored under `cache.dtype`."""
+    return {name: _part(value, DTYPES[dtype]) for name, value in tensors_of(answer).items()}
+
+
+def join(tensors: Mapping[str, Tensor], kind: type[Any], teacher: RegionalModel, batch: Batch) -> Any:
+    """Put an answer together from its tensors (N, ...); logits come from the teacher's heads as they are now."""
+    features = tensors[_FEATURES]
+    if kind is RegionalOutput:
+        return teacher.judge(features, batch.region)
+    return TeacherFeatures(tuple(tensors[f"{_GRID}{index}"] for index in range(len(tensors) - 1)), features)
+
+
+def _part(value: Tensor, wanted: torch.dtype) -> Part:
+    strides = value.stride()[1:]
+    shape = tuple(value.shape[1:])
+    return Part(
+        shape=shape,
+        # axes of length 1 have no place in memory: the others decide, and they keep their own order
+        order=_order(shape, strides),
+        given=value.dtype,
+        stored=wanted if wanted.itemsize <= value.dtype.itemsize else value.dtype,
+    )
+
+
+def _order(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(range(len(shape)), key=lambda axis: (-strides[axis], axis)))
