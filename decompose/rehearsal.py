@@ -137,7 +137,7 @@ def _paths(module: ReprogrammingModule, batch: Batch, parts: Any, foundation: Fo
                 Path(f"{alone} -> head", bool(head & set(found)), hybrid),
             ]
     module.zero_grad(set_to_none=True)
-    torch.stack([*aligned, *(module.loss(one, batch).sum() for one in parts.hybrid)]).sum().backward()
+    torch.stack([*aligned, *(module.loss(one, batch).sum() for one in parts.hybrid)]).sum().backward()  # type: ignore[no-untyped-call]
     reached_teacher = any(value.grad is not None for value in foundation.model.parameters())
     module.zero_grad(set_to_none=True)
     return [*paths, Path("any -> teacher", reached_teacher, False)]

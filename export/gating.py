@@ -216,7 +216,7 @@ def _judge(pair: Contest, cases: tuple[Cases | None, str], limits: Limits, secon
     costs, reasons = judge_costs(pair, limits.margin)
     latency: dict[str, Any] = {"verdict": "inconclusive", "ratio": None, "ci": None, "margin": limits.margin}
     latency |= {"pairs": 0, "noise_floor": None}
-    accuracy = undecided(pair, limits.max_accuracy_drop)
+    accuracy = undecided(pair.candidate, limits.max_accuracy_drop)
     try:
         latency, sentence = _judge_latency(pair, limits, seconds)
         reasons.append(sentence)

@@ -83,7 +83,7 @@ def judge_accuracy(
     found, changes = judge(contest, engines, prepared, seed)
     block = {
         "verdict": _verdict(found.ci, allowed),
-        "metric": headline(contest),
+        "metric": headline(contest.candidate),
         **found.to_json(),
         "allowed": allowed,
         **changes,
@@ -92,16 +92,16 @@ def judge_accuracy(
     return block, _explain(block)
 
 
-def headline(contest: Contest) -> str:
-    """Return the metric that a contest's accuracy is judged by, as its task says."""
-    return get_task(contest.candidate.as_region().task).headline
+def headline(candidate: Exported) -> str:
+    """Return the metric that an export's accuracy is judged by, as its task says."""
+    return get_task(candidate.as_region().task).headline
 
 
-def undecided(contest: Contest, allowed: float) -> dict[str, Any]:
+def undecided(candidate: Exported, allowed: float) -> dict[str, Any]:
     """Return the block of a gate that has nothing to judge accuracy on."""
     return {
         "verdict": "inconclusive",
-        "metric": headline(contest),
+        "metric": headline(candidate),
         "drop": None,
         "ci": None,
         "decidable": None,
@@ -146,7 +146,7 @@ def _judge_masks(
     cases = [
         task.cases(region, one.targets, np.concatenate(kept)) for kept, one in zip(evidence, prepared, strict=True)
     ]
-    drop = paired_means(*cases, prepared[0].groups, seed=seed)
+    drop = paired_means(cases[0], cases[1], prepared[0].groups, seed=seed)
     return drop, {"flip_rate": differing / pixels if pixels else None}
 
 

@@ -45,7 +45,7 @@ def _block(candidate: Exported, reason: str, margin: float, drop: float) -> dict
     return {
         "verdict": "inconclusive",
         "latency": latency,
-        "accuracy": undecided(drop),
+        "accuracy": undecided(candidate, drop),
         "deterministic": costs,
         "reasons": [reason],
         "baseline": {**candidate.describe(), "path": None, "digest": None, "owner": "foundation"},

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.cka import CKALoss
 from lorkit.decompose.cka.products import FEWEST
-from lorkit.decompose.cka.views import View
 from lorkit.decompose.config import RdConfig, TrainConfig
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.errors import UsageError
@@ -58,7 +57,7 @@ class ReprogrammingModule(TrainingModule):
         view = settings.cka.view
         self.cka = CKALoss(
             estimator=settings.cka.estimator,
-            view=cast(View, ("token" if self.task.dense else "gap") if view == "auto" else view),
+            view=("token" if self.task.dense else "gap") if view == "auto" else view,
             gather=True,  # how many samples there are, on all ranks, decides what an alignment can tell
         )
 

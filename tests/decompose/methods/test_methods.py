@@ -73,7 +73,7 @@ def test_lorkd_gradients_are_the_sum_of_gradients_of_single_samples() -> None:
     mixed = {name: parameter.grad for name, parameter in module.named_parameters()}
     module.zero_grad()
     for n in range(5):
-        one = Batch(*(tensor[n : n + 1] for tensor in data))
+        one = data.mapped(lambda tensor, n=n: tensor[n : n + 1])
         name = REGIONS.names[int(one.region)]
         output, teacher = module.live(one.image, name), foundation.model(one.image, name)
         projected, logit = module.projector(teacher.features), output.logits[name]

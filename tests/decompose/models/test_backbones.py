@@ -39,7 +39,7 @@ def test_unknown_names_list_the_known() -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("timm") is not None, reason="timm is installed")
 def test_timm_names_say_how_to_get_timm() -> None:
-    with pytest.raises(MissingRuntimeError, match=r"needs timm.*pip install"):
+    with pytest.raises(MissingRuntimeError, match=r"timm, which .* needs, is not installed.*pip install"):
         build_backbone("timm:resnet10t", channels=3, image_size=(32, 32))
 
 
