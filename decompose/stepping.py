@@ -91,7 +91,7 @@ class Stepper:
         teacher = self.teacher
         if teacher is None:
             return None
-        freeze_(self.teacher)
+        freeze_(teacher)
         with torch.no_grad(), self.fabric.autocast():
             if self.cache is None:
                 return self.module.ask(teacher, batch)

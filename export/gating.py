@@ -99,8 +99,8 @@ def gate(
     document = _document(pairs, home, limits, on_inconclusive)
     if reason is not None and home is not None:
         document["synthetic"] = home.manifest.synthetic
-        found = {"margin": margin, "drop": max_accuracy_drop}
-        document["regions"] |= unjudged_regions(home, selection, reason, **found)
+        allowed = {"margin": margin, "drop": max_accuracy_drop}
+        document["regions"] |= unjudged_regions(home, selection, reason, **allowed)
     seconds = max_seconds
     for index, pair in enumerate(pairs):
         on_progress(pair.region, index, len(pairs))

@@ -151,7 +151,8 @@ class Stopwatch:
     def running(self) -> Iterator[None]:
         """Time what the block does."""
         if self._on_gpu:
-            pair = (torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True))
+            event: Any = torch.cuda.Event
+            pair = (event(enable_timing=True), event(enable_timing=True))
             pair[0].record()
             yield
             pair[1].record()
