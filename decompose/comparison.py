@@ -23,7 +23,7 @@ from lorkit.decompose.material import Material, prepare_parts, teacher_parts
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.teachers import Teacher
-from lorkit.decompose.planning import check_features
+from lorkit.decompose.planning import check_features, check_teaching
 from lorkit.decompose.pretraining import foundation_for, foundation_inputs, with_probes
 from lorkit.decompose.regions import RegionSet, unknown
 from lorkit.decompose.schema import SEEDS
@@ -175,9 +175,12 @@ class _Comparison:
         self.path = self.directory / ("comparison.json" if split == "test" else f"comparison-{split}.json")
         self.foundations = out.parent / "foundations"
         earlier = _earlier_arms(self.path, grid)  # before anything is trained
+        regions = RegionSet(one.region for one in samples.values())
+        counts = {name: len(splits.parts(name)["train"]) for name in regions.names}
         for arm in grid.arms:
-            regions = RegionSet(one.region for one in samples.values())
-            check_features(arm.config, get_method(arm.config.method), regions, splits, self.foundations, teacher)
+            method = get_method(arm.config.method)
+            check_teaching(arm.config, method, regions, counts, teacher)
+            check_features(arm.config, method, regions, splits, self.foundations, teacher)
         self.fabric = launch(config.train)
         self.bench = replace(_bench(config, samples, splits, split, teacher), foundations=self.foundations)
         for seed, fraction in itertools.product(grid.seeds, grid.fractions):

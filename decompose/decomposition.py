@@ -22,10 +22,9 @@ from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.teachers import Teacher, TeacherBackbone
 from lorkit.decompose.phases import Trained, train_phases
-from lorkit.decompose.planning import check_features, plan_training, untrained_foundation
+from lorkit.decompose.planning import check_features, check_teaching, plan_training
 from lorkit.decompose.pretraining import foundation_for, foundation_inputs, with_probes
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.rehearsal import refuse_early
 from lorkit.decompose.run_artifact import RunContent, write_run
 from lorkit.decompose.runs import DERIVED, RUNS
 from lorkit.decompose.tasks import get_task
@@ -138,8 +137,9 @@ def train(
     if not force and is_current(directory, "run", task.inputs):
         return TrainResult(run=directory, up_to_date=True, regions=task.regions.names)
     notices = task.method.notices(config)  # a method refuses here what it cannot do, before further processes start
-    if start is None and task.method.uses_teacher:
-        _check_teaching(task, teacher)
+    if start is None:
+        counts = {name: len(task.splits.parts(name)["train"]) for name in task.regions.names}
+        check_teaching(config, task.method, task.regions, counts, teacher)
         check_features(config, task.method, task.regions, task.splits, root, teacher)
     fabric = launch(config.train)  # before anything is locked: further processes start from the command's beginning
     listener = on_event if fabric.is_global_zero else ignore
@@ -161,14 +161,6 @@ def train(
 def _foundations(directory: Path) -> Path:
     """Return where the foundations of a run lie: beside the directory of runs."""
     return directory.parent.parent / "foundations"
-
-
-def _check_teaching(task: _Task, teacher: Teacher | None) -> None:
-    """Refuse a foundation that the method cannot learn from, before one is pre-trained."""
-    untrained = untrained_foundation(task.config, task.regions, teacher)
-    counts = {name: len(task.splits.parts(name)["train"]) for name in task.regions.names}
-    task.method.build(task.config, task.method.phases(task.regions)[0], untrained)
-    refuse_early(task.config, task.method, task.regions, counts, untrained)
 
 
 def pretrain(

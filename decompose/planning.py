@@ -16,11 +16,11 @@ from lorkit.decompose.data.sampling import RegionSampler
 from lorkit.decompose.experts.forecast import forecast, mean_overhead
 from lorkit.decompose.feature_cache import early_estimate, features_directory
 from lorkit.decompose.live import deployed_backbone
-from lorkit.decompose.methods import Adapting, Method
+from lorkit.decompose.methods import Adapting, Method, needs_foundation
 from lorkit.decompose.methods.reprogramming import ReprogrammingModule
 from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.cost import count_macs, count_parameters
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.foundation import Foundation, narrowed
 from lorkit.decompose.models.teachers import Teacher, TeacherBackbone
 from lorkit.decompose.optimising import passes_of
 from lorkit.decompose.pretraining import foundation_regions, foundation_settings
@@ -134,6 +134,30 @@ def _steps(settings: TrainConfig, regions: RegionSet, sizes: dict[str, dict[str,
     batch = settings.batch_size
     once = RegionSampler(counts, batch_size=batch, policy=settings.sampling, seed=0, world_size=world).steps
     return once * passes_of(settings, once)
+
+
+def check_teaching(
+    config: Config, method: Method, regions: RegionSet, counts: dict[str, int], teacher: Teacher | None = None
+) -> None:
+    """Refuse a foundation that a method cannot learn from or adapt, before one is pre-trained.
+
+    Args:
+        config: Resolved settings.
+        method: What is to be trained.
+        regions: All regions.
+        counts: Training samples of each.
+        teacher: The user's own, if any.
+
+    Raises:
+        UsageError: Stages, sizes or layers that do not fit, or batches too small for the alignment.
+    """
+    if not needs_foundation(method):
+        return
+    untrained = untrained_foundation(config, regions, teacher)
+    for step in (method.adapter, method) if isinstance(method, Adapting) else (method,):
+        members = step.phases(regions)[0]
+        step.build(config, members, narrowed(untrained, members))
+    refuse_early(config, method, regions, counts, untrained)
 
 
 def untrained_foundation(config: Config, regions: RegionSet, teacher: Teacher | None = None) -> Foundation:

@@ -90,6 +90,13 @@ class RegionConfig(Section):
     spacing: tuple[float, ...] | None = None
     intensity: Literal["dtype", "percentile"] = "dtype"
 
+    @field_validator("spacing")
+    @classmethod
+    def _not_yet(cls, spacing: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if spacing is not None:
+            raise ValueError("no spacing in this version: volumes are resized to image.size")
+        return spacing
+
     @field_validator("window")
     @classmethod
     def _ordered(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:

@@ -17,6 +17,7 @@ from lorkit.export.comparison_sheet import (
     TOP,
     WIDTH,
     judged,
+    named,
     sheet,
     shorten,
     watermark,
@@ -30,7 +31,8 @@ Row = Mapping[str, Any]
 
 def curves(document: Mapping[str, Any]) -> str | None:
     """Draw each arm's mean over seeds, with its interval, over the fractions; None where there is one fraction only."""
-    rows = [row for row in document["table"] if row["balanced_accuracy"] is not None]
+    metric = document["metric"]
+    rows = [{**row, "value": row[metric]} for row in document["table"] if row[metric] is not None]
     fractions = sorted({row["fraction"] for row in rows})
     if len(fractions) < 2:
         return None
@@ -38,25 +40,24 @@ def curves(document: Mapping[str, Any]) -> str | None:
     for row in sorted(rows, key=lambda row: row["fraction"]):
         arms.setdefault(row["label"], []).append(row)
     teacher = document["foundation"]
-    spans = [bound for row in rows for bound in (row["ci"] or [row["balanced_accuracy"]])]
-    if teacher is not None and teacher["balanced_accuracy"] is not None:
-        spans.append(teacher["balanced_accuracy"])
+    spans = [bound for row in rows for bound in (row["ci"] or [row["value"]])]
+    if teacher is not None and teacher[metric] is not None:
+        spans.append(teacher[metric])
     room = 0.04 * max(max(spans) - min(spans), 0.02)
     x = Scale((fractions[0] / 1.15, fractions[-1] * 1.15), (LEFT, WIDTH - RIGHT), log=True)
     y = Scale((min(spans) - room, max(spans) + room), (HEIGHT - BOTTOM, TOP))
     title = "share of the training patients (log)"
-    body = Plot(x, y, title, f"balanced accuracy, {judged(document)}").axes()
-    if teacher is not None and teacher["balanced_accuracy"] is not None:
-        body += _level(teacher["balanced_accuracy"], x, y)
-    ends = [y(points[-1]["balanced_accuracy"]) for points in arms.values()]
+    body = Plot(x, y, title, f"{named(document)}, {judged(document)}").axes()
+    if teacher is not None and teacher[metric] is not None:
+        body += _level(teacher[metric], x, y)
+    ends = [y(points[-1]["value"]) for points in arms.values()]
     gap = min(13.0, (HEIGHT - BOTTOM - TOP) / len(arms))
     names = dodge(ends, gap, (TOP, HEIGHT - BOTTOM))
     for index, (label, points) in enumerate(arms.items()):
         shift = 3.0 * (index - (len(arms) - 1) / 2)  # intervals of equal fractions would hide each other
         body += _curve(label, points, index, shift, (x, y), (names[index], min(11.0, gap)))
     said = "; ".join(
-        f"{label}: {points[0]['balanced_accuracy']:.3f} to {points[-1]['balanced_accuracy']:.3f}"
-        for label, points in arms.items()
+        f"{label}: {points[0]['value']:.3f} to {points[-1]['value']:.3f}" for label, points in arms.items()
     )
     return sheet("Accuracy against the share of training patients", said, [*body, *watermark(document)])
 
@@ -67,7 +68,7 @@ def _curve(
     (x, y), (label_at, size) = scales, name
     turn, at = divmod(index, len(COLOURS))
     colour, dash = COLOURS[at], _DASHES[turn % len(_DASHES)]
-    line = [(x(row["fraction"]) + shift, y(row["balanced_accuracy"])) for row in points]
+    line = [(x(row["fraction"]) + shift, y(row["value"])) for row in points]
     parts: list[Markup] = [path(line, class_="bar", stroke=colour, stroke_dasharray=dash)]
     for row, (left, level) in zip(points, line, strict=True):
         if row["ci"]:
@@ -76,9 +77,9 @@ def _curve(
         parts.append(tag("circle", cx=left, cy=level, r=3, class_="solid", fill=colour))
     end = line[-1]
     parts.append(path([(end[0] + 4, end[1]), (_NAMES - 4, label_at)], class_="leader", stroke_dasharray="1 3"))
-    text = f"{shorten(label)} {points[-1]['balanced_accuracy']:.3f}"
+    text = f"{shorten(label)} {points[-1]['value']:.3f}"
     parts.append(tag("text", text, x=_NAMES, y=label_at + size / 3, font_size=size, fill=colour))
-    told = ", ".join(f"{row['fraction']:g}: {row['balanced_accuracy']:.3f}" for row in points)
+    told = ", ".join(f"{row['fraction']:g}: {row['value']:.3f}" for row in points)
     return [tag("g", tag("title", f"{label}: {told}"), *parts)]
 
 

@@ -19,6 +19,7 @@ from lorkit.export.comparison_sheet import (
     TOP,
     WIDTH,
     judged,
+    named,
     sheet,
     shorten,
     watermark,
@@ -52,7 +53,7 @@ def pages(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def drawing(document: Mapping[str, Any]) -> str:
-    """Draw mean balanced accuracy against the MACs of one region's deployed network, at the largest fraction."""
+    """Draw the mean of the metric against the MACs of one region's deployed network, at the largest fraction."""
     points = _points(document)
     if not points:
         return sheet(_TITLE, "nothing is defined on this split", [])
@@ -66,7 +67,7 @@ def drawing(document: Mapping[str, Any]) -> str:
         x,
         y,
         "MACs of one deployed network, millions (log; equal costs side by side)",
-        f"balanced accuracy, {judged(document)}",
+        f"{named(document)}, {judged(document)}",
     ).axes()
     places = _spread([x(value) for value in macs])
     order = sorted(range(len(points)), key=lambda index: -points[index].accuracy)
@@ -84,7 +85,7 @@ def markdown(document: Mapping[str, Any]) -> str:
     if document["synthetic"]:
         lines += ["**SYNTHETIC: made from phantom images; not for any use on patients**", ""]
     lines += [
-        f"Balanced accuracy, {judged(document)}; mean over regions and seeds ({', '.join(map(str, seeds))}) with its "
+        f"{named(document).capitalize()}, {judged(document)}; mean over regions and seeds ({', '.join(map(str, seeds))}) with its "
         "95 % interval over patients and seeds, sd over seeds. Parameters, MACs and bytes are those of one region's "
         "deployed network.",
         "",
@@ -108,7 +109,7 @@ def _table(document: Mapping[str, Any]) -> list[str]:
             row["label"],
             f"{row['fraction']:g}",
             str(row["seeds"]),
-            _interval(row["balanced_accuracy"], row["ci"]),
+            _interval(row[document["metric"]], row["ci"]),
             _number(row["sd"]),
             *(_number(row["regions"][name]) for name in regions),
             *(f"{row[key]:,}" for key in costs),
@@ -117,8 +118,8 @@ def _table(document: Mapping[str, Any]) -> list[str]:
         for row in document["table"]
     ]
     if teacher is not None:
-        scores = [_number(teacher["regions"][name]["balanced_accuracy"]) for name in regions]
-        mean = _interval(teacher["balanced_accuracy"], teacher["ci"])
+        scores = [_number(teacher["regions"][name][document["metric"]]) for name in regions]
+        mean = _interval(teacher[document["metric"]], teacher["ci"])
         paid = ("-" if teacher[key] is None else f"{teacher[key]:,}" for key in costs)
         rows.append(["foundation", "-", "-", mean, "-", *scores, *paid, "-"])
     return _grid(heads, rows)
@@ -146,17 +147,18 @@ def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _points(document: Mapping[str, Any]) -> list[Point]:
     fraction = max((row["fraction"] for row in document["table"]), default=1.0)
-    rows = [row for row in document["table"] if row["fraction"] == fraction and row["balanced_accuracy"] is not None]
+    metric = document["metric"]
+    rows = [row for row in document["table"] if row["fraction"] == fraction and row[metric] is not None]
     turns = [divmod(index, len(COLOURS)) for index in range(len(rows))]
-    points = [_point(row["label"], row, COLOURS[at], turn) for row, (turn, at) in zip(rows, turns, strict=True)]
+    points = [_point(row["label"], row, metric, COLOURS[at], turn) for row, (turn, at) in zip(rows, turns, strict=True)]
     teacher = document["foundation"]
     drawn = teacher is not None and teacher["macs"] is not None  # an ONNX file's are not counted
-    return [*points, _point("foundation", teacher, FOUNDATION)] if drawn else points
+    return [*points, _point("foundation", teacher, metric, FOUNDATION)] if drawn else points
 
 
-def _point(label: str, row: Mapping[str, Any], colour: str, turn: int = 0) -> Point:
+def _point(label: str, row: Mapping[str, Any], metric: str, colour: str, turn: int = 0) -> Point:
     ci = (row["ci"][0], row["ci"][1]) if row["ci"] else None
-    return Point(label=label, macs=row["macs"], accuracy=row["balanced_accuracy"], ci=ci, colour=colour, round=turn)
+    return Point(label=label, macs=row["macs"], accuracy=row[metric], ci=ci, colour=colour, round=turn)
 
 
 def _spread(places: Sequence[float], gap: float = 9.0) -> list[float]:

@@ -35,6 +35,11 @@ def judged(document: Mapping[str, Any]) -> str:
     return f"{document['split']} split"
 
 
+def named(document: Mapping[str, Any]) -> str:
+    """Name the metric in words."""
+    return str(document["metric"]).replace("_", " ")
+
+
 def watermark(document: Mapping[str, Any]) -> list[Markup]:
     """Return what marks a drawing of phantom results."""
     text = "SYNTHETIC: drawn phantoms, not patients"

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,13 +151,27 @@ def held_mib(root: Path) -> float:
 
 def _sizes(root: Path) -> dict[str, int]:
     """Return the bytes of every space, the one that was used longest ago first."""
-    spaces = sorted(root.glob(f"*/{ABOUT}"), key=lambda about: about.stat().st_mtime)
-    return {about.parent.name: sum(path.stat().st_size for path in about.parent.iterdir()) for about in spaces}
+    found: dict[str, tuple[float, int]] = {}
+    for about in root.glob(f"*/{ABOUT}"):
+        # other processes write and remove meanwhile: what is gone takes no room
+        with suppress(FileNotFoundError):
+            found[about.parent.name] = (about.stat().st_mtime, sum(_size(path) for path in about.parent.iterdir()))
+    return {name: size for name, (_, size) in sorted(found.items(), key=lambda item: item[1][0])}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _remove(directory: Path) -> bool:
     """Remove a space that no process has open; tell whether it went."""
-    lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except FileNotFoundError:  # another process has removed it
+        return False
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -9,6 +9,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -146,8 +147,9 @@ class Store:
             os.close(self._lock)
         os.utime(self.directory / ABOUT)  # when it was last used: what makes room for others goes by that
         for torn in self.directory.glob(".*.safetensors.*"):
-            if time.time() - torn.stat().st_mtime > _ABANDONED_S:
-                torn.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # its writer has just finished
+                if time.time() - torn.stat().st_mtime > _ABANDONED_S:
+                    torn.unlink()
 
     def _ensure(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)

@@ -91,7 +91,7 @@ def _insert(backbone: nn.Module, settings: LoraConfig) -> None:
     if not names:
         raise UsageError(
             f"no layer of {type(backbone).__name__} can carry LoRA",
-            required="a backbone with nn.Linear or nn.Conv2d layers",
+            required="a backbone with nn.Linear, nn.Conv2d or nn.Conv3d layers",
             fix="take another foundation.backbone",
         )
     backbone.requires_grad_(False)
@@ -101,7 +101,7 @@ def _insert(backbone: nn.Module, settings: LoraConfig) -> None:
 
 def _is_dense(module: nn.Module) -> bool:
     """Tell exact classes: a subclass may compute something else, and a grouped convolution has no low rank."""
-    return type(module) is nn.Linear or (type(module) is nn.Conv2d and module.groups == 1)
+    return type(module) is nn.Linear or (type(module) in (nn.Conv2d, nn.Conv3d) and module.groups == 1)
 
 
 def _merge(backbone: nn.Module) -> None:

@@ -55,7 +55,9 @@ class FeatureReprogramming(ReprogrammingModule):
         self.reprogrammer: nn.Module = (
             GridReprogrammer(wide, narrow, self.grid, settings.hidden)
             if self.task.dense
-            else PooledReprogrammer(wide, narrow, settings.hidden or narrow)
+            else PooledReprogrammer(
+                wide, narrow, settings.hidden or narrow, rectified=getattr(live.backbone, "rectified", False)
+            )
         )
 
     @property

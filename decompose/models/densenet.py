@@ -32,7 +32,7 @@ def densenet121(channels: int, image_size: tuple[int, ...]) -> nn.Module:
         )
     network = cast(Any, DenseNet121(spatial_dims=len(image_size), in_channels=channels, out_channels=1))
     network.feature_dim, network.head_name = network.class_layers.out.in_features, "class_layers.out"
-    network.class_layers.out = nn.Identity()
+    network.class_layers.out, network.rectified = nn.Identity(), True
     return cast(nn.Module, network)
 
 

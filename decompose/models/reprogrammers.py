@@ -18,10 +18,17 @@ class PooledReprogrammer(nn.Sequential):
     """Three layers that map the foundation's pooled features (N, wide) into the student's feature space (N, narrow).
 
     The norms make it indifferent to the length of the foundation's features, which differs between foundations by
-    orders of magnitude. The last activation gives the range of a student's pooled features, which are not negative.
+    orders of magnitude. The last activation gives the range of the student's pooled features where these are means of
+    rectified maps, and so never negative; a transformer's may have any sign, and there is none.
+
+    Args:
+        wide: Features of the foundation.
+        narrow: Features of the student.
+        hidden: Width in between.
+        rectified: Whether the student's features are never negative.
     """
 
-    def __init__(self, wide: int, narrow: int, hidden: int) -> None:
+    def __init__(self, wide: int, narrow: int, hidden: int, *, rectified: bool) -> None:
         super().__init__(
             nn.LayerNorm(wide),
             nn.Linear(wide, hidden),
@@ -31,7 +38,7 @@ class PooledReprogrammer(nn.Sequential):
             nn.LayerNorm(hidden),
             nn.GELU(),
             nn.Linear(hidden, narrow),
-            nn.ReLU(),
+            nn.ReLU() if rectified else nn.Identity(),
         )
 
 

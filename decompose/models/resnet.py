@@ -101,9 +101,11 @@ class ResNet(nn.Module):
     Attributes:
         feature_dim: F, the number of features.
         head_name: Where `attach_head` puts a classifier.
+        rectified: Pooled features are means of rectified maps, and so never negative.
     """
 
     head_name = "fc"
+    rectified = True
 
     def __init__(
         self, block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, ...], *, channels: int, dims: int = 2

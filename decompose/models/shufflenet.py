@@ -58,9 +58,11 @@ class ShuffleNetV2(nn.Module):
     Attributes:
         feature_dim: F, the number of features (1024).
         head_name: Where `attach_head` puts a classifier.
+        rectified: Pooled features are means of rectified maps, and so never negative.
     """
 
     head_name = "fc"
+    rectified = True
     feature_dim = _WIDTHS[-1]
 
     def __init__(self, *, channels: int) -> None:

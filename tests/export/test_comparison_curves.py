@@ -18,7 +18,14 @@ def row(label: str, fraction: float, accuracy: float | None) -> dict[str, Any]:
 
 def document(rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
     teacher = {"balanced_accuracy": 0.9, "ci": [0.85, 0.95]}
-    return {"split": "test", "synthetic": False, "table": rows, "foundation": teacher, **changes}
+    return {
+        "split": "test",
+        "metric": "balanced_accuracy",
+        "synthetic": False,
+        "table": rows,
+        "foundation": teacher,
+        **changes,
+    }
 
 
 def test_each_arm_is_a_line_over_the_fractions_with_its_intervals() -> None:

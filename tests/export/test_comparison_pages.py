@@ -27,6 +27,7 @@ def document(**changes: Any) -> dict[str, Any]:
     base = {
         "id": "small-1234",
         "split": "test",
+        "metric": "balanced_accuracy",
         "synthetic": False,
         "warnings": ["2 seeds: intervals know little"],
         "rows": [{"seed": 0}, {"seed": 1}],
@@ -108,3 +109,16 @@ def test_what_is_undefined_is_a_dash_and_not_drawn() -> None:
     assert "| mtl | 1 | 2 | - | - | - | - |" in markdown(broken)
     assert "nothing is defined" in drawing(broken)
     assert ElementTree.fromstring(drawing(broken)).tag == f"{SVG}svg"
+
+
+def test_other_tasks_are_shown_by_their_own_metric() -> None:
+    def renamed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {("dice" if key == "balanced_accuracy" else key): renamed(one) for key, one in value.items()}
+        return [renamed(one) for one in value] if isinstance(value, list) else value
+
+    found = pages(renamed(document()) | {"metric": "dice"})
+    assert set(found) == {".md", ".svg", ".fractions.svg"}
+    assert all("dice" in text.lower() for text in found.values())
+    assert not any("balanced" in text.lower() for text in found.values())
+    assert "| mtl | 1 | 2 | 0.700 [0.680, 0.730] |" in found[".md"]
