@@ -89,6 +89,12 @@ def _taught(config: Config, teacher: Teacher) -> Config:
 def _seeing(config: Config, own: ImageConfig, what: str) -> Config:
     """Return the configuration with a foundation's own image, which nothing stated may contradict."""
     stated = config.foundation.image
+    if len(own.size) != len(config.image.size):
+        raise UsageError(
+            f"{what} sees images of {len(own.size)} axes, image.size has {len(config.image.size)}",
+            required="volumes for a teacher of volumes, pictures for one of pictures",
+            fix="take another foundation, or change image.size",
+        )
     for key, value in ({} if stated is None else stated.model_dump(exclude_none=True)).items():
         if getattr(own, key) != value:
             raise UsageError(

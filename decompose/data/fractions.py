@@ -23,14 +23,18 @@ def check_fraction(prepared: PreparedRegion, fraction: float, *, seed: int) -> N
     Raises:
         UsageError: A class is lost.
     """
-    labels = np.asarray(prepared.labels)
-    lost = np.setdiff1d(labels, labels[indices_of(prepared, fraction, seed=seed)])
+    region, chosen = prepared.region, indices_of(prepared, fraction, seed=seed)
+    if prepared.masks is None:
+        labels, word = np.asarray(prepared.labels), "class"
+        lost = np.setdiff1d(labels, labels[chosen])
+    else:
+        masks, word = np.asarray(prepared.masks), "structure"
+        lost = np.setdiff1d(np.unique(masks), np.append(np.unique(masks[chosen]), 0)) - 1
     if len(lost):
-        region = prepared.region
         raise UsageError(
             f"--fractions {fraction:g} with seed {seed} leaves region '{region.name}' without training images of "
-            f"class '{region.classes[int(lost[0])]}'",
-            required="every class in every training part",
+            f"{word} '{region.classes[int(lost[0])]}'",
+            required=f"every {word} in every training part",
             fix="take a larger fraction, or another seed",
         )
 

@@ -126,6 +126,12 @@ def components(samples: RegionSamples) -> list[Indices]:
 
 
 def _split_one(samples: RegionSamples, split: SplitConfig, seed: int) -> dict[str, Indices]:
+    parts = _parts_of(samples, split, seed)
+    _check_structures(samples, parts["train"])
+    return parts
+
+
+def _parts_of(samples: RegionSamples, split: SplitConfig, seed: int) -> dict[str, Indices]:
     if samples.parts[0] is None:
         everything = np.arange(len(samples), dtype=np.int64)
         return _deal(
@@ -221,6 +227,19 @@ def _check_classes(samples: RegionSamples, part: str, indices: Indices) -> None:
                 f"class '{name}' of region '{samples.region.name}' has no sample in its {part} part",
                 required="every class in every part",
                 fix="move samples, or state data instead and let lorkit split",
+            )
+
+
+def _check_structures(samples: RegionSamples, indices: Indices) -> None:
+    """Refuse a training part in which no mask shows a structure; where others lack it, its Dice is undefined."""
+    if samples.present is None:
+        return
+    for name, count in zip(samples.region.classes, samples.present[indices].sum(0), strict=True):
+        if count == 0:
+            raise DataError(
+                f"structure '{name}' of region '{samples.region.name}' is in no mask of its train part",
+                required="every structure in the training part",
+                fix="move samples, change split.val and split.test, or leave the structure out",
             )
 
 

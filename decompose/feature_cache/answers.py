@@ -52,6 +52,12 @@ class Part:
     def pack(self, value: Tensor) -> Tensor:
         """Return (N, *lying) on the CPU, rounded to the precision of the disk."""
         axes = (0, *(axis + 1 for axis in self.order))
+        if self.stored == torch.float16 and value.numel() and value.detach().abs().max() > torch.finfo(self.stored).max:
+            raise UsageError(
+                "cache.dtype fp16 for a teacher whose features exceed 65504",
+                required="a precision that holds them",
+                fix="set cache.dtype to bf16 or fp32",
+            )
         return value.detach().permute(axes).to(device="cpu", dtype=self.stored).contiguous()
 
     def unpack(self, value: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.losses import Terms, by_region
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
+from lorkit.decompose.models.reprogrammers import resampled
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.schema import Balancer
 from lorkit.decompose.tasks import Task, get_task
@@ -51,7 +52,13 @@ class TrainingModule(nn.Module):
 
     def ask(self, teacher: RegionalModel, batch: Batch) -> Any:
         """Return what `forward` takes of the frozen foundation; called without gradients."""
-        return teacher(batch.seen_by_teacher, batch.region)
+        output: RegionalOutput = teacher(batch.seen_by_teacher, batch.region)
+        places = tuple(batch.image.shape[2:])
+        if output.features.dim() == 2 or tuple(output.features.shape[2:]) == places:
+            return output
+        # maps of images of the teacher's own size are compared place by place on the student's grid
+        logits = {name: resampled(maps, places) for name, maps in output.logits.items()}
+        return output._replace(features=resampled(output.features, places), logits=logits)
 
     def task_of(self, region: str) -> Task:
         """Return the task of a region."""

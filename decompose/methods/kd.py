@@ -24,7 +24,7 @@ class LogitModule(TaughtModule):
 
     def ask(self, teacher: RegionalModel, batch: Batch) -> RegionalOutput:
         """Return the foundation's logits for a batch."""
-        output: RegionalOutput = teacher(batch.seen_by_teacher, batch.region)
+        output: RegionalOutput = TrainingModule.ask(self, teacher, batch)
         return output
 
 

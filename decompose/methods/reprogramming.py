@@ -124,6 +124,12 @@ class ReprogrammingModule(TrainingModule):
         if not self.settings.cka.weight:
             return
         needed = FEWEST[self.cka.estimator]
+        if self.cka.view in ("token", "patch-image") and not all(self.grids):
+            raise UsageError(
+                f"rd.cka.view {self.cka.view} for pooled features",
+                required="gap or flatten where features have no places",
+                fix="set rd.cka.view to auto, or take method drd, whose stages have places",
+            )
         for stage, grid in enumerate(self.grids, start=1):
             places = prod(grid)
             samples = {"token": least * places, "patch-image": places}.get(self.cka.view, least)

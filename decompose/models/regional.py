@@ -129,9 +129,9 @@ class RegionalModel(_Regional):
         for name, task in tasks.items():
             if task.dense != bool(getattr(backbone, "dense_dims", 0)):
                 raise UsageError(
-                    f"region '{name}' of task {task.name} with a backbone for {'classes' if task.dense else 'maps'}",
-                    required="a backbone for the outputs of the task",
-                    fix=f"pass dense={task.dense} to build_backbone",
+                    f"region '{name}' of task {task.name} with a network for {'classes' if task.dense else 'maps'}",
+                    required="features for the outputs of the task: (N, F, *size) for maps, (N, F) else",
+                    fix="let the teacher's features fit the task, or pass dense to build_backbone",
                 )
         self.heads = nn.ModuleDict(
             {region.name: new_head(backbone, tasks[region.name].outputs(region)) for region in regions}

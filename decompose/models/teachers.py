@@ -97,6 +97,7 @@ class TeacherBackbone(nn.Module):
         self.head: nn.Module = nn.Identity()
         found = _checked(self, teacher)
         self.feature_dim = int(found.features.shape[1])
+        self.dense_dims = found.features.dim() - 2
         self.stages = tuple(tuple(grid.shape[1:]) for grid in found.grids)
 
     @property

@@ -64,7 +64,7 @@ def test_variables_expand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("train.lr=.nan", "finite"),
         ("train.precision=int8", "fp32"),
         ("image.channels=4", "1 or 3"),
-        ("image.size=[32,32,32]", "image.size"),
+        ("image.size=[32,32,32,32]", "image.size"),
         ("lorkd.ranks.liver=4", "not 'liver'"),
         ("foundation.regions=[liver]", "not 'liver'"),
         ("regions.All={data: x}", "region name 'All'"),
