@@ -86,8 +86,8 @@ def markdown(document: Mapping[str, Any]) -> str:
         lines += ["**SYNTHETIC: made from phantom images; not for any use on patients**", ""]
     lines += [
         f"{named(document).capitalize()}, {judged(document)}; mean over regions and seeds "
-        f"({', '.join(map(str, seeds))}) with its 95 % interval over patients and seeds, sd over seeds. Parameters, MACs "
-        "and bytes are those of one region's deployed network.",
+        f"({', '.join(map(str, seeds))}) with its 95 % interval over patients and seeds, sd over seeds. Parameters, "
+        "MACs and bytes are those of one region's deployed network.",
         "",
     ]  # fmt: skip
     lines += _table(document)
