@@ -36,8 +36,10 @@ def _picture(info: Mapping[str, Any]) -> str:
     mode = "L" if count == 1 or info["gray"] else "RGB"
     stack = ".repeat(3, axis=0)" if count == 3 and mode == "L" else ""
     height, width = transforms.size(info["recipe"])
-    return f"""pixels = np.asarray(Image.open("image.png").convert("{mode}"), dtype=np.float32).reshape(-1)
-width, height = Image.open("image.png").size
+    return f"""picture = Image.open("image.png")
+stored = "uint16" if picture.mode.startswith("I") else "float32" if picture.mode == "F" else "uint8"
+pixels = np.asarray(picture if stored != "uint8" else picture.convert("{mode}"), dtype=np.float32).reshape(-1)
+width, height = picture.size
 planes = pixels.reshape(height, width, -1).transpose(2, 0, 1)
 {_intensity(info["recipe"]["steps"][0])}
 image = np.stack([resize(plane, {height}, {width}) for plane in planes]){stack}
@@ -47,6 +49,7 @@ image = np.stack([resize(plane, {height}, {width}) for plane in planes]){stack}
 def _volume(info: Mapping[str, Any]) -> str:
     deep, height, width = transforms.size(info["recipe"])
     return f"""volume = nibabel.as_closest_canonical(nibabel.load("image.nii.gz"))  # RAS axes
+stored = str(np.asanyarray(volume.dataobj).dtype)
 planes = np.asarray(volume.dataobj, dtype=np.float32)
 {_intensity(info["recipe"]["steps"][0])}
 planes = np.stack([resize(plane, {height}, {width}) for plane in planes])
@@ -74,4 +77,7 @@ def _intensity(step: Mapping[str, Any]) -> str:
             f"low, high = np.percentile(planes, ({step['low']}, {step['high']}))\n"
             "planes = np.clip((planes - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)"
         )
-    return "planes = planes / 255  # 8-bit images"
+    return (
+        'whole = {"uint8": 255, "uint16": 65535}  # float images are in [0, 1] already\n'
+        "planes = planes / whole.get(stored, 1)"
+    )

@@ -25,6 +25,7 @@ from lorkit.decompose.methods.reprogramming import ReprogrammingModule
 from lorkit.decompose.microbatches import smallest
 from lorkit.decompose.models.cost import count_parameters
 from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.teachers import freeze_
 from lorkit.decompose.regions import RegionSet
 
 Gradients = list[Tensor | None]
@@ -82,6 +83,7 @@ def rehearse(config: Config, module: ReprogrammingModule, foundation: Foundation
     with FlopCounterMode(display=False) as together:
         parts = module.parts(batch, teacher)
     paths = _paths(module, batch, parts, foundation)
+    freeze_(foundation.model)
     broken = [path for path in paths if path.flows != path.wanted]
     if broken:
         verb = "no gradient" if broken[0].wanted else "a gradient"

@@ -24,10 +24,10 @@ from lorkit.decompose.method_schema import (
     RkdConfig,
     SpConfig,
 )
+from lorkit.decompose.region_schema import RegionConfig
 from lorkit.decompose.regions import check_region_name
-from lorkit.decompose.section import Count, Fraction, NonNegative, Positive, Section, as_list, as_square
+from lorkit.decompose.section import Count, Fraction, NonNegative, Positive, Section, as_square
 
-Paths = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)]
 SEEDS = 2**31
 """Seeds go from 0 to one below this."""
 Balancer = Literal["sum", "pcgrad", "cagrad", "aligned-mtl", "upgrad", "nash-mtl"]
@@ -69,48 +69,6 @@ class ImageConfig(Section):
                 raise ValueError(f"one {name} a channel ({self.channels}), not {len(values)}")
         if min(self.std) <= 0:
             raise ValueError("std above 0")
-        return self
-
-
-class RegionConfig(Section):
-    """Where the samples of one region lie and how they are read.
-
-    `data` is split by the `split` section; `train`, `val` and `test` state the parts instead.
-    """
-
-    data: Paths | None = None
-    train: Paths | None = None
-    val: Paths | None = None
-    test: Paths | None = None
-    task: str | None = None
-    classes: tuple[str, ...] | None = None
-    modality: str | None = None
-    structures: tuple[str, ...] | None = None
-    window: tuple[float, float] | None = None
-    spacing: tuple[float, ...] | None = None
-    intensity: Literal["dtype", "percentile"] = "dtype"
-
-    @field_validator("spacing")
-    @classmethod
-    def _not_yet(cls, spacing: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if spacing is not None:
-            raise ValueError("no spacing in this version: volumes are resized to image.size")
-        return spacing
-
-    @field_validator("window")
-    @classmethod
-    def _ordered(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
-        if window is not None and not window[0] < window[1]:
-            raise ValueError("a window [low, high] with low below high")
-        return window
-
-    @model_validator(mode="after")
-    def _one_way_of_splitting(self) -> RegionConfig:
-        stated = [part for part in ("train", "val", "test") if getattr(self, part) is not None]
-        if self.data is None and len(stated) != 3:
-            raise ValueError("either data, or all of train, val and test")
-        if self.data is not None and stated:
-            raise ValueError(f"either data or stated parts, not both (data and {', '.join(stated)})")
         return self
 
 

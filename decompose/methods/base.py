@@ -56,9 +56,9 @@ class TrainingModule(nn.Module):
         places = tuple(batch.image.shape[2:])
         if output.features.dim() == 2 or tuple(output.features.shape[2:]) == places:
             return output
-        # maps of images of the teacher's own size are compared place by place on the student's grid
-        logits = {name: resampled(maps, places) for name, maps in output.logits.items()}
-        return output._replace(features=resampled(output.features, places), logits=logits)
+        # maps of images of the teacher's own size are compared place by place on the student's grid; logits follow
+        # from what is on it, as they do from features that a cache has kept
+        return teacher.judge(resampled(output.features, places), batch.region)
 
     def task_of(self, region: str) -> Task:
         """Return the task of a region."""

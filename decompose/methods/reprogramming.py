@@ -123,7 +123,7 @@ class ReprogrammingModule(TrainingModule):
         """
         if not self.settings.cka.weight:
             return
-        needed = FEWEST[self.cka.estimator]
+        needed = max(FEWEST[self.cka.estimator], 3)  # two centred samples always have the similarity 1
         if self.cka.view in ("token", "patch-image") and not all(self.grids):
             raise UsageError(
                 f"rd.cka.view {self.cka.view} for pooled features",

@@ -53,7 +53,7 @@ def test_all_that_is_missing_is_named_before_anything_is_trained(
         check_arms(arms_of(config, ["mtl"], ["c:mtl:train.balancer=cagrad"]))
     with pytest.raises(MissingRuntimeError, match=r'"lorkit\[peft\]"; pip install "lorkit\[balancers\]"$') as caught:
         check_arms(arms_of(config, ["stl", "lora", "mtl-upgrad", "mtl-pcgrad"], []))
-    assert "'lora' needs peft" in str(caught.value)
+    assert "LoRA needs peft" in str(caught.value)
     assert "'upgrad' needs torchjd, qpsolvers, quadprog" in str(caught.value)
 
 

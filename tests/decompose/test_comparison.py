@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorkit.decompose import comparison
+from lorkit.decompose import material
 from lorkit.decompose.artifacts import load_tensors, read_json, read_manifest
 from lorkit.decompose.comparison import compare
 from lorkit.decompose.config import Config, load_config
@@ -142,13 +142,13 @@ def test_validation_judges_without_the_test_part(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared: list[int] = []
-    real = comparison.prepare
+    real = material.prepare
 
     def spy(samples: Any, recipe: Any, *, indices: Any) -> Any:
         prepared.extend(int(index) for index in indices) if samples.region.name == "knee" else None
         return real(samples, recipe, indices=indices)
 
-    monkeypatch.setattr(comparison, "prepare", spy)
+    monkeypatch.setattr(material, "prepare", spy)
     document = compare(config, methods=["mtl"], split="val", out=tmp_path / "comparisons")
     parts = split_regions(read_regions(config), config.split, seed=config.seed).parts("knee")
     assert not set(prepared) & set(parts["test"].tolist())

@@ -84,7 +84,7 @@ def test_narrow_layers_can_be_left_shared() -> None:
 
 def test_an_unknown_method_lists_the_known() -> None:
     config, regions = config_of("lorkd")
-    with pytest.raises(UsageError, match=r"one of drd, finetune, linear-probe, lora, lorkd, mtl, .*stl-kd"):
+    with pytest.raises(UsageError, match=r"one of cka, dist, drd, .*linear-probe, lora, lora-kd, lorkd, mtl, .*stl-kd"):
         build_live(config.model_copy(update={"method": "lorka"}), regions)
 
 

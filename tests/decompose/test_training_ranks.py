@@ -91,7 +91,7 @@ def reference(config: Config, run: Path) -> tuple[dict[str, torch.Tensor], int]:
     ]
     absent = 0
     for step, both in enumerate(zip(*loaders, strict=True)):
-        batch = Batch(*(torch.cat(pair) for pair in zip(*both, strict=True)))
+        batch = Batch(*(torch.cat(pair) for pair in zip(*(one[:4] for one in both), strict=True)))
         absent += 3 - len(batch.region.unique())
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config.train, step, len(loaders[0]))

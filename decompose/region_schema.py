@@ -1,0 +1,53 @@
+"""The section of `decompose.yaml` that says where the samples of a region lie and how they are read."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from lorkit.decompose.section import Section, as_list
+
+Paths = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)]
+
+
+class RegionConfig(Section):
+    """Where the samples of one region lie and how they are read.
+
+    `data` is split by the `split` section; `train`, `val` and `test` state the parts instead.
+    """
+
+    data: Paths | None = None
+    train: Paths | None = None
+    val: Paths | None = None
+    test: Paths | None = None
+    task: str | None = None
+    classes: tuple[str, ...] | None = None
+    modality: str | None = None
+    structures: tuple[str, ...] | None = None
+    window: tuple[float, float] | None = None
+    spacing: tuple[float, ...] | None = None
+    intensity: Literal["dtype", "percentile"] = "dtype"
+
+    @field_validator("spacing")
+    @classmethod
+    def _not_yet(cls, spacing: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if spacing is not None:
+            raise ValueError("no spacing in this version: volumes are resized to image.size")
+        return spacing
+
+    @field_validator("window")
+    @classmethod
+    def _ordered(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
+        if window is not None and not window[0] < window[1]:
+            raise ValueError("a window [low, high] with low below high")
+        return window
+
+    @model_validator(mode="after")
+    def _one_way_of_splitting(self) -> RegionConfig:
+        stated = [part for part in ("train", "val", "test") if getattr(self, part) is not None]
+        if self.data is None and len(stated) != 3:
+            raise ValueError("either data, or all of train, val and test")
+        if self.data is not None and stated:
+            raise ValueError(f"either data or stated parts, not both (data and {', '.join(stated)})")
+        return self
