@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -19,6 +19,7 @@ from lorkit.decompose.events import Listener, Notice
 from lorkit.decompose.foundation_schema import FoundationImage
 from lorkit.decompose.methods import Adapting, get_method
 from lorkit.decompose.methods.mtl import shared_network
+from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.foundation import (
     Foundation,
     MatchReport,
@@ -27,10 +28,12 @@ from lorkit.decompose.models.foundation import (
     load_user_weights,
 )
 from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.models.staged import StagedMaps
 from lorkit.decompose.models.teachers import TEACHER, Teacher, TeacherBackbone, teacher_name
 from lorkit.decompose.models.timm_source import TIMM, timm_normalisation
-from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.schema import ImageConfig
+from lorkit.decompose.tasks import dense_outputs
 
 
 def settled(config: Config, teacher: Teacher | None = None) -> Config:
@@ -169,11 +172,27 @@ def _earlier_foundation(config: Config, regions: RegionSet, path: Path, on_event
             required="the same in both",
             fix=f"set foundation.backbone to {found.backbone}, or name another foundation",
         )
-    same = [one for one in found.regions if one.name in regions.names and regions.get(one.name).classes == one.classes]
+    source = {**found.source, "manifest": digest_file(path / MANIFEST)}
+    if dense_outputs(regions) and not dense_outputs(found.regions):
+        on_event(Notice(text=f"foundation {path}: a classifier; maps are read off its stages by probes"))
+        return replace(found, model=_with_maps(found, regions), regions=RegionSet([]), heads={}, source=source)
+    same = [one for one in found.regions if one.name in regions.names and _alike(regions.get(one.name), one)]
     kept = {one.name: found.heads[one.name] for one in same}
     on_event(Notice(text=f"foundation {path}: {len(found.model.state_dict())} tensors, heads of {', '.join(kept)}"))
-    source = {**found.source, "manifest": digest_file(path / MANIFEST)}
     return replace(found, regions=RegionSet(same), heads=kept, source=source)
+
+
+def _alike(one: Region, two: Region) -> bool:
+    return (one.task, one.classes) == (two.task, two.classes)
+
+
+def _with_maps(found: Foundation, regions: RegionSet) -> RegionalModel:
+    """Return a classifier's network as one whose stages, side by side, are features of every pixel."""
+    image, source = found.image, found.model
+    size = tuple(image["size"])
+    network = build_backbone(found.backbone, channels=image["channels"], image_size=size, dense=True)
+    cast(StagedMaps, network).network.load_state_dict(source.backbone.state_dict())
+    return RegionalModel(network, regions, mean=image["mean"], std=image["std"]).eval()
 
 
 def _summary(report: MatchReport) -> str:

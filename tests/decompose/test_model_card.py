@@ -68,7 +68,7 @@ def test_undefined_metrics_are_said_to_be_so() -> None:
 @pytest.mark.parametrize(
     ("region", "text"),
     [
-        ({}, "planes / 255"),
+        ({}, "planes / whole.get(stored, 1)"),
         ({"window": (0, 400)}, "(planes - 0.0) / 400.0"),
         ({"intensity": "percentile"}, "np.percentile(planes, (0.5, 99.5))"),
     ],
