@@ -3,6 +3,7 @@
 Not for diagnosis. Usage: python example.py IMAGE.png|VOLUME.nii.gz [MASK.png|MASK.nii.gz]
 """
 
+import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -18,8 +19,7 @@ from PIL import Image
 def read(path: str) -> NDArray[Any]:
     """Read a PNG or JPEG as (H, W) or (H, W, 3), 16-bit gray with its range; a NIfTI volume on RAS axes."""
     if path.endswith((".nii", ".nii.gz")):
-        import nibabel
-
+        nibabel: Any = importlib.import_module("nibabel")
         values = np.asarray(nibabel.as_closest_canonical(nibabel.load(path)).dataobj)
         values = values.reshape(values.shape[:3])
         return values if values.dtype in (np.uint8, np.uint16) else values.astype(np.float32)
@@ -74,12 +74,10 @@ def write(mask: NDArray[np.uint8], path: str, source: str) -> None:
     if not path.endswith((".nii", ".nii.gz")):
         Image.fromarray(mask).save(path)
         return
-    import nibabel
-    from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation, ornt_transform
-
-    image = nibabel.load(source)
-    back = apply_orientation(mask, ornt_transform(axcodes2ornt("RAS"), io_orientation(image.affine)))
-    nibabel.save(nibabel.Nifti1Image(back.reshape(image.shape), image.affine), path)
+    nibabel: Any = importlib.import_module("nibabel")
+    turns, image = nibabel.orientations, nibabel.load(source)
+    back = turns.ornt_transform(turns.axcodes2ornt("RAS"), turns.io_orientation(image.affine))
+    nibabel.save(nibabel.Nifti1Image(turns.apply_orientation(mask, back).reshape(image.shape), image.affine), path)
 
 
 def main(source: str, target: str | None) -> None:
