@@ -16,13 +16,13 @@ from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.foundation_schema import FoundationConfig, FoundationImage
 from lorkit.decompose.method_schema import KdConfig, LoraConfig, LorkdConfig, RdConfig
+from lorkit.decompose.region_schema import RegionConfig
 from lorkit.decompose.schema import (
     AugmentConfig,
     CacheConfig,
     Config,
     ImageConfig,
     PrivacyConfig,
-    RegionConfig,
     SplitConfig,
     StudentConfig,
     TrainConfig,

@@ -101,7 +101,8 @@ def _insert(backbone: nn.Module, settings: LoraConfig) -> None:
 
 def _is_dense(module: nn.Module) -> bool:
     """Tell exact classes: a subclass may compute something else, and a grouped convolution has no low rank."""
-    return type(module) is nn.Linear or (type(module) in (nn.Conv2d, nn.Conv3d) and module.groups == 1)
+    convolves = isinstance(module, nn.Conv2d | nn.Conv3d) and type(module) in (nn.Conv2d, nn.Conv3d)
+    return type(module) is nn.Linear or (convolves and cast(Any, module).groups == 1)
 
 
 def _merge(backbone: nn.Module) -> None:
