@@ -3,7 +3,7 @@
 A recipe travels with an expert (`expert.json`), so an image is prepared the same way in training, export and
 prediction, on a machine that has numpy and Pillow but no torch. The last step, `normalise`, is never applied here:
 it lives inside the network's graph, which therefore takes values in [0, 1]. Version 1 is of pictures; version 2 adds
-volumes: three sides, the trilinear filter, and `axes`, into whose order and direction a file with orientation is turned.
+volumes: three sides, the trilinear filter, and `axes`, into whose order and direction an oriented file is turned.
 
 Shapes: H W picture as stored, D H W volume, C channels; images are (H, W), (H, W, 3) or (D, H, W), results (C, *size).
 """
