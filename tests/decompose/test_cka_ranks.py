@@ -12,7 +12,7 @@ from lorkit.decompose.cka import cka
 
 # Ranks of unequal batches, a width that differs, and a batch that is too small alone but not together.
 SCRIPT = """
-import os, sys, torch, torch.distributed as dist
+import gc, os, sys, torch, torch.distributed as dist
 from datetime import timedelta
 from torch.nn.parallel import DistributedDataParallel
 from lorkit.decompose.cka import CKALoss, cka
@@ -46,9 +46,10 @@ def compute():
     torch.save(found, f"{folder}/found{rank}.pt")
     dist.barrier()
 
-# what DDP holds of the group is gone before the group is: its threads are joined, not left to the exit
 compute()
+gc.collect()  # DDP's cycles hold the group
 dist.destroy_process_group()
+os._exit(0)  # a thread of gloo that asks for the GIL while Python shuts down is unwound, and that aborts the process
 """
 
 
