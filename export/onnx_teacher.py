@@ -25,9 +25,12 @@ from torch import Tensor
 
 from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.config import Config, ImageConfig
+from lorkit.decompose.data.readers import expected_task
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
+from lorkit.decompose.models.staged import joined_maps
 from lorkit.decompose.models.teachers import TeacherFeatures
 from lorkit.decompose.runs import Run
+from lorkit.decompose.tasks import get_task
 from lorkit.export.targets.onnx import PROVIDER, runtime_errors
 
 _NEAREST = 3
@@ -42,6 +45,8 @@ class OnnxTeacher:
         features: Names of the tensors of its stages, coarse last: (N, C, *grid), or tokens (N, S, D).
         pooled: Name of the tensor of its pooled features (N, F), or of a grid that is averaged; None takes the last
             of `features`.
+        dense: It teaches maps: `pooled` names a grid, which is upsampled to the image; None puts all of `features`
+            side by side, so upsampled.
 
     Raises:
         DataError: There is no such file.
@@ -49,11 +54,14 @@ class OnnxTeacher:
         UsageError: It has no such tensor, a fixed batch, or takes other images.
     """
 
-    def __init__(self, path: Path, image: ImageConfig, features: Sequence[str], pooled: str | None) -> None:
+    def __init__(
+        self, path: Path, image: ImageConfig, features: Sequence[str], pooled: str | None, *, dense: bool = False
+    ) -> None:
         model, files = _read(path)
-        self.image = image
+        self.image, self._joins, self._dense = image, dense and pooled is None, dense
         self._names = [*features, pooled if pooled is not None else features[-1]]
         content = [digest_file(file) for file in (path, *files)]
+        content += ["maps"] if dense else []
         self.digest = hashlib.sha256("\n".join([*content, *self._names]).encode()).hexdigest()
         self._input = _checked_input(model.graph, image, path)
         _expose(model, self._names, path)
@@ -77,6 +85,9 @@ class OnnxTeacher:
         values = dict(zip(dict.fromkeys(self._names), found, strict=True))
         *stages, pooled = self._names
         grids = tuple(torch.from_numpy(_grid(name, values[name])).to(image.device) for name in stages)
+        if self._dense:
+            maps = grids if self._joins else (torch.from_numpy(_grid(pooled, values[pooled])).to(image.device),)
+            return TeacherFeatures(grids, joined_maps(maps, image.shape[2:]))
         return TeacherFeatures(grids, torch.from_numpy(_pooled(pooled, values[pooled])).to(image.device))
 
 
@@ -89,7 +100,8 @@ def open_teacher(config: Config) -> OnnxTeacher | None:
     given = config.foundation
     if not given.is_onnx:
         return None
-    return OnnxTeacher(Path(str(given.weights)), config.foundation_image, given.features, given.pooled)
+    dense = get_task(expected_task(config)).dense
+    return OnnxTeacher(Path(str(given.weights)), config.foundation_image, given.features, given.pooled, dense=dense)
 
 
 def teacher_of(run: Run) -> OnnxTeacher | None:

@@ -117,9 +117,13 @@ class _Maps:
         return self._joined([*context.skips, grid, *later], context.stem[0])
 
     def _joined(self, grids: list[Tensor], image: Tensor) -> Tensor:
-        mode = "bilinear" if image.dim() == 4 else "trilinear"
-        maps = [nn.functional.interpolate(grid, image.shape[2:], mode=mode) for grid in grids]
-        return cast(Tensor, self.head(torch.cat(maps, dim=1)))
+        return cast(Tensor, self.head(joined_maps(grids, image.shape[2:])))
+
+
+def joined_maps(grids: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    """Return grids (N, C_i, *grid_i) upsampled to `size` and side by side, (N, sum C_i, *size)."""
+    mode = "bilinear" if len(size) == 2 else "trilinear"
+    return torch.cat([nn.functional.interpolate(grid, tuple(size), mode=mode) for grid in grids], dim=1)
 
 
 def foreign_context(walk: Walk, stage: int, injected: Sequence[Tensor], skips: str) -> Context:

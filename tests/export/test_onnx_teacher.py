@@ -78,6 +78,37 @@ def test_the_digest_is_of_weights_and_names(tmp_path: Path) -> None:
     assert OnnxTeacher(write_graph(tmp_path / "c.onnx", seed=1), IMAGE, STAGES, "pooled").digest != one
 
 
+def test_of_masks_its_stages_stand_side_by_side_at_the_images_size(tmp_path: Path) -> None:
+    path = write_graph(tmp_path / "t.onnx")
+    image = torch.rand(2, 1, 16, 16)
+    joined = OnnxTeacher(path, IMAGE, STAGES, None, dense=True).features(image)
+    wanted = [F.interpolate(grid, (16, 16), mode="bilinear") for grid in joined.grids]
+    torch.testing.assert_close(joined.features, torch.cat(wanted, dim=1))
+    named = OnnxTeacher(path, IMAGE, STAGES, "s2", dense=True)
+    torch.testing.assert_close(named.features(image).features, wanted[1])
+    assert named.digest != OnnxTeacher(path, IMAGE, STAGES, "s2").digest
+    with pytest.raises(UsageError, match=r"tensor 'pooled' of the teacher has shape \[2, 4\]"):
+        OnnxTeacher(path, IMAGE, STAGES, "pooled", dense=True).features(image)
+
+
+@pytest.mark.parametrize("method", ["rd", "drd"])
+def test_it_teaches_masks(tmp_path: Path, method: str) -> None:
+    write_graph(tmp_path / "t.onnx")
+    images, masks = np.random.default_rng(0).integers(0, 80, (12, 32, 32), dtype=np.uint8), np.zeros((12, 32, 32), int)
+    masks[:, 8:20, 8:20] = 1
+    names = np.array(["background", "square"])
+    np.savez(tmp_path / "a.npz", images=images, masks=masks.astype(np.uint8), mask_names=names)
+    lines = [f"method: {method}", "image: {size: 32, channels: 1}", "regions: {a: {data: a.npz, task: segmentation}}"]
+    lines += ["foundation: {weights: t.onnx, features: [s1, s2, s3, s4], image: {size: 16}}"]
+    lines += ["student: {backbone: basicunet}", "train: {epochs: 1, batch_size: 4}", "split: {val: 0.3, test: 0.3}"]
+    (tmp_path / "d.yaml").write_text("\n".join(lines), encoding="utf-8")
+    config = load_config(tmp_path / "d.yaml")
+    teacher = open_teacher(config)
+    run = open_run(train(config, out=tmp_path / "runs", teacher=teacher).run)
+    found = evaluate(run, model="foundation", teacher=teacher)["regions"]["a"]
+    assert found["source"] == "probe"
+
+
 def test_outside_data_of_its_folder_is_read_and_counts(tmp_path: Path) -> None:
     path = write_graph(tmp_path / "t.onnx", outside="t.data")
     first = OnnxTeacher(path, IMAGE, STAGES, "pooled")
