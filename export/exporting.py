@@ -18,12 +18,12 @@ from lorkit.decompose.regions import unknown
 from lorkit.decompose.runs import OWNERS, Run, open_run
 from lorkit.export.exported import read_exported
 from lorkit.export.onnx import Tracer, to_onnx
-from lorkit.export.packaging import Samples, graph_metadata, write_package
+from lorkit.export.packaging import Samples, graph_metadata, output_names, write_package
 from lorkit.export.parity import Parity, compare, in_batches, require, seeded_inputs
 from lorkit.export.sizes import fitting
 from lorkit.export.sources import Inputs, Shown, Source, run_sources, sources_at
 from lorkit.export.targets import MODEL, Target, get_target, missing
-from lorkit.export.targets.base import Floats
+from lorkit.export.targets.base import Blueprint, Floats
 from lorkit.export.unjudged import missing_baseline
 
 # Raised when the content of an export changes for the same inputs, so that older ones are rebuilt.
@@ -111,8 +111,8 @@ def export(
         on_progress(f"{source.region.name} ({source.owner})", done, len(sources))
         results.append(_export_one(source, job, tracer, inputs, force=force))
     on_progress("exported", len(sources), len(sources))
-    if not job.target.available().ok:
-        raise missing(job.target)
+    if not job.target.available(job.profile).ok:
+        raise missing(job.target, job.profile)
     return results
 
 
@@ -173,7 +173,7 @@ def _inputs_digest(source: Source, job: _Job) -> str:
             "parent": source.parent.digest,
             "owner": source.owner,
             "region": source.region.name,
-            "target": [job.target.name, job.target.fingerprint(), job.target.available().ok],
+            "target": [job.target.name, job.target.fingerprint(), job.target.available(job.profile).ok],
             "profile": job.profile.model_dump(mode="json"),
             "precision": job.precision,
         }
@@ -191,13 +191,11 @@ def _build(source: Source, job: _Job, tracer: Tracer, inputs: Inputs, directory:
         metadata=graph_metadata(source, job.precision),
         tracer=tracer,
     )
+    kept = _kept(source, shown)
     reference = reference_logits(source, shown.images)
     engine = parity = provider = None
-    if job.target.available().ok:
-        built = job.target.build(
-            directory / MODEL, directory, precision=job.precision, profile=job.profile, shape=source.shape
-        )
-        engine = built.name
+    if job.target.available(job.profile).ok:
+        engine = job.target.build(_blueprint(source, job, directory, kept)).relative_to(directory).as_posix()
         parity, provider = _prove(source, job, directory, shown, reference)
     info = {
         "schema_version": SCHEMA_VERSION,
@@ -214,9 +212,26 @@ def _build(source: Source, job: _Job, tracer: Tracer, inputs: Inputs, directory:
         **graph,
         "size_bytes": (directory / (engine or MODEL)).stat().st_size,
         "onnx_digest": digest_file(directory / MODEL),
-        "parity": parity.to_json() if parity else {"status": "not_run", "reason": job.target.available().reason},
+        "parity": parity.to_json()
+        if parity
+        else {"status": "not_run", "reason": job.target.available(job.profile).reason},
     }
-    write_package(source, info, directory, _kept(source, shown))
+    write_package(source, info, directory, kept)
+
+
+def _blueprint(source: Source, job: _Job, directory: Path, kept: Samples) -> Blueprint:
+    region = source.region
+    info = {"region": region.name, "owner": source.owner, "task": region.task, "classes": list(region.classes)}
+    info |= {"outputs": output_names(region), "recipe": source.recipe, "synthetic": source.synthetic}
+    return Blueprint(
+        directory=directory,
+        network=source.network,
+        precision=job.precision,
+        profile=job.profile,
+        shape=source.shape,
+        info=info,
+        images=kept.images,
+    )
 
 
 def _prove(source: Source, job: _Job, directory: Path, shown: Shown, reference: Floats) -> tuple[Parity, str]:

@@ -5,10 +5,10 @@ Shapes: N batch, C channels, further axes are space; an engine takes (N, C, *spa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from lorkit.decompose.errors import MissingRuntimeError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from lorkit.profiles import Profile
 
 Floats = NDArray[np.float32]
@@ -29,6 +31,35 @@ class Availability:
     ok: bool
     reason: str = ""
     install: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Blueprint:
+    """What an engine is built from, and for.
+
+    Attributes:
+        directory: The export: `model.onnx`, the canonical file at `graph_precision`, lies there already, and the engine
+            goes there.
+        network: The same network in torch, fp32, on the CPU, in eval mode: for what is compiled from torch.
+        precision: One of the target's `precisions`.
+        profile: Hardware that it is built for; its batch range bounds an optimisation profile.
+        shape: (C, *spatial) of one image.
+        info: `region`, `owner`, `task`, `classes`, `outputs`, `recipe` and `synthetic` of the network.
+        images: (n, C, *spatial), a few that may be kept in the export: they warm an engine up, or try it.
+    """
+
+    directory: Path
+    network: nn.Module = field(repr=False)
+    precision: str
+    profile: Profile
+    shape: tuple[int, ...]
+    info: Mapping[str, Any]
+    images: Floats = field(repr=False)
+
+    @property
+    def onnx_path(self) -> Path:
+        """The canonical file."""
+        return self.directory / MODEL
 
 
 @runtime_checkable
@@ -55,35 +86,31 @@ class Target(Protocol):
     Attributes:
         name: What `--target` calls it.
         runtime: The library that runs it.
-        precisions: What it can build now.
+        precisions: What it can build, each with the precision of the ONNX file that it takes: the same, unless its
+            runtime lowers a file of higher precision itself.
+        quantization: How int8 files are quantised for it: `asymmetric` (uint8 activations, for CPUs) or `symmetric`
+            (int8 activations, no quantised bias, for TensorRT).
     """
 
     name: ClassVar[str]
     runtime: ClassVar[str]
-    precisions: ClassVar[tuple[str, ...]]
+    precisions: ClassVar[Mapping[str, str]]
+    quantization: ClassVar[str]
 
-    def available(self) -> Availability:
-        """Tell whether it can be built here."""
+    def available(self, profile: Profile | None = None) -> Availability:
+        """Tell whether it can be built and run here; for the hardware of `profile` where one is given."""
         ...
 
     def fingerprint(self) -> str:
         """Return what a built engine depends on besides its ONNX: a change makes an export out of date."""
         ...
 
-    def build(
-        self, onnx_path: Path, directory: Path, *, precision: str, profile: Profile, shape: Sequence[int]
-    ) -> Path:
-        """Build the engine of an ONNX file into `directory` and return its file.
-
-        Args:
-            onnx_path: The canonical file.
-            directory: Where the engine goes.
-            precision: One of `precisions`.
-            profile: Hardware that it is built for; its batch range bounds an optimisation profile.
-            shape: (C, *spatial) of one image.
+    def build(self, blueprint: Blueprint) -> Path:
+        """Build an engine into the blueprint's directory and return its file.
 
         Raises:
             MissingRuntimeError: It cannot be built here.
+            UsageError: The runtime refuses the network.
         """
         ...
 
@@ -97,9 +124,9 @@ class Target(Protocol):
         ...
 
 
-def missing(target: Target) -> MissingRuntimeError:
+def missing(target: Target, profile: Profile | None = None) -> MissingRuntimeError:
     """Return the error of a target that cannot be built or run here: what is missing and how to get it."""
-    availability = target.available()
+    availability = target.available(profile)
     return MissingRuntimeError(
         f"target '{target.name}' cannot be built or run here: {availability.reason}",
         required=target.runtime,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
-from lorkit.export.targets.base import MODEL, Availability, Floats
+from lorkit.export.targets.base import MODEL, Availability, Blueprint, Floats
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -55,10 +55,12 @@ class OnnxTarget:
 
     name: ClassVar[str] = "onnx"
     runtime: ClassVar[str] = "onnxruntime"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "int8": "int8"}
+    quantization: ClassVar[str] = "asymmetric"
 
-    def available(self) -> Availability:
+    def available(self, profile: Profile | None = None) -> Availability:
         """Tell whether ONNX Runtime and its CPU provider are here."""
+        del profile
         try:
             import onnxruntime
         except ImportError as error:
@@ -71,12 +73,9 @@ class OnnxTarget:
         """Return nothing: the file does not depend on the runtime that happens to be installed."""
         return ""
 
-    def build(
-        self, onnx_path: Path, directory: Path, *, precision: str, profile: Profile, shape: Sequence[int]
-    ) -> Path:
+    def build(self, blueprint: Blueprint) -> Path:
         """Return the ONNX file: it is the engine."""
-        del directory, precision, profile, shape
-        return onnx_path
+        return blueprint.onnx_path
 
     def load(self, directory: Path, *, threads: int | None = None) -> OnnxEngine:
         """Open a session on `model.onnx` with `threads` threads, all that the machine has by default.

@@ -18,7 +18,7 @@ import numpy as np
 from lorkit.decompose.artifacts import digest_file, digest_json, read_json, write_bytes, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import MODEL, Availability, Floats, missing
+from lorkit.export.targets.base import MODEL, Availability, Blueprint, Floats, missing
 
 if TYPE_CHECKING:
     from lorkit.profiles import Profile
@@ -34,10 +34,12 @@ class TrtTarget:
 
     name: ClassVar[str] = "trt"
     runtime: ClassVar[str] = "TensorRT >=10.12,<12 and an NVIDIA GPU"
-    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8"}
+    quantization: ClassVar[str] = "symmetric"
 
-    def available(self) -> Availability:
+    def available(self, profile: Profile | None = None) -> Availability:
         """Tell whether a TensorRT that this is written for, and a GPU, are here."""
+        del profile
         try:
             tensorrt = importlib.import_module("tensorrt")
         except ImportError as error:
@@ -53,38 +55,35 @@ class TrtTarget:
         """Return a digest of TensorRT, GPU and driver; empty where no engine can be built."""
         return digest_json(_surroundings(_tensorrt())) if self.available().ok else ""
 
-    def build(
-        self, onnx_path: Path, directory: Path, *, precision: str, profile: Profile, shape: Sequence[int]
-    ) -> Path:
+    def build(self, blueprint: Blueprint) -> Path:
         """Parse the ONNX file into a strongly typed network and write its engine and the engine's key.
 
         Raises:
             MissingRuntimeError: TensorRT or a GPU is not here.
             UsageError: TensorRT's parser or builder refuses the network; its own words are in the message.
         """
-        del precision  # a property of the ONNX file
         if not self.available().ok:
             raise missing(self)
         tensorrt = _tensorrt()
         logger = tensorrt.Logger(tensorrt.Logger.ERROR)
         builder = tensorrt.Builder(logger)
         network = builder.create_network(_strongly_typed(tensorrt))
-        _parse(tensorrt.OnnxParser(network, logger), onnx_path)
+        _parse(tensorrt.OnnxParser(network, logger), blueprint.onnx_path)
         config = builder.create_builder_config()
-        batch = profile.batch
-        bounds = [(count, *shape) for count in (batch.min, batch.opt, batch.max)]
+        batch, directory = blueprint.profile.batch, blueprint.directory
+        bounds = [(count, *blueprint.shape) for count in (batch.min, batch.opt, batch.max)]
         ranges = builder.create_optimization_profile()
         ranges.set_shape(network.get_input(0).name, *bounds)
         config.add_optimization_profile(ranges)
         plan = builder.build_serialized_network(network, config)
         if plan is None:
             raise UsageError(
-                f"TensorRT {tensorrt.__version__} built no engine of {onnx_path.name}",
+                f"TensorRT {tensorrt.__version__} built no engine of {blueprint.onnx_path.name}",
                 required="a network that it supports",
                 fix="see its log above",
             )
         write_bytes(directory / ENGINE, bytes(plan))
-        write_json(directory / KEY, engine_key(onnx_path, _surroundings(tensorrt), bounds))
+        write_json(directory / KEY, engine_key(blueprint.onnx_path, _surroundings(tensorrt), bounds))
         return directory / ENGINE
 
     def load(self, directory: Path, *, threads: int | None = None) -> TrtEngine:

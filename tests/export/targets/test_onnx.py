@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from lorkit import profiles
 from lorkit.decompose.errors import ArtifactError
 from lorkit.export.parity import in_batches
 from lorkit.export.targets import get_target
+from lorkit.export.targets.base import Blueprint
 
 
 def identity(path: Path, batch: int | str) -> Path:
@@ -25,11 +26,10 @@ def identity(path: Path, batch: int | str) -> Path:
     return path
 
 
-def test_the_file_is_the_engine(tmp_path: Path) -> None:
+def test_the_file_is_the_engine(tmp_path: Path, blueprint: Callable[..., Blueprint]) -> None:
     target, path = get_target("onnx"), identity(tmp_path / "model.onnx", "batch")
-    profile = profiles.load("cpu-generic")
     assert target.available().ok
-    assert target.build(path, tmp_path, precision="fp32", profile=profile, shape=(2,)) == path
+    assert target.build(blueprint(tmp_path, shape=(2,))) == path
     engine = target.load(tmp_path, threads=1)
     batch = np.ones((3, 2), dtype=np.float32)
     np.testing.assert_array_equal(engine.run(batch), batch)

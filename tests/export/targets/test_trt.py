@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -13,8 +14,10 @@ from lorkit import profiles
 from lorkit.decompose.artifacts import digest_file, read_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.export.targets import trt
+from lorkit.export.targets.base import Blueprint
 from lorkit.export.targets.trt import TARGET
 
+Build = Callable[[Path], Path]
 GPU = {"name": "NVIDIA H200", "driver": "580.1", "memory_mib": 140000, "sm": "9.0"}
 
 
@@ -109,11 +112,12 @@ def onnx_path(tmp_path: Path) -> Path:
     return path
 
 
-def build(path: Path) -> Path:
-    return TARGET.build(path, path.parent, precision="fp32", profile=profiles.load("h200"), shape=(3, 64, 64))
+@pytest.fixture
+def build(blueprint: Callable[..., Blueprint]) -> Build:
+    return lambda path: TARGET.build(blueprint(path.parent, profile="h200", shape=(3, 64, 64)))
 
 
-def test_it_builds_a_strongly_typed_engine_for_the_profile(tensorrt: ModuleType, onnx_path: Path) -> None:
+def test_it_builds_a_strongly_typed_engine_for_the_profile(tensorrt: ModuleType, onnx_path: Path, build: Build) -> None:
     assert TARGET.available().ok
     assert build(onnx_path).read_bytes() == b"plan"
     network, config = Builder.built
@@ -122,7 +126,7 @@ def test_it_builds_a_strongly_typed_engine_for_the_profile(tensorrt: ModuleType,
     assert config.profiles[0].shapes == ("image", *((n, 3, 64, 64) for n in (batch.min, batch.opt, batch.max)))
 
 
-def test_the_key_names_all_that_an_engine_depends_on(tensorrt: ModuleType, onnx_path: Path) -> None:
+def test_the_key_names_all_that_an_engine_depends_on(tensorrt: ModuleType, onnx_path: Path, build: Build) -> None:
     build(onnx_path)
     key = read_json(onnx_path.parent / "engine.json")
     assert key["onnx"] == digest_file(onnx_path)
@@ -137,7 +141,7 @@ def test_the_key_names_all_that_an_engine_depends_on(tensorrt: ModuleType, onnx_
 
 @pytest.mark.parametrize("change", ["name", "driver", "sm"])
 def test_an_engine_of_another_machine_is_refused(
-    tensorrt: ModuleType, onnx_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+    tensorrt: ModuleType, onnx_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     build(onnx_path)
     before = TARGET.fingerprint()
@@ -148,7 +152,7 @@ def test_an_engine_of_another_machine_is_refused(
 
 
 def test_the_parsers_own_words_reach_the_user(
-    tensorrt: ModuleType, onnx_path: Path, monkeypatch: pytest.MonkeyPatch
+    tensorrt: ModuleType, onnx_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Parser, "errors", ("node 3: no importer for Foo",))
     with pytest.raises(UsageError, match="no importer for Foo"):
@@ -156,13 +160,15 @@ def test_the_parsers_own_words_reach_the_user(
     assert not (onnx_path.parent / "model.engine").exists()
 
 
-def test_a_failed_build_is_an_error(tensorrt: ModuleType, onnx_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_build_is_an_error(
+    tensorrt: ModuleType, onnx_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Builder, "build_serialized_network", lambda self, network, config: None)
     with pytest.raises(UsageError, match="built no engine"):
         build(onnx_path)
 
 
-def test_a_directory_without_engine_says_how_to_get_one(tensorrt: ModuleType, onnx_path: Path) -> None:
+def test_a_directory_without_engine_says_how_to_get_one(tensorrt: ModuleType, onnx_path: Path, build: Build) -> None:
     with pytest.raises(ArtifactError, match=r"exported where TensorRT is absent.*--target trt --force"):
         TARGET.load(onnx_path.parent)
 
@@ -175,7 +181,7 @@ def test_other_versions_are_not_available(version: str, monkeypatch: pytest.Monk
 
 
 def test_a_machine_without_gpu_is_not_available(
-    tensorrt: ModuleType, onnx_path: Path, monkeypatch: pytest.MonkeyPatch
+    tensorrt: ModuleType, onnx_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trt, "fingerprint", lambda: {"gpus": []})
     assert TARGET.fingerprint() == ""
