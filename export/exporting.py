@@ -7,29 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lorkit import profiles
-from lorkit.decompose.artifacts import SCHEMA_VERSION, building, digest_file, digest_json, is_current, write_manifest
+from lorkit.decompose.artifacts import building, is_current, write_manifest
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.regions import unknown
-from lorkit.decompose.runs import OWNERS, Run, open_run
+from lorkit.decompose.runs import OWNERS, open_run
+from lorkit.export.building import Job, Means, build_export, inputs_digest
 from lorkit.export.exported import read_exported
-from lorkit.export.onnx import Tracer, to_onnx
-from lorkit.export.packaging import Samples, graph_metadata, output_names, write_package
-from lorkit.export.parity import Parity, compare, in_batches, require, seeded_inputs
-from lorkit.export.sizes import fitting
-from lorkit.export.sources import Inputs, Shown, Source, run_sources, sources_at
-from lorkit.export.targets import MODEL, Target, get_target, missing
-from lorkit.export.targets.base import Blueprint, Floats
+from lorkit.export.sources import Source, run_sources, sources_at
+from lorkit.export.targets import get_target, missing
 from lorkit.export.unjudged import missing_baseline
-
-# Raised when the content of an export changes for the same inputs, so that older ones are rebuilt.
-FORMAT = 2
-_KEPT_SAMPLES = 8
-_KEPT_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +39,6 @@ class ExportResult:
     parity: dict[str, Any]
     size_bytes: int
     up_to_date: bool
-
-
-@dataclass(frozen=True)
-class _Job:
-    target: Target
-    profile: profiles.Profile
-    precision: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.target.name}-{self.profile.name}-{self.precision}"
 
 
 def export(
@@ -103,13 +81,13 @@ def export(
         sources = run_sources(open_run(run), region, owners, out)
     else:
         sources = sources_at(Path(path), region, owners, out)
-    tracer, inputs, results = Tracer(), Inputs(), []
+    means, results = Means(), []
     for reason in dict.fromkeys(missing_baseline(source.run) for source in sources):
         if reason is not None and "foundation" in owners:
             on_progress(reason, 0, len(sources))
     for done, source in enumerate(sources):
         on_progress(f"{source.region.name} ({source.owner})", done, len(sources))
-        results.append(_export_one(source, job, tracer, inputs, force=force))
+        results.append(_export_one(source, job, means, force=force))
     on_progress("exported", len(sources), len(sources))
     if not job.target.available(job.profile).ok:
         raise missing(job.target, job.profile)
@@ -128,20 +106,28 @@ def detected_profile(name: str | None) -> profiles.Profile:
         raise UsageError(str(error)) from None
 
 
-def _job(target: str, profile: str | None, precision: str) -> _Job:
+def _job(target: str, profile: str | None, precision: str) -> Job:
     found = get_target(target)
     if precision not in found.precisions:
         raise unknown("precision", precision, found.precisions)
-    return _Job(found, detected_profile(profile), precision)
+    hardware = detected_profile(profile)
+    if precision not in hardware.precisions:
+        able = [name for name in hardware.precisions if name in found.precisions]
+        raise UsageError(
+            f"precision {precision} on profile {hardware.name}, which does not compute in it",
+            required=f"one of {', '.join(able)}",
+            fix="name another with --precision, or another --profile",
+        )
+    return Job(found, hardware, precision)
 
 
-def _export_one(source: Source, job: _Job, tracer: Tracer, inputs: Inputs, *, force: bool) -> ExportResult:
+def _export_one(source: Source, job: Job, means: Means, *, force: bool) -> ExportResult:
     directory = source.home / job.name
-    key = _inputs_digest(source, job)
+    key = inputs_digest(source, job)
     current = not force and is_current(directory, "export", key)
     if not current:
         with building(directory) as staging:
-            _build(source, job, tracer, inputs, staging)
+            build_export(source, job, means, staging)
             extra = {"owner": source.owner, "region": source.region.name, "target": job.target.name}
             write_manifest(
                 staging,
@@ -163,109 +149,3 @@ def _export_one(source: Source, job: _Job, tracer: Tracer, inputs: Inputs, *, fo
         size_bytes=int(info["size_bytes"]),
         up_to_date=current,
     )
-
-
-def _inputs_digest(source: Source, job: _Job) -> str:
-    """Digest everything that decides what an export holds."""
-    return digest_json(
-        {
-            "format": FORMAT,
-            "parent": source.parent.digest,
-            "owner": source.owner,
-            "region": source.region.name,
-            "target": [job.target.name, job.target.fingerprint(), job.target.available(job.profile).ok],
-            "profile": job.profile.model_dump(mode="json"),
-            "precision": job.precision,
-        }
-    )
-
-
-def _build(source: Source, job: _Job, tracer: Tracer, inputs: Inputs, directory: Path) -> None:
-    shown = inputs.of(source)
-    channels, *size = source.shape
-    graph = to_onnx(
-        source.network,
-        directory / MODEL,
-        channels=channels,
-        size=size,
-        metadata=graph_metadata(source, job.precision),
-        tracer=tracer,
-    )
-    kept = _kept(source, shown)
-    reference = reference_logits(source, shown.images)
-    engine = parity = provider = None
-    if job.target.available(job.profile).ok:
-        engine = job.target.build(_blueprint(source, job, directory, kept)).relative_to(directory).as_posix()
-        parity, provider = _prove(source, job, directory, shown, reference)
-    info = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "export",
-        "warnings": []
-        if shown.kind != "seeded"
-        else [note for note in inputs.notes if f"'{source.region.name}'" in note],
-        "target": job.target.name,
-        "runtime": job.target.runtime,
-        "profile": job.profile.name,
-        "precision": job.precision,
-        "provider": provider,
-        "engine": engine,
-        **graph,
-        "size_bytes": (directory / (engine or MODEL)).stat().st_size,
-        "onnx_digest": digest_file(directory / MODEL),
-        "parity": parity.to_json()
-        if parity
-        else {"status": "not_run", "reason": job.target.available(job.profile).reason},
-    }
-    write_package(source, info, directory, kept)
-
-
-def _blueprint(source: Source, job: _Job, directory: Path, kept: Samples) -> Blueprint:
-    region = source.region
-    info = {"region": region.name, "owner": source.owner, "task": region.task, "classes": list(region.classes)}
-    info |= {"outputs": output_names(region), "recipe": source.recipe, "synthetic": source.synthetic}
-    return Blueprint(
-        directory=directory,
-        network=source.network,
-        precision=job.precision,
-        profile=job.profile,
-        shape=source.shape,
-        info=info,
-        images=kept.images,
-    )
-
-
-def _prove(source: Source, job: _Job, directory: Path, shown: Shown, reference: Floats) -> tuple[Parity, str]:
-    engine = job.target.load(directory)
-    try:
-        parity = compare(engine.run, shown.images, reference, precision=job.precision, inputs=shown.kind)
-    finally:
-        engine.close()
-    require(parity, f"the {job.target.name} engine of region '{source.region.name}' ({source.owner})")
-    return parity, engine.provider
-
-
-def reference_logits(source: Source, images: Floats, batch: int = 8) -> Floats:
-    """Return the source network's own logits (N, outputs) or (N, outputs, *spatial), by torch on the CPU in fp32."""
-
-    def run(part: Floats) -> Floats:
-        with torch.inference_mode():
-            logits: Floats = source.network(torch.tensor(part)).numpy()  # a copy: prepared images are read-only
-        return logits
-
-    return in_batches(run, images, fitting(source.region, source.shape, most=batch))
-
-
-def _kept(source: Source, shown: Shown) -> Samples:
-    """Return the inputs that may lie in the export, few where they are large, and the source's logits for them."""
-    count = fitting(source.region, source.shape, most=_KEPT_SAMPLES, total=_KEPT_BYTES)
-    allowed = shown.kind == "phantom" or (shown.kind == "real" and source.run is not None and _may_embed(source.run))
-    if not allowed:
-        shown = Shown(images=seeded_inputs(source.shape, count), kind="seeded")
-    images = shown.images[:count]
-    masks = None if shown.masks is None else shown.masks[:count]
-    return Samples(images=images, logits=reference_logits(source, images), masks=masks, kind=shown.kind)
-
-
-def _may_embed(run: Run) -> bool:
-    # "phantom" allows drawn images only, which are allowed anyway
-    return run.config.privacy.embed_images is True

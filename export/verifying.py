@@ -201,7 +201,7 @@ class _Origins:
 
     def _computed(self, exported: Exported, parent: Path) -> _Reference:
         """Run the source by torch; imported here, since samples need none."""
-        from lorkit.export.exporting import reference_logits
+        from lorkit.export.building import reference_logits
         from lorkit.export.sources import Inputs, source_of
 
         source = source_of(exported, parent, self._opened)
