@@ -179,6 +179,26 @@ def inspection(document: Mapping[str, Any]) -> None:
     warnings(document)
 
 
+def precisions(choices: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print what `export --precision auto` measured: a row a candidate, with why it was kept or lost."""
+    rows = [
+        [
+            region,
+            row["precision"],
+            row["verdict"],
+            *(interval((row[block] or {}).get(name), (row[block] or {}).get("ci")) for block, name in _MEASURED),
+            row["reason"],
+        ]
+        for region, choice in choices.items()
+        for row in choice["candidates"]
+    ]
+    if rows:
+        table("lower precisions against fp32", ("region", "precision", "", "time", "drop", "because"), rows)
+
+
+_MEASURED = (("latency", "ratio"), ("accuracy", "drop"))
+
+
 def parity(document: Mapping[str, Any]) -> None:
     """Print what `verify` found: a row an export."""
     columns = ("region", "owner", "target", "status", "largest difference", "allowed", "flips", "Dice", "inputs")

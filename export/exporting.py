@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import building, is_current, write_manifest
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.errors import DataError, ParityError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.regions import unknown
 from lorkit.decompose.runs import OWNERS, open_run
 from lorkit.export.building import Job, Means, build_export, inputs_digest
+from lorkit.export.choosing import AUTO, BASELINE, Bounds, choose
 from lorkit.export.exported import read_exported
 from lorkit.export.sources import Source, run_sources, sources_at
 from lorkit.export.targets import get_target, missing
@@ -28,6 +29,7 @@ class ExportResult:
     Attributes:
         parity: The `parity` block of its `export.json`; `status` is "passed" or "not_run".
         up_to_date: It was there already, made from the same inputs.
+        choice: What was measured to choose the precision of an expert under `auto`.
     """
 
     path: Path
@@ -39,6 +41,7 @@ class ExportResult:
     parity: dict[str, Any]
     size_bytes: int
     up_to_date: bool
+    choice: dict[str, Any] | None = None
 
 
 def export(
@@ -52,6 +55,8 @@ def export(
     force: bool = False,
     owners: Sequence[str] = OWNERS,
     out: Path | None = None,
+    max_accuracy_drop: float = 0.02,
+    max_seconds: float = 20.0,
     on_progress: OnProgress = ignore,
 ) -> list[ExportResult]:
     """Export extracted experts and, the same way, the foundation model and bare student that they are measured against.
@@ -62,10 +67,14 @@ def export(
         region: Names separated by commas, or "all".
         target: Name of a target.
         profile: Hardware profile; the detected one by default.
-        precision: Precision of the graph.
+        precision: Precision of the graph; `auto` measures every one that target and profile have on the experts, and
+            keeps a lower one where it is faster and not worse. Foundation and student are exported at what their
+            region's expert got, and at fp32.
         force: Rebuild what is up to date.
         owners: Which networks of a run.
         out: Directory in place of the run's or expert's `exports/`.
+        max_accuracy_drop: What a lower precision may lose under `auto`, a fraction.
+        max_seconds: Time under `auto` for the latency of one candidate.
         on_progress: Called with a text, steps done and steps in all.
 
     Returns:
@@ -76,7 +85,7 @@ def export(
         ParityError: An engine does not give its source's outputs; nothing of it is kept.
         MissingRuntimeError: The target cannot be built here. The ONNX files that it would take are exported.
     """
-    job = _job(target, profile, precision)
+    jobs = _jobs(target, profile, precision)
     if path is None:
         sources = run_sources(open_run(run), region, owners, out)
     else:
@@ -85,12 +94,47 @@ def export(
     for reason in dict.fromkeys(missing_baseline(source.run) for source in sources):
         if reason is not None and "foundation" in owners:
             on_progress(reason, 0, len(sources))
+    bounds = Bounds(max_accuracy_drop=max_accuracy_drop, seconds=max_seconds)
+    chosen: dict[str, dict[str, Any]] = {}
+
+    def build(source: Source, job: Job) -> Path:
+        return _export_one(source, job, means, force=force).path
+
     for done, source in enumerate(sources):
         on_progress(f"{source.region.name} ({source.owner})", done, len(sources))
-        results.append(_export_one(source, job, means, force=force))
+        if precision != AUTO:
+            results.append(_export_one(source, jobs[0], means, force=force))
+        elif source.owner == "expert":
+            choice = choose(
+                source, jobs, bounds, lambda one, job: _export_one(one, job, means, force=force).path, force=force
+            )
+            chosen[source.region.name] = choice
+            results += [replace(_export_one(source, job, means), choice=choice) for job in _kept(jobs, choice)]
+        else:
+            wanted = _kept(jobs, chosen.get(source.region.name))
+            results += _exported_beside(source, wanted, means, force=force, on_progress=on_progress)
     on_progress("exported", len(sources), len(sources))
-    if not job.target.available(job.profile).ok:
-        raise missing(job.target, job.profile)
+    if not jobs[0].target.available(jobs[0].profile).ok:
+        raise missing(jobs[0].target, jobs[0].profile)
+    return results
+
+
+def _kept(jobs: Sequence[Job], choice: dict[str, Any] | None) -> list[Job]:
+    return [job for job in jobs if job.precision in (BASELINE, (choice or {}).get("chosen"))]
+
+
+def _exported_beside(
+    source: Source, jobs: Sequence[Job], means: Means, *, force: bool, on_progress: OnProgress
+) -> list[ExportResult]:
+    """Export what an expert is judged against; a lower precision that it cannot stand is left out, and said."""
+    results = []
+    for job in jobs:
+        try:
+            results.append(_export_one(source, job, means, force=force))
+        except (ParityError, DataError) as error:
+            if job.precision == BASELINE:
+                raise
+            on_progress(f"{source.owner} of {source.region.name} is not exported at {job.precision}: {error}", 0, 1)
     return results
 
 
@@ -106,11 +150,19 @@ def detected_profile(name: str | None) -> profiles.Profile:
         raise UsageError(str(error)) from None
 
 
-def _job(target: str, profile: str | None, precision: str) -> Job:
+def _jobs(target: str, profile: str | None, precision: str) -> list[Job]:
+    """Return what to export each source to: one job, or under `auto` fp32 and then every lower precision.
+
+    Raises:
+        UsageError: An unknown target, profile or precision, or one that the hardware does not compute in.
+    """
     found = get_target(target)
-    if precision not in found.precisions:
-        raise unknown("precision", precision, found.precisions)
+    if precision not in (*found.precisions, AUTO):
+        raise unknown("precision", precision, (*found.precisions, AUTO))
     hardware = detected_profile(profile)
+    if precision == AUTO:
+        lower = [name for name in found.precisions if name in hardware.precisions and name != BASELINE]
+        return [Job(found, hardware, name) for name in (BASELINE, *lower)]
     if precision not in hardware.precisions:
         able = [name for name in hardware.precisions if name in found.precisions]
         raise UsageError(
@@ -118,10 +170,10 @@ def _job(target: str, profile: str | None, precision: str) -> Job:
             required=f"one of {', '.join(able)}",
             fix="name another with --precision, or another --profile",
         )
-    return Job(found, hardware, precision)
+    return [Job(found, hardware, precision)]
 
 
-def _export_one(source: Source, job: Job, means: Means, *, force: bool) -> ExportResult:
+def _export_one(source: Source, job: Job, means: Means, *, force: bool = False) -> ExportResult:
     directory = source.home / job.name
     key = inputs_digest(source, job)
     current = not force and is_current(directory, "export", key)
