@@ -33,7 +33,7 @@ def bench(
     as_json: options.Json = False,
 ) -> None:
     """Measure latency, throughput and memory of exports."""
-    from lorkit.cli import render
+    from lorkit.cli import sheets
     from lorkit.cli.progress import Steps
     from lorkit.cli.streams import emit
     from lorkit.export import bench as measure
@@ -54,6 +54,6 @@ def bench(
             seed=seed,
             on_progress=progress,
         )
-    render.benchmark(document)
+    sheets.benchmark(document)
     if as_json:
         emit(document)

@@ -29,7 +29,7 @@ def export(
 
     The foundation and the bare student are exported the same way, to be judged against; each with a parity proof.
     """
-    from lorkit.cli import render
+    from lorkit.cli import sheets
     from lorkit.cli.progress import Steps
     from lorkit.cli.streams import emit, note, say
     from lorkit.export import export as write
@@ -50,7 +50,7 @@ def export(
     if as_json:
         emit({"exports": [vars(result) for result in results]}, kind="export")
         return
-    render.precisions({result.region: result.choice for result in results if result.choice is not None})
+    sheets.precisions({result.region: result.choice for result in results if result.choice is not None})
     for result in results:
         state = "up to date" if result.up_to_date else f"parity {result.parity['status']}"
         note(f"{result.owner} {result.region}: {state}")

@@ -43,7 +43,7 @@ def gate(
 
     On latency, accuracy, bytes and MACs; exit 0 PASS, 1 FAIL, 3 INCONCLUSIVE.
     """
-    from lorkit.cli import render
+    from lorkit.cli import sheets
     from lorkit.cli.progress import Steps
     from lorkit.cli.streams import emit, say
     from lorkit.export import gate as judge
@@ -66,6 +66,6 @@ def gate(
             seed=seed,
             on_progress=progress,
         )
-    render.verdicts(document)
+    sheets.verdicts(document)
     emit(document) if as_json else say(f"gate: {document['verdict'].upper()}")
     raise typer.Exit(exit_code(document))

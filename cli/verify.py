@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from lorkit.cli import options
 
 
@@ -13,13 +17,16 @@ def verify(
     profile: options.ProfileName = None,
     precision: options.PrecisionName = None,
     data: options.DataFile = None,
+    bisect: Annotated[
+        bool, typer.Option("--bisect", help="Also find the first layer that is off by more than the precision allows.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Compare exports with the networks they came from.
 
     On real inputs, at several batch sizes: the largest difference, and how many labels flip.
     """
-    from lorkit.cli import render
+    from lorkit.cli import sheets
     from lorkit.cli.progress import Steps
     from lorkit.cli.streams import emit
     from lorkit.export import verify as check
@@ -34,8 +41,9 @@ def verify(
             profile=profile,
             precision=precision,
             data=data,
+            bisect=bisect,
             on_progress=progress,
         )
-    render.parity(document)
+    sheets.parity(document)
     if as_json:
         emit(document)

@@ -51,6 +51,7 @@ def verify(
     precision: str | None = None,
     data: Path | str | None = None,
     batches: Sequence[int] = BATCHES,
+    bisect: bool = False,
     on_progress: OnProgress = ignore,
 ) -> dict[str, Any]:
     """Hold exports against their source networks.
@@ -67,6 +68,7 @@ def verify(
         precision: Only exports of this precision.
         data: A file with images of the region in place of the test split.
         batches: Batch sizes.
+        bisect: Also find the first layer whose output is off by more than the precision allows.
         on_progress: Called with a text, steps done and steps in all.
 
     Returns:
@@ -86,6 +88,9 @@ def verify(
         exported = read_exported(directory)
         try:
             rows.append(_verify_one(exported, origins, batches))
+            if bisect:
+                on_progress(f"bisecting {directory}", done, len(found))
+                rows[-1]["bisection"] = origins.bisection(exported)
         except MissingRuntimeError as error:
             # a run may hold exports for other machines; where nothing else is left to verify, that is the answer
             absent.append((exported, error))
@@ -109,9 +114,11 @@ def _require(rows: Sequence[dict[str, Any]]) -> None:
     failed = [row for row in rows if row["status"] != "passed"]
     if failed:
         worst = failed[0]
+        cut = worst.get("bisection") or {}
+        where = f"; first at layer {cut['layer']} ({cut['op']})" if cut.get("layer") else ""
         raise ParityError(
             f"{worst['path']} differs from its {worst['against']} by {worst['max_abs']} with {flips(worst)} "
-            f"on {worst['n']} {worst['inputs']} input(s)",
+            f"on {worst['n']} {worst['inputs']} input(s){where}",
             required=f"at most {worst['tolerance']:.3g}, and {worst['flip_limit']:.2g} of all decisions flipped",
             fix="export it again with --force",
         )
@@ -190,6 +197,26 @@ class _Origins:
                 fix="export it again",
             )
         return self._computed(exported, source)
+
+    def bisection(self, exported: Exported) -> dict[str, Any]:
+        """Return the first layer that is off; it needs the source network.
+
+        Raises:
+            UsageError: That is not at hand, or the target is not built from ONNX.
+        """
+        from lorkit.export.bisecting import bisect_export
+        from lorkit.export.sources import source_of
+
+        parent = exported.manifest.parent
+        place = exported.path / parent["path"] if parent else None
+        if place is None or not (place / MANIFEST).is_file():
+            raise UsageError(
+                f"--bisect for {exported.path}, whose source network is not at hand",
+                required="the network that it was exported from, layer by layer",
+                fix="bisect it beside its run",
+            )
+        reference = self.reference(exported)
+        return bisect_export(exported, source_of(exported, place, self._opened), reference.images)
 
     def _apart(self, exported: Exported) -> _Reference:
         if self.data is None:

@@ -90,12 +90,14 @@ class Target(Protocol):
             runtime lowers a file of higher precision itself.
         quantization: How int8 files are quantised for it: `asymmetric` (uint8 activations, for CPUs) or `symmetric`
             (int8 activations, no quantised bias, for TensorRT).
+        built_from: `onnx`, or `torch` where the network itself is compiled and the file lies beside it.
     """
 
     name: ClassVar[str]
     runtime: ClassVar[str]
     precisions: ClassVar[Mapping[str, str]]
     quantization: ClassVar[str]
+    built_from: ClassVar[str]
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Tell whether it can be built and run here; for the hardware of `profile` where one is given."""

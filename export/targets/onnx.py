@@ -57,6 +57,7 @@ class OnnxTarget:
     runtime: ClassVar[str] = "onnxruntime"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "int8": "int8"}
     quantization: ClassVar[str] = "asymmetric"
+    built_from: ClassVar[str] = "onnx"
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Tell whether ONNX Runtime and its CPU provider are here."""

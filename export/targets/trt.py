@@ -36,6 +36,7 @@ class TrtTarget:
     runtime: ClassVar[str] = "TensorRT >=10.12,<12 and an NVIDIA GPU"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8"}
     quantization: ClassVar[str] = "symmetric"
+    built_from: ClassVar[str] = "onnx"
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Tell whether a TensorRT that this is written for, and a GPU, are here."""

@@ -1,0 +1,108 @@
+"""Tables of what the verbs on exports found: bench, gate, export --precision auto, verify."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lorkit.cli.render import interval, line, table, warnings
+
+_MEASURED = (("latency", "ratio"), ("accuracy", "drop"))
+
+
+def benchmark(document: Mapping[str, Any]) -> None:
+    """Print what `bench` found: a row an export and setting, then the paired ratios."""
+    columns = ("region", "owner", "target", "batch", "threads", "median ms", "p90 ms", "p99 ms")
+    columns += ("file to answer, ms", "first ms", "images/s", "MiB")
+    rows = [
+        [
+            row["region"],
+            str(row.get("owner", "")),
+            f"{row['target']} {row['precision']}",
+            row["batch"],
+            row["threads"],
+            *(row.get(key) for key in ("median_ms", "p90_ms", "p99_ms")),
+            (row.get("end_to_end") or {}).get("total_ms"),
+            *(row.get(key) for key in ("first_ms", "throughput", "peak_mib")),
+        ]
+        for row in document["exports"]
+    ]
+    table("latency", columns, rows)
+    ratios = [
+        [str(row.get("region", "")), str(row.get("path", "")), interval(row.get("ratio"), row.get("ci"))]
+        for row in document.get("comparisons", ())
+    ]
+    if ratios:
+        table("against the reference (ratio of latencies)", ("region", "export", "ratio"), ratios)
+    warnings(document)
+
+
+def verdicts(document: Mapping[str, Any]) -> None:
+    """Print what `gate` decided: a row a region, then its reasons."""
+    columns = ("region", "verdict", "latency ratio", "accuracy drop", "allowed", "smallest decidable drop")
+    rows = []
+    for name, row in document["regions"].items():
+        latency, accuracy = row.get("latency") or {}, row.get("accuracy") or {}
+        rows.append(
+            [
+                name,
+                row["verdict"].upper(),
+                interval(latency.get("ratio"), latency.get("ci")),
+                interval(accuracy.get("drop"), accuracy.get("ci")),
+                accuracy.get("allowed"),
+                accuracy.get("decidable"),
+            ]
+        )
+    table("candidate against baseline", columns, rows)
+    for name, row in document["regions"].items():
+        for reason in row.get("reasons", ()):
+            line(f"{name}: {reason}")
+    warnings(document)
+
+
+def precisions(choices: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print what `export --precision auto` measured: a row a candidate, with why it was kept or lost."""
+    rows = [
+        [
+            region,
+            row["precision"],
+            row["verdict"],
+            *(interval((row[block] or {}).get(name), (row[block] or {}).get("ci")) for block, name in _MEASURED),
+            row["reason"],
+        ]
+        for region, choice in choices.items()
+        for row in choice["candidates"]
+    ]
+    if rows:
+        table("lower precisions against fp32", ("region", "precision", "", "time", "drop", "because"), rows)
+
+
+def parity(document: Mapping[str, Any]) -> None:
+    """Print what `verify` found: a row an export."""
+    columns = ("region", "owner", "target", "status", "largest difference", "allowed", "flips", "Dice", "inputs")
+    rows = [
+        [
+            row["region"],
+            row["owner"],
+            f"{row['target']} {row['precision']}",
+            row["status"],
+            f"{row['max_abs']:.1e}",
+            f"{row['tolerance']:.1e}",
+            row["label_flips"] if row.get("dice") is None else f"{row['flip_rate']:.1e} of pixels",
+            row.get("dice"),
+            f"{row['n']} {row['inputs']}",
+        ]
+        for row in document["exports"]
+    ]
+    table("exports against their networks", columns, rows)
+    for row in document["exports"]:
+        if "bisection" in row:
+            line(f"{row['path']}: {_first_wrong(row['bisection'])}")
+    warnings(document)
+
+
+def _first_wrong(cut: Mapping[str, Any]) -> str:
+    if cut["layer"] is None:
+        return f"no layer is off by more than {cut['limit']:.1e} of its largest value"
+    sides = ["not a number" if cut[name] is None else f"{cut[name]:.1e}" for name in ("error", "before")]
+    return f"first off at layer {cut['layer']} ({cut['op']}): {sides[0]} of its largest value, {sides[1]} before it"

@@ -1,0 +1,172 @@
+"""Which layer of an export is the first to go wrong, found by bisection over the beginnings of its graph.
+
+The graph is cut behind a layer, the piece is built and run by the export's own target, and what it gives is held
+against the same piece of the float32 graph, run by ONNX Runtime. Errors grow from layer to layer, so the first layer
+beyond the limit is found in a few builds; which beginnings were tried, and what they gave, is part of the answer.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import TensorProto, helper
+
+from lorkit import profiles
+from lorkit.decompose.artifacts import write_bytes
+from lorkit.decompose.errors import UsageError
+from lorkit.export.exported import Exported
+from lorkit.export.onnx import OUTPUT, Tracer
+from lorkit.export.parity import TOLERANCES
+from lorkit.export.precision.probing import runner
+from lorkit.export.sources import Source
+from lorkit.export.targets import MODEL, Target, get_target
+from lorkit.export.targets.base import Blueprint, Floats
+
+_IMAGES = 8
+Error = Callable[[str], float]
+
+
+def first_wrong_layer(
+    lowered: onnx.ModelProto,
+    original: onnx.ModelProto,
+    target: Target,
+    blueprint: Blueprint,
+    images: Floats,
+    limit: float,
+) -> dict[str, Any]:
+    """Find the first layer whose output differs by more than a share of its largest value.
+
+    Args:
+        lowered: The export's graph, at its precision.
+        original: The same network's float32 graph, with the same names.
+        target: What builds and runs the pieces.
+        blueprint: What the export was built from; its directory is not touched.
+        images: (N, C, *spatial) to run.
+        limit: Largest error allowed, a share of the largest value of a layer's output.
+
+    Returns:
+        `layer` and `op` (None where no layer is beyond the limit), its `error` and that of the layer `before`, the
+        `limit`, and the `steps` that were tried.
+
+    Raises:
+        UsageError: The target is not built from ONNX, or the graphs share no names.
+    """
+    if target.built_from != "onnx":
+        raise UsageError(
+            f"--bisect for target {target.name}, which is compiled from PyTorch",
+            required="a target that is built from ONNX",
+            fix="bisect the onnx export of the same network",
+        )
+    layers = _common_layers(lowered, original)
+    steps: list[dict[str, Any]] = []
+
+    def error(name: str) -> float:
+        wanted = runner(beginning(original, name))(images)
+        found = _run(target, blueprint, beginning(lowered, name), images)
+        difference = np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30)
+        steps.append({"layer": name, "error": float(difference) if np.isfinite(difference) else None})
+        return float(difference) if np.isfinite(difference) else float("inf")
+
+    index, errors = bisect([name for name, _ in layers], error, limit)
+    found = None if index is None else layers[index]
+    return {
+        "layer": None if found is None else found[0],
+        "op": None if found is None else found[1],
+        "error": None if index is None else _finite(errors[index]),
+        "before": None if not index else _finite(errors.get(index - 1)),
+        "limit": limit,
+        "steps": steps,
+    }
+
+
+def bisect_export(exported: Exported, source: Source, images: Floats) -> dict[str, Any]:
+    """Find the first layer of an export that is off by more than its precision allows; see `first_wrong_layer`."""
+    precision = str(exported.info["precision"])
+    blueprint = Blueprint(
+        directory=exported.path,
+        network=source.network,
+        precision=precision,
+        profile=profiles.load(str(exported.info["profile"])),
+        shape=source.shape,
+        info=exported.info,
+        images=images[:1],
+    )
+    channels, *size = source.shape
+    original = ir.to_proto(Tracer().graph(source.network, channels=channels, size=size))
+    lowered = onnx.load(exported.path / MODEL)
+    target = get_target(str(exported.info["target"]))
+    return first_wrong_layer(lowered, original, target, blueprint, images[:_IMAGES], TOLERANCES[precision])
+
+
+def bisect(names: list[str], error: Error, limit: float) -> tuple[int | None, dict[int, float]]:
+    """Return the index of the first name whose error exceeds the limit, None where the last does not, and the errors.
+
+    It takes the errors to grow along the names; each name is asked once at most.
+    """
+    errors: dict[int, float] = {}
+
+    def wrong(index: int) -> bool:
+        if index not in errors:
+            errors[index] = error(names[index])
+        return not errors[index] <= limit
+
+    low, high = 0, len(names) - 1
+    if not names or not wrong(high):
+        return None, errors
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if wrong(middle) else (middle + 1, high)
+    return low, errors
+
+
+def beginning(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """Return a graph up to and with the layer that gives the tensor `name`, which becomes its float32 output."""
+    typed = onnx.shape_inference.infer_shapes(model)
+    extracted = onnx.utils.Extractor(typed).extract_model([model.graph.input[0].name], [name])
+    (value,) = extracted.graph.output
+    shape = value.type.tensor_type.shape
+    output = helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, None)
+    output.type.tensor_type.shape.CopyFrom(shape)
+    if name != OUTPUT:
+        cast = helper.make_node("Cast", [name], [OUTPUT], name="cut", to=TensorProto.FLOAT)
+        extracted.graph.node.append(cast)
+    del extracted.graph.output[:]
+    extracted.graph.output.append(output)
+    del extracted.graph.value_info[:]
+    extracted.ir_version = model.ir_version
+    return extracted
+
+
+def _common_layers(lowered: onnx.ModelProto, original: onnx.ModelProto) -> list[tuple[str, str]]:
+    """Return (output, operator) of each node of the float32 graph that the other one has too, in order."""
+    names = {output for node in lowered.graph.node for output in node.output}
+    layers = [(node.output[0], node.op_type) for node in original.graph.node if node.output[0] in names]
+    if not layers:
+        raise UsageError(
+            "the export's graph shares no layer with its source's",
+            required="an export of this version",
+            fix="export it again with --force",
+        )
+    return layers
+
+
+def _run(target: Target, blueprint: Blueprint, piece: onnx.ModelProto, images: Floats) -> Floats:
+    with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
+        write_bytes(Path(folder) / MODEL, piece.SerializeToString())
+        target.build(replace(blueprint, directory=Path(folder)))
+        engine = target.load(Path(folder))
+        try:
+            return engine.run(images)
+        finally:
+            engine.close()
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
