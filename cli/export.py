@@ -19,6 +19,7 @@ def export(
     profile: options.ProfileName = None,
     precision: Annotated[str, typer.Option("--precision", metavar="NAME", help="Number format.")] = "fp32",
     force: options.Force = False,
+    allow_synthetic: options.AllowSynthetic = False,
     as_json: options.Json = False,
 ) -> None:
     """Export the extracted experts to an engine.
@@ -38,6 +39,7 @@ def export(
             profile=profile,
             precision=precision,
             force=force,
+            allow_synthetic=allow_synthetic,
             on_progress=progress,
         )
     if as_json:

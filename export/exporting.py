@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class _Job:
     target: Target
     profile: profiles.Profile
     precision: str
+    allow_synthetic: bool = False
 
     @property
     def name(self) -> str:
@@ -72,6 +73,7 @@ def export(
     profile: str | None = None,
     precision: str = "fp32",
     force: bool = False,
+    allow_synthetic: bool = False,
     owners: Sequence[str] = OWNERS,
     out: Path | None = None,
     on_progress: OnProgress = ignore,
@@ -86,6 +88,7 @@ def export(
         profile: Hardware profile; the detected one by default.
         precision: Precision of the graph.
         force: Rebuild what is up to date.
+        allow_synthetic: Let a target that serves take networks that have only seen drawings.
         owners: Which networks of a run.
         out: Directory in place of the run's or expert's `exports/`.
         on_progress: Called with a text, steps done and steps in all.
@@ -95,10 +98,11 @@ def export(
 
     Raises:
         UsageError: Unknown region, target, profile or precision, or nothing was extracted.
+        ArtifactError: The target serves and the network has only seen drawings, which was not allowed.
         ParityError: An engine does not give its source's outputs; nothing of it is kept.
         MissingRuntimeError: The target cannot be built here. The ONNX files that it would take are exported.
     """
-    job = _job(target, profile, precision)
+    job = replace(_job(target, profile, precision), allow_synthetic=allow_synthetic)
     if path is None:
         sources = run_sources(open_run(run), region, owners, out)
     else:
@@ -231,6 +235,7 @@ def _blueprint(source: Source, job: _Job, directory: Path, kept: Samples) -> Blu
         shape=source.shape,
         info=info,
         images=kept.images,
+        allow_synthetic=job.allow_synthetic,
     )
 
 
