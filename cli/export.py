@@ -23,6 +23,7 @@ def export(
     max_accuracy_drop: Annotated[float, typer.Option(help="Under auto: what a lower precision may lose.")] = 0.02,
     max_seconds: Annotated[float, typer.Option(help="Under auto: time for the latency of one candidate.")] = 20.0,
     force: options.Force = False,
+    allow_synthetic: options.AllowSynthetic = False,
     as_json: options.Json = False,
 ) -> None:
     """Export the extracted experts to an engine.
@@ -45,6 +46,7 @@ def export(
             max_accuracy_drop=max_accuracy_drop,
             max_seconds=max_seconds,
             force=force,
+            allow_synthetic=allow_synthetic,
             on_progress=progress,
         )
     if as_json:

@@ -35,6 +35,7 @@ class Job:
     target: Target
     profile: profiles.Profile
     precision: str
+    allow_synthetic: bool = False
 
     @property
     def name(self) -> str:
@@ -67,6 +68,7 @@ def inputs_digest(source: Source, job: Job) -> str:
             "target": [job.target.name, job.target.fingerprint(), job.target.available(job.profile).ok],
             "profile": job.profile.model_dump(mode="json"),
             "precision": job.precision,
+            "allowed": job.allow_synthetic and source.synthetic,
         }
     )
 
@@ -155,6 +157,7 @@ def _blueprint(source: Source, job: Job, directory: Path, kept: Samples) -> Blue
         shape=source.shape,
         info=info,
         images=kept.images,
+        allow_synthetic=job.allow_synthetic,
     )
 
 

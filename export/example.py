@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -80,15 +79,12 @@ def write(mask: NDArray[np.uint8], path: str, source: str) -> None:
     nibabel.save(nibabel.Nifti1Image(turns.apply_orientation(mask, back).reshape(image.shape), image.affine), path)
 
 
-def main(source: str, target: str | None) -> None:
-    """Print what the network finds in one image as JSON: probabilities, or how much each structure takes."""
-    model = Path(__file__).with_name("model.onnx")
-    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    notes = session.get_modelmeta().custom_metadata_map
-    image, recipe = read(source), json.loads(notes["lorkit.recipe"])
-    logits = session.run(["logits"], {"image": prepare(image, recipe)[None]})[0][0]
-    result: dict[str, Any] = {"classes": json.loads(notes["lorkit.classes"])}
-    if notes["lorkit.task"] == "segmentation":
+def answer(
+    logits: NDArray[np.float32], image: NDArray[Any], about: dict[str, Any], source: str, target: str | None
+) -> dict[str, Any]:
+    """Say what one image's logits mean: probabilities, or how much each structure takes, with the mask in `target`."""
+    result: dict[str, Any] = {"classes": about["classes"]}
+    if about["task"] == "segmentation":
         size = image.shape[: logits.ndim - 1]
         mask = np.stack([resize(plane, size) for plane in softmax(logits)]).argmax(axis=0).astype(np.uint8)
         counts = np.bincount(mask.ravel(), minlength=len(logits))[1:]
@@ -98,7 +94,24 @@ def main(source: str, target: str | None) -> None:
     else:
         scores = logits.astype(float)
         result |= {"logits": scores.tolist(), "probabilities": softmax(scores).tolist()}
-    print(json.dumps(result | {"synthetic": notes["lorkit.synthetic"] == "true", "not_for_diagnosis": True}))
+    return result | {"synthetic": about["synthetic"], "not_for_diagnosis": True}
+
+
+def described(notes: dict[str, str]) -> dict[str, Any]:
+    """Read what a graph says about itself, text by name under `lorkit.`."""
+    facts = {name: json.loads(notes[f"lorkit.{name}"]) for name in ("classes", "recipe")}
+    return facts | {"task": notes["lorkit.task"], "synthetic": notes["lorkit.synthetic"] == "true"}
+
+
+def main(source: str, target: str | None) -> None:
+    """Print what the network finds in one image as JSON."""
+    import onnxruntime  # here, so that the clients of servers, which borrow the rest, do without
+
+    model = Path(__file__).with_name("model.onnx")
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    about, image = described(session.get_modelmeta().custom_metadata_map), read(source)
+    logits = session.run(["logits"], {"image": prepare(image, about["recipe"])[None]})[0][0]
+    print(json.dumps(answer(logits, image, about, source, target)))
 
 
 if __name__ == "__main__":

@@ -53,6 +53,7 @@ def export(
     profile: str | None = None,
     precision: str = "fp32",
     force: bool = False,
+    allow_synthetic: bool = False,
     owners: Sequence[str] = OWNERS,
     out: Path | None = None,
     max_accuracy_drop: float = 0.02,
@@ -71,6 +72,7 @@ def export(
             keeps a lower one where it is faster and not worse. Foundation and student are exported at what their
             region's expert got, and at fp32.
         force: Rebuild what is up to date.
+        allow_synthetic: Let a target that serves take networks that have only seen drawings.
         owners: Which networks of a run.
         out: Directory in place of the run's or expert's `exports/`.
         max_accuracy_drop: What a lower precision may lose under `auto`, a fraction.
@@ -82,10 +84,11 @@ def export(
 
     Raises:
         UsageError: Unknown region, target, profile or precision, or nothing was extracted.
+        ArtifactError: The target serves and the network has only seen drawings, which was not allowed.
         ParityError: An engine does not give its source's outputs; nothing of it is kept.
         MissingRuntimeError: The target cannot be built here. The ONNX files that it would take are exported.
     """
-    jobs = _jobs(target, profile, precision)
+    jobs = [replace(job, allow_synthetic=allow_synthetic) for job in _jobs(target, profile, precision)]
     if path is None:
         sources = run_sources(open_run(run), region, owners, out)
     else:

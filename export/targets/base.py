@@ -46,6 +46,7 @@ class Blueprint:
         shape: (C, *spatial) of one image.
         info: `region`, `owner`, `task`, `classes`, `outputs`, `recipe` and `synthetic` of the network.
         images: (n, C, *spatial), a few that may be kept in the export: they warm an engine up, or try it.
+        allow_synthetic: Whether a target that serves may take a network that has only seen drawings.
     """
 
     directory: Path
@@ -55,6 +56,7 @@ class Blueprint:
     shape: tuple[int, ...]
     info: Mapping[str, Any]
     images: Floats = field(repr=False)
+    allow_synthetic: bool = False
 
     @property
     def onnx_path(self) -> Path:

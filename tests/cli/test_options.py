@@ -18,7 +18,7 @@ FROZEN = {
     "evaluate": "PATH --run --region --model --split --data --json",
     "compare": "CONFIG --methods --variant --seeds --fractions --split --set --out --json",
     "extract": "--run --region --recalibrate --rank --out --force --json",
-    "export": "PATH --run --region --target --profile --precision --force --json",
+    "export": "PATH --run --region --target --profile --precision --force --allow-synthetic --json",
     "verify": "PATH --run --region --target --profile --precision --data --json",
     "bench": "PATH... --run --region --target --profile --precision "
     "--batch --threads --against --max-seconds --seed --json",

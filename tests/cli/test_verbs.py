@@ -295,6 +295,14 @@ def test_predict_takes_a_path_or_a_region(decompose: Callable[..., Any], record:
     assert recorder.args == (None, [Path("a.png")])
 
 
+def test_export_passes_the_permission_on(decompose: Callable[..., Any], record: Callable[[str], Recorder]) -> None:
+    recorder = record("export")
+    decompose("export", "--target", "triton")
+    assert recorder.options["allow_synthetic"] is False
+    decompose("export", "--target", "triton", "--allow-synthetic")
+    assert recorder.options["allow_synthetic"] is True
+
+
 def test_data_on_phantoms(decompose: Callable[..., Any], tmp_path: Path) -> None:
     """No fake: reading two phantom regions is quick."""
     (tmp_path / "decompose.yaml").write_text(

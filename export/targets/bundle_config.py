@@ -1,0 +1,178 @@
+"""`inference.json` of a MONAI bundle: the recipe of an expert in MONAI's transforms.
+
+MONAI runs what a configuration says: a `$` begins Python, `_target_` names what is called. So this is the only place
+that writes either, all of them are constants below, and no name that a user chose gets into the document.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lorkit.decompose import transforms
+
+MODEL_PATH = "models/model.ts"
+# everything that is Python; what `python -m monai.bundle run` cannot do without
+EXPRESSIONS = {
+    "model": f"$@bundle_root + '/{MODEL_PATH}'",
+    "files": "$sorted(@files)",
+    "data": "$[{'image': path} for path in @sorted_files]",
+    "pattern": "$@dataset_dir + '/' + @pattern",
+    "run": "$@evaluator.run()",
+}
+
+
+def inference_config(recipe: transforms.Recipe, *, dense: bool) -> dict[str, Any]:
+    """Return a configuration that runs the model on a folder of images.
+
+    Classifiers write `predictions.csv`, a row of probabilities an image; segmenters a mask on each image's own grid.
+
+    Args:
+        recipe: How an image becomes an input.
+        dense: Whether the network answers with maps.
+    """
+    volumes = transforms.dims(recipe) == 3
+    return {
+        "bundle_root": ".",
+        "device": "cpu",
+        "dataset_dir": "./input",
+        "output_dir": "./output",
+        "pattern": "*.nii.gz" if volumes else "*.png",
+        "files": {"_target_": "glob.glob", "pathname": EXPRESSIONS["pattern"]},
+        "sorted_files": EXPRESSIONS["files"],
+        "network_def": {"_target_": "torch.jit.load", "f": EXPRESSIONS["model"], "map_location": "@device"},
+        "preprocessing": _compose(_preprocessing(recipe, dense=dense)),
+        "dataset": {"_target_": "Dataset", "data": EXPRESSIONS["data"], "transform": "@preprocessing"},
+        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
+        "inferer": {"_target_": "SimpleInferer"},
+        "postprocessing": _compose(_masks(volumes=volumes) if dense else _shares()),
+        "handlers": [] if dense else [_table()],
+        "evaluator": {
+            "_target_": "SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network_def",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+            "val_handlers": "@handlers",
+        },
+        "run": [EXPRESSIONS["run"]],
+    }
+
+
+def _preprocessing(recipe: transforms.Recipe, *, dense: bool) -> list[dict[str, Any]]:
+    """Return the recipe's steps but the last, which is inside the model."""
+    intensity, size, channels = recipe["steps"][0], list(recipe["steps"][1]["size"]), recipe["steps"][2]["count"]
+    steps = _volume() if len(size) == 3 else _picture(channels)
+    if dense:
+        # carries where the voxels lie: what is done to it is recorded and can be undone for the mask
+        steps += [{"_target_": "CopyItemsd", "keys": "image", "names": "grid"}]
+    keys = ["image", "grid"] if dense else ["image"]
+    if len(size) == 3:
+        steps += [{"_target_": "Orientationd", "keys": keys, "axcodes": "RAS"}]
+    if dense:
+        steps += [{"_target_": "Resized", "keys": "grid", "spatial_size": size if len(size) == 3 else size[::-1]}]
+    steps += [_intensity(intensity)]
+    steps += _resized_volume(size) if len(size) == 3 else [_transposed("image"), *_resized_picture(size)]
+    if len(size) == 3 and channels > 1:
+        steps += [{"_target_": "RepeatChanneld", "keys": "image", "repeats": channels}]
+    # the table takes each image's name from a dictionary beside it
+    return steps if dense else [*steps, {"_target_": "FromMetaTensord", "keys": "image"}]
+
+
+def _picture(channels: int) -> list[dict[str, Any]]:
+    """Read a picture as MONAI does, (C, W, H); gray as Pillow's `F`, which keeps what 8 bits would round."""
+    converter = _function("PIL.Image.Image.convert", mode="F" if channels == 1 else "RGB")
+    first = {"_target_": "EnsureChannelFirstd", "keys": "image", "channel_dim": "no_channel" if channels == 1 else -1}
+    return [{"_target_": "LoadImaged", "keys": "image", "reader": "PILReader", "converter": converter}, first]
+
+
+def _volume() -> list[dict[str, Any]]:
+    return [
+        {"_target_": "LoadImaged", "keys": "image", "reader": "NibabelReader"},
+        {"_target_": "EnsureChannelFirstd", "keys": "image", "channel_dim": "no_channel"},
+    ]
+
+
+def _intensity(step: Mapping[str, Any]) -> dict[str, Any]:
+    scaled = {"keys": "image", "b_min": 0.0, "b_max": 1.0, "clip": True}
+    if step["rule"] == "percentile":
+        bounds = {"lower": step["low"], "upper": step["high"]}
+        return {"_target_": "ScaleIntensityRangePercentilesd", **scaled, **bounds}
+    low, high = (step["low"], step["high"]) if step["rule"] == "window" else (0.0, 255.0)
+    return {"_target_": "ScaleIntensityRanged", **scaled, "a_min": low, "a_max": high}
+
+
+def _resized_picture(size: Sequence[int]) -> list[dict[str, Any]]:
+    """Resize (C, H, W) as Pillow does, smoothing where it shrinks, which MONAI's own Resized does differently."""
+    return [
+        _each("image", "torch.unsqueeze", dim=0),
+        _smooth("image", size),
+        _each("image", "torch.squeeze", dim=0),
+    ]
+
+
+def _resized_volume(size: Sequence[int]) -> list[dict[str, Any]]:
+    """Resize (1, D, H, W) plane by plane, then along D."""
+    plane = math.prod(size[1:])
+    return [
+        _smooth("image", size[1:]),
+        _each("image", "torch.reshape", shape=[1, 1, -1, plane]),
+        _smooth("image", [size[0], plane]),
+        _each("image", "torch.reshape", shape=[1, *size]),
+    ]
+
+
+def _masks(*, volumes: bool) -> list[dict[str, Any]]:
+    """Bring the shares of each channel back to the image's own grid, then decide."""
+    back = {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "grid"}
+    saved = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir", "output_postfix": "mask"}
+    return [
+        {"_target_": "Activationsd", "keys": "pred", "softmax": True},
+        *([] if volumes else [_transposed("pred")]),
+        {**back, "nearest_interp": False, "to_tensor": True},
+        {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
+        {
+            **saved,
+            "output_ext": ".nii.gz" if volumes else ".png",
+            "output_dtype": "uint8",
+            "resample": False,
+            "separate_folder": False,
+        },
+    ]
+
+
+def _shares() -> list[dict[str, Any]]:
+    return [{"_target_": "Activationsd", "keys": "pred", "softmax": True}]
+
+
+def _table() -> dict[str, Any]:
+    return {
+        "_target_": "ClassificationSaver",
+        "output_dir": "@output_dir",
+        "batch_transform": {"_target_": "monai.handlers.from_engine", "keys": "image_meta_dict"},
+        "output_transform": {"_target_": "monai.handlers.from_engine", "keys": "pred"},
+    }
+
+
+def _smooth(key: str, size: Sequence[int]) -> dict[str, Any]:
+    return _each(key, "torch.nn.functional.interpolate", size=list(size), mode="bilinear", antialias=True)
+
+
+def _transposed(key: str) -> dict[str, Any]:
+    """Swap the sides of (C, W, H): MONAI reads and writes pictures with x first."""
+    return _each(key, "torch.transpose", dim0=1, dim1=2)
+
+
+def _each(key: str, path: str, **options: Any) -> dict[str, Any]:
+    return {"_target_": "Lambdad", "keys": key, "func": _function(path, **options)}
+
+
+def _function(path: str, **options: Any) -> dict[str, Any]:
+    """Return a function with options set; MONAI makes a partial of it."""
+    return {"_target_": path, "_mode_": "callable", **options}
+
+
+def _compose(steps: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"_target_": "Compose", "transforms": steps}

@@ -1,0 +1,288 @@
+"""A MONAI bundle: TorchScript, metadata that MONAI's own verifiers accept, and a configuration that runs it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import re
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lorkit.decompose import transforms
+from lorkit.decompose.artifacts import digest_bytes, digest_file, digest_json, write_bytes, write_json, write_text
+from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.tasks import get_task
+from lorkit.export.targets.base import Availability, Blueprint, Floats
+from lorkit.export.targets.bundle_config import MODEL_PATH, inference_config
+
+if TYPE_CHECKING:
+    import torch
+
+    from lorkit.profiles import Profile
+
+BUNDLE, METADATA, INFERENCE = "bundle", "configs/metadata.json", "configs/inference.json"
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+EXAMPLE = "bundle_example.py"
+_TRACED_BATCH = 2
+# what `python -m monai.bundle run` needs besides MONAI, as it was tried; lorkit itself does without
+_IGNITE = {"pytorch-ignite": "0.5.5"}
+# MONAI evaluates, resolves or expands texts that begin so, or hold the mark of a relative reference, in metadata too
+_CODE = re.compile(r"[$@%]|.*[@%](#|::)", re.S)
+_LICENSE = """\
+No licence has been chosen for these weights.
+
+They were trained from a foundation model and on images whose own terms hold. Whoever passes them on has to state a
+licence that those terms allow, here and in configs/metadata.json.
+"""
+
+
+class MonaiTarget:
+    """The `monai` target."""
+
+    name: ClassVar[str] = "monai"
+    runtime: ClassVar[str] = "torch"
+    precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32"}
+    quantization: ClassVar[str] = "asymmetric"
+    built_from: ClassVar[str] = "torch"
+
+    def available(self, profile: Profile | None = None) -> Availability:
+        """Tell that it can be built and run here: torch and MONAI are what lorkit itself needs."""
+        del profile
+        return Availability(True)
+
+    def fingerprint(self) -> str:
+        """Return a digest of the versions that write the model and stand in its metadata."""
+        return digest_json(_versions())
+
+    def build(self, blueprint: Blueprint) -> Path:
+        """Write the bundle and an example; return its TorchScript.
+
+        Raises:
+            UsageError: A class has a name that MONAI would take for code, or the network cannot be traced.
+        """
+        _check_names(blueprint.info)
+        root = blueprint.directory / BUNDLE
+        for folder in ("configs", "models", "docs"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        script = _script(blueprint)
+        write_bytes(root / MODEL_PATH, script)
+        metadata = _metadata(blueprint, digest_bytes(script))
+        dense = get_task(blueprint.info["task"]).dense
+        write_json(root / METADATA, metadata)
+        write_json(root / INFERENCE, inference_config(blueprint.info["recipe"], dense=dense))
+        write_text(root / "docs" / "README.md", _readme(metadata, dense=dense, volumes=len(blueprint.shape) == 4))
+        write_text(root / "LICENSE", _LICENSE)
+        example = Path(__file__).parent.parent / EXAMPLE
+        write_text(blueprint.directory / EXAMPLE, example.read_text(encoding="utf-8"))
+        return root / MODEL_PATH
+
+    def load(self, directory: Path, *, threads: int | None = None) -> BundleEngine:
+        """Load the bundle's model on the CPU.
+
+        Raises:
+            ArtifactError: It is missing, or torch cannot read it.
+        """
+        import torch
+
+        path = directory / BUNDLE / MODEL_PATH
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing", required="a complete export", fix="export it again with --force")
+        if threads is not None:
+            torch.set_num_threads(threads)
+        try:
+            with _quiet():
+                return BundleEngine(torch.jit.load(str(path), map_location="cpu").eval())  # type: ignore[no-untyped-call]
+        except RuntimeError as error:
+            raise ArtifactError(
+                f"torch cannot read {path} ({str(error).splitlines()[0][:160]})",
+                required="an intact TorchScript file",
+                fix="export it again with --force",
+            ) from None
+
+
+class BundleEngine:
+    """The TorchScript of a bundle on the CPU."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        import torch
+
+        self._module: torch.nn.Module | None = module
+        self.provider = f"torch {torch.__version__} CPU"
+
+    def run(self, batch: Floats) -> Floats:
+        """Return the logits (N, classes) or (N, outputs, *spatial) of a batch (N, C, *spatial)."""
+        import torch
+
+        if self._module is None:
+            raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
+        try:
+            with torch.inference_mode():
+                logits: Floats = self._module(torch.tensor(batch)).numpy()  # a copy: prepared images are read-only
+        except RuntimeError as error:
+            raise ArtifactError(
+                f"the model refuses a batch of shape {tuple(batch.shape)} ({str(error).splitlines()[-1][:160]})",
+                required="a model with a free batch size",
+                fix="export it again with --force",
+            ) from None
+        return logits
+
+    def close(self) -> None:
+        """Drop the model."""
+        self._module = None
+
+
+def _check_names(info: Mapping[str, Any]) -> None:
+    for name in (*info["classes"], *info["outputs"]):
+        if _CODE.match(str(name)):
+            raise UsageError(
+                f"MONAI would run or resolve the class name '{name}'",
+                required="class names that are plain text",
+                fix="rename the class, or use --target onnx",
+            )
+
+
+def _script(blueprint: Blueprint) -> bytes:
+    """Trace the network with a free batch size; what is traced holds no path of this machine."""
+    import torch
+
+    example, stream = torch.zeros(_TRACED_BATCH, *blueprint.shape), io.BytesIO()
+    try:
+        with _quiet(), torch.no_grad():
+            traced = torch.jit.trace(blueprint.network, example, check_trace=False)  # type: ignore[no-untyped-call]
+            torch.jit.save(traced, stream)
+    except RuntimeError as error:
+        raise UsageError(
+            f"torch cannot trace the network ({str(error).splitlines()[0][:160]})",
+            required="a network whose code does not depend on values",
+            fix="change the backbone, or use --target onnx",
+        ) from None
+    return _without_sources(stream.getvalue())
+
+
+def _without_sources(script: bytes) -> bytes:
+    """Drop the debug records, which name source files of the machine that traced; torch reads the rest as before."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(script)) as old, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as new:
+        for entry in old.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                new.writestr(zipfile.ZipInfo(entry.filename), old.read(entry))
+    return stream.getvalue()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back that TorchScript is old, and the tracer's notes: parity is what proves the trace."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _versions() -> dict[str, str]:
+    # without a local label: "+cpu" is this machine's, not the bundle's
+    names = ("monai", "torch", "numpy", "nibabel")
+    return {name: importlib.metadata.version(name).split("+")[0] for name in names}
+
+
+def _metadata(blueprint: Blueprint, script_digest: str) -> dict[str, Any]:
+    """Return `metadata.json`: what MONAI asks for, and under `lorkit` what lorkit's own readers need."""
+    info, versions = blueprint.info, _versions()
+    what = f"{info['task']} of the region {info['region']}"
+    drawn = " Trained on drawn phantoms: it knows nothing of patients." if info["synthetic"] else ""
+    volumes = transforms.dims(info["recipe"]) == 3
+    outputs = ", ".join(str(name) for name in info["outputs"])
+    return {
+        "schema": SCHEMA,
+        "version": "1.0.0",
+        "changelog": {"1.0.0": "exported by lorkit"},
+        "monai_version": versions["monai"],
+        "pytorch_version": versions["torch"],
+        "numpy_version": versions["numpy"],
+        "required_packages_version": {"pytorch-ignite": "0.5.5"}
+        | ({"nibabel": versions["nibabel"]} if volumes else {}),
+        "supported_apps": {},
+        "name": f"Expert for {info['region']}" if info["owner"] == "expert" else f"{info['region']}: {info['owner']}",
+        "task": f"Medical image {what}",
+        "description": f"A network for the {what}.{drawn} Not for diagnosis.",
+        "authors": "made with lorkit",
+        "copyright": "see LICENSE",
+        "data_source": "drawn phantoms" if info["synthetic"] else "not stated",
+        "data_type": "nibabel" if volumes else "png",
+        "image_classes": f"{blueprint.shape[0]} channel(s), intensities in [0, 1]",
+        "label_classes": f"outputs in this order: {outputs}",
+        "pred_classes": f"{len(info['outputs'])} channel(s) of logits: {outputs}",
+        "eval_metrics": {},
+        "intended_use": "Research and evaluation. Not a medical device; no diagnosis may rest on it.",
+        "references": [],
+        "network_data_format": _data_format(blueprint),
+        "lorkit": {
+            **{name: info[name] for name in ("region", "owner", "task", "classes", "outputs", "recipe", "synthetic")},
+            "precision": blueprint.precision,
+            "onnx_sha256": digest_file(blueprint.onnx_path),
+            "model_sha256": script_digest,
+        },
+    }
+
+
+def _data_format(blueprint: Blueprint) -> dict[str, Any]:
+    channels, *size = blueprint.shape
+    outputs = [str(name) for name in blueprint.info["outputs"]]
+    dense = get_task(blueprint.info["task"]).dense
+    image = {
+        "type": "image",
+        "format": "magnitude",
+        "modality": "n/a",
+        "num_channels": channels,
+        "spatial_shape": size,
+        "dtype": "float32",
+        "value_range": [0, 1],
+        "is_patch_data": False,
+        "channel_def": {str(index): "image" for index in range(channels)},
+    }
+    pred = {
+        "type": "logits",
+        "format": "segmentation" if dense else "classes",
+        "num_channels": len(outputs),
+        "spatial_shape": size if dense else [1, len(outputs)],
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": False,
+        "channel_def": {str(index): name for index, name in enumerate(outputs)},
+    }
+    return {"inputs": {"image": image}, "outputs": {"pred": pred}}
+
+
+def _readme(metadata: Mapping[str, Any], *, dense: bool, volumes: bool) -> str:
+    kind = "NIfTI volumes (`.nii.gz`)" if volumes else "8-bit PNG files"
+    answer = "one mask an image, on its own grid" if dense else "`predictions.csv`, the probabilities of each image"
+    channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
+    lines = [
+        f"# {metadata['name']}",
+        "",
+        metadata["description"],
+        "",
+        "| channel | meaning |",
+        "|---|---|",
+        *(f"| {index} | {name} |" for index, name in channels.items()),
+        "",
+        f"In this directory, for a folder `input` of {kind}; `output` gets {answer}:",
+        "",
+        "```",
+        "pip install 'monai[ignite,nibabel,fire]' pillow",
+        "python -m monai.bundle run --bundle_root . --config_file configs/inference.json"
+        " --meta_file configs/metadata.json --dataset_dir input --output_dir output",
+        "```",
+        "",
+        "MONAI runs what a configuration says: use bundles only of those whom you trust. The Python in `inference.json`"
+        " is the path of the model, the list of images and the call that starts.",
+        "",
+        "The model takes float32 in [0, 1] of the size in `metadata.json`, any number of images at once; the"
+        " normalisation is inside.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+TARGET = MonaiTarget()

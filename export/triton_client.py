@@ -1,0 +1,39 @@
+"""Send one image to a Triton server that serves this export. Needs tritonclient[grpc], numpy and Pillow.
+
+Not for diagnosis. The server tells how an image is prepared; `example.py`, which lies beside, does it.
+"""
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+
+import tritonclient.grpc as triton
+
+
+def main(source: str, target: str | None, url: str, model: str) -> None:
+    """Print what the served network finds in one image as JSON."""
+    example = importlib.import_module("example")
+    with triton.InferenceServerClient(url) as client:
+        config = client.get_model_config(model, as_json=True)["config"]
+        notes = {key: value["string_value"] for key, value in config["parameters"].items()}
+        about, image = example.described(notes), example.read(source)
+        batch = example.prepare(image, about["recipe"])[None]
+        tensor = triton.InferInput("image", list(batch.shape), "FP32")
+        tensor.set_data_from_numpy(batch)
+        wanted = [triton.InferRequestedOutput("logits")]
+        logits = client.infer(model, [tensor], outputs=wanted, client_timeout=60).as_numpy("logits")[0]
+    print(json.dumps(example.answer(logits, image, about, source, target) | {"model": model}))
+
+
+if __name__ == "__main__":
+    served = [path.parent.name for path in Path(__file__).parent.glob("triton/*/config.pbtxt")]
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("image", help="PNG, JPEG or, with nibabel, NIfTI")
+    parser.add_argument("--mask", help="where a segmenter's mask goes")
+    parser.add_argument("--url", default="localhost:8001", help="the server's gRPC port; default: %(default)s")
+    parser.add_argument("--model", default=served[0] if served else None, help="default: the one that lies beside")
+    options = parser.parse_args()
+    if options.model is None:
+        parser.error("no repository lies beside; name the model with --model")
+    main(options.image, options.mask, options.url, options.model)
