@@ -23,7 +23,7 @@ from lorkit.export.parity import Parity, compare, in_batches, require, seeded_in
 from lorkit.export.sizes import fitting
 from lorkit.export.sources import Inputs, Shown, Source, run_sources, sources_at
 from lorkit.export.targets import MODEL, Target, get_target, missing
-from lorkit.export.targets.base import Blueprint, Floats
+from lorkit.export.targets.base import Blueprint, Floats, HardwareBound
 from lorkit.export.unjudged import missing_baseline
 
 # Raised when the content of an export changes for the same inputs, so that older ones are rebuilt.
@@ -62,6 +62,10 @@ class _Job:
     def name(self) -> str:
         return f"{self.target.name}-{self.profile.name}-{self.precision}"
 
+    def outdated(self, directory: Path) -> str:
+        """Return why an engine that lies in `directory` does not fit this machine; empty where it does."""
+        return self.target.outdated(directory, self.profile) if isinstance(self.target, HardwareBound) else ""
+
 
 def export(
     path: Path | str | None = None,
@@ -83,7 +87,7 @@ def export(
         run: A run by id or path when no `path` is given; the newest by default.
         region: Names separated by commas, or "all".
         target: Name of a target.
-        profile: Hardware profile; the detected one by default.
+        profile: Hardware profile; the detected one by default, or the target's own where this machine's is a CPU.
         precision: Precision of the graph.
         force: Rebuild what is up to date.
         owners: Which networks of a run.
@@ -109,6 +113,8 @@ def export(
             on_progress(reason, 0, len(sources))
     for done, source in enumerate(sources):
         on_progress(f"{source.region.name} ({source.owner})", done, len(sources))
+        if stale := job.outdated(source.home / job.name):
+            on_progress(f"{source.region.name} ({source.owner}) is built again: {stale}", done, len(sources))
         results.append(_export_one(source, job, tracer, inputs, force=force))
     on_progress("exported", len(sources), len(sources))
     if not job.target.available(job.profile).ok:
@@ -132,7 +138,12 @@ def _job(target: str, profile: str | None, precision: str) -> _Job:
     found = get_target(target)
     if precision not in found.precisions:
         raise unknown("precision", precision, found.precisions)
-    return _Job(found, detected_profile(profile), precision)
+    hardware = detected_profile(profile)
+    if isinstance(found, HardwareBound):
+        if profile is None and hardware.device.kind == "cpu" and found.default_profile is not None:
+            hardware = detected_profile(found.default_profile)
+        found.require(hardware)
+    return _Job(found, hardware, precision)
 
 
 def _export_one(source: Source, job: _Job, tracer: Tracer, inputs: Inputs, *, force: bool) -> ExportResult:
@@ -167,13 +178,14 @@ def _export_one(source: Source, job: _Job, tracer: Tracer, inputs: Inputs, *, fo
 
 def _inputs_digest(source: Source, job: _Job) -> str:
     """Digest everything that decides what an export holds."""
+    availability = job.target.available(job.profile)
     return digest_json(
         {
             "format": FORMAT,
             "parent": source.parent.digest,
             "owner": source.owner,
             "region": source.region.name,
-            "target": [job.target.name, job.target.fingerprint(), job.target.available(job.profile).ok],
+            "target": [job.target.name, job.target.fingerprint(), availability.ok and availability.runs],
             "profile": job.profile.model_dump(mode="json"),
             "precision": job.precision,
         }
@@ -194,9 +206,11 @@ def _build(source: Source, job: _Job, tracer: Tracer, inputs: Inputs, directory:
     kept = _kept(source, shown)
     reference = reference_logits(source, shown.images)
     engine = parity = provider = None
-    if job.target.available(job.profile).ok:
+    availability = job.target.available(job.profile)
+    if availability.ok:
         engine = job.target.build(_blueprint(source, job, directory, kept)).relative_to(directory).as_posix()
-        parity, provider = _prove(source, job, directory, shown, reference)
+        if availability.runs:
+            parity, provider = _prove(source, job, directory, shown, reference)
     info = {
         "schema_version": SCHEMA_VERSION,
         "kind": "export",
@@ -214,7 +228,7 @@ def _build(source: Source, job: _Job, tracer: Tracer, inputs: Inputs, directory:
         "onnx_digest": digest_file(directory / MODEL),
         "parity": parity.to_json()
         if parity
-        else {"status": "not_run", "reason": job.target.available(job.profile).reason},
+        else {"status": "not_run", "reason": availability.reason or availability.why},
     }
     write_package(source, info, directory, kept)
 
