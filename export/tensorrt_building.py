@@ -79,7 +79,7 @@ def build_plan(tensorrt: ModuleType, order: Order, timing: bytes | None = None) 
     builder = tensorrt.Builder(logger)
     network = builder.create_network(_strongly_typed(tensorrt))
     parser = tensorrt.OnnxParser(network, logger)  # held: the network refers to weights that the parser owns
-    _parse(parser, Path(order.onnx))
+    _parse(parser, Path(order.onnx), library(tensorrt))
     check_precision(tensorrt, network, order.precision)
     config = builder.create_builder_config()
     configure(tensorrt, config, order)
@@ -90,10 +90,11 @@ def build_plan(tensorrt: ModuleType, order: Order, timing: bytes | None = None) 
     config.add_optimization_profile(ranges)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
+        asked = ", ".join(flags(order.settings))
         raise UsageError(
-            f"TensorRT {tensorrt.__version__} built no engine of {Path(order.onnx).name}",
-            required=f"a network and settings that it supports ({', '.join(flags(order.settings)) or 'no flags'})",
-            fix="see its log, or use --target onnx",
+            f"{library(tensorrt)} {tensorrt.__version__} built no engine of {Path(order.onnx).name}",
+            required=f"a network that it supports{f', with {asked}' if asked else ''}",
+            fix="set the engine settings of the profile back" if asked else "change the backbone, or use --target onnx",
         )
     return bytes(plan), None if timing is None else _timings(config)
 
@@ -142,6 +143,11 @@ def flags(settings: Mapping[str, Any]) -> list[str]:
     return names
 
 
+def library(tensorrt: ModuleType) -> str:
+    """Return what a module calls itself."""
+    return "TensorRT-RTX" if tensorrt.__name__ == "tensorrt_rtx" else "TensorRT"
+
+
 def sm(capability: str) -> str:
     """Return the name of a compute capability: SM89 of 8.9."""
     return f"SM{capability.replace('.', '')}"
@@ -187,14 +193,19 @@ def _strongly_typed(tensorrt: ModuleType) -> int:
     return 0 if flag is None else 1 << int(flag)
 
 
-def _parse(parser: Any, onnx_path: Path) -> None:
+def _parse(parser: Any, onnx_path: Path, name: str) -> None:
     if not parser.parse_from_file(str(onnx_path)):
-        reasons = [str(parser.get_error(index).desc()) for index in range(parser.num_errors)]
+        reasons = [_reason(parser.get_error(index)) for index in range(parser.num_errors)]
         raise UsageError(
-            f"TensorRT's parser refuses {onnx_path.name}: {'; '.join(reasons) or 'no reason given'}",
+            f"{name}'s parser refuses {onnx_path.name}: {'; '.join(reasons) or 'no reason given'}",
             required="operators that it supports",
             fix="change the backbone, or use --target onnx",
         )
+
+
+def _reason(error: Any) -> str:
+    operator = str(error.node_operator()) if hasattr(error, "node_operator") else ""
+    return f"{operator}: {error.desc()}" if operator else str(error.desc())
 
 
 def _start_timing(config: Any, data: bytes) -> None:
