@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,12 @@ import onnx
 import pytest
 
 from lorkit import profiles
-from lorkit.decompose.artifacts import digest_file, read_json
+from lorkit.cli.main import run
+from lorkit.decompose.artifacts import digest_file, read_json, read_manifest
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint
+from lorkit.export import exporting
+from lorkit.export.exporting import export
 from lorkit.export.targets import HardwareBound, missing, trt_rtx
 from lorkit.export.targets.base import Blueprint
 from lorkit.export.targets.trt_rtx import TARGET
@@ -226,3 +230,37 @@ def test_the_key_is_plain_json(installed: ModuleType, tmp_path: Path, blueprint:
     text = (tmp_path / "engine.json").read_text()
     assert str(tmp_path) not in text
     assert json.loads(text)["key"]
+
+
+@pytest.fixture
+def expert(extracted: Path, tmp_path: Path) -> Path:
+    """A copy of the chest expert, away from its run."""
+    return Path(shutil.copytree(extracted / "experts" / "chest", tmp_path / "elsewhere"))
+
+
+def test_an_export_without_a_gpu_is_complete_but_unproven(
+    installed: ModuleType, no_gpu: None, expert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 0 with the default profile; what needs the engine to run is exit 5."""
+    monkeypatch.setattr(exporting, "fingerprint", lambda: {"gpus": [], "flags": []})
+    (result,) = export(expert, target="trt-rtx")
+    assert result.path.name == "trt-rtx-rtx-ada-fp32"
+    assert result.parity == {"status": "not_run", "reason": "no NVIDIA GPU answers to nvidia-smi"}
+    assert result.size_bytes == (result.path / "model.engine").stat().st_size > 100_000
+    info = read_json(result.path / "export.json", kind="export")
+    assert (info["engine"], info["provider"]) == ("model.engine", None)
+    read_manifest(result.path, kind="export")
+    assert [again.up_to_date for again in export(expert, target="trt-rtx")] == [True]
+    for verb in ("verify", "bench"):
+        assert run([verb, str(result.path)]) == 5
+    monkeypatch.setattr(trt_rtx, "_surroundings", lambda: {"tensorrt_rtx": "1.8.0"})
+    said: list[str] = []
+    (rebuilt,) = export(expert, target="trt-rtx", on_progress=lambda text, done, total: said.append(text))
+    assert not rebuilt.up_to_date
+    assert [text for text in said if "is built again: its engine was built for another tensorrt_rtx (1." in text]
+
+
+def test_hardware_that_it_does_not_build_for_is_refused_before_anything_is_made(expert: Path) -> None:
+    for name in ("h100", "cpu-generic"):
+        assert run(["export", str(expert), "--target", "trt-rtx", "--profile", name]) == 2
+    assert not (expert / "exports").exists()
