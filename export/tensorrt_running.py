@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
-from lorkit.export.tensorrt_building import ENGINE
 from lorkit.export.targets.base import MODEL
+from lorkit.export.tensorrt_building import ENGINE
 
 if TYPE_CHECKING:
     from lorkit.export.targets.base import Floats

@@ -38,8 +38,8 @@ PROGRAM = "model.pt2"
 DEVICE = "cuda:0"
 ENGINES = "_run_on_acc"  # what Torch-TensorRT calls the parts that it compiled; the others stay in torch
 INSTALL = (
-    "pip install 'lorkit[torch-tensorrt]' --extra-index-url https://pypi.nvidia.com, beside a CUDA build of torch of the "
-    "same minor version"
+    "pip install 'lorkit[torch-tensorrt]' --extra-index-url https://pypi.nvidia.com, beside a CUDA build of torch of "
+    "the same minor version"
 )
 
 

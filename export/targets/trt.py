@@ -146,8 +146,8 @@ class TrtTarget:
         from lorkit.export.tensorrt_running import TensorrtEngine
 
         engine = TensorrtEngine(tensorrt, directory, key, name="TensorRT")
-        if key["settings"].get("version_compatible"):
-            engine.provider = f"TensorRT {_release(str(tensorrt.__version__))[0]}"  # any of this major version may run it
+        if key["settings"].get("version_compatible"):  # then any of this major version may run it
+            engine.provider = f"TensorRT {_release(str(tensorrt.__version__))[0]}"
         return engine
 
 

@@ -7,7 +7,6 @@ depends on the compute capability that it was built for and on the version of th
 from __future__ import annotations
 
 import importlib
-import json
 import signal
 import subprocess
 import sys

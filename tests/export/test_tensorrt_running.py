@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,9 +15,10 @@ import pytest
 import torch
 
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
+from lorkit.decompose.machine import fingerprint
 from lorkit.export import tensorrt_running
-from lorkit.export.tensorrt_running import TensorrtEngine, in_range
 from lorkit.export.targets.base import Floats
+from lorkit.export.tensorrt_running import TensorrtEngine, in_range
 
 KEY: dict[str, Any] = {"batch_shapes": [[2, 3], [3, 3], [4, 3]], "settings": {}}
 
@@ -167,3 +170,38 @@ def test_what_fills_a_batch_up_is_not_returned() -> None:
     result = in_range(lambda part: seen.append(part) or part, batch, 2, 4)  # type: ignore[func-returns-value]
     np.testing.assert_array_equal(result, batch)
     assert [part[:, 0].tolist() for part in seen] == [[0, 1, 2, 3], [4, 4]]
+
+
+def test_the_real_runtime_has_what_is_called_here() -> None:
+    real = pytest.importorskip("tensorrt_rtx", reason="needs the extra tensorrt-rtx")
+    called = {
+        real.Runtime: ("deserialize_cuda_engine", "engine_host_code_allowed"),
+        real.ICudaEngine: (
+            "create_execution_context", "get_tensor_dtype", "get_tensor_mode", "get_tensor_name", "num_io_tensors",
+        ),
+        real.IExecutionContext: ("execute_async_v3", "get_tensor_shape", "set_input_shape", "set_tensor_address"),
+        real.OnnxParserRefitter: ("refit_from_file",),
+        real.Refitter: ("refit_cuda_engine",),
+        real.DataType: ("FLOAT",),
+        real.TensorIOMode: ("INPUT",),
+    }  # fmt: skip
+    assert not [
+        f"{owner.__name__}.{name}" for owner, names in called.items() for name in names if not hasattr(owner, name)
+    ]
+
+
+@pytest.mark.skipif(bool(fingerprint()["gpus"]), reason="a GPU may read the engine")
+def test_the_real_runtime_refuses_without_a_gpu_in_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="needs the extra tensorrt-rtx")
+    (tmp_path / "model.engine").write_bytes(b"vtrt" + bytes(100))
+    code = (
+        "import sys, pathlib, tensorrt_rtx; from lorkit.export.tensorrt_running import deserialize\n"
+        "try: deserialize(tensorrt_rtx, pathlib.Path(sys.argv[1]), {}, 'TensorRT-RTX')\n"
+        "except Exception as error: print(type(error).__name__, str(error), flush=True)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert [
+        line for line in done.stdout.splitlines() if line.startswith("ArtifactError") and "does not read it" in line
+    ]

@@ -56,8 +56,12 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp
         module.calls, module.program = options, program
         return Compiled(program, module.part)
 
-    def compile_before(exported_program: Any, *, arg_inputs: Any, use_explicit_typing: bool = False, **rest: Any) -> Any:
-        return compile_(exported_program, {"arg_inputs": arg_inputs, "use_explicit_typing": use_explicit_typing, **rest})
+    def compile_before(
+        exported_program: Any, *, arg_inputs: Any, use_explicit_typing: bool = False, **rest: Any
+    ) -> Any:
+        return compile_(
+            exported_program, {"arg_inputs": arg_inputs, "use_explicit_typing": use_explicit_typing, **rest}
+        )
 
     def compile_after(exported_program: Any, *, arg_inputs: Any, **rest: Any) -> Any:
         return compile_(exported_program, {"arg_inputs": arg_inputs, **rest})
@@ -161,9 +165,7 @@ def test_a_network_that_stays_in_torch_is_no_engine(library: Any, tmp_path: Path
     assert not (tmp_path / "model.pt2").exists()
 
 
-def test_a_refusal_is_one_line(
-    library: Any, tmp_path: Path, blueprint: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refusal_is_one_line(library: Any, tmp_path: Path, blueprint: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("no converter\nfor aten.foo")
 
@@ -197,7 +199,9 @@ def test_bad_and_foreign_programs_are_one_line(
         TARGET.load(tmp_path)
 
 
-def test_what_is_missing_is_told(library: Any, tmp_path: Path, blueprint: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_told(
+    library: Any, tmp_path: Path, blueprint: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert TARGET.available().ok
     monkeypatch.setattr(library, "__version__", "2.2.0")
     assert "2.2.0 is installed beside torch" in TARGET.available().reason

@@ -146,9 +146,7 @@ def test_settings_reach_the_builder(
     assert read_json(tmp_path / "engine.json")["flags"] == ["REFIT"]
 
 
-@pytest.mark.parametrize(
-    ("name", "says"), [("h100", "compute capability 9.0"), ("cpu-generic", "a cpu without one")]
-)
+@pytest.mark.parametrize(("name", "says"), [("h100", "compute capability 9.0"), ("cpu-generic", "a cpu without one")])
 def test_other_hardware_is_refused(tmp_path: Path, blueprint: Make, name: str, says: str) -> None:
     with pytest.raises(UsageError, match=rf"profile '{name}' is {says}; required: .*8\.9.*--profile rtx-ada"):
         TARGET.require(profiles.load(name))
