@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lorkit.decompose.artifacts import write_bytes, write_json
 from lorkit.decompose.errors import UsageError
-from lorkit.export.tensorrt_building import ENGINE, Order, build_plan
+from lorkit.export.tensorrt_building import ENGINE, BuilderRefusal, Order, build_plan
 
 RESULT = "result.json"
 
@@ -30,7 +30,8 @@ def main(arguments: list[str]) -> bool:
         write_json(directory / RESULT, {"error": None})
         return True
     except UsageError as error:
-        write_json(directory / RESULT, {"error": {"given": error.given, "required": error.required, "fix": error.fix}})
+        refusal = {"given": error.given, "required": error.required, "fix": error.fix}
+        write_json(directory / RESULT, {"error": refusal | {"reason_in_log": isinstance(error, BuilderRefusal)}})
         return False
 
 

@@ -26,6 +26,10 @@ _FLAGS = {"version_compatible": "VERSION_COMPATIBLE", "refit": "REFIT", "strip":
 _MIB = 2**20
 
 
+class BuilderRefusal(UsageError):
+    """A builder that gave no engine and no reason: that stands in its log only."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Order:
     """An engine to build: plain data, so that another process can build it.
@@ -73,7 +77,8 @@ def build_plan(tensorrt: ModuleType, order: Order, timing: bytes | None = None) 
         The engine, and the timings to keep where `timing` was given.
 
     Raises:
-        UsageError: Parser or builder refuses, or the network lacks the precision of its file.
+        UsageError: The parser refuses, or the network lacks the precision of its file.
+        BuilderRefusal: The builder refuses.
     """
     logger = tensorrt.Logger(tensorrt.Logger.ERROR)
     builder = tensorrt.Builder(logger)
@@ -91,7 +96,7 @@ def build_plan(tensorrt: ModuleType, order: Order, timing: bytes | None = None) 
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         asked = ", ".join(flags(order.settings))
-        raise UsageError(
+        raise BuilderRefusal(
             f"{library(tensorrt)} {tensorrt.__version__} built no engine of {Path(order.onnx).name}",
             required=f"a network that it supports{f', with {asked}' if asked else ''}",
             fix="set the engine settings of the profile back" if asked else "change the backbone, or use --target onnx",
@@ -205,7 +210,8 @@ def _parse(parser: Any, onnx_path: Path, name: str) -> None:
 
 def _reason(error: Any) -> str:
     operator = str(error.node_operator()) if hasattr(error, "node_operator") else ""
-    return f"{operator}: {error.desc()}" if operator else str(error.desc())
+    words = " ".join(str(error.desc()).split())[:300]  # what follows are places in the parser's own source
+    return f"{operator}: {words}" if operator else words
 
 
 def _start_timing(config: Any, data: bytes) -> None:

@@ -181,7 +181,8 @@ def _build_apart(order: Order) -> bytes:
             )
         error = read_json(Path(folder) / RESULT)["error"]
         if error is not None:
-            raise UsageError(error["given"] + log, required=error["required"], fix=error["fix"])
+            given = error["given"] + (log if error["reason_in_log"] else "")
+            raise UsageError(given, required=error["required"], fix=error["fix"])
         return (Path(folder) / ENGINE).read_bytes()
 
 

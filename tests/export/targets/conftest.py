@@ -92,10 +92,10 @@ class Drawn:
 
 
 @pytest.fixture
-def lowered() -> Callable[[Path, str], None]:
+def lowered() -> Callable[..., None]:
     """Return a function that rewrites the `model.onnx` of a directory in another precision."""
 
-    def lower(directory: Path, precision: str) -> None:
+    def lower(directory: Path, precision: str, *, symmetric: bool = True) -> None:
         path = directory / MODEL
         if precision == "int8":
             from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
@@ -103,8 +103,9 @@ def lowered() -> Callable[[Path, str], None]:
             shape = tuple(side.dim_value for side in onnx.load(path).graph.input[0].type.tensor_type.shape.dim[1:])
             options = {"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False}
             quantize_static(
-                path, path, Drawn(shape), quant_format=QuantFormat.QDQ, activation_type=QuantType.QInt8,
-                weight_type=QuantType.QInt8, extra_options=options,
+                path, path, Drawn(shape), quant_format=QuantFormat.QDQ, weight_type=QuantType.QInt8,
+                activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
+                extra_options=options if symmetric else {},
             )  # fmt: skip
         elif precision != "fp32":
             from onnxruntime.transformers.float16 import convert_float_to_float16

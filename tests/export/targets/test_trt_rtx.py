@@ -104,6 +104,19 @@ def test_the_parsers_own_words_reach_the_user(installed: ModuleType, tmp_path: P
         TARGET.build(plain)
 
 
+def test_int8_as_cpus_take_it_is_refused_by_the_parser(
+    installed: ModuleType, tmp_path: Path, blueprint: Make, lowered: Callable[..., None]
+) -> None:
+    """Unsigned activations and a quantised bias: why this target asks for `symmetric` files."""
+    assert TARGET.quantization == "symmetric"
+    plain = blueprint(tmp_path, precision="int8", profile="rtx-ada")
+    lowered(tmp_path, "int8", symmetric=False)
+    with pytest.raises(UsageError, match=r"parser refuses model\.onnx: DequantizeLinear: .*Int32") as caught:
+        TARGET.build(plain)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
 def test_a_crash_after_the_engine_loses_nothing(
     installed: ModuleType, tmp_path: Path, blueprint: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
