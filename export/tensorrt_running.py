@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lorkit.export.targets.base import Floats
 
 DEVICE = "cuda"
+BLIND = "this torch sees no CUDA device"
 
 
 class TensorrtEngine:
@@ -28,10 +29,8 @@ class TensorrtEngine:
     def __init__(self, tensorrt: ModuleType, directory: Path, key: Mapping[str, Any], *, name: str) -> None:
         import torch  # device memory: torch is the one GPU allocator that lorkit always has
 
-        if not torch.cuda.is_available():
-            raise MissingRuntimeError(
-                "this torch sees no CUDA device", required="a CUDA build of torch", fix=f"install one beside {name}"
-            )
+        if not sees_gpu():
+            raise MissingRuntimeError(BLIND, required="a CUDA build of torch", fix=f"install one beside {name}")
         self.provider = f"{name} {tensorrt.__version__}"
         self._torch = torch
         self._engine: Any = deserialize(tensorrt, directory, key, self.provider)
@@ -78,6 +77,13 @@ class TensorrtEngine:
         """Release the context, then the engine."""
         self._context = None
         self._engine = None
+
+
+def sees_gpu() -> bool:
+    """Tell whether torch, which holds an engine's buffers, sees a GPU."""
+    import torch
+
+    return torch.cuda.is_available()
 
 
 def deserialize(tensorrt: ModuleType, directory: Path, key: Mapping[str, Any], provider: str) -> Any:

@@ -25,7 +25,7 @@ from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.targets.base import MODEL, Availability, Blueprint, Floats, missing
 from lorkit.export.tensorrt_building import KEY, batch_shapes, differences, engine_key, read_key, requested
-from lorkit.export.tensorrt_running import in_range
+from lorkit.export.tensorrt_running import in_range, sees_gpu
 from lorkit.export.tensorrt_timing import read_timings, timing_path, write_timings
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class TorchTrtTarget:
         if _minor(library.__version__) != _minor(torch.__version__):
             reason = f"Torch-TensorRT {library.__version__} is installed beside torch {torch.__version__}"
             return Availability(False, reason, INSTALL)
-        if not _sees_gpu() or not fingerprint()["gpus"]:
+        if not sees_gpu() or not fingerprint()["gpus"]:
             return Availability(False, "torch sees no NVIDIA GPU", "run it on a machine with an NVIDIA GPU")
         return Availability(True)
 
@@ -278,12 +278,6 @@ def _surroundings() -> dict[str, str]:
         "sm": str(gpu.get("sm")),
         "driver": str(gpu["driver"]),
     }
-
-
-def _sees_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def _minor(version: str) -> list[str]:

@@ -28,10 +28,10 @@ from lorkit.export.tensorrt_building import (
     read_key,
     requested,
 )
+from lorkit.export.tensorrt_running import BLIND, TensorrtEngine, sees_gpu
 from lorkit.export.tensorrt_timing import read_timings, timing_path, write_timings
 
 if TYPE_CHECKING:
-    from lorkit.export.tensorrt_running import TensorrtEngine
     from lorkit.profiles import Profile
 
 MINIMUM = (10, 12)
@@ -61,6 +61,8 @@ class TrtTarget:
             return Availability(False, f"TensorRT {version} is installed", INSTALL)
         if not fingerprint()["gpus"]:
             return Availability(False, "no NVIDIA GPU answers to nvidia-smi", "run it on a machine with an NVIDIA GPU")
+        if not sees_gpu():
+            return Availability(True, install="install a CUDA build of torch", runs=False, why=BLIND)
         return Availability(True)
 
     def require(self, profile: Profile) -> None:
@@ -125,7 +127,8 @@ class TrtTarget:
             ArtifactError: There is no engine, or it was built for another GPU, driver or TensorRT.
         """
         del threads  # a GPU engine has no CPU threads of its own
-        if not self.available().ok:
+        availability = self.available()
+        if not availability.ok or not availability.runs:
             raise missing(self)
         tensorrt = _tensorrt()
         path = directory / ENGINE
@@ -143,8 +146,6 @@ class TrtTarget:
                 required="an engine built on this machine",
                 fix="export it here with `decompose export --target trt --force`",
             )
-        from lorkit.export.tensorrt_running import TensorrtEngine
-
         engine = TensorrtEngine(tensorrt, directory, key, name="TensorRT")
         if key["settings"].get("version_compatible"):  # then any of this major version may run it
             engine.provider = f"TensorRT {_release(str(tensorrt.__version__))[0]}"

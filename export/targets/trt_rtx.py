@@ -33,9 +33,9 @@ from lorkit.export.tensorrt_building import (
     read_key,
     requested,
 )
+from lorkit.export.tensorrt_running import BLIND, TensorrtEngine, sees_gpu
 
 if TYPE_CHECKING:
-    from lorkit.export.tensorrt_running import TensorrtEngine
     from lorkit.profiles import Profile
 
 INSTALL = "pip install 'lorkit[tensorrt-rtx]'"
@@ -69,6 +69,8 @@ class TrtRtxTarget:
         if here not in wanted:
             why = f"{gpus[0]['name']} has compute capability {here}, not {' or '.join(wanted)}"
             return Availability(True, install=ELSEWHERE, runs=False, why=why)
+        if not sees_gpu():
+            return Availability(True, install="install a CUDA build of torch", runs=False, why=BLIND)
         return Availability(True)
 
     def require(self, profile: Profile) -> None:
@@ -152,8 +154,6 @@ class TrtRtxTarget:
                 required="an engine for this GPU and TensorRT-RTX",
                 fix=f"export it with `decompose export --target {self.name} --force` and a profile of this GPU",
             )
-        from lorkit.export.tensorrt_running import TensorrtEngine
-
         return TensorrtEngine(_runtime(), directory, key, name="TensorRT-RTX")
 
 

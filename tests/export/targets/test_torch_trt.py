@@ -75,7 +75,7 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setitem(sys.modules, "torch_tensorrt", module)
     monkeypatch.setattr(torch_trt, "DEVICE", "cpu")
     monkeypatch.setattr(torch_trt, "fingerprint", lambda: {"gpus": [GPU]})
-    monkeypatch.setattr(torch_trt, "_sees_gpu", lambda: True)
+    monkeypatch.setattr(torch_trt, "sees_gpu", lambda: True)
     monkeypatch.setattr(tensorrt_timing, "DIRECTORY", tmp_path / "timings")
     (tmp_path / "model.onnx").write_bytes(b"graph")  # only its digest counts
     return module
@@ -206,7 +206,7 @@ def test_what_is_missing_is_told(
     monkeypatch.setattr(library, "__version__", "2.2.0")
     assert "2.2.0 is installed beside torch" in TARGET.available().reason
     monkeypatch.setattr(library, "__version__", VERSION)
-    monkeypatch.setattr(torch_trt, "_sees_gpu", lambda: False)
+    monkeypatch.setattr(torch_trt, "sees_gpu", lambda: False)
     assert "no NVIDIA GPU" in TARGET.available().reason
     monkeypatch.setitem(sys.modules, "torch_tensorrt", None)
     assert TARGET.available().install.startswith("pip install 'lorkit[torch-tensorrt]'")

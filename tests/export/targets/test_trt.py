@@ -146,6 +146,7 @@ def tensorrt(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tm
     module = fake(request.param)
     monkeypatch.setitem(sys.modules, "tensorrt", module)
     monkeypatch.setattr(trt, "fingerprint", lambda: {"gpus": [GPU]})
+    monkeypatch.setattr(trt, "sees_gpu", lambda: True)
     monkeypatch.setattr(Parser, "errors", ())
     monkeypatch.setattr(tensorrt_timing, "DIRECTORY", tmp_path / "timings")
     return module
@@ -354,3 +355,13 @@ def test_a_damaged_key_is_one_line(tensorrt: ModuleType, onnx_path: Path, build:
     with pytest.raises(ArtifactError) as caught:
         TARGET.load(onnx_path.parent)
     assert "\n" not in str(caught.value)
+
+
+def test_beside_a_cpu_build_of_torch_it_builds_and_does_not_run(
+    tensorrt: ModuleType, onnx_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trt, "sees_gpu", lambda: False)
+    assert build(onnx_path).is_file()
+    assert (TARGET.available().ok, TARGET.available().runs) == (True, False)
+    with pytest.raises(MissingRuntimeError, match=r"cannot run here: this torch sees no CUDA device.*CUDA build"):
+        TARGET.load(onnx_path.parent)

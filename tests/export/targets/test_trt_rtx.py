@@ -11,13 +11,14 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
 from lorkit import profiles
 from lorkit.cli.main import run
 from lorkit.decompose.artifacts import digest_file, read_json, read_manifest
-from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
+from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export import exporting
 from lorkit.export.exporting import export
@@ -193,14 +194,18 @@ def test_a_gpu_runs_what_is_built_for_its_capability(
     installed: ModuleType, monkeypatch: pytest.MonkeyPatch, capability: str, runs: bool
 ) -> None:
     monkeypatch.setattr(trt_rtx, "fingerprint", lambda: {"gpus": [GPU | {"sm": capability}]})
+    monkeypatch.setattr(trt_rtx, "sees_gpu", lambda: True)
     assert TARGET.available(ADA).runs is runs
     assert TARGET.available().runs is (capability != "9.0")
+    monkeypatch.setattr(trt_rtx, "sees_gpu", lambda: False)
+    assert not TARGET.available(ADA).runs
 
 
 def test_an_engine_for_another_gpu_or_runtime_is_refused(
     installed: ModuleType, tmp_path: Path, blueprint: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     TARGET.build(blueprint(tmp_path, profile="rtx-ada"))
+    monkeypatch.setattr(trt_rtx, "sees_gpu", lambda: True)
     monkeypatch.setattr(trt_rtx, "fingerprint", lambda: {"gpus": [GPU | {"sm": "12.0"}]})
     with pytest.raises(ArtifactError, match=r"for another compute_capability \(8\.9, here 12\.0\)"):
         TARGET.load(tmp_path)
@@ -271,7 +276,43 @@ def test_an_export_without_a_gpu_is_complete_but_unproven(
     assert [text for text in said if "is built again: its engine was built for another tensorrt_rtx (1." in text]
 
 
+def test_where_it_can_run_an_unproven_export_is_made_again_and_proven(
+    installed: ModuleType, no_gpu: None, expert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine with the GPU; the proof itself is played here, and fails first."""
+    (unproven,) = export(expert, target="trt-rtx", profile="rtx-ada")
+    monkeypatch.setattr(trt_rtx, "fingerprint", lambda: {"gpus": [GPU]})
+    monkeypatch.setattr(trt_rtx, "sees_gpu", lambda: True)
+
+    class Wrong:
+        provider = "TensorRT-RTX"
+
+        def __init__(self, *arguments: Any, **options: Any) -> None: ...
+
+        def run(self, batch: Any) -> Any:
+            return np.zeros((len(batch), 2), np.float32)
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(trt_rtx, "TensorrtEngine", Wrong)
+    with pytest.raises(ParityError, match="the trt-rtx engine of region 'chest'"):
+        export(expert, target="trt-rtx", profile="rtx-ada")
+    monkeypatch.setattr(exporting, "require", lambda parity, name: None)
+    (proven,) = export(expert, target="trt-rtx", profile="rtx-ada")
+    assert (unproven.parity["status"], proven.up_to_date) == ("not_run", False)
+    assert read_json(proven.path / "export.json")["provider"] == "TensorRT-RTX"
+
+
 def test_hardware_that_it_does_not_build_for_is_refused_before_anything_is_made(expert: Path) -> None:
     for name in ("h100", "cpu-generic"):
         assert run(["export", str(expert), "--target", "trt-rtx", "--profile", name]) == 2
     assert not (expert / "exports").exists()
+
+
+def test_a_gate_over_engines_that_cannot_run_is_inconclusive(
+    installed: ModuleType, no_gpu: None, extracted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = Path(shutil.copytree(extracted, tmp_path / "runs" / "small"))
+    export(copy, region="chest", target="trt-rtx", profile="rtx-ada", owners=("expert", "foundation"))
+    assert run(["gate", "--run", str(copy), "--target", "trt-rtx", "--max-seconds", "5", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["verdict"] == "inconclusive"
