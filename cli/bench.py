@@ -24,6 +24,10 @@ def bench(
     against: Annotated[
         Path | None, typer.Option(metavar="PATH", help="An export to compare with, pair by pair.", show_default=False)
     ] = None,
+    image: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Image to time from file to answer; else a drawn one.", show_default=False),
+    ] = None,
     max_seconds: Annotated[float, typer.Option(help="Time for all measurements together.")] = 60.0,
     seed: Annotated[int, typer.Option(help="Seed of inputs, orders and intervals.")] = 0,
     as_json: options.Json = False,
@@ -45,6 +49,7 @@ def bench(
             batch=options.whole_numbers("--batch", batch),
             threads=[count or None for count in options.whole_numbers("--threads", threads)],
             against=against,
+            image=image,
             max_seconds=max_seconds,
             seed=seed,
             on_progress=progress,

@@ -17,7 +17,11 @@ def export(
         str, typer.Option("--target", metavar="NAME", help="Deployment format, as onnx or trt.")
     ] = "onnx",
     profile: options.ProfileName = None,
-    precision: Annotated[str, typer.Option("--precision", metavar="NAME", help="Number format.")] = "fp32",
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="NAME", help="Number format; auto: the fastest that is not worse.")
+    ] = "fp32",
+    max_accuracy_drop: Annotated[float, typer.Option(help="Under auto: what a lower precision may lose.")] = 0.02,
+    max_seconds: Annotated[float, typer.Option(help="Under auto: time for the latency of one candidate.")] = 20.0,
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
@@ -25,6 +29,7 @@ def export(
 
     The foundation and the bare student are exported the same way, to be judged against; each with a parity proof.
     """
+    from lorkit.cli import render
     from lorkit.cli.progress import Steps
     from lorkit.cli.streams import emit, note, say
     from lorkit.export import export as write
@@ -37,12 +42,15 @@ def export(
             target=target,
             profile=profile,
             precision=precision,
+            max_accuracy_drop=max_accuracy_drop,
+            max_seconds=max_seconds,
             force=force,
             on_progress=progress,
         )
     if as_json:
         emit({"exports": [vars(result) for result in results]}, kind="export")
         return
+    render.precisions({result.region: result.choice for result in results if result.choice is not None})
     for result in results:
         state = "up to date" if result.up_to_date else f"parity {result.parity['status']}"
         note(f"{result.owner} {result.region}: {state}")

@@ -77,7 +77,8 @@ def evaluation(document: Mapping[str, Any]) -> None:
 
 def benchmark(document: Mapping[str, Any]) -> None:
     """Print what `bench` found: a row an export and setting, then the paired ratios."""
-    columns = ("region", "owner", "target", "batch", "threads", "median ms", "p90 ms", "p99 ms", "images/s", "MiB")
+    columns = ("region", "owner", "target", "batch", "threads", "median ms", "p90 ms", "p99 ms")
+    columns += ("file to answer, ms", "first ms", "images/s", "MiB")
     rows = [
         [
             row["region"],
@@ -85,7 +86,9 @@ def benchmark(document: Mapping[str, Any]) -> None:
             f"{row['target']} {row['precision']}",
             row["batch"],
             row["threads"],
-            *(row.get(key) for key in ("median_ms", "p90_ms", "p99_ms", "throughput", "peak_mib")),
+            *(row.get(key) for key in ("median_ms", "p90_ms", "p99_ms")),
+            (row.get("end_to_end") or {}).get("total_ms"),
+            *(row.get(key) for key in ("first_ms", "throughput", "peak_mib")),
         ]
         for row in document["exports"]
     ]
@@ -177,6 +180,26 @@ def inspection(document: Mapping[str, Any]) -> None:
     if speed is not None:
         line(f"loader: {speed:,.0f} images/s")
     warnings(document)
+
+
+def precisions(choices: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print what `export --precision auto` measured: a row a candidate, with why it was kept or lost."""
+    rows = [
+        [
+            region,
+            row["precision"],
+            row["verdict"],
+            *(interval((row[block] or {}).get(name), (row[block] or {}).get("ci")) for block, name in _MEASURED),
+            row["reason"],
+        ]
+        for region, choice in choices.items()
+        for row in choice["candidates"]
+    ]
+    if rows:
+        table("lower precisions against fp32", ("region", "precision", "", "time", "drop", "because"), rows)
+
+
+_MEASURED = (("latency", "ratio"), ("accuracy", "drop"))
 
 
 def parity(document: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run, exports_of, open_run
+from lorkit.export.end_to_end import end_to_end
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.footprint import footprint
 from lorkit.export.inference import load_engine
@@ -55,6 +56,7 @@ def bench(
     batch: Sequence[int] = (1,),
     threads: Sequence[int | None] | None = (1,),
     against: Path | str | None = None,
+    image: Path | str | None = None,
     samples: int = SAMPLES,
     max_seconds: float = 60.0,
     seed: int = 0,
@@ -72,6 +74,7 @@ def bench(
         batch: Batch sizes to sweep.
         threads: Thread counts to sweep; None in it leaves the choice to the runtime.
         against: An export that each of the others is compared with, pair by pair.
+        image: A file to time from reading to answer; a drawn one by default.
         samples: Timings of each export and setting; 299 or more give a p99.
         max_seconds: Time for all timings together, shared out fairly; loading and memory come on top.
         seed: Seed of inputs, orders and intervals.
@@ -96,7 +99,15 @@ def bench(
         on_progress(f"{group[0].region}, batch {setting.batch}", index, len(jobs))
         begin = time.perf_counter()
         try:
-            rows, ratios = _measure(group, reference, setting, samples, seconds / (len(jobs) - index), seed)
+            rows, ratios = _measure(
+                group,
+                reference,
+                setting,
+                samples,
+                seconds / (len(jobs) - index),
+                seed,
+                None if image is None else Path(image),
+            )
         except MissingRuntimeError as error:
             if home is None or target is not None:
                 raise
@@ -203,7 +214,13 @@ def _groups(subjects: Iterable[Exported], reference: Exported | None) -> list[li
 
 
 def _measure(
-    group: list[Exported], reference: Exported | None, setting: Setting, samples: int, seconds: float, seed: int
+    group: list[Exported],
+    reference: Exported | None,
+    setting: Setting,
+    samples: int,
+    seconds: float,
+    seed: int,
+    image: Path | None,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Time one group under one setting; return its rows and its ratios to the reference."""
     subjects = group if reference is None else [reference, *group]
@@ -217,11 +234,16 @@ def _measure(
             for subject, engine in zip(subjects, engines, strict=True)
         ]
         times_PA, runs = _timings(arms, samples, seconds, seed)
+        waits = [
+            end_to_end(subject, engine, image) if setting.batch == 1 else None
+            for subject, engine in zip(subjects, engines, strict=True)
+        ]
         rows = [
             {
                 **subject.describe(),
                 **summary(times_PA[:, index], setting),
                 **{name: round(value, 3) for name, value in costs[index].items()},
+                "end_to_end": waits[index],
                 "size_bytes": int(subject.info["size_bytes"]),
                 "provider": engines[index].provider,
                 "runs_per_sample": runs,

@@ -19,6 +19,7 @@ from lorkit.decompose.progress import OnProgress
 from lorkit.decompose.runs import Run, exports_of
 from lorkit.decompose.tasks import get_task
 from lorkit.export import gating
+from lorkit.export.choosing import tried_precisions
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.measurements import MODELS, evaluations_of, latencies_of
 from lorkit.export.pictures import pictures_of
@@ -45,6 +46,7 @@ def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
         `pictures`: outlines of masks by region, where the privacy of a run allows pixels in its exports;
         `training`: the lines of `metrics.jsonl`;
         `gate`: the stored gate without raw samples, with `stale`, or null;
+        `precisions`: what `export --precision auto` tried, a row a region and precision, with why it was kept or lost;
         `chain`: `kind`, `name`, `digest`, `parent` of each artifact;
         `commands`: how to get all of this again.
     """
@@ -78,6 +80,7 @@ def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
         "pictures": pictures_of(exports) if task.dense else {},
         "training": training(run),
         "gate": _gate(run, exports),
+        "precisions": tried_precisions(run),
         "chain": chain,
         "commands": _commands(run, exports),
     }

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from lorkit import profiles
-from lorkit.decompose.artifacts import SCHEMA_VERSION, building, digest_file, digest_json, is_current, write_manifest
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.artifacts import building, is_current, write_manifest
+from lorkit.decompose.errors import DataError, ParityError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.regions import unknown
-from lorkit.decompose.runs import OWNERS, Run, open_run
+from lorkit.decompose.runs import OWNERS, open_run
+from lorkit.export.building import Job, Means, build_export, inputs_digest
+from lorkit.export.choosing import AUTO, BASELINE, Bounds, choose
 from lorkit.export.exported import read_exported
-from lorkit.export.onnx import Tracer, to_onnx
-from lorkit.export.packaging import Samples, graph_metadata, output_names, write_package
-from lorkit.export.parity import Parity, compare, in_batches, require, seeded_inputs
-from lorkit.export.sizes import fitting
-from lorkit.export.sources import Inputs, Shown, Source, run_sources, sources_at
-from lorkit.export.targets import MODEL, Target, get_target, missing
-from lorkit.export.targets.base import Blueprint, Floats, HardwareBound
+from lorkit.export.sources import Source, run_sources, sources_at
+from lorkit.export.targets import HardwareBound, Target, get_target, missing
 from lorkit.export.unjudged import missing_baseline
-
-# Raised when the content of an export changes for the same inputs, so that older ones are rebuilt.
-FORMAT = 2
-_KEPT_SAMPLES = 8
-_KEPT_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +29,7 @@ class ExportResult:
     Attributes:
         parity: The `parity` block of its `export.json`; `status` is "passed" or "not_run".
         up_to_date: It was there already, made from the same inputs.
+        choice: What was measured to choose the precision of an expert under `auto`.
     """
 
     path: Path
@@ -50,21 +41,7 @@ class ExportResult:
     parity: dict[str, Any]
     size_bytes: int
     up_to_date: bool
-
-
-@dataclass(frozen=True)
-class _Job:
-    target: Target
-    profile: profiles.Profile
-    precision: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.target.name}-{self.profile.name}-{self.precision}"
-
-    def outdated(self, directory: Path) -> str:
-        """Return why an engine that lies in `directory` does not fit this machine; empty where it does."""
-        return self.target.outdated(directory, self.profile) if isinstance(self.target, HardwareBound) else ""
+    choice: dict[str, Any] | None = None
 
 
 def export(
@@ -78,6 +55,8 @@ def export(
     force: bool = False,
     owners: Sequence[str] = OWNERS,
     out: Path | None = None,
+    max_accuracy_drop: float = 0.02,
+    max_seconds: float = 20.0,
     on_progress: OnProgress = ignore,
 ) -> list[ExportResult]:
     """Export extracted experts and, the same way, the foundation model and bare student that they are measured against.
@@ -88,10 +67,14 @@ def export(
         region: Names separated by commas, or "all".
         target: Name of a target.
         profile: Hardware profile; the detected one by default, or the target's own where this machine's is a CPU.
-        precision: Precision of the graph.
+        precision: Precision of the graph; `auto` measures every one that target and profile have on the experts, and
+            keeps a lower one where it is faster and not worse. Foundation and student are exported at what their
+            region's expert got, and at fp32.
         force: Rebuild what is up to date.
         owners: Which networks of a run.
         out: Directory in place of the run's or expert's `exports/`.
+        max_accuracy_drop: What a lower precision may lose under `auto`, a fraction.
+        max_seconds: Time under `auto` for the latency of one candidate.
         on_progress: Called with a text, steps done and steps in all.
 
     Returns:
@@ -102,23 +85,58 @@ def export(
         ParityError: An engine does not give its source's outputs; nothing of it is kept.
         MissingRuntimeError: The target cannot be built here. The ONNX files that it would take are exported.
     """
-    job = _job(target, profile, precision)
+    jobs = _jobs(target, profile, precision)
     if path is None:
         sources = run_sources(open_run(run), region, owners, out)
     else:
         sources = sources_at(Path(path), region, owners, out)
-    tracer, inputs, results = Tracer(), Inputs(), []
+    means, results = Means(), []
     for reason in dict.fromkeys(missing_baseline(source.run) for source in sources):
         if reason is not None and "foundation" in owners:
             on_progress(reason, 0, len(sources))
+    bounds = Bounds(max_accuracy_drop=max_accuracy_drop, seconds=max_seconds)
+    chosen: dict[str, dict[str, Any]] = {}
+
+    def build(source: Source, job: Job) -> Path:
+        return _export_one(source, job, means, force=force).path
+
     for done, source in enumerate(sources):
         on_progress(f"{source.region.name} ({source.owner})", done, len(sources))
-        if stale := job.outdated(source.home / job.name):
+        for stale in filter(None, (job.outdated(source.home / job.name) for job in jobs)):
             on_progress(f"{source.region.name} ({source.owner}) is built again: {stale}", done, len(sources))
-        results.append(_export_one(source, job, tracer, inputs, force=force))
+        if precision != AUTO:
+            results.append(_export_one(source, jobs[0], means, force=force))
+        elif source.owner == "expert":
+            choice = choose(
+                source, jobs, bounds, lambda one, job: _export_one(one, job, means, force=force).path, force=force
+            )
+            chosen[source.region.name] = choice
+            results += [replace(_export_one(source, job, means), choice=choice) for job in _kept(jobs, choice)]
+        else:
+            wanted = _kept(jobs, chosen.get(source.region.name))
+            results += _exported_beside(source, wanted, means, force=force, on_progress=on_progress)
     on_progress("exported", len(sources), len(sources))
-    if not job.target.available(job.profile).ok:
-        raise missing(job.target, job.profile)
+    if not jobs[0].target.available(jobs[0].profile).ok:
+        raise missing(jobs[0].target, jobs[0].profile)
+    return results
+
+
+def _kept(jobs: Sequence[Job], choice: dict[str, Any] | None) -> list[Job]:
+    return [job for job in jobs if job.precision in (BASELINE, (choice or {}).get("chosen"))]
+
+
+def _exported_beside(
+    source: Source, jobs: Sequence[Job], means: Means, *, force: bool, on_progress: OnProgress
+) -> list[ExportResult]:
+    """Export what an expert is judged against; a lower precision that it cannot stand is left out, and said."""
+    results = []
+    for job in jobs:
+        try:
+            results.append(_export_one(source, job, means, force=force))
+        except (ParityError, DataError) as error:
+            if job.precision == BASELINE:
+                raise
+            on_progress(f"{source.owner} of {source.region.name} is not exported at {job.precision}: {error}", 0, 1)
     return results
 
 
@@ -134,25 +152,45 @@ def detected_profile(name: str | None) -> profiles.Profile:
         raise UsageError(str(error)) from None
 
 
-def _job(target: str, profile: str | None, precision: str) -> _Job:
+def _hardware(target: Target, name: str | None) -> profiles.Profile:
+    found = detected_profile(name)
+    if isinstance(target, HardwareBound):
+        if name is None and found.device.kind == "cpu" and target.default_profile is not None:
+            found = detected_profile(target.default_profile)
+        target.require(found)
+    return found
+
+
+def _jobs(target: str, profile: str | None, precision: str) -> list[Job]:
+    """Return what to export each source to: one job, or under `auto` fp32 and then every lower precision.
+
+    Raises:
+        UsageError: An unknown target, profile or precision, or one that the hardware does not compute in.
+    """
     found = get_target(target)
-    if precision not in found.precisions:
-        raise unknown("precision", precision, found.precisions)
-    hardware = detected_profile(profile)
-    if isinstance(found, HardwareBound):
-        if profile is None and hardware.device.kind == "cpu" and found.default_profile is not None:
-            hardware = detected_profile(found.default_profile)
-        found.require(hardware)
-    return _Job(found, hardware, precision)
+    if precision not in (*found.precisions, AUTO):
+        raise unknown("precision", precision, (*found.precisions, AUTO))
+    hardware = _hardware(found, profile)
+    if precision == AUTO:
+        lower = [name for name in found.precisions if name in hardware.precisions and name != BASELINE]
+        return [Job(found, hardware, name) for name in (BASELINE, *lower)]
+    if precision not in hardware.precisions:
+        able = [name for name in hardware.precisions if name in found.precisions]
+        raise UsageError(
+            f"precision {precision} on profile {hardware.name}, which does not compute in it",
+            required=f"one of {', '.join(able)}",
+            fix="name another with --precision, or another --profile",
+        )
+    return [Job(found, hardware, precision)]
 
 
-def _export_one(source: Source, job: _Job, tracer: Tracer, inputs: Inputs, *, force: bool) -> ExportResult:
+def _export_one(source: Source, job: Job, means: Means, *, force: bool = False) -> ExportResult:
     directory = source.home / job.name
-    key = _inputs_digest(source, job)
+    key = inputs_digest(source, job)
     current = not force and is_current(directory, "export", key)
     if not current:
         with building(directory) as staging:
-            _build(source, job, tracer, inputs, staging)
+            build_export(source, job, means, staging)
             extra = {"owner": source.owner, "region": source.region.name, "target": job.target.name}
             write_manifest(
                 staging,
@@ -174,112 +212,3 @@ def _export_one(source: Source, job: _Job, tracer: Tracer, inputs: Inputs, *, fo
         size_bytes=int(info["size_bytes"]),
         up_to_date=current,
     )
-
-
-def _inputs_digest(source: Source, job: _Job) -> str:
-    """Digest everything that decides what an export holds."""
-    availability = job.target.available(job.profile)
-    return digest_json(
-        {
-            "format": FORMAT,
-            "parent": source.parent.digest,
-            "owner": source.owner,
-            "region": source.region.name,
-            "target": [job.target.name, job.target.fingerprint(), availability.ok and availability.runs],
-            "profile": job.profile.model_dump(mode="json"),
-            "precision": job.precision,
-        }
-    )
-
-
-def _build(source: Source, job: _Job, tracer: Tracer, inputs: Inputs, directory: Path) -> None:
-    shown = inputs.of(source)
-    channels, *size = source.shape
-    graph = to_onnx(
-        source.network,
-        directory / MODEL,
-        channels=channels,
-        size=size,
-        metadata=graph_metadata(source, job.precision),
-        tracer=tracer,
-    )
-    kept = _kept(source, shown)
-    reference = reference_logits(source, shown.images)
-    engine = parity = provider = None
-    availability = job.target.available(job.profile)
-    if availability.ok:
-        engine = job.target.build(_blueprint(source, job, directory, kept)).relative_to(directory).as_posix()
-        if availability.runs:
-            parity, provider = _prove(source, job, directory, shown, reference)
-    info = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "export",
-        "warnings": []
-        if shown.kind != "seeded"
-        else [note for note in inputs.notes if f"'{source.region.name}'" in note],
-        "target": job.target.name,
-        "runtime": job.target.runtime,
-        "profile": job.profile.name,
-        "precision": job.precision,
-        "provider": provider,
-        "engine": engine,
-        **graph,
-        "size_bytes": (directory / (engine or MODEL)).stat().st_size,
-        "onnx_digest": digest_file(directory / MODEL),
-        "parity": parity.to_json()
-        if parity
-        else {"status": "not_run", "reason": availability.reason or availability.why},
-    }
-    write_package(source, info, directory, kept)
-
-
-def _blueprint(source: Source, job: _Job, directory: Path, kept: Samples) -> Blueprint:
-    region = source.region
-    info = {"region": region.name, "owner": source.owner, "task": region.task, "classes": list(region.classes)}
-    info |= {"outputs": output_names(region), "recipe": source.recipe, "synthetic": source.synthetic}
-    return Blueprint(
-        directory=directory,
-        network=source.network,
-        precision=job.precision,
-        profile=job.profile,
-        shape=source.shape,
-        info=info,
-        images=kept.images,
-    )
-
-
-def _prove(source: Source, job: _Job, directory: Path, shown: Shown, reference: Floats) -> tuple[Parity, str]:
-    engine = job.target.load(directory)
-    try:
-        parity = compare(engine.run, shown.images, reference, precision=job.precision, inputs=shown.kind)
-    finally:
-        engine.close()
-    require(parity, f"the {job.target.name} engine of region '{source.region.name}' ({source.owner})")
-    return parity, engine.provider
-
-
-def reference_logits(source: Source, images: Floats, batch: int = 8) -> Floats:
-    """Return the source network's own logits (N, outputs) or (N, outputs, *spatial), by torch on the CPU in fp32."""
-
-    def run(part: Floats) -> Floats:
-        with torch.inference_mode():
-            logits: Floats = source.network(torch.tensor(part)).numpy()  # a copy: prepared images are read-only
-        return logits
-
-    return in_batches(run, images, fitting(source.region, source.shape, most=batch))
-
-
-def _kept(source: Source, shown: Shown) -> Samples:
-    """Return the inputs that may lie in the export, few where they are large, and the source's logits for them."""
-    count = fitting(source.region, source.shape, most=_KEPT_SAMPLES, total=_KEPT_BYTES)
-    allowed = shown.kind == "phantom" or (shown.kind == "real" and source.run is not None and _may_embed(source.run))
-    if not allowed:
-        shown = Shown(images=seeded_inputs(source.shape, count), kind="seeded")
-    images = shown.images[:count]
-    masks = None if shown.masks is None else shown.masks[:count]
-    return Samples(images=images, logits=reference_logits(source, images), masks=masks, kind=shown.kind)
-
-
-def _may_embed(run: Run) -> bool:
-    # "phantom" allows drawn images only, which are allowed anyway
-    return run.config.privacy.embed_images is True

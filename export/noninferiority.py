@@ -44,9 +44,9 @@ def cases_of_file(path: Path, contest: Contest) -> Cases:
     return lambda recipe: file_samples(path, region, recipe)
 
 
-def cases_of_split(data: LockedData, region: str) -> Cases:
-    """Take the locked test split of a run, found by the digests of its images."""
-    return lambda recipe: data.part(region, "test", recipe=recipe)
+def cases_of_split(data: LockedData, region: str, part: str = "test") -> Cases:
+    """Take a locked part of a run, found by the digests of its images."""
+    return lambda recipe: data.part(region, part, recipe=recipe)
 
 
 def engine_logits(engine: Engine, prepared: PreparedRegion, batch: int = BATCH) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +78,7 @@ def to_onnx(
     size: Sequence[int],
     metadata: Mapping[str, str],
     tracer: Tracer | None = None,
+    lowering: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda model: model,
 ) -> dict[str, Any]:
     """Write `network` as ONNX; equal weights and metadata give equal bytes.
 
@@ -88,6 +89,7 @@ def to_onnx(
         size: Spatial size, fixed in the graph.
         metadata: Text by name, written under `lorkit.`.
         tracer: Shares translated architectures between calls.
+        lowering: Gives a graph of lower precision for the float32 graph.
 
     Returns:
         `opset`, `nodes`, `size_bytes` and `dtype_census` (tensors and elements of the weights by dtype).
@@ -95,7 +97,7 @@ def to_onnx(
     Raises:
         ParityError: The batch size got fixed, or the file would be larger than protobuf allows.
     """
-    model = ir.to_proto((tracer or Tracer()).graph(network, channels=channels, size=size))
+    model = lowering(ir.to_proto((tracer or Tracer()).graph(network, channels=channels, size=size)))
     _check_batch(model.graph)
     _strip(model)
     onnx.helper.set_model_props(model, {NAMESPACE + name: text for name, text in sorted(metadata.items())})

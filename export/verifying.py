@@ -112,7 +112,7 @@ def _require(rows: Sequence[dict[str, Any]]) -> None:
         raise ParityError(
             f"{worst['path']} differs from its {worst['against']} by {worst['max_abs']} with {flips(worst)} "
             f"on {worst['n']} {worst['inputs']} input(s)",
-            required=f"at most {worst['tolerance']:.3g}",
+            required=f"at most {worst['tolerance']:.3g}, and {worst['flip_limit']:.2g} of all decisions flipped",
             fix="export it again with --force",
         )
 
@@ -151,6 +151,7 @@ def _verify_one(exported: Exported, origins: _Origins, batches: Sequence[int]) -
     return {
         **exported.describe(),
         **worst.to_json(),
+        "status": "passed" if all(parity.passed for parity in found.values()) else "failed",
         "against": reference.against,
         "provider": provider,
         "label_flips": max(parity.label_flips for parity in found.values()),
@@ -201,7 +202,7 @@ class _Origins:
 
     def _computed(self, exported: Exported, parent: Path) -> _Reference:
         """Run the source by torch; imported here, since samples need none."""
-        from lorkit.export.exporting import reference_logits
+        from lorkit.export.building import reference_logits
         from lorkit.export.sources import Inputs, source_of
 
         source = source_of(exported, parent, self._opened)

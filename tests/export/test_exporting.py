@@ -16,7 +16,7 @@ from lorkit.decompose.artifacts import digest_file, read_json, read_manifest, ve
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.expert_artifact import load_expert
 from lorkit.decompose.runs import exports_of, open_run
-from lorkit.export import exporting, parity
+from lorkit.export import building, parity
 from lorkit.export.exporting import export
 from lorkit.export.inference import load_engine
 from lorkit.export.prediction import predict
@@ -97,10 +97,12 @@ def test_out_names_another_place(expert: Path, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_chosen_is_named_with_what_can(extracted: Path) -> None:
-    with pytest.raises(UsageError, match=r"unknown target 'onx'.*onnx, .*trt.*did you mean 'onnx'"):
+    with pytest.raises(UsageError, match=r"unknown target 'onx'.*onnx.*trt.*did you mean 'onnx'"):
         export(extracted, target="onx")
-    with pytest.raises(UsageError, match=r"unknown precision 'int8'.*one of fp32"):
-        export(extracted, precision="int8")
+    with pytest.raises(UsageError, match=r"unknown precision 'int4'.*one of fp32"):
+        export(extracted, precision="int4")
+    with pytest.raises(UsageError, match=r"precision bf16 on profile t4, which does not compute in it.*one of fp32"):
+        export(extracted, target="trt", profile="t4", precision="bf16")
     with pytest.raises(UsageError, match=r"unknown region 'brain'.*chest, knee"):
         export(extracted, region="brain")
     with pytest.raises(UsageError, match=r"unknown profile 'cpu'"):
@@ -169,5 +171,5 @@ def test_reference_logits_do_not_depend_on_their_batch(extracted: Path) -> None:
 
     source = expert_source(extracted / "experts" / "chest")
     image = np.random.default_rng(0).random((5, 1, 16, 16), dtype=np.float32)
-    one, all_ = (exporting.reference_logits(source, image, batch=size) for size in (1, 5))
+    one, all_ = (building.reference_logits(source, image, batch=size) for size in (1, 5))
     np.testing.assert_allclose(one, all_, atol=1e-5)

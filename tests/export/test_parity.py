@@ -25,7 +25,7 @@ def test_an_equal_engine_passes() -> None:
     assert result.passed
     assert result.to_json() == {
         "status": "passed", "max_abs": 0.0, "tolerance": result.tolerance, "of_margin": 0.0, "label_flips": 0,
-        "flip_rate": 0.0, "dice": None, "n": 6, "batches": [1, 3, 8], "inputs": "seeded",
+        "flip_rate": 0.0, "flip_limit": 1.0, "dice": None, "n": 6, "batches": [1, 3, 8], "inputs": "seeded",
     }  # fmt: skip
     require(result, "it")
 

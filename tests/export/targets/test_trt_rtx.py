@@ -20,7 +20,7 @@ from lorkit.cli.main import run
 from lorkit.decompose.artifacts import digest_file, read_json, read_manifest
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export import exporting
+from lorkit.export import building, exporting
 from lorkit.export.exporting import export
 from lorkit.export.targets import HardwareBound, missing, trt_rtx
 from lorkit.export.targets.base import Blueprint
@@ -297,7 +297,7 @@ def test_where_it_can_run_an_unproven_export_is_made_again_and_proven(
     monkeypatch.setattr(trt_rtx, "TensorrtEngine", Wrong)
     with pytest.raises(ParityError, match="the trt-rtx engine of region 'chest'"):
         export(expert, target="trt-rtx", profile="rtx-ada")
-    monkeypatch.setattr(exporting, "require", lambda parity, name: None)
+    monkeypatch.setattr(building, "require", lambda parity, name: None)
     (proven,) = export(expert, target="trt-rtx", profile="rtx-ada")
     assert (unproven.parity["status"], proven.up_to_date) == ("not_run", False)
     assert read_json(proven.path / "export.json")["provider"] == "TensorRT-RTX"

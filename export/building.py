@@ -1,0 +1,204 @@
+"""Build one export: its ONNX file at the wanted precision, the engine, and the proof that it answers as its source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from onnx import ModelProto
+
+from lorkit import profiles
+from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, digest_json
+from lorkit.decompose.runs import Run
+from lorkit.export.onnx import Tracer, to_onnx
+from lorkit.export.packaging import Samples, graph_metadata, output_names, write_package
+from lorkit.export.parity import Parity, compare, in_batches, require, seeded_inputs
+from lorkit.export.precision import Calibration, lower, require_precision
+from lorkit.export.sizes import fitting
+from lorkit.export.sources import Inputs, Shown, Source
+from lorkit.export.targets import MODEL, HardwareBound, Target
+from lorkit.export.targets.base import Blueprint, Floats
+
+# Raised when the content of an export changes for the same inputs, so that older ones are rebuilt.
+FORMAT = 3
+_CALIBRATION = 128
+_KEPT_SAMPLES = 8
+_KEPT_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to export to: a target at a precision for a piece of hardware."""
+
+    target: Target
+    profile: profiles.Profile
+    precision: str
+
+    @property
+    def name(self) -> str:
+        """Name of the export's directory."""
+        return f"{self.target.name}-{self.profile.name}-{self.precision}"
+
+    def outdated(self, directory: Path) -> str:
+        """Return why an engine that lies in `directory` does not fit this machine; empty where it does."""
+        return self.target.outdated(directory, self.profile) if isinstance(self.target, HardwareBound) else ""
+
+
+@dataclass(frozen=True)
+class Means:
+    """What the exports of one call share: translated architectures, and images that are read once."""
+
+    tracer: Tracer = field(default_factory=Tracer)
+    inputs: Inputs = field(default_factory=Inputs)
+    _calibration: Inputs = field(default_factory=lambda: Inputs(part="train", count=_CALIBRATION))
+
+    def calibration_of(self, source: Source) -> Calibration:
+        """Return images of the training part of a source's region."""
+        shown = self._calibration.of(source)
+        return Calibration(images=shown.images, kind=shown.kind)
+
+
+def inputs_digest(source: Source, job: Job) -> str:
+    """Digest everything that decides what an export holds."""
+    availability = job.target.available(job.profile)
+    return digest_json(
+        {
+            "format": FORMAT,
+            "parent": source.parent.digest,
+            "owner": source.owner,
+            "region": source.region.name,
+            "target": [job.target.name, job.target.fingerprint(), availability.ok and availability.runs],
+            "profile": job.profile.model_dump(mode="json"),
+            "precision": job.precision,
+        }
+    )
+
+
+def build_export(source: Source, job: Job, means: Means, directory: Path) -> None:
+    """Write one export into a directory.
+
+    Raises:
+        DataError: int8, and there is nothing to calibrate on.
+        ParityError: What was built does not give its source's outputs.
+    """
+    shown = means.inputs.of(source)
+    reference = reference_logits(source, shown.images)
+    graph = _graph(source, job, means, directory, shown, reference)
+    kept = _kept(source, shown)
+    engine = parity = provider = None
+    availability = job.target.available(job.profile)
+    if availability.ok:
+        engine = job.target.build(_blueprint(source, job, directory, kept)).relative_to(directory).as_posix()
+        if availability.runs:
+            parity, provider = _prove(source, job, directory, shown, reference)
+    seeded = shown.kind == "seeded"
+    info = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": "export",
+        "warnings": [note for note in means.inputs.notes if f"'{source.region.name}'" in note] if seeded else [],
+        "target": job.target.name,
+        "runtime": job.target.runtime,
+        "profile": job.profile.name,
+        "precision": job.precision,
+        "provider": provider,
+        "engine": engine,
+        **graph,
+        "size_bytes": (directory / (engine or MODEL)).stat().st_size,
+        "onnx_digest": digest_file(directory / MODEL),
+        "parity": parity.to_json()
+        if parity
+        else {"status": "not_run", "reason": availability.reason or availability.why},
+    }
+    write_package(source, info, directory, kept)
+
+
+def _graph(source: Source, job: Job, means: Means, directory: Path, shown: Shown, reference: Floats) -> dict[str, Any]:
+    """Write the canonical file and return what `export.json` says about it."""
+    channels, *size = source.shape
+    precision = job.target.precisions[job.precision]
+    notes: dict[str, Any] = {}
+
+    def lowering(model: ModelProto) -> ModelProto:
+        lowered = lower(
+            model,
+            precision,
+            scheme=job.target.quantization,
+            calibration=lambda: means.calibration_of(source),
+            images=shown.images,
+            reference=reference,
+            inputs=shown.kind,
+        )
+        notes.update(lowered.notes)
+        return lowered.model
+
+    graph = to_onnx(
+        source.network,
+        directory / MODEL,
+        channels=channels,
+        size=size,
+        metadata=graph_metadata(source, precision),
+        tracer=means.tracer,
+        lowering=lowering,
+    )
+    require_precision(graph["dtype_census"], precision)
+    return {**graph, "graph_precision": precision, "lowering": notes or None}
+
+
+def _blueprint(source: Source, job: Job, directory: Path, kept: Samples) -> Blueprint:
+    region = source.region
+    info: dict[str, Any] = {
+        "region": region.name,
+        "owner": source.owner,
+        "task": region.task,
+        "classes": list(region.classes),
+    }
+    info |= {"outputs": output_names(region), "recipe": source.recipe, "synthetic": source.synthetic}
+    return Blueprint(
+        directory=directory,
+        network=source.network,
+        precision=job.precision,
+        profile=job.profile,
+        shape=source.shape,
+        info=info,
+        images=kept.images,
+    )
+
+
+def _prove(source: Source, job: Job, directory: Path, shown: Shown, reference: Floats) -> tuple[Parity, str]:
+    engine = job.target.load(directory)
+    try:
+        parity = compare(engine.run, shown.images, reference, precision=job.precision, inputs=shown.kind)
+    finally:
+        engine.close()
+    require(parity, f"the {job.target.name} engine of region '{source.region.name}' ({source.owner})")
+    return parity, engine.provider
+
+
+def reference_logits(source: Source, images: Floats, batch: int = 8) -> Floats:
+    """Return the source network's own logits (N, outputs) or (N, outputs, *spatial), by torch on the CPU in fp32."""
+    network = source.network  # loaded here: parameters that are born in inference mode cannot be traced later
+
+    def run(part: Floats) -> Floats:
+        with torch.inference_mode():
+            logits: Floats = network(torch.tensor(part)).numpy()  # a copy: prepared images are read-only
+        return logits
+
+    return in_batches(run, images, fitting(source.region, source.shape, most=batch))
+
+
+def _kept(source: Source, shown: Shown) -> Samples:
+    """Return the inputs that may lie in the export, few where they are large, and the source's logits for them."""
+    count = fitting(source.region, source.shape, most=_KEPT_SAMPLES, total=_KEPT_BYTES)
+    allowed = shown.kind == "phantom" or (shown.kind == "real" and source.run is not None and _may_embed(source.run))
+    if not allowed:
+        shown = Shown(images=seeded_inputs(source.shape, count), kind="seeded")
+    images = shown.images[:count]
+    masks = None if shown.masks is None else shown.masks[:count]
+    return Samples(images=images, logits=reference_logits(source, images), masks=masks, kind=shown.kind)
+
+
+def _may_embed(run: Run) -> bool:
+    # "phantom" allows drawn images only, which are allowed anyway
+    return run.config.privacy.embed_images is True

@@ -1,0 +1,216 @@
+"""`--precision auto`: a lower precision stays only where it is measured faster and not worse.
+
+Each candidate is exported as if it had been named, then held against the fp32 export of the same network on this
+machine: latency by interleaved pairs with a control arm, accuracy by the paired bootstrap on the validation part. Both
+must be decided in its favour; what is undecided loses. The test part is never looked at.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lorkit.decompose.artifacts import SCHEMA_VERSION, is_current, read_json, write_json
+from lorkit.decompose.data.locked import LockedData
+from lorkit.decompose.errors import DataError, MissingRuntimeError, ParityError, UsageError
+from lorkit.decompose.machine import fingerprint, tool_versions
+from lorkit.decompose.runs import Run
+from lorkit.export.building import Job, inputs_digest
+from lorkit.export.contests import Contest
+from lorkit.export.duel import fight
+from lorkit.export.exported import Exported, read_exported
+from lorkit.export.inference import load_engine
+from lorkit.export.latency import Arm, random_inputs
+from lorkit.export.noninferiority import cases_of_split, judge_accuracy
+from lorkit.export.sources import Source
+
+AUTO, BASELINE = "auto", "fp32"
+THREADS = 1
+ExportOne = Callable[[Source, Job], Path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """What a candidate may lose, and how long its latency may be measured.
+
+    Attributes:
+        max_accuracy_drop: Largest drop of the task's headline metric, a fraction.
+        seconds: Time for the latency of one candidate.
+        seed: Seed of inputs, orders and intervals.
+    """
+
+    max_accuracy_drop: float
+    seconds: float
+    seed: int = 0
+
+
+def record_path(run: Run, target: str, profile: str) -> Path:
+    """Return where a run keeps what was measured to choose its precisions."""
+    return run.measurements_dir / f"precision-{target}-{profile}.json"
+
+
+def tried_precisions(run: Run) -> list[dict[str, Any]]:
+    """Return what was tried on a run, one row a region, target and precision, without raw samples."""
+    rows: list[dict[str, Any]] = []
+    for path in sorted(run.measurements_dir.glob("precision-*.json")):
+        document = read_json(path, kind="precision")
+        for region, block in document["regions"].items():
+            for row in block["candidates"]:
+                latency, accuracy = row["latency"] or {}, row["accuracy"] or {}
+                rows.append(
+                    {
+                        "region": region,
+                        **{name: document[name] for name in ("target", "profile")},
+                        **{name: row[name] for name in ("precision", "verdict", "reason")},
+                        "ratio": latency.get("ratio"),
+                        "ratio_ci": latency.get("ci"),
+                        "drop": accuracy.get("drop"),
+                        "drop_ci": accuracy.get("ci"),
+                    }
+                )
+    return rows
+
+
+def choose(
+    source: Source, jobs: Sequence[Job], bounds: Bounds, export_one: ExportOne, *, force: bool = False
+) -> dict[str, Any]:
+    """Export an expert at every precision, keep fp32 and the fastest that is proven faster and not worse.
+
+    Args:
+        source: An expert of a run.
+        jobs: fp32 first, then the candidates.
+        bounds: What a candidate may lose.
+        export_one: Exports a source and returns the directory.
+        force: Measure again what was measured.
+
+    Returns:
+        The region's block: `chosen`, and one row a candidate with its `verdict` ("kept" or "lost"), `reason`,
+        `latency` and `accuracy`.
+
+    Raises:
+        UsageError: An expert without its run: there is nothing to judge accuracy on.
+    """
+    run = source.run
+    if run is None:
+        raise UsageError(
+            f"--precision {AUTO} for an expert away from its run",
+            required="the run, whose validation part accuracy is judged on",
+            fix="name a precision, or the run",
+        )
+    key = {job.precision: inputs_digest(source, job) for job in jobs}
+    known = _known(run, source, jobs, key, bounds)
+    if known is not None and not force:
+        return known
+    baseline = read_exported(export_one(source, jobs[0]))
+    rows = [_row(run, source, baseline, job, bounds, export_one) for job in jobs[1:]]
+    won = sorted((row for row in rows if row["verdict"] == "kept"), key=lambda row: float(row["latency"]["ratio"]))
+    for row in won[1:]:
+        row["verdict"] = "lost"
+        row["reason"] = f"faster than fp32, but {won[0]['precision']} is faster still"
+    for row, job in zip(rows, jobs[1:], strict=True):
+        if row["verdict"] == "lost":
+            shutil.rmtree(source.home / job.name, ignore_errors=True)
+    chosen = won[0]["precision"] if won else BASELINE
+    block = {
+        "chosen": chosen,
+        "candidates": rows,
+        "inputs": key,
+        "max_accuracy_drop": bounds.max_accuracy_drop,
+        "reasons": [f"{row['precision']}: {row['reason']}" for row in rows],
+    }
+    _remember(run, source.region.name, jobs[0], block)
+    return block
+
+
+def _known(
+    run: Run, source: Source, jobs: Sequence[Job], key: Mapping[str, str], bounds: Bounds
+) -> dict[str, Any] | None:
+    """Return what was chosen before from the same inputs, as long as what was kept is still there."""
+    path = record_path(run, jobs[0].target.name, jobs[0].profile.name)
+    document = read_json(path, kind="precision") if path.is_file() else {}
+    block: dict[str, Any] | None = document.get("regions", {}).get(source.region.name)
+    if block is None or block["inputs"] != key or block["max_accuracy_drop"] != bounds.max_accuracy_drop:
+        return None
+    kept = {BASELINE, block["chosen"]}
+    current = [
+        is_current(source.home / job.name, "export", key[job.precision]) for job in jobs if job.precision in kept
+    ]
+    return block if all(current) else None
+
+
+def _row(
+    run: Run, source: Source, baseline: Exported, job: Job, bounds: Bounds, export_one: ExportOne
+) -> dict[str, Any]:
+    """Export and judge one candidate."""
+    row: dict[str, Any] = {"precision": job.precision, "verdict": "lost", "latency": None, "accuracy": None}
+    try:
+        candidate = read_exported(export_one(source, job))
+        if not (candidate.proven and baseline.proven):
+            return row | {"reason": "it cannot be run here, so nothing was measured"}
+        row |= {"bytes": candidate.info["size_bytes"], "kept_fp32": (candidate.info["lowering"] or {}).get("kept_fp32")}
+        return row | _judged(run, Contest(baseline, candidate), bounds)
+    except (ParityError, DataError, MissingRuntimeError) as error:
+        return row | {"reason": str(error)}
+
+
+def _judged(run: Run, contest: Contest, bounds: Bounds) -> dict[str, Any]:
+    subjects = (contest.baseline, contest.candidate, contest.baseline)
+    with ExitStack() as stack:
+        engines = [stack.enter_context(load_engine(one.path, threads=THREADS)) for one in subjects]
+        arms = [
+            Arm(name, engine.run, random_inputs((1, *one.shape), seed=bounds.seed))
+            for name, one, engine in zip(("baseline", "candidate", "control"), subjects, engines, strict=True)
+        ]
+        # no margin: the interval of the ratio, cleared of the noise that the control shows, must lie below 1
+        duel = fight(*arms, margin=0.0, seconds=bounds.seconds, seed=bounds.seed)
+        latency = {name: value for name, value in duel.to_json().items() if name != "looks"}
+        latency |= {"batch": 1, "threads": THREADS, "provider": engines[1].provider}
+        if duel.verdict != "pass":
+            return {"latency": latency, "reason": f"not shown to be faster: {_first_lower(duel.reason)}"}
+        accuracy, sentence = judge_accuracy(
+            contest,
+            (engines[0], engines[1]),
+            cases_of_split(LockedData(run, contest.region), contest.region, "val"),
+            allowed=bounds.max_accuracy_drop,
+            source=f"validation part of {run.id}",
+            seed=bounds.seed,
+        )
+    kept = accuracy["verdict"] == "pass"
+    reason = f"{latency['ratio']:.2f} times the time of fp32; {_first_lower(sentence)}"
+    return {
+        "latency": latency,
+        "accuracy": accuracy,
+        "verdict": "kept" if kept else "lost",
+        "reason": reason if kept else f"not shown to be good enough: {_first_lower(sentence)}",
+    }
+
+
+def _first_lower(sentence: str) -> str:
+    return (sentence[:1].lower() + sentence[1:]).rstrip(".")
+
+
+def _remember(run: Run, region: str, job: Job, block: dict[str, Any]) -> None:
+    path = record_path(run, job.target.name, job.profile.name)
+    document = read_json(path, kind="precision") if path.is_file() else {"regions": {}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(
+        path,
+        {
+            "schema_version": SCHEMA_VERSION,
+            "kind": "precision",
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "warnings": [],
+            "run": run.id,
+            "synthetic": run.manifest.synthetic,
+            "target": job.target.name,
+            "profile": job.profile.name,
+            "machine": fingerprint(),
+            "tools": tool_versions(),
+            "regions": document["regions"] | {region: block},
+        },
+    )

@@ -1,0 +1,97 @@
+"""Static int8: quantise-dequantise pairs around every layer, scales from calibration images.
+
+Weights are int8 by output channel. `asymmetric`: uint8 activations, what CPUs with VNNI multiply. `symmetric`: int8
+activations with zero point 0 and float biases, the only form that TensorRT's parser takes.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from lorkit.export.targets.base import Floats
+
+SCHEMES = ("asymmetric", "symmetric")
+_BATCH = 8
+
+
+class _Images:
+    """Feeds calibration images in small batches, as ONNX Runtime's calibrators read them."""
+
+    def __init__(self, name: str, images: Floats) -> None:
+        self._batches = iter([{name: images[at : at + _BATCH]} for at in range(0, len(images), _BATCH)])
+
+    def get_next(self) -> dict[str, Floats] | None:
+        return next(self._batches, None)
+
+
+def quantise(
+    model: onnx.ModelProto,
+    images: Floats,
+    scheme: str,
+    *,
+    only: Sequence[str] | None = None,
+    excluding: Sequence[str] = (),
+) -> onnx.ModelProto:
+    """Return an int8 graph with float32 `image` and `logits`.
+
+    Args:
+        model: A float32 graph; it is not changed.
+        images: (N, C, *spatial) to take the ranges of activations from.
+        scheme: One of `SCHEMES`.
+        only: Names of the nodes to quantise; all by default.
+        excluding: Names of nodes that stay in fp32.
+    """
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    symmetric = scheme == "symmetric"
+    extra: dict[str, Any] = {"ActivationSymmetric": symmetric, "WeightSymmetric": True, "QuantizeBias": not symmetric}
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = Path(folder) / "int8.onnx"
+        quantize_static(
+            onnx.shape_inference.infer_shapes(model),
+            path,
+            _Images(model.graph.input[0].name, images),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_quantize=None if only is None else list(only),
+            nodes_to_exclude=list(excluding),
+            extra_options=extra,
+        )
+        quantised = onnx.load(path)
+    used = {node.domain or "" for node in quantised.graph.node}
+    domains = [entry for entry in quantised.opset_import if entry.domain in used]
+    del quantised.opset_import[:]
+    quantised.opset_import.extend(domains)
+    del quantised.graph.value_info[:]
+    del quantised.metadata_props[:]
+    return quantised
+
+
+def quantised_layers(model: onnx.ModelProto) -> int:
+    """Return how many tensors of a graph pass through int8."""
+    return sum(node.op_type == "QuantizeLinear" for node in model.graph.node)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back the quantiser's advice to run its pre-processing: the graph comes folded and with its shapes."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(level)

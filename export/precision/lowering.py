@@ -1,0 +1,157 @@
+"""From a float32 graph to one of lower precision that still gives its source's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx
+
+from lorkit.decompose.errors import DataError, ParityError
+from lorkit.export.parity import Parity, compare, flips
+from lorkit.export.precision.half import DTYPES, halve, overflowing
+from lorkit.export.precision.int8 import quantise
+from lorkit.export.precision.probing import runner
+from lorkit.export.precision.sensitivity import by_sensitivity
+from lorkit.export.targets.base import Floats
+
+_MOST_KEPT = 0.5
+"""Share of the layers that may stay in fp32: beyond it the file would not be of the precision that it states."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Images to take ranges from.
+
+    Attributes:
+        images: (N, C, *spatial), of the training part.
+        kind: What they are: "real", "phantom" or "seeded".
+    """
+
+    images: Floats = field(repr=False)
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lowered:
+    """A graph and how it came about.
+
+    Attributes:
+        model: The graph.
+        notes: `scheme`, `calibration`, the layers `kept_fp32` and the measured `sensitivity`, where they apply.
+    """
+
+    model: onnx.ModelProto = field(repr=False)
+    notes: dict[str, Any]
+
+
+def lower(
+    model: onnx.ModelProto,
+    precision: str,
+    *,
+    scheme: str,
+    calibration: Callable[[], Calibration],
+    images: Floats,
+    reference: Floats,
+    inputs: str,
+) -> Lowered:
+    """Lower a graph; layers are taken back to fp32, the most sensitive first, until its answers are close enough.
+
+    Args:
+        model: The float32 graph; it is not changed.
+        precision: fp32, fp16, bf16 or int8.
+        scheme: How int8 is done: `asymmetric` or `symmetric`.
+        calibration: Gives the images that int8 takes its ranges from; asked only where they are needed.
+        images: (N, C, *spatial) to try the graph on.
+        reference: The source's logits for them.
+        inputs: What the images are.
+
+    Raises:
+        DataError: int8, and there is no image of the region to calibrate on.
+        ParityError: Even half of the layers in fp32 do not help.
+    """
+    if precision == "fp32":
+        return Lowered(model=model, notes={})
+    if precision == "bf16":  # ONNX Runtime has no bf16 on CPUs to try it with; its range is that of fp32
+        return Lowered(model=halve(model, precision), notes={"kept_fp32": [], "tried": False})
+    found: dict[str, Any] = {}
+    if precision == "int8":
+        seen = _checked(calibration())
+        found = {"scheme": scheme, "calibration": {"part": "train", "n": len(seen.images), "inputs": seen.kind}}
+        kept: list[str] = []
+
+        def build(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
+            return quantise(model, seen.images, scheme, only=only, excluding=excluding)
+    else:
+        kept = overflowing(model, images)
+
+        def build(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
+            skipped = excluding if only is None else [node.name for node in model.graph.node if node.name not in only]
+            return halve(model, precision, excluding=skipped)
+
+    def trial(candidate: onnx.ModelProto) -> Parity:
+        return compare(runner(candidate), images, reference, precision=precision, inputs=inputs, batches=(8,))
+
+    lowered = build(kept)
+    if not (first := trial(lowered)).passed:
+        ranked = by_sensitivity(model, lambda name: trial(build(kept, [name])))
+        found["sensitivity"] = [{"layer": name, "error": error} for name, error in ranked[:10]]
+        lowered, kept = _rescued(build, trial, kept, [name for name, _ in ranked], first, precision)
+    return Lowered(model=lowered, notes=found | {"kept_fp32": kept, "tried": True})
+
+
+def _rescued(
+    build: Callable[[Sequence[str]], onnx.ModelProto],
+    trial: Callable[[onnx.ModelProto], Parity],
+    kept: list[str],
+    ranked: list[str],
+    first: Parity,
+    precision: str,
+) -> tuple[onnx.ModelProto, list[str]]:
+    """Return the graph with the fewest of 1, 2, 4 ... of the most sensitive layers in fp32 that passes, and those."""
+    most = int(_MOST_KEPT * len(ranked))
+    count = 1
+    while count <= most:
+        excluding = [*kept, *(name for name in ranked[:count] if name not in kept)]
+        lowered = build(excluding)
+        if trial(lowered).passed:
+            return lowered, excluding
+        count *= 2
+    raise ParityError(
+        f"{precision} differs by {first.max_abs:.3g} with {flips(first.to_json())} on {first.n} image(s), and does not "
+        f"pass with {most} of {len(ranked)} layers in fp32",
+        required=f"at most {first.tolerance:.3g}",
+        fix="export it in a higher precision",
+    )
+
+
+def require_precision(census: Mapping[str, Mapping[str, int]], precision: str) -> None:
+    """Raise unless most weights of a written file are of the precision that it states.
+
+    Args:
+        census: `elements` by dtype, as `to_onnx` counts them.
+        precision: What the file is said to be.
+
+    Raises:
+        ParityError: They are not.
+    """
+    wanted = DTYPES.get(precision, "int8" if precision == "int8" else "float32")
+    elements = {name: counts["elements"] for name, counts in census.items() if name != "int64"}
+    share = elements.get(wanted, 0) / max(1, sum(elements.values()))
+    if share < 1 - _MOST_KEPT:
+        raise ParityError(
+            f"{share:.0%} of the weights are {wanted}",
+            required=f"at least {1 - _MOST_KEPT:.0%} in a file of {precision}",
+            fix="export it in a higher precision",
+        )
+
+
+def _checked(seen: Calibration) -> Calibration:
+    if seen.kind == "seeded":
+        raise DataError(
+            "int8 has no image of the region to calibrate on",
+            required="the training part of the expert's run",
+            fix="export it where the run and its data lie, or in another precision",
+        )
+    return seen

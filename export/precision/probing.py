@@ -1,0 +1,44 @@
+"""Run a graph that is not yet a file by ONNX Runtime on the CPU, to see what it makes of some images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from lorkit.export.targets.base import Floats
+
+_BATCH = 8
+PROVIDER = "CPUExecutionProvider"
+
+
+def runner(model: onnx.ModelProto) -> Callable[[Floats], Floats]:
+    """Return a function from images (N, C, *spatial) to the graph's first output."""
+    session, name = _session(model), model.graph.input[0].name
+
+    def run(batch: Floats) -> Floats:
+        logits: Floats = session.run(None, {name: batch})[0]
+        return logits
+
+    return run
+
+
+def largest_values(model: onnx.ModelProto, images: Floats) -> dict[str, float]:
+    """Return the largest absolute value of every float32 tensor between the layers, NaN where one was NaN."""
+    seen = onnx.ModelProto.FromString(onnx.shape_inference.infer_shapes(model).SerializeToString())
+    inner = [one for one in seen.graph.value_info if one.type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
+    seen.graph.output.extend(inner)
+    session, names = _session(seen), [one.name for one in inner]
+    largest = np.zeros(len(names))
+    for start in range(0, len(images), _BATCH):
+        found = session.run(names, {model.graph.input[0].name: images[start : start + _BATCH]})
+        largest = np.maximum(largest, [np.abs(values).max(initial=0.0) for values in found])  # NaN stays
+    return dict(zip(names, largest.tolist(), strict=True))
+
+
+def _session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[PROVIDER])

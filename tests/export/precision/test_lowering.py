@@ -1,0 +1,173 @@
+"""Graphs of lower precision: what they hold, what they answer, and which layers are taken back to fp32."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, numpy_helper
+from torch import nn
+
+from lorkit.decompose.errors import DataError, ParityError
+from lorkit.decompose.models.deployable import Deployable
+from lorkit.export import parity
+from lorkit.export.onnx import to_onnx
+from lorkit.export.parity import seeded_inputs
+from lorkit.export.precision import Calibration, Lowered, lower, require_precision
+from lorkit.export.targets.base import Floats
+
+IMAGES = seeded_inputs((1, 16, 16), 24)
+
+
+def network(scale: float = 1.0) -> Deployable:
+    """Three convolutions whose second one gives values `scale` times larger, which the third takes back."""
+    torch.manual_seed(0)
+    body = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3),
+    )  # fmt: skip
+    with torch.no_grad():
+        body[2].weight.mul_(scale)
+        body[2].bias.mul_(scale)
+        body[4].weight.div_(scale)
+        body[8].weight.mul_(40)  # logits far enough apart that a label is no toss-up
+    return Deployable(body, mean=[0.5], std=[0.25]).eval()
+
+
+def graph_of(module: nn.Module, path: Path) -> onnx.ModelProto:
+    to_onnx(module, path, channels=1, size=(16, 16), metadata={})
+    return onnx.load(path)
+
+
+def answers(module: nn.Module) -> Floats:
+    with torch.inference_mode():
+        logits: Floats = module(torch.from_numpy(IMAGES)).numpy()
+    return logits
+
+
+def lowered(module: nn.Module, path: Path, precision: str, scheme: str = "asymmetric", kind: str = "real") -> Lowered:
+    return lower(
+        graph_of(module, path),
+        precision,
+        scheme=scheme,
+        calibration=lambda: Calibration(images=IMAGES[:16], kind=kind),
+        images=IMAGES,
+        reference=answers(module),
+        inputs="real",
+    )
+
+
+def run(model: onnx.ModelProto, images: Floats) -> Floats:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    logits: Floats = session.run(None, {"image": images})[0]
+    return logits
+
+
+def types(model: onnx.ModelProto) -> Counter[int]:
+    return Counter(tensor.data_type for tensor in model.graph.initializer)
+
+
+@pytest.mark.parametrize(("precision", "share"), [("fp16", 0.005), ("int8", 0.1)])
+def test_it_answers_as_its_source_with_any_batch(tmp_path: Path, precision: str, share: float) -> None:
+    module = network()
+    found, reference = lowered(module, tmp_path / "m.onnx", precision), answers(module)
+    onnx.checker.check_model(found.model, full_check=True)
+    for batch in (1, 3, 24):
+        error = np.abs(run(found.model, IMAGES[:batch]) - reference[:batch]).max()
+        assert 0 < error < share * np.abs(reference).max()
+    assert found.notes["kept_fp32"] == []
+    for value in (*found.model.graph.input, *found.model.graph.output):
+        assert value.type.tensor_type.elem_type == TensorProto.FLOAT
+
+
+def test_fp32_is_the_file_as_it_was(tmp_path: Path) -> None:
+    module = network()
+    assert lowered(module, tmp_path / "m.onnx", "fp32").model == onnx.load(tmp_path / "m.onnx")
+
+
+def test_int8_is_of_the_scheme(tmp_path: Path) -> None:
+    for scheme, wanted in (("asymmetric", TensorProto.UINT8), ("symmetric", TensorProto.INT8)):
+        found = lowered(network(), tmp_path / "m.onnx", "int8", scheme)
+        tensors = {tensor.name: tensor for tensor in found.model.graph.initializer}
+        pairs = [node for node in found.model.graph.node if node.op_type == "QuantizeLinear"]
+        assert pairs
+        assert {tensors[node.input[2]].data_type for node in pairs} == {wanted}
+        zeros = {int(numpy_helper.to_array(tensors[node.input[2]]).item()) for node in pairs}
+        assert (zeros == {0}) == (scheme == "symmetric")
+        # TensorRT's parser takes no quantised bias
+        assert (TensorProto.INT32 in types(found.model)) == (scheme == "asymmetric")
+        assert found.notes["calibration"] == {"part": "train", "n": 16, "inputs": "real"}
+
+
+def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
+    files = [lowered(network(), tmp_path / "m.onnx", "int8").model.SerializeToString() for _ in range(2)]
+    assert files[0] == files[1]
+
+
+def test_bf16_holds_the_float32_weights_rounded_once(tmp_path: Path) -> None:
+    module = network(1e6)  # beyond fp16: a file made from fp16 weights would have lost them
+    original = {t.name: numpy_helper.to_array(t) for t in graph_of(module, tmp_path / "m.onnx").graph.initializer}
+    found = lowered(module, tmp_path / "m.onnx", "bf16").model
+    onnx.checker.check_model(found, full_check=True)
+    stored = [tensor for tensor in found.graph.initializer if tensor.data_type == TensorProto.BFLOAT16]
+    assert TensorProto.FLOAT16 not in types(found)
+    assert len(stored) >= 8
+    for tensor in stored:
+        wanted = torch.from_numpy(original[tensor.name].copy()).bfloat16().float().numpy()
+        np.testing.assert_array_equal(numpy_helper.to_array(tensor).astype(np.float32), wanted)
+    casts = [attribute.i for node in found.graph.node if node.op_type == "Cast" for attribute in node.attribute]
+    assert set(casts) <= {TensorProto.BFLOAT16, TensorProto.FLOAT}
+
+
+def test_layers_that_overflow_fp16_stay_in_fp32(tmp_path: Path) -> None:
+    module = network(1e6)
+    found, reference = lowered(module, tmp_path / "m.onnx", "fp16"), answers(module)
+    assert found.notes["kept_fp32"]
+    np.testing.assert_allclose(run(found.model, IMAGES), reference, atol=0.005 * np.abs(reference).max())
+    assert TensorProto.FLOAT16 in types(found.model)
+
+
+def test_the_layer_that_int8_hurts_most_stays_in_fp32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = network()
+    free = lowered(module, tmp_path / "m.onnx", "int8")
+    reference = answers(module)
+    error = np.abs(run(free.model, IMAGES) - reference).max()
+    monkeypatch.setitem(parity.TOLERANCES, "int8", 0.9 * error / np.abs(reference).max())
+    found = lowered(module, tmp_path / "m.onnx", "int8")
+    assert np.abs(run(found.model, IMAGES) - reference).max() <= 0.9 * error
+    (worst, *_) = found.notes["sensitivity"]
+    assert found.notes["kept_fp32"][0] == worst["layer"]
+    errors = [row["error"] for row in found.notes["sensitivity"]]
+    assert errors == sorted(errors, reverse=True)
+    assert sum(node.op_type == "QuantizeLinear" for node in found.model.graph.node) > 0
+
+
+def test_what_nothing_helps_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(parity.TOLERANCES, "int8", 1e-9)
+    with pytest.raises(ParityError, match=r"int8 differs by .* with 2 of 4 layers in fp32"):
+        lowered(network(), tmp_path / "m.onnx", "int8")
+
+
+def test_int8_is_never_calibrated_on_patterns(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no image of the region to calibrate on"):
+        lowered(network(), tmp_path / "m.onnx", "int8", kind="seeded")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision", "fits"),
+    [("float16", "fp16", True), ("float32", "fp16", False), ("float32", "int8", False), ("float32", "fp32", True)],
+)
+def test_a_file_of_another_precision_than_it_states_is_refused(dtype: str, precision: str, fits: bool) -> None:
+    census = {dtype: {"tensors": 1, "elements": 60}, "bfloat16": {"tensors": 1, "elements": 40}}
+    check: Callable[[], None] = lambda: require_precision(census, precision)  # noqa: E731
+    if fits:
+        check()
+        return
+    with pytest.raises(ParityError, match="of the weights are"):
+        check()

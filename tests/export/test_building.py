@@ -1,0 +1,77 @@
+"""Exports of lower precision from a real run: what they state, and where they are refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import onnx
+import pytest
+
+from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.errors import DataError, ParityError
+from lorkit.export import building, parity
+from lorkit.export.exporting import export
+from lorkit.export.precision import Lowered
+from lorkit.export.verifying import verify
+
+OPTIONS = {"region": "chest", "profile": "cpu-generic", "owners": ("expert",), "precision": "int8"}
+
+
+def test_int8_is_proven_states_how_it_came_about_and_is_verified(extracted: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(extracted, tmp_path / "run")
+    (result,) = export(run, **OPTIONS)  # type: ignore[arg-type]
+    assert result.path.name == "onnx-cpu-generic-int8"
+    info = read_json(result.path / "export.json", kind="export")
+    assert info["precision"] == info["graph_precision"] == "int8"
+    assert info["lowering"]["scheme"] == "asymmetric"
+    assert info["lowering"]["calibration"]["part"] == "train"
+    assert info["lowering"]["calibration"]["inputs"] == "real"
+    assert 1 < info["lowering"]["calibration"]["n"] <= 128
+    assert info["dtype_census"]["int8"]["elements"] > info["dtype_census"]["float32"]["elements"]
+    assert 0 < info["parity"]["max_abs"] <= info["parity"]["tolerance"]
+    properties = {entry.key: entry.value for entry in onnx.load(result.path / "model.onnx").metadata_props}
+    assert properties["lorkit.precision"] == "int8"
+    assert properties["lorkit.classes"]
+    (found,) = verify(result.path)["exports"]
+    assert (found["status"], found["inputs"]) == ("passed", "real")
+    assert [again.up_to_date for again in export(run, **OPTIONS)] == [True]  # type: ignore[arg-type]
+
+
+def test_an_expert_away_from_its_run_has_nothing_to_calibrate_on(extracted: Path, tmp_path: Path) -> None:
+    expert = shutil.copytree(extracted / "experts" / "chest", tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="no image of the region to calibrate on"):
+        export(expert, **OPTIONS)  # type: ignore[arg-type]
+    assert not (expert / "exports").exists() or not any((expert / "exports").iterdir())
+
+
+def test_a_precision_that_was_dropped_on_the_way_is_no_export(
+    extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(extracted, tmp_path / "run")
+    monkeypatch.setattr(building, "lower", lambda model, precision, **_: Lowered(model=model, notes={}))
+    with pytest.raises(ParityError, match=r"0% of the weights are int8; required: at least 50%"):
+        export(run, **OPTIONS)  # type: ignore[arg-type]
+
+
+def test_flipped_labels_are_no_export_even_where_the_error_is_small(
+    extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(extracted, tmp_path / "run")
+    monkeypatch.setitem(parity.TOLERANCES, "fp32", 1e9)
+    monkeypatch.setitem(parity.FLIP_RATES, "fp32", 0.05)
+    real = building.to_onnx
+
+    def upside_down(network: object, path: Path, **options: object) -> object:
+        found = real(network, path, **options)  # type: ignore[arg-type]
+        model = onnx.load(path)
+        last = model.graph.node[-1]
+        inner = last.output[0] + "_before"
+        last.output[0] = inner
+        model.graph.node.append(onnx.helper.make_node("Neg", [inner], ["logits"]))
+        onnx.save(model, path)
+        return found
+
+    monkeypatch.setattr(building, "to_onnx", upside_down)
+    with pytest.raises(ParityError, match=r"label flip\(s\).*of all decisions flipped"):
+        export(run, **OPTIONS | {"precision": "fp32"})  # type: ignore[arg-type]

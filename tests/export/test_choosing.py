@@ -1,0 +1,141 @@
+"""Which precisions stay: what is not shown to be faster and good enough is removed, and the reason kept."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.runs import open_run
+from lorkit.export import choosing, parity
+from lorkit.export.choosing import record_path, tried_precisions
+from lorkit.export.exporting import ExportResult, export
+
+OPTIONS: dict[str, Any] = {"region": "chest", "profile": "cpu-generic", "precision": "auto", "max_seconds": 1.0}
+
+
+@pytest.fixture
+def run(extracted: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(extracted, tmp_path / "run"))
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Verdicts in the place of measurements: what a busy machine says is not what these tests are about."""
+    verdicts = {"latency": "pass", "accuracy": "pass"}
+
+    def fight(*arms: Any, margin: float, **_: Any) -> Any:
+        assert margin == 0.0
+        assert [arm.name for arm in arms] == ["baseline", "candidate", "control"]
+        found = {"ratio": 0.4, "ci": [0.3, 0.5], "looks": [1]}
+        return SimpleNamespace(verdict=verdicts["latency"], reason="It takes its time.", to_json=lambda: found)
+
+    def judge(contest: Any, engines: Any, cases: Any, *, allowed: float, source: str, seed: int) -> Any:
+        assert "validation part" in source
+        assert len(cases(contest.candidate.recipe)) > 0
+        return {
+            "verdict": verdicts["accuracy"],
+            "drop": 0.01,
+            "ci": [0.0, 0.02],
+            "allowed": allowed,
+        }, "It loses little."
+
+    monkeypatch.setattr(choosing, "fight", fight)
+    monkeypatch.setattr(choosing, "judge_accuracy", judge)
+    return verdicts
+
+
+def names(results: list[ExportResult]) -> list[tuple[str, str]]:
+    return [(result.owner, result.precision) for result in results]
+
+
+def test_what_is_faster_and_good_enough_stays_beside_fp32(run: Path, measured: dict[str, str]) -> None:
+    results = export(run, **OPTIONS)
+    both = [(owner, precision) for owner in ("expert", "foundation", "student") for precision in ("fp32", "int8")]
+    assert sorted(names(results)) == sorted(both)
+    assert all(result.path.is_dir() for result in results)
+    choice = results[0].choice
+    assert choice is not None
+    assert choice["chosen"] == "int8"
+    document = read_json(record_path(open_run(run), "onnx", "cpu-generic"), kind="precision")
+    (row,) = document["regions"]["chest"]["candidates"]
+    assert (row["verdict"], row["latency"]["ratio"]) == ("kept", 0.4)
+    (tried,) = tried_precisions(open_run(run))
+    assert (tried["region"], tried["precision"], tried["ratio_ci"]) == ("chest", "int8", [0.3, 0.5])
+    assert "it loses little" in tried["reason"]
+
+
+@pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
+@pytest.mark.parametrize(("what", "reason"), [("latency", "not shown to be faster"), ("accuracy", "to be good enough")])
+def test_what_is_not_decided_in_its_favour_is_removed(
+    run: Path, measured: dict[str, str], what: str, verdict: str, reason: str
+) -> None:
+    measured[what] = verdict
+    results = export(run, **OPTIONS)
+    assert {precision for _, precision in names(results)} == {"fp32"}
+    assert not list(run.glob("exports/**/*int8"))
+    (row,) = tried_precisions(open_run(run))
+    assert row["verdict"] == "lost"
+    assert reason in row["reason"]
+
+
+def test_what_was_measured_is_not_measured_again(
+    run: Path, measured: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export(run, **OPTIONS)
+    monkeypatch.setattr(choosing, "fight", None)
+    assert all(result.up_to_date for result in export(run, **OPTIONS))
+    with pytest.raises(TypeError):  # another bound: it is asked again
+        export(run, max_accuracy_drop=0.001, **OPTIONS)
+
+
+def test_a_precision_that_the_network_cannot_stand_loses_with_its_reason(
+    run: Path, measured: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(parity.TOLERANCES, "int8", 1e-9)
+    results = export(run, **OPTIONS)
+    assert {precision for _, precision in names(results)} == {"fp32"}
+    assert "int8 differs by" in tried_precisions(open_run(run))[0]["reason"]
+
+
+def test_a_foundation_that_cannot_stand_it_is_left_out_and_said(
+    run: Path, measured: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lorkit.decompose.errors import ParityError
+    from lorkit.export import building, exporting
+
+    real = building.build_export
+
+    def build(source: Any, job: Any, means: Any, directory: Path) -> None:
+        if source.owner == "foundation" and job.precision == "int8":
+            raise ParityError("too far", required="nearer", fix="nothing")
+        real(source, job, means, directory)
+
+    monkeypatch.setattr(exporting, "build_export", build)
+    said: list[str] = []
+    results = export(run, on_progress=lambda text, done, of: said.append(text), **OPTIONS)
+    assert ("foundation", "int8") not in names(results)
+    assert ("expert", "int8") in names(results)
+    assert any("foundation of chest is not exported at int8: too far" in text for text in said)
+
+
+def test_an_expert_away_from_its_run_cannot_be_judged(run: Path, tmp_path: Path) -> None:
+    expert = shutil.copytree(run / "experts" / "chest", tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=r"--precision auto for an expert away from its run"):
+        export(expert, **OPTIONS)
+
+
+def test_measured_for_real_nothing_that_is_slower_stays(run: Path) -> None:
+    results = export(run, **OPTIONS)
+    choice = results[0].choice
+    assert choice is not None
+    (row,) = choice["candidates"]
+    kept = row["verdict"] == "kept"
+    assert choice["chosen"] == ("int8" if kept else "fp32")
+    assert (row["latency"]["ci"][1] < 1) or not kept
+    assert row["reason"]

@@ -1,0 +1,86 @@
+"""The time from a file to an answer: every stage is timed, on a drawn or a given file, of pictures and of volumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lorkit.decompose import transforms
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.regions import Region
+from lorkit.export.end_to_end import STAGES, end_to_end
+
+
+def exported(size: tuple[int, ...], task: str = "classification", channels: int = 1) -> Any:
+    recipe = {
+        "version": transforms.VERSIONS[len(size)],
+        **({"axes": "RAS"} if len(size) == 3 else {}),
+        "steps": [
+            {"op": "intensity", "rule": "dtype"} if len(size) == 2
+            else {"op": "intensity", "rule": "percentile", "low": 0.5, "high": 99.5},
+            {"op": "resize", "size": list(size), "filter": "bilinear" if len(size) == 2 else "trilinear"},
+            {"op": "channels", "count": channels},
+            {"op": "normalise", "mean": [0.5] * channels, "std": [0.25] * channels},
+        ],
+    }  # fmt: skip
+    transforms.validate(recipe)
+    region = Region(name="chest", task=task, classes=("healthy", "ill"))
+    return SimpleNamespace(recipe=recipe, shape=(channels, *size), as_region=lambda: region)
+
+
+class Seen:
+    """An engine that remembers what it was given."""
+
+    def __init__(self, outputs: tuple[int, ...]) -> None:
+        self.outputs, self.batches = outputs, []  # type: tuple[int, ...], list[Any]
+
+    def run(self, batch: Any) -> Any:
+        self.batches.append(batch)
+        return np.zeros((len(batch), *self.outputs), np.float32)
+
+
+def ticking(step: float) -> Any:
+    """A clock that moves on by `step` seconds whenever it is read."""
+    now = iter(range(10**6))
+    return lambda: next(now) * step
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_drawn_picture_goes_through_every_stage(channels: int) -> None:
+    engine = Seen((2,))
+    found = end_to_end(exported((16, 16), channels=channels), engine, clock=ticking(0.001))  # type: ignore[arg-type]
+    assert [found[f"{stage}_ms"] for stage in STAGES] == pytest.approx([1.0] * 4)
+    assert found["total_ms"] == pytest.approx(4.0)
+    assert found["input"] == "drawn png, 512 x 512" + (" x 3" if channels == 3 else "")
+    assert found["n"] == 50  # five milliseconds a round: the most there are, well within two seconds
+    assert len(engine.batches) == 1 + found["n"]
+    assert engine.batches[0].shape == (1, channels, 16, 16)
+    assert 0 <= engine.batches[0].min() < engine.batches[0].max() <= 1
+
+
+def test_a_slow_image_is_timed_a_few_times_all_the_same() -> None:
+    found = end_to_end(exported((16, 16)), Seen((2,)), clock=ticking(3.0))  # type: ignore[arg-type]
+    assert found["n"] == 5
+
+
+def test_a_drawn_volume_and_its_mask() -> None:
+    engine = Seen((3, 8, 8, 8))
+    found = end_to_end(exported((8, 8, 8), "segmentation"), engine, clock=ticking(0.1))  # type: ignore[arg-type]
+    assert found["input"] == "drawn nii, 16 x 16 x 16"
+    assert engine.batches[0].shape == (1, 1, 8, 8, 8)
+
+
+def test_a_users_file(tmp_path: Path) -> None:
+    path = tmp_path / "own.png"
+    Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30).astype(np.uint8)).save(path)
+    found = end_to_end(exported((16, 16)), Seen((2,)), path, seconds=0.01)  # type: ignore[arg-type]
+    assert found["input"] == "own.png, 20 x 30"
+    assert found["total_ms"] >= max(found[f"{stage}_ms"] for stage in STAGES) > 0
+    path.write_bytes(b"no picture")
+    with pytest.raises(DataError):
+        end_to_end(exported((16, 16)), Seen((2,)), path)  # type: ignore[arg-type]
