@@ -276,6 +276,20 @@ def test_an_export_without_a_gpu_is_complete_but_unproven(
     assert [text for text in said if "is built again: its engine was built for another tensorrt_rtx (1." in text]
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+def test_a_run_is_exported_in_every_precision(
+    installed: ModuleType, no_gpu: None, extracted: Path, tmp_path: Path, precision: str
+) -> None:
+    """The files that lorkit itself lowers are of the kind that this parser takes."""
+    copy = Path(shutil.copytree(extracted, tmp_path / "runs" / "small"))
+    (result,) = export(
+        copy, region="chest", target="trt-rtx", profile="rtx-ada", precision=precision, owners=("expert",)
+    )
+    assert result.path.name == f"trt-rtx-rtx-ada-{precision}"
+    assert (result.path / "model.engine").read_bytes()[:4] == b"vtrt"
+    assert result.parity["status"] == "not_run"
+
+
 def test_where_it_can_run_an_unproven_export_is_made_again_and_proven(
     installed: ModuleType, no_gpu: None, expert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
