@@ -40,7 +40,11 @@ def _targets() -> dict[str, dict[str, Any]]:
 
     from lorkit.export.targets import targets
 
-    return {name: {"runtime": target.runtime, **asdict(target.available())} for name, target in targets().items()}
+    found = {name: (target, target.available()) for name, target in targets().items()}
+    return {
+        name: {"runtime": target.runtime, **asdict(state), "runs": state.ok and state.runs}
+        for name, (target, state) in found.items()
+    }
 
 
 def _features() -> dict[str, Any]:
@@ -91,7 +95,13 @@ def _show(document: dict[str, Any]) -> None:
     ]
     render.table("this machine", ("", "value"), rows)
     states = [
-        [name, "ready" if row["ok"] else "missing", row["reason"] or row["runtime"], row["install"]]
+        [name, _state(row), row["reason"] or row["why"] or row["runtime"], row["install"]]
         for name, row in document["targets"].items()
     ]
     render.table("targets", ("target", "state", "because", "how to get it"), states)
+
+
+def _state(row: dict[str, Any]) -> str:
+    if not row["ok"]:
+        return "missing"
+    return "ready" if row["runs"] else "builds, does not run"

@@ -18,7 +18,7 @@ from lorkit.export.parity import Parity, compare, in_batches, require, seeded_in
 from lorkit.export.precision import Calibration, lower, require_precision
 from lorkit.export.sizes import fitting
 from lorkit.export.sources import Inputs, Shown, Source
-from lorkit.export.targets import MODEL, Target
+from lorkit.export.targets import MODEL, HardwareBound, Target
 from lorkit.export.targets.base import Blueprint, Floats
 
 # Raised when the content of an export changes for the same inputs, so that older ones are rebuilt.
@@ -42,6 +42,10 @@ class Job:
         """Name of the export's directory."""
         return f"{self.target.name}-{self.profile.name}-{self.precision}"
 
+    def outdated(self, directory: Path) -> str:
+        """Return why an engine that lies in `directory` does not fit this machine; empty where it does."""
+        return self.target.outdated(directory, self.profile) if isinstance(self.target, HardwareBound) else ""
+
 
 @dataclass(frozen=True)
 class Means:
@@ -59,13 +63,14 @@ class Means:
 
 def inputs_digest(source: Source, job: Job) -> str:
     """Digest everything that decides what an export holds."""
+    availability = job.target.available(job.profile)
     return digest_json(
         {
             "format": FORMAT,
             "parent": source.parent.digest,
             "owner": source.owner,
             "region": source.region.name,
-            "target": [job.target.name, job.target.fingerprint(), job.target.available(job.profile).ok],
+            "target": [job.target.name, job.target.fingerprint(), availability.ok and availability.runs],
             "profile": job.profile.model_dump(mode="json"),
             "precision": job.precision,
             "allowed": job.allow_synthetic and source.synthetic,
@@ -88,7 +93,8 @@ def build_export(source: Source, job: Job, means: Means, directory: Path) -> Non
     availability = job.target.available(job.profile)
     if availability.ok:
         engine = job.target.build(_blueprint(source, job, directory, kept)).relative_to(directory).as_posix()
-        parity, provider = _prove(source, job, directory, shown, reference)
+        if availability.runs:
+            parity, provider = _prove(source, job, directory, shown, reference)
     seeded = shown.kind == "seeded"
     info = {
         "schema_version": SCHEMA_VERSION,
@@ -103,7 +109,9 @@ def build_export(source: Source, job: Job, means: Means, directory: Path) -> Non
         **graph,
         "size_bytes": (directory / (engine or MODEL)).stat().st_size,
         "onnx_digest": digest_file(directory / MODEL),
-        "parity": parity.to_json() if parity else {"status": "not_run", "reason": availability.reason},
+        "parity": parity.to_json()
+        if parity
+        else {"status": "not_run", "reason": availability.reason or availability.why},
     }
     write_package(source, info, directory, kept)
 

@@ -18,7 +18,7 @@ from lorkit.export.building import Job, Means, build_export, inputs_digest
 from lorkit.export.choosing import AUTO, BASELINE, Bounds, choose
 from lorkit.export.exported import read_exported
 from lorkit.export.sources import Source, run_sources, sources_at
-from lorkit.export.targets import get_target, missing
+from lorkit.export.targets import HardwareBound, Target, get_target, missing
 from lorkit.export.unjudged import missing_baseline
 
 
@@ -67,7 +67,7 @@ def export(
         run: A run by id or path when no `path` is given; the newest by default.
         region: Names separated by commas, or "all".
         target: Name of a target.
-        profile: Hardware profile; the detected one by default.
+        profile: Hardware profile; the detected one by default, or the target's own where this machine's is a CPU.
         precision: Precision of the graph; `auto` measures every one that target and profile have on the experts, and
             keeps a lower one where it is faster and not worse. Foundation and student are exported at what their
             region's expert got, and at fp32.
@@ -105,12 +105,12 @@ def export(
 
     for done, source in enumerate(sources):
         on_progress(f"{source.region.name} ({source.owner})", done, len(sources))
+        for stale in filter(None, (job.outdated(source.home / job.name) for job in jobs)):
+            on_progress(f"{source.region.name} ({source.owner}) is built again: {stale}", done, len(sources))
         if precision != AUTO:
             results.append(_export_one(source, jobs[0], means, force=force))
         elif source.owner == "expert":
-            choice = choose(
-                source, jobs, bounds, lambda one, job: _export_one(one, job, means, force=force).path, force=force
-            )
+            choice = choose(source, jobs, bounds, build, force=force)
             chosen[source.region.name] = choice
             results += [replace(_export_one(source, job, means), choice=choice) for job in _kept(jobs, choice)]
         else:
@@ -153,6 +153,15 @@ def detected_profile(name: str | None) -> profiles.Profile:
         raise UsageError(str(error)) from None
 
 
+def _hardware(target: Target, name: str | None) -> profiles.Profile:
+    found = detected_profile(name)
+    if isinstance(target, HardwareBound):
+        if name is None and found.device.kind == "cpu" and target.default_profile is not None:
+            found = detected_profile(target.default_profile)
+        target.require(found)
+    return found
+
+
 def _jobs(target: str, profile: str | None, precision: str) -> list[Job]:
     """Return what to export each source to: one job, or under `auto` fp32 and then every lower precision.
 
@@ -162,7 +171,7 @@ def _jobs(target: str, profile: str | None, precision: str) -> list[Job]:
     found = get_target(target)
     if precision not in (*found.precisions, AUTO):
         raise unknown("precision", precision, (*found.precisions, AUTO))
-    hardware = detected_profile(profile)
+    hardware = _hardware(found, profile)
     if precision == AUTO:
         lower = [name for name in found.precisions if name in hardware.precisions and name != BASELINE]
         return [Job(found, hardware, name) for name in (BASELINE, *lower)]

@@ -11,12 +11,13 @@ import yaml
 from pydantic import ValidationError
 
 from lorkit.profiles.detect import choose
-from lorkit.profiles.schema import BatchRange, Budget, Device, Match, Precision, Profile, ProfileError
+from lorkit.profiles.schema import BatchRange, Budget, Device, EngineSettings, Match, Precision, Profile, ProfileError
 
 __all__ = [
     "BatchRange",
     "Budget",
     "Device",
+    "EngineSettings",
     "Match",
     "Precision",
     "Profile",

@@ -65,6 +65,26 @@ class Budget(_Model):
     peak_mib: float | None = Field(default=None, gt=0)
 
 
+class EngineSettings(_Model):
+    """What an engine of the TensorRT family can do besides run; each of these costs speed, size or accuracy.
+
+    Attributes:
+        version_compatible: It also runs with a newer TensorRT of the same major version.
+        hardware_compatible: It also runs on other GPUs of the Ampere generation and newer.
+        refit: Its weights can be exchanged without building it again.
+        strip: It holds no weights and takes them from the ONNX file beside it when it is loaded.
+        tf32: Products of fp32 layers may be rounded to TF32, faster and beyond fp32's tolerance.
+        workspace_mib: Memory that the builder may plan with; null for the runtime's own limit.
+    """
+
+    version_compatible: bool = False
+    hardware_compatible: bool = False
+    refit: bool = False
+    strip: bool = False
+    tf32: bool = False
+    workspace_mib: int | None = Field(default=None, gt=0)
+
+
 class Profile(_Model):
     """A named piece of hardware with its runtimes, batch sizes, precisions and budgets.
 
@@ -80,4 +100,5 @@ class Profile(_Model):
     precisions: tuple[Precision, ...] = Field(min_length=1)
     runtimes: dict[str, str] = {}
     batch: BatchRange = BatchRange()
+    engine: EngineSettings = EngineSettings()
     budget: Budget = Budget()

@@ -11,9 +11,9 @@ import pkgutil
 from functools import cache
 
 from lorkit.decompose.regions import unknown
-from lorkit.export.targets.base import MODEL, Availability, Engine, Target, missing
+from lorkit.export.targets.base import MODEL, Availability, Engine, HardwareBound, Target, missing
 
-__all__ = ["MODEL", "Availability", "Engine", "Target", "get_target", "missing", "targets"]
+__all__ = ["MODEL", "Availability", "Engine", "HardwareBound", "Target", "get_target", "missing", "targets"]
 
 
 @cache

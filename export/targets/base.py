@@ -26,11 +26,21 @@ MODEL = "model.onnx"
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a target can be built and run here, and if not, why not and how to change that."""
+    """Whether a target can be built and run here, and if not, why not and how to change that.
+
+    Attributes:
+        ok: It can be built here.
+        reason: Why it cannot be built.
+        install: How to change that, or where else what was built can run.
+        runs: What was built can also run here.
+        why: Why it cannot run here although it can be built.
+    """
 
     ok: bool
     reason: str = ""
     install: str = ""
+    runs: bool = True
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,11 +138,35 @@ class Target(Protocol):
         ...
 
 
+@runtime_checkable
+class HardwareBound(Protocol):
+    """What a target adds whose engines are for one kind of hardware.
+
+    Attributes:
+        default_profile: Profile that is taken when none is named and this machine's is a CPU; None for the machine's.
+    """
+
+    default_profile: ClassVar[str | None]
+
+    def require(self, profile: Profile) -> None:
+        """Check that it builds for the hardware of `profile`.
+
+        Raises:
+            UsageError: It does not.
+        """
+        ...
+
+    def outdated(self, directory: Path, profile: Profile) -> str:
+        """Return why an engine that lies in `directory` is not what would be built now; empty where it is."""
+        ...
+
+
 def missing(target: Target, profile: Profile | None = None) -> MissingRuntimeError:
     """Return the error of a target that cannot be built or run here: what is missing and how to get it."""
     availability = target.available(profile)
+    lacking = "run here" if availability.ok else "be built or run here"
     return MissingRuntimeError(
-        f"target '{target.name}' cannot be built or run here: {availability.reason}",
+        f"target '{target.name}' cannot {lacking}: {availability.reason or availability.why}",
         required=target.runtime,
         fix=availability.install,
     )

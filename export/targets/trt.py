@@ -1,32 +1,43 @@
 """NVIDIA TensorRT, written against what TensorRT 10.12 and 11 share.
 
 TensorRT 11 has no weakly typed networks and no precision flags: the network is strongly typed and the precision is
-that of the ONNX file. An engine runs only on the GPU, driver and TensorRT it was built with, so its key names all
-three and loading compares them.
+that of the ONNX file. An engine runs only on the GPU, driver and TensorRT it was built with, unless its profile asks
+for a compatible one, so its key names all three and loading compares them.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
-from lorkit.decompose.artifacts import digest_file, digest_json, read_json, write_bytes, write_json
-from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
+from lorkit.decompose.artifacts import digest_file, digest_json, write_bytes, write_json
+from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import MODEL, Availability, Blueprint, Floats, missing
+from lorkit.export.targets.base import MODEL, Availability, Blueprint, missing
+from lorkit.export.tensorrt_building import (
+    ENGINE,
+    KEY,
+    batch_shapes,
+    build_plan,
+    differences,
+    engine_key,
+    order_of,
+    read_key,
+    requested,
+)
+from lorkit.export.tensorrt_running import BLIND, TensorrtEngine, sees_gpu
+from lorkit.export.tensorrt_timing import read_timings, timing_path, write_timings
 
 if TYPE_CHECKING:
     from lorkit.profiles import Profile
 
 MINIMUM = (10, 12)
 BELOW = 12
-ENGINE, KEY = "model.engine", "engine.json"
 INSTALL = "pip install 'tensorrt>=10.12,<12' --extra-index-url https://pypi.nvidia.com, on a machine with an NVIDIA GPU"
+_AMPERE = 8
 
 
 class TrtTarget:
@@ -37,6 +48,7 @@ class TrtTarget:
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8"}
     quantization: ClassVar[str] = "symmetric"
     built_from: ClassVar[str] = "onnx"
+    default_profile: ClassVar[str | None] = None
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Tell whether a TensorRT that this is written for, and a GPU, are here."""
@@ -50,11 +62,42 @@ class TrtTarget:
             return Availability(False, f"TensorRT {version} is installed", INSTALL)
         if not fingerprint()["gpus"]:
             return Availability(False, "no NVIDIA GPU answers to nvidia-smi", "run it on a machine with an NVIDIA GPU")
+        if not sees_gpu():
+            return Availability(True, install="install a CUDA build of torch", runs=False, why=BLIND)
         return Availability(True)
+
+    def require(self, profile: Profile) -> None:
+        """Check that the GPU at hand, which TensorRT builds for, is of the profile's kind.
+
+        Raises:
+            UsageError: It is of another compute capability, so the export would be called after the wrong hardware.
+        """
+        wanted = profile.device.compute_capability
+        if not self.available().ok or wanted is None or profile.engine.hardware_compatible:
+            return
+        here = fingerprint()["gpus"][0]
+        if here.get("sm") not in (None, wanted):
+            raise UsageError(
+                f"profile '{profile.name}' has compute capability {wanted}, {here['name']} has {here['sm']}",
+                required="a profile of the GPU at hand, for which TensorRT builds",
+                fix="leave --profile out, or export on that hardware",
+            )
 
     def fingerprint(self) -> str:
         """Return a digest of TensorRT, GPU and driver; empty where no engine can be built."""
         return digest_json(_surroundings(_tensorrt())) if self.available().ok else ""
+
+    def outdated(self, directory: Path, profile: Profile) -> str:
+        """Return in what an engine's key differs from this machine and profile; empty where it does not."""
+        if not self.available().ok or not (directory / ENGINE).is_file():
+            return ""
+        try:
+            key = read_key(directory)
+        except ArtifactError as error:
+            return str(error)
+        shapes = batch_shapes(profile, key["batch_shapes"][0][1:])
+        changed = differences(key, {**_surroundings(_tensorrt()), **requested(profile), "batch_shapes": shapes})
+        return changed and f"its engine was built for another {changed}"
 
     def build(self, blueprint: Blueprint) -> Path:
         """Parse the ONNX file into a strongly typed network and write its engine and the engine's key.
@@ -65,29 +108,19 @@ class TrtTarget:
         """
         if not self.available().ok:
             raise missing(self)
+        self.require(blueprint.profile)
         tensorrt = _tensorrt()
-        logger = tensorrt.Logger(tensorrt.Logger.ERROR)
-        builder = tensorrt.Builder(logger)
-        network = builder.create_network(_strongly_typed(tensorrt))
-        _parse(tensorrt.OnnxParser(network, logger), blueprint.onnx_path)
-        config = builder.create_builder_config()
-        batch, directory = blueprint.profile.batch, blueprint.directory
-        bounds = [(count, *blueprint.shape) for count in (batch.min, batch.opt, batch.max)]
-        ranges = builder.create_optimization_profile()
-        ranges.set_shape(network.get_input(0).name, *bounds)
-        config.add_optimization_profile(ranges)
-        plan = builder.build_serialized_network(network, config)
-        if plan is None:
-            raise UsageError(
-                f"TensorRT {tensorrt.__version__} built no engine of {blueprint.onnx_path.name}",
-                required="a network that it supports",
-                fix="see its log above",
-            )
-        write_bytes(directory / ENGINE, bytes(plan))
-        write_json(directory / KEY, engine_key(blueprint.onnx_path, _surroundings(tensorrt), bounds))
-        return directory / ENGINE
+        surroundings, order = _surroundings(tensorrt), order_of(blueprint)
+        timing = timing_path(surroundings)
+        plan, timings = build_plan(tensorrt, order, read_timings(timing))
+        if timings:
+            write_timings(timing, timings)
+        key = {**surroundings, **requested(blueprint.profile), "batch_shapes": order.shapes}
+        write_bytes(blueprint.directory / ENGINE, plan)
+        write_json(blueprint.directory / KEY, engine_key(blueprint.onnx_path, key))
+        return blueprint.directory / ENGINE
 
-    def load(self, directory: Path, *, threads: int | None = None) -> TrtEngine:
+    def load(self, directory: Path, *, threads: int | None = None) -> TensorrtEngine:
         """Deserialise the engine on the GPU that it was built for.
 
         Raises:
@@ -95,7 +128,8 @@ class TrtTarget:
             ArtifactError: There is no engine, or it was built for another GPU, driver or TensorRT.
         """
         del threads  # a GPU engine has no CPU threads of its own
-        if not self.available().ok:
+        availability = self.available()
+        if not availability.ok or not availability.runs:
             raise missing(self)
         tensorrt = _tensorrt()
         path = directory / ENGINE
@@ -105,74 +139,18 @@ class TrtTarget:
                 required="an engine built on this machine",
                 fix="export it here with `decompose export --target trt --force`",
             )
-        key = read_json(directory / KEY)
-        expected = engine_key(directory / MODEL, _surroundings(tensorrt), key.get("batch_shapes", []))
-        changed = [name for name, value in expected.items() if key.get(name) != value and name != "key"]
-        if changed:
+        key = read_key(directory)
+        expected = {"onnx": digest_file(directory / MODEL), **_binding(key, _surroundings(tensorrt))}
+        if changed := differences(key, expected):
             raise ArtifactError(
-                f"{path} was built for another {', '.join(changed)} ({key.get(changed[0])})",
-                required=f"{changed[0]} {expected[changed[0]]}",
-                fix="export it here with `decompose export --target trt --force`",
-            )
-        return TrtEngine(tensorrt, path, shapes=key["batch_shapes"])
-
-
-class TrtEngine:
-    """An execution context whose buffers are torch tensors on the GPU."""
-
-    def __init__(self, tensorrt: ModuleType, path: Path, *, shapes: Sequence[Sequence[int]]) -> None:
-        import torch  # device memory: torch is the one GPU allocator that lorkit always has
-
-        if not torch.cuda.is_available():
-            raise MissingRuntimeError(
-                "this torch sees no CUDA device", required="a CUDA build of torch", fix="install one beside TensorRT"
-            )
-        runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.ERROR))
-        engine = runtime.deserialize_cuda_engine(path.read_bytes())
-        if engine is None:
-            raise ArtifactError(
-                f"TensorRT {tensorrt.__version__} refuses {path}",
+                f"{path} was built for another {changed}",
                 required="an engine built on this machine",
                 fix="export it here with `decompose export --target trt --force`",
             )
-        self._torch, self._engine = torch, engine
-        self._context: Any = engine.create_execution_context()
-        self._names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        self._stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self._largest = int(shapes[2][0])
-        self.provider = f"TensorRT {tensorrt.__version__}"
-
-    def run(self, batch: Floats) -> Floats:
-        """Return the logits (N, classes) of a batch (N, C, *spatial); larger batches than it was built for are cut."""
-        parts = [self._run(batch[start : start + self._largest]) for start in range(0, len(batch), self._largest)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _run(self, batch: Floats) -> Floats:
-        if self._context is None:
-            raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
-        torch, (image, logits) = self._torch, self._names
-        with torch.cuda.stream(self._stream):
-            source = torch.from_numpy(np.ascontiguousarray(batch)).cuda()
-            self._context.set_input_shape(image, tuple(source.shape))
-            result = torch.empty(tuple(self._context.get_tensor_shape(logits)), device="cuda")
-            self._context.set_tensor_address(image, source.data_ptr())
-            self._context.set_tensor_address(logits, result.data_ptr())
-            if not self._context.execute_async_v3(self._stream.cuda_stream):
-                raise ArtifactError("TensorRT refused to run a batch", required="an intact engine", fix="export again")
-        self._stream.synchronize()
-        values: Floats = result.cpu().numpy()
-        return values
-
-    def close(self) -> None:
-        """Release the context, then the engine."""
-        self._context = None
-        self._engine = None
-
-
-def engine_key(onnx_path: Path, surroundings: Mapping[str, str], shapes: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """Return what identifies an engine, with a digest of it all: ONNX, TensorRT, GPU, driver and batch shapes."""
-    parts = {"onnx": digest_file(onnx_path), **surroundings, "batch_shapes": [list(shape) for shape in shapes]}
-    return {**parts, "key": digest_json(parts)}
+        engine = TensorrtEngine(tensorrt, directory, key, name="TensorRT")
+        if key["settings"].get("version_compatible"):  # then any of this major version may run it
+            engine.provider = f"TensorRT {_release(str(tensorrt.__version__))[0]}"
+        return engine
 
 
 def _tensorrt() -> ModuleType:
@@ -189,25 +167,21 @@ def _surroundings(tensorrt: ModuleType) -> dict[str, str]:
     }
 
 
+def _binding(key: Mapping[str, Any], here: Mapping[str, str]) -> dict[str, str]:
+    """Return which of these surroundings an engine must have been built in: compatible ones leave some open."""
+    settings, left = key.get("settings", {}), dict(here)
+    if settings.get("hardware_compatible") and _release(here["sm"]) >= (_AMPERE, 0):
+        left = {name: value for name, value in left.items() if name not in ("gpu", "sm", "driver")}
+    built, now = _release(str(key.get("tensorrt", "0.0"))), _release(here["tensorrt"])
+    if settings.get("version_compatible") and built[0] == now[0] and built <= now:
+        left = {name: value for name, value in left.items() if name not in ("tensorrt", "driver")}
+    return left
+
+
 def _release(version: str) -> tuple[int, int]:
-    major, minor, *_ = [*version.split("."), "0"]
-    return int(major), int(minor)
-
-
-def _strongly_typed(tensorrt: ModuleType) -> int:
-    """Return the creation flag: required by TensorRT 10; 11 knows no other kind and may drop the name."""
-    flag = getattr(tensorrt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    return 0 if flag is None else 1 << int(flag)
-
-
-def _parse(parser: Any, onnx_path: Path) -> None:
-    if not parser.parse_from_file(str(onnx_path)):
-        reasons = [str(parser.get_error(index).desc()) for index in range(parser.num_errors)]
-        raise UsageError(
-            f"TensorRT's parser refuses {onnx_path.name}: {'; '.join(reasons) or 'no reason given'}",
-            required="operators that it supports",
-            fix="change the backbone, or use --target onnx",
-        )
+    """Return major and minor version; what is no number counts as 0."""
+    parts = [int(part) if part.isdigit() else 0 for part in version.split(".")[:2]]
+    return parts[0], parts[1] if len(parts) > 1 else 0
 
 
 TARGET = TrtTarget()

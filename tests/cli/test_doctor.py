@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lorkit.cli import selftest
+from lorkit.cli import doctor, selftest
 from lorkit.export.targets import targets
 
 
@@ -19,7 +19,8 @@ def test_the_self_test_passes_here(decompose: Callable[..., Any]) -> None:
     assert set(document["self_test"]["differences"]) == {"extract", "export"}
     assert document["targets"].keys() == targets().keys()
     for row in document["targets"].values():
-        assert row["ok"] or (row["reason"] and row["install"])
+        assert row["ok"] or (row["reason"] and row["install"] and not row["runs"])
+        assert row["runs"] or row["reason"] or row["why"]
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,11 @@ def test_a_failed_self_test_is_exit_4(
     assert "self-test FAILED" in outcome.stderr
     assert "targets" in outcome.stderr
     assert decompose("doctor", "--json").document["self_test"]["passed"] is False
+
+
+def test_a_target_that_builds_what_cannot_run_here_is_neither_ready_nor_missing() -> None:
+    states = [doctor._state({"ok": ok, "runs": runs}) for ok, runs in ((True, True), (True, False), (False, False))]
+    assert states == ["ready", "builds, does not run", "missing"]
 
 
 def test_random_experts_are_not_nothing() -> None:

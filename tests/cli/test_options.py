@@ -18,10 +18,11 @@ FROZEN = {
     "evaluate": "PATH --run --region --model --split --data --json",
     "compare": "CONFIG --methods --variant --seeds --fractions --split --set --out --json",
     "extract": "--run --region --recalibrate --rank --out --force --json",
-    "export": "PATH --run --region --target --profile --precision --force --allow-synthetic --json",
-    "verify": "PATH --run --region --target --profile --precision --data --json",
+    "export": "PATH --run --region --target --profile --precision --max-accuracy-drop --max-seconds "
+    "--force --allow-synthetic --json",
+    "verify": "PATH --run --region --target --profile --precision --data --bisect --json",
     "bench": "PATH... --run --region --target --profile --precision "
-    "--batch --threads --against --max-seconds --seed --json",
+    "--batch --threads --against --image --max-seconds --seed --json",
     "report": "--run --against --force --json",
     "gate": "--run --baseline --candidate --region --target --profile --precision "
     "--margin --max-accuracy-drop --data --max-seconds --on-inconclusive --seed --json",

@@ -145,6 +145,7 @@ class Exported:
     region: str
     parity: dict[str, Any]
     up_to_date: bool
+    choice: dict[str, Any] | None = None
 
 
 REPORT = ReportResult(files=[Path("r.html")], up_to_date=False)

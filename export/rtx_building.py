@@ -1,0 +1,40 @@
+"""Build a TensorRT-RTX engine in a process of its own: `python -m lorkit.export.rtx_building ORDER DIRECTORY`.
+
+A build may crash at clean-up, after a correct engine. The engine, then `result.json`, are therefore written first, and
+the process then ends without clean-up; whoever started it believes the result, not the exit status.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from lorkit.decompose.artifacts import write_bytes, write_json
+from lorkit.decompose.errors import UsageError
+from lorkit.export.tensorrt_building import ENGINE, BuilderRefusal, Order, build_plan
+
+RESULT = "result.json"
+
+
+def main(arguments: list[str]) -> bool:
+    """Build what a JSON file orders into a directory; leave either an engine or its refusal there, and tell which."""
+    import tensorrt_rtx
+
+    order = Order(**json.loads(Path(arguments[0]).read_text(encoding="utf-8")))
+    directory = Path(arguments[1])
+    try:
+        plan, _ = build_plan(tensorrt_rtx, order)
+        write_bytes(directory / ENGINE, plan)
+        write_json(directory / RESULT, {"error": None})
+        return True
+    except UsageError as error:
+        refusal = {"given": error.given, "required": error.required, "fix": error.fix}
+        write_json(directory / RESULT, {"error": refusal | {"reason_in_log": isinstance(error, BuilderRefusal)}})
+        return False
+
+
+if __name__ == "__main__":
+    if main(sys.argv[1:]):
+        os._exit(0)  # only then: the runtime's own log of a refusal is still to be flushed

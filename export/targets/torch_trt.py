@@ -1,0 +1,288 @@
+"""Torch-TensorRT: the network compiled from torch itself, saved as an exported program that torch loads.
+
+Written against what Torch-TensorRT 2.11 to 2.13 share. Precision is that of the module (strong typing): `fp16` and
+`bf16` cast the network and keep float32 at both ends. `enabled_precisions` is deprecated and later removed, so it is
+never given; `use_explicit_typing` is given where `compile` still has it.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import pickle
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from lorkit.decompose.artifacts import digest_file, digest_json, write_json
+from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.machine import fingerprint
+from lorkit.export.targets.base import MODEL, Availability, Blueprint, Floats, missing
+from lorkit.export.tensorrt_building import KEY, batch_shapes, differences, engine_key, read_key, requested
+from lorkit.export.tensorrt_running import in_range, sees_gpu
+from lorkit.export.tensorrt_timing import read_timings, timing_path, write_timings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from lorkit.profiles import Profile
+
+PROGRAM = "model.pt2"
+DEVICE = "cuda:0"
+ENGINES = "_run_on_acc"  # what Torch-TensorRT calls the parts that it compiled; the others stay in torch
+INSTALL = (
+    "pip install 'lorkit[torch-tensorrt]' --extra-index-url https://pypi.nvidia.com, beside a CUDA build of torch of "
+    "the same minor version"
+)
+
+
+class TorchTrtTarget:
+    """The `torch-trt` target."""
+
+    name: ClassVar[str] = "torch-trt"
+    runtime: ClassVar[str] = "torch-tensorrt of torch's minor version and an NVIDIA GPU"
+    precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp32", "bf16": "fp32"}
+    quantization: ClassVar[str] = "symmetric"
+    built_from: ClassVar[str] = "torch"
+    default_profile: ClassVar[str | None] = None
+
+    def available(self, profile: Profile | None = None) -> Availability:
+        """Tell whether a Torch-TensorRT that fits torch, and a GPU that torch sees, are here."""
+        del profile
+        try:
+            library = importlib.import_module("torch_tensorrt")
+        except (ImportError, OSError, RuntimeError) as error:  # it loads TensorRT's and CUDA's libraries
+            reason = " ".join(str(error).split())[:160]
+            return Availability(False, f"Torch-TensorRT cannot be imported ({reason})", INSTALL)
+        import torch
+
+        if _minor(library.__version__) != _minor(torch.__version__):
+            reason = f"Torch-TensorRT {library.__version__} is installed beside torch {torch.__version__}"
+            return Availability(False, reason, INSTALL)
+        if not sees_gpu() or not fingerprint()["gpus"]:
+            return Availability(False, "torch sees no NVIDIA GPU", "run it on a machine with an NVIDIA GPU")
+        return Availability(True)
+
+    def require(self, profile: Profile) -> None:
+        """Check that the settings of a profile are to be had.
+
+        Raises:
+            UsageError: Its engines are to be stripped: an exported program has nothing to take weights from.
+        """
+        if profile.engine.strip:
+            raise UsageError(
+                f"profile '{profile.name}' asks for engine.strip",
+                required=f"settings that target '{self.name}' has",
+                fix="set it to false, or use --target trt",
+            )
+
+    def fingerprint(self) -> str:
+        """Return a digest of the libraries, GPU and driver; empty where nothing can be compiled."""
+        return digest_json(_surroundings()) if self.available().ok else ""
+
+    def outdated(self, directory: Path, profile: Profile) -> str:
+        """Return in what a program's key differs from this machine and profile; empty where it does not."""
+        if not self.available().ok or not (directory / PROGRAM).is_file():
+            return ""
+        try:
+            key = read_key(directory)
+        except ArtifactError as error:
+            return str(error)
+        shapes = batch_shapes(profile, key["batch_shapes"][0][1:])
+        changed = differences(key, {**_surroundings(), **requested(profile), "batch_shapes": shapes})
+        return changed and f"its engine was built for another {changed}"
+
+    def build(self, blueprint: Blueprint) -> Path:
+        """Compile the network and save it as an exported program, with its key.
+
+        Raises:
+            MissingRuntimeError: Torch-TensorRT or a GPU is not here.
+            UsageError: Torch-TensorRT refuses the network, or leaves all of it to torch.
+        """
+        if not self.available().ok:
+            raise missing(self)
+        self.require(blueprint.profile)
+        library, path = importlib.import_module("torch_tensorrt"), blueprint.directory / PROGRAM
+        shapes = batch_shapes(blueprint.profile, blueprint.shape)
+        program, example = _traced(blueprint, shapes)
+        compiled = _compile(library, program, _options(library, blueprint, shapes))
+        parts = [name for name, _ in compiled.named_children()]
+        engines = [name for name in parts if ENGINES in name]
+        if not engines:
+            raise UsageError(
+                f"Torch-TensorRT left all of the network to torch ({', '.join(parts) or 'no parts'})",
+                required="operators that it supports",
+                fix="change the backbone, or use --target aoti",
+            )
+        library.save(compiled, str(path), output_format="exported_program", arg_inputs=[example], retrace=False)
+        key = {**_surroundings(), **requested(blueprint.profile), "batch_shapes": shapes}
+        key |= {"precision": blueprint.precision, "engines": len(engines), "parts": len(parts)}
+        write_json(blueprint.directory / KEY, engine_key(blueprint.onnx_path, key))
+        return path
+
+    def load(self, directory: Path, *, threads: int | None = None) -> TorchTrtEngine:
+        """Load the program on the GPU that it was compiled for.
+
+        Raises:
+            MissingRuntimeError: Torch-TensorRT or a GPU is not here.
+            ArtifactError: There is no program, it is damaged, or it was compiled for another GPU or library.
+        """
+        del threads  # the GPU does the work
+        if not self.available().ok:
+            raise missing(self)
+        path = directory / PROGRAM
+        if not path.is_file():
+            raise ArtifactError(
+                f"{directory} holds no {PROGRAM}: it was exported where Torch-TensorRT is absent",
+                required="a program compiled on this machine",
+                fix=f"export it here with `decompose export --target {self.name} --force`",
+            )
+        key = read_key(directory)
+        if changed := differences(key, {"onnx": digest_file(directory / MODEL), **_surroundings()}):
+            raise ArtifactError(
+                f"{path} was built for another {changed}",
+                required="a program compiled on this machine",
+                fix=f"export it here with `decompose export --target {self.name} --force`",
+            )
+        return TorchTrtEngine(_loaded(path), key["batch_shapes"])
+
+
+class TorchTrtEngine:
+    """A compiled network on the GPU; batches outside of what it was compiled for are padded or cut."""
+
+    def __init__(self, network: Callable[..., Any], shapes: Sequence[Sequence[int]]) -> None:
+        self._network: Callable[..., Any] | None = network
+        self._range = (int(shapes[0][0]), int(shapes[2][0]))
+        self.provider = f"Torch-TensorRT {importlib.import_module('torch_tensorrt').__version__}"
+
+    def run(self, batch: Floats) -> Floats:
+        """Return the logits (N, classes) of a batch (N, C, *spatial) of any size."""
+        return in_range(self._run, batch, *self._range)
+
+    def _run(self, batch: Floats) -> Floats:
+        import torch
+
+        if self._network is None:
+            raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
+        with torch.inference_mode():
+            values: Floats = self._network(torch.from_numpy(np.array(batch)).to(DEVICE)).cpu().numpy()
+        return values
+
+    def close(self) -> None:
+        """Let go of the network."""
+        self._network = None
+
+
+def _traced(blueprint: Blueprint, shapes: Sequence[Sequence[int]]) -> tuple[torch.export.ExportedProgram, torch.Tensor]:
+    """Trace a copy of the network in its precision on the GPU, its batch free within the range."""
+    import torch
+
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[blueprint.precision]
+    network = _typed(copy.deepcopy(blueprint.network).to(DEVICE, dtype), dtype)
+    smallest, largest = shapes[0][0], shapes[2][0]
+    count = max(smallest, min(2, largest))  # torch.export makes a batch of one a constant
+    example = torch.zeros((count, *shapes[0][1:]), device=DEVICE)
+    free = {0: torch.export.Dim("batch", min=smallest, max=largest)} if smallest < largest else None
+    with torch.no_grad():
+        return torch.export.export(network.eval(), (example,), dynamic_shapes=(free,), strict=False), example
+
+
+def _typed(network: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Wrap a network of any precision so that it takes and gives float32, as every engine does."""
+    import torch
+    from torch import nn
+
+    class Typed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.network(image.to(dtype))
+            return logits.to(torch.float32)
+
+    return Typed()
+
+
+def _compile(library: ModuleType, program: torch.export.ExportedProgram, options: dict[str, Any]) -> nn.Module:
+    """Compile with the timings of earlier builds, which Torch-TensorRT itself would read without a check."""
+    kept = timing_path(_surroundings())
+    with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
+        timings = Path(folder) / "timings"
+        if known := read_timings(kept):
+            timings.write_bytes(known)
+        try:
+            compiled: nn.Module = library.dynamo.compile(program, timing_cache_path=str(timings), **options)
+        except (RuntimeError, ValueError, AssertionError, NotImplementedError) as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise UsageError(
+                f"Torch-TensorRT cannot compile the network ({reason})",
+                required="operators that it supports",
+                fix="change the backbone, or use --target onnx",
+            ) from None
+        if timings.is_file():
+            write_timings(kept, timings.read_bytes())
+    return compiled
+
+
+def _options(library: ModuleType, blueprint: Blueprint, shapes: Sequence[Sequence[int]]) -> dict[str, Any]:
+    import torch
+
+    settings = blueprint.profile.engine
+    smallest, tuned, largest = (tuple(shape) for shape in shapes)
+    options = {
+        "arg_inputs": [
+            library.Input(min_shape=smallest, opt_shape=tuned, max_shape=largest, dtype=torch.float32, name="image")
+        ],
+        "device": DEVICE,
+        "min_block_size": 1,
+        "disable_tf32": not settings.tf32,
+        "workspace_size": (settings.workspace_mib or 0) * 2**20,  # 0: its own limit
+        "version_compatible": settings.version_compatible,
+        "hardware_compatible": settings.hardware_compatible,
+        "immutable_weights": not settings.refit,
+    }
+    if "use_explicit_typing" in inspect.signature(library.dynamo.compile).parameters:
+        options["use_explicit_typing"] = True
+    return options
+
+
+def _loaded(path: Path) -> Callable[..., Any]:
+    import torch
+
+    try:
+        # its digest is checked; importing Torch-TensorRT, as `available` did, registers the operators in it
+        return torch.export.load(path).module()
+    except (RuntimeError, ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        raise ArtifactError(
+            f"torch cannot load {path} ({' '.join(str(error).split())[:160]})",
+            required="an intact program",
+            fix="export it again with --force",
+        ) from None
+
+
+def _surroundings() -> dict[str, str]:
+    import torch
+
+    gpu = fingerprint()["gpus"][0]
+    return {
+        "torch_tensorrt": str(importlib.import_module("torch_tensorrt").__version__),
+        "torch": str(torch.__version__),
+        "gpu": str(gpu["name"]),
+        "sm": str(gpu.get("sm")),
+        "driver": str(gpu["driver"]),
+    }
+
+
+def _minor(version: str) -> list[str]:
+    return str(version).split(".")[:2]
+
+
+TARGET = TorchTrtTarget()

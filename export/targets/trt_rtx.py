@@ -1,0 +1,223 @@
+"""NVIDIA TensorRT-RTX: engines built ahead of time, also on a machine without a GPU, that run on RTX GPUs only.
+
+The precision is that of the ONNX file. The kernels are finished on the GPU when the engine is loaded, so an engine
+depends on the compute capability that it was built for and on the version of the runtime, not on GPU and driver.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lorkit.decompose.artifacts import digest_file, digest_json, read_json, write_bytes, write_json
+from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.machine import fingerprint
+from lorkit.export.rtx_building import RESULT
+from lorkit.export.targets.base import MODEL, Availability, Blueprint, missing
+from lorkit.export.tensorrt_building import (
+    ENGINE,
+    KEY,
+    Order,
+    batch_shapes,
+    differences,
+    engine_key,
+    order_of,
+    read_key,
+    requested,
+)
+from lorkit.export.tensorrt_running import BLIND, TensorrtEngine, sees_gpu
+
+if TYPE_CHECKING:
+    from lorkit.profiles import Profile
+
+INSTALL = "pip install 'lorkit[tensorrt-rtx]'"
+CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")  # where the runtime is absent and cannot be asked
+ELSEWHERE = "take the export to a machine with an RTX GPU of its profile"
+COMMAND = (sys.executable, "-m", "lorkit.export.rtx_building")
+TIMEOUT_SECONDS = 3600.0
+
+
+class TrtRtxTarget:
+    """The `trt-rtx` target."""
+
+    name: ClassVar[str] = "trt-rtx"
+    runtime: ClassVar[str] = "TensorRT-RTX; to run, an NVIDIA RTX GPU"
+    precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8"}
+    quantization: ClassVar[str] = "symmetric"
+    built_from: ClassVar[str] = "onnx"
+    default_profile: ClassVar[str | None] = "rtx-ada"
+
+    def available(self, profile: Profile | None = None) -> Availability:
+        """Tell whether TensorRT-RTX is here, and whether a GPU is that runs what is built for `profile`."""
+        try:
+            _runtime()
+        except (ImportError, OSError) as error:
+            return Availability(False, f"TensorRT-RTX is not installed ({error})", INSTALL, runs=False)
+        gpus = fingerprint()["gpus"]
+        if not gpus:
+            return Availability(True, install=ELSEWHERE, runs=False, why="no NVIDIA GPU answers to nvidia-smi")
+        here, wanted = str(gpus[0].get("sm")), _capabilities()
+        if profile is not None and profile.device.compute_capability is not None:
+            wanted = (profile.device.compute_capability,)
+        if here not in wanted:
+            why = f"{gpus[0]['name']} has compute capability {here}, not {' or '.join(wanted)}"
+            return Availability(True, install=ELSEWHERE, runs=False, why=why)
+        if not sees_gpu():
+            return Availability(True, install="install a CUDA build of torch", runs=False, why=BLIND)
+        return Availability(True)
+
+    def require(self, profile: Profile) -> None:
+        """Check that TensorRT-RTX builds for the compute capability of a profile, and takes its settings.
+
+        Raises:
+            UsageError: It is a CPU or a GPU of another generation, or its engines are to be compatible.
+        """
+        capability = profile.device.compute_capability
+        if capability is None or capability not in _capabilities():
+            given = f"compute capability {capability}" if capability else f"a {profile.device.kind} without one"
+            raise UsageError(
+                f"profile '{profile.name}' is {given}",
+                required=f"a profile of compute capability {', '.join(_capabilities())} for target '{self.name}'",
+                fix=f"name one, as --profile {self.default_profile}",
+            )
+        asked = [name for name in ("version_compatible", "hardware_compatible") if getattr(profile.engine, name)]
+        if asked:
+            raise UsageError(
+                f"profile '{profile.name}' asks for engine.{asked[0]}",
+                required=f"settings that target '{self.name}' has",
+                fix="set it to false, or use --target trt",
+            )
+
+    def fingerprint(self) -> str:
+        """Return a digest of the runtime's version; empty where no engine can be built."""
+        return digest_json(_surroundings()) if self.available().ok else ""
+
+    def outdated(self, directory: Path, profile: Profile) -> str:
+        """Return in what an engine's key differs from this runtime and profile; empty where it does not."""
+        if not self.available().ok or not (directory / ENGINE).is_file():
+            return ""
+        try:
+            key = read_key(directory)
+        except ArtifactError as error:
+            return str(error)
+        shapes = batch_shapes(profile, key["batch_shapes"][0][1:])
+        changed = differences(key, {**_surroundings(), **_for(profile), "batch_shapes": shapes})
+        return changed and f"its engine was built for another {changed}"
+
+    def build(self, blueprint: Blueprint) -> Path:
+        """Build the engine in a process of its own, and write it and its key.
+
+        Raises:
+            MissingRuntimeError: TensorRT-RTX is not here.
+            UsageError: It does not build for the profile, or its parser or builder refuses the network.
+            ArtifactError: The process ended, or took too long, without an engine.
+        """
+        if not self.available().ok:
+            raise missing(self)
+        self.require(blueprint.profile)
+        order = order_of(blueprint, blueprint.profile.device.compute_capability)
+        write_bytes(blueprint.directory / ENGINE, _build_apart(order))
+        key = {**_surroundings(), **_for(blueprint.profile), "batch_shapes": order.shapes}
+        write_json(blueprint.directory / KEY, engine_key(blueprint.onnx_path, key))
+        return blueprint.directory / ENGINE
+
+    def load(self, directory: Path, *, threads: int | None = None) -> TensorrtEngine:
+        """Load the engine on an RTX GPU, where its kernels are finished.
+
+        Raises:
+            MissingRuntimeError: TensorRT-RTX or an RTX GPU is not here.
+            ArtifactError: There is no engine, or it was built for another GPU or TensorRT-RTX.
+        """
+        del threads  # a GPU engine has no CPU threads of its own
+        availability = self.available()
+        if not availability.ok or not availability.runs:
+            raise missing(self)
+        if not (directory / ENGINE).is_file():
+            raise ArtifactError(
+                f"{directory} holds no {ENGINE}: it was exported where TensorRT-RTX is absent",
+                required="an engine",
+                fix=f"{INSTALL}, then `decompose export --target {self.name} --force`",
+            )
+        key = read_key(directory)
+        here = {"onnx": digest_file(directory / MODEL), **_surroundings()}
+        here["compute_capability"] = str(fingerprint()["gpus"][0].get("sm"))
+        if changed := differences(key, here):
+            raise ArtifactError(
+                f"{directory / ENGINE} was built for another {changed}",
+                required="an engine for this GPU and TensorRT-RTX",
+                fix=f"export it with `decompose export --target {self.name} --force` and a profile of this GPU",
+            )
+        return TensorrtEngine(_runtime(), directory, key, name="TensorRT-RTX")
+
+
+def _build_apart(order: Order) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
+        file = Path(folder) / "order.json"
+        write_json(file, asdict(order))
+        try:
+            done = subprocess.run(
+                [*COMMAND, str(file), folder], capture_output=True, text=True, errors="replace",
+                timeout=TIMEOUT_SECONDS, check=False,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise ArtifactError(
+                f"TensorRT-RTX built no engine in {TIMEOUT_SECONDS:.0f} s",
+                required="a builder that comes to an end",
+                fix="export a smaller network, or use --target onnx",
+            ) from None
+        log = _last_error(done.stdout + done.stderr)
+        if not (Path(folder) / RESULT).is_file():
+            raise ArtifactError(
+                f"the process that builds with TensorRT-RTX ended without an engine ({_ending(done.returncode)}{log})",
+                required="a builder that comes to an end",
+                fix="try again, or use --target onnx",
+            )
+        error = read_json(Path(folder) / RESULT)["error"]
+        if error is not None:
+            given = error["given"] + (log if error["reason_in_log"] else "")
+            raise UsageError(given, required=error["required"], fix=error["fix"])
+        return (Path(folder) / ENGINE).read_bytes()
+
+
+def _ending(status: int) -> str:
+    return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+
+
+def _last_error(log: str) -> str:
+    """Return the last line that looks like an error, shortened, with a comma before it."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    errors = [line.split("[E]", 1)[1].strip() for line in lines if "[E]" in line] or lines
+    return f", {errors[-1][:200]}" if errors else ""
+
+
+def _runtime() -> ModuleType:
+    return importlib.import_module("tensorrt_rtx")
+
+
+def _surroundings() -> dict[str, Any]:
+    return {"tensorrt_rtx": str(_runtime().__version__)}
+
+
+def _for(profile: Profile) -> dict[str, Any]:
+    return {"compute_capability": profile.device.compute_capability, **requested(profile)}
+
+
+def _capabilities() -> tuple[str, ...]:
+    """Return what the installed runtime builds for."""
+    try:
+        known = _runtime().ComputeCapability.__members__
+    except (ImportError, OSError):
+        return CAPABILITIES
+    numbers = sorted(int(name.removeprefix("SM")) for name in known if name.startswith("SM"))
+    return tuple(f"{number // 10}.{number % 10}" for number in numbers)
+
+
+TARGET = TrtRtxTarget()

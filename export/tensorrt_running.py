@@ -1,0 +1,127 @@
+"""Run an engine of TensorRT or TensorRT-RTX on the GPU: one context whose buffers are torch tensors.
+
+Shapes: N batch, C channels, further axes are space; an engine takes (N, C, *spatial) and gives (N, classes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
+from lorkit.export.targets.base import MODEL
+from lorkit.export.tensorrt_building import ENGINE
+
+if TYPE_CHECKING:
+    from lorkit.export.targets.base import Floats
+
+DEVICE = "cuda"
+BLIND = "this torch sees no CUDA device"
+
+
+class TensorrtEngine:
+    """A loaded engine; batches outside of what it was built for are padded or cut."""
+
+    def __init__(self, tensorrt: ModuleType, directory: Path, key: Mapping[str, Any], *, name: str) -> None:
+        import torch  # device memory: torch is the one GPU allocator that lorkit always has
+
+        if not sees_gpu():
+            raise MissingRuntimeError(BLIND, required="a CUDA build of torch", fix=f"install one beside {name}")
+        self.provider = f"{name} {tensorrt.__version__}"
+        self._torch = torch
+        self._engine: Any = deserialize(tensorrt, directory, key, self.provider)
+        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
+        odd = [item for item in names if self._engine.get_tensor_dtype(item) != tensorrt.DataType.FLOAT]
+        if odd or len(names) != 2:
+            raise _refused(directory, f"its inputs and outputs are {', '.join(odd or names)}")
+        self._names = sorted(names, key=lambda item: self._engine.get_tensor_mode(item) != tensorrt.TensorIOMode.INPUT)
+        self._context: Any = self._engine.create_execution_context()
+        if self._context is None:
+            raise _refused(directory, f"{self.provider} creates no execution context for it")
+        self._stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self._range = (int(key["batch_shapes"][0][0]), int(key["batch_shapes"][2][0]))
+
+    def run(self, batch: Floats) -> Floats:
+        """Return the logits (N, classes) of a batch (N, C, *spatial) of any size."""
+        return in_range(self._run, batch, *self._range)
+
+    def _run(self, batch: Floats) -> Floats:
+        if self._context is None:
+            raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
+        torch, (image, logits) = self._torch, self._names
+        with torch.cuda.stream(self._stream):
+            source = torch.from_numpy(np.ascontiguousarray(batch)).to(DEVICE)
+            accepted = self._context.set_input_shape(image, tuple(source.shape))
+            if not accepted:
+                raise ArtifactError(
+                    f"{self.provider} refuses a batch of shape {tuple(source.shape)}",
+                    required="a shape that the engine was built for",
+                    fix="export it again with --force",
+                )
+            result = torch.empty(tuple(self._context.get_tensor_shape(logits)), device=DEVICE)
+            self._context.set_tensor_address(image, source.data_ptr())
+            self._context.set_tensor_address(logits, result.data_ptr())
+            if not self._context.execute_async_v3(self._stream.cuda_stream):
+                raise ArtifactError(
+                    f"{self.provider} refused to run a batch", required="an intact engine", fix="export again"
+                )
+        self._stream.synchronize()
+        values: Floats = result.cpu().numpy()
+        return values
+
+    def close(self) -> None:
+        """Release the context, then the engine."""
+        self._context = None
+        self._engine = None
+
+
+def sees_gpu() -> bool:
+    """Tell whether torch, which holds an engine's buffers, sees a GPU."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def deserialize(tensorrt: ModuleType, directory: Path, key: Mapping[str, Any], provider: str) -> Any:
+    """Read an engine onto the GPU, and its weights from the ONNX file where it was built without.
+
+    Raises:
+        ArtifactError: The file is missing, damaged or of another runtime or GPU.
+    """
+    settings = key.get("settings", {})
+    logger = tensorrt.Logger(tensorrt.Logger.ERROR)
+    runtime = tensorrt.Runtime(logger)
+    if settings.get("version_compatible"):
+        runtime.engine_host_code_allowed = True  # such an engine brings its own runtime
+    engine = runtime.deserialize_cuda_engine((directory / ENGINE).read_bytes())
+    if engine is None:
+        raise _refused(directory, f"{provider} does not read it")
+    if settings.get("strip"):
+        refitter = tensorrt.Refitter(engine, logger)
+        parser = tensorrt.OnnxParserRefitter(refitter, logger)
+        if not (parser.refit_from_file(str(directory / MODEL)) and refitter.refit_cuda_engine()):
+            raise _refused(directory, f"it takes no weights from {MODEL}")
+    return engine
+
+
+def in_range(run: Callable[[Floats], Floats], batch: Floats, smallest: int, largest: int) -> Floats:
+    """Run a batch (N, ...) in parts of `smallest` to `largest`; what is too small is filled up with its last image."""
+    results = []
+    for start in range(0, len(batch), largest):
+        part = batch[start : start + largest]
+        lacking = max(0, smallest - len(part))
+        full = np.concatenate([part, np.repeat(part[-1:], lacking, axis=0)]) if lacking else part
+        results.append(run(full)[: len(part)])
+    return results[0] if len(results) == 1 else np.concatenate(results)
+
+
+def _refused(directory: Path, reason: str) -> ArtifactError:
+    return ArtifactError(
+        f"{directory / ENGINE} cannot be used: {reason}",
+        required="an engine that was built for this machine",
+        fix="export it here with --force",
+    )
