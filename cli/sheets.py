@@ -12,8 +12,8 @@ _MEASURED = (("latency", "ratio"), ("accuracy", "drop"))
 
 def benchmark(document: Mapping[str, Any]) -> None:
     """Print what `bench` found: a row an export and setting, then the paired ratios."""
-    columns = ("region", "owner", "target", "batch", "threads", "median ms", "p90 ms", "p99 ms")
-    columns += ("file to answer, ms", "first ms", "images/s", "MiB")
+    timed = ("median ms", "p90 ms", "p99 ms", "file to answer, ms", "first ms", "images/s", "MiB")
+    columns = ("region", "owner", "target", "batch", "threads", *timed)
     rows = [
         [
             row["region"],

@@ -58,7 +58,7 @@ def end_to_end(
     """
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
         path = image or _drawn(exported, Path(folder))
-        stop, rounds = clock() + seconds, []
+        stop, rounds = clock() + seconds, list[list[float]]()
         _round(exported, engine, path, clock)
         while len(rounds) < _FEWEST or (len(rounds) < _MOST and clock() < stop):
             rounds.append(_round(exported, engine, path, clock))
