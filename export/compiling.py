@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.machine import fingerprint
+from lorkit.decompose.models.deployable import Deployable
 
 _MAX_BATCH = 65536
 _TRACED_BATCH = 2  # torch.export specialises 0 and 1
@@ -32,13 +33,14 @@ _MULTIPLYING = ("conv", "linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "sc
 class InBf16(nn.Module):
     """A deployable network whose inner one holds bfloat16: normalised in fp32 before it, logits in fp32 after it."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Deployable) -> None:
         super().__init__()
         self.normalise, self.network = network.normalise, network.network.to(torch.bfloat16)
 
     def forward(self, image: Tensor) -> Tensor:
         """Map images (N, C, *spatial) float32 to logits float32."""
-        return cast(Tensor, self.network(self.normalise(image).to(torch.bfloat16))).float()
+        logits: Tensor = self.network(self.normalise(image).to(torch.bfloat16))
+        return logits.float()
 
 
 def compile_network(network: nn.Module, path: Path, shape: Sequence[int], *, precision: str, device: str) -> None:
@@ -57,7 +59,7 @@ def compile_network(network: nn.Module, path: Path, shape: Sequence[int], *, pre
     """
     with quiet(), _scratch():
         network = copy.deepcopy(network).eval()
-        network = (InBf16(network) if precision == "bf16" else network).to(device)
+        network = (InBf16(cast(Deployable, network)) if precision == "bf16" else network).to(device)
         program = _trace(network, torch.zeros(_TRACED_BATCH, *shape, device=device))
         _require_precision(program, precision)
         _compile(program, path, on_cpu=device == "cpu")

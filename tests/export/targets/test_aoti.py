@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch._inductor
 from torch import Tensor, nn
 
 from lorkit.decompose.artifacts import digest_file, read_json, write_json
@@ -58,7 +59,9 @@ def package(
                 path.mkdir(parents=True)
             wanted = blueprint(kept, precision=precision)
             capfd.readouterr()
-            with monkeypatch.context() as patch:
+            # else torch compiles and runs a probe of each instruction set that the CPU names: half of the time
+            trusting = torch._inductor.config.patch({"cpp.vec_isa_ok": True})
+            with monkeypatch.context() as patch, trusting:
                 patch.setenv("HOME", str(around / "home"))
                 patch.setattr("tempfile.tempdir", str(around / "temporary"))
                 patch.chdir(around / "here")

@@ -7,7 +7,7 @@ from lorkit.export.targets import get_target, missing, targets
 
 
 def test_each_module_is_a_target() -> None:
-    assert list(targets()) == ["onnx", "trt"]
+    assert list(targets()) == ["aoti", "onnx", "openvino", "trt"]
     for name, target in targets().items():
         assert target.name == name
         assert "fp32" in target.precisions
@@ -15,8 +15,8 @@ def test_each_module_is_a_target() -> None:
 
 
 def test_an_unknown_target_is_answered_with_the_known() -> None:
-    with pytest.raises(UsageError, match=r"unknown target 'openvino'.*onnx, trt"):
-        get_target("openvino")
+    with pytest.raises(UsageError, match=r"unknown target 'openvin'.*onnx, openvino, trt"):
+        get_target("openvin")
 
 
 def test_what_is_missing_is_one_line_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
