@@ -22,6 +22,8 @@ from lorkit.decompose.artifacts import digest_file, read_json, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.deployable import Deployable
+from lorkit.export import compiling
+from lorkit.export.compiling import computes
 from lorkit.export.parity import in_batches, seeded_inputs
 from lorkit.export.targets import aoti, get_target, hosts
 from lorkit.export.targets.aoti import PACKAGE, TARGET
@@ -274,6 +276,45 @@ def test_a_frozen_batch_or_a_dropped_precision_is_not_compiled(
         TARGET.build(wanted)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / PACKAGE).exists()
+
+
+@compiler
+def test_code_that_computes_something_else_is_noticed(package: Callable[..., Path], blueprint: Blueprints) -> None:
+    directory = package()
+    network, example = blueprint(directory).network, torch.zeros(2, 1, 16, 16)
+
+    class Off(nn.Module):
+        """Right for all batches but single images, as the compiler's fault is."""
+
+        def forward(self, image: Tensor) -> Tensor:
+            logits: Tensor = network(image)
+            return logits + (len(image) == 1) * logits.flip(-1)
+
+    assert computes(directory / PACKAGE, network, example)
+    assert not computes(directory / PACKAGE, Off(), example)
+
+
+@compiler
+@pytest.mark.parametrize("wrong", [1, 2])
+def test_a_network_that_is_compiled_wrongly_is_compiled_without_layouts(
+    tmp_path: Path, blueprint: Blueprints, monkeypatch: pytest.MonkeyPatch, wrong: int
+) -> None:
+    tried: list[bool] = []
+
+    def fake(program: Any, path: Path, *, on_cpu: bool, layouts: bool) -> None:
+        tried.append(layouts)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("model/archive_format", "pt2")
+
+    monkeypatch.setattr(compiling, "_compile", fake)
+    monkeypatch.setattr(compiling, "computes", lambda *given: len(tried) > wrong)
+    if wrong == 1:
+        TARGET.build(blueprint(tmp_path))
+    else:
+        with pytest.raises(UsageError, match="into code that gives other logits"):
+            TARGET.build(blueprint(tmp_path))
+        assert not (tmp_path / NOTE).exists()
+    assert tried == [True, False]
 
 
 def test_bf16_needs_a_cpu_that_has_it(tmp_path: Path, blueprint: Blueprints, monkeypatch: pytest.MonkeyPatch) -> None:
