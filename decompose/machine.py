@@ -22,6 +22,7 @@ LIBRARIES = (
     "onnx",
     "onnxruntime",
     "onnxscript",
+    "openvino",
     "safetensors",
 )
 

@@ -34,6 +34,9 @@ def test_an_unknown_gpu_leaves_the_cpu(gpu: str) -> None:
 
 def test_cpu_flags() -> None:
     assert detect({"gpus": [], "flags": ["avx2", "avx512_vnni"]}).name == "cpu-avx512-vnni"
+    bf16 = ["avx2", "avx512_vnni", "avx512_bf16"]
+    assert detect({"gpus": [], "flags": bf16}).name == "cpu-avx512-bf16"
+    assert detect({"gpus": [], "flags": [*bf16, "amx_bf16", "amx_int8"]}).name == "cpu-amx"
     assert detect({"gpus": [], "flags": ["avx2"]}).name == "cpu-generic"
     assert detect({}).name == "cpu-generic"
 

@@ -13,6 +13,8 @@ def test_built_in_profiles() -> None:
     assert available() == (
         "a10",
         "a100",
+        "cpu-amx",
+        "cpu-avx512-bf16",
         "cpu-avx512-vnni",
         "cpu-generic",
         "h100",
@@ -31,6 +33,13 @@ def test_each_profile_is_honest(name: str) -> None:
     assert profile.budget.p95_ms is None
     assert profile.budget.peak_mib is None
     assert (profile.device.compute_capability is not None) == (profile.device.kind == "gpu")
+
+
+@pytest.mark.parametrize("name", [name for name in available() if name.startswith("cpu-")])
+def test_a_cpu_has_bf16_only_where_its_instructions_are_asked_for(name: str) -> None:
+    profile = load(name)
+    assert ("bf16" in profile.precisions) == any(flag.endswith("_bf16") for flag in profile.match.flags)
+    assert {"fp32", "int8"} <= set(profile.precisions)
 
 
 def test_unknown_name_gets_the_nearest() -> None:

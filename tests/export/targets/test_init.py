@@ -7,7 +7,7 @@ from lorkit.export.targets import get_target, missing, targets
 
 
 def test_each_module_is_a_target() -> None:
-    assert list(targets()) == ["monai", "onnx", "torch-trt", "triton", "trt", "trt-rtx"]
+    assert list(targets()) == ["aoti", "monai", "onnx", "openvino", "torch-trt", "triton", "trt", "trt-rtx"]
     for name, target in targets().items():
         assert target.name == name
         assert "fp32" in target.precisions

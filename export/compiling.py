@@ -1,0 +1,204 @@
+"""Compile a network with AOTInductor: traced with a free batch, in one precision, leaving nothing behind but the file.
+
+Shapes: N batch, C channels, further axes are space.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import tempfile
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import torch
+import torch._inductor
+from torch import Tensor, nn
+
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.machine import fingerprint
+from lorkit.decompose.models.deployable import Deployable
+
+_MAX_BATCH = 65536
+_TRACED_BATCH = 2  # torch.export specialises 0 and 1
+_BROKEN = 0.1  # error as a share of the largest logit: fp32 rounds at 1e-6, bf16 at 1e-2
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_MULTIPLYING = ("conv", "linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "scaled_dot_product")
+
+
+class InBf16(nn.Module):
+    """A deployable network whose inner one holds bfloat16: normalised in fp32 before it, logits in fp32 after it."""
+
+    def __init__(self, network: Deployable) -> None:
+        super().__init__()
+        self.normalise, self.network = network.normalise, network.network.to(torch.bfloat16)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map images (N, C, *spatial) float32 to logits float32."""
+        logits: Tensor = self.network(self.normalise(image).to(torch.bfloat16))
+        return logits.float()
+
+
+def compile_network(network: nn.Module, path: Path, shape: Sequence[int], *, precision: str, device: str) -> None:
+    """Write a network as an AOTInductor package for this machine.
+
+    Args:
+        network: A `Deployable` on the CPU; it is copied.
+        path: The `.pt2` to write.
+        shape: (C, *spatial) of one image.
+        precision: `fp32` or `bf16`.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        UsageError: The network fixes its batch, computes in another precision by itself, or is compiled wrongly.
+        Exception: Whatever else torch's tracer and compiler raise; they share no root.
+    """
+    with quiet(), _scratch():
+        network = copy.deepcopy(network).eval()
+        network = (InBf16(cast(Deployable, network)) if precision == "bf16" else network).to(device)
+        example = torch.zeros(_TRACED_BATCH, *shape, device=device)
+        program = _trace(network, example)
+        _require_precision(program, precision)
+        for layouts in (True, False):
+            _compile(program, path, on_cpu=device == "cpu", layouts=layouts)
+            if computes(path, network, example):
+                break
+        else:
+            raise UsageError(
+                "AOTInductor compiles the network into code that gives other logits",
+                required="those of the network at every batch size",
+                fix="change the backbone, or use --target onnx",
+            )
+    _strip(path)
+
+
+def computes(path: Path, network: nn.Module, example: Tensor) -> bool:
+    """Tell whether a package gives its network's logits at batch sizes 1, 2 and 3, up to rounding.
+
+    PyTorch 2.13 compiles a 3D U-Net in channels-last layouts so that a single image, and nothing else, comes out
+    wrong by as much as the logits are large. Whether the logits are good enough is what the export's parity says.
+
+    Args:
+        path: The package.
+        network: The network in the precision that was compiled.
+        example: A batch (N, C, *spatial) of any size, for shape and device.
+    """
+    compiled = torch._inductor.aoti_load_package(str(path))
+    generator = torch.Generator().manual_seed(0)
+    for batch in (1, 2, 3):
+        images = torch.rand(batch, *example.shape[1:], generator=generator).to(example.device)
+        with torch.no_grad():
+            expected, found = network(images), compiled(images)
+        error = float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
+        if not error <= _BROKEN:  # NaN is no number below it
+            return False
+    return True
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Hold back what torch's compiler and loader say about themselves; what fails is raised."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _trace(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim("batch", min=1, max=_MAX_BATCH)
+    with torch.no_grad():
+        program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},), strict=False)
+    (output,) = program.graph_signature.user_outputs
+    found = next(node for node in program.graph.nodes if node.name == output).meta["val"]
+    if isinstance(found.shape[0], int):
+        raise UsageError(
+            f"the network returns {found.shape[0]} rows whatever the number of images",
+            required="a free batch size",
+            fix="make the network independent of the number of images in a batch",
+        )
+    return program
+
+
+def _require_precision(program: torch.export.ExportedProgram, precision: str) -> None:
+    """Check that every convolution and product has the precision's dtype: a network may cast by itself."""
+    found = Counter(
+        str(node.meta["val"].dtype).removeprefix("torch.")
+        for node in program.graph.nodes
+        if node.op == "call_function" and _name(node.target).startswith(_MULTIPLYING)
+    )
+    wanted = str(_DTYPES[precision]).removeprefix("torch.")
+    if set(found) - {wanted}:
+        listed = ", ".join(f"{count} in {name}" for name, count in sorted(found.items()))
+        raise UsageError(
+            f"the network computes convolutions and products in another precision ({listed})",
+            required=wanted,
+            fix="take the cast out of it, or use another --precision",
+        )
+
+
+def _name(target: object) -> str:
+    """Return an operator's name without its namespace and overload, such as `conv2d`."""
+    return str(target).partition(".")[2].partition(".")[0]
+
+
+def _compile(program: torch.export.ExportedProgram, path: Path, *, on_cpu: bool, layouts: bool) -> None:
+    from torch._inductor import aoti_compile_and_package, config
+
+    settings = {
+        "freezing": on_cpu,  # weights become constants, laid out for the kernels that take them
+        "layout_optimization": layouts,  # channels last: a ResNet is 1.6 times as fast
+        "cpp.dynamic_threads": True,  # else the number of threads of this process is compiled in
+        "cpp.march": _level(),  # else whatever this CPU has, more than a note could name
+        "compile_threads": 1,  # no pool of processes that outlives the call
+        "cpp_cache_precompile_headers": False,  # they would lie outside of the scratch directory
+        "aot_inductor.precompile_headers": False,
+        "aot_inductor.enable_line_tables": False,  # debug information, most of the library's size
+    }
+    known = config.get_config_copy()  # not every release knows every setting
+    with config.patch({name: value for name, value in settings.items() if name in known}), torch.no_grad():
+        aoti_compile_and_package(program, package_path=str(path))
+
+
+def _level() -> str | None:
+    """Return the x86-64 level that the recorded flags stand for; None leaves the choice to the compiler."""
+    if not fingerprint()["platform"].endswith("x86_64"):
+        return None
+    flags = fingerprint()["flags"]
+    return "x86-64-v4" if "avx512f" in flags else "x86-64-v3" if "avx2" in flags else "x86-64"
+
+
+def _strip(path: Path) -> None:
+    """Leave out the sources: the library is what runs, and they hold this machine's command lines."""
+    stripped = path.with_suffix(".stripped")
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(stripped, "w") as kept:
+        for entry in source.infolist():
+            if not entry.filename.endswith(".cpp"):
+                kept.writestr(zipfile.ZipInfo(entry.filename), source.read(entry))
+    stripped.replace(path)
+
+
+@contextmanager
+def _scratch() -> Iterator[None]:
+    """Give the compiler a directory that is gone afterwards, and leave the environment as it was."""
+    names = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+    before = {name: os.environ.get(name) for name in names}
+    with tempfile.TemporaryDirectory(prefix="lorkit-", ignore_cleanup_errors=True) as scratch:
+        os.environ.update({name: str(Path(scratch) / name.lower()) for name in names})
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value

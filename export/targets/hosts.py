@@ -1,0 +1,131 @@
+"""The machine that a compiled engine belongs to: what it must have, and the note beside the engine that says so.
+
+A note, `engine.json`, is data that may come from anyone: it is validated, names no path, and holds the digest of each
+file of its engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lorkit.decompose.artifacts import digest_file, read_json, write_json
+from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
+from lorkit.decompose.machine import fingerprint
+from lorkit.export.targets.base import Availability
+
+if TYPE_CHECKING:
+    from lorkit.profiles import Profile
+
+NOTE = "engine.json"
+# Instructions that multiply bfloat16. Without them runtimes still take such a network, and emulate it in fp32.
+NATIVE_BF16 = ("amx_bf16", "avx512_bf16")
+# Share of the multiplying layers that have to run in a low precision for an engine to bear its name: runtimes leave
+# single layers, such as a transposed convolution, in fp32.
+SHARE = 0.5
+
+
+class Note(BaseModel):
+    """What an engine is: `files` holds the SHA-256 of each of its files by name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    target: str
+    precision: str
+    files: dict[str, str]
+
+
+N = TypeVar("N", bound=Note)
+
+
+def unfit(profile: Profile | None) -> Availability | None:
+    """Return why this CPU is not that of a profile, or None where it is, or where nothing is asked."""
+    lacking = missing_flags(profile.match.flags) if profile is not None and profile.device.kind == "cpu" else []
+    if profile is None or not lacking:
+        return None
+    return Availability(
+        False,
+        f"this CPU lacks {', '.join(lacking)}, which profile '{profile.name}' stands for",
+        "run it on such a CPU, or choose this one's profile (`decompose profiles detect`)",
+    )
+
+
+def missing_flags(flags: Sequence[str]) -> list[str]:
+    """Return those of some instruction sets that this CPU lacks."""
+    return [flag for flag in flags if flag not in fingerprint()["flags"]]
+
+
+def require_bf16() -> None:
+    """Check that this CPU multiplies bfloat16 itself.
+
+    Raises:
+        MissingRuntimeError: It would be emulated, slower than fp32.
+    """
+    if len(missing_flags(NATIVE_BF16)) == len(NATIVE_BF16):
+        raise MissingRuntimeError(
+            f"this CPU ({fingerprint()['cpu']}) has no bf16 instructions",
+            required=f"one of {', '.join(NATIVE_BF16)}",
+            fix="use --precision fp32 or int8",
+        )
+
+
+def share(counts: Mapping[str, int], names: Sequence[str]) -> float:
+    """Return which share of counted layers runs in one of some precisions; 0 where there are none."""
+    total = sum(counts.values())
+    return sum(counts.get(name, 0) for name in names) / total if total else 0.0
+
+
+def file_digests(directory: Path, names: Sequence[str]) -> dict[str, str]:
+    """Return the SHA-256 of each of an engine's files."""
+    return {name: digest_file(directory / name) for name in names}
+
+
+def write_note(directory: Path, note: Note) -> None:
+    """Write the note beside its engine."""
+    write_json(directory / NOTE, note.model_dump(mode="json"))
+
+
+def read_note(directory: Path, kind: type[N], *, target: str, precisions: Mapping[str, str], names: Sequence[str]) -> N:
+    """Read the note of an engine and check the engine's files against it.
+
+    Args:
+        directory: The export.
+        kind: What its target writes.
+        target: Name of the target.
+        precisions: What the target can build.
+        names: The files that make an engine.
+
+    Raises:
+        ArtifactError: The note or a file is missing or damaged, or it is another target's.
+    """
+    fix = f"export it here with `decompose export --target {target} --force`"
+    absent = [name for name in (*names, NOTE) if not (directory / name).is_file()]
+    if absent:
+        raise ArtifactError(
+            f"{directory} holds no {absent[0]}",
+            required=f"a complete {target} engine (there is none where its runtime was missing)",
+            fix=fix,
+        )
+    try:
+        note = kind.model_validate(read_json(directory / NOTE))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "note"
+        raise ArtifactError(
+            f"{directory / NOTE}: {where}: {first['msg']}", required=f"the note of a {target} engine", fix=fix
+        ) from None
+    if note.target != target or note.precision not in precisions or sorted(note.files) != sorted(names):
+        raise ArtifactError(
+            f"{directory / NOTE} is of a {note.target[:40]} engine, {note.precision[:40]}",
+            required=f"target {target}, one of {', '.join(precisions)}, files {', '.join(names)}",
+            fix=fix,
+        )
+    changed = [name for name, digest in file_digests(directory, names).items() if digest != note.files[name]]
+    if changed:
+        raise ArtifactError(
+            f"{directory / changed[0]} is not the file that was built", required="an intact engine", fix=fix
+        )
+    return note

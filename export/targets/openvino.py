@@ -1,0 +1,263 @@
+"""OpenVINO on the CPU, in fp32, in bf16 (its own lowering of the fp32 file) or from an int8 QDQ file.
+
+Two things happen in OpenVINO without a word, and both are errors here. A precision hint is no promise: the compiled
+network is asked in which precision its layers run, and bf16 is refused where the CPU would only emulate it. And
+importing the package reports to Google Analytics and writes a client id into the home directory; it is imported with
+that switched off.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
+from lorkit.decompose.machine import tool_versions
+from lorkit.export.targets.base import Availability, Blueprint, Floats, missing
+from lorkit.export.targets.hosts import (
+    SHARE,
+    Note,
+    file_digests,
+    read_note,
+    require_bf16,
+    share,
+    unfit,
+    write_note,
+)
+
+if TYPE_CHECKING:
+    from lorkit.profiles import Profile
+
+MINIMUM = 2026
+DEVICE = "CPU"
+XML, BIN = "model.xml", "model.bin"
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8 lies in the file; what it leaves out runs in f32
+RUNS = {"fp32": ("f32",), "bf16": ("bf16",), "int8": ("u8", "i8")}
+MULTIPLYING = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
+TELEMETRY = "openvino_telemetry"
+INSTALL = "pip install 'openvino>=2026.0'"
+_FIX = "export it again with `decompose export --target openvino --force`"
+
+
+class OpenVinoNote(Note):
+    """`openvino`: the version that converted the file; `device`: always the CPU."""
+
+    openvino: str
+    device: str
+
+
+class OpenVinoEngine:
+    """A compiled network with one input and one output."""
+
+    def __init__(self, compiled: Any, provider: str) -> None:
+        self._request: Any = compiled.create_infer_request()
+        self._output = compiled.output(0)
+        self._provider = provider
+
+    @property
+    def provider(self) -> str:
+        """OpenVINO's version, the device and the precision that its layers run in."""
+        return self._provider
+
+    def run(self, batch: Floats) -> Floats:
+        """Return the logits (N, classes) of a batch (N, C, *spatial)."""
+        if self._request is None:
+            raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
+        try:
+            # inputs are read where they lie; outputs are copies, because the next run writes into the same memory
+            logits: Floats = self._request.infer({0: batch}, share_inputs=True)[self._output]
+        except RuntimeError as error:
+            raise ArtifactError(
+                f"OpenVINO refuses a batch of shape {tuple(batch.shape)} ({_reason(error)})",
+                required="images of the size that the network was exported for",
+                fix="prepare them with the export's recipe",
+            ) from None
+        return logits
+
+    def close(self) -> None:
+        """Drop the network; OpenVINO frees it with the last reference."""
+        self._request = None
+
+
+class OpenVinoTarget:
+    """The `openvino` target."""
+
+    name: ClassVar[str] = "openvino"
+    runtime: ClassVar[str] = "openvino"
+    precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "bf16": "fp32", "int8": "int8"}
+    quantization: ClassVar[str] = "asymmetric"
+    built_from: ClassVar[str] = "onnx"
+
+    def available(self, profile: Profile | None = None) -> Availability:
+        """Tell whether OpenVINO and its CPU plugin are here, and whether this is the profile's CPU."""
+        if profile is not None and profile.device.kind != "cpu":
+            return Availability(
+                False,
+                f"profile '{profile.name}' is a GPU, and this target runs on the CPU only",
+                "use --profile cpu-generic, or another --target",
+            )
+        try:
+            openvino = _openvino()
+        except ImportError as error:
+            return Availability(False, f"openvino cannot be imported ({error})", INSTALL)
+        version = _version(openvino)
+        if int(version.split(".")[0]) < MINIMUM:
+            return Availability(False, f"openvino {version} is installed", INSTALL)
+        if DEVICE not in openvino.Core().available_devices:
+            return Availability(False, f"openvino {version} has no {DEVICE} plugin", INSTALL)
+        return unfit(profile) or Availability(True)
+
+    def fingerprint(self) -> str:
+        """Return the version of OpenVINO, whose converter writes the engine; empty where it is not installed."""
+        return tool_versions()["openvino"] or ""
+
+    def build(self, blueprint: Blueprint) -> Path:
+        """Convert the ONNX file to OpenVINO's representation: `model.xml` and its weights, `model.bin`.
+
+        Raises:
+            MissingRuntimeError: OpenVINO is not here, or this is not the profile's CPU.
+            UsageError: OpenVINO refuses the network, or fixes its batch.
+        """
+        if not self.available(blueprint.profile).ok:
+            raise missing(self, blueprint.profile)
+        openvino, directory = _openvino(), blueprint.directory
+        try:
+            model = openvino.Core().read_model(blueprint.onnx_path)
+            fixed = _fixed_batch(model)
+            if not fixed:  # halving the weights to fp16, its default, would change the network
+                openvino.save_model(model, directory / XML, compress_to_fp16=False)
+        except RuntimeError as error:
+            raise UsageError(
+                f"OpenVINO {_version(openvino)} does not take {blueprint.onnx_path.name} ({_reason(error)})",
+                required="operators that it supports",
+                fix="change the backbone, or use --target onnx",
+            ) from None
+        if fixed:
+            raise UsageError(
+                f"{blueprint.onnx_path.name} fixes the batch of '{fixed}'",
+                required="a free batch size",
+                fix="make the network independent of the number of images in a batch",
+            )
+        note = OpenVinoNote(
+            target=self.name,
+            precision=blueprint.precision,
+            files=file_digests(directory, (XML, BIN)),
+            openvino=_version(openvino),
+            device=DEVICE,
+        )
+        write_note(directory, note)
+        return directory / XML
+
+    def load(self, directory: Path, *, threads: int | None = None) -> OpenVinoEngine:
+        """Compile the engine for this CPU, with `threads` threads of OpenVINO's own pool, its choice by default.
+
+        Raises:
+            MissingRuntimeError: OpenVINO is not here, or this CPU does not run the engine in its precision.
+            ArtifactError: A file is missing, damaged or not readable, or the engine's batch is fixed.
+        """
+        if not self.available().ok:
+            raise missing(self)
+        openvino = _openvino()
+        note = read_note(directory, OpenVinoNote, target=self.name, precisions=self.precisions, names=(XML, BIN))
+        if note.precision == "bf16":
+            require_bf16()
+        options: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_PRECISION_HINT": HINTS[note.precision],
+        }
+        if threads is not None:
+            options["INFERENCE_NUM_THREADS"] = threads
+        try:
+            # by the frontend of its own format: read_model would hand a foreign file to every other parser as well
+            frontend = openvino.frontend.FrontEndManager().load_by_framework("ir")
+            model = frontend.convert(frontend.load(str(directory / XML)))
+            if (len(model.inputs), len(model.outputs)) != (1, 1):  # of any other XML it makes an empty network
+                raise RuntimeError(f"{len(model.inputs)} inputs and {len(model.outputs)} outputs")
+            fixed = _fixed_batch(model)
+            compiled = openvino.Core().compile_model(model, DEVICE, options)
+        except RuntimeError as error:
+            raise ArtifactError(
+                f"OpenVINO cannot read {directory / XML} ({_reason(error)})", required="an intact engine", fix=_FIX
+            ) from None
+        if fixed:
+            raise ArtifactError(
+                f"{directory / XML} fixes the batch of '{fixed}'", required="a free batch size", fix=_FIX
+            )
+        _check(compiled, note.precision)
+        return OpenVinoEngine(compiled, f"OpenVINO {_version(openvino)} {DEVICE} {note.precision}")
+
+
+def layer_precisions(compiled: Any) -> Counter[str]:
+    """Count the multiplying layers of a compiled network by the precision that they run in (`f32`, `bf16`, `u8`)."""
+    facts = [layer.get_rt_info() for layer in compiled.get_runtime_model().get_ops()]
+    return Counter(
+        fact["runtimePrecision"].astype(str) for fact in facts if fact["layerType"].astype(str) in MULTIPLYING
+    )
+
+
+def _check(compiled: Any, precision: str) -> None:
+    """Compare what was compiled with what was asked for.
+
+    Raises:
+        MissingRuntimeError: It runs elsewhere, or in another precision.
+    """
+    devices = list(compiled.get_property("EXECUTION_DEVICES"))
+    if devices != [DEVICE]:
+        raise MissingRuntimeError(
+            f"OpenVINO chose {', '.join(devices)}", required=f"device {DEVICE}", fix="reinstall openvino"
+        )
+    layers = layer_precisions(compiled)
+    found = share(layers, RUNS[precision])
+    if (found < SHARE) if precision != "fp32" else (layers and found < 1.0):
+        listed = ", ".join(f"{count} in {name}" for name, count in sorted(layers.items()))
+        raise MissingRuntimeError(
+            f"OpenVINO runs the engine's convolutions and products in another precision ({listed or 'it has none'})",
+            required=f"{precision} ({' or '.join(RUNS[precision])})",
+            fix="export it on this machine in a precision that its CPU has",
+        )
+
+
+def _fixed_batch(model: Any) -> str:
+    """Return the name of an input or output whose batch is fixed; empty where all are free."""
+    ports = [*model.inputs, *model.outputs]
+    # a rank that is not known leaves the batch free
+    fixed = [port for port in ports if port.partial_shape.rank.is_static and not _first(port).is_dynamic]
+    return str(fixed[0].any_name) if fixed else ""
+
+
+def _first(port: Any) -> Any:
+    return port.partial_shape[0]
+
+
+def _openvino() -> ModuleType:
+    """Import OpenVINO; without its reporter it takes a stub that sends nothing."""
+    modules: dict[str, Any] = sys.modules
+    if "openvino" in modules:
+        return importlib.import_module("openvino")
+    reporter = modules.get(TELEMETRY)
+    modules[TELEMETRY] = None  # importing it is an ImportError now, which OpenVINO expects
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        del modules[TELEMETRY]
+        if reporter is not None:
+            modules[TELEMETRY] = reporter
+
+
+def _version(openvino: ModuleType) -> str:
+    return str(openvino.__version__).split("-")[0]
+
+
+def _reason(error: RuntimeError) -> str:
+    """Return the last line of OpenVINO's message, which says what; those before it say where in its source."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:160] if lines else type(error).__name__
+
+
+TARGET = OpenVinoTarget()
