@@ -49,7 +49,7 @@ def test_a_note_comes_back(engine: Path) -> None:
 @pytest.mark.parametrize("content", ["", "[1]", "{}", '{"target": 3, "precision": "fp32", "files": {}}', '{"a": NaN'])
 def test_a_note_that_is_none_is_one_line(engine: Path, content: str) -> None:
     (engine / NOTE).write_text(content)
-    with pytest.raises(ArtifactError, match="engine.json") as caught:
+    with pytest.raises(ArtifactError, match=r"engine\.json") as caught:
         read(engine)
     assert "\n" not in str(caught.value)
 
