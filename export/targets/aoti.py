@@ -144,10 +144,7 @@ class AotiTarget:
     built_from: ClassVar[str] = "torch"
 
     def available(self, profile: Profile | None = None) -> Availability:
-        """Tell whether it can be compiled here: a compiler, and the profile's CPU or a GPU.
-
-        Loading needs no compiler.
-        """
+        """Tell whether it can be compiled here (a compiler, the profile's CPU or a GPU); loading needs no compiler."""
         compiler = os.environ.get("CXX", "g++")
         if shutil.which(compiler) is None:
             return Availability(
