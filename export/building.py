@@ -107,13 +107,19 @@ def build_export(source: Source, job: Job, means: Means, directory: Path) -> Non
         "provider": provider,
         "engine": engine,
         **graph,
-        "size_bytes": (directory / (engine or MODEL)).stat().st_size,
+        "size_bytes": _engine_bytes(directory / (engine or MODEL)),
         "onnx_digest": digest_file(directory / MODEL),
         "parity": parity.to_json()
         if parity
         else {"status": "not_run", "reason": availability.reason or availability.why},
     }
     write_package(source, info, directory, kept)
+
+
+def _engine_bytes(path: Path) -> int:
+    """Return what an engine takes on disk: OpenVINO's weights lie beside its graph, under the same name."""
+    parts = [one for one in path.parent.glob(f"{path.stem}.*") if one == path or one.name != MODEL]
+    return sum(one.stat().st_size for one in parts)
 
 
 def _graph(source: Source, job: Job, means: Means, directory: Path, shown: Shown, reference: Floats) -> dict[str, Any]:
@@ -126,7 +132,8 @@ def _graph(source: Source, job: Job, means: Means, directory: Path, shown: Shown
         lowered = lower(
             model,
             precision,
-            scheme=job.target.quantization,
+            # ONNX Runtime's GPU providers take the symmetric form as TensorRT does
+            scheme="symmetric" if job.profile.device.kind == "gpu" else job.target.quantization,
             calibration=lambda: means.calibration_of(source),
             images=shown.images,
             reference=reference,

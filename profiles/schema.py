@@ -66,9 +66,10 @@ class Budget(_Model):
 
 
 class EngineSettings(_Model):
-    """What an engine of the TensorRT family can do besides run; each of these costs speed, size or accuracy.
+    """What an engine of a GPU can do besides run; each of these costs speed, size or accuracy.
 
     Attributes:
+        provider: Which of ONNX Runtime's providers runs the target `onnx` on a GPU: `cuda` or `tensorrt`.
         version_compatible: It also runs with a newer TensorRT of the same major version.
         hardware_compatible: It also runs on other GPUs of the Ampere generation and newer.
         refit: Its weights can be exchanged without building it again.
@@ -77,6 +78,7 @@ class EngineSettings(_Model):
         workspace_mib: Memory that the builder may plan with; null for the runtime's own limit.
     """
 
+    provider: Literal["cuda", "tensorrt"] = "cuda"
     version_compatible: bool = False
     hardware_compatible: bool = False
     refit: bool = False

@@ -1,4 +1,8 @@
-"""ONNX Runtime on the CPU: the canonical file itself is the engine."""
+"""ONNX Runtime: the canonical file itself is the engine, on the CPU or, for a GPU's profile, on that GPU.
+
+ONNX Runtime falls back to the CPU without a word where a provider does not load, and node by node where it lacks a
+kernel. Here both are errors: the provider that was asked for is the one that runs, all of it, and is recorded.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from lorkit.decompose.artifacts import read_json, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
+from lorkit.decompose.machine import fingerprint
 from lorkit.export.targets.base import MODEL, Availability, Blueprint, Floats
 
 if TYPE_CHECKING:
@@ -15,6 +21,12 @@ if TYPE_CHECKING:
     from lorkit.profiles import Profile
 
 PROVIDER = "CPUExecutionProvider"
+GPU_PROVIDERS = {"cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+SETTINGS = "engine.json"
+_GPU_INSTALL = (
+    "pip uninstall onnxruntime, then pip install onnxruntime-gpu (both are the package `onnxruntime`), on a machine "
+    "with an NVIDIA GPU"
+)
 
 
 class OnnxEngine:
@@ -55,27 +67,35 @@ class OnnxTarget:
 
     name: ClassVar[str] = "onnx"
     runtime: ClassVar[str] = "onnxruntime"
-    precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "int8": "int8"}
+    precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
     quantization: ClassVar[str] = "asymmetric"
     built_from: ClassVar[str] = "onnx"
 
     def available(self, profile: Profile | None = None) -> Availability:
-        """Tell whether ONNX Runtime and its CPU provider are here."""
-        del profile
+        """Tell whether ONNX Runtime is here, and the provider that the profile's hardware needs."""
         try:
             import onnxruntime
         except ImportError as error:
             return Availability(False, f"onnxruntime cannot be imported ({error})", "pip install onnxruntime")
-        if PROVIDER not in onnxruntime.get_available_providers():
+        wanted = provider_of(profile)
+        if wanted in onnxruntime.get_available_providers() and (wanted == PROVIDER or fingerprint()["gpus"]):
+            return Availability(True)
+        if wanted == PROVIDER:
             return Availability(False, f"this onnxruntime has no {PROVIDER}", "pip install onnxruntime")
-        return Availability(True)
+        lacks = (
+            "no NVIDIA GPU answers to nvidia-smi" if not fingerprint()["gpus"] else f"this onnxruntime has no {wanted}"
+        )
+        return Availability(True, install=_GPU_INSTALL, runs=False, why=lacks)
 
     def fingerprint(self) -> str:
         """Return nothing: the file does not depend on the runtime that happens to be installed."""
         return ""
 
     def build(self, blueprint: Blueprint) -> Path:
-        """Return the ONNX file: it is the engine."""
+        """Return the ONNX file: it is the engine; beside it, for a GPU, which provider runs it."""
+        wanted = provider_of(blueprint.profile)
+        if wanted != PROVIDER:
+            write_json(blueprint.directory / SETTINGS, {"provider": wanted})
         return blueprint.onnx_path
 
     def load(self, directory: Path, *, threads: int | None = None) -> OnnxEngine:
@@ -91,26 +111,61 @@ class OnnxTarget:
             raise MissingRuntimeError(
                 "onnxruntime cannot be imported", required="onnxruntime", fix="pip install onnxruntime"
             ) from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.inter_op_num_threads = 1  # one chain of layers: a second pool would only wait
-        options.log_severity_level = 3
         path = directory / MODEL
         if not path.is_file():
             raise ArtifactError(f"{path} is missing", required="a complete export", fix="export it again with --force")
+        wanted = _recorded(directory)
+        if wanted not in onnxruntime.get_available_providers():
+            raise MissingRuntimeError(f"this onnxruntime has no {wanted}", required=wanted, fix=_GPU_INSTALL)
         try:
-            session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDER])
+            session = onnxruntime.InferenceSession(str(path), _options(threads, wanted), providers=[wanted])
         except runtime_errors() as error:
             raise ArtifactError(
                 f"ONNX Runtime cannot read {path} ({str(error)[:160]})",
-                required="an intact ONNX file",
+                required="an intact ONNX file"
+                if wanted == PROVIDER
+                else f"an intact ONNX file that {wanted} runs whole",
                 fix="export it again with --force",
             ) from None
-        if session.get_providers()[0] != PROVIDER:
+        if session.get_providers()[0] != wanted:
             raise MissingRuntimeError(
-                f"ONNX Runtime chose {session.get_providers()[0]}", required=PROVIDER, fix="reinstall onnxruntime"
+                f"ONNX Runtime chose {session.get_providers()[0]}", required=wanted, fix="reinstall onnxruntime"
             )
         return OnnxEngine(session)
+
+
+def provider_of(profile: Profile | None) -> str:
+    """Return the execution provider for a profile's hardware; the CPU's without one."""
+    return PROVIDER if profile is None or profile.device.kind == "cpu" else GPU_PROVIDERS[profile.engine.provider]
+
+
+def _recorded(directory: Path) -> str:
+    """Return the provider that an export was made for.
+
+    Raises:
+        ArtifactError: It names one that lorkit does not know.
+    """
+    path = directory / SETTINGS
+    found = read_json(path).get("provider") if path.is_file() else PROVIDER
+    if found not in (PROVIDER, *GPU_PROVIDERS.values()):
+        raise ArtifactError(
+            f"{path} names the provider {found!r}",
+            required=f"one of {', '.join((PROVIDER, *GPU_PROVIDERS.values()))}",
+            fix="export it again with --force",
+        )
+    return str(found)
+
+
+def _options(threads: int | None, provider: str) -> onnxruntime.SessionOptions:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.inter_op_num_threads = 1  # one chain of layers: a second pool would only wait
+    options.log_severity_level = 3
+    if provider != PROVIDER:
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
 
 
 def runtime_errors() -> tuple[type[Exception], ...]:

@@ -99,7 +99,7 @@ def test_out_names_another_place(expert: Path, tmp_path: Path) -> None:
 def test_what_cannot_be_chosen_is_named_with_what_can(extracted: Path) -> None:
     with pytest.raises(UsageError, match=r"unknown target 'onx'.*onnx.*trt.*did you mean 'onnx'"):
         export(extracted, target="onx")
-    with pytest.raises(UsageError, match=r"unknown precision 'int4'.*one of auto, fp32"):
+    with pytest.raises(UsageError, match=r"unknown precision 'int4'.*one of auto, fp16, fp32"):
         export(extracted, precision="int4")
     with pytest.raises(UsageError, match=r"precision bf16 on profile t4, which does not compute in it.*one of fp32"):
         export(extracted, target="trt", profile="t4", precision="bf16")

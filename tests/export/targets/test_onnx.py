@@ -8,9 +8,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from lorkit.decompose.errors import ArtifactError
+from lorkit import profiles
+from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.export.parity import in_batches
 from lorkit.export.targets import get_target
+from lorkit.export.targets import onnx as onnx_target
 from lorkit.export.targets.base import Blueprint
 
 
@@ -51,3 +54,57 @@ def test_a_broken_file_is_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").unlink()
     with pytest.raises(ArtifactError, match="is missing"):
         get_target("onnx").load(tmp_path)
+
+
+@pytest.fixture
+def with_gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A machine that says that it has a GPU, and the providers that its ONNX Runtime claims."""
+    claimed = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnx_target, "fingerprint", lambda: {"gpus": [{"name": "NVIDIA H200"}]})
+    monkeypatch.setattr("onnxruntime.get_available_providers", lambda: claimed)
+    return claimed
+
+
+def test_a_gpu_profile_wants_a_gpu_and_is_exported_without_one(
+    tmp_path: Path, blueprint: Callable[..., Blueprint]
+) -> None:
+    target, profile = get_target("onnx"), profiles.load("h200")
+    availability = target.available(profile)
+    assert (availability.ok, availability.runs) == (True, False)
+    assert "GPU" in availability.why
+    assert "onnxruntime-gpu" in availability.install
+    target.build(blueprint(tmp_path, profile="h200"))
+    assert read_json(tmp_path / "engine.json")["provider"] == "CUDAExecutionProvider"
+    with pytest.raises(MissingRuntimeError, match="this onnxruntime has no CUDAExecutionProvider"):
+        target.load(tmp_path)
+
+
+def test_onnx_runtimes_silent_way_back_to_the_cpu_is_an_error(
+    tmp_path: Path, blueprint: Callable[..., Blueprint], with_gpu: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runtime here has no CUDA: asked for it, it warns and takes the CPU."""
+    target = get_target("onnx")
+    assert target.available(profiles.load("h200")).runs
+    target.build(blueprint(tmp_path, profile="h200"))
+    monkeypatch.setattr(onnx_target, "_options", lambda *_: None)  # without what forbids single nodes to go back
+    with (
+        pytest.warns(UserWarning, match="CUDAExecutionProvider"),
+        pytest.raises(MissingRuntimeError, match="chose CPU"),
+    ):
+        target.load(tmp_path)
+
+
+def test_the_tensorrt_provider_is_a_setting_of_the_profile(with_gpu: list[str]) -> None:
+    profile = profiles.load("h200")
+    other = profile.model_copy(update={"engine": profile.engine.model_copy(update={"provider": "tensorrt"})})
+    assert "no TensorrtExecutionProvider" in get_target("onnx").available(other).why
+    with_gpu.append("TensorrtExecutionProvider")
+    assert get_target("onnx").available(other).runs
+
+
+def test_an_unknown_provider_is_refused(tmp_path: Path, blueprint: Callable[..., Blueprint]) -> None:
+    target = get_target("onnx")
+    target.build(blueprint(tmp_path))
+    (tmp_path / "engine.json").write_text('{"provider": "../evil"}')
+    with pytest.raises(ArtifactError, match=r"names the provider '../evil'"):
+        target.load(tmp_path)
