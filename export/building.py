@@ -113,7 +113,7 @@ def build_export(source: Source, job: Job, means: Means, directory: Path) -> Non
         if parity
         else {"status": "not_run", "reason": availability.reason or availability.why},
     }
-    write_package(source, info, directory, kept)
+    write_package(source, info, directory, kept, job.target.example)
 
 
 def _engine_bytes(path: Path) -> int:

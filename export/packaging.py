@@ -17,12 +17,12 @@ from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
 from lorkit.export.exported import INFO
 from lorkit.export.masks import Mask
-from lorkit.export.targets.base import Floats
+from lorkit.export.targets.base import PLAIN, Example, Floats
 
 if TYPE_CHECKING:
     from lorkit.export.sources import Source
 
-SAMPLES, EXAMPLE, README = "samples.npz", "example.py", "README.md"
+SAMPLES, README = "samples.npz", "README.md"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +66,17 @@ def output_names(region: Region) -> list[str]:
     return ["background", *region.classes] if get_task(region.task).dense else list(region.classes)
 
 
-def write_package(source: Source, info: dict[str, Any], directory: Path, samples: Samples) -> dict[str, Any]:
-    """Write `export.json`, `samples.npz`, `example.py` and `README.md` beside the engine.
+def write_package(
+    source: Source, info: dict[str, Any], directory: Path, samples: Samples, example: Example
+) -> dict[str, Any]:
+    """Write `export.json`, `samples.npz`, `example.py`, the engine's own example and `README.md` beside the engine.
 
     Args:
         source: What was exported.
         info: What the exporter knows: graph, engine and parity.
         directory: Where the engine lies.
         samples: Inputs that may be kept, and the source's logits for them.
+        example: How the engine runs by itself.
 
     Returns:
         `export.json`.
@@ -99,8 +102,9 @@ def write_package(source: Source, info: dict[str, Any], directory: Path, samples
     write_json(directory / INFO, document)
     targets = {} if samples.masks is None else {"targets": samples.masks}
     write_bytes(directory / SAMPLES, _npz(image=samples.images, logits=samples.logits, **targets))
-    write_text(directory / EXAMPLE, Path(__file__).with_name(EXAMPLE).read_text(encoding="utf-8"))
-    write_text(directory / README, _readme(document))
+    for script in {PLAIN, example}:
+        write_text(directory / script.name, Path(__file__).with_name(script.source).read_text(encoding="utf-8"))
+    write_text(directory / README, _readme(document, example))
     return document
 
 
@@ -111,7 +115,7 @@ def _npz(**arrays: NDArray[Any]) -> bytes:
     return stream.getvalue()
 
 
-def _readme(info: dict[str, Any]) -> str:
+def _readme(info: dict[str, Any], example: Example) -> str:
     channels, size = info["image"]["channels"], info["image"]["size"]
     shape = ", ".join(str(side) for side in ("N", channels, *size))
     engine, outputs, volumes = info["engine"], info["outputs"], len(size) == 3
@@ -131,12 +135,16 @@ def _readme(info: dict[str, Any]) -> str:
         "- `export.json` holds the preprocessing recipe, parity and cost; `manifest.json` the digest of every file",
         "- `samples.npz` holds inputs and the source network's logits for them",
         "",
-        f"Run one {'volume' if volumes else 'image'} without lorkit and without torch:",
+        f"Run one {'volume' if volumes else 'image'} through the ONNX file without lorkit and without torch:",
         "",
-        "```",
-        f"pip install onnxruntime numpy pillow{' nibabel' if volumes else ''}",
-        f"python example.py {call}",
-        "```",
-        "",
+        *_commands(PLAIN, call, volumes=volumes),
     ]
+    if example != PLAIN and engine:
+        lines += [f"Through the {info['target']} engine:", "", *_commands(example, call.split()[0], volumes=volumes)]
     return "\n".join(lines)
+
+
+def _commands(example: Example, call: str, *, volumes: bool) -> list[str]:
+    extra = " nibabel" if volumes else ""
+    needs = f"pip install '{example.needs}' numpy pillow{extra}".replace("'onnxruntime'", "onnxruntime")
+    return ["```", needs, f"python {example.name} {call}", "```", ""]

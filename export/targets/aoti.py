@@ -24,7 +24,7 @@ import numpy as np
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.errors import ArtifactError, LorkitError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
-from lorkit.export.targets.base import Availability, Blueprint, Floats, missing
+from lorkit.export.targets.base import Availability, Blueprint, Example, Floats, missing
 from lorkit.export.targets.hosts import Note, file_digests, missing_flags, read_note, require_bf16, unfit, write_note
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ class AotiTarget:
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "bf16": "fp32"}
     quantization: ClassVar[str] = "asymmetric"
     built_from: ClassVar[str] = "torch"
+    example: ClassVar[Example] = Example("aoti_example.py", "torch", "aoti_example.py")
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Tell whether it can be compiled here (a compiler, the profile's CPU or a GPU); loading needs no compiler."""

@@ -74,6 +74,25 @@ class Blueprint:
         return self.directory / MODEL
 
 
+@dataclass(frozen=True)
+class Example:
+    """A script that runs one image through an engine without lorkit.
+
+    Attributes:
+        source: Its file in this package.
+        needs: What to install besides numpy and Pillow.
+        name: Its name beside the engine.
+    """
+
+    source: str
+    needs: str
+    name: str
+
+
+PLAIN = Example("example.py", "onnxruntime", "example.py")
+"""Runs the canonical file; it is in every export, and the others borrow from it."""
+
+
 @runtime_checkable
 class Engine(Protocol):
     """A loaded network."""
@@ -102,6 +121,7 @@ class Target(Protocol):
             runtime lowers a file of higher precision itself.
         quantization: How int8 files are quantised for it: `asymmetric` (uint8 activations, for CPUs) or `symmetric`
             (int8 activations, no quantised bias, for TensorRT).
+        example: How its engine runs by itself; `PLAIN` where only lorkit can, and the canonical file stands in.
         built_from: `onnx`, or `torch` where the network itself is compiled and the file lies beside it.
     """
 
@@ -110,6 +130,7 @@ class Target(Protocol):
     precisions: ClassVar[Mapping[str, str]]
     quantization: ClassVar[str]
     built_from: ClassVar[str]
+    example: ClassVar[Example]
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Tell whether it can be built and run here; for the hardware of `profile` where one is given."""

@@ -16,7 +16,7 @@ from lorkit.decompose import transforms
 from lorkit.decompose.artifacts import digest_bytes, digest_file, digest_json, write_bytes, write_json, write_text
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.tasks import get_task
-from lorkit.export.targets.base import Availability, Blueprint, Floats
+from lorkit.export.targets.base import Availability, Blueprint, Example, Floats
 from lorkit.export.targets.bundle_config import MODEL_PATH, inference_config
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 BUNDLE, METADATA, INFERENCE = "bundle", "configs/metadata.json", "configs/inference.json"
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-EXAMPLE = "bundle_example.py"
 _TRACED_BATCH = 2
 # what `python -m monai.bundle run` needs besides MONAI, as it was tried; lorkit itself does without
 _IGNITE = {"pytorch-ignite": "0.5.5"}
@@ -48,6 +47,7 @@ class MonaiTarget:
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32"}
     quantization: ClassVar[str] = "asymmetric"
     built_from: ClassVar[str] = "torch"
+    example: ClassVar[Example] = Example("bundle_example.py", "torch", "bundle_example.py")
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Tell that it can be built and run here: torch and MONAI are what lorkit itself needs."""
@@ -59,7 +59,7 @@ class MonaiTarget:
         return digest_json(_versions())
 
     def build(self, blueprint: Blueprint) -> Path:
-        """Write the bundle and an example; return its TorchScript.
+        """Write the bundle; return its TorchScript.
 
         Raises:
             UsageError: A class has a name that MONAI would take for code, or the network cannot be traced.
@@ -76,8 +76,6 @@ class MonaiTarget:
         write_json(root / INFERENCE, inference_config(blueprint.info["recipe"], dense=dense))
         write_text(root / "docs" / "README.md", _readme(metadata, dense=dense, volumes=len(blueprint.shape) == 4))
         write_text(root / "LICENSE", _LICENSE)
-        example = Path(__file__).parent.parent / EXAMPLE
-        write_text(blueprint.directory / EXAMPLE, example.read_text(encoding="utf-8"))
         return root / MODEL_PATH
 
     def load(self, directory: Path, *, threads: int | None = None) -> BundleEngine:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from lorkit.decompose.artifacts import read_json, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import MODEL, Availability, Blueprint, Floats
+from lorkit.export.targets.base import MODEL, PLAIN, Availability, Blueprint, Example, Floats
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -70,6 +70,7 @@ class OnnxTarget:
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
     quantization: ClassVar[str] = "asymmetric"
     built_from: ClassVar[str] = "onnx"
+    example: ClassVar[Example] = PLAIN
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Tell whether ONNX Runtime is here, and the provider that the profile's hardware needs."""

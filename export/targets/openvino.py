@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import tool_versions
-from lorkit.export.targets.base import Availability, Blueprint, Floats, missing
+from lorkit.export.targets.base import Availability, Blueprint, Example, Floats, missing
 from lorkit.export.targets.hosts import (
     SHARE,
     Note,
@@ -92,6 +92,7 @@ class OpenVinoTarget:
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "bf16": "fp32", "int8": "int8"}
     quantization: ClassVar[str] = "asymmetric"
     built_from: ClassVar[str] = "onnx"
+    example: ClassVar[Example] = Example("openvino_example.py", "openvino", "openvino_example.py")
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Tell whether OpenVINO and its CPU plugin are here, and whether this is the profile's CPU."""

@@ -23,7 +23,7 @@ import numpy as np
 from lorkit.decompose.artifacts import digest_file, digest_json, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import MODEL, Availability, Blueprint, Floats, missing
+from lorkit.export.targets.base import MODEL, PLAIN, Availability, Blueprint, Example, Floats, missing
 from lorkit.export.tensorrt_building import KEY, batch_shapes, differences, engine_key, read_key, requested
 from lorkit.export.tensorrt_running import in_range, sees_gpu
 from lorkit.export.tensorrt_timing import read_timings, timing_path, write_timings
@@ -37,10 +37,7 @@ if TYPE_CHECKING:
 PROGRAM = "model.pt2"
 DEVICE = "cuda:0"
 ENGINES = "_run_on_acc"  # what Torch-TensorRT calls the parts that it compiled; the others stay in torch
-INSTALL = (
-    "pip install 'lorkit[torch-tensorrt]' --extra-index-url https://pypi.nvidia.com, beside a CUDA build of torch of "
-    "the same minor version"
-)
+INSTALL = "pip install 'lorkit[torch-tensorrt]', beside a CUDA build of torch of the same minor version"
 
 
 class TorchTrtTarget:
@@ -51,6 +48,7 @@ class TorchTrtTarget:
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp32", "bf16": "fp32"}
     quantization: ClassVar[str] = "symmetric"
     built_from: ClassVar[str] = "torch"
+    example: ClassVar[Example] = PLAIN
     default_profile: ClassVar[str | None] = None
 
     def available(self, profile: Profile | None = None) -> Availability:

@@ -17,15 +17,14 @@ import numpy as np
 from lorkit.decompose.artifacts import digest_file, write_bytes, write_text
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.tasks import get_task
-from lorkit.export.targets.base import MODEL, Availability, Blueprint
+from lorkit.export.targets.base import MODEL, Availability, Blueprint, Example
 from lorkit.export.targets.onnx import OnnxEngine, OnnxTarget
 
 if TYPE_CHECKING:
     from lorkit.profiles import Profile
 
-REPOSITORY, CONFIG, LABELS, WARMUP, CLIENT = "triton", "config.pbtxt", "labels.txt", "warmup", "client.py"
+REPOSITORY, CONFIG, LABELS, WARMUP = "triton", "config.pbtxt", "labels.txt", "warmup"
 NAMESPACE = "lorkit."
-_CLIENT_SOURCE = "triton_client.py"
 _WARM_SAMPLES = 3
 # 48 bits: a version is a number in URLs and JSON, where more than 53 bits get rounded
 _VERSION_DIGITS = 12
@@ -40,6 +39,7 @@ class TritonTarget:
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
     quantization: ClassVar[str] = "asymmetric"
     built_from: ClassVar[str] = "onnx"
+    example: ClassVar[Example] = Example("triton_client.py", "tritonclient[grpc]", "client.py")
 
     def __init__(self) -> None:
         self._onnx = OnnxTarget()
@@ -53,7 +53,7 @@ class TritonTarget:
         return ""
 
     def build(self, blueprint: Blueprint) -> Path:
-        """Write the repository and an example of a client; return the file that is served.
+        """Write the repository; return the file that is served.
 
         Raises:
             ArtifactError: The network has only ever seen drawings, and that was not allowed.
@@ -76,8 +76,6 @@ class TritonTarget:
         facts = _provenance(blueprint, digest)
         config = _config(model.name, int(served.parent.name), blueprint.profile, tensors, labels, samples, facts)
         write_text(model / CONFIG, config)
-        source = Path(__file__).parent.parent / _CLIENT_SOURCE
-        write_text(blueprint.directory / CLIENT, source.read_text(encoding="utf-8"))
         return served
 
     def load(self, directory: Path, *, threads: int | None = None) -> OnnxEngine:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorkit.decompose.artifacts import digest_file, digest_json, write_bytes, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import MODEL, Availability, Blueprint, missing
+from lorkit.export.targets.base import MODEL, PLAIN, Availability, Blueprint, Example, missing
 from lorkit.export.tensorrt_building import (
     ENGINE,
     KEY,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 MINIMUM = (10, 12)
 BELOW = 12
-INSTALL = "pip install 'tensorrt>=10.12,<12' --extra-index-url https://pypi.nvidia.com, on a machine with an NVIDIA GPU"
+INSTALL = "pip install 'tensorrt>=10.12,<12', on a machine with an NVIDIA GPU"
 _AMPERE = 8
 
 
@@ -48,6 +48,7 @@ class TrtTarget:
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8"}
     quantization: ClassVar[str] = "symmetric"
     built_from: ClassVar[str] = "onnx"
+    example: ClassVar[Example] = PLAIN
     default_profile: ClassVar[str | None] = None
 
     def available(self, profile: Profile | None = None) -> Availability:

@@ -21,7 +21,7 @@ from lorkit.decompose.artifacts import digest_file, digest_json, read_json, writ
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.rtx_building import RESULT
-from lorkit.export.targets.base import MODEL, Availability, Blueprint, missing
+from lorkit.export.targets.base import MODEL, PLAIN, Availability, Blueprint, Example, missing
 from lorkit.export.tensorrt_building import (
     ENGINE,
     KEY,
@@ -53,6 +53,7 @@ class TrtRtxTarget:
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8"}
     quantization: ClassVar[str] = "symmetric"
     built_from: ClassVar[str] = "onnx"
+    example: ClassVar[Example] = PLAIN
     default_profile: ClassVar[str | None] = "rtx-ada"
 
     def available(self, profile: Profile | None = None) -> Availability:

@@ -1,0 +1,30 @@
+"""Run one image or volume through the compiled network that lies beside. Needs the same torch, numpy and Pillow.
+
+Not for diagnosis. Usage: python aoti_example.py IMAGE.png|VOLUME.nii.gz [MASK.png|MASK.nii.gz]
+"""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+
+def main(source: str, target: str | None) -> None:
+    """Print what the network finds in one image as JSON."""
+    example, here = importlib.import_module("example"), Path(__file__).parent
+    about = json.loads((here / "export.json").read_text(encoding="utf-8"))
+    network = torch._inductor.aoti_load_package(str(here / "model.pt2"))
+    device = "cuda" if about["provider"].lower().find("cuda") >= 0 else "cpu"
+    image = example.read(source)
+    with torch.inference_mode():
+        batch = torch.from_numpy(example.prepare(image, about["recipe"])[None]).to(device)
+        logits = network(batch)[0].float().cpu().numpy()
+    print(json.dumps(example.answer(logits, image, about, source, target)))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    main(sys.argv[1], sys.argv[2] if len(sys.argv) == 3 else None)
