@@ -7,8 +7,12 @@ import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
-import openvino
+modules: dict[str, Any] = sys.modules
+modules["openvino_telemetry"] = None  # OpenVINO reports each use over the network otherwise
+
+import openvino  # noqa: E402
 
 
 def main(source: str, target: str | None) -> None:
