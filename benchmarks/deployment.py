@@ -1,0 +1,199 @@
+"""What engines make of one expert on this CPU: every target and precision beside PyTorch, in one process, in turns.
+
+    decompose train && decompose extract          # an expert of a run, as a ResNet-18 at 224 x 224
+    python benchmarks/deployment.py --run RUN --region brain --out deployment.json --markdown deployment.md
+
+Batch 1, one thread. Every cycle times every arm once in a new random order; a factor is the median of the paired ratios
+within cycles, with its 95 % moving-block bootstrap interval. Accuracy is judged on the locked test part against the
+fp32 ONNX file, by patient. The foundation is the run's own, or an untrained network of the named backbone: its weights
+change no latency.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+
+from lorkit.decompose.data.locked import LockedData
+from lorkit.decompose.errors import LorkitError
+from lorkit.decompose.machine import fingerprint, tool_versions
+from lorkit.decompose.metrics import paired_drop
+from lorkit.decompose.models.backbones import attach_head, build_backbone, new_head
+from lorkit.decompose.runs import experts_of, open_run
+from lorkit.export.exported import read_exported
+from lorkit.export.exporting import export
+from lorkit.export.inference import load_engine
+from lorkit.export.latency import Arm, Images, interleave, random_inputs, warm_up
+from lorkit.export.noninferiority import engine_logits
+from lorkit.export.sources import expert_source
+from lorkit.export.statistics import paired_ratio
+from lorkit.profiles import detect
+
+WANTED = {"onnx": ("fp32", "int8"), "openvino": ("fp32", "bf16", "int8"), "aoti": ("fp32", "bf16")}
+EAGER, FOUNDATION, RAW = "PyTorch eager", "PyTorch eager, foundation", "ONNX Runtime itself"
+SEED = 0
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--run", required=True, help="a run with an extracted expert")
+    arguments.add_argument("--region", required=True)
+    arguments.add_argument("--foundation", default="resnet50", help="backbone to time as the foundation")
+    arguments.add_argument("--cycles", type=int, default=150)
+    arguments.add_argument("--out", type=Path, help="write the JSON document with raw samples here")
+    arguments.add_argument("--markdown", type=Path, help="write the tables here")
+    options = arguments.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        document = _measured(options, Path(folder))
+    if options.out:
+        options.out.write_text(json.dumps(document), encoding="utf-8")
+    text = _markdown(document)
+    if options.markdown:
+        options.markdown.write_text(text, encoding="utf-8")
+    print(text)
+
+
+def _measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    run = open_run(options.run)
+    expert = experts_of(run, options.region)[options.region]
+    source = expert_source(expert, run=run)
+    exports, failures = _exports(run.path, options.region, folder)
+    shape = (1, *source.shape)
+    foundation = build_backbone(options.foundation, channels=shape[1], image_size=shape[2:])
+    foundation = attach_head(foundation, new_head(foundation, len(source.region.classes))).eval()
+    session = _session(exports["onnx fp32"]["path"])
+    engines = {name: load_engine(found["path"], threads=1) for name, found in exports.items()}
+    runs: dict[str, Callable[[Images], object]] = {
+        EAGER: _eager(source.network),
+        FOUNDATION: _eager(foundation),
+        RAW: lambda batch: session.run(None, {"image": batch}),
+        **{name: engine.run for name, engine in engines.items()},
+    }
+    inputs = random_inputs(shape, seed=SEED)
+    arms = [Arm(name, call, inputs) for name, call in runs.items()]
+    for arm in arms:
+        warm_up(arm, limit_seconds=3)
+    times_PA = interleave(arms, options.cycles, runs=1, generator=np.random.default_rng(SEED))
+    rows = []
+    for index, arm in enumerate(arms):
+        factors = {
+            name: paired_ratio(times_PA[:, index], times_PA[:, list(runs).index(name)], seed=SEED)
+            for name in (EAGER, FOUNDATION, RAW)
+        }
+        rows.append(
+            {
+                "arm": arm.name,
+                "median_ms": float(np.median(times_PA[:, index])),
+                "fastest_ms": float(times_PA[:, index].min()),
+                "factors": {name: {"factor": ratio.ratio, "ci": list(ratio.ci)} for name, ratio in factors.items()},
+                **{key: value for key, value in exports.get(arm.name, {}).items() if key != "path"},
+                "accuracy": None,
+                "samples_ms": [round(float(value), 4) for value in times_PA[:, index]],
+            }
+        )
+    _judge(rows, engines, LockedData(run, options.region), options.region, source.recipe)
+    return {
+        "machine": fingerprint(),
+        "tools": tool_versions(),
+        "run": run.id,
+        "region": options.region,
+        "shape": list(shape),
+        "foundation": options.foundation,
+        "cycles": options.cycles,
+        "rows": rows,
+        "failures": failures,
+    }
+
+
+def _exports(run: Path, region: str, folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Export at every target and precision; the seconds are those of a fresh process's first and later exports."""
+    found, failures = {}, {}
+    profile = detect(fingerprint())
+    for target, precisions in WANTED.items():
+        for precision in (one for one in precisions if one in profile.precisions):
+            begin = time.perf_counter()
+            try:
+                (result,) = export(
+                    run, region=region, target=target, precision=precision, owners=("expert",), out=folder, force=True
+                )
+            except LorkitError as error:
+                failures[f"{target} {precision}"] = str(error)
+                continue
+            exported = read_exported(result.path)
+            found[f"{target} {precision}"] = {
+                "path": result.path,
+                "export_seconds": time.perf_counter() - begin,
+                "bytes": exported.info["size_bytes"],
+                "parity": {key: exported.info["parity"][key] for key in ("max_abs", "tolerance", "label_flips", "n")},
+                "kept_fp32": (exported.info["lowering"] or {}).get("kept_fp32", []),
+            }
+    return found, failures
+
+
+def _eager(network: torch.nn.Module) -> Callable[[Images], object]:
+    def run(batch: Images) -> object:
+        with torch.inference_mode():
+            return network(torch.from_numpy(batch)).numpy()
+
+    return run
+
+
+def _session(directory: Path) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(directory / "model.onnx"), options, providers=["CPUExecutionProvider"])
+
+
+def _judge(rows: list[dict[str, Any]], engines: dict[str, Any], data: LockedData, region: str, recipe: Any) -> None:
+    """Add the drop of balanced accuracy against the fp32 ONNX file, in place."""
+    cases = data.part(region, "test", recipe=recipe)
+    logits = {name: engine_logits(engine, cases) for name, engine in engines.items()}
+    for row in rows:
+        if row["arm"] in logits:
+            drop = paired_drop(cases.labels, logits["onnx fp32"], logits[row["arm"]], cases.groups, seed=SEED)
+            flips = int((logits["onnx fp32"].argmax(1) != logits[row["arm"]].argmax(1)).sum())
+            row["accuracy"] = {**drop.to_json(), "flips": flips, "n": len(cases)}
+    for engine in engines.values():
+        engine.close()
+
+
+def _markdown(document: dict[str, Any]) -> str:
+    lines = [
+        f"| engine | median ms | times PyTorch | times the foundation ({document['foundation']}) | MB | export, s "
+        "| drop of balanced accuracy, points | labels flipped |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in document["rows"]:
+        factors = [
+            f"{row['factors'][name]['factor']:.2f} [{row['factors'][name]['ci'][0]:.2f}, "
+            f"{row['factors'][name]['ci'][1]:.2f}]"
+            for name in (EAGER, FOUNDATION)
+        ]
+        seen = row["accuracy"]
+        drop = (
+            "-" if seen is None else f"{100 * seen['drop']:.2f} [{100 * seen['ci'][0]:.2f}, {100 * seen['ci'][1]:.2f}]"
+        )
+        flips = "-" if seen is None else f"{seen['flips']} of {seen['n']}"
+        size = "-" if "bytes" not in row else f"{row['bytes'] / 1e6:.1f}"
+        seconds = "-" if "export_seconds" not in row else f"{row['export_seconds']:.1f}"
+        cells = [row["arm"], f"{row['median_ms']:.2f}", *factors, size, seconds, drop, flips]
+        lines.append("| " + " | ".join(cells) + " |")
+    raw = next(row for row in document["rows"] if row["arm"] == "onnx fp32")["factors"][RAW]
+    lines += ["", f"lorkit's engine against ONNX Runtime itself: {1 / raw['factor']:.3f} times its time "
+              f"[{1 / raw['ci'][1]:.3f}, {1 / raw['ci'][0]:.3f}]"]  # fmt: skip
+    lines += [f"not measured: {name}: {reason}" for name, reason in document["failures"].items()]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
