@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json
+from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json, write_text
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run, exports_of, open_run
+from lorkit.export.bench_chart import latencies
 from lorkit.export.end_to_end import end_to_end
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.footprint import footprint
@@ -135,6 +136,7 @@ def store(run: Run, document: dict[str, Any]) -> None:
         kept = [row for row in old["exports"] if _identity(row) not in new and row["digest"] in current]
         document = {**document, "exports": [*document["exports"], *kept]}
     write_json(path, document)
+    write_text(path.with_suffix(".svg"), latencies(document["exports"]))
 
 
 def stored(run: Run) -> dict[str, Any] | None:

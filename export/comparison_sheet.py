@@ -22,10 +22,10 @@ COLOURS = ("#0b62a8", "#b5480f", "#137a4b", "#7a3fa0", "#8a6d00", "#b3245f", "#0
 FOUNDATION = "#24292f"
 
 
-def sheet(title: str, said: str, body: Sequence[Markup]) -> str:
+def sheet(title: str, said: str, body: Sequence[Markup], *, height: float = HEIGHT) -> str:
     """Return a drawing as a file of its own."""
     style = tag("style", Markup(_STYLE))
-    drawn = str(figure("comparison", title, said, (WIDTH, HEIGHT), [style, *body]))
+    drawn = str(figure("comparison", title, said, (WIDTH, height), [style, *body]))
     # a file of its own needs the namespace that an inline drawing inherits
     return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
 
