@@ -49,6 +49,8 @@ def build_timm(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Modu
         )
     network.feature_dim = int(getattr(network, "head_hidden_size", None) or network.num_features)
     network.head_name = head
+    # a ResNet's last block ends in its activation: pooled features are never negative where that is a ReLU
+    network.rectified = hasattr(network, "layer4") and isinstance(getattr(network, "act1", None), nn.ReLU)
     return cast(nn.Module, network)
 
 

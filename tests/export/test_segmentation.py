@@ -279,7 +279,8 @@ def test_pictures_show_outlines_only_of_what_an_export_may_hold(flat: Path) -> N
     assert (right != 128).any(axis=-1).mean() == pytest.approx(4 * 95 / 256**2, rel=0.02)
 
 
-def test_an_expert_of_rd_runs_without_teacher_packages(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["rd", "drd"])
+def test_a_taught_expert_runs_without_teacher_packages(tmp_path: Path, method: str) -> None:
     from lorkit.decompose.extraction import extract
     from lorkit.decompose.networks import Networks
 
@@ -289,7 +290,7 @@ def test_an_expert_of_rd_runs_without_teacher_packages(tmp_path: Path) -> None:
     assert spec.loader is not None
     small = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(small)
-    config = small.small_config(tmp_path, name="small", method="rd", **{"student.backbone": "resnet18"})
+    config = small.small_config(tmp_path, name="small", method=method, **{"student.backbone": "resnet18"})
     run = small.write_run(config, tmp_path / "runs" / "small")
     (expert, *_) = extract(run, region="chest")
     images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
