@@ -23,6 +23,7 @@ from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run, exports_of, open_run
 from lorkit.export.bench_chart import latencies
 from lorkit.export.end_to_end import end_to_end
+from lorkit.export.energy import millijoules
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.footprint import footprint
 from lorkit.export.inference import load_engine
@@ -240,12 +241,16 @@ def _measure(
             end_to_end(subject, engine, image) if setting.batch == 1 else None
             for subject, engine in zip(subjects, engines, strict=True)
         ]
+        energies = [
+            millijoules(engine.provider, arm.run, arm.inputs) for engine, arm in zip(engines, arms, strict=True)
+        ]
         rows = [
             {
                 **subject.describe(),
                 **summary(times_PA[:, index], setting),
                 **{name: round(value, 3) for name, value in costs[index].items()},
                 "end_to_end": waits[index],
+                "energy_mj": energies[index],
                 "size_bytes": int(subject.info["size_bytes"]),
                 "provider": engines[index].provider,
                 "runs_per_sample": runs,

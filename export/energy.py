@@ -1,0 +1,62 @@
+"""Energy of an image on a GPU, from the driver's own counter, where NVML gives one.
+
+The counter is of the whole card, so other users of it are counted in, and so is what the card draws at rest: it says
+what an image costs on this machine as it was, not what the network alone would take.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lorkit.export.latency import Images
+
+_GPU_WORDS = ("cuda", "tensorrt")
+SECONDS = 1.0
+"""Shortest time of running: the counter moves every few ten milliseconds."""
+
+
+def millijoules(
+    provider: str,
+    run: Callable[[Images], object],
+    inputs: Sequence[Images],
+    *,
+    seconds: float = SECONDS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float | None:
+    """Return the energy of one image in mJ; None where the engine is not on a GPU or nothing counts it.
+
+    Args:
+        provider: What runs the engine, as it reports.
+        run: The engine, warm.
+        inputs: Batches (N, C, *spatial) that it takes in turn.
+        seconds: How long it runs.
+        clock: Seconds, monotonic.
+    """
+    counter = _counter() if any(word in provider.lower() for word in _GPU_WORDS) else None
+    if counter is None:
+        return None
+    begin, images, turn = counter(), 0, 0
+    stop = clock() + seconds
+    while clock() < stop:
+        batch = inputs[turn % len(inputs)]
+        run(batch)
+        images, turn = images + len(batch), turn + 1
+    return (counter() - begin) / images if images else None
+
+
+def _counter() -> Callable[[], int] | None:
+    """Return what reads the first GPU's energy so far, in mJ; None without NVML, or a card that does not count."""
+    try:
+        nvml: Any = importlib.import_module("pynvml")
+        nvml.nvmlInit()
+    except Exception:  # no package, no driver, no permission: NVML's errors share no root that exists without it
+        return None
+    handle = nvml.nvmlDeviceGetHandleByIndex(0)
+    try:
+        nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+    except nvml.NVMLError:  # cards before Volta
+        return None
+    return lambda: int(nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
