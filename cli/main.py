@@ -28,6 +28,7 @@ from lorkit.cli.pretrain import pretrain
 from lorkit.cli.profiles import profiles
 from lorkit.cli.report import report
 from lorkit.cli.streams import emit, note, results_only, say
+from lorkit.cli.targets_help import TargetsHelp
 from lorkit.cli.train import train
 from lorkit.cli.verify import verify
 
@@ -38,7 +39,7 @@ VERBS = (
 # Plain help: rich panels would cost start-up time and break when the help is piped.
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 for _verb in VERBS:
-    app.command(_verb.__name__)(_verb)
+    app.command(_verb.__name__, cls=TargetsHelp if _verb is export else None)(_verb)
 app.add_typer(profiles, name="profiles")
 
 
