@@ -19,6 +19,13 @@ from lorkit.profiles.detect import choose
         ("NVIDIA H100 80GB HBM3", "h100"),
         ("NVIDIA H200", "h200"),
         ("NVIDIA GeForce RTX 4090", "rtx-ada"),
+        ("NVIDIA L40S", "l40s"),
+        ("NVIDIA L40", "l40s"),
+        ("NVIDIA GeForce RTX 3090", "rtx-ampere"),
+        ("NVIDIA RTX A6000", "rtx-ampere"),
+        ("NVIDIA GeForce RTX 5090", "rtx-blackwell"),
+        ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "rtx-blackwell"),
+        ("NVIDIA B200", "b200"),
         ("NVIDIA RTX 6000 Ada Generation", "rtx-ada"),
         ("Orin (nvgpu)", "jetson-orin"),
     ],
@@ -27,7 +34,7 @@ def test_gpu_names(gpu: str, profile: str) -> None:
     assert detect({"gpus": [{"name": gpu}], "flags": ["avx512_vnni"]}).name == profile
 
 
-@pytest.mark.parametrize("gpu", ["NVIDIA L40S", "NVIDIA A1000", "NVIDIA GH200 480GB", "NVIDIA GeForce RTX 3090"])
+@pytest.mark.parametrize("gpu", ["NVIDIA A1000", "NVIDIA GH200 480GB", "NVIDIA GB200", "NVIDIA GeForce RTX 2080 Ti"])
 def test_an_unknown_gpu_leaves_the_cpu(gpu: str) -> None:
     assert detect({"gpus": [{"name": gpu}], "flags": []}).name == "cpu-generic"
 

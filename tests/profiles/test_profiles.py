@@ -13,6 +13,7 @@ def test_built_in_profiles() -> None:
     assert available() == (
         "a10",
         "a100",
+        "b200",
         "cpu-amx",
         "cpu-avx512-bf16",
         "cpu-avx512-vnni",
@@ -21,7 +22,10 @@ def test_built_in_profiles() -> None:
         "h200",
         "jetson-orin",
         "l4",
+        "l40s",
         "rtx-ada",
+        "rtx-ampere",
+        "rtx-blackwell",
         "t4",
     )
 
