@@ -69,6 +69,13 @@ class Blueprint:
     allow_synthetic: bool = False
 
     @property
+    def dense(self) -> bool:
+        """Whether the network answers with maps."""
+        from lorkit.decompose.tasks import get_task  # SciPy comes with it, which listing the targets need not pay
+
+        return get_task(str(self.info["task"])).dense
+
+    @property
     def onnx_path(self) -> Path:
         """The canonical file."""
         return self.directory / MODEL

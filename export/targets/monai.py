@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorkit.decompose import transforms
 from lorkit.decompose.artifacts import digest_bytes, digest_file, digest_json, write_bytes, write_json, write_text
 from lorkit.decompose.errors import ArtifactError, UsageError
-from lorkit.decompose.tasks import get_task
 from lorkit.export.targets.base import Availability, Blueprint, Example, Floats
 from lorkit.export.targets.bundle_config import MODEL_PATH, inference_config
 
@@ -71,7 +70,7 @@ class MonaiTarget:
         script = _script(blueprint)
         write_bytes(root / MODEL_PATH, script)
         metadata = _metadata(blueprint, digest_bytes(script))
-        dense = get_task(blueprint.info["task"]).dense
+        dense = blueprint.dense
         write_json(root / METADATA, metadata)
         write_json(root / INFERENCE, inference_config(blueprint.info["recipe"], dense=dense))
         write_text(root / "docs" / "README.md", _readme(metadata, dense=dense, volumes=len(blueprint.shape) == 4))
@@ -228,7 +227,7 @@ def _metadata(blueprint: Blueprint, script_digest: str) -> dict[str, Any]:
 def _data_format(blueprint: Blueprint) -> dict[str, Any]:
     channels, *size = blueprint.shape
     outputs = [str(name) for name in blueprint.info["outputs"]]
-    dense = get_task(blueprint.info["task"]).dense
+    dense = blueprint.dense
     image = {
         "type": "image",
         "format": "magnitude",

@@ -10,13 +10,12 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from lorkit.decompose.artifacts import digest_file, write_bytes, write_text
 from lorkit.decompose.errors import ArtifactError
-from lorkit.decompose.tasks import get_task
 from lorkit.export.targets.base import MODEL, Availability, Blueprint, Example
 from lorkit.export.targets.onnx import OnnxEngine, OnnxTarget
 
@@ -72,7 +71,7 @@ class TritonTarget:
         write_bytes(served, blueprint.onnx_path.read_bytes())
         tensors = _tensors(blueprint.onnx_path)
         samples = _write_samples(model / WARMUP, blueprint, tensors["input"])
-        labels = _write_labels(model, info)
+        labels = _write_labels(model, blueprint)
         facts = _provenance(blueprint, digest)
         config = _config(model.name, int(served.parent.name), blueprint.profile, tensors, labels, samples, facts)
         write_text(model / CONFIG, config)
@@ -134,11 +133,12 @@ def _write_samples(folder: Path, blueprint: Blueprint, tensor: tuple[str, str, l
     return [f"image-{index}" for index in range(len(images))]
 
 
-def _write_labels(model: Path, info: Mapping[str, Any]) -> str | None:
+def _write_labels(model: Path, blueprint: Blueprint) -> str | None:
     """Write one class a line; a map of a segmentation has no such file, its channels are named in the parameters."""
-    if get_task(info["task"]).dense:
+    if blueprint.dense:
         return None
-    write_text(model / LABELS, "".join(" ".join(str(name).split()) + "\n" for name in info["outputs"]))
+    names = blueprint.info["outputs"]
+    write_text(model / LABELS, "".join(" ".join(str(name).split()) + "\n" for name in names))
     return LABELS
 
 
