@@ -39,7 +39,7 @@ def benchmark(document: Mapping[str, Any]) -> None:
 
 def verdicts(document: Mapping[str, Any]) -> None:
     """Print what `gate` decided: a row a region, then its reasons."""
-    columns = ("region", "verdict", "latency ratio", "accuracy drop", "allowed", "smallest decidable drop")
+    columns = ("region", "verdict", "export", "latency ratio", "accuracy drop", "allowed", "smallest decidable drop")
     rows = []
     for name, row in document["regions"].items():
         latency, accuracy = row.get("latency") or {}, row.get("accuracy") or {}
@@ -47,6 +47,7 @@ def verdicts(document: Mapping[str, Any]) -> None:
             [
                 name,
                 row["verdict"].upper(),
+                " ".join(str((row.get("candidate") or {}).get(key, "-")) for key in ("target", "precision")),
                 interval(latency.get("ratio"), latency.get("ci")),
                 interval(accuracy.get("drop"), accuracy.get("ci")),
                 accuracy.get("allowed"),
@@ -102,6 +103,8 @@ def parity(document: Mapping[str, Any]) -> None:
 
 
 def _first_wrong(cut: Mapping[str, Any]) -> str:
+    if "skipped" in cut:
+        return f"not bisected: {cut['skipped']}"
     if cut["layer"] is None:
         return f"no layer is off by more than {cut['limit']:.1e} of its largest value"
     sides = ["not a number" if cut[name] is None else f"{cut[name]:.1e}" for name in ("error", "before")]

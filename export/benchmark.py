@@ -177,7 +177,7 @@ def _document() -> dict[str, Any]:
 
 def _sweep(batch: Sequence[int], threads: Sequence[int | None], samples: int, max_seconds: float) -> list[Setting]:
     sizes = [*batch, *(count for count in threads if count is not None), samples - 1]
-    if not batch or not threads or min(sizes) < 1 or max_seconds <= 0:
+    if not batch or not threads or min(sizes) < 1 or not 0 < max_seconds < float("inf"):
         raise UsageError(
             f"batch {list(batch)}, threads {list(threads)}, {samples} samples, {max_seconds} s",
             required="numbers above 0, and two samples or more",

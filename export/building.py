@@ -11,6 +11,7 @@ from onnx import ModelProto
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, digest_json
+from lorkit.decompose.machine import tool_versions
 from lorkit.decompose.runs import Run
 from lorkit.export.onnx import Tracer, to_onnx
 from lorkit.export.packaging import Samples, graph_metadata, output_names, write_package
@@ -23,7 +24,7 @@ from lorkit.export.targets.base import Blueprint, Floats
 
 # Raised when the content of an export changes for the same inputs, so that older ones are rebuilt.
 FORMAT = 3
-_CALIBRATION = 128
+_CALIBRATION, _TRIED = 128, 48
 _KEPT_SAMPLES = 8
 _KEPT_BYTES = 8 * 2**20
 
@@ -73,6 +74,7 @@ def inputs_digest(source: Source, job: Job) -> str:
             "target": [job.target.name, job.target.fingerprint(), availability.ok and availability.runs],
             "profile": job.profile.model_dump(mode="json"),
             "precision": job.precision,
+            "quantiser": tool_versions()["onnxruntime"] if job.target.precisions[job.precision] != "fp32" else None,
             "allowed": job.allow_synthetic and source.synthetic,
         }
     )
@@ -87,7 +89,7 @@ def build_export(source: Source, job: Job, means: Means, directory: Path) -> Non
     """
     shown = means.inputs.of(source)
     reference = reference_logits(source, shown.images)
-    graph = _graph(source, job, means, directory, shown, reference)
+    graph = _graph(source, job, means, directory)
     kept = _kept(source, shown)
     engine = parity = provider = None
     availability = job.target.available(job.profile)
@@ -122,22 +124,27 @@ def _engine_bytes(path: Path) -> int:
     return sum(one.stat().st_size for one in parts)
 
 
-def _graph(source: Source, job: Job, means: Means, directory: Path, shown: Shown, reference: Floats) -> dict[str, Any]:
+def _graph(source: Source, job: Job, means: Means, directory: Path) -> dict[str, Any]:
     """Write the canonical file and return what `export.json` says about it."""
     channels, *size = source.shape
     precision = job.target.precisions[job.precision]
     notes: dict[str, Any] = {}
 
     def lowering(model: ModelProto) -> ModelProto:
+        if precision == "fp32":
+            return model
+        # layers are chosen on the training part, so that the proof on the validation part is of a finished file
+        seen = means.calibration_of(source)
+        tried = seen.images[:_TRIED]
         lowered = lower(
             model,
             precision,
             # ONNX Runtime's GPU providers take the symmetric form as TensorRT does
             scheme="symmetric" if job.profile.device.kind == "gpu" else job.target.quantization,
-            calibration=lambda: means.calibration_of(source),
-            images=shown.images,
-            reference=reference,
-            inputs=shown.kind,
+            calibration=seen,
+            images=tried,
+            reference=reference_logits(source, tried),
+            inputs=seen.kind,
         )
         notes.update(lowered.notes)
         return lowered.model

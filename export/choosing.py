@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorkit.decompose.artifacts import SCHEMA_VERSION, is_current, read_json, write_json
+from lorkit.decompose.artifacts import SCHEMA_VERSION, is_current, write_json
 from lorkit.decompose.data.locked import LockedData
-from lorkit.decompose.errors import DataError, MissingRuntimeError, ParityError, UsageError
+from lorkit.decompose.errors import ArtifactError, DataError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run
 from lorkit.export.building import Job, inputs_digest
+from lorkit.export.choices import record_path, regions_of
 from lorkit.export.contests import Contest
 from lorkit.export.duel import fight
 from lorkit.export.exported import Exported, read_exported
@@ -30,6 +31,8 @@ from lorkit.export.noninferiority import cases_of_split, judge_accuracy
 from lorkit.export.sources import Source
 
 AUTO, BASELINE = "auto", "fp32"
+REFUSALS = (ParityError, DataError, MissingRuntimeError, UsageError, ArtifactError)
+"""What keeps a lower precision from being built or run: a candidate that meets one has lost."""
 THREADS = 1
 ExportOne = Callable[[Source, Job], Path]
 
@@ -47,33 +50,6 @@ class Bounds:
     max_accuracy_drop: float
     seconds: float
     seed: int = 0
-
-
-def record_path(run: Run, target: str, profile: str) -> Path:
-    """Return where a run keeps what was measured to choose its precisions."""
-    return run.measurements_dir / f"precision-{target}-{profile}.json"
-
-
-def tried_precisions(run: Run) -> list[dict[str, Any]]:
-    """Return what was tried on a run, one row a region, target and precision, without raw samples."""
-    rows: list[dict[str, Any]] = []
-    for path in sorted(run.measurements_dir.glob("precision-*.json")):
-        document = read_json(path, kind="precision")
-        for region, block in document["regions"].items():
-            for row in block["candidates"]:
-                latency, accuracy = row["latency"] or {}, row["accuracy"] or {}
-                rows.append(
-                    {
-                        "region": region,
-                        **{name: document[name] for name in ("target", "profile")},
-                        **{name: row[name] for name in ("precision", "verdict", "reason")},
-                        "ratio": latency.get("ratio"),
-                        "ratio_ci": latency.get("ci"),
-                        "drop": accuracy.get("drop"),
-                        "drop_ci": accuracy.get("ci"),
-                    }
-                )
-    return rows
 
 
 def choose(
@@ -103,7 +79,8 @@ def choose(
             fix="name a precision, or the run",
         )
     key = {job.precision: inputs_digest(source, job) for job in jobs}
-    known = _known(run, source, jobs, key, bounds)
+    there = {job.precision for job in jobs if (source.home / job.name).exists()}
+    known = _known(run, source, jobs, _conditions(key, bounds))
     if known is not None and not force:
         return known
     baseline = read_exported(export_one(source, jobs[0]))
@@ -113,29 +90,33 @@ def choose(
         row["verdict"] = "lost"
         row["reason"] = f"faster than fp32, but {won[0]['precision']} is faster still"
     for row, job in zip(rows, jobs[1:], strict=True):
-        if row["verdict"] == "lost":
+        if row["verdict"] == "lost" and job.precision not in there:  # what a user exported before is his
             shutil.rmtree(source.home / job.name, ignore_errors=True)
     chosen = won[0]["precision"] if won else BASELINE
     block = {
+        "target": jobs[0].target.name,
+        "profile": jobs[0].profile.name,
         "chosen": chosen,
         "candidates": rows,
-        "inputs": key,
-        "max_accuracy_drop": bounds.max_accuracy_drop,
+        "conditions": _conditions(key, bounds),
         "reasons": [f"{row['precision']}: {row['reason']}" for row in rows],
     }
     _remember(run, source.region.name, jobs[0], block)
     return block
 
 
-def _known(
-    run: Run, source: Source, jobs: Sequence[Job], key: Mapping[str, str], bounds: Bounds
-) -> dict[str, Any] | None:
-    """Return what was chosen before from the same inputs, as long as what was kept is still there."""
-    path = record_path(run, jobs[0].target.name, jobs[0].profile.name)
-    document = read_json(path, kind="precision") if path.is_file() else {}
-    block: dict[str, Any] | None = document.get("regions", {}).get(source.region.name)
-    if block is None or block["inputs"] != key or block["max_accuracy_drop"] != bounds.max_accuracy_drop:
+def _conditions(key: Mapping[str, str], bounds: Bounds) -> dict[str, Any]:
+    """Return what a choice depends on: networks, bounds, and the machine and libraries that measured."""
+    asked = {"max_accuracy_drop": bounds.max_accuracy_drop, "seconds": bounds.seconds, "seed": bounds.seed}
+    return {"inputs": dict(key), **asked, "machine": fingerprint(), "tools": tool_versions()}
+
+
+def _known(run: Run, source: Source, jobs: Sequence[Job], conditions: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what was chosen before under the same conditions, as long as what was kept is still there."""
+    block = regions_of(record_path(run, jobs[0].target.name, jobs[0].profile.name)).get(source.region.name)
+    if block is None or block["conditions"] != conditions:
         return None
+    key = conditions["inputs"]
     kept = {BASELINE, block["chosen"]}
     current = [
         is_current(source.home / job.name, "export", key[job.precision]) for job in jobs if job.precision in kept
@@ -154,7 +135,7 @@ def _row(
             return row | {"reason": "it cannot be run here, so nothing was measured"}
         row |= {"bytes": candidate.info["size_bytes"], "kept_fp32": (candidate.info["lowering"] or {}).get("kept_fp32")}
         return row | _judged(run, Contest(baseline, candidate), bounds)
-    except (ParityError, DataError, MissingRuntimeError) as error:
+    except REFUSALS as error:
         return row | {"reason": str(error)}
 
 
@@ -196,7 +177,7 @@ def _first_lower(sentence: str) -> str:
 
 def _remember(run: Run, region: str, job: Job, block: dict[str, Any]) -> None:
     path = record_path(run, job.target.name, job.profile.name)
-    document = read_json(path, kind="precision") if path.is_file() else {"regions": {}}
+    regions = regions_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(
         path,
@@ -211,6 +192,6 @@ def _remember(run: Run, region: str, job: Job, block: dict[str, Any]) -> None:
             "profile": job.profile.name,
             "machine": fingerprint(),
             "tools": tool_versions(),
-            "regions": document["regions"] | {region: block},
+            "regions": regions | {region: block},
         },
     )

@@ -19,7 +19,7 @@ from lorkit.decompose.progress import OnProgress
 from lorkit.decompose.runs import Run, exports_of
 from lorkit.decompose.tasks import get_task
 from lorkit.export import gating
-from lorkit.export.choosing import tried_precisions
+from lorkit.export.choices import tried_precisions
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.measurements import MODELS, evaluations_of, latencies_of
 from lorkit.export.pictures import pictures_of

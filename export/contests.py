@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, read_manifest
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import Run, exports_of, list_runs, open_run
+from lorkit.export.choices import preference
 from lorkit.export.exported import Exported, read_exported
 
 
 @dataclass(frozen=True)
 class Contest:
-    """A baseline and a candidate of one region."""
+    """A baseline and a candidate of one region; `beside` names other pairs of it that were exported too."""
 
     baseline: Exported
     candidate: Exported
+    beside: tuple[str, ...] = ()
 
     @property
     def region(self) -> str:
@@ -52,7 +54,8 @@ def contests(
     """Pair candidates with baselines, one contest a region.
 
     Without paths: the expert exports of the run against its foundation exports of the same target, profile and
-    precision. Where a region was exported in several ways, those that were proven here come first, then the newest.
+    precision. Where a region was exported in several ways, those that were proven here come first, then what
+    `--precision auto` chose, then fp32, then the newest; the others are named in `beside`.
 
     Raises:
         UsageError: Nothing to compare, or two exports of different regions or classes.
@@ -68,8 +71,12 @@ def contests(
         raise _nothing(candidates, run)
     for pair in pairs:
         _check(pair)
-    best = {pair.region: pair for pair in sorted(pairs, key=_preference)}
-    return [best[region] for region in dict.fromkeys(pair.region for pair in pairs)]
+    ordered = sorted(pairs, key=lambda pair: (pair.baseline.proven, *preference(pair.candidate, run)))
+    best = {pair.region: pair for pair in ordered}
+    return [
+        replace(best[region], beside=tuple(_named(pair) for pair in ordered if pair.region == region)[:-1])
+        for region in dict.fromkeys(pair.region for pair in pairs)
+    ]
 
 
 def home_of(subject: Exported) -> Run | None:
@@ -93,8 +100,8 @@ def _needed(run: Run | None) -> Run:
     return run
 
 
-def _preference(pair: Contest) -> tuple[bool, str]:
-    return pair.baseline.proven and pair.candidate.proven, pair.candidate.manifest.created
+def _named(pair: Contest) -> str:
+    return " ".join(str(pair.candidate.info[name]) for name in ("target", "profile", "precision"))
 
 
 def _check(pair: Contest) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import building, is_current, write_manifest
-from lorkit.decompose.errors import DataError, ParityError, UsageError
+from lorkit.decompose.errors import UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.regions import unknown
 from lorkit.decompose.runs import OWNERS, open_run
 from lorkit.export.building import Job, Means, build_export, inputs_digest
-from lorkit.export.choosing import AUTO, BASELINE, Bounds, choose
+from lorkit.export.choosing import AUTO, BASELINE, REFUSALS, Bounds, choose
 from lorkit.export.exported import read_exported
 from lorkit.export.sources import Source, run_sources, sources_at
 from lorkit.export.targets import HardwareBound, Target, get_target, missing
@@ -83,11 +83,17 @@ def export(
         What was exported, or was up to date, experts first.
 
     Raises:
-        UsageError: Unknown region, target, profile or precision, or nothing was extracted.
+        UsageError: Unknown region, target, profile or precision, bounds that make no sense, or nothing was extracted.
         ArtifactError: The target serves and the network has only seen drawings, which was not allowed.
         ParityError: An engine does not give its source's outputs; nothing of it is kept.
         MissingRuntimeError: The target cannot be built here. The ONNX files that it would take are exported.
     """
+    if not (0 <= max_accuracy_drop < 1 and 0 < max_seconds < float("inf")):
+        raise UsageError(
+            f"an accuracy drop of {max_accuracy_drop} and {max_seconds} s",
+            required="a fraction (0.02 is two points) and a time above 0",
+            fix="correct --max-accuracy-drop or --max-seconds",
+        )
     jobs = [replace(job, allow_synthetic=allow_synthetic) for job in _jobs(target, profile, precision)]
     if path is None:
         sources = run_sources(open_run(run), region, owners, out)
@@ -100,8 +106,12 @@ def export(
     bounds = Bounds(max_accuracy_drop=max_accuracy_drop, seconds=max_seconds)
     chosen: dict[str, dict[str, Any]] = {}
 
+    built: set[Path] = set()
+
     def build(source: Source, job: Job) -> Path:
-        return _export_one(source, job, means, force=force).path
+        result = _export_one(source, job, means, force=force)
+        built.update(() if result.up_to_date else (result.path,))
+        return result.path
 
     for done, source in enumerate(sources):
         on_progress(f"{source.region.name} ({source.owner})", done, len(sources))
@@ -112,7 +122,8 @@ def export(
         elif source.owner == "expert":
             choice = choose(source, jobs, bounds, build, force=force)
             chosen[source.region.name] = choice
-            results += [replace(_export_one(source, job, means), choice=choice) for job in _kept(jobs, choice)]
+            found = [_export_one(source, job, means) for job in _kept(jobs, choice)]
+            results += [replace(one, choice=choice, up_to_date=one.path not in built) for one in found]
         else:
             wanted = _kept(jobs, chosen.get(source.region.name))
             results += _exported_beside(source, wanted, means, force=force, on_progress=on_progress)
@@ -134,7 +145,7 @@ def _exported_beside(
     for job in jobs:
         try:
             results.append(_export_one(source, job, means, force=force))
-        except (ParityError, DataError) as error:
+        except REFUSALS as error:
             if job.precision == BASELINE:
                 raise
             on_progress(f"{source.owner} of {source.region.name} is not exported at {job.precision}: {error}", 0, 1)

@@ -206,9 +206,18 @@ def _document(pairs: list[Contest], home: Run | None, limits: Limits, policy: st
         "synthetic": synthetic,
         "machine": fingerprint(),
         "tools": tool_versions(),
-        "warnings": ["Judged on synthetic phantoms: this says nothing about patients."] if synthetic else [],
+        "warnings": (["Judged on synthetic phantoms: this says nothing about patients."] if synthetic else [])
+        + [_others(pair) for pair in pairs if pair.beside],
         "regions": {},
     }
+
+
+def _others(pair: Contest) -> str:
+    _, target, profile, precision = pair.candidate.key
+    return (
+        f"region {pair.region}: {target} {profile} {precision} was judged; exported too, and not judged: "
+        f"{', '.join(pair.beside)}; name one with --target, --profile and --precision."
+    )
 
 
 def _judge(pair: Contest, cases: tuple[Cases | None, str], limits: Limits, seconds: float) -> dict[str, Any]:

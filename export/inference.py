@@ -90,6 +90,13 @@ def load_engine(directory: Path | str, *, threads: int | None = None) -> Checked
         MissingRuntimeError: Its runtime or hardware is not here, or another provider than recorded would run it.
     """
     exported = read_exported(Path(directory))
+    if exported.info.get("engine", "") is None:
+        info = exported.info
+        raise MissingRuntimeError(
+            f"{directory} holds no engine: {(info.get('parity') or {}).get('reason') or 'it could not be built'}",
+            required=str(info.get("runtime") or info["target"]),
+            fix=f"export it with --target {info['target']} --profile {info['profile']} where that can be built",
+        )
     engine = get_target(str(exported.info["target"])).load(exported.path, threads=threads)
     recorded = exported.info.get("provider")
     if recorded is not None and engine.provider != recorded:

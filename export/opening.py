@@ -14,6 +14,8 @@ from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run, experts_of, exports_of, open_run
 from lorkit.decompose.tasks import get_task
 from lorkit.export import inputs as files
+from lorkit.export.choices import preference
+from lorkit.export.exported import read_exported
 from lorkit.export.inference import load_engine
 from lorkit.export.targets.base import Floats
 
@@ -89,8 +91,9 @@ def _open_region(run: Run, region: str, selection: tuple[str | None, ...], threa
         run, owners=("expert",), region=region, target=target or "onnx", profile=profile, precision=precision
     )
     if entries:
-        verify_chain(entries[0].path)  # an export of an expert that was replaced since labels as the old one did
-        return _open_export(entries[0].path, threads)
+        best = max((read_exported(entry.path) for entry in entries), key=lambda one: preference(one, run))
+        verify_chain(best.path)  # an export of an expert that was replaced since labels as the old one did
+        return _open_export(best.path, threads)
     if any(selection):
         raise UsageError(
             f"no such export of region '{region}' in {run.path}",

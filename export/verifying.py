@@ -90,7 +90,7 @@ def verify(
             rows.append(_verify_one(exported, origins, batches))
             if bisect:
                 on_progress(f"bisecting {directory}", done, len(found))
-                rows[-1]["bisection"] = origins.bisection(exported)
+                rows[-1]["bisection"] = _bisected(exported, origins, alone=len(found) == 1)
         except MissingRuntimeError as error:
             # a run may hold exports for other machines; where nothing else is left to verify, that is the answer
             absent.append((exported, error))
@@ -108,6 +108,20 @@ def verify(
         "exports": rows,
         "not_run": [exported.describe() for exported, _ in absent],
     }
+
+
+def _bisected(exported: Exported, origins: _Origins, *, alone: bool) -> dict[str, Any]:
+    """Bisect an export; one among several that cannot be is told of, not the end of the others.
+
+    Raises:
+        UsageError: It cannot be, and it is the only one.
+    """
+    try:
+        return origins.bisection(exported)
+    except UsageError as error:
+        if alone:
+            raise
+        return {"layer": None, "skipped": error.given}
 
 
 def _require(rows: Sequence[dict[str, Any]]) -> None:

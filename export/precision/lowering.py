@@ -51,7 +51,7 @@ def lower(
     precision: str,
     *,
     scheme: str,
-    calibration: Callable[[], Calibration],
+    calibration: Calibration,
     images: Floats,
     reference: Floats,
     inputs: str,
@@ -62,7 +62,7 @@ def lower(
         model: The float32 graph; it is not changed.
         precision: fp32, fp16, bf16 or int8.
         scheme: How int8 is done: `asymmetric` or `symmetric`.
-        calibration: Gives the images that int8 takes its ranges from; asked only where they are needed.
+        calibration: The images that int8 takes its ranges from.
         images: (N, C, *spatial) to try the graph on.
         reference: The source's logits for them.
         inputs: What the images are.
@@ -77,7 +77,7 @@ def lower(
         return Lowered(model=halve(model, precision), notes={"kept_fp32": [], "tried": False})
     found: dict[str, Any] = {}
     if precision == "int8":
-        seen = _checked(calibration())
+        seen = _checked(calibration)
         found = {"scheme": scheme, "calibration": {"part": "train", "n": len(seen.images), "inputs": seen.kind}}
         kept: list[str] = []
 

@@ -13,7 +13,7 @@ from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import open_run
 from lorkit.export import choosing, parity
-from lorkit.export.choosing import record_path, tried_precisions
+from lorkit.export.choices import record_path, tried_precisions
 from lorkit.export.exporting import ExportResult, export
 
 OPTIONS: dict[str, Any] = {"region": "chest", "profile": "cpu-generic", "precision": "auto", "max_seconds": 1.0}
@@ -139,3 +139,64 @@ def test_measured_for_real_nothing_that_is_slower_stays(run: Path) -> None:
     assert choice["chosen"] == ("int8" if kept else "fp32")
     assert (row["latency"]["ci"][1] < 1) or not kept
     assert row["reason"]
+
+
+def test_what_a_user_exported_before_is_left_alone(run: Path, measured: dict[str, str]) -> None:
+    export(run, **OPTIONS | {"precision": "int8"})
+    measured["latency"] = "fail"
+    results = export(run, **OPTIONS)
+    assert {precision for _, precision in names(results)} == {"fp32"}
+    assert (run / "exports" / "chest" / "onnx-cpu-generic-int8").is_dir()
+
+
+@pytest.mark.parametrize("machine", [False, True])
+def test_other_conditions_are_measured_anew(
+    run: Path, measured: dict[str, str], monkeypatch: pytest.MonkeyPatch, machine: bool
+) -> None:
+    export(run, **OPTIONS)
+    measured["latency"] = "fail"
+    if machine:
+        monkeypatch.setattr(choosing, "fingerprint", lambda: {"cpu": "another"})
+    export(run, **OPTIONS | ({} if machine else {"max_seconds": 2.0}))
+    assert tried_precisions(open_run(run))[0]["verdict"] == "lost"
+
+
+HALF = '{"schema_version": 1, "kind": "precision", "regions": {"chest": {"chosen": 1}}}'
+
+
+@pytest.mark.parametrize("content", ["no json", '{"schema_version": 1, "kind": "precision"}', HALF])
+def test_a_damaged_record_counts_as_absent(run: Path, measured: dict[str, str], content: str) -> None:
+    export(run, **OPTIONS)
+    path = record_path(open_run(run), "onnx", "cpu-generic")
+    path.write_text(content)
+    assert tried_precisions(open_run(run)) == []
+    assert export(run, **OPTIONS)[0].choice is not None
+    assert len(tried_precisions(open_run(run))) == 1
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [{"max_seconds": 0.0}, {"max_seconds": -1.0}, {"max_seconds": float("nan")}, {"max_seconds": float("inf")},
+     {"max_accuracy_drop": -0.1}, {"max_accuracy_drop": float("nan")}, {"max_accuracy_drop": 1.0}],
+)  # fmt: skip
+def test_bounds_that_make_no_sense_are_refused(run: Path, bounds: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="an accuracy drop of"):
+        export(run, **OPTIONS | bounds)
+
+
+def test_a_builders_refusal_is_a_lost_candidate(
+    run: Path, measured: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lorkit.export import building, exporting
+
+    real = building.build_export
+
+    def build(source: Any, job: Any, means: Any, directory: Path) -> None:
+        if job.precision == "int8":
+            raise UsageError("the parser refuses it", required="another graph", fix="nothing")
+        real(source, job, means, directory)
+
+    monkeypatch.setattr(exporting, "build_export", build)
+    results = export(run, **OPTIONS)
+    assert {precision for _, precision in names(results)} == {"fp32"}
+    assert "the parser refuses it" in tried_precisions(open_run(run))[0]["reason"]

@@ -56,7 +56,7 @@ def lowered(module: nn.Module, path: Path, precision: str, scheme: str = "asymme
         graph_of(module, path),
         precision,
         scheme=scheme,
-        calibration=lambda: Calibration(images=IMAGES[:16], kind=kind),
+        calibration=Calibration(images=IMAGES[:16], kind=kind),
         images=IMAGES,
         reference=answers(module),
         inputs="real",

@@ -1,0 +1,73 @@
+"""What `export --precision auto` chose, as a run keeps it; read without torch, by report, gate and predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.runs import Run
+from lorkit.export.exported import Exported
+
+
+def record_path(run: Run, target: str, profile: str) -> Path:
+    """Return where a run keeps what was measured to choose its precisions."""
+    return run.measurements_dir / f"precision-{target}-{profile}.json"
+
+
+def chosen_precision(run: Run, target: str, profile: str, region: str) -> str | None:
+    """Return what `auto` chose for a region, None where it was not asked."""
+    block = regions_of(record_path(run, target, profile)).get(region)
+    return None if block is None else str(block["chosen"])
+
+
+def tried_precisions(run: Run) -> list[dict[str, Any]]:
+    """Return what was tried on a run, one row a region, target and precision, without raw samples."""
+    rows: list[dict[str, Any]] = []
+    for path in sorted(run.measurements_dir.glob("precision-*.json")):
+        for region, block in regions_of(path).items():
+            for row in block["candidates"]:
+                latency, accuracy = row["latency"] or {}, row["accuracy"] or {}
+                rows.append(
+                    {
+                        "region": region,
+                        "target": block["target"],
+                        "profile": block["profile"],
+                        **{name: row[name] for name in ("precision", "verdict", "reason")},
+                        "ratio": latency.get("ratio"),
+                        "ratio_ci": latency.get("ci"),
+                        "drop": accuracy.get("drop"),
+                        "drop_ci": accuracy.get("ci"),
+                    }
+                )
+    return rows
+
+
+def regions_of(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the regions of a record; one that is absent or damaged holds none, and is measured again."""
+    try:
+        found = read_json(path, kind="precision").get("regions") if path.is_file() else None
+    except ArtifactError:
+        found = None
+    whole = {"target", "profile", "chosen", "candidates", "conditions"}
+    rows = {"precision", "verdict", "reason", "latency", "accuracy"}
+    return {
+        name: block
+        for name, block in (found.items() if isinstance(found, dict) else ())
+        if isinstance(block, dict)
+        and whole <= block.keys()
+        and isinstance(block["candidates"], list)
+        and all(isinstance(row, dict) and rows <= row.keys() for row in block["candidates"])
+    }
+
+
+def preference(exported: Exported, run: Run | None) -> tuple[bool, bool, bool, str]:
+    """Return what orders the exports of one region, the best last.
+
+    What was proven here comes before what was not; then what `auto` chose for its target and profile, fp32, the newest.
+    """
+    key = (exported.region, str(exported.info["target"]), str(exported.info["profile"]))
+    chosen = None if run is None else chosen_precision(run, key[1], key[2], key[0])
+    precision = exported.info["precision"]
+    return exported.proven, precision == chosen, precision == "fp32", exported.manifest.created
