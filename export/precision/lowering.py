@@ -16,6 +16,7 @@ from lorkit.export.precision.probing import runner
 from lorkit.export.precision.sensitivity import by_sensitivity
 from lorkit.export.targets.base import Floats
 
+_RANKING = 32
 _MOST_KEPT = 0.5
 """Share of the layers that may stay in fp32: beyond it the file would not be of the precision that it states."""
 
@@ -82,7 +83,9 @@ def lower(
         kept: list[str] = []
 
         def build(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
-            return quantise(model, seen.images, scheme, only=only, excluding=excluding)
+            # one layer alone is only ranked: a few images tell enough
+            shown = seen.images if only is None else seen.images[:_RANKING]
+            return quantise(model, shown, scheme, only=only, excluding=excluding)
     else:
         kept = overflowing(model, images)
 
