@@ -51,12 +51,12 @@ def _counter() -> Callable[[], int] | None:
     """Return what reads the first GPU's energy so far, in mJ; None without NVML, or a card that does not count."""
     try:
         nvml: Any = importlib.import_module("pynvml")
-        nvml.nvmlInit()
-    except Exception:  # no package, no driver, no permission: NVML's errors share no root that exists without it
+    except ImportError:
         return None
-    handle = nvml.nvmlDeviceGetHandleByIndex(0)
     try:
+        nvml.nvmlInit()
+        handle = nvml.nvmlDeviceGetHandleByIndex(0)
         nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-    except nvml.NVMLError:  # cards before Volta
+    except nvml.NVMLError:  # no driver, no permission, or a card before Volta
         return None
     return lambda: int(nvml.nvmlDeviceGetTotalEnergyConsumption(handle))

@@ -88,12 +88,7 @@ def export(
         ParityError: An engine does not give its source's outputs; nothing of it is kept.
         MissingRuntimeError: The target cannot be built here. The ONNX files that it would take are exported.
     """
-    if not (0 <= max_accuracy_drop < 1 and 0 < max_seconds < float("inf")):
-        raise UsageError(
-            f"an accuracy drop of {max_accuracy_drop} and {max_seconds} s",
-            required="a fraction (0.02 is two points) and a time above 0",
-            fix="correct --max-accuracy-drop or --max-seconds",
-        )
+    bounds = _bounds(max_accuracy_drop, max_seconds)
     jobs = [replace(job, allow_synthetic=allow_synthetic) for job in _jobs(target, profile, precision)]
     if path is None:
         sources = run_sources(open_run(run), region, owners, out)
@@ -103,9 +98,7 @@ def export(
     for reason in dict.fromkeys(missing_baseline(source.run) for source in sources):
         if reason is not None and "foundation" in owners:
             on_progress(reason, 0, len(sources))
-    bounds = Bounds(max_accuracy_drop=max_accuracy_drop, seconds=max_seconds)
     chosen: dict[str, dict[str, Any]] = {}
-
     built: set[Path] = set()
 
     def build(source: Source, job: Job) -> Path:
@@ -131,6 +124,16 @@ def export(
     if not jobs[0].target.available(jobs[0].profile).ok:
         raise missing(jobs[0].target, jobs[0].profile)
     return results
+
+
+def _bounds(max_accuracy_drop: float, max_seconds: float) -> Bounds:
+    if not (0 <= max_accuracy_drop < 1 and 0 < max_seconds < float("inf")):
+        raise UsageError(
+            f"an accuracy drop of {max_accuracy_drop} and {max_seconds} s",
+            required="a fraction (0.02 is two points) and a time above 0",
+            fix="correct --max-accuracy-drop or --max-seconds",
+        )
+    return Bounds(max_accuracy_drop=max_accuracy_drop, seconds=max_seconds)
 
 
 def _kept(jobs: Sequence[Job], choice: dict[str, Any] | None) -> list[Job]:

@@ -192,6 +192,23 @@ def read_key(directory: Path) -> dict[str, Any]:
     return key
 
 
+def why_outdated(directory: Path, profile: Profile, expected: Mapping[str, Any]) -> str:
+    """Return in what the key of an engine differs from this machine and profile; empty where it does not.
+
+    Args:
+        directory: Holds an engine.
+        profile: Hardware that it should be for.
+        expected: What an engine's key would hold now, but for its batch shapes.
+    """
+    try:
+        key = read_key(directory)
+    except ArtifactError as error:
+        return str(error)
+    shapes = batch_shapes(profile, key["batch_shapes"][0][1:])
+    changed = differences(key, {**expected, "batch_shapes": shapes})
+    return changed and f"its engine was built for another {changed}"
+
+
 def _strongly_typed(tensorrt: ModuleType) -> int:
     """Return the creation flag: required by TensorRT 10; 11 knows no other kind and may drop the name."""
     flag = getattr(tensorrt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)

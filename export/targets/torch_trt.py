@@ -24,7 +24,15 @@ from lorkit.decompose.artifacts import digest_file, digest_json, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.targets.base import MODEL, PLAIN, Availability, Blueprint, Example, Floats, missing
-from lorkit.export.tensorrt_building import KEY, batch_shapes, differences, engine_key, read_key, requested
+from lorkit.export.tensorrt_building import (
+    KEY,
+    batch_shapes,
+    differences,
+    engine_key,
+    read_key,
+    requested,
+    why_outdated,
+)
 from lorkit.export.tensorrt_running import in_range, sees_gpu
 from lorkit.export.tensorrt_timing import read_timings, timing_path, write_timings
 
@@ -89,13 +97,7 @@ class TorchTrtTarget:
         """Return in what a program's key differs from this machine and profile; empty where it does not."""
         if not self.available().ok or not (directory / PROGRAM).is_file():
             return ""
-        try:
-            key = read_key(directory)
-        except ArtifactError as error:
-            return str(error)
-        shapes = batch_shapes(profile, key["batch_shapes"][0][1:])
-        changed = differences(key, {**_surroundings(), **requested(profile), "batch_shapes": shapes})
-        return changed and f"its engine was built for another {changed}"
+        return why_outdated(directory, profile, {**_surroundings(), **requested(profile)})
 
     def build(self, blueprint: Blueprint) -> Path:
         """Compile the network and save it as an exported program, with its key.

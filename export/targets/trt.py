@@ -20,13 +20,13 @@ from lorkit.export.targets.base import MODEL, PLAIN, Availability, Blueprint, Ex
 from lorkit.export.tensorrt_building import (
     ENGINE,
     KEY,
-    batch_shapes,
     build_plan,
     differences,
     engine_key,
     order_of,
     read_key,
     requested,
+    why_outdated,
 )
 from lorkit.export.tensorrt_running import BLIND, TensorrtEngine, sees_gpu
 from lorkit.export.tensorrt_timing import read_timings, timing_path, write_timings
@@ -92,13 +92,7 @@ class TrtTarget:
         """Return in what an engine's key differs from this machine and profile; empty where it does not."""
         if not self.available().ok or not (directory / ENGINE).is_file():
             return ""
-        try:
-            key = read_key(directory)
-        except ArtifactError as error:
-            return str(error)
-        shapes = batch_shapes(profile, key["batch_shapes"][0][1:])
-        changed = differences(key, {**_surroundings(_tensorrt()), **requested(profile), "batch_shapes": shapes})
-        return changed and f"its engine was built for another {changed}"
+        return why_outdated(directory, profile, {**_surroundings(_tensorrt()), **requested(profile)})
 
     def build(self, blueprint: Blueprint) -> Path:
         """Parse the ONNX file into a strongly typed network and write its engine and the engine's key.

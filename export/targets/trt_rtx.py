@@ -26,12 +26,12 @@ from lorkit.export.tensorrt_building import (
     ENGINE,
     KEY,
     Order,
-    batch_shapes,
     differences,
     engine_key,
     order_of,
     read_key,
     requested,
+    why_outdated,
 )
 from lorkit.export.tensorrt_running import BLIND, TensorrtEngine, sees_gpu
 
@@ -105,13 +105,7 @@ class TrtRtxTarget:
         """Return in what an engine's key differs from this runtime and profile; empty where it does not."""
         if not self.available().ok or not (directory / ENGINE).is_file():
             return ""
-        try:
-            key = read_key(directory)
-        except ArtifactError as error:
-            return str(error)
-        shapes = batch_shapes(profile, key["batch_shapes"][0][1:])
-        changed = differences(key, {**_surroundings(), **_for(profile), "batch_shapes": shapes})
-        return changed and f"its engine was built for another {changed}"
+        return why_outdated(directory, profile, {**_surroundings(), **_for(profile)})
 
     def build(self, blueprint: Blueprint) -> Path:
         """Build the engine in a process of its own, and write it and its key.
