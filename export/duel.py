@@ -1,28 +1,37 @@
 """Which of two engines is faster, and how sure one can be: interleaved pairs, a control arm, sequential looks.
 
-Three arms take turns: the baseline A, the candidate B, and the baseline again as A'. B against A is the question; A'
-against A is the control: both are the same export, so whatever their interval shows is the noise of this machine at
-this time. A' must be loaded on its own, like A and B: an engine that two arms share runs twice as often as the
-candidate, its weights stay in the caches, and equal networks look unequal. A verdict needs the question's interval
-clear of the margin, and where the control shows more noise than the margin, clear of it by that noise.
+Three arms take turns: the baseline A, the candidate B, and the baseline again as A'. A' against A is the control: both
+are the same export, so whatever their interval shows is the noise of this machine at this time. A' must be loaded on
+its own, like A and B: an engine that two arms share runs twice as often as the candidate, its weights stay in the
+caches, and equal networks look unequal. Engines that are loaded later ran up to 2 % faster here, for no other reason;
+so B is loaded between A and A', and its ratio is the mean of those against either, in which that cancels.
+
+A verdict needs the question's interval clear of the margin, and where the control shows more noise than the margin,
+clear of it by that noise. What this rule gets right and wrong: `benchmarks/gate.py`, docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lorkit.export.latency import Arm, Floats, block_runs, interleave, warm_up
-from lorkit.export.statistics import FIRST_LOOK, Looks, Ratio, paired_ratio
+from lorkit.export.statistics import FIRST_LOOK, Looks, Ratio, fold, paired_ratio
 
 BASELINE, CANDIDATE, CONTROL = range(3)
-_WARM_SHARE = 0.1
+WARM_SHARE = 0.1
+FOLD = 2
+"""Cycles in a pair where time allows: each arm keeps its fastest block of them."""
+_AMPLE = 400
+"""So many cycles must be affordable for each cycle in a pair."""
 _FEWEST = 8
 """Fewest pairs that are judged at all."""
+Extend = Callable[[Floats, int], Floats]
+"""Appends cycles to times (P, 3) until there are so many, or fewer when time is up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +45,14 @@ class Look:
 
 @dataclass(frozen=True, kw_only=True)
 class Duel:
-    """Outcome of one comparison; `times_PA` holds the raw milliseconds a run of (A, B, A')."""
+    """Outcome of one comparison; `times_PA` holds the raw milliseconds a run of (A, B, A') in every cycle."""
 
     verdict: str
     reason: str
     margin: float
     looks: tuple[Look, ...]
     times_PA: Floats
+    cycles_per_pair: int
     runs: int
     seconds: float
 
@@ -58,10 +68,13 @@ class Duel:
             "ci": list(last.question.ci) if last else None,
             "level": last.question.level if last else None,
             "margin": self.margin,
-            "pairs": len(self.times_PA),
+            "pairs": len(self.times_PA) // self.cycles_per_pair,
+            "cycles_per_pair": self.cycles_per_pair,
             "noise_floor": last.control.deviation if last else None,
             "control": last.control.to_json() if last else None,
-            "ratio_of_minima": float(fastest[CANDIDATE] / fastest[BASELINE]) if fastest is not None else None,
+            "ratio_of_minima": float(fastest[CANDIDATE] / min(fastest[BASELINE], fastest[CONTROL]))
+            if fastest is not None
+            else None,
             "median_ms": {name: float(median[index]) for index, name in enumerate(names)}
             if median is not None
             else None,
@@ -102,38 +115,70 @@ def fight(
     """
     begin = clock()
     arms = (baseline, candidate, control)
-    warm = [warm_up(arm, limit_seconds=_WARM_SHARE * seconds, clock=clock) for arm in arms]
+    warm = [warm_up(arm, limit_seconds=WARM_SHARE * seconds, clock=clock) for arm in arms]
     runs = block_runs(min(warm))
     generator = np.random.default_rng(seed)
-    cycle_seconds = runs * sum(warm) / 1e3
-    plan = Looks.within(int((begin + seconds - clock()) / cycle_seconds), first=FIRST_LOOK)
-    times_PA = np.empty((0, len(arms)))
-    looks: list[Look] = []
-    for index, size in enumerate(plan.pairs):
-        last = index == len(plan.pairs) - 1
-        times_PA = _extend(arms, times_PA, size, runs, generator, begin + seconds, clock)
-        short = len(times_PA) < size
-        if len(times_PA) < _FEWEST:
-            break
-        looks.append(judge(times_PA, margin=margin, level=plan.level(index, last=last or short), seed=seed))
-        on_look(looks[-1])
-        if looks[-1].verdict != "inconclusive" or short:
-            break
-    verdict = looks[-1].verdict if looks else "inconclusive"
+    affordable = int((begin + seconds - clock()) / (runs * sum(warm) / 1e3))
+
+    def extend(times_PA: Floats, size: int) -> Floats:
+        missing, start = size - len(times_PA), len(times_PA)
+        deadline = begin + seconds
+        more = interleave(arms, missing, runs=runs, generator=generator, deadline=deadline, start=start, clock=clock)
+        return np.concatenate([times_PA, more])
+
+    looks, times_PA = decide(extend, affordable, margin=margin, seed=seed, on_look=on_look)
     return Duel(
-        verdict=verdict,
+        verdict=looks[-1].verdict if looks else "inconclusive",
         reason=explain(looks[-1], margin) if looks else _too_few(len(times_PA), seconds),
         margin=margin,
-        looks=tuple(looks),
+        looks=looks,
         times_PA=times_PA,
+        cycles_per_pair=cycles_per_pair(affordable),
         runs=runs,
         seconds=clock() - begin,
     )
 
 
+def cycles_per_pair(affordable: int) -> int:
+    """Say how many cycles make a pair: decided by what time affords, before anything is seen."""
+    return int(np.clip(affordable // _AMPLE, 1, FOLD))
+
+
+def decide(
+    extend: Extend, affordable: int, *, margin: float, seed: int, on_look: Callable[[Look], None] = lambda look: None
+) -> tuple[tuple[Look, ...], Floats]:
+    """Look at growing times until they decide; the gate's rule, whether the times are measured now or were recorded.
+
+    Args:
+        extend: Gives more times.
+        affordable: Cycles that the time allows.
+        margin: Allowed slow-down as a fraction.
+        seed: Seed of the intervals.
+        on_look: Told of every look.
+
+    Returns:
+        The looks, the last of which holds the verdict (none where too few pairs came), and all times (P, 3).
+    """
+    times_PA = np.empty((0, 3))
+    cycles = cycles_per_pair(affordable)
+    plan = Looks.within(affordable // cycles, first=FIRST_LOOK)
+    looks: list[Look] = []
+    for index, pairs in enumerate(plan.pairs):
+        times_PA = extend(times_PA, pairs * cycles)
+        short = len(times_PA) < pairs * cycles
+        last = short or index == len(plan.pairs) - 1
+        if len(times_PA) // cycles < _FEWEST:
+            break
+        looks.append(judge(fold(times_PA, cycles), margin=margin, level=plan.level(index, last=last), seed=seed))
+        on_look(looks[-1])
+        if looks[-1].verdict != "inconclusive" or short:
+            break
+    return tuple(looks), times_PA
+
+
 def judge(times_PA: Floats, *, margin: float, level: float, seed: int) -> Look:
-    """Judge recorded times (P, 3) of baseline, candidate and control at one confidence level."""
-    question = paired_ratio(times_PA[:, BASELINE], times_PA[:, CANDIDATE], level=level, seed=seed)
+    """Judge times (P, 3) of baseline, candidate and control, one row a pair, at one confidence level."""
+    question = paired_ratio(times_PA[:, [BASELINE, CONTROL]], times_PA[:, CANDIDATE], level=level, seed=seed)
     control = paired_ratio(times_PA[:, BASELINE], times_PA[:, CONTROL], level=level, seed=seed)
     # a control that stays within the margin costs nothing; a noisier one must be cleared as well
     slack = 1.0 + (control.deviation if control.deviation > margin else 0.0)
@@ -174,17 +219,3 @@ def _too_few(pairs: int, seconds: float) -> str:
     return (
         f"Only {pairs} pairs could be timed in {seconds:.0f} s, and at least {_FEWEST} are needed; raise --max-seconds."
     )
-
-
-def _extend(
-    arms: Sequence[Arm],
-    times_PA: Floats,
-    size: int,
-    runs: int,
-    generator: np.random.Generator,
-    deadline: float,
-    clock: Callable[[], float],
-) -> Floats:
-    missing, start = size - len(times_PA), len(times_PA)
-    more = interleave(arms, missing, runs=runs, generator=generator, deadline=deadline, start=start, clock=clock)
-    return np.concatenate([times_PA, more])

@@ -4,7 +4,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lorkit.export.duel import Duel, explain, fight, judge
+from lorkit.export.duel import FOLD, Duel, cycles_per_pair, decide, explain, fight, judge
 from lorkit.export.latency import Arm, Images, random_inputs
 
 
@@ -41,7 +41,7 @@ def duel(ratio: float, *, noise: float = 0.02, seconds: float = 30.0, level: flo
 
 def test_a_candidate_twice_as_fast_passes_at_the_first_look() -> None:
     found = duel(0.5)
-    assert (found.verdict, len(found.times_PA), len(found.looks)) == ("pass", 40, 1)
+    assert (found.verdict, len(found.times_PA), len(found.looks)) == ("pass", 40 * FOLD, 1)
     assert found.seconds < 3
     assert "within the allowed 1.030" in found.reason
 
@@ -102,9 +102,41 @@ def test_too_few_pairs_decide_nothing() -> None:
 def test_the_document_keeps_every_sample() -> None:
     document = duel(0.5).to_json()
     assert {name: len(times) for name, times in document["samples_ms"].items()} == {
-        "baseline": 40,
-        "candidate": 40,
-        "control": 40,
+        "baseline": 40 * FOLD,
+        "candidate": 40 * FOLD,
+        "control": 40 * FOLD,
     }
+    assert (document["pairs"], document["cycles_per_pair"]) == (40, FOLD)
     assert document["ci"][0] <= document["ratio"] <= document["ci"][1]
     assert document["ratio_of_minima"] == pytest.approx(0.5, rel=0.1)
+
+
+def test_pairs_hold_more_cycles_only_where_time_allows() -> None:
+    assert [cycles_per_pair(affordable) for affordable in (10, 799, 800, 10**6)] == [1, 1, 2, FOLD]
+
+
+def test_where_an_engine_lies_in_memory_cancels() -> None:
+    """Engines loaded later run faster by a fixed step; the candidate, loaded between the baselines, is their equal."""
+    cycles = np.ones((100, 3)) * [1.00, 0.99, 0.98]
+    look = judge(cycles, margin=0.03, level=0.95, seed=0)
+    assert look.question.ratio == pytest.approx(1.0, abs=1e-4)
+    assert look.control.ratio == pytest.approx(0.98)
+    assert look.verdict == "pass"
+
+
+def test_interrupted_blocks_do_not_hide_a_slow_down() -> None:
+    """A scheduler that stops every other block for 3 ms pulls the plain median to 1; folded pairs resist."""
+    generator = np.random.default_rng(0)
+    clean = np.array([1.0, 1.1, 1.0]) * np.exp(0.005 * generator.standard_normal((4000, 3)))
+    times = clean + 3.0 * (generator.random((4000, 3)) < 0.4 * clean / clean.mean())
+    looks, seen = decide(lambda old, size: times[:size], len(times), margin=0.03, seed=0)
+    assert looks[-1].verdict == "fail"
+    assert len(seen) < len(times)
+
+
+def test_recorded_times_that_end_early_are_judged_at_the_last_level() -> None:
+    times = np.ones((50, 3)) * [1.0, 0.5, 1.0]
+    looks, seen = decide(lambda old, size: times[:size], 100, margin=0.03, seed=0)
+    assert [look.verdict for look in looks] == ["pass"]
+    looks, seen = decide(lambda old, size: times[: min(size, 7)], 100, margin=0.03, seed=0)
+    assert (looks, len(seen)) == ((), 7)

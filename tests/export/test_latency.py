@@ -72,4 +72,4 @@ def test_warm_up_ends_in_any_case_and_runs_at_least_once() -> None:
 
 
 def test_blocks_last_long_enough_but_not_too_long() -> None:
-    assert [block_runs(ms) for ms in (0.001, 0.5, 1.9, 30.0)] == [16, 4, 2, 1]
+    assert [block_runs(ms) for ms in (0.001, 0.25, 0.9, 30.0)] == [16, 4, 2, 1]

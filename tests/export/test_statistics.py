@@ -9,6 +9,7 @@ from lorkit.export.statistics import (
     Looks,
     block_length,
     block_medians,
+    fold,
     median_interval,
     paired_ratio,
     percentile,
@@ -132,3 +133,24 @@ def test_the_percentile_bound_holds_in_95_of_100() -> None:
     samples = np.random.default_rng(4).exponential(size=(2000, 120))
     bounds = np.array([percentile_bound(row, 0.9) for row in samples])
     assert (bounds >= np.log(10)).mean() >= 0.94
+
+
+def test_folding_keeps_the_fastest_of_neighbours() -> None:
+    times = np.array([[3.0, 1.0], [2.0, 5.0], [9.0, 9.0], [8.0, 7.0], [0.1, 0.1]])
+    assert fold(times, 2).tolist() == [[2.0, 1.0], [8.0, 7.0]]
+    assert fold(times, 1).tolist() == times.tolist()
+    assert fold(times[:1], 2).shape == (0, 2)
+
+
+def test_a_candidate_against_two_baselines_is_the_mean_of_both_medians() -> None:
+    generator = np.random.default_rng(0)
+    baselines, candidate = generator.lognormal(size=(301, 2)), generator.lognormal(size=301)
+    found = paired_ratio(baselines, candidate)
+    medians = [np.median(np.log(candidate / baselines[:, column])) for column in range(2)]
+    assert found.ratio == pytest.approx(np.exp(np.mean(medians)))
+    assert found.ci[0] < found.ratio < found.ci[1]
+    twice = paired_ratio(baselines[:, [0, 0]], candidate)
+    once = paired_ratio(baselines[:, 0], candidate)
+    assert twice.ci == pytest.approx(once.ci)
+    with pytest.raises(ValueError, match="equally many"):
+        paired_ratio(baselines[:300], candidate)
