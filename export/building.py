@@ -105,6 +105,7 @@ def build_export(source: Source, job: Job, means: Means, directory: Path) -> Non
         "target": job.target.name,
         "runtime": job.target.runtime,
         "profile": job.profile.name,
+        "hardware": job.profile.model_dump(mode="json"),
         "precision": job.precision,
         "provider": provider,
         "engine": engine,

@@ -19,7 +19,9 @@ from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run, open_run
+from lorkit.export.budgets import judge_budget
 from lorkit.export.contests import Contest, Selection, contests, home_of
+from lorkit.export.costs import judge_costs
 from lorkit.export.duel import fight
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.inference import load_engine
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 NAME = "gate.json"
 ORDER = ("pass", "inconclusive", "fail")
 POLICIES = ("inconclusive", "pass", "fail")
+_BUDGET_SHARE = 0.1
 THREADS = 1
 """Both arms run on one thread: a second one would wait for whatever else the machine does."""
 
@@ -130,27 +133,6 @@ def worst(verdicts: Iterable[str]) -> str:
     return max(verdicts, key=ORDER.index)
 
 
-def judge_costs(contest: Contest, margin: float) -> tuple[dict[str, Any], list[str]]:
-    """Compare what never flakes: bytes and MACs. A cost that an export does not state is not judged."""
-    block: dict[str, Any] = {"verdict": "pass", "margin": margin}
-    reasons = []
-    for name, field, unit in (("bytes", "size_bytes", "bytes"), ("macs", "macs", "MACs")):
-        sides = [one.info.get(field) for one in (contest.baseline, contest.candidate)]
-        if sides[0] is None or sides[1] is None:
-            block[name] = {"baseline": sides[0], "candidate": sides[1], "ratio": None, "verdict": "not_judged"}
-            continue
-        ratio = float(sides[1]) / float(sides[0])
-        verdict = "fail" if ratio > 1.0 + margin else "pass"
-        block[name] = {"baseline": int(sides[0]), "candidate": int(sides[1]), "ratio": ratio, "verdict": verdict}
-        block["verdict"] = worst((block["verdict"], verdict))
-        relation = "more than" if verdict == "fail" else "within"
-        reasons.append(
-            f"The candidate has {int(sides[1]):,} {unit} against {int(sides[0]):,}, a ratio of {ratio:.3f}: "
-            f"{relation} the allowed {1.0 + margin:.3f}."
-        )
-    return block, reasons
-
-
 def _limits(margin: float, drop: float, max_seconds: float, on_inconclusive: str, seed: int) -> Limits:
     if not (0 <= margin < 10 and 0 <= drop < 1 and max_seconds > 0):
         raise UsageError(
@@ -226,6 +208,7 @@ def _judge(pair: Contest, cases: tuple[Cases | None, str], limits: Limits, secon
     latency: dict[str, Any] = {"verdict": "inconclusive", "ratio": None, "ci": None, "margin": limits.margin}
     latency |= {"pairs": 0, "noise_floor": None}
     accuracy = undecided(pair.candidate, limits.max_accuracy_drop)
+    budget: dict[str, Any] | None = None
     try:
         latency, sentence = _judge_latency(pair, limits, seconds)
         reasons.append(sentence)
@@ -234,13 +217,18 @@ def _judge(pair: Contest, cases: tuple[Cases | None, str], limits: Limits, secon
         else:
             accuracy, sentence = _judge_accuracy(pair, cases[0], cases[1], limits)
             reasons.append(sentence)
+        budget, sentences = judge_budget(pair.candidate, seconds=_BUDGET_SHARE * seconds, seed=limits.seed)
+        reasons += sentences
     except MissingRuntimeError as error:
         reasons.append(f"Nothing could be measured here: {error}.")
     return {
-        "verdict": worst(block["verdict"] for block in (costs, latency, accuracy)),
+        "verdict": worst(
+            block["verdict"] for block in (costs, latency, accuracy, budget or {}) if block.get("verdict") in ORDER
+        ),
         "latency": latency,
         "accuracy": accuracy,
         "deterministic": costs,
+        "budget": budget,
         "reasons": reasons,
         "baseline": pair.baseline.describe(),
         "candidate": pair.candidate.describe(),

@@ -47,6 +47,7 @@ def _block(candidate: Exported, reason: str, margin: float, drop: float) -> dict
         "latency": latency,
         "accuracy": undecided(candidate, drop),
         "deterministic": costs,
+        "budget": None,
         "reasons": [reason],
         "baseline": {**candidate.describe(), "path": None, "digest": None, "owner": "foundation"},
         "candidate": candidate.describe(),

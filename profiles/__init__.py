@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from lorkit.profiles.detect import choose
+from lorkit.profiles.detect import choose, matches
 from lorkit.profiles.schema import BatchRange, Budget, Device, EngineSettings, Match, Precision, Profile, ProfileError
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "available",
     "detect",
     "load",
+    "matches",
 ]
 
 

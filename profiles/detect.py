@@ -22,16 +22,16 @@ def choose(profiles: Iterable[Profile], fingerprint: Mapping[str, Any]) -> Profi
     Raises:
         ProfileError: Nothing matches, not even a generic CPU.
     """
-    gpus = [str(gpu.get("name", "")) for gpu in fingerprint.get("gpus") or ()]
-    flags = frozenset(fingerprint.get("flags") or ())
-    matching = [profile for profile in profiles if _matches(profile, gpus, flags)]
+    matching = [profile for profile in profiles if matches(profile, fingerprint)]
     if not matching:
         raise ProfileError("no profile matches this machine; required: a known GPU or CPU; name one with --profile")
     return max(matching, key=lambda profile: (profile.device.kind == "gpu", profile.match.priority, profile.name))
 
 
-def _matches(profile: Profile, gpus: list[str], flags: frozenset[str]) -> bool:
+def matches(profile: Profile, fingerprint: Mapping[str, Any]) -> bool:
+    """Say whether a profile describes the machine of a fingerprint."""
     if profile.device.kind == "gpu":
+        names = [str(gpu.get("name", "")) for gpu in fingerprint.get("gpus") or ()]
         pattern = profile.match.gpu
-        return pattern is not None and any(re.search(pattern, name) for name in gpus)
-    return flags.issuperset(profile.match.flags)
+        return pattern is not None and any(re.search(pattern, name) for name in names)
+    return frozenset(fingerprint.get("flags") or ()).issuperset(profile.match.flags)

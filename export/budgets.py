@@ -1,0 +1,119 @@
+"""Absolute budgets of a profile: milliseconds and memory that a user has stated for named hardware.
+
+A limit in milliseconds means something on the hardware it was stated for and nowhere else, so it is judged only where
+this machine's fingerprint matches the profile. No profile of lorkit states one: whoever runs the ward knows it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from lorkit import profiles
+from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.machine import fingerprint
+from lorkit.export.exported import INFO, Exported
+from lorkit.export.footprint import footprint
+from lorkit.export.inference import load_engine
+from lorkit.export.latency import Arm, interleave, random_inputs, warm_up
+from lorkit.export.statistics import percentile_bound, percentile_floor, samples_for
+
+PERCENTILE = 0.95
+SAMPLES = 400
+"""Inferences that are timed, fewer where time is short."""
+
+
+def stated_profile(subject: Exported) -> profiles.Profile | None:
+    """Return the profile that an export was built for, as its `export.json` holds it; None in an older export.
+
+    Raises:
+        ArtifactError: It is no profile.
+    """
+    stated = subject.info.get("hardware")
+    if stated is None:
+        return None
+    try:
+        return profiles.Profile.model_validate(stated)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ArtifactError(
+            f"{subject.path / INFO}: hardware.{'.'.join(str(part) for part in first['loc'])}: {first['msg']}",
+            required="the profile that the export was built for",
+            fix="export it again with --force",
+        ) from None
+
+
+def judge_budget(candidate: Exported, *, seconds: float, seed: int) -> tuple[dict[str, Any] | None, list[str]]:
+    """Judge a candidate by the budget of its profile.
+
+    The percentile's 95 % bounds come from order statistics: PASS where the upper one keeps the budget, FAIL where the
+    lower one exceeds it. Memory is the peak of a process of its own.
+
+    Args:
+        candidate: The export.
+        seconds: Time for the inferences; as many as the percentile's bound needs are timed in any case.
+        seed: Seed of the inputs.
+
+    Returns:
+        The gate's `budget` block and its sentences; None where the profile states no budget.
+
+    Raises:
+        MissingRuntimeError: The engine cannot run here.
+    """
+    profile = stated_profile(candidate)
+    limits = {} if profile is None else {name: value for name, value in profile.budget if value is not None}
+    if profile is None or not limits:
+        return None, []
+    block: dict[str, Any] = {"verdict": "not_applicable", "profile": profile.name, "limits": limits}
+    if not profiles.matches(profile, fingerprint()):
+        reason = f"The budget of profile {profile.name} was not judged: this machine does not match it."
+        return block, [reason]
+    reasons = []
+    if profile.budget.p95_ms is not None:
+        block["p95_ms"] = _latency(candidate, profile.budget.p95_ms, seconds, seed)
+        reasons.append(_said(block["p95_ms"], "ms at the 95th percentile"))
+    if profile.budget.peak_mib is not None:
+        found = footprint(candidate.path)["peak_mib"]
+        verdict = "pass" if found <= profile.budget.peak_mib else "fail"
+        block["peak_mib"] = {"budget": profile.budget.peak_mib, "bounds": [found, found], "verdict": verdict}
+        reasons.append(_said(block["peak_mib"], "MiB at the peak"))
+    ranks = ("pass", "inconclusive", "fail")
+    block["verdict"] = max((block[name]["verdict"] for name in limits), key=ranks.index)
+    return block, reasons
+
+
+def _latency(candidate: Exported, budget: float, seconds: float, seed: int) -> dict[str, Any]:
+    engine = load_engine(candidate.path, threads=None)
+    try:
+        arm = Arm("candidate", engine.run, random_inputs((1, *candidate.shape), seed=seed))
+        usual = warm_up(arm)
+        fewest = samples_for(PERCENTILE)
+        count = int(np.clip(seconds * 1e3 / usual, fewest, SAMPLES))
+        times = interleave([arm], count, runs=1, generator=np.random.default_rng(seed))[:, 0]
+    finally:
+        engine.close()
+    bounds = [percentile_floor(times, PERCENTILE), percentile_bound(times, PERCENTILE)]
+    return {
+        "budget": budget,
+        "bounds": bounds,
+        "samples": count,
+        "threads": None,
+        "verdict": _verdict(bounds, budget),
+        "samples_ms": [round(float(value), 6) for value in times],
+    }
+
+
+def _verdict(bounds: list[float | None], budget: float) -> str:
+    low, high = bounds
+    if high is not None and high <= budget:
+        return "pass"
+    return "fail" if low is not None and low > budget else "inconclusive"
+
+
+def _said(found: dict[str, Any], unit: str) -> str:
+    low, high = found["bounds"]
+    seen = f"{high:.1f}" if low == high else f"between {low:.2f} and {high:.2f} (95 % bounds)"
+    words = {"pass": "within", "fail": "above", "inconclusive": "not clear of"}
+    return f"The candidate takes {seen} {unit}: {words[found['verdict']]} the budget of {found['budget']:g}."
