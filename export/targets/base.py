@@ -126,8 +126,8 @@ class Target(Protocol):
         runtime: The library that runs it.
         precisions: What it can build, each with the precision of the ONNX file that it takes: the same, unless its
             runtime lowers a file of higher precision itself.
-        quantization: How int8 files are quantised for it: `asymmetric` (uint8 activations, for CPUs) or `symmetric`
-            (int8 activations, no quantised bias, for TensorRT).
+        quantization: How int8 files are quantised for it: `asymmetric` (uint8 activations, for CPUs; `reduced` for
+            profiles without VNNI) or `symmetric` (int8 activations, no quantised bias, for TensorRT).
         example: How its engine runs by itself; `PLAIN` where only lorkit can, and the canonical file stands in.
         built_from: `onnx`, or `torch` where the network itself is compiled and the file lies beside it.
     """
