@@ -5,7 +5,7 @@ Shapes: N batch, C channels, further axes are space; an engine takes (N, C, *spa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -115,6 +115,16 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Release what it holds; it cannot run afterwards."""
+        ...
+
+
+@runtime_checkable
+class DeviceTimed(Protocol):
+    """What an engine adds whose GPU can be asked for its own time, by events on the stream that it runs on."""
+
+    @property
+    def device_timer(self) -> Callable[[Floats], float] | None:
+        """What returns the GPU's milliseconds for a batch, copies left out; None where it runs on a CPU."""
         ...
 
 
