@@ -29,7 +29,10 @@ class Watch:
         import torch
 
         self._stream = torch.cuda.current_stream() if stream is None else stream
-        self._begin, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self._begin, self._end = (
+            torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+            for _ in range(2)
+        )
 
     def __enter__(self) -> Self:
         """Put the first event on the stream."""
