@@ -63,6 +63,7 @@ def regions_of(path: Path) -> dict[str, dict[str, Any]]:
         and whole <= block.keys()
         and isinstance(block["candidates"], list)
         and all(isinstance(row, dict) and rows <= row.keys() for row in block["candidates"])
+        and all(isinstance(row[name], dict | None) for row in block["candidates"] for name in ("latency", "accuracy"))
     }
 
 

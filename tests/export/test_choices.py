@@ -15,7 +15,7 @@ from lorkit.decompose.artifacts import write_json
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.runs import open_run
 from lorkit.export.benchmark import bench
-from lorkit.export.choices import preference, record_path
+from lorkit.export.choices import preference, record_path, regions_of
 from lorkit.export.contests import Selection, contests
 from lorkit.export.exporting import export
 from lorkit.export.inference import load_engine
@@ -102,3 +102,13 @@ def test_what_was_not_built_here_keeps_nothing_else_from_running(extracted: Path
     document = bench(run=run, region="chest", samples=12, max_seconds=2.0)
     assert {row["target"] for row in document["exports"]} == {"onnx"}
     assert any("holds no engine" in text for text in document["warnings"])
+
+
+def test_a_damaged_record_is_none(tmp_path: Path) -> None:
+    row = {"precision": "int8", "verdict": "lost", "reason": "", "latency": None, "accuracy": {}}
+    block: dict[str, Any] = {"target": "onnx", "profile": "t4", "chosen": "fp32", "conditions": {}}
+    found = {}
+    for name, rows in (("whole", [row]), ("text", [row | {"latency": "fast"}]), ("short", [{}]), ("number", 3)):
+        found[name] = block | {"candidates": rows}
+    write_json(tmp_path / "p.json", {"schema_version": 1, "kind": "precision", "warnings": [], "regions": found})
+    assert list(regions_of(tmp_path / "p.json")) == ["whole"]
