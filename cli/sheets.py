@@ -12,7 +12,9 @@ _MEASURED = (("latency", "ratio"), ("accuracy", "drop"))
 
 def benchmark(document: Mapping[str, Any]) -> None:
     """Print what `bench` found: a row an export and setting, then the paired ratios."""
-    timed = ("median ms", "p90 ms", "p99 ms", "file to answer, ms", "first ms", "images/s", "MiB")
+    on_gpu = any(row.get("device_median_ms") is not None for row in document["exports"])
+    medians = ("median ms", "GPU median ms") if on_gpu else ("median ms",)
+    timed = (*medians, "p90 ms", "p99 ms", "file to answer, ms", "first ms", "images/s", "MiB")
     columns = ("region", "owner", "target", "batch", "threads", *timed)
     rows = [
         [
@@ -21,7 +23,9 @@ def benchmark(document: Mapping[str, Any]) -> None:
             f"{row['target']} {row['precision']}",
             row["batch"],
             row["threads"],
-            *(row.get(key) for key in ("median_ms", "p90_ms", "p99_ms")),
+            row["median_ms"],
+            *([row.get("device_median_ms")] if on_gpu else []),
+            *(row.get(key) for key in ("p90_ms", "p99_ms")),
             (row.get("end_to_end") or {}).get("total_ms"),
             *(row.get(key) for key in ("first_ms", "throughput", "peak_mib")),
         ]

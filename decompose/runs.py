@@ -199,8 +199,10 @@ def exports_of(
 
 def _entry(path: Path, owner: str, region: str) -> ExportEntry | None:
     """Read an export's own account of itself: names of targets and profiles hold hyphens, so the path cannot tell."""
+    if path.name.startswith("."):  # it is being built, and may be gone before it is read
+        return None
     manifest = read_manifest(path, verify=False)
-    if manifest.kind != "export" or path.name.startswith("."):
+    if manifest.kind != "export":
         return None
     extra = manifest.extra
     return ExportEntry(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import platform
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -64,7 +66,8 @@ def building(directory: Path) -> Iterator[Path]:
     with locked(directory):
         recover(directory)
         refuse_foreign(directory)
-        staging = directory.parent / f".{directory.name}.partial-{os.getpid()}"
+        sweep(directory.parent)
+        staging = directory.parent / f".{directory.name}.{_mark()}{os.getpid()}"
         staging.mkdir()
         try:
             yield staging
@@ -98,6 +101,28 @@ def recover(directory: Path) -> None:
             os.replace(aside, directory)
     for partial in directory.parent.glob(f".{directory.name}.partial-*"):
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def sweep(parent: Path) -> None:
+    """Remove what killed processes of this host were building in `parent`, under any name.
+
+    Whether a builder lives is asked of its lock, which dies with it, and not of its process id, which may be another
+    process's by now. What another host builds stays: not every shared file system shares locks.
+    """
+    for partial in parent.glob(f".*.{_mark()}*"):
+        name = partial.name[1:].partition(f".{_mark()}")[0]
+        aside = partial.with_name(f"{partial.name}-stale")
+        try:
+            with locked(parent / name):  # only to rename it: its next builder must not be kept waiting
+                os.replace(partial, aside)
+        except (BusyError, FileNotFoundError):
+            continue
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _mark() -> str:
+    host = re.sub(r"[^A-Za-z0-9-]", "-", platform.node())
+    return f"partial-{host}-"
 
 
 def refuse_foreign(directory: Path) -> None:

@@ -22,6 +22,7 @@ from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run, exports_of, open_run
 from lorkit.export.bench_chart import latencies
+from lorkit.export.device_timing import device_times, timer_of
 from lorkit.export.end_to_end import end_to_end
 from lorkit.export.energy import millijoules
 from lorkit.export.exported import Exported, read_exported
@@ -236,7 +237,9 @@ def _measure(
             Arm(str(subject.path), engine.run, random_inputs((setting.batch, *subject.shape), seed=seed))
             for subject, engine in zip(subjects, engines, strict=True)
         ]
-        times_PA, runs = _timings(arms, samples, seconds, seed)
+        shares = 1 + any(timer_of(engine) for engine in engines)  # the host's clock, and the GPU's
+        times_PA, runs = _timings(arms, samples, seconds / shares, seed)
+        devices = device_times(engines, arms, len(times_PA), seed=seed, seconds=seconds / shares)
         waits = [
             end_to_end(subject, engine, image) if setting.batch == 1 else None
             for subject, engine in zip(subjects, engines, strict=True)
@@ -248,6 +251,7 @@ def _measure(
             {
                 **subject.describe(),
                 **summary(times_PA[:, index], setting),
+                **devices[index],
                 **{name: round(value, 3) for name, value in costs[index].items()},
                 "end_to_end": waits[index],
                 "energy_mj": energies[index],

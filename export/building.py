@@ -12,6 +12,7 @@ from onnx import ModelProto
 from lorkit import profiles
 from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, digest_json
 from lorkit.decompose.machine import tool_versions
+from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run
 from lorkit.export.onnx import Tracer, to_onnx
 from lorkit.export.packaging import Samples, graph_metadata, output_names, write_package
@@ -25,6 +26,8 @@ from lorkit.export.targets.base import Blueprint, Floats
 # Raised when the content of an export changes for the same inputs, so that older ones are rebuilt.
 FORMAT = 3
 _CALIBRATION, _TRIED = 128, 48
+# Instruction sets that add products of bytes in 32 bits. A profile without one promises none.
+_WIDE = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimd"})
 _KEPT_SAMPLES = 8
 _KEPT_BYTES = 8 * 2**20
 
@@ -43,6 +46,14 @@ class Job:
         """Name of the export's directory."""
         return f"{self.target.name}-{self.profile.name}-{self.precision}"
 
+    @property
+    def scheme(self) -> str:
+        """How int8 is done for its hardware."""
+        if self.profile.device.kind == "gpu":
+            return "symmetric"  # ONNX Runtime's GPU providers take the form that TensorRT does
+        wide = _WIDE.intersection(self.profile.match.flags)
+        return self.target.quantization if wide or self.target.quantization == "symmetric" else "reduced"
+
     def outdated(self, directory: Path) -> str:
         """Return why an engine that lies in `directory` does not fit this machine; empty where it does."""
         return self.target.outdated(directory, self.profile) if isinstance(self.target, HardwareBound) else ""
@@ -50,8 +61,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Means:
-    """What the exports of one call share: translated architectures, and images that are read once."""
+    """What the exports of one call share: translated architectures, images that are read once, and who is told."""
 
+    on_progress: OnProgress = ignore
     tracer: Tracer = field(default_factory=Tracer)
     inputs: Inputs = field(default_factory=Inputs)
     _calibration: Inputs = field(default_factory=lambda: Inputs(part="train", count=_CALIBRATION))
@@ -74,7 +86,9 @@ def inputs_digest(source: Source, job: Job) -> str:
             "target": [job.target.name, job.target.fingerprint(), availability.ok and availability.runs],
             "profile": job.profile.model_dump(mode="json"),
             "precision": job.precision,
-            "quantiser": tool_versions()["onnxruntime"] if job.target.precisions[job.precision] != "fp32" else None,
+            "quantiser": [tool_versions()["onnxruntime"], job.scheme]
+            if job.target.precisions[job.precision] != "fp32"
+            else None,
             "allowed": job.allow_synthetic and source.synthetic,
         }
     )
@@ -130,6 +144,7 @@ def _graph(source: Source, job: Job, means: Means, directory: Path) -> dict[str,
     channels, *size = source.shape
     precision = job.target.precisions[job.precision]
     notes: dict[str, Any] = {}
+    who = f"{source.region.name} ({source.owner})"
 
     def lowering(model: ModelProto) -> ModelProto:
         if precision == "fp32":
@@ -140,12 +155,12 @@ def _graph(source: Source, job: Job, means: Means, directory: Path) -> dict[str,
         lowered = lower(
             model,
             precision,
-            # ONNX Runtime's GPU providers take the symmetric form as TensorRT does
-            scheme="symmetric" if job.profile.device.kind == "gpu" else job.target.quantization,
+            scheme=job.scheme,
             calibration=seen,
             images=tried,
             reference=reference_logits(source, tried),
             inputs=seen.kind,
+            on_progress=lambda text, done, total: means.on_progress(f"{who}, {text}", done, total),
         )
         notes.update(lowered.notes)
         return lowered.model

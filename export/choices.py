@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lorkit import profiles
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import Run
 from lorkit.export.exported import Exported
+
+CANONICAL = "onnx"
+"""The target whose engine is the canonical file itself: every runtime takes it, and the others are built from it."""
 
 
 def record_path(run: Run, target: str, profile: str) -> Path:
@@ -59,15 +63,26 @@ def regions_of(path: Path) -> dict[str, dict[str, Any]]:
         and whole <= block.keys()
         and isinstance(block["candidates"], list)
         and all(isinstance(row, dict) and rows <= row.keys() for row in block["candidates"])
+        and all(isinstance(row[name], dict | None) for row in block["candidates"] for name in ("latency", "accuracy"))
     }
 
 
-def preference(exported: Exported, run: Run | None) -> tuple[bool, bool, bool, str]:
-    """Return what orders the exports of one region, the best last.
+def preference(exported: Exported, run: Run | None) -> tuple[bool, bool, int, bool, str, str]:
+    """Return what orders the exports of one region, the best last; `predict` and `gate` both take the best.
 
-    What was proven here comes before what was not; then what `auto` chose for its target and profile, fp32, the newest.
+    What was proven here comes before what was not. Then what `auto` chose for its target and profile; the target
+    (`onnx`, the canonical file, then the others as the profile lists them); fp32; the newest. Names end a tie.
     """
-    key = (exported.region, str(exported.info["target"]), str(exported.info["profile"]))
-    chosen = None if run is None else chosen_precision(run, key[1], key[2], key[0])
-    precision = exported.info["precision"]
-    return exported.proven, precision == chosen, precision == "fp32", exported.manifest.created
+    region, target, profile, precision = exported.key
+    chosen = None if run is None else chosen_precision(run, target, profile, region)
+    created = exported.manifest.created
+    rank = _rank(target, profile)
+    return exported.proven, precision == chosen, -rank, precision == "fp32", created, exported.path.name
+
+
+def _rank(target: str, profile: str) -> int:
+    """Return the place of a target in a profile's order behind the canonical one; the last where it is unknown."""
+    # a user's own profile is known by its file, which an export need not lie beside
+    listed = profiles.load(profile).targets if profile in profiles.available() else ()
+    order = [CANONICAL, *(name for name in listed if name != CANONICAL)]
+    return order.index(target) if target in order else len(order)

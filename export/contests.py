@@ -54,8 +54,8 @@ def contests(
     """Pair candidates with baselines, one contest a region.
 
     Without paths: the expert exports of the run against its foundation exports of the same target, profile and
-    precision. Where a region was exported in several ways, those that were proven here come first, then what
-    `--precision auto` chose, then fp32, then the newest; the others are named in `beside`.
+    precision. Where a region was exported in several ways, the pair whose candidate comes last in `preference` is
+    taken, one with a proven baseline before any without; the others are named in `beside`.
 
     Raises:
         UsageError: Nothing to compare, or two exports of different regions or classes.

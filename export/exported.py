@@ -15,6 +15,8 @@ from lorkit.decompose.transforms import Recipe
 INFO = "export.json"
 _REQUIRED = ("owner", "region", "target", "profile", "precision", "classes", "recipe", "size_bytes")
 _NUMBERS = ("size_bytes", "parameters", "macs")
+_WORDS = ("owner", "region", "target", "profile", "precision", "task")
+_BLOCKS = ("recipe", "parity", "lowering")
 
 
 @dataclass(frozen=True)
@@ -108,11 +110,22 @@ def read_exported(path: Path, *, chained: bool = False) -> Exported:
             required="an export written by `decompose export`",
             fix="export it again with --force",
         )
-    odd = [name for name in _NUMBERS if not isinstance(info.get(name), int | float | None)]
+    odd = [
+        (name, text)
+        for names, kinds, text in (
+            (_NUMBERS, (int, float), "a number"),
+            (_WORDS, str, "a text"),
+            (_BLOCKS, dict, "a block of fields"),
+            (("classes",), list, "a list of names"),
+        )
+        for name in names
+        if not isinstance(info.get(name), kinds) and info.get(name) is not None
+    ]
     if odd:
+        name, text = odd[0]
         raise ArtifactError(
-            f"{path / INFO} states {odd[0]} as {info[odd[0]]!r}",
-            required="a number",
+            f"{path / INFO} states {name} as {str(info[name])[:80]!r}",
+            required=text,
             fix="export it again with --force",
         )
     transforms.validate(info["recipe"])

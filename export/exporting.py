@@ -94,7 +94,7 @@ def export(
         sources = run_sources(open_run(run), region, owners, out)
     else:
         sources = sources_at(Path(path), region, owners, out)
-    means, results = Means(), []
+    means, results = Means(on_progress=on_progress), []
     for reason in dict.fromkeys(missing_baseline(source.run) for source in sources):
         if reason is not None and "foundation" in owners:
             on_progress(reason, 0, len(sources))

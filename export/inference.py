@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 
 from lorkit.decompose.errors import DataError, MissingRuntimeError
+from lorkit.export.device_timing import timer_of
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.targets import Engine, get_target
 from lorkit.export.targets.base import Floats
@@ -22,12 +23,14 @@ class CheckedEngine:
 
     Attributes:
         exported: The export that it was loaded from.
+        device_timer: What returns the GPU's milliseconds for a batch; None on a CPU, and where the runtime hides it.
     """
 
     def __init__(self, engine: Engine, exported: Exported) -> None:
         self._engine, self.exported = engine, exported
         self._shape = exported.shape
         self._run = engine.run
+        self.device_timer = timer_of(engine)
 
     @property
     def provider(self) -> str:

@@ -87,11 +87,12 @@ def open_network(
 
 def _open_region(run: Run, region: str, selection: tuple[str | None, ...], threads: int | None) -> Network:
     target, profile, precision = selection
-    entries = exports_of(
-        run, owners=("expert",), region=region, target=target or "onnx", profile=profile, precision=precision
-    )
-    if entries:
-        best = max((read_exported(entry.path) for entry in entries), key=lambda one: preference(one, run))
+    entries = exports_of(run, owners=("expert",), region=region, target=target, profile=profile, precision=precision)
+    found = [read_exported(entry.path) for entry in entries]
+    # what could not be run where it was built is taken only where it is asked for
+    found = [one for one in found if one.proven or any(selection)]
+    if found:
+        best = max(found, key=lambda one: preference(one, run))
         verify_chain(best.path)  # an export of an expert that was replaced since labels as the old one did
         return _open_export(best.path, threads)
     if any(selection):

@@ -43,7 +43,8 @@ def predict(
     """Label or segment images with one expert.
 
     Args:
-        path: An export or an expert directory; without one, `region` of a run is used: its export, else its expert.
+        path: An export or an expert directory; without one, `region` of a run is used: the export that `gate` would
+            judge (`choices.preference`), else its expert.
         inputs: Image files, or CSV files with a `path` column.
         run: A run by id or path; the newest by default.
         region: Region of the run.

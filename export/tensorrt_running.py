@@ -5,7 +5,8 @@ Shapes: N batch, C channels, further axes are space; an engine takes (N, C, *spa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
+from lorkit.export.device_timing import Watch, device_ms
 from lorkit.export.targets.base import MODEL
 from lorkit.export.tensorrt_building import ENGINE
 
@@ -49,7 +51,11 @@ class TensorrtEngine:
         """Return the logits (N, classes) of a batch (N, C, *spatial) of any size."""
         return in_range(self._run, batch, *self._range)
 
-    def _run(self, batch: Floats) -> Floats:
+    def device_timer(self, batch: Floats) -> float:
+        """Return the GPU's milliseconds for a batch."""
+        return device_ms(self._run, (full for full, _ in parts(batch, *self._range)), self._stream)
+
+    def _run(self, batch: Floats, watch: Watch | None = None) -> Floats:
         if self._context is None:
             raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
         torch, (image, logits) = self._torch, self._names
@@ -65,7 +71,9 @@ class TensorrtEngine:
             result = torch.empty(tuple(self._context.get_tensor_shape(logits)), device=DEVICE)
             self._context.set_tensor_address(image, source.data_ptr())
             self._context.set_tensor_address(logits, result.data_ptr())
-            if not self._context.execute_async_v3(self._stream.cuda_stream):
+            with watch or nullcontext():
+                started = self._context.execute_async_v3(self._stream.cuda_stream)
+            if not started:
                 raise ArtifactError(
                     f"{self.provider} refused to run a batch", required="an intact engine", fix="export again"
                 )
@@ -110,13 +118,16 @@ def deserialize(tensorrt: ModuleType, directory: Path, key: Mapping[str, Any], p
 
 def in_range(run: Callable[[Floats], Floats], batch: Floats, smallest: int, largest: int) -> Floats:
     """Run a batch (N, ...) in parts of `smallest` to `largest`; what is too small is filled up with its last image."""
-    results = []
+    results = [run(full)[:count] for full, count in parts(batch, smallest, largest)]
+    return results[0] if len(results) == 1 else np.concatenate(results)
+
+
+def parts(batch: Floats, smallest: int, largest: int) -> Iterator[tuple[Floats, int]]:
+    """Yield the parts of a batch that an engine for `smallest` to `largest` takes, and how many of each are asked."""
     for start in range(0, len(batch), largest):
         part = batch[start : start + largest]
         lacking = max(0, smallest - len(part))
-        full = np.concatenate([part, np.repeat(part[-1:], lacking, axis=0)]) if lacking else part
-        results.append(run(full)[: len(part)])
-    return results[0] if len(results) == 1 else np.concatenate(results)
+        yield np.concatenate([part, np.repeat(part[-1:], lacking, axis=0)]) if lacking else part, len(part)
 
 
 def _refused(directory: Path, reason: str) -> ArtifactError:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import onnx
 
 from lorkit.decompose.errors import DataError, ParityError
+from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.export.parity import Parity, compare, flips
 from lorkit.export.precision.half import DTYPES, halve, overflowing
 from lorkit.export.precision.int8 import quantise
@@ -16,9 +19,16 @@ from lorkit.export.precision.probing import runner
 from lorkit.export.precision.sensitivity import by_sensitivity
 from lorkit.export.targets.base import Floats
 
-_RANKING = 32
 _MOST_KEPT = 0.5
 """Share of the layers that may stay in fp32: beyond it the file would not be of the precision that it states."""
+
+
+class Build(Protocol):
+    """Lowers a graph: all of it without the nodes of `excluding`, or the nodes of `only`."""
+
+    def __call__(self, excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
+        """Return the lowered graph."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,17 +66,19 @@ def lower(
     images: Floats,
     reference: Floats,
     inputs: str,
+    on_progress: OnProgress = ignore,
 ) -> Lowered:
     """Lower a graph; layers are taken back to fp32, the most sensitive first, until its answers are close enough.
 
     Args:
         model: The float32 graph; it is not changed.
         precision: fp32, fp16, bf16 or int8.
-        scheme: How int8 is done: `asymmetric` or `symmetric`.
+        scheme: How int8 is done, one of `int8.SCHEMES`.
         calibration: The images that int8 takes its ranges from.
         images: (N, C, *spatial) to try the graph on.
         reference: The source's logits for them.
         inputs: What the images are.
+        on_progress: Told of the search, which tries every layer, where the whole graph does not pass.
 
     Raises:
         DataError: int8, and there is no image of the region to calibrate on.
@@ -76,36 +88,51 @@ def lower(
         return Lowered(model=model, notes={})
     if precision == "bf16":  # ONNX Runtime has no bf16 on CPUs to try it with; its range is that of fp32
         return Lowered(model=halve(model, precision), notes={"kept_fp32": [], "tried": False})
-    found: dict[str, Any] = {}
-    if precision == "int8":
-        seen = _checked(calibration)
-        found = {"scheme": scheme, "calibration": {"part": "train", "n": len(seen.images), "inputs": seen.kind}}
-        kept: list[str] = []
-
-        def build(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
-            # one layer alone is only ranked: a few images tell enough
-            shown = seen.images if only is None else seen.images[:_RANKING]
-            return quantise(model, shown, scheme, only=only, excluding=excluding)
-    else:
-        kept = overflowing(model, images)
-
-        def build(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
-            skipped = excluding if only is None else [node.name for node in model.graph.node if node.name not in only]
-            return halve(model, precision, excluding=skipped)
 
     def trial(candidate: onnx.ModelProto) -> Parity:
         return compare(runner(candidate), images, reference, precision=precision, inputs=inputs, batches=(8,))
 
+    if precision == "int8":
+        seen = _checked(calibration)
+        notes = {"scheme": scheme, "calibration": {"part": "train", "n": len(seen.images), "inputs": seen.kind}}
+        with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
+            ranges = Path(folder) / "ranges.json"  # the images are run once, for all graphs that are tried
+
+            def build(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
+                return quantise(model, seen.images, scheme, only=only, excluding=excluding, ranges=ranges)
+
+            return _searched(model, build, trial, [], notes, precision, on_progress)
+
+    def build_half(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
+        skipped = excluding if only is None else [node.name for node in model.graph.node if node.name not in only]
+        return halve(model, precision, excluding=skipped)
+
+    return _searched(model, build_half, trial, overflowing(model, images), {}, precision, on_progress)
+
+
+def _searched(
+    model: onnx.ModelProto,
+    build: Build,
+    trial: Callable[[onnx.ModelProto], Parity],
+    kept: list[str],
+    notes: dict[str, Any],
+    precision: str,
+    on_progress: OnProgress,
+) -> Lowered:
+    """Lower a graph, all of it but for `kept` where that passes."""
     lowered = build(kept)
     if not (first := trial(lowered)).passed:
-        ranked = by_sensitivity(model, lambda name: trial(build(kept, [name])))
-        found["sensitivity"] = [{"layer": name, "error": error} for name, error in ranked[:10]]
+        text = f"{precision} alone is off by {first.max_abs:.2g} (at most {first.tolerance:.2g}): trying each layer"
+        ranked = by_sensitivity(
+            model, lambda name: trial(build(kept, [name])), lambda done, total: on_progress(text, done, total)
+        )
+        notes = notes | {"sensitivity": [{"layer": name, "error": error} for name, error in ranked[:10]]}
         lowered, kept = _rescued(build, trial, kept, [name for name, _ in ranked], first, precision)
-    return Lowered(model=lowered, notes=found | {"kept_fp32": kept, "tried": True})
+    return Lowered(model=lowered, notes=notes | {"kept_fp32": kept, "tried": True})
 
 
 def _rescued(
-    build: Callable[[Sequence[str]], onnx.ModelProto],
+    build: Build,
     trial: Callable[[onnx.ModelProto], Parity],
     kept: list[str],
     ranked: list[str],

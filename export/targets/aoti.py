@@ -3,10 +3,6 @@
 The package holds a shared library: loading it runs it, so take one only from whom you would take a program. It is
 compiled for the instruction sets of the machine that compiles, against one build of PyTorch; the note beside it names
 both, and loading compares them. Compiled code reads memory as its input's shape says, so shapes are checked here.
-
-Threads: PyTorch has one number of threads for everything that it computes in a process. An engine that was given a
-number sets it before it runs and leaves it set; when the last such engine is closed, the number that the first one
-found is put back. ONNX Runtime and OpenVINO have pools of their own and do not notice; torch networks beside it do.
 """
 
 from __future__ import annotations
@@ -15,27 +11,23 @@ import os
 import shutil
 import zipfile
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
 
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.errors import ArtifactError, LorkitError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
-from lorkit.export.targets.base import Availability, Blueprint, Example, Floats, missing
+from lorkit.export.aoti_running import CPU, CUDA, FIX, AotiEngine, reason
+from lorkit.export.targets.base import Availability, Blueprint, Example, missing
 from lorkit.export.targets.hosts import Note, file_digests, missing_flags, read_note, require_bf16, unfit, write_note
 
 if TYPE_CHECKING:
     from lorkit.profiles import Profile
 
 PACKAGE = "model.pt2"
-CPU, CUDA = "cpu", "cuda"
 # torch's loader would unpickle what else a package may hold
 _MEMBERS = ("data/aotinductor/", "archive_format", "archive_version", "byteorder", ".data/", "version")
 _FAILURES = (RuntimeError, ValueError, AssertionError, OSError, zipfile.BadZipFile)
-_FIX = "export it here with `decompose export --target aoti --force`"
 
 
 class AotiNote(Note):
@@ -56,82 +48,6 @@ class AotiNote(Note):
     flags: list[str]
     gpu: dict[str, str]
     shape: list[int]
-
-
-class _Threads:
-    """The process's number of torch threads, taken by engines and put back after the last of them."""
-
-    def __init__(self) -> None:
-        self._engines = self._before = 0
-
-    def take(self) -> None:
-        import torch
-
-        if self._engines == 0:
-            self._before = torch.get_num_threads()
-        self._engines += 1
-
-    def put_back(self) -> None:
-        self._engines -= 1
-        if self._engines == 0:
-            set_threads(self._before)
-
-
-_THREADS = _Threads()
-
-
-class AotiEngine:
-    """Compiled code with one input and one output."""
-
-    def __init__(self, compiled: Any, note: AotiNote, *, threads: int | None) -> None:
-        self._compiled: Any = compiled
-        self._shape, self._device, self._threads = tuple(note.shape), note.device, threads
-        where = note.gpu.get("name") or f"CPU {note.host['capability']}"
-        self._provider = f"AOTInductor {note.torch} {where} {note.precision}"
-        # a GPU rounds fp32 convolutions to TF32 unless told not to
-        self._exact = note.device == CUDA and note.precision == "fp32"
-        if threads is not None:
-            _THREADS.take()
-
-    @property
-    def provider(self) -> str:
-        """PyTorch's version, the device with its capability, and the precision that the code was compiled in."""
-        return self._provider
-
-    def run(self, batch: Floats) -> Floats:
-        """Return the logits (N, classes) of a batch (N, C, *spatial)."""
-        import torch
-
-        if self._compiled is None:
-            raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
-        if batch.dtype != np.float32 or tuple(batch.shape[1:]) != self._shape:
-            raise ArtifactError(
-                f"the engine cannot take a batch of shape {tuple(batch.shape)} and dtype {batch.dtype}",
-                required=f"(N, {', '.join(str(side) for side in self._shape)}) float32",
-                fix="prepare images with the export's recipe",
-            )
-        if self._threads is not None:
-            set_threads(self._threads)
-        # torch warns of arrays that it must not write to, and the code assumes rows that follow each other
-        source = np.require(batch, requirements=("C", "W") if batch.flags.writeable else ("C",))
-        source = source if source.flags.writeable else source.copy()
-        exact = torch.backends.cudnn.flags(allow_tf32=False) if self._exact else nullcontext()
-        try:
-            with exact:
-                logits: Floats = self._compiled(torch.from_numpy(source).to(self._device)).cpu().numpy()
-        except RuntimeError as error:
-            raise ArtifactError(
-                f"the compiled network fails on {len(batch)} images ({_reason(error)})",
-                required="an intact engine and enough memory",
-                fix=_FIX,
-            ) from None
-        return logits
-
-    def close(self) -> None:
-        """Unload the code and, where this was the last engine with a number of threads, put the process's back."""
-        if self._compiled is not None and self._threads is not None:
-            _THREADS.put_back()
-        self._compiled = None
 
 
 class AotiTarget:
@@ -187,7 +103,7 @@ class AotiTarget:
             raise
         except _FAILURES as error:
             raise UsageError(
-                f"AOTInductor does not compile {type(blueprint.network).__name__} ({_reason(error)})",
+                f"AOTInductor does not compile {type(blueprint.network).__name__} ({reason(error)})",
                 required="a network that torch.export traces with a free batch size",
                 fix="change the backbone, or use --target onnx",
             ) from None
@@ -203,7 +119,7 @@ class AotiTarget:
         return path
 
     def load(self, directory: Path, *, threads: int | None = None) -> AotiEngine:
-        """Load the compiled code; see the module's text for what `threads` does to the process.
+        """Load the compiled code; see `lorkit.export.aoti_running` for what `threads` does to the process.
 
         Raises:
             MissingRuntimeError: It was compiled for a GPU, and there is none.
@@ -222,19 +138,11 @@ class AotiTarget:
             device = str(compiled.get_metadata().get("AOTI_DEVICE_KEY", note.device))
         except _FAILURES as error:
             raise ArtifactError(
-                f"PyTorch cannot load {directory / PACKAGE} ({_reason(error)})", required="an intact engine", fix=_FIX
+                f"PyTorch cannot load {directory / PACKAGE} ({reason(error)})", required="an intact engine", fix=FIX
             ) from None
         if device != note.device:
-            raise ArtifactError(f"{directory / PACKAGE} is code for {device}", required=note.device, fix=_FIX)
+            raise ArtifactError(f"{directory / PACKAGE} is code for {device}", required=note.device, fix=FIX)
         return AotiEngine(compiled, note, threads=threads)
-
-
-def set_threads(count: int) -> None:
-    """Set the process's number of torch threads unless it is that already: setting it drops oneDNN's cached kernels."""
-    import torch
-
-    if torch.get_num_threads() != count:
-        torch.set_num_threads(count)
 
 
 def _device(profile: Profile | None) -> str:
@@ -277,7 +185,7 @@ def _require_same(note: AotiNote, path: Path) -> None:
         what = f"for {changed[0]} {pairs[changed[0]][0]}" if changed else f"with {', '.join(lacking)}"
         have = f"{changed[0]} is {pairs[changed[0]][1]}" if changed else "CPU lacks them"
         raise ArtifactError(
-            f"{path} was compiled {what[:160]}, and here the {have}", required="the machine that compiled it", fix=_FIX
+            f"{path} was compiled {what[:160]}, and here the {have}", required="the machine that compiled it", fix=FIX
         )
 
 
@@ -289,11 +197,6 @@ def _check_members(path: Path) -> None:
         raise ArtifactError(
             f"{path} holds '{foreign[0][:80]}'", required="compiled code and nothing else", fix="do not use this engine"
         )
-
-
-def _reason(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:160] if lines else type(error).__name__
 
 
 TARGET = AotiTarget()

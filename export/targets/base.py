@@ -5,7 +5,7 @@ Shapes: N batch, C channels, further axes are space; an engine takes (N, C, *spa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
@@ -118,6 +118,16 @@ class Engine(Protocol):
         ...
 
 
+@runtime_checkable
+class DeviceTimed(Protocol):
+    """What an engine adds whose GPU can be asked for its own time, by events on the stream that it runs on."""
+
+    @property
+    def device_timer(self) -> Callable[[Floats], float] | None:
+        """What returns the GPU's milliseconds for a batch, copies left out; None where it runs on a CPU."""
+        ...
+
+
 class Target(Protocol):
     """A deployment format.
 
@@ -126,8 +136,8 @@ class Target(Protocol):
         runtime: The library that runs it.
         precisions: What it can build, each with the precision of the ONNX file that it takes: the same, unless its
             runtime lowers a file of higher precision itself.
-        quantization: How int8 files are quantised for it: `asymmetric` (uint8 activations, for CPUs) or `symmetric`
-            (int8 activations, no quantised bias, for TensorRT).
+        quantization: How int8 files are quantised for it: `asymmetric` (uint8 activations, for CPUs; `reduced` for
+            profiles without VNNI) or `symmetric` (int8 activations, no quantised bias, for TensorRT).
         example: How its engine runs by itself; `PLAIN` where only lorkit can, and the canonical file stands in.
         built_from: `onnx`, or `torch` where the network itself is compiled and the file lies beside it.
     """

@@ -14,6 +14,7 @@ import pickle
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,6 +24,7 @@ import numpy as np
 from lorkit.decompose.artifacts import digest_file, digest_json, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
+from lorkit.export.device_timing import Watch, device_ms
 from lorkit.export.targets.base import MODEL, PLAIN, Availability, Blueprint, Example, Floats, missing
 from lorkit.export.tensorrt_building import (
     KEY,
@@ -33,7 +35,7 @@ from lorkit.export.tensorrt_building import (
     requested,
     why_outdated,
 )
-from lorkit.export.tensorrt_running import in_range, sees_gpu
+from lorkit.export.tensorrt_running import in_range, parts, sees_gpu
 from lorkit.export.tensorrt_timing import read_timings, timing_path, write_timings
 
 if TYPE_CHECKING:
@@ -166,13 +168,20 @@ class TorchTrtEngine:
         """Return the logits (N, classes) of a batch (N, C, *spatial) of any size."""
         return in_range(self._run, batch, *self._range)
 
-    def _run(self, batch: Floats) -> Floats:
+    def device_timer(self, batch: Floats) -> float:
+        """Return the GPU's milliseconds for a batch."""
+        return device_ms(self._run, (full for full, _ in parts(batch, *self._range)))
+
+    def _run(self, batch: Floats, watch: Watch | None = None) -> Floats:
         import torch
 
         if self._network is None:
             raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
         with torch.inference_mode():
-            values: Floats = self._network(torch.from_numpy(np.array(batch)).to(DEVICE)).cpu().numpy()
+            images = torch.from_numpy(np.array(batch)).to(DEVICE)
+            with watch or nullcontext():
+                answer = self._network(images)
+            values: Floats = answer.cpu().numpy()
         return values
 
     def close(self) -> None:

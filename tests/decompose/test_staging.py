@@ -1,8 +1,9 @@
+import contextlib
 import os
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -58,21 +59,51 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "x" / "a.txt").exists()
 
 
-def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path) -> None:
+@contextlib.contextmanager
+def other_process(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that is in the middle of building `directory`."""
     code = (
         "import sys, time; from pathlib import Path; from lorkit.decompose.staging import building\n"
         "with building(Path(sys.argv[1])) as staging:\n"
         "    (staging / 'half').write_text('x'); print('in', flush=True); time.sleep(60)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "x")], stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", code, str(directory)], stdout=subprocess.PIPE)
     assert process.stdout is not None
-    assert process.stdout.readline() == b"in\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait(timeout=30)
-    process.stdout.close()
+    try:
+        assert process.stdout.readline() == b"in\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait(timeout=30)
+        process.stdout.close()
+
+
+def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path) -> None:
+    with other_process(tmp_path / "x"):
+        pass
     assert any(".partial-" in name for name in names(tmp_path))
     build(tmp_path / "x", "whole")
     assert names(tmp_path) == ["x"]
+
+
+def test_what_it_left_goes_when_anything_else_is_built_there(tmp_path: Path) -> None:
+    with other_process(tmp_path / "x"):
+        pass
+    (left,) = (name for name in names(tmp_path) if ".partial-" in name)
+    # its process id is another process's by now
+    os.replace(tmp_path / left, tmp_path / f"{left.rpartition('-')[0]}-{os.getpid()}")
+    (tmp_path / ".z.partial-another.host-1").mkdir()
+    build(tmp_path / "y", "whole")
+    assert [name for name in names(tmp_path) if not name.endswith(".lock")] == [".z.partial-another.host-1", "y"]
+
+
+def test_what_a_living_process_builds_stays(tmp_path: Path) -> None:
+    with other_process(tmp_path / "x"):
+        before = names(tmp_path)
+        build(tmp_path / "y", "whole")
+        assert names(tmp_path) == [*before, "y"]
+        (half,) = tmp_path.glob(".x.partial-*/half")
+        assert half.is_file()
 
 
 def test_an_artifact_renamed_aside_by_a_killed_process_comes_back(tmp_path: Path) -> None:

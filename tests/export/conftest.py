@@ -294,3 +294,30 @@ def exported(extracted: Path) -> Path:
 
     export(extracted, profile="cpu-generic")
     return extracted
+
+
+@pytest.fixture
+def cuda_events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
+    """CUDA events that lie 1.5 ms apart; what is done with them, in order: the second of a pair is number 1."""
+    log: list[tuple[str, Any]] = []
+    made: list[Any] = []
+
+    class Event:
+        def __init__(self, *, enable_timing: bool) -> None:
+            assert enable_timing
+            self.number = len(made) % 2
+            made.append(self)
+
+        def record(self, stream: Any) -> None:
+            log.append(("record", stream))
+
+        def synchronize(self) -> None:
+            log.append(("synchronize", self.number))
+
+        def elapsed_time(self, end: Any) -> float:
+            assert (self.number, end.number, log[-1]) == (0, 1, ("synchronize", 1))
+            return 1.5
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: "current")
+    return log

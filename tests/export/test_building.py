@@ -8,11 +8,13 @@ from pathlib import Path
 import onnx
 import pytest
 
+from lorkit import profiles
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError, ParityError
 from lorkit.export import building, parity
 from lorkit.export.exporting import export
 from lorkit.export.precision import Lowered
+from lorkit.export.targets import get_target
 from lorkit.export.verifying import verify
 
 OPTIONS = {"region": "chest", "profile": "cpu-generic", "owners": ("expert",), "precision": "int8"}
@@ -24,7 +26,7 @@ def test_int8_is_proven_states_how_it_came_about_and_is_verified(extracted: Path
     assert result.path.name == "onnx-cpu-generic-int8"
     info = read_json(result.path / "export.json", kind="export")
     assert info["precision"] == info["graph_precision"] == "int8"
-    assert info["lowering"]["scheme"] == "asymmetric"
+    assert info["lowering"]["scheme"] == "reduced"  # cpu-generic promises no VNNI
     assert info["lowering"]["calibration"]["part"] == "train"
     assert info["lowering"]["calibration"]["inputs"] == "real"
     assert 1 < info["lowering"]["calibration"]["n"] <= 128
@@ -36,6 +38,22 @@ def test_int8_is_proven_states_how_it_came_about_and_is_verified(extracted: Path
     (found,) = verify(result.path)["exports"]
     assert (found["status"], found["inputs"]) == ("passed", "real")
     assert [again.up_to_date for again in export(run, **OPTIONS)] == [True]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("target", "profile", "scheme"),
+    [
+        ("onnx", "cpu-generic", "reduced"),
+        ("openvino", "cpu-avx512-vnni", "asymmetric"),
+        ("onnx", "cpu-amx", "asymmetric"),
+        ("onnx", "h100", "symmetric"),
+        ("trt", "t4", "symmetric"),
+    ],
+)
+def test_weights_have_as_many_bits_as_the_hardware_adds_without_saturating(
+    target: str, profile: str, scheme: str
+) -> None:
+    assert building.Job(get_target(target), profiles.load(profile), "int8").scheme == scheme
 
 
 def test_an_expert_away_from_its_run_has_nothing_to_calibrate_on(extracted: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from lorkit.decompose.artifacts import write_json
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.runs import open_run
 from lorkit.export.benchmark import bench
-from lorkit.export.choices import preference, record_path
+from lorkit.export.choices import preference, record_path, regions_of
 from lorkit.export.contests import Selection, contests
 from lorkit.export.exporting import export
 from lorkit.export.inference import load_engine
@@ -24,23 +24,54 @@ from lorkit.export.prediction import predict
 OPTIONS: dict[str, Any] = {"region": "chest", "profile": "cpu-generic", "owners": ("expert", "foundation")}
 
 
-def record(run: Path, chosen: str) -> None:
-    block = {"target": "onnx", "profile": "cpu-generic", "chosen": chosen, "candidates": [], "conditions": {}}
-    path = record_path(open_run(run), "onnx", "cpu-generic")
+def record(run: Path, chosen: str, target: str = "onnx") -> None:
+    block = {"target": target, "profile": "cpu-generic", "chosen": chosen, "candidates": [], "conditions": {}}
+    path = record_path(open_run(run), target, "cpu-generic")
     path.parent.mkdir(exist_ok=True)
     write_json(path, {"schema_version": 1, "kind": "precision", "warnings": [], "regions": {"chest": block}})
 
 
-def test_proven_then_chosen_then_fp32_then_newest(tmp_path: Path) -> None:
-    def one(created: str, precision: str, proven: bool = True) -> Any:
-        info = {"target": "onnx", "profile": "cpu-generic", "precision": precision}
-        return SimpleNamespace(
-            region="chest", info=info, proven=proven, manifest=SimpleNamespace(created=created), path=tmp_path
-        )
+def one(
+    created: str, precision: str, proven: bool = True, *, target: str = "onnx", profile: str = "cpu-generic"
+) -> Any:
+    key = ("chest", target, profile, precision)
+    path = Path(f"{target}-{profile}-{precision}")
+    return SimpleNamespace(key=key, proven=proven, manifest=SimpleNamespace(created=created), path=path)
 
-    old, new, low, unproven = one("1", "fp32"), one("2", "fp32"), one("3", "int8"), one("4", "fp32", proven=False)
-    ordered = sorted([unproven, low, new, old], key=lambda found: preference(found, None))
-    assert ordered == [unproven, low, old, new]
+
+def test_proven_then_target_then_fp32_then_newest() -> None:
+    unproven = one("9", "fp32", proven=False)
+    old, new, low = one("1", "fp32"), one("2", "fp32"), one("3", "int8")
+    vino, compiled, served = (one("8", "fp32", target=name) for name in ("openvino", "aoti", "trt"))
+    foreign = one("7", "fp32", profile="of-a-user"), one("6", "fp32", target="openvino", profile="of-a-user")
+    expected = [unproven, served, compiled, vino, low, old, new]
+    assert (
+        sorted([new, vino, low, compiled, unproven, served, old], key=lambda found: preference(found, None)) == expected
+    )
+    assert max(foreign, key=lambda found: preference(found, None)) is foreign[0]
+
+
+def test_a_tie_is_decided_by_name_and_not_by_the_order_of_the_disk() -> None:
+    pair = [one("1", "fp32", profile="cpu-avx512-vnni"), one("1", "fp32", profile="cpu-generic")]
+    assert max(pair, key=lambda found: preference(found, None)) is pair[1]
+    assert max(reversed(pair), key=lambda found: preference(found, None)) is pair[1]
+
+
+def test_what_auto_chose_for_another_target_is_what_predict_and_gate_take(extracted: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(extracted, tmp_path / "run"))
+    for target in ("onnx", "monai"):
+        export(run, target=target, **OPTIONS)
+    picture = tmp_path / "picture.png"
+    Image.fromarray(np.zeros((16, 16), dtype=np.uint8)).save(picture)
+
+    def taken() -> tuple[str, str]:
+        found = predict(run=run, region="chest", inputs=[picture], allow_synthetic=True, allow_out_of_region=True)
+        (pair,) = contests(open_run(run), Selection(region="chest"))
+        return found["network"]["target"], pair.candidate.info["target"]
+
+    assert taken() == ("onnx", "onnx")  # although the other is newer
+    record(run, "fp32", target="monai")
+    assert taken() == ("monai", "monai")
 
 
 def test_predict_and_gate_take_what_auto_chose(extracted: Path, tmp_path: Path) -> None:
@@ -71,3 +102,13 @@ def test_what_was_not_built_here_keeps_nothing_else_from_running(extracted: Path
     document = bench(run=run, region="chest", samples=12, max_seconds=2.0)
     assert {row["target"] for row in document["exports"]} == {"onnx"}
     assert any("holds no engine" in text for text in document["warnings"])
+
+
+def test_a_damaged_record_is_none(tmp_path: Path) -> None:
+    row = {"precision": "int8", "verdict": "lost", "reason": "", "latency": None, "accuracy": {}}
+    block: dict[str, Any] = {"target": "onnx", "profile": "t4", "chosen": "fp32", "conditions": {}}
+    found = {}
+    for name, rows in (("whole", [row]), ("text", [row | {"latency": "fast"}]), ("short", [{}]), ("number", 3)):
+        found[name] = block | {"candidates": rows}
+    write_json(tmp_path / "p.json", {"schema_version": 1, "kind": "precision", "warnings": [], "regions": found})
+    assert list(regions_of(tmp_path / "p.json")) == ["whole"]

@@ -37,9 +37,22 @@ def test_a_missing_field_is_named(make_export: Callable[..., Path]) -> None:
         read_exported(path)
 
 
-def test_a_cost_that_is_no_number_is_refused(make_export: Callable[..., Path]) -> None:
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("size_bytes", "many", "size_bytes as 'many'; required: a number"),
+        ("classes", 3, "classes as '3'; required: a list of names"),
+        ("region", {"a": 1}, r"region as .*; required: a text"),
+        ("parity", "passed", "parity as 'passed'; required: a block"),
+        ("lowering", "<b>", "lowering as '<b>'; required: a block"),
+        ("recipe", [], r"recipe as '\[\]'; required: a block"),
+    ],
+)
+def test_a_field_of_another_kind_is_refused(
+    make_export: Callable[..., Path], name: str, value: object, says: str
+) -> None:
     path = make_export("a")
-    write_json(path / "export.json", {**read_json(path / "export.json"), "size_bytes": "many"})
+    write_json(path / "export.json", {**read_json(path / "export.json"), name: value})
     write_manifest(path, "export", synthetic=True)
-    with pytest.raises(ArtifactError, match="size_bytes as 'many'"):
+    with pytest.raises(ArtifactError, match=says):
         read_exported(path)

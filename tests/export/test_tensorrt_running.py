@@ -115,6 +115,18 @@ def test_batches_of_any_size_run_within_what_it_was_built_for(runtime: Any, tmp_
         engine.run(batch)
 
 
+def test_the_gpu_is_timed_on_the_stream_that_the_engine_runs_on(
+    runtime: Any, tmp_path: Path, cuda_events: list[tuple[str, Any]]
+) -> None:
+    engine = TensorrtEngine(runtime, tmp_path, KEY, name="TensorRT")
+    context, stream = runtime.plan.context, torch.cuda.Stream()
+    execute = context.execute_async_v3
+    context.execute_async_v3 = lambda handle: cuda_events.append(("execute", handle)) or execute(handle)  # type: ignore[func-returns-value]
+    assert engine.device_timer(np.ones((5, 3), np.float32)) == 2 * 1.5  # two parts, 1.5 ms each by the fake
+    one = [("record", stream), ("execute", 7), ("record", stream), ("synchronize", 1)]
+    assert cuda_events == one + one
+
+
 def test_an_engine_that_stops_is_no_silent_result(
     runtime: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

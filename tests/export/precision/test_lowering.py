@@ -16,10 +16,11 @@ from torch import nn
 
 from lorkit.decompose.errors import DataError, ParityError
 from lorkit.decompose.models.deployable import Deployable
+from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.export import parity
 from lorkit.export.onnx import to_onnx
 from lorkit.export.parity import seeded_inputs
-from lorkit.export.precision import Calibration, Lowered, lower, require_precision
+from lorkit.export.precision import Calibration, Lowered, int8, lower, require_precision
 from lorkit.export.targets.base import Floats
 
 IMAGES = seeded_inputs((1, 16, 16), 24)
@@ -51,7 +52,14 @@ def answers(module: nn.Module) -> Floats:
     return logits
 
 
-def lowered(module: nn.Module, path: Path, precision: str, scheme: str = "asymmetric", kind: str = "real") -> Lowered:
+def lowered(
+    module: nn.Module,
+    path: Path,
+    precision: str,
+    scheme: str = "asymmetric",
+    kind: str = "real",
+    on_progress: OnProgress = ignore,
+) -> Lowered:
     return lower(
         graph_of(module, path),
         precision,
@@ -60,6 +68,7 @@ def lowered(module: nn.Module, path: Path, precision: str, scheme: str = "asymme
         images=IMAGES,
         reference=answers(module),
         inputs="real",
+        on_progress=on_progress,
     )
 
 
@@ -92,7 +101,8 @@ def test_fp32_is_the_file_as_it_was(tmp_path: Path) -> None:
 
 
 def test_int8_is_of_the_scheme(tmp_path: Path) -> None:
-    for scheme, wanted in (("asymmetric", TensorProto.UINT8), ("symmetric", TensorProto.INT8)):
+    unsigned = TensorProto.UINT8
+    for scheme, wanted in (("asymmetric", unsigned), ("reduced", unsigned), ("symmetric", TensorProto.INT8)):
         found = lowered(network(), tmp_path / "m.onnx", "int8", scheme)
         tensors = {tensor.name: tensor for tensor in found.model.graph.initializer}
         pairs = [node for node in found.model.graph.node if node.op_type == "QuantizeLinear"]
@@ -101,7 +111,11 @@ def test_int8_is_of_the_scheme(tmp_path: Path) -> None:
         zeros = {int(numpy_helper.to_array(tensors[node.input[2]]).item()) for node in pairs}
         assert (zeros == {0}) == (scheme == "symmetric")
         # TensorRT's parser takes no quantised bias
-        assert (TensorProto.INT32 in types(found.model)) == (scheme == "asymmetric")
+        assert (TensorProto.INT32 in types(found.model)) == (scheme != "symmetric")
+        weights = [numpy_helper.to_array(t) for t in tensors.values() if t.data_type == TensorProto.INT8 and t.dims]
+        assert max(np.abs(one.astype(int)).max() for one in weights if one.size > 8) == (
+            64 if scheme == "reduced" else 127
+        )
         assert found.notes["calibration"] == {"part": "train", "n": 16, "inputs": "real"}
 
 
@@ -146,6 +160,26 @@ def test_the_layer_that_int8_hurts_most_stays_in_fp32(tmp_path: Path, monkeypatc
     errors = [row["error"] for row in found.notes["sensitivity"]]
     assert errors == sorted(errors, reverse=True)
     assert sum(node.op_type == "QuantizeLinear" for node in found.model.graph.node) > 0
+
+
+def test_the_search_says_how_far_it_is_and_runs_the_images_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs, told, read = [], [], int8._Images.get_next
+    monkeypatch.setattr(int8._Images, "get_next", lambda self: runs.append(self) or read(self))  # type: ignore[func-returns-value]
+    monkeypatch.setitem(parity.TOLERANCES, "int8", 1e-9)
+    with pytest.raises(ParityError):
+        lowered(network(), tmp_path / "m.onnx", "int8", on_progress=lambda *step: told.append(step))
+    assert [(done, total) for _, done, total in told] == [(done, 4) for done in range(5)]
+    assert {text.partition(" is off")[0] for text, *_ in told} == {"int8 alone"}
+    assert len(set(runs)) == 1
+
+
+def test_ranges_that_were_kept_give_the_same_bytes(tmp_path: Path) -> None:
+    model, kept = graph_of(network(), tmp_path / "m.onnx"), tmp_path / "ranges.json"
+    anew, written, read = (int8.quantise(model, IMAGES, "reduced", ranges=path) for path in (None, kept, kept))
+    assert kept.is_file()
+    assert anew.SerializeToString() == written.SerializeToString() == read.SerializeToString()
 
 
 def test_what_nothing_helps_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

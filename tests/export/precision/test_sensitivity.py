@@ -18,5 +18,8 @@ def test_worst_first_and_layers_only() -> None:
     def alone(name: str) -> Any:
         return SimpleNamespace(max_abs=errors[name])
 
-    ranked = by_sensitivity(helper.make_model(helper.make_graph(nodes, "g", [], [])), alone)
+    steps: list[tuple[int, int]] = []
+    graph = helper.make_model(helper.make_graph(nodes, "g", [], []))
+    ranked = by_sensitivity(graph, alone, lambda done, total: steps.append((done, total)))
+    assert steps == [(done, 4) for done in range(5)]
     assert ranked == [("d", float("inf")), ("c", 3.0), ("e", 0.2), ("a", 0.1)]

@@ -1,0 +1,125 @@
+"""Run what AOTInductor compiled.
+
+Threads: PyTorch has one number of threads for everything that it computes in a process. An engine that was given a
+number sets it before it runs and leaves it set; when the last such engine is closed, the number that the first one
+found is put back. ONNX Runtime and OpenVINO have pools of their own and do not notice; torch networks beside it do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lorkit.decompose.errors import ArtifactError
+from lorkit.export.device_timing import Watch, device_ms
+
+if TYPE_CHECKING:
+    from lorkit.export.targets.aoti import AotiNote
+    from lorkit.export.targets.base import Floats
+
+CPU, CUDA = "cpu", "cuda"
+FIX = "export it here with `decompose export --target aoti --force`"
+
+
+class _Threads:
+    """The process's number of torch threads, taken by engines and put back after the last of them."""
+
+    def __init__(self) -> None:
+        self._engines = self._before = 0
+
+    def take(self) -> None:
+        import torch
+
+        if self._engines == 0:
+            self._before = torch.get_num_threads()
+        self._engines += 1
+
+    def put_back(self) -> None:
+        self._engines -= 1
+        if self._engines == 0:
+            set_threads(self._before)
+
+
+_THREADS = _Threads()
+
+
+class AotiEngine:
+    """Compiled code with one input and one output."""
+
+    def __init__(self, compiled: Any, note: AotiNote, *, threads: int | None) -> None:
+        self._compiled: Any = compiled
+        self._shape, self._device, self._threads = tuple(note.shape), note.device, threads
+        where = note.gpu.get("name") or f"CPU {note.host['capability']}"
+        self._provider = f"AOTInductor {note.torch} {where} {note.precision}"
+        # a GPU rounds fp32 convolutions to TF32 unless told not to
+        self._exact = note.device == CUDA and note.precision == "fp32"
+        if threads is not None:
+            _THREADS.take()
+
+    @property
+    def provider(self) -> str:
+        """PyTorch's version, the device with its capability, and the precision that the code was compiled in."""
+        return self._provider
+
+    @property
+    def device_timer(self) -> Callable[[Floats], float] | None:
+        """What returns the GPU's milliseconds for a batch; None on a CPU."""
+        return (lambda batch: device_ms(self._answer, [batch])) if self._device == CUDA else None
+
+    def run(self, batch: Floats) -> Floats:
+        """Return the logits (N, classes) of a batch (N, C, *spatial)."""
+        return self._answer(batch)
+
+    def _answer(self, batch: Floats, watch: Watch | None = None) -> Floats:
+        import torch
+
+        if self._compiled is None:
+            raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
+        if batch.dtype != np.float32 or tuple(batch.shape[1:]) != self._shape:
+            raise ArtifactError(
+                f"the engine cannot take a batch of shape {tuple(batch.shape)} and dtype {batch.dtype}",
+                required=f"(N, {', '.join(str(side) for side in self._shape)}) float32",
+                fix="prepare images with the export's recipe",
+            )
+        if self._threads is not None:
+            set_threads(self._threads)
+        # torch warns of arrays that it must not write to, and the code assumes rows that follow each other
+        source = np.require(batch, requirements=("C", "W") if batch.flags.writeable else ("C",))
+        source = source if source.flags.writeable else source.copy()
+        exact = torch.backends.cudnn.flags(allow_tf32=False) if self._exact else nullcontext()
+        try:
+            with exact:
+                images = torch.from_numpy(source).to(self._device)
+                with watch or nullcontext():
+                    answer = self._compiled(images)
+                logits: Floats = answer.cpu().numpy()
+        except RuntimeError as error:
+            raise ArtifactError(
+                f"the compiled network fails on {len(batch)} images ({reason(error)})",
+                required="an intact engine and enough memory",
+                fix=FIX,
+            ) from None
+        return logits
+
+    def close(self) -> None:
+        """Unload the code and, where this was the last engine with a number of threads, put the process's back."""
+        if self._compiled is not None and self._threads is not None:
+            _THREADS.put_back()
+        self._compiled = None
+
+
+def set_threads(count: int) -> None:
+    """Set the process's number of torch threads unless it is that already: setting it drops oneDNN's cached kernels."""
+    import torch
+
+    if torch.get_num_threads() != count:
+        torch.set_num_threads(count)
+
+
+def reason(error: BaseException) -> str:
+    """Return the first line of an error of the compiler or loader."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:160] if lines else type(error).__name__
