@@ -1,0 +1,120 @@
+"""The raw samples behind a gate's latency: every pair over time, and how the pairs are spread.
+
+Two strips share one axis: what the candidate took as a share of the baseline, and what the baseline took as a share
+of itself. The second is the noise of that machine at that time; where it is as wide as the first, nothing is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from lorkit.export.svg import Scale, figure, label, tag
+
+WIDTH = 620.0
+_LEFT, _TOP, _STRIP, _GAP, _FOOT = 46.0, 22.0, 96.0, 26.0, 34.0
+_SIDE = 92.0
+_X = (_LEFT, WIDTH - _SIDE - 14.0)
+_DRAWN = 1500
+_BINS = 32
+_CUT = (1.0, 99.0)
+"""Percentiles that the axis reaches to; what lies beyond is drawn at the edge."""
+
+
+def strips(key: str, region: str, samples: Mapping[str, Sequence[float]], margin: float) -> Markup:
+    """Draw the ratios of every pair, candidate and control above each other, over time and as histograms.
+
+    Args:
+        key: Unique in the page.
+        region: Whose they are.
+        samples: Milliseconds of `baseline`, `candidate` and `control`, in the order they were taken.
+        margin: What the candidate may take more, a fraction.
+    """
+    baseline = np.asarray(samples["baseline"], dtype=float)
+    if not len(baseline):
+        return Markup("")
+    rows = {name: np.asarray(samples[name], dtype=float) / baseline for name in ("candidate", "control")}
+    every = np.concatenate(list(rows.values()))
+    low, high = np.percentile(every, _CUT)
+    y_domain = (min(low, 0.97) / 1.02, max(high, 1.0 + margin) * 1.02)
+    body: list[Markup] = []
+    for index, (name, ratios) in enumerate(rows.items()):
+        top = _TOP + index * (_STRIP + _GAP)
+        y = Scale(y_domain, (top + _STRIP, top), log=True)
+        body += _strip(name, ratios, y, margin)
+    bottom = _TOP + 2 * _STRIP + _GAP
+    body += _time_axis(len(baseline), bottom)
+    said = "; ".join(f"{name} over baseline: {_quartiles(ratios)}" for name, ratios in rows.items())
+    title = f"{region}: {len(baseline)} pairs in the order they were taken"
+    return figure(key, title, said, (WIDTH, bottom + _FOOT), body)
+
+
+def _strip(name: str, ratios: NDArray[np.float64], y: Scale, margin: float) -> list[Markup]:
+    x = Scale((0.0, max(1.0, float(len(ratios) - 1))), _X)
+    top, bottom = y.pixels[1], y.pixels[0]
+    kind = "expert" if name == "candidate" else "foundation"
+    parts = [tag("text", _TITLES[name], x=_LEFT - 38, y=top - 8, class_="name")]
+    for value in _near(y):
+        parts.append(tag("line", x1=_LEFT, x2=WIDTH - 10, y1=y(value), y2=y(value), class_="grid"))
+        parts.append(tag("text", label(value), x=_LEFT - 6, y=y(value) + 3.5, class_="tick", text_anchor="end"))
+    parts.append(tag("line", x1=_LEFT, x2=WIDTH - 10, y1=y(1.0), y2=y(1.0), class_="axis"))
+    if name == "candidate":
+        at = y.clipped(1.0 + margin)
+        parts.append(tag("line", x1=_LEFT, x2=WIDTH - 10, y1=at, y2=at, class_="limit"))
+    step = -(-len(ratios) // _DRAWN)
+    dots = " ".join(f"M{x(float(i)):.1f} {y.clipped(float(ratios[i])):.1f}h0" for i in range(0, len(ratios), step))
+    parts.append(tag("path", d=dots, class_=f"dots {kind}"))
+    middle = y.clipped(float(np.median(ratios)))
+    parts.append(tag("line", x1=_LEFT, x2=WIDTH - 10, y1=middle, y2=middle, class_=f"median {kind}"))
+    parts += _histogram(ratios, y, kind)
+    return [*parts, tag("line", x1=_LEFT, x2=_X[1], y1=bottom, y2=bottom, class_="axis")]
+
+
+_TITLES = {
+    "candidate": "candidate / baseline (red dashes: the limit; line: the median)",
+    "control": "baseline / baseline, the control",
+}
+
+
+def _histogram(ratios: NDArray[np.float64], y: Scale, kind: str) -> list[Markup]:
+    edges = np.geomspace(y.domain[0], y.domain[1], _BINS + 1)
+    counts, _ = np.histogram(np.clip(ratios, edges[0], edges[-1]), edges)
+    left, reach = _X[1] + 12.0, _SIDE - 12.0
+    return [
+        tag(
+            "rect",
+            x=left,
+            y=y(float(high)),
+            width=float(reach * count / counts.max()),
+            height=max(0.5, y(float(low)) - y(float(high)) - 0.5),
+            class_=f"solid {kind}",
+        )
+        for count, low, high in zip(counts.tolist(), edges[:-1], edges[1:], strict=True)
+        if count
+    ]
+
+
+def _time_axis(pairs: int, bottom: float) -> list[Markup]:
+    x = Scale((0.0, max(1.0, float(pairs - 1))), _X)
+    ticks = [tag("text", label(t), x=x(t), y=bottom + 14, class_="tick", text_anchor="middle") for t in x.ticks(6)]
+    middle = (_X[0] + _X[1]) / 2
+    note = "" if pairs <= _DRAWN else f" (every {-(-pairs // _DRAWN)}th is drawn, all are counted)"
+    return [
+        *ticks,
+        tag("text", f"pair{note}", x=middle, y=bottom + 28, class_="name", text_anchor="middle"),
+        tag("text", "how often", x=_X[1] + 12.0, y=bottom + 14, class_="name"),
+    ]
+
+
+def _near(y: Scale) -> list[float]:
+    """Return ticks of a ratio axis that may be much narrower than a decade."""
+    straight = Scale(y.domain, y.pixels)
+    return straight.ticks(3) if y.domain[1] / y.domain[0] < 8 else y.ticks()
+
+
+def _quartiles(ratios: NDArray[np.float64]) -> str:
+    first, middle, third = np.percentile(ratios, (25, 50, 75))
+    return f"median {middle:.3f}, quartiles {first:.3f} and {third:.3f}"
