@@ -40,7 +40,10 @@ def number(value: float | None, digits: int = 3) -> str:
 
 def signed(value: float | None, digits: int = 3) -> str:
     """Write a change: with its sign, a plus too."""
-    return DASH if value is None else f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    if value is None:
+        return DASH
+    rounded = round(value, digits) + 0.0  # a negative zero is none
+    return f"{rounded:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if rounded else number(0.0, digits)
 
 
 def shown(value: object) -> str:
@@ -113,17 +116,31 @@ def moment(text: str) -> str:
     return datetime.datetime.fromisoformat(text).astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+_MARKS = [("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("@", "&#64;"), ("\n", " ")]
+_MARKS += [(mark, f"\\{mark}") for mark in "|`*_[]~"]
+
+
 def markdown(value: object) -> str:
-    """Write text into a Markdown cell so that it stays text."""
+    """Write text into a Markdown cell so that it stays text: no markup, no link, and nobody is called by name."""
     text = str(value)
-    for mark, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`"), ("\n", " ")):
-        text = text.replace(mark, safe)
+    for sign, safe in _MARKS:
+        text = text.replace(sign, safe)
     return text
 
 
 def code(value: object) -> str:
     """Write text that stands between backticks."""
     return str(value).replace("`", "'").replace("\n", " ")
+
+
+def mark(verdict: str | None) -> str:
+    """Write a verdict with a sign before it, as colours do not reach a pull request."""
+    signs = {
+        "pass": "\N{WHITE HEAVY CHECK MARK}",
+        "fail": "\N{CROSS MARK}",
+        "inconclusive": "\N{WHITE QUESTION MARK ORNAMENT}",
+    }
+    return DASH if verdict is None else f"{signs.get(verdict, '')} {verdict.upper()}".strip()
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
@@ -140,5 +157,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "bytes": size,
     "md": markdown,
     "code": code,
+    "mark": mark,
     "moment": moment,
 }

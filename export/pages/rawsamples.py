@@ -1,7 +1,8 @@
 """The raw samples behind a gate's latency: every pair over time, and how the pairs are spread.
 
-Two strips share one axis: what the candidate took as a share of the baseline, and what the baseline took as a share
-of itself. The second is the noise of that machine at that time; where it is as wide as the first, nothing is told.
+Two strips of one height: what the candidate took as a share of the baseline, and what the baseline took as a share of
+itself. Each is centred on its own median and both span the same factor, so that their spreads can be compared by eye:
+the second is the noise of that machine at that time.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ _SIDE = 92.0
 _X = (_LEFT, WIDTH - _SIDE - 14.0)
 _DRAWN = 1500
 _BINS = 32
-_CUT = (1.0, 99.0)
-"""Percentiles that the axis reaches to; what lies beyond is drawn at the edge."""
+_FEW = 300
+_CUT = (2.0, 98.0)
+"""Percentiles that the axes reach to; what lies beyond is drawn at the edge."""
 
 
 def strips(key: str, region: str, samples: Mapping[str, Sequence[float]], margin: float) -> Markup:
@@ -37,14 +39,13 @@ def strips(key: str, region: str, samples: Mapping[str, Sequence[float]], margin
     if not len(baseline):
         return Markup("")
     rows = {name: np.asarray(samples[name], dtype=float) / baseline for name in ("candidate", "control")}
-    every = np.concatenate(list(rows.values()))
-    low, high = np.percentile(every, _CUT)
-    y_domain = (min(low, 0.97) / 1.02, max(high, 1.0 + margin) * 1.02)
+    reach = 1.1 * max(1.0 + margin, *(_reach(ratios) for ratios in rows.values()))
     body: list[Markup] = []
     for index, (name, ratios) in enumerate(rows.items()):
         top = _TOP + index * (_STRIP + _GAP)
-        y = Scale(y_domain, (top + _STRIP, top), log=True)
-        body += _strip(name, ratios, y, margin)
+        middle = float(np.median(ratios))
+        y = Scale((middle / reach, middle * reach), (top + _STRIP, top), log=True)
+        body += _strip(name, ratios, y, 1.0 + margin)
     bottom = _TOP + 2 * _STRIP + _GAP
     body += _time_axis(len(baseline), bottom)
     said = "; ".join(f"{name} over baseline: {_quartiles(ratios)}" for name, ratios in rows.items())
@@ -52,21 +53,30 @@ def strips(key: str, region: str, samples: Mapping[str, Sequence[float]], margin
     return figure(key, title, said, (WIDTH, bottom + _FOOT), body)
 
 
-def _strip(name: str, ratios: NDArray[np.float64], y: Scale, margin: float) -> list[Markup]:
+def _reach(ratios: NDArray[np.float64]) -> float:
+    """Return the factor around the median that holds nearly all."""
+    low, high = np.percentile(ratios, _CUT) / np.median(ratios)
+    return float(max(high, 1.0 / low))
+
+
+def _strip(name: str, ratios: NDArray[np.float64], y: Scale, limit: float) -> list[Markup]:
     x = Scale((0.0, max(1.0, float(len(ratios) - 1))), _X)
     top, bottom = y.pixels[1], y.pixels[0]
     kind = "expert" if name == "candidate" else "foundation"
-    parts = [tag("text", _TITLES[name], x=_LEFT - 38, y=top - 8, class_="name")]
+    inside = y.domain[0] <= limit <= y.domain[1]
+    title = _TITLES[name]
+    if name == "candidate":
+        title += "red dashes: limit" if inside else f"the limit, {limit:.3f}, lies {_side(limit, y)}"
+    parts = [tag("text", title, x=_LEFT - 38, y=top - 8, class_="name")]
     for value in _near(y):
         parts.append(tag("line", x1=_LEFT, x2=WIDTH - 10, y1=y(value), y2=y(value), class_="grid"))
         parts.append(tag("text", label(value), x=_LEFT - 6, y=y(value) + 3.5, class_="tick", text_anchor="end"))
-    parts.append(tag("line", x1=_LEFT, x2=WIDTH - 10, y1=y(1.0), y2=y(1.0), class_="axis"))
-    if name == "candidate":
-        at = y.clipped(1.0 + margin)
+    if name == "candidate" and inside:
+        at = y(limit)
         parts.append(tag("line", x1=_LEFT, x2=WIDTH - 10, y1=at, y2=at, class_="limit"))
     step = -(-len(ratios) // _DRAWN)
     dots = " ".join(f"M{x(float(i)):.1f} {y.clipped(float(ratios[i])):.1f}h0" for i in range(0, len(ratios), step))
-    parts.append(tag("path", d=dots, class_=f"dots {kind}"))
+    parts.append(tag("path", d=dots, class_=f"dots {kind}" + (" few" if len(ratios) < _FEW else "")))
     middle = y.clipped(float(np.median(ratios)))
     parts.append(tag("line", x1=_LEFT, x2=WIDTH - 10, y1=middle, y2=middle, class_=f"median {kind}"))
     parts += _histogram(ratios, y, kind)
@@ -74,7 +84,7 @@ def _strip(name: str, ratios: NDArray[np.float64], y: Scale, margin: float) -> l
 
 
 _TITLES = {
-    "candidate": "candidate / baseline (red dashes: the limit; line: the median)",
+    "candidate": "candidate / baseline; line: median; ",
     "control": "baseline / baseline, the control",
 }
 
@@ -107,6 +117,10 @@ def _time_axis(pairs: int, bottom: float) -> list[Markup]:
         tag("text", f"pair{note}", x=middle, y=bottom + 28, class_="name", text_anchor="middle"),
         tag("text", "how often", x=_X[1] + 12.0, y=bottom + 14, class_="name"),
     ]
+
+
+def _side(limit: float, y: Scale) -> str:
+    return "above" if limit > y.domain[1] else "below"
 
 
 def _near(y: Scale) -> list[float]:

@@ -32,12 +32,11 @@ def roc_curves(key: str, region: str, by_owner: Mapping[str, Sequence[Row]]) -> 
     body.append(path([(x(0.0), y(0.0)), (x(1.0), y(1.0))], class_="front"))
     said = []
     for owner, rows in by_owner.items():
-        for row in shown_classes(rows):
+        for index, row in enumerate(shown_classes(rows)):
             if not row.get("roc"):
                 continue
-            index = list(rows).index(row)
             points = [(x(f), y(t)) for f, t in zip(row["roc"]["fpr"], row["roc"]["tpr"], strict=True)]
-            body.append(path(points, class_=f"line roc {owner} c{index % 8} d{index % 4} series-{index}"))
+            body.append(path(points, class_=f"line roc {owner} c{index % 8} d{index % 4}"))
             said.append(f"{owner}, {row['class']}: AUROC {row['auroc']:.3f}")
     if not said:
         return Markup("")
