@@ -63,6 +63,7 @@ def draw_trade(table: Sequence[Mapping[str, Any]], headline: str) -> dict[str, M
     """Draw accuracy, latency and size of the exports of each region."""
     points: dict[str, list[tradeoff.Point]] = defaultdict(list)
     places = anchors(table)
+    told = [name for name in ("target", "precision") if len({row[name] for row in table if row["digest"]}) > 1]
     for row in table:
         if row["latency"] is None or row[headline] is None or row["size_bytes"] is None:
             continue
@@ -70,6 +71,7 @@ def draw_trade(table: Sequence[Mapping[str, Any]], headline: str) -> dict[str, M
         point = tradeoff.Point(
             owner=row["owner"],
             label=label_of(row),
+            short=" ".join([row["owner"], *(str(row[name]) for name in told)]),
             milliseconds=row["latency"]["median_ms"],
             accuracy=row[headline],
             ci=tuple(ci) if ci else None,

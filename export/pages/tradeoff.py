@@ -24,10 +24,14 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One export of a trade-off: whose, how slow, how good, how large, and where its card is."""
+    """One export of a trade-off: whose, how slow, how good, how large, and where its card is.
+
+    `label` tells it in full, `short` only by what the drawn exports differ in.
+    """
 
     owner: str
     label: str
+    short: str
     milliseconds: float
     accuracy: float
     ci: tuple[float, float] | None
@@ -133,7 +137,7 @@ def _names(points: Sequence[Point], x: Scale, y: Scale, frame: Frame) -> list[Ma
     taken.append((0.0, 0.0, 130.0, TOP))  # the title of the axis
     names = []
     for point, (at, level, r) in zip(points, centres, strict=True):
-        wide = _LETTER * len(point.label)
+        wide = _LETTER * len(point.short)
         beside, below = (at + r, at - r - wide), (level + r, level - r)
         places = [(beside[0] + 3, level), (beside[1] - 3, level)]
         places += [(at - wide / 2, below[0] + 8), (at - wide / 2, below[1] - 8)]
@@ -141,7 +145,7 @@ def _names(points: Sequence[Point], x: Scale, y: Scale, frame: Frame) -> list[Ma
         boxes = [(left, middle - 6, left + wide, middle + 6) for left, middle in places]
         best = min(boxes, key=lambda box: sum(_overlap(box, other) for other in taken) + _outside(box))
         taken.append(best)
-        name = tag("text", point.label, x=best[0], y=best[1] + 9.5, class_=f"series {point.owner}", aria_hidden="true")
+        name = tag("text", point.short, x=best[0], y=best[1] + 9.5, class_=f"series {point.owner}", aria_hidden="true")
         names.append(name)
     return names
 

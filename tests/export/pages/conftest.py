@@ -1,0 +1,51 @@
+"""A report's document with everything in it, made once: pages are drawn from the document alone."""
+
+from __future__ import annotations
+
+import copy
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.runs import export_directory, open_run
+from lorkit.export.benchmark import bench
+from lorkit.export.gating import gate
+from lorkit.export.reporting import report
+
+
+@pytest.fixture(scope="session")
+def full_report(measured_run: Path, workshop_once: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of a run with a lower precision, a gate and an older run; never write into it."""
+    root = tmp_path_factory.mktemp("full")
+    shutil.copytree(measured_run, root / "runs" / "by-hand")
+    run = open_run(root / "runs" / "by-hand")
+    place = export_directory(run, "expert", "chest", "onnx", "cpu-generic", "int8")
+    workshop_once.write_export(place, owner="expert", region="chest", parent=run.path, precision="int8", threshold=0.55)
+    older = workshop_once.write_run(root / "runs" / "older", regions=("chest",))
+    workshop_once.write_evaluations(workshop_once.fill_run(older))
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        for one in (run, older):
+            bench(run=one.path, samples=4, max_seconds=1.0)
+        gate(run.path, max_seconds=4.0, max_accuracy_drop=0.05)
+        report(run.path, against=older.path)
+    finally:
+        os.chdir(before)
+    return run.report_dir
+
+
+@pytest.fixture
+def document(full_report: Path) -> dict[str, Any]:
+    """What the full report was drawn from, to be changed at will."""
+    return copy.deepcopy(read_json(full_report / "report.json", kind="report"))
+
+
+@pytest.fixture
+def html(full_report: Path) -> str:
+    """The full page."""
+    return (full_report / "report.html").read_text(encoding="utf-8")
