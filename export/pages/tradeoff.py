@@ -12,14 +12,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from lorkit.export.svg import Plot, Scale, figure, path, tag
+from lorkit.export.svg import Plot, Scale, dodge, figure, path, tag
 
-WIDTH, HEIGHT = 460.0, 300.0
-LEFT, RIGHT, TOP, BOTTOM = 48.0, 16.0, 28.0, 42.0
-_X = (LEFT, WIDTH - RIGHT)
+WIDTH, HEIGHT = 520.0, 300.0
+LEFT, TOP, BOTTOM = 48.0, 28.0, 42.0
 _Y = (HEIGHT - BOTTOM, TOP)
-_LETTER = 6.2
-Box = tuple[float, float, float, float]
+_LINE, _LETTER = 13.0, 6.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,21 +45,20 @@ class Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """Axes that all trade-offs of a report share, so that regions can be compared by eye."""
+    """Latency and area, which all trade-offs of a report share so that regions can be compared by eye.
+
+    Accuracy has an axis a region: beside a hard region, an easy one would be a line at the top.
+    """
 
     milliseconds: tuple[float, float]
-    accuracy: tuple[float, float]
     size_bytes: int
 
     @classmethod
     def around(cls, points: Sequence[Point]) -> Frame:
-        """Return axes that hold every point and its interval, with room for its area."""
+        """Return a frame that holds every point, with room for its area."""
         times = [point.milliseconds for point in points]
-        lows = [point.ci[0] if point.ci else point.accuracy for point in points]
-        bottom = math.floor((min(lows) - 0.02) * 10) / 10
         return cls(
-            milliseconds=(min(times) / 1.6, max(times) * 1.6),
-            accuracy=(max(0.0, min(bottom, 0.9)), 1.0),
+            milliseconds=(min(times) / 1.4, max(times) * 1.4),
             size_bytes=max(point.size_bytes for point in points),
         )
 
@@ -76,19 +73,28 @@ def trade_off(key: str, region: str, points: Sequence[Point], frame: Frame, meas
         frame: Axes.
         measure: Name of the accuracy.
     """
-    x, y = Scale(frame.milliseconds, _X, log=True), Scale(frame.accuracy, _Y)
+    right = WIDTH - 16 - _LETTER * max(len(point.short) for point in points)
+    x, y = Scale(frame.milliseconds, (LEFT, right), log=True), Scale(_accuracies(points), _Y)
     body = Plot(x, y, "median latency, ms (log)", measure).axes()
     front = pareto(points)
     if len(front) > 1:
         body.append(path([(x(point.milliseconds), y(point.accuracy)) for point in front], class_="front"))
     kept = undominated(points)
     largest_first = sorted(range(len(points)), key=lambda index: -points[index].size_bytes)
+    body += _names(points, x, y)
     body += [_mark(points[index], x, y, frame, measure, kept[index]) for index in largest_first]
-    body += _names(points, x, y, frame)
     best = ", ".join(point.label for point, one in zip(points, kept, strict=True) if one)
     said = f"{len(points)} exports, each a link to its card. Not beaten in accuracy, latency and size at once: {best}."
     title = f"{region}: accuracy, latency and size"
     return figure(key, title, said, (WIDTH, HEIGHT), body, role="group")
+
+
+def _accuracies(points: Sequence[Point]) -> tuple[float, float]:
+    """Return bounds that hold every interval; equal points still have an axis."""
+    lows = [point.ci[0] if point.ci else point.accuracy for point in points]
+    highs = [point.ci[1] if point.ci else point.accuracy for point in points]
+    room = max(0.01, 0.08 * (max(highs) - min(lows)))
+    return max(0.0, min(lows) - room), min(1.0, max(highs) + room)
 
 
 def pareto(points: Sequence[Point]) -> list[Point]:
@@ -106,7 +112,7 @@ def undominated(points: Sequence[Point]) -> list[bool]:
 
 
 def _radius(point: Point, frame: Frame) -> float:
-    return 5 + 17 * math.sqrt(point.size_bytes / max(1, frame.size_bytes))
+    return 4 + 14 * math.sqrt(point.size_bytes / max(1, frame.size_bytes))
 
 
 def _mark(point: Point, x: Scale, y: Scale, frame: Frame, measure: str, kept: bool) -> Markup:
@@ -130,35 +136,20 @@ def _mark(point: Point, x: Scale, y: Scale, frame: Frame, measure: str, kept: bo
     return tag("a", *parts, href=point.href, class_="mark", aria_label=", ".join(lines), data_tip="\n".join(lines))
 
 
-def _names(points: Sequence[Point], x: Scale, y: Scale, frame: Frame) -> list[Markup]:
-    """Write each export's name beside its mark, where it covers least of the marks and names already there."""
-    centres = [(x(point.milliseconds), y(point.accuracy), _radius(point, frame)) for point in points]
-    taken: list[Box] = [(at - r, level - r, at + r, level + r) for at, level, r in centres]
-    taken.append((0.0, 0.0, 130.0, TOP))  # the title of the axis
+def _names(points: Sequence[Point], x: Scale, y: Scale) -> list[Markup]:
+    """Write the exports' names beside the plot, top to bottom as their marks lie, each with a line to its mark."""
+    order = sorted(range(len(points)), key=lambda index: (-points[index].accuracy, points[index].milliseconds))
+    wanted = [y(points[index].accuracy) + 1e-3 * rank for rank, index in enumerate(order)]
     names = []
-    for point, (at, level, r) in zip(points, centres, strict=True):
-        wide = _LETTER * len(point.short)
-        beside, below = (at + r, at - r - wide), (level + r, level - r)
-        places = [(beside[0] + 3, level), (beside[1] - 3, level)]
-        places += [(at - wide / 2, below[0] + 8), (at - wide / 2, below[1] - 8)]
-        places += [(left, middle + step) for left in beside for middle in below for step in (0, 12, -12)]
-        boxes = [(left, middle - 6, left + wide, middle + 6) for left, middle in places]
-        best = min(boxes, key=lambda box: sum(_overlap(box, other) for other in taken) + _outside(box))
-        taken.append(best)
-        name = tag("text", point.short, x=best[0], y=best[1] + 9.5, class_=f"series {point.owner}", aria_hidden="true")
+    for index, height in zip(order, dodge(wanted, _LINE, (TOP, HEIGHT - BOTTOM)), strict=True):
+        point = points[index]
+        start = (x(point.milliseconds), y(point.accuracy))
+        names.append(path([start, (x.pixels[1] + 8, height)], class_=f"leader {point.owner}"))
+        name = tag(
+            "text", point.short, x=x.pixels[1] + 12, y=height + 3.5, class_=f"series {point.owner}", aria_hidden="true"
+        )
         names.append(name)
     return names
-
-
-def _overlap(one: Box, two: Box) -> float:
-    width = min(one[2], two[2]) - max(one[0], two[0])
-    height = min(one[3], two[3]) - max(one[1], two[1])
-    return max(0.0, width) * max(0.0, height)
-
-
-def _outside(box: Box) -> float:
-    """How much of a box lies beyond the plot, weighed above any overlap."""
-    return 1e3 * (max(0.0, LEFT - box[0]) + max(0.0, box[2] - WIDTH) + max(0.0, -box[1]) + max(0.0, box[3] - _Y[0]))
 
 
 def _shape(owner: str, x: float, y: float, kind: str) -> Markup:

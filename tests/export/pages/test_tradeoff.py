@@ -62,7 +62,7 @@ def test_the_area_of_a_mark_is_its_size() -> None:
         for circle in link.iter("circle")
         if circle.attrib["class"].startswith("area")
     }
-    assert (radii["#b"] - 5) / (radii["#a"] - 5) == pytest.approx(10, rel=0.02)
+    assert (radii["#b"] - 4) / (radii["#a"] - 4) == pytest.approx(10, rel=0.02)
 
 
 def test_one_network_alone_can_be_drawn() -> None:
