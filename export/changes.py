@@ -115,7 +115,8 @@ def _measure(home: Run, region: str, then: Exported, now: Exported) -> dict[str,
             Contest(then, now), (before, after), cases, allowed=0.0, source=source, seed=_SEED
         )  # fmt: skip
     low, high = block["ci"]
-    flips = {name: block[name] for name in ("label_flips", "flip_rate") if name in block}
+    names: tuple[str, ...] = ("label_flips", "flip_rate")
+    flips = {name: block[name] for name in names if name in block}
     return {
         "metric": block["metric"],
         "then": block["baseline"],

@@ -27,7 +27,7 @@ _BATCH = 64
 
 def answers_as_network(one: Exported) -> bool:
     """Whether the score of the network that an export was made from stands for the export as well."""
-    return one.info["precision"] == "fp32"
+    return str(one.info["precision"]) == "fp32"
 
 
 def scores_of(
