@@ -183,3 +183,70 @@ def test_markdown_is_short_and_folds_what_is_long(full_report: Any) -> None:
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1, table[0]
     assert text.endswith("device.\n")
+
+
+def of_masks(document: dict[str, Any]) -> dict[str, Any]:
+    """The same run, as one that segments."""
+    document |= {"task": "segmentation", "metrics": ["dice"], "headline": "dice"}
+    document["summary"] = {**document["summary"], "dice_change": -0.01}
+    for region in document["regions"]:
+        region["task"] = "segmentation"
+    for row in [*document["table"], *(row[side] for row in document["against"]["rows"] for side in ("then", "now"))]:
+        row["dice"], row["ci"] = row["balanced_accuracy"], {"dice": row["ci"]["balanced_accuracy"]}
+    for row in document["training"]:
+        row["val"]["dice"] = row["val"].pop("balanced_accuracy")
+    for regions in document["evaluations"].values():
+        for block in regions.values():
+            block |= {"confusion": None, "reliability": None, "per_class": None, "ece": None, "ece_ci": None}
+            block["per_structure"] = [
+                {"structure": name, "n": 7, "defined": 7, "dice": 0.8123, "ci": [0.7, 0.9]}
+                for name in ("dark", "bright")
+            ]
+    document["pictures"]["chest"] = [
+        {
+            "png": "iVBORw0KGgo=",
+            "width": 8,
+            "height": 8,
+            "slice": 3,
+            "annotated": True,
+            "dice": {"dark": 0.5, "bright": None},
+        }
+    ]
+    return document
+
+
+def test_masks_have_structures_and_outlines_in_place_of_classes(document: dict[str, Any]) -> None:
+    html = render_html(of_masks(document))
+    page = Page(html)
+    assert "Dice by structure" not in inside(html, "style")
+    assert html.count('<table class="structures">') == 2
+    assert html.count("0.812") >= 4
+    assert "Slice 3" in html
+    assert "outlines of the expert" in html
+    assert "No ROC curves" not in html
+    assert not [one for one in page.attributes("figure") if one.get("class") == "roc"]
+    markdown = render_markdown(document)
+    assert "<details><summary>Structures of chest</summary>" in markdown
+
+
+def test_a_run_of_which_nothing_is_known_has_a_page(document: dict[str, Any]) -> None:
+    """Nothing exported, measured or trained here: what is missing is said, and nothing breaks."""
+    document |= {"gate": None, "table": [], "training": [], "pictures": {}, "precisions": [], "against": None}
+    document["evaluations"] = {"foundation": None, "student": None, "experts": None}
+    document["summary"] = dict.fromkeys(document["summary"])
+    html = render_html(document)
+    Page(html)
+    for text in ("No gate has been run yet", "Nothing is exported yet", "Export the networks first", "not judged"):
+        assert text in html, text
+    assert render_markdown(document).startswith("## Not gated")
+
+
+def test_an_evaluation_from_before_curves_were_kept_says_how_to_get_them(document: dict[str, Any]) -> None:
+    for regions in document["evaluations"].values():
+        for block in regions.values():
+            for row in block["per_class"]:
+                row.pop("roc")
+                row.pop("auroc_ci")
+    html = render_html(document)
+    Page(html)
+    assert html.count("No ROC curves") == 2
