@@ -12,7 +12,7 @@ from lorkit.cli import options
 def report(
     run: options.RunName = None,
     against: Annotated[
-        str | None, typer.Option(metavar="ID|PATH", help="Another run to stand beside it.", show_default=False)
+        str | None, typer.Option(metavar="ID|PATH", help="Show what changed since this run.", show_default=False)
     ] = None,
     force: options.Force = False,
     as_json: options.Json = False,

@@ -26,10 +26,13 @@ __all__ = [
     "paired_difference",
     "paired_drop",
     "reliability",
+    "roc",
     "scores",
 ]
 
 BINS = 15
+CORNERS = 64
+"""Most points of a stored ROC curve."""
 HEADLINE = ("accuracy", "balanced_accuracy", "auroc", "ece", "brier")
 
 
@@ -54,8 +57,9 @@ def scores(
 
     Returns:
         `n`, `groups`, the metrics of `HEADLINE` (None where undefined), `ci` by metric, `confusion` (rows: true
-        class), `reliability` (bins of top-label confidence) and `per_class`. Accuracy metrics are fractions; AUROC
-        is the unweighted mean of one-versus-rest areas; ECE has 15 equal-width bins of the top label's probability;
+        class), `reliability` (bins of top-label confidence) and `per_class` (with `auroc`, its interval and the
+        `roc` curve of each class against the rest). Accuracy metrics are fractions; AUROC is the unweighted mean of
+        one-versus-rest areas; ECE has 15 equal-width bins of the top label's probability;
         Brier is the mean squared distance of the probabilities from the one-hot label. In a replicate that drew no
         case of a class, that class is left out of the replicate's mean.
 
@@ -66,8 +70,9 @@ def scores(
     names = list(classes) if classes is not None else [str(index) for index in range(logit_NC.shape[1])]
     draws = resample(group_N, seed=seed, replicates=replicates)
     once = Resampling(np.ones((1, draws.counts_RG.shape[1])), draws.group_N)
-    point = {name: _number(values[0]) for name, values in _headline(label_N, logit_NC, once).items()}
-    spread = {name: interval(values) for name, values in _headline(label_N, logit_NC, draws).items()}
+    area_C, area_RC = auroc_by_class(label_N, logit_NC, once)[0], auroc_by_class(label_N, logit_NC, draws)
+    point = {name: _number(values[0]) for name, values in _headline(label_N, logit_NC, once, area_C[None]).items()}
+    spread = {name: interval(values) for name, values in _headline(label_N, logit_NC, draws, area_RC).items()}
     for name, hidden in (("balanced_accuracy", unseen(label_N, group_N)), ("accuracy", unseen(0 * label_N, group_N))):
         if (value := point[name]) is not None:
             spread[name] = widened(spread[name], value, hidden)
@@ -79,7 +84,14 @@ def scores(
         "ci": {name: spread[name] if point[name] is not None else None for name in HEADLINE},
         "confusion": confusion_CC.tolist(),
         "reliability": reliability(label_N, logit_NC),
-        "per_class": _per_class(names, confusion_CC, auroc_by_class(label_N, logit_NC, once)[0]),
+        "per_class": [
+            {
+                **row,
+                "auroc_ci": None if row["auroc"] is None else interval(area_RC[:, index]),
+                "roc": roc(label_N == index, log_odds(logit_NC, index)),
+            }
+            for index, row in enumerate(_per_class(names, confusion_CC, area_C))
+        ],
     }
 
 
@@ -116,15 +128,47 @@ def auroc_by_class(labels: Ints, logits: Floats, draws: Resampling) -> Floats:
         if logits.shape[1] == 2 and index == 1:
             area_RC[:, 1] = area_RC[:, 0]  # the two log-odds are each other's negative
             continue
-        rest = np.delete(logits, index, axis=1)
-        # the same odds from permuted logits differ in the last bits: round, so that they tie
-        score_N = np.round(logits[:, index] - logsumexp(rest, axis=1), 10)
+        score_N = log_odds(logits, index)
         for block in draws.blocks():
             area_RC[block, index] = _auroc(labels == index, score_N, draws.counts_RG[block], draws.group_N)
     return area_RC
 
 
-def _headline(labels: Ints, logits: Floats, draws: Resampling) -> dict[str, Floats]:
+def log_odds(logits: Floats, index: int) -> Floats:
+    """Return the log-odds of one class against all others, (N,)."""
+    # the same odds from permuted logits differ in the last bits: round, so that they tie
+    odds_N: Floats = np.round(logits[:, index] - logsumexp(np.delete(logits, index, axis=1), axis=1), 10)
+    return odds_N
+
+
+def roc(positive_N: NDArray[np.bool_], score_N: Floats, corners: int = CORNERS) -> dict[str, list[float]] | None:
+    """Trace the ROC curve of one class against the rest, thinned for storage.
+
+    A long curve keeps points that lie evenly along it, so that its area changes by less than one point is wide.
+
+    Args:
+        positive_N: Which cases are of the class.
+        score_N: The higher, the likelier.
+        corners: Most points to keep, both ends included.
+
+    Returns:
+        `fpr` and `tpr`, from (0, 0) to (1, 1); None where a side has no case.
+    """
+    positives, negatives = int(positive_N.sum()), int((~positive_N).sum())
+    if not positives or not negatives:
+        return None
+    order = np.argsort(-score_N, kind="stable")
+    last_N = np.append(np.diff(score_N[order]) != 0, True)  # equal scores are one step
+    tpr = np.append(0.0, np.cumsum(positive_N[order])[last_N] / positives)
+    fpr = np.append(0.0, np.cumsum(~positive_N[order])[last_N] / negatives)
+    if len(tpr) > corners:
+        kept = np.searchsorted(tpr + fpr, np.linspace(0.0, 2.0, corners) - 1e-12)
+        kept = np.unique(np.append(kept[:-1], len(tpr) - 1))
+        tpr, fpr = tpr[kept], fpr[kept]
+    return {"fpr": np.round(fpr, 5).tolist(), "tpr": np.round(tpr, 5).tolist()}
+
+
+def _headline(labels: Ints, logits: Floats, draws: Resampling, area_RC: Floats) -> dict[str, Floats]:
     """The headline metrics in each replicate, (R,) each."""
     member_NC = (labels[:, None] == np.arange(logits.shape[1])[None]).astype(np.float64)
     confidence_N, hit_N, bin_N = _calibration(labels, logits)
@@ -132,7 +176,6 @@ def _headline(labels: Ints, logits: Floats, draws: Resampling) -> dict[str, Floa
     brier_N = ((np.exp(log_softmax(logits, axis=1)) - member_NC) ** 2).sum(1)
     n_RC, hits_RC = draws.totals(member_NC), draws.totals(member_NC * hit_N[:, None])
     n_R = n_RC.sum(1)
-    area_RC = auroc_by_class(labels, logits, draws)
     # a class that the whole split lacks makes the macro metrics undefined; one that only a replicate lacks does not
     whole = np.where(member_NC.any(0).all(), 1.0, np.nan)
     return {

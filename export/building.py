@@ -229,7 +229,9 @@ def _kept(source: Source, shown: Shown) -> Samples:
         shown = Shown(images=seeded_inputs(source.shape, count), kind="seeded")
     images = shown.images[:count]
     masks = None if shown.masks is None else shown.masks[:count]
-    return Samples(images=images, logits=reference_logits(source, images), masks=masks, kind=shown.kind)
+    labels = None if shown.labels is None else shown.labels[:count]
+    logits = reference_logits(source, images)
+    return Samples(images=images, logits=logits, masks=masks, kind=shown.kind, labels=labels)
 
 
 def _may_embed(run: Run) -> bool:

@@ -1,4 +1,4 @@
-"""The drawings of the report: trade-offs, intervals, calibration and training curves, as inline SVG.
+"""The drawings of the report: intervals, calibration and training curves, as inline SVG.
 
 Every function returns one self-contained drawing with a title and a description in words. Marks differ in shape as
 well as in colour, and lines are named at their ends.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
@@ -20,68 +19,8 @@ LEFT, RIGHT, TOP, BOTTOM = 44.0, 14.0, 26.0, 40.0
 _X = (LEFT, WIDTH - RIGHT)
 _Y = (HEIGHT - BOTTOM, TOP)
 _LABEL = 12.0
-Box = tuple[float, float, float, float]
 FEWEST = 5
 """Cases below which a bin says nothing about calibration and is not drawn."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Point:
-    """One network of a trade-off: whose, how slow, how good, how large."""
-
-    owner: str
-    milliseconds: float
-    accuracy: float
-    ci: tuple[float, float] | None
-    size_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Frame:
-    """Axes that all trade-offs of a report share, so that regions can be compared by eye."""
-
-    milliseconds: tuple[float, float]
-    accuracy: tuple[float, float]
-    size_bytes: int
-
-    @classmethod
-    def around(cls, points: Sequence[Point]) -> Frame:
-        """Return axes that hold every point and its interval, with room for its area."""
-        times = [point.milliseconds for point in points]
-        lows = [point.ci[0] if point.ci else point.accuracy for point in points]
-        bottom = math.floor((min(lows) - 0.02) * 10) / 10
-        return cls(
-            milliseconds=(min(times) / 1.6, max(times) * 1.6),
-            accuracy=(max(0.0, min(bottom, 0.9)), 1.0),
-            size_bytes=max(point.size_bytes for point in points),
-        )
-
-
-def trade_off(
-    key: str, region: str, points: Sequence[Point], frame: Frame, measure: str = "balanced accuracy"
-) -> Markup:
-    """Draw accuracy against latency; the area of a mark is its size on disk, the dashes are the Pareto front."""
-    x, y = Scale(frame.milliseconds, _X, log=True), Scale(frame.accuracy, _Y)
-    body = Plot(x, y, "median latency, ms (log)", measure).axes()
-    front = pareto(points)
-    if len(front) > 1:
-        body.append(path([(x(point.milliseconds), y(point.accuracy)) for point in front], class_="front"))
-    body += [_mark(point, x, y, frame) for point in points]
-    body += _names(points, x, y, frame)
-    said = "; ".join(
-        f"{point.owner}: {point.milliseconds:.2f} ms, {measure} {point.accuracy:.3f}, {point.size_bytes} bytes"
-        for point in points
-    )
-    return figure(key, f"{region}: accuracy, latency and size", said, (WIDTH, HEIGHT), body)
-
-
-def pareto(points: Sequence[Point]) -> list[Point]:
-    """Return the points that no other beats in both latency and accuracy, fastest first."""
-    front: list[Point] = []
-    for point in sorted(points, key=lambda point: (point.milliseconds, -point.accuracy)):
-        if not front or point.accuracy > front[-1].accuracy:
-            front.append(point)
-    return front
 
 
 def interval(
@@ -168,71 +107,13 @@ def curves(
     for (name, points), end in zip(clean.items(), ends, strict=True):
         colour = f"c{colours.get(name, 0) % 8}"
         pixels = [(x(epoch), y.clipped(value)) for epoch, value in points]
-        body.append(path(pixels, class_=f"line {colour}"))
+        parts = [path(pixels, class_=f"line {colour}")]
         if len(points) == 1:
-            body.append(tag("circle", cx=pixels[0][0], cy=pixels[0][1], r=3.0, class_=f"area {colour}"))
-        body.append(tag("text", name, x=pixels[-1][0] + 6, y=end + 3.5, class_=f"series {colour}"))
+            parts.append(tag("circle", cx=pixels[0][0], cy=pixels[0][1], r=3.0, class_=f"area {colour}"))
+        parts.append(tag("text", name, x=pixels[-1][0] + 6, y=end + 3.5, class_=f"series {colour}"))
+        body.append(tag("g", *parts, data_series=colours.get(name, 0)))
     said = "; ".join(f"{name} ends at {points[-1][1]:.4g}" for name, points in clean.items())
     return figure(key, title, said, (WIDTH, HEIGHT), body)
-
-
-def _radius(point: Point, frame: Frame) -> float:
-    return 4 + 15 * math.sqrt(point.size_bytes / max(1, frame.size_bytes))
-
-
-def _mark(point: Point, x: Scale, y: Scale, frame: Frame) -> Markup:
-    at, level = x(point.milliseconds), y(point.accuracy)
-    said = (
-        f"{point.owner}: {point.milliseconds:.2f} ms, {point.accuracy:.3f}, {point.size_bytes / 1e6:.1f} MB"
-        + (f", 95% interval {point.ci[0]:.3f} to {point.ci[1]:.3f}" if point.ci else "")
-    )  # fmt: skip
-    parts = [
-        tag("title", said),
-        tag("circle", cx=at, cy=level, r=_radius(point, frame), class_=f"area {point.owner}"),
-    ]
-    if point.ci:
-        top, bottom = y.clipped(point.ci[1]), y.clipped(point.ci[0])
-        parts.append(tag("line", x1=at, x2=at, y1=top, y2=bottom, class_=f"whisker {point.owner}"))
-    return tag("g", *parts, _shape(point.owner, at, level))
-
-
-def _names(points: Sequence[Point], x: Scale, y: Scale, frame: Frame) -> list[Markup]:
-    """Write each owner's name beside its mark, where it covers least of the marks and names already there."""
-    centres = [(x(point.milliseconds), y(point.accuracy), _radius(point, frame)) for point in points]
-    taken: list[Box] = [(at - r, level - r, at + r, level + r) for at, level, r in centres]
-    taken.append((0.0, 0.0, 130.0, TOP))  # the title of the axis
-    names = []
-    for point, (at, level, r) in zip(points, centres, strict=True):
-        wide = 6.2 * len(point.owner)
-        beside, below = (at + r, at - r - wide), (level + r, level - r)
-        places = [(beside[0] + 3, level), (beside[1] - 3, level)]
-        places += [(at - wide / 2, below[0] + 8), (at - wide / 2, below[1] - 8)]
-        places += [(left, middle) for left in beside for middle in below]
-        boxes = [(left, middle - 6, left + wide, middle + 6) for left, middle in places]
-        best = min(boxes, key=lambda box: sum(_overlap(box, other) for other in taken) + _outside(box))
-        taken.append(best)
-        names.append(tag("text", point.owner, x=best[0], y=best[1] + 9.5, class_=f"series {point.owner}"))
-    return names
-
-
-def _overlap(one: Box, two: Box) -> float:
-    width = min(one[2], two[2]) - max(one[0], two[0])
-    height = min(one[3], two[3]) - max(one[1], two[1])
-    return max(0.0, width) * max(0.0, height)
-
-
-def _outside(box: Box) -> float:
-    """How much of a box lies beyond the plot, weighed above any overlap."""
-    return 1e3 * (max(0.0, LEFT - box[0]) + max(0.0, box[2] - WIDTH) + max(0.0, -box[1]) + max(0.0, box[3] - _Y[0]))
-
-
-def _shape(owner: str, x: float, y: float) -> Markup:
-    if owner == "foundation":
-        return tag("rect", x=x - 4, y=y - 4, width=8.0, height=8.0, class_=f"solid {owner}")
-    if owner == "student":
-        corners = f"{x:.1f},{y - 5:.1f} {x + 5:.1f},{y + 4:.1f} {x - 5:.1f},{y + 4:.1f}"
-        return tag("polygon", points=corners, class_=f"solid {owner}")
-    return tag("circle", cx=x, cy=y, r=4.5, class_=f"solid {owner}")
 
 
 def _reach(ci: tuple[float, float], limit: float, neutral: float, log: bool) -> tuple[float, float]:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from lorkit.decompose.artifacts import MANIFEST, SCHEMA_VERSION, read_json, read_manifest
+from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.progress import OnProgress
@@ -21,8 +20,10 @@ from lorkit.decompose.tasks import get_task
 from lorkit.export import gating
 from lorkit.export.choices import tried_precisions
 from lorkit.export.exported import Exported, read_exported
+from lorkit.export.exported_scores import answers_as_network, scores_of
 from lorkit.export.measurements import MODELS, evaluations_of, latencies_of
 from lorkit.export.pictures import pictures_of
+from lorkit.export.provenance import chain_of, commands_for, commands_of, orphans
 
 OWNER_OF = {"foundation": "foundation", "student": "student", "experts": "expert"}
 METRICS = ("accuracy", "balanced_accuracy", "auroc", "ece")
@@ -38,14 +39,16 @@ def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
         `regions`: `name`, `task`, `classes`, `modality`, `synthetic`, `cases` by part;
         `task`, `metrics` (columns of the table), `headline` (the one that the gate judges by);
         `table`: one row a region, owner and export: `region`, `owner`, `source`, `n`, each of `metrics`, `ci`,
-            `parameters`, `macs`, `size_bytes`, `target`, `profile`,
-            `precision`, `parity`, `path` (below the run), `digest`, `latency` (`median_ms`, `p90_ms`, `p99_ms`,
-            `throughput`, `peak_mib`, `batch`, `threads`, `provider`, or null);
+            `parameters`, `macs`, `size_bytes`, `target`, `profile`, `precision`, `opset`, `nodes`, `parity`, `path`
+            (below the run), `digest`, `latency` (`median_ms`, `p90_ms`, `p99_ms`, `throughput`, `peak_mib`, `batch`,
+            `threads`, `provider`, or null), `scored` (on what the metrics were measured: "network", "export" or
+            null), `commands` (check, time and use it);
         `summary`: what the experts save against the foundation, on average, and by how much the headline changes;
-        `evaluations`: `confusion`, `reliability`, `per_class` or `per_structure`, and `classes` by model and region;
-        `pictures`: outlines of masks by region, where the privacy of a run allows pixels in its exports;
+        `evaluations`: `confusion`, `reliability`, `per_class` (with `roc`) or `per_structure`, and `classes` by model
+            and region;
+        `pictures`: images with answers by region, where the privacy of a run allows pixels in its exports;
         `training`: the lines of `metrics.jsonl`;
-        `gate`: the stored gate without raw samples, with `stale`, or null;
+        `gate`: the stored gate with its raw samples, with `stale`, or null;
         `precisions`: what `export --precision auto` tried, a row a region and precision, with why it was kept or lost;
         `chain`: `kind`, `name`, `digest`, `parent` of each artifact;
         `commands`: how to get all of this again.
@@ -56,11 +59,12 @@ def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
     measured = latencies_of(run, exports, warnings, on_progress)
     task = get_task(run.regions[0].task)
     metrics = METRICS if task.name == "classification" else task.metrics
-    table = _table(run, metrics, evaluations, exports, measured)
+    scored = scores_of(run, exports, warnings, on_progress)
+    table = _table(run, metrics, evaluations, exports, measured, scored)
     if not exports:
         warnings.append("Nothing is exported yet: sizes and latencies are missing. Run `decompose export`.")
-    chain = _chain(run, exports)
-    warnings += _orphans(chain)
+    chain, gate = chain_of(run, exports), _gate(run, exports)
+    warnings += orphans(chain)
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "report",
@@ -77,12 +81,12 @@ def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
         "table": table,
         "summary": summarise(table, task.headline),
         "evaluations": {model: _drawable(document) for model, document in evaluations.items()},
-        "pictures": pictures_of(exports) if task.dense else {},
+        "pictures": pictures_of(exports),
         "training": training(run),
-        "gate": _gate(run, exports),
+        "gate": gate,
         "precisions": tried_precisions(run),
         "chain": chain,
-        "commands": _commands(run, exports),
+        "commands": commands_of(run, exports, gate),
     }
 
 
@@ -132,6 +136,7 @@ def _table(
     evaluations: dict[str, dict[str, Any] | None],
     exports: list[Exported],
     measured: dict[str, dict[str, Any]],
+    scored: dict[str, dict[str, Any]],
 ) -> list[dict[str, Any]]:
     table = []
     for region in run.regions.names:
@@ -140,21 +145,30 @@ def _table(
             own = [one for one in exports if one.owner == OWNER_OF[model] and one.region == region]
             if block is None and not own:
                 continue
-            scores = {
-                "region": region,
-                "owner": OWNER_OF[model],
-                "source": (block or {}).get("source"),
-                "n": (block or {}).get("n"),
-                **{name: (block or {}).get(name) for name in metrics},
-                "ci": {name: ((block or {}).get("ci") or {}).get(name) for name in metrics},
-            }
             rows: list[Exported | None] = [*own] if own else [None]
-            table += [{**scores, **_costs(run, one, measured)} for one in rows]
+            for one in rows:
+                scores = _scores(block, one, metrics, scored)
+                table.append({"region": region, "owner": OWNER_OF[model], **scores, **_costs(run, one, measured)})
     return table
 
 
+def _scores(
+    network: dict[str, Any] | None, one: Exported | None, metrics: Sequence[str], scored: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the scores that stand for an export: its network's where it answers as that does, else its own."""
+    as_network = one is None or answers_as_network(one)
+    block = network if as_network else scored.get(one.manifest.digest) if one is not None else None
+    return {
+        "source": (network or {}).get("source"),
+        "scored": None if block is None else "network" if as_network else "export",
+        "n": (network or {}).get("n"),
+        **{name: (block or {}).get(name) for name in metrics},
+        "ci": {name: ((block or {}).get("ci") or {}).get(name) for name in metrics},
+    }
+
+
 def _costs(run: Run, one: Exported | None, measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    names = ("parameters", "macs", "size_bytes", "target", "profile", "precision", "parity")
+    names = ("parameters", "macs", "size_bytes", "target", "profile", "precision", "opset", "nodes", "parity")
     row = None if one is None else measured.get(one.manifest.digest)
     shown = ("median_ms", "p90_ms", "p99_ms", "throughput", "peak_mib", "load_ms", "batch", "threads", "provider")
     return {
@@ -162,6 +176,7 @@ def _costs(run: Run, one: Exported | None, measured: dict[str, dict[str, Any]]) 
         "path": None if one is None else one.path.relative_to(run.path).as_posix(),
         "digest": None if one is None else one.manifest.digest,
         "latency": None if row is None else {name: row.get(name) for name in shown},
+        "commands": [] if one is None else commands_for(one, run),
     }
 
 
@@ -189,63 +204,19 @@ def _regions(run: Run) -> list[dict[str, Any]]:
 def _drawable(document: dict[str, Any] | None) -> dict[str, Any] | None:
     if document is None:
         return None
-    names = ("n", "groups", "classes", "confusion", "reliability", "per_class", "per_structure", "source")
+    names = ("n", "groups", "classes", "confusion", "reliability", "per_class", "per_structure", "ece", "source")
     return {
-        region: {name: block.get(name) for name in names}
+        region: {**{name: block.get(name) for name in names}, "ece_ci": (block.get("ci") or {}).get("ece")}
         for region, block in document["regions"].items()
     }  # fmt: skip
 
 
 def _gate(run: Run, exports: list[Exported]) -> dict[str, Any] | None:
-    """Return the stored gate without its raw samples; stale when it judged an export that is no longer the same."""
+    """Return the stored gate; stale when it judged an export that is no longer the same."""
     path = run.measurements_dir / gating.NAME
     if not path.is_file():
         return None
     document = read_json(path, kind="gate")
     current = {one.manifest.digest for one in exports}
-    for block in document["regions"].values():
-        block["latency"].pop("samples_ms", None)
     judged = {block["candidate"]["digest"] for block in document["regions"].values()}
     return {**document, "stale": not judged <= current}
-
-
-def _chain(run: Run, exports: list[Exported]) -> list[dict[str, Any]]:
-    experts = [run.experts_dir / name for name in run.regions.names if (run.experts_dir / name / MANIFEST).is_file()]
-    places = [run.foundation_dir, run.path, *experts]
-    manifests = [read_manifest(place) for place in places if (place / MANIFEST).is_file()]
-    manifests += [one.manifest for one in exports]
-    return [
-        {
-            "kind": manifest.kind,
-            "name": _name(manifest.path, run),
-            "digest": manifest.digest,
-            "parent": None if manifest.parent is None else manifest.parent["sha256"],
-            "created": manifest.created,
-        }
-        for manifest in manifests
-    ]
-
-
-def _orphans(chain: list[dict[str, Any]]) -> list[str]:
-    """Name what was made from an artifact that has been replaced since."""
-    there = {row["digest"] for row in chain}
-    orphans = [row["name"] for row in chain if row["parent"] is not None and row["parent"] not in there]
-    if not orphans:
-        return []
-    return [f"Made from something that has been replaced since, make it anew: {', '.join(orphans)}."]
-
-
-def _name(path: Path, run: Run) -> str:
-    return run.id if path == run.path else path.relative_to(run.path).as_posix()
-
-
-def _commands(run: Run, exports: list[Exported]) -> list[str]:
-    where = f"--run {run.id}"
-    ways = dict.fromkeys((one.info["target"], one.info["profile"], one.info["precision"]) for one in exports)
-    return [
-        f"decompose train runs/{run.id}/config.yaml",
-        f"decompose extract {where} --region all",
-        *(f"decompose export {where} --target {t} --profile {p} --precision {q}" for t, p, q in ways),
-        f"decompose report {where}",
-        f"decompose gate {where}",
-    ]

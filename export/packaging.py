@@ -34,12 +34,14 @@ class Samples:
         logits: The source's outputs for them.
         masks: (n, *spatial) uint8, `targets` in the file: what a segmenter should find; None where that is not known.
         kind: What the images are: "real", "phantom" or "seeded".
+        labels: (n,) index of each image's class, of a classifier; None where that is not known.
     """
 
     images: Floats
     logits: Floats
     masks: Mask | None
     kind: str
+    labels: NDArray[np.int64] | None = None
 
 
 def graph_metadata(source: Source, precision: str) -> dict[str, str]:
@@ -100,8 +102,9 @@ def write_package(
         "source": {"kind": source.parent.kind, "manifest": source.parent.digest, "weights": source.weights_digest},
     }
     write_json(directory / INFO, document)
-    targets = {} if samples.masks is None else {"targets": samples.masks}
-    write_bytes(directory / SAMPLES, _npz(image=samples.images, logits=samples.logits, **targets))
+    known = {"targets": samples.masks, "labels": samples.labels}
+    kept = {name: values for name, values in known.items() if values is not None}
+    write_bytes(directory / SAMPLES, _npz(image=samples.images, logits=samples.logits, **kept))
     for script in {PLAIN, example}:
         write_text(directory / script.name, Path(__file__).with_name(script.source).read_text(encoding="utf-8"))
     write_text(directory / README, _readme(document, example))

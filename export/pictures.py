@@ -1,10 +1,10 @@
-"""Pictures of a report: the outlines of masks on images, from the samples of exports.
+"""Pictures of a report: images with what an expert answers, masks as outlines, from the samples of exports.
 
 An export holds images of patients only where its run allows that (`privacy.embed_images`), and drawn phantoms; those
 alone are shown. Everything else of a report is numbers.
 
-Shapes: (C, *spatial) image, (1 + S, *spatial) logits, (*spatial) mask; a volume shows one slice across its last axis,
-the axial plane, with the patient's right on the left and the front on top.
+Shapes: (C, *spatial) image, (K,) logits of a classifier, (1 + S, *spatial) logits of a segmenter, (*spatial) mask; a
+volume shows one slice across its last axis, the axial plane, with the patient's right on the left and the front on top.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.special import softmax
 
 from lorkit.decompose.errors import ArtifactError
 from lorkit.export.exported import Exported
@@ -26,7 +27,11 @@ from lorkit.export.packaging import SAMPLES
 from lorkit.export.targets.base import Floats
 
 _MOST = 4
+_MOST_LABELLED = 6
 _SIDE = 256
+_SIDE_LABELLED = 144
+_NAMED = 3
+"""Classes that stand with their probability below an image."""
 _WHITE = (255, 255, 255)
 
 
@@ -35,7 +40,8 @@ def pictures_of(exports: Sequence[Exported]) -> dict[str, list[dict[str, Any]]]:
 
     Returns:
         By region, a list that may be empty; each picture has `png` (base64), `width` and `height` in pixels, `slice`
-        (None of single images), `annotated`, and `dice` by structure.
+        (None of single images) and `annotated`. Of a segmenter also `dice` by structure; of a classifier `truth` (None
+        where not annotated), `answer`, and the most probable classes as `top` (`class`, `probability`).
     """
     found: dict[str, list[dict[str, Any]]] = {}
     for one in exports:
@@ -49,16 +55,48 @@ def pictures_of(exports: Sequence[Exported]) -> dict[str, list[dict[str, Any]]]:
 def _drawn(exported: Exported) -> list[dict[str, Any]]:
     try:
         with np.load(exported.path / SAMPLES, allow_pickle=False) as stored:
-            images, logits = stored["image"][:_MOST], stored["logits"][:_MOST]
-            targets = stored["targets"][:_MOST] if "targets" in stored else None
+            images, logits = stored["image"], stored["logits"]
+            targets, labels = (stored.get(name) for name in ("targets", "labels"))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ArtifactError(
             f"{exported.path / SAMPLES} cannot be read ({type(error).__name__})",
             required="an intact export",
             fix="export it again with --force",
         ) from None
+    if logits.ndim == 2:
+        shown = _varied(len(images), labels)
+        return [_labelled(images[i], logits[i], None if labels is None else labels[i], exported.classes) for i in shown]
     wanted = [None] * len(images) if targets is None else list(targets)
-    return [_picture(*case, exported.classes) for case in zip(images, logits, wanted, strict=True)]
+    cases = list(zip(images, logits, wanted, strict=True))[:_MOST]
+    return [_picture(*case, exported.classes) for case in cases]
+
+
+def _varied(count: int, labels: NDArray[Any] | None) -> list[int]:
+    """Return which samples to show: each class once before any class twice, in the order they lie in."""
+    if labels is None:
+        return list(range(count))[:_MOST_LABELLED]
+    seen: dict[int, int] = {}
+    rounds = []
+    for index, label in enumerate(labels.tolist()):
+        seen[label] = seen.get(label, 0) + 1
+        rounds.append((seen[label], index))
+    return sorted(index for _, index in sorted(rounds)[:_MOST_LABELLED])
+
+
+def _labelled(image: Floats, logits: Floats, label: Any, classes: Sequence[str]) -> dict[str, Any]:
+    at = None if image.ndim == 3 else image.shape[-1] // 2
+    plane = _plane(image, at)
+    drawn = _enlarged(plane, max(1, -(-_SIDE_LABELLED // max(plane.shape[1:]))))
+    shares = softmax(logits.astype(np.float64))
+    order = np.argsort(-shares, kind="stable")[:_NAMED]
+    return {
+        **_encoded(drawn),
+        "slice": at,
+        "annotated": label is not None,
+        "truth": None if label is None else classes[int(label)],
+        "answer": classes[int(order[0])],
+        "top": [{"class": classes[int(index)], "probability": float(shares[index])} for index in order],
+    }
 
 
 def _picture(image: Floats, logits: Floats, wanted: Mask | None, structures: Sequence[str]) -> dict[str, Any]:
@@ -67,12 +105,8 @@ def _picture(image: Floats, logits: Floats, wanted: Mask | None, structures: Seq
     at = None if mask.ndim == 2 else _fullest(mask if wanted is None else wanted)
     plane = _plane(image, at)
     drawn = overlay(plane, _plane(mask[None], at)[0], None if wanted is None else _plane(wanted[None], at)[0])
-    stream = io.BytesIO()
-    Image.fromarray(drawn).save(stream, format="PNG", optimize=True)
     return {
-        "png": base64.b64encode(stream.getvalue()).decode("ascii"),
-        "width": drawn.shape[1],
-        "height": drawn.shape[0],
+        **_encoded(drawn),
         "slice": at,
         "annotated": wanted is not None,
         "dice": {name: None if np.isnan(value) else value for name, value in scores.items()},
@@ -91,11 +125,7 @@ def overlay(image: Floats, mask: Mask, wanted: Mask | None) -> NDArray[np.uint8]
         (h, w, 3), enlarged by a whole number so that an outline hides less than a pixel.
     """
     factor = max(1, -(-_SIDE // max(mask.shape)))
-    gray = image[:1] if image.shape[0] != 3 else image
-    size = (mask.shape[1] * factor, mask.shape[0] * factor)
-    planes = [Image.fromarray(np.ascontiguousarray(plane)).resize(size, Image.Resampling.BICUBIC) for plane in gray]
-    plain = np.stack([np.asarray(plane) for plane in planes] * (3 // len(planes)), axis=-1)
-    plain = np.clip(plain * 255.0 + 0.5, 0, 255).astype(np.uint8)
+    plain = _enlarged(image, factor)
     lined = plain.copy()
     for labels, tint in ((wanted, _WHITE), (mask, None)):
         if labels is None:
@@ -105,6 +135,22 @@ def overlay(image: Floats, mask: Mask, wanted: Mask | None) -> NDArray[np.uint8]
             lined[outline(large == structure)] = tint or colour(structure)
     gap = np.full((plain.shape[0], 4, 3), 255, dtype=np.uint8)
     return np.concatenate([plain, gap, lined], axis=1)
+
+
+def _enlarged(image: Floats, factor: int) -> NDArray[np.uint8]:
+    """Return (h, w, 3) pixels of an image (C, H, W) in [0, 1], gray unless it has three channels."""
+    gray = image[:1] if image.shape[0] != 3 else image
+    size = (image.shape[2] * factor, image.shape[1] * factor)
+    planes = [Image.fromarray(np.ascontiguousarray(plane)).resize(size, Image.Resampling.BICUBIC) for plane in gray]
+    plain = np.stack([np.asarray(plane) for plane in planes] * (3 // len(planes)), axis=-1)
+    return np.clip(plain * 255.0 + 0.5, 0, 255).astype(np.uint8)
+
+
+def _encoded(pixels: NDArray[np.uint8]) -> dict[str, Any]:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG", optimize=True)
+    data = base64.b64encode(stream.getvalue()).decode("ascii")
+    return {"png": data, "width": pixels.shape[1], "height": pixels.shape[0]}
 
 
 def _fullest(mask: Mask) -> int:

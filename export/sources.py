@@ -8,6 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lorkit.decompose import transforms
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
 from lorkit.decompose.data.locked import LockedData, foundation_recipe, recipe_of
@@ -88,11 +91,13 @@ class Shown:
         images: (N, C, *spatial).
         kind: What they are: "real", "phantom" or "seeded".
         masks: (N, *spatial) uint8, what a segmenter should find in them; None where there is nothing to find.
+        labels: (N,) index of each image's class, of a classifier; None where that is not known.
     """
 
     images: Floats
     kind: str
     masks: Mask | None = None
+    labels: NDArray[np.int64] | None = None
 
 
 class Inputs:
@@ -128,7 +133,8 @@ class Inputs:
             self.notes.append(f"region '{name}': its images cannot be read ({error.given})")
             return Shown(images=seeded_inputs(source.shape, count), kind="seeded")
         kind = "phantom" if source.region.synthetic else "real"
-        return Shown(images=part.images, kind=kind, masks=part.masks)
+        labels = part.labels if part.masks is None else None
+        return Shown(images=part.images, kind=kind, masks=part.masks, labels=labels)
 
 
 def run_sources(

@@ -23,7 +23,9 @@ def tag(name: str, *content: str, **attributes: object) -> Markup:
     return Markup(f"<{name}{pairs}>{inner}</{name}>" if inner else f"<{name}{pairs}/>")
 
 
-def figure(key: str, title: str, description: str, size: tuple[float, float], body: Iterable[str]) -> Markup:
+def figure(
+    key: str, title: str, description: str, size: tuple[float, float], body: Iterable[str], *, role: str = "img"
+) -> Markup:
     """Wrap drawn elements into an image with a name and a description.
 
     Args:
@@ -32,6 +34,7 @@ def figure(key: str, title: str, description: str, size: tuple[float, float], bo
         description: What one would say about it to someone who cannot see it.
         size: Width and height of the drawing; it scales with its container.
         body: Elements.
+        role: "img" is one thing to a screen reader; "group" where the body holds links, which it must reach.
     """
     head = [tag("title", title, id=f"{key}-t"), tag("desc", description, id=f"{key}-d")]
     return tag(
@@ -39,7 +42,7 @@ def figure(key: str, title: str, description: str, size: tuple[float, float], bo
         *head,
         *body,
         viewBox=f"0 0 {_plain(size[0])} {_plain(size[1])}",
-        role="img",
+        role=role,
         aria_labelledby=f"{key}-t {key}-d",
         class_="chart",
     )

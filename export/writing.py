@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 DASH = "\N{EN DASH}"
 METRICS = {
@@ -16,6 +18,7 @@ METRICS = {
     "hd95": "HD95",
 }
 """What a metric is called in a text."""
+_PNG = re.compile(r"iVBORw0KGgo[A-Za-z0-9+/]*={0,2}")
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -33,6 +36,46 @@ def heading(name: str) -> str:
 def number(value: float | None, digits: int = 3) -> str:
     """Write a number with fixed digits and a real minus sign."""
     return DASH if value is None else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def signed(value: float | None, digits: int = 3) -> str:
+    """Write a change: with its sign, a plus too."""
+    if value is None:
+        return DASH
+    rounded = round(value, digits) + 0.0  # a negative zero is none
+    return f"{rounded:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if rounded else number(0.0, digits)
+
+
+def shown(value: object) -> str:
+    """Write a value whose kind a page does not know, such as a key that a later gate adds."""
+    if value is None:
+        return DASH
+    if isinstance(value, bool | str):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+    if isinstance(value, Mapping):
+        return ", ".join(f"{str(name).replace('_', ' ')} {shown(inner)}" for name, inner in value.items())
+    if isinstance(value, Sequence):
+        return ", ".join(shown(inner) for inner in value)
+    return str(value)
+
+
+def named_rows(value: object) -> list[tuple[str, dict[str, Any]]]:
+    """Return rows with their names, whether they are keyed by name or each hold theirs."""
+    if isinstance(value, Mapping):
+        return [(str(name), row) for name, row in value.items() if isinstance(row, dict)]
+    rows = [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+    keys = ("name", "structure", "subgroup", "class", "value")
+    return [(next((str(row[key]) for key in keys if key in row), DASH), row) for row in rows]
+
+
+def inline_png(value: object) -> str:
+    """Return a PNG in base64 as an address that lies in the page itself; nothing else becomes one."""
+    text = str(value or "").removeprefix("data:image/png;base64,")
+    return f"data:image/png;base64,{text}" if _PNG.fullmatch(text) else ""
 
 
 def span(bounds: Sequence[float] | None, digits: int = 3) -> str:
@@ -73,11 +116,15 @@ def moment(text: str) -> str:
     return datetime.datetime.fromisoformat(text).astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+_MARKS = [("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("@", "&#64;"), ("\n", " ")]
+_MARKS += [(mark, f"\\{mark}") for mark in "|`*_[]~"]
+
+
 def markdown(value: object) -> str:
-    """Write text into a Markdown cell so that it stays text."""
+    """Write text into a Markdown cell so that it stays text: no markup, no link, and nobody is called by name."""
     text = str(value)
-    for mark, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("`", "\\`"), ("\n", " ")):
-        text = text.replace(mark, safe)
+    for sign, safe in _MARKS:
+        text = text.replace(sign, safe)
     return text
 
 
@@ -86,15 +133,30 @@ def code(value: object) -> str:
     return str(value).replace("`", "'").replace("\n", " ")
 
 
-FILTERS: dict[str, Callable[..., str]] = {
+def mark(verdict: str | None) -> str:
+    """Write a verdict with a sign before it, as colours do not reach a pull request."""
+    signs = {
+        "pass": "\N{WHITE HEAVY CHECK MARK}",
+        "fail": "\N{CROSS MARK}",
+        "inconclusive": "\N{WHITE QUESTION MARK ORNAMENT}",
+    }
+    return DASH if verdict is None else f"{signs.get(verdict, '')} {verdict.upper()}".strip()
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
     "metric": metric,
     "heading": heading,
     "number": number,
+    "signed": signed,
+    "shown": shown,
+    "named_rows": named_rows,
+    "inline_png": inline_png,
     "span": span,
     "percent": percent,
     "count": count,
     "bytes": size,
     "md": markdown,
     "code": code,
+    "mark": mark,
     "moment": moment,
 }

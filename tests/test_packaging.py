@@ -33,12 +33,14 @@ def test_every_room_is_typed() -> None:
 def test_every_data_file_is_matched() -> None:
     """A template or profile that no pattern names works from the checkout and is absent from the wheel."""
     patterns = PROJECT["tool"]["setuptools"]["package-data"]
+    packages = PROJECT["tool"]["setuptools"]["packages"]
     for room in ROOMS:
-        known = [*patterns["*"], *patterns.get(f"lorkit.{room}", ())]
         for path in (ROOT / room).rglob("*"):
             if path.is_file() and path.suffix not in (".py", ".pyc"):
+                package = "lorkit." + ".".join(path.parent.relative_to(ROOT).parts)
+                known = [*patterns["*"], *patterns.get(package, ())]
                 assert any(path.match(pattern) for pattern in known), path.relative_to(ROOT)
-                assert path.parent == ROOT / room, f"{path.relative_to(ROOT)} lies deeper than package-data reaches"
+                assert package in packages, f"{path.relative_to(ROOT)} lies deeper than package-data reaches"
 
 
 def test_constraints_pin_every_requirement() -> None:
@@ -80,7 +82,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_the_wheel_holds_lorkit_only(wheel: list[str]) -> None:
     assert {name.split("/")[0] for name in wheel if ".dist-info/" not in name} == {"lorkit"}
     assert "lorkit/__init__.py" not in wheel, "lorkit is a namespace"
-    for name in ("lorkit/profiles/h200.yaml", "lorkit/export/report.html.jinja", "lorkit/cli/py.typed"):
+    for name in (
+        "lorkit/profiles/h200.yaml",
+        "lorkit/export/pages/report.html.jinja",
+        "lorkit/export/schemas/report.schema.json",
+        "lorkit/cli/py.typed",
+    ):
         assert name in wheel
     assert any(name.endswith("licenses/LICENSE") for name in wheel)
 

@@ -13,10 +13,11 @@ from torchmetrics.functional.classification import (
     multiclass_auroc,
     multiclass_calibration_error,
     multiclass_confusion_matrix,
+    multiclass_roc,
 )
 
 from lorkit.decompose.bootstrap import resample
-from lorkit.decompose.metrics import HEADLINE, auroc_by_class, scores
+from lorkit.decompose.metrics import CORNERS, HEADLINE, auroc_by_class, log_odds, roc, scores
 
 
 def cases(n: int = 300, classes: int = 4, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
@@ -107,6 +108,8 @@ def test_an_absent_class_leaves_undefined_metrics_null() -> None:
         "recall": None,
         "precision": found["per_class"][2]["precision"],
         "auroc": None,
+        "auroc_ci": None,
+        "roc": None,
     }
 
 
@@ -147,3 +150,40 @@ def test_a_perfect_score_of_few_patients_is_no_certainty() -> None:
     # two patients in the rarest of two classes; five in all: exact 95 % bounds of no error seen
     np.testing.assert_allclose(found["ci"]["balanced_accuracy"], [1 - (1 - 0.05 ** (1 / 2)) / 2, 1])
     np.testing.assert_allclose(found["ci"]["accuracy"], [0.05 ** (1 / 5), 1])
+
+
+def test_curves_agree_with_torchmetrics_where_nothing_is_thinned() -> None:
+    labels, logits = cases(n=40, classes=3)
+    fpr, tpr, _ = multiclass_roc(torch.tensor(logits).softmax(1), torch.tensor(labels), 3)
+    for index in range(3):
+        found = roc(labels == index, log_odds(logits, index))
+        assert found is not None
+        assert found["fpr"] == pytest.approx(fpr[index].tolist(), abs=1e-5)
+        assert found["tpr"] == pytest.approx(tpr[index].tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("skill", [0.0, 1.0, 6.0])
+def test_a_thinned_curve_keeps_its_area(skill: float) -> None:
+    rng = np.random.default_rng(0)
+    positive = rng.random(5000) < 0.1
+    score = rng.normal(size=5000) + skill * positive
+    found = roc(positive, score)
+    assert found is not None
+    assert len(found["fpr"]) <= CORNERS
+    assert (found["fpr"][0], found["tpr"][0], found["fpr"][-1], found["tpr"][-1]) == (0, 0, 1, 1)
+    assert (np.diff(found["fpr"]) >= 0).all()
+    assert np.trapezoid(found["tpr"], found["fpr"]) == pytest.approx(naive_auroc(positive, score), abs=0.005)
+
+
+def test_equal_scores_are_one_step_and_an_empty_side_has_no_curve() -> None:
+    positive = np.array([True, False, True, False])
+    assert roc(positive, np.zeros(4)) == {"fpr": [0, 1], "tpr": [0, 1]}
+    assert roc(np.zeros(4, dtype=bool), np.arange(4.0)) is None
+
+
+def test_the_area_of_each_class_has_an_interval() -> None:
+    labels, logits = cases()
+    for row in scores(labels, logits, np.arange(len(labels)), replicates=100)["per_class"]:
+        low, high = row["auroc_ci"]
+        assert low <= row["auroc"] <= high
+        assert high - low > 0.01

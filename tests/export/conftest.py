@@ -72,7 +72,9 @@ def write_onnx(path: Path, *, work: int = 1, width: int = 8, threshold: float = 
     onnx.save(model, path)
 
 
-def write_export(directory: Path, *, owner: str, region: str, parent: Path | None = None, **network: Any) -> Path:
+def write_export(
+    directory: Path, *, owner: str, region: str, parent: Path | None = None, precision: str = "fp32", **network: Any
+) -> Path:
     """Write a complete export directory."""
     directory.mkdir(parents=True)
     write_onnx(directory / "model.onnx", **network)
@@ -84,7 +86,7 @@ def write_export(directory: Path, *, owner: str, region: str, parent: Path | Non
         "task": "classification",
         "target": "onnx",
         "profile": "cpu-generic",
-        "precision": "fp32",
+        "precision": precision,
         "opset": 20,
         "nodes": 10,
         "classes": list(CLASSES),
@@ -239,8 +241,14 @@ def make_export(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def workshop() -> Any:
+def workshop(workshop_once: Any) -> Any:
     """The writers of this module, for tests that need another network."""
+    return workshop_once
+
+
+@pytest.fixture(scope="session")
+def workshop_once() -> Any:
+    """The same, for fixtures that live as long as the session."""
     return SimpleNamespace(
         write_onnx=write_onnx,
         write_export=write_export,

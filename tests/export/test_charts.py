@@ -3,34 +3,13 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from lorkit.export import charts
-from lorkit.export.charts import Frame, Point, pareto
-
-POINTS = [
-    Point(owner="foundation", milliseconds=8.0, accuracy=0.9, ci=(0.88, 0.92), size_bytes=90_000_000),
-    Point(owner="student", milliseconds=2.0, accuracy=0.7, ci=None, size_bytes=44_000_000),
-    Point(owner="expert", milliseconds=2.1, accuracy=0.88, ci=(0.86, 0.9), size_bytes=44_000_000),
-]
 
 
 def text_of(drawing: str) -> str:
     return " ".join(ElementTree.fromstring(drawing).itertext())
 
 
-def test_the_front_holds_what_nothing_beats() -> None:
-    assert [point.owner for point in pareto(POINTS)] == ["student", "expert", "foundation"]
-    beaten = Point(owner="slow", milliseconds=9.0, accuracy=0.8, ci=None, size_bytes=1)
-    assert beaten not in pareto([*POINTS, beaten])
-
-
-def test_a_trade_off_says_its_numbers() -> None:
-    drawing = charts.trade_off("k", "chest", POINTS, Frame.around(POINTS))
-    assert "expert: 2.10 ms, balanced accuracy 0.880" in text_of(drawing)
-    for owner in ("foundation", "student", "expert"):
-        assert f'class="solid {owner}"' in drawing
-
-
-def test_one_network_alone_can_be_drawn() -> None:
-    charts.trade_off("k", "chest", POINTS[:1], Frame.around(POINTS[:1]))
+def test_one_epoch_alone_can_be_drawn() -> None:
     text_of(charts.curves("k", "loss", {"chest": [(1.0, 0.0)]}, y_title="loss", colours={}))
 
 

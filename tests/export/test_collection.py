@@ -30,12 +30,18 @@ def test_everything_known_is_in_one_document(measured: Run) -> None:
 
 def test_a_gate_of_replaced_exports_is_stale(measured: Run) -> None:
     block = {"candidate": {"digest": "gone"}, "latency": {"samples_ms": {"baseline": [1.0]}}}
-    write_json(
-        measured.measurements_dir / "gate.json", {"schema_version": 1, "kind": "gate", "regions": {"chest": block}}
-    )
-    gate = collect(measured, on_progress=ignore)["gate"]
-    assert gate["stale"]
-    assert "samples_ms" not in gate["regions"]["chest"]["latency"]
+    stored = {
+        "schema_version": 1,
+        "kind": "gate",
+        "margin": 0.5,
+        "max_accuracy_drop": 0.25,
+        "regions": {"chest": block},
+    }
+    write_json(measured.measurements_dir / "gate.json", stored)
+    document = collect(measured, on_progress=ignore)
+    assert document["gate"]["stale"]
+    assert document["gate"]["regions"]["chest"]["latency"]["samples_ms"] == {"baseline": [1.0]}
+    assert "decompose gate --run by-hand --margin 0.5 --max-accuracy-drop 0.25" in document["commands"]
 
 
 def test_exports_of_a_replaced_source_are_named(measured: Run, workshop: Any) -> None:

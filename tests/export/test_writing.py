@@ -1,6 +1,20 @@
 import pytest
 
-from lorkit.export.writing import count, markdown, moment, number, percent, size, span
+from lorkit.export.writing import (
+    DASH,
+    count,
+    inline_png,
+    mark,
+    markdown,
+    moment,
+    named_rows,
+    number,
+    percent,
+    shown,
+    signed,
+    size,
+    span,
+)
 
 
 @pytest.mark.parametrize("write", [number, percent, count, size])
@@ -28,3 +42,33 @@ def test_markdown_stays_text() -> None:
 
 def test_times_are_utc_to_the_minute() -> None:
     assert moment("2026-01-02T03:04:59+02:00") == "2026-01-02 01:04 UTC"
+
+
+def test_markdown_makes_no_link_and_calls_nobody() -> None:
+    assert markdown("[x](y) @someone *b* _i_") == "\\[x\\](y) &#64;someone \\*b\\* \\_i\\_"
+
+
+def test_changes_have_a_sign_and_no_negative_zero() -> None:
+    assert signed(0.0123) == "+0.012"
+    assert signed(-0.0123) == "\N{MINUS SIGN}0.012"
+    assert signed(-0.0001) == "0.000"
+    assert signed(None) == DASH
+
+
+def test_keys_of_later_versions_can_be_written() -> None:
+    assert shown({"p": 0.0123, "better": 3}) == "p 0.0123, better 3"
+    assert shown([1, None]) == f"1, {DASH}"
+    assert named_rows({"a": {"n": 1}}) == [("a", {"n": 1})]
+    assert named_rows([{"structure": "liver", "n": 1}]) == [("liver", {"structure": "liver", "n": 1})]
+    assert named_rows("nonsense") == []
+
+
+def test_only_a_png_becomes_an_address() -> None:
+    assert inline_png("iVBORw0KGgoAAAA=") == "data:image/png;base64,iVBORw0KGgoAAAA="
+    for other in (None, "", "javascript:alert(1)", "https://x/y.png", 'iVBORw0KGgo" onerror=x'):
+        assert inline_png(other) == ""
+
+
+def test_verdicts_differ_by_more_than_colour() -> None:
+    assert len({mark(verdict) for verdict in ("pass", "fail", "inconclusive", None)}) == 4
+    assert mark("fail").endswith("FAIL")

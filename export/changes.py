@@ -1,0 +1,172 @@
+"""What changed between two runs: `report --against OLD`, region by region.
+
+Accuracies of two runs are compared on the same cases, in pairs, where both were held back from the same test cases;
+else two numbers on two sets stand side by side and no interval is claimed. Latencies were taken at two times, and
+only a gate or a bench that times both in turns can compare them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json
+from lorkit.decompose.data.locked import LockedData
+from lorkit.decompose.errors import LorkitError
+from lorkit.decompose.progress import OnProgress
+from lorkit.decompose.runs import Run, exports_of
+from lorkit.export.choices import preference
+from lorkit.export.contests import Contest
+from lorkit.export.exported import Exported, read_exported
+from lorkit.export.inference import load_engine
+from lorkit.export.noninferiority import cases_of_split, judge_accuracy
+
+KIND = "changes"
+_SEED = 0
+
+
+def changes(
+    home: Run, other: Run, now: Mapping[str, Any], then: Mapping[str, Any], on_progress: OnProgress
+) -> dict[str, Any]:
+    """Compare the documents of two runs, and their experts' exports on the same cases.
+
+    Args:
+        home: The run that is reported.
+        other: The run that it stands against.
+        now: Document of `home`.
+        then: Document of `other`.
+        on_progress: Told which region is being measured.
+
+    Returns:
+        `id` and `digest` of the other run; `verdict` of both gates; `rows`, one a region of both runs: `region`, the
+        table rows `then` and `now` of the judged experts, `verdict` of both, `paired` (change of the headline metric
+        on the same cases, its `ci`, `n`, `label_flips`) or null and then `unpaired`, which says why; `settings` that
+        differ (`key`, `then`, `now`); regions that only one has, `only_then` and `only_now`.
+    """
+    names = [[region["name"] for region in document["regions"]] for document in (then, now)]
+    shared = [name for name in names[1] if name in names[0]]
+    kept = _Paired(home, other)
+    rows = []
+    for index, name in enumerate(shared):
+        on_progress(f"{name} against {other.id}", index, len(shared))
+        ours, theirs = _best(home, name), _best(other, name)
+        paired, reason = kept.compare(name, theirs, ours)
+        rows.append(
+            {
+                "region": name,
+                "then": _row(then, name, theirs),
+                "now": _row(now, name, ours),
+                "verdict": {"then": _verdict(then, name), "now": _verdict(now, name)},
+                "paired": paired,
+                "unpaired": reason,
+            }
+        )
+    kept.store()
+    return {
+        "id": other.id,
+        "digest": other.manifest.digest,
+        "verdict": {"then": (then["gate"] or {}).get("verdict"), "now": (now["gate"] or {}).get("verdict")},
+        "rows": [row for row in rows if row["then"] is not None and row["now"] is not None],
+        "settings": list(_differing(_flat(then["run"]), _flat(now["run"]))),
+        "only_then": [name for name in names[0] if name not in names[1]],
+        "only_now": [name for name in names[1] if name not in names[0]],
+    }
+
+
+class _Paired:
+    """Paired comparisons, remembered beside the run by the digests of both exports: they cost a pass over the cases."""
+
+    def __init__(self, home: Run, other: Run) -> None:
+        self.home, self.other = home, other
+        self.path = home.measurements_dir / f"against-{other.manifest.digest[:12]}.json"
+        stored = read_json(self.path, kind=KIND)["pairs"] if self.path.is_file() else {}
+        self.known: dict[str, dict[str, Any]] = stored
+        self.used: dict[str, dict[str, Any]] = {}
+
+    def compare(self, region: str, then: Exported | None, now: Exported | None) -> tuple[dict[str, Any] | None, str]:
+        """Return what changed on the same cases, or None and why that cannot be told."""
+        if then is None or now is None:
+            return None, "not exported in both runs"
+        if then.classes != now.classes:
+            return None, f"other classes: {', '.join(then.classes)} then"
+        if _held_back(self.home, region) != _held_back(self.other, region):
+            return None, "the runs hold back different test cases"
+        key = f"{then.manifest.digest}:{now.manifest.digest}"
+        try:
+            found = self.known.get(key) or _measure(self.home, region, then, now)
+        except LorkitError as error:
+            return None, str(error)
+        self.used[key] = found
+        return found, ""
+
+    def store(self) -> None:
+        """Write what was measured, and nothing else."""
+        if self.used and self.used != self.known:
+            self.home.measurements_dir.mkdir(parents=True, exist_ok=True)
+            document = {"schema_version": SCHEMA_VERSION, "kind": KIND, "warnings": [], "pairs": self.used}
+            write_json(self.path, document)
+
+
+def _measure(home: Run, region: str, then: Exported, now: Exported) -> dict[str, Any]:
+    cases = cases_of_split(LockedData(home, region), region)
+    source = f"locked test split of {home.id}"
+    with load_engine(then.path) as before, load_engine(now.path) as after:
+        block, _ = judge_accuracy(
+            Contest(then, now), (before, after), cases, allowed=0.0, source=source, seed=_SEED
+        )  # fmt: skip
+    low, high = block["ci"]
+    names: tuple[str, ...] = ("label_flips", "flip_rate")
+    flips = {name: block[name] for name in names if name in block}
+    return {
+        "metric": block["metric"],
+        "then": block["baseline"],
+        "now": block["candidate"],
+        "change": -block["drop"],
+        "ci": [-high, -low],
+        "n": block["n"],
+        "groups": block["groups"],
+        **flips,
+    }
+
+
+def _best(run: Run, region: str) -> Exported | None:
+    """Return the export of a region's expert that the gate would judge."""
+    found = [read_exported(entry.path) for entry in exports_of(run, owners=("expert",), region=region)]
+    return max(found, key=lambda one: preference(one, run), default=None)
+
+
+def _row(document: Mapping[str, Any], region: str, judged: Exported | None) -> dict[str, Any] | None:
+    rows = [row for row in document["table"] if row["region"] == region and row["owner"] == "expert"]
+    wanted = None if judged is None else judged.manifest.digest
+    return next((row for row in rows if row["digest"] == wanted), rows[0] if rows else None)
+
+
+def _verdict(document: Mapping[str, Any], region: str) -> str | None:
+    block = ((document["gate"] or {}).get("regions") or {}).get(region)
+    return None if block is None else str(block["verdict"])
+
+
+def _held_back(run: Run, region: str) -> frozenset[str]:
+    splits = read_json(run.path / "splits.json", kind="splits")["regions"]
+    return frozenset(splits.get(region, {}).get("test", ()))
+
+
+def _flat(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by dotted key; where a run lies and when it was made are no settings."""
+    settings = {"name": about["name"], "method": about["method"], "seed": about["seed"], **about["settings"]}
+    return dict(_leaves("", settings))
+
+
+def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves(f"{prefix}.{name}" if prefix else str(name), inner)
+    else:
+        yield prefix, value
+
+
+def _differing(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    keys: Sequence[str] = list(dict.fromkeys([*then, *now]))
+    for key in keys:
+        if then.get(key) != now.get(key):
+            yield {"key": key, "then": then.get(key), "now": now.get(key)}

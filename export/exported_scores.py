@@ -1,0 +1,80 @@
+"""How good exports of lower precision are, by their own engines on the locked test split.
+
+An fp32 export with a passed parity answers as its network does, and the network's score stands for it. Another
+precision has answers of its own, so a score that was measured on the network would be made up for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json
+from lorkit.decompose.data.locked import LockedData
+from lorkit.decompose.errors import DataError, MissingRuntimeError
+from lorkit.decompose.progress import OnProgress
+from lorkit.decompose.runs import Run
+from lorkit.decompose.tasks import get_task
+from lorkit.export.exported import Exported
+from lorkit.export.inference import load_engine
+from lorkit.export.sizes import fitting
+
+NAME, KIND = "exports-test.json", "export_scores"
+_BATCH = 64
+
+
+def answers_as_network(one: Exported) -> bool:
+    """Whether the score of the network that an export was made from stands for the export as well."""
+    return str(one.info["precision"]) == "fp32"
+
+
+def scores_of(
+    run: Run, exports: Sequence[Exported], warnings: list[str], on_progress: OnProgress
+) -> dict[str, dict[str, Any]]:
+    """Return the scores of exports of lower precision by digest; measure those that were not yet.
+
+    Args:
+        run: The run that they lie in.
+        exports: All exports of it.
+        warnings: Gets a line where one could not be measured.
+        on_progress: Told which export is being measured.
+
+    Returns:
+        Blocks as `evaluate` writes them, without curves. An export that cannot run here has none.
+    """
+    path = run.measurements_dir / NAME
+    known = read_json(path, kind=KIND)["exports"] if path.is_file() else {}
+    wanted = [one for one in exports if one.proven and not answers_as_network(one)]
+    found = {one.manifest.digest: known[one.manifest.digest] for one in wanted if one.manifest.digest in known}
+    missing = [one for one in wanted if one.manifest.digest not in known]
+    for index, one in enumerate(missing):
+        label = one.path.relative_to(run.path).as_posix()
+        on_progress(f"accuracy of {label}", index, len(missing))
+        try:
+            found[one.manifest.digest] = _measure(run, one)
+        except (DataError, MissingRuntimeError) as error:
+            warnings.append(f"The accuracy of {label} was not measured: {error}.")
+    if missing and found:
+        document = {"schema_version": SCHEMA_VERSION, "kind": KIND, "warnings": [], "split": "test", "exports": found}
+        run.measurements_dir.mkdir(parents=True, exist_ok=True)
+        write_json(path, document)
+    return found
+
+
+def _measure(run: Run, one: Exported) -> dict[str, Any]:
+    region = run.regions.get(one.region)
+    task = get_task(region.task)
+    prepared = LockedData(run, region.name).part(region.name, "test", recipe=one.recipe)
+    step = fitting(region, one.shape, most=_BATCH)
+    kept = []
+    with load_engine(one.path) as engine:
+        for start in range(0, len(prepared), step):
+            part = slice(start, start + step)
+            logits = engine.run(np.ascontiguousarray(prepared.images[part]))
+            kept.append(task.evidence(logits, prepared.targets[part]))
+        provider = engine.provider
+    found = task.scores(region, prepared.targets, np.concatenate(kept), prepared.groups)
+    names = ("n", "groups", "ci", *task.metrics)
+    return {**{name: found.get(name) for name in names}, "path": one.path.name, "provider": provider}

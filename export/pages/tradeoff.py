@@ -1,0 +1,161 @@
+"""Accuracy against latency against size: every export of a region as a mark that leads to its card.
+
+A mark is a link, so that it can be reached by keyboard and told by a screen reader; its shape tells whose network it
+is, its area the bytes on disk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from lorkit.export.svg import Plot, Scale, dodge, figure, path, tag
+
+WIDTH, HEIGHT = 520.0, 300.0
+LEFT, TOP, BOTTOM = 48.0, 28.0, 42.0
+_Y = (HEIGHT - BOTTOM, TOP)
+_LINE, _LETTER = 13.0, 6.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One export of a trade-off: whose, how slow, how good, how large, and where its card is.
+
+    `label` tells it in full, `short` only by what the drawn exports differ in.
+    """
+
+    owner: str
+    label: str
+    short: str
+    milliseconds: float
+    accuracy: float
+    ci: tuple[float, float] | None
+    size_bytes: int
+    href: str
+
+    def beats(self, other: Point) -> bool:
+        """Whether it is as good in accuracy, latency and size, and better in at least one of them."""
+        mine = (self.accuracy, -self.milliseconds, -self.size_bytes)
+        theirs = (other.accuracy, -other.milliseconds, -other.size_bytes)
+        return mine != theirs and all(one >= two for one, two in zip(mine, theirs, strict=True))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """Latency and area, which all trade-offs of a report share so that regions can be compared by eye.
+
+    Accuracy has an axis a region: beside a hard region, an easy one would be a line at the top.
+    """
+
+    milliseconds: tuple[float, float]
+    size_bytes: int
+
+    @classmethod
+    def around(cls, points: Sequence[Point]) -> Frame:
+        """Return a frame that holds every point, with room for its area."""
+        times = [point.milliseconds for point in points]
+        return cls(
+            milliseconds=(min(times) / 1.4, max(times) * 1.4),
+            size_bytes=max(point.size_bytes for point in points),
+        )
+
+
+def trade_off(key: str, region: str, points: Sequence[Point], frame: Frame, measure: str) -> Markup:
+    """Draw accuracy against latency; the area of a mark is its size on disk, the dashes are the front of the two.
+
+    Args:
+        key: Unique in the page.
+        region: Whose exports they are.
+        points: The exports.
+        frame: Axes.
+        measure: Name of the accuracy.
+    """
+    right = WIDTH - 16 - _LETTER * max(len(point.short) for point in points)
+    x, y = Scale(frame.milliseconds, (LEFT, right), log=True), Scale(_accuracies(points), _Y)
+    body = Plot(x, y, "median latency, ms (log)", measure).axes()
+    front = pareto(points)
+    if len(front) > 1:
+        body.append(path([(x(point.milliseconds), y(point.accuracy)) for point in front], class_="front"))
+    kept = undominated(points)
+    largest_first = sorted(range(len(points)), key=lambda index: -points[index].size_bytes)
+    body += _names(points, x, y)
+    body += [_mark(points[index], x, y, frame, measure, kept[index]) for index in largest_first]
+    best = ", ".join(point.label for point, one in zip(points, kept, strict=True) if one)
+    said = f"{len(points)} exports, each a link to its card. Not beaten in accuracy, latency and size at once: {best}."
+    title = f"{region}: accuracy, latency and size"
+    return figure(key, title, said, (WIDTH, HEIGHT), body, role="group")
+
+
+def _accuracies(points: Sequence[Point]) -> tuple[float, float]:
+    """Return bounds that hold every interval; equal points still have an axis."""
+    lows = [point.ci[0] if point.ci else point.accuracy for point in points]
+    highs = [point.ci[1] if point.ci else point.accuracy for point in points]
+    room = max(0.01, 0.08 * (max(highs) - min(lows)))
+    return max(0.0, min(lows) - room), min(1.0, max(highs) + room)
+
+
+def pareto(points: Sequence[Point]) -> list[Point]:
+    """Return the points that no other beats in both latency and accuracy, fastest first."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.milliseconds, -point.accuracy)):
+        if not front or point.accuracy > front[-1].accuracy:
+            front.append(point)
+    return front
+
+
+def undominated(points: Sequence[Point]) -> list[bool]:
+    """Return for each point whether no other beats it in accuracy, latency and size at once."""
+    return [not any(other.beats(point) for other in points) for point in points]
+
+
+def _radius(point: Point, frame: Frame) -> float:
+    return 4 + 14 * math.sqrt(point.size_bytes / max(1, frame.size_bytes))
+
+
+def _mark(point: Point, x: Scale, y: Scale, frame: Frame, measure: str, kept: bool) -> Markup:
+    at, level, radius = x(point.milliseconds), y(point.accuracy), _radius(point, frame)
+    interval = f" [{point.ci[0]:.3f}, {point.ci[1]:.3f}]" if point.ci else ""
+    lines = [
+        point.label,
+        f"{measure} {point.accuracy:.3f}{interval}",
+        f"{point.milliseconds:.2f} ms median, {point.size_bytes / 1e6:.2f} MB",
+        "on the front of accuracy, latency and size" if kept else "beaten in accuracy, latency and size at once",
+    ]
+    parts = [
+        tag("title", "\n".join(lines)),
+        tag("circle", cx=at, cy=level, r=radius + 3, class_="halo"),
+        tag("circle", cx=at, cy=level, r=radius, class_=f"area {point.owner}"),
+    ]
+    if point.ci:
+        top, bottom = y.clipped(point.ci[1]), y.clipped(point.ci[0])
+        parts.append(tag("line", x1=at, x2=at, y1=top, y2=bottom, class_=f"whisker {point.owner}"))
+    parts.append(_shape(point.owner, at, level, "solid" if kept else "hollow"))
+    return tag("a", *parts, href=point.href, class_="mark", aria_label=", ".join(lines), data_tip="\n".join(lines))
+
+
+def _names(points: Sequence[Point], x: Scale, y: Scale) -> list[Markup]:
+    """Write the exports' names beside the plot, top to bottom as their marks lie, each with a line to its mark."""
+    order = sorted(range(len(points)), key=lambda index: (-points[index].accuracy, points[index].milliseconds))
+    wanted = [y(points[index].accuracy) + 1e-3 * rank for rank, index in enumerate(order)]
+    names = []
+    for index, height in zip(order, dodge(wanted, _LINE, (TOP, HEIGHT - BOTTOM)), strict=True):
+        point = points[index]
+        start = (x(point.milliseconds), y(point.accuracy))
+        names.append(path([start, (x.pixels[1] + 8, height)], class_=f"leader {point.owner}"))
+        name = tag(
+            "text", point.short, x=x.pixels[1] + 12, y=height + 3.5, class_=f"series {point.owner}", aria_hidden="true"
+        )
+        names.append(name)
+    return names
+
+
+def _shape(owner: str, x: float, y: float, kind: str) -> Markup:
+    if owner == "foundation":
+        return tag("rect", x=x - 4, y=y - 4, width=8.0, height=8.0, class_=f"{kind} {owner}")
+    if owner == "student":
+        corners = f"{x:.1f},{y - 5:.1f} {x + 5:.1f},{y + 4:.1f} {x - 5:.1f},{y + 4:.1f}"
+        return tag("polygon", points=corners, class_=f"{kind} {owner}")
+    return tag("circle", cx=x, cy=y, r=4.5, class_=f"{kind} {owner}")

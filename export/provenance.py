@@ -1,0 +1,68 @@
+"""Where everything of a run came from, and how to get it again: the digest chain and the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lorkit.decompose.artifacts import MANIFEST, read_manifest
+from lorkit.decompose.runs import Run
+from lorkit.export.exported import Exported
+
+
+def chain_of(run: Run, exports: Sequence[Exported]) -> list[dict[str, Any]]:
+    """Return `kind`, `name`, `digest`, `parent` and `created` of each artifact, parents before children."""
+    experts = [run.experts_dir / name for name in run.regions.names if (run.experts_dir / name / MANIFEST).is_file()]
+    places = [run.foundation_dir, run.path, *experts]
+    manifests = [read_manifest(place) for place in places if (place / MANIFEST).is_file()]
+    manifests += [one.manifest for one in exports]
+    return [
+        {
+            "kind": manifest.kind,
+            "name": _name(manifest.path, run),
+            "digest": manifest.digest,
+            "parent": None if manifest.parent is None else manifest.parent["sha256"],
+            "created": manifest.created,
+        }
+        for manifest in manifests
+    ]
+
+
+def orphans(chain: Sequence[dict[str, Any]]) -> list[str]:
+    """Name what was made from an artifact that has been replaced since."""
+    there = {row["digest"] for row in chain}
+    lost = [row["name"] for row in chain if row["parent"] is not None and row["parent"] not in there]
+    if not lost:
+        return []
+    return [f"Made from something that has been replaced since, make it anew: {', '.join(lost)}."]
+
+
+def commands_of(run: Run, exports: Sequence[Exported], gate: dict[str, Any] | None) -> list[str]:
+    """Return the commands that make all of a run again, the gate with the limits that it judged by."""
+    where = f"--run {run.id}"
+    ways = dict.fromkeys((one.info["target"], one.info["profile"], one.info["precision"]) for one in exports)
+    limits = "" if gate is None else f" --margin {gate['margin']:g} --max-accuracy-drop {gate['max_accuracy_drop']:g}"
+    return [
+        f"decompose train runs/{run.id}/config.yaml",
+        f"decompose extract {where} --region all",
+        *(f"decompose export {where} --target {t} --profile {p} --precision {q}" for t, p, q in ways),
+        f"decompose gate {where}{limits}",
+        f"decompose report {where}",
+    ]
+
+
+def commands_for(one: Exported, run: Run) -> list[str]:
+    """Return the commands that check, time and use one export."""
+    path = f"runs/{run.id}/{one.path.relative_to(run.path).as_posix()}"
+    allowed = " --allow-synthetic" if one.synthetic else ""
+    return [
+        f"sha256sum {path}/manifest.json",
+        f"decompose verify {path}",
+        f"decompose bench {path}",
+        *([f"decompose predict {path} IMAGE{allowed}"] if one.owner == "expert" else []),
+    ]
+
+
+def _name(path: Path, run: Run) -> str:
+    return run.id if path == run.path else path.relative_to(run.path).as_posix()

@@ -1,0 +1,252 @@
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+from lorkit.export.pages import render_html, render_markdown
+
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+EVIL = "<script>alert(1)</script>|`\"'*_["
+
+
+class Page(HTMLParser):
+    """Checks that tags close in order, and remembers what a test asks about."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def attributes(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def inside(html: str, tag: str) -> str:
+    (found,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+    return str(found)
+
+
+def test_the_page_needs_nothing_from_elsewhere(html: str) -> None:
+    page = Page(html)
+    assert len(html) < 6_000_000
+    assert "@import" not in html
+    assert "fetch(" not in html
+    for tag, attributes in page.tags:
+        assert not any(name.startswith("on") for name in attributes), tag
+        for name in ("src", "href", "srcset", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:")), tag
+    assert all(url.startswith("data:") for url in re.findall(r'url\("?([^")]*)', html))
+
+
+def test_the_policy_allows_this_script_and_these_styles_only(html: str) -> None:
+    page = Page(html)
+    (meta,) = [meta for meta in page.attributes("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
+    rules = dict(rule.strip().split(" ", 1) for rule in str(meta["content"]).split(";"))
+    for rule, tag in (("script-src", "script"), ("style-src", "style")):
+        digest = base64.b64encode(hashlib.sha256(inside(html, tag).encode()).digest()).decode()
+        assert rules[rule] == f"'sha256-{digest}'"
+    assert rules["default-src"] == rules["base-uri"] == "'none'"
+    assert not any("style" in attributes for _, attributes in page.tags), "the policy would drop it"
+
+
+def test_the_page_can_be_read_without_eyes_or_mouse(html: str) -> None:
+    page = Page(html)
+    assert page.attributes("html") == [{"lang": "en"}]
+    assert len(page.attributes("h1")) == len(page.attributes("main")) == 1
+    assert len(page.attributes("caption")) == len(page.attributes("table"))
+    assert all("scope" in attributes for attributes in page.attributes("th"))
+    assert all("alt" in attributes for attributes in page.attributes("img"))
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for drawing in page.attributes("svg"):
+        if drawing.get("aria-hidden") != "true":
+            assert drawing["role"] in ("img", "group")
+            assert set((drawing["aria-labelledby"] or "").split()) <= set(ids)
+    for scroll in [attributes for _, attributes in page.tags if (attributes.get("class") or "").startswith("scroll")]:
+        assert scroll["tabindex"] == "0"
+        assert scroll["aria-label"]
+    for link in page.attributes("a"):
+        assert (link["href"] or "#")[1:] in ids
+
+
+def test_every_section_of_the_contents_is_there_verdicts_first(html: str) -> None:
+    headings = re.findall(r'<h2 id="(\w+)"', html)
+    assert headings == [
+        "verdicts", "changed", "trade", "exports", "evidence", "answers", "training", "chain", "again"
+    ]  # fmt: skip
+    contents = html[html.index("<nav") : html.index("</nav>")]
+    assert re.findall(r'href="#(\w+)"', contents) == headings
+
+
+def test_every_export_has_a_card_that_its_mark_leads_to(html: str, document: dict[str, Any]) -> None:
+    exports = [row for row in document["table"] if row["digest"]]
+    assert len(exports) == 7
+    page = Page(html)
+    cards = [one["id"] for one in page.attributes("article") if (one.get("class") or "").endswith("export")]
+    marks = [link["href"] for link in page.attributes("a") if link.get("class") == "mark"]
+    assert sorted(marks, key=str) == sorted(f"#{card}" for card in cards)
+    for row in exports:
+        assert row["digest"] in html
+        assert row["path"] in html
+        assert all(command in html for command in row["commands"])
+
+
+def test_dark_is_the_same_whether_chosen_or_of_the_system(html: str) -> None:
+    css = inside(html, "style")
+    blocks = [
+        re.search(rf"{re.escape(selector)} \{{(.*?)\}}", css, re.DOTALL)
+        for selector in (':root:not([data-theme="light"])', ':root[data-theme="dark"]')
+    ]
+    assert blocks[0] is not None
+    assert blocks[1] is not None
+    assert blocks[0].group(1).split() == blocks[1].group(1).split()
+
+
+def test_names_with_markup_break_nothing(document: dict[str, Any]) -> None:
+    document["regions"][0]["classes"][0] = document["evaluations"]["experts"]["chest"]["classes"][0] = EVIL
+    document["run"]["id"] = document["against"]["id"] = document["commands"][0] = EVIL
+    document["warnings"].append(EVIL)
+    document["against"]["settings"].append({"key": EVIL, "then": EVIL, "now": None})
+    document["gate"]["regions"]["chest"]["reasons"].append(EVIL)
+    document["gate"]["regions"][EVIL] = document["gate"]["regions"].pop("chest")
+    document["regions"][0]["name"] = EVIL
+    document["evaluations"] = {
+        model: {EVIL if name == "chest" else name: block for name, block in regions.items()}
+        for model, regions in document["evaluations"].items()
+    }
+    for row in document["table"]:
+        row["region"] = EVIL if row["region"] == "chest" else row["region"]
+    html = render_html(document)
+    assert html.count("<script") == 1
+    Page(html)
+    markdown = render_markdown(document)
+    outside_of_code = re.sub(r"```.*?```|`[^`\n]*`", "", markdown, flags=re.DOTALL)
+    assert "<script" not in outside_of_code
+    assert "&lt;script&gt;" in markdown
+    widths = {line.count("|") - line.count("\\|") for line in markdown.splitlines() if line.startswith("| &lt;script")}
+    assert len(widths) <= 4, "a name must not add columns"
+
+
+def test_keys_of_later_gates_are_shown_and_their_absence_too(document: dict[str, Any]) -> None:
+    accuracy = document["gate"]["regions"]["chest"]["accuracy"]
+    accuracy["flips"] = [
+        {"case": "a" * 64, "truth": "dark", "baseline": "dark", "candidate": "bright", "change": "worse",
+         "thumbnail": "iVBORw0KGgoAAAA="},
+        {"case": EVIL, "thumbnail": "https://lorkit.invalid/x.png"},
+    ]  # fmt: skip
+    accuracy["subgroups"] = {"sex=f": {"drop": 0.01, "ci": [-0.01, 0.03], "n": 12, "verdict": "pass"}}
+    accuracy["structures"] = [{"structure": "liver", "drop": 0.01}]
+    accuracy["needed_n"], accuracy["mcnemar"] = 1234, {"p": 0.03}
+    document["gate"]["regions"]["chest"]["deterministic"]["nodes"] = {"baseline": 91, "candidate": 51, "ratio": 0.56}
+    document["gate"]["regions"]["chest"]["deterministic"]["dtypes"] = {"float32": 12}
+    document["gate"]["regions"]["chest"]["budgets"] = {"p99_ms": {"bound": 9.0, "budget": 10.0, "verdict": "pass"}}
+    html = render_html(document)
+    Page(html)
+    for text in ("worse", "sex=f", "liver", "1,234", "p 0.03", ">91<", "float32 12", "p99_ms: bound 9", "2 cases with"):
+        assert text in html, text
+    assert "lorkit.invalid" not in html
+    for block in document["gate"]["regions"].values():
+        for key in ("samples_ms", "looks", "level", "control"):
+            block["latency"].pop(key)
+    Page(render_html(document))
+
+
+def test_a_foundation_that_cannot_be_exported_has_no_digest(document: dict[str, Any]) -> None:
+    document["gate"]["regions"]["chest"]["baseline"] |= {"digest": None, "path": None}
+    assert "foundation, not exported" in render_html(document)
+
+
+def test_markdown_is_short_and_folds_what_is_long(full_report: Any) -> None:
+    text = (full_report / "report.md").read_text(encoding="utf-8")
+    assert text.startswith("## Gate: ")
+    shown = re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
+    assert len(shown.splitlines()) < 40
+    assert text.count("<details>") == text.count("</details>") >= 3
+    for _, body in re.findall(r"<details><summary>(.*?)</summary>(.*?)</details>", text, re.DOTALL):
+        assert body.startswith("\n\n"), "GitHub reads Markdown in a fold after an empty line only"
+        assert body.endswith("\n\n")
+    tables = [block.splitlines() for block in re.findall(r"(?:^\|.*\n)+", text, re.M)]
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table}) == 1, table[0]
+    assert text.endswith("device.\n")
+
+
+def of_masks(document: dict[str, Any]) -> dict[str, Any]:
+    """The same run, as one that segments."""
+    document |= {"task": "segmentation", "metrics": ["dice"], "headline": "dice"}
+    document["summary"] = {**document["summary"], "dice_change": -0.01}
+    for region in document["regions"]:
+        region["task"] = "segmentation"
+    for row in [*document["table"], *(row[side] for row in document["against"]["rows"] for side in ("then", "now"))]:
+        row["dice"], row["ci"] = row["balanced_accuracy"], {"dice": row["ci"]["balanced_accuracy"]}
+    for row in document["training"]:
+        row["val"]["dice"] = row["val"].pop("balanced_accuracy")
+    for regions in document["evaluations"].values():
+        for block in regions.values():
+            block |= {"confusion": None, "reliability": None, "per_class": None, "ece": None, "ece_ci": None}
+            block["per_structure"] = [
+                {"structure": name, "n": 7, "defined": 7, "dice": 0.8123, "ci": [0.7, 0.9]}
+                for name in ("dark", "bright")
+            ]
+    document["pictures"]["chest"] = [
+        {
+            "png": "iVBORw0KGgo=",
+            "width": 8,
+            "height": 8,
+            "slice": 3,
+            "annotated": True,
+            "dice": {"dark": 0.5, "bright": None},
+        }
+    ]
+    return document
+
+
+def test_masks_have_structures_and_outlines_in_place_of_classes(document: dict[str, Any]) -> None:
+    html = render_html(of_masks(document))
+    page = Page(html)
+    assert "Dice by structure" not in inside(html, "style")
+    assert html.count('<table class="structures">') == 2
+    assert html.count("0.812") >= 4
+    assert "Slice 3" in html
+    assert "outlines of the expert" in html
+    assert "No ROC curves" not in html
+    assert not [one for one in page.attributes("figure") if one.get("class") == "roc"]
+    markdown = render_markdown(document)
+    assert "<details><summary>Structures of chest</summary>" in markdown
+
+
+def test_a_run_of_which_nothing_is_known_has_a_page(document: dict[str, Any]) -> None:
+    """Nothing exported, measured or trained here: what is missing is said, and nothing breaks."""
+    document |= {"gate": None, "table": [], "training": [], "pictures": {}, "precisions": [], "against": None}
+    document["evaluations"] = {"foundation": None, "student": None, "experts": None}
+    document["summary"] = dict.fromkeys(document["summary"])
+    html = render_html(document)
+    Page(html)
+    for text in ("No gate has been run yet", "Nothing is exported yet", "Export the networks first", "not judged"):
+        assert text in html, text
+    assert render_markdown(document).startswith("## Not gated")
+
+
+def test_an_evaluation_from_before_curves_were_kept_says_how_to_get_them(document: dict[str, Any]) -> None:
+    for regions in document["evaluations"].values():
+        for block in regions.values():
+            for row in block["per_class"]:
+                row.pop("roc")
+                row.pop("auroc_ci")
+    html = render_html(document)
+    Page(html)
+    assert html.count("No ROC curves") == 2

@@ -1,0 +1,65 @@
+from typing import Any
+
+import pytest
+
+from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.progress import ignore
+from lorkit.decompose.runs import Run
+from lorkit.export import exported_scores
+from lorkit.export.collection import collect
+from lorkit.export.exported import read_exported
+from lorkit.export.exported_scores import scores_of
+
+
+@pytest.fixture
+def lowered(a_run: Run, workshop: Any) -> Run:
+    place = a_run.exports_dir / "chest" / "onnx-cpu-generic-int8"
+    options = {"owner": "expert", "region": "chest", "parent": a_run.path, "precision": "int8"}
+    workshop.write_export(place, threshold=0.62, **options)
+    return a_run
+
+
+def exports(run: Run) -> list[Any]:
+    return [read_exported(run.exports_dir / "chest" / f"onnx-cpu-generic-{name}") for name in ("fp32", "int8")]
+
+
+def test_a_lower_precision_is_scored_by_its_own_engine(lowered: Run) -> None:
+    warnings: list[str] = []
+    found = scores_of(lowered, exports(lowered), warnings, ignore)
+    assert warnings == []
+    assert list(found) == [exports(lowered)[1].manifest.digest], "fp32 answers as its network does"
+    (block,) = found.values()
+    assert block["n"] == 400
+    # images of 200 or 60 of 255 and an eighth of them at 140 and 120: a threshold of 0.62 of 255 = 158 loses the 140s
+    assert 0.8 < block["balanced_accuracy"] < 0.95
+    assert block["ci"]["balanced_accuracy"][0] < block["balanced_accuracy"] < block["ci"]["balanced_accuracy"][1]
+
+
+def test_it_is_measured_once(lowered: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = scores_of(lowered, exports(lowered), [], ignore)
+    monkeypatch.setattr(exported_scores, "_measure", lambda *arguments: pytest.fail("measured again"))
+    assert scores_of(lowered, exports(lowered), [], ignore) == first
+    assert read_json(lowered.measurements_dir / "exports-test.json", kind="export_scores")["split"] == "test"
+
+
+def test_without_data_it_has_no_score_and_says_so(lowered: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*arguments: object) -> None:
+        raise DataError("chest.npz is gone", required="the data", fix="bring it back")
+
+    monkeypatch.setattr(exported_scores, "LockedData", gone)
+    warnings: list[str] = []
+    assert scores_of(lowered, exports(lowered), warnings, ignore) == {}
+    assert "onnx-cpu-generic-int8 was not measured: chest.npz is gone" in warnings[0]
+
+
+def test_the_table_tells_whose_score_it_is(measured: Run, workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lorkit.export.collection.latencies_of", lambda run, exports, warnings, on_progress: {})
+    place = measured.exports_dir / "chest" / "onnx-cpu-generic-int8"
+    options = {"owner": "expert", "region": "chest", "parent": measured.path, "precision": "int8"}
+    workshop.write_export(place, threshold=0.62, **options)
+    table = collect(measured, on_progress=ignore)["table"]
+    scored = {row["precision"]: row for row in table if row["region"] == "chest" and row["owner"] == "expert"}
+    assert scored["fp32"]["scored"] == "network"
+    assert scored["int8"]["scored"] == "export"
+    assert scored["int8"]["balanced_accuracy"] != scored["fp32"]["balanced_accuracy"]
