@@ -143,7 +143,10 @@ def _drop(index: int, name: str, accuracy: Mapping[str, Any]) -> Markup:
 
 def _samples(index: int, name: str, latency: Mapping[str, Any]) -> Markup:
     samples = latency.get("samples_ms")
-    return rawsamples.strips(f"gate-samples-{index}", name, samples, latency["margin"]) if samples else _NOTHING
+    if not samples:
+        return _NOTHING
+    cycles = latency.get("cycles_per_pair")
+    return rawsamples.strips(f"gate-samples-{index}", name, samples, latency["margin"], cycles)
 
 
 def _blocks(region: str, evaluations: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -13,6 +13,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from lorkit.export.statistics import fold
 from lorkit.export.svg import Scale, figure, label, tag
 
 WIDTH = 620.0
@@ -26,7 +27,9 @@ _CUT = (2.0, 98.0)
 """Percentiles that the axes reach to; what lies beyond is drawn at the edge."""
 
 
-def strips(key: str, region: str, samples: Mapping[str, Sequence[float]], margin: float) -> Markup:
+def strips(
+    key: str, region: str, samples: Mapping[str, Sequence[float]], margin: float, cycles: int | None = None
+) -> Markup:
     """Draw the ratios of every pair, candidate and control above each other, over time and as histograms.
 
     Args:
@@ -34,11 +37,12 @@ def strips(key: str, region: str, samples: Mapping[str, Sequence[float]], margin
         region: Whose they are.
         samples: Milliseconds of `baseline`, `candidate` and `control`, in the order they were taken.
         margin: What the candidate may take more, a fraction.
+        cycles: Cycles in a pair, of which each arm keeps its fastest; the candidate then stands against both loads of
+            the baseline. None in a gate from before that: each cycle was a pair against the first load.
     """
-    baseline = np.asarray(samples["baseline"], dtype=float)
-    if not len(baseline):
+    if len(samples["baseline"]) < (cycles or 1):
         return Markup("")
-    rows = {name: np.asarray(samples[name], dtype=float) / baseline for name in ("candidate", "control")}
+    rows = _ratios(samples, cycles)
     reach = 1.1 * max(1.0 + margin, *(_reach(ratios) for ratios in rows.values()))
     body: list[Markup] = []
     for index, (name, ratios) in enumerate(rows.items()):
@@ -47,10 +51,19 @@ def strips(key: str, region: str, samples: Mapping[str, Sequence[float]], margin
         y = Scale((middle / reach, middle * reach), (top + _STRIP, top), log=True)
         body += _strip(name, ratios, y, 1.0 + margin)
     bottom = _TOP + 2 * _STRIP + _GAP
-    body += _time_axis(len(baseline), bottom)
+    pairs = len(rows["candidate"])
+    body += _time_axis(pairs, bottom)
     said = "; ".join(f"{name} over baseline: {_quartiles(ratios)}" for name, ratios in rows.items())
-    title = f"{region}: {len(baseline)} pairs in the order they were taken"
+    title = f"{region}: {pairs} pairs in the order they were taken"
     return figure(key, title, said, (WIDTH, bottom + _FOOT), body)
+
+
+def _ratios(samples: Mapping[str, Sequence[float]], cycles: int | None) -> dict[str, NDArray[np.float64]]:
+    times_PA = np.array([samples[name] for name in ("baseline", "candidate", "control")], dtype=np.float64).T
+    folded_PA = fold(times_PA, cycles or 1)
+    baseline, candidate, control = folded_PA.T
+    against = baseline if cycles is None else np.sqrt(baseline * control)  # the mean of both log-ratios
+    return {"candidate": candidate / against, "control": control / baseline}
 
 
 def _reach(ratios: NDArray[np.float64]) -> float:

@@ -51,3 +51,12 @@ def test_the_limit_is_drawn_or_said() -> None:
 
 def test_no_samples_draw_nothing() -> None:
     assert strips("k", "chest", {"baseline": [], "candidate": [], "control": []}, 0.03) == ""
+
+
+def test_a_pair_is_what_the_gate_counts_as_one() -> None:
+    times = {"baseline": [4.0, 9.0, 4.0, 4.0], "candidate": [3.0, 8.0, 3.0, 3.0], "control": [9.0, 9.0, 9.0, 9.0]}
+    drawing = strips("k", "chest", times, 0.03, cycles=2)
+    assert "2 pairs" in drawing
+    assert "candidate over baseline: median 0.500" in drawing, "3 over the mean of 4 and 9, which is 6 in logarithms"
+    assert "control over baseline: median 2.250" in drawing
+    assert "candidate over baseline: median 0.750" in strips("k", "chest", times, 0.03)
