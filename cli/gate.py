@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
@@ -19,14 +20,38 @@ class Policy(StrEnum):
     fails = "fail"
 
 
+Baseline: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="PATH", help="Export to beat, or store of baselines. Default: the foundation's.", show_default=False
+    ),
+]
+Candidate: TypeAlias = Annotated[
+    Path | None, typer.Option(metavar="PATH", help="Export to judge. Default: the experts'.", show_default=False)
+]
+Store: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(metavar="STORE", help="Make the candidates this store's baselines on PASS.", show_default=False),
+]
+Because: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="Why they become it although the verdict is not PASS.", show_default=False),
+]
+JUnit: TypeAlias = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write JUnit XML here.", show_default=False)
+]
+Markdown: TypeAlias = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Write Markdown for a pull request here.", show_default=False)
+]
+Annotations: TypeAlias = Annotated[
+    bool, typer.Option("--annotations", help="Print workflow commands of GitHub Actions on stderr.")
+]
+
+
 def gate(
     run: options.RunName = None,
-    baseline: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Export to beat. Default: the foundation's.", show_default=False)
-    ] = None,
-    candidate: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Export to judge. Default: the experts'.", show_default=False)
-    ] = None,
+    baseline: Baseline = None,
+    candidate: Candidate = None,
     region: options.RegionName = "all",
     target: options.TargetName = None,
     profile: options.ProfileName = None,
@@ -36,6 +61,11 @@ def gate(
     data: options.DataFile = None,
     max_seconds: Annotated[float, typer.Option(help="Time for all latency measurements together.")] = 60.0,
     on_inconclusive: Annotated[Policy, typer.Option(help="Map exit code 3 to 0 or 1.")] = Policy.inconclusive,
+    update_baseline: Store = None,
+    because: Because = None,
+    junit: JUnit = None,
+    markdown: Markdown = None,
+    annotations: Annotations = False,
     seed: Annotated[int, typer.Option(help="Seed of inputs, orders and intervals.")] = 0,
     as_json: options.Json = False,
 ) -> None:
@@ -45,7 +75,7 @@ def gate(
     """
     from lorkit.cli import sheets
     from lorkit.cli.progress import Steps
-    from lorkit.cli.streams import emit, say
+    from lorkit.cli.streams import emit, note, say
     from lorkit.export import gate as judge
     from lorkit.export.gating import exit_code
 
@@ -63,9 +93,26 @@ def gate(
             data=data,
             max_seconds=max_seconds,
             on_inconclusive=on_inconclusive.value,
+            update_baseline=update_baseline,
+            because=because,
             seed=seed,
             on_progress=progress,
         )
     sheets.verdicts(document)
+    publish(document, junit=junit, markdown=markdown, annotated=annotations)
+    for text in sheets.replacements(document):
+        note(text)
     emit(document) if as_json else say(f"gate: {document['verdict'].upper()}")
     raise typer.Exit(exit_code(document))
+
+
+def publish(document: dict[str, Any], *, junit: Path | None, markdown: Path | None, annotated: bool) -> None:
+    """Write what continuous integration reads."""
+    from lorkit.export import verdict_files
+
+    if junit is not None:
+        verdict_files.write_junit(document, junit)
+    if markdown is not None:
+        verdict_files.write_markdown(document, markdown)
+    for text in verdict_files.annotations(document) if annotated else ():
+        print(text, file=sys.stderr)

@@ -65,6 +65,21 @@ def verdicts(document: Mapping[str, Any]) -> None:
     warnings(document)
 
 
+def replacements(document: Mapping[str, Any]) -> list[str]:
+    """Say which baselines a gate replaced, where it was asked to."""
+    if "replaced_baselines" not in document:
+        return []
+    entries = document["replaced_baselines"]
+    if not entries:
+        return [f"the baselines stay: the verdict is {document['verdict'].upper()}; --because TEXT overrides that"]
+    said = []
+    for entry in entries:
+        old = "a first baseline" if entry["replaced"] is None else entry["replaced"][:12]
+        kept = entry["replaced"] == entry["by"]
+        said.append(f"baseline {entry['key']}: " + ("unchanged" if kept else f"{old} replaced by {entry['by'][:12]}"))
+    return said
+
+
 def precisions(choices: Mapping[str, Mapping[str, Any]]) -> None:
     """Print what `export --precision auto` measured: a row a candidate, with why it was kept or lost."""
     rows = [

@@ -8,6 +8,7 @@ from pathlib import Path
 from lorkit.decompose.artifacts import MANIFEST, digest_file, read_manifest
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import Run, exports_of, list_runs, open_run
+from lorkit.export.baselines import current_baselines, is_store
 from lorkit.export.choices import preference
 from lorkit.export.exported import Exported, read_exported
 
@@ -54,14 +55,18 @@ def contests(
     """Pair candidates with baselines, one contest a region.
 
     Without paths: the expert exports of the run against its foundation exports of the same target, profile and
-    precision. Where a region was exported in several ways, the pair whose candidate comes last in `preference` is
-    taken, one with a proven baseline before any without; the others are named in `beside`.
+    precision. A store of baselines has one for each of these. Where a region was exported in several ways, the pair
+    whose candidate comes last in `preference` is taken, one with a proven baseline before any without; the others are
+    named in `beside`.
 
     Raises:
         UsageError: Nothing to compare, or two exports of different regions or classes.
     """
     candidates = [read_exported(candidate)] if candidate else selection.of(_needed(run), "expert")
-    if baseline is not None:
+    if baseline is not None and is_store(baseline):
+        by_key = {one.key: one for one in current_baselines(baseline)}
+        pairs = [Contest(by_key[one.key], one) for one in candidates if one.key in by_key]
+    elif baseline is not None:
         named = read_exported(baseline)
         pairs = [Contest(named, one) for one in candidates if candidate or one.region == named.region]
     else:

@@ -19,6 +19,7 @@ from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run, open_run
+from lorkit.export.baselines import is_store, replace_baselines
 from lorkit.export.budgets import judge_budget
 from lorkit.export.contests import Contest, Selection, contests, home_of
 from lorkit.export.costs import judge_costs
@@ -63,6 +64,8 @@ def gate(
     data: Path | str | None = None,
     max_seconds: float = 60.0,
     on_inconclusive: str = "inconclusive",
+    update_baseline: Path | str | None = None,
+    because: str | None = None,
     seed: int = 0,
     on_progress: OnProgress = ignore,
 ) -> dict[str, Any]:
@@ -70,7 +73,7 @@ def gate(
 
     Args:
         run: The run, by path or id; default the newest, or the one that a named export came from.
-        baseline: An export directory; default the run's foundation exports.
+        baseline: An export directory, or a store of baselines; default the run's foundation exports.
         candidate: An export directory; default the run's expert exports.
         region: Regions of the run to judge, separated by commas.
         target: Only exports of this target.
@@ -81,6 +84,8 @@ def gate(
         data: Cases to judge accuracy on; default the run's locked test split.
         max_seconds: Time for all latency measurements together; what one region leaves goes to the next.
         on_inconclusive: Stored in the document for `exit_code`; the verdict itself does not change.
+        update_baseline: A store in which the candidates become the baselines where the whole verdict is PASS.
+        because: Why they become the baselines although it is not; recorded.
         seed: Seed of inputs, orders and intervals.
         on_progress: Told what is being judged.
 
@@ -93,7 +98,8 @@ def gate(
     """
     limits = _limits(margin, max_accuracy_drop, max_seconds, on_inconclusive, seed)
     paths = [None if path is None else Path(path) for path in (baseline, candidate)]
-    home = _home(run, paths[1] or paths[0], alone=None not in paths)
+    named = paths[1] or (None if paths[0] is None or is_store(paths[0]) else paths[0])
+    home = _home(run, named, alone=None not in paths)
     selection = Selection(region=region, target=target, profile=profile, precision=precision)
     reason = missing_baseline(home) if paths == [None, None] else None
     pairs = [] if reason else contests(home, selection, baseline=paths[0], candidate=paths[1])
@@ -113,6 +119,8 @@ def gate(
         document["regions"][pair.region] = found
     on_progress("done", len(pairs), len(pairs))
     document["verdict"] = worst(found["verdict"] for found in document["regions"].values())
+    if update_baseline is not None:
+        document["replaced_baselines"] = replace_baselines(Path(update_baseline), document, because)
     if home is not None:
         home.measurements_dir.mkdir(parents=True, exist_ok=True)
         write_json(home.measurements_dir / NAME, document)

@@ -1,0 +1,168 @@
+"""The baselines in service: which export stands for a region today, by digest, and who replaced what.
+
+A store is a directory that one may commit, cache or copy:
+
+    baselines.json      what is current, by region, target, profile and precision, and every replacement there was
+    exports/<digest>/   the exports themselves, each under the digest of its manifest
+
+Exports are only ever added. The record is small and belongs into version control; the exports may lie in a cache or an
+artifact store and be fetched by digest: one that is missing or changed is an error, never another baseline.
+"""
+
+from __future__ import annotations
+
+import datetime
+import getpass
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lorkit.decompose.artifacts import MANIFEST, SCHEMA_VERSION, digest_file, locked, read_json, write_json
+from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.export.exported import Exported, read_exported
+
+RECORD, EXPORTS = "baselines.json", "exports"
+_WHO = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN")
+_COMMIT = ("GITHUB_SHA", "CI_COMMIT_SHA")
+
+
+def is_store(path: Path) -> bool:
+    """Say whether a directory is a store of baselines."""
+    return (path / RECORD).is_file()
+
+
+def read_record(store: Path) -> dict[str, Any]:
+    """Return the record of a store: `current` by key, and `history`, oldest first; empty where there is none yet.
+
+    Raises:
+        ArtifactError: It is damaged.
+    """
+    path = store / RECORD
+    if not path.is_file():
+        return {"schema_version": SCHEMA_VERSION, "kind": "baselines", "warnings": [], "current": {}, "history": []}
+    found = read_json(path, kind="baselines")
+    current, history = found.get("current"), found.get("history")
+    whole = isinstance(current, dict) and isinstance(history, list)
+    if not whole or not all(_is_digest(digest) for digest in current.values()):  # type: ignore[union-attr]
+        raise ArtifactError(
+            f"{path} holds no baselines",
+            required="`current` (digests by region, target, profile, precision) and `history`",
+            fix="restore it from version control",
+        )
+    return found
+
+
+def current_baselines(store: Path) -> list[Exported]:
+    """Open every current baseline.
+
+    Raises:
+        ArtifactError: One is not in the store, is damaged, or is another than its digest says.
+    """
+    return [_open(store, key, digest) for key, digest in sorted(read_record(store)["current"].items())]
+
+
+def adopt(store: Path, candidate: Exported, verdict: str, *, because: str | None = None) -> dict[str, Any]:
+    """Make a candidate the baseline of its region, target, profile and precision.
+
+    Args:
+        store: The store; made where there is none.
+        candidate: What was judged.
+        verdict: What the gate said of it.
+        because: Why it becomes the baseline although the verdict is not PASS.
+
+    Returns:
+        The entry of the history: key, digests of the old (null for a first) and the new, verdict, reason, who, commit
+        and when.
+
+    Raises:
+        UsageError: The verdict is not PASS, and nobody says why it should not matter.
+        BusyError: Another process is changing the store.
+    """
+    if verdict != "pass" and not (because or "").strip():
+        raise UsageError(
+            f"the verdict on {' '.join(candidate.key)} is {verdict.upper()}",
+            required="PASS, or a reason to replace the baseline all the same",
+            fix="state it with --because, or leave the baseline",
+        )
+    key, digest = "/".join(candidate.key), candidate.manifest.digest
+    with locked(store):
+        record = read_record(store)
+        replaced = record["current"].get(key)
+        _keep(store, candidate)
+        entry = {
+            "key": key,
+            "replaced": replaced,
+            "by": digest,
+            "verdict": verdict,
+            "because": because,
+            "who": _stated(_WHO) or f"{getpass.getuser()}@{platform.node()}",
+            "commit": _stated(_COMMIT),
+            "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        if replaced == digest:
+            return entry
+        record["current"][key] = digest
+        record["history"].append(entry)
+        write_json(store / RECORD, record)
+    return entry
+
+
+def replace_baselines(store: Path, document: Mapping[str, Any], because: str | None = None) -> list[dict[str, Any]]:
+    """Adopt every candidate that a gate judged: all of them where its verdict is PASS or a reason is given, else none.
+
+    Returns:
+        The entries of the history; empty where the baselines stay.
+    """
+    if document["verdict"] != "pass" and not (because or "").strip():
+        return []
+    judged = [(read_exported(Path(block["candidate"]["path"])), block) for block in document["regions"].values()]
+    return [adopt(store, candidate, str(block["verdict"]), because=because) for candidate, block in judged]
+
+
+def _keep(store: Path, candidate: Exported) -> None:
+    """Copy an export into the store and check the copy before it is named anywhere."""
+    place = store / EXPORTS / candidate.manifest.digest
+    if place.is_dir():
+        read_exported(place)
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    staging = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        shutil.copytree(candidate.path, staging)
+        read_exported(staging)
+        os.replace(staging, place)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _open(store: Path, key: str, digest: str) -> Exported:
+    place = store / EXPORTS / digest
+    if not place.is_dir():
+        raise ArtifactError(
+            f"baseline {key} ({digest[:12]}) is not in {store / EXPORTS}",
+            required="the export with this digest",
+            fix=f"fetch it to {place} from where the store is kept",
+        )
+    if not (place / MANIFEST).is_file() or digest_file(place / MANIFEST) != digest:
+        raise ArtifactError(
+            f"{place} is not the export of that digest", required="the export as it was adopted", fix="fetch it again"
+        )
+    found = read_exported(place)
+    if "/".join(found.key) != key:
+        raise ArtifactError(
+            f"{place} is {'/'.join(found.key)}, and {RECORD} names it as {key}",
+            required="a baseline of that key",
+            fix=f"restore {RECORD} from version control",
+        )
+    return found
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+
+
+def _stated(names: tuple[str, ...]) -> str | None:
+    return next((os.environ[name] for name in names if os.environ.get(name)), None)

@@ -1,0 +1,110 @@
+"""What continuous integration reads of a gate: JUnit XML, Markdown, and annotations of a job."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import jinja2
+
+from lorkit.decompose.artifacts import write_text
+from lorkit.export.writing import FILTERS
+
+CHECKS = ("deterministic", "latency", "accuracy", "budget")
+_FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_LEVELS = {"fail": "error", "inconclusive": "warning", "pass": "notice"}
+_BREAKS = [("%", "%25"), ("\r", "%0D"), ("\n", "%0A")]
+
+
+def write_junit(document: Mapping[str, Any], path: Path, policy: str | None = None) -> None:
+    """Write a gate as JUnit XML: a suite a region, a case a check.
+
+    FAIL is a failure. INCONCLUSIVE is skipped, with its reasons, unless the policy maps it to a failure or to a pass.
+
+    Args:
+        document: What `gate` returned.
+        path: The file.
+        policy: `--on-inconclusive`; by default that of the document.
+    """
+    policy = policy or str(document.get("on_inconclusive", "inconclusive"))
+    root = ElementTree.Element("testsuites", name="decompose gate")
+    for region, block in document["regions"].items():
+        suite = ElementTree.SubElement(root, "testsuite", name=_xml(region), timestamp=document["created"])
+        ElementTree.SubElement(ElementTree.SubElement(suite, "properties"), "property", _subject(block))
+        for name, check in _checks(block):
+            seconds = float(check.get("seconds") or 0.0)
+            attributes = {"classname": f"gate.{_xml(region)}", "name": name, "time": f"{seconds:.3f}"}
+            case = ElementTree.SubElement(suite, "testcase", attributes)
+            _outcome(case, str(check["verdict"]), policy, block)
+        _count(suite)
+    _count(root)
+    text = ElementTree.tostring(root, encoding="unicode", xml_declaration=False)
+    write_text(path, f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n')
+
+
+def write_markdown(document: Mapping[str, Any], path: Path) -> None:
+    """Write a gate as Markdown for a pull request: verdicts first, reasons folded."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=False,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    write_text(path, environment.get_template("gate.md.jinja").render(gate=document))
+
+
+def annotations(document: Mapping[str, Any]) -> list[str]:
+    """Return a workflow command of GitHub Actions a region: its verdict and reasons beside the job."""
+    lines = []
+    for region, block in document["regions"].items():
+        title = _command(f"gate {region}: {block['verdict'].upper()}").replace(":", "%3A").replace(",", "%2C")
+        message = _command("\n".join(map(str, block.get("reasons") or ())) or block["verdict"])
+        lines.append(f"::{_LEVELS[block['verdict']]} title={title}::{message}")
+    return lines
+
+
+def _checks(block: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for name in CHECKS:
+        check = block.get(name)
+        if isinstance(check, Mapping) and check.get("verdict") in _LEVELS:
+            yield name, check
+
+
+def _outcome(case: ElementTree.Element, verdict: str, policy: str, block: Mapping[str, Any]) -> None:
+    told = _xml("\n".join(map(str, block.get("reasons") or ())))
+    failed = verdict == "fail" or (verdict == "inconclusive" and policy == "fail")
+    if failed:
+        ElementTree.SubElement(case, "failure", message=verdict.upper(), type=verdict).text = told
+    elif verdict == "inconclusive" and policy != "pass":
+        ElementTree.SubElement(case, "skipped", message=f"INCONCLUSIVE: {told}")
+    else:
+        ElementTree.SubElement(case, "system-out").text = told
+
+
+def _count(element: ElementTree.Element) -> None:
+    cases = list(element.iter("testcase"))
+    element.set("tests", str(len(cases)))
+    for name, tag in (("failures", "failure"), ("skipped", "skipped")):
+        element.set(name, str(sum(case.find(tag) is not None for case in cases)))
+    element.set("errors", "0")
+
+
+def _subject(block: Mapping[str, Any]) -> dict[str, str]:
+    digests = [str((block.get(side) or {}).get("digest")) for side in ("baseline", "candidate")]
+    return {"name": "digests", "value": f"baseline {digests[0]}, candidate {digests[1]}"}
+
+
+def _xml(text: object) -> str:
+    """Drop what XML 1.0 cannot hold at all; the rest is escaped by the writer."""
+    return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", str(text))
+
+
+def _command(text: str) -> str:
+    for sign, code in _BREAKS:
+        text = text.replace(sign, code)
+    return text

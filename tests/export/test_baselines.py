@@ -1,0 +1,100 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.runs import Run, export_directory
+from lorkit.export import gating
+from lorkit.export.baselines import adopt, current_baselines, is_store, read_record
+from lorkit.export.exported import Exported, read_exported
+from lorkit.export.gating import gate
+
+
+@pytest.fixture
+def exports(workshop: Any, tmp_path: Path) -> list[Exported]:
+    return [
+        read_exported(workshop.write_export(tmp_path / f"v{work}", owner="expert", region="chest", work=work))
+        for work in (1, 2)
+    ]
+
+
+def test_who_replaced_what_is_recorded_by_digest(
+    exports: list[Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    monkeypatch.setenv("GITHUB_ACTOR", "ward")
+    monkeypatch.setenv("GITHUB_SHA", "c0ffee")
+    for one in exports:
+        adopt(store, one, "pass")
+    old, new = (one.manifest.digest for one in exports)
+    record = read_record(store)
+    assert is_store(store)
+    assert record["current"] == {"chest/onnx/cpu-generic/fp32": new}
+    seen = [(entry["replaced"], entry["by"], entry["who"], entry["commit"]) for entry in record["history"]]
+    assert seen == [(None, old, "ward", "c0ffee"), (old, new, "ward", "c0ffee")]
+    assert [one.manifest.digest for one in current_baselines(store)] == [new]
+    assert {path.name for path in (store / "exports").iterdir()} == {old, new}
+    adopt(store, exports[1], "pass")
+    assert len(read_record(store)["history"]) == 2
+
+
+def test_only_a_pass_or_a_reason_replaces(exports: list[Exported], tmp_path: Path) -> None:
+    for reason in (None, "  "):
+        with pytest.raises(UsageError, match="INCONCLUSIVE"):
+            adopt(tmp_path / "store", exports[0], "inconclusive", because=reason)
+    assert not (tmp_path / "store").exists()
+    entry = adopt(tmp_path / "store", exports[0], "fail", because="the ward asked for it")
+    assert (entry["verdict"], entry["because"]) == ("fail", "the ward asked for it")
+
+
+@pytest.mark.parametrize("damage", ["missing", "changed", "renamed", "record"])
+def test_a_baseline_that_is_not_the_recorded_one_is_refused(
+    exports: list[Exported], tmp_path: Path, damage: str
+) -> None:
+    store = tmp_path / "store"
+    adopt(store, exports[0], "pass")
+    place = store / "exports" / exports[0].manifest.digest
+    record = json.loads((store / "baselines.json").read_text())
+    if damage == "missing":
+        shutil.rmtree(place)
+    elif damage == "changed":
+        shutil.rmtree(place)
+        shutil.copytree(exports[1].path, place)
+    elif damage == "renamed":
+        record["current"] = {"brain/onnx/cpu-generic/fp32": exports[0].manifest.digest}
+    else:
+        record["current"] = {"chest/onnx/cpu-generic/fp32": "../../etc"}
+    (store / "baselines.json").write_text(json.dumps(record))
+    with pytest.raises(ArtifactError):
+        current_baselines(store)
+
+
+def test_a_gate_judges_a_run_against_a_store_and_replaces_on_pass(
+    a_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    verdicts = iter(("pass", "fail", "pass"))
+    canned: dict[str, Any] = {"latency": {"verdict": "pass"}, "deterministic": {"verdict": "pass"}, "reasons": []}
+
+    def judge(pair: Any, *_: Any) -> dict[str, Any]:
+        subjects = {"baseline": pair.baseline.describe(), "candidate": pair.candidate.describe()}
+        return {**canned, **subjects, "verdict": next(verdicts), "accuracy": {"verdict": "pass"}}
+
+    monkeypatch.setattr(gating, "_judge", judge)
+    first = gate(a_run.path, region="chest", update_baseline=store)
+    assert [entry["replaced"] for entry in first["replaced_baselines"]] == [None]
+    assert gate(a_run.path, region="chest", baseline=store, update_baseline=store)["replaced_baselines"] == []
+    again = gate(a_run.path, region="chest", baseline=store, update_baseline=store)
+    directory = export_directory(a_run, "expert", "chest", "onnx", "cpu-generic", "fp32")
+    assert again["regions"]["chest"]["baseline"]["digest"] == read_exported(directory).manifest.digest
+    assert again["regions"]["chest"]["baseline"]["path"].startswith(str(store))
+    assert len(read_record(store)["history"]) == 1
+
+
+def test_a_store_without_the_region_has_nothing_to_compare(a_run: Run, exports: list[Exported], tmp_path: Path) -> None:
+    adopt(tmp_path / "store", exports[0], "pass")
+    with pytest.raises(UsageError, match="matching baseline"):
+        gate(a_run.path, region="knee", baseline=tmp_path / "store")

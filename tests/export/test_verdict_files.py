@@ -1,0 +1,93 @@
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from lorkit.export.verdict_files import annotations, write_junit, write_markdown
+
+SUBJECT = {"digest": "0" * 64, "path": "x"}
+
+
+def document(verdict: str = "fail", **changes: Any) -> dict[str, Any]:
+    block = {
+        "verdict": verdict,
+        "deterministic": {"verdict": "pass", "bytes": {"ratio": 0.5}, "macs": {"ratio": None}},
+        "latency": {"verdict": verdict, "ratio": 1.1, "ci": [1.05, 1.15], "margin": 0.03, "seconds": 2.5},
+        "accuracy": {"verdict": "pass", "drop": 0.001, "ci": [-0.01, 0.01], "allowed": 0.02},
+        "budget": None,
+        "reasons": ["takes 1.1 times <as long>,\n100% sure", "ok"],
+        "baseline": SUBJECT,
+        "candidate": SUBJECT,
+    }
+    return {
+        "verdict": verdict,
+        "created": "2026-01-01T00:00:00+00:00",
+        "on_inconclusive": "inconclusive",
+        "synthetic": False,
+        "machine": {"cpu": "a_b*c", "threads": 2},
+        "margin": 0.03,
+        "seed": 0,
+        "warnings": [],
+        "regions": {"chest|<b>": block | changes},
+    }
+
+
+def test_junit_holds_a_suite_a_region_and_a_case_a_check(tmp_path: Path) -> None:
+    write_junit(document(), tmp_path / "gate.xml")
+    root = ElementTree.parse(tmp_path / "gate.xml").getroot()
+    assert root.tag == "testsuites"
+    (suite,) = root
+    assert (suite.get("name"), suite.get("tests"), suite.get("failures"), suite.get("skipped")) == (
+        "chest|<b>",
+        "3",
+        "1",
+        "0",
+    )
+    cases = {case.get("name"): case for case in suite.iter("testcase")}
+    assert set(cases) == {"deterministic", "latency", "accuracy"}
+    failure = cases["latency"].find("failure")
+    assert failure is not None
+    assert failure.get("message") == "FAIL"
+    assert "<as long>" in str(failure.text)
+    assert cases["latency"].get("time") == "2.500"
+
+
+@pytest.mark.parametrize(("policy", "tag"), [("inconclusive", "skipped"), ("fail", "failure"), ("pass", "system-out")])
+def test_what_is_inconclusive_follows_the_policy(tmp_path: Path, policy: str, tag: str) -> None:
+    write_junit(document("inconclusive"), tmp_path / "gate.xml", policy)
+    case = ElementTree.parse(tmp_path / "gate.xml").getroot().find(".//testcase[@name='latency']")
+    assert case is not None
+    assert [child.tag for child in case] == [tag]
+
+
+def test_what_xml_cannot_hold_is_replaced(tmp_path: Path) -> None:
+    write_junit(document(reasons=["bell \x07 and \x00"]), tmp_path / "gate.xml")
+    assert "\N{REPLACEMENT CHARACTER}" in (tmp_path / "gate.xml").read_text(encoding="utf-8")
+    ElementTree.parse(tmp_path / "gate.xml")
+
+
+def test_an_annotation_is_one_line_and_cannot_start_another(tmp_path: Path) -> None:
+    hostile = document(reasons=["a\n::error::b"])
+    (line,) = annotations(hostile)
+    assert line == "::error title=gate chest|<b>%3A FAIL::a%0A::error::b"
+    assert annotations(document("pass"))[0].startswith("::notice title=")
+    assert annotations(document("inconclusive"))[0].startswith("::warning title=")
+
+
+def test_markdown_says_the_verdict_first_and_escapes_names(tmp_path: Path) -> None:
+    write_markdown(document(), tmp_path / "gate.md")
+    text = (tmp_path / "gate.md").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    assert lines[0] == "### Gate: FAIL"
+    row = next(line for line in lines if "**FAIL**" in line)
+    assert row.startswith(r"| chest\|&lt;b&gt; | **FAIL** | 1.100 [1.050, 1.150] (allowed 1.030) |")
+    assert "<b>" not in text
+    assert "<details>" in text
+
+
+def test_markdown_names_the_cases_that_changed(tmp_path: Path) -> None:
+    flips = [{"case": "ab" * 32, "truth": "ill", "baseline": "ill", "candidate": "well", "change": "worsened"}]
+    accuracy = document()["regions"]["chest|<b>"]["accuracy"] | {"flips": flips}
+    write_markdown(document(accuracy=accuracy), tmp_path / "gate.md")
+    assert "| abababababababab | ill | ill | well | worsened |" in (tmp_path / "gate.md").read_text(encoding="utf-8")
