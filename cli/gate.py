@@ -29,6 +29,17 @@ Baseline: TypeAlias = Annotated[
 Candidate: TypeAlias = Annotated[
     Path | None, typer.Option(metavar="PATH", help="Export to judge. Default: the experts'.", show_default=False)
 ]
+Drops: TypeAlias = Annotated[
+    str,
+    typer.Option(metavar="DROP", help="Allowed drop of accuracy, a fraction; by region: 0.02,chest=0.01."),
+]
+Subgroups: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(metavar="COLUMN", help="Also judge the values of this column of the cases.", show_default=False),
+]
+Strict: TypeAlias = Annotated[
+    bool, typer.Option("--strict-subgroups", help="PASS needs every structure and subgroup shown to be fine.")
+]
 Store: TypeAlias = Annotated[
     Path | None,
     typer.Option(metavar="STORE", help="Make the candidates this store's baselines on PASS.", show_default=False),
@@ -57,8 +68,10 @@ def gate(
     profile: options.ProfileName = None,
     precision: options.PrecisionName = None,
     margin: Annotated[float, typer.Option(help="Allowed growth of latency, bytes and MACs, as a fraction.")] = 0.03,
-    max_accuracy_drop: Annotated[float, typer.Option(help="Allowed drop of accuracy, as a fraction.")] = 0.02,
+    max_accuracy_drop: Drops = "0.02",
     data: options.DataFile = None,
+    subgroup: Subgroups = None,
+    strict_subgroups: Strict = False,
     max_seconds: Annotated[float, typer.Option(help="Time for all latency measurements together.")] = 60.0,
     on_inconclusive: Annotated[Policy, typer.Option(help="Map exit code 3 to 0 or 1.")] = Policy.inconclusive,
     update_baseline: Store = None,
@@ -78,6 +91,7 @@ def gate(
     from lorkit.cli.streams import emit, note, say
     from lorkit.export import gate as judge
     from lorkit.export.gating import exit_code
+    from lorkit.export.limits import parse_drops
 
     with Steps("gate") as progress:
         document = judge(
@@ -89,8 +103,10 @@ def gate(
             profile=profile,
             precision=precision,
             margin=margin,
-            max_accuracy_drop=max_accuracy_drop,
+            max_accuracy_drop=parse_drops(max_accuracy_drop),
             data=data,
+            subgroup=subgroup or (),
+            strict_subgroups=strict_subgroups,
             max_seconds=max_seconds,
             on_inconclusive=on_inconclusive.value,
             update_baseline=update_baseline,

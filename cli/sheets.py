@@ -7,6 +7,7 @@ from typing import Any
 
 from lorkit.cli.render import interval, line, table, warnings
 
+_FLIPS = 5
 _MEASURED = (("latency", "ratio"), ("accuracy", "drop"))
 
 
@@ -59,10 +60,49 @@ def verdicts(document: Mapping[str, Any]) -> None:
             ]
         )
     table("candidate against baseline", columns, rows)
+    _parts(document)
+    _flips(document)
     for name, row in document["regions"].items():
         for reason in row.get("reasons", ()):
             line(f"{name}: {reason}")
     warnings(document)
+
+
+def _parts(document: Mapping[str, Any]) -> None:
+    """Print a row a structure and subgroup that was judged beside its region."""
+    rows = [
+        [
+            region,
+            f"{part['column']}={part['name']}" if "column" in part else part["name"],
+            part["verdict"].replace("_", " ").upper(),
+            interval(part["drop"], part["ci"]),
+            part["n"],
+            part["groups"],
+            part.get("p_worse_holm"),
+            part.get("p_within_holm"),
+        ]
+        for region, block in document["regions"].items()
+        for kind in ("structures", "subgroups")
+        for part in (block.get("accuracy") or {}).get(kind) or ()
+    ]
+    if rows:
+        columns = ("region", "part", "verdict", "accuracy drop", "n", "groups", "p worse", "p within")
+        table("structures and subgroups (p: Holm, over all rows)", columns, rows)
+
+
+def _flips(document: Mapping[str, Any]) -> None:
+    """Print the cases whose answer changed, worst first, a few of each region; the document has all."""
+    rows, left = [], 0
+    for region, block in document["regions"].items():
+        found = (block.get("accuracy") or {}).get("flips") or []
+        left += max(0, len(found) - _FLIPS)
+        for flip in found[:_FLIPS]:
+            answers = [flip[side] for side in ("truth", "baseline", "candidate")]
+            rows.append([region, flip["case"][:12], *answers, flip["change"]])
+    if rows:
+        table("answers that changed", ("region", "case", "truth", "baseline", "candidate", "change"), rows)
+    if left:
+        line(f"{left} more case(s) changed: --json, or measurements/gate.json of the run, has all")
 
 
 def replacements(document: Mapping[str, Any]) -> list[str]:

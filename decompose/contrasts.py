@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from lorkit.decompose.bootstrap import Floats, Resampling, divide, interval, mean_defined, resample
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.paired import PairedDrop, mcnemar, widened
+from lorkit.decompose.spread import hidden
 from lorkit.decompose.tasks import get_task
 
 REPLICATES = 2000
@@ -49,7 +50,7 @@ class _Region:
     def of(cls, prepared: PreparedRegion, seed: int) -> _Region:
         draws = resample(np.asarray(prepared.groups), seed=seed, replicates=REPLICATES)
         task = get_task(prepared.region.task)
-        return cls(draws, task.hidden(prepared.targets, prepared.groups))
+        return cls(draws, hidden(*task.rarest(prepared.targets, prepared.groups)))
 
     def rate(self, case_SNC: Floats, weight_RS: Floats) -> Rate:
         known_SNC = np.isfinite(case_SNC)

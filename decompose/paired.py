@@ -5,15 +5,16 @@ Shape legend: N cases, C classes, S classes or structures, R bootstrap replicate
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
-from lorkit.decompose.bootstrap import Floats, Ints, Resampling, checked, divide, interval, mean_defined, resample
+from lorkit.decompose.bootstrap import Floats, Ints, Resampling, checked, divide, mean_defined, resample
 from lorkit.decompose.errors import DataError
+from lorkit.decompose.spread import Spread, hidden
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class PairedDrop:
         groups: Groups.
         mcnemar_p: Exact two-sided McNemar test on the cases that only one of the two has right; a cross-check that
             knows neither class balance nor groups. None where hits are averages over several models, or no hits at all.
+        spread: How sure the drop is at other levels; not part of `to_json`.
     """
 
     drop: float
@@ -41,10 +43,13 @@ class PairedDrop:
     n: int
     groups: int
     mcnemar_p: float | None
+    spread: Spread | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
-        return {**asdict(self), "ci": list(self.ci)}
+        plain = asdict(replace(self, spread=None))
+        del plain["spread"]
+        return {**plain, "ci": list(self.ci)}
 
 
 def paired_drop(
@@ -92,8 +97,8 @@ def paired_difference(
     hit_N2 = np.stack([np.asarray(baseline_hits, np.float64), np.asarray(candidate_hits, np.float64)], axis=1)
     own_NC = label_N[:, None] == np.unique(label_N)
     baseline, candidate = (np.where(own_NC, hit_N2[:, side, None], np.nan) for side in (0, 1))
-    hidden = unseen(label_N, group_N)
-    found = paired_cases(baseline, candidate, groups, hidden=hidden, seed=seed, replicates=replicates)
+    few, weight = rarest(label_N, group_N)
+    found = paired_cases(baseline, candidate, groups, rarest=few, weight=weight, seed=seed, replicates=replicates)
     return replace(found, mcnemar_p=mcnemar(hit_N2))
 
 
@@ -102,7 +107,9 @@ def paired_cases(
     candidate_NS: Floats,
     groups: ArrayLike,
     *,
-    hidden: float = 0.0,
+    rarest: int = 1,
+    weight: float = 0.0,
+    few: bool = False,
     seed: int = 0,
     replicates: int = 2000,
 ) -> PairedDrop:
@@ -112,16 +119,24 @@ def paired_cases(
         baseline_NS: How right the baseline is, in [0, 1].
         candidate_NS: As `baseline_NS`.
         groups: (N,) group of each case.
-        hidden: What a difference that no case showed could still amount to; the interval is never narrower.
+        rarest: Groups that could have shown a difference that none did; see `Spread`.
+        weight: What such a difference would weigh; 0 where there is none to fear.
+        few: Widen the interval for few groups; see `Spread`.
         seed: Seed of the bootstrap.
         replicates: Bootstrap replicates.
     """
     draws = resample(np.asarray(groups), seed=seed, replicates=replicates)
     rates = [mean_defined(cases.T) for cases in (baseline_NS, candidate_NS)]
     drop = float(mean_defined(rates[0] - rates[1]))
-    replicates_RS = [case_rates(cases, draws) for cases in (baseline_NS, candidate_NS)]
-    spread = interval(mean_defined(replicates_RS[0] - replicates_RS[1])) or [drop, drop]
-    low, high = min(spread[0], drop - hidden), max(spread[1], drop + hidden)
+    total = draws.counts_RG.shape[1]
+    spread = Spread(
+        drop=drop,
+        lost_R=lost_rates(baseline_NS, candidate_NS, draws),
+        rarest=rarest,
+        weight=weight,
+        few=total if few else None,
+    )
+    low, high = spread.interval()
     return PairedDrop(
         drop=drop,
         ci=(low, high),
@@ -129,9 +144,15 @@ def paired_cases(
         baseline=float(mean_defined(rates[0])),
         candidate=float(mean_defined(rates[1])),
         n=len(baseline_NS),
-        groups=draws.counts_RG.shape[1],
+        groups=total,
         mcnemar_p=None,
+        spread=spread,
     )
+
+
+def lost_rates(baseline_NS: Floats, candidate_NS: Floats, draws: Resampling) -> Floats:
+    """Return what the candidate loses in each replicate, (R,)."""
+    return mean_defined(case_rates(baseline_NS, draws) - case_rates(candidate_NS, draws))
 
 
 def case_rates(cases_NS: Floats, draws: Resampling) -> Floats:
@@ -142,9 +163,13 @@ def case_rates(cases_NS: Floats, draws: Resampling) -> Floats:
 
 def unseen(label_N: Ints, group_N: Ints) -> float:
     """Return what a difference that no case showed could still amount to in balanced accuracy, at 95 %."""
+    return hidden(*rarest(label_N, group_N))
+
+
+def rarest(label_N: Ints, group_N: Ints) -> tuple[int, float]:
+    """Return the groups of the rarest class, and what a class weighs in balanced accuracy."""
     present = np.unique(label_N)
-    rarest = min(len(np.unique(group_N[label_N == label])) for label in present)
-    return float((1.0 - 0.05 ** (1.0 / rarest)) / len(present))
+    return min(len(np.unique(group_N[label_N == label])) for label in present), 1.0 / len(present)
 
 
 def widened(spread: list[float] | None, value: float, hidden: float) -> list[float]:

@@ -1,22 +1,16 @@
 """What one model loses against another in a score that varies from case to case, such as Dice, when groups are few.
 
-Shape legend: N cases, S structures, G groups, R bootstrap replicates.
+Shape legend: N cases, S structures, G groups.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import norm, t
 
-from lorkit.decompose.bootstrap import Floats, Resampling, interval, mean_defined, resample
+from lorkit.decompose.bootstrap import Floats, Resampling, resample
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.paired import PairedDrop, case_rates, paired_cases
-
-_LEVEL = 0.95
+from lorkit.decompose.paired import PairedDrop, lost_rates, paired_cases
 
 
 def paired_means(
@@ -46,23 +40,10 @@ def paired_means(
             required="at least one case that shows a structure",
             fix="add such cases",
         )
-    found = paired_cases(baseline_NS, candidate_NS, groups, seed=seed, replicates=replicates)
-    draws = resample(np.asarray(groups), seed=seed, replicates=replicates)
-    low, high = _interval(_lost(baseline_NS, candidate_NS, draws), found.groups)
-    each_G = _lost(baseline_NS, candidate_NS, Resampling(np.eye(found.groups), draws.group_N))
-    hidden = (1.0 - 0.05 ** (1.0 / found.groups)) * float(np.abs(each_G[np.isfinite(each_G)]).max(initial=0.0))
-    low, high = max(-1.0, min(low, found.drop - hidden)), min(1.0, max(high, found.drop + hidden))
-    return replace(found, ci=(low, high), decidable=(high - low) / 2)
-
-
-def _interval(lost_R: Floats, groups: int) -> tuple[float, float]:
-    if groups < 2:
-        return -1.0, 1.0
-    tail = float(norm.cdf(math.sqrt(groups / (groups - 1)) * t.ppf((1 - _LEVEL) / 2, groups - 1)))
-    low, high = interval(lost_R, level=1.0 - 2.0 * tail) or [-1.0, 1.0]
-    return low, high
-
-
-def _lost(baseline_NS: Floats, candidate_NS: Floats, draws: Resampling) -> Floats:
-    """Return what the candidate loses in each replicate, (R,)."""
-    return mean_defined(case_rates(baseline_NS, draws) - case_rates(candidate_NS, draws))
+    draws = resample(np.asarray(groups), seed=seed, replicates=1)
+    total = draws.counts_RG.shape[1]
+    each_G = lost_rates(baseline_NS, candidate_NS, Resampling(np.eye(total), draws.group_N))
+    largest = float(np.abs(each_G[np.isfinite(each_G)]).max(initial=0.0))
+    return paired_cases(
+        baseline_NS, candidate_NS, groups, rarest=total, weight=largest, few=True, seed=seed, replicates=replicates
+    )

@@ -53,7 +53,8 @@ def cut_expert_(
     before, after = (
         task.cases(val.region, val.targets, task.evidence(logits, val.targets)) for logits in (logits_NK, after_NK)
     )
-    found = paired_cases(before, after, val.groups, hidden=task.hidden(val.targets, val.groups))
+    groups, weight = task.rarest(val.targets, val.groups)
+    found = paired_cases(before, after, val.groups, rarest=groups, weight=weight)
     whole = total(cuts)
     document = {
         "rank": rank,

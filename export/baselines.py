@@ -64,7 +64,9 @@ def current_baselines(store: Path) -> list[Exported]:
     return [_open(store, key, digest) for key, digest in sorted(read_record(store)["current"].items())]
 
 
-def adopt(store: Path, candidate: Exported, verdict: str, *, because: str | None = None) -> dict[str, Any]:
+def adopt(
+    store: Path, candidate: Exported, verdict: str, *, because: str | None = None, cases: str | None = None
+) -> dict[str, Any]:
     """Make a candidate the baseline of its region, target, profile and precision.
 
     Args:
@@ -72,10 +74,11 @@ def adopt(store: Path, candidate: Exported, verdict: str, *, because: str | None
         candidate: What was judged.
         verdict: What the gate said of it.
         because: Why it becomes the baseline although the verdict is not PASS.
+        cases: Digest of the cases that its accuracy was judged on.
 
     Returns:
-        The entry of the history: key, digests of the old (null for a first) and the new, verdict, reason, who, commit
-        and when.
+        The entry of the history: key, digests of the old (null for a first) and the new, verdict, reason, cases, who,
+        commit and when.
 
     Raises:
         UsageError: The verdict is not PASS, and nobody says why it should not matter.
@@ -98,6 +101,7 @@ def adopt(store: Path, candidate: Exported, verdict: str, *, because: str | None
             "by": digest,
             "verdict": verdict,
             "because": because,
+            "cases": cases,
             "who": _stated(_WHO) or f"{getpass.getuser()}@{platform.node()}",
             "commit": _stated(_COMMIT),
             "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -119,7 +123,28 @@ def replace_baselines(store: Path, document: Mapping[str, Any], because: str | N
     if document["verdict"] != "pass" and not (because or "").strip():
         return []
     judged = [(read_exported(Path(block["candidate"]["path"])), block) for block in document["regions"].values()]
-    return [adopt(store, candidate, str(block["verdict"]), because=because) for candidate, block in judged]
+    return [
+        adopt(store, candidate, str(block["verdict"]), because=because, cases=_cases(block))
+        for candidate, block in judged
+    ]
+
+
+def other_cases(store: Path, baseline: Exported, block: Mapping[str, Any]) -> str | None:
+    """Warn where a baseline came into service on other cases than a gate now judged it on; else None."""
+    entries = [entry for entry in read_record(store)["history"] if entry.get("by") == baseline.manifest.digest]
+    then, now = (entries[-1].get("cases") if entries else None), _cases(block)
+    if then is None or now is None or then == now:
+        return None
+    return (
+        f"region {baseline.region}: judged on the cases {now[:12]}; its baseline came into service on {then[:12]}:"
+        " the two verdicts are of different case sets"
+    )
+
+
+def _cases(block: Mapping[str, Any]) -> str | None:
+    """Return the digest of the cases that a region of a gate was judged on."""
+    found = ((block.get("accuracy") or {}).get("case_set") or {}).get("digest")
+    return None if found is None else str(found)
 
 
 def _keep(store: Path, candidate: Exported) -> None:

@@ -11,15 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json
-from lorkit.decompose.data.locked import LockedData
 from lorkit.decompose.errors import LorkitError
 from lorkit.decompose.progress import OnProgress
 from lorkit.decompose.runs import Run, exports_of
+from lorkit.export.casesets import cases_of_split
 from lorkit.export.choices import preference
 from lorkit.export.contests import Contest
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.inference import load_engine
-from lorkit.export.noninferiority import cases_of_split, judge_accuracy
+from lorkit.export.noninferiority import Terms, judge_accuracy
 
 KIND = "changes"
 _SEED = 0
@@ -108,12 +108,9 @@ class _Paired:
 
 
 def _measure(home: Run, region: str, then: Exported, now: Exported) -> dict[str, Any]:
-    cases = cases_of_split(LockedData(home, region), region)
-    source = f"locked test split of {home.id}"
+    cases = cases_of_split(home, region)
     with load_engine(then.path) as before, load_engine(now.path) as after:
-        block, _ = judge_accuracy(
-            Contest(then, now), (before, after), cases, allowed=0.0, source=source, seed=_SEED
-        )  # fmt: skip
+        block = judge_accuracy(Contest(then, now), (before, after), cases, Terms(allowed=0.0, seed=_SEED))
     low, high = block["ci"]
     names: tuple[str, ...] = ("label_flips", "flip_rate")
     flips = {name: block[name] for name in names if name in block}

@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, is_current, write_json
-from lorkit.decompose.data.locked import LockedData
 from lorkit.decompose.errors import ArtifactError, DataError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run
 from lorkit.export.building import Job, inputs_digest
+from lorkit.export.casesets import cases_of_split
 from lorkit.export.choices import record_path, regions_of
 from lorkit.export.contests import Contest
 from lorkit.export.duel import fight
 from lorkit.export.exported import Exported, read_exported
+from lorkit.export.families import explain
 from lorkit.export.inference import load_engine
 from lorkit.export.latency import Arm, random_inputs
-from lorkit.export.noninferiority import cases_of_split, judge_accuracy
+from lorkit.export.noninferiority import Terms, judge_accuracy
 from lorkit.export.sources import Source
 
 AUTO, BASELINE = "auto", "fp32"
@@ -153,14 +154,13 @@ def _judged(run: Run, contest: Contest, bounds: Bounds) -> dict[str, Any]:
         latency |= {"batch": 1, "threads": THREADS, "provider": engines[1].provider}
         if duel.verdict != "pass":
             return {"latency": latency, "reason": f"not shown to be faster: {_first_lower(duel.reason)}"}
-        accuracy, sentence = judge_accuracy(
+        accuracy = judge_accuracy(
             contest,
             (engines[0], engines[1]),
-            cases_of_split(LockedData(run, contest.region), contest.region, "val"),
-            allowed=bounds.max_accuracy_drop,
-            source=f"validation part of {run.id}",
-            seed=bounds.seed,
+            cases_of_split(run, contest.region, "val"),
+            Terms(allowed=bounds.max_accuracy_drop, seed=bounds.seed),
         )
+        sentence = explain(accuracy)[0]
     kept = accuracy["verdict"] == "pass"
     reason = f"{latency['ratio']:.2f} times the time of fp32; {_first_lower(sentence)}"
     return {

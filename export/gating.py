@@ -7,47 +7,25 @@ is FAIL or PASS only where the measurements exclude the other; else it is INCONC
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, write_json
-from lorkit.decompose.data.locked import LockedData
-from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
+from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run, open_run
-from lorkit.export.baselines import is_store, replace_baselines
-from lorkit.export.budgets import judge_budget
+from lorkit.export.baselines import is_store, other_cases, replace_baselines
+from lorkit.export.casesets import SIDES, CaseSet, cases_of_file, cases_of_split, learnt_from
 from lorkit.export.contests import Contest, Selection, contests, home_of
-from lorkit.export.costs import judge_costs
-from lorkit.export.duel import fight
-from lorkit.export.exported import Exported, read_exported
-from lorkit.export.inference import load_engine
-from lorkit.export.latency import Arm, random_inputs
-from lorkit.export.noninferiority import Cases, cases_of_file, cases_of_split, judge_accuracy, undecided
+from lorkit.export.exported import read_exported
+from lorkit.export.judging import Findings, judge, settled, worst
+from lorkit.export.limits import DROP, Limits, limits_of
+from lorkit.export.noninferiority import Terms
 from lorkit.export.unjudged import missing_baseline, unjudged_regions
 
-if TYPE_CHECKING:
-    from lorkit.export.targets.base import Engine
-
 NAME = "gate.json"
-ORDER = ("pass", "inconclusive", "fail")
-POLICIES = ("inconclusive", "pass", "fail")
-_BUDGET_SHARE = 0.1
-THREADS = 1
-"""Both arms run on one thread: a second one would wait for whatever else the machine does."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """What a candidate may cost and lose, as fractions of the baseline, and the seed of all randomness."""
-
-    margin: float
-    max_accuracy_drop: float
-    seed: int
 
 
 def gate(
@@ -60,8 +38,10 @@ def gate(
     profile: str | None = None,
     precision: str | None = None,
     margin: float = 0.03,
-    max_accuracy_drop: float = 0.02,
+    max_accuracy_drop: float | Mapping[str, float] = DROP,
     data: Path | str | None = None,
+    subgroup: Sequence[str] = (),
+    strict_subgroups: bool = False,
     max_seconds: float = 60.0,
     on_inconclusive: str = "inconclusive",
     update_baseline: Path | str | None = None,
@@ -80,8 +60,10 @@ def gate(
         profile: Only exports for this profile.
         precision: Only exports of this precision.
         margin: Allowed growth of latency, bytes and MACs.
-        max_accuracy_drop: Allowed drop of balanced accuracy, or of mean Dice.
+        max_accuracy_drop: Allowed drop of balanced accuracy, or of mean Dice; by region, `*` for those not named.
         data: Cases to judge accuracy on; default the run's locked test split.
+        subgroup: Columns of the cases whose values are judged as subgroups.
+        strict_subgroups: PASS needs every structure and subgroup shown to stay within the allowed drop.
         max_seconds: Time for all latency measurements together; what one region leaves goes to the next.
         on_inconclusive: Stored in the document for `exit_code`; the verdict itself does not change.
         update_baseline: A store in which the candidates become the baselines where the whole verdict is PASS.
@@ -96,27 +78,39 @@ def gate(
         UsageError: Options that make no sense, or nothing to compare.
         DataError: The file of `data`, or the run's data, cannot be used.
     """
-    limits = _limits(margin, max_accuracy_drop, max_seconds, on_inconclusive, seed)
+    limits = limits_of(margin, max_accuracy_drop, max_seconds, on_inconclusive)
     paths = [None if path is None else Path(path) for path in (baseline, candidate)]
     named = paths[1] or (None if paths[0] is None or is_store(paths[0]) else paths[0])
     home = _home(run, named, alone=None not in paths)
     selection = Selection(region=region, target=target, profile=profile, precision=precision)
     reason = missing_baseline(home) if paths == [None, None] else None
     pairs = [] if reason else contests(home, selection, baseline=paths[0], candidate=paths[1])
+    limits.check_regions([*(home.regions.names if home else ()), *(pair.region for pair in pairs)])
     if data is not None and len(pairs) > 1:
         raise UsageError(f"--data {data} for {len(pairs)} regions", required="one region", fix="name it with --region")
-    document = _document(pairs, home, limits, on_inconclusive)
+    document = _document(pairs, home, limits, seed, on_inconclusive)
     if reason is not None and home is not None:
         document["synthetic"] = home.manifest.synthetic
-        allowed = {"margin": margin, "drop": max_accuracy_drop}
-        document["regions"] |= unjudged_regions(home, selection, reason, **allowed)
+        document["regions"] |= unjudged_regions(home, selection, reason, limits)
     seconds = max_seconds
+    findings: list[Findings] = []
     for index, pair in enumerate(pairs):
         on_progress(pair.region, index, len(pairs))
+        terms = Terms(
+            allowed=limits.allowed(pair.region),
+            seed=seed,
+            columns=tuple(subgroup),
+            strict=strict_subgroups,
+            pictures=home is not None and home.config.privacy.embed_images is True,
+        )
         cases = _cases(pair, home, None if data is None else Path(data))
-        found = _judge(pair, cases, limits, seconds / (len(pairs) - index))
-        seconds -= min(seconds, found["latency"].get("seconds") or 0.0)
-        document["regions"][pair.region] = found
+        found = judge(pair, cases, terms, margin=margin, seconds=seconds / (len(pairs) - index))
+        seconds -= min(seconds, found.latency.get("seconds") or 0.0)
+        findings.append(found)
+    document["regions"] |= {found.pair.region: found.to_json() for found in settled(findings)}
+    if paths[0] is not None and is_store(paths[0]):
+        blocks = [(pair.baseline, document["regions"][pair.region]) for pair in pairs]
+        document["warnings"] += filter(None, (other_cases(paths[0], one, block) for one, block in blocks))
     on_progress("done", len(pairs), len(pairs))
     document["verdict"] = worst(found["verdict"] for found in document["regions"].values())
     if update_baseline is not None:
@@ -136,25 +130,6 @@ def exit_code(document: Mapping[str, Any], on_inconclusive: str | None = None) -
     return int(verdict != "pass")
 
 
-def worst(verdicts: Iterable[str]) -> str:
-    """Return the worst verdict: fail, then inconclusive, then pass."""
-    return max(verdicts, key=ORDER.index)
-
-
-def _limits(margin: float, drop: float, max_seconds: float, on_inconclusive: str, seed: int) -> Limits:
-    if not (0 <= margin < 10 and 0 <= drop < 1 and max_seconds > 0):
-        raise UsageError(
-            f"margin {margin}, accuracy drop {drop}, {max_seconds} s",
-            required="fractions (0.03 is 3 %) and a time above 0",
-            fix="correct --margin, --max-accuracy-drop or --max-seconds",
-        )
-    if on_inconclusive not in POLICIES:
-        raise UsageError(
-            f"--on-inconclusive {on_inconclusive}", required=f"one of {', '.join(POLICIES)}", fix="name one of them"
-        )
-    return Limits(margin=margin, max_accuracy_drop=drop, seed=seed)
-
-
 def _home(run: Path | str | None, named: Path | None, *, alone: bool) -> Run | None:
     """Find the run: as named, else that of the named export, else the newest unless both exports are named."""
     if run is not None:
@@ -163,25 +138,26 @@ def _home(run: Path | str | None, named: Path | None, *, alone: bool) -> Run | N
     return found if found is not None or alone else open_run(None)
 
 
-def _cases(pair: Contest, home: Run | None, data: Path | None) -> tuple[Cases | None, str]:
-    """Find what accuracy is judged on: the file, else the run's locked test split; with where it is from, or why not.
+def _cases(pair: Contest, home: Run | None, data: Path | None) -> CaseSet | str:
+    """Find what accuracy is judged on: the file, else the run's locked test split; or say why there is nothing.
 
     Raises:
         DataError: The named file cannot be used. A locked split that is gone only leaves accuracy undecided.
     """
+    seen = {side: learnt_from(home_of(one)) for side, one in zip(SIDES, (pair.baseline, pair.candidate), strict=True)}
     if data is not None:
-        return cases_of_file(data, pair), str(data)
+        return cases_of_file(data, pair, seen)
     if home is None:
-        return None, "neither --data nor a run with a locked test split is here"
+        return "neither --data nor a run with a locked test split is here"
     if pair.region not in home.regions.names:
-        return None, f"the run {home.id} has no region '{pair.region}', and there is no --data"
+        return f"the run {home.id} has no region '{pair.region}', and there is no --data"
     try:
-        return cases_of_split(LockedData(home, pair.region), pair.region), f"locked test split of {home.id}"
+        return cases_of_split(home, pair.region, seen=seen)
     except DataError as error:
-        return None, f"the locked test split cannot be read ({error})"
+        return f"the locked test split cannot be read ({error})"
 
 
-def _document(pairs: list[Contest], home: Run | None, limits: Limits, policy: str) -> dict[str, Any]:
+def _document(pairs: list[Contest], home: Run | None, limits: Limits, seed: int, policy: str) -> dict[str, Any]:
     synthetic = any(pair.candidate.synthetic or pair.baseline.synthetic for pair in pairs)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -190,8 +166,9 @@ def _document(pairs: list[Contest], home: Run | None, limits: Limits, policy: st
         "verdict": "inconclusive",
         "on_inconclusive": policy,
         "margin": limits.margin,
-        "max_accuracy_drop": limits.max_accuracy_drop,
-        "seed": limits.seed,
+        "max_accuracy_drop": limits.drop,
+        "max_accuracy_drops": dict(limits.drops),
+        "seed": seed,
         "run": None if home is None else home.id,
         "synthetic": synthetic,
         "machine": fingerprint(),
@@ -208,64 +185,3 @@ def _others(pair: Contest) -> str:
         f"region {pair.region}: {target} {profile} {precision} was judged; exported too, and not judged: "
         f"{', '.join(pair.beside)}; name one with --target, --profile and --precision."
     )
-
-
-def _judge(pair: Contest, cases: tuple[Cases | None, str], limits: Limits, seconds: float) -> dict[str, Any]:
-    """Judge one region; engines are closed again before the next one."""
-    costs, reasons = judge_costs(pair, limits.margin)
-    latency: dict[str, Any] = {"verdict": "inconclusive", "ratio": None, "ci": None, "margin": limits.margin}
-    latency |= {"pairs": 0, "noise_floor": None}
-    accuracy = undecided(pair.candidate, limits.max_accuracy_drop)
-    budget: dict[str, Any] | None = None
-    try:
-        latency, sentence = _judge_latency(pair, limits, seconds)
-        reasons.append(sentence)
-        if cases[0] is None:
-            reasons.append(f"Accuracy was not judged: {cases[1]}.")
-        else:
-            accuracy, sentence = _judge_accuracy(pair, cases[0], cases[1], limits)
-            reasons.append(sentence)
-        budget, sentences = judge_budget(pair.candidate, seconds=_BUDGET_SHARE * seconds, seed=limits.seed)
-        reasons += sentences
-    except MissingRuntimeError as error:
-        reasons.append(f"Nothing could be measured here: {error}.")
-    return {
-        "verdict": worst(
-            block["verdict"] for block in (costs, latency, accuracy, budget or {}) if block.get("verdict") in ORDER
-        ),
-        "latency": latency,
-        "accuracy": accuracy,
-        "deterministic": costs,
-        "budget": budget,
-        "reasons": reasons,
-        "baseline": pair.baseline.describe(),
-        "candidate": pair.candidate.describe(),
-    }
-
-
-def _judge_latency(pair: Contest, limits: Limits, seconds: float) -> tuple[dict[str, Any], str]:
-    subjects = (pair.baseline, pair.candidate, pair.baseline)
-    with _engines(subjects, THREADS) as engines:
-        baseline, candidate, control = (
-            Arm(name, engine.run, random_inputs((1, *one.shape), seed=limits.seed))
-            for name, one, engine in zip(("baseline", "candidate", "control"), subjects, engines, strict=True)
-        )
-        duel = fight(baseline, candidate, control, margin=limits.margin, seconds=seconds, seed=limits.seed)
-    return {**duel.to_json(), "batch": 1, "threads": THREADS, "provider": engines[1].provider}, duel.reason
-
-
-def _judge_accuracy(pair: Contest, cases: Cases, source: str, limits: Limits) -> tuple[dict[str, Any], str]:
-    with _engines((pair.baseline, pair.candidate), None) as (baseline, candidate):
-        allowed = limits.max_accuracy_drop
-        return judge_accuracy(pair, (baseline, candidate), cases, allowed=allowed, source=source, seed=limits.seed)
-
-
-@contextmanager
-def _engines(subjects: Iterable[Exported], threads: int | None) -> Iterator[Sequence[Engine]]:
-    """Load engines, each on its own, and close them again."""
-    with ExitStack() as stack:
-        engines = []
-        for subject in subjects:
-            engines.append(load_engine(subject.path, threads=threads))
-            stack.callback(engines[-1].close)
-        yield engines

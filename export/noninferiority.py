@@ -4,49 +4,69 @@ A classifier is judged by balanced accuracy, a segmenter by mean Dice. Maps are 
 structure, batch by batch: those of a whole split would not fit into memory.
 
 A point estimate of the drop would pass a bad candidate on few cases. So the verdict is that of the interval: PASS
-needs its upper end below the allowed drop, FAIL its lower end above, and too few cases give neither.
+needs its upper end below the allowed drop, FAIL its lower end above, and too few cases give neither. Structures and
+subgroups are judged beside the whole (`families`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.data.locked import LockedData, file_samples
+from lorkit.decompose.data.columns import subgroups
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import PairedDrop, paired_drop
 from lorkit.decompose.paired_means import paired_means
+from lorkit.decompose.spread import Spread
 from lorkit.decompose.tasks import Evidence, get_task
+from lorkit.export import flips
+from lorkit.export.casesets import CaseSet
 from lorkit.export.contests import Contest
 from lorkit.export.exported import Exported
+from lorkit.export.families import settle
 from lorkit.export.sizes import fitting
-from lorkit.export.writing import METRICS
 
 if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion
-    from lorkit.decompose.transforms import Recipe
     from lorkit.export.targets.base import Engine
 
 BATCH = 64
-Cases = Callable[["Recipe"], "PreparedRegion"]
-"""The cases to judge on, prepared as one engine's recipe says."""
 _Engines = tuple["Engine", "Engine"]
 _Prepared = tuple["PreparedRegion", "PreparedRegion"]
+_Compare = Callable[[Sequence[int] | None], PairedDrop | None]
 
 
-def cases_of_file(path: Path, contest: Contest) -> Cases:
-    """Take every row of a file, classes matched by name."""
-    region = contest.candidate.as_region()
-    return lambda recipe: file_samples(path, region, recipe)
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """On which terms accuracy is judged.
+
+    Attributes:
+        allowed: Largest acceptable drop of the task's headline metric, a fraction.
+        seed: Seed of the bootstrap.
+        columns: Columns of the cases whose values are subgroups.
+        strict: PASS needs every structure and subgroup shown to stay within the allowed drop.
+        pictures: Show small images of the cases that changed; those of drawn phantoms are shown always.
+    """
+
+    allowed: float
+    seed: int = 0
+    columns: tuple[str, ...] = ()
+    strict: bool = False
+    pictures: bool = False
 
 
-def cases_of_split(data: LockedData, region: str, part: str = "test") -> Cases:
-    """Take a locked part of a run, found by the digests of its images."""
-    return lambda recipe: data.part(region, part, recipe=recipe)
+@dataclass(frozen=True)
+class _Answers:
+    """What two networks answered: a comparison of any of the cases, by structure too, and what changed."""
+
+    compare: _Compare
+    structures: Mapping[str, _Compare]
+    changed: list[dict[str, Any]]
+    flips: dict[str, Any]
 
 
 def engine_logits(engine: Engine, prepared: PreparedRegion, batch: int = BATCH) -> NDArray[np.float32]:
@@ -56,40 +76,57 @@ def engine_logits(engine: Engine, prepared: PreparedRegion, batch: int = BATCH) 
     return np.concatenate(parts)
 
 
-def judge_accuracy(
-    contest: Contest, engines: tuple[Engine, Engine], cases: Cases, *, allowed: float, source: str, seed: int
-) -> tuple[dict[str, Any], str]:
+def judge_accuracy(contest: Contest, engines: tuple[Engine, Engine], cases: CaseSet, terms: Terms) -> dict[str, Any]:
     """Compare two engines on the same cases.
 
     Args:
         contest: Baseline and candidate.
         engines: Their engines, in this order.
         cases: The cases.
-        allowed: Largest acceptable drop of the task's headline metric, a fraction.
-        source: Where the cases come from, for the document.
-        seed: Seed of the bootstrap.
+        terms: On which terms.
 
     Returns:
-        The gate's `accuracy` block and one sentence that explains it.
+        The gate's `accuracy` block, with the verdict that it has where no other region is judged beside it.
 
     Raises:
-        DataError: The file holds no case, or an engine gives no finite numbers.
+        UsageError: The cases have no such column.
+        DataError: There is no case, or an engine gives no finite numbers.
     """
-    subjects = (contest.baseline, contest.candidate)
-    prepared = _prepare(subjects, cases)
-    if not len(prepared[0]):
-        raise DataError(f"no case in {source}", required="at least one", fix="name another file with --data")
+    *prepared, about = cases.prepare(contest)
+    pair = (prepared[0], prepared[1])
+    parts = [(name, subgroups(pair[0].columns, name, cases.source)) for name in terms.columns]
     judge = _judge_masks if get_task(contest.candidate.as_region().task).dense else _judge_labels
-    found, changes = judge(contest, engines, prepared, seed)
+    answers = judge(contest, engines, pair, terms.seed)
+    found = answers.compare(None)
+    if found is None:
+        raise DataError(
+            f"{len(pair[0])} case(s) without any structure in {cases.source}",
+            required="at least one case that shows a structure",
+            fix="add such cases",
+        )
+    shown = terms.pictures or pair[0].region.synthetic
+    changed = flips.with_pictures(answers.changed, pair[1]) if shown else answers.changed
     block = {
-        "verdict": _verdict(found.ci, allowed),
+        "verdict": "inconclusive",
         "metric": headline(contest.candidate),
         **found.to_json(),
-        "allowed": allowed,
-        **changes,
-        "source": source,
+        **_decided(found, terms.allowed),
+        "needed_n": _spread(found).needed(terms.allowed, found.n),
+        "allowed": terms.allowed,
+        "strict": terms.strict,
+        "structures": [_part(name, compare, None, terms.allowed) for name, compare in answers.structures.items()],
+        "subgroups": [
+            {"column": column, **_part(value, answers.compare, rows, terms.allowed)}
+            for column, values in parts
+            for value, rows in values.items()
+        ],
+        **answers.flips,
+        "changes": flips.counts(changed),
+        "flips": changed,
+        "case_set": about,
+        "source": cases.source,
     }
-    return block, _explain(block)
+    return settle([block])[0]
 
 
 def headline(candidate: Exported) -> str:
@@ -99,31 +136,49 @@ def headline(candidate: Exported) -> str:
 
 def undecided(candidate: Exported, allowed: float) -> dict[str, Any]:
     """Return the block of a gate that has nothing to judge accuracy on."""
+    empty = ("drop", "ci", "decidable", "needed_n", "n", "source", "case_set")
     return {
         "verdict": "inconclusive",
         "metric": headline(candidate),
-        "drop": None,
-        "ci": None,
-        "decidable": None,
-        "n": None,
+        **dict.fromkeys(empty),
         "allowed": allowed,
-        "source": None,
     }
 
 
-def _judge_labels(
-    contest: Contest, engines: _Engines, prepared: _Prepared, seed: int
-) -> tuple[PairedDrop, dict[str, Any]]:
-    """Compare two classifiers; also how many labels differ between them."""
-    del contest
+def _part(name: str, compare: _Compare, rows: Sequence[int] | None, allowed: float) -> dict[str, Any]:
+    """Compare on a part of the cases; one that says nothing about the metric is not judged."""
+    found = compare(rows)
+    if found is None or not np.isfinite(found.drop):
+        empty = dict.fromkeys(("drop", "ci", "p_worse", "p_within"))
+        return {"name": name, "n": 0 if found is None else found.n, "groups": 0, "verdict": "not_judged", **empty}
+    about = {"name": name, "n": found.n, "groups": found.groups, "verdict": "inconclusive"}
+    return {**about, "drop": found.drop, "ci": list(found.ci), **_decided(found, allowed)}
+
+
+def _decided(found: PairedDrop, allowed: float) -> dict[str, float]:
+    worse, within = _spread(found).p_values(allowed)
+    return {"p_worse": worse, "p_within": within}
+
+
+def _spread(found: PairedDrop) -> Spread:
+    assert found.spread is not None  # comparisons of one pair of models have it
+    return found.spread
+
+
+def _judge_labels(contest: Contest, engines: _Engines, prepared: _Prepared, seed: int) -> _Answers:
+    """Compare two classifiers; also which labels differ between them."""
     logits = [engine_logits(engine, one) for engine, one in zip(engines, prepared, strict=True)]
-    found = paired_drop(prepared[0].labels, logits[0], logits[1], prepared[0].groups, seed=seed)
-    return found, {"label_flips": int((logits[0].argmax(1) != logits[1].argmax(1)).sum())}
+    labels, groups = prepared[0].labels, np.asarray(prepared[0].groups)
+
+    def compare(rows: Sequence[int] | None) -> PairedDrop:
+        chosen = slice(None) if rows is None else np.asarray(rows)
+        return paired_drop(labels[chosen], logits[0][chosen], logits[1][chosen], groups[chosen], seed=seed)
+
+    changed = flips.label_flips(prepared[0], logits[0], logits[1], contest.candidate.classes)
+    return _Answers(compare, {}, changed, {"label_flips": len(changed)})
 
 
-def _judge_masks(
-    contest: Contest, engines: _Engines, prepared: _Prepared, seed: int
-) -> tuple[PairedDrop, dict[str, Any]]:
+def _judge_masks(contest: Contest, engines: _Engines, prepared: _Prepared, seed: int) -> _Answers:
     """Compare two segmenters by the Dice of each case; also the share of pixels that differ between them.
 
     Raises:
@@ -131,48 +186,45 @@ def _judge_masks(
     """
     region = contest.candidate.as_region()
     task = get_task(region.task)
-    most = min(fitting(region, one.shape, most=BATCH) for one in (contest.baseline, contest.candidate))
     evidence: tuple[list[Evidence], list[Evidence]] = ([], [])
     differing = pixels = 0
-    for start in range(0, len(prepared[0]), most):
-        part = slice(start, start + most)
-        logits = [engine.run(np.ascontiguousarray(one.images[part]))
-                  for engine, one in zip(engines, prepared, strict=True)]  # fmt: skip
+    for part, logits in _batches(contest, engines, prepared):
         for kept, found, one in zip(evidence, logits, prepared, strict=True):
             kept.append(task.evidence(found, one.targets[part]))
         masks = [found.argmax(1) for found in logits]
         if masks[0].shape == masks[1].shape:
             differing, pixels = differing + int((masks[0] != masks[1]).sum()), pixels + masks[0].size
-    cases = [
+    one_NS, two_NS = (
         task.cases(region, one.targets, np.concatenate(kept)) for kept, one in zip(evidence, prepared, strict=True)
-    ]
-    drop = paired_means(cases[0], cases[1], prepared[0].groups, seed=seed)
-    return drop, {"flip_rate": differing / pixels if pixels else None}
-
-
-def _prepare(subjects: tuple[Exported, Exported], cases: Cases) -> _Prepared:
-    baseline = cases(subjects[0].recipe)
-    return baseline, baseline if subjects[0].recipe == subjects[1].recipe else cases(subjects[1].recipe)
-
-
-def _verdict(ci: tuple[float, float], allowed: float) -> str:
-    if ci[0] > allowed:
-        return "fail"
-    return "pass" if ci[1] < allowed else "inconclusive"
-
-
-def _explain(block: dict[str, Any]) -> str:
-    low, high = block["ci"]
-    change = "loses" if block["drop"] >= 0 else "gains"
-    seen = (
-        f"The candidate {change} {abs(block['drop']):.3f} in {METRICS[block['metric']]} ({block['baseline']:.3f} to "
-        f"{block['candidate']:.3f}; 95 % interval of the drop {low:.3f} to {high:.3f}; {block['n']} case(s), "
-        f"{block['groups']} group(s))"
     )
-    ends = {
-        "pass": f"less than the allowed {block['allowed']:.3f}",
-        "fail": f"more than the allowed {block['allowed']:.3f}",
-        "inconclusive": f"the interval contains the allowed {block['allowed']:.3f}; these cases can decide a drop of "
-        f"about {block['decidable']:.3f}",
-    }
-    return f"{seen}: {ends[block['verdict']]}."
+    groups = np.asarray(prepared[0].groups)
+
+    def compare_of(columns: slice) -> _Compare:
+        def compare(rows: Sequence[int] | None) -> PairedDrop | None:
+            chosen = slice(None) if rows is None else np.asarray(rows)
+            sides = one_NS[chosen, columns], two_NS[chosen, columns]
+            known_N = np.isfinite(sides[0]).any(1) | np.isfinite(sides[1]).any(1)
+            if not known_N.any():
+                return None
+            return paired_means(sides[0][known_N], sides[1][known_N], groups[chosen][known_N], seed=seed)
+
+        return compare
+
+    names = region.classes if len(region.classes) > 1 else ()
+    structures = {name: compare_of(slice(index, index + 1)) for index, name in enumerate(names)}
+    changed = flips.dice_changes(prepared[0], one_NS, two_NS, region.classes)
+    return _Answers(compare_of(slice(None)), structures, changed, {"flip_rate": differing / pixels if pixels else None})
+
+
+def _batches(
+    contest: Contest, engines: _Engines, prepared: _Prepared
+) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
+    """Run both engines over the cases, as many at once as fit into memory."""
+    region = contest.candidate.as_region()
+    most = min(fitting(region, one.shape, most=BATCH) for one in (contest.baseline, contest.candidate))
+    for start in range(0, len(prepared[0]), most):
+        part = slice(start, start + most)
+        yield (
+            part,
+            [engine.run(np.ascontiguousarray(one.images[part])) for engine, one in zip(engines, prepared, strict=True)],
+        )

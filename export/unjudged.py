@@ -9,6 +9,7 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import Run
 from lorkit.export.contests import Selection
 from lorkit.export.exported import Exported
+from lorkit.export.limits import Limits
 from lorkit.export.noninferiority import undecided
 
 
@@ -20,7 +21,7 @@ def missing_baseline(run: Run | None) -> str | None:
     return str(extra["reason"]) if extra.get("exportable") is False else None
 
 
-def unjudged_regions(run: Run, selection: Selection, reason: str, *, margin: float, drop: float) -> dict[str, Any]:
+def unjudged_regions(run: Run, selection: Selection, reason: str, limits: Limits) -> dict[str, Any]:
     """Return a block an exported expert, INCONCLUSIVE, with the reason.
 
     Raises:
@@ -33,10 +34,11 @@ def unjudged_regions(run: Run, selection: Selection, reason: str, *, margin: flo
             required="a candidate",
             fix="run `decompose extract` and `decompose export` first",
         )
-    return {name: _block(one, reason, margin, drop) for name, one in candidates.items()}
+    return {name: _block(one, reason, limits) for name, one in candidates.items()}
 
 
-def _block(candidate: Exported, reason: str, margin: float, drop: float) -> dict[str, Any]:
+def _block(candidate: Exported, reason: str, limits: Limits) -> dict[str, Any]:
+    margin = limits.margin
     latency = {"verdict": "inconclusive", "ratio": None, "ci": None, "margin": margin, "pairs": 0, "noise_floor": None}
     costs: dict[str, Any] = {"verdict": "inconclusive", "margin": margin}
     for name, field in (("bytes", "size_bytes"), ("macs", "macs")):
@@ -45,7 +47,7 @@ def _block(candidate: Exported, reason: str, margin: float, drop: float) -> dict
     return {
         "verdict": "inconclusive",
         "latency": latency,
-        "accuracy": undecided(candidate, drop),
+        "accuracy": undecided(candidate, limits.allowed(candidate.region)),
         "deterministic": costs,
         "budget": None,
         "reasons": [reason],

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from lorkit.decompose.data.columns import join_columns
 from lorkit.decompose.data.samples import Images, Source
 from lorkit.decompose.errors import DataError
 
@@ -47,6 +48,7 @@ def concatenate(sources: Sequence[Source]) -> Source:
         modality=next((source.modality for source in sources if source.modality), None),
         synthetic=any(source.synthetic for source in sources),
         masks=masks,
+        columns=join_columns([(source.columns, len(source.labels)) for source in sources]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Reader of CSV manifests of image files: columns `path` and `label`, optionally `group`, `split` and `id`.
+"""Reader of CSV manifests of image files: columns `path` and `label`, optionally `group`, `split`, `id` and others.
 
 Two data entries `[manifest.csv, images/]` name the manifest and the root of its paths; one entry takes the manifest's
 own directory as root. Paths that lead out of the root are refused.
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lorkit.decompose.config import RegionConfig
 
 _REQUIRED = ("path", "label")
+_KNOWN = (*_REQUIRED, "group", "split", "id")
 
 
 def takes(entries: list[str]) -> int:
@@ -47,6 +48,11 @@ def read(entries: list[str], config: RegionConfig) -> Source:
         groups=tuple(row.get("group") or row["path"] for _, row in rows),
         parts=tuple(part_name(row.get("split") or "", f"{path}, line {line}") for line, row in rows),
         origin=str(path),
+        columns={
+            name: tuple(row.get(name, "") for _, row in rows)
+            for name in dict.fromkeys(name for _, row in rows for name in row)
+            if name and name not in _KNOWN
+        },
     )
 
 

@@ -1,6 +1,6 @@
 """Reader of `.npz`: `images` (N, H, W[, 3]) or (N, D, H, W) with `labels` or `masks`.
 
-Optional are `label_names` or `mask_names`, `ids`, `groups` and `split`.
+Optional are `label_names` or `mask_names`, `ids`, `groups` and `split`; any other array of N values is a column.
 
 MedMNIST's layout (`train_images`, `train_labels`, `val_images`, ...) is the neighbour module's.
 """
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.data.columns import Columns
 from lorkit.decompose.data.masks import as_mask, without_background
 from lorkit.decompose.data.samples import Source, encode, order_classes, part_name
 from lorkit.decompose.errors import DataError, UsageError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from lorkit.decompose.config import RegionConfig
 
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError, NotImplementedError)
+_KNOWN = ("images", "labels", "masks", "label_names", "mask_names", "ids", "groups", "split")
 _PICKLED = ("allow_pickle", "pickle")
 
 
@@ -60,6 +62,7 @@ def read(entries: list[str], config: RegionConfig) -> Source:
         parts=tuple(part_name(text, str(path)) for text in split) if split else (None,) * len(images),
         origin=str(path),
         masks=masks,
+        columns=_columns(arrays, len(images)),
     )
 
 
@@ -176,6 +179,12 @@ def texts(values: NDArray[Any] | None) -> tuple[str, ...] | None:
 
 def _names(arrays: Mapping[str, NDArray[Any]]) -> tuple[str, ...] | None:
     return texts(arrays.get("label_names"))
+
+
+def _columns(arrays: Mapping[str, NDArray[Any]], samples: int) -> Columns:
+    """Return the other arrays that hold a text or number of each sample."""
+    others = {name: array for name, array in arrays.items() if name not in _KNOWN and array.shape == (samples,)}
+    return {name: texts(array) or () for name, array in others.items() if array.dtype.kind in "USuibf"}
 
 
 def _required(path: Path, arrays: Mapping[str, NDArray[Any]], key: str) -> NDArray[Any]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose import transforms
+from lorkit.decompose.data.columns import Columns, take_columns
 from lorkit.decompose.data.samples import RegionSamples
 from lorkit.decompose.errors import DataError, StorageError
 from lorkit.decompose.regions import Region
@@ -30,6 +31,8 @@ class PreparedRegion:
         stored: (N, P, *spatial) float32 in [0, 1]; gray images are stored once, whatever number of channels they fill.
         labels: (N,) int64; zeros where there are masks.
         masks: (N, *spatial) uint8 of a segmentation, else None.
+        target_names: What tells the target of each sample from others: its class's name, or the digest of its mask.
+        columns: What else the source says about each sample.
         notices: What the user should know about how the pixels were brought to [0, 1].
     """
 
@@ -40,6 +43,8 @@ class PreparedRegion:
     groups: tuple[str, ...]
     ids: tuple[str, ...]
     digests: tuple[str, ...]
+    target_names: tuple[str, ...] = ()
+    columns: Columns = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     masks: NDArray[np.uint8] | None = None
 
@@ -68,6 +73,8 @@ class PreparedRegion:
             groups=tuple(self.groups[index] for index in chosen),
             ids=tuple(self.ids[index] for index in chosen),
             digests=tuple(self.digests[index] for index in chosen),
+            target_names=tuple(self.target_names[index] for index in chosen) if self.target_names else (),
+            columns=take_columns(self.columns, chosen.tolist()),
             masks=None if self.masks is None else self.masks[chosen],
         )
 
@@ -109,6 +116,8 @@ def prepare(
         groups=tuple(samples.groups[index] for index in chosen),
         ids=tuple(samples.ids[index] for index in chosen),
         digests=tuple(samples.digests[index] for index in chosen),
+        target_names=tuple(samples.target(int(index)) for index in chosen),
+        columns=take_columns(samples.columns, chosen.tolist()),
         notices=_notices(samples.region.name, recipe, brightest),
         masks=_masks(samples, chosen, recipe),
     )

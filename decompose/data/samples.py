@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose import transforms
+from lorkit.decompose.data.columns import Columns
 from lorkit.decompose.data.labels import check_every_class, relabel
 from lorkit.decompose.data.masks import read_masks
 from lorkit.decompose.errors import DataError, UsageError
@@ -60,6 +61,7 @@ class Source:
         modality: Imaging modality, where the source knows it.
         synthetic: Whether a program drew the images.
         masks: Of a segmentation, a mask of each image: (H, W) or (D, H, W) uint8.
+        columns: What else the source says about each sample, by column.
     """
 
     images: Images
@@ -72,6 +74,7 @@ class Source:
     modality: str | None = None
     synthetic: bool = False
     masks: Images | None = None
+    columns: Columns = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,6 +100,7 @@ class RegionSamples:
     masks: Images | None = None
     mask_digests: tuple[str, ...] = ()
     present: NDArray[np.bool_] | None = None
+    columns: Columns = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -174,6 +178,7 @@ def assemble(name: str, config: RegionConfig, source: Source, *, complete: bool 
         masks=source.masks,
         mask_digests=masks.digests if masks is not None else (),
         present=masks.present if masks is not None else None,
+        columns=source.columns,
     )
 
 
@@ -263,6 +268,7 @@ def _check_lengths(name: str, source: Source) -> None:
     }
     if source.masks is not None:
         lengths["masks"] = len(source.masks)
+    lengths |= {f"cells of column '{column}'": len(cells) for column, cells in source.columns.items()}
     if len(set(lengths.values())) != 1:
         counts = ", ".join(f"{count} {key}" for key, count in lengths.items())
         raise DataError(

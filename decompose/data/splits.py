@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -61,7 +61,12 @@ class Splits:
 
 def label_digest(samples: RegionSamples, indices: Indices) -> str:
     """Digest the class names or masks that belong to some images, whatever the order of rows."""
-    rows = sorted(f"{samples.digests[index]}\t{samples.target(index)}" for index in indices)
+    return digest_cases([samples.digests[index] for index in indices], [samples.target(index) for index in indices])
+
+
+def digest_cases(digests: Sequence[str], targets: Sequence[str]) -> str:
+    """Digest a set of cases: images and what they are compared with, whatever their order."""
+    rows = sorted(f"{digest}\t{target}" for digest, target in zip(digests, targets, strict=True))
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 

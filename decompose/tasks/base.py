@@ -81,8 +81,8 @@ class Task(Protocol):
         """
         ...
 
-    def hidden(self, targets: ArrayLike, groups: Sequence[str]) -> float:
-        """Return what a difference of the headline that no case showed could still amount to, at 95 %."""
+    def rarest(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
+        """Return how many groups could have shown a difference that none did, and what it weighs in the headline."""
         ...
 
     def scores(

@@ -14,7 +14,7 @@ from scipy.special import softmax
 
 from lorkit.decompose import metrics
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.paired import unseen
+from lorkit.decompose.paired import rarest
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.base import Evidence
 
@@ -89,9 +89,9 @@ class Classification:
         own_NC = label_N[:, None] == np.arange(len(region.classes))
         return np.where(own_NC, hit_N[:, None], np.nan)
 
-    def hidden(self, targets: ArrayLike, groups: Sequence[str]) -> float:
-        """Return what hits and misses that no case showed could amount to; see `paired.unseen`."""
-        return unseen(np.asarray(targets, dtype=np.int64), np.unique(np.asarray(groups), return_inverse=True)[1])
+    def rarest(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
+        """Return the groups of the rarest class, and what a class weighs in balanced accuracy."""
+        return rarest(np.asarray(targets, dtype=np.int64), np.unique(np.asarray(groups), return_inverse=True)[1])
 
     def scores(
         self, region: Region, targets: ArrayLike, evidence: ArrayLike, groups: Sequence[str], *, seed: int = 0

@@ -89,13 +89,14 @@ class Segmentation:
         del region, targets
         return overlap.dice(evidence)
 
-    def hidden(self, targets: ArrayLike, groups: Sequence[str]) -> float:
-        """Return 0: unlike hits, Dice differs by a little in every sample, so resampling shows its spread.
+    def rarest(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
+        """Return a weight of 0: unlike hits, Dice differs by a little in every sample, so resampling shows its spread.
 
         A single group has none, and then anything may be hidden.
         """
         del targets
-        return 0.0 if len(set(groups)) > 1 else 1.0
+        total = len(set(groups))
+        return total, 0.0 if total > 1 else 1.0
 
     def scores(
         self, region: Region, targets: ArrayLike, evidence: ArrayLike, groups: Sequence[str], *, seed: int = 0

@@ -11,6 +11,7 @@ from lorkit.export import gating
 from lorkit.export.baselines import adopt, current_baselines, is_store, read_record
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.gating import gate
+from lorkit.export.judging import Findings
 
 
 @pytest.fixture
@@ -77,13 +78,11 @@ def test_a_gate_judges_a_run_against_a_store_and_replaces_on_pass(
 ) -> None:
     store = tmp_path / "store"
     verdicts = iter(("pass", "fail", "pass"))
-    canned: dict[str, Any] = {"latency": {"verdict": "pass"}, "deterministic": {"verdict": "pass"}, "reasons": []}
 
-    def judge(pair: Any, *_: Any) -> dict[str, Any]:
-        subjects = {"baseline": pair.baseline.describe(), "candidate": pair.candidate.describe()}
-        return {**canned, **subjects, "verdict": next(verdicts), "accuracy": {"verdict": "pass"}}
+    def judge(pair: Any, *_: Any, **__: Any) -> Findings:
+        return Findings(pair=pair, costs={"verdict": next(verdicts)}, latency={}, accuracy={"verdict": "pass"})
 
-    monkeypatch.setattr(gating, "_judge", judge)
+    monkeypatch.setattr(gating, "judge", judge)
     first = gate(a_run.path, region="chest", update_baseline=store)
     assert [entry["replaced"] for entry in first["replaced_baselines"]] == [None]
     assert gate(a_run.path, region="chest", baseline=store, update_baseline=store)["replaced_baselines"] == []

@@ -35,18 +35,19 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         found = {"ratio": 0.4, "ci": [0.3, 0.5], "looks": [1]}
         return SimpleNamespace(verdict=verdicts["latency"], reason="It takes its time.", to_json=lambda: found)
 
-    def judge(contest: Any, engines: Any, cases: Any, *, allowed: float, source: str, seed: int) -> Any:
-        assert "validation part" in source
-        assert len(cases(contest.candidate.recipe)) > 0
+    def judge(contest: Any, engines: Any, cases: Any, terms: Any) -> Any:
+        assert "validation part" in cases.source
+        assert len(cases.read(contest.candidate.recipe)) > 0
         return {
             "verdict": verdicts["accuracy"],
             "drop": 0.01,
             "ci": [0.0, 0.02],
-            "allowed": allowed,
-        }, "It loses little."
+            "allowed": terms.allowed,
+        }
 
     monkeypatch.setattr(choosing, "fight", fight)
     monkeypatch.setattr(choosing, "judge_accuracy", judge)
+    monkeypatch.setattr(choosing, "explain", lambda block: ["It loses little."])
     return verdicts
 
 

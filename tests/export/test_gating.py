@@ -8,8 +8,9 @@ import pytest
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.runs import Run, export_directory
-from lorkit.export import gating
-from lorkit.export.gating import exit_code, gate, worst
+from lorkit.export import judging
+from lorkit.export.gating import exit_code, gate
+from lorkit.export.judging import worst
 
 
 def replace_expert(run: Run, conftest: Any, region: str = "chest", **network: Any) -> None:
@@ -103,7 +104,7 @@ def test_what_cannot_run_here_is_inconclusive(a_run: Run, monkeypatch: pytest.Mo
     def refuse(path: Path, *, threads: int | None = None) -> None:
         raise MissingRuntimeError("no TensorRT here", fix="pip install tensorrt")
 
-    monkeypatch.setattr(gating, "load_engine", refuse)
+    monkeypatch.setattr(judging, "load_engine", refuse)
     document = quick()
     assert document["verdict"] == "inconclusive"
     assert "no TensorRT here" in document["regions"]["chest"]["reasons"][-1]

@@ -27,12 +27,14 @@ from lorkit.decompose.expert_artifact import load_expert, plain_network
 from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.paired_means import paired_means
 from lorkit.decompose.regions import Region
+from lorkit.export.casesets import CaseSet
 from lorkit.export.contests import Contest
 from lorkit.export.exported import read_exported
 from lorkit.export.exporting import export
+from lorkit.export.families import explain
 from lorkit.export.inference import load_engine
 from lorkit.export.masks import decode_at, dice
-from lorkit.export.noninferiority import judge_accuracy
+from lorkit.export.noninferiority import Terms, judge_accuracy
 from lorkit.export.pictures import overlay, pictures_of
 from lorkit.export.prediction import predict
 from lorkit.export.verifying import verify
@@ -233,15 +235,16 @@ def test_the_gate_judges_the_dice_of_each_case(flat: Path, tmp_path: Path) -> No
         masks = engine.run(images).argmax(1).astype(np.uint8)
         prepared = PreparedRegion(
             region=exported.as_region(), recipe=exported.recipe, stored=images, labels=np.zeros(12, dtype=np.int64),
-            groups=tuple(f"p{index // 2}" for index in range(12)), ids=("",) * 12, digests=("",) * 12, masks=masks,
+            groups=tuple(f"p{index // 2}" for index in range(12)), ids=("",) * 12,
+            digests=tuple("abcdefghijkl"), target_names=("m",) * 12, masks=masks,
         )  # fmt: skip
-        block, sentence = judge_accuracy(
-            Contest(exported, exported), (engine, engine), lambda recipe: prepared, allowed=0.02, source="here", seed=0
-        )
+        cases = CaseSet(read=lambda recipe: prepared, source="here")
+        block = judge_accuracy(Contest(exported, exported), (engine, engine), cases, Terms(allowed=0.02))
     assert block["metric"] == "dice"
     assert block["verdict"] == "pass"
     assert (block["drop"], block["baseline"], block["flip_rate"]) == (0.0, 1.0, 0.0)
-    assert "in mean Dice" in sentence
+    assert "in mean Dice" in explain(block)[0]
+    assert [row["verdict"] for row in block["structures"]] == ["not_judged", "pass"]
     json.dumps(block, allow_nan=False)
 
 

@@ -1,0 +1,106 @@
+"""How sure a paired difference is at any level, and what more cases would tell.
+
+Shape legend: R bootstrap replicates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm, t
+
+from lorkit.decompose.bootstrap import Floats, interval
+
+ALPHA = 0.05
+"""Two-sided error of every interval, unless it is asked for another."""
+_BISECTIONS = 24
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Spread:
+    """How sure a drop is, at any level: replicates of it, and what none of the cases may have shown.
+
+    Attributes:
+        drop: The drop itself.
+        lost_R: The drop in each replicate, NaN where one defines none.
+        rarest: Groups that could have shown what none did: with m of them an event never seen has a probability below
+            1 - alpha^(1/m).
+        weight: What such an event would weigh in the drop.
+        few: Groups, where they are so few that percentiles alone would be too narrow: the ends then lie at the
+            quantiles that Student's t asks for (the expanded percentile interval of Hesterberg, The American
+            Statistician 69, 2015, section 4.1), and one group alone decides nothing. None leaves percentiles alone.
+    """
+
+    drop: float
+    lost_R: Floats
+    rarest: int
+    weight: float
+    few: int | None = None
+
+    def interval(self, alpha: float = ALPHA) -> tuple[float, float]:
+        """Return the two-sided interval at an error, in [-1, 1]."""
+        low, high = self._resampled(alpha)
+        reach = hidden(self.rarest, self.weight, alpha)
+        return max(-1.0, min(low, self.drop - reach)), min(1.0, max(high, self.drop + reach))
+
+    def p_values(self, allowed: float) -> tuple[float, float]:
+        """Return the smallest errors at which the interval lies above, and below, an allowed drop.
+
+        The first is small where the candidate is worse than allowed, the second where it is not. Neither is below
+        what the number of replicates can tell.
+        """
+        above = self._smallest(lambda alpha: self.interval(alpha)[0] > allowed)
+        return above, self._smallest(lambda alpha: self.interval(alpha)[1] < allowed)
+
+    def needed(self, allowed: float, n: int) -> int | None:
+        """Return about how many such cases show that a candidate which loses nothing stays within an allowed drop.
+
+        The resampled half-width shrinks with the root of the number of cases, what stays unseen with the number. None
+        where no number does: nothing may be lost, or one group says nothing about others.
+        """
+        if allowed <= 0 or self.few == 1:
+            return None
+        low, high = self._resampled(ALPHA)
+        factor = ((high - low) / 2 / allowed) ** 2
+        if self.weight > allowed:  # below that, even what stays unseen is allowed
+            groups = math.log(ALPHA) / math.log1p(-allowed / self.weight)
+            factor = max(factor, groups / self.rarest)
+        return max(1, math.ceil(factor * n))
+
+    def _resampled(self, alpha: float) -> tuple[float, float]:
+        tail = alpha / 2
+        if self.few is not None:
+            if self.few < 2:
+                return -1.0, 1.0
+            tail = float(norm.cdf(math.sqrt(self.few / (self.few - 1)) * t.ppf(tail, self.few - 1)))
+        low, high = interval(self.lost_R, level=1.0 - 2.0 * tail) or (self.drop, self.drop)
+        return low, high
+
+    def _smallest(self, decided: Callable[[float], bool]) -> float:
+        """Bisect, on a logarithmic scale, for the smallest error at which an interval decides."""
+        low, high = math.log(2.0 / (len(self.lost_R) + 1)), 0.0
+        if not decided(1.0):
+            return 1.0
+        if decided(math.exp(low)):
+            return math.exp(low)
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if decided(math.exp(middle)) else (middle, high)
+        return math.exp(high)
+
+
+def hidden(groups: int, weight: float, alpha: float = ALPHA) -> float:
+    """Return what an event that none of some groups showed could still amount to, at 1 - alpha."""
+    return float(1.0 - alpha ** (1.0 / groups)) * weight
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values that hold for all of a family together (Holm, Scandinavian Journal of Statistics 6, 1979)."""
+    ordered = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(ordered), 0, -1)
+    adjusted = np.empty(len(ordered))
+    adjusted[ordered] = np.minimum(1.0, np.maximum.accumulate(np.asarray(p_values, np.float64)[ordered] * factors))
+    return adjusted.tolist()

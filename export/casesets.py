@@ -1,0 +1,116 @@
+"""The cases that two networks are judged on: the same for both, and none that either was trained or tuned on.
+
+Two versions of an expert may come from runs that split the data differently, and then what one holds back is what the
+other learnt from. Such cases are left out, with every other case of their patients, and counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.data.locked import LockedData, file_samples
+from lorkit.decompose.data.splits import digest_cases
+from lorkit.decompose.errors import DataError
+from lorkit.export.contests import Contest
+
+if TYPE_CHECKING:
+    from lorkit.decompose.data.prepared import PreparedRegion
+    from lorkit.decompose.runs import Run
+    from lorkit.decompose.transforms import Recipe
+
+SIDES = ("baseline", "candidate")
+LEARNT_FROM = ("train", "val")
+"""Parts that shaped a network: the second chose among its states."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseSet:
+    """Cases to judge on.
+
+    Attributes:
+        read: Reads and prepares all of them, as one engine's recipe says.
+        source: Where they come from, for documents.
+        seen: By side, the digests of the images that it learnt from; None where nobody can tell.
+    """
+
+    read: Callable[[Recipe], PreparedRegion]
+    source: str
+    seen: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+
+    def prepare(self, contest: Contest) -> tuple[PreparedRegion, PreparedRegion, dict[str, Any]]:
+        """Prepare what is left of the cases for baseline and candidate, and say what was left out.
+
+        Returns:
+            The cases for either, and `digest` (that of `splits.json` for an untouched locked part), `n`, `groups`,
+            `excluded` (cases that each side learnt from, and others of `same_patients`) and `unknown` (sides whose
+            training cases nobody can tell).
+
+        Raises:
+            DataError: There is no case, or none that both sides have not learnt from.
+        """
+        one, two = contest.baseline.recipe, contest.candidate.recipe
+        baseline = self.read(one)
+        if not len(baseline):
+            raise DataError(f"no case in {self.source}", required="at least one", fix="name another file with --data")
+        candidate = baseline if one == two else self.read(two)
+        kept, excluded = self._kept(baseline)
+        if len(kept) < len(baseline):
+            same = candidate is baseline
+            baseline = baseline.take(kept)
+            candidate = baseline if same else candidate.take(kept)
+        about = {
+            "digest": digest_cases(baseline.digests, baseline.target_names),
+            "n": len(baseline),
+            "groups": len(set(baseline.groups)),
+            "excluded": excluded,
+            "unknown": [side for side, known in self.seen.items() if known is None],
+        }
+        return baseline, candidate, about
+
+    def _kept(self, prepared: PreparedRegion) -> tuple[list[int], dict[str, int]]:
+        """Return the cases of patients that neither side learnt from, and how many others there are by reason."""
+        learnt = {side: known or frozenset() for side, known in self.seen.items()}
+        direct = [any(digest in known for known in learnt.values()) for digest in prepared.digests]
+        tainted = {group for group, was in zip(prepared.groups, direct, strict=True) if was}
+        kept = [index for index, group in enumerate(prepared.groups) if group not in tainted]
+        if not kept:
+            raise DataError(
+                f"baseline or candidate learnt from the patients of all {len(prepared)} case(s) of {self.source}",
+                required="cases that neither was trained or tuned on",
+                fix="name others with --data",
+            )
+        excluded = {side: sum(digest in known for digest in prepared.digests) for side, known in learnt.items()}
+        return kept, {**excluded, "same_patients": len(prepared) - len(kept) - sum(direct)}
+
+
+def cases_of_file(path: Path, contest: Contest, seen: Mapping[str, frozenset[str] | None] | None = None) -> CaseSet:
+    """Take every row of a file, classes matched by name."""
+    region = contest.candidate.as_region()
+    return CaseSet(read=lambda recipe: file_samples(path, region, recipe), source=str(path), seen=seen or {})
+
+
+def cases_of_split(
+    run: Run, region: str, part: str = "test", seen: Mapping[str, frozenset[str] | None] | None = None
+) -> CaseSet:
+    """Take a locked part of a run, found by the digests of its images.
+
+    Raises:
+        DataError: The data of the run is gone, or is not what it was.
+    """
+    data = LockedData(run, region)
+    name = {"test": "locked test split", "val": "validation part", "train": "training part"}[part]
+    return CaseSet(
+        read=lambda recipe: data.part(region, part, recipe=recipe), source=f"{name} of {run.id}", seen=seen or {}
+    )
+
+
+def learnt_from(run: Run | None) -> frozenset[str] | None:
+    """Return the digests of all images that a run was trained or tuned on, whatever their region; None without it."""
+    if run is None:
+        return None
+    regions = read_json(run.path / "splits.json", kind="splits")["regions"]
+    return frozenset(digest for parts in regions.values() for part in LEARNT_FROM for digest in parts.get(part, ()))

@@ -1,0 +1,128 @@
+"""Verdicts of many comparisons at once: regions, and the structures and subgroups inside them.
+
+Whoever asks often enough finds a loss in something by chance. So a FAIL counts against all questions of its family
+(Holm): the regions of a gate are one family, all structures and subgroups of all regions another. A region's PASS is
+its own claim; the whole passes only where every region does, which needs no correction. That a structure or subgroup
+stays within the allowed drop is claimed under Holm as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lorkit.decompose.spread import ALPHA, holm
+from lorkit.export.writing import METRICS
+
+PARTS = ("structures", "subgroups")
+_CROSS_CHECK = 0.05
+
+
+def settle(blocks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the `accuracy` blocks of a gate with verdicts that hold for all of them together.
+
+    A block fails where its own drop, or that of a structure or subgroup, is shown to exceed what is allowed. It passes
+    where its interval lies below that and, where it is `strict`, every part is shown to stay within. Blocks that judge
+    nothing stay as they are.
+    """
+    settled = [_copy(block) for block in blocks]
+    judged = [block for block in settled if block.get("p_worse") is not None]
+    rows = [row for block in judged for part in PARTS for row in block[part] if row["p_worse"] is not None]
+    _adjust(judged, ("p_worse",))
+    _adjust(rows, ("p_worse", "p_within"))
+    for row in rows:
+        within = row["p_within_holm"] <= ALPHA
+        row["verdict"] = "fail" if row["p_worse_holm"] <= ALPHA else "pass" if within else "inconclusive"
+    for block in judged:
+        block["verdict"] = _verdict(block)
+    return settled
+
+
+def explain(block: Mapping[str, Any]) -> list[str]:
+    """Say in sentences what a settled block found; the first is about the region as a whole."""
+    low, high = block["ci"]
+    change = "loses" if block["drop"] >= 0 else "gains"
+    seen = (
+        f"The candidate {change} {abs(block['drop']):.3f} in {METRICS[block['metric']]} ({block['baseline']:.3f} to "
+        f"{block['candidate']:.3f}; 95 % interval of the drop {low:.3f} to {high:.3f}; {block['n']} case(s), "
+        f"{block['groups']} group(s))"
+    )
+    sentences = [f"{seen}: {_end(block)}."]
+    sentences += [_about_parts(block)] if any(block[part] for part in PARTS) else []
+    sentences += [_about_changes(block)] if block["flips"] else []
+    return sentences + _cross_check(block) + _about_cases(block["case_set"])
+
+
+def _copy(block: Mapping[str, Any]) -> dict[str, Any]:
+    return {**block, **{part: [dict(row) for row in block[part]] for part in PARTS if part in block}}
+
+
+def _adjust(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
+    for name in names:
+        for row, adjusted in zip(rows, holm([row[name] for row in rows]), strict=True):
+            row[f"{name}_holm"] = adjusted
+
+
+def _verdict(block: Mapping[str, Any]) -> str:
+    verdicts = [row["verdict"] for part in PARTS for row in block[part]]
+    if block["p_worse_holm"] <= ALPHA or "fail" in verdicts:
+        return "fail"
+    shown = block["ci"][1] < block["allowed"]
+    return "pass" if shown and not (block["strict"] and set(verdicts) - {"pass"}) else "inconclusive"
+
+
+def _end(block: Mapping[str, Any]) -> str:
+    low, high = block["ci"]
+    allowed = f"the allowed {block['allowed']:.3f}"
+    if high < block["allowed"]:
+        return f"less than {allowed}"
+    if block["p_worse_holm"] <= ALPHA:
+        return f"more than {allowed}"
+    if low > block["allowed"]:
+        return f"more than {allowed}, but not for all regions together (Holm: p {block['p_worse_holm']:.3f})"
+    needed = block["needed_n"]
+    more = f"; {allowed[4:]} needs about {needed} such cases" if needed and needed > block["n"] else ""
+    return f"the interval contains {allowed}; these cases can decide a drop of about {block['decidable']:.3f}{more}"
+
+
+def _about_parts(block: Mapping[str, Any]) -> str:
+    rows = [(_titled(row), row["verdict"]) for part in PARTS for row in block[part]]
+    failed = [title for title, verdict in rows if verdict == "fail"]
+    open_ = [title for title, verdict in rows if verdict in ("inconclusive", "not_judged")]
+    said = f"Of {len(rows)} structure(s) and subgroup(s), {len(rows) - len(failed) - len(open_)} stay within (Holm)"
+    said += f"; more is lost in {', '.join(failed)}" if failed else ""
+    said += f"; not shown for {', '.join(open_)}" if open_ else ""
+    return said + (", and --strict-subgroups asks for all." if open_ and block["strict"] else ".")
+
+
+def _titled(row: Mapping[str, Any]) -> str:
+    return f"{row['column']}={row['name']}" if "column" in row else str(row["name"])
+
+
+def _about_changes(block: Mapping[str, Any]) -> str:
+    found = ", ".join(f"{count} {change}" for change, count in block["changes"].items() if count)
+    return f"{len(block['flips'])} of {block['case_set']['n']} case(s) changed: {found}."
+
+
+def _cross_check(block: Mapping[str, Any]) -> list[str]:
+    p_value, changes = block.get("mcnemar_p"), block["changes"]
+    if p_value is None:
+        return []
+    seen = p_value < _CROSS_CHECK
+    if block["verdict"] == "pass" and seen and changes["worsened"] > changes["improved"]:
+        return [f"Cross-check: within what is allowed, yet worse in more cases than better (McNemar, p {p_value:.3f})."]
+    if block["p_worse_holm"] <= ALPHA and not seen:
+        return [f"Cross-check: McNemar, blind to class balance and patients, sees no difference (p {p_value:.3f})."]
+    return []
+
+
+def _about_cases(about: Mapping[str, Any]) -> list[str]:
+    said = []
+    excluded = {name: count for name, count in about["excluded"].items() if count}
+    if excluded:
+        words = {"same_patients": "other images of the same patients"}
+        counted = [f"{count} {words.get(name, f'that the {name} learnt from')}" for name, count in excluded.items()]
+        said.append(f"Left out of the cases: {', '.join(counted)}.")
+    for side in about["unknown"]:
+        said.append(f"Whether the {side} learnt from these cases cannot be told: its run is not here.")
+    return said

@@ -1,0 +1,119 @@
+"""Cases that two networks answer differently, each with whether the change is an improvement.
+
+A case is named by the digest of its image: names in files may be those of patients. A picture stands beside it only
+where the images are drawn phantoms or the privacy of the run allows it.
+
+Shapes: N cases, C classes, S structures.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.special import softmax
+
+if TYPE_CHECKING:
+    from lorkit.decompose.data.prepared import PreparedRegion
+
+IMPROVED, WORSENED, STILL_WRONG = "improved", "worsened", "wrong either way"
+ORDER = (WORSENED, STILL_WRONG, IMPROVED)
+VISIBLE_DICE = 0.01
+"""A case whose mean Dice moves by less is not listed: pixels at an edge flip with every rounding."""
+_PICTURES = 100
+_SIDE = 48
+
+
+def label_flips(
+    prepared: PreparedRegion, baseline_NC: NDArray[Any], candidate_NC: NDArray[Any], classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """List the cases whose class differs, what went wrong first.
+
+    Returns:
+        A row a case: `case` (digest), `truth`, `baseline`, `candidate`, `change`, and the probability that each side
+        gives its own answer.
+    """
+    answers = [np.asarray(logits, np.float64).argmax(1) for logits in (baseline_NC, candidate_NC)]
+    shares = [softmax(np.asarray(logits, np.float64), axis=1) for logits in (baseline_NC, candidate_NC)]
+    rows = []
+    for index in np.flatnonzero(answers[0] != answers[1]).tolist():
+        truth, before, after = int(prepared.labels[index]), int(answers[0][index]), int(answers[1][index])
+        change = IMPROVED if after == truth else WORSENED if before == truth else STILL_WRONG
+        rows.append(
+            {
+                "case": prepared.digests[index],
+                "truth": classes[truth],
+                "baseline": classes[before],
+                "candidate": classes[after],
+                "change": change,
+                "baseline_probability": float(shares[0][index, before]),
+                "candidate_probability": float(shares[1][index, after]),
+            }
+        )
+    return sorted(rows, key=lambda row: (ORDER.index(row["change"]), -row["candidate_probability"], row["case"]))
+
+
+def dice_changes(
+    prepared: PreparedRegion, baseline_NS: NDArray[Any], candidate_NS: NDArray[Any], structures: Sequence[str]
+) -> list[dict[str, Any]]:
+    """List the cases whose mean Dice moves visibly, the largest loss first.
+
+    Returns:
+        A row a case: `case` (digest), `truth` (None: a mask), mean Dice of `baseline` and `candidate`, `change`, and
+        the `structure` that moved most with its Dice, `structure_baseline` and `structure_candidate`.
+    """
+    rows = []
+    for index, (before_S, after_S) in enumerate(zip(baseline_NS, candidate_NS, strict=True)):
+        known_S = np.isfinite(before_S) | np.isfinite(after_S)
+        if not known_S.any():
+            continue
+        # undefined on one side alone: there is nothing, and that side found nothing
+        before_S, after_S = (np.where(np.isfinite(dice_S), dice_S, 1.0) for dice_S in (before_S, after_S))
+        before, after = float(before_S[known_S].mean()), float(after_S[known_S].mean())
+        if abs(after - before) < VISIBLE_DICE:
+            continue
+        most = int(np.where(known_S, np.abs(after_S - before_S), -1.0).argmax())
+        rows.append(
+            {
+                "case": prepared.digests[index],
+                "truth": None,
+                "baseline": before,
+                "candidate": after,
+                "change": IMPROVED if after > before else WORSENED,
+                "structure": structures[most],
+                "structure_baseline": float(before_S[most]),
+                "structure_candidate": float(after_S[most]),
+            }
+        )
+    return sorted(rows, key=lambda row: (row["candidate"] - row["baseline"], row["case"]))
+
+
+def counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Count the rows by change."""
+    found = Counter(row["change"] for row in rows)
+    return {change: found[change] for change in (IMPROVED, WORSENED, STILL_WRONG)}
+
+
+def with_pictures(rows: list[dict[str, Any]], prepared: PreparedRegion) -> list[dict[str, Any]]:
+    """Put a small picture beside the first rows: `thumbnail`, a base64 PNG; a volume shows its middle slice."""
+    places = {digest: index for index, digest in reversed(list(enumerate(prepared.digests)))}
+    return [
+        {**row, "thumbnail": _thumbnail(prepared.images[places[row["case"]]])} if at < _PICTURES else row
+        for at, row in enumerate(rows)
+    ]
+
+
+def _thumbnail(image: NDArray[np.float32]) -> str:
+    plane = image if image.ndim == 3 else image[..., image.shape[-1] // 2]
+    gray = np.clip(plane[0] if plane.shape[0] != 3 else np.moveaxis(plane, 0, -1), 0.0, 1.0)
+    picture = Image.fromarray(np.round(255 * gray).astype(np.uint8))
+    picture.thumbnail((_SIDE, _SIDE))
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG", optimize=True)
+    return base64.b64encode(stream.getvalue()).decode()

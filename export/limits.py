@@ -1,0 +1,89 @@
+"""What a candidate may cost and lose at the gate: margins, by region where wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from lorkit.decompose.errors import UsageError
+
+DROP = 0.02
+ANY = "*"
+"""In a mapping of allowed drops: every region that is not named."""
+POLICIES = ("inconclusive", "pass", "fail")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a candidate may cost and lose, as fractions of the baseline.
+
+    Attributes:
+        margin: Allowed growth of latency, bytes and MACs.
+        drop: Allowed drop of accuracy in regions that `drops` does not name.
+        drops: Allowed drop by region.
+    """
+
+    margin: float
+    drop: float = DROP
+    drops: Mapping[str, float] = field(default_factory=dict)
+
+    def allowed(self, region: str) -> float:
+        """Return the allowed drop of a region."""
+        return self.drops.get(region, self.drop)
+
+    def check_regions(self, known: Iterable[str]) -> None:
+        """Raise UsageError where a margin names a region that there is not: it would silently hold for nothing."""
+        names = sorted(set(known))
+        for region in self.drops:
+            if region not in names:
+                raise UsageError(
+                    f"--max-accuracy-drop {region}={self.drops[region]:g}: no region '{region}'",
+                    required=f"one of {', '.join(names)}",
+                    fix="correct the name",
+                )
+
+
+def limits_of(margin: float, drop: float | Mapping[str, float], max_seconds: float, on_inconclusive: str) -> Limits:
+    """Check what the gate was given.
+
+    Raises:
+        UsageError: A fraction or a time out of range, or no such policy.
+    """
+    drops = dict(drop) if isinstance(drop, Mapping) else {ANY: drop}
+    if not (0 <= margin < 10 and all(0 <= value < 1 for value in drops.values()) and max_seconds > 0):
+        stated = ", ".join(f"{value:g}" for value in drops.values())
+        raise UsageError(
+            f"margin {margin}, accuracy drop {stated}, {max_seconds} s",
+            required="fractions (0.03 is 3 %) and a time above 0",
+            fix="correct --margin, --max-accuracy-drop or --max-seconds",
+        )
+    if on_inconclusive not in POLICIES:
+        raise UsageError(
+            f"--on-inconclusive {on_inconclusive}", required=f"one of {', '.join(POLICIES)}", fix="name one of them"
+        )
+    default = drops.pop(ANY, DROP)
+    return Limits(margin=margin, drop=default, drops=drops)
+
+
+def parse_drops(text: str) -> float | dict[str, float]:
+    """Read allowed drops as one writes them: `0.02`, `chest=0.01,brain=0.02`, or `0.02,chest=0.01`.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    found: dict[str, float] = {}
+    for entry in text.split(","):
+        region, stated, value = entry.rpartition("=")
+        name = region.strip() if stated else ANY
+        try:
+            number = float(value)
+        except ValueError:
+            number = float("nan")
+        if not name or name in found or not 0 <= number < 1:
+            raise UsageError(
+                f"--max-accuracy-drop {text}",
+                required="a fraction, or fractions by region such as 0.02,chest=0.01, each region once",
+                fix="correct it",
+            )
+        found[name] = number
+    return found[ANY] if set(found) == {ANY} else found
