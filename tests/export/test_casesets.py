@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.runs import Run, export_directory
+from lorkit.export.casesets import CaseSet, cases_of_file, cases_of_split, learnt_from
+from lorkit.export.contests import Contest
+from lorkit.export.exported import read_exported
+from lorkit.export.gating import gate
+
+
+@pytest.fixture
+def contest(a_run: Run) -> Contest:
+    paths = [
+        export_directory(a_run, owner, "chest", "onnx", "cpu-generic", "fp32") for owner in ("foundation", "expert")
+    ]
+    return Contest(read_exported(paths[0]), read_exported(paths[1]))
+
+
+def test_the_digest_of_a_locked_split_is_the_one_that_the_run_has_written_down(a_run: Run, contest: Contest) -> None:
+    baseline, candidate, about = cases_of_split(a_run, "chest").prepare(contest)
+    written = read_json(a_run.path / "splits.json", kind="splits")["labels"]["chest"]["test"]
+    assert about["digest"] == written
+    assert about["n"] == len(baseline) == len(candidate)
+    assert (about["excluded"], about["unknown"]) == ({"same_patients": 0}, [])
+
+
+def test_what_either_side_learnt_from_is_left_out_with_its_patients(
+    a_run: Run, contest: Contest, tmp_path: Path
+) -> None:
+    (path,) = a_run.config.regions["chest"].data or ()
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    test = np.flatnonzero(arrays["split"] == "test")
+    arrays["groups"] = arrays["groups"].astype("U32")
+    arrays["groups"][test[:5]] = arrays["groups"][np.flatnonzero(arrays["split"] == "train")[0]]
+    np.savez(tmp_path / "all.npz", **arrays)
+    seen = {"baseline": None, "candidate": learnt_from(a_run)}
+    _, kept, about = cases_of_file(tmp_path / "all.npz", contest, seen).prepare(contest)
+    assert len(kept) == len(test) - 5
+    assert about["excluded"] == {"baseline": 0, "candidate": len(arrays["labels"]) - len(test), "same_patients": 5}
+    assert about["unknown"] == ["baseline"]
+    everything = frozenset(kept.digests) | (learnt_from(a_run) or frozenset())
+    with pytest.raises(DataError, match="learnt from the patients of all"):
+        cases_of_file(tmp_path / "all.npz", contest, {"candidate": everything}).prepare(contest)
+
+
+def test_two_versions_are_judged_on_what_neither_has_seen(a_run: Run, workshop: Any, tmp_path: Path) -> None:
+    (path,) = a_run.config.regions["chest"].data or ()
+    with np.load(path) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+        sex = np.where(np.arange(len(stored["labels"])) % 3 == 0, "f", "m")
+    np.savez(tmp_path / "all.npz", **arrays, sex=sex)
+    old = export_directory(a_run, "expert", "chest", "onnx", "cpu-generic", "fp32")
+    new = workshop.write_export(tmp_path / "new", owner="expert", region="chest", parent=a_run.path, threshold=0.6)
+    document = gate(
+        baseline=old, candidate=new, data=tmp_path / "all.npz", subgroup=["sex"], max_seconds=2.0, strict_subgroups=True
+    )  # fmt: skip
+    accuracy = document["regions"]["chest"]["accuracy"]
+    assert accuracy["case_set"]["n"] == int((arrays["split"] == "test").sum())
+    assert accuracy["case_set"]["unknown"] == []
+    assert [(row["column"], row["name"]) for row in accuracy["subgroups"]] == [("sex", "f"), ("sex", "m")]
+    assert sum(row["n"] for row in accuracy["subgroups"]) == accuracy["n"]
+    assert len(accuracy["flips"]) == accuracy["label_flips"] == sum(accuracy["changes"].values()) > 0
+    assert accuracy["needed_n"] > 0
+    assert not any("thumbnail" in row for row in accuracy["flips"])  # the file is nobody's phantom
+    shutil.rmtree(new)
+
+
+def test_no_cases_are_an_error(contest: Contest) -> None:
+    empty = CaseSet(read=lambda recipe: [], source="nowhere")  # type: ignore[arg-type,return-value]
+    with pytest.raises(DataError, match="no case in nowhere"):
+        empty.prepare(contest)
