@@ -121,7 +121,7 @@ def _bytes(value: onnx.ValueInfoProto) -> int | None:
     if not tensor.HasField("shape") or any(not dim.HasField("dim_value") for dim in tensor.shape.dim):
         return None
     kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-    return math.prod(dim.dim_value for dim in tensor.shape.dim) * int(kind.itemsize)
+    return math.prod(int(dim.dim_value) for dim in tensor.shape.dim) * int(kind.itemsize)
 
 
 def _row(values: list[Any], verdict: str) -> dict[str, Any]:

@@ -94,7 +94,8 @@ def fold(times: ArrayLike, cycles: int) -> Floats:
     """
     times_PA = np.asarray(times, np.float64)
     pairs = len(times_PA) // cycles
-    return times_PA[: pairs * cycles].reshape(pairs, cycles, times_PA.shape[1]).min(axis=1)
+    kept_PA: Floats = times_PA[: pairs * cycles].reshape(pairs, cycles, times_PA.shape[1]).min(axis=1)
+    return kept_PA
 
 
 def median_interval(

@@ -53,7 +53,8 @@ def test_needed_cases_really_decide() -> None:
     found = paired_drop(labels, one, two, np.arange(120))
     assert found.spread is not None
     needed = found.spread.needed(0.03, 120)
-    assert needed is not None and needed > 120
+    assert needed is not None
+    assert needed > 120
     times = -(-needed // 120)
     labels, one, two = np.tile(labels, times), np.tile(one, (times, 1)), np.tile(two, (times, 1))
     more = paired_drop(labels, one, two, np.arange(len(labels)))

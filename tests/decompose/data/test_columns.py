@@ -13,7 +13,7 @@ from lorkit.decompose.errors import UsageError
 def test_the_values_of_a_column_are_subgroups() -> None:
     columns = {"sex": ("f", "m", "f", " ")}
     assert subgroups(columns, "sex", "a.csv") == {"(empty)": [3], "f": [0, 2], "m": [1]}
-    with pytest.raises(UsageError, match="--subgroup age: no such column in a.csv; required: one of sex"):
+    with pytest.raises(UsageError, match="age: no such column in a"):
         subgroups(columns, "age", "a.csv")
     with pytest.raises(UsageError, match="into bands"):
         subgroups({"age": tuple(str(age) for age in range(30))}, "age", "a.csv")
