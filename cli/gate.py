@@ -130,5 +130,5 @@ def publish(document: dict[str, Any], *, junit: Path | None, markdown: Path | No
         verdict_files.write_junit(document, junit)
     if markdown is not None:
         verdict_files.write_markdown(document, markdown)
-    for text in verdict_files.annotations(document) if annotated else ():
+    for text in verdict_files.workflow_commands(document) if annotated else ():
         print(text, file=sys.stderr)

@@ -62,7 +62,7 @@ def contests(
     Raises:
         UsageError: Nothing to compare, or two exports of different regions or classes.
     """
-    candidates = [read_exported(candidate)] if candidate else selection.of(_needed(run), "expert")
+    candidates = candidates_of(run, selection, candidate)
     if baseline is not None and is_store(baseline):
         by_key = {one.key: one for one in current_baselines(baseline)}
         pairs = [Contest(by_key[one.key], one) for one in candidates if one.key in by_key]
@@ -82,6 +82,11 @@ def contests(
         replace(best[region], beside=tuple(_named(pair) for pair in ordered if pair.region == region)[:-1])
         for region in dict.fromkeys(pair.region for pair in pairs)
     ]
+
+
+def candidates_of(run: Run | None, selection: Selection, candidate: Path | None = None) -> list[Exported]:
+    """Return what is to be judged: the named export, else the expert exports of the run."""
+    return [read_exported(candidate)] if candidate else selection.of(_needed(run), "expert")
 
 
 def home_of(subject: Exported) -> Run | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,18 @@ from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run, open_run
 from lorkit.export.baselines import is_store, other_cases, replace_baselines
 from lorkit.export.casesets import SIDES, CaseSet, cases_of_file, cases_of_split, learnt_from
-from lorkit.export.contests import Contest, Selection, contests, home_of
-from lorkit.export.exported import read_exported
+from lorkit.export.contests import Contest, Selection, candidates_of, contests, home_of
+from lorkit.export.exported import Exported, read_exported
 from lorkit.export.judging import Findings, judge, settled, worst
 from lorkit.export.limits import DROP, Limits, limits_of
 from lorkit.export.noninferiority import Terms
 from lorkit.export.unjudged import missing_baseline, unjudged_regions
 
 NAME = "gate.json"
+_FIRST = (
+    "{store} has no baseline of this region: judge it against the foundation, without --baseline, and adopt it with"
+    " --update-baseline, or adopt it here with --because"
+)
 
 
 def gate(
@@ -89,20 +94,17 @@ def gate(
     if data is not None and len(pairs) > 1:
         raise UsageError(f"--data {data} for {len(pairs)} regions", required="one region", fix="name it with --region")
     document = _document(pairs, home, limits, seed, on_inconclusive)
-    if reason is not None and home is not None:
-        document["synthetic"] = home.manifest.synthetic
-        document["regions"] |= unjudged_regions(home, selection, reason, limits)
+    left = _left_out(home, selection, paths, pairs, reason)
+    document["synthetic"] |= any(one.synthetic for one in left)
+    document["regions"] |= unjudged_regions(left, reason or _FIRST.format(store=paths[0]), limits)
+    common = Terms(
+        allowed=limits.drop, seed=seed, columns=tuple(subgroup), strict=strict_subgroups, pictures=_shows(home)
+    )
     seconds = max_seconds
     findings: list[Findings] = []
     for index, pair in enumerate(pairs):
         on_progress(pair.region, index, len(pairs))
-        terms = Terms(
-            allowed=limits.allowed(pair.region),
-            seed=seed,
-            columns=tuple(subgroup),
-            strict=strict_subgroups,
-            pictures=home is not None and home.config.privacy.embed_images is True,
-        )
+        terms = replace(common, allowed=limits.allowed(pair.region))
         cases = _cases(pair, home, None if data is None else Path(data))
         found = judge(pair, cases, terms, margin=margin, seconds=seconds / (len(pairs) - index))
         seconds -= min(seconds, found.latency.get("seconds") or 0.0)
@@ -155,6 +157,34 @@ def _cases(pair: Contest, home: Run | None, data: Path | None) -> CaseSet | str:
         return cases_of_split(home, pair.region, seen=seen)
     except DataError as error:
         return f"the locked test split cannot be read ({error})"
+
+
+def _shows(home: Run | None) -> bool:
+    """Say whether the privacy of a run lets images of its cases into documents."""
+    return home is not None and home.config.privacy.embed_images is True
+
+
+def _left_out(
+    home: Run | None, selection: Selection, paths: list[Path | None], pairs: list[Contest], reason: str | None
+) -> list[Exported]:
+    """Return the candidates that no baseline stands against: all without a foundation, some where a store lacks theirs.
+
+    Raises:
+        UsageError: There is no candidate at all.
+    """
+    if reason is not None and home is not None:
+        found = candidates_of(home, selection)
+        if not found:
+            raise UsageError(
+                f"no expert export of that selection in {home.path}",
+                required="a candidate",
+                fix="run `decompose extract` and `decompose export` first",
+            )
+        return found
+    if paths[0] is None or not is_store(paths[0]):
+        return []
+    judged = {pair.region for pair in pairs}
+    return [one for one in candidates_of(home, selection, paths[1]) if one.region not in judged]
 
 
 def _document(pairs: list[Contest], home: Run | None, limits: Limits, seed: int, policy: str) -> dict[str, Any]:

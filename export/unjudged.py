@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from lorkit.decompose.artifacts import MANIFEST, read_manifest
-from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import Run
-from lorkit.export.contests import Selection
 from lorkit.export.exported import Exported
 from lorkit.export.limits import Limits
 from lorkit.export.noninferiority import undecided
@@ -21,20 +20,9 @@ def missing_baseline(run: Run | None) -> str | None:
     return str(extra["reason"]) if extra.get("exportable") is False else None
 
 
-def unjudged_regions(run: Run, selection: Selection, reason: str, limits: Limits) -> dict[str, Any]:
-    """Return a block an exported expert, INCONCLUSIVE, with the reason.
-
-    Raises:
-        UsageError: No expert was exported.
-    """
-    candidates = {one.region: one for one in selection.of(run, "expert")}
-    if not candidates:
-        raise UsageError(
-            f"no expert export of that selection in {run.path}",
-            required="a candidate",
-            fix="run `decompose extract` and `decompose export` first",
-        )
-    return {name: _block(one, reason, limits) for name, one in candidates.items()}
+def unjudged_regions(candidates: Iterable[Exported], reason: str, limits: Limits) -> dict[str, Any]:
+    """Return a block a region, INCONCLUSIVE, with the reason."""
+    return {one.region: _block(one, reason, limits) for one in candidates}
 
 
 def _block(candidate: Exported, reason: str, limits: Limits) -> dict[str, Any]:

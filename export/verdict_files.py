@@ -58,14 +58,14 @@ def write_markdown(document: Mapping[str, Any], path: Path) -> None:
     write_text(path, environment.get_template("gate.md.jinja").render(gate=document))
 
 
-def annotations(document: Mapping[str, Any]) -> list[str]:
-    """Return a workflow command of GitHub Actions a region: its verdict and reasons beside the job."""
+def workflow_commands(document: Mapping[str, Any]) -> list[str]:
+    """Return workflow commands of GitHub Actions: a verdict with its reasons a region, then the warnings."""
     lines = []
     for region, block in document["regions"].items():
         title = _command(f"gate {region}: {block['verdict'].upper()}").replace(":", "%3A").replace(",", "%2C")
         message = _command("\n".join(map(str, block.get("reasons") or ())) or block["verdict"])
         lines.append(f"::{_LEVELS[block['verdict']]} title={title}::{message}")
-    return lines
+    return lines + [f"::warning title=gate::{_command(text)}" for text in document["warnings"]]
 
 
 def _checks(block: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

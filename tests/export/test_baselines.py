@@ -97,3 +97,27 @@ def test_a_store_without_the_region_has_nothing_to_compare(a_run: Run, exports: 
     adopt(tmp_path / "store", exports[0], "pass")
     with pytest.raises(UsageError, match="matching baseline"):
         gate(a_run.path, region="knee", baseline=tmp_path / "store")
+
+
+def test_a_region_without_a_baseline_in_the_store_is_not_passed_over(
+    a_run: Run, exports: list[Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    adopt(store, exports[0], "pass", cases="0" * 64)
+
+    def judge(pair: Any, *_: Any, **__: Any) -> Findings:
+        accuracy = {"verdict": "pass", "case_set": {"digest": "1" * 64}}
+        return Findings(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy=accuracy)
+
+    monkeypatch.setattr(gating, "judge", judge)
+    document = gate(a_run.path, baseline=store, update_baseline=store)
+    assert {name: block["verdict"] for name, block in document["regions"].items()} == {
+        "chest": "pass",
+        "knee": "inconclusive",
+    }
+    assert "has no baseline of this region" in document["regions"]["knee"]["reasons"][0]
+    assert document["replaced_baselines"] == []
+    assert any("of different case sets" in text for text in document["warnings"])
+    kept = gate(a_run.path, baseline=store, update_baseline=store, because="knee is new")["replaced_baselines"]
+    assert sorted(entry["key"].split("/")[0] for entry in kept) == ["chest", "knee"]
+    assert gate(a_run.path, baseline=store)["verdict"] == "pass"

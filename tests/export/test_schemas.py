@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,32 @@ def test_gate_bench_and_report_are_as_published(measured: Run) -> None:
     documents.append(read_json(report().files[2]))
     for document in documents:
         assert errors(document) == []
+
+
+def test_every_key_of_a_gate_is_described(measured: Run) -> None:
+    verdict = gate(max_seconds=4.0, max_accuracy_drop={"chest": 0.05}, update_baseline="store", because="a first one")
+    assert set(undescribed(verdict, read_schema("gate"))) == set()
+
+
+def undescribed(value: Any, schema: dict[str, Any], root: dict[str, Any] | None = None, at: str = "") -> Iterator[str]:
+    """Yield the places of keys that a schema does not name."""
+    root = schema if root is None else root
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+    if "oneOf" in schema:
+        schema = schema["oneOf"][-1]
+        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+    for key, inner in value.items() if isinstance(value, dict) and "properties" in schema else ():
+        if key in schema["properties"]:
+            yield from undescribed(inner, schema["properties"][key], root, f"{at}.{key}")
+        else:
+            yield f"{at}.{key}"
+    if isinstance(value, dict) and isinstance(schema.get("additionalProperties"), dict):
+        for key, inner in value.items():
+            if key not in schema.get("properties", {}):
+                yield from undescribed(inner, schema["additionalProperties"], root, f"{at}.{key}")
+    for inner in value if isinstance(value, list) else ():
+        yield from undescribed(inner, schema.get("items", {}), root, f"{at}[]")
 
 
 def test_an_evaluation_is_as_published(extracted: Path) -> None:

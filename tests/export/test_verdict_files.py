@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lorkit.export.verdict_files import annotations, write_junit, write_markdown
+from lorkit.export.verdict_files import workflow_commands, write_junit, write_markdown
 
 SUBJECT = {"digest": "0" * 64, "path": "x"}
 
@@ -69,10 +69,10 @@ def test_what_xml_cannot_hold_is_replaced(tmp_path: Path) -> None:
 
 def test_an_annotation_is_one_line_and_cannot_start_another(tmp_path: Path) -> None:
     hostile = document(reasons=["a\n::error::b"])
-    (line,) = annotations(hostile)
+    (line,) = workflow_commands(hostile)
     assert line == "::error title=gate chest|<b>%3A FAIL::a%0A::error::b"
-    assert annotations(document("pass"))[0].startswith("::notice title=")
-    assert annotations(document("inconclusive"))[0].startswith("::warning title=")
+    assert workflow_commands(document("pass"))[0].startswith("::notice title=")
+    assert workflow_commands(document("inconclusive"))[0].startswith("::warning title=")
 
 
 def test_markdown_says_the_verdict_first_and_escapes_names(tmp_path: Path) -> None:

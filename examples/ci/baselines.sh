@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Keep baseline exports outside the repository, by digest; the repository itself holds only baselines.json.
+#   baselines.sh pull   fetch what baselines.json names and is not here
+#   baselines.sh push   store what baselines.json names and is not stored yet
+# On GitHub they are assets of the release `baselines` (needs `gh`, GH_TOKEN); on GitLab packages of the project.
+set -euo pipefail
+# shellcheck source=common.sh
+. "$(dirname "$0")/common.sh"
+
+store=${BASELINES:-baselines}
+release=${BASELINES_RELEASE:-baselines}
+packages="${CI_API_V4_URL:-}/projects/${CI_PROJECT_ID:-}/packages/generic/lorkit-baselines"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+on_gitlab() { [ -n "${GITLAB_CI:-}" ]; }
+
+gitlab() { # the token goes through a file descriptor, not through the list of processes
+  curl --silent --show-error --fail --location --config <(printf 'header = "JOB-TOKEN: %s"\n' "$CI_JOB_TOKEN") "$@"
+}
+
+download() {
+  if on_gitlab; then
+    gitlab --output "$work/$1.tar.gz" "$packages/$1/export.tar.gz"
+  else
+    gh release download "$release" --pattern "$1.tar.gz" --dir "$work"
+  fi
+}
+
+stored() {
+  if on_gitlab; then
+    gitlab --head --output /dev/null "$packages/$1/export.tar.gz" 2>/dev/null
+  else
+    gh release view "$release" --json assets --jq '.assets[].name' 2>/dev/null | grep -qxF "$1.tar.gz"
+  fi
+}
+
+upload() {
+  if on_gitlab; then
+    gitlab --upload-file "$work/$1.tar.gz" "$packages/$1/export.tar.gz"
+  else
+    gh release view "$release" >/dev/null 2>&1 ||
+      gh release create "$release" --title "$release" --latest=false --notes "Baseline exports of the gate, by digest."
+    gh release upload "$release" "$work/$1.tar.gz"
+  fi
+}
+
+pull() {
+  mkdir -p "$store/exports"
+  for digest in $digests; do
+    [ -d "$store/exports/$digest" ] && continue
+    if ! download "$digest" || ! unpack_baseline "$work/$digest.tar.gz" "$store/exports/$digest"; then
+      echo "baseline $digest could not be fetched; required: the export that $store/baselines.json names;" \
+        "restore it, or name another with decompose gate --update-baseline $store --because TEXT" >&2
+      exit 4
+    fi
+    echo "fetched baseline $digest"
+  done
+}
+
+push() {
+  for digest in $digests; do
+    stored "$digest" && continue
+    tar -C "$store/exports/$digest" -czf "$work/$digest.tar.gz" .
+    upload "$digest"
+    echo "stored baseline $digest"
+  done
+}
+
+digests=$(current_digests "$store")
+case ${1:-} in
+  pull) pull ;;
+  push) push ;;
+  *)
+    echo "baselines.sh ${1:-}: required: pull or push" >&2
+    exit 2
+    ;;
+esac
