@@ -45,7 +45,7 @@ def predict(
     from lorkit.export import predict as label
 
     path, images = (None, inputs) if region or run else (inputs[0], inputs[1:])
-    with Steps("predict") as progress:
+    with Steps("predict", images=True) as progress:
         document = label(
             path,
             images,

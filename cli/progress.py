@@ -1,72 +1,121 @@
-"""Progress on stderr: live bars with a remaining time on a terminal, one plain line a step elsewhere."""
+"""Progress on stderr: a live line on a terminal, one plain line a step or an epoch elsewhere."""
 
 from __future__ import annotations
 
+import sys
+import time
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.live import Live
+from rich.text import Text
 
+from lorkit.cli.statusline import Reading, StatusLine
 from lorkit.decompose import events
+from lorkit.decompose.memory import cuda_peak_mib, resident_mib
 
 if TYPE_CHECKING:
     from lorkit.decompose.events import Event
 
+_FRAMES_A_SECOND = 4
+
 
 class _Live:
-    """A rich progress display that exists on a terminal only."""
+    """A line that is drawn anew while something runs; it exists on a terminal only, and is gone afterwards."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False, soft_wrap=True)
-        self.bars: Progress | None = None
-        if self.console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-            self.bars = Progress(*columns, TextColumn("{task.fields[detail]}"), console=self.console, transient=True)
-        self._task: TaskID | None = None
+        self.console = console or _stderr()
+        self.live: Live | None = None
+        self._reading: Reading | None = None
+        self._at = 0.0
+        if self.console.is_terminal and not self.console.is_dumb_terminal:
+            self._status = StatusLine("-" if self.console.options.ascii_only else "━")
+            self.live = Live(
+                get_renderable=self.frame,
+                console=self.console,
+                refresh_per_second=_FRAMES_A_SECOND,
+                transient=True,
+                vertical_overflow="crop",
+            )
 
     def __enter__(self) -> Self:
-        if self.bars is not None:
-            self.bars.start()
+        if self.live is not None:
+            self.live.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.bars is not None:
-            self.bars.stop()
+        if self.live is not None:
+            self.live.stop()
 
     def line(self, text: str) -> None:
         """Print a line that stays."""
         self.console.print(text, markup=False)
 
-    def show(self, text: str, done: int, total: int, detail: str = "") -> None:
-        """Move the bar, where there is one."""
-        if self.bars is None:
-            return
-        if self._task is None:
-            self._task = self.bars.add_task(text, total=total, detail=detail)
-        self.bars.update(self._task, description=text, completed=done, total=total, detail=detail)
+    def show(self, reading: Reading) -> None:
+        """Show this from the next frame on, where there are any."""
+        self._reading, self._at = reading, time.monotonic()
 
-    def restart(self) -> None:
-        """Begin a new bar with its own remaining time."""
-        if self.bars is not None and self._task is not None:
-            self.bars.remove_task(self._task)
-        self._task = None
+    def clear(self) -> None:
+        """Show nothing until something is known again."""
+        self._reading = None
+
+    def frame(self) -> Text:
+        """Return the line as it is now: between two reports time goes on, and memory changes."""
+        reading = self._reading
+        if reading is None:
+            return Text()
+        passed = time.monotonic() - self._at
+        left = None if reading.left is None else max(0.0, reading.left - passed)
+        memory = {"memory_mib": resident_mib(), "cuda_mib": cuda_peak_mib()}
+        now = replace(reading, left=left, elapsed=reading.elapsed + passed, **memory)
+        return self._status.render(now, self.console.width - 1)  # a full last column wraps on some terminals
+
+
+def _stderr() -> Console:
+    """Return a console on stderr that is a terminal where that is one, whatever FORCE_COLOR and the like say."""
+    forced = None if sys.stderr.isatty() else False
+    return Console(stderr=True, highlight=False, soft_wrap=True, force_terminal=forced)
 
 
 class Steps(_Live):
-    """Progress of the verbs that count items: call it with a text, the items done and their total."""
+    """Progress of the verbs that count items: call it with a text, the items done and their total.
 
-    def __init__(self, verb: str, console: Console | None = None) -> None:
+    Args:
+        verb: What is done to them.
+        console: Where to; stderr by default.
+        images: Whether the items are images, and a rate makes sense.
+    """
+
+    def __init__(self, verb: str, console: Console | None = None, *, images: bool = False) -> None:
         super().__init__(console)
-        self._verb = verb
+        self._verb, self._images = verb, images
         self._last = ""
+        self._stage, self._began = (0, 0), time.monotonic()
 
     def __call__(self, text: str, done: int, total: int) -> None:
         """Render one report of progress; off a terminal a text is printed once."""
-        self.show(f"{self._verb}: {text}", done, total)
-        if self.bars is None and text != self._last and done < total:
+        before, of = self._stage
+        now = time.monotonic()
+        if total != of or done < before:  # another list of items, which take another time each
+            self._began = now
+        self._stage = done, total
+        passed = now - self._began
+        timed = done > 0 and passed > 0
+        self.show(
+            Reading(
+                text=f"{self._verb}: {text}",
+                done=done,
+                total=total,
+                rate=done / passed if timed and self._images else None,
+                left=passed / done * (total - done) if timed else None,
+                elapsed=passed,
+            )
+        )
+        if self.live is None and text != self._last and done < total:
             self.line(f"{self._verb}: {text} ({done + 1}/{total})")
         self._last = text
 
@@ -79,13 +128,14 @@ class Training(_Live):
         if isinstance(event, events.Notice):
             self.line(f"note: {event.text}")
         elif isinstance(event, events.Started):
-            self.restart()
+            self.clear()
             self.line(_started(event))
         elif isinstance(event, events.Step):
-            done = event.epoch * event.steps + event.step
-            self.show(event.phase, done, event.epochs * event.steps, _rates(event))
+            self.show(_reading(event))
         elif isinstance(event, events.Validated):
             self.line(_validated(event))
+        elif isinstance(event, events.Finished):
+            self.clear()
 
 
 def _started(event: events.Started) -> str:
@@ -94,9 +144,16 @@ def _started(event: events.Started) -> str:
     return f"{event.phase}: {event.epochs} epochs of {event.steps} steps{size}{resumed}"
 
 
-def _rates(event: events.Step) -> str:
-    losses = " ".join(f"{name} {value:.3f}" for name, value in event.losses.items())
-    return f"{losses}  {event.images_per_second:.0f} images/s"
+def _reading(event: events.Step) -> Reading:
+    return Reading(
+        text=event.phase,
+        part=f"{event.epoch + 1}/{event.epochs}",
+        done=event.epoch * event.steps + event.step + 1,
+        total=event.epochs * event.steps,
+        losses=event.losses,
+        rate=event.images_per_second,
+        left=event.eta_s,
+    )
 
 
 def _validated(event: events.Validated) -> str:

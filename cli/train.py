@@ -49,6 +49,9 @@ def train(
     remove_region: Removed = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; train and write nothing.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Keep curves for TensorBoard in the run's tensorboard/.")
+    ] = False,
     out: options.RunsOut = Path("runs"),
     force: options.Force = False,
     as_json: options.Json = False,
@@ -76,6 +79,7 @@ def train(
                 resume=resume,
                 force=force,
                 dry_run=dry_run,
+                tensorboard=tensorboard,
                 on_event=progress,
             )
         else:
@@ -86,9 +90,12 @@ def train(
                 resume=resume,
                 force=force,
                 dry_run=dry_run,
+                tensorboard=tensorboard,
                 teacher=options.onnx_teacher(loaded),
                 on_event=progress,
             )
+    if tensorboard and result.up_to_date and not (result.run / "tensorboard").is_dir():
+        note(f"note: {result.run} was trained without --tensorboard; --force trains it again")
     if as_json:
         emit(asdict(result), kind="train")
     elif result.plan is not None:

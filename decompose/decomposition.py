@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from lorkit.decompose.adopting import settled
 from lorkit.decompose.artifacts import digest_json, is_current
 from lorkit.decompose.config import Config, config_digest
+from lorkit.decompose.curves import check_tensorboard, recording
 from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
 from lorkit.decompose.data.readers import expected_task
 from lorkit.decompose.events import Listener, Notice, ignore
@@ -103,6 +104,7 @@ def train(
     resume: bool = False,
     force: bool = False,
     dry_run: bool = False,
+    tensorboard: bool = False,
     start: Start | None = None,
     teacher: Teacher | None = None,
     on_event: Listener = ignore,
@@ -115,6 +117,7 @@ def train(
         resume: Continue an interrupted run of the same settings and data.
         force: Train again although the run is complete; the old one stays until the new one is.
         dry_run: Return the plan, train and write nothing.
+        tensorboard: Keep the curves of every phase in the run's `tensorboard/`, as event files.
         start: Begin with this instead of the foundation that `config` names or asks for.
         teacher: A foundation of the user's own, in place of one that `config` can name.
         on_event: Receives progress.
@@ -123,7 +126,10 @@ def train(
         UsageError: Unknown method or backbone, or an interrupted run and neither `resume` nor `force`.
         DataError: Images, labels or splits that cannot be used, or a loss that is not finite.
         StorageError: Another process trains the same run.
+        MissingRuntimeError: `tensorboard`, and it is not installed.
     """
+    if tensorboard:
+        check_tensorboard()
     task = _read(config, start, teacher)
     config = task.config
     directory = Path(out) / f"{config.name}-{config.method}-{task.inputs[:8]}"
@@ -147,7 +153,8 @@ def train(
         listener(Notice(text=text))
     try:
         with working(directory, resume=resume, force=force, hint=True, fabric=fabric) as place:
-            trained, foundation = _train(task, root, fabric, place, listener)
+            with recording(place.curves if tensorboard and place.first else None, listener) as told:
+                trained, foundation = _train(task, root, fabric, place, told)
             place.finish(lambda staging: _write(staging, task, trained, foundation, place), keep=DERIVED)
     except KeyboardInterrupt:
         listener(Notice(text="interrupted: finished epochs are kept, `decompose train --resume` continues after them"))
@@ -250,5 +257,6 @@ def _write(staging: Path, task: _Task, trained: Trained, foundation: Foundation,
         inputs=task.inputs,
         extra=origin | ({"teacher_cache": trained.savings} if trained.savings else {}),
         checkpoints=place.checkpoints,
+        curves=place.curves,
     )
     write_run(staging, content)

@@ -21,18 +21,22 @@ class Notice(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Started(Event):
-    """A phase of training begins, at `first_epoch` (above 0 after a resume)."""
+    """A phase of training begins, at `first_epoch` (above 0 after a resume; `history` has a row for each before it)."""
 
     phase: str
     epochs: int
     steps: int
     first_epoch: int = 0
     parameters: int = 0
+    history: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Event):
-    """One optimiser step; losses are the terms' means over the batch, rates in images a second, memory in MiB."""
+    """One optimiser step; losses are the terms' means over the batch, rates in images a second.
+
+    `memory_mib` is the resident set of the process now, `cuda_mib` the most that was held at once on its GPU.
+    """
 
     phase: str
     epoch: int
@@ -44,6 +48,8 @@ class Step(Event):
     loader_images_per_second: float
     eta_s: float
     memory_mib: float
+    lr: float = 0.0
+    cuda_mib: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,6 +36,7 @@ class RunContent:
         inputs: Digest of everything that decides it.
         extra: Further plain data of the manifest, such as the `origin` of a run that was made from another artifact.
         checkpoints: Directory of checkpoints that the run keeps.
+        curves: Directory of TensorBoard's event files that the run keeps, where there are any.
     """
 
     config: Config
@@ -48,6 +49,7 @@ class RunContent:
     inputs: str
     extra: Mapping[str, Any] = field(default_factory=dict)
     checkpoints: Path | None = None
+    curves: Path | None = None
 
 
 def write_run(staging: Path, content: RunContent) -> None:
@@ -61,8 +63,9 @@ def write_run(staging: Path, content: RunContent) -> None:
     save_live(content.live, staging)
     if content.foundation is not None:
         save_foundation(content.foundation, home, synthetic=content.synthetic, inputs=content.inputs)
-    if content.checkpoints is not None and content.checkpoints.is_dir():
-        shutil.copytree(content.checkpoints, staging / "checkpoints", copy_function=_link, ignore=_HIDDEN)
+    for name, kept in (("checkpoints", content.checkpoints), ("tensorboard", content.curves)):
+        if kept is not None and kept.is_dir():
+            shutil.copytree(kept, staging / name, copy_function=_link, ignore=_HIDDEN)
     write_manifest(
         staging,
         "run",
@@ -75,7 +78,7 @@ def write_run(staging: Path, content: RunContent) -> None:
 
 
 def _link(source: str, target: str) -> None:
-    """Give a checkpoint a second name; the working directory, which holds the first, is dropped right after."""
+    """Give a file a second name; the working directory, which holds the first, is dropped right after."""
     try:
         os.link(source, target)
     except OSError:  # a file system without hard links

@@ -19,7 +19,7 @@ OWNERS = ("expert", "foundation", "student")
 # What later steps write into a run directory; not part of the run's own manifest.
 # What later verbs make of a run. A run trained anew keeps it; its digests then tell that it is of the earlier one.
 DERIVED = ("experts", "exports", "measurements", "report")
-OUTSIDE = (*DERIVED, "checkpoints")
+OUTSIDE = (*DERIVED, "checkpoints", "tensorboard")
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from lightning_fabric import Fabric
 
@@ -30,6 +29,7 @@ from lorkit.decompose.events import Event, Finished, Notice, Saved, Started, Ste
 from lorkit.decompose.experts import packed
 from lorkit.decompose.feature_cache import Keeper, savings
 from lorkit.decompose.feature_cache.savings import sentence
+from lorkit.decompose.memory import cuda_peak_mib, resident_mib
 from lorkit.decompose.metering import LossMeter, Queued
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.microbatches import check_seats, smallest
@@ -96,6 +96,7 @@ def fit(
         steps=trainer.steps,
         first_epoch=progress.epochs_done,
         parameters=sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
+        history=tuple(progress.history),
     )
     with _transformed(module, phase.settings, fabric.device):
         for epoch in range(progress.epochs_done, phase.settings.epochs):
@@ -158,7 +159,6 @@ class _Trainer:
             self.stepper.open_cache(phase.keeper, next(iter(self.loader)), parts, phase.teacher_train or parts)
         self.progress = Progress()
         self._metric = get_task(phase.regions[0].task).headline
-        self._process = psutil.Process()
         self._began = time.perf_counter()
         self._first = 0
 
@@ -225,13 +225,10 @@ class _Trainer:
             images_per_second=meter.images * self.fabric.world_size / (now - began),
             loader_images_per_second=self.loader.images_per_second,
             eta_s=(now - self._began) / done * left,
-            memory_mib=self._memory() / 2**20,
+            memory_mib=resident_mib(),
+            lr=learning_rate(self.settings, queued.epoch * steps + queued.step, steps),
+            cuda_mib=cuda_peak_mib(),
         )
-
-    def _memory(self) -> float:
-        if self.fabric.device.type == "cuda":
-            return float(torch.cuda.max_memory_allocated(self.fabric.device))
-        return float(self._process.memory_info().rss)
 
     def _validate(
         self, epoch: int, losses: dict[str, dict[str, float]], rate: float, seconds: float, kept: dict[str, Any]
@@ -253,7 +250,7 @@ class _Trainer:
                 "seconds": round(seconds, 3),
                 "images_per_second": round(rate, 1),
                 "loader_images_per_second": round(self.loader.images_per_second, 1),
-                "memory_mib": round(self._memory() / 2**20),
+                "memory_mib": round(cuda_peak_mib() or resident_mib()),
                 **kept,
                 **self._conflict(epoch),
             }

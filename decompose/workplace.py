@@ -37,6 +37,11 @@ class Workplace:
         """Where phases keep their checkpoints."""
         return self.path / "checkpoints"
 
+    @property
+    def curves(self) -> Path:
+        """Where a training that is asked to keeps its curves for TensorBoard."""
+        return self.path / "tensorboard"
+
     def overtaken(self, kind: str, inputs: str) -> bool:
         """Tell whether another process finished this very artifact before the lock was ours; clear up if so."""
         done = self.first and is_current(self.goal, kind, inputs)

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 
 from lorkit.decompose.artifacts import digest_json, is_current, load_tensors, read_json
 from lorkit.decompose.config import Config, config_digest
+from lorkit.decompose.curves import check_tensorboard, recording
 from lorkit.decompose.data import RegionSamples, Splits, read_region, split_regions
 from lorkit.decompose.decomposition import TrainResult
 from lorkit.decompose.errors import UsageError
@@ -99,6 +100,7 @@ def add_region(
     resume: bool = False,
     force: bool = False,
     dry_run: bool = False,
+    tensorboard: bool = False,
     on_event: Listener = ignore,
 ) -> TrainResult:
     """Make a new run with one region more. The old run is not touched.
@@ -114,6 +116,7 @@ def add_region(
         resume: Continue an interrupted addition.
         force: Train again although the new run is complete.
         dry_run: Return the plan, train and write nothing.
+        tensorboard: Keep the curves in the new run's `tensorboard/`, as event files.
         on_event: Receives progress.
 
     Raises:
@@ -121,7 +124,10 @@ def add_region(
             run; an interrupted addition and neither `resume` nor `force`.
         DataError: The region's data cannot be used.
         ArtifactError: The run is damaged.
+        MissingRuntimeError: `tensorboard`, and it is not installed.
     """
+    if tensorboard:
+        check_tensorboard()
     addition = _read(run, region, config)
     name = f"{addition.config.name}-{addition.config.method}-{addition.inputs[:8]}"
     directory, names = Path(out) / name, addition.regions.names
@@ -133,7 +139,8 @@ def add_region(
     listener = on_event if fabric.is_global_zero else ignore
     try:
         with working(directory, resume=resume, force=force, hint=True, fabric=fabric) as place:
-            grown = _train(addition, fabric, place, listener, Path(out).parent / "foundations")
+            with recording(place.curves if tensorboard and place.first else None, listener) as told:
+                grown = _train(addition, fabric, place, told, Path(out).parent / "foundations")
             place.finish(lambda staging: _write(staging, addition, grown, place), keep=DERIVED)
     except KeyboardInterrupt:
         listener(
@@ -206,6 +213,7 @@ def _write(staging: Path, addition: _Addition, grown: _Grown, place: Workplace) 
         inputs=addition.inputs,
         extra={"origin": origin},
         checkpoints=place.checkpoints,
+        curves=place.curves,
     )
     write_run(staging, content)
 

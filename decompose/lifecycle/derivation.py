@@ -28,6 +28,7 @@ def train_from(
     resume: bool = False,
     force: bool = False,
     dry_run: bool = False,
+    tensorboard: bool = False,
     on_event: Listener = ignore,
 ) -> TrainResult:
     """Make a new run from a finished one, or from an expert.
@@ -43,6 +44,7 @@ def train_from(
         resume: Continue an interrupted training.
         force: Do it again although the new run is complete.
         dry_run: Return the plan, train and write nothing.
+        tensorboard: Keep the curves of what is trained in the new run's `tensorboard/`.
         on_event: Receives progress.
 
     Raises:
@@ -58,16 +60,17 @@ def train_from(
             fix="make two runs, one by one",
         )
     if remove_region is not None:
-        _refuse_settings(config=config, overrides=overrides, method=method, resume=resume)
+        _refuse_settings(config=config, overrides=overrides, method=method, resume=resume, tensorboard=tensorboard)
         run = open_run(source, Path(out))
         return remove(run, remove_region, out=out, force=force, dry_run=dry_run, on_event=on_event)
+    how = {"resume": resume, "force": force, "dry_run": dry_run, "tensorboard": tensorboard}
     if add_region is not None:
         name = check_region_name(add_region)
         run = open_run(source, Path(out))
         base = Path.cwd() if config is None else None
         path = run.path / "config.yaml" if config is None else config
         stated = load_config(path, overrides=overrides, method=method, base=base)
-        return add(run, name, stated, out=out, resume=resume, force=force, dry_run=dry_run, on_event=on_event)
+        return add(run, name, stated, out=out, on_event=on_event, **how)
     stated = load_config(config, overrides=overrides, method=method)
     if stated.method != "finetune":
         raise UsageError(
@@ -75,12 +78,13 @@ def train_from(
             required="--add-region NAME, --remove-region NAME or --method finetune",
             fix="say what to make of it",
         )
-    return finetune_expert(stated, source, out=out, resume=resume, force=force, dry_run=dry_run, on_event=on_event)
+    return finetune_expert(stated, source, out=out, on_event=on_event, **how)
 
 
 def _refuse_settings(**options: object) -> None:
     """Refuse what would change nothing: a removal trains nothing and reads no settings."""
     names = {"config": "a configuration", "overrides": "--set", "method": "--method", "resume": "--resume"}
+    names["tensorboard"] = "--tensorboard"
     for key, value in options.items():
         if value:
             raise UsageError(

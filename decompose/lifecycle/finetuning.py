@@ -33,6 +33,7 @@ def finetune_expert(
     resume: bool = False,
     force: bool = False,
     dry_run: bool = False,
+    tensorboard: bool = False,
     on_event: Listener = ignore,
 ) -> TrainResult:
     """Train all weights of a copy of an expert's network for each region of a configuration.
@@ -48,6 +49,7 @@ def finetune_expert(
         resume: Continue an interrupted run.
         force: Train again although the run is complete.
         dry_run: Return the plan, train and write nothing.
+        tensorboard: As in `train`.
         on_event: Receives progress.
 
     Returns:
@@ -57,6 +59,7 @@ def finetune_expert(
     Raises:
         UsageError: There is no expert, or its weights are bound to another image size.
         ArtifactError: It is damaged.
+        MissingRuntimeError: `tensorboard`, and it is not installed.
     """
     loaded = expert if isinstance(expert, LoadedExpert) else _load(Path(expert), Path(out))
     notices: list[str] = []
@@ -65,7 +68,8 @@ def finetune_expert(
         on_event(Notice(text=text))
     origin = record(loaded.manifest, "finetune", region=loaded.region.name)
     start = Start(foundation=partial(_foundation, loaded, settled), origin=origin, synthetic=loaded.manifest.synthetic)
-    return train(settled, out=out, resume=resume, force=force, dry_run=dry_run, start=start, on_event=on_event)
+    how = {"resume": resume, "force": force, "dry_run": dry_run, "tensorboard": tensorboard}
+    return train(settled, out=out, start=start, on_event=on_event, **how)
 
 
 def _load(path: Path, root: Path) -> LoadedExpert:

@@ -61,6 +61,7 @@ def test_options_arrive(decompose: Decompose, asked: dict[str, Any]) -> None:
         "resume": True,
         "force": False,
         "dry_run": False,
+        "tensorboard": False,
         "out": Path("there"),
     }
     assert expected.items() <= asked.items()

@@ -14,7 +14,8 @@ FROZEN = {
     "init": "--from-data --out --force --json",
     "data": "CONFIG --set --sheet --json",
     "pretrain": "CONFIG --set --resume --out --force --json",
-    "train": "CONFIG --method --set --from --add-region --remove-region --resume --dry-run --out --force --json",
+    "train": "CONFIG --method --set --from --add-region --remove-region --resume --dry-run "
+    "--tensorboard --out --force --json",
     "evaluate": "PATH --run --region --model --split --data --json",
     "compare": "CONFIG --methods --variant --seeds --fractions --split --set --out --json",
     "extract": "--run --region --recalibrate --rank --out --force --json",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
 from lorkit.cli.progress import Steps, Training
-from lorkit.decompose.events import Notice, Started, Step, Validated
+from lorkit.decompose.events import Finished, Notice, Started, Step, Validated
 
 STEP = Step(
     phase="lorkd",
@@ -54,18 +55,75 @@ def test_training_without_a_terminal_is_a_line_an_epoch() -> None:
     assert len(lines) == 3
 
 
-def test_training_on_a_terminal_has_a_bar_with_rates() -> None:
+def test_training_on_a_terminal_shows_step_terms_rate_remaining_time_and_memory() -> None:
     console, text = screen(terminal=True)
     with Training(console) as progress:
         progress(Started(phase="lorkd", epochs=4, steps=10))
+        assert progress.frame().plain == ""
         progress(STEP)
-        assert progress.bars is not None
-        (task,) = progress.bars.tasks
-        assert (task.completed, task.total) == (12, 40)
-        assert task.fields["detail"] == "ce 0.500  100 images/s"
-        progress(Started(phase="next", epochs=1, steps=1))
-        assert progress.bars.tasks == []
+        shown = progress.frame().plain
+        line = r"lorkd 2/4  13/40  ━{24}  ce 0\.500  100 images/s  ETA 0:0[23]  memory .* .iB"
+        assert re.fullmatch(line, shown), shown
+        assert progress.live is not None
+        progress.live.refresh()
+        progress(VALIDATED)
+        assert "13/40" in progress.frame().plain
+        progress(Finished(phase="lorkd", best_epoch=1, best=0.75, seconds=1.0))
+        assert progress.frame().plain == ""
+    assert "ce 0.500" in text.getvalue()
     assert text.getvalue().endswith("\x1b[?25h") or "\x1b[?25h" in text.getvalue(), "the cursor is back"
+
+
+def test_time_goes_on_between_two_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A validation tells nothing for seconds: what remains and what has passed must not stand still."""
+    now = 100.0
+    monkeypatch.setattr("lorkit.cli.progress.time.monotonic", lambda: now)
+    console, _ = screen(terminal=True)
+    training, steps = Training(console), Steps("gate", console)
+    training(STEP)
+    steps("chest", 0, 2)
+    assert "ETA 0:03" in training.frame().plain
+    assert "0:00 so far" in steps.frame().plain
+    now = 102.0
+    assert "ETA 0:01" in training.frame().plain
+    assert "0:02 so far" in steps.frame().plain
+    now = 110.0
+    assert "ETA 0:00" in training.frame().plain
+    steps("brain", 1, 2)
+    assert "ETA 0:10" in steps.frame().plain
+    steps("another list", 0, 9)
+    assert "0:00 so far" in steps.frame().plain, "its items take another time each"
+
+
+def test_images_are_counted_by_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("lorkit.cli.progress.time.monotonic", lambda: now)
+    console, _ = screen(terminal=True)
+    steps = Steps("predict", console, images=True)
+    steps("chest", 0, 300)
+    assert "images/s" not in steps.frame().plain
+    now = 102.0
+    steps("chest", 100, 300)
+    assert "100/300" in steps.frame().plain
+    assert "  50 images/s  ETA 0:04  " in steps.frame().plain
+
+
+@pytest.mark.parametrize("name", ["FORCE_COLOR", "TTY_COMPATIBLE"])
+def test_off_a_terminal_no_variable_brings_the_live_line_back(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such variables ask for colours; a log would hold a thousand lines that erase each other."""
+    monkeypatch.setenv(name, "1")
+    with Training() as progress:
+        progress(Started(phase="lorkd", epochs=4, steps=10))
+        progress(STEP)
+    assert progress.live is None
+    assert capsys.readouterr().err == "lorkd: 4 epochs of 10 steps\n"
+
+
+def test_a_terminal_that_cannot_erase_gets_plain_lines() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
+    assert Training(console).live is None
 
 
 def test_steps_without_a_terminal_say_each_text_once() -> None:

@@ -1,5 +1,6 @@
 """The verbs `train` and `pretrain` on two small regions of drawn files: what lies on disk, and what survives what."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -127,6 +128,27 @@ def test_interrupting_and_resuming_changes_no_bit(make: Make, out: Path, whole: 
     expected = weights(whole)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(resumed.run).items())
     assert len((resumed.run / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_curves_go_on_after_an_interruption_and_are_no_part_of_the_digests(make: Make, out: Path, whole: Path) -> None:
+    pytest.importorskip("tensorboard", reason="the extra 'tensorboard' is not installed")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with pytest.raises(KeyboardInterrupt):
+        train(make(), out=out, tensorboard=True, on_event=Stop(after=1))
+    assert list(work_directory(out / whole.name).glob("tensorboard/lorkd/events.out.tfevents.*"))
+    run = train(make(), out=out, tensorboard=True, resume=True).run
+    assert run.name == whole.name, "curves decide nothing"
+    reader = EventAccumulator(str(run / "tensorboard" / "lorkd")).Reload()
+    per_epoch = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    steps = [event.step for event in reader.Scalars("loss/ce")]
+    assert steps == list(range(len(steps)))
+    assert {f"loss/{term}" for term in per_epoch[0]["loss"]} < set(reader.Tags()["scalars"])
+    chest = [event.value for event in reader.Scalars("val_balanced_accuracy/chest")]
+    assert chest == pytest.approx([row["val"]["balanced_accuracy"]["chest"] for row in per_epoch])
+    assert not any(name.startswith("tensorboard") for name in read_manifest(run).files)
+    shutil.rmtree(run / "tensorboard")
+    assert verify_chain(run)
 
 
 def test_a_damaged_checkpoint_is_refused(make: Make, out: Path) -> None:
