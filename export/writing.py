@@ -69,7 +69,10 @@ def named_rows(value: object) -> list[tuple[str, dict[str, Any]]]:
         return [(str(name), row) for name, row in value.items() if isinstance(row, dict)]
     rows = [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
     keys = ("name", "structure", "subgroup", "class", "value")
-    return [(next((str(row[key]) for key in keys if key in row), DASH), row) for row in rows]
+    names = [next((str(row[key]) for key in keys if key in row), DASH) for row in rows]
+    return [
+        (f"{row['column']}={name}" if "column" in row else name, row) for name, row in zip(names, rows, strict=True)
+    ]
 
 
 def inline_png(value: object) -> str:
