@@ -154,6 +154,10 @@ def _keep(store: Path, candidate: Exported) -> None:
         read_exported(place)
         return
     place.parent.mkdir(parents=True, exist_ok=True)
+    for left in place.parent.glob(
+        ".*"
+    ):  # of a process that was killed: nobody else copies while this one holds the lock
+        shutil.rmtree(left, ignore_errors=True)
     staging = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         shutil.copytree(candidate.path, staging)

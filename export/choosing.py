@@ -161,6 +161,7 @@ def _judged(run: Run, contest: Contest, bounds: Bounds) -> dict[str, Any]:
             Terms(allowed=bounds.max_accuracy_drop, seed=bounds.seed),
         )
         sentence = explain(accuracy)[0]
+        del accuracy["flips"]  # counted; the record of a choice names no cases
     kept = accuracy["verdict"] == "pass"
     reason = f"{latency['ratio']:.2f} times the time of fp32; {_first_lower(sentence)}"
     return {

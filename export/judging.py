@@ -86,11 +86,11 @@ def judge(pair: Contest, cases: CaseSet | str, terms: Terms, *, margin: float, s
     accuracy, budget = undecided(pair.candidate, terms.allowed), None
     said = {"costs": reasons}
     try:
-        latency, sentence = _judge_latency(pair, margin, seconds, terms.seed)
-        said["latency"] = [sentence]
-        if isinstance(cases, CaseSet):
+        if isinstance(cases, CaseSet):  # first: cases that cannot be used are then said before a minute of timing
             with _engines((pair.baseline, pair.candidate), None) as (baseline, candidate):
                 accuracy = judge_accuracy(pair, (baseline, candidate), cases, terms)
+        latency, sentence = _judge_latency(pair, margin, seconds, terms.seed)
+        said["latency"] = [sentence]
         budget, said["budget"] = judge_budget(pair.candidate, seconds=_BUDGET_SHARE * seconds, seed=terms.seed)
     except MissingRuntimeError as error:
         said["missing"] = [f"Nothing could be measured here: {error}."]

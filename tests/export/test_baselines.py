@@ -28,6 +28,7 @@ def test_who_replaced_what_is_recorded_by_digest(
     store = tmp_path / "store"
     monkeypatch.setenv("GITHUB_ACTOR", "ward")
     monkeypatch.setenv("GITHUB_SHA", "c0ffee")
+    (store / "exports" / ".half.1").mkdir(parents=True)
     for one in exports:
         adopt(store, one, "pass")
     old, new = (one.manifest.digest for one in exports)

@@ -43,6 +43,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             "drop": 0.01,
             "ci": [0.0, 0.02],
             "allowed": terms.allowed,
+            "flips": [{"case": "a digest"}],
         }
 
     monkeypatch.setattr(choosing, "fight", fight)
@@ -66,6 +67,7 @@ def test_what_is_faster_and_good_enough_stays_beside_fp32(run: Path, measured: d
     document = read_json(record_path(open_run(run), "onnx", "cpu-generic"), kind="precision")
     (row,) = document["regions"]["chest"]["candidates"]
     assert (row["verdict"], row["latency"]["ratio"]) == ("kept", 0.4)
+    assert "flips" not in row["accuracy"]
     (tried,) = tried_precisions(open_run(run))
     assert (tried["region"], tried["precision"], tried["ratio_ci"]) == ("chest", "int8", [0.3, 0.5])
     assert "it loses little" in tried["reason"]
