@@ -38,6 +38,9 @@ Removed: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
+Curves: TypeAlias = Annotated[
+    bool, typer.Option("--tensorboard", help="Keep curves for TensorBoard in the run's tensorboard/.")
+]
 
 
 def train(
@@ -49,9 +52,7 @@ def train(
     remove_region: Removed = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; train and write nothing.")] = False,
-    tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Keep curves for TensorBoard in the run's tensorboard/.")
-    ] = False,
+    tensorboard: Curves = False,
     out: options.RunsOut = Path("runs"),
     force: options.Force = False,
     as_json: options.Json = False,

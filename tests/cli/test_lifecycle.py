@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,32 @@ def test_options_arrive(decompose: Decompose, asked: dict[str, Any]) -> None:
         "out": Path("there"),
     }
     assert expected.items() <= asked.items()
+
+
+def test_curves_are_asked_for_by_name_and_missed_aloud(
+    decompose: Decompose, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert decompose("train", "--from", "old", "--add-region", "wrist", "--tensorboard").code == 0
+    assert asked["tensorboard"] is True
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorboard" else found(name))
+    outcome = decompose("train", "--tensorboard")
+    assert outcome.code == 5
+    required = "required: the extra 'tensorboard'; pip install \"lorkit[tensorboard]\""
+    assert outcome.stderr == f"error: --tensorboard needs tensorboard, which is not installed; {required}\n"
+    assert not list(tmp_path.iterdir()), "before anything is read, trained or written"
+
+
+def test_a_run_without_curves_says_so_when_it_is_up_to_date(
+    decompose: Decompose, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = TrainResult(run=Path("runs/old"), up_to_date=True, regions=("chest",))
+    monkeypatch.setattr(lorkit.decompose, "train", lambda config, **options: result, raising=False)
+    line = "note: runs/old was trained without --tensorboard; --force trains it again\n"
+    assert line in decompose("train", "--tensorboard").stderr
+    assert line not in decompose("train").stderr
+    Path("runs/old/tensorboard").mkdir(parents=True)
+    assert line not in decompose("train", "--tensorboard").stderr
 
 
 def test_a_removal_and_a_fine_tuning(decompose: Decompose, asked: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from lorkit.decompose.runs import Run
         ({"remove_region": "chest", "overrides": ["train.epochs=1"]}, "--set with --remove-region"),
         ({"remove_region": "chest", "config": "decompose.yaml"}, "a configuration with --remove-region"),
         ({"remove_region": "chest", "resume": True}, "--resume with --remove-region"),
+        ({"remove_region": "chest", "tensorboard": True}, "--tensorboard with --remove-region"),
         ({}, "with method lorkd"),
         ({"source": "absent", "remove_region": "chest"}, "unknown run 'absent'"),
         ({"source": "absent", "add_region": "wrist"}, "unknown run 'absent'"),
