@@ -70,8 +70,13 @@ class _Live:
             return Text()
         passed = time.monotonic() - self._at
         left = None if reading.left is None else max(0.0, reading.left - passed)
-        memory = {"memory_mib": resident_mib(), "cuda_mib": cuda_peak_mib()}
-        now = replace(reading, left=left, elapsed=reading.elapsed + passed, **memory)
+        now = replace(
+            reading,
+            left=left,
+            elapsed=reading.elapsed + passed,
+            memory_mib=resident_mib(),
+            cuda_mib=cuda_peak_mib(),
+        )
         return self._status.render(now, self.console.width - 1)  # a full last column wraps on some terminals
 
 

@@ -68,8 +68,16 @@ def finetune_expert(
         on_event(Notice(text=text))
     origin = record(loaded.manifest, "finetune", region=loaded.region.name)
     start = Start(foundation=partial(_foundation, loaded, settled), origin=origin, synthetic=loaded.manifest.synthetic)
-    how = {"resume": resume, "force": force, "dry_run": dry_run, "tensorboard": tensorboard}
-    return train(settled, out=out, start=start, on_event=on_event, **how)
+    return train(
+        settled,
+        out=out,
+        resume=resume,
+        force=force,
+        dry_run=dry_run,
+        tensorboard=tensorboard,
+        start=start,
+        on_event=on_event,
+    )
 
 
 def _load(path: Path, root: Path) -> LoadedExpert:
