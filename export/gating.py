@@ -17,7 +17,7 @@ from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run, open_run
-from lorkit.export.baselines import is_store, other_cases, replace_baselines
+from lorkit.export.baselines import is_store, other_cases, read_record, replace_baselines
 from lorkit.export.casesets import SIDES, CaseSet, cases_of_file, cases_of_split, learnt_from
 from lorkit.export.contests import Contest, Selection, candidates_of, contests, home_of
 from lorkit.export.exported import Exported, read_exported
@@ -31,6 +31,7 @@ _FIRST = (
     "{store} has no baseline of this region: judge it against the foundation, without --baseline, and adopt it with"
     " --update-baseline, or adopt it here with --because"
 )
+_UNMET = "no export of the foundation stands against this region: make one with `decompose export`, else nothing is judged"
 
 
 def gate(
@@ -96,7 +97,8 @@ def gate(
     document = _document(pairs, home, limits, seed, on_inconclusive)
     left = _left_out(home, selection, paths, pairs, reason)
     document["synthetic"] |= any(one.synthetic for one in left)
-    document["regions"] |= unjudged_regions(left, reason or _FIRST.format(store=paths[0]), limits)
+    unmet = _UNMET if paths[0] is None else _FIRST.format(store=paths[0])
+    document["regions"] |= unjudged_regions(left, reason or unmet, limits)
     common = Terms(
         allowed=limits.drop, seed=seed, columns=tuple(subgroup), strict=strict_subgroups, pictures=_shows(home)
     )
@@ -113,6 +115,7 @@ def gate(
     if paths[0] is not None and is_store(paths[0]):
         blocks = [(pair.baseline, document["regions"][pair.region]) for pair in pairs]
         document["warnings"] += filter(None, (other_cases(paths[0], one, block) for one, block in blocks))
+        document["warnings"] += [] if paths[1] else _idle(paths[0], home, selection)
     on_progress("done", len(pairs), len(pairs))
     document["verdict"] = worst(found["verdict"] for found in document["regions"].values())
     if update_baseline is not None:
@@ -167,7 +170,7 @@ def _shows(home: Run | None) -> bool:
 def _left_out(
     home: Run | None, selection: Selection, paths: list[Path | None], pairs: list[Contest], reason: str | None
 ) -> list[Exported]:
-    """Return the candidates that no baseline stands against: all without a foundation, some where a store lacks theirs.
+    """Return candidates of regions without a baseline: the foundation cannot be, or was not, exported; a store lacks it.
 
     Raises:
         UsageError: There is no candidate at all.
@@ -181,10 +184,20 @@ def _left_out(
                 fix="run `decompose extract` and `decompose export` first",
             )
         return found
-    if paths[0] is None or not is_store(paths[0]):
+    if paths[0] is not None and not is_store(paths[0]):
         return []
     judged = {pair.region for pair in pairs}
     return [one for one in candidates_of(home, selection, paths[1]) if one.region not in judged]
+
+
+def _idle(store: Path, home: Run | None, selection: Selection) -> list[str]:
+    """Warn of baselines in service that no candidate of the selection stands against: nothing says they still hold."""
+    keys = {"/".join(one.key) for one in candidates_of(home, selection)}
+    return [
+        f"{key} is in service in {store}, and the run has no such candidate: not judged."
+        for key in sorted(read_record(store)["current"])
+        if key not in keys and key.count("/") == 3 and selection.takes(tuple(key.split("/")))  # type: ignore[arg-type]
+    ]
 
 
 def _document(pairs: list[Contest], home: Run | None, limits: Limits, seed: int, policy: str) -> dict[str, Any]:

@@ -94,10 +94,34 @@ def test_a_gate_judges_a_run_against_a_store_and_replaces_on_pass(
     assert len(read_record(store)["history"]) == 1
 
 
-def test_a_store_without_the_region_has_nothing_to_compare(a_run: Run, exports: list[Exported], tmp_path: Path) -> None:
+def test_a_store_without_any_of_the_regions_is_inconclusive(
+    a_run: Run, exports: list[Exported], tmp_path: Path
+) -> None:
     adopt(tmp_path / "store", exports[0], "pass")
-    with pytest.raises(UsageError, match="matching baseline"):
-        gate(a_run.path, region="knee", baseline=tmp_path / "store")
+    document = gate(a_run.path, region="knee", baseline=tmp_path / "store")
+    assert (document["verdict"], list(document["regions"])) == ("inconclusive", ["knee"])
+    assert document["warnings"] == []
+
+
+def test_what_is_in_service_and_was_not_judged_is_named(
+    a_run: Run, exports: list[Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workshop: Any
+) -> None:
+    store = tmp_path / "store"
+    places = [export_directory(a_run, "expert", name, "onnx", "cpu-generic", "fp32") for name in ("chest", "knee")]
+    for place in places:
+        adopt(store, read_exported(place), "pass")
+    shutil.rmtree(places[1])
+    lower = export_directory(a_run, "expert", "chest", "onnx", "cpu-generic", "int8")
+    workshop.write_export(lower, owner="expert", region="chest", parent=a_run.path, precision="int8")
+
+    def judge(pair: Any, *_: Any, **__: Any) -> Findings:
+        return Findings(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
+
+    monkeypatch.setattr(gating, "judge", judge)
+    said = " ".join(gate(a_run.path, baseline=store)["warnings"])
+    assert "knee/onnx/cpu-generic/fp32 is in service" in said
+    assert "not judged: onnx cpu-generic int8" in said
+    assert "in service" not in " ".join(gate(a_run.path, baseline=store, region="chest")["warnings"])
 
 
 def test_a_region_without_a_baseline_in_the_store_is_not_passed_over(

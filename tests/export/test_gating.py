@@ -119,6 +119,20 @@ def test_senseless_options_are_refused(options: dict[str, Any]) -> None:
         gate(**options)
 
 
+def test_a_region_whose_foundation_was_not_exported_is_not_passed_over(
+    a_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(pair: Any, *_: Any, **__: Any) -> judging.Findings:
+        return judging.Findings(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
+
+    monkeypatch.setattr("lorkit.export.gating.judge", judge)
+    shutil.rmtree(export_directory(a_run, "foundation", "knee", "onnx", "cpu-generic", "fp32"))
+    document = gate(a_run.path)
+    verdicts = {name: block["verdict"] for name, block in document["regions"].items()}
+    assert verdicts == {"chest": "pass", "knee": "inconclusive"}
+    assert document["verdict"] == "inconclusive"
+
+
 def test_one_file_cannot_judge_two_regions(a_run: Run, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--region"):
         gate(data=tmp_path / "chest.npz")
