@@ -1,19 +1,20 @@
 """The cases that two networks are judged on: the same for both, and none that either was trained or tuned on.
 
 Two versions of an expert may come from runs that split the data differently, and then what one holds back is what the
-other learnt from. Such cases are left out, with every other case of their patients, and counted.
+other learnt from. Such cases are left out, with every other case of their patients, and counted. Cases with identical
+images count as one patient: a file that holds an image a hundred times says no more than one that holds it once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.data.locked import LockedData, file_samples
-from lorkit.decompose.data.splits import digest_cases
+from lorkit.decompose.data.splits import components, digest_cases
 from lorkit.decompose.errors import DataError
 from lorkit.export.contests import Contest
 
@@ -53,10 +54,10 @@ class CaseSet:
             DataError: There is no case, or none that both sides have not learnt from.
         """
         one, two = contest.baseline.recipe, contest.candidate.recipe
-        baseline = self.read(one)
+        baseline = _tied(self.read(one))
         if not len(baseline):
             raise DataError(f"no case in {self.source}", required="at least one", fix="name another file with --data")
-        candidate = baseline if one == two else self.read(two)
+        candidate = baseline if one == two else _tied(self.read(two))
         kept, excluded = self._kept(baseline)
         if len(kept) < len(baseline):
             same = candidate is baseline
@@ -85,6 +86,17 @@ class CaseSet:
             )
         excluded = {side: sum(digest in known for digest in prepared.digests) for side, known in learnt.items()}
         return kept, {**excluded, "same_patients": len(prepared) - len(kept) - sum(direct)}
+
+
+def _tied(prepared: PreparedRegion) -> PreparedRegion:
+    """Give cases that share a group or are the same image one group."""
+    if not len(prepared):
+        return prepared
+    groups = list(prepared.groups)
+    for tied in components(prepared.groups, prepared.digests):
+        for index in tied.tolist():
+            groups[index] = prepared.groups[int(tied[0])]
+    return replace(prepared, groups=tuple(groups))
 
 
 def cases_of_file(path: Path, contest: Contest, seen: Mapping[str, frozenset[str] | None] | None = None) -> CaseSet:

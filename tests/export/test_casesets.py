@@ -74,6 +74,34 @@ def test_two_versions_are_judged_on_what_neither_has_seen(a_run: Run, workshop: 
     shutil.rmtree(new)
 
 
+def test_an_image_that_is_there_often_counts_once(a_run: Run, tmp_path: Path) -> None:
+    (path,) = a_run.config.regions["chest"].data or ()
+    with np.load(path) as stored:
+        four = np.flatnonzero(stored["split"] == "test")[:4].repeat(100)
+        arrays = {name: stored[name][four] for name in ("images", "labels")}
+        np.savez(tmp_path / "often.npz", **arrays, label_names=stored["label_names"])
+    paths = [
+        export_directory(a_run, owner, "chest", "onnx", "cpu-generic", "fp32") for owner in ("foundation", "expert")
+    ]
+    found = gate(baseline=paths[0], candidate=paths[1], data=tmp_path / "often.npz", max_seconds=1.0, margin=1.0)
+    accuracy = found["regions"]["chest"]["accuracy"]
+    assert (accuracy["n"], accuracy["groups"], accuracy["verdict"]) == (400, 4, "inconclusive")
+
+
+def test_cases_of_one_class_pass_nobody(a_run: Run, workshop: Any, tmp_path: Path) -> None:
+    (path,) = a_run.config.regions["chest"].data or ()
+    with np.load(path) as stored:
+        bright = np.flatnonzero((stored["split"] == "test") & (stored["labels"] == 1))
+        arrays = {name: stored[name][bright] for name in ("images", "labels", "groups")}
+        np.savez(tmp_path / "bright.npz", **arrays, label_names=stored["label_names"])
+    old = export_directory(a_run, "foundation", "chest", "onnx", "cpu-generic", "fp32")
+    always = workshop.write_export(tmp_path / "new", owner="expert", region="chest", parent=a_run.path, threshold=0.0)
+    found = gate(baseline=old, candidate=always, data=tmp_path / "bright.npz", max_seconds=1.0, margin=1.0)
+    accuracy = found["regions"]["chest"]["accuracy"]
+    assert (accuracy["absent"], accuracy["verdict"]) == (["dark"], "inconclusive")
+    assert accuracy["ci"][1] < accuracy["allowed"]
+
+
 def test_no_cases_are_an_error(contest: Contest) -> None:
     empty = CaseSet(read=lambda recipe: [], source="nowhere")  # type: ignore[arg-type,return-value]
     with pytest.raises(DataError, match="no case in nowhere"):
