@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, read_manifest
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.runs import Run, exports_of, list_runs, open_run
+from lorkit.decompose.runs import RUNS, Run, exports_of, list_runs, open_run
 from lorkit.export.baselines import current_baselines, is_store
 from lorkit.export.choices import preference
 from lorkit.export.exported import Exported, read_exported
@@ -105,11 +105,14 @@ def home_of(subject: Exported) -> Run | None:
         if (directory / MANIFEST).is_file() and read_manifest(directory, verify=False).kind == "run":
             return open_run(directory)
     link = subject.manifest.parent
-    if link is None:
-        return None
-    for path in list_runs():
+    return None if link is None else run_with(link["sha256"])
+
+
+def run_with(digest: str, root: Path = RUNS) -> Run | None:
+    """Find the run whose manifest, or that of its foundation or an expert, has a digest."""
+    for path in list_runs(root):
         sources = [path / MANIFEST, path / "foundation" / MANIFEST, *path.glob(f"experts/*/{MANIFEST}")]
-        if any(source.is_file() and digest_file(source) == link["sha256"] for source in sources):
+        if any(source.is_file() and digest_file(source) == digest for source in sources):
             return open_run(path)
     return None
 

@@ -18,7 +18,7 @@ from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run, open_run
 from lorkit.export.baselines import is_store, other_cases, read_record, replace_baselines
-from lorkit.export.casesets import SIDES, CaseSet, cases_of_file, cases_of_split, learnt_from
+from lorkit.export.casesets import SIDES, CaseSet, cases_of_file, cases_of_split, learnt_from, lineage
 from lorkit.export.contests import Contest, Selection, candidates_of, contests, home_of
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.judging import Findings, judge, settled, worst
@@ -31,7 +31,7 @@ _FIRST = (
     "{store} has no baseline of this region: judge it against the foundation, without --baseline, and adopt it with"
     " --update-baseline, or adopt it here with --because"
 )
-_UNMET = "no export of the foundation stands against this region: make one with `decompose export`, else nothing is judged"
+_UNMET = "no export of the foundation stands against this region: make one with `decompose export`"
 
 
 def gate(
@@ -149,15 +149,17 @@ def _cases(pair: Contest, home: Run | None, data: Path | None) -> CaseSet | str:
     Raises:
         DataError: The named file cannot be used. A locked split that is gone only leaves accuracy undecided.
     """
-    seen = {side: learnt_from(home_of(one)) for side, one in zip(SIDES, (pair.baseline, pair.candidate), strict=True)}
+    homes = {side: home_of(one) for side, one in zip(SIDES, (pair.baseline, pair.candidate), strict=True)}
+    seen = {side: learnt_from(run) for side, run in homes.items()}
+    partly = frozenset(side for side, run in homes.items() if run is not None and not lineage(run)[1])
     if data is not None:
-        return cases_of_file(data, pair, seen)
+        return replace(cases_of_file(data, pair, seen), partly=partly)
     if home is None:
         return "neither --data nor a run with a locked test split is here"
     if pair.region not in home.regions.names:
         return f"the run {home.id} has no region '{pair.region}', and there is no --data"
     try:
-        return cases_of_split(home, pair.region, seen=seen)
+        return replace(cases_of_split(home, pair.region, seen=seen), partly=partly)
     except DataError as error:
         return f"the locked test split cannot be read ({error})"
 
@@ -170,7 +172,7 @@ def _shows(home: Run | None) -> bool:
 def _left_out(
     home: Run | None, selection: Selection, paths: list[Path | None], pairs: list[Contest], reason: str | None
 ) -> list[Exported]:
-    """Return candidates of regions without a baseline: the foundation cannot be, or was not, exported; a store lacks it.
+    """Return candidates of regions without a baseline: no export of the foundation, or none in the store.
 
     Raises:
         UsageError: There is no candidate at all.

@@ -166,7 +166,8 @@ def _deal(samples: RegionSamples, pool: Indices, shares: Mapping[str, float], se
     """Deal the components of `pool` to parts so that each part gets its share of every class."""
     inside = set(pool.tolist())
     least = min(shares.values()) * len(pool)
-    pieces = _in_order([piece for piece in components(samples.groups, samples.digests) if int(piece[0]) in inside], samples, seed, least)
+    tied = components(samples.groups, samples.digests)
+    pieces = _in_order([piece for piece in tied if int(piece[0]) in inside], samples, seed, least)
     counts = np.stack([_histogram(samples, piece) for piece in pieces])  # (components, classes)
     total = counts.sum(axis=0).clip(min=1)
     fractions = np.array(list(shares.values()))[:, None]  # (parts, 1)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.artifacts import read_json, write_json, write_manifest
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.runs import Run, export_directory
-from lorkit.export.casesets import CaseSet, cases_of_file, cases_of_split, learnt_from
+from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
+from lorkit.export.casesets import CaseSet, cases_of_file, cases_of_split, learnt_from, lineage
 from lorkit.export.contests import Contest
 from lorkit.export.exported import read_exported
 from lorkit.export.gating import gate
@@ -72,6 +72,22 @@ def test_two_versions_are_judged_on_what_neither_has_seen(a_run: Run, workshop: 
     assert accuracy["needed_n"] > 0
     assert not any("thumbnail" in row for row in accuracy["flips"])  # the file is nobody's phantom
     shutil.rmtree(new)
+
+
+def test_a_fine_tuned_run_has_learnt_what_its_origin_has(a_run: Run, tmp_path: Path) -> None:
+    child = tmp_path / "runs" / "tuned"
+    shutil.copytree(a_run.path, child)
+    splits = read_json(child / "splits.json", kind="splits")
+    first = splits["regions"]["chest"]["train"].pop(0)
+    write_json(child / "splits.json", splits)
+    origin = {"kind": "run", "sha256": a_run.manifest.digest, "change": "finetune"}
+    write_manifest(child, "run", synthetic=True, outside=OUTSIDE, extra={"origin": origin})
+    runs, whole = lineage(open_run(child))
+    assert ([run.id for run in runs], whole) == (["tuned", a_run.id], True)
+    assert first in (learnt_from(open_run(child)) or ())
+    shutil.move(a_run.path, tmp_path / "elsewhere")
+    assert lineage(open_run(child))[1] is False
+    assert first not in (learnt_from(open_run(child)) or ())
 
 
 def test_an_image_that_is_there_often_counts_once(a_run: Run, tmp_path: Path) -> None:

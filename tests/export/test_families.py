@@ -11,7 +11,8 @@ def block(p_worse: float = 1.0, *, high: float = 0.01, **more: Any) -> dict[str,
     return {
         "verdict": "inconclusive", "metric": "balanced_accuracy", "drop": 0.01, "ci": [0.0, high], "allowed": 0.02,
         "baseline": 0.9, "candidate": 0.89, "n": 100, "groups": 50, "decidable": 0.03, "needed_n": 300,
-        "p_worse": p_worse, "p_within": 0.01, "strict": False, "absent": [], "structures": [], "subgroups": [], "mcnemar_p": 0.5,
+        "p_worse": p_worse, "p_within": 0.01, "strict": False, "absent": [],
+        "structures": [], "subgroups": [], "mcnemar_p": 0.5,
         "flips": [], "changes": {"improved": 0, "worsened": 0, "wrong either way": 0},
         "case_set": {"n": 100, "excluded": {}, "unknown": []}, **more,
     }  # fmt: skip
