@@ -17,7 +17,7 @@ from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run, open_run
-from lorkit.export.baselines import is_store, other_cases, read_record, replace_baselines
+from lorkit.export.baselines import check_replacing, is_store, other_cases, read_record, replace_baselines
 from lorkit.export.casesets import SIDES, CaseSet, cases_of_file, cases_of_split, learnt_from, lineage
 from lorkit.export.contests import Contest, Selection, candidates_of, contests, home_of
 from lorkit.export.exported import Exported, read_exported
@@ -94,6 +94,8 @@ def gate(
     limits.check_regions([*(home.regions.names if home else ()), *(pair.region for pair in pairs)])
     if data is not None and len(pairs) > 1:
         raise UsageError(f"--data {data} for {len(pairs)} regions", required="one region", fix="name it with --region")
+    if update_baseline is not None:
+        check_replacing(Path(update_baseline), [(pair.baseline, pair.candidate) for pair in pairs], because)
     document = _document(pairs, home, limits, seed, on_inconclusive)
     left = _left_out(home, selection, paths, pairs, reason)
     document["synthetic"] |= any(one.synthetic for one in left)

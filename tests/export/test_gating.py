@@ -112,7 +112,14 @@ def test_what_cannot_run_here_is_inconclusive(a_run: Run, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    "options", [{"margin": -1.0}, {"max_accuracy_drop": 2.0}, {"max_seconds": 0.0}, {"on_inconclusive": "ignore"}]
+    "options",
+    [
+        {"margin": -1.0},
+        {"max_accuracy_drop": 2.0},
+        {"max_seconds": 0.0},
+        {"max_seconds": float("inf")},
+        {"on_inconclusive": "ignore"},
+    ],
 )
 def test_senseless_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
