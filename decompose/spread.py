@@ -31,7 +31,8 @@ class Spread:
         weight: What such an event would weigh in the drop.
         few: Groups, where they are so few that percentiles alone would be too narrow: the ends then lie at the
             quantiles that Student's t asks for (the expanded percentile interval of Hesterberg, The American
-            Statistician 69, 2015, section 4.1), and one group alone decides nothing. None leaves percentiles alone.
+            Statistician 69, 2015, section 4.1), and no nearer than Student's interval, which percentiles of two or
+            three groups cannot reach; one group alone decides nothing. None leaves percentiles alone.
     """
 
     drop: float
@@ -71,13 +72,15 @@ class Spread:
         return max(1, math.ceil(factor * n))
 
     def _resampled(self, alpha: float) -> tuple[float, float]:
-        tail = alpha / 2
-        if self.few is not None:
-            if self.few < 2:
-                return -1.0, 1.0
-            tail = float(norm.cdf(math.sqrt(self.few / (self.few - 1)) * t.ppf(tail, self.few - 1)))
-        low, high = interval(self.lost_R, level=1.0 - 2.0 * tail) or (self.drop, self.drop)
-        return low, high
+        if self.few is None:
+            low, high = interval(self.lost_R, level=1.0 - alpha) or (self.drop, self.drop)
+            return low, high
+        if self.few < 2:
+            return -1.0, 1.0
+        expanded = math.sqrt(self.few / (self.few - 1)) * float(t.ppf(alpha / 2, self.few - 1))
+        low, high = interval(self.lost_R, level=1.0 - 2.0 * float(norm.cdf(expanded))) or (self.drop, self.drop)
+        reach = -expanded * float(np.std(self.lost_R[np.isfinite(self.lost_R)])) if np.isfinite(self.drop) else 0.0
+        return min(low, self.drop - reach), max(high, self.drop + reach)
 
     def _smallest(self, decided: Callable[[float], bool]) -> float:
         """Bisect, on a logarithmic scale, for the smallest error at which an interval decides."""

@@ -16,7 +16,7 @@ import getpass
 import os
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def read_record(store: Path) -> dict[str, Any]:
         return {"schema_version": SCHEMA_VERSION, "kind": "baselines", "warnings": [], "current": {}, "history": []}
     found = read_json(path, kind="baselines")
     current, history = found.get("current"), found.get("history")
-    whole = isinstance(current, dict) and isinstance(history, list)
+    whole = isinstance(current, dict) and isinstance(history, list) and all(map(_is_entry, history))
     if not whole or not all(_is_digest(digest) for digest in current.values()):  # type: ignore[union-attr]
         raise ArtifactError(
             f"{path} holds no baselines",
@@ -65,7 +65,13 @@ def current_baselines(store: Path) -> list[Exported]:
 
 
 def adopt(
-    store: Path, candidate: Exported, verdict: str, *, because: str | None = None, cases: str | None = None
+    store: Path,
+    candidate: Exported,
+    verdict: str,
+    *,
+    because: str | None = None,
+    cases: str | None = None,
+    against: str | None = None,
 ) -> dict[str, Any]:
     """Make a candidate the baseline of its region, target, profile and precision.
 
@@ -75,13 +81,15 @@ def adopt(
         verdict: What the gate said of it.
         because: Why it becomes the baseline although the verdict is not PASS.
         cases: Digest of the cases that its accuracy was judged on.
+        against: Digest of the baseline that it was judged against; None where nothing was compared.
 
     Returns:
         The entry of the history: key, digests of the old (null for a first) and the new, verdict, reason, cases, who,
         commit and when.
 
     Raises:
-        UsageError: The verdict is not PASS, and nobody says why it should not matter.
+        UsageError: The verdict is not PASS, or was found against another baseline than the one in service, and nobody
+            says why it should not matter.
         BusyError: Another process is changing the store.
     """
     if verdict != "pass" and not (because or "").strip():
@@ -94,6 +102,8 @@ def adopt(
     with locked(store):
         record = read_record(store)
         replaced = record["current"].get(key)
+        if against and not (because or "").strip() and replaced not in (None, digest, against):
+            raise _other_baseline(store, key)
         _keep(store, candidate)
         entry = {
             "key": key,
@@ -102,7 +112,7 @@ def adopt(
             "verdict": verdict,
             "because": because,
             "cases": cases,
-            "who": _stated(_WHO) or f"{getpass.getuser()}@{platform.node()}",
+            "who": _stated(_WHO) or _user(),
             "commit": _stated(_COMMIT),
             "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
@@ -122,11 +132,52 @@ def replace_baselines(store: Path, document: Mapping[str, Any], because: str | N
     """
     if document["verdict"] != "pass" and not (because or "").strip():
         return []
-    judged = [(read_exported(Path(block["candidate"]["path"])), block) for block in document["regions"].values()]
+    judged = [(_as_judged(block["candidate"]), block) for block in document["regions"].values()]
     return [
-        adopt(store, candidate, str(block["verdict"]), because=because, cases=_cases(block))
+        adopt(
+            store,
+            candidate,
+            str(block["verdict"]),
+            because=because,
+            cases=_cases(block),
+            against=block["baseline"]["digest"],
+        )
         for candidate, block in judged
     ]
+
+
+def check_replacing(store: Path, pairs: Iterable[tuple[Exported, Exported]], because: str | None = None) -> None:
+    """Raise UsageError where a candidate could replace a baseline that it is not judged against: before any is.
+
+    Args:
+        store: The store.
+        pairs: Each baseline with its candidate.
+        because: Why candidates become baselines in spite of that.
+    """
+    current = {} if (because or "").strip() else read_record(store)["current"]
+    for baseline, candidate in pairs:
+        key = "/".join(candidate.key)
+        if current.get(key) not in (None, candidate.manifest.digest, baseline.manifest.digest):
+            raise _other_baseline(store, key)
+
+
+def _other_baseline(store: Path, key: str) -> UsageError:
+    return UsageError(
+        f"{key} is in service in {store}, and the candidate was judged against another baseline",
+        required="a verdict against what is replaced",
+        fix=f"judge with --baseline {store}, or state with --because why it does not matter",
+    )
+
+
+def _as_judged(about: Mapping[str, Any]) -> Exported:
+    found = read_exported(Path(about["path"]))
+    if found.manifest.digest != about["digest"]:
+        raise ArtifactError(
+            f"{found.path} is no longer the export that was judged",
+            required="the same export",
+            fix="run the gate again",
+        )
+    return found
 
 
 def other_cases(store: Path, baseline: Exported, block: Mapping[str, Any]) -> str | None:
@@ -151,7 +202,7 @@ def _keep(store: Path, candidate: Exported) -> None:
     """Copy an export into the store and check the copy before it is named anywhere."""
     place = store / EXPORTS / candidate.manifest.digest
     if place.is_dir():
-        read_exported(place)
+        _open(store, "/".join(candidate.key), candidate.manifest.digest)
         return
     place.parent.mkdir(parents=True, exist_ok=True)
     for left in place.parent.glob(
@@ -191,6 +242,18 @@ def _open(store: Path, key: str, digest: str) -> Exported:
 
 def _is_digest(value: object) -> bool:
     return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+
+
+def _is_entry(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("cases"), str | None)
+
+
+def _user() -> str:
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container may run under a number that has no name
+        name = str(os.getuid())
+    return f"{name}@{platform.node()}"
 
 
 def _stated(names: tuple[str, ...]) -> str | None:

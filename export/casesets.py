@@ -1,21 +1,22 @@
 """The cases that two networks are judged on: the same for both, and none that either was trained or tuned on.
 
 Two versions of an expert may come from runs that split the data differently, and then what one holds back is what the
-other learnt from. Such cases are left out, with every other case of their patients, and counted.
+other learnt from. Such cases are left out, with every other case of their patients, and counted. Cases with identical
+images count as one patient: a file that holds an image a hundred times says no more than one that holds it once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.data.locked import LockedData, file_samples
-from lorkit.decompose.data.splits import digest_cases
+from lorkit.decompose.data.splits import components, digest_cases
 from lorkit.decompose.errors import DataError
-from lorkit.export.contests import Contest
+from lorkit.export.contests import Contest, run_with
 
 if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion
@@ -35,11 +36,13 @@ class CaseSet:
         read: Reads and prepares all of them, as one engine's recipe says.
         source: Where they come from, for documents.
         seen: By side, the digests of the images that it learnt from; None where nobody can tell.
+        partly: Sides that learnt from more than `seen` holds: they were made from a run that is not here.
     """
 
     read: Callable[[Recipe], PreparedRegion]
     source: str
     seen: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    partly: frozenset[str] = frozenset()
 
     def prepare(self, contest: Contest) -> tuple[PreparedRegion, PreparedRegion, dict[str, Any]]:
         """Prepare what is left of the cases for baseline and candidate, and say what was left out.
@@ -53,10 +56,10 @@ class CaseSet:
             DataError: There is no case, or none that both sides have not learnt from.
         """
         one, two = contest.baseline.recipe, contest.candidate.recipe
-        baseline = self.read(one)
+        baseline = _tied(self.read(one))
         if not len(baseline):
             raise DataError(f"no case in {self.source}", required="at least one", fix="name another file with --data")
-        candidate = baseline if one == two else self.read(two)
+        candidate = baseline if one == two else _tied(self.read(two))
         kept, excluded = self._kept(baseline)
         if len(kept) < len(baseline):
             same = candidate is baseline
@@ -67,7 +70,7 @@ class CaseSet:
             "n": len(baseline),
             "groups": len(set(baseline.groups)),
             "excluded": excluded,
-            "unknown": [side for side, known in self.seen.items() if known is None],
+            "unknown": [side for side, known in self.seen.items() if known is None or side in self.partly],
         }
         return baseline, candidate, about
 
@@ -85,6 +88,17 @@ class CaseSet:
             )
         excluded = {side: sum(digest in known for digest in prepared.digests) for side, known in learnt.items()}
         return kept, {**excluded, "same_patients": len(prepared) - len(kept) - sum(direct)}
+
+
+def _tied(prepared: PreparedRegion) -> PreparedRegion:
+    """Give cases that share a group or are the same image one group."""
+    if not len(prepared):
+        return prepared
+    groups = list(prepared.groups)
+    for tied in components(prepared.groups, prepared.digests):
+        for index in tied.tolist():
+            groups[index] = prepared.groups[int(tied[0])]
+    return replace(prepared, groups=tuple(groups))
 
 
 def cases_of_file(path: Path, contest: Contest, seen: Mapping[str, frozenset[str] | None] | None = None) -> CaseSet:
@@ -109,8 +123,28 @@ def cases_of_split(
 
 
 def learnt_from(run: Run | None) -> frozenset[str] | None:
-    """Return the digests of all images that a run was trained or tuned on, whatever their region; None without it."""
+    """Return the digests of all images that a run was trained or tuned on, whatever their region; None without it.
+
+    Those of the runs that it was made from, as far as they are here, are among them: a fine-tuned expert has seen what
+    its origin has.
+    """
     if run is None:
         return None
-    regions = read_json(run.path / "splits.json", kind="splits")["regions"]
-    return frozenset(digest for parts in regions.values() for part in LEARNT_FROM for digest in parts.get(part, ()))
+    documents = [read_json(one.path / "splits.json", kind="splits")["regions"] for one in lineage(run)[0]]
+    parts = [parts for regions in documents for parts in regions.values()]
+    return frozenset(digest for one in parts for part in LEARNT_FROM for digest in one.get(part, ()))
+
+
+def lineage(run: Run) -> tuple[list[Run], bool]:
+    """Return a run and those that it was made from, and whether what they learnt from is all known.
+
+    A run with a region more or less keeps the locked parts of the others; one that was fine-tuned has only its own.
+    """
+    found, whole = [run], True
+    while origin := found[-1].manifest.extra.get("origin"):
+        before = run_with(str(origin["sha256"]), found[-1].path.parent)
+        if before is None:
+            whole = origin.get("change") != "finetune"
+            break
+        found.append(before)
+    return found, whole

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, read_manifest
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.runs import Run, exports_of, list_runs, open_run
+from lorkit.decompose.runs import RUNS, Run, exports_of, list_runs, open_run
 from lorkit.export.baselines import current_baselines, is_store
 from lorkit.export.choices import preference
 from lorkit.export.exported import Exported, read_exported
@@ -15,7 +15,7 @@ from lorkit.export.exported import Exported, read_exported
 
 @dataclass(frozen=True)
 class Contest:
-    """A baseline and a candidate of one region; `beside` names other pairs of it that were exported too."""
+    """A baseline and a candidate of one region; `beside` names other candidates of it that are not judged."""
 
     baseline: Exported
     candidate: Exported
@@ -35,6 +35,13 @@ class Selection:
     target: str | None = None
     profile: str | None = None
     precision: str | None = None
+
+    def takes(self, key: tuple[str, str, str, str]) -> bool:
+        """Say whether an export with this region, target, profile and precision is meant."""
+        regions = None if self.region in (None, "", "all") else [name.strip() for name in str(self.region).split(",")]
+        wanted = (self.target, self.profile, self.precision)
+        inside = regions is None or key[0] in regions
+        return inside and all(one is None or one == stated for one, stated in zip(wanted, key[1:], strict=True))
 
     def of(self, run: Run, owner: str) -> list[Exported]:
         """Return the matching exports of one owner."""
@@ -56,8 +63,9 @@ def contests(
 
     Without paths: the expert exports of the run against its foundation exports of the same target, profile and
     precision. A store of baselines has one for each of these. Where a region was exported in several ways, the pair
-    whose candidate comes last in `preference` is taken, one with a proven baseline before any without; the others are
-    named in `beside`.
+    whose candidate comes last in `preference` is taken, one with a proven baseline before any without; the others,
+    those without a baseline too, are named in `beside`. A store may have a baseline of none of them: there is no
+    contest then.
 
     Raises:
         UsageError: Nothing to compare, or two exports of different regions or classes.
@@ -72,14 +80,16 @@ def contests(
     else:
         by_key = {one.key: one for one in selection.of(_needed(run), "foundation")}
         pairs = [Contest(by_key[one.key], one) for one in candidates if one.key in by_key]
-    if not pairs:
+    if not pairs and not (candidates and baseline is not None and is_store(baseline)):
         raise _nothing(candidates, run)
     for pair in pairs:
         _check(pair)
     ordered = sorted(pairs, key=lambda pair: (pair.baseline.proven, *preference(pair.candidate, run)))
     best = {pair.region: pair for pair in ordered}
+    paired = [pair.candidate for pair in ordered]
+    alone = [one for one in candidates if all(one.path != other.path for other in paired)]
     return [
-        replace(best[region], beside=tuple(_named(pair) for pair in ordered if pair.region == region)[:-1])
+        replace(best[region], beside=tuple(_named(one) for one in (*alone, *paired) if one.region == region)[:-1])
         for region in dict.fromkeys(pair.region for pair in pairs)
     ]
 
@@ -95,11 +105,14 @@ def home_of(subject: Exported) -> Run | None:
         if (directory / MANIFEST).is_file() and read_manifest(directory, verify=False).kind == "run":
             return open_run(directory)
     link = subject.manifest.parent
-    if link is None:
-        return None
-    for path in list_runs():
+    return None if link is None else run_with(link["sha256"])
+
+
+def run_with(digest: str, root: Path = RUNS) -> Run | None:
+    """Find the run whose manifest, or that of its foundation or an expert, has a digest."""
+    for path in list_runs(root):
         sources = [path / MANIFEST, path / "foundation" / MANIFEST, *path.glob(f"experts/*/{MANIFEST}")]
-        if any(source.is_file() and digest_file(source) == link["sha256"] for source in sources):
+        if any(source.is_file() and digest_file(source) == digest for source in sources):
             return open_run(path)
     return None
 
@@ -110,8 +123,8 @@ def _needed(run: Run | None) -> Run:
     return run
 
 
-def _named(pair: Contest) -> str:
-    return " ".join(str(pair.candidate.info[name]) for name in ("target", "profile", "precision"))
+def _named(candidate: Exported) -> str:
+    return " ".join(candidate.key[1:])
 
 
 def _check(pair: Contest) -> None:

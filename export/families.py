@@ -22,8 +22,9 @@ def settle(blocks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the `accuracy` blocks of a gate with verdicts that hold for all of them together.
 
     A block fails where its own drop, or that of a structure or subgroup, is shown to exceed what is allowed. It passes
-    where its interval lies below that and, where it is `strict`, every part is shown to stay within. Blocks that judge
-    nothing stay as they are.
+    where its interval lies below that and, where it is `strict`, every part is shown to stay within. Nothing passes
+    whose cases lack a class or structure (`absent`): what is lost there cannot be seen. Blocks that judge nothing stay
+    as they are.
     """
     settled = [_copy(block) for block in blocks]
     judged = [block for block in settled if block.get("p_worse") is not None]
@@ -31,7 +32,7 @@ def settle(blocks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     _adjust(judged, ("p_worse",))
     _adjust(rows, ("p_worse", "p_within"))
     for row in rows:
-        within = row["p_within_holm"] <= ALPHA
+        within = row["p_within_holm"] <= ALPHA and not row.get("absent")
         row["verdict"] = "fail" if row["p_worse_holm"] <= ALPHA else "pass" if within else "inconclusive"
     for block in judged:
         block["verdict"] = _verdict(block)
@@ -50,6 +51,8 @@ def explain(block: Mapping[str, Any]) -> list[str]:
     sentences = [f"{seen}: {_end(block)}."]
     sentences += [_about_parts(block)] if any(block[part] for part in PARTS) else []
     sentences += [_about_changes(block)] if block["flips"] else []
+    if block["absent"]:
+        sentences.append(f"No case shows {', '.join(block['absent'])}: what is lost there cannot be seen, so no PASS.")
     return sentences + _cross_check(block) + _about_cases(block["case_set"])
 
 
@@ -67,7 +70,7 @@ def _verdict(block: Mapping[str, Any]) -> str:
     verdicts = [row["verdict"] for part in PARTS for row in block[part]]
     if block["p_worse_holm"] <= ALPHA or "fail" in verdicts:
         return "fail"
-    shown = block["ci"][1] < block["allowed"]
+    shown = block["ci"][1] < block["allowed"] and not block["absent"]
     return "pass" if shown and not (block["strict"] and set(verdicts) - {"pass"}) else "inconclusive"
 
 

@@ -17,8 +17,8 @@ from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run, open_run
-from lorkit.export.baselines import is_store, other_cases, replace_baselines
-from lorkit.export.casesets import SIDES, CaseSet, cases_of_file, cases_of_split, learnt_from
+from lorkit.export.baselines import check_replacing, is_store, other_cases, read_record, replace_baselines
+from lorkit.export.casesets import SIDES, CaseSet, cases_of_file, cases_of_split, learnt_from, lineage
 from lorkit.export.contests import Contest, Selection, candidates_of, contests, home_of
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.judging import Findings, judge, settled, worst
@@ -31,6 +31,7 @@ _FIRST = (
     "{store} has no baseline of this region: judge it against the foundation, without --baseline, and adopt it with"
     " --update-baseline, or adopt it here with --because"
 )
+_UNMET = "no export of the foundation stands against this region: make one with `decompose export`"
 
 
 def gate(
@@ -93,10 +94,13 @@ def gate(
     limits.check_regions([*(home.regions.names if home else ()), *(pair.region for pair in pairs)])
     if data is not None and len(pairs) > 1:
         raise UsageError(f"--data {data} for {len(pairs)} regions", required="one region", fix="name it with --region")
+    if update_baseline is not None:
+        check_replacing(Path(update_baseline), [(pair.baseline, pair.candidate) for pair in pairs], because)
     document = _document(pairs, home, limits, seed, on_inconclusive)
     left = _left_out(home, selection, paths, pairs, reason)
     document["synthetic"] |= any(one.synthetic for one in left)
-    document["regions"] |= unjudged_regions(left, reason or _FIRST.format(store=paths[0]), limits)
+    unmet = _UNMET if paths[0] is None else _FIRST.format(store=paths[0])
+    document["regions"] |= unjudged_regions(left, reason or unmet, limits)
     common = Terms(
         allowed=limits.drop, seed=seed, columns=tuple(subgroup), strict=strict_subgroups, pictures=_shows(home)
     )
@@ -113,6 +117,7 @@ def gate(
     if paths[0] is not None and is_store(paths[0]):
         blocks = [(pair.baseline, document["regions"][pair.region]) for pair in pairs]
         document["warnings"] += filter(None, (other_cases(paths[0], one, block) for one, block in blocks))
+        document["warnings"] += [] if paths[1] else _idle(paths[0], home, selection)
     on_progress("done", len(pairs), len(pairs))
     document["verdict"] = worst(found["verdict"] for found in document["regions"].values())
     if update_baseline is not None:
@@ -146,15 +151,17 @@ def _cases(pair: Contest, home: Run | None, data: Path | None) -> CaseSet | str:
     Raises:
         DataError: The named file cannot be used. A locked split that is gone only leaves accuracy undecided.
     """
-    seen = {side: learnt_from(home_of(one)) for side, one in zip(SIDES, (pair.baseline, pair.candidate), strict=True)}
+    homes = {side: home_of(one) for side, one in zip(SIDES, (pair.baseline, pair.candidate), strict=True)}
+    seen = {side: learnt_from(run) for side, run in homes.items()}
+    partly = frozenset(side for side, run in homes.items() if run is not None and not lineage(run)[1])
     if data is not None:
-        return cases_of_file(data, pair, seen)
+        return replace(cases_of_file(data, pair, seen), partly=partly)
     if home is None:
         return "neither --data nor a run with a locked test split is here"
     if pair.region not in home.regions.names:
         return f"the run {home.id} has no region '{pair.region}', and there is no --data"
     try:
-        return cases_of_split(home, pair.region, seen=seen)
+        return replace(cases_of_split(home, pair.region, seen=seen), partly=partly)
     except DataError as error:
         return f"the locked test split cannot be read ({error})"
 
@@ -167,7 +174,7 @@ def _shows(home: Run | None) -> bool:
 def _left_out(
     home: Run | None, selection: Selection, paths: list[Path | None], pairs: list[Contest], reason: str | None
 ) -> list[Exported]:
-    """Return the candidates that no baseline stands against: all without a foundation, some where a store lacks theirs.
+    """Return candidates of regions without a baseline: no export of the foundation, or none in the store.
 
     Raises:
         UsageError: There is no candidate at all.
@@ -181,10 +188,20 @@ def _left_out(
                 fix="run `decompose extract` and `decompose export` first",
             )
         return found
-    if paths[0] is None or not is_store(paths[0]):
+    if paths[0] is not None and not is_store(paths[0]):
         return []
     judged = {pair.region for pair in pairs}
     return [one for one in candidates_of(home, selection, paths[1]) if one.region not in judged]
+
+
+def _idle(store: Path, home: Run | None, selection: Selection) -> list[str]:
+    """Warn of baselines in service that no candidate of the selection stands against: nothing says they still hold."""
+    keys = {"/".join(one.key) for one in candidates_of(home, selection)}
+    return [
+        f"{key} is in service in {store}, and the run has no such candidate: not judged."
+        for key in sorted(read_record(store)["current"])
+        if key not in keys and key.count("/") == 3 and selection.takes(tuple(key.split("/")))  # type: ignore[arg-type]
+    ]
 
 
 def _document(pairs: list[Contest], home: Run | None, limits: Limits, seed: int, policy: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from lorkit.decompose.errors import UsageError
 DROP = 0.02
 ANY = "*"
 """In a mapping of allowed drops: every region that is not named."""
+_LONGEST = 86_400.0
 POLICIES = ("inconclusive", "pass", "fail")
 
 
@@ -50,11 +51,11 @@ def limits_of(margin: float, drop: float | Mapping[str, float], max_seconds: flo
         UsageError: A fraction or a time out of range, or no such policy.
     """
     drops = dict(drop) if isinstance(drop, Mapping) else {ANY: drop}
-    if not (0 <= margin < 10 and all(0 <= value < 1 for value in drops.values()) and max_seconds > 0):
+    if not (0 <= margin < 10 and all(0 <= value < 1 for value in drops.values()) and 0 < max_seconds < _LONGEST):
         stated = ", ".join(f"{value:g}" for value in drops.values())
         raise UsageError(
             f"margin {margin}, accuracy drop {stated}, {max_seconds} s",
-            required="fractions (0.03 is 3 %) and a time above 0",
+            required="fractions (0.03 is 3 %) and a time above 0 and below a day",
             fix="correct --margin, --max-accuracy-drop or --max-seconds",
         )
     if on_inconclusive not in POLICIES:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 BATCH = 64
 _Engines = tuple["Engine", "Engine"]
 _Prepared = tuple["PreparedRegion", "PreparedRegion"]
+_Absent = Callable[[Sequence[int] | None], list[str]]
 _Compare = Callable[[Sequence[int] | None], PairedDrop | None]
 
 
@@ -61,9 +62,13 @@ class Terms:
 
 @dataclass(frozen=True)
 class _Answers:
-    """What two networks answered: a comparison of any of the cases, by structure too, and what changed."""
+    """What two networks answered: a comparison of any of the cases, by structure too, and what changed.
+
+    `absent` names the classes or structures that none of some cases shows: a loss in these cannot be seen.
+    """
 
     compare: _Compare
+    absent: _Absent
     structures: Mapping[str, _Compare]
     changed: list[dict[str, Any]]
     flips: dict[str, Any]
@@ -114,9 +119,10 @@ def judge_accuracy(contest: Contest, engines: tuple[Engine, Engine], cases: Case
         "needed_n": _spread(found).needed(terms.allowed, found.n),
         "allowed": terms.allowed,
         "strict": terms.strict,
+        "absent": answers.absent(None),
         "structures": [_part(name, compare, None, terms.allowed) for name, compare in answers.structures.items()],
         "subgroups": [
-            {"column": column, **_part(value, answers.compare, rows, terms.allowed)}
+            {"column": column, **_part(value, answers.compare, rows, terms.allowed), "absent": answers.absent(rows)}
             for column, values in parts
             for value, rows in values.items()
         ],
@@ -174,8 +180,12 @@ def _judge_labels(contest: Contest, engines: _Engines, prepared: _Prepared, seed
         chosen = slice(None) if rows is None else np.asarray(rows)
         return paired_drop(labels[chosen], logits[0][chosen], logits[1][chosen], groups[chosen], seed=seed)
 
+    def absent(rows: Sequence[int] | None) -> list[str]:
+        shown = set(labels[slice(None) if rows is None else np.asarray(rows)].tolist())
+        return [name for index, name in enumerate(contest.candidate.classes) if index not in shown]
+
     changed = flips.label_flips(prepared[0], logits[0], logits[1], contest.candidate.classes)
-    return _Answers(compare, {}, changed, {"label_flips": len(changed)})
+    return _Answers(compare, absent, {}, changed, {"label_flips": len(changed)})
 
 
 def _judge_masks(contest: Contest, engines: _Engines, prepared: _Prepared, seed: int) -> _Answers:
@@ -210,10 +220,22 @@ def _judge_masks(contest: Contest, engines: _Engines, prepared: _Prepared, seed:
 
         return compare
 
+    shown_NS = _shown(prepared[0].targets, len(region.classes))
+
+    def absent(rows: Sequence[int] | None) -> list[str]:
+        shown_S = shown_NS[slice(None) if rows is None else np.asarray(rows)].any(0)
+        return [name for name, is_shown in zip(region.classes, shown_S.tolist(), strict=True) if not is_shown]
+
     names = region.classes if len(region.classes) > 1 else ()
     structures = {name: compare_of(slice(index, index + 1)) for index, name in enumerate(names)}
     changed = flips.dice_changes(prepared[0], one_NS, two_NS, region.classes)
-    return _Answers(compare_of(slice(None)), structures, changed, {"flip_rate": differing / pixels if pixels else None})
+    rate = {"flip_rate": differing / pixels if pixels else None}
+    return _Answers(compare_of(slice(None)), absent, structures, changed, rate)
+
+
+def _shown(mask_NX: NDArray[Any], structures: int) -> NDArray[np.bool_]:
+    """Return which structures each mask holds, (N, S); structure s has the number s + 1."""
+    return np.stack([np.bincount(mask.ravel(), minlength=structures + 1)[1:] > 0 for mask in mask_NX])
 
 
 def _batches(

@@ -119,13 +119,15 @@ def moment(text: str) -> str:
     return datetime.datetime.fromisoformat(text).astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-_MARKS = [("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("@", "&#64;"), ("\n", " ")]
+# mentions are looked for in the rendered text, where an entity is a sign again: a word joiner parts them
+_MARKS = [("\\", "\\\\"), ("&", "&amp;"), ("#", "&#35;\u2060"), ("@", "&#64;\u2060"), ("<", "&lt;"), (">", "&gt;")]
+_MARKS += [("://", ":&#47;&#47;"), ("www.", "www&#46;"), ("!", "&#33;\u2060")]
 _MARKS += [(mark, f"\\{mark}") for mark in "|`*_[]~"]
 
 
 def markdown(value: object) -> str:
     """Write text into a Markdown cell so that it stays text: no markup, no link, and nobody is called by name."""
-    text = str(value)
+    text = " ".join(str(value).splitlines())  # a lone carriage return ends a line too
     for sign, safe in _MARKS:
         text = text.replace(sign, safe)
     return text
@@ -133,7 +135,7 @@ def markdown(value: object) -> str:
 
 def code(value: object) -> str:
     """Write text that stands between backticks."""
-    return str(value).replace("`", "'").replace("\n", " ")
+    return " ".join(str(value).replace("`", "'").splitlines())
 
 
 def mark(verdict: str | None) -> str:

@@ -117,7 +117,7 @@ def _describe(samples: RegionSamples) -> dict[str, Any]:
         "n": len(samples),
         "classes": dict(zip(samples.region.classes, counts, strict=True)),
         "groups": len(set(samples.groups)),
-        "components": len(components(samples)),
+        "components": len(components(samples.groups, samples.digests)),
         "smallest": list(min(shape[: samples.dims] for shape in shapes)),
         "largest": list(max(shape[: samples.dims] for shape in shapes)),
         "channels": sorted({1 if len(shape) == samples.dims else shape[-1] for shape in shapes}),

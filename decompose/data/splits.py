@@ -110,9 +110,9 @@ def leak_error(samples: RegionSamples, leak: Leak) -> DataError:
     )
 
 
-def components(samples: RegionSamples) -> list[Indices]:
+def components(groups: Sequence[str], digests: Sequence[str]) -> list[Indices]:
     """Return the samples tied together by a shared group or an identical image, each ascending."""
-    parent = list(range(len(samples)))
+    parent = list(range(len(groups)))
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -120,12 +120,12 @@ def components(samples: RegionSamples) -> list[Indices]:
             index = parent[index]
         return index
 
-    for keys in (samples.groups, samples.digests):
+    for keys in (groups, digests):
         first: dict[str, int] = {}
         for index, key in enumerate(keys):
             parent[root(index)] = root(first.setdefault(key, index))
     members: dict[int, list[int]] = defaultdict(list)
-    for index in range(len(samples)):
+    for index in range(len(groups)):
         members[root(index)].append(index)
     return [np.array(indices, dtype=np.int64) for indices in members.values()]
 
@@ -166,7 +166,8 @@ def _deal(samples: RegionSamples, pool: Indices, shares: Mapping[str, float], se
     """Deal the components of `pool` to parts so that each part gets its share of every class."""
     inside = set(pool.tolist())
     least = min(shares.values()) * len(pool)
-    pieces = _in_order([piece for piece in components(samples) if int(piece[0]) in inside], samples, seed, least)
+    tied = components(samples.groups, samples.digests)
+    pieces = _in_order([piece for piece in tied if int(piece[0]) in inside], samples, seed, least)
     counts = np.stack([_histogram(samples, piece) for piece in pieces])  # (components, classes)
     total = counts.sum(axis=0).clip(min=1)
     fractions = np.array(list(shares.values()))[:, None]  # (parts, 1)

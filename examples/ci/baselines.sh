@@ -31,7 +31,8 @@ stored() {
   if on_gitlab; then
     gitlab --head --output /dev/null "$packages/$1/export.tar.gz" 2>/dev/null
   else
-    gh release view "$release" --json assets --jq '.assets[].name' 2>/dev/null | grep -qxF "$1.tar.gz"
+    gh release view "$release" --json assets --jq '.assets[].name' 2>/dev/null |
+      grep -xF "$1.tar.gz" >/dev/null # not -q: it would hang up on gh, and the pipe then count as "not stored"
   fi
 }
 
@@ -67,7 +68,7 @@ push() {
   done
 }
 
-digests=$(current_digests "$store")
+digests=$(current_digests "$store") || exit 4
 case ${1:-} in
   pull) pull ;;
   push) push ;;

@@ -18,20 +18,33 @@ current_digests() {
   [ -f "$1/baselines.json" ] || return 0
   python3 - "$1/baselines.json" <<'PYTHON'
 import json, re, sys
-for digest in sorted(set(json.load(open(sys.argv[1], encoding="utf-8"))["current"].values())):
+try:
+    digests = sorted({str(digest) for digest in json.load(open(sys.argv[1], encoding="utf-8"))["current"].values()})
+except (ValueError, LookupError, TypeError, AttributeError):
+    sys.exit(f"{sys.argv[1]} is no record of baselines; required: what decompose wrote; restore it from version control")
+for digest in digests:
     if not re.fullmatch("[0-9a-f]{64}", digest):
         sys.exit(f"{sys.argv[1]} names a baseline {digest!r}; required: a sha256; restore it from version control")
     print(digest)
 PYTHON
 }
 
-# Unpack an export into the store under its digest; whether it is the right one, `decompose gate` checks by digest.
+# Unpack an export into the store under its digest, if it is that export: what is not would stay there and be in the way.
+# The manifest has the digest, and names those of the other files, which `decompose gate` checks.
 unpack_baseline() {
   local archive=$1 place=$2 staging
-  staging=$(mktemp -d "$place.XXXXXX")
-  if tar --no-same-owner --no-same-permissions -xzf "$archive" -C "$staging" && mv -T "$staging" "$place"; then
+  staging=$(mktemp -d "$place.XXXXXX") || return 1
+  if tar --no-same-owner --no-same-permissions -xzf "$archive" -C "$staging" &&
+    [ -z "$(find "$staging" ! -type f ! -type d)" ] &&
+    echo "${place##*/}  $staging/manifest.json" | sha256sum --check --status &&
+    mv -T "$staging" "$place"; then
     return 0
   fi
   rm -rf "$staging"
   return 1
+}
+
+# What a comment says where the job ended before the gate: that of an earlier commit must not go on saying PASS.
+not_judged() {
+  printf '### Gate: NOT JUDGED\n\nThe job ended before the gate; its log says why.\n' >"$1"
 }

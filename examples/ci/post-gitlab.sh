@@ -5,10 +5,13 @@ set -euo pipefail
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
 report=${OUT:-gate}/gate.md
 if [ ! -f "$report" ]; then
   echo "warning: no $report: the gate has not run" >&2
-  exit 0
+  report=$work/report.md
+  not_judged "$report"
 fi
 [ -n "${CI_MERGE_REQUEST_IID:-}" ] || exit 0
 if [ -z "${GITLAB_TOKEN:-}" ]; then
@@ -39,7 +42,6 @@ post() {
   fi
 }
 
-body=$(mktemp)
-trap 'rm -f "$body"' EXIT
+body=$work/body.md
 write_comment "$report" "$body"
 post "$body" >/dev/null || echo "warning: the gate's report could not be posted; it stands in the artifacts of this job" >&2

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.runs import Run, export_directory
 from lorkit.export import gating
-from lorkit.export.baselines import adopt, current_baselines, is_store, read_record
+from lorkit.export.baselines import adopt, current_baselines, is_store, read_record, replace_baselines
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.gating import gate
 from lorkit.export.judging import Findings
@@ -50,6 +51,57 @@ def test_only_a_pass_or_a_reason_replaces(exports: list[Exported], tmp_path: Pat
     assert not (tmp_path / "store").exists()
     entry = adopt(tmp_path / "store", exports[0], "fail", because="the ward asked for it")
     assert (entry["verdict"], entry["because"]) == ("fail", "the ward asked for it")
+
+
+def test_what_is_in_service_yields_only_to_a_verdict_against_it(
+    a_run: Run, exports: list[Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store"
+    adopt(store, exports[0], "pass")
+    judged = []
+
+    def judge(pair: Any, *_: Any, **__: Any) -> Findings:
+        judged.append(pair)
+        return Findings(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
+
+    monkeypatch.setattr(gating, "judge", judge)
+    with pytest.raises(UsageError, match="against another baseline"):
+        gate(a_run.path, region="chest", update_baseline=store)
+    assert judged == []  # said before anything is measured
+    with pytest.raises(UsageError, match="against another baseline"):  # another adoption was faster
+        adopt(store, exports[1], "pass", against="0" * 64)
+    assert read_record(store)["current"]["chest/onnx/cpu-generic/fp32"] == exports[0].manifest.digest
+    gate(a_run.path, region="chest", update_baseline=store, because="the foundation is the yardstick")
+    assert len(read_record(store)["history"]) == 2
+
+
+def test_only_what_was_judged_is_adopted(exports: list[Exported], tmp_path: Path) -> None:
+    about = {**exports[0].describe(), "digest": exports[1].manifest.digest}
+    document = {"verdict": "pass", "regions": {"chest": {"candidate": about, "baseline": about, "verdict": "pass"}}}
+    with pytest.raises(ArtifactError, match="no longer the export that was judged"):
+        replace_baselines(tmp_path / "store", document)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_user_without_a_name_is_recorded_by_number(
+    exports: list[Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found")
+
+    monkeypatch.delenv("GITHUB_ACTOR", raising=False)
+    monkeypatch.delenv("GITLAB_USER_LOGIN", raising=False)
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert adopt(tmp_path / "store", exports[0], "pass")["who"].startswith(f"{os.getuid()}@")
+
+
+@pytest.mark.parametrize("history", [["x"], [{"cases": 5}]])
+def test_a_history_of_something_else_is_refused(exports: list[Exported], tmp_path: Path, history: list[Any]) -> None:
+    adopt(tmp_path, exports[0], "pass")
+    record = read_record(tmp_path)
+    (tmp_path / "baselines.json").write_text(json.dumps(record | {"history": history}))
+    with pytest.raises(ArtifactError, match="holds no baselines"):
+        read_record(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed", "renamed", "record"])
@@ -94,10 +146,34 @@ def test_a_gate_judges_a_run_against_a_store_and_replaces_on_pass(
     assert len(read_record(store)["history"]) == 1
 
 
-def test_a_store_without_the_region_has_nothing_to_compare(a_run: Run, exports: list[Exported], tmp_path: Path) -> None:
+def test_a_store_without_any_of_the_regions_is_inconclusive(
+    a_run: Run, exports: list[Exported], tmp_path: Path
+) -> None:
     adopt(tmp_path / "store", exports[0], "pass")
-    with pytest.raises(UsageError, match="matching baseline"):
-        gate(a_run.path, region="knee", baseline=tmp_path / "store")
+    document = gate(a_run.path, region="knee", baseline=tmp_path / "store")
+    assert (document["verdict"], list(document["regions"])) == ("inconclusive", ["knee"])
+    assert document["warnings"] == []
+
+
+def test_what_is_in_service_and_was_not_judged_is_named(
+    a_run: Run, exports: list[Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workshop: Any
+) -> None:
+    store = tmp_path / "store"
+    places = [export_directory(a_run, "expert", name, "onnx", "cpu-generic", "fp32") for name in ("chest", "knee")]
+    for place in places:
+        adopt(store, read_exported(place), "pass")
+    shutil.rmtree(places[1])
+    lower = export_directory(a_run, "expert", "chest", "onnx", "cpu-generic", "int8")
+    workshop.write_export(lower, owner="expert", region="chest", parent=a_run.path, precision="int8")
+
+    def judge(pair: Any, *_: Any, **__: Any) -> Findings:
+        return Findings(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
+
+    monkeypatch.setattr(gating, "judge", judge)
+    said = " ".join(gate(a_run.path, baseline=store)["warnings"])
+    assert "knee/onnx/cpu-generic/fp32 is in service" in said
+    assert "not judged: onnx cpu-generic int8" in said
+    assert "in service" not in " ".join(gate(a_run.path, baseline=store, region="chest")["warnings"])
 
 
 def test_a_region_without_a_baseline_in_the_store_is_not_passed_over(

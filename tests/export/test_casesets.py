@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.artifacts import read_json, write_json, write_manifest
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.runs import Run, export_directory
-from lorkit.export.casesets import CaseSet, cases_of_file, cases_of_split, learnt_from
+from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
+from lorkit.export.casesets import CaseSet, cases_of_file, cases_of_split, learnt_from, lineage
 from lorkit.export.contests import Contest
 from lorkit.export.exported import read_exported
 from lorkit.export.gating import gate
@@ -72,6 +72,50 @@ def test_two_versions_are_judged_on_what_neither_has_seen(a_run: Run, workshop: 
     assert accuracy["needed_n"] > 0
     assert not any("thumbnail" in row for row in accuracy["flips"])  # the file is nobody's phantom
     shutil.rmtree(new)
+
+
+def test_a_fine_tuned_run_has_learnt_what_its_origin_has(a_run: Run, tmp_path: Path) -> None:
+    child = tmp_path / "runs" / "tuned"
+    shutil.copytree(a_run.path, child)
+    splits = read_json(child / "splits.json", kind="splits")
+    first = splits["regions"]["chest"]["train"].pop(0)
+    write_json(child / "splits.json", splits)
+    origin = {"kind": "run", "sha256": a_run.manifest.digest, "change": "finetune"}
+    write_manifest(child, "run", synthetic=True, outside=OUTSIDE, extra={"origin": origin})
+    runs, whole = lineage(open_run(child))
+    assert ([run.id for run in runs], whole) == (["tuned", a_run.id], True)
+    assert first in (learnt_from(open_run(child)) or ())
+    shutil.move(a_run.path, tmp_path / "elsewhere")
+    assert lineage(open_run(child))[1] is False
+    assert first not in (learnt_from(open_run(child)) or ())
+
+
+def test_an_image_that_is_there_often_counts_once(a_run: Run, tmp_path: Path) -> None:
+    (path,) = a_run.config.regions["chest"].data or ()
+    with np.load(path) as stored:
+        four = np.flatnonzero(stored["split"] == "test")[:4].repeat(100)
+        arrays = {name: stored[name][four] for name in ("images", "labels")}
+        np.savez(tmp_path / "often.npz", **arrays, label_names=stored["label_names"])
+    paths = [
+        export_directory(a_run, owner, "chest", "onnx", "cpu-generic", "fp32") for owner in ("foundation", "expert")
+    ]
+    found = gate(baseline=paths[0], candidate=paths[1], data=tmp_path / "often.npz", max_seconds=1.0, margin=1.0)
+    accuracy = found["regions"]["chest"]["accuracy"]
+    assert (accuracy["n"], accuracy["groups"], accuracy["verdict"]) == (400, 4, "inconclusive")
+
+
+def test_cases_of_one_class_pass_nobody(a_run: Run, workshop: Any, tmp_path: Path) -> None:
+    (path,) = a_run.config.regions["chest"].data or ()
+    with np.load(path) as stored:
+        bright = np.flatnonzero((stored["split"] == "test") & (stored["labels"] == 1))
+        arrays = {name: stored[name][bright] for name in ("images", "labels", "groups")}
+        np.savez(tmp_path / "bright.npz", **arrays, label_names=stored["label_names"])
+    old = export_directory(a_run, "foundation", "chest", "onnx", "cpu-generic", "fp32")
+    always = workshop.write_export(tmp_path / "new", owner="expert", region="chest", parent=a_run.path, threshold=0.0)
+    found = gate(baseline=old, candidate=always, data=tmp_path / "bright.npz", max_seconds=1.0, margin=1.0)
+    accuracy = found["regions"]["chest"]["accuracy"]
+    assert (accuracy["absent"], accuracy["verdict"]) == (["dark"], "inconclusive")
+    assert accuracy["ci"][1] < accuracy["allowed"]
 
 
 def test_no_cases_are_an_error(contest: Contest) -> None:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -167,9 +168,11 @@ def test_one_comment_is_written_and_then_renewed(
 
 @pytest.mark.parametrize(("script", "environment"), [("post-github.sh", PULL), ("post-gitlab.sh", MERGE)])
 def test_a_comment_that_cannot_be_written_is_a_warning(job: Job, script: str, environment: dict[str, str]) -> None:
-    assert "the gate has not run" in "".join([(done := job.run(script, **environment)).stdout, done.stderr])
+    done = job.run(script, ANSWER="[]" if "gitlab" in script else "", **environment)
+    assert "the gate has not run" in done.stdout + done.stderr
     (job.path / "gate").mkdir()
     (job.path / "gate" / "gate.md").write_text("### Gate: FAIL")
+    assert job.calls[-1][2][0].startswith(f"{MARK}\n### Gate: NOT JUDGED")  # the last one may have said PASS
     done = job.run(script, REFUSED="1", **environment)
     assert done.returncode == 0
     assert "could not be posted" in done.stdout + done.stderr
@@ -227,6 +230,67 @@ def test_adoption_stores_first_and_commits_who_replaced_what(a_run: Run, job: Jo
     job.decompose(1)
     done = job.run("adopt.sh", *words, **settings)
     assert (done.returncode, done.stdout) == (1, "the baselines stay\n")
+
+
+def test_an_adoption_that_is_not_recorded_is_an_error_and_no_verdict(job: Job, workshop: Any, tmp_path: Path) -> None:
+    job.decompose(0)
+    for where in ({}, {"GIT_BRANCH": "main"}):  # no branch; no repository
+        done = job.run("adopt.sh", GIT_CEILING_DIRECTORIES=str(tmp_path.parent), **where)
+        assert done.returncode == 2
+        assert "required: a git repository" in done.stderr
+    assert not (job.remembered / "decompose").exists()
+    subprocess.run(["git", "init", "-q"], cwd=job.path, check=True, timeout=60)
+    one = read_exported(workshop.write_export(tmp_path / "v1", owner="expert", region="chest"))
+    adopt(job.path / "baselines", one, "pass")
+    done = job.run("adopt.sh", GIT_BRANCH="main", GIT_REMOTE="nowhere.git")
+    assert done.returncode == 6
+    assert "not in service" in done.stderr
+
+
+def test_only_the_export_of_that_digest_is_unpacked(job: Job, workshop: Any, tmp_path: Path) -> None:
+    one, two = (
+        read_exported(workshop.write_export(tmp_path / name, owner="expert", region="chest", work=work))
+        for work, name in enumerate(("v1", "v2"), 1)
+    )
+    adopt(job.path / "baselines", one, "pass")
+    shutil.rmtree(job.path / "baselines" / "exports")
+    assets = job.remembered / "assets"
+    assets.mkdir()
+    (one.path / "linked").symlink_to("/etc/passwd")
+    for source in (two.path, one.path):
+        with tarfile.open(assets / f"{one.manifest.digest}.tar.gz", "w:gz") as archive:
+            archive.add(source, ".")
+        assert job.run("baselines.sh", "pull").returncode == 4
+        assert list((job.path / "baselines" / "exports").iterdir()) == []
+
+
+def test_a_long_list_of_assets_is_read_to_its_end(job: Job, workshop: Any, tmp_path: Path) -> None:
+    one = read_exported(workshop.write_export(tmp_path / "v1", owner="expert", region="chest"))
+    adopt(job.path / "baselines", one, "pass")
+    listed = f"i=0; while [ $i -lt 3000 ]; do echo {one.manifest.digest}.tar.gz; i=$((i+1)); done"
+    job.install("gh", f'#!/bin/sh\n[ "$2" = view ] || exit 9\n{listed} || exit 9\n')
+    done = job.run("baselines.sh", "push")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"current": 5}', '{"current": {"a": "../../etc"}}'])
+def test_a_record_of_something_else_ends_as_a_damaged_artifact(job: Job, text: str) -> None:
+    (job.path / "baselines").mkdir()
+    (job.path / "baselines" / "baselines.json").write_text(text)
+    done = job.run("baselines.sh", "pull")
+    assert done.returncode == 4
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_push_token_is_asked_for_and_never_an_argument(job: Job) -> None:
+    adopt_job = yaml.safe_load((SCRIPTS / "gitlab.yml").read_text())["adopt"]
+    assert "TOKEN" not in json.dumps(adopt_job["variables"])
+    exports = "\n".join(line for line in adopt_job["script"] if line.startswith("export "))
+    done = subprocess.run(
+        ["bash", "-c", f"{exports}\ngit credential fill"], input="protocol=https\nhost=lab\n\n", text=True,
+        env={**job.environment, "GITLAB_PUSH_TOKEN": "secret"}, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert {"username=gate", "password=secret"} <= set(done.stdout.splitlines())
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

@@ -11,7 +11,8 @@ def block(p_worse: float = 1.0, *, high: float = 0.01, **more: Any) -> dict[str,
     return {
         "verdict": "inconclusive", "metric": "balanced_accuracy", "drop": 0.01, "ci": [0.0, high], "allowed": 0.02,
         "baseline": 0.9, "candidate": 0.89, "n": 100, "groups": 50, "decidable": 0.03, "needed_n": 300,
-        "p_worse": p_worse, "p_within": 0.01, "strict": False, "structures": [], "subgroups": [], "mcnemar_p": 0.5,
+        "p_worse": p_worse, "p_within": 0.01, "strict": False, "absent": [],
+        "structures": [], "subgroups": [], "mcnemar_p": 0.5,
         "flips": [], "changes": {"improved": 0, "worsened": 0, "wrong either way": 0},
         "case_set": {"n": 100, "excluded": {}, "unknown": []}, **more,
     }  # fmt: skip
@@ -41,6 +42,16 @@ def test_a_region_fails_for_a_subgroup_and_passes_without_proof_of_all_unless_st
     (failed,) = settle([block(subgroups=[part("f"), part("m", worse=0.02)])])
     assert failed["verdict"] == "fail"
     assert "more is lost in sex=m" in " ".join(explain(failed))
+
+
+def test_what_no_case_shows_is_never_passed() -> None:
+    (lacking,) = settle([block(absent=["bright"])])
+    assert lacking["verdict"] == "inconclusive"
+    assert "No case shows bright" in " ".join(explain(lacking))
+    (failed,) = settle([block(0.01, high=0.09, absent=["bright"])])
+    assert failed["verdict"] == "fail"
+    (row,) = settle([block(subgroups=[part("f") | {"absent": ["dark"]}])])[0]["subgroups"]
+    assert row["verdict"] == "inconclusive"
 
 
 def test_parts_of_all_regions_are_one_family() -> None:

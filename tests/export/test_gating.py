@@ -112,11 +112,32 @@ def test_what_cannot_run_here_is_inconclusive(a_run: Run, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    "options", [{"margin": -1.0}, {"max_accuracy_drop": 2.0}, {"max_seconds": 0.0}, {"on_inconclusive": "ignore"}]
+    "options",
+    [
+        {"margin": -1.0},
+        {"max_accuracy_drop": 2.0},
+        {"max_seconds": 0.0},
+        {"max_seconds": float("inf")},
+        {"on_inconclusive": "ignore"},
+    ],
 )
 def test_senseless_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         gate(**options)
+
+
+def test_a_region_whose_foundation_was_not_exported_is_not_passed_over(
+    a_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(pair: Any, *_: Any, **__: Any) -> judging.Findings:
+        return judging.Findings(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
+
+    monkeypatch.setattr("lorkit.export.gating.judge", judge)
+    shutil.rmtree(export_directory(a_run, "foundation", "knee", "onnx", "cpu-generic", "fp32"))
+    document = gate(a_run.path)
+    verdicts = {name: block["verdict"] for name, block in document["regions"].items()}
+    assert verdicts == {"chest": "pass", "knee": "inconclusive"}
+    assert document["verdict"] == "inconclusive"
 
 
 def test_one_file_cannot_judge_two_regions(a_run: Run, tmp_path: Path) -> None:

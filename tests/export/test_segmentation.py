@@ -241,7 +241,8 @@ def test_the_gate_judges_the_dice_of_each_case(flat: Path, tmp_path: Path) -> No
         cases = CaseSet(read=lambda recipe: prepared, source="here")
         block = judge_accuracy(Contest(exported, exported), (engine, engine), cases, Terms(allowed=0.02))
     assert block["metric"] == "dice"
-    assert block["verdict"] == "pass"
+    assert (block["verdict"], len(block["absent"])) == ("inconclusive", 1)  # nothing shows the other structure
+    assert block["ci"][1] < block["allowed"]
     assert (block["drop"], block["baseline"], block["flip_rate"]) == (0.0, 1.0, 0.0)
     assert "in mean Dice" in explain(block)[0]
     assert [row["verdict"] for row in block["structures"]] == ["not_judged", "pass"]
@@ -258,6 +259,17 @@ def test_few_groups_get_wide_intervals() -> None:
     assert paired_means(one, two, np.zeros(40)).ci == (-1.0, 1.0)
     with pytest.raises(DataError, match="without any structure"):
         paired_means(np.full((3, 1), np.nan), np.full((3, 1), np.nan), np.arange(3))
+
+
+def test_two_or_three_groups_seldom_pass_what_loses_as_much_as_is_allowed() -> None:
+    rng = np.random.default_rng(0)
+    for groups in (2, 3):
+        passed = 0
+        for seed in range(100):
+            lost = rng.normal(0.05, 0.05, (groups, 1))
+            found = paired_means(np.full_like(lost, 0.7), 0.7 - lost, np.arange(groups), seed=seed, replicates=300)
+            passed += found.ci[1] < 0.05
+        assert passed <= 8  # of 2.5 expected; percentiles alone passed 17 and 10
 
 
 def test_dice_and_masks_at_other_sizes() -> None:

@@ -2,6 +2,7 @@ import pytest
 
 from lorkit.export.writing import (
     DASH,
+    code,
     count,
     inline_png,
     mark,
@@ -45,7 +46,14 @@ def test_times_are_utc_to_the_minute() -> None:
 
 
 def test_markdown_makes_no_link_and_calls_nobody() -> None:
-    assert markdown("[x](y) @someone *b* _i_") == "\\[x\\](y) &#64;someone \\*b\\* \\_i\\_"
+    assert markdown("[x](y) @someone *b* _i_") == "\\[x\\](y) &#64;\u2060someone \\*b\\* \\_i\\_"
+    assert markdown("https://x.org www.x.org #1 !2") == "https:&#47;&#47;x.org www&#46;x.org &#35;\u20601 &#33;\u20602"
+
+
+def test_no_line_end_gets_out_of_its_cell() -> None:
+    for end in ("\r", "\n", "\r\n", "\x0b", "\u2028"):
+        assert markdown(f"a{end}/approve{end}b") == "a /approve b"
+        assert code(f"a{end}`b") == "a 'b"
 
 
 def test_changes_have_a_sign_and_no_negative_zero() -> None:

@@ -43,7 +43,7 @@ def test_parts_never_share_a_group_or_an_image(data: st.DataObject) -> None:
     samples = assemble("r", RegionConfig(data=("x",)), source)
     parts = split(samples, seed)
     assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(count))
-    for piece in components(samples):
+    for piece in components(samples.groups, samples.digests):
         owners = [name for name, indices in parts.items() if np.isin(piece, indices).any()]
         assert len(owners) == 1
     for indices in parts.values():
@@ -54,7 +54,7 @@ def test_components_join_groups_through_a_shared_image(make: Make) -> None:
     images = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
     images[3] = images[0]
     samples = make([0, 0, 1, 1, 0], images=images, groups=["p", "p", "q", "r", "r"])
-    assert sorted(piece.tolist() for piece in components(samples)) == [[0, 1, 3, 4], [2]]
+    assert sorted(piece.tolist() for piece in components(samples.groups, samples.digests)) == [[0, 1, 3, 4], [2]]
 
 
 def test_fractions_hold_by_class(make: Make) -> None:

@@ -153,10 +153,23 @@ def test_keys_of_later_gates_are_shown_and_their_absence_too(document: dict[str,
     accuracy["needed_n"], accuracy["mcnemar"] = 1234, {"p": 0.03}
     document["gate"]["regions"]["chest"]["deterministic"]["nodes"] = {"baseline": 91, "candidate": 51, "ratio": 0.56}
     document["gate"]["regions"]["chest"]["deterministic"]["dtypes"] = {"float32": 12}
-    document["gate"]["regions"]["chest"]["budgets"] = {"p99_ms": {"bound": 9.0, "budget": 10.0, "verdict": "pass"}}
+    document["gate"]["regions"]["chest"]["budget"] = {
+        "verdict": "pass", "profile": "ward", "limits": {"p95_ms": 10.0},
+        "p95_ms": {"budget": 10.0, "bounds": [8.0, 9.0], "verdict": "pass"},
+    }  # fmt: skip
     html = render_html(document)
     Page(html)
-    for text in ("worse", "sex=f", "liver", "1,234", "p 0.03", ">91<", "float32 12", "p99_ms: bound 9", "2 cases with"):
+    for text in (
+        "worse",
+        "sex=f",
+        "liver",
+        "1,234",
+        "p 0.03",
+        ">91<",
+        "float32 12",
+        "ms: [8.000, 9.000] of 10",
+        "2 cases with",
+    ):
         assert text in html, text
     assert "lorkit.invalid" not in html
     for block in document["gate"]["regions"].values():
