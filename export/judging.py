@@ -53,20 +53,28 @@ class Findings:
     def to_json(self) -> dict[str, Any]:
         """Return a region's block of the gate's document."""
         checks = (self.costs, self.latency, self.accuracy, self.budget or {})
-        about = [f"Accuracy was not judged: {self.unjudged}."] if self.unjudged else []
-        if self.accuracy.get("ci") is not None:
-            about = explain(self.accuracy)
-        said = {**self.said, "accuracy": about}
-        order = ("costs", "latency", "accuracy", "budget", "missing")
+        by_check = self._reasons()
         return {
             "verdict": worst(check["verdict"] for check in checks if check.get("verdict") in ORDER),
             "latency": self.latency,
             "accuracy": self.accuracy,
             "deterministic": self.costs,
             "budget": self.budget,
-            "reasons": [sentence for name in order for sentence in said.get(name, ())],
+            "reasons": list(dict.fromkeys(sentence for sentences in by_check.values() for sentence in sentences)),
+            "reasons_by_check": by_check,
             "baseline": self.pair.baseline.describe(),
             "candidate": self.pair.candidate.describe(),
+        }
+
+    def _reasons(self) -> dict[str, list[str]]:
+        """Return the sentences a check; what nothing could run for stands at each check that it left open."""
+        missing = self.said.get("missing", [])
+        about = [f"Accuracy was not judged: {self.unjudged}."] if self.unjudged else missing
+        return {
+            "deterministic": self.said.get("costs", []),
+            "latency": self.said.get("latency", missing),
+            "accuracy": about if self.accuracy.get("ci") is None else explain(self.accuracy),
+            "budget": self.said.get("budget", missing),
         }
 
 

@@ -39,6 +39,7 @@ def _block(candidate: Exported, reason: str, limits: Limits) -> dict[str, Any]:
         "deterministic": costs,
         "budget": None,
         "reasons": [reason],
+        "reasons_by_check": {"deterministic": [reason], "latency": [reason], "accuracy": [reason], "budget": []},
         "baseline": {**candidate.describe(), "path": None, "digest": None, "owner": "foundation"},
         "candidate": candidate.describe(),
     }

@@ -38,9 +38,10 @@ def write_junit(document: Mapping[str, Any], path: Path, policy: str | None = No
             seconds = float(check.get("seconds") or 0.0)
             attributes = {"classname": f"gate.{_xml(region)}", "name": name, "time": f"{seconds:.3f}"}
             case = ElementTree.SubElement(suite, "testcase", attributes)
-            _outcome(case, str(check["verdict"]), policy, block)
+            _outcome(case, str(check["verdict"]), policy, _reasons(block, name))
         _count(suite)
     _count(root)
+    ElementTree.indent(root)
     text = ElementTree.tostring(root, encoding="unicode", xml_declaration=False)
     write_text(path, f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n')
 
@@ -53,9 +54,10 @@ def write_markdown(document: Mapping[str, Any], path: Path) -> None:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters.update(FILTERS)
-    write_text(path, environment.get_template("gate.md.jinja").render(gate=document))
+    write_text(path, environment.get_template("gate.md.jinja").render(gate=document, regions=_worst_first(document)))
 
 
 def workflow_commands(document: Mapping[str, Any]) -> list[str]:
@@ -68,6 +70,12 @@ def workflow_commands(document: Mapping[str, Any]) -> list[str]:
     return lines + [f"::warning title=gate::{_command(text)}" for text in document["warnings"]]
 
 
+def _worst_first(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Order regions by verdict: whoever reads a comment, or a shortened one, sees first what stops the merge."""
+    ranks = tuple(_LEVELS)
+    return dict(sorted(document["regions"].items(), key=lambda item: ranks.index(item[1]["verdict"])))
+
+
 def _checks(block: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for name in CHECKS:
         check = block.get(name)
@@ -75,8 +83,13 @@ def _checks(block: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]
             yield name, check
 
 
-def _outcome(case: ElementTree.Element, verdict: str, policy: str, block: Mapping[str, Any]) -> None:
-    told = _xml("\n".join(map(str, block.get("reasons") or ())))
+def _reasons(block: Mapping[str, Any], name: str) -> str:
+    """Return the sentences of one check; all of the region where a gate did not tell them apart."""
+    found = (block.get("reasons_by_check") or {}).get(name, block.get("reasons"))
+    return _xml("\n".join(map(str, found or ())))
+
+
+def _outcome(case: ElementTree.Element, verdict: str, policy: str, told: str) -> None:
     failed = verdict == "fail" or (verdict == "inconclusive" and policy == "fail")
     if failed:
         ElementTree.SubElement(case, "failure", message=verdict.upper(), type=verdict).text = told
@@ -95,7 +108,7 @@ def _count(element: ElementTree.Element) -> None:
 
 
 def _subject(block: Mapping[str, Any]) -> dict[str, str]:
-    digests = [str((block.get(side) or {}).get("digest")) for side in ("baseline", "candidate")]
+    digests = [(block.get(side) or {}).get("digest") or "none" for side in ("baseline", "candidate")]
     return {"name": "digests", "value": f"baseline {digests[0]}, candidate {digests[1]}"}
 
 

@@ -37,6 +37,7 @@ def test_a_faster_equally_good_expert_passes(a_run: Run) -> None:
     assert set(chest["accuracy"]) >= {"drop", "ci", "allowed", "decidable"}
     assert chest["deterministic"]["bytes"]["ratio"] < 1
     assert len(chest["reasons"]) == 4
+    assert [len(sentences) for sentences in chest["reasons_by_check"].values()] == [2, 1, 1, 0]
     assert document["synthetic"]
     assert exit_code(document) == 0
     assert read_json(a_run.measurements_dir / "gate.json", kind="gate") == document
@@ -108,6 +109,11 @@ def test_what_cannot_run_here_is_inconclusive(a_run: Run, monkeypatch: pytest.Mo
     document = quick()
     assert document["verdict"] == "inconclusive"
     assert "no TensorRT here" in document["regions"]["chest"]["reasons"][-1]
+    by_check = document["regions"]["chest"]["reasons_by_check"]
+    assert ["no TensorRT here" in "".join(by_check[name]) for name in ("deterministic", "latency", "accuracy")] == [
+        False, True, True,
+    ]  # fmt: skip
+    assert sum("no TensorRT here" in sentence for sentence in document["regions"]["chest"]["reasons"]) == 1
     assert document["regions"]["chest"]["deterministic"]["verdict"] == "pass"
 
 

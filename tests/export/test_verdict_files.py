@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -6,7 +7,7 @@ import pytest
 
 from lorkit.export.verdict_files import workflow_commands, write_junit, write_markdown
 
-SUBJECT = {"digest": "0" * 64, "path": "x"}
+SUBJECT = {"digest": "0" * 64, "path": "x", "owner": "expert", "target": "onnx", "profile": "any", "precision": "fp32"}
 
 
 def document(verdict: str = "fail", **changes: Any) -> dict[str, Any]:
@@ -79,11 +80,47 @@ def test_markdown_says_the_verdict_first_and_escapes_names(tmp_path: Path) -> No
     write_markdown(document(), tmp_path / "gate.md")
     text = (tmp_path / "gate.md").read_text(encoding="utf-8")
     lines = text.splitlines()
-    assert lines[0] == "### Gate: FAIL"
-    row = next(line for line in lines if "**FAIL**" in line)
-    assert row.startswith(r"| chest\|&lt;b&gt; | **FAIL** | 1.100 [1.050, 1.150] (allowed 1.030) |")
+    assert lines[0] == "### Gate: \N{CROSS MARK} FAIL"
+    assert text.endswith("seed 0\n")
+    head = next(number for number, line in enumerate(lines) if line.startswith("| region |"))
+    assert (lines[head - 1], lines[head + 1][:5]) == ("", "|---|")
+    row = "| chest\\|&lt;b&gt; | \N{CROSS MARK} FAIL | 1.100 [1.050,&nbsp;1.150] | 0.001 "
+    assert lines[head + 2].startswith(row)
     assert "<b>" not in text
-    assert "<details>" in text
+    for number, line in enumerate(lines):  # else what lies inside is shown as it is written
+        assert not line.startswith("<details") or lines[number - 1] == lines[number + 1] == ""
+    assert text.count("<details") == text.count("</details>") == 1
+
+
+def test_what_stops_the_merge_comes_first_and_is_unfolded(tmp_path: Path) -> None:
+    whole = document()
+    for name, verdict in (("abdomen", "pass"), ("brain", "inconclusive")):
+        whole["regions"] = {name: whole["regions"]["chest|<b>"] | {"verdict": verdict}} | whole["regions"]
+    write_markdown(whole, tmp_path / "gate.md")
+    text = (tmp_path / "gate.md").read_text(encoding="utf-8")
+    assert re.findall("<details( open|)><summary>([a-z]+)", text) == [
+        (" open", "chest"), (" open", "brain"), ("", "abdomen"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("entries", [[], [{"key": "a/b/c/d", "replaced": None, "by": "1" * 64, "because": "new|<i>"}]])
+def test_markdown_says_who_replaced_what(tmp_path: Path, entries: list[dict[str, Any]]) -> None:
+    entries = [entry | {"who": "ward"} for entry in entries]
+    write_markdown(document() | {"replaced_baselines": entries}, tmp_path / "gate.md")
+    text = (tmp_path / "gate.md").read_text(encoding="utf-8")
+    row = "| a/b/c/d | \N{EN DASH} | 111111111111 | ward | new\\|&lt;i&gt; |"
+    assert (row in text, "The baselines stay." in text) == (bool(entries), not entries)
+
+
+def test_each_check_in_junit_gives_its_own_reasons(tmp_path: Path) -> None:
+    own = {"deterministic": ["bytes"], "latency": ["slow", "noisy"], "accuracy": [], "budget": []}
+    write_junit(document(reasons_by_check=own), tmp_path / "gate.xml")
+    cases = {case.get("name"): case for case in ElementTree.parse(tmp_path / "gate.xml").getroot().iter("testcase")}
+    assert [(cases[name][0].text or "") for name in ("deterministic", "latency", "accuracy")] == [
+        "bytes",
+        "slow\nnoisy",
+        "",
+    ]
 
 
 def test_markdown_names_the_cases_that_changed(tmp_path: Path) -> None:
