@@ -102,7 +102,11 @@ def gate(
     unmet = _UNMET if paths[0] is None else _FIRST.format(store=paths[0])
     document["regions"] |= unjudged_regions(left, reason or unmet, limits)
     common = Terms(
-        allowed=limits.drop, seed=seed, columns=tuple(subgroup), strict=strict_subgroups, pictures=_shows(home)
+        allowed=limits.drop,
+        seed=seed,
+        columns=tuple(dict.fromkeys(subgroup)),
+        strict=strict_subgroups,
+        pictures=_shows(home),
     )
     seconds = max_seconds
     findings: list[Findings] = []
