@@ -27,7 +27,7 @@ from lorkit.cli.predict import predict
 from lorkit.cli.pretrain import pretrain
 from lorkit.cli.profiles import profiles
 from lorkit.cli.report import report
-from lorkit.cli.streams import emit, note, results_only, say
+from lorkit.cli.streams import emit, note, open_closed_streams, results_only, say
 from lorkit.cli.targets_help import TargetsHelp
 from lorkit.cli.train import train
 from lorkit.cli.verify import verify
@@ -91,6 +91,7 @@ def main() -> NoReturn:
     # How long an OpenMP thread spins before it sleeps: libgomp's own 300,000 turns fight over busy cores (training was
     # five times slower beside two busy processes), none at all cost half the speed on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    open_closed_streams()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a container sends is as tidy as Ctrl-C
     sys.exit(run(sys.argv[1:]))
 

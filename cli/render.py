@@ -18,7 +18,9 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
         words = all(isinstance(row[index], str) for row in lines)
         sheet.add_column(name, justify="left" if words else "right", overflow="fold")
     for row in lines:
-        sheet.add_row(*(Text(cell if isinstance(cell, str) else number(cell)) for cell in row))  # Text: no markup
+        sheet.add_row(
+            *(Text(_flat(cell) if isinstance(cell, str) else number(cell)) for cell in row)
+        )  # Text: no markup
     stderr(console).print(sheet)
 
 
@@ -32,7 +34,12 @@ def stderr(console: Console | None = None) -> Console:
 
 def line(text: str) -> None:
     """Print a line, never broken: a log is searched line by line."""
-    stderr().print(text, markup=False, soft_wrap=True)
+    stderr().print(_flat(text), markup=False, soft_wrap=True)
+
+
+def _flat(text: str) -> str:
+    """Keep text from data on its line: at the start of one, `::` is a command to whoever runs a pipeline."""
+    return " ".join(text.splitlines())
 
 
 def number(value: Any, digits: int = 3) -> str:

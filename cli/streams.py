@@ -46,6 +46,24 @@ def results_only() -> Iterator[None]:
         os.close(saved)
 
 
+def open_closed_streams() -> None:
+    """Let what was closed by the caller (`>&-`) lead nowhere.
+
+    Python would have no such stream at all, the next file that is opened would get its number, and the process would
+    end with 1, which is a verdict.
+    """
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != descriptor:
+                os.dup2(nowhere, descriptor)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for as long as the process lives
+
+
 def say(line: str) -> None:
     """Print a line of the result (the path of what was made, a prediction) on stdout."""
     _write(line)

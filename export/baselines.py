@@ -146,15 +146,20 @@ def replace_baselines(store: Path, document: Mapping[str, Any], because: str | N
     ]
 
 
-def check_replacing(store: Path, pairs: Iterable[tuple[Exported, Exported]], because: str | None = None) -> None:
+def check_replacing(
+    store: Path | str | None, pairs: Iterable[tuple[Exported, Exported]], because: str | None = None
+) -> None:
     """Raise UsageError where a candidate could replace a baseline that it is not judged against: before any is.
 
     Args:
-        store: The store.
+        store: The store; None where nothing is to be replaced.
         pairs: Each baseline with its candidate.
         because: Why candidates become baselines in spite of that.
     """
-    current = {} if (because or "").strip() else read_record(store)["current"]
+    if store is None or (because or "").strip():
+        return
+    store = Path(store)
+    current = read_record(store)["current"]
     for baseline, candidate in pairs:
         key = "/".join(candidate.key)
         if current.get(key) not in (None, candidate.manifest.digest, baseline.manifest.digest):

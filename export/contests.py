@@ -36,12 +36,12 @@ class Selection:
     profile: str | None = None
     precision: str | None = None
 
-    def takes(self, key: tuple[str, str, str, str]) -> bool:
+    def takes(self, key: tuple[str, ...]) -> bool:
         """Say whether an export with this region, target, profile and precision is meant."""
         regions = None if self.region in (None, "", "all") else [name.strip() for name in str(self.region).split(",")]
         wanted = (self.target, self.profile, self.precision)
         inside = regions is None or key[0] in regions
-        return inside and all(one is None or one == stated for one, stated in zip(wanted, key[1:], strict=True))
+        return inside and all(one is None or one == stated for one, stated in zip(wanted, key[1:], strict=False))
 
     def of(self, run: Run, owner: str) -> list[Exported]:
         """Return the matching exports of one owner."""

@@ -92,17 +92,18 @@ def gate(
     reason = missing_baseline(home) if paths == [None, None] else None
     pairs = [] if reason else contests(home, selection, baseline=paths[0], candidate=paths[1])
     limits.check_regions([*(home.regions.names if home else ()), *(pair.region for pair in pairs)])
-    if data is not None and len(pairs) > 1:
-        raise UsageError(f"--data {data} for {len(pairs)} regions", required="one region", fix="name it with --region")
-    if update_baseline is not None:
-        check_replacing(Path(update_baseline), [(pair.baseline, pair.candidate) for pair in pairs], because)
+    _check_one(data, pairs)
+    check_replacing(update_baseline, [(pair.baseline, pair.candidate) for pair in pairs], because)
     document = _document(pairs, home, limits, seed, on_inconclusive)
     left = _left_out(home, selection, paths, pairs, reason)
     document["synthetic"] |= any(one.synthetic for one in left)
-    unmet = _UNMET if paths[0] is None else _FIRST.format(store=paths[0])
-    document["regions"] |= unjudged_regions(left, reason or unmet, limits)
+    document["regions"] |= unjudged_regions(left, reason or _unmet(paths[0]), limits)
     common = Terms(
-        allowed=limits.drop, seed=seed, columns=tuple(subgroup), strict=strict_subgroups, pictures=_shows(home)
+        allowed=limits.drop,
+        seed=seed,
+        columns=tuple(dict.fromkeys(subgroup)),
+        strict=strict_subgroups,
+        pictures=_shows(home),
     )
     seconds = max_seconds
     findings: list[Findings] = []
@@ -115,17 +116,25 @@ def gate(
         findings.append(found)
     document["regions"] |= {found.pair.region: found.to_json() for found in settled(findings)}
     if paths[0] is not None and is_store(paths[0]):
-        blocks = [(pair.baseline, document["regions"][pair.region]) for pair in pairs]
-        document["warnings"] += filter(None, (other_cases(paths[0], one, block) for one, block in blocks))
-        document["warnings"] += [] if paths[1] else _idle(paths[0], home, selection)
+        idle = [] if paths[1] else _idle(paths[0], home, selection)
+        document["warnings"] += [*_of_store(paths[0], pairs, document["regions"]), *idle]
     on_progress("done", len(pairs), len(pairs))
     document["verdict"] = worst(found["verdict"] for found in document["regions"].values())
     if update_baseline is not None:
         document["replaced_baselines"] = replace_baselines(Path(update_baseline), document, because)
+    _keep(home, document)
+    return document
+
+
+def _check_one(data: Path | str | None, pairs: list[Contest]) -> None:
+    if data is not None and len(pairs) > 1:
+        raise UsageError(f"--data {data} for {len(pairs)} regions", required="one region", fix="name it with --region")
+
+
+def _keep(home: Run | None, document: dict[str, Any]) -> None:
     if home is not None:
         home.measurements_dir.mkdir(parents=True, exist_ok=True)
         write_json(home.measurements_dir / NAME, document)
-    return document
 
 
 def exit_code(document: Mapping[str, Any], on_inconclusive: str | None = None) -> int:
@@ -194,13 +203,22 @@ def _left_out(
     return [one for one in candidates_of(home, selection, paths[1]) if one.region not in judged]
 
 
+def _unmet(store: Path | None) -> str:
+    return _UNMET if store is None else _FIRST.format(store=store)
+
+
+def _of_store(store: Path, pairs: list[Contest], blocks: Mapping[str, Any]) -> list[str]:
+    found = [other_cases(store, pair.baseline, blocks[pair.region]) for pair in pairs]
+    return [text for text in found if text is not None]
+
+
 def _idle(store: Path, home: Run | None, selection: Selection) -> list[str]:
     """Warn of baselines in service that no candidate of the selection stands against: nothing says they still hold."""
     keys = {"/".join(one.key) for one in candidates_of(home, selection)}
     return [
         f"{key} is in service in {store}, and the run has no such candidate: not judged."
         for key in sorted(read_record(store)["current"])
-        if key not in keys and key.count("/") == 3 and selection.takes(tuple(key.split("/")))  # type: ignore[arg-type]
+        if key not in keys and selection.takes(tuple(key.split("/")))
     ]
 
 

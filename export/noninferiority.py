@@ -99,7 +99,7 @@ def judge_accuracy(contest: Contest, engines: tuple[Engine, Engine], cases: Case
     """
     *prepared, about = cases.prepare(contest)
     pair = (prepared[0], prepared[1])
-    parts = [(name, subgroups(pair[0].columns, name, cases.source)) for name in terms.columns]
+    parts = [(name, subgroups(pair[0].columns, name, cases.source)) for name in dict.fromkeys(terms.columns)]
     judge = _judge_masks if get_task(contest.candidate.as_region().task).dense else _judge_labels
     answers = judge(contest, engines, pair, terms.seed)
     found = answers.compare(None)
@@ -223,8 +223,8 @@ def _judge_masks(contest: Contest, engines: _Engines, prepared: _Prepared, seed:
     shown_NS = _shown(prepared[0].targets, len(region.classes))
 
     def absent(rows: Sequence[int] | None) -> list[str]:
-        shown_S = shown_NS[slice(None) if rows is None else np.asarray(rows)].any(0)
-        return [name for name, is_shown in zip(region.classes, shown_S.tolist(), strict=True) if not is_shown]
+        shown = shown_NS[slice(None) if rows is None else np.asarray(rows)]
+        return [name for index, name in enumerate(region.classes) if not shown[:, index].any()]
 
     names = region.classes if len(region.classes) > 1 else ()
     structures = {name: compare_of(slice(index, index + 1)) for index, name in enumerate(names)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def commands_of(run: Run, exports: Sequence[Exported], gate: dict[str, Any] | No
     """Return the commands that make all of a run again, the gate with the limits that it judged by."""
     where = f"--run {run.id}"
     ways = dict.fromkeys((one.info["target"], one.info["profile"], one.info["precision"]) for one in exports)
-    limits = "" if gate is None else f" --margin {gate['margin']:g} --max-accuracy-drop {gate['max_accuracy_drop']:g}"
+    limits = "" if gate is None else _limits(gate)
     return [
         f"decompose train runs/{run.id}/config.yaml",
         f"decompose extract {where} --region all",
@@ -50,6 +51,18 @@ def commands_of(run: Run, exports: Sequence[Exported], gate: dict[str, Any] | No
         f"decompose gate {where}{limits}",
         f"decompose report {where}",
     ]
+
+
+def _limits(gate: dict[str, Any]) -> str:
+    drops = [f"{gate['max_accuracy_drop']:g}"]
+    drops += [f"{region}={drop:g}" for region, drop in (gate.get("max_accuracy_drops") or {}).items()]
+    accuracies = [block.get("accuracy") or {} for block in gate["regions"].values()]
+    columns = dict.fromkeys(
+        row["column"] for one in accuracies for row in one.get("subgroups") or () if "column" in row
+    )
+    said = f" --margin {gate['margin']:g} --max-accuracy-drop {','.join(drops)} --seed {gate['seed']}"
+    said += "".join(f" --subgroup {shlex.quote(column)}" for column in columns)
+    return said + (" --strict-subgroups" if any(one.get("strict") for one in accuracies) else "")
 
 
 def commands_for(one: Exported, run: Run) -> list[str]:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -190,3 +191,14 @@ def test_verbs_are_those_of_the_app() -> None:
 
     names = [path.removeprefix("decompose ") for path, _ in verbs(typer.main.get_command(main.app))]
     assert names == [*VERBS, "profiles list", "profiles show", "profiles detect"]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_verdict(closed: str, tmp_path: Path) -> None:
+    program = "from lorkit.cli.main import main; main()"
+    command = f'exec "$0" -c "{program}" gate --run nowhere --json {closed}'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr

@@ -37,3 +37,10 @@ def test_warnings_stand_once_and_unbroken(capsys: pytest.CaptureFixture[str]) ->
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "warning: " + "w" * 300
     assert lines[1].startswith("SYNTHETIC")
+
+
+def test_text_of_data_begins_no_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    evil = "a\r\n::error::b\x85c"
+    render.line(f"said: {evil}")
+    render.table("t", ["x"], [[evil]])
+    assert not [text for text in capsys.readouterr().err.splitlines() if text.strip().startswith("::")]
