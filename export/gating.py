@@ -120,6 +120,7 @@ def gate(
         document["warnings"] += [*_of_store(paths[0], pairs, document["regions"]), *idle]
     on_progress("done", len(pairs), len(pairs))
     document["verdict"] = worst(found["verdict"] for found in document["regions"].values())
+    _keep(home, document)  # an adoption that fails must not lose the verdict
     if update_baseline is not None:
         document["replaced_baselines"] = replace_baselines(Path(update_baseline), document, because)
     _keep(home, document)

@@ -198,3 +198,18 @@ def test_a_region_without_a_baseline_in_the_store_is_not_passed_over(
     kept = gate(a_run.path, baseline=store, update_baseline=store, because="knee is new")["replaced_baselines"]
     assert sorted(entry["key"].split("/")[0] for entry in kept) == ["chest", "knee"]
     assert gate(a_run.path, baseline=store)["verdict"] == "pass"
+
+
+def test_what_was_exported_anew_since_it_was_judged_is_not_adopted(
+    a_run: Run, tmp_path: Path, workshop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def judge(pair: Any, *_: Any, **__: Any) -> Findings:
+        shutil.rmtree(pair.candidate.path)
+        workshop.write_export(pair.candidate.path, owner="expert", region="chest", parent=a_run.path, work=7)
+        return Findings(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
+
+    monkeypatch.setattr(gating, "judge", judge)
+    with pytest.raises(ArtifactError, match="no longer the export that was judged"):
+        gate(a_run.path, region="chest", update_baseline=tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+    assert json.loads((a_run.measurements_dir / "gate.json").read_text())["verdict"] == "pass"
