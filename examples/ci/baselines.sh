@@ -2,6 +2,7 @@
 # Keep baseline exports outside the repository, by digest; the repository itself holds only baselines.json.
 #   baselines.sh pull   fetch what baselines.json names and is not here
 #   baselines.sh push   store what baselines.json names and is not stored yet
+# Ends with 4 where a baseline is gone or another, 6 where one could not be stored.
 # On GitHub they are assets of the release `baselines` (needs `gh`, GH_TOKEN); on GitLab packages of the project.
 set -euo pipefail
 # shellcheck source=common.sh
@@ -16,12 +17,12 @@ trap 'rm -rf "$work"' EXIT
 on_gitlab() { [ -n "${GITLAB_CI:-}" ]; }
 
 gitlab() { # the token goes through a file descriptor, not through the list of processes
-  curl --silent --show-error --fail --location --config <(printf 'header = "JOB-TOKEN: %s"\n' "$CI_JOB_TOKEN") "$@"
+  curl --silent --show-error --fail --config <(printf 'header = "JOB-TOKEN: %s"\n' "$CI_JOB_TOKEN") "$@"
 }
 
 download() {
   if on_gitlab; then
-    gitlab --output "$work/$1.tar.gz" "$packages/$1/export.tar.gz"
+    gitlab --location --output "$work/$1.tar.gz" "$packages/$1/export.tar.gz"
   else
     gh release download "$release" --pattern "$1.tar.gz" --dir "$work"
   fi
@@ -49,8 +50,8 @@ upload() {
 pull() {
   mkdir -p "$store/exports"
   for digest in $digests; do
-    [ -d "$store/exports/$digest" ] && continue
-    if ! download "$digest" || ! unpack_baseline "$work/$digest.tar.gz" "$store/exports/$digest"; then
+    is_baseline "$store/exports/$digest" "$digest" && continue
+    if ! download "$digest" || ! unpack_baseline "$work/$digest.tar.gz" "$store" "$digest"; then
       echo "baseline $digest could not be fetched; required: the export that $store/baselines.json names;" \
         "restore it, or name another with decompose gate --update-baseline $store --because TEXT" >&2
       exit 4
@@ -62,8 +63,14 @@ pull() {
 push() {
   for digest in $digests; do
     stored "$digest" && continue
-    tar -C "$store/exports/$digest" -czf "$work/$digest.tar.gz" .
-    upload "$digest"
+    if ! is_baseline "$store/exports/$digest" "$digest"; then
+      echo "baseline $digest is neither stored nor in $store/exports; required: the export; fetch it with pull" >&2
+      exit 4
+    fi
+    if ! tar -C "$store/exports/$digest" -czf "$work/$digest.tar.gz" . || ! upload "$digest"; then
+      echo "baseline $digest could not be stored; required: the right to write; see README.md" >&2
+      exit 6
+    fi
     echo "stored baseline $digest"
   done
 }

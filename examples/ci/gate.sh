@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Judge the exports of a run against the baselines in service, and leave what a pipeline shows:
 #   $OUT/gate.json  the document     $OUT/gate.md  for a pull request     $OUT/gate.xml  JUnit
-# Arguments go to `decompose gate`. The exit code is the gate's: 0 PASS, 1 FAIL, 3 INCONCLUSIVE, other an error.
+# Arguments go to `decompose gate`. The exit code is the gate's: 0 PASS, 1 FAIL, 3 INCONCLUSIVE, other: nothing was judged.
 set -euo pipefail
 
 store=${BASELINES:-baselines}
 out=${OUT:-gate}
-mkdir -p "$out"
-rm -f "$out"/gate.json "$out"/gate.md "$out"/gate.xml
+if ! mkdir -p "$out" || ! rm -f "$out"/gate.{json,md,xml}; then
+  echo "$out cannot be written; required: a directory for the verdict; name one with OUT" >&2
+  exit 6 # 1 would say FAIL
+fi
 
 options=(--json --junit "$out/gate.xml" --markdown "$out/gate.md")
 if [ -f "$store/baselines.json" ]; then
@@ -22,13 +24,20 @@ fi
 code=0
 decompose gate "${options[@]}" "$@" >"$out/.gate.json" || code=$?
 case $code in
-  0 | 1 | 3) mv "$out/.gate.json" "$out/gate.json" ;;
-  *)
-    # the comment of an earlier commit must not go on saying PASS
-    rm -f "$out/.gate.json" "$out/gate.xml"
-    # shellcheck disable=SC2016  # Markdown, not a command
-    printf '### Gate: NOT JUDGED\n\n`decompose gate` ended with exit code %s; the log of the job says why.\n' "$code" >"$out/gate.md"
-    echo "decompose gate ended with exit code $code: nothing was judged" >&2
+  0 | 1 | 3)
+    if [ -s "$out/.gate.json" ] && [ -s "$out/gate.md" ] && [ -s "$out/gate.xml" ]; then
+      mv "$out/.gate.json" "$out/gate.json"
+      exit "$code"
+    fi
+    echo "decompose gate ended with exit code $code and left no verdict: is the installation whole?" >&2
+    code=70 # an interpreter that cannot even start ends with 1, too
     ;;
 esac
+
+rm -f "$out/.gate.json"
+said="decompose gate ended with exit code $code; the log of the job says why"
+printf '### Gate: NOT JUDGED\n\n%s.\n' "$said" >"$out/gate.md"
+printf '<testsuites tests="1" errors="1"><testsuite name="gate" tests="1" errors="1">%s%s</testsuite></testsuites>\n' \
+  '<testcase classname="gate" name="verdict">' "<error message=\"$said\" /></testcase>" >"$out/gate.xml"
+echo "nothing was judged: decompose gate ended with exit code $code" >&2
 exit "$code"

@@ -5,22 +5,13 @@ set -euo pipefail
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-report=${OUT:-gate}/gate.md
-if [ ! -f "$report" ]; then
-  echo "::warning::no $report: the gate has not run"
-  report=$work/report.md
-  not_judged "$report"
-fi
-[ -z "${GITHUB_STEP_SUMMARY:-}" ] || cat "$report" >>"$GITHUB_STEP_SUMMARY"
-if ! [[ ${GITHUB_REF:-} =~ ^refs/pull/([0-9]+)/ ]]; then
+failed() {
+  echo "::warning::the gate's report could not be posted; it stands in the summary or the artifacts of this job"
   exit 0
-fi
-number=${BASH_REMATCH[1]}
+}
 
 post() {
-  local body=$1 comments="repos/$GITHUB_REPOSITORY/issues/$number/comments" known
+  local body=$1 comments="repos/$GITHUB_REPOSITORY/issues/$2/comments" known
   known=$(gh api --paginate "$comments" \
     --jq ".[] | select(.user.login == \"github-actions[bot]\" and (.body | startswith(\"$marker\"))) | .id") || return 1
   known=${known%%$'\n'*}
@@ -31,6 +22,14 @@ post() {
   fi
 }
 
-body=$work/body.md
-write_comment "$report" "$body"
-post "$body" >/dev/null || echo "::warning::the gate's report could not be posted; it stands in the summary of this job"
+body=$(mktemp)
+trap 'rm -f "$body"' EXIT
+# GITHUB_SHA of a pull request is a merge that nobody has seen: COMMIT names the commit that was pushed
+job="${GITHUB_SERVER_URL:-https://github.com}/${GITHUB_REPOSITORY:-}/actions/runs/${GITHUB_RUN_ID:-}"
+write_comment "${OUT:-gate}/gate.md" "$body" "${COMMIT:-${GITHUB_SHA:-}}" "$job" || failed
+if [ -n "${GITHUB_STEP_SUMMARY:-}" ]; then
+  cat "$body" >>"$GITHUB_STEP_SUMMARY" || failed
+fi
+if [[ ${GITHUB_REF:-} =~ ^refs/pull/([0-9]+)/ ]]; then
+  post "$body" "${BASH_REMATCH[1]}" >/dev/null || failed
+fi

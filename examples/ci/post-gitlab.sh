@@ -5,36 +5,43 @@ set -euo pipefail
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-report=${OUT:-gate}/gate.md
-if [ ! -f "$report" ]; then
-  echo "warning: no $report: the gate has not run" >&2
-  report=$work/report.md
-  not_judged "$report"
-fi
-[ -n "${CI_MERGE_REQUEST_IID:-}" ] || exit 0
-if [ -z "${GITLAB_TOKEN:-}" ]; then
-  echo "warning: no GITLAB_TOKEN: the report stands in the artifacts of this job" >&2
+failed() {
+  echo "warning: $1; the report stands in the artifacts of this job" >&2
   exit 0
-fi
-notes="$CI_API_V4_URL/projects/$CI_PROJECT_ID/merge_requests/$CI_MERGE_REQUEST_IID/notes"
+}
+
+[ -n "${CI_MERGE_REQUEST_IID:-}" ] || exit 0
+[ -n "${GITLAB_TOKEN:-}" ] || failed "no GITLAB_TOKEN"
+# a merge request from a fork belongs to the project that it is made to
+notes="$CI_API_V4_URL/projects/${CI_MERGE_REQUEST_PROJECT_ID:-$CI_PROJECT_ID}/merge_requests/$CI_MERGE_REQUEST_IID/notes"
 
 api() { # the token goes through a file descriptor, not through the list of processes
   curl --silent --show-error --fail --config <(printf 'header = "PRIVATE-TOKEN: %s"\n' "$GITLAB_TOKEN") "$@"
 }
 
-known_note() { # the first own note of the newest hundred that begins with the marker
+# Pick out of a page of notes the first own one that begins with the marker; `more` where another page may hold it.
+pick_note() {
   python3 -c '
 import json, sys
-marker = sys.argv[1]
-print(next((note["id"] for note in json.load(sys.stdin) if note["body"].startswith(marker)), ""))
-' "$marker"
+marker, me, page = sys.argv[1], json.loads(sys.argv[2])["id"], json.load(sys.stdin)
+own = [note["id"] for note in page if note["author"]["id"] == me and note["body"].startswith(marker)]
+print(own[0] if own else "more" if len(page) == 100 else "")
+' "$marker" "$1"
+}
+
+known_note() {
+  local me page=1 found=more
+  me=$(api "$CI_API_V4_URL/user") || return 1
+  while [ "$found" = more ]; do
+    found=$(api "$notes?per_page=100&page=$page&order_by=created_at&sort=asc" | pick_note "$me") || return 1
+    page=$((page + 1))
+  done
+  echo "$found"
 }
 
 post() {
   local body=$1 known
-  known=$(api "$notes?per_page=100&order_by=created_at&sort=asc" | known_note) || return 1
+  known=$(known_note) || return 1
   if [ -n "$known" ]; then
     api --request PUT --data-urlencode "body@$body" "$notes/$known"
   else
@@ -42,6 +49,7 @@ post() {
   fi
 }
 
-body=$work/body.md
-write_comment "$report" "$body"
-post "$body" >/dev/null || echo "warning: the gate's report could not be posted; it stands in the artifacts of this job" >&2
+body=$(mktemp)
+trap 'rm -f "$body"' EXIT
+write_comment "${OUT:-gate}/gate.md" "$body" "${CI_COMMIT_SHA:-}" "${CI_JOB_URL:-}" || failed "no comment could be written"
+post "$body" >/dev/null || failed "the gate's report could not be posted"
