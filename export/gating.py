@@ -98,6 +98,7 @@ def gate(
     left = _left_out(home, selection, paths, pairs, reason)
     document["synthetic"] |= any(one.synthetic for one in left)
     document["regions"] |= unjudged_regions(left, reason or _unmet(paths[0]), limits)
+    document["warnings"] += _idle(paths, home, selection)
     common = Terms(
         allowed=limits.drop,
         seed=seed,
@@ -115,9 +116,7 @@ def gate(
         seconds -= min(seconds, found.latency.get("seconds") or 0.0)
         findings.append(found)
     document["regions"] |= {found.pair.region: found.to_json() for found in settled(findings)}
-    if paths[0] is not None and is_store(paths[0]):
-        idle = [] if paths[1] else _idle(paths[0], home, selection)
-        document["warnings"] += [*_of_store(paths[0], pairs, document["regions"]), *idle]
+    document["warnings"] += _of_store(paths[0], pairs, document["regions"])
     on_progress("done", len(pairs), len(pairs))
     document["verdict"] = worst(found["verdict"] for found in document["regions"].values())
     _keep(home, document)  # an adoption that fails must not lose the verdict
@@ -208,13 +207,18 @@ def _unmet(store: Path | None) -> str:
     return _UNMET if store is None else _FIRST.format(store=store)
 
 
-def _of_store(store: Path, pairs: list[Contest], blocks: Mapping[str, Any]) -> list[str]:
+def _of_store(store: Path | None, pairs: list[Contest], blocks: Mapping[str, Any]) -> list[str]:
+    if store is None or not is_store(store):
+        return []
     found = [other_cases(store, pair.baseline, blocks[pair.region]) for pair in pairs]
     return [text for text in found if text is not None]
 
 
-def _idle(store: Path, home: Run | None, selection: Selection) -> list[str]:
+def _idle(paths: list[Path | None], home: Run | None, selection: Selection) -> list[str]:
     """Warn of baselines in service that no candidate of the selection stands against: nothing says they still hold."""
+    store, candidate = paths
+    if store is None or candidate is not None or not is_store(store):
+        return []
     keys = {"/".join(one.key) for one in candidates_of(home, selection)}
     return [
         f"{key} is in service in {store}, and the run has no such candidate: not judged."
