@@ -21,8 +21,8 @@ def paired_means(
     A percentile interval of few groups is too narrow, so its ends lie at the quantiles that Student's t asks for (the
     expanded percentile interval of Hesterberg, The American Statistician 69, 2015, section 4.1). Nor is it ever
     narrower than what could still be hidden: with G groups an event never seen has a probability below
-    1 - 0.05^(1/G) at 95 %, and is taken to weigh as much as the largest difference that a group showed. One group
-    alone decides nothing: the interval is then [-1, 1].
+    1 - 0.05^(1/G) at 95 %, and is taken to weigh as much as the largest difference that a group showed. Fewer
+    groups than `spread.FEWEST` decide nothing: the interval is then [-1, 1].
 
     Args:
         baseline_NS: The `cases` of a task, in [0, 1], NaN where a case says nothing about a structure.

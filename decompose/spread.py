@@ -16,6 +16,8 @@ from lorkit.decompose.bootstrap import Floats, interval
 
 ALPHA = 0.05
 """Two-sided error of every interval, unless it is asked for another."""
+FEWEST = 6
+"""Fewest groups that decide anything where they are few: with five, even all of them alike have a sign test of 6 %."""
 _BISECTIONS = 24
 
 
@@ -32,7 +34,7 @@ class Spread:
         few: Groups, where they are so few that percentiles alone would be too narrow: the ends then lie at the
             quantiles that Student's t asks for (the expanded percentile interval of Hesterberg, The American
             Statistician 69, 2015, section 4.1), and no nearer than Student's interval, which percentiles of two or
-            three groups cannot reach; one group alone decides nothing. None leaves percentiles alone.
+            three groups cannot reach; fewer than `FEWEST` decide nothing. None leaves percentiles alone.
     """
 
     drop: float
@@ -60,9 +62,9 @@ class Spread:
         """Return about how many such cases show that a candidate which loses nothing stays within an allowed drop.
 
         The resampled half-width shrinks with the root of the number of cases, what stays unseen with the number. None
-        where no number does: nothing may be lost, or one group says nothing about others.
+        where no number does: nothing may be lost, or so few groups say nothing about how they differ.
         """
-        if allowed <= 0 or self.few == 1:
+        if allowed <= 0 or (self.few is not None and self.few < FEWEST):
             return None
         low, high = self._resampled(ALPHA)
         factor = ((high - low) / 2 / allowed) ** 2
@@ -75,7 +77,7 @@ class Spread:
         if self.few is None:
             low, high = interval(self.lost_R, level=1.0 - alpha) or (self.drop, self.drop)
             return low, high
-        if self.few < 2:
+        if self.few < FEWEST:
             return -1.0, 1.0
         expanded = math.sqrt(self.few / (self.few - 1)) * float(t.ppf(alpha / 2, self.few - 1))
         low, high = interval(self.lost_R, level=1.0 - 2.0 * float(norm.cdf(expanded))) or (self.drop, self.drop)

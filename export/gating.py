@@ -99,13 +99,8 @@ def gate(
     document["synthetic"] |= any(one.synthetic for one in left)
     document["regions"] |= unjudged_regions(left, reason or _unmet(paths[0]), limits)
     document["warnings"] += _idle(paths, home, selection)
-    common = Terms(
-        allowed=limits.drop,
-        seed=seed,
-        columns=tuple(dict.fromkeys(subgroup)),
-        strict=strict_subgroups,
-        pictures=_shows(home),
-    )
+    columns = tuple(dict.fromkeys(subgroup))
+    common = Terms(allowed=limits.drop, seed=seed, columns=columns, strict=strict_subgroups, pictures=_shows(home))
     seconds = max_seconds
     findings: list[Findings] = []
     for index, pair in enumerate(pairs):
