@@ -116,9 +116,13 @@ def gate(
     document["verdict"] = worst(found["verdict"] for found in document["regions"].values())
     _keep(home, document)  # an adoption that fails must not lose the verdict
     if update_baseline is not None:
-        document["replaced_baselines"] = replace_baselines(Path(update_baseline), document, because)
-    _keep(home, document)
+        _adopt(home, document, Path(update_baseline), because)
     return document
+
+
+def _adopt(home: Run | None, document: dict[str, Any], store: Path, because: str | None) -> None:
+    document["replaced_baselines"] = replace_baselines(store, document, because)
+    _keep(home, document)
 
 
 def _check_one(data: Path | str | None, pairs: list[Contest]) -> None:

@@ -14,7 +14,9 @@ from jsonschema import Draft202012Validator
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation import evaluate
-from lorkit.decompose.runs import Run
+from lorkit.decompose.runs import Run, export_directory
+from lorkit.export import inference
+from lorkit.export.benchmark import bench
 from lorkit.export.gating import gate
 from lorkit.export.reporting import report
 from lorkit.export.schemas import KINDS, read_schema
@@ -49,6 +51,19 @@ def test_gate_bench_and_report_are_as_published(measured: Run) -> None:
 def test_every_key_of_a_gate_is_described(measured: Run) -> None:
     verdict = gate(max_seconds=4.0, max_accuracy_drop={"chest": 0.05}, update_baseline="store", because="a first one")
     assert set(undescribed(verdict, read_schema("gate"))) == set()
+
+
+def test_every_key_of_a_bench_is_described(measured: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [
+        export_directory(measured, owner, "chest", "onnx", "cpu-generic", "fp32") for owner in ("expert", "student")
+    ]
+    monkeypatch.setattr(inference, "timer_of", lambda engine: lambda batch: 0.25)
+    document = bench(paths[:1], against=paths[1], samples=4, max_seconds=2.0)
+    assert document["exports"][0]["device_median_ms"] == 0.25
+    assert set(undescribed(document, read_schema("bench"))) == set()
+    assert errors(document) == []
+    document["comparisons"][0].pop("ci")
+    assert errors(document)
 
 
 def undescribed(value: Any, schema: dict[str, Any], root: dict[str, Any] | None = None, at: str = "") -> Iterator[str]:
