@@ -35,13 +35,14 @@ def test_a_gate_of_replaced_exports_is_stale(measured: Run) -> None:
         "kind": "gate",
         "margin": 0.5,
         "max_accuracy_drop": 0.25,
+        "seed": 0,
         "regions": {"chest": block},
     }
     write_json(measured.measurements_dir / "gate.json", stored)
     document = collect(measured, on_progress=ignore)
     assert document["gate"]["stale"]
     assert document["gate"]["regions"]["chest"]["latency"]["samples_ms"] == {"baseline": [1.0]}
-    assert "decompose gate --run by-hand --margin 0.5 --max-accuracy-drop 0.25" in document["commands"]
+    assert "decompose gate --run by-hand --margin 0.5 --max-accuracy-drop 0.25 --seed 0" in document["commands"]
 
 
 def test_exports_of_a_replaced_source_are_named(measured: Run, workshop: Any) -> None:
