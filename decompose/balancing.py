@@ -12,16 +12,18 @@ import math
 import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.losses import Terms, total
 from lorkit.decompose.methods.base import TrainingModule
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # what each balancer imports; torchjd's own extras name the same packages
 _NEEDS = {

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from numpy.typing import NDArray
 
 from lorkit.decompose.arms import Arm, settings_digest
@@ -39,6 +38,9 @@ from lorkit.decompose.phases import Trained, train_phases
 from lorkit.decompose.pretraining import Material, with_probes_of
 from lorkit.decompose.tasks import Evidence, get_task
 from lorkit.decompose.workplace import working
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Evidences = Mapping[str, Evidence]
 # Raised when the same cell would be trained or measured otherwise: stored ones are then done again.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 
 from lorkit.decompose.adopting import settled
 from lorkit.decompose.artifacts import digest_json, is_current
@@ -31,6 +30,9 @@ from lorkit.decompose.runs import DERIVED, RUNS
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.training import launch
 from lorkit.decompose.workplace import Workplace, working
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # Raised when the same settings would train something else than before: old runs are then no longer "up to date".
 _REVISION = 1

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from lightning_fabric import Fabric
 
 from lorkit.decompose.balancing import check_balancer
 from lorkit.decompose.compiling import check_compiler
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -46,6 +48,8 @@ def launch(settings: TrainConfig) -> Fabric:
     check_balancer(settings.balancer, settings)
     if settings.compile:
         check_compiler(device)
+    from lightning_fabric import Fabric  # seconds of imports that only training needs
+
     # Fabric announces the precision on the terminal, which belongs to whoever listens to events
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)

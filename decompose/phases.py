@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.events import Finished, Listener, Notice
@@ -20,6 +19,9 @@ from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.pretraining import Material, run_phase
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.training import Phase, validation_score
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True, kw_only=True)

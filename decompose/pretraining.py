@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 
 from lorkit.decompose.adopting import foundation_network, taught_foundation, user_foundation
 from lorkit.decompose.artifacts import MANIFEST, digest_file, digest_json, is_current, write_text
@@ -23,6 +22,9 @@ from lorkit.decompose.probing import probe_for
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training import Phase, fit
 from lorkit.decompose.workplace import Workplace, working
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 __all__ = ["Material", "foundation_for", "foundation_inputs", "run_phase", "with_probes", "with_probes_of"]
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from lorkit.decompose.averaging import average_of
@@ -24,6 +23,9 @@ from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.teachers import freeze_
 from lorkit.decompose.optimising import build_optimizer, set_rate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Parts = Mapping[str, PreparedRegion]
 

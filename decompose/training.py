@@ -12,10 +12,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 
 from lorkit.decompose.balancing import check_balancer
 from lorkit.decompose.checkpoints import Checkpoints, Progress
@@ -40,6 +39,9 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.stepping import Stepper
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.validation import validation_score
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 __all__ = ["Phase", "fit", "launch", "learning_rate", "validation_score"]
 

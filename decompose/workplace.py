@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from lightning_fabric import Fabric
+from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.artifacts import is_current
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.staging import locked, recover, refuse_foreign, replace_directory
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def work_directory(directory: Path) -> Path:

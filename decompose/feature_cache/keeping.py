@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from lightning_fabric import Fabric
+from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.loading import Batch
@@ -20,6 +18,9 @@ from lorkit.decompose.feature_cache.cache import FeatureCache
 from lorkit.decompose.feature_cache.spaces import Space, space_of, teacher_digest
 from lorkit.decompose.feature_cache.store import Store
 from lorkit.decompose.models.foundation import Foundation
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 _NAME = "features"
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 
 from lorkit.decompose.artifacts import digest_json, is_current, load_tensors, read_json
 from lorkit.decompose.config import Config, config_digest
@@ -31,6 +30,9 @@ from lorkit.decompose.run_artifact import RunContent, write_run
 from lorkit.decompose.runs import DERIVED, RUNS, Run
 from lorkit.decompose.training import Phase, launch
 from lorkit.decompose.workplace import Workplace, working
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 # Raised when the same settings would train something else than before.
 _REVISION = 1
