@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# processes that share the tests; each takes one core and up to 2 GiB
+WORKERS ?= 2
 
 .PHONY: setup tour test lint clean
 .DEFAULT_GOAL := help
@@ -33,7 +35,7 @@ tour: setup
 	@echo "the report: $$(ls -t $$PWD/tour/runs/*/report/report.html | head -1)"
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .
