@@ -24,15 +24,16 @@ def data(
     Shows counts, balance, groups, leaks between splits and the speed of the loader, and draws a contact sheet.
     """
     from lorkit.cli import render
-    from lorkit.cli.streams import emit, note, say
+    from lorkit.cli.progress import Training
+    from lorkit.cli.streams import emit, say
     from lorkit.decompose import load_config
     from lorkit.decompose.data import read_regions
     from lorkit.decompose.data.inspection import contact_sheet, inspect
 
     loaded = load_config(config, overrides=settings or ())
-    note("reading the data")
-    samples = read_regions(loaded)
-    document = inspect(loaded, samples)
+    with Training() as progress:
+        samples = read_regions(loaded, progress)
+        document = inspect(loaded, samples, progress)
     render.inspection(document)
     if sheet is not None:
         document["sheet"] = str(contact_sheet(samples, sheet))

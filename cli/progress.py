@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import replace
@@ -30,7 +31,8 @@ class _Live:
         self.live: Live | None = None
         self._reading: Reading | None = None
         self._at = 0.0
-        if self.console.is_terminal and not self.console.is_dumb_terminal:
+        first = os.environ.get("LOCAL_RANK", "0") == "0"  # processes that train together share one terminal
+        if first and self.console.is_terminal and not self.console.is_dumb_terminal:
             self._status = StatusLine("-" if self.console.options.ascii_only else "━")
             self.live = Live(
                 get_renderable=self.frame,
@@ -86,6 +88,31 @@ def _stderr() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=True, force_terminal=forced)
 
 
+class _Pace:
+    """How fast items go, and so how long the rest takes."""
+
+    def __init__(self) -> None:
+        self._of: tuple[str, int] = ("", 0)
+        self._done, self._began = 0, time.monotonic()
+
+    def reading(self, kind: str, text: str, done: int, total: int, *, images: bool = False) -> Reading:
+        """Return what to show; another kind of items, or a list that begins anew, takes another time an item."""
+        now = time.monotonic()
+        if (kind, total) != self._of or done < self._done:
+            self._began = now
+        self._of, self._done = (kind, total), done
+        passed = now - self._began
+        timed = done > 0 and passed > 0
+        return Reading(
+            text=text,
+            done=done,
+            total=total,
+            rate=done / passed if timed and images else None,
+            left=passed / done * (total - done) if timed else None,
+            elapsed=passed,
+        )
+
+
 class Steps(_Live):
     """Progress of the verbs that count items: call it with a text, the items done and their total.
 
@@ -98,28 +125,11 @@ class Steps(_Live):
     def __init__(self, verb: str, console: Console | None = None, *, images: bool = False) -> None:
         super().__init__(console)
         self._verb, self._images = verb, images
-        self._last = ""
-        self._stage, self._began = (0, 0), time.monotonic()
+        self._last, self._pace = "", _Pace()
 
     def __call__(self, text: str, done: int, total: int) -> None:
         """Render one report of progress; off a terminal a text is printed once."""
-        before, of = self._stage
-        now = time.monotonic()
-        if total != of or done < before:  # another list of items, which take another time each
-            self._began = now
-        self._stage = done, total
-        passed = now - self._began
-        timed = done > 0 and passed > 0
-        self.show(
-            Reading(
-                text=f"{self._verb}: {text}",
-                done=done,
-                total=total,
-                rate=done / passed if timed and self._images else None,
-                left=passed / done * (total - done) if timed else None,
-                elapsed=passed,
-            )
-        )
+        self.show(self._pace.reading("", f"{self._verb}: {text}", done, total, images=self._images))
         if self.live is None and text != self._last and done < total:
             self.line(f"{self._verb}: {text} ({done + 1}/{total})")
         self._last = text
@@ -128,10 +138,16 @@ class Steps(_Live):
 class Training(_Live):
     """Progress of training, from its events; off a terminal one line an epoch."""
 
+    def __init__(self, console: Console | None = None) -> None:
+        super().__init__(console)
+        self._pace = _Pace()
+
     def __call__(self, event: Event) -> None:
         """Render one event."""
         if isinstance(event, events.Notice):
             self.line(f"note: {event.text}")
+        elif isinstance(event, events.Working):
+            self.show(self._pace.reading(event.text, event.text, event.done, event.total))
         elif isinstance(event, events.Started):
             self.clear()
             self.line(_started(event))

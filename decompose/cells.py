@@ -25,17 +25,20 @@ from lorkit.decompose.artifacts import (
     write_manifest,
 )
 from lorkit.decompose.config import Config
-from lorkit.decompose.data import PreparedRegion
+from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits
 from lorkit.decompose.data.fractions import take_fraction
 from lorkit.decompose.evaluation import evidence_of
 from lorkit.decompose.events import Listener
 from lorkit.decompose.live import adapts_foundation
+from lorkit.decompose.material import Material, prepare_parts, teacher_parts
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.teachers import Teacher
 from lorkit.decompose.phases import Trained, train_phases
-from lorkit.decompose.pretraining import Material, with_probes_of
+from lorkit.decompose.pretraining import foundation_inputs, with_probes_of
+from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import Evidence, get_task
 from lorkit.decompose.workplace import working
 
@@ -87,6 +90,28 @@ class Bench:
     def shape(self) -> tuple[int, ...]:
         """(C, *spatial) of an image."""
         return tuple(next(iter(self.material.val.values())).images.shape[1:])
+
+
+def bench_of(
+    config: Config,
+    samples: Mapping[str, RegionSamples],
+    splits: Splits,
+    split: str,
+    teacher: Teacher | None,
+    on_event: Listener,
+) -> Bench:
+    """Prepare what the cells of a comparison share: the parts they train on, and the one that judges them."""
+    names = tuple(dict.fromkeys(("train", "val", split)))
+    parts = prepare_parts(config, samples, splits, config.image, names, on_event)
+    seen = teacher_parts(config, samples, splits, config.image, names, on_event)
+    regions = RegionSet(one.region for one in samples.values())
+    digests = {name: one.digest for name, one in samples.items()}
+    material = Material(regions=regions, train=parts["train"], val=parts["val"], digests=digests, teacher=seen)
+    # what decides a cell besides its own settings; samples' digests hold labels and groups, not only pixels
+    shared = {"data": digests, "split": splits.to_json(samples)["regions"]}
+    digest = digest_json(shared | {"foundation": foundation_inputs(config, material, teacher)})
+    unseen = None if seen is None else seen.get("test")
+    return Bench(material=material, test=parts.get("test"), foundation=None, digest=digest, teacher_test=unseen)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,19 +12,18 @@ from typing import Any, TypeVar
 from lorkit.decompose.adopting import settled
 from lorkit.decompose.arms import Arm, arms_of, check_arms
 from lorkit.decompose.artifacts import digest_json, locked, read_json, write_json, write_manifest, write_text
-from lorkit.decompose.cells import Bench, Cell, run_cell, stored_cells
+from lorkit.decompose.cells import Cell, bench_of, run_cell, stored_cells
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.contrasts import Contrasts
-from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
+from lorkit.decompose.data import RegionSamples, read_regions, split_regions
 from lorkit.decompose.data.fractions import check_fraction
 from lorkit.decompose.errors import BusyError, UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
-from lorkit.decompose.material import Material, prepare_parts, teacher_parts
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.teachers import Teacher
 from lorkit.decompose.planning import check_features, check_teaching
-from lorkit.decompose.pretraining import foundation_for, foundation_inputs, with_probes
+from lorkit.decompose.pretraining import foundation_for, with_probes
 from lorkit.decompose.regions import RegionSet, unknown
 from lorkit.decompose.schema import SEEDS
 from lorkit.decompose.standings import Standings, judge
@@ -169,7 +168,7 @@ class _Comparison:
         self, config: Config, grid: _Grid, split: str, out: Path, on_event: Listener, teacher: Teacher | None
     ) -> None:
         self.config, self.grid, self.on_event, self.own_teacher = config, grid, on_event, teacher
-        samples = read_regions(config)
+        samples = read_regions(config, on_event)
         splits = split_regions(samples, config.split, seed=config.seed)
         self.directory = out / f"{config.name}-{_identity(config, samples)[:8]}"
         self.path = self.directory / ("comparison.json" if split == "test" else f"comparison-{split}.json")
@@ -182,7 +181,7 @@ class _Comparison:
             check_teaching(arm.config, method, regions, counts, teacher)
             check_features(arm.config, method, regions, splits, self.foundations, teacher)
         self.fabric = launch(config.train)
-        self.bench = replace(_bench(config, samples, splits, split, teacher), foundations=self.foundations)
+        self.bench = replace(bench_of(config, samples, splits, split, teacher, on_event), foundations=self.foundations)
         for seed, fraction in itertools.product(grid.seeds, grid.fractions):
             for one in self.bench.material.train.values():
                 check_fraction(one, fraction, seed=seed)
@@ -267,22 +266,6 @@ class _Comparison:
 def _words(key: Key) -> str:
     label, seed, fraction = key
     return f"{label}, seed {seed}, fraction {fraction:g}"
-
-
-def _bench(
-    config: Config, samples: Mapping[str, RegionSamples], splits: Splits, split: str, teacher: Teacher | None
-) -> Bench:
-    names = tuple(dict.fromkeys(("train", "val", split)))
-    parts = prepare_parts(config, samples, splits, config.image, names)
-    seen = teacher_parts(config, samples, splits, config.image, names)
-    regions = RegionSet(one.region for one in samples.values())
-    digests = {name: one.digest for name, one in samples.items()}
-    material = Material(regions=regions, train=parts["train"], val=parts["val"], digests=digests, teacher=seen)
-    # what decides a cell besides its own settings; samples' digests hold labels and groups, not only pixels
-    shared = {"data": digests, "split": splits.to_json(samples)["regions"]}
-    digest = digest_json(shared | {"foundation": foundation_inputs(config, material, teacher)})
-    unseen = None if seen is None else seen.get("test")
-    return Bench(material=material, test=parts.get("test"), foundation=None, digest=digest, teacher_test=unseen)
 
 
 def patiently(action: Callable[[], T], on_event: Listener) -> T:

@@ -92,11 +92,12 @@ class _Task:
     def material(self, on_event: Listener) -> Material:
         """Prepare the training and validation parts; the test part is not even prepared."""
         data = (self.config, self.samples, self.splits, self.config.deployed_image)
-        parts = prepare_parts(*data)
+        parts = prepare_parts(*data, on_event=on_event)
         for text in (text for one in parts["train"].values() for text in one.notices):
             on_event(Notice(text=text))
         digests = {name: samples.digest for name, samples in self.samples.items()}
-        return Material(regions=self.regions, digests=digests, teacher=teacher_parts(*data), **parts)
+        seen = teacher_parts(*data, on_event=on_event)
+        return Material(regions=self.regions, digests=digests, teacher=seen, **parts)
 
 
 def train(
@@ -132,7 +133,7 @@ def train(
     """
     if tensorboard:
         check_tensorboard()
-    task = _read(config, start, teacher)
+    task = _read(config, on_event, start, teacher)
     config = task.config
     directory = Path(out) / f"{config.name}-{config.method}-{task.inputs[:8]}"
     root = _foundations(directory)
@@ -187,7 +188,7 @@ def pretrain(
         Its directory, `<out>/<digest>/`; None where the configuration names a weights file, or a teacher is given:
         neither needs one.
     """
-    task = _read(config, teacher=teacher)
+    task = _read(config, on_event, teacher=teacher)
     fabric = launch(config.train)
     listener = on_event if fabric.is_global_zero else ignore
     material = task.material(listener)
@@ -195,7 +196,7 @@ def pretrain(
     return foundation_for(*shared, resume=resume, force=force, hint=True, teacher=teacher)[1]
 
 
-def _read(config: Config, start: Start | None = None, teacher: Teacher | None = None) -> _Task:
+def _read(config: Config, on_event: Listener, start: Start | None = None, teacher: Teacher | None = None) -> _Task:
     method = get_method(config.method)
     dense = get_task(expected_task(config)).dense
     config = settled(config, teacher) if start is None else config
@@ -205,7 +206,7 @@ def _read(config: Config, start: Start | None = None, teacher: Teacher | None = 
     for backbone, image in (*named, (config.student.backbone, config.image)):
         with torch.device("meta"):  # only to refuse an unknown name before any data is read
             build_backbone(backbone, channels=image.channels, image_size=image.size, dense=dense)
-    samples = read_regions(config)
+    samples = read_regions(config, on_event)
     splits = split_regions(samples, config.split, seed=config.seed)
     regions = RegionSet(one.region for one in samples.values())
     data = {name: one.digest for name, one in samples.items()}

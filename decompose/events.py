@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +19,15 @@ class Notice(Event):
     """A sentence that the user should read: a term that is off, what matched in a weights file."""
 
     text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Working(Event):
+    """Something that takes a while and trains nothing; `done` of `total` items are through."""
+
+    text: str
+    done: int
+    total: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,3 +105,11 @@ Listener = Callable[[Event], None]
 def ignore(event: Event) -> None:
     """Listen to nothing."""
     del event
+
+
+def tracked(items: Sequence[T], text: str, on_event: Listener) -> Iterator[T]:
+    """Yield items, and tell before each, and after the last, how many are through."""
+    for done, item in enumerate(items):
+        on_event(Working(text=text, done=done, total=len(items)))
+        yield item
+    on_event(Working(text=text, done=len(items), total=len(items)))

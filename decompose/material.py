@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from lorkit.decompose.config import Config, ImageConfig
 from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits, prepare
+from lorkit.decompose.events import Listener, ignore
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.transforms import build_recipe
 
@@ -47,11 +48,15 @@ def prepare_parts(
     splits: Splits,
     image: ImageConfig,
     parts: Sequence[str] = ("train", "val"),
+    on_event: Listener = ignore,
 ) -> dict[str, dict[str, PreparedRegion]]:
     """Bring parts of every region through its recipe for an image, from the originals."""
     recipes = {name: build_recipe(image, config.regions[name]) for name in samples}
     return {
-        part: {name: prepare(one, recipes[name], indices=splits.parts(name)[part]) for name, one in samples.items()}
+        part: {
+            name: prepare(one, recipes[name], indices=splits.parts(name)[part], on_event=on_event)
+            for name, one in samples.items()
+        }
         for part in parts
     }
 
@@ -62,7 +67,8 @@ def teacher_parts(
     splits: Splits,
     image: ImageConfig,
     parts: Sequence[str] = ("train", "val"),
+    on_event: Listener = ignore,
 ) -> dict[str, dict[str, PreparedRegion]] | None:
     """Prepare the same for the foundation, or None where what was prepared for `image` serves it too."""
     own = config.foundation_image
-    return None if same_pixels(own, image) else prepare_parts(config, samples, splits, own, parts)
+    return None if same_pixels(own, image) else prepare_parts(config, samples, splits, own, parts, on_event)

@@ -18,10 +18,11 @@ def cuda_peak_mib() -> float | None:
 
     torch is not imported for it: a process that has not loaded it holds nothing there.
     """
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    cuda = sys.modules.get("torch.cuda")
+    begun = getattr(cuda, "is_initialized", None)  # a progress line asks while another thread is importing torch
+    if cuda is None or begun is None or not begun():
         return None
-    return float(torch.cuda.max_memory_allocated()) / 2**20 or None
+    return float(cuda.max_memory_allocated()) / 2**20 or None
 
 
 @cache

@@ -140,7 +140,7 @@ def with_probes(foundation: Foundation, material: Material, on_event: Listener) 
             continue
         name = region.name
         on_event(Notice(text=f"the foundation has no head for '{name}': a linear probe on its features stands in"))
-        model.heads[name] = probe_for(model, region, material.train[name], material.val[name])
+        model.heads[name] = probe_for(model, region, material.train[name], material.val[name], on_event)
         heads[name] = "probe"
     ordered = {name: heads[name] for name in material.regions.names}
     return Foundation(

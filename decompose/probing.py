@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose.data.loading import eval_batches
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.models.backbones import new_head
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region
@@ -22,7 +23,9 @@ STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 
 
 @torch.no_grad()
-def features_of(model: RegionalModel, prepared: PreparedRegion, region: str) -> tuple[Tensor, Tensor]:
+def features_of(
+    model: RegionalModel, prepared: PreparedRegion, region: str, on_event: Listener = ignore
+) -> tuple[Tensor, Tensor]:
     """Return features (N, F) and labels (N,) of a prepared region, on the CPU.
 
     Of a dense task they are those of pixels: in each image as many of every structure and of the background, and no
@@ -32,18 +35,23 @@ def features_of(model: RegionalModel, prepared: PreparedRegion, region: str) -> 
     device = next(model.parameters()).device
     most = max(1, PIXELS // max(1, len(prepared)))
     generator = torch.Generator().manual_seed(0)
-    pairs = []
+    pairs: list[tuple[Tensor, Tensor]] = []
+    done = 0
     for image, target in eval_batches(prepared):
+        on_event(Working(text=f"probing {region}", done=done, total=len(prepared)))
         feature = model.features(image.to(device), region).cpu()
         pairs.append((feature, target) if target.dim() == 1 else _sampled(feature, target, most, generator))
+        done += len(image)
     return torch.cat([feature for feature, _ in pairs]), torch.cat([label for _, label in pairs])
 
 
-def probe_for(model: RegionalModel, region: Region, train: PreparedRegion, val: PreparedRegion) -> nn.Module:
+def probe_for(
+    model: RegionalModel, region: Region, train: PreparedRegion, val: PreparedRegion, on_event: Listener = ignore
+) -> nn.Module:
     """Return a head for a region on a model's frozen features, linear or, where it is dense, of kernel 1."""
-    parts = (features_of(model, train, region.name), features_of(model, val, region.name))
     task = get_task(region.task)
-    head = fit_probe(*parts, task.outputs(region))
+    known = features_of(model, train, region.name, on_event)
+    head = fit_probe(known, features_of(model, val, region.name, on_event), task.outputs(region))
     if not task.dense:
         return head
     kernel = new_head(model.backbone, task.outputs(region)).requires_grad_(False)

@@ -20,6 +20,7 @@ from lorkit.decompose.data.readers import read_regions
 from lorkit.decompose.data.samples import PARTS, RegionSamples
 from lorkit.decompose.data.splits import components, find_leaks, leak_error, split_regions
 from lorkit.decompose.errors import StorageError
+from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.regions import RegionSet
 
 _TILE, _MARGIN, _LABEL = 96, 4, 150
@@ -27,7 +28,9 @@ _OUTLINE = (255, 190, 40)
 _RARE = 0.1  # of the largest class
 
 
-def inspect(config: Config, samples: Mapping[str, RegionSamples] | None = None) -> dict[str, Any]:
+def inspect(
+    config: Config, samples: Mapping[str, RegionSamples] | None = None, on_event: Listener = ignore
+) -> dict[str, Any]:
     """Describe the data of a configuration.
 
     Leaks between stated parts are listed, not raised, so that a user sees all of them; training refuses them.
@@ -35,6 +38,7 @@ def inspect(config: Config, samples: Mapping[str, RegionSamples] | None = None) 
     Args:
         config: The configuration.
         samples: What `read_regions(config)` returned, where it was read already.
+        on_event: Receives progress.
 
     Returns:
         A document of kind `data`: by region the counts by class and part, groups, sizes, dtypes, repeated images and
@@ -43,7 +47,7 @@ def inspect(config: Config, samples: Mapping[str, RegionSamples] | None = None) 
     Raises:
         DataError: Data that cannot be read at all, or NaN pixels.
     """
-    samples = read_regions(config) if samples is None else samples
+    samples = read_regions(config, on_event) if samples is None else samples
     documents = {name: _describe(region) for name, region in samples.items()}
     warnings = [f"region '{name}': {text}" for name, region in documents.items() for text in region.pop("warnings")]
     loader: dict[str, float | None] = {"images_per_second": None, "prepared_per_second": None}
@@ -52,8 +56,9 @@ def inspect(config: Config, samples: Mapping[str, RegionSamples] | None = None) 
         for name, region in samples.items():
             documents[name]["parts"] = {part: _count(region, index) for part, index in splits.parts(name).items()}
         training = {name: splits.parts(name)["train"] for name in samples}
-        prepared, loader["prepared_per_second"] = _prepare(config, samples, training)
+        prepared, loader["prepared_per_second"] = _prepare(config, samples, training, on_event)
         warnings += [notice for region in prepared.values() for notice in region.notices]
+        on_event(Working(text="timing the loader", done=0, total=1))
         loader["images_per_second"] = _loader_speed(config, prepared)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -163,11 +168,15 @@ def _count(samples: RegionSamples, indices: NDArray[np.int64]) -> dict[str, Any]
 
 
 def _prepare(
-    config: Config, samples: Mapping[str, RegionSamples], training: Mapping[str, NDArray[np.int64]]
+    config: Config,
+    samples: Mapping[str, RegionSamples],
+    training: Mapping[str, NDArray[np.int64]],
+    on_event: Listener,
 ) -> tuple[dict[str, PreparedRegion], float]:
     started = time.perf_counter()
+    recipes = {name: transforms.build_recipe(config.image, config.regions[name]) for name in samples}
     prepared = {
-        name: prepare(region, transforms.build_recipe(config.image, config.regions[name]), indices=training[name])
+        name: prepare(region, recipes[name], indices=training[name], on_event=on_event)
         for name, region in samples.items()
     }
     return prepared, sum(map(len, prepared.values())) / (time.perf_counter() - started)

@@ -18,6 +18,7 @@ from lorkit.decompose import transforms
 from lorkit.decompose.data.columns import Columns, take_columns
 from lorkit.decompose.data.samples import RegionSamples
 from lorkit.decompose.errors import DataError, StorageError
+from lorkit.decompose.events import Listener, ignore, tracked
 from lorkit.decompose.regions import Region
 
 _MEMORY_BYTES = 2 * 1024**3
@@ -85,6 +86,7 @@ def prepare(
     *,
     indices: Sequence[int] | NDArray[np.int64] | None = None,
     memory_bytes: int = _MEMORY_BYTES,
+    on_event: Listener = ignore,
 ) -> PreparedRegion:
     """Bring images through a recipe.
 
@@ -93,6 +95,7 @@ def prepare(
         recipe: How its pixels become the network's input.
         indices: Which samples, in which order; None takes all.
         memory_bytes: Above this size the result lies in an unnamed temporary file, mapped into memory.
+        on_event: Receives progress.
 
     Raises:
         DataError: An image cannot be used; the message names sample and region.
@@ -103,7 +106,7 @@ def prepare(
     planes = 1 if gray else transforms.channels(recipe)
     stored = _allocate((len(chosen), planes, *transforms.size(recipe)), memory_bytes)
     brightest = -1.0  # of 16-bit images
-    for row, index in enumerate(chosen.tolist()):
+    for row, index in enumerate(tracked(chosen.tolist(), f"preparing {samples.region.name}", on_event)):
         image = samples.images[index]
         stored[row] = _apply(samples, index, image, recipe)[:planes]
         if image.dtype == np.uint16:

@@ -12,6 +12,7 @@ from lorkit.decompose.data import folder, manifest, medmnist, nifti, npz, phanto
 from lorkit.decompose.data.joining import concatenate
 from lorkit.decompose.data.samples import KNOWN_TASKS, PARTS, RegionSamples, Source, assemble
 from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.events import Listener, ignore, tracked
 
 if TYPE_CHECKING:
     from lorkit.decompose.config import Config, RegionConfig
@@ -59,7 +60,7 @@ def read_region(name: str, config: RegionConfig, *, base: Path, complete: bool =
     return assemble(name, config, concatenate(sources), complete=complete, dims=dims)
 
 
-def read_regions(config: Config) -> dict[str, RegionSamples]:
+def read_regions(config: Config, on_event: Listener = ignore) -> dict[str, RegionSamples]:
     """Read every region of a configuration, in its order.
 
     Raises:
@@ -67,7 +68,8 @@ def read_regions(config: Config) -> dict[str, RegionSamples]:
         DataError: As `read_region`.
     """
     dims = len(config.image.size)
-    samples = {name: read_region(name, region, base=config.base, dims=dims) for name, region in config.regions.items()}
+    regions = tracked(list(config.regions.items()), "reading data", on_event)
+    samples = {name: read_region(name, region, base=config.base, dims=dims) for name, region in regions}
     tasks = {one.region.task: name for name, one in samples.items()}
     if len(tasks) > 1:
         raise UsageError(

@@ -71,7 +71,7 @@ class _Addition:
         """Prepare the training and validation parts of the new region; no other data are read."""
         name = self.region.name
         data = (self.config, {name: self.samples}, self.splits, self.config.image)
-        parts, seen = prepare_parts(*data), teacher_parts(*data)
+        parts, seen = prepare_parts(*data, on_event=on_event), teacher_parts(*data, on_event=on_event)
         for text in parts["train"][name].notices:
             on_event(Notice(text=text))
         only, digests = RegionSet([self.region]), {name: self.samples.digest}

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from lorkit.cli.progress import Steps, Training
-from lorkit.decompose.events import Finished, Notice, Started, Step, Validated
+from lorkit.decompose.events import Finished, Notice, Started, Step, Validated, Working, tracked
 
 STEP = Step(
     phase="lorkd",
@@ -106,6 +106,39 @@ def test_images_are_counted_by_the_second(monkeypatch: pytest.MonkeyPatch) -> No
     steps("chest", 100, 300)
     assert "100/300" in steps.frame().plain
     assert "  50 images/s  ETA 0:04  " in steps.frame().plain
+
+
+def test_reading_and_preparing_show_what_is_left_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr("lorkit.cli.progress.time.monotonic", lambda: now)
+    console, _ = screen(terminal=True)
+    training = Training(console)
+    training(Working(text="preparing chest", done=0, total=40))
+    assert training.frame().plain.startswith("preparing chest   0/40  ")
+    assert "0:00 so far" in training.frame().plain
+    now = 110.0
+    training(Working(text="preparing chest", done=10, total=40))
+    assert "ETA 0:30" in training.frame().plain
+    training(Working(text="preparing brain", done=0, total=40))
+    assert "0:00 so far" in training.frame().plain, "another region's images take another time each"
+    training(Started(phase="lorkd", epochs=1, steps=1))
+    assert training.frame().plain == ""
+
+
+def test_what_is_tracked_is_told_before_each_item_and_after_the_last() -> None:
+    told: list[Working] = []
+    for item in tracked("ab", "reading", told.append):
+        assert told[-1] == Working(text="reading", done="ab".index(item), total=2)
+    assert told[-1] == Working(text="reading", done=2, total=2)
+    assert len(told) == 3
+
+
+def test_only_the_first_of_processes_that_train_together_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    console, _ = screen(terminal=True)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert Training(console).live is None
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert Training(console).live is not None
 
 
 @pytest.mark.parametrize("name", ["FORCE_COLOR", "TTY_COMPATIBLE"])

@@ -144,9 +144,9 @@ def test_validation_judges_without_the_test_part(
     prepared: list[int] = []
     real = material.prepare
 
-    def spy(samples: Any, recipe: Any, *, indices: Any) -> Any:
+    def spy(samples: Any, recipe: Any, *, indices: Any, **others: Any) -> Any:
         prepared.extend(int(index) for index in indices) if samples.region.name == "knee" else None
-        return real(samples, recipe, indices=indices)
+        return real(samples, recipe, indices=indices, **others)
 
     monkeypatch.setattr(material, "prepare", spy)
     document = compare(config, methods=["mtl"], split="val", out=tmp_path / "comparisons")

@@ -13,7 +13,7 @@ from lorkit.decompose.artifacts import digest_file, load_tensors, locked, read_j
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.decomposition import pretrain, train
 from lorkit.decompose.errors import ArtifactError, DataError, StorageError, UsageError
-from lorkit.decompose.events import Event, Notice, Saved, Started, Step
+from lorkit.decompose.events import Event, Notice, Saved, Started, Step, Working
 from lorkit.decompose.live import load_live
 from lorkit.decompose.models.foundation import load_foundation
 from lorkit.decompose.models.regional import SeparateModels
@@ -93,8 +93,13 @@ def test_train_leaves_a_whole_run_and_finds_it_again(make: Make, out: Path) -> N
     )
     assert [event.phase for event in events if isinstance(event, Started)][-1] == "lorkd"
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
-    again = train(make(), out=out, on_event=lambda event: pytest.fail(str(event)))
+    told = [event.text for event in events if isinstance(event, Working) and event.done == event.total]
+    assert [*dict.fromkeys(told)] == ["reading data", "preparing chest", "preparing knee"]
+    events.clear()
+    again = train(make(), out=out, on_event=events.append)
     assert again.up_to_date
+    assert {event.text for event in events if isinstance(event, Working)} == {"reading data"}
+    assert all(isinstance(event, Working) for event in events)
     assert again.run == result.run
 
 
