@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lorkit.cli.render import interval, line, table, warnings
+from lorkit.decompose.words import counted
 
 _FLIPS = 5
 _MEASURED = (("latency", "ratio"), ("accuracy", "drop"))
@@ -102,7 +103,7 @@ def _flips(document: Mapping[str, Any]) -> None:
     if rows:
         table("answers that changed", ("region", "case", "truth", "baseline", "candidate", "change"), rows)
     if left:
-        line(f"{left} more case(s) changed: --json, or measurements/gate.json of the run, has all")
+        line(f"{counted(left, 'more case')} changed: --json, or measurements/gate.json of the run, has all")
 
 
 def replacements(document: Mapping[str, Any]) -> list[str]:

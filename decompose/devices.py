@@ -11,6 +11,7 @@ from lorkit.decompose.balancing import check_balancer
 from lorkit.decompose.compiling import check_compiler
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
+from lorkit.decompose.words import counted
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -37,7 +38,7 @@ def launch(settings: TrainConfig) -> Fabric:
     on_gpu = device.type == "cuda"
     if on_gpu and settings.devices > gpus:
         raise MissingRuntimeError(
-            f"train asks for {settings.devices} CUDA device(s), {gpus} are here",
+            f"train asks for {counted(settings.devices, 'CUDA device')}, {gpus} are here",
             required="a GPU for each of train.devices and a CUDA build of torch",
             fix="lower train.devices or set train.accelerator to cpu",
         )

@@ -23,6 +23,7 @@ from lorkit.decompose.regions import unknown
 from lorkit.decompose.runs import RUNS, Run, list_runs, open_run
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.transforms import Recipe
+from lorkit.decompose.words import counted
 
 __all__ = ["MODELS", "Images", "Predictor", "check_parent", "evaluate", "evidence_of", "find_parent", "logits_of"]
 
@@ -234,7 +235,9 @@ def _warnings(blocks: Mapping[str, Any]) -> list[str]:
         if absent:
             warnings.append(f"region '{name}' has no case of {', '.join(absent)}: its macro metrics are undefined")
         if kind == "structure" and block["groups"] < _FEW_GROUPS:
-            warnings.append(f"region '{name}' is measured on {block['groups']} group(s): its interval says little")
+            warnings.append(
+                f"region '{name}' is measured on {counted(block['groups'], 'group')}: its interval says little"
+            )
         if block["source"] == "probe":
             warnings.append(f"region '{name}' is measured with a linear probe: the foundation has no head for it")
     return warnings

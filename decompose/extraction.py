@@ -52,6 +52,7 @@ from lorkit.decompose.reduction import check_rank, cut_expert_
 from lorkit.decompose.runs import RUNS, Run, open_run
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.transforms import Recipe
+from lorkit.decompose.words import counted
 
 __all__ = ["ExtractResult", "LoadedExpert", "extract", "load_expert"]
 
@@ -255,7 +256,7 @@ class _Workshop:
                 continue
             seen += len(images)
             rates += [rate for rate in [inregion.refusal_rate(model, images)] if rate is not None]
-        text = f"the in-region check was not measured on {missing} other region(s): their data cannot be read"
+        text = f"the in-region check was not measured on {counted(missing, 'other region')}: their data cannot be read"
         return rates, seen, [text] if missing else []
 
     def _check_plain(self, network: Deployable, info: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from lorkit.decompose.bootstrap import Floats, Resampling, resample
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.paired import PairedDrop, lost_rates, paired_cases
+from lorkit.decompose.words import counted
 
 
 def paired_means(
@@ -36,7 +37,7 @@ def paired_means(
     """
     if not (np.isfinite(baseline_NS).any() and np.isfinite(candidate_NS).any()):
         raise DataError(
-            f"{len(baseline_NS)} case(s) without any structure",
+            f"{counted(len(baseline_NS), 'case')} without any structure",
             required="at least one case that shows a structure",
             fix="add such cases",
         )

@@ -18,6 +18,7 @@ from lorkit.decompose.errors import ParityError
 from lorkit.decompose.evaluation import logits_of
 from lorkit.decompose.models.owners import owner_of
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
+from lorkit.decompose.words import counted
 
 TOLERANCE = 1e-3
 """Largest difference of a logit, in units of the largest logit (at least 1): float32 sums in another order."""
@@ -87,7 +88,7 @@ def refuse_foreign_tensors(
     found = foreign_tensors(live, network, region, regions, common)
     if found:
         raise ParityError(
-            f"the network of region '{region}' holds {len(found)} tensor(s) of other regions, as '{found[0]}'",
+            f"the network of region '{region}' holds {counted(len(found), 'tensor')} of other regions, as '{found[0]}'",
             required="nothing of other regions",
             fix="report the backbone: its modules were not taken apart",
         )

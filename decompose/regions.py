@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, overload
 
 from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.words import counted
 
 RESERVED = ("foundation", "student", "all")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -58,10 +59,10 @@ class Region:
         """Refuse what could not be written to disk and read back."""
         check_region_name(self.name)
         # beside a structure there always is the background; a single class would be no question
-        least, word = (1, "structure(s)") if self.task == "segmentation" else (2, "class(es)")
+        least, word, words = (1, "structure", "structures") if self.task == "segmentation" else (2, "class", "classes")
         if len(self.classes) < least:
             raise DataError(
-                f"region '{self.name}' has {len(self.classes)} {word}",
+                f"region '{self.name}' has {counted(len(self.classes), word, plural=words)}",
                 required="at least one structure" if least == 1 else "at least two classes",
                 fix="check its labels, or leave the region out",
             )

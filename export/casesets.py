@@ -16,6 +16,7 @@ from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.data.locked import LockedData, file_samples
 from lorkit.decompose.data.splits import components, digest_cases
 from lorkit.decompose.errors import DataError
+from lorkit.decompose.words import counted
 from lorkit.export.contests import Contest, run_with
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ class CaseSet:
         kept = [index for index, group in enumerate(prepared.groups) if group not in tainted]
         if not kept:
             raise DataError(
-                f"baseline or candidate learnt from the patients of all {len(prepared)} case(s) of {self.source}",
+                f"baseline or candidate learnt from the patients of all "
+                f"{counted(len(prepared), 'case')} of {self.source}",
                 required="cases that neither was trained or tuned on",
                 fix="name others with --data",
             )

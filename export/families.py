@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lorkit.decompose.spread import ALPHA, holm
+from lorkit.decompose.words import counted
 from lorkit.export.writing import METRICS
 
 PARTS = ("structures", "subgroups")
@@ -45,8 +46,8 @@ def explain(block: Mapping[str, Any]) -> list[str]:
     change = "loses" if block["drop"] >= 0 else "gains"
     seen = (
         f"The candidate {change} {abs(block['drop']):.3f} in {METRICS[block['metric']]} ({block['baseline']:.3f} to "
-        f"{block['candidate']:.3f}; 95 % interval of the drop {low:.3f} to {high:.3f}; {block['n']} case(s), "
-        f"{block['groups']} group(s))"
+        f"{block['candidate']:.3f}; 95 % interval of the drop {low:.3f} to {high:.3f}; {counted(block['n'], 'case')}, "
+        f"{counted(block['groups'], 'group')})"
     )
     sentences = [f"{seen}: {_end(block)}."]
     sentences += [_about_parts(block)] if any(block[part] for part in PARTS) else []
@@ -92,7 +93,8 @@ def _about_parts(block: Mapping[str, Any]) -> str:
     rows = [(_titled(row), row["verdict"]) for part in PARTS for row in block[part]]
     failed = [title for title, verdict in rows if verdict == "fail"]
     open_ = [title for title, verdict in rows if verdict in ("inconclusive", "not_judged")]
-    said = f"Of {len(rows)} structure(s) and subgroup(s), {len(rows) - len(failed) - len(open_)} stay within (Holm)"
+    looked = counted(len(rows), "structure or subgroup", plural="structures and subgroups")
+    said = f"Of {looked}, {len(rows) - len(failed) - len(open_)} stay within (Holm)"
     said += f"; more is lost in {', '.join(failed)}" if failed else ""
     said += f"; not shown for {', '.join(open_)}" if open_ else ""
     return said + (", and --strict-subgroups asks for all." if open_ and block["strict"] else ".")
@@ -104,7 +106,7 @@ def _titled(row: Mapping[str, Any]) -> str:
 
 def _about_changes(block: Mapping[str, Any]) -> str:
     found = ", ".join(f"{count} {change}" for change, count in block["changes"].items() if count)
-    return f"{len(block['flips'])} of {block['case_set']['n']} case(s) changed: {found}."
+    return f"{len(block['flips'])} of {counted(block['case_set']['n'], 'case')} changed: {found}."
 
 
 def _cross_check(block: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 
 from lorkit.decompose.errors import DataError, MissingRuntimeError
+from lorkit.decompose.words import counted
 from lorkit.export.device_timing import timer_of
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.targets import Engine, get_target
@@ -77,7 +78,9 @@ class CheckedEngine:
         if batch.ndim == len(self._shape):
             return DataError(given, required=wanted, fix="add a leading axis for the batch")
         if batch.ndim == len(self._shape) + 1 and batch.shape[1] != self._shape[0]:
-            return DataError(given, required=wanted, fix=f"prepare the images with {self._shape[0]} channel(s)")
+            return DataError(
+                given, required=wanted, fix=f"prepare the images with {counted(self._shape[0], 'channel')}"
+            )
         return DataError(given, required=wanted, fix="prepare the images with the export's recipe")
 
 

@@ -23,6 +23,7 @@ from lorkit.decompose.metrics import PairedDrop, paired_drop
 from lorkit.decompose.paired_means import paired_means
 from lorkit.decompose.spread import Spread
 from lorkit.decompose.tasks import Evidence, get_task
+from lorkit.decompose.words import counted
 from lorkit.export import flips
 from lorkit.export.casesets import CaseSet
 from lorkit.export.contests import Contest
@@ -105,7 +106,7 @@ def judge_accuracy(contest: Contest, engines: tuple[Engine, Engine], cases: Case
     found = answers.compare(None)
     if found is None:
         raise DataError(
-            f"{len(pair[0])} case(s) without any structure in {cases.source}",
+            f"{counted(len(pair[0]), 'case')} without any structure in {cases.source}",
             required="at least one case that shows a structure",
             fix="add such cases",
         )

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from lorkit.decompose.errors import ParityError
+from lorkit.decompose.words import counted
 from lorkit.export.masks import dice
 from lorkit.export.targets.base import Floats
 
@@ -139,7 +140,7 @@ def _each(run: Callable[[Floats], Floats], images: Floats, batch: int) -> Iterat
         found = run(given)
         if len(found) != len(given):
             raise ParityError(
-                f"the engine returned {len(found)} row(s) for {len(given)} image(s)",
+                f"the engine returned {counted(len(found), 'row')} for {counted(len(given), 'image')}",
                 required="one row an image: a free batch size",
                 fix="export it again with --force",
             )
@@ -187,7 +188,7 @@ def require(parity: Parity, what: str) -> None:
     if not parity.passed:
         raise ParityError(
             f"{what} differs from its source by {parity.max_abs:.3g} with {flips(parity.to_json())} "
-            f"on {parity.n} {parity.inputs} input(s)",
+            f"on {counted(parity.n, f'{parity.inputs} input')}",
             required=f"at most {parity.tolerance:.3g}, and {parity.flip_limit:.2g} of all decisions flipped",
             fix="nothing was kept; report the backbone and target",
         )
@@ -196,7 +197,7 @@ def require(parity: Parity, what: str) -> None:
 def flips(found: Mapping[str, Any]) -> str:
     """Say in words how many decisions of a comparison differ: labels of images, or pixels of masks."""
     if found.get("dice") is None:
-        return f"{found['label_flips']} label flip(s)"
+        return counted(found["label_flips"], "label flip")
     return f"{found['flip_rate']:.2g} of all pixels flipped (lowest Dice {found['dice']:.4f})"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from lorkit.decompose.artifacts import SCHEMA_VERSION, write_bytes, write_json, write_text
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.progress import OnProgress, ignore
+from lorkit.decompose.words import counted
 from lorkit.export import inputs as files
 from lorkit.export import labelling, segmenting
 from lorkit.export.opening import Network, open_network
@@ -116,7 +117,9 @@ def _document(network: Network, rows: list[dict[str, Any]]) -> dict[str, Any]:
     refused = sum(row[field] is None for row in rows)
     notes = []
     if refused:
-        notes.append(f"{refused} of {len(rows)} image(s) do not look like region '{network.region.name}': no {answer}")
+        notes.append(
+            f"{refused} of {counted(len(rows), 'image')} do not look like region '{network.region.name}': no {answer}"
+        )
     if network.info.get("in_region") is None:
         notes.append(f"this network carries no in-region check: any image gets a {answer}")
     return {

@@ -15,6 +15,7 @@ from lorkit.decompose.data.locked import file_samples
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import exports_of, open_run
+from lorkit.decompose.words import counted
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.inference import load_engine
 from lorkit.export.packaging import SAMPLES
@@ -128,11 +129,12 @@ def _require(rows: Sequence[dict[str, Any]]) -> None:
     failed = [row for row in rows if row["status"] != "passed"]
     if failed:
         worst = failed[0]
+        inputs = counted(worst["n"], f"{worst['inputs']} input")
         cut = worst.get("bisection") or {}
         where = f"; first at layer {cut['layer']} ({cut['op']})" if cut.get("layer") else ""
         raise ParityError(
             f"{worst['path']} differs from its {worst['against']} by {worst['max_abs']} with {flips(worst)} "
-            f"on {worst['n']} {worst['inputs']} input(s){where}",
+            f"on {inputs}{where}",
             required=f"at most {worst['tolerance']:.3g}, and {worst['flip_limit']:.2g} of all decisions flipped",
             fix="export it again with --force",
         )

@@ -22,6 +22,7 @@ from lorkit.decompose.data.splits import components, find_leaks, leak_error, spl
 from lorkit.decompose.errors import StorageError
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.words import counted
 
 _TILE, _MARGIN, _LABEL = 96, 4, 150
 _OUTLINE = (255, 190, 40)
@@ -143,9 +144,9 @@ def _warnings(counts: list[int], classes: tuple[str, ...], leaks: int, conflicti
     rare = [name for name, count in zip(classes, counts, strict=True) if count < _RARE * max(counts)]
     found = [f"class '{name}' has less than a tenth of the largest class's samples" for name in rare]
     if leaks:
-        found.append(f"{leaks} leak(s) between stated parts: training refuses them")
+        found.append(f"{counted(leaks, 'leak')} between stated parts: training refuses them")
     if conflicting:
-        found.append(f"{conflicting} image(s) stand there twice with different labels")
+        found.append(f"{counted(conflicting, 'image')} there twice, with different labels")
     return found
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lorkit.decompose.artifacts import SCHEMA_VERSION
 from lorkit.decompose.data.samples import PARTS, RegionSamples
 from lorkit.decompose.errors import DataError
+from lorkit.decompose.words import counted
 
 if TYPE_CHECKING:
     from lorkit.decompose.config import SplitConfig
@@ -211,15 +212,15 @@ def _first_of_each_class(samples: RegionSamples, counts: NDArray[np.int64], part
 
 
 def _too_few_groups(samples: RegionSamples, label: int, found: int, parts: list[str]) -> DataError:
-    name = samples.strata[label]
+    name, has = samples.strata[label], counted(found, "group")
     if samples.masks is not None:
         return DataError(
-            f"region '{samples.region.name}' has {found} group(s), too few for {', '.join(parts)}",
+            f"region '{samples.region.name}' has {has}, too few for {', '.join(parts)}",
             required=f"at least {len(parts)} groups",
             fix="add patients, or leave the region out",
         )
     return DataError(
-        f"class '{name}' of region '{samples.region.name}' has {found} group(s), too few for {', '.join(parts)}",
+        f"class '{name}' of region '{samples.region.name}' has {has}, too few for {', '.join(parts)}",
         required=f"at least {len(parts)} groups of every class",
         fix="add patients, merge classes or leave the class out",
     )

@@ -26,6 +26,7 @@ from lorkit.decompose.planning import plan_training
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.run_artifact import RunContent, write_run
 from lorkit.decompose.runs import RUNS, Run
+from lorkit.decompose.words import counted
 
 _REVISION = 1
 
@@ -94,7 +95,7 @@ def traces(directory: Path, region: str) -> list[str]:
         named = [key for key in load_tensors(path) if owner_of(key, (region,)) is not None]
         if named:
             raise ParityError(
-                f"{path.name} still holds {len(named)} tensor(s) of region '{region}', as '{named[0]}'",
+                f"{path.name} still holds {counted(len(named), 'tensor')} of region '{region}', as '{named[0]}'",
                 required="none",
                 fix="report the backbone: its modules were not taken apart",
             )

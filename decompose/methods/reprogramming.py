@@ -22,6 +22,7 @@ from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.teachers import TeacherFeatures
 from lorkit.decompose.tasks import get_task
+from lorkit.decompose.words import counted
 
 
 class Parts(NamedTuple):
@@ -136,8 +137,8 @@ class ReprogrammingModule(TrainingModule):
             if samples < needed:
                 which = f" of stage {stage}" if len(self.grids) > 1 else ""
                 raise UsageError(
-                    f"{samples} sample(s) for the {self.cka.estimator} CKA{which}, view {self.cka.view}, in a batch "
-                    f"of {least}",
+                    f"{counted(samples, 'sample')} for the {self.cka.estimator} CKA{which}, view {self.cka.view}, "
+                    f"in a batch of {least}",
                     required=f"{needed} or more in every batch and micro-batch",
                     fix="raise train.batch_size, lower train.accumulate, or choose another rd.cka.view or estimator",
                 )

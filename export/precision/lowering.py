@@ -12,6 +12,7 @@ import onnx
 
 from lorkit.decompose.errors import DataError, ParityError
 from lorkit.decompose.progress import OnProgress, ignore
+from lorkit.decompose.words import counted
 from lorkit.export.parity import Parity, compare, flips
 from lorkit.export.precision.half import DTYPES, halve, overflowing
 from lorkit.export.precision.int8 import quantise
@@ -149,8 +150,8 @@ def _rescued(
             return lowered, excluding
         count *= 2
     raise ParityError(
-        f"{precision} differs by {first.max_abs:.3g} with {flips(first.to_json())} on {first.n} image(s), and does not "
-        f"pass with {most} of {len(ranked)} layers in fp32",
+        f"{precision} differs by {first.max_abs:.3g} with {flips(first.to_json())} on {counted(first.n, 'image')}, "
+        f"and does not pass with {most} of {len(ranked)} layers in fp32",
         required=f"at most {first.tolerance:.3g}",
         fix="export it in a higher precision",
     )

@@ -73,7 +73,7 @@ def test_the_sentences_name_numbers_left_out_cases_and_contradictions() -> None:
     changes = {"improved": 1, "worsened": 9, "wrong either way": 0}
     (found,) = settle([block(mcnemar_p=0.02, flips=[{}] * 10, changes=changes, case_set=about)])
     said = " ".join(explain(found))
-    assert "10 of 90 case(s) changed: 1 improved, 9 worsened." in said
+    assert "10 of 90 cases changed: 1 improved, 9 worsened." in said
     assert "Left out of the cases: 7 that the baseline learnt from, 3 other images of the same patients." in said
     assert "the candidate learnt from these cases cannot be told" in said
     assert "yet worse in more cases than better" in said

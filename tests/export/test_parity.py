@@ -33,7 +33,7 @@ def test_an_equal_engine_passes() -> None:
 def test_an_error_names_what_was_required_and_flips_are_counted() -> None:
     result = found(lambda batch: -network(batch))
     assert result.label_flips == 6
-    with pytest.raises(ParityError, match=r"it differs from its source by .* with 6 label flip\(s\).*at most"):
+    with pytest.raises(ParityError, match=r"it differs from its source by .* with 6 label flips.*at most"):
         require(result, "it")
 
 
@@ -48,7 +48,7 @@ def test_nan_never_passes() -> None:
 
 
 def test_a_frozen_batch_is_caught() -> None:
-    with pytest.raises(ParityError, match=r"returned 3 row\(s\) for 1 image"):
+    with pytest.raises(ParityError, match=r"returned 3 rows for 1 image"):
         in_batches(lambda batch: network(np.concatenate([batch] * 3)[:3]), IMAGES, 1)
 
 

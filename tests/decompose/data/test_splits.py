@@ -91,7 +91,7 @@ def test_same_seed_same_split_whatever_the_order_of_rows(make: Make) -> None:
 
 
 def test_class_with_too_few_groups_is_named(make: Make) -> None:
-    with pytest.raises(DataError, match=r"class 'b' of region 'r' has 2 group\(s\)"):
+    with pytest.raises(DataError, match=r"class 'b' of region 'r' has 2 groups"):
         split(make([0] * 20 + [1] * 4, groups=[f"g{index}" for index in range(20)] + ["x", "x", "y", "y"]))
     assert split(make([0] * 20 + [1] * 3))["val"].size
 
