@@ -63,17 +63,27 @@ def write_markdown(document: Mapping[str, Any], path: Path) -> None:
 def workflow_commands(document: Mapping[str, Any]) -> list[str]:
     """Return workflow commands of GitHub Actions: a verdict with its reasons a region, then the warnings."""
     lines = []
-    for region, block in document["regions"].items():
+    for region, block in _worst_first(document).items():
         title = _command(f"gate {region}: {block['verdict'].upper()}").replace(":", "%3A").replace(",", "%2C")
-        message = _command("\n".join(map(str, block.get("reasons") or ())) or block["verdict"])
+        message = _command("\n".join(map(str, block["reasons"])) or block["verdict"])
         lines.append(f"::{_LEVELS[block['verdict']]} title={title}::{message}")
     return lines + [f"::warning title=gate::{_command(text)}" for text in document["warnings"]]
 
 
 def _worst_first(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Order regions by verdict: whoever reads a comment, or a shortened one, sees first what stops the merge."""
+    """Order regions, and the reasons of each, by verdict: a shortened comment still says what stops the merge."""
     ranks = tuple(_LEVELS)
-    return dict(sorted(document["regions"].items(), key=lambda item: ranks.index(item[1]["verdict"])))
+    regions = sorted(document["regions"].items(), key=lambda item: ranks.index(item[1]["verdict"]))
+    return {region: {**block, "reasons": _worst_reasons(block)} for region, block in regions}
+
+
+def _worst_reasons(block: Mapping[str, Any]) -> list[str]:
+    """Return the sentences of a region, those of the checks that stop it before all others."""
+    told = block.get("reasons_by_check") or {}
+    stopping = [
+        text for name, check in _checks(block) if check["verdict"] == block["verdict"] for text in told.get(name) or ()
+    ]
+    return [*stopping, *(text for text in block.get("reasons") or () if text not in stopping)]
 
 
 def _checks(block: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -146,7 +146,7 @@ def _warnings(counts: list[int], classes: tuple[str, ...], leaks: int, conflicti
     if leaks:
         found.append(f"{counted(leaks, 'leak')} between stated parts: training refuses them")
     if conflicting:
-        found.append(f"{counted(conflicting, 'image')} there twice, with different labels")
+        found.append(f"{counted(conflicting, 'image')} given twice with different labels")
     return found
 
 

@@ -76,6 +76,16 @@ def test_an_annotation_is_one_line_and_cannot_start_another(tmp_path: Path) -> N
     assert workflow_commands(document("inconclusive"))[0].startswith("::warning title=")
 
 
+def test_the_reason_that_stops_a_region_is_said_before_those_that_do_not(tmp_path: Path) -> None:
+    told = {"deterministic": ["few bytes"], "latency": ["too slow"], "accuracy": ["as good"]}
+    judged = document(reasons=["few bytes", "too slow", "as good", "two flips"], reasons_by_check=told)
+    (line,) = workflow_commands(judged)
+    assert line.endswith("::too slow%0Afew bytes%0Aas good%0Atwo flips")
+    write_markdown(judged, tmp_path / "gate.md")
+    said = re.findall("^- (.+)$", (tmp_path / "gate.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert said[:4] == ["too slow", "few bytes", "as good", "two flips"]
+
+
 def test_markdown_says_the_verdict_first_and_escapes_names(tmp_path: Path) -> None:
     write_markdown(document(), tmp_path / "gate.md")
     text = (tmp_path / "gate.md").read_text(encoding="utf-8")
