@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from lorkit.decompose.decomposition import pretrain, train
     from lorkit.decompose.errors import LorkitError
     from lorkit.decompose.evaluation import evaluate
-    from lorkit.decompose.extraction import extract, load_expert
+    from lorkit.decompose.expert_artifact import load_expert
+    from lorkit.decompose.extraction import extract
     from lorkit.decompose.lifecycle import add_region, finetune_expert, remove_region, train_from
     from lorkit.decompose.regions import Region, RegionSet
     from lorkit.decompose.runs import open_run

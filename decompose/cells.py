@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lorkit.decompose.answers import evidence_of
 from lorkit.decompose.arms import Arm, settings_digest
 from lorkit.decompose.artifacts import (
     MANIFEST,
@@ -27,7 +28,6 @@ from lorkit.decompose.artifacts import (
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits
 from lorkit.decompose.data.fractions import take_fraction
-from lorkit.decompose.evaluation import evidence_of
 from lorkit.decompose.events import Listener
 from lorkit.decompose.live import adapts_foundation
 from lorkit.decompose.material import Material, prepare_parts, teacher_parts

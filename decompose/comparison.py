@@ -17,6 +17,7 @@ from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.contrasts import Contrasts
 from lorkit.decompose.data import RegionSamples, read_regions, split_regions
 from lorkit.decompose.data.fractions import check_fraction
+from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import BusyError, UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import get_method, needs_foundation
@@ -28,7 +29,6 @@ from lorkit.decompose.regions import RegionSet, unknown
 from lorkit.decompose.schema import SEEDS
 from lorkit.decompose.standings import Standings, judge
 from lorkit.decompose.standings import Teacher as Judged
-from lorkit.decompose.training import launch
 
 METHODS = ("stl", "mtl", "lorkd")
 SPLITS = ("test", "val")

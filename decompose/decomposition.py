@@ -15,6 +15,7 @@ from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.curves import check_tensorboard, recording
 from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
 from lorkit.decompose.data.readers import expected_task
+from lorkit.decompose.devices import launch
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.material import Material, prepare_parts, teacher_parts
 from lorkit.decompose.methods import Method, get_method
@@ -28,7 +29,6 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.run_artifact import RunContent, write_run
 from lorkit.decompose.runs import DERIVED, RUNS
 from lorkit.decompose.tasks import get_task
-from lorkit.decompose.training import launch
 from lorkit.decompose.workplace import Workplace, working
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose import inregion
+from lorkit.decompose.answers import logits_of
 from lorkit.decompose.artifacts import (
     SCHEMA_VERSION,
     building,
@@ -26,7 +27,6 @@ from lorkit.decompose.artifacts import (
 from lorkit.decompose.data.locked import LockedData
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.evaluation import logits_of
 from lorkit.decompose.expert_artifact import (
     CARD,
     INFO,

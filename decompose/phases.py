@@ -12,13 +12,15 @@ import torch
 from lorkit.decompose.config import Config
 from lorkit.decompose.events import Finished, Listener, Notice
 from lorkit.decompose.feature_cache import keeper_for, savings
+from lorkit.decompose.material import Material
 from lorkit.decompose.methods import Adapting, Fitting, Method, TrainingModule
 from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.foundation import Foundation, narrowed
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
-from lorkit.decompose.pretraining import Material, run_phase
+from lorkit.decompose.pretraining import run_phase
 from lorkit.decompose.tasks import get_task
-from lorkit.decompose.training import Phase, validation_score
+from lorkit.decompose.training import Phase
+from lorkit.decompose.validation import validation_score
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

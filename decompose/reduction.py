@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.answers import logits_of
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.evaluation import logits_of
 from lorkit.decompose.experts.reduction import LayerCut, reduce_, total
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels

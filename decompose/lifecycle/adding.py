@@ -13,6 +13,7 @@ from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.curves import check_tensorboard, recording
 from lorkit.decompose.data import RegionSamples, Splits, read_region, split_regions
 from lorkit.decompose.decomposition import TrainResult
+from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Finished, Listener, Notice, ignore
 from lorkit.decompose.feature_cache import keeper_for
@@ -28,7 +29,7 @@ from lorkit.decompose.pretraining import run_phase, with_probes
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.run_artifact import RunContent, write_run
 from lorkit.decompose.runs import DERIVED, RUNS, Run
-from lorkit.decompose.training import Phase, launch
+from lorkit.decompose.training import Phase
 from lorkit.decompose.workplace import Workplace, working
 
 if TYPE_CHECKING:

@@ -15,13 +15,13 @@ import yaml
 from PIL import Image
 
 from lorkit.decompose import proof, transforms
+from lorkit.decompose.answers import logits_of
 from lorkit.decompose.artifacts import digest_file, load_tensors, read_json, verify_chain
 from lorkit.decompose.data import locked
 from lorkit.decompose.data.locked import run_samples
 from lorkit.decompose.errors import ArtifactError, DataError, ParityError, UsageError
-from lorkit.decompose.evaluation import logits_of
-from lorkit.decompose.expert_artifact import LoadedExpert, plain_network
-from lorkit.decompose.extraction import extract, load_expert
+from lorkit.decompose.expert_artifact import LoadedExpert, load_expert, plain_network
+from lorkit.decompose.extraction import extract
 from lorkit.decompose.inregion import check
 from lorkit.decompose.live import deployed_backbone, load_live
 from lorkit.decompose.networks import Networks

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
+from lorkit.decompose.card_example import example
 from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.metrics import scores
-from lorkit.decompose.model_card import example, model_card
+from lorkit.decompose.model_card import model_card
 from lorkit.decompose.transforms import build_recipe
 
 

@@ -10,17 +10,17 @@ from torch import nn
 
 from lorkit.decompose.config import Config, default_config, load_config
 from lorkit.decompose.data import prepare, read_regions
+from lorkit.decompose.devices import launch
 from lorkit.decompose.events import Finished, Notice, Started
 from lorkit.decompose.experts import recalibrate_norm_
 from lorkit.decompose.live import build_live
+from lorkit.decompose.material import Material
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import SeparateModels
 from lorkit.decompose.phases import Trained, train_phases
-from lorkit.decompose.pretraining import Material
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.training import launch
 from lorkit.decompose.transforms import build_recipe
 
 SMALL = (

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from lorkit.decompose.answers import logits_of
 from lorkit.decompose.artifacts import load_tensors, read_json
 from lorkit.decompose.data.locked import run_samples
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.evaluation import logits_of
-from lorkit.decompose.extraction import ExtractResult, extract, load_expert
+from lorkit.decompose.expert_artifact import load_expert
+from lorkit.decompose.extraction import ExtractResult, extract
 from lorkit.decompose.metrics import paired_drop
 from lorkit.decompose.runs import Run
 

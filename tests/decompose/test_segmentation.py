@@ -12,12 +12,13 @@ import torch
 import yaml
 from torch import Tensor, nn
 
+from lorkit.decompose.answers import evidence_of
 from lorkit.decompose.cells import cases_of
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.data.locked import LockedData
 from lorkit.decompose.decomposition import train
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.evaluation import evaluate, evidence_of
+from lorkit.decompose.evaluation import evaluate
 from lorkit.decompose.expert_artifact import load_expert
 from lorkit.decompose.extraction import extract
 from lorkit.decompose.models.backbones import BACKBONES, Known

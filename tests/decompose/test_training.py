@@ -11,14 +11,17 @@ import torch
 
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data import PreparedRegion, prepare, read_regions, split_regions
+from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.events import Event, Finished, Started, Step, Validated
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.optimising import learning_rate
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.training import Phase, fit, launch, learning_rate, validation_score
+from lorkit.decompose.training import Phase, fit
 from lorkit.decompose.transforms import build_recipe
+from lorkit.decompose.validation import validation_score
 
 SETTINGS = (
     "regions={chest: {data: 'phantom:chest'}, knee: {data: 'phantom:knee'}}",

@@ -13,7 +13,8 @@ from lorkit.decompose.artifacts import load_tensors, read_json
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Event, Notice
-from lorkit.decompose.extraction import extract, load_expert
+from lorkit.decompose.expert_artifact import load_expert
+from lorkit.decompose.extraction import extract
 from lorkit.decompose.lifecycle import finetune_expert, train_from
 from lorkit.decompose.lifecycle.finetuning import _settled
 from lorkit.decompose.live import load_live
@@ -82,7 +83,8 @@ def test_one_region_is_an_ordinary_run_too(make: Make, expert: Path, tmp_path: P
 def test_networks_start_from_the_experts_weights_and_its_head_for_its_classes(make: Make, expert: Path) -> None:
     from lorkit.decompose.data import prepare, read_regions, split_regions
     from lorkit.decompose.lifecycle.finetuning import _foundation
-    from lorkit.decompose.pretraining import Material, with_probes
+    from lorkit.decompose.material import Material
+    from lorkit.decompose.pretraining import with_probes
     from lorkit.decompose.regions import RegionSet
     from lorkit.decompose.transforms import build_recipe
 

@@ -15,7 +15,8 @@ from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.drd import DeepReprogramming
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.staged import STAGES, staged
+from lorkit.decompose.models.staged import staged
+from lorkit.decompose.models.stages import STAGES
 from lorkit.decompose.regions import Region, RegionSet
 
 ONE = RegionSet([Region(name="a", classes=("x", "y", "z"))])

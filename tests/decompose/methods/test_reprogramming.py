@@ -13,6 +13,7 @@ from torch import Tensor
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.losses import total
 from lorkit.decompose.methods import get_method
@@ -23,7 +24,7 @@ from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.staged import foreign_context, staged
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.rehearsal import refuse_early, rehearse
-from lorkit.decompose.training import Phase, fit, launch
+from lorkit.decompose.training import Phase, fit
 from lorkit.decompose.transforms import build_recipe
 
 MAPS = RegionSet([Region(name="a", classes=("x", "y"), task="segmentation")])

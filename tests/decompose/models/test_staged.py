@@ -10,7 +10,8 @@ from torch import nn
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.models.backbones import build_backbone
-from lorkit.decompose.models.staged import STAGES, foreign_context, stage_shapes, staged
+from lorkit.decompose.models.staged import foreign_context, stage_shapes, staged
+from lorkit.decompose.models.stages import STAGES
 
 
 class Case(NamedTuple):
