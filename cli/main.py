@@ -19,7 +19,7 @@ from lorkit.cli.compare import compare
 from lorkit.cli.data import data
 from lorkit.cli.doctor import doctor
 from lorkit.cli.evaluate import evaluate
-from lorkit.cli.export import export
+from lorkit.cli.export import TargetsHelp, export
 from lorkit.cli.extract import extract
 from lorkit.cli.gate import gate
 from lorkit.cli.init import init
@@ -28,7 +28,6 @@ from lorkit.cli.pretrain import pretrain
 from lorkit.cli.profiles import profiles
 from lorkit.cli.report import report
 from lorkit.cli.streams import emit, note, open_closed_streams, results_only, say
-from lorkit.cli.targets_help import TargetsHelp
 from lorkit.cli.train import train
 from lorkit.cli.verify import verify
 

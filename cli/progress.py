@@ -15,7 +15,7 @@ from rich.text import Text
 
 from lorkit.cli.statusline import Reading, StatusLine
 from lorkit.decompose import events
-from lorkit.decompose.memory import cuda_peak_mib, resident_mib
+from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 
 if TYPE_CHECKING:
     from lorkit.decompose.events import Event

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lorkit.cli.render import interval, line, table, warnings
-from lorkit.decompose.words import counted
+from lorkit.decompose.errors import counted
 
 _FLIPS = 5
 _MEASURED = (("latency", "ratio"), ("accuracy", "drop"))

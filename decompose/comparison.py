@@ -18,14 +18,14 @@ from lorkit.decompose.contrasts import Contrasts
 from lorkit.decompose.data import RegionSamples, read_regions, split_regions
 from lorkit.decompose.data.fractions import check_fraction
 from lorkit.decompose.devices import launch
-from lorkit.decompose.errors import BusyError, UsageError
+from lorkit.decompose.errors import BusyError, UsageError, unknown
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.teachers import Teacher
 from lorkit.decompose.planning import check_features, check_teaching
 from lorkit.decompose.pretraining import foundation_for, with_probes
-from lorkit.decompose.regions import RegionSet, unknown
+from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.schema import SEEDS
 from lorkit.decompose.standings import Standings, judge
 from lorkit.decompose.standings import Teacher as Judged

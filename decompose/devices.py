@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import nn
 
 from lorkit.decompose.balancing import check_balancer
 from lorkit.decompose.compiling import check_compiler
 from lorkit.decompose.config import TrainConfig
-from lorkit.decompose.errors import MissingRuntimeError, UsageError
-from lorkit.decompose.words import counted
+from lorkit.decompose.errors import MissingRuntimeError, UsageError, counted
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -63,3 +64,15 @@ def launch(settings: TrainConfig) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def memory_format(dims: int) -> torch.memory_format:
+    """Return the layout of a batch by its number of axes: 4 for pictures, 5 for volumes."""
+    return torch.channels_last if dims == 4 else torch.contiguous_format
+
+
+def set_layout_(module: nn.Module) -> nn.Module:
+    """Bring a network's weights to the layout of its batches, in place; one with kernels of volumes stays as it is."""
+    if not any(value.dim() == 5 for value in itertools.chain(module.parameters(), module.buffers())):
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module

@@ -6,6 +6,9 @@ an error into text and an exit code; everything else lets it pass through.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class LorkitError(Exception):
     """Root of every error that lorkit raises on purpose.
@@ -62,3 +65,22 @@ class StorageError(LorkitError):
 
 class BusyError(StorageError):
     """Something that another process is writing right now."""
+
+
+def counted(count: int, noun: str, *, plural: str = "") -> str:
+    """Return a number with its noun, such as `1 case`, `1200 cases` and `2 classes`.
+
+    Args:
+        count: How many.
+        noun: The word for one of them.
+        plural: The word for several; the noun with an s by default.
+    """
+    return f"{count} {noun if count == 1 else plural or noun + 's'}"
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
+    """Build the error for an unknown name, with the nearest known one first."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    fix = f"did you mean '{near[0]}'?" if near else f"choose one of them with --{kind.split()[-1]}"
+    return UsageError(f"unknown {kind} '{name}'", required=f"one of {', '.join(names) or '(none here)'}", fix=fix)

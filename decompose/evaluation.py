@@ -13,17 +13,15 @@ from lorkit.decompose.answers import Images, Predictor, evidence_of, logits_of
 from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, read_manifest, write_json
 from lorkit.decompose.data.locked import LockedData, check_part, file_samples, foundation_recipe, recipe_of
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.errors import ArtifactError, UsageError, counted, unknown
+from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.expert_artifact import LoadedExpert, is_expert, load_expert
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.teachers import Teacher
 from lorkit.decompose.networks import Networks
-from lorkit.decompose.progress import OnProgress, ignore
-from lorkit.decompose.regions import unknown
 from lorkit.decompose.runs import RUNS, Run, list_runs, open_run
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.transforms import Recipe
-from lorkit.decompose.words import counted
 
 __all__ = ["MODELS", "Images", "Predictor", "check_parent", "evaluate", "evidence_of", "find_parent", "logits_of"]
 
@@ -41,7 +39,7 @@ def evaluate(
     root: Path = RUNS,
     locked: LockedData | None = None,
     teacher: Teacher | None = None,
-    on_progress: OnProgress = ignore,
+    on_progress: OnProgress = ignore_progress,
 ) -> dict[str, Any]:
     """Measure a model on a locked split of its run, or on all rows of a file.
 

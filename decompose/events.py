@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 T = TypeVar("T")
 
@@ -113,3 +113,11 @@ def tracked(items: Sequence[T], text: str, on_event: Listener) -> Iterator[T]:
         on_event(Working(text=text, done=done, total=len(items)))
         yield item
     on_event(Working(text=text, done=len(items), total=len(items)))
+
+
+OnProgress: TypeAlias = Callable[[str, int, int], None]
+"""Called with a short text, the number of steps done, and their total."""
+
+
+def ignore_progress(text: str, done: int, total: int) -> None:
+    """Tell nobody."""

@@ -26,7 +26,8 @@ from lorkit.decompose.artifacts import (
 )
 from lorkit.decompose.data.locked import LockedData
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, counted
+from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.expert_artifact import (
     CARD,
     INFO,
@@ -46,13 +47,11 @@ from lorkit.decompose.models.foundation import load_strict
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.networks import Networks
 from lorkit.decompose.program import write_program
-from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.proof import equality, refuse_foreign_tensors
 from lorkit.decompose.reduction import check_rank, cut_expert_
 from lorkit.decompose.runs import RUNS, Run, open_run
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.transforms import Recipe
-from lorkit.decompose.words import counted
 
 __all__ = ["ExtractResult", "LoadedExpert", "extract", "load_expert"]
 
@@ -91,7 +90,7 @@ def extract(
     force: bool = False,
     out: Path | str | None = None,
     root: Path = RUNS,
-    on_progress: OnProgress = ignore,
+    on_progress: OnProgress = ignore_progress,
 ) -> list[ExtractResult]:
     """Write the plain network of each region: original classes and keys, a torch program, a model card.
 

@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lorkit.decompose.errors import ArtifactError, DataError
-from lorkit.decompose.words import counted
+from lorkit.decompose.errors import ArtifactError, DataError, counted
 
 VERSION = 1
 THUMBNAIL = 8

@@ -7,9 +7,12 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 # Instruction sets that decide which kernels a runtime takes; the rest of the flags is noise.
 ISA_FLAGS = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16", "amx_int8", "asimd")
@@ -91,3 +94,25 @@ def _gpus() -> list[dict[str, Any]]:
         {"name": name, "driver": driver, "memory_mib": int(memory) if memory.isdigit() else None, "sm": capability}
         for name, driver, memory, capability in rows
     ]
+
+
+def resident_mib() -> float:
+    """Return the resident set of this process, in MiB."""
+    return float(_process().memory_info().rss) / 2**20
+
+
+def cuda_peak_mib() -> float | None:
+    """Return the most that torch has held at once on the current GPU, in MiB; None where it has used none.
+
+    torch is not imported for it: a process that has not loaded it holds nothing there.
+    """
+    cuda = sys.modules.get("torch.cuda")
+    begun = getattr(cuda, "is_initialized", None)  # a progress line asks while another thread is importing torch
+    if cuda is None or begun is None or not begun():
+        return None
+    return float(cuda.max_memory_allocated()) / 2**20 or None
+
+
+@cache
+def _process() -> psutil.Process:
+    return psutil.Process()

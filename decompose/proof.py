@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from lorkit.decompose.answers import logits_of
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.errors import ParityError
+from lorkit.decompose.errors import ParityError, counted
 from lorkit.decompose.models.owners import owner_of
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
-from lorkit.decompose.words import counted
 
 TOLERANCE = 1e-3
 """Largest difference of a logit, in units of the largest logit (at least 1): float32 sums in another order."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, overload
 
-from lorkit.decompose.errors import DataError, UsageError
-from lorkit.decompose.words import counted
+from lorkit.decompose.errors import DataError, UsageError, counted, unknown
 
 RESERVED = ("foundation", "student", "all")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -32,14 +30,6 @@ def check_region_name(name: str) -> str:
             fix="rename the region",
         )
     return name
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Build the error for an unknown name, with the nearest known one first."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    fix = f"did you mean '{near[0]}'?" if near else f"choose one of them with --{kind.split()[-1]}"
-    return UsageError(f"unknown {kind} '{name}'", required=f"one of {', '.join(names) or '(none here)'}", fix=fix)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,8 +11,8 @@ import yaml
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
 from lorkit.decompose.config import Config, load_config
-from lorkit.decompose.errors import ArtifactError, UsageError
-from lorkit.decompose.regions import RegionSet, unknown
+from lorkit.decompose.errors import ArtifactError, UsageError, unknown
+from lorkit.decompose.regions import RegionSet
 
 RUNS = Path("runs")
 OWNERS = ("expert", "foundation", "student")

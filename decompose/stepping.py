@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.averaging import average_of
 from lorkit.decompose.balancing import build_backward
 from lorkit.decompose.compiling import loosen_
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.devices import memory_format, set_layout_
 from lorkit.decompose.feature_cache import FeatureCache, Keeper
-from lorkit.decompose.layouts import memory_format, set_layout_
 from lorkit.decompose.losses import Terms
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.microbatches import cut
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.teachers import freeze_
-from lorkit.decompose.optimising import build_optimizer, set_rate
+from lorkit.decompose.optimising import average_of, build_optimizer, set_rate
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

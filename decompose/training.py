@@ -28,7 +28,7 @@ from lorkit.decompose.events import Event, Finished, Notice, Saved, Started, Ste
 from lorkit.decompose.experts import packed
 from lorkit.decompose.feature_cache import Keeper, savings
 from lorkit.decompose.feature_cache.savings import sentence
-from lorkit.decompose.memory import cuda_peak_mib, resident_mib
+from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 from lorkit.decompose.metering import LossMeter, Queued
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.microbatches import check_seats, smallest

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lorkit.decompose.data.loading import eval_batches
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.layouts import memory_format
+from lorkit.decompose.devices import memory_format
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.tasks import get_task, headline
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json, write_text
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
+from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint, tool_versions
-from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run, exports_of, open_run
 from lorkit.export.bench_chart import latencies
 from lorkit.export.device_timing import device_times, timer_of
@@ -63,7 +63,7 @@ def bench(
     samples: int = SAMPLES,
     max_seconds: float = 60.0,
     seed: int = 0,
-    on_progress: OnProgress = ignore,
+    on_progress: OnProgress = ignore_progress,
 ) -> dict[str, Any]:
     """Measure exports.
 

@@ -11,8 +11,8 @@ from onnx import ModelProto
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, digest_json
+from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import tool_versions
-from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run
 from lorkit.export.onnx import Tracer, to_onnx
 from lorkit.export.packaging import Samples, graph_metadata, output_names, write_package
@@ -63,7 +63,7 @@ class Job:
 class Means:
     """What the exports of one call share: translated architectures, images that are read once, and who is told."""
 
-    on_progress: OnProgress = ignore
+    on_progress: OnProgress = ignore_progress
     tracer: Tracer = field(default_factory=Tracer)
     inputs: Inputs = field(default_factory=Inputs)
     _calibration: Inputs = field(default_factory=lambda: Inputs(part="train", count=_CALIBRATION))

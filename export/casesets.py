@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.data.locked import LockedData, file_samples
 from lorkit.decompose.data.splits import components, digest_cases
-from lorkit.decompose.errors import DataError
-from lorkit.decompose.words import counted
+from lorkit.decompose.errors import DataError, counted
 from lorkit.export.contests import Contest, run_with
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json
 from lorkit.decompose.errors import LorkitError
-from lorkit.decompose.progress import OnProgress
+from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import Run, exports_of
 from lorkit.export.casesets import cases_of_split
 from lorkit.export.choices import preference

@@ -13,8 +13,8 @@ from typing import Any
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json
 from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.events import OnProgress
 from lorkit.decompose.machine import fingerprint, tool_versions
-from lorkit.decompose.progress import OnProgress
 from lorkit.decompose.runs import Run, exports_of
 from lorkit.decompose.tasks import get_task
 from lorkit.export import gating

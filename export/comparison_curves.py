@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lorkit.export.comparison_sheet import (
+from lorkit.export.svg import (
     BOTTOM,
     COLOURS,
     FOUNDATION,
@@ -16,13 +16,17 @@ from lorkit.export.comparison_sheet import (
     RIGHT,
     TOP,
     WIDTH,
+    Plot,
+    Scale,
+    dodge,
     judged,
     named,
+    path,
     sheet,
     shorten,
+    tag,
     watermark,
 )
-from lorkit.export.svg import Plot, Scale, dodge, path, tag
 
 _NAMES = WIDTH - RIGHT + 12
 _DASHES = (None, "6 3", "2 3")

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from lorkit.export.comparison_curves import curves
-from lorkit.export.comparison_sheet import (
+from lorkit.export.svg import (
     BOTTOM,
     COLOURS,
     FOUNDATION,
@@ -18,13 +18,16 @@ from lorkit.export.comparison_sheet import (
     RIGHT,
     TOP,
     WIDTH,
+    Plot,
+    Scale,
     judged,
     named,
+    path,
     sheet,
     shorten,
+    tag,
     watermark,
 )
-from lorkit.export.svg import Plot, Scale, path, tag
 
 _X, _Y = (LEFT, WIDTH - RIGHT), (HEIGHT - BOTTOM, TOP)
 _LINE = 13.0

@@ -14,7 +14,7 @@ import numpy as np
 from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json
 from lorkit.decompose.data.locked import LockedData
 from lorkit.decompose.errors import DataError, MissingRuntimeError
-from lorkit.decompose.progress import OnProgress
+from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import Run
 from lorkit.decompose.tasks import get_task
 from lorkit.export.exported import Exported

@@ -9,17 +9,16 @@ from typing import Any
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import building, is_current, write_manifest
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.errors import UsageError, unknown
+from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint
-from lorkit.decompose.progress import OnProgress, ignore
-from lorkit.decompose.regions import unknown
 from lorkit.decompose.runs import OWNERS, open_run
 from lorkit.export.building import Job, Means, build_export, inputs_digest
 from lorkit.export.choosing import AUTO, BASELINE, REFUSALS, Bounds, choose
 from lorkit.export.exported import read_exported
+from lorkit.export.judging import missing_baseline
 from lorkit.export.sources import Source, run_sources, sources_at
 from lorkit.export.targets import HardwareBound, Target, get_target, missing
-from lorkit.export.unjudged import missing_baseline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +57,7 @@ def export(
     out: Path | None = None,
     max_accuracy_drop: float = 0.02,
     max_seconds: float = 20.0,
-    on_progress: OnProgress = ignore,
+    on_progress: OnProgress = ignore_progress,
 ) -> list[ExportResult]:
     """Export extracted experts and, the same way, the foundation model and bare student that they are measured against.
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from lorkit.decompose.errors import counted
 from lorkit.decompose.spread import ALPHA, holm
-from lorkit.decompose.words import counted
 from lorkit.export.writing import METRICS
 
 PARTS = ("structures", "subgroups")

@@ -14,17 +14,16 @@ from typing import Any
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, write_json
 from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint, tool_versions
-from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.decompose.runs import Run, open_run
 from lorkit.export.baselines import check_replacing, is_store, other_cases, read_record, replace_baselines
 from lorkit.export.casesets import SIDES, CaseSet, cases_of_file, cases_of_split, learnt_from, lineage
 from lorkit.export.contests import Contest, Selection, candidates_of, contests, home_of
 from lorkit.export.exported import Exported, read_exported
-from lorkit.export.judging import Findings, judge, settled, worst
+from lorkit.export.judging import Findings, judge, missing_baseline, settled, unjudged_regions, worst
 from lorkit.export.limits import DROP, Limits, limits_of
 from lorkit.export.noninferiority import Terms
-from lorkit.export.unjudged import missing_baseline, unjudged_regions
 
 NAME = "gate.json"
 _FIRST = (
@@ -53,7 +52,7 @@ def gate(
     update_baseline: Path | str | None = None,
     because: str | None = None,
     seed: int = 0,
-    on_progress: OnProgress = ignore,
+    on_progress: OnProgress = ignore_progress,
 ) -> dict[str, Any]:
     """Judge candidates against baselines.
 

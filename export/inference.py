@@ -11,8 +11,7 @@ from typing import Self
 
 import numpy as np
 
-from lorkit.decompose.errors import DataError, MissingRuntimeError
-from lorkit.decompose.words import counted
+from lorkit.decompose.errors import DataError, MissingRuntimeError, counted
 from lorkit.export.device_timing import timer_of
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.targets import Engine, get_target

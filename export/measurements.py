@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.artifacts import MANIFEST, read_json, read_manifest
 from lorkit.decompose.errors import DataError, MissingRuntimeError
-from lorkit.decompose.progress import OnProgress
+from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import Run
 from lorkit.export import benchmark
 from lorkit.export.exported import Exported
-from lorkit.export.unjudged import missing_baseline
+from lorkit.export.judging import missing_baseline
 
 if TYPE_CHECKING:
     from lorkit.decompose.models.teachers import Teacher

@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.data.columns import subgroups
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, counted
 from lorkit.decompose.metrics import PairedDrop, paired_drop
-from lorkit.decompose.paired_means import paired_means
+from lorkit.decompose.paired import paired_means
 from lorkit.decompose.spread import Spread
 from lorkit.decompose.tasks import Evidence, get_task
-from lorkit.decompose.words import counted
 from lorkit.export import flips
 from lorkit.export.casesets import CaseSet
 from lorkit.export.contests import Contest

@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lorkit.decompose.errors import ParityError
-from lorkit.decompose.words import counted
+from lorkit.decompose.errors import ParityError, counted
 from lorkit.export.masks import dice
 from lorkit.export.targets.base import Floats
 

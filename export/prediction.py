@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, write_bytes, write_json, write_text
-from lorkit.decompose.errors import ArtifactError
-from lorkit.decompose.progress import OnProgress, ignore
-from lorkit.decompose.words import counted
+from lorkit.decompose.errors import ArtifactError, counted
+from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.export import inputs as files
 from lorkit.export import labelling, segmenting
 from lorkit.export.opening import Network, open_network
@@ -39,7 +38,7 @@ def predict(
     top: int = 1,
     out: Path | None = None,
     threads: int | None = None,
-    on_progress: OnProgress = ignore,
+    on_progress: OnProgress = ignore_progress,
 ) -> dict[str, Any]:
     """Label or segment images with one expert.
 

@@ -17,7 +17,7 @@ from lorkit.decompose.artifacts import (
     write_text,
 )
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.progress import OnProgress, ignore
+from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.runs import open_run
 from lorkit.export.changes import changes
 from lorkit.export.collection import collect
@@ -46,7 +46,7 @@ def report(
     *,
     against: Path | str | None = None,
     force: bool = False,
-    on_progress: OnProgress = ignore,
+    on_progress: OnProgress = ignore_progress,
 ) -> ReportResult:
     """Write the report of a run, measuring what has not been measured yet.
 

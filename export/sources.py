@@ -21,11 +21,11 @@ from lorkit.decompose.networks import Networks
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
 from lorkit.export.exported import Exported
+from lorkit.export.judging import missing_baseline
 from lorkit.export.masks import Mask
 from lorkit.export.parity import seeded_inputs
 from lorkit.export.sizes import HELD_BYTES, fitting
 from lorkit.export.targets.base import Floats
-from lorkit.export.unjudged import missing_baseline
 
 if TYPE_CHECKING:
     from lorkit.decompose.models.deployable import Deployable

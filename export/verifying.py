@@ -12,10 +12,9 @@ import numpy as np
 
 from lorkit.decompose.artifacts import MANIFEST, SCHEMA_VERSION, digest_file, read_manifest
 from lorkit.decompose.data.locked import file_samples
-from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
-from lorkit.decompose.progress import OnProgress, ignore
+from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError, counted
+from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.runs import exports_of, open_run
-from lorkit.decompose.words import counted
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.inference import load_engine
 from lorkit.export.packaging import SAMPLES
@@ -53,7 +52,7 @@ def verify(
     data: Path | str | None = None,
     batches: Sequence[int] = BATCHES,
     bisect: bool = False,
-    on_progress: OnProgress = ignore,
+    on_progress: OnProgress = ignore_progress,
 ) -> dict[str, Any]:
     """Hold exports against their source networks.
 

@@ -19,10 +19,9 @@ from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.readers import read_regions
 from lorkit.decompose.data.samples import PARTS, RegionSamples
 from lorkit.decompose.data.splits import components, find_leaks, leak_error, split_regions
-from lorkit.decompose.errors import StorageError
+from lorkit.decompose.errors import StorageError, counted
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.words import counted
 
 _TILE, _MARGIN, _LABEL = 96, 4, 150
 _OUTLINE = (255, 190, 40)

@@ -16,8 +16,8 @@ from lorkit.decompose.data.anatomy import ANATOMIES
 from lorkit.decompose.data.canvas import SIDE, Canvas, Draws
 from lorkit.decompose.data.counters import keys
 from lorkit.decompose.data.samples import Source
+from lorkit.decompose.errors import unknown
 from lorkit.decompose.machine import usable_threads
-from lorkit.decompose.regions import unknown
 
 if TYPE_CHECKING:
     from lorkit.decompose.config import RegionConfig

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from lorkit.decompose import transforms
 from lorkit.decompose.data.columns import Columns
-from lorkit.decompose.data.labels import check_every_class, relabel
-from lorkit.decompose.data.masks import read_masks
+from lorkit.decompose.data.masks import check_every_class, read_masks, relabel
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region
 

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION
 from lorkit.decompose.data.samples import PARTS, RegionSamples
-from lorkit.decompose.errors import DataError
-from lorkit.decompose.words import counted
+from lorkit.decompose.errors import DataError, counted
 
 if TYPE_CHECKING:
     from lorkit.decompose.config import SplitConfig

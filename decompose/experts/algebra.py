@@ -15,6 +15,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts.config import Layout
@@ -136,3 +137,14 @@ def spread(base: Base, x: Tensor, gates: Tensor) -> Tensor:
 def stack(base: Base, downs: list[Tensor], ups: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Stack the factors of several regions along the rank, for layout `conv`."""
     return torch.cat(downs), torch.cat(ups, dim=0 if type(base) in TRANSPOSED else 1)
+
+
+def transformed() -> bool:
+    """Return whether `torch.func` or forward-mode derivatives are at work.
+
+    They do not see through autograd functions that state a backward alone: those give way to plain operations then,
+    which have the same numbers and every derivative.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lorkit.decompose.errors import UsageError
-from lorkit.decompose.regions import unknown
+from lorkit.decompose.errors import UsageError, unknown
 
 Layout = Literal["conv", "reshape"]
 NormPolicy = Literal["shared", "statistics", "region"]

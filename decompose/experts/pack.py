@@ -13,7 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.experts.transforms import transformed
+from lorkit.decompose.experts.algebra import transformed
 
 
 class Pack:

@@ -14,8 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lorkit.decompose.errors import DataError, UsageError
-from lorkit.decompose.regions import unknown
+from lorkit.decompose.errors import DataError, UsageError, unknown
 
 Selection = Tensor | str | None
 

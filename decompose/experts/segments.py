@@ -10,8 +10,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from lorkit.decompose.experts.algebra import transformed
 from lorkit.decompose.experts.site import Sizes
-from lorkit.decompose.experts.transforms import transformed
 
 
 def multiply(x_PK: Tensor, weight_TMK: Tensor, counts: Sizes, equal: bool) -> Tensor:

@@ -13,7 +13,7 @@ from lorkit.decompose.artifacts import MANIFEST, building, digest_json, is_curre
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import Splits
 from lorkit.decompose.decomposition import TrainResult
-from lorkit.decompose.errors import ParityError, UsageError
+from lorkit.decompose.errors import ParityError, UsageError, counted
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.lifecycle.origin import rebuilt, record, rows_of
 from lorkit.decompose.lifecycle.overlay import without
@@ -26,7 +26,6 @@ from lorkit.decompose.planning import plan_training
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.run_artifact import RunContent, write_run
 from lorkit.decompose.runs import RUNS, Run
-from lorkit.decompose.words import counted
 
 _REVISION = 1
 

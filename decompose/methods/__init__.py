@@ -6,8 +6,8 @@ import importlib
 import pkgutil
 from functools import cache
 
+from lorkit.decompose.errors import unknown
 from lorkit.decompose.methods.base import Adapting, Fitting, Method, TrainingModule, needs_foundation
-from lorkit.decompose.regions import unknown
 
 __all__ = ["Adapting", "Fitting", "Method", "TrainingModule", "get_method", "methods", "needs_foundation"]
 

@@ -38,4 +38,11 @@ class SharedStudent(Method):
         return TrainingModule(self.network(config, regions), config.train)
 
 
-METHOD = SharedStudent()
+class SeparateStudents(SharedStudent):
+    """`stl`: as many networks and phases as there are regions."""
+
+    name = "stl"
+    separate = True
+
+
+METHODS = (SharedStudent(), SeparateStudents())

@@ -26,4 +26,11 @@ class DistilledSharedStudent(SharedStudent):
         return switched_off(config.lorkd)
 
 
-METHOD = DistilledSharedStudent()
+class DistilledSeparateStudents(DistilledSharedStudent):
+    """`stl-kd`: as many students, projectors and phases as there are regions."""
+
+    name = "stl-kd"
+    separate = True
+
+
+METHODS = (DistilledSharedStudent(), DistilledSeparateStudents())

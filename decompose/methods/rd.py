@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from lorkit.decompose.config import Config, RdConfig, TrainConfig
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.mtl import SeparateStudents
 from lorkit.decompose.methods.reprogramming import Parts, ReprogrammingModule, no_teacher
-from lorkit.decompose.methods.stl import SeparateStudents
 from lorkit.decompose.models.backbones import Backbone
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel

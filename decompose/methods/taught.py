@@ -19,7 +19,7 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.losses import Terms
 from lorkit.decompose.method_schema import Layer
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.stl import SeparateStudents
+from lorkit.decompose.methods.mtl import SeparateStudents
 from lorkit.decompose.models.backbones import Backbone
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput

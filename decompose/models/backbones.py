@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from torch import Tensor, nn
 
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.errors import UsageError, unknown
 from lorkit.decompose.models.densenet import densenet121
 from lorkit.decompose.models.resnet import resnet18, resnet18_3d, resnet34, resnet50
 from lorkit.decompose.models.shufflenet import ShuffleNetV2
@@ -17,7 +17,6 @@ from lorkit.decompose.models.staged import StagedMaps
 from lorkit.decompose.models.timm_source import TIMM, build_timm
 from lorkit.decompose.models.unets import UNETS
 from lorkit.decompose.models.vit import vit_small, vit_tiny
-from lorkit.decompose.regions import unknown
 
 
 class Backbone(Protocol):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lorkit.decompose.regions import unknown
+from lorkit.decompose.errors import unknown
 
 POLICIES = ("no_update", "separate", "eval", "shared")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")

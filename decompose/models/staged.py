@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.errors import UsageError, unknown
 from lorkit.decompose.models import densenet, resnet, shufflenet
 from lorkit.decompose.models.resnet import ResNet
 from lorkit.decompose.models.shufflenet import ShuffleNetV2
@@ -22,7 +22,6 @@ from lorkit.decompose.models.stages import EMPTY, STAGES, Context, Gridded, Stag
 from lorkit.decompose.models.timm_stages import timm_stages
 from lorkit.decompose.models.unets import UNETS
 from lorkit.decompose.models.vit import StagedTransformer, VisionTransformer
-from lorkit.decompose.regions import unknown
 
 __all__ = [
     "EMPTY",

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.bootstrap import mean_defined
-from lorkit.decompose.regions import Region, unknown
+from lorkit.decompose.errors import unknown
+from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.base import Evidence, Task
 from lorkit.decompose.tasks.classification import Classification
 from lorkit.decompose.tasks.segmentation import Segmentation

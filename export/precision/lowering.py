@@ -10,14 +10,12 @@ from typing import Any, Protocol
 
 import onnx
 
-from lorkit.decompose.errors import DataError, ParityError
-from lorkit.decompose.progress import OnProgress, ignore
-from lorkit.decompose.words import counted
+from lorkit.decompose.errors import DataError, ParityError, counted
+from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.export.parity import Parity, compare, flips
 from lorkit.export.precision.half import DTYPES, halve, overflowing
 from lorkit.export.precision.int8 import quantise
 from lorkit.export.precision.probing import runner
-from lorkit.export.precision.sensitivity import by_sensitivity
 from lorkit.export.targets.base import Floats
 
 _MOST_KEPT = 0.5
@@ -67,7 +65,7 @@ def lower(
     images: Floats,
     reference: Floats,
     inputs: str,
-    on_progress: OnProgress = ignore,
+    on_progress: OnProgress = ignore_progress,
 ) -> Lowered:
     """Lower a graph; layers are taken back to fp32, the most sensitive first, until its answers are close enough.
 
@@ -186,3 +184,25 @@ def _checked(seen: Calibration) -> Calibration:
             fix="export it where the run and its data lie, or in another precision",
         )
     return seen
+
+
+LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+
+
+def by_sensitivity(
+    model: onnx.ModelProto, alone: Callable[[str], Parity], on_step: Callable[[int, int], None]
+) -> list[tuple[str, float]]:
+    """Return the layers of a graph with the largest error of a logit when that layer alone is lowered, worst first.
+
+    Args:
+        model: The float32 graph.
+        alone: Tries the graph with one layer lowered, by the name of its node.
+        on_step: Told how many layers were tried, and of how many.
+    """
+    names = [node.name for node in model.graph.node if node.op_type in LAYERS]
+    errors = []
+    for done, name in enumerate(names):
+        on_step(done, len(names))
+        errors.append((name, alone(name).max_abs))
+    on_step(len(names), len(names))
+    return sorted(errors, key=lambda found: -found[1])

@@ -10,7 +10,7 @@ import importlib
 import pkgutil
 from functools import cache
 
-from lorkit.decompose.regions import unknown
+from lorkit.decompose.errors import unknown
 from lorkit.export.targets.base import MODEL, Availability, Engine, HardwareBound, Target, missing
 
 __all__ = ["MODEL", "Availability", "Engine", "HardwareBound", "Target", "get_target", "missing", "targets"]

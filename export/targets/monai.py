@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorkit.decompose import transforms
 from lorkit.decompose.artifacts import digest_bytes, digest_file, digest_json, write_bytes, write_json, write_text
-from lorkit.decompose.errors import ArtifactError, UsageError
-from lorkit.decompose.words import counted
+from lorkit.decompose.errors import ArtifactError, UsageError, counted
 from lorkit.export.targets.base import Availability, Blueprint, Example, Floats
 from lorkit.export.targets.bundle_config import MODEL_PATH, inference_config
 

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from lorkit.decompose.memory import cuda_peak_mib, resident_mib
+from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 
 
 def test_a_process_holds_memory() -> None:

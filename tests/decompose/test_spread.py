@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorkit.decompose.metrics import paired_drop
-from lorkit.decompose.paired_means import paired_means
+from lorkit.decompose.paired import paired_means
 from lorkit.decompose.spread import Spread, hidden, holm
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lorkit.decompose.words import counted
+from lorkit.decompose.errors import counted
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from lorkit.decompose.artifacts import write_manifest
-from lorkit.decompose.progress import ignore
+from lorkit.decompose.events import ignore_progress
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
 from lorkit.export import changes as module
 from lorkit.export.changes import changes
@@ -13,8 +13,8 @@ from lorkit.export.collection import collect
 
 
 def compare(home: Run, other: Run) -> dict[str, Any]:
-    documents = [collect(run, on_progress=ignore) for run in (home, other)]
-    return changes(home, other, documents[0], documents[1], ignore)
+    documents = [collect(run, on_progress=ignore_progress) for run in (home, other)]
+    return changes(home, other, documents[0], documents[1], ignore_progress)
 
 
 @pytest.fixture

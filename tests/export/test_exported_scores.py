@@ -4,7 +4,7 @@ import pytest
 
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.progress import ignore
+from lorkit.decompose.events import ignore_progress
 from lorkit.decompose.runs import Run
 from lorkit.export import exported_scores
 from lorkit.export.collection import collect
@@ -26,7 +26,7 @@ def exports(run: Run) -> list[Any]:
 
 def test_a_lower_precision_is_scored_by_its_own_engine(lowered: Run) -> None:
     warnings: list[str] = []
-    found = scores_of(lowered, exports(lowered), warnings, ignore)
+    found = scores_of(lowered, exports(lowered), warnings, ignore_progress)
     assert warnings == []
     assert list(found) == [exports(lowered)[1].manifest.digest], "fp32 answers as its network does"
     (block,) = found.values()
@@ -37,9 +37,9 @@ def test_a_lower_precision_is_scored_by_its_own_engine(lowered: Run) -> None:
 
 
 def test_it_is_measured_once(lowered: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = scores_of(lowered, exports(lowered), [], ignore)
+    first = scores_of(lowered, exports(lowered), [], ignore_progress)
     monkeypatch.setattr(exported_scores, "_measure", lambda *arguments: pytest.fail("measured again"))
-    assert scores_of(lowered, exports(lowered), [], ignore) == first
+    assert scores_of(lowered, exports(lowered), [], ignore_progress) == first
     assert read_json(lowered.measurements_dir / "exports-test.json", kind="export_scores")["split"] == "test"
 
 
@@ -49,7 +49,7 @@ def test_without_data_it_has_no_score_and_says_so(lowered: Run, monkeypatch: pyt
 
     monkeypatch.setattr(exported_scores, "LockedData", gone)
     warnings: list[str] = []
-    assert scores_of(lowered, exports(lowered), warnings, ignore) == {}
+    assert scores_of(lowered, exports(lowered), warnings, ignore_progress) == {}
     assert "onnx-cpu-generic-int8 was not measured: chest.npz is gone" in warnings[0]
 
 
@@ -58,7 +58,7 @@ def test_the_table_tells_whose_score_it_is(measured: Run, workshop: Any, monkeyp
     place = measured.exports_dir / "chest" / "onnx-cpu-generic-int8"
     options = {"owner": "expert", "region": "chest", "parent": measured.path, "precision": "int8"}
     workshop.write_export(place, threshold=0.62, **options)
-    table = collect(measured, on_progress=ignore)["table"]
+    table = collect(measured, on_progress=ignore_progress)["table"]
     scored = {row["precision"]: row for row in table if row["region"] == "chest" and row["owner"] == "expert"}
     assert scored["fp32"]["scored"] == "network"
     assert scored["int8"]["scored"] == "export"

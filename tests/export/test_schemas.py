@@ -116,11 +116,11 @@ def test_a_changed_key_is_noticed(change: Any, report_document: dict[str, Any]) 
 
 @pytest.fixture(scope="module")
 def written(measured_run: Path) -> dict[str, Any]:
-    from lorkit.decompose.progress import ignore
+    from lorkit.decompose.events import ignore_progress
     from lorkit.decompose.runs import open_run
     from lorkit.export.collection import collect
 
-    return json.loads(json.dumps(collect(open_run(measured_run), on_progress=ignore)))
+    return json.loads(json.dumps(collect(open_run(measured_run), on_progress=ignore_progress)))
 
 
 @pytest.fixture

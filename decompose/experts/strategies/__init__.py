@@ -6,8 +6,8 @@ import importlib
 import pkgutil
 from functools import cache
 
+from lorkit.decompose.errors import unknown
 from lorkit.decompose.experts.strategies.base import Strategy, Work
-from lorkit.decompose.regions import unknown
 
 __all__ = ["Strategy", "Work", "get_strategy", "strategies"]
 

@@ -16,10 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lorkit.decompose.experts.algebra import Base
+from lorkit.decompose.experts.algebra import Base, transformed
 from lorkit.decompose.experts.pack import Pack
 from lorkit.decompose.experts.site import Load, Site, Sizes
-from lorkit.decompose.experts.transforms import transformed
 
 
 @dataclass(frozen=True, kw_only=True)

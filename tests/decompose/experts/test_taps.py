@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lorkit.decompose.experts.site import Site
-from lorkit.decompose.experts.taps import gather_taps
+from lorkit.decompose.experts.strategies.taps import gather_taps
 
 
 @settings(max_examples=60, deadline=None)

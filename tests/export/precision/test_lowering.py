@@ -15,8 +15,8 @@ from onnx import TensorProto, numpy_helper
 from torch import nn
 
 from lorkit.decompose.errors import DataError, ParityError
+from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.models.deployable import Deployable
-from lorkit.decompose.progress import OnProgress, ignore
 from lorkit.export import parity
 from lorkit.export.onnx import to_onnx
 from lorkit.export.parity import seeded_inputs
@@ -58,7 +58,7 @@ def lowered(
     precision: str,
     scheme: str = "asymmetric",
     kind: str = "real",
-    on_progress: OnProgress = ignore,
+    on_progress: OnProgress = ignore_progress,
 ) -> Lowered:
     return lower(
         graph_of(module, path),
