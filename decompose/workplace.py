@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.artifacts import is_current
+from lorkit.decompose.artifacts.directories import locked, recover, refuse_foreign, replace_directory
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.staging import locked, recover, refuse_foreign, replace_directory
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

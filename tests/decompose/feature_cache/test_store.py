@@ -13,8 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from lorkit.decompose import feature_cache, files
-from lorkit.decompose.artifacts import digest_bytes
+from lorkit.decompose import feature_cache
+from lorkit.decompose.artifacts import digest_bytes, files
 from lorkit.decompose.config import Config, config_digest, default_config
 from lorkit.decompose.data.loading import BatchLoader
 from lorkit.decompose.data.prepared import PreparedRegion

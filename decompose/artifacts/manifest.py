@@ -14,43 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lorkit.decompose.errors import ArtifactError
-from lorkit.decompose.files import (
+from lorkit.decompose.artifacts.files import (
     SCHEMA_VERSION,
-    digest_bytes,
     digest_file,
-    digest_json,
-    load_tensors,
     read_json,
-    save_tensors,
-    write_bytes,
     write_json,
-    write_text,
 )
+from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.machine import fingerprint, tool_versions
-from lorkit.decompose.staging import building, locked, replace_directory
-
-__all__ = [
-    "MANIFEST",
-    "SCHEMA_VERSION",
-    "Manifest",
-    "building",
-    "digest_bytes",
-    "digest_file",
-    "digest_json",
-    "is_current",
-    "load_tensors",
-    "locked",
-    "read_json",
-    "read_manifest",
-    "replace_directory",
-    "save_tensors",
-    "verify_chain",
-    "write_bytes",
-    "write_json",
-    "write_manifest",
-    "write_text",
-]
 
 MANIFEST = "manifest.json"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from lorkit.decompose.artifacts import write_manifest
+from lorkit.decompose.artifacts.directories import building, replace_directory
 from lorkit.decompose.errors import StorageError, UsageError
-from lorkit.decompose.staging import building, replace_directory
 
 
 def build(directory: Path, text: str) -> None:
@@ -63,7 +63,7 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
 def other_process(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Another process that is in the middle of building `directory`."""
     code = (
-        "import sys, time; from pathlib import Path; from lorkit.decompose.staging import building\n"
+        "import sys, time; from pathlib import Path; from lorkit.decompose.artifacts.directories import building\n"
         "with building(Path(sys.argv[1])) as staging:\n"
         "    (staging / 'half').write_text('x'); print('in', flush=True); time.sleep(60)"
     )

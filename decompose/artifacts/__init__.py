@@ -1,0 +1,46 @@
+"""Artifacts: files with digests, directories that appear whole or not at all, manifests that chain them."""
+
+from __future__ import annotations
+
+from lorkit.decompose.artifacts.directories import building, locked
+from lorkit.decompose.artifacts.files import (
+    SCHEMA_VERSION,
+    digest_bytes,
+    digest_file,
+    digest_json,
+    load_tensors,
+    read_json,
+    save_tensors,
+    write_bytes,
+    write_json,
+    write_text,
+)
+from lorkit.decompose.artifacts.manifest import (
+    MANIFEST,
+    Manifest,
+    is_current,
+    read_manifest,
+    verify_chain,
+    write_manifest,
+)
+
+__all__ = [
+    "MANIFEST",
+    "Manifest",
+    "SCHEMA_VERSION",
+    "building",
+    "digest_bytes",
+    "digest_file",
+    "digest_json",
+    "is_current",
+    "load_tensors",
+    "locked",
+    "read_json",
+    "read_manifest",
+    "save_tensors",
+    "verify_chain",
+    "write_bytes",
+    "write_json",
+    "write_manifest",
+    "write_text",
+]
