@@ -21,10 +21,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.bootstrap import Floats, Resampling, divide, interval, mean_defined, resample
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.paired import PairedDrop, mcnemar, widened
-from lorkit.decompose.spread import hidden
+from lorkit.decompose.metrics.bootstrap import Floats, Resampling, divide, interval, mean_defined, resample
+from lorkit.decompose.metrics.intervals import hidden
+from lorkit.decompose.metrics.paired import PairedDrop, mcnemar, widened
 from lorkit.decompose.tasks import get_task
 
 REPLICATES = 2000

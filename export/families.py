@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lorkit.decompose.errors import counted
-from lorkit.decompose.spread import ALPHA, holm
+from lorkit.decompose.metrics.intervals import ALPHA, holm
 from lorkit.export.writing import METRICS
 
 PARTS = ("structures", "subgroups")

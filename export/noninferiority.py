@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from lorkit.decompose.data.columns import subgroups
 from lorkit.decompose.errors import DataError, counted
 from lorkit.decompose.metrics import PairedDrop, paired_drop
-from lorkit.decompose.paired import paired_means
-from lorkit.decompose.spread import Spread
+from lorkit.decompose.metrics.intervals import Spread
+from lorkit.decompose.metrics.paired import paired_means
 from lorkit.decompose.tasks import Evidence, get_task
 from lorkit.export import flips
 from lorkit.export.casesets import CaseSet

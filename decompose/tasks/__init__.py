@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.bootstrap import mean_defined
 from lorkit.decompose.errors import unknown
+from lorkit.decompose.metrics.bootstrap import mean_defined
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.base import Evidence, Task
 from lorkit.decompose.tasks.classification import Classification

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
-from lorkit.decompose import metrics
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.paired import rarest
+from lorkit.decompose.metrics import classification
+from lorkit.decompose.metrics.paired import rarest
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.base import Evidence
 
@@ -28,7 +28,7 @@ class Classification:
     name = "classification"
     output = "logits"
     headline = "balanced_accuracy"
-    metrics: tuple[str, ...] = metrics.HEADLINE
+    classification: tuple[str, ...] = classification.HEADLINE
     dense = False
 
     def outputs(self, region: Region) -> int:
@@ -97,4 +97,4 @@ class Classification:
         self, region: Region, targets: ArrayLike, evidence: ArrayLike, groups: Sequence[str], *, seed: int = 0
     ) -> dict[str, Any]:
         """Score (N, C) logits; see `metrics.scores`."""
-        return metrics.scores(targets, evidence, groups, classes=region.classes, seed=seed)
+        return classification.scores(targets, evidence, groups, classes=region.classes, seed=seed)

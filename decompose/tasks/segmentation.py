@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lorkit.decompose import overlap
 from lorkit.decompose.errors import DataError
+from lorkit.decompose.metrics import segmentation
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.base import Evidence
 
@@ -82,12 +82,12 @@ class Segmentation:
 
     def evidence(self, outputs: ArrayLike, targets: ArrayLike) -> Evidence:
         """Return (N, S, 3) counts of pixels; see `overlap.overlap_counts`."""
-        return overlap.overlap_counts(outputs, targets)
+        return segmentation.overlap_counts(outputs, targets)
 
     def cases(self, region: Region, targets: ArrayLike, evidence: ArrayLike) -> NDArray[np.float64]:
         """Return the (N, S) Dice of each sample, NaN where neither mask holds the structure."""
         del region, targets
-        return overlap.dice(evidence)
+        return segmentation.dice(evidence)
 
     def rarest(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
         """Return a weight of 0: unlike hits, Dice differs by a little in every sample, so resampling shows its spread.
@@ -103,4 +103,4 @@ class Segmentation:
     ) -> dict[str, Any]:
         """Score (N, S, 3) counts; see `overlap.overlap_scores`."""
         del targets
-        return overlap.overlap_scores(evidence, groups, region.classes, seed=seed)
+        return segmentation.overlap_scores(evidence, groups, region.classes, seed=seed)

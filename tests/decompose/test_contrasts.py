@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from lorkit.decompose import contrasts
-from lorkit.decompose.bootstrap import resample
 from lorkit.decompose.contrasts import Contrasts
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.paired import paired_difference
+from lorkit.decompose.metrics.bootstrap import resample
+from lorkit.decompose.metrics.paired import paired_difference
 from lorkit.decompose.regions import Region
 
 Floats = NDArray[np.float64]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.overlap import dice, overlap_counts
+from lorkit.decompose.metrics.segmentation import dice, overlap_counts
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task, headline
 

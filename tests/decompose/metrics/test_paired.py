@@ -5,9 +5,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from lorkit.decompose.bootstrap import resample
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import paired_difference, paired_drop
+from lorkit.decompose.metrics.bootstrap import resample
 
 Floats = NDArray[np.float64]
 

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
-from lorkit.decompose.bootstrap import Floats, Ints, Resampling, checked, divide, mean_defined, resample
 from lorkit.decompose.errors import DataError, counted
-from lorkit.decompose.spread import Spread, hidden
+from lorkit.decompose.metrics.bootstrap import Floats, Ints, Resampling, checked, divide, mean_defined, resample
+from lorkit.decompose.metrics.intervals import Spread, hidden
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ from torchmetrics.functional.classification import (
     multiclass_roc,
 )
 
-from lorkit.decompose.bootstrap import resample
 from lorkit.decompose.metrics import CORNERS, HEADLINE, auroc_by_class, log_odds, roc, scores
+from lorkit.decompose.metrics.bootstrap import resample
 
 
 def cases(n: int = 300, classes: int = 4, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorkit.decompose.metrics import paired_drop
-from lorkit.decompose.paired import paired_means
-from lorkit.decompose.spread import Spread, hidden, holm
+from lorkit.decompose.metrics.intervals import Spread, hidden, holm
+from lorkit.decompose.metrics.paired import paired_means
 
 
 def two_classifiers(n: int, lost: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,20 +15,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax, logsumexp
 
-from lorkit.decompose.bootstrap import Floats, Ints, Resampling, checked, divide, interval, mean_defined, resample
-from lorkit.decompose.paired import PairedDrop, paired_difference, paired_drop, unseen, widened
-
-__all__ = [
-    "HEADLINE",
-    "PairedDrop",
-    "auroc_by_class",
-    "confusion",
-    "paired_difference",
-    "paired_drop",
-    "reliability",
-    "roc",
-    "scores",
-]
+from lorkit.decompose.metrics.bootstrap import (
+    Floats,
+    Ints,
+    Resampling,
+    checked,
+    divide,
+    interval,
+    mean_defined,
+    resample,
+)
+from lorkit.decompose.metrics.paired import unseen, widened
 
 BINS = 15
 CORNERS = 64

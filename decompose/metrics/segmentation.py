@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lorkit.decompose.bootstrap import Floats, Ints, Resampling, divide, interval, mean_defined, resample
 from lorkit.decompose.errors import DataError
+from lorkit.decompose.metrics.bootstrap import Floats, Ints, Resampling, divide, interval, mean_defined, resample
 
 REPLICATES = 1000
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorkit.decompose.bootstrap import Resampling, checked, divide, interval, mean_defined, resample
 from lorkit.decompose.errors import DataError
+from lorkit.decompose.metrics.bootstrap import Resampling, checked, divide, interval, mean_defined, resample
 
 
 def test_every_replicate_draws_as_many_groups_as_there_are_and_seeds_decide() -> None:
@@ -44,7 +44,7 @@ def test_undefined_replicates_are_left_out_and_none_means_none() -> None:
 
 
 def test_blocks_cover_every_replicate_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lorkit.decompose.bootstrap.CHUNK", 10)
+    monkeypatch.setattr("lorkit.decompose.metrics.bootstrap.CHUNK", 10)
     draws = Resampling(np.ones((7, 3)), np.array([0, 1, 2, 2, 1]))
     assert np.concatenate([np.arange(7)[block] for block in draws.blocks()]).tolist() == list(range(7))
 
