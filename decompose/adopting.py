@@ -14,9 +14,10 @@ from torch import nn
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file
 from lorkit.decompose.config import Config
+from lorkit.decompose.config.foundation import FoundationImage
+from lorkit.decompose.config.schema import ImageConfig
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Listener, Notice
-from lorkit.decompose.foundation_schema import FoundationImage
 from lorkit.decompose.methods import Adapting, get_method
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.backbones import build_backbone
@@ -27,7 +28,6 @@ from lorkit.decompose.models.teachers import TEACHER, Teacher, TeacherBackbone, 
 from lorkit.decompose.models.timm_source import TIMM, timm_normalisation
 from lorkit.decompose.models.weights import MatchReport, load_user_weights
 from lorkit.decompose.regions import Region, RegionSet
-from lorkit.decompose.schema import ImageConfig
 from lorkit.decompose.tasks import dense_outputs
 
 

@@ -11,11 +11,11 @@ from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.balancing import balancer_settings, check_balancer
 from lorkit.decompose.compiling import check_compiler
 from lorkit.decompose.config import Config, config_digest, overridden
+from lorkit.decompose.config.schema import Balancer
 from lorkit.decompose.devices import device_of
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.methods import get_method, methods
 from lorkit.decompose.methods.base import Balancing
-from lorkit.decompose.schema import Balancer
 
 FOUNDATION = "foundation"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

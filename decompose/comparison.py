@@ -14,6 +14,7 @@ from lorkit.decompose.arms import Arm, arms_of, check_arms
 from lorkit.decompose.artifacts import digest_json, locked, read_json, write_json, write_manifest, write_text
 from lorkit.decompose.cells import Cell, bench_of, run_cell, stored_cells
 from lorkit.decompose.config import Config, config_digest
+from lorkit.decompose.config.schema import SEEDS
 from lorkit.decompose.contrasts import Contrasts
 from lorkit.decompose.data import RegionSamples, read_regions, split_regions
 from lorkit.decompose.data.fractions import check_fraction
@@ -26,7 +27,6 @@ from lorkit.decompose.models.teachers import Teacher
 from lorkit.decompose.planning import check_features, check_teaching
 from lorkit.decompose.pretraining import foundation_for, with_probes
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.schema import SEEDS
 from lorkit.decompose.standings import Standings, judge
 from lorkit.decompose.standings import Teacher as Judged
 

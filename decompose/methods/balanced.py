@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from lorkit.decompose.balancing import check_balancer
 from lorkit.decompose.config import Config
+from lorkit.decompose.config.schema import Balancer
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.mtl import SharedStudent
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.schema import Balancer
 
 
 class BalancedStudent(SharedStudent):

@@ -13,6 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import nn
 
 from lorkit.decompose.config import Config, TrainConfig
+from lorkit.decompose.config.schema import Balancer
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.losses import Terms, by_region
@@ -20,7 +21,6 @@ from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.models.reprogrammers import resampled
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.schema import Balancer
 from lorkit.decompose.tasks import Task, get_task
 
 # modules that hold one entry a region, in expert layers, norms by region and regional models

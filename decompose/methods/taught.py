@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.config import Config
+from lorkit.decompose.config.methods import Layer
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.losses import Terms
-from lorkit.decompose.method_schema import Layer
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.mtl import SeparateStudents
 from lorkit.decompose.models.backbones import Backbone

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.artifacts import digest_json
+from lorkit.decompose.config.schema import ImageConfig
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.schema import ImageConfig
 
 TEACHER = "teacher:"
 """How a configuration names a foundation that is no backbone: this and the first digits of its digest."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from lorkit.decompose.section import Count, Fraction, NonNegative, Positive, Section
+from lorkit.decompose.config.base import Count, Fraction, NonNegative, Positive, Section
 
 Layer = Literal["grid", "pooled"]
 """What two networks are compared by: the grid of their last stage, or their pooled features."""

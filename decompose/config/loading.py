@@ -13,44 +13,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lorkit.decompose.artifacts import digest_json
-from lorkit.decompose.errors import UsageError
-from lorkit.decompose.foundation_schema import FoundationConfig, FoundationImage
-from lorkit.decompose.method_schema import KdConfig, LoraConfig, LorkdConfig, RdConfig
-from lorkit.decompose.region_schema import RegionConfig
-from lorkit.decompose.schema import (
-    AugmentConfig,
-    CacheConfig,
+from lorkit.decompose.config.regions import RegionConfig
+from lorkit.decompose.config.schema import (
     Config,
-    ImageConfig,
-    PrivacyConfig,
-    SplitConfig,
-    StudentConfig,
-    TrainConfig,
 )
-
-__all__ = [
-    "AugmentConfig",
-    "CacheConfig",
-    "Config",
-    "FoundationConfig",
-    "FoundationImage",
-    "ImageConfig",
-    "KdConfig",
-    "LoraConfig",
-    "LorkdConfig",
-    "PrivacyConfig",
-    "RdConfig",
-    "RegionConfig",
-    "SplitConfig",
-    "StudentConfig",
-    "TrainConfig",
-    "config_digest",
-    "default_config",
-    "dump_config",
-    "load_config",
-    "overridden",
-    "resolve_path",
-]
+from lorkit.decompose.errors import UsageError
 
 FILE_NAME = "decompose.yaml"
 PHANTOM = "phantom:"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from lorkit.decompose.section import Section, as_list
+from lorkit.decompose.config.base import Section, as_list
 
 Paths = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)]
 

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
-from lorkit.decompose.foundation_schema import FoundationConfig
-from lorkit.decompose.method_schema import (
+from lorkit.decompose.config.base import Count, Fraction, NonNegative, Positive, Section, as_square
+from lorkit.decompose.config.foundation import FoundationConfig
+from lorkit.decompose.config.methods import (
     OF_FOUNDATION,
     AlignmentConfig,
     DistConfig,
@@ -24,9 +25,8 @@ from lorkit.decompose.method_schema import (
     RkdConfig,
     SpConfig,
 )
-from lorkit.decompose.region_schema import RegionConfig
+from lorkit.decompose.config.regions import RegionConfig
 from lorkit.decompose.regions import check_region_name
-from lorkit.decompose.section import Count, Fraction, NonNegative, Positive, Section, as_square
 
 SEEDS = 2**31
 """Seeds go from 0 to one below this."""

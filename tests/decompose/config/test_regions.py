@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from lorkit.decompose.region_schema import RegionConfig
+from lorkit.decompose.config.regions import RegionConfig
 
 
 def test_one_path_is_a_list_of_one() -> None:

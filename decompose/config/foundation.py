@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, model_validator
 
-from lorkit.decompose.section import Count, Section, as_list, as_square
+from lorkit.decompose.config.base import Count, Section, as_list, as_square
 
 
 class FoundationImage(Section):

@@ -1,0 +1,34 @@
+"""The configuration: sections as pydantic models, read from YAML with overrides."""
+
+from __future__ import annotations
+
+from lorkit.decompose.config.loading import (
+    config_digest,
+    default_config,
+    dump_config,
+    load_config,
+    overridden,
+    resolve_path,
+)
+from lorkit.decompose.config.methods import LoraConfig, LorkdConfig, RdConfig
+from lorkit.decompose.config.regions import RegionConfig
+from lorkit.decompose.config.schema import AugmentConfig, CacheConfig, Config, ImageConfig, SplitConfig, TrainConfig
+
+__all__ = [
+    "AugmentConfig",
+    "CacheConfig",
+    "Config",
+    "ImageConfig",
+    "LoraConfig",
+    "LorkdConfig",
+    "RdConfig",
+    "RegionConfig",
+    "SplitConfig",
+    "TrainConfig",
+    "config_digest",
+    "default_config",
+    "dump_config",
+    "load_config",
+    "overridden",
+    "resolve_path",
+]
