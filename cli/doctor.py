@@ -38,9 +38,9 @@ def doctor(as_json: options.Json = False) -> None:
 def _targets() -> dict[str, dict[str, Any]]:
     from dataclasses import asdict
 
-    from lorkit.export.targets import targets
+    from lorkit.export.targets import TARGETS
 
-    found = {name: (target, target.available()) for name, target in targets().items()}
+    found = {name: (target, target.available()) for name, target in TARGETS.items()}
     return {
         name: {"runtime": target.runtime, **asdict(state), "runs": state.ok and state.runs}
         for name, (target, state) in found.items()

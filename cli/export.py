@@ -65,10 +65,10 @@ class TargetsHelp(TyperCommand):
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Write each target, its precisions and, where it does not work here, why and how to get it."""
-        from lorkit.export.targets import targets
+        from lorkit.export.targets import TARGETS
 
         rows = []
-        for name, target in targets().items():
+        for name, target in TARGETS.items():
             state = target.available()
             told = ", ".join(target.precisions)
             if not state.ok:

@@ -14,7 +14,7 @@ from lorkit.decompose.config import Config, config_digest, overridden
 from lorkit.decompose.config.schema import Balancer
 from lorkit.decompose.devices import device_of
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
-from lorkit.decompose.methods import get_method, methods
+from lorkit.decompose.methods import METHODS, get_method
 from lorkit.decompose.methods.base import Balancing
 
 FOUNDATION = "foundation"
@@ -118,7 +118,7 @@ def _variant(config: Config, text: str) -> Arm:
             fix="as in --variant rank4:lorkd:lorkd.rank=4",
         )
     get_method(method)
-    if label in methods():
+    if label in METHODS:
         raise UsageError(
             f"--variant {text}: '{label}' is the name of a method",
             required="a label of its own: a method's name stands for the method as configured",

@@ -26,8 +26,8 @@ from lorkit.decompose.artifacts.manifest import (
 
 __all__ = [
     "MANIFEST",
-    "Manifest",
     "SCHEMA_VERSION",
+    "Manifest",
     "building",
     "digest_bytes",
     "digest_file",

@@ -6,7 +6,7 @@ import torch
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts.site import Load, Site, Sizes
-from lorkit.decompose.experts.strategies import Strategy, get_strategy, strategies
+from lorkit.decompose.experts.strategies import STRATEGIES, Strategy, get_strategy
 
 
 class Choice:
@@ -23,7 +23,7 @@ class Choice:
 
     def __init__(self, site: Site, wanted: str = "auto", layer: str = "") -> None:
         self.site = site
-        self.candidates = [one for one in strategies().values() if one.refusal(site) is None]
+        self.candidates = [one for one in STRATEGIES.values() if one.refusal(site) is None]
         if wanted != "auto":
             strategy = get_strategy(wanted)
             reason = strategy.refusal(site)

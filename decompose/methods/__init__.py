@@ -1,24 +1,49 @@
-"""Methods of decomposition, found by looking into this package: one file a method, or a family of them."""
+"""Methods of decomposition: one file for each, or for a family of them, listed here."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from functools import cache
-
 from lorkit.decompose.errors import unknown
+from lorkit.decompose.methods import (
+    balanced,
+    cka,
+    dist,
+    drd,
+    finetune,
+    fitnet,
+    kd,
+    linear_probe,
+    lora,
+    lora_kd,
+    lorkd,
+    mtl,
+    mtl_kd,
+    rd,
+    rkd,
+    sp,
+)
 from lorkit.decompose.methods.base import Adapting, Fitting, Method, TrainingModule, needs_foundation
 
-__all__ = ["Adapting", "Fitting", "Method", "TrainingModule", "get_method", "methods", "needs_foundation"]
+__all__ = ["METHODS", "Adapting", "Fitting", "Method", "TrainingModule", "get_method", "needs_foundation"]
 
-
-@cache
-def methods() -> dict[str, Method]:
-    """Return every method by name."""
-    modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
-    found = [module.METHOD for module in modules if hasattr(module, "METHOD")]
-    found += [method for module in modules for method in getattr(module, "METHODS", ())]
-    return {method.name: method for method in found}
+_ALL: tuple[Method, ...] = (
+    lorkd.METHOD,
+    rd.METHOD,
+    drd.METHOD,
+    *mtl.METHODS,
+    *mtl_kd.METHODS,
+    *balanced.METHODS,
+    kd.METHOD,
+    fitnet.METHOD,
+    rkd.METHOD,
+    sp.METHOD,
+    dist.METHOD,
+    cka.METHOD,
+    lora_kd.METHOD,
+    finetune.METHOD,
+    linear_probe.METHOD,
+    lora.METHOD,
+)
+METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 
 
 def get_method(name: str) -> Method:
@@ -27,6 +52,6 @@ def get_method(name: str) -> Method:
     Raises:
         UsageError: There is no such method; the known ones are listed.
     """
-    if name not in methods():
-        raise unknown("method", name, methods())
-    return methods()[name]
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    return METHODS[name]

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lorkit.export.targets import Availability, targets
+from lorkit.export.targets import TARGETS, Availability
 
 
 def test_every_target_is_told_with_what_it_lacks(
@@ -16,11 +16,11 @@ def test_every_target_is_told_with_what_it_lacks(
     states = {"onnx": Availability(True), "trt": Availability(False, "it is not here", "pip install it")}
     states["trt-rtx"] = Availability(True, runs=False, why="there is no GPU")
     for name, state in states.items():
-        monkeypatch.setattr(type(targets()[name]), "available", lambda self, profile=None, state=state: state)
+        monkeypatch.setattr(type(TARGETS[name]), "available", lambda self, profile=None, state=state: state)
     outcome = decompose("export", "--help")
     assert outcome.code == 0
     text = " ".join(outcome.stdout.split())
-    assert all(f"{name} " in text for name in targets())
+    assert all(f"{name} " in text for name in TARGETS)
     assert "trt fp32, fp16, bf16, int8. Missing: it is not here; pip install it" in text
     assert "trt-rtx fp32, fp16, bf16, int8. Builds here, does not run: there is no GPU" in text
     assert "Targets and" not in decompose("bench", "--help").stdout

@@ -16,7 +16,7 @@ from lorkit.decompose.live import (
     load_live,
     save_live,
 )
-from lorkit.decompose.methods import get_method, methods
+from lorkit.decompose.methods import METHODS, get_method
 from lorkit.decompose.models import RegionalModel, SeparateModels
 from lorkit.decompose.regions import Region, RegionSet
 
@@ -45,7 +45,7 @@ def written(directory: Path, method: str) -> RegionalModel | SeparateModels:
     return model.eval()
 
 
-@pytest.mark.parametrize("method", methods())
+@pytest.mark.parametrize("method", METHODS)
 def test_a_live_model_comes_back_whole(tmp_path: Path, method: str) -> None:
     model, image, ids = written(tmp_path, method), torch.rand(4, 1, 32, 32), torch.tensor([3, 0, 1, 3])
     back = load_live(tmp_path)
@@ -64,7 +64,7 @@ def test_methods_differ_in_what_they_hold() -> None:
     assert expert_layers(lorkd)["backbone.conv5.0"].config.rank_of("knee") == 3
 
 
-@pytest.mark.parametrize("method", methods())
+@pytest.mark.parametrize("method", METHODS)
 def test_methods_deploy_the_students_or_the_foundations_network(method: str) -> None:
     config, regions = config_of(method)
     model = build_live(config, regions)

@@ -1,23 +1,20 @@
-"""Ways to compute an expert layer, found by looking into this package: one file a strategy."""
+"""Ways to compute an expert layer: one file for each, listed here."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from functools import cache
-
 from lorkit.decompose.errors import unknown
 from lorkit.decompose.experts.strategies.base import Strategy, Work
+from lorkit.decompose.experts.strategies.grouped import Grouped
+from lorkit.decompose.experts.strategies.merged import Merged
+from lorkit.decompose.experts.strategies.sampled import Sampled
+from lorkit.decompose.experts.strategies.split import Split
+from lorkit.decompose.experts.strategies.taps import Taps
 
-__all__ = ["Strategy", "Work", "get_strategy", "strategies"]
+__all__ = ["STRATEGIES", "Strategy", "Work", "get_strategy"]
 
-
-@cache
-def strategies() -> dict[str, Strategy]:
-    """Return every strategy by name."""
-    modules = [importlib.import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
-    found = [module.STRATEGY for module in modules if hasattr(module, "STRATEGY")]
-    return {strategy.name: strategy for strategy in found}
+STRATEGIES: dict[str, Strategy] = {
+    strategy.name: strategy for strategy in (Grouped(), Merged(), Sampled(), Split(), Taps())
+}
 
 
 def get_strategy(name: str) -> Strategy:
@@ -26,6 +23,6 @@ def get_strategy(name: str) -> Strategy:
     Raises:
         UsageError: There is no such strategy; the known ones are listed.
     """
-    if name not in strategies():
-        raise unknown("strategy", name, ("auto", *strategies()))
-    return strategies()[name]
+    if name not in STRATEGIES:
+        raise unknown("strategy", name, ("auto", *STRATEGIES))
+    return STRATEGIES[name]

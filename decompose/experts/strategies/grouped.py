@@ -78,6 +78,3 @@ def _fold(x: Tensor, regions: int) -> Tensor:
 def _unfold(low: Tensor, regions: int) -> Tensor:
     """Map (n, T * r, *S) to (T * n, r, *S)."""
     return low.reshape(len(low), regions, -1, *low.shape[2:]).transpose(0, 1).flatten(0, 1)
-
-
-STRATEGY = Grouped()

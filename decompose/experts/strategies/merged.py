@@ -93,6 +93,3 @@ def _pointwise(work: Work, x: Tensor, weights: Tensor) -> Tensor:
     if base.bias is not None:
         y_PO = y_PO + base.bias.to(y_PO.dtype)
     return unflat(site, y_PO, site.spatial(tuple(x.shape)), x)
-
-
-STRATEGY = Merged()

@@ -56,6 +56,3 @@ class Sampled:
         passed = 3 * load.pixels_in * site.inputs + 3 * load.pixels_out * site.outputs
         factors = load.rows * site.rank * (site.inputs * site.taps + site.outputs)
         return prices.of(load).time(narrow_macs=3 * self.macs(site, load), passed=passed, factors=factors, calls=40)
-
-
-STRATEGY = Sampled()

@@ -47,6 +47,3 @@ def low_rank_macs(site: Site, load: Load) -> int:
     if site.kind == "transposed":
         return site.rank * load.pixels_in * (site.inputs + site.outputs * site.taps)
     return site.rank * load.pixels_out * (site.inputs * site.taps + site.outputs)
-
-
-STRATEGY = Split()

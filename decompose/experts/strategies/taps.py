@@ -65,9 +65,6 @@ class Taps:
         return price.time(macs=3 * self.macs(site, load), shuffled=wide, passed=passed, factors=factors, calls=calls)
 
 
-STRATEGY = Taps()
-
-
 # one tap: where it adds to (L, *S'), where it reads from (L, *S, r, *K)
 _Index = tuple[slice | int, ...]
 _Tap = tuple[_Index, _Index]

@@ -7,7 +7,7 @@ from torch import nn
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts.choosing import Choice
 from lorkit.decompose.experts.site import Load, Site, base_macs
-from lorkit.decompose.experts.strategies import get_strategy, strategies
+from lorkit.decompose.experts.strategies import STRATEGIES, get_strategy
 
 NARROW = Site.of(nn.Conv2d(64, 64, 3, padding=1), "conv", 8)
 WIDE = Site.of(nn.Conv2d(512, 512, 3, padding=1), "conv", 8)
@@ -31,7 +31,7 @@ def test_the_choice_is_the_one_that_was_measured_as_best(site: Site, size: int, 
 def test_reshape_has_one_form() -> None:
     site = Site.of(nn.Conv2d(64, 64, 3), "reshape", 8)
     assert Choice(site).strategy((8, 64, 9, 9), 2).name == "merged"
-    for name in set(strategies()) - {"merged"}:
+    for name in set(STRATEGIES) - {"merged"}:
         with pytest.raises(UsageError, match="layout 'reshape' has no low-rank path"):
             Choice(site, name, "conv")
 

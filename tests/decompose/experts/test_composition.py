@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 from lorkit.decompose.experts import ExpertConfig, Routing, add_experts_
-from lorkit.decompose.experts.strategies import strategies
+from lorkit.decompose.experts.strategies import STRATEGIES
 
 IDS = torch.tensor([0, 0, 1, 1, 2, 2])
 
@@ -46,7 +46,7 @@ def gradients(
     return {name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()}
 
 
-@pytest.fixture(params=strategies())
+@pytest.fixture(params=STRATEGIES)
 def strategy(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts import DepthwiseExperts, ExpertConfig, ExpertLayer, LowRankExperts, Routing
 from lorkit.decompose.experts.site import Site
-from lorkit.decompose.experts.strategies import get_strategy, strategies
+from lorkit.decompose.experts.strategies import STRATEGIES, get_strategy
 
 REGIONS = ("brain", "chest", "knee", "absent")
 RANKS = {"brain": 2, "chest": 3, "knee": 1, "absent": 2}
@@ -142,7 +142,7 @@ ROUTES = {
 @pytest.mark.parametrize("memory", ["plain", "channels_last"])
 @pytest.mark.parametrize("ids", ROUTES.values(), ids=ROUTES)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("strategy", strategies())
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_equals_the_naive_formula_or_refuses(
     strategy: str, kind: str, ids: list[int], memory: str
 ) -> None:
@@ -165,7 +165,7 @@ def test_every_strategy_equals_the_naive_formula_or_refuses(
     check(layer, routing, x, torch.tensor(ids), "conv")
 
 
-@pytest.mark.parametrize("strategy", strategies())
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_plain_images_stay_plain_and_channels_last_stay_so(strategy: str) -> None:
     layer, routing = build(lambda: nn.Conv2d(4, 6, 3, padding=1), "conv", strategy=strategy)
     x = torch.randn(4, 4, 5, 5, dtype=torch.float64)
@@ -176,7 +176,7 @@ def test_plain_images_stay_plain_and_channels_last_stay_so(strategy: str) -> Non
         assert layer(last).is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("strategy", strategies())
+@pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("make", [KINDS["conv2d-strided"], KINDS["conv2d-1x1"], KINDS["linear"]])
 def test_every_strategy_under_bfloat16_autocast(strategy: str, make: tuple[Callable[[], nn.Module], Any]) -> None:
     if get_strategy(strategy).refusal(Site.of(make[0](), "conv", 1)):  # type: ignore[arg-type]
@@ -430,7 +430,7 @@ def test_an_empty_batch_passes() -> None:
 
 
 @pytest.mark.parametrize("ids", [SCRAMBLED, SORTED, [1, 1, 1]], ids=["scrambled", "sorted", "single"])
-@pytest.mark.parametrize(("layout", "strategy"), [*(("conv", name) for name in strategies()), ("reshape", "auto")])
+@pytest.mark.parametrize(("layout", "strategy"), [*(("conv", name) for name in STRATEGIES), ("reshape", "auto")])
 @pytest.mark.parametrize("kind", ["linear", "conv2d-1x1", "conv2d-strided", "conv2d-reflect", "transposed2d", *GROUPED])
 def test_hooks_on_the_base_run_and_see_the_same_whatever_computes_the_layer(
     kind: str, layout: str, strategy: str, ids: list[int]

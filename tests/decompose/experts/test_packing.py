@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose.experts import ExpertConfig, Routing, add_experts_, expert_layers, pack_, packed, unpack_
 from lorkit.decompose.experts.layers import LowRankExperts
-from lorkit.decompose.experts.strategies import strategies
+from lorkit.decompose.experts.strategies import STRATEGIES
 
 REGIONS = ("chest", "brain", "knee")
 IDS = torch.tensor([0, 0, 1, 1, 2, 2])
@@ -46,7 +46,7 @@ def gradients(model: nn.Module, routing: Routing, ids: Tensor = IDS) -> dict[str
     return found | {"loss": loss.detach()}
 
 
-WAYS = [("conv", name) for name in ("auto", *strategies())] + [("reshape", "merged")]
+WAYS = [("conv", name) for name in ("auto", *STRATEGIES)] + [("reshape", "merged")]
 
 
 @pytest.mark.parametrize(("layout", "strategy"), WAYS)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from lorkit.decompose.experts import ExpertConfig, LowRankExperts, RegionNorm, Routing
-from lorkit.decompose.experts.strategies import strategies
+from lorkit.decompose.experts.strategies import STRATEGIES
 
 Function = Callable[[Tensor], Tensor]
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -42,7 +42,7 @@ def forward_mode(f: Function, x: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("ids", [[0, 0, 1, 1], [0, 1, 1, 0, 1]], ids=["equal", "unequal"])
 @pytest.mark.parametrize("kind", LAYERS)
-@pytest.mark.parametrize("strategy", strategies())
+@pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_has_every_derivative(strategy: str, kind: str, ids: list[int]) -> None:
     torch.manual_seed(0)
     make, shape = LAYERS[kind]

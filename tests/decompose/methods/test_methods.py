@@ -7,7 +7,7 @@ from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.losses import total
-from lorkit.decompose.methods import get_method, methods
+from lorkit.decompose.methods import METHODS, get_method
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.regions import Region, RegionSet
@@ -33,7 +33,7 @@ def batch(regions: tuple[int, ...] = (0, 0, 1, 1, 1)) -> Batch:
 
 
 def test_the_methods_of_this_package_are_found() -> None:
-    assert {"lorkd", "mtl", "stl"} <= set(methods())
+    assert {"lorkd", "mtl", "stl"} <= set(METHODS)
     with pytest.raises(UsageError, match="did you mean 'lorkd'"):
         get_method("lorkdd")
 

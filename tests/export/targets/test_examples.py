@@ -15,7 +15,7 @@ from PIL import Image
 
 from lorkit.export.exporting import export
 from lorkit.export.prediction import predict
-from lorkit.export.targets import get_target, targets
+from lorkit.export.targets import TARGETS, get_target
 
 ALONE = "import runpy, sys; {blocked} sys.argv[:] = sys.argv[1:]; sys.path.insert(0, {folder!r}); "
 RUN = "runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -53,5 +53,5 @@ def test_every_target_names_an_example_that_is_there() -> None:
     from lorkit import export as package
 
     folder = Path(package.__file__).parent
-    for target in targets().values():
+    for target in TARGETS.values():
         assert (folder / target.example.source).is_file()

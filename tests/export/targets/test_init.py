@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from lorkit.decompose.errors import UsageError
-from lorkit.export.targets import get_target, missing, targets
+from lorkit.export.targets import TARGETS, get_target, missing
 
 
 def test_each_module_is_a_target() -> None:
-    assert list(targets()) == ["aoti", "monai", "onnx", "openvino", "torch-trt", "triton", "trt", "trt-rtx"]
-    for name, target in targets().items():
+    assert list(TARGETS) == ["aoti", "monai", "onnx", "openvino", "torch-trt", "triton", "trt", "trt-rtx"]
+    for name, target in TARGETS.items():
         assert target.name == name
         assert "fp32" in target.precisions
         assert target.available().ok or (target.available().reason and target.available().install)
