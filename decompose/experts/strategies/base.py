@@ -1,6 +1,6 @@
 """What a way of computing an expert layer has to provide; one file a strategy in this package.
 
-A file defines `STRATEGY`, an object of this protocol; nothing else has to know of it.
+A file defines one class of this protocol; the package lists an object of it.
 
 Shapes: L rows grouped by region, T regions, I and O channels, r rank, k kernel sizes, P positions (rows x pixels).
 """
