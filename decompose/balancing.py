@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
-from lorkit.decompose.losses import Terms, total
 from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.tasks.losses import Terms, total
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from lorkit.decompose.balancing import shared_parameters
 from lorkit.decompose.data.loading import Batch
-from lorkit.decompose.losses import total
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.models.regional import RegionalOutput
+from lorkit.decompose.tasks.losses import total
 
 Pair = tuple[str, str]
 Teacher = Callable[[Batch], RegionalOutput | None]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.losses import Terms
+from lorkit.decompose.tasks.losses import Terms
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lorkit.decompose.losses import wide
+from lorkit.decompose.tasks.losses import wide
 
 
 def distance_loss(x_NF: Tensor, y_NG: Tensor) -> Tensor:

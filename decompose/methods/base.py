@@ -16,12 +16,12 @@ from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.config.schema import Balancer
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.losses import Terms, by_region
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.models.reprogrammers import resampled
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import Task, get_task
+from lorkit.decompose.tasks.losses import Terms, by_region
 
 # modules that hold one entry a region, in expert layers, norms by region and regional models
 _CONTAINERS = {"down", "up", "kernel", "regions", "heads"}

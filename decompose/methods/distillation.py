@@ -24,11 +24,11 @@ from torch.func import functional_call
 
 from lorkit.decompose.config import LorkdConfig, TrainConfig
 from lorkit.decompose.data.loading import Batch
-from lorkit.decompose.losses import Terms, by_region, softened_kl
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.models.backbones import Backbone
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
+from lorkit.decompose.tasks.losses import Terms, by_region, softened_kl
 
 
 class Projector(nn.Linear):

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.loading import Batch
-from lorkit.decompose.losses import wide
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.taught import Sight, TaughtModule, TaughtStudents, compared_widths, no_teacher
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.teachers import TeacherFeatures
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.tasks.losses import wide
 
 
 class Regressor(nn.Linear):

@@ -17,11 +17,11 @@ from lorkit.decompose.cka.products import FEWEST
 from lorkit.decompose.config import RdConfig, TrainConfig
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.errors import UsageError, counted
-from lorkit.decompose.losses import Terms
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.teachers import TeacherFeatures
 from lorkit.decompose.tasks import get_task
+from lorkit.decompose.tasks.losses import Terms
 
 
 class Parts(NamedTuple):

@@ -17,7 +17,6 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.config.methods import Layer
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.losses import Terms
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.mtl import SeparateStudents
 from lorkit.decompose.models.backbones import Backbone
@@ -26,6 +25,7 @@ from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.models.staged import staged
 from lorkit.decompose.models.teachers import TeacherFeatures
 from lorkit.decompose.models.walking import walker
+from lorkit.decompose.tasks.losses import Terms
 
 
 class Sight(NamedTuple):

@@ -46,13 +46,13 @@ class Classification:
 
     def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
         """Return the cross-entropy of each sample, (n,)."""
-        from lorkit.decompose.losses import cross_entropy  # torch, which scoring does not need
+        from lorkit.decompose.tasks.losses import cross_entropy  # torch, which scoring does not need
 
         return cross_entropy(logits, target, smoothing)
 
     def divergence(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """Return T^2 KL of each sample, (n,)."""
-        from lorkit.decompose.losses import softened_kl
+        from lorkit.decompose.tasks.losses import softened_kl
 
         return softened_kl(student, teacher, temperature)
 

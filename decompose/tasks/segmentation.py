@@ -48,13 +48,13 @@ class Segmentation:
         Dice is of the softmax, the mean over structures; the background is left out, because it would be nearly right
         whatever the network does. Cross-entropy has it: both come from one softmax.
         """
-        from lorkit.decompose.losses import cross_entropy, dice_loss
+        from lorkit.decompose.tasks.losses import cross_entropy, dice_loss
 
         return dice_loss(logits, target) + cross_entropy(logits, target, smoothing).flatten(1).mean(1)
 
     def divergence(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
         """Return T^2 KL of each sample's pixels, their mean, (n,)."""
-        from lorkit.decompose.losses import softened_kl
+        from lorkit.decompose.tasks.losses import softened_kl
 
         return softened_kl(student, teacher, temperature).flatten(1).mean(1)
 

@@ -19,9 +19,9 @@ from lorkit.decompose.config import TrainConfig, default_config
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
-from lorkit.decompose.losses import total
 from lorkit.decompose.methods import TrainingModule, get_method
 from lorkit.decompose.regions import Region, RegionSet
+from lorkit.decompose.tasks.losses import total
 
 Make = Callable[..., TrainingModule]
 MakeBatch = Callable[..., Batch]

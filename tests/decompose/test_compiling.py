@@ -15,10 +15,10 @@ from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import MissingRuntimeError
-from lorkit.decompose.losses import total
 from lorkit.decompose.methods import TrainingModule
 from lorkit.decompose.models.backbones import BACKBONES, Known
 from lorkit.decompose.stepping import Stepper
+from lorkit.decompose.tasks.losses import total
 
 Make = Callable[..., TrainingModule]
 MakeBatch = Callable[..., Batch]

@@ -7,8 +7,8 @@ import torch
 
 from lorkit.decompose.conflict import gradient_conflict
 from lorkit.decompose.data.loading import Batch
-from lorkit.decompose.losses import cross_entropy
 from lorkit.decompose.methods import TrainingModule
+from lorkit.decompose.tasks.losses import cross_entropy
 
 Make = Callable[..., TrainingModule]
 MakeBatch = Callable[..., Batch]

@@ -4,8 +4,8 @@ import torch
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.losses import Terms
 from lorkit.decompose.metering import LossMeter, Queued
+from lorkit.decompose.tasks.losses import Terms
 
 
 def step(values: Terms, counts: dict[str, int], number: int = 0) -> Queued:

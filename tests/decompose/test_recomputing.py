@@ -9,10 +9,10 @@ from torch import nn
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts import expert_layers
-from lorkit.decompose.losses import total
 from lorkit.decompose.methods import TrainingModule
 from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.recomputing import blocks_of, recomputed
+from lorkit.decompose.tasks.losses import total
 
 
 def gradients(module: TrainingModule, batch: Batch, backwards: int, *, bf16: bool) -> list[torch.Tensor]:

@@ -9,9 +9,9 @@ import torch
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.devices import launch
-from lorkit.decompose.losses import total
 from lorkit.decompose.methods import TrainingModule
 from lorkit.decompose.stepping import Stepper
+from lorkit.decompose.tasks.losses import total
 
 Make = Callable[..., TrainingModule]
 MakeBatch = Callable[..., Batch]

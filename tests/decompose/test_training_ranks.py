@@ -16,12 +16,12 @@ from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.data import PreparedRegion, prepare, read_regions
 from lorkit.decompose.data.loading import Batch, BatchLoader
 from lorkit.decompose.data.locked import locked_splits
-from lorkit.decompose.losses import total
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.backbones import build_backbone
 from lorkit.decompose.models.foundation import load_foundation
 from lorkit.decompose.optimising import build_optimizer, learning_rate
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.tasks.losses import total
 from lorkit.decompose.transforms import build_recipe
 
 # A network without batch statistics, which several CPU processes could not share; batches of 4 hold 2 of 3 regions.

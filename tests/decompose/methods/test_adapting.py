@@ -12,13 +12,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
-from lorkit.decompose.losses import total
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.distillation import DistillingModule
 from lorkit.decompose.methods.finetune import continued
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.foundation import Foundation, narrowed
 from lorkit.decompose.regions import Region, RegionSet
+from lorkit.decompose.tasks.losses import total
 
 REGIONS = RegionSet([Region(name="a", classes=("x", "y")), Region(name="b", classes=("x", "y", "z"))])
 ONE = RegionSet([REGIONS.get("b")])

@@ -6,11 +6,11 @@ import torch
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.losses import total
 from lorkit.decompose.methods import METHODS, get_method
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.regions import Region, RegionSet
+from lorkit.decompose.tasks.losses import total
 
 REGIONS = RegionSet([Region(name="a", classes=("x", "y")), Region(name="b", classes=("x", "y", "z"))])
 DATA = "regions={a: {data: x}, b: {data: x}}"

@@ -11,13 +11,13 @@ from lorkit.decompose.cka import cka
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.losses import Terms, total
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.methods.rd import FeatureReprogramming
 from lorkit.decompose.methods.reprogramming import faded
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.regions import Region, RegionSet
+from lorkit.decompose.tasks.losses import Terms, total
 
 ONE = RegionSet([Region(name="a", classes=("x", "y", "z"))])
 

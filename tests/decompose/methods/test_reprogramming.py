@@ -15,7 +15,6 @@ from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.losses import total
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.drd import DeepReprogramming, check_stages
 from lorkit.decompose.methods.mtl import shared_network
@@ -24,6 +23,7 @@ from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.staged import foreign_context, staged
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.rehearsal import refuse_early, rehearse
+from lorkit.decompose.tasks.losses import total
 from lorkit.decompose.training import Phase, fit
 from lorkit.decompose.transforms import build_recipe
 

@@ -13,7 +13,6 @@ from lorkit.decompose.cka import cka
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data.loading import Batch
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.losses import total
 from lorkit.decompose.methods import Adapting, TrainingModule, get_method
 from lorkit.decompose.methods.fitnet import FitnetModule, Regressor, one_grid
 from lorkit.decompose.methods.mtl import shared_network
@@ -22,6 +21,7 @@ from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.staged import staged
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.relational import angle_loss, correlation_losses, distance_loss, similarity_loss
+from lorkit.decompose.tasks.losses import total
 
 ONE = RegionSet([Region(name="a", classes=("x", "y", "z"))])
 TERMS = {

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lorkit.decompose.losses import by_region, cross_entropy, softened_kl, total
+from lorkit.decompose.tasks.losses import by_region, cross_entropy, softened_kl, total
 
 
 def test_softened_kl_is_the_textbook_formula() -> None:
