@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts.layers import ExpertLayer
-from lorkit.decompose.experts.norm import RegionNorm
+from lorkit.decompose.experts.norms.region_norm import RegionNorm
 
 _LISTS = (nn.Sequential, nn.ModuleList)
 _SINGLE = (ExpertLayer, RegionNorm)  # one layer each, whatever they hold

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lorkit.decompose.answers import logits_of
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.experts.reduction import LayerCut, reduce_, total
+from lorkit.decompose.experts.truncation import LayerCut, reduce_, total
 from lorkit.decompose.metrics.paired import paired_cases
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels

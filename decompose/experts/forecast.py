@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.experts.extraction import expert_layers
 from lorkit.decompose.experts.layers import LowRankExperts
+from lorkit.decompose.experts.merging import expert_layers
 from lorkit.decompose.experts.routing import Routing
-from lorkit.decompose.experts.site import Load, Sizes, base_macs
+from lorkit.decompose.experts.strategies.geometry import Load, Sizes, base_macs
 
 
 @dataclass(frozen=True, kw_only=True)

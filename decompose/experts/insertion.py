@@ -13,9 +13,9 @@ from torch.nn.parameter import UninitializedParameter
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts.algebra import KINDS, Base, hooked
 from lorkit.decompose.experts.config import ExpertConfig
-from lorkit.decompose.experts.extraction import expert_layers
 from lorkit.decompose.experts.layers import DepthwiseExperts, LowRankExperts
-from lorkit.decompose.experts.norm import NORMS, RegionNorm
+from lorkit.decompose.experts.merging import expert_layers
+from lorkit.decompose.experts.norms.region_norm import NORMS, RegionNorm
 from lorkit.decompose.experts.routing import Routing, check_names
 
 Select = Callable[[nn.Module, str], bool]

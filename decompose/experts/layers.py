@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.algebra import Base
-from lorkit.decompose.experts.choosing import Choice
 from lorkit.decompose.experts.config import ExpertConfig
-from lorkit.decompose.experts.pack import Pack, packable
 from lorkit.decompose.experts.routing import Plan, Routing
-from lorkit.decompose.experts.site import Site, Sizes
 from lorkit.decompose.experts.strategies import Work
-from lorkit.decompose.experts.strategies.fused import run_soft
+from lorkit.decompose.experts.strategies.geometry import Site, Sizes
+from lorkit.decompose.experts.strategies.packed_factors import Pack, packable
+from lorkit.decompose.experts.strategies.selection import Choice
+from lorkit.decompose.experts.strategies.soft_gates import run_soft
 
 
 class ExpertLayer(nn.Module):

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lorkit.decompose.experts.algebra import Base, transformed
-from lorkit.decompose.experts.pack import Pack
-from lorkit.decompose.experts.site import Load, Site, Sizes
+from lorkit.decompose.experts.strategies.geometry import Load, Site, Sizes
+from lorkit.decompose.experts.strategies.packed_factors import Pack
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.experts import algebra, prices, segments
-from lorkit.decompose.experts.site import Load, Site
+from lorkit.decompose.experts import algebra
+from lorkit.decompose.experts.strategies import device_costs, segments
 from lorkit.decompose.experts.strategies.base import Work, flat, grown, unflat
+from lorkit.decompose.experts.strategies.geometry import Load, Site
 from lorkit.decompose.experts.strategies.split import low_rank_macs
 
 
@@ -67,7 +68,9 @@ class Grouped:
             return float("inf")
         passed = 3 * load.pixels_in * site.inputs + 1.5 * load.pixels_out * site.outputs
         factors = load.regions * site.rank * site.inputs * site.taps
-        return prices.of(load).time(narrow_macs=2 * self.macs(site, load), passed=passed, factors=factors, calls=40)
+        return device_costs.of(load).time(
+            narrow_macs=2 * self.macs(site, load), passed=passed, factors=factors, calls=40
+        )
 
 
 def _fold(x: Tensor, regions: int) -> Tensor:

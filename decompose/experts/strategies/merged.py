@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lorkit.decompose.experts import algebra, prices, segments
-from lorkit.decompose.experts.site import Load, Site
+from lorkit.decompose.experts import algebra
+from lorkit.decompose.experts.strategies import device_costs, segments
 from lorkit.decompose.experts.strategies.base import Work, flat, full_precision, unflat
+from lorkit.decompose.experts.strategies.geometry import Load, Site
 
 
 class Merged:
@@ -48,7 +49,7 @@ class Merged:
         whole = site.pointwise and load.equal
         copied = 0 if whole else load.pixels_in * site.inputs + load.pixels_out * site.outputs
         calls = 12 if whole else 12 + 6 * load.regions
-        return prices.of(load).time(macs=3 * self.macs(site, load), merged=merged, copied=copied, calls=calls)
+        return device_costs.of(load).time(macs=3 * self.macs(site, load), merged=merged, copied=copied, calls=calls)
 
 
 def merged_weights(work: Work) -> Tensor:

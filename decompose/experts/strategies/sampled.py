@@ -10,9 +10,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from lorkit.decompose.experts import algebra, prices
-from lorkit.decompose.experts.site import Load, Site
+from lorkit.decompose.experts import algebra
+from lorkit.decompose.experts.strategies import device_costs
 from lorkit.decompose.experts.strategies.base import Work, unflat
+from lorkit.decompose.experts.strategies.geometry import Load, Site
 from lorkit.decompose.experts.strategies.split import low_rank_macs
 
 
@@ -55,4 +56,6 @@ class Sampled:
         """Price a narrow convolution, copies of input, output and the factors of every row."""
         passed = 3 * load.pixels_in * site.inputs + 3 * load.pixels_out * site.outputs
         factors = load.rows * site.rank * (site.inputs * site.taps + site.outputs)
-        return prices.of(load).time(narrow_macs=3 * self.macs(site, load), passed=passed, factors=factors, calls=40)
+        return device_costs.of(load).time(
+            narrow_macs=3 * self.macs(site, load), passed=passed, factors=factors, calls=40
+        )

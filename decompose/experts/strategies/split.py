@@ -9,9 +9,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lorkit.decompose.experts import algebra, prices
-from lorkit.decompose.experts.site import Load, Site
+from lorkit.decompose.experts import algebra
+from lorkit.decompose.experts.strategies import device_costs
 from lorkit.decompose.experts.strategies.base import Work
+from lorkit.decompose.experts.strategies.geometry import Load, Site
 
 
 class Split:
@@ -39,7 +40,9 @@ class Split:
         passed = load.pixels_in * site.inputs + 2 * load.pixels_out * site.outputs
         factors = load.regions * site.rank * site.inputs * site.taps
         calls = 10 + 25 * load.regions
-        return prices.of(load).time(narrow_macs=3 * self.macs(site, load), passed=passed, factors=factors, calls=calls)
+        return device_costs.of(load).time(
+            narrow_macs=3 * self.macs(site, load), passed=passed, factors=factors, calls=calls
+        )
 
 
 def low_rank_macs(site: Site, load: Load) -> int:

@@ -12,10 +12,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from lorkit.decompose.experts import prices, segments
 from lorkit.decompose.experts.algebra import transformed
-from lorkit.decompose.experts.site import Load, Site, Sizes
+from lorkit.decompose.experts.strategies import device_costs, segments
 from lorkit.decompose.experts.strategies.base import Work, flat, unflat
+from lorkit.decompose.experts.strategies.geometry import Load, Site, Sizes
 
 
 class Taps:
@@ -57,7 +57,7 @@ class Taps:
 
     def seconds(self, site: Site, load: Load) -> float:
         """Price two products, the shifted sum, and a pass over input and output."""
-        price = prices.of(load)
+        price = device_costs.of(load)
         wide = 0 if site.pointwise else load.pixels_in * site.rank * site.taps
         passed = load.pixels_in * site.inputs + load.pixels_out * site.outputs
         factors = load.regions * site.rank * site.inputs * site.taps

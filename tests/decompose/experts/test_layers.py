@@ -19,8 +19,8 @@ from torch.utils.checkpoint import checkpoint
 
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts import DepthwiseExperts, ExpertConfig, ExpertLayer, LowRankExperts, Routing
-from lorkit.decompose.experts.site import Site
 from lorkit.decompose.experts.strategies import STRATEGIES, get_strategy
+from lorkit.decompose.experts.strategies.geometry import Site
 
 REGIONS = ("brain", "chest", "knee", "absent")
 RANKS = {"brain": 2, "chest": 3, "knee": 1, "absent": 2}

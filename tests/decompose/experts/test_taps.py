@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lorkit.decompose.experts.site import Site
+from lorkit.decompose.experts.strategies.geometry import Site
 from lorkit.decompose.experts.strategies.taps import gather_taps
 
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.experts.extraction import expert_layers
 from lorkit.decompose.experts.layers import ExpertLayer, LowRankExperts
+from lorkit.decompose.experts.merging import expert_layers
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.experts.site import Load, Site, Sizes
 from lorkit.decompose.experts.strategies import STRATEGIES, Strategy, get_strategy
+from lorkit.decompose.experts.strategies.geometry import Load, Site, Sizes
 
 
 class Choice:

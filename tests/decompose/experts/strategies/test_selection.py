@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.experts.choosing import Choice
-from lorkit.decompose.experts.site import Load, Site, base_macs
 from lorkit.decompose.experts.strategies import STRATEGIES, get_strategy
+from lorkit.decompose.experts.strategies.geometry import Load, Site, base_macs
+from lorkit.decompose.experts.strategies.selection import Choice
 
 NARROW = Site.of(nn.Conv2d(64, 64, 3, padding=1), "conv", 8)
 WIDE = Site.of(nn.Conv2d(512, 512, 3, padding=1), "conv", 8)

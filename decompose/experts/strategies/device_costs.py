@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lorkit.decompose.experts.site import Load
+from lorkit.decompose.experts.strategies.geometry import Load
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.experts.algebra import transformed
-from lorkit.decompose.experts.site import Sizes
+from lorkit.decompose.experts.strategies.geometry import Sizes
 
 
 def multiply(x_PK: Tensor, weight_TMK: Tensor, counts: Sizes, equal: bool) -> Tensor:

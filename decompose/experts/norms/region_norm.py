@@ -14,10 +14,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts.algebra import transformed
 from lorkit.decompose.experts.config import NormPolicy
+from lorkit.decompose.experts.norms.segmented_norm import Statistics, segmented_norm
 from lorkit.decompose.experts.routing import Plan, Routing
-from lorkit.decompose.experts.segmented_norm import Statistics, segmented_norm
-from lorkit.decompose.experts.site import Sizes
 from lorkit.decompose.experts.strategies.base import settled
+from lorkit.decompose.experts.strategies.geometry import Sizes
 
 NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 # beyond this the copies in and out of the fold cost more than the calls that it saves (measured on two cores)

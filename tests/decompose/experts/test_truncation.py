@@ -19,7 +19,7 @@ from lorkit.decompose.experts import (
     expert_layers,
     extract,
 )
-from lorkit.decompose.experts.reduction import LayerCut, reduce_, total, truncate
+from lorkit.decompose.experts.truncation import LayerCut, reduce_, total, truncate
 
 
 def network() -> nn.Module:

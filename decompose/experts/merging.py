@@ -11,7 +11,7 @@ from torch import nn
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts.layers import ExpertLayer, LowRankExperts
-from lorkit.decompose.experts.norm import RegionNorm
+from lorkit.decompose.experts.norms.region_norm import RegionNorm
 
 
 def expert_layers(model: nn.Module) -> dict[str, ExpertLayer]:

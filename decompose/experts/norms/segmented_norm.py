@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
-from lorkit.decompose.experts.site import Sizes
+from lorkit.decompose.experts.strategies.geometry import Sizes
 
 _forward = torch.ops.aten.native_batch_norm
 _backward = torch.ops.aten.native_batch_norm_backward

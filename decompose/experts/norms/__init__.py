@@ -1,0 +1,1 @@
+"""Norm layers that keep one set of statistics and weights for each region."""
