@@ -25,6 +25,7 @@ from lightning_fabric import Fabric
 
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data import PreparedRegion, prepare, read_regions
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.devices import launch
 from lorkit.decompose.events import Finished, ignore
 from lorkit.decompose.feature_cache import keeper_for
@@ -34,7 +35,6 @@ from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training import Phase, fit
-from lorkit.decompose.transforms import build_recipe
 
 VAL = 32
 

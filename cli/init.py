@@ -11,7 +11,7 @@ import typer
 from lorkit.cli import options
 
 if TYPE_CHECKING:
-    from lorkit.decompose.data.discovery import Found
+    from lorkit.decompose.data.readers.discovery import Found
 
 FILE = Path("decompose.yaml")
 
@@ -163,6 +163,6 @@ def _region(entry: Found, base: Path) -> str:
 def _discover(directory: Path | None) -> Sequence[Found]:
     if directory is None:
         return ()
-    from lorkit.decompose.data.discovery import discover
+    from lorkit.decompose.data.readers.discovery import discover
 
     return discover(directory)

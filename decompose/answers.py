@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from lorkit.decompose.data.loading import eval_batch_size
+from lorkit.decompose.data.batches.loader import eval_batch_size
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.tasks import Evidence, get_task

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.balancing import shared_parameters
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.models.regional import RegionalOutput
 from lorkit.decompose.tasks.losses import total

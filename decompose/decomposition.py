@@ -14,7 +14,7 @@ from lorkit.decompose.artifacts import digest_json, is_current
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.curves import check_tensorboard, recording
 from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
-from lorkit.decompose.data.readers import expected_task
+from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.devices import launch
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.material import Material, prepare_parts, teacher_parts

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lorkit.decompose import inregion
 from lorkit.decompose.answers import logits_of
 from lorkit.decompose.artifacts import (
     SCHEMA_VERSION,
@@ -26,6 +25,8 @@ from lorkit.decompose.artifacts import (
 )
 from lorkit.decompose.data.locked import LockedData
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.data.preprocessing import region_check
+from lorkit.decompose.data.preprocessing.recipe import Recipe
 from lorkit.decompose.errors import DataError, counted
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.expert_artifact import (
@@ -51,7 +52,6 @@ from lorkit.decompose.proof import equality, refuse_foreign_tensors
 from lorkit.decompose.reduction import check_rank, cut_expert_
 from lorkit.decompose.runs import RUNS, Run, open_run
 from lorkit.decompose.tasks import get_task
-from lorkit.decompose.transforms import Recipe
 
 __all__ = ["ExtractResult", "LoadedExpert", "extract", "load_expert"]
 
@@ -225,12 +225,12 @@ class _Workshop:
 
     def _in_region(self, region: str, train: PreparedRegion, val: PreparedRegion) -> tuple[dict[str, Any], list[str]]:
         """Fit the check, and measure it on images that chose neither its model nor its limit."""
-        model = inregion.fit(_spaced(train).images)
-        model = inregion.calibrate(model, _spaced(val).images)
+        model = region_check.fit(_spaced(train).images)
+        model = region_check.calibrate(model, _spaced(val).images)
         own = self.data(region).part(region, "test", most=_MOST)
         rates, seen, warnings = self._refused(model, region, val.recipe)
         measured = {
-            "false_refusal": {"rate": inregion.refusal_rate(model, own.images), "n": len(own), "split": "test"},
+            "false_refusal": {"rate": region_check.refusal_rate(model, own.images), "n": len(own), "split": "test"},
             # no names: an expert says nothing of its siblings
             "other_regions": {
                 "rate": float(np.mean(rates)) if rates else None,
@@ -241,7 +241,7 @@ class _Workshop:
         }
         return model | measured, warnings
 
-    def _refused(self, model: inregion.Model, region: str, recipe: Recipe) -> tuple[list[float], int, list[str]]:
+    def _refused(self, model: region_check.Model, region: str, recipe: Recipe) -> tuple[list[float], int, list[str]]:
         """Return the refusal rate on each other region, the images looked at, and a warning for data that is gone."""
         rates, seen, missing = [], 0, 0
         for name in self.run.regions.names:
@@ -254,7 +254,7 @@ class _Workshop:
                 missing += 1
                 continue
             seen += len(images)
-            rates += [rate for rate in [inregion.refusal_rate(model, images)] if rate is not None]
+            rates += [rate for rate in [region_check.refusal_rate(model, images)] if rate is not None]
         text = f"the in-region check was not measured on {counted(missing, 'other region')}: their data cannot be read"
         return rates, seen, [text] if missing else []
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from lorkit.decompose.config import Config, ImageConfig
 from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits, prepare
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.events import Listener, ignore
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.transforms import build_recipe
 
 Parts = Mapping[str, Mapping[str, PreparedRegion]]
 """By part ("train", "val", "test"), then by region."""

@@ -12,7 +12,7 @@ from torch import nn
 from lorkit.decompose.adopting import foundation_network, taught_foundation
 from lorkit.decompose.config import Config, ImageConfig, TrainConfig
 from lorkit.decompose.data import Splits
-from lorkit.decompose.data.sampling import RegionSampler
+from lorkit.decompose.data.batches.sampler import RegionSampler
 from lorkit.decompose.experts.forecast import forecast, mean_overhead
 from lorkit.decompose.feature_cache import early_estimate, features_directory
 from lorkit.decompose.live import deployed_backbone

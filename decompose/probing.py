@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lorkit.decompose.data.loading import eval_batches
+from lorkit.decompose.data.batches.loader import eval_batches
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.models.backbones import new_head

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from lorkit.decompose.balancing import build_backward
 from lorkit.decompose.compiling import loosen_
 from lorkit.decompose.config import TrainConfig
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.data.batches.microbatches import cut
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.devices import memory_format, set_layout_
 from lorkit.decompose.feature_cache import FeatureCache, Keeper
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.microbatches import cut
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.teachers import freeze_

@@ -21,7 +21,8 @@ from lorkit.decompose.checkpoints import Checkpoints, Progress
 from lorkit.decompose.compiling import compiled
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.conflict import gradient_conflict
-from lorkit.decompose.data.loading import Batch, BatchLoader
+from lorkit.decompose.data.batches.loader import Batch, BatchLoader
+from lorkit.decompose.data.batches.microbatches import check_seats, smallest
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.devices import launch
 from lorkit.decompose.events import Event, Finished, Notice, Saved, Started, Step, Validated
@@ -31,7 +32,6 @@ from lorkit.decompose.feature_cache.savings import sentence
 from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 from lorkit.decompose.metering import LossMeter, Queued
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.microbatches import check_seats, smallest
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.optimising import learning_rate, passes_of
 from lorkit.decompose.recomputing import recomputed

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lorkit.decompose.data.loading import eval_batches
+from lorkit.decompose.data.batches.loader import eval_batches
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.devices import memory_format
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput

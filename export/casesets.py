@@ -20,8 +20,8 @@ from lorkit.export.contests import Contest, run_with
 
 if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion
+    from lorkit.decompose.data.preprocessing.recipe import Recipe
     from lorkit.decompose.runs import Run
-    from lorkit.decompose.transforms import Recipe
 
 SIDES = ("baseline", "candidate")
 LEARNT_FROM = ("train", "val")

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lorkit.decompose import transforms
 from lorkit.decompose.artifacts import Manifest, read_json, read_manifest, verify_chain
+from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import Recipe
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.regions import Region
-from lorkit.decompose.transforms import Recipe
 
 INFO = "export.json"
 _REQUIRED = ("owner", "region", "target", "profile", "precision", "classes", "recipe", "size_bytes")
@@ -56,7 +56,7 @@ class Exported:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one input image, (C, H, W)."""
-        return (transforms.channels(self.recipe), *transforms.size(self.recipe))
+        return (recipe.channels(self.recipe), *recipe.size(self.recipe))
 
     @property
     def synthetic(self) -> bool:
@@ -128,5 +128,5 @@ def read_exported(path: Path, *, chained: bool = False) -> Exported:
             required=text,
             fix="export it again with --force",
         )
-    transforms.validate(info["recipe"])
+    recipe.validate(info["recipe"])
     return Exported(path, manifest, info)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lorkit.decompose import inregion
+from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.tasks import get_task
 from lorkit.export.opening import Network, prepared
 
@@ -25,7 +25,7 @@ def rows(network: Network, paths: Sequence[Path], top: int, allow_out_of_region:
     check = network.info.get("in_region")
     found_rows = []
     for path, image, found in zip(paths, images, decoded, strict=True):
-        distance, limit, inside = inregion.check(check, image) if check else (None, None, None)
+        distance, limit, inside = region_check.check(check, image) if check else (None, None, None)
         probabilities = {entry["label"]: entry["probability"] for entry in found["top"]}
         row = {
             "input": str(path),

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.data.columns import subgroups
+from lorkit.decompose.data.samples.columns import subgroups
 from lorkit.decompose.errors import DataError, counted
 from lorkit.decompose.metrics import PairedDrop, paired_drop
 from lorkit.decompose.metrics.intervals import Spread

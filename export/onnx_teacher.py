@@ -25,7 +25,7 @@ from torch import Tensor
 
 from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.config import Config, ImageConfig
-from lorkit.decompose.data.readers import expected_task
+from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
 from lorkit.decompose.models.staged import joined_maps
 from lorkit.decompose.models.teachers import TeacherFeatures

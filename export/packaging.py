@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose import transforms
 from lorkit.decompose.artifacts import write_bytes, write_json, write_text
+from lorkit.decompose.data.preprocessing import recipe
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
 from lorkit.export.exported import INFO
@@ -83,7 +83,7 @@ def write_package(
     Returns:
         `export.json`.
     """
-    mean, std = transforms.normalisation(source.recipe)
+    mean, std = recipe.normalisation(source.recipe)
     document = {
         **info,
         "owner": source.owner,

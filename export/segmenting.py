@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from lorkit.decompose import inregion
 from lorkit.decompose.artifacts import write_bytes
+from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.errors import UsageError
 from lorkit.export.grids import is_nifti, nifti_bytes, voxel_ml
 from lorkit.export.labelling import cell
@@ -63,7 +63,7 @@ def rows(
     check = network.info.get("in_region")
     found_rows = []
     for path, target, (image, size), one in zip(paths, targets, ready, logits, strict=True):
-        distance, limit, inside = inregion.check(check, image) if check else (None, None, None)
+        distance, limit, inside = region_check.check(check, image) if check else (None, None, None)
         row: dict[str, Any] = {
             "input": str(path),
             "mask": None,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose import transforms
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
 from lorkit.decompose.data.locked import LockedData, foundation_recipe, recipe_of
+from lorkit.decompose.data.preprocessing import recipe
 from lorkit.decompose.errors import LorkitError, UsageError
 from lorkit.decompose.expert_artifact import load_expert
 from lorkit.decompose.models.cost import count_macs, count_parameters
@@ -50,7 +50,7 @@ class Source:
     owner: str
     region: Region
     parent: Manifest
-    recipe: transforms.Recipe
+    recipe: recipe.Recipe
     home: Path
     run: Run | None
     load: Callable[[], Deployable] = field(repr=False)
@@ -59,7 +59,7 @@ class Source:
     @property
     def shape(self) -> tuple[int, ...]:
         """(C, *spatial) of one image."""
-        return (transforms.channels(self.recipe), *transforms.size(self.recipe))
+        return (recipe.channels(self.recipe), *recipe.size(self.recipe))
 
     @property
     def synthetic(self) -> bool:

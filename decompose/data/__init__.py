@@ -4,8 +4,8 @@
 """
 
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
-from lorkit.decompose.data.readers import read_region, read_regions
-from lorkit.decompose.data.samples import PARTS, RegionSamples
+from lorkit.decompose.data.readers.registry import read_region, read_regions
+from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
 from lorkit.decompose.data.splits import Splits, split_regions
 
 __all__ = [

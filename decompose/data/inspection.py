@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from lorkit.decompose import transforms
 from lorkit.decompose.artifacts import SCHEMA_VERSION
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
-from lorkit.decompose.data.readers import read_regions
-from lorkit.decompose.data.samples import PARTS, RegionSamples
+from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.readers.registry import read_regions
+from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
 from lorkit.decompose.data.splits import components, find_leaks, leak_error, split_regions
 from lorkit.decompose.errors import StorageError, counted
 from lorkit.decompose.events import Listener, Working, ignore
@@ -174,7 +174,7 @@ def _prepare(
     on_event: Listener,
 ) -> tuple[dict[str, PreparedRegion], float]:
     started = time.perf_counter()
-    recipes = {name: transforms.build_recipe(config.image, config.regions[name]) for name in samples}
+    recipes = {name: recipe.build_recipe(config.image, config.regions[name]) for name in samples}
     prepared = {
         name: prepare(region, recipes[name], indices=training[name], on_event=on_event)
         for name, region in samples.items()
@@ -183,7 +183,7 @@ def _prepare(
 
 
 def _loader_speed(config: Config, prepared: Mapping[str, PreparedRegion]) -> float:
-    from lorkit.decompose.data.loading import BatchLoader  # needs torch, which describing alone does not
+    from lorkit.decompose.data.batches.loader import BatchLoader  # needs torch, which describing alone does not
 
     loader = BatchLoader(
         prepared,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION
-from lorkit.decompose.data.samples import PARTS, RegionSamples
+from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
 from lorkit.decompose.errors import DataError, counted
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from lorkit.decompose.config import CacheConfig, Config, TrainConfig
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import StorageError, UsageError
 from lorkit.decompose.feature_cache.answers import layout_of
 from lorkit.decompose.feature_cache.store import ABOUT, LOCK

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.feature_cache.answers import join, tensors_of
 from lorkit.decompose.feature_cache.spaces import entry

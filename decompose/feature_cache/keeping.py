@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.config import Config
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import Listener, Notice
 from lorkit.decompose.feature_cache.answers import layout_of

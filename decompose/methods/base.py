@@ -14,7 +14,7 @@ from torch import nn
 
 from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.config.schema import Balancer
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lorkit.decompose.cka import CKALoss
 from lorkit.decompose.config import Config
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.taught import Sight, TaughtModule, TaughtStudents, no_teacher
 from lorkit.decompose.models.foundation import Foundation

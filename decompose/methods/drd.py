@@ -20,7 +20,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from lorkit.decompose.config import Config, RdConfig, TrainConfig
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.rd import ReprogrammingDistillation

@@ -18,7 +18,7 @@ from typing import cast
 from torch import Tensor, nn
 
 from lorkit.decompose.config import Config, RdConfig, TrainConfig
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.mtl import SeparateStudents
 from lorkit.decompose.methods.reprogramming import Parts, ReprogrammingModule, no_teacher

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lorkit.decompose.cka import CKALoss
 from lorkit.decompose.cka.products import FEWEST
 from lorkit.decompose.config import RdConfig, TrainConfig
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError, counted
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.models.regional import RegionalModel

@@ -12,7 +12,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from lorkit.decompose.config import Config
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.taught import Sight, TaughtModule, TaughtStudents, no_teacher
 from lorkit.decompose.models.foundation import Foundation

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.config.methods import Layer
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.mtl import SeparateStudents

@@ -15,7 +15,7 @@ from torch import nn
 from lorkit.decompose.artifacts import write_json, write_manifest, write_text
 from lorkit.decompose.config import Config, default_config, dump_config, load_config
 from lorkit.decompose.data import read_regions, split_regions
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.experts import expert_layers
 from lorkit.decompose.live import build_live, save_live
 from lorkit.decompose.methods import TrainingModule, get_method

@@ -16,7 +16,7 @@ from lorkit.decompose.balancing import (
     shared_parameters,
 )
 from lorkit.decompose.config import TrainConfig, default_config
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.methods import TrainingModule, get_method

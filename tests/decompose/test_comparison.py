@@ -12,10 +12,10 @@ from lorkit.decompose.artifacts import load_tensors, read_json, read_manifest
 from lorkit.decompose.comparison import compare
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.data import prepare, read_regions, split_regions
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Event, Notice, Started
 from lorkit.decompose.metrics import paired_drop
-from lorkit.decompose.transforms import build_recipe
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from torch import nn
 
 from lorkit.decompose.compiling import check_compiler, compiled
 from lorkit.decompose.config import TrainConfig
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.methods import TrainingModule

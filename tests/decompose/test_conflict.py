@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lorkit.decompose.conflict import gradient_conflict
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods import TrainingModule
 from lorkit.decompose.tasks.losses import cross_entropy
 

@@ -8,9 +8,9 @@ import yaml
 
 from lorkit.decompose.card_example import example
 from lorkit.decompose.config import ImageConfig, RegionConfig
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.metrics import scores
 from lorkit.decompose.model_card import model_card
-from lorkit.decompose.transforms import build_recipe
 
 
 def described(**changes: Any) -> dict[str, Any]:

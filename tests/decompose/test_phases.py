@@ -10,6 +10,7 @@ from torch import nn
 
 from lorkit.decompose.config import Config, default_config, load_config
 from lorkit.decompose.data import prepare, read_regions
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.devices import launch
 from lorkit.decompose.events import Finished, Notice, Started
 from lorkit.decompose.experts import recalibrate_norm_
@@ -21,7 +22,6 @@ from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.regional import SeparateModels
 from lorkit.decompose.phases import Trained, train_phases
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.transforms import build_recipe
 
 SMALL = (
     "student.backbone=shufflenet_v2_x1_0",

@@ -5,13 +5,13 @@ from torch.nn.functional import cross_entropy
 
 from lorkit.decompose.data import prepare, read_regions, split_regions
 from lorkit.decompose.data.fractions import take_fraction
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.events import ignore
 from lorkit.decompose.material import Material
 from lorkit.decompose.models.foundation import load_foundation
 from lorkit.decompose.pretraining import with_probes_of
 from lorkit.decompose.probing import fit_probe
 from lorkit.decompose.runs import Run
-from lorkit.decompose.transforms import build_recipe
 
 
 def blobs(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts import expert_layers
 from lorkit.decompose.methods import TrainingModule

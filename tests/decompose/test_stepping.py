@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lorkit.decompose.config import TrainConfig
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.devices import launch
 from lorkit.decompose.methods import TrainingModule
 from lorkit.decompose.stepping import Stepper

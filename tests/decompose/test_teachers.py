@@ -13,8 +13,8 @@ from lorkit.decompose.adopting import settled, taught_foundation
 from lorkit.decompose.artifacts import read_json, read_manifest
 from lorkit.decompose.config import AugmentConfig, Config, ImageConfig, dump_config
 from lorkit.decompose.data import read_regions, split_regions
-from lorkit.decompose.data.augment import augment
-from lorkit.decompose.data.loading import Batch, BatchLoader
+from lorkit.decompose.data.batches.augmentation import augment
+from lorkit.decompose.data.batches.loader import Batch, BatchLoader
 from lorkit.decompose.decomposition import pretrain
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.evaluation import evaluate

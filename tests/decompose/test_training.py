@@ -11,6 +11,7 @@ import torch
 
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data import PreparedRegion, prepare, read_regions, split_regions
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.events import Event, Finished, Started, Step, Validated
@@ -20,7 +21,6 @@ from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.optimising import learning_rate
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training import Phase, fit
-from lorkit.decompose.transforms import build_recipe
 from lorkit.decompose.validation import validation_score
 
 SETTINGS = (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lorkit.decompose.config import RegionConfig
-from lorkit.decompose.data.samples import RegionSamples, Source, assemble
+from lorkit.decompose.data.samples.samples import RegionSamples, Source, assemble
 
 Make = Callable[..., RegionSamples]
 

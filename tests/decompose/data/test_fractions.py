@@ -8,8 +8,8 @@ import pytest
 from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.data import PreparedRegion, RegionSamples, prepare
 from lorkit.decompose.data.fractions import check_fraction, take_fraction
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.transforms import build_recipe
 
 Make = Callable[..., RegionSamples]
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data.inspection import contact_sheet, inspect
-from lorkit.decompose.data.samples import RegionSamples
+from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.errors import StorageError
 
 Make = Callable[..., RegionSamples]

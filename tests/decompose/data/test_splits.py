@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from lorkit.decompose.config import RegionConfig, SplitConfig
 from lorkit.decompose.data.locked import locked_splits
-from lorkit.decompose.data.samples import RegionSamples, Source, assemble
+from lorkit.decompose.data.samples.samples import RegionSamples, Source, assemble
 from lorkit.decompose.data.splits import Splits, components, find_leaks, split_regions
 from lorkit.decompose.errors import ArtifactError, DataError
 

@@ -16,8 +16,9 @@ from safetensors.torch import load, save
 from lorkit.decompose import feature_cache
 from lorkit.decompose.artifacts import digest_bytes, files
 from lorkit.decompose.config import Config, config_digest, default_config
-from lorkit.decompose.data.loading import BatchLoader
+from lorkit.decompose.data.batches.loader import BatchLoader
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.errors import StorageError, UsageError
 from lorkit.decompose.feature_cache.answers import layout_of
 from lorkit.decompose.feature_cache.budget import make_room
@@ -27,7 +28,6 @@ from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.teachers import TeacherFeatures
 from lorkit.decompose.regions import Region, RegionSet
-from lorkit.decompose.transforms import build_recipe
 
 ONE = Region(name="a", classes=("x", "y"))
 CPU = torch.device("cpu")

@@ -16,6 +16,7 @@ from torch import nn
 from lorkit.decompose.artifacts import digest_bytes
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data import PreparedRegion
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Event, Finished, Notice, Saved, Step
@@ -28,7 +29,6 @@ from lorkit.decompose.models.foundation import Foundation
 from lorkit.decompose.models.resnet import ResNet
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.training import Phase, fit
-from lorkit.decompose.transforms import build_recipe
 
 Parts = dict[str, dict[str, PreparedRegion]]
 Train = Callable[..., tuple[dict[str, torch.Tensor], list[Event]]]

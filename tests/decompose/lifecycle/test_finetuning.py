@@ -82,11 +82,11 @@ def test_one_region_is_an_ordinary_run_too(make: Make, expert: Path, tmp_path: P
 
 def test_networks_start_from_the_experts_weights_and_its_head_for_its_classes(make: Make, expert: Path) -> None:
     from lorkit.decompose.data import prepare, read_regions, split_regions
+    from lorkit.decompose.data.preprocessing.recipe import build_recipe
     from lorkit.decompose.lifecycle.finetuning import _foundation
     from lorkit.decompose.material import Material
     from lorkit.decompose.pretraining import with_probes
     from lorkit.decompose.regions import RegionSet
-    from lorkit.decompose.transforms import build_recipe
 
     loaded = load_expert(expert)
     config = _settled(make(), loaded, [])

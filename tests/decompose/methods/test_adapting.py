@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from lorkit.decompose.config import Config, default_config
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.distillation import DistillingModule

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from lorkit.decompose.config import default_config
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.regions import Region, RegionSet

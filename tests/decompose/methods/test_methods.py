@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lorkit.decompose.config import Config, default_config
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import METHODS, get_method
 from lorkit.decompose.methods.mtl import shared_network

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lorkit.decompose.cka import cka
 from lorkit.decompose.config import Config, default_config
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.mtl import shared_network

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data import PreparedRegion
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import get_method
@@ -25,7 +26,6 @@ from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.rehearsal import refuse_early, rehearse
 from lorkit.decompose.tasks.losses import total
 from lorkit.decompose.training import Phase, fit
-from lorkit.decompose.transforms import build_recipe
 
 MAPS = RegionSet([Region(name="a", classes=("x", "y"), task="segmentation")])
 CLASSES = RegionSet([Region(name="a", classes=("x", "y", "z"))])

@@ -11,7 +11,7 @@ from torch import nn
 
 from lorkit.decompose.cka import cka
 from lorkit.decompose.config import Config, default_config
-from lorkit.decompose.data.loading import Batch
+from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import Adapting, TrainingModule, get_method
 from lorkit.decompose.methods.fitnet import FitnetModule, Regressor, one_grid

@@ -1,0 +1,1 @@
+"""Batches: loading, sampling by region, augmentation, and splitting into microbatches."""

@@ -1,0 +1,106 @@
+"""Random changes of training images, vectorised over a batch and repeatable by counter.
+
+Shapes: N samples, P planes, `spatial` (H, W) or (D, H, W).
+
+A sample's draws depend on (seed, epoch, region, pass, sample) only, never on the
+batch it stands in, so a resumed run and a run on other ranks see the same pictures.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lorkit.decompose.data.random_numbers import Keys, uniform
+
+if TYPE_CHECKING:
+    from lorkit.decompose.config import AugmentConfig
+
+_FLIP, _ROTATE, _SCALE, _SHIFT_X, _SHIFT_Y, _GAIN, _OFFSET, _MOVED, _SHIFT_Z = range(9)
+
+
+def augment(image: Tensor, key: Keys, config: AugmentConfig, *, like: tuple[int, ...] | None = None) -> Tensor:
+    """Mirror, rotate, scale and shift each image, then change its contrast and brightness.
+
+    A picture is mirrored left to right, a volume along its first axis (left to right too, in RAS axes), and rotated in
+    the plane of its first two (the axial one).
+
+    Args:
+        image: (N, P, *spatial) float32 in [0, 1].
+        key: (N,) keys of the samples' draws.
+        config: How far each change may go; 0 or False leaves it out.
+        like: Spatial size whose geometry is meant, of images that show the same at another size; by default their
+            own. A rotation in the pixels of one stretched size is none in those of another.
+
+    Returns:
+        (N, P, *spatial) float32 in [0, 1]; pixels from outside repeat the border.
+    """
+    image = _move(image, key, config, "bilinear", like)
+    if config.intensity:
+        gain = _column(uniform(key, _GAIN, 1 - config.intensity, 1 + config.intensity), image)
+        offset = _column(uniform(key, _OFFSET, -config.intensity / 2, config.intensity / 2), image)
+        image = ((image - 0.5) * gain + (0.5 + offset)).clamp(0.0, 1.0)
+    return image
+
+
+def augment_mask(mask: Tensor, key: Keys, config: AugmentConfig) -> Tensor:
+    """Move masks (N, *spatial) uint8 as `augment` moves the images of these keys, without mixing values."""
+    return _move(mask[:, None].float(), key, config, "nearest")[:, 0].to(mask.dtype)
+
+
+def _move(image: Tensor, key: Keys, config: AugmentConfig, mode: str, like: tuple[int, ...] | None = None) -> Tensor:
+    """Mirror, rotate, scale and shift (N, P, *spatial)."""
+    if config.shift or config.rotate or config.scale:
+        volumes = image.dim() == 5
+        theta = (affine_volume if volumes else affine)(key, config, like or tuple(image.shape[2:]))
+        grid = F.affine_grid(theta, list(image.shape), align_corners=False)
+        return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)
+    if config.flip:
+        mirrored = _column(uniform(key, _FLIP), image) < 0.5
+        return torch.where(mirrored, image.flip(2 if image.dim() == 5 else -1), image)
+    return image
+
+
+def affine(key: Keys, config: AugmentConfig, size: tuple[int, ...]) -> Tensor:
+    """Return (N, 2, 3) maps from output to input coordinates in [-1, 1], as `affine_grid` takes them.
+
+    Rotation is a rotation in pixels also where height and width differ.
+    """
+    aspect = size[0] / size[1]
+    moved = (uniform(key, _MOVED) < config.share).astype(np.float32)
+    angle = np.radians(moved * uniform(key, _ROTATE, -config.rotate, config.rotate))
+    scale = np.exp(moved * uniform(key, _SCALE, -1.0, 1.0) * np.float32(math.log1p(config.scale)))
+    sign = np.where(uniform(key, _FLIP) < 0.5, -1.0, 1.0) if config.flip else np.ones(len(key))
+    cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
+    # A shift is a fraction of the side, and the side is 2 long in these coordinates.
+    shift_x = 2 * moved * uniform(key, _SHIFT_X, -config.shift, config.shift)
+    shift_y = 2 * moved * uniform(key, _SHIFT_Y, -config.shift, config.shift)
+    rows = [[cos * sign, -sin * aspect, shift_x], [sin * sign / aspect, cos, shift_y]]
+    return torch.from_numpy(np.array(rows, dtype=np.float32).transpose(2, 0, 1).copy())
+
+
+def affine_volume(key: Keys, config: AugmentConfig, size: tuple[int, ...]) -> Tensor:
+    """Return (N, 3, 4) maps as `affine` does, for volumes (D, H, W); coordinates are in the order of W, H, D."""
+    aspect = size[0] / size[1]
+    moved = (uniform(key, _MOVED) < config.share).astype(np.float32)
+    angle = np.radians(moved * uniform(key, _ROTATE, -config.rotate, config.rotate))
+    scale = np.exp(moved * uniform(key, _SCALE, -1.0, 1.0) * np.float32(math.log1p(config.scale)))
+    sign = np.where(uniform(key, _FLIP) < 0.5, -1.0, 1.0) if config.flip else np.ones(len(key))
+    cos, sin, none = np.cos(angle) / scale, np.sin(angle) / scale, np.zeros(len(key))
+    shifts = [2 * moved * uniform(key, draw, -config.shift, config.shift) for draw in (_SHIFT_X, _SHIFT_Y, _SHIFT_Z)]
+    rows = [
+        [1 / scale, none, none, shifts[0]],
+        [none, cos, -sin * sign * aspect, shifts[1]],
+        [none, sin / aspect, cos * sign, shifts[2]],
+    ]
+    return torch.from_numpy(np.array(rows, dtype=np.float32).transpose(2, 0, 1).copy())
+
+
+def _column(values: NDArray[np.float32], image: Tensor) -> Tensor:
+    return torch.from_numpy(values).view(-1, *(1,) * (image.dim() - 1))

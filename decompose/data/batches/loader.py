@@ -1,0 +1,242 @@
+"""Batches for training and evaluation, out of prepared regions.
+
+Shapes: N samples, C channels, P planes stored, `spatial` (H, W) or (D, H, W).
+
+Batches are region-sorted: the samples of a region stand together,
+in routing order, so that expert layers work on contiguous slices.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lorkit.decompose.data.batches.augmentation import augment, augment_mask
+from lorkit.decompose.data.batches.sampler import Draw, RegionSampler, region_key
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.random_numbers import Keys, keys
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.regions import RegionSet
+
+if TYPE_CHECKING:
+    from lorkit.decompose.config import AugmentConfig
+
+
+_EVAL_PIXELS = 2**20
+
+
+class Batch(NamedTuple):
+    """One training batch.
+
+    Attributes:
+        image: (N, C, *spatial) float32 in [0, 1].
+        label: (N,) int64 within the sample's region; (N, *spatial) of a segmentation.
+        region: (N,) int64 routing indices, ascending.
+        sample: (N,) int64 positions in the region's prepared set.
+        teacher_image: The same samples under the same changes, prepared for the teacher's own size and channels; None
+            where both networks see the same image.
+        view: (N,) int64 which of its versions stands for a sample; None where every pass draws another one.
+    """
+
+    image: Tensor
+    label: Tensor
+    region: Tensor
+    sample: Tensor
+    teacher_image: Tensor | None = None
+    view: Tensor | None = None
+
+    @property
+    def seen_by_teacher(self) -> Tensor:
+        """(N, C, *spatial) what the teacher is asked about."""
+        return self.image if self.teacher_image is None else self.teacher_image
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """Return the batch with every tensor that is there changed by a function: moved, or some rows of it."""
+        changed = {name: change(value) for name, value in self._asdict().items() if value is not None}
+        return self._replace(**changed)
+
+
+class BatchLoader:
+    """Mixed-region training batches of one rank; a function of (seed, epoch) and nothing else.
+
+    Args:
+        prepared: The training part of every region.
+        regions: Regions in routing order; all of them must be prepared, at one size.
+        batch_size: Samples a batch on this rank.
+        sampling: `balanced`, `sqrt` or `proportional`.
+        seed: Seed of order and augmentation.
+        augment: Random changes; None leaves images as they are.
+        teacher: The same samples of every region, prepared for a teacher that sees other images.
+        rank: This process.
+        world_size: Number of processes.
+
+    Raises:
+        DataError: A region is missing or of another shape.
+        UsageError: Unknown sampling or too small a batch.
+    """
+
+    def __init__(
+        self,
+        prepared: Mapping[str, PreparedRegion],
+        regions: RegionSet,
+        *,
+        batch_size: int,
+        sampling: str,
+        seed: int,
+        augment: AugmentConfig | None,
+        teacher: Mapping[str, PreparedRegion] | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        _check_prepared(prepared, regions)
+        if teacher is not None:
+            _check_prepared(teacher, regions)
+            _check_same(prepared, teacher, regions)
+        counts = {name: len(prepared[name]) for name in regions.names}
+        self._sampler = RegionSampler(
+            counts, batch_size=batch_size, policy=sampling, seed=seed, rank=rank, world_size=world_size
+        )
+        self._prepared = {name: prepared[name] for name in regions.names}
+        self._teacher = teacher
+        self._shape = tuple(prepared[regions.names[0]].stored.shape[2:])
+        self._names = regions.names
+        enumerated = augment is not None and augment.views is not None
+        self._contents = {name: content_keys(prepared[name].digests) for name in regions.names if enumerated}
+        self._seed, self._augment, self._epoch = seed, augment, 0
+        self._images, self._seconds = 0, 0.0
+
+    def __len__(self) -> int:
+        """Return the number of steps in an epoch, the same on every rank."""
+        return self._sampler.steps
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration delivers."""
+        self._epoch = epoch
+
+    @property
+    def seats(self) -> NDArray[np.int64]:
+        """(steps, regions) samples of each region in each batch, the same in every epoch and on every rank."""
+        return self._sampler.seats
+
+    @property
+    def images_per_second(self) -> float:
+        """Images delivered per second spent in the loader since the last epoch began; 0 before the first batch."""
+        return self._images / self._seconds if self._seconds else 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of the chosen epoch."""
+        self._images, self._seconds = 0, 0.0
+        started = time.perf_counter()
+        for draws in self._sampler.epoch(self._epoch):
+            batch = self._assemble(draws)
+            self._images += len(batch.label)
+            self._seconds += time.perf_counter() - started
+            yield batch
+            started = time.perf_counter()
+
+    def _assemble(self, draws: Mapping[str, Draw]) -> Batch:
+        sizes = [len(draw.indices) for draw in draws.values()]
+        region = np.repeat([self._names.index(name) for name in draws], sizes)
+        return Batch(
+            image=self._image(draws, self._prepared),
+            label=self._label(draws),
+            region=torch.from_numpy(region.astype(np.int64)),
+            sample=torch.from_numpy(np.concatenate([draw.indices for draw in draws.values()])),
+            teacher_image=None if self._teacher is None else self._image(draws, self._teacher),
+            view=self._view(draws),
+        )
+
+    def _label(self, draws: Mapping[str, Draw]) -> Tensor:
+        """Gather the targets; masks are moved as their images are."""
+        gathered = np.concatenate([self._prepared[name].targets[draw.indices] for name, draw in draws.items()])
+        label = torch.from_numpy(gathered)
+        if label.dim() > 1 and self._augment is not None:
+            label = augment_mask(
+                label, np.concatenate([self._keys(name, draw) for name, draw in draws.items()]), self._augment
+            )
+        return label.long()
+
+    def _image(self, draws: Mapping[str, Draw], prepared: Mapping[str, PreparedRegion]) -> Tensor:
+        """Gather and augment the images: gray ones as the one plane that is stored, which is three times cheaper."""
+        stored = {name: prepared[name].stored for name in draws}
+        channels = recipe.channels(prepared[next(iter(draws))].recipe)
+        pieces: dict[str, Tensor] = {}
+        for planes in sorted({array.shape[1] for array in stored.values()}):
+            names = [name for name in draws if stored[name].shape[1] == planes]
+            gathered = torch.from_numpy(np.concatenate([stored[name][draws[name].indices] for name in names]))
+            if self._augment is not None:
+                drawn = np.concatenate([self._keys(name, draws[name]) for name in names])
+                gathered = augment(gathered, drawn, self._augment, like=self._shape)
+            lengths = [len(draws[name].indices) for name in names]
+            pieces |= dict(zip(names, torch.split(gathered, lengths), strict=True))
+        return torch.cat([pieces[name].expand(-1, channels, *pieces[name].shape[2:]) for name in draws])
+
+    def _keys(self, name: str, draw: Draw) -> Keys:
+        if self._augment is not None and self._augment.views is not None:
+            # of the picture, not of its position: a fraction of the patients, or another region, shares its views
+            return keys(self._seed, draw.passes % self._augment.views, self._contents[name][draw.indices])
+        return keys(self._seed, self._epoch, region_key(name), draw.passes, draw.indices)
+
+    def _view(self, draws: Mapping[str, Draw]) -> Tensor | None:
+        views = 1 if self._augment is None else self._augment.views
+        if views is None:
+            return None
+        return torch.from_numpy(np.concatenate([draw.passes % views for draw in draws.values()]))
+
+
+def content_keys(digests: Sequence[str]) -> NDArray[np.uint64]:
+    """Return (N,) the first 64 bits of samples' digests."""
+    return np.array([int(digest[:16], 16) for digest in digests], dtype=np.uint64)
+
+
+def eval_batches(prepared: PreparedRegion, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield image (N, C, *spatial) float32 in [0, 1] and target in order, without augmentation.
+
+    Args:
+        prepared: The samples.
+        batch_size: Images a batch; None for as many as `eval_batch_size` gives.
+
+    Yields:
+        Images, and labels (N,) or masks (N, *spatial) as int64.
+    """
+    images, size = prepared.images, batch_size or eval_batch_size(prepared.images.shape[2:])
+    for start in range(0, len(prepared), size):
+        stop = start + size
+        image = torch.from_numpy(np.array(images[start:stop], dtype=np.float32, order="C"))
+        yield image, torch.from_numpy(np.array(prepared.targets[start:stop], dtype=np.int64))
+
+
+def eval_batch_size(spatial: tuple[int, ...]) -> int:
+    """Return how many images a batch without gradients holds: up to 256, fewer where they are large."""
+    return max(1, min(256, _EVAL_PIXELS // math.prod(spatial)))
+
+
+def _check_prepared(prepared: Mapping[str, PreparedRegion], regions: RegionSet) -> None:
+    shapes = {}
+    for name in regions.names:
+        if name not in prepared:
+            raise DataError(f"region '{name}' has no prepared samples", required="all regions", fix="prepare it")
+        shapes[name] = prepared[name].images.shape[1:]
+    if len(set(shapes.values())) > 1:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise DataError(f"regions of differing shapes: {listed}", required="one recipe size", fix="prepare them alike")
+
+
+def _check_same(
+    prepared: Mapping[str, PreparedRegion], teacher: Mapping[str, PreparedRegion], regions: RegionSet
+) -> None:
+    for name in regions.names:
+        if prepared[name].digests != teacher[name].digests:
+            raise DataError(
+                f"region '{name}': the teacher's images are of other samples than the student's",
+                required="the same samples in the same order",
+                fix="prepare both from the same rows",
+            )

@@ -1,0 +1,101 @@
+"""Gradient accumulation: one batch cut into micro-batches whose losses add up to its own.
+
+Every loss is a sum over samples divided by the size of the batch, so micro-batches weighted by their share of the
+samples give the loss and the gradients of the whole batch wherever no statistics of a batch enter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import itemgetter
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.errors import UsageError
+
+_LEAST = 2  # batch statistics of a region need two samples
+
+
+def cut(batch: Batch, pieces: int) -> list[Batch]:
+    """Cut a region-sorted batch into micro-batches of about equal size; each is region-sorted too.
+
+    A region with n samples goes into min(pieces, n // 2) of them, so wherever it appears it has at least two.
+
+    Args:
+        batch: N samples, those of a region together.
+        pieces: Number of micro-batches; 1 returns the batch itself.
+
+    Raises:
+        UsageError: The batch cannot give every micro-batch two samples of a region.
+    """
+    if pieces == 1:
+        return [batch]
+    regions, counts = torch.unique_consecutive(batch.region, return_counts=True)
+    shares = deal(counts.tolist(), pieces)
+    starts = np.cumsum([0, *counts.tolist()])[:-1]
+    rows: list[list[int]] = [[] for _ in range(pieces)]
+    for column in range(len(regions)):
+        start = int(starts[column])
+        for piece in range(pieces):
+            take = int(shares[piece, column])
+            rows[piece] += range(start, start + take)
+            start += take
+    return [batch.mapped(itemgetter(torch.tensor(chosen))) for chosen in rows]
+
+
+def deal(counts: Sequence[int], pieces: int) -> NDArray[np.int64]:
+    """Return (pieces, regions) how many samples of each region every micro-batch gets: none, or two and more.
+
+    Args:
+        counts: Samples of each region in the batch.
+        pieces: Number of micro-batches.
+
+    Raises:
+        UsageError: A micro-batch would stay empty.
+    """
+    shares = np.zeros((pieces, len(counts)), dtype=np.int64)
+    for column, count in enumerate(counts):
+        parts = min(pieces, count // _LEAST) or min(count, 1)
+        if parts:
+            emptiest = np.argsort(shares.sum(1), kind="stable")[:parts]
+            shares[emptiest, column] = min(count, _LEAST)
+            for _ in range(count - parts * _LEAST):
+                shares[emptiest[np.argmin(shares[emptiest].sum(1))], column] += 1
+    if not shares.sum(1).all():
+        raise UsageError(
+            f"train.accumulate is {pieces} for a batch with {', '.join(map(str, counts))} samples of its regions",
+            required=f"{_LEAST} samples of a region in every micro-batch",
+            fix="lower train.accumulate or raise train.batch_size",
+        )
+    return shares
+
+
+def smallest(seats: NDArray[np.int64], pieces: int) -> int:
+    """Return the samples of the smallest micro-batch.
+
+    Args:
+        seats: (steps, regions) samples of each region in each batch.
+        pieces: Number of micro-batches.
+
+    Raises:
+        UsageError: A batch cannot be cut so.
+    """
+    rows = [[int(count) for count in row if count] for row in np.unique(seats, axis=0)]
+    return min(int(deal(row, pieces).sum(1).min()) if pieces > 1 else sum(row) for row in rows)
+
+
+def check_seats(seats: NDArray[np.int64], pieces: int) -> None:
+    """Refuse before training what `cut` would refuse in the middle of an epoch.
+
+    Args:
+        seats: (steps, regions) samples of each region in each batch.
+        pieces: Number of micro-batches.
+
+    Raises:
+        UsageError: A batch cannot be cut so.
+    """
+    for row in np.unique(seats, axis=0) if pieces > 1 else ():
+        deal([int(count) for count in row if count], pieces)

@@ -1,0 +1,1 @@
+"""The built-in phantom regions: drawn anatomy, read like any other source."""

@@ -1,0 +1,1 @@
+"""Readers of images and annotations: one file for each format."""

@@ -1,0 +1,88 @@
+"""Reader of image folders: `<root>/<class>/image.png`, or `<root>/{train,val,test}/<class>/image.png`.
+
+An image in a sub-directory of its class (`<class>/<patient>/image.png`) belongs to the group of that name; an image
+directly in its class is its own group.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from lorkit.decompose.data.readers.image_files import SUFFIXES, FileImages, within
+from lorkit.decompose.data.samples.samples import Source, encode, order_classes, part_name
+from lorkit.decompose.errors import DataError
+
+if TYPE_CHECKING:
+    from lorkit.decompose.config import RegionConfig
+
+_PART_DIRECTORIES = {"train", "training", "val", "valid", "validation", "test", "testing"}
+_NOT_IMAGES = {".txt", ".md", ".json", ".csv", ".yaml", ".yml", ".xml", ".html", ".ini", ".db"}
+
+
+class _Row(NamedTuple):
+    path: Path
+    label: str
+    group: str
+    part: str | None
+
+
+def takes(entries: list[str]) -> int:
+    """Return how many leading data entries this reader takes: 1 for a directory."""
+    return int(Path(entries[0]).is_dir())
+
+
+def read(entries: list[str], config: RegionConfig) -> Source:
+    """List a folder of classes; files are decoded when asked for.
+
+    Raises:
+        DataError: There is no class folder, a file is of an unknown kind, or a link leads out of the root.
+    """
+    root = Path(entries[0])
+    names = {child.name.lower() for child in _directories(root)}
+    if names and names <= _PART_DIRECTORIES:
+        rows = [row for child in _directories(root) for row in _rows(root, child, part_name(child.name, str(root)))]
+    else:
+        rows = _rows(root, root, None)
+    if not rows:
+        raise DataError(
+            f"no images in {root}",
+            required=f"<class>/<image> with {', '.join(SUFFIXES)}",
+            fix="name the folder that holds one sub-folder a class",
+        )
+    classes = config.classes or order_classes(row.label for row in rows)
+    return Source(
+        images=FileImages([row.path for row in rows]),
+        labels=encode([row.label for row in rows], str(root), classes),
+        classes=classes,
+        ids=tuple(row.path.relative_to(root.resolve()).as_posix() for row in rows),
+        groups=tuple(row.group for row in rows),
+        parts=tuple(row.part for row in rows),
+        origin=str(root),
+    )
+
+
+def _rows(root: Path, directory: Path, part: str | None) -> list[_Row]:
+    rows = []
+    for folder in _directories(directory):
+        for path in sorted(folder.rglob("*")):
+            if path.is_dir() or not _is_image(folder, path):
+                continue
+            inside = path.relative_to(folder).parts
+            group = inside[0] if len(inside) > 1 else path.relative_to(root).as_posix()
+            rows.append(_Row(within(root, path, str(root)), folder.name, group, part))
+    return rows
+
+
+def _directories(directory: Path) -> list[Path]:
+    return sorted(child for child in directory.iterdir() if child.is_dir() and not child.name.startswith("."))
+
+
+def _is_image(folder: Path, path: Path) -> bool:
+    if any(piece.startswith(".") for piece in path.relative_to(folder).parts) or path.suffix.lower() in _NOT_IMAGES:
+        return False
+    if path.suffix.lower() not in SUFFIXES:
+        raise DataError(
+            f"{path} is no image that this reader knows", required=", ".join(SUFFIXES), fix="convert or move it"
+        )
+    return True

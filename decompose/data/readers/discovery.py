@@ -1,0 +1,115 @@
+"""Find data that the readers take below a directory, one region a find: the first draft of a configuration."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lorkit.decompose.data.readers.image_files import SUFFIXES
+from lorkit.decompose.data.readers.npz import keys_of
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.regions import RESERVED
+
+_DEPTH = 4
+
+
+@dataclass(frozen=True)
+class Found:
+    """One data source; `problem` says why it cannot become a region, and is empty where it can."""
+
+    name: str
+    path: Path
+    problem: str = ""
+
+
+def discover(root: Path) -> list[Found]:
+    """Return the data sources below a directory, in order of their paths.
+
+    Taken are `.npz` files with images and labels, CSV manifests with path and label, and folders of class folders.
+    A region is named after the directory of its only source, else after the source itself.
+
+    Raises:
+        DataError: There is no such directory, or nothing in it that could become a region.
+    """
+    if not root.is_dir():
+        raise DataError(f"no directory at {root}", required="a directory with data", fix="check the path")
+    sources = list(_walk(root, _DEPTH))
+    if not any(not problem for _, problem in sources):
+        raise DataError(
+            f"nothing to train on in {root}",
+            required=".npz with images and labels, CSV with path and label, or <class>/<image> folders",
+            fix="see docs/data.md for the layouts",
+        )
+    return _named(root, sources)
+
+
+def _walk(directory: Path, depth: int) -> Iterator[tuple[Path, str]]:
+    children = sorted(child for child in directory.iterdir() if not child.name.startswith("."))
+    folders = [child for child in children if child.is_dir()]
+    if sum(_holds_images(folder) for folder in folders) >= 2 or _holds_parts(folders):
+        yield directory, ""
+        return
+    for child in children:
+        if child.suffix.lower() == ".npz":
+            yield child, _npz_problem(child)
+        elif child.suffix.lower() == ".csv" and _is_manifest(child):
+            yield child, ""
+    for folder in folders if depth else ():
+        yield from _walk(folder, depth - 1)
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(child.suffix.lower() in SUFFIXES for child in folder.iterdir())
+
+
+def _holds_parts(folders: list[Path]) -> bool:
+    """Tell whether the folders are train, val and test, each with class folders."""
+    parts = {folder.name.lower() for folder in folders}
+    return parts == {"train", "val", "test"} and all(
+        sum(_holds_images(child) for child in folder.iterdir() if child.is_dir()) >= 2 for folder in folders
+    )
+
+
+def _npz_problem(path: Path) -> str:
+    try:
+        keys = set(keys_of(path))
+    except DataError as error:
+        return error.given
+    if "train_images" in keys or {"images", "labels"} <= keys:
+        return ""
+    if "masks" in keys:
+        return "holds masks: a segmentation needs a configuration of its own (see docs/data.md)"
+    return f"holds {', '.join(sorted(keys)) or 'nothing'}, not images and labels"
+
+
+def _is_manifest(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            header = next(csv.reader(stream), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
+    columns = [column.strip().lower() for column in header]
+    return {"path", "label"} <= set(columns)
+
+
+def _named(root: Path, sources: list[tuple[Path, str]]) -> list[Found]:
+    found: list[Found] = []
+    for path, problem in sources:
+        alone = sum(other.parent == path.parent for other, _ in sources) == 1
+        text = path.parent.name if path.is_file() and alone and path.parent != root else path.stem
+        name = _region_name(text)
+        taken = {other.name for other in found}
+        number = next(
+            count for count in range(1, len(sources) + 2) if (f"{name}-{count}" if count > 1 else name) not in taken
+        )
+        found.append(Found(f"{name}-{number}" if number > 1 else name, path, problem))
+    return found
+
+
+def _region_name(text: str) -> str:
+    name = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-_")[:48] or "region"
+    name = name if name[0].isalpha() else f"region-{name}"
+    return f"{name}-region" if name in RESERVED else name

@@ -1,0 +1,205 @@
+"""Reader of `.npz`: `images` (N, H, W[, 3]) or (N, D, H, W) with `labels` or `masks`.
+
+Optional are `label_names` or `mask_names`, `ids`, `groups` and `split`; any other array of N values is a column.
+
+MedMNIST's layout (`train_images`, `train_labels`, `val_images`, ...) is the neighbour module's.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorkit.decompose.data.samples.annotations import as_mask, without_background
+from lorkit.decompose.data.samples.columns import Columns
+from lorkit.decompose.data.samples.samples import Source, encode, order_classes, part_name
+from lorkit.decompose.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from lorkit.decompose.config import RegionConfig
+
+_DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError, NotImplementedError)
+_KNOWN = ("images", "labels", "masks", "label_names", "mask_names", "ids", "groups", "split")
+_PICKLED = ("allow_pickle", "pickle")
+
+
+def takes(entries: list[str]) -> int:
+    """Return how many leading data entries this reader takes: 1 for an `.npz` in this layout."""
+    return int(Path(entries[0]).suffix.lower() == ".npz" and "train_images" not in keys_of(Path(entries[0])))
+
+
+def read(entries: list[str], config: RegionConfig) -> Source:
+    """Read one file.
+
+    Raises:
+        DataError: The file is damaged, pickled, or lacks images, or labels or masks.
+        UsageError: It holds several labels a sample, or labels and masks where no task is stated.
+    """
+    path = Path(entries[0])
+    arrays = load_arrays(path)
+    images = check_images(path, _required(path, arrays, "images"))
+    masks = None
+    if task_of(path, arrays, config.task) == "segmentation":
+        masks = as_mask(_required(path, arrays, "masks"), str(path))
+        labels = np.zeros(len(images), dtype=np.int64)
+        classes = without_background(texts(arrays.get("mask_names")) or ())
+    else:
+        labels, classes = read_labels(path, _required(path, arrays, "labels"), _names(arrays), config.classes)
+    ids = texts(arrays.get("ids")) or tuple(f"{path.stem}/{row}" for row in range(len(images)))
+    split = texts(arrays.get("split"))
+    return Source(
+        images=images,
+        labels=labels,
+        classes=classes,
+        ids=ids,
+        groups=texts(arrays.get("groups")) or ids,
+        parts=tuple(part_name(text, str(path)) for text in split) if split else (None,) * len(images),
+        origin=str(path),
+        masks=masks,
+        columns=_columns(arrays, len(images)),
+    )
+
+
+def keys_of(path: Path) -> tuple[str, ...]:
+    """Return the array names of an `.npz`, without reading an array.
+
+    Raises:
+        DataError: The file is missing, or not an intact `.npz`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(name.removesuffix(".npy") for name in archive.namelist())
+    except FileNotFoundError:
+        raise DataError(f"no data at {path}", required="an .npz file", fix="check the path") from None
+    except _DAMAGE as error:
+        raise _damaged(path, error) from None
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read every array of an `.npz`; never unpickles.
+
+    Raises:
+        DataError: The file is damaged, truncated or holds pickled objects.
+    """
+    keys_of(path)  # a bare pickle or .npy under this name is no zip archive, and np.load would take the latter
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except _DAMAGE as error:
+        if any(word in str(error) for word in _PICKLED):
+            raise DataError(
+                f"{path} holds pickled Python objects, which can run code when read",
+                required="plain numeric and text arrays",
+                fix="save it again without object arrays",
+            ) from None
+        raise _damaged(path, error) from None
+
+
+def task_of(path: Path, arrays: Mapping[str, Any], stated: str | None) -> str:
+    """Return the task that a file has targets for, the stated one where it has both.
+
+    Raises:
+        UsageError: It has labels and masks, and none is stated.
+    """
+    if stated is not None:
+        return stated
+    if "labels" in arrays and "masks" in arrays:
+        raise UsageError(
+            f"{path} holds labels and masks",
+            required="the region's task: classification or segmentation",
+            fix="state it as task in the region",
+        )
+    return "segmentation" if "masks" in arrays else "classification"
+
+
+def check_images(path: Path, images: NDArray[Any]) -> NDArray[Any]:
+    """Bring an image array to (N, H, W), (N, H, W, 3) or (N, D, H, W) of uint8, uint16 or float32.
+
+    Which of the last two it is, `image.size` decides later. Signed integers (CT numbers) become float32, which needs a
+    stated window.
+    """
+    if images.ndim == 4 and images.shape[3] == 1:
+        images = images[..., 0]
+    if images.ndim not in (3, 4):
+        raise DataError(
+            f"{path}: images of shape {images.shape}",
+            required="(N, H, W) or (N, H, W, 3) pictures, or (N, D, H, W) volumes",
+            fix="save them in that layout",
+        )
+    if images.dtype.kind == "b":
+        return images.astype(np.uint8) * np.uint8(255)
+    if images.dtype.kind not in "uif":
+        raise DataError(f"{path}: images of dtype {images.dtype}", required="integers or floats", fix="convert them")
+    native = images.astype(images.dtype.newbyteorder("="), copy=False)
+    return native if native.dtype in (np.uint8, np.uint16, np.float32) else native.astype(np.float32)
+
+
+def read_labels(
+    path: Path, labels: NDArray[Any], names: tuple[str, ...] | None, stated: tuple[str, ...] | None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return (N,) indices and the class names they index.
+
+    Integers index `names`, else the configured classes, else "0", "1", ...; text labels are their own names.
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise UsageError(
+            f"{path}: labels of shape {labels.shape}: the task would be multilabel",
+            required="(N,): this version trains classification",
+            fix="leave the region out",
+        )
+    if labels.dtype.kind in "US":
+        words = texts(labels) or ()
+        classes = names or stated or order_classes(words)
+        return encode(words, str(path), classes), classes
+    if labels.dtype.kind not in "ui":
+        raise DataError(
+            f"{path}: labels of dtype {labels.dtype}", required="integers or class names", fix="convert them"
+        )
+    count = int(labels.max(initial=0)) + 1
+    classes = names or stated or tuple(str(value) for value in range(min(count, 10_000)))
+    return labels.astype(np.int64), classes
+
+
+def texts(values: NDArray[Any] | None) -> tuple[str, ...] | None:
+    """Return an array of text, bytes or numbers as strings."""
+    if values is None:
+        return None
+    if values.dtype.kind == "S":
+        return tuple(value.decode("utf-8", "replace") for value in values.tolist())
+    return tuple(str(value) for value in values.tolist())
+
+
+def _names(arrays: Mapping[str, NDArray[Any]]) -> tuple[str, ...] | None:
+    return texts(arrays.get("label_names"))
+
+
+def _columns(arrays: Mapping[str, NDArray[Any]], samples: int) -> Columns:
+    """Return the other arrays that hold a text or number of each sample."""
+    others = {name: array for name, array in arrays.items() if name not in _KNOWN and array.shape == (samples,)}
+    return {name: texts(array) or () for name, array in others.items() if array.dtype.kind in "USuibf"}
+
+
+def _required(path: Path, arrays: Mapping[str, NDArray[Any]], key: str) -> NDArray[Any]:
+    if key not in arrays:
+        raise DataError(
+            f"{path} has no '{key}' among {', '.join(arrays) or 'nothing'}",
+            required="arrays 'images' and 'labels', or 'images' and 'masks'",
+            fix="save them under these names",
+        )
+    return arrays[key]
+
+
+def _damaged(path: Path, error: BaseException) -> DataError:
+    return DataError(
+        f"{path} cannot be read ({type(error).__name__}: {error})",
+        required="an intact .npz file",
+        fix="copy or download it again",
+    )

@@ -1,0 +1,1 @@
+"""What the readers return: sources, and the checked samples of a region."""

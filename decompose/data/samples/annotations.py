@@ -1,0 +1,181 @@
+"""Masks of a segmentation: their values checked, their structures named and counted.
+
+Shapes: N samples, S structures; a mask is (H, W) or (D, H, W) uint8, 0 for background and 1..S for structures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorkit.decompose.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from lorkit.decompose.config import RegionConfig
+    from lorkit.decompose.data.samples.samples import Source
+
+BACKGROUND = "background"
+_MOST = 255
+
+
+class Masks(NamedTuple):
+    """What the masks of a region hold.
+
+    Attributes:
+        structures: Names of the values 1..S.
+        digests: sha256 of each mask.
+        present: (N, S) which structures stand in each mask.
+    """
+
+    structures: tuple[str, ...]
+    digests: tuple[str, ...]
+    present: NDArray[np.bool_]
+
+
+def as_mask(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
+    """Return whole numbers from 0 to 255, of any dtype, as uint8.
+
+    Raises:
+        DataError: Fractions, negative or larger numbers.
+    """
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.kind not in "buif":
+        raise DataError(f"{where}: a mask of dtype {values.dtype}", required="whole numbers", fix="convert it")
+    whole = values.astype(np.uint8) if _fits(values) else None
+    if whole is None:
+        raise DataError(
+            f"{where}: a mask with values {values.min():.6g} to {values.max():.6g}",
+            required=f"whole numbers from 0 (background) to at most {_MOST}",
+            fix="store the index of the structure in each pixel",
+        )
+    return whole
+
+
+def without_background(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of the structures; a leading background is value 0, which needs no name."""
+    return names[1:] if names and names[0].strip().lower() == BACKGROUND else names
+
+
+def read_masks(name: str, config: RegionConfig, source: Source, *, complete: bool) -> Masks:
+    """Look at every mask of a source.
+
+    Args:
+        name: Region name.
+        config: The region's settings; `structures` names the values.
+        source: What the reader found.
+        complete: Demand a sample of every structure.
+
+    Raises:
+        UsageError: `classes` are stated, or other structures than the source names.
+        DataError: A mask has another shape than its image or a value without a name, or a structure stands nowhere.
+    """
+    assert source.masks is not None
+    stated = _stated(name, config, source)
+    digests, values = [], []
+    for index in range(len(source.images)):
+        mask = source.masks[index]
+        _check_shape(name, source, index, mask)
+        digests.append(hashlib.sha256(f"{mask.shape}".encode() + np.ascontiguousarray(mask).tobytes()).hexdigest())
+        values.append(np.bincount(mask.reshape(-1), minlength=_MOST + 1)[1:] > 0)
+    present_NV = np.stack(values)
+    largest = int(np.flatnonzero(present_NV.any(0)).max(initial=-1)) + 1
+    structures = stated or tuple(str(value) for value in range(1, largest + 1))
+    if largest > len(structures):
+        first = int(np.flatnonzero(present_NV[:, largest - 1])[0])
+        raise DataError(
+            f"region '{name}': value {largest} in the mask of sample '{source.ids[first]}'",
+            required=f"0 (background) to {len(structures)} ({', '.join(structures)})",
+            fix="correct the masks, or name all structures",
+        )
+    present = present_NV[:, : len(structures)]
+    if complete:
+        _check_every_structure(name, structures, present, source.origin)
+    return Masks(structures, tuple(digests), present)
+
+
+def _fits(values: NDArray[Any]) -> bool:
+    if values.size and values.dtype.kind == "f" and not np.array_equal(values, np.floor(values)):
+        return False
+    return not values.size or (values.min() >= 0 and values.max() <= _MOST)
+
+
+def _stated(name: str, config: RegionConfig, source: Source) -> tuple[str, ...]:
+    if config.classes is not None:
+        raise UsageError(
+            f"region '{name}' states classes and has masks",
+            required="structures: the names of the values 1, 2, ... of a mask",
+            fix="state structures in place of classes",
+        )
+    if config.structures is not None and source.classes and config.structures != source.classes:
+        raise UsageError(
+            f"region '{name}' states structures {', '.join(config.structures)}",
+            required=f"those that {source.origin} names, in its order: {', '.join(source.classes)}",
+            fix="correct structures, or leave it out",
+        )
+    return config.structures or source.classes
+
+
+def _check_shape(name: str, source: Source, index: int, mask: NDArray[np.uint8]) -> None:
+    shape = source.images[index].shape
+    wanted = shape[: mask.ndim] if len(shape) == mask.ndim + 1 and shape[-1] == 3 else shape
+    if mask.shape != wanted:
+        raise DataError(
+            f"sample '{source.ids[index]}' of region '{name}': a mask of shape {mask.shape} for an image of {shape}",
+            required="a value for every pixel of the image",
+            fix="repair the pair or leave it out",
+        )
+
+
+def _check_every_structure(name: str, structures: tuple[str, ...], present: NDArray[np.bool_], origin: str) -> None:
+    for text, present_N in zip(structures, present.T, strict=True):
+        if not present_N.any():
+            raise DataError(
+                f"structure '{text}' of region '{name}' stands in no mask of {origin}",
+                required="at least one sample of every structure",
+                fix="add samples or remove the structure",
+            )
+    if not structures:
+        raise DataError(
+            f"the masks of region '{name}' in {origin} are empty",
+            required="at least one structure",
+            fix="check that structures have values from 1",
+        )
+
+
+def relabel(name: str, source: Source, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """Map labels from the source's class order to `classes`, by name, or raise DataError where one has no name."""
+    wrong = np.flatnonzero((source.labels < 0) | (source.labels >= len(source.classes)))
+    if len(wrong):
+        first = int(wrong[0])
+        raise DataError(
+            f"region '{name}': label {int(source.labels[first])} of sample '{source.ids[first]}' ({len(wrong)} such)",
+            required=f"0 to {len(source.classes) - 1} ({', '.join(source.classes)})",
+            fix="correct the labels or state all classes",
+        )
+    if classes == source.classes:
+        return source.labels
+    for index in np.unique(source.labels):
+        if source.classes[int(index)] not in classes:
+            raise DataError(
+                f"region '{name}': class '{source.classes[int(index)]}' in {source.origin}",
+                required=f"one of {', '.join(classes)}",
+                fix="add it to the region's classes or leave those samples out",
+            )
+    positions = [classes.index(text) if text in classes else -1 for text in source.classes]
+    return np.array(positions, dtype=np.int64)[source.labels]
+
+
+def check_every_class(name: str, classes: tuple[str, ...], labels: NDArray[np.int64], origin: str) -> None:
+    """Raise DataError when a class has no sample."""
+    counts = np.bincount(labels, minlength=len(classes))
+    for text, count in zip(classes, counts, strict=True):
+        if count == 0:
+            raise DataError(
+                f"class '{text}' of region '{name}' has no sample in {origin}",
+                required="at least one sample of every class",
+                fix="add samples or remove the class",
+            )

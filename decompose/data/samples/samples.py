@@ -1,0 +1,291 @@
+"""The samples of one region as every reader delivers them: images, labels or masks, ids, groups and parts.
+
+Shapes: N samples, S structures; an image is (H, W), (H, W, 3) or a volume (D, H, W) of uint8, uint16 or float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.samples.annotations import check_every_class, read_masks, relabel
+from lorkit.decompose.data.samples.columns import Columns
+from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.regions import Region
+
+if TYPE_CHECKING:
+    from lorkit.decompose.config import RegionConfig
+
+PARTS = ("train", "val", "test")
+KNOWN_TASKS = ("classification", "segmentation")
+_PART_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+class Images(Protocol):
+    """A sized sequence of images; an array of shape (N, H, W[, 3]) is one, and so is a list of files."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """What a reader found, before the checks that all readers share.
+
+    Attributes:
+        images: The images, decoded when asked for.
+        labels: (N,) integers into `classes`; zeros where there are masks.
+        classes: Class names in the source's own order; of masks the names of the values 1, 2, ..., empty where the
+            source does not know them.
+        ids: A name of each sample, for messages.
+        groups: What must not be torn apart by a split: the patient, or the sample itself.
+        parts: "train", "val" or "test" as the source states it; None leaves the choice to the split.
+        origin: Where the samples came from.
+        modality: Imaging modality, where the source knows it.
+        synthetic: Whether a program drew the images.
+        masks: Of a segmentation, a mask of each image: (H, W) or (D, H, W) uint8.
+        columns: What else the source says about each sample, by column.
+    """
+
+    images: Images
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    parts: tuple[str | None, ...]
+    origin: str
+    modality: str | None = None
+    synthetic: bool = False
+    masks: Images | None = None
+    columns: Columns = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RegionSamples:
+    """Checked samples of one region; fields as in `Source`, labels index `region.classes`.
+
+    Attributes:
+        digests: sha256 of each image's dtype, shape and pixels: equal images have equal digests.
+        dims: 2 for pictures, 3 for volumes.
+        mask_digests: sha256 of each mask; empty without masks.
+        present: (N, S) which structures stand in each mask; None without masks.
+    """
+
+    region: Region
+    images: Images
+    labels: NDArray[np.int64]
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    parts: tuple[str | None, ...]
+    digests: tuple[str, ...]
+    source: str
+    dims: int = 2
+    masks: Images | None = None
+    mask_digests: tuple[str, ...] = ()
+    present: NDArray[np.bool_] | None = None
+    columns: Columns = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.labels)
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of everything that training sees of the region: pixels, labels, classes, groups and stated parts."""
+        targets = self.mask_digests or [str(label) for label in self.labels.tolist()]
+        rows = zip(self.digests, targets, self.groups, self.parts, strict=True)
+        lines = "\n".join("\t".join((digest, target, group, part or "")) for digest, target, group, part in rows)
+        return hashlib.sha256(("\n".join(self.region.classes) + "\n\n" + lines).encode()).hexdigest()
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """What a split spreads evenly, indexed by `labels`: the classes; samples with masks are all of one kind."""
+        return self.region.classes if self.masks is None else ("sample",)
+
+    def counts(self, indices: NDArray[np.int64] | None = None) -> list[int]:
+        """Return how many samples there are of each class, or with each structure."""
+        chosen = slice(None) if indices is None else indices
+        if self.present is not None:
+            return [int(count) for count in self.present[chosen].sum(0)]
+        counts = np.bincount(self.labels[chosen], minlength=len(self.region.classes))
+        return [int(count) for count in counts]
+
+    def target(self, index: int) -> str:
+        """Return what tells the target of one sample from others: its class's name, or the digest of its mask."""
+        return self.mask_digests[index] if self.mask_digests else self.region.classes[self.labels[index]]
+
+    def describe(self, index: int) -> str:
+        """Name one sample in a message."""
+        return f"sample '{self.ids[index]}' of region '{self.region.name}'"
+
+
+def assemble(name: str, config: RegionConfig, source: Source, *, complete: bool = True, dims: int = 2) -> RegionSamples:
+    """Check what a reader found and bring its labels to the configured class order.
+
+    Args:
+        name: Region name.
+        config: The region's settings; its `classes` state the output order.
+        source: What the reader found.
+        complete: Demand at least one sample of every class; False for a file that is only evaluated.
+        dims: Entries of `image.size`: 2 reads images as pictures, 3 as volumes.
+
+    Raises:
+        UsageError: The stated task is not handled, or not the one that the source has targets for.
+        DataError: No samples, unequal lengths, labels out of range, or a class without samples.
+    """
+    _check_task(name, config, source)
+    _check_lengths(name, source)
+    digests = tuple(_digest(name, source, index, dims) for index in range(len(source.labels)))
+    masks = read_masks(name, config, source, complete=complete) if source.masks is not None else None
+    classes = masks.structures if masks is not None else tuple(config.classes or source.classes)
+    labels = source.labels if masks is not None else relabel(name, source, classes)
+    if complete and masks is None:
+        check_every_class(name, classes, labels, source.origin)
+    region = Region(
+        name=name,
+        task="classification" if masks is None else "segmentation",
+        classes=classes,
+        modality=config.modality or source.modality,
+        synthetic=source.synthetic,
+    )
+    return RegionSamples(
+        region=region,
+        images=source.images,
+        labels=labels,
+        ids=source.ids,
+        groups=source.groups,
+        parts=_check_parts(name, source),
+        digests=digests,
+        source=source.origin,
+        dims=dims,
+        masks=source.masks,
+        mask_digests=masks.digests if masks is not None else (),
+        present=masks.present if masks is not None else None,
+        columns=source.columns,
+    )
+
+
+def digest_image(image: NDArray[Any]) -> str:
+    """Return sha256 of dtype, shape and pixels, in little-endian order so that it is the same everywhere."""
+    plain = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<"))
+    return hashlib.sha256(f"{plain.dtype.name}{plain.shape}".encode() + plain.tobytes()).hexdigest()
+
+
+def order_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Sort class names: as numbers when all of them are, else as text."""
+    distinct = set(names)
+    numeric = all(name.isascii() and name.isdigit() for name in distinct)
+    return tuple(sorted(distinct, key=int)) if numeric else tuple(sorted(distinct))
+
+
+def encode(names: Sequence[str], origin: str, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """Turn class names into indices of `classes`.
+
+    Raises:
+        DataError: A name is not among them; the message names the row.
+    """
+    index = {name: position for position, name in enumerate(classes)}
+    for row, name in enumerate(names):
+        if name not in index:
+            raise DataError(
+                f"{origin}: label '{name}' of sample {row + 1}",
+                required=f"one of the classes {', '.join(classes)}",
+                fix="correct the label or add the class",
+            )
+    return np.array([index[name] for name in names], dtype=np.int64)
+
+
+def part_name(text: str, where: str) -> str | None:
+    """Return the part that a split column's value names; empty leaves the choice to the split.
+
+    Raises:
+        DataError: The value names no part.
+    """
+    if not text.strip():
+        return None
+    part = _PART_NAMES.get(text.strip().lower())
+    if part is None:
+        raise DataError(f"{where}: split '{text}'", required="train, val or test", fix="correct it or leave it empty")
+    return part
+
+
+def _digest(name: str, source: Source, index: int, dims: int) -> str:
+    image = source.images[index]
+    try:
+        # before anything is trained: a broken image of the test part would else be found when all the work is done
+        recipe.check_image(image, dims)
+    except DataError as error:
+        where = f"sample '{source.ids[index]}' of region '{name}'"
+        raise DataError(f"{where}: {error.given}", required=error.required, fix=error.fix) from None
+    return digest_image(image)
+
+
+def _check_task(name: str, config: RegionConfig, source: Source) -> None:
+    if config.task is not None and config.task not in KNOWN_TASKS:
+        raise UsageError(
+            f"region '{name}' states the task '{config.task}'",
+            required=f"one of {', '.join(KNOWN_TASKS)} in this version",
+            fix="change the task or leave the region out",
+        )
+    found = "classification" if source.masks is None else "segmentation"
+    if config.task not in (None, found):
+        raise UsageError(
+            f"region '{name}' states the task '{config.task}'",
+            required=f"{found}: {source.origin} has {'labels' if source.masks is None else 'masks'}",
+            fix="correct the task or the data",
+        )
+    if found == "classification" and config.structures is not None:
+        raise UsageError(
+            f"region '{name}' states structures",
+            required=f"masks: {source.origin} has labels",
+            fix="state classes in place of structures",
+        )
+
+
+def _check_lengths(name: str, source: Source) -> None:
+    lengths = {
+        "images": len(source.images),
+        "labels": len(source.labels),
+        "ids": len(source.ids),
+        "groups": len(source.groups),
+    }
+    if source.masks is not None:
+        lengths["masks"] = len(source.masks)
+    lengths |= {f"cells of column '{column}'": len(cells) for column, cells in source.columns.items()}
+    if len(set(lengths.values())) != 1:
+        counts = ", ".join(f"{count} {key}" for key, count in lengths.items())
+        raise DataError(
+            f"region '{name}' in {source.origin} has {counts}", required="one of each a sample", fix="repair the file"
+        )
+    if lengths["labels"] == 0:
+        raise DataError(
+            f"region '{name}' has no samples in {source.origin}", required="at least one", fix="check the path"
+        )
+
+
+def _check_parts(name: str, source: Source) -> tuple[str | None, ...]:
+    stated = sum(part is not None for part in source.parts)
+    if 0 < stated < len(source.parts):
+        first = source.parts.index(None)
+        raise DataError(
+            f"region '{name}': {stated} of {len(source.parts)} samples state a part, '{source.ids[first]}' does not",
+            required="a part (train, val, test) for every sample or for none",
+            fix="fill the split column or empty it",
+        )
+    return source.parts

@@ -1,0 +1,86 @@
+"""Augmentation against plain geometry, and its independence of the batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lorkit.decompose.config import AugmentConfig
+from lorkit.decompose.data.batches.augmentation import affine, augment
+from lorkit.decompose.data.random_numbers import keys, uniform
+
+OFF = {"flip": False, "shift": 0.0, "rotate": 0.0, "scale": 0.0, "intensity": 0.0}
+
+
+def images(count: int = 6, planes: int = 1, height: int = 12, width: int = 16) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(0).random((count, planes, height, width), dtype=np.float32))
+
+
+def test_everything_off_changes_nothing() -> None:
+    x = images()
+    assert torch.equal(augment(x, keys(0, np.arange(6)), AugmentConfig(**OFF)), x)
+
+
+def test_mirror_alone_is_exact_and_hits_about_half() -> None:
+    x, key = images(200), keys(0, np.arange(200))
+    out = augment(x, key, AugmentConfig(**{**OFF, "flip": True}))
+    mirrored = uniform(key, 0) < 0.5
+    assert 70 < mirrored.sum() < 130
+    for row in range(200):
+        assert torch.equal(out[row], x[row].flip(-1) if mirrored[row] else x[row])
+
+
+def test_mirror_through_the_affine_map_is_the_same() -> None:
+    x, key = images(8), keys(0, np.arange(8))
+    plain = augment(x, key, AugmentConfig(**{**OFF, "flip": True}))
+    through = augment(x, key, AugmentConfig(**{**OFF, "flip": True, "scale": 1e-9}))
+    torch.testing.assert_close(plain, through, atol=1e-4, rtol=0)
+
+
+def test_rotation_is_a_rotation_in_pixels_for_oblong_images() -> None:
+    height, width = 20, 40
+    config = AugmentConfig(**{**OFF, "rotate": 90.0})
+    theta = affine(keys(1, np.arange(50)), config, (height, width)).double().numpy()
+    half = np.array([width / 2, height / 2])
+    for matrix in theta[:, :, :2]:
+        pixels = matrix * half[:, None] / half[None, :]
+        np.testing.assert_allclose(pixels @ pixels.T, np.eye(2), atol=1e-5)
+        assert np.linalg.det(pixels) == pytest.approx(1, abs=1e-5)
+
+
+def test_only_the_stated_share_is_resampled() -> None:
+    x, key = images(400), keys(3, np.arange(400))
+    for share in (0.0, 0.5, 1.0):
+        out = augment(x, key, AugmentConfig(**{**OFF, "shift": 0.1, "rotate": 8.0, "scale": 0.1, "share": share}))
+        changed = (out - x).abs().flatten(1).max(1).values > 1e-4
+        assert abs(float(changed.float().mean()) - share) < 0.08
+
+
+def test_shift_moves_by_the_drawn_fraction() -> None:
+    key = keys(2, np.arange(40))
+    theta = affine(key, AugmentConfig(**{**OFF, "shift": 0.25, "share": 1.0}), (16, 16)).numpy()
+    assert np.abs(theta[:, :, 2]).max() <= 0.5
+    assert np.abs(theta[:, :, 2]).max() > 0.4
+    np.testing.assert_allclose(theta[:, :, :2], np.broadcast_to(np.eye(2), (40, 2, 2)), atol=1e-7)
+
+
+def test_intensity_stays_in_range_and_keeps_order() -> None:
+    x = images()
+    out = augment(x, keys(0, np.arange(6)), AugmentConfig(**{**OFF, "intensity": 0.4}))
+    assert out.min() >= 0
+    assert out.max() <= 1
+    assert not torch.equal(out, x)
+    inside = (out > 0) & (out < 1)
+    for row in range(6):
+        values = x[row][inside[row]]
+        assert torch.equal(values.argsort(), out[row][inside[row]].argsort())
+
+
+def test_a_sample_is_changed_alike_in_any_batch() -> None:
+    x, key = images(6, planes=3), keys(7, np.arange(6))
+    config = AugmentConfig(rotate=20.0, shift=0.1)
+    whole = augment(x, key, config)
+    part = augment(x[[4, 1]], key[[4, 1]], config)
+    torch.testing.assert_close(part, whole[[4, 1]], atol=1e-6, rtol=0)
+    assert whole.shape == x.shape

@@ -1,0 +1,112 @@
+"""The loader's promises: sorted regions, two of each, exact repetition, honest samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lorkit.decompose.config import AugmentConfig, ImageConfig, RegionConfig
+from lorkit.decompose.data.batches.loader import BatchLoader, eval_batches
+from lorkit.decompose.data.prepared import PreparedRegion, prepare
+from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.samples.samples import RegionSamples
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.regions import RegionSet
+
+Make = Callable[..., RegionSamples]
+
+
+def recipe(size: int = 8) -> recipe.Recipe:
+    image = ImageConfig.model_validate({"size": size, "channels": 3})
+    return recipe.build_recipe(image, RegionConfig(data=("x",)))
+
+
+@pytest.fixture
+def prepared(make: Make) -> dict[str, PreparedRegion]:
+    colour = np.random.default_rng(1).integers(0, 256, (30, 8, 8, 3), dtype=np.uint8)
+    return {
+        "chest": prepare(make([0, 1] * 40, name="chest"), recipe()),
+        "blood": prepare(make([0, 1] * 15, name="blood", images=colour), recipe()),
+        "knee": prepare(make([0, 1] * 5, name="knee"), recipe()),
+    }
+
+
+def loader(prepared: dict[str, PreparedRegion], **settings: Any) -> BatchLoader:
+    regions = RegionSet(prepared[name].region for name in ("knee", "blood", "chest"))
+    defaults: dict[str, Any] = {"batch_size": 12, "sampling": "sqrt", "seed": 0, "augment": None}
+    return BatchLoader(prepared, regions, **{**defaults, **settings})
+
+
+def test_batches_are_sorted_by_region_and_true_to_their_samples(prepared: dict[str, PreparedRegion]) -> None:
+    one = loader(prepared)
+    batches = list(one)
+    assert len(batches) == len(one) == 10
+    for batch in batches:
+        assert batch.image.shape == (12, 3, 8, 8)
+        assert batch.image.dtype == torch.float32
+        assert batch.image.is_contiguous()
+        assert torch.equal(batch.region, batch.region.sort().values)
+        assert batch.region.unique(return_counts=True)[1].min() >= 2
+        for row in range(12):
+            source = prepared[("knee", "blood", "chest")[int(batch.region[row])]]
+            index = int(batch.sample[row])
+            np.testing.assert_array_equal(batch.image[row].numpy(), source.images[index])
+            assert int(batch.label[row]) == source.labels[index]
+
+
+def test_a_resumed_loader_repeats_the_epoch_exactly(prepared: dict[str, PreparedRegion]) -> None:
+    first, resumed = loader(prepared, augment=AugmentConfig()), loader(prepared, augment=AugmentConfig())
+    for epoch in range(3):
+        first.set_epoch(epoch)
+        last = list(first)
+    resumed.set_epoch(2)
+    for one, two in zip(last, resumed, strict=True):
+        assert (one.teacher_image, one.view) == (two.teacher_image, two.view) == (None, None)
+        assert all(torch.equal(a, b) for a, b in zip(one[:4], two[:4], strict=True))
+
+
+def test_augmentation_differs_between_epochs_but_not_between_batch_sizes(prepared: dict[str, PreparedRegion]) -> None:
+    def pictures(epoch: int, batch_size: int) -> dict[tuple[int, int], torch.Tensor]:
+        one = loader(prepared, augment=AugmentConfig(), batch_size=batch_size, sampling="proportional")
+        one.set_epoch(epoch)
+        rows: dict[tuple[int, int], torch.Tensor] = {}
+        for batch in one:
+            for image, region, sample in zip(batch.image, batch.region, batch.sample, strict=True):
+                rows.setdefault((int(region), int(sample)), image)
+        return rows
+
+    small, large, later = pictures(0, 12), pictures(0, 24), pictures(1, 12)
+    shared = small.keys() & large.keys()
+    assert len(shared) > 80
+    for key in shared:
+        torch.testing.assert_close(small[key], large[key], atol=1e-6, rtol=0)
+    assert any(not torch.equal(small[key], later[key]) for key in small.keys() & later.keys())
+
+
+def test_speed_is_measured(prepared: dict[str, PreparedRegion]) -> None:
+    one = loader(prepared)
+    assert one.images_per_second == 0
+    list(one)
+    assert one.images_per_second > 0
+
+
+def test_missing_region_and_differing_sizes_are_refused(prepared: dict[str, PreparedRegion], make: Make) -> None:
+    other = prepare(make([0, 1], name="knee"), recipe(16))
+    with pytest.raises(DataError, match="differing shapes"):
+        loader({**prepared, "knee": other})
+    regions = RegionSet(region.region for region in prepared.values())
+    del prepared["blood"]
+    with pytest.raises(DataError, match="'blood'"):
+        BatchLoader(prepared, regions, batch_size=12, sampling="sqrt", seed=0, augment=None)
+
+
+def test_evaluation_goes_through_all_in_order(prepared: dict[str, PreparedRegion]) -> None:
+    batches = list(eval_batches(prepared["chest"], 32))
+    assert [len(label) for _, label in batches] == [32, 32, 16]
+    image = torch.cat([image for image, _ in batches])
+    np.testing.assert_array_equal(image.numpy(), prepared["chest"].images)
+    assert torch.cat([label for _, label in batches]).tolist() == [0, 1] * 40

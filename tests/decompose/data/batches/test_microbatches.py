@@ -1,0 +1,45 @@
+"""How a batch is cut: nothing lost, nothing alone, about equal."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.data.batches.microbatches import check_seats, cut, deal
+from lorkit.decompose.errors import UsageError
+
+
+@given(st.lists(st.integers(2, 40), min_size=1, max_size=6), st.integers(1, 8))
+def test_every_sample_is_dealt_once_and_no_region_stands_alone(counts: list[int], pieces: int) -> None:
+    if sum(count // 2 for count in counts) < pieces:
+        with pytest.raises(UsageError, match=r"train\.accumulate"):
+            deal(counts, pieces)
+        return
+    shares = deal(counts, pieces)
+    assert shares.sum(0).tolist() == counts
+    assert not (shares == 1).any()
+    assert shares.sum(1).min() >= 2
+    if min(counts) >= 2 * pieces:
+        assert shares.sum(1).max() - shares.sum(1).min() <= 2
+
+
+def test_micro_batches_are_the_batch_in_other_order(make_batch: Callable[..., Batch]) -> None:
+    batch = make_batch(5, 9)
+    pieces = cut(batch, 3)
+    assert [len(piece.label) for piece in pieces] == [5, 4, 5]
+    assert sorted(torch.cat([piece.sample for piece in pieces]).tolist()) == list(range(14))
+    for piece in pieces:
+        assert torch.equal(piece.region, piece.region.sort().values)
+        assert torch.equal(piece.image, batch.image[piece.sample])
+    assert cut(batch, 1) == [batch]
+
+
+def test_seats_that_cannot_be_cut_are_refused_before_training() -> None:
+    check_seats(np.array([[4, 4], [8, 0]]), 4)
+    check_seats(np.array([[3, 3]]), 1)
+    with pytest.raises(UsageError, match=r"accumulate is 3 for a batch with 3, 3 samples.*raise train\.batch_size"):
+        check_seats(np.array([[6, 0], [3, 3]]), 3)

@@ -1,0 +1,66 @@
+"""Folders of classes, with and without parts and patients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.data.readers import class_folder
+from lorkit.decompose.errors import DataError
+
+
+def put(path: Path, value: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((4, 4), value, np.uint8)).save(path)
+
+
+def config(root: Path) -> RegionConfig:
+    return RegionConfig(data=(str(root),))
+
+
+def test_classes_patients_and_clutter(tmp_path: Path) -> None:
+    put(tmp_path / "no" / "1.png")
+    put(tmp_path / "no" / "2.JPG")
+    put(tmp_path / "yes" / "anna" / "1.png", 9)
+    put(tmp_path / "yes" / "anna" / "2.png", 10)
+    (tmp_path / "no" / ".DS_Store").write_text("")
+    (tmp_path / "no" / "readme.txt").write_text("")
+    assert class_folder.takes([str(tmp_path)]) == 1
+    source = class_folder.read([str(tmp_path)], config(tmp_path))
+    assert source.classes == ("no", "yes")
+    assert source.labels.tolist() == [0, 0, 1, 1]
+    assert source.ids == ("no/1.png", "no/2.JPG", "yes/anna/1.png", "yes/anna/2.png")
+    assert source.groups == ("no/1.png", "no/2.JPG", "anna", "anna")
+    assert set(source.parts) == {None}
+    assert int(source.images[3][0, 0]) == 10
+
+
+def test_part_folders_state_the_split(tmp_path: Path) -> None:
+    for part in ("train", "valid", "test"):
+        for name in ("a", "b"):
+            put(tmp_path / part / name / "1.png")
+    source = class_folder.read([str(tmp_path)], config(tmp_path))
+    assert sorted(zip(source.parts, source.labels.tolist(), strict=True)) == sorted(
+        (part, label) for part in ("train", "val", "test") for label in (0, 1)
+    )
+
+
+def test_empty_and_foreign_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no images in"):
+        class_folder.read([str(tmp_path)], config(tmp_path))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "scan.dcm").write_bytes(b"")
+    with pytest.raises(DataError, match=r"scan\.dcm"):
+        class_folder.read([str(tmp_path)], config(tmp_path))
+
+
+def test_link_out_of_the_root_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere.png")
+    put(tmp_path / "root" / "a" / "1.png")
+    (tmp_path / "root" / "a" / "2.png").symlink_to(tmp_path / "elsewhere.png")
+    with pytest.raises(DataError, match="outside"):
+        class_folder.read([str(tmp_path / "root")], config(tmp_path / "root"))

@@ -1,0 +1,83 @@
+"""CSV manifests: columns, roots, and one clear line for each mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.data.readers import csv_manifest
+from lorkit.decompose.data.samples.samples import Source
+from lorkit.decompose.errors import DataError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "images").mkdir()
+    for index in range(3):
+        Image.fromarray(np.full((4, 4 + index), index, np.uint8)).save(tmp_path / "images" / f"{index}.png")
+    return tmp_path
+
+
+def read(root: Path, text: str, *, second: bool = False, classes: tuple[str, ...] | None = None) -> Source:
+    path = root / "rows.csv"
+    path.write_text(text, encoding="utf-8")
+    entries = [str(path), str(root / "images")] if second else [str(path)]
+    assert csv_manifest.takes(entries) == len(entries)
+    return csv_manifest.read(entries, RegionConfig(data=tuple(entries), classes=classes))
+
+
+def test_paths_relative_to_the_manifest(root: Path) -> None:
+    source = read(root, "path,label\nimages/0.png,b\nimages/1.png,a\n")
+    assert source.classes == ("a", "b")
+    assert source.labels.tolist() == [1, 0]
+    assert source.groups == source.ids == ("images/0.png", "images/1.png")
+    assert source.images[1].shape == (4, 5)
+
+
+def test_second_entry_is_the_root_and_all_columns_count(root: Path) -> None:
+    text = (
+        "\ufeffLabel, Path ,group,split,id,note\nx,0.png,p1,train,i0,\ny,1.png,p2,validation,i1,hm\ny,2.png,p3,test,,\n"
+    )
+    source = read(root, text, second=True, classes=("y", "x"))
+    assert source.classes == ("y", "x")
+    assert source.labels.tolist() == [1, 0, 0]
+    assert source.groups == ("p1", "p2", "p3")
+    assert source.parts == ("train", "val", "test")
+    assert source.ids == ("i0", "i1", "2.png")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("file,label\n0.png,a\n", "column 'path'"),
+        ("", "column 'path'"),
+        ("path,label,label\n0.png,a,a\n", "column 'label'"),
+        ("path,label\n0.png,\n", "line 2: path or label is empty"),
+        ("path,label\n0.png,a,b,c\n", "line 2: too many cells"),
+        ("path,label\n0.png,a\n9.png,a\n", "line 3: no image at"),
+        ("path,label\n../rows.csv,a\n", "line 2: .*outside"),
+        ("path,label\n/etc/hostname,a\n", "line 2: .*outside"),
+        ("path,label,split\n0.png,a,holdout\n", "line 2: split 'holdout'"),
+        ('path,label\n"0.png,a\n', "cannot be read"),
+    ],
+)
+def test_mistakes_are_named_by_line(root: Path, text: str, match: str) -> None:
+    with pytest.raises(DataError, match=match):
+        read(root, text, second=True)
+
+
+def test_binary_and_missing_manifests_are_refused(root: Path) -> None:
+    (root / "rows.csv").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match="UTF-8"):
+        csv_manifest.read_rows(root / "rows.csv")
+    with pytest.raises(DataError, match="no manifest"):
+        csv_manifest.read_rows(root / "none.csv")
+
+
+def test_label_outside_the_configured_classes_is_refused(root: Path) -> None:
+    with pytest.raises(DataError, match="label 'z'"):
+        read(root, "path,label\n0.png,z\n", second=True, classes=("a", "b"))

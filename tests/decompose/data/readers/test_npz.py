@@ -1,0 +1,119 @@
+"""The `.npz` reader: layouts it takes, damage it refuses."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.data.readers import npz
+from lorkit.decompose.data.samples.samples import Source
+from lorkit.decompose.errors import DataError, UsageError
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (4, 6, 5), dtype=np.uint8)
+LABELS = np.array([0, 1, 1, 0])
+
+
+def read(path: Path, **arrays: Any) -> Source:
+    np.savez(path, **arrays)
+    return npz.read([str(path)], RegionConfig(data=(str(path),)))
+
+
+def test_all_fields(tmp_path: Path) -> None:
+    source = read(
+        tmp_path / "a.npz",
+        images=IMAGES,
+        labels=LABELS,
+        label_names=np.array(["no", "yes"]),
+        ids=np.array(["w", "x", "y", "z"]),
+        groups=np.array(["p", "p", "q", "q"]),
+        split=np.array(["train", "train", "test", "val"]),
+    )
+    assert source.classes == ("no", "yes")
+    assert source.ids == ("w", "x", "y", "z")
+    assert source.groups == ("p", "p", "q", "q")
+    assert source.parts == ("train", "train", "test", "val")
+    np.testing.assert_array_equal(source.images[2], IMAGES[2])
+
+
+def test_least_fields(tmp_path: Path) -> None:
+    source = read(tmp_path / "a.npz", images=IMAGES[..., None], labels=LABELS[:, None])
+    assert source.classes == ("0", "1")
+    assert source.groups == source.ids == tuple(f"a/{row}" for row in range(4))
+    assert source.parts == (None,) * 4
+
+
+def test_text_labels_name_their_classes(tmp_path: Path) -> None:
+    source = read(tmp_path / "a.npz", images=IMAGES, labels=np.array(["yes", "no", "no", "yes"]))
+    assert source.classes == ("no", "yes")
+    assert source.labels.tolist() == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("u1", "uint8"), (">u2", "uint16"), ("f8", "float32"), ("i2", "float32"), ("?", "uint8")]
+)
+def test_dtypes(tmp_path: Path, given: str, expected: str) -> None:
+    image = read(tmp_path / "a.npz", images=(IMAGES // 128).astype(given), labels=LABELS).images[0]
+    assert image.dtype.name == expected
+    scale = 255 if given == "?" else 1
+    np.testing.assert_array_equal(image, (IMAGES[0] // 128) * scale)
+
+
+def test_pickled_objects_are_refused_and_not_run(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.npz holds pickled"):
+        read(tmp_path / "a.npz", images=np.array([{}, {}, {}, {}], dtype=object), labels=LABELS)
+    (tmp_path / "bare.npz").write_bytes(pickle.dumps({"images": 1}))
+    with pytest.raises(DataError, match=r"bare\.npz cannot be read"):
+        npz.load_arrays(tmp_path / "bare.npz")
+
+
+@pytest.mark.parametrize("keep", [0, 10, 0.5, 0.99])
+def test_truncated_files_are_refused_by_name(tmp_path: Path, keep: float) -> None:
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, images=IMAGES, labels=LABELS)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data)) if keep < 1 else int(keep)])
+    with pytest.raises(DataError, match=r"a\.npz"):
+        npz.load_arrays(path)
+
+
+def test_flipped_byte_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, images=IMAGES, labels=LABELS)
+    data = bytearray(path.read_bytes())
+    data[data.index(IMAGES.tobytes()[:16]) + 4] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(DataError, match="CRC"):
+        npz.load_arrays(path)
+
+
+def test_missing_arrays_and_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no 'labels' among images"):
+        read(tmp_path / "a.npz", images=IMAGES)
+    with pytest.raises(DataError, match="no data at"):
+        npz.takes([str(tmp_path / "none.npz")])
+
+
+def test_other_tasks_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds labels and masks"):
+        read(tmp_path / "a.npz", images=IMAGES, masks=IMAGES, labels=LABELS)
+    with pytest.raises(UsageError, match="multilabel"):
+        read(tmp_path / "a.npz", images=IMAGES, labels=np.zeros((4, 3), int))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "match"),
+    [
+        (IMAGES[0], LABELS, "shape"),
+        (np.zeros((4, 3, 8, 8, 8), np.uint8), LABELS, "shape"),
+        (IMAGES.astype("c8"), LABELS, "dtype"),
+        (IMAGES, LABELS.astype(float), "dtype"),
+    ],
+)
+def test_unusable_arrays_are_refused(tmp_path: Path, images: Any, labels: Any, match: str) -> None:
+    with pytest.raises(DataError, match=match):
+        read(tmp_path / "a.npz", images=images, labels=labels)

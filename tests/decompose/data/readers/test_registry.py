@@ -1,0 +1,111 @@
+"""Dispatch of data entries to readers, stated parts, and every real file at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lorkit.decompose.config import RegionConfig, SplitConfig, load_config
+from lorkit.decompose.data.readers.registry import read_entries, read_region, read_regions
+from lorkit.decompose.data.splits import split_regions
+from lorkit.decompose.errors import DataError, UsageError
+
+RNG = np.random.default_rng(0)
+
+
+def save(path: Path, labels: list[int], groups: list[str] | None = None) -> None:
+    images = RNG.integers(0, 256, (len(labels), 6, 6), dtype=np.uint8)
+    extra = {"groups": np.array(groups)} if groups else {}
+    np.savez(path, images=images, labels=np.array(labels), label_names=np.array(["a", "b"]), **extra)
+
+
+def test_entries_of_several_kinds_are_joined(tmp_path: Path) -> None:
+    save(tmp_path / "one.npz", [0, 1])
+    (tmp_path / "images").mkdir()
+    Image.fromarray(np.zeros((5, 7), np.uint8)).save(tmp_path / "images" / "x.png")
+    (tmp_path / "rows.csv").write_text("path,label\nx.png,b\n")
+    config = RegionConfig(data=("one.npz", "rows.csv", "images"))
+    samples = read_region("r", config, base=tmp_path)
+    assert samples.labels.tolist() == [0, 1, 1]
+    assert samples.ids == ("one/0", "one/1", "x.png")
+    assert "rows.csv" in samples.source
+
+
+def test_stated_parts_win_over_what_the_files_say(tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        save(tmp_path / f"{part}.npz", [0, 1])
+    config = RegionConfig(train=("train.npz",), val=("val.npz",), test=("test.npz",))
+    samples = read_region("r", config, base=tmp_path)
+    assert samples.parts == ("train",) * 2 + ("val",) * 2 + ("test",) * 2
+
+
+def test_stated_parts_that_share_a_patient_are_refused(tmp_path: Path) -> None:
+    for part in ("train", "val", "test"):
+        save(tmp_path / f"{part}.npz", [0, 1], groups=["anna" if part != "val" else "carl", part])
+    config = RegionConfig(train=("train.npz",), val=("val.npz",), test=("test.npz",))
+    samples = {"r": read_region("r", config, base=tmp_path)}
+    with pytest.raises(DataError, match=r"'train/0' \(group 'anna'\) in train and 'test/0' \(group 'anna'\) in test"):
+        split_regions(samples, SplitConfig(), seed=0)
+
+
+@pytest.mark.parametrize(("entry", "error"), [("none.npz", DataError), ("none", DataError), ("file.xyz", UsageError)])
+def test_unknown_entries_are_refused(tmp_path: Path, entry: str, error: type[Exception]) -> None:
+    (tmp_path / "file.xyz").write_text("")
+    with pytest.raises(error, match=entry):
+        read_entries([entry], RegionConfig(data=(entry,)), tmp_path)
+
+
+def test_unknown_phantom_names_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'chest'"):
+        read_entries(["phantom:chets"], RegionConfig(data=("phantom:chets",)), tmp_path)
+
+
+REAL = {
+    "brain/brain_tumor_mri": (4989, 4, 448),
+    "breast/busi_ultrasound": (622, 3, 477),
+    "chest/pneumoniamnist_balanced": (2690, 2, 2690),
+    "knee/knee_oa_xray": (6608, 5, 3304),
+    "blood/bccd_cells": (1226, 3, 293),
+    "multi_region/mednist": (5820, 6, None),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_real_files_read_and_split_without_a_leak(data_root: Path, name: str) -> None:
+    count, classes, groups = REAL[name]
+    path = data_root / "medical" / f"{name}.npz"
+    if not path.exists():
+        pytest.skip(f"{path} is absent")
+    samples = read_region("r", RegionConfig(data=(str(path),)), base=data_root)
+    assert len(samples) == count
+    assert len(samples.region.classes) == classes
+    assert groups is None or len(set(samples.groups)) == groups
+    parts = split_regions({"r": samples}, SplitConfig(), seed=1).parts("r")
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(count))
+    for keys in (samples.groups, samples.digests):
+        seen: list[set[Any]] = [{keys[index] for index in indices} for indices in parts.values()]
+        assert not seen[0] & seen[1]
+        assert not seen[0] & seen[2]
+        assert not seen[1] & seen[2]
+    for part, share in (("train", 0.7), ("val", 0.15), ("test", 0.15)):
+        counts = np.bincount(samples.labels[parts[part]], minlength=classes) / np.bincount(samples.labels)
+        assert counts == pytest.approx(share, abs=0.08)  # mednist has eight blocks a class, so steps of an eighth
+
+
+def test_real_masks_are_read(data_root: Path) -> None:
+    path = data_root / "medical" / "retina" / "chasedb1_vessels.npz"
+    if not path.exists():
+        pytest.skip(f"{path} is absent")
+    samples = read_region("retina", RegionConfig(data=(str(path),)), base=data_root)
+    assert (samples.region.task, samples.region.classes) == ("segmentation", ("vessel",))
+    assert samples.counts() == [264]
+
+
+def test_a_configuration_reads_its_regions_in_order(tmp_path: Path) -> None:
+    save(tmp_path / "one.npz", [0, 1])
+    (tmp_path / "decompose.yaml").write_text("regions: {zebra: {data: one.npz}, ape: {data: one.npz}}\n")
+    assert list(read_regions(load_config(tmp_path))) == ["zebra", "ape"]

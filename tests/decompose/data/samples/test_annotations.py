@@ -1,0 +1,128 @@
+"""Masks of pictures and volumes: what is read, and what is refused in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+
+from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.data.readers.nifti import read_volume
+from lorkit.decompose.data.readers.registry import read_region
+from lorkit.decompose.data.samples.samples import RegionSamples
+from lorkit.decompose.errors import DataError, LorkitError
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (6, 12, 10), dtype=np.uint8)
+MASKS = (IMAGES > 100).astype(np.uint8) + (IMAGES > 200)
+
+
+def read(path: Path, *, dims: int = 2, settings: dict[str, Any] | None = None, **arrays: Any) -> RegionSamples:
+    np.savez(path / "a.npz", **arrays)
+    config = RegionConfig(data=(str(path / "a.npz"),), **(settings or {}))
+    return read_region("r", config, base=path, dims=dims)
+
+
+def write(root: Path, name: str, image: np.ndarray, mask: np.ndarray, affine: np.ndarray | None = None) -> None:
+    for folder, values in (("images", image), ("labels", mask)):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4) if affine is None else affine), root / folder / name)
+
+
+def test_masks_of_pictures_are_a_segmentation(tmp_path: Path) -> None:
+    samples = read(tmp_path, images=IMAGES, masks=MASKS, mask_names=np.array(["background", "a", "b"]))
+    assert (samples.region.task, samples.region.classes) == ("segmentation", ("a", "b"))
+    assert samples.counts() == [int((value == MASKS).any((1, 2)).sum()) for value in (1, 2)]
+    other = MASKS.copy()
+    other[0, 0, 0] = 2 - other[0, 0, 0] // 2 * 2
+    changed = read(tmp_path, images=IMAGES, masks=other, mask_names=np.array(["background", "a", "b"]))
+    assert changed.digests == samples.digests
+    assert changed.digest != samples.digest, "the digest of a region holds its masks"
+
+
+def test_the_length_of_image_size_decides_what_four_axes_are(tmp_path: Path) -> None:
+    volumes = RNG.random((4, 9, 8, 7), dtype=np.float32)
+    assert read(tmp_path, dims=3, images=volumes, masks=volumes > 0.5).dims == 3
+    assert read(tmp_path, dims=3, images=volumes, labels=np.arange(4) % 2).region.task == "classification"
+    with pytest.raises(DataError, match=r"picture because image\.size has two entries"):
+        read(tmp_path, images=volumes, masks=volumes > 0.5)
+    with pytest.raises(DataError, match=r"volume because image\.size has three entries"):
+        read(tmp_path, dims=3, images=np.zeros((4, 9, 8, 3), np.uint8), labels=np.arange(4) % 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "arrays", "match"),
+    [
+        ({}, {"masks": MASKS[:, :5]}, r"mask of shape \(5, 10\) for an image of \(12, 10\)"),
+        ({}, {"masks": MASKS[:4]}, "6 images, 6 labels.*4 masks"),
+        ({}, {"masks": MASKS.astype(float) + 0.5}, "whole numbers"),
+        ({}, {"masks": MASKS.astype(np.int16) - 1}, "values -1 to 1"),
+        ({}, {"masks": np.zeros_like(MASKS)}, "are empty"),
+        ({"structures": ("a",)}, {"masks": MASKS}, "value 2 in the mask of sample"),
+        ({"structures": ("a", "b", "c")}, {"masks": MASKS}, "'c' of region 'r' stands in no mask"),
+        ({"structures": ("b", "a")}, {"masks": MASKS, "mask_names": np.array(["a", "b"])}, "in its order: a, b"),
+        ({"classes": ("a", "b")}, {"masks": MASKS}, "structures in place of classes"),
+        ({"structures": ("a", "b")}, {"labels": np.arange(6) % 2}, "classes in place of structures"),
+        ({"task": "segmentation"}, {"labels": np.arange(6) % 2}, "no 'masks'"),
+        ({}, {"masks": MASKS, "labels": np.arange(6) % 2}, "holds labels and masks"),
+    ],
+)
+def test_bad_masks_are_refused(tmp_path: Path, settings: dict[str, Any], arrays: dict[str, Any], match: str) -> None:
+    with pytest.raises(LorkitError, match=match) as raised:
+        read(tmp_path, settings=settings, images=IMAGES, **arrays)
+    assert "\n" not in str(raised.value)
+
+
+def test_pairs_of_volumes_are_read_in_ras_axes(tmp_path: Path) -> None:
+    image = RNG.integers(0, 200, (9, 10, 11)).astype(np.int16)
+    mask = (image > 100).astype(np.uint8)
+    write(tmp_path, "one.nii.gz", image, mask)
+    flipped = np.diag([-1.0, 1.0, 1.0, 1.0])
+    flipped[0, 3] = 8.0
+    write(tmp_path, "two.nii.gz", image[::-1], mask[::-1], flipped)
+    samples = read_region("r", RegionConfig(data=(str(tmp_path),), structures=("a",)), base=tmp_path, dims=3)
+    assert samples.masks is not None
+    assert samples.images[0].dtype == np.float32
+    np.testing.assert_array_equal(samples.images[0], samples.images[1])
+    np.testing.assert_array_equal(samples.masks[0], samples.masks[1])
+    assert samples.groups == ("one", "two")
+
+
+def test_the_decathlons_and_nnunets_layouts_name_their_structures(tmp_path: Path) -> None:
+    image = RNG.integers(0, 200, (9, 10, 11)).astype(np.uint8)
+    write(tmp_path, "one.nii.gz", image, (image > 100).astype(np.uint8))
+    (tmp_path / "images").rename(tmp_path / "imagesTr")
+    (tmp_path / "labels").rename(tmp_path / "labelsTr")
+    (tmp_path / "imagesTr" / "one.nii.gz").rename(tmp_path / "imagesTr" / "one_0000.nii.gz")
+    for text in ('{"labels": {"0": "background", "1": "liver"}}', '{"labels": {"background": 0, "liver": 1}}'):
+        (tmp_path / "dataset.json").write_text(text, encoding="utf-8")
+        samples = read_region("r", RegionConfig(data=(str(tmp_path),)), base=tmp_path, dims=3)
+        assert samples.region.classes == ("liver",)
+
+
+def test_bad_pairs_of_volumes_are_refused(tmp_path: Path) -> None:
+    image, mask = np.zeros((9, 10, 11), np.uint8), np.ones((9, 10, 11), np.uint8)
+
+    def refused(match: str) -> None:
+        with pytest.raises(DataError, match=match):
+            read_region("r", RegionConfig(data=(str(tmp_path),)), base=tmp_path, dims=3)
+
+    write(tmp_path, "one.nii.gz", image, mask)
+    write(tmp_path, "two.nii.gz", image, mask)
+    (tmp_path / "labels" / "two.nii.gz").unlink()
+    refused("no mask file for case 'two'")
+    write(tmp_path, "two.nii.gz", image, mask[:5])
+    refused("has shape")
+    write(tmp_path, "two.nii.gz", np.zeros((9, 10, 11, 2), np.uint8), mask)
+    refused("one volume of three axes")
+    nibabel.save(nibabel.Nifti1Image(image, np.diag([2.0, 1, 1, 1])), tmp_path / "images" / "two.nii.gz")
+    refused("different places in space")
+    write(tmp_path, "two.nii.gz", np.full((9, 10, 11), np.nan, np.float32), mask)
+    refused("NaN")
+    (tmp_path / "images" / "two.nii.gz").write_bytes(b"nothing")
+    refused("cannot be read")
+    with pytest.raises(DataError, match="no volume at"):
+        read_volume(tmp_path / "none.nii")
