@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from lorkit.decompose.cka import cka
 from lorkit.decompose.cka.products import cheaper_space
 from lorkit.decompose.machine import fingerprint
-from lorkit.decompose.models.backbones import build_backbone
+from lorkit.decompose.models.backbones.registry import build_backbone
 
 Step = Callable[[], Any]
 # samples and both widths: section 5.3 of the specification, ResNets and ViTs at gap, their tokens, near the crossing

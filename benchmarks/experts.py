@@ -26,7 +26,7 @@ from lorkit.decompose.experts import ExpertConfig, Routing, add_experts_, expert
 from lorkit.decompose.experts.forecast import forecast, layer_inputs, mean_overhead
 from lorkit.decompose.experts.layers import LowRankExperts
 from lorkit.decompose.machine import fingerprint
-from lorkit.decompose.models.backbones import build_backbone
+from lorkit.decompose.models.backbones.registry import build_backbone
 
 Step = Callable[[], None]
 NETWORKS = ("resnet18", "resnet50", "shufflenet_v2_x1_0", "unet3d")

@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from lorkit.decompose.config import Config
-    from lorkit.decompose.models.teachers import Teacher
+    from lorkit.decompose.models.foundation.teacher import Teacher
 
 ConfigPath: TypeAlias = Annotated[
     Path | None,

@@ -54,7 +54,7 @@ def _model(image: Any) -> Any:
     import torch
 
     from lorkit.decompose.experts import ExpertConfig, add_experts_, factor_parameters
-    from lorkit.decompose.models.backbones import build_backbone
+    from lorkit.decompose.models.backbones.registry import build_backbone
     from lorkit.decompose.models.regional import RegionalModel
     from lorkit.decompose.regions import Region, RegionSet
 

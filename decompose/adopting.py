@@ -20,13 +20,13 @@ from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Listener, Notice
 from lorkit.decompose.methods import Adapting, get_method
 from lorkit.decompose.methods.mtl import shared_network
-from lorkit.decompose.models.backbones import build_backbone
-from lorkit.decompose.models.foundation import Foundation, foundation_document, load_foundation
+from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.models.backbones.stage_adapters import StagedMaps
+from lorkit.decompose.models.backbones.timm_models import TIMM, timm_normalisation
+from lorkit.decompose.models.foundation.model import Foundation, foundation_document, load_foundation
+from lorkit.decompose.models.foundation.teacher import TEACHER, Teacher, TeacherBackbone, teacher_name
+from lorkit.decompose.models.foundation.user_weights import MatchReport, load_user_weights
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.models.staged import StagedMaps
-from lorkit.decompose.models.teachers import TEACHER, Teacher, TeacherBackbone, teacher_name
-from lorkit.decompose.models.timm_source import TIMM, timm_normalisation
-from lorkit.decompose.models.weights import MatchReport, load_user_weights
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks import dense_outputs
 

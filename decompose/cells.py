@@ -34,8 +34,8 @@ from lorkit.decompose.material import Material, prepare_parts, teacher_parts
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.deployable import Deployable
-from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.teachers import Teacher
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.phases import Trained, train_phases
 from lorkit.decompose.pretraining import foundation_inputs, with_probes_of
 from lorkit.decompose.regions import RegionSet

@@ -22,8 +22,8 @@ from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import BusyError, UsageError, unknown
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import get_method, needs_foundation
-from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.teachers import Teacher
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.planning import check_features, check_teaching
 from lorkit.decompose.pretraining import foundation_for, with_probes
 from lorkit.decompose.regions import RegionSet

@@ -19,9 +19,9 @@ from lorkit.decompose.devices import launch
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.material import Material, prepare_parts, teacher_parts
 from lorkit.decompose.methods import Method, get_method
-from lorkit.decompose.models.backbones import build_backbone
-from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.teachers import Teacher, TeacherBackbone
+from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import Teacher, TeacherBackbone
 from lorkit.decompose.phases import Trained, train_phases
 from lorkit.decompose.planning import check_features, check_teaching, plan_training
 from lorkit.decompose.pretraining import foundation_for, foundation_inputs, with_probes

@@ -18,7 +18,7 @@ from lorkit.decompose.errors import ArtifactError, UsageError, counted, unknown
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.expert_artifact import LoadedExpert, is_expert, load_expert
 from lorkit.decompose.machine import fingerprint
-from lorkit.decompose.models.teachers import Teacher
+from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.networks import Networks
 from lorkit.decompose.runs import RUNS, Run, list_runs, open_run
 from lorkit.decompose.tasks import get_task

@@ -11,9 +11,9 @@ from torch import nn
 from lorkit.decompose.artifacts import Manifest, load_tensors, read_json, read_manifest
 from lorkit.decompose.data.preprocessing import recipe
 from lorkit.decompose.errors import ArtifactError, LorkitError, UsageError
-from lorkit.decompose.models.backbones import attach_head, build_backbone, new_head
+from lorkit.decompose.models.backbones.registry import attach_head, build_backbone, new_head
 from lorkit.decompose.models.deployable import Deployable
-from lorkit.decompose.models.foundation import load_strict
+from lorkit.decompose.models.foundation.model import load_strict
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
 

@@ -44,7 +44,7 @@ from lorkit.decompose.live import adapts_foundation, deployed_backbone
 from lorkit.decompose.model_card import model_card
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.deployable import Deployable
-from lorkit.decompose.models.foundation import load_strict
+from lorkit.decompose.models.foundation.model import load_strict
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.networks import Networks
 from lorkit.decompose.program import write_program

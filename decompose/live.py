@@ -8,7 +8,7 @@ from lorkit.decompose.artifacts import load_tensors, read_json, save_tensors
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.methods import get_method
-from lorkit.decompose.models.foundation import load_strict
+from lorkit.decompose.models.foundation.model import load_strict
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import RegionSet
 

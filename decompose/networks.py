@@ -12,9 +12,9 @@ from lorkit.decompose.experts import LowRankExperts, expert_layers
 from lorkit.decompose.experts.layers import DepthwiseExperts
 from lorkit.decompose.live import load_live
 from lorkit.decompose.models.deployable import Deployable
-from lorkit.decompose.models.foundation import Foundation, load_foundation
+from lorkit.decompose.models.foundation.model import Foundation, load_foundation
+from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
-from lorkit.decompose.models.teachers import Teacher
 from lorkit.decompose.runs import Run
 
 

@@ -15,7 +15,7 @@ from lorkit.decompose.feature_cache import keeper_for, savings
 from lorkit.decompose.material import Material
 from lorkit.decompose.methods import Adapting, Fitting, Method, TrainingModule
 from lorkit.decompose.models.cost import count_parameters, training_macs
-from lorkit.decompose.models.foundation import Foundation, narrowed
+from lorkit.decompose.models.foundation.model import Foundation, narrowed
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.pretraining import run_phase
 from lorkit.decompose.tasks import get_task

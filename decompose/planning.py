@@ -18,10 +18,10 @@ from lorkit.decompose.feature_cache import early_estimate, features_directory
 from lorkit.decompose.live import deployed_backbone
 from lorkit.decompose.methods import Adapting, Method, needs_foundation
 from lorkit.decompose.methods.reprogramming import ReprogrammingModule
-from lorkit.decompose.models.backbones import build_backbone
+from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.cost import count_macs, count_parameters
-from lorkit.decompose.models.foundation import Foundation, narrowed
-from lorkit.decompose.models.teachers import Teacher, TeacherBackbone
+from lorkit.decompose.models.foundation.model import Foundation, narrowed
+from lorkit.decompose.models.foundation.teacher import Teacher, TeacherBackbone
 from lorkit.decompose.optimising import passes_of
 from lorkit.decompose.pretraining import foundation_regions, foundation_settings
 from lorkit.decompose.regions import RegionSet

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lorkit.decompose.data.batches.loader import eval_batches
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import Listener, Working, ignore
-from lorkit.decompose.models.backbones import new_head
+from lorkit.decompose.models.backbones.registry import new_head
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lorkit.decompose.answers import logits_of
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import ParityError, counted
-from lorkit.decompose.models.owners import owner_of
+from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 
 TOLERANCE = 1e-3

@@ -24,8 +24,8 @@ from lorkit.decompose.methods.base import Method
 from lorkit.decompose.methods.rd import ReprogrammingDistillation
 from lorkit.decompose.methods.reprogramming import ReprogrammingModule
 from lorkit.decompose.models.cost import count_parameters
-from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.teachers import freeze_
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import freeze_
 from lorkit.decompose.regions import RegionSet
 
 Gradients = list[Tensor | None]

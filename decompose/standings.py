@@ -17,8 +17,8 @@ from lorkit.decompose.contrasts import Cases, Contrasts
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.deployable import Deployable
-from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.teachers import TeacherBackbone
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import TeacherBackbone
 
 FEW_SEEDS = 3
 _COSTS = ("parameters", "macs", "deployed_bytes", "training_parameters", "training_macs")

@@ -17,9 +17,9 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.devices import memory_format, set_layout_
 from lorkit.decompose.feature_cache import FeatureCache, Keeper
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import freeze_
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.models.teachers import freeze_
 from lorkit.decompose.optimising import average_of, build_optimizer, set_rate
 from lorkit.decompose.tasks.losses import Terms
 

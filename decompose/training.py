@@ -32,7 +32,7 @@ from lorkit.decompose.feature_cache.savings import sentence
 from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 from lorkit.decompose.metering import LossMeter, Queued
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.optimising import learning_rate, passes_of
 from lorkit.decompose.recomputing import recomputed
 from lorkit.decompose.regions import RegionSet

@@ -14,7 +14,7 @@ from lorkit.export.exported import Exported
 from lorkit.export.judging import missing_baseline
 
 if TYPE_CHECKING:
-    from lorkit.decompose.models.teachers import Teacher
+    from lorkit.decompose.models.foundation.teacher import Teacher
 
 MODELS = ("foundation", "student", "experts")
 # Enough for a median with a useful spread; `decompose bench` measures thoroughly.

@@ -27,8 +27,8 @@ from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.config import Config, ImageConfig
 from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
-from lorkit.decompose.models.staged import joined_maps
-from lorkit.decompose.models.teachers import TeacherFeatures
+from lorkit.decompose.models.backbones.stage_adapters import joined_maps
+from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.runs import Run
 from lorkit.decompose.tasks import get_task
 from lorkit.export.targets.onnx import PROVIDER, runtime_errors

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
-from lorkit.decompose.models.teachers import TeacherFeatures
 
 _FEATURES, _GRID = "features", "grid"
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}

@@ -19,7 +19,7 @@ from lorkit.decompose.errors import StorageError, UsageError
 from lorkit.decompose.feature_cache.answers import layout_of
 from lorkit.decompose.feature_cache.store import ABOUT, LOCK
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.foundation.model import Foundation
 
 _MIB = 2**20
 _SPARE = 1.05  # keys, headers and blocks of the file system

@@ -17,7 +17,7 @@ from lorkit.decompose.feature_cache.budget import Estimate, make_room, views_of
 from lorkit.decompose.feature_cache.cache import FeatureCache
 from lorkit.decompose.feature_cache.spaces import Space, space_of, teacher_digest
 from lorkit.decompose.feature_cache.store import Store
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.foundation.model import Foundation
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

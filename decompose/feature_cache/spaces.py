@@ -12,7 +12,7 @@ from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.feature_cache.answers import Layout
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.foundation.model import Foundation
 
 # Raised when the same teacher would answer otherwise to the same picture: what was kept before is then never met.
 REVISION = 1

@@ -23,7 +23,7 @@ from lorkit.decompose.lifecycle.overlay import alone, grown_config
 from lorkit.decompose.live import WEIGHTS, build_live
 from lorkit.decompose.material import Material, prepare_parts, teacher_parts
 from lorkit.decompose.methods import get_method
-from lorkit.decompose.models.foundation import Foundation, load_foundation, load_strict
+from lorkit.decompose.models.foundation.model import Foundation, load_foundation, load_strict
 from lorkit.decompose.planning import plan_training
 from lorkit.decompose.pretraining import run_phase, with_probes
 from lorkit.decompose.regions import Region, RegionSet

@@ -17,8 +17,8 @@ from lorkit.decompose.expert_artifact import WEIGHTS, LoadedExpert, load_expert
 from lorkit.decompose.lifecycle.origin import record
 from lorkit.decompose.lifecycle.overlay import is_stated
 from lorkit.decompose.material import Material
-from lorkit.decompose.models.backbones import build_backbone, detach_head
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.backbones.registry import build_backbone, detach_head
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import RUNS, list_runs

@@ -19,8 +19,8 @@ from lorkit.decompose.errors import ParityError
 from lorkit.decompose.lifecycle.overlay import alone
 from lorkit.decompose.live import WEIGHTS, build_live
 from lorkit.decompose.methods.lorkd import LorkdModule
-from lorkit.decompose.models.foundation import Foundation, load_strict
-from lorkit.decompose.models.owners import owner_of
+from lorkit.decompose.models.foundation.model import Foundation, load_strict
+from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region, RegionSet
 

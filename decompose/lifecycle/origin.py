@@ -12,7 +12,7 @@ import torch
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, digest_file
 from lorkit.decompose.errors import ArtifactError
-from lorkit.decompose.models.foundation import Foundation, load_foundation
+from lorkit.decompose.models.foundation.model import Foundation, load_foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import Run

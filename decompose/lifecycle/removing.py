@@ -19,8 +19,8 @@ from lorkit.decompose.lifecycle.origin import rebuilt, record, rows_of
 from lorkit.decompose.lifecycle.overlay import without
 from lorkit.decompose.live import WEIGHTS, build_live
 from lorkit.decompose.methods import get_method
-from lorkit.decompose.models.foundation import Foundation, load_foundation
-from lorkit.decompose.models.owners import owner_of
+from lorkit.decompose.models.foundation.model import Foundation, load_foundation
+from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.planning import plan_training
 from lorkit.decompose.regions import RegionSet

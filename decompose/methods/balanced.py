@@ -7,7 +7,7 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.config.schema import Balancer
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.mtl import SharedStudent
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import RegionSet
 
 

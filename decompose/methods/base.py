@@ -16,7 +16,7 @@ from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.config.schema import Balancer
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.models.reprogrammers import resampled
 from lorkit.decompose.regions import RegionSet

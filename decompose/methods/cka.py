@@ -16,9 +16,9 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.taught import Sight, TaughtModule, TaughtStudents, no_teacher
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.models.teachers import TeacherFeatures
 from lorkit.decompose.regions import RegionSet
 
 

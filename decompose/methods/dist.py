@@ -16,7 +16,7 @@ from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.kd import LogitModule
 from lorkit.decompose.methods.taught import Sight, TaughtStudents, no_teacher
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.relational import correlation_losses

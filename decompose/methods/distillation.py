@@ -25,8 +25,8 @@ from torch.func import functional_call
 from lorkit.decompose.config import LorkdConfig, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.models.backbones import Backbone
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.backbones.registry import Backbone
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.tasks.losses import Terms, by_region, softened_kl
 

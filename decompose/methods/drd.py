@@ -25,13 +25,13 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.rd import ReprogrammingDistillation
 from lorkit.decompose.methods.reprogramming import Parts, ReprogrammingModule, no_teacher
+from lorkit.decompose.models.backbones.stage_adapters import foreign_context, stage_shapes, staged
 from lorkit.decompose.models.bn_policy import ForeignPasses
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.reprogrammers import GridReprogrammer
-from lorkit.decompose.models.staged import foreign_context, stage_shapes, staged
-from lorkit.decompose.models.teachers import TeacherFeatures
-from lorkit.decompose.models.walking import walked_shapes, walker
+from lorkit.decompose.models.stage_features import walked_shapes, walker
 from lorkit.decompose.regions import RegionSet
 
 Shapes = Sequence[tuple[int, ...]]

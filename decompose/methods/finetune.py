@@ -7,7 +7,7 @@ import copy
 from lorkit.decompose.config import Config
 from lorkit.decompose.methods.base import Method, TrainingModule
 from lorkit.decompose.methods.mtl import shared_network
-from lorkit.decompose.models.foundation import Foundation, narrowed
+from lorkit.decompose.models.foundation.model import Foundation, narrowed
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
 

@@ -8,7 +8,7 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.finetune import FineTuned, continued
-from lorkit.decompose.models.foundation import Foundation, narrowed
+from lorkit.decompose.models.foundation.model import Foundation, narrowed
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.probing import probe_for
 from lorkit.decompose.regions import RegionSet

@@ -17,9 +17,9 @@ from lorkit.decompose.config import Config, LoraConfig, TrainConfig
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.finetune import FineTuned, continued
-from lorkit.decompose.models.foundation import Foundation, narrowed
+from lorkit.decompose.models.backbones.timm_models import declare_operators
+from lorkit.decompose.models.foundation.model import Foundation, narrowed
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.models.timm_source import declare_operators
 from lorkit.decompose.regions import RegionSet
 
 

@@ -14,8 +14,8 @@ from lorkit.decompose.experts import ExpertConfig, add_experts_, factor_paramete
 from lorkit.decompose.experts.insertion import Select
 from lorkit.decompose.methods.base import Method, TrainingModule
 from lorkit.decompose.methods.distillation import DistillingModule, switched_off
-from lorkit.decompose.models.backbones import build_backbone
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import dense_outputs

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lorkit.decompose.config import Config, ImageConfig
 from lorkit.decompose.methods.base import Method, TrainingModule
-from lorkit.decompose.models.backbones import build_backbone
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import dense_outputs

@@ -22,11 +22,11 @@ from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.mtl import SeparateStudents
 from lorkit.decompose.methods.reprogramming import Parts, ReprogrammingModule, no_teacher
-from lorkit.decompose.models.backbones import Backbone
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.backbones.registry import Backbone
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.reprogrammers import GridReprogrammer, PooledReprogrammer
-from lorkit.decompose.models.teachers import TeacherFeatures
 from lorkit.decompose.regions import RegionSet
 
 

@@ -18,8 +18,8 @@ from lorkit.decompose.config import RdConfig, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError, counted
 from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.models.teachers import TeacherFeatures
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.tasks.losses import Terms
 

@@ -19,12 +19,12 @@ from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.mtl import SeparateStudents
-from lorkit.decompose.models.backbones import Backbone
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.backbones.registry import Backbone
+from lorkit.decompose.models.backbones.stage_adapters import staged
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
-from lorkit.decompose.models.staged import staged
-from lorkit.decompose.models.teachers import TeacherFeatures
-from lorkit.decompose.models.walking import walker
+from lorkit.decompose.models.stage_features import walker
 from lorkit.decompose.tasks.losses import Terms
 
 

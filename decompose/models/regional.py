@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts import Routing, expert_layers, extract
 from lorkit.decompose.experts.routing import Plan, check_names
-from lorkit.decompose.models.backbones import attach_head, new_head
+from lorkit.decompose.models.backbones.registry import attach_head, new_head
 from lorkit.decompose.models.deployable import Deployable, Normalise
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import get_task

@@ -19,8 +19,8 @@ from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.experts import expert_layers
 from lorkit.decompose.live import build_live, save_live
 from lorkit.decompose.methods import TrainingModule, get_method
-from lorkit.decompose.models.backbones import BACKBONES, Known, build_backbone
-from lorkit.decompose.models.foundation import Foundation, save_foundation
+from lorkit.decompose.models.backbones.registry import BACKBONES, Known, build_backbone
+from lorkit.decompose.models.foundation.model import Foundation, save_foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE, Run, open_run

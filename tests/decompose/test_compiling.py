@@ -16,7 +16,7 @@ from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.methods import TrainingModule
-from lorkit.decompose.models.backbones import BACKBONES, Known
+from lorkit.decompose.models.backbones.registry import BACKBONES, Known
 from lorkit.decompose.stepping import Stepper
 from lorkit.decompose.tasks.losses import total
 

@@ -18,7 +18,7 @@ from lorkit.decompose.live import build_live
 from lorkit.decompose.material import Material
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.methods.mtl import shared_network
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import SeparateModels
 from lorkit.decompose.phases import Trained, train_phases
 from lorkit.decompose.regions import RegionSet

@@ -8,7 +8,7 @@ from lorkit.decompose.data.fractions import take_fraction
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.events import ignore
 from lorkit.decompose.material import Material
-from lorkit.decompose.models.foundation import load_foundation
+from lorkit.decompose.models.foundation.model import load_foundation
 from lorkit.decompose.pretraining import with_probes_of
 from lorkit.decompose.probing import fit_probe
 from lorkit.decompose.runs import Run

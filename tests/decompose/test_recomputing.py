@@ -10,7 +10,7 @@ from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts import expert_layers
 from lorkit.decompose.methods import TrainingModule
-from lorkit.decompose.models.backbones import build_backbone
+from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.recomputing import blocks_of, recomputed
 from lorkit.decompose.tasks.losses import total
 

@@ -21,7 +21,7 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation import evaluate
 from lorkit.decompose.expert_artifact import load_expert
 from lorkit.decompose.extraction import extract
-from lorkit.decompose.models.backbones import BACKBONES, Known
+from lorkit.decompose.models.backbones.registry import BACKBONES, Known
 from lorkit.decompose.runs import open_run
 
 

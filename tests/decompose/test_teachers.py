@@ -21,9 +21,9 @@ from lorkit.decompose.evaluation import evaluate
 from lorkit.decompose.events import Notice
 from lorkit.decompose.material import prepare_parts, teacher_parts
 from lorkit.decompose.methods import get_method
-from lorkit.decompose.models.foundation import load_foundation
-from lorkit.decompose.models.teachers import TeacherBackbone, TeacherFeatures, weights_digest
-from lorkit.decompose.models.walking import walker
+from lorkit.decompose.models.foundation.model import load_foundation
+from lorkit.decompose.models.foundation.teacher import TeacherBackbone, TeacherFeatures, weights_digest
+from lorkit.decompose.models.stage_features import walker
 from lorkit.decompose.planning import untrained_foundation
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import open_run

@@ -17,7 +17,7 @@ from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.events import Event, Finished, Started, Step, Validated
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.mtl import shared_network
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.optimising import learning_rate
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training import Phase, fit

@@ -18,8 +18,8 @@ from lorkit.decompose.data.batches.loader import Batch, BatchLoader
 from lorkit.decompose.data.locked import locked_splits
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.methods import get_method
-from lorkit.decompose.models.backbones import build_backbone
-from lorkit.decompose.models.foundation import load_foundation
+from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.models.foundation.model import load_foundation
 from lorkit.decompose.optimising import build_optimizer, learning_rate
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks.losses import total

@@ -278,7 +278,7 @@ class Tiny(torch.nn.Module):
 def extracted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run with weights and the extracted experts of its two regions; never write into it."""
     from lorkit.decompose.extraction import extract
-    from lorkit.decompose.models.backbones import BACKBONES, Known
+    from lorkit.decompose.models.backbones.registry import BACKBONES, Known
 
     place = Path(__file__).parent.parent / "decompose" / "conftest.py"
     spec = importlib.util.spec_from_file_location("small_runs", place)

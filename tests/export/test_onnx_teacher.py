@@ -17,7 +17,7 @@ from lorkit.decompose.adopting import settled
 from lorkit.decompose.config import ImageConfig
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
 from lorkit.decompose.evaluation import evaluate
-from lorkit.decompose.models.teachers import TeacherBackbone
+from lorkit.decompose.models.foundation.teacher import TeacherBackbone
 from lorkit.decompose.runs import open_run
 from lorkit.export.gating import exit_code, gate
 from lorkit.export.onnx_teacher import OnnxTeacher, open_teacher

@@ -25,7 +25,7 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.expert_artifact import load_expert, plain_network
 from lorkit.decompose.metrics.paired import paired_means
-from lorkit.decompose.models.backbones import build_backbone
+from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.regions import Region
 from lorkit.export.casesets import CaseSet
 from lorkit.export.contests import Contest

@@ -24,9 +24,9 @@ from lorkit.decompose.feature_cache import keeper_for
 from lorkit.decompose.feature_cache.savings import savings, sentence
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.mtl import shared_network
-from lorkit.decompose.models.backbones import BACKBONES, Known
-from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.resnet import ResNet
+from lorkit.decompose.models.backbones.registry import BACKBONES, Known
+from lorkit.decompose.models.backbones.resnet import ResNet
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.training import Phase, fit
 

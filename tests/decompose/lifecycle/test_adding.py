@@ -13,8 +13,8 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Event, Saved
 from lorkit.decompose.extraction import extract
 from lorkit.decompose.lifecycle import train_from
-from lorkit.decompose.models.foundation import load_foundation
-from lorkit.decompose.models.owners import owner_of
+from lorkit.decompose.models.foundation.model import load_foundation
+from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.runs import Run, open_run
 
 Pair = tuple[Run, Run]

@@ -19,7 +19,7 @@ from lorkit.decompose.lifecycle import finetune_expert, train_from
 from lorkit.decompose.lifecycle.finetuning import _settled
 from lorkit.decompose.live import load_live
 from lorkit.decompose.methods import get_method
-from lorkit.decompose.models.foundation import load_foundation
+from lorkit.decompose.models.foundation.model import load_foundation
 from lorkit.decompose.models.regional import SeparateModels
 from lorkit.decompose.runs import Run, open_run
 

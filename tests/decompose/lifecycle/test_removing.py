@@ -17,8 +17,8 @@ from lorkit.decompose.events import Event, Notice
 from lorkit.decompose.extraction import extract
 from lorkit.decompose.lifecycle import remove_region, train_from
 from lorkit.decompose.lifecycle.removing import traces
-from lorkit.decompose.models.foundation import load_foundation
-from lorkit.decompose.models.owners import owner_of
+from lorkit.decompose.models.foundation.model import load_foundation
+from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.runs import Run, open_run
 
 Pair = tuple[Run, Run]

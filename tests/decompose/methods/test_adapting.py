@@ -16,7 +16,7 @@ from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.distillation import DistillingModule
 from lorkit.decompose.methods.finetune import continued
 from lorkit.decompose.methods.mtl import shared_network
-from lorkit.decompose.models.foundation import Foundation, narrowed
+from lorkit.decompose.models.foundation.model import Foundation, narrowed
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks.losses import total
 

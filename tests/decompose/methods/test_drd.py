@@ -14,9 +14,9 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.drd import DeepReprogramming
 from lorkit.decompose.methods.mtl import shared_network
-from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.staged import staged
-from lorkit.decompose.models.stages import STAGES
+from lorkit.decompose.models.backbones.stage_adapters import staged
+from lorkit.decompose.models.backbones.stages import STAGES
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
 
 ONE = RegionSet([Region(name="a", classes=("x", "y", "z"))])

@@ -15,7 +15,7 @@ from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.methods.rd import FeatureReprogramming
 from lorkit.decompose.methods.reprogramming import faded
-from lorkit.decompose.models.foundation import Foundation
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks.losses import Terms, total
 

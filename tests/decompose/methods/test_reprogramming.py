@@ -20,8 +20,8 @@ from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.drd import DeepReprogramming, check_stages
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.methods.reprogramming import ReprogrammingModule
-from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.staged import foreign_context, staged
+from lorkit.decompose.models.backbones.stage_adapters import foreign_context, staged
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.rehearsal import refuse_early, rehearse
 from lorkit.decompose.tasks.losses import total

@@ -17,8 +17,8 @@ from lorkit.decompose.methods import Adapting, TrainingModule, get_method
 from lorkit.decompose.methods.fitnet import FitnetModule, Regressor, one_grid
 from lorkit.decompose.methods.mtl import shared_network
 from lorkit.decompose.methods.taught import TaughtModule
-from lorkit.decompose.models.foundation import Foundation
-from lorkit.decompose.models.staged import staged
+from lorkit.decompose.models.backbones.stage_adapters import staged
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.relational import angle_loss, correlation_losses, distance_loss, similarity_loss
 from lorkit.decompose.tasks.losses import total

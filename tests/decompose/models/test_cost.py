@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lorkit.decompose.models import build_backbone, count_macs, count_parameters
-from lorkit.decompose.models.vit import VisionTransformer
+from lorkit.decompose.models.backbones.vit import VisionTransformer
 
 
 def test_convolutions_and_linear_layers_by_hand() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lorkit.decompose.models.backbones import build_backbone
+from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.reprogrammers import GridReprogrammer, PooledReprogrammer, resampled
 
 RECTIFIED = {"resnet18": True, "shufflenet_v2_x1_0": True, "densenet121": True, "vit_tiny": False}

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple, Protocol, cast
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError, unknown
-from lorkit.decompose.models.densenet import densenet121
-from lorkit.decompose.models.resnet import resnet18, resnet18_3d, resnet34, resnet50
-from lorkit.decompose.models.shufflenet import ShuffleNetV2
-from lorkit.decompose.models.staged import StagedMaps
-from lorkit.decompose.models.timm_source import TIMM, build_timm
-from lorkit.decompose.models.unets import UNETS
-from lorkit.decompose.models.vit import vit_small, vit_tiny
+from lorkit.decompose.models.backbones.densenet import densenet121
+from lorkit.decompose.models.backbones.resnet import resnet18, resnet18_3d, resnet34, resnet50
+from lorkit.decompose.models.backbones.shufflenet import ShuffleNetV2
+from lorkit.decompose.models.backbones.stage_adapters import StagedMaps
+from lorkit.decompose.models.backbones.timm_models import TIMM, build_timm
+from lorkit.decompose.models.backbones.unets import UNETS
+from lorkit.decompose.models.backbones.vit import vit_small, vit_tiny
 
 
 class Backbone(Protocol):

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from torch import nn
 
-from lorkit.decompose.models.stages import Staged
-from lorkit.decompose.models.unets import basicunet, dynunet, segresnet, swinunetr, unet
+from lorkit.decompose.models.backbones.stages import Staged
+from lorkit.decompose.models.backbones.unets import basicunet, dynunet, segresnet, swinunetr, unet
 
 __all__ = ["UNETS", "Architecture"]
 

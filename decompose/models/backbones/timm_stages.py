@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.models.stages import EMPTY, STAGES, Chain, Context, Gridded, Walk
+from lorkit.decompose.models.backbones.stages import EMPTY, STAGES, Chain, Context, Gridded, Walk
 
 LAYERS = tuple(f"layer{index + 1}" for index in range(STAGES))
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.models.stages import Chain, Staged, Step
+from lorkit.decompose.models.backbones.stages import Chain, Staged, Step
 
 _LEAST = 29  # a smaller side has nothing left to halve at the third transition
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts import ExpertConfig, add_experts_, extract
-from lorkit.decompose.models.vit import Attention, VisionTransformer, patch_size, vit_tiny
+from lorkit.decompose.models.backbones.vit import Attention, VisionTransformer, patch_size, vit_tiny
 
 
 def test_attention_is_torchs() -> None:

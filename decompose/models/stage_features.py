@@ -12,10 +12,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.models.staged import stage_shapes, staged
-from lorkit.decompose.models.stages import EMPTY, STAGES, Walk, Walker
-from lorkit.decompose.models.teachers import TeacherBackbone
-from lorkit.decompose.models.timm_source import is_timm
+from lorkit.decompose.models.backbones.stage_adapters import stage_shapes, staged
+from lorkit.decompose.models.backbones.stages import EMPTY, STAGES, Walk, Walker
+from lorkit.decompose.models.backbones.timm_models import is_timm
+from lorkit.decompose.models.foundation.teacher import TeacherBackbone
 
 
 class _Taught:

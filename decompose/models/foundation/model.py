@@ -21,10 +21,10 @@ from lorkit.decompose.artifacts import (
     write_manifest,
 )
 from lorkit.decompose.errors import ArtifactError, UsageError
-from lorkit.decompose.models.backbones import build_backbone
+from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.models.foundation.teacher import TEACHER, Teacher, TeacherBackbone, weights_digest
+from lorkit.decompose.models.foundation.user_weights import MatchReport, load_user_weights
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.models.teachers import TEACHER, Teacher, TeacherBackbone, weights_digest
-from lorkit.decompose.models.weights import MatchReport, load_user_weights
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import dense_outputs
 

@@ -13,10 +13,10 @@ import torch
 from lorkit.decompose.adopting import settled
 from lorkit.decompose.config import default_config
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.models.backbones import build_backbone
-from lorkit.decompose.models.timm_source import is_timm, timm_normalisation
-from lorkit.decompose.models.walking import walker
-from lorkit.decompose.models.weights import load_user_weights
+from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.models.backbones.timm_models import is_timm, timm_normalisation
+from lorkit.decompose.models.foundation.user_weights import load_user_weights
+from lorkit.decompose.models.stage_features import walker
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 
@@ -70,5 +70,7 @@ def test_names_of_a_hub_are_unknown() -> None:
 
 def test_what_it_imports_works_after_it() -> None:
     """The declarations make torchvision importable, which other libraries look for where it is installed."""
-    code = "from lorkit.decompose.models.timm_source import declare_operators, _import; _import(); import timm"
+    code = (
+        "from lorkit.decompose.models.backbones.timm_models import declare_operators, _import; _import(); import timm"
+    )
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=300)

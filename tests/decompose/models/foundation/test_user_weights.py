@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import ArtifactError
-from lorkit.decompose.models.weights import load_user_weights
+from lorkit.decompose.models.foundation.user_weights import load_user_weights
 
 
 class Small(nn.Module):

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from lorkit.decompose.artifacts import load_tensors
 from lorkit.decompose.errors import ArtifactError
-from lorkit.decompose.models.backbones import Backbone
-from lorkit.decompose.models.staged import StagedMaps
+from lorkit.decompose.models.backbones.registry import Backbone
+from lorkit.decompose.models.backbones.stage_adapters import StagedMaps
 
 STRIP = "."
 _CONTAINERS = ("state_dict", "model_state_dict", "model")

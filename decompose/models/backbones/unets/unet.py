@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.models.stages import EncoderDecoder, Staged
+from lorkit.decompose.models.backbones.stages import EncoderDecoder, Staged
 
 _WIDTHS = (32, 64, 128, 256)
 _STRIDES = (2, 2, 2)

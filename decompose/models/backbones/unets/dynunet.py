@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from lorkit.decompose.models.stages import EncoderDecoder, Staged
+from lorkit.decompose.models.backbones.stages import EncoderDecoder, Staged
 
 _WIDTHS = (16, 32, 64, 128)
 _STRIDES = (1, 2, 2, 2)

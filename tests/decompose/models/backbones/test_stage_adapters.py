@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.models.backbones import build_backbone
-from lorkit.decompose.models.staged import foreign_context, stage_shapes, staged
-from lorkit.decompose.models.stages import STAGES
+from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.models.backbones.stage_adapters import foreign_context, stage_shapes, staged
+from lorkit.decompose.models.backbones.stages import STAGES
 
 
 class Case(NamedTuple):

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.models.backbones import build_backbone
-from lorkit.decompose.models.staged import StagedMaps, staged
-from lorkit.decompose.models.timm_stages import timm_stages
-from lorkit.decompose.models.vit import EncoderBlock
+from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.models.backbones.stage_adapters import StagedMaps, staged
+from lorkit.decompose.models.backbones.timm_stages import timm_stages
+from lorkit.decompose.models.backbones.vit import EncoderBlock
 
 
 class Patches(nn.Conv2d):

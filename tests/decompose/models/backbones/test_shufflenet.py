@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from lorkit.decompose.models.shufflenet import ShuffleNetV2, ShuffleUnit
+from lorkit.decompose.models.backbones.shufflenet import ShuffleNetV2, ShuffleUnit
 
 
 def test_parameter_count_and_keys_are_the_public_ones() -> None:

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.models.stages import Chain, Staged
+from lorkit.decompose.models.backbones.stages import Chain, Staged
 
 _DEPTHS = (4, 8, 4)
 _WIDTHS = (24, 116, 232, 464, 1024)  # the 1.0x network

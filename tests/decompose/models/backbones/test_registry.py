@@ -9,8 +9,8 @@ from torch import nn
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.experts import ExpertConfig, add_experts_, extract
 from lorkit.decompose.models import attach_head, build_backbone, detach_head, known_backbones
-from lorkit.decompose.models.staged import staged
-from lorkit.decompose.models.unets import UNETS
+from lorkit.decompose.models.backbones.stage_adapters import staged
+from lorkit.decompose.models.backbones.unets import UNETS
 
 
 @pytest.mark.parametrize("name", known_backbones(dims=2))

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError, unknown
-from lorkit.decompose.models import densenet, resnet, shufflenet
-from lorkit.decompose.models.resnet import ResNet
-from lorkit.decompose.models.shufflenet import ShuffleNetV2
-from lorkit.decompose.models.stages import EMPTY, STAGES, Context, Gridded, Staged, Walk, Walker
-from lorkit.decompose.models.timm_stages import timm_stages
-from lorkit.decompose.models.unets import UNETS
-from lorkit.decompose.models.vit import StagedTransformer, VisionTransformer
+from lorkit.decompose.models.backbones import densenet, resnet, shufflenet
+from lorkit.decompose.models.backbones.resnet import ResNet
+from lorkit.decompose.models.backbones.shufflenet import ShuffleNetV2
+from lorkit.decompose.models.backbones.stages import EMPTY, STAGES, Context, Gridded, Staged, Walk, Walker
+from lorkit.decompose.models.backbones.timm_stages import timm_stages
+from lorkit.decompose.models.backbones.unets import UNETS
+from lorkit.decompose.models.backbones.vit import StagedTransformer, VisionTransformer
 
 __all__ = [
     "EMPTY",

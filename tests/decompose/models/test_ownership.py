@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lorkit.decompose.models.owners import owner_of
+from lorkit.decompose.models.ownership import owner_of
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lorkit.decompose.models.resnet import resnet18, resnet34, resnet50
+from lorkit.decompose.models.backbones.resnet import resnet18, resnet34, resnet50
 
 # published parameter counts of the public networks with 1000 classes, less the classifier
 COUNTS = {resnet18: 11_689_512 - 513_000, resnet34: 21_797_672 - 513_000, resnet50: 25_557_032 - 2_049_000}

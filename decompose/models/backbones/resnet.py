@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
-from lorkit.decompose.models.stages import STAGES, Chain, Staged
+from lorkit.decompose.models.backbones.stages import STAGES, Chain, Staged
 
 
 class _Layers(NamedTuple):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.models.stages import EMPTY, STAGES, Context, Walk
+from lorkit.decompose.models.backbones.stages import EMPTY, STAGES, Context, Walk
 
 
 class Attention(nn.Module):

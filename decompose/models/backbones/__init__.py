@@ -1,0 +1,1 @@
+"""Backbones by name: one file for each network."""
