@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import recipe_channels, recipe_dims, recipe_size
 
 _RESIZE = """def resize(plane, height, width):
     return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
@@ -23,19 +23,19 @@ def example(info: Mapping[str, Any]) -> str:
 
     It needs torch, numpy and Pillow, for volumes also nibabel.
     """
-    read = _volume(info) if recipe.dims(info["recipe"]) == 3 else _picture(info)
+    read = _volume(info) if recipe_dims(info["recipe"]) == 3 else _picture(info)
     head = "import json\n\nimport numpy as np\nimport torch\nfrom PIL import Image\n\n"
-    if recipe.dims(info["recipe"]) == 3:
+    if recipe_dims(info["recipe"]) == 3:
         head = head.replace("import numpy", "import nibabel\nimport numpy")
     classes = 'classes = json.load(open("expert.json"))["classes"]\n'
     return f"{head}\n{_RESIZE}\n{classes}{read}{_answer(info)}"
 
 
 def _picture(info: Mapping[str, Any]) -> str:
-    count = recipe.channels(info["recipe"])
+    count = recipe_channels(info["recipe"])
     mode = "L" if count == 1 or info["gray"] else "RGB"
     stack = ".repeat(3, axis=0)" if count == 3 and mode == "L" else ""
-    height, width = recipe.size(info["recipe"])
+    height, width = recipe_size(info["recipe"])
     return f"""picture = Image.open("image.png")
 stored = "uint16" if picture.mode.startswith("I") else "float32" if picture.mode == "F" else "uint8"
 pixels = np.asarray(picture if stored != "uint8" else picture.convert("{mode}"), dtype=np.float32).reshape(-1)
@@ -47,14 +47,14 @@ image = np.stack([resize(plane, {height}, {width}) for plane in planes]){stack}
 
 
 def _volume(info: Mapping[str, Any]) -> str:
-    deep, height, width = recipe.size(info["recipe"])
+    deep, height, width = recipe_size(info["recipe"])
     return f"""volume = nibabel.as_closest_canonical(nibabel.load("image.nii.gz"))  # RAS axes
 stored = str(np.asanyarray(volume.dataobj).dtype)
 planes = np.asarray(volume.dataobj, dtype=np.float32)
 {_intensity(info["recipe"]["steps"][0])}
 planes = np.stack([resize(plane, {height}, {width}) for plane in planes])
 volume = resize(planes.reshape(len(planes), -1), {deep}, {height * width})
-image = volume.reshape(1, {deep}, {height}, {width}).repeat({transforms.channels(info["recipe"])}, axis=0)
+image = volume.reshape(1, {deep}, {height}, {width}).repeat({recipe_channels(info["recipe"])}, axis=0)
 """
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from lorkit.decompose.artifacts import Manifest, load_tensors, read_json, read_manifest
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import Recipe, recipe_channels, recipe_size, validate_recipe
 from lorkit.decompose.errors import ArtifactError, LorkitError, UsageError
 from lorkit.decompose.models.backbones.registry import attach_head, build_backbone, new_head
 from lorkit.decompose.models.deployable import Deployable
@@ -47,15 +47,15 @@ class LoadedExpert:
         return region_of(self.info)
 
     @property
-    def recipe(self) -> recipe.Recipe:
+    def recipe(self) -> Recipe:
         """How an image becomes its input."""
-        recipe: recipe.Recipe = self.info["recipe"]
+        recipe: Recipe = self.info["recipe"]
         return recipe
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one input image, (C, H, W)."""
-        return recipe.channels(self.recipe), *recipe.size(self.recipe)
+        return recipe_channels(self.recipe), *recipe_size(self.recipe)
 
 
 def is_expert(path: Path) -> bool:
@@ -75,7 +75,7 @@ def load_expert(directory: Path | str) -> LoadedExpert:
     try:
         network = _build(info)
         region_of(info)
-        recipe.validate(info["recipe"])
+        validate_recipe(info["recipe"])
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         what = error if isinstance(error, LorkitError) else type(error).__name__
         raise ArtifactError(

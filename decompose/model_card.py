@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from lorkit.decompose.card_example import example, segments
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import recipe_dims
 
 _NAMES = {
     "dice": "Dice (mean over structures)",
@@ -79,7 +79,7 @@ def _pipeline(info: Mapping[str, Any]) -> str:
 
 
 def _does(info: Mapping[str, Any]) -> str:
-    kind = "volumes" if recipe.dims(info["recipe"]) == 3 else "2D images"
+    kind = "volumes" if recipe_dims(info["recipe"]) == 3 else "2D images"
     verb = f"outlines {_list(info['classes'])}" if segments(info) else f"tells {_list(info['classes'])} apart"
     return f"{verb} in {kind}"
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.tasks import get_task
 from lorkit.export import inputs
 from lorkit.export.exported import Exported
@@ -75,7 +75,7 @@ def _round(exported: Exported, engine: Engine, path: Path, clock: Callable[[], f
     marks = [clock()]
     read = _read(exported, path)
     marks.append(clock())
-    prepared = recipe.apply(exported.recipe, read)[None]
+    prepared = apply_recipe(exported.recipe, read)[None]
     marks.append(clock())
     logits = engine.run(prepared)
     marks.append(clock())

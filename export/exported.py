@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lorkit.decompose.artifacts import Manifest, read_json, read_manifest, verify_chain
-from lorkit.decompose.data.preprocessing import recipe
-from lorkit.decompose.data.preprocessing.recipe import Recipe
+from lorkit.decompose.data.preprocessing.recipe import Recipe, recipe_channels, recipe_size, validate_recipe
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.regions import Region
 
@@ -56,7 +55,7 @@ class Exported:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one input image, (C, H, W)."""
-        return (recipe.channels(self.recipe), *recipe.size(self.recipe))
+        return (recipe_channels(self.recipe), *recipe_size(self.recipe))
 
     @property
     def synthetic(self) -> bool:
@@ -128,5 +127,5 @@ def read_exported(path: Path, *, chained: bool = False) -> Exported:
             required=text,
             fix="export it again with --force",
         )
-    recipe.validate(info["recipe"])
+    validate_recipe(info["recipe"])
     return Exported(path, manifest, info)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.data.preprocessing.recipe import Recipe
+from lorkit.decompose.data.preprocessing.recipe import Recipe, recipe_size
 from lorkit.decompose.data.readers.image_files import SUFFIXES, read_image
 from lorkit.decompose.data.readers.nifti import read_volume
 from lorkit.decompose.errors import DataError, UsageError
@@ -68,7 +68,7 @@ def read(path: Path, recipe: Recipe) -> NDArray[Any]:
     """
     windowed = recipe["steps"][0]["rule"] == "window"
     name = path.name.lower()
-    if len(recipe.size(recipe)) == 3:
+    if len(recipe_size(recipe)) == 3:
         return _read_volume(path)
     if is_nifti(path):
         return _read_nifti(path)

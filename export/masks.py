@@ -18,7 +18,7 @@ from PIL import Image
 from scipy import ndimage
 from scipy.special import softmax
 
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import resize_image
 from lorkit.export.targets.base import Floats
 
 Mask = NDArray[np.uint8]
@@ -90,4 +90,4 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _resized(plane: Floats, size: Sequence[int]) -> Floats:
     """Interpolate linearly, as the image itself was resized."""
-    return np.array(recipe.to_size(np.ascontiguousarray(plane), list(size)))  # Pillow's own cannot be written to
+    return np.array(resize_image(np.ascontiguousarray(plane), list(size)))  # Pillow's own cannot be written to

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lorkit.decompose.artifacts import read_manifest, verify_chain
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import Recipe, apply_recipe, recipe_channels, recipe_size
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run, experts_of, exports_of, open_run
@@ -31,15 +31,15 @@ class Network:
     digest: str
 
     @property
-    def recipe(self) -> recipe.Recipe:
+    def recipe(self) -> Recipe:
         """How an image becomes its input."""
-        recipe: recipe.Recipe = self.info["recipe"]
+        recipe: Recipe = self.info["recipe"]
         return recipe
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(C, *spatial) of one image."""
-        return (recipe.channels(self.recipe), *recipe.size(self.recipe))
+        return (recipe_channels(self.recipe), *recipe_size(self.recipe))
 
     @property
     def dense(self) -> bool:
@@ -138,7 +138,7 @@ def prepared(network: Network, path: Path) -> tuple[Floats, tuple[int, ...]]:
     """
     try:
         image = files.read(path, network.recipe)
-        return recipe.apply(network.recipe, image), image.shape[: len(network.shape) - 1]
+        return apply_recipe(network.recipe, image), image.shape[: len(network.shape) - 1]
     except DataError as error:
         if str(path) in str(error):
             raise

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import write_bytes, write_json, write_text
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import recipe_normalisation
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
 from lorkit.export.exported import INFO
@@ -83,7 +83,7 @@ def write_package(
     Returns:
         `export.json`.
     """
-    mean, std = recipe.normalisation(source.recipe)
+    mean, std = recipe_normalisation(source.recipe)
     document = {
         **info,
         "owner": source.owner,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
 from lorkit.decompose.data.locked import LockedData, foundation_recipe, recipe_of
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import Recipe, recipe_channels, recipe_size
 from lorkit.decompose.errors import LorkitError, UsageError
 from lorkit.decompose.expert_artifact import load_expert
 from lorkit.decompose.models.cost import count_macs, count_parameters
@@ -50,7 +50,7 @@ class Source:
     owner: str
     region: Region
     parent: Manifest
-    recipe: recipe.Recipe
+    recipe: Recipe
     home: Path
     run: Run | None
     load: Callable[[], Deployable] = field(repr=False)
@@ -59,7 +59,7 @@ class Source:
     @property
     def shape(self) -> tuple[int, ...]:
         """(C, *spatial) of one image."""
-        return (recipe.channels(self.recipe), *recipe.size(self.recipe))
+        return (recipe_channels(self.recipe), *recipe_size(self.recipe))
 
     @property
     def synthetic(self) -> bool:

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 from lorkit.decompose.artifacts import SCHEMA_VERSION
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.readers.registry import read_regions
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
 from lorkit.decompose.data.splits import components, find_leaks, leak_error, split_regions
@@ -174,7 +174,7 @@ def _prepare(
     on_event: Listener,
 ) -> tuple[dict[str, PreparedRegion], float]:
     started = time.perf_counter()
-    recipes = {name: recipe.build_recipe(config.image, config.regions[name]) for name in samples}
+    recipes = {name: build_recipe(config.image, config.regions[name]) for name in samples}
     prepared = {
         name: prepare(region, recipes[name], indices=training[name], on_event=on_event)
         for name, region in samples.items()

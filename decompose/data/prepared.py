@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import (
+    Recipe,
+    apply_recipe,
+    range_notice,
+    recipe_channels,
+    recipe_dims,
+    recipe_size,
+    resize_mask,
+)
 from lorkit.decompose.data.samples.columns import Columns, take_columns
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.errors import DataError, StorageError
@@ -38,7 +46,7 @@ class PreparedRegion:
     """
 
     region: Region
-    recipe: recipe.Recipe
+    recipe: Recipe
     stored: NDArray[np.float32]
     labels: NDArray[np.int64]
     groups: tuple[str, ...]
@@ -57,7 +65,7 @@ class PreparedRegion:
     def images(self) -> NDArray[np.float32]:
         """(N, C, *spatial) float32, read-only: a view in which gray planes repeat without being copied."""
         count, _, *spatial = self.stored.shape
-        return np.broadcast_to(self.stored, (count, recipe.channels(self.recipe), *spatial))
+        return np.broadcast_to(self.stored, (count, recipe_channels(self.recipe), *spatial))
 
     @property
     def targets(self) -> NDArray[Any]:
@@ -82,7 +90,7 @@ class PreparedRegion:
 
 def prepare(
     samples: RegionSamples,
-    recipe: recipe.Recipe,
+    recipe: Recipe,
     *,
     indices: Sequence[int] | NDArray[np.int64] | None = None,
     memory_bytes: int = _MEMORY_BYTES,
@@ -102,9 +110,9 @@ def prepare(
         StorageError: No room for the temporary file.
     """
     chosen = np.arange(len(samples), dtype=np.int64) if indices is None else np.asarray(indices, dtype=np.int64)
-    gray = all(samples.images[int(index)].ndim == recipe.dims(recipe) for index in chosen)
-    planes = 1 if gray else recipe.channels(recipe)
-    stored = _allocate((len(chosen), planes, *recipe.size(recipe)), memory_bytes)
+    gray = all(samples.images[int(index)].ndim == recipe_dims(recipe) for index in chosen)
+    planes = 1 if gray else recipe_channels(recipe)
+    stored = _allocate((len(chosen), planes, *recipe_size(recipe)), memory_bytes)
     brightest = -1.0  # of 16-bit images
     for row, index in enumerate(tracked(chosen.tolist(), f"preparing {samples.region.name}", on_event)):
         image = samples.images[index]
@@ -126,18 +134,18 @@ def prepare(
     )
 
 
-def _masks(samples: RegionSamples, chosen: NDArray[np.int64], recipe: recipe.Recipe) -> NDArray[np.uint8] | None:
+def _masks(samples: RegionSamples, chosen: NDArray[np.int64], recipe: Recipe) -> NDArray[np.uint8] | None:
     if samples.masks is None:
         return None
-    masks = np.empty((len(chosen), *recipe.size(recipe)), dtype=np.uint8)
+    masks = np.empty((len(chosen), *recipe_size(recipe)), dtype=np.uint8)
     for row, index in enumerate(chosen.tolist()):
-        masks[row] = recipe.nearest(samples.masks[index], recipe.size(recipe))
+        masks[row] = resize_mask(samples.masks[index], recipe_size(recipe))
     return masks
 
 
-def _apply(samples: RegionSamples, index: int, image: NDArray[Any], recipe: recipe.Recipe) -> NDArray[np.float32]:
+def _apply(samples: RegionSamples, index: int, image: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
     try:
-        return recipe.apply(recipe, image)
+        return apply_recipe(recipe, image)
     except DataError as error:
         raise DataError(f"{samples.describe(index)}: {error.given}", required=error.required, fix=error.fix) from None
 
@@ -156,6 +164,6 @@ def _allocate(shape: tuple[int, ...], memory_bytes: int) -> NDArray[np.float32]:
         ) from None
 
 
-def _notices(name: str, recipe: recipe.Recipe, brightest: float) -> tuple[str, ...]:
-    notice = recipe.range_notice(recipe, "uint16", brightest) if brightest >= 0 else None
+def _notices(name: str, recipe: Recipe, brightest: float) -> tuple[str, ...]:
+    notice = range_notice(recipe, "uint16", brightest) if brightest >= 0 else None
     return (f"region '{name}': {notice}",) if notice else ()

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import Recipe, recipe_dims
 
 MODEL_PATH = "models/model.ts"
 # everything that is Python; what `python -m monai.bundle run` cannot do without
@@ -23,7 +23,7 @@ EXPRESSIONS = {
 }
 
 
-def inference_config(recipe: recipe.Recipe, *, dense: bool) -> dict[str, Any]:
+def inference_config(recipe: Recipe, *, dense: bool) -> dict[str, Any]:
     """Return a configuration that runs the model on a folder of images.
 
     Classifiers write `predictions.csv`, a row of probabilities an image; segmenters a mask on each image's own grid.
@@ -32,7 +32,7 @@ def inference_config(recipe: recipe.Recipe, *, dense: bool) -> dict[str, Any]:
         recipe: How an image becomes an input.
         dense: Whether the network answers with maps.
     """
-    volumes = recipe.dims(recipe) == 3
+    volumes = recipe_dims(recipe) == 3
     return {
         "bundle_root": ".",
         "device": "cpu",
@@ -61,7 +61,7 @@ def inference_config(recipe: recipe.Recipe, *, dense: bool) -> dict[str, Any]:
     }
 
 
-def _preprocessing(recipe: recipe.Recipe, *, dense: bool) -> list[dict[str, Any]]:
+def _preprocessing(recipe: Recipe, *, dense: bool) -> list[dict[str, Any]]:
     """Return the recipe's steps but the last, which is inside the model."""
     intensity, size, channels = recipe["steps"][0], list(recipe["steps"][1]["size"]), recipe["steps"][2]["count"]
     steps = _volume() if len(size) == 3 else _picture(channels)

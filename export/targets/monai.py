@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorkit.decompose.artifacts import digest_bytes, digest_file, digest_json, write_bytes, write_json, write_text
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import recipe_dims
 from lorkit.decompose.errors import ArtifactError, UsageError, counted
 from lorkit.export.targets.base import Availability, Blueprint, Example, Floats
 from lorkit.export.targets.bundle_config import MODEL_PATH, inference_config
@@ -189,7 +189,7 @@ def _metadata(blueprint: Blueprint, script_digest: str) -> dict[str, Any]:
     info, versions = blueprint.info, _versions()
     what = f"{info['task']} of the region {info['region']}"
     drawn = " Trained on drawn phantoms: it knows nothing of patients." if info["synthetic"] else ""
-    volumes = recipe.dims(info["recipe"]) == 3
+    volumes = recipe_dims(info["recipe"]) == 3
     outputs = ", ".join(str(name) for name in info["outputs"])
     return {
         "schema": SCHEMA,

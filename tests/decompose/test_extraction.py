@@ -19,7 +19,7 @@ from lorkit.decompose.answers import logits_of
 from lorkit.decompose.artifacts import digest_file, load_tensors, read_json, verify_chain
 from lorkit.decompose.data import locked
 from lorkit.decompose.data.locked import run_samples
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.data.preprocessing.region_check import check
 from lorkit.decompose.errors import ArtifactError, DataError, ParityError, UsageError
 from lorkit.decompose.expert_artifact import LoadedExpert, load_expert, plain_network
@@ -89,7 +89,7 @@ def test_the_program_and_the_card_run_where_lorkit_is_not(chest: LoadedExpert, t
     batches = "network(torch.zeros(1, 1, 16, 16)); network(torch.zeros(9, 1, 16, 16))\n"
     blocked = "try:\n    import lorkit\n    raise SystemExit('lorkit is here')\nexcept ImportError:\n    pass\n"
     printed = python(blocked + code + batches, place)
-    image = torch.from_numpy(recipe.apply(chest.recipe, pixels))[None]
+    image = torch.from_numpy(apply_recipe(chest.recipe, pixels))[None]
     with torch.no_grad():
         expected = dict(zip(chest.region.classes, chest.network(image).softmax(1)[0].tolist(), strict=True))
     assert ast.literal_eval(printed) == pytest.approx(expected, abs=1e-5)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import RECIPE_VERSIONS, validate_recipe
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import Region
 from lorkit.export.end_to_end import STAGES, end_to_end
@@ -18,7 +18,7 @@ from lorkit.export.end_to_end import STAGES, end_to_end
 
 def exported(size: tuple[int, ...], task: str = "classification", channels: int = 1) -> Any:
     recipe = {
-        "version": recipe.VERSIONS[len(size)],
+        "version": RECIPE_VERSIONS[len(size)],
         **({"axes": "RAS"} if len(size) == 3 else {}),
         "steps": [
             {"op": "intensity", "rule": "dtype"} if len(size) == 2
@@ -28,7 +28,7 @@ def exported(size: tuple[int, ...], task: str = "classification", channels: int 
             {"op": "normalise", "mean": [0.5] * channels, "std": [0.25] * channels},
         ],
     }  # fmt: skip
-    recipe.validate(recipe)
+    validate_recipe(recipe)
     region = Region(name="chest", task=task, classes=("healthy", "ill"))
     return SimpleNamespace(recipe=recipe, shape=(channels, *size), as_region=lambda: region)
 

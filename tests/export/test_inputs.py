@@ -11,7 +11,7 @@ from PIL import Image
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.export.inputs import expand, read, stem
 
@@ -58,7 +58,7 @@ def test_dicom_gets_slope_and_intercept_under_a_window(tmp_path: Path) -> None:
 def test_dicom_is_scaled_by_its_stored_bits_without_a_window(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", RescaleSlope="2", RescaleIntercept="-1024")
     np.testing.assert_allclose(read(path, recipe()), PIXELS / 4095, rtol=1e-6)
-    assert recipe.apply(recipe(), read(path, recipe())).shape == (1, 4, 4)
+    assert apply_recipe(recipe(), read(path, recipe())).shape == (1, 4, 4)
 
 
 def test_monochrome1_is_turned_over(tmp_path: Path) -> None:

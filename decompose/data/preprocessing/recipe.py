@@ -22,7 +22,7 @@ from lorkit.decompose.errors import ArtifactError, DataError
 if TYPE_CHECKING:
     from lorkit.decompose.config import ImageConfig, RegionConfig
 
-VERSIONS = {2: 1, 3: 2}
+RECIPE_VERSIONS = {2: 1, 3: 2}
 """Version of the recipes of pictures and of volumes, by the number of sides."""
 AXES = "RAS"
 """Axes of volumes: towards the right, anterior and superior, as NIfTI names them."""
@@ -66,21 +66,21 @@ def build_recipe(image: ImageConfig, region: RegionConfig) -> Recipe:
         },
     ]
     axes = {"axes": AXES} if len(image.size) == 3 else {}
-    recipe: Recipe = {"version": VERSIONS[len(image.size)], **axes, "steps": steps}
-    validate(recipe)
+    recipe: Recipe = {"version": RECIPE_VERSIONS[len(image.size)], **axes, "steps": steps}
+    validate_recipe(recipe)
     return recipe
 
 
-def validate(recipe: Recipe) -> None:
+def validate_recipe(recipe: Recipe) -> None:
     """Check a recipe read from disk before anything is computed with it.
 
     Raises:
         ArtifactError: Another version, an unknown step, steps in another order, or a step's settings are wrong.
     """
-    if not isinstance(recipe, dict) or recipe.get("version") not in VERSIONS.values():
+    if not isinstance(recipe, dict) or recipe.get("version") not in RECIPE_VERSIONS.values():
         version = recipe.get("version") if isinstance(recipe, dict) else recipe
         raise _broken(
-            f"preprocessing recipe of version {version!r}", f"version {' or '.join(map(str, VERSIONS.values()))}"
+            f"preprocessing recipe of version {version!r}", f"version {' or '.join(map(str, RECIPE_VERSIONS.values()))}"
         )
     steps = recipe.get("steps")
     order = [step.get("op") for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
@@ -89,7 +89,9 @@ def validate(recipe: Recipe) -> None:
     assert isinstance(steps, list)
     for step, check in zip(steps, (_check_intensity, _check_resize, _check_channels, _check_normalise), strict=True):
         check(step)
-    if recipe["version"] != VERSIONS[dims(recipe)] or recipe.get("axes") != (AXES if dims(recipe) == 3 else None):
+    if recipe["version"] != RECIPE_VERSIONS[recipe_dims(recipe)] or recipe.get("axes") != (
+        AXES if recipe_dims(recipe) == 3 else None
+    ):
         raise _broken(
             f"recipe of version {recipe['version']} with size {steps[1]['size']} and axes {recipe.get('axes')!r}",
             f"version 1 for pictures, version 2 with axes {AXES} for volumes",
@@ -99,7 +101,7 @@ def validate(recipe: Recipe) -> None:
         raise _broken("preprocessing recipe with another number of channels than of means", f"{count} means and stds")
 
 
-def apply(recipe: Recipe, image: NDArray[Any]) -> FloatImage:
+def apply_recipe(recipe: Recipe, image: NDArray[Any]) -> FloatImage:
     """Prepare one image.
 
     Args:
@@ -114,34 +116,34 @@ def apply(recipe: Recipe, image: NDArray[Any]) -> FloatImage:
         DataError: The image has another shape or dtype, holds NaN or infinity, or is floating outside [0, 1] under
             a recipe that states no units.
     """
-    intensity, resize, channels, _ = recipe["steps"]
-    check_image(image, dims(recipe))
-    resized = to_size(to_unit(intensity, image), resize["size"])
-    return to_channels(resized, channels["count"], dims(recipe))
+    intensity, resize, recipe_channels, _ = recipe["steps"]
+    check_image(image, recipe_dims(recipe))
+    resized = resize_image(to_unit(intensity, image), resize["size"])
+    return to_channels(resized, recipe_channels["count"], recipe_dims(recipe))
 
 
-def nearest(mask: NDArray[np.uint8], target: tuple[int, ...]) -> NDArray[np.uint8]:
+def resize_mask(mask: NDArray[np.uint8], target: tuple[int, ...]) -> NDArray[np.uint8]:
     """Resize a mask, (H, W) or (D, H, W): each pixel takes the value at its centre, as Pillow's NEAREST does."""
     axes = [(2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(mask.shape, target, strict=True)]
     return np.ascontiguousarray(mask[np.ix_(*axes)])
 
 
-def size(recipe: Recipe) -> tuple[int, ...]:
+def recipe_size(recipe: Recipe) -> tuple[int, ...]:
     """Return the (height, width), or three sides of a volume, that a recipe resizes to."""
     return tuple(int(side) for side in recipe["steps"][1]["size"])
 
 
-def dims(recipe: Recipe) -> int:
+def recipe_dims(recipe: Recipe) -> int:
     """Return 2 for a recipe of pictures, 3 for one of volumes."""
     return len(recipe["steps"][1]["size"])
 
 
-def channels(recipe: Recipe) -> int:
+def recipe_channels(recipe: Recipe) -> int:
     """Return the number of channels that a recipe produces."""
     return int(recipe["steps"][2]["count"])
 
 
-def normalisation(recipe: Recipe) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def recipe_normalisation(recipe: Recipe) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the (mean, std) per channel that the network's graph applies to values in [0, 1]."""
     step = recipe["steps"][3]
     return tuple(step["mean"]), tuple(step["std"])
@@ -157,7 +159,7 @@ def to_unit(step: Step, image: NDArray[Any]) -> FloatImage:
     return unit
 
 
-def to_size(image: FloatImage, target: list[int]) -> FloatImage:
+def resize_image(image: FloatImage, target: list[int]) -> FloatImage:
     """Resize float32 with Pillow's bilinear filter, which widens (antialiases) when shrinking.
 
     The filter is separable, so a volume is resized in the plane of its last two axes, then along its first.
@@ -167,10 +169,10 @@ def to_size(image: FloatImage, target: list[int]) -> FloatImage:
         target: Sides.
     """
     if len(target) == 3:
-        planes_DHW = np.stack([to_size(plane, target[1:]) for plane in image])
+        planes_DHW = np.stack([resize_image(plane, target[1:]) for plane in image])
         if len(image) == target[0]:
             return planes_DHW
-        flat = to_size(planes_DHW.reshape(len(image), -1), [target[0], planes_DHW[0].size])
+        flat = resize_image(planes_DHW.reshape(len(image), -1), [target[0], planes_DHW[0].size])
         return flat.reshape([int(side) for side in target])
     height, width = int(target[0]), int(target[1])
     if image.shape[:2] == (height, width):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lorkit.decompose.config import resolve_path
-from lorkit.decompose.data.phantoms import reader
+from lorkit.decompose.data.phantoms import reader as phantom
 from lorkit.decompose.data.readers import class_folder, csv_manifest, medmnist, nifti, npz
 from lorkit.decompose.data.readers.joining import concatenate
 from lorkit.decompose.data.samples.samples import KNOWN_TASKS, PARTS, RegionSamples, Source, assemble
@@ -29,7 +29,7 @@ class Reader(NamedTuple):
 
 # Asked in this order; a new kind of source is one module and one line.
 READERS = (
-    Reader("phantom:REGION", reader.takes, reader.read),
+    Reader("phantom:REGION", phantom.takes, phantom.read),
     Reader("MedMNIST .npz", medmnist.takes, medmnist.read),
     Reader(".npz", npz.takes, npz.read),
     Reader("CSV manifest [with image root]", csv_manifest.takes, csv_manifest.read),

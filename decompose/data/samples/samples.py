@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import check_image
 from lorkit.decompose.data.samples.annotations import check_every_class, read_masks, relabel
 from lorkit.decompose.data.samples.columns import Columns
 from lorkit.decompose.errors import DataError, UsageError
@@ -229,7 +229,7 @@ def _digest(name: str, source: Source, index: int, dims: int) -> str:
     image = source.images[index]
     try:
         # before anything is trained: a broken image of the test part would else be found when all the work is done
-        recipe.check_image(image, dims)
+        check_image(image, dims)
     except DataError as error:
         where = f"sample '{source.ids[index]}' of region '{name}'"
         raise DataError(f"{where}: {error.given}", required=error.required, fix=error.fix) from None

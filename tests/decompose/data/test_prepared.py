@@ -9,16 +9,16 @@ import pytest
 
 from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.data.prepared import prepare
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import Recipe, apply_recipe, build_recipe
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.errors import DataError
 
 Make = Callable[..., RegionSamples]
 
 
-def recipe(channels: int = 3) -> recipe.Recipe:
+def recipe(channels: int = 3) -> Recipe:
     image = ImageConfig.model_validate({"size": (8, 10), "channels": channels})
-    return recipe.build_recipe(image, RegionConfig(data=("x",)))
+    return build_recipe(image, RegionConfig(data=("x",)))
 
 
 def test_images_equal_the_recipe_applied_one_by_one(make: Make) -> None:
@@ -30,7 +30,7 @@ def test_images_equal_the_recipe_applied_one_by_one(make: Make) -> None:
     assert prepared.labels.tolist() == [1, 1]
     assert prepared.digests[0] == samples.digests[3]
     for row, index in enumerate((3, 1)):
-        np.testing.assert_array_equal(prepared.images[row], recipe.apply(recipe(), samples.images[index]))
+        np.testing.assert_array_equal(prepared.images[row], apply_recipe(recipe(), samples.images[index]))
 
 
 def test_one_colour_image_makes_all_planes_stored(make: Make) -> None:

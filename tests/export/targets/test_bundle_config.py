@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import Recipe, apply_recipe
 from lorkit.export import inputs
 from lorkit.export.targets import get_target
 from lorkit.export.targets.base import Blueprint
@@ -23,7 +23,7 @@ from lorkit.export.targets.bundle_config import EXPRESSIONS, inference_config
 GENERATOR = np.random.default_rng(0)
 
 
-def recipe(size: list[int], channels: int, intensity: dict[str, Any]) -> recipe.Recipe:
+def recipe(size: list[int], channels: int, intensity: dict[str, Any]) -> Recipe:
     return {
         "version": 1,
         "steps": [
@@ -88,7 +88,7 @@ def test_monai_prepares_an_image_as_the_recipe_does(
     path = write(tmp_path / ("a.png" if len(size) == 2 else "a.nii.gz"), values)
     parser = monai_bundle.ConfigParser(inference_config(steps, dense=False))
     found = parser.get_parsed_content("preprocessing")({"image": str(path)})["image"]
-    expected = recipe.apply(steps, inputs.read(path, steps))
+    expected = apply_recipe(steps, inputs.read(path, steps))
     np.testing.assert_allclose(np.asarray(found), expected, atol=2e-5)
 
 
@@ -128,7 +128,7 @@ def test_monai_runs_a_classifier_on_a_folder(
     steps = plan.info["recipe"]
     for path in paths:
         with torch.inference_mode():
-            image = torch.from_numpy(recipe.apply(steps, inputs.read(path, steps)))
+            image = torch.from_numpy(apply_recipe(steps, inputs.read(path, steps)))
             expected = plan.network(image[None]).softmax(1)[0].numpy()
         np.testing.assert_allclose(rows[path.name], expected, atol=1e-4)
 

@@ -12,7 +12,7 @@ import torch
 from lorkit.decompose.config import AugmentConfig, ImageConfig, RegionConfig
 from lorkit.decompose.data.batches.loader import BatchLoader, eval_batches
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import Recipe, build_recipe
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import RegionSet
@@ -20,9 +20,9 @@ from lorkit.decompose.regions import RegionSet
 Make = Callable[..., RegionSamples]
 
 
-def recipe(size: int = 8) -> recipe.Recipe:
+def recipe(size: int = 8) -> Recipe:
     image = ImageConfig.model_validate({"size": size, "channels": 3})
-    return recipe.build_recipe(image, RegionConfig(data=("x",)))
+    return build_recipe(image, RegionConfig(data=("x",)))
 
 
 @pytest.fixture

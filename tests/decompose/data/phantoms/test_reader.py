@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lorkit.decompose.config import RegionConfig, SplitConfig
-from lorkit.decompose.data.phantoms import reader
+from lorkit.decompose.data.phantoms import reader as phantom
 from lorkit.decompose.data.readers.registry import read_region
 from lorkit.decompose.data.splits import split_regions
 
@@ -24,18 +24,18 @@ GOLDEN = {
 }
 
 
-@pytest.mark.parametrize("region", reader.PHANTOM_REGIONS)
+@pytest.mark.parametrize("region", phantom.PHANTOM_REGIONS)
 def test_pixels_are_frozen(region: str) -> None:
-    images = reader.draw(region, np.arange(6), np.arange(6) % 2)
+    images = phantom.draw(region, np.arange(6), np.arange(6) % 2)
     assert hashlib.sha256(images.tobytes()).hexdigest() == GOLDEN[region]
 
 
 def test_a_picture_does_not_depend_on_what_else_is_drawn() -> None:
-    whole = reader.draw("chest", np.arange(70), np.zeros(70, dtype=np.int64))
-    np.testing.assert_array_equal(reader.draw("chest", np.array([69, 3]), np.array([0, 0])), whole[[69, 3]])
+    whole = phantom.draw("chest", np.arange(70), np.zeros(70, dtype=np.int64))
+    np.testing.assert_array_equal(phantom.draw("chest", np.array([69, 3]), np.array([0, 0])), whole[[69, 3]])
 
 
-@pytest.mark.parametrize("region", reader.PHANTOM_REGIONS)
+@pytest.mark.parametrize("region", phantom.PHANTOM_REGIONS)
 def test_region_is_balanced_split_by_patient_and_marked_synthetic(region: str) -> None:
     entry = f"phantom:{region}"
     samples = read_region("r", RegionConfig(data=(entry,)), base=Path("."))

@@ -11,20 +11,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorkit.decompose.config import ImageConfig, RegionConfig
-from lorkit.decompose.data.preprocessing import recipe
+from lorkit.decompose.data.preprocessing.recipe import (
+    Recipe,
+    apply_recipe,
+    build_recipe,
+    range_notice,
+    recipe_channels,
+    recipe_normalisation,
+    recipe_size,
+    to_unit,
+    validate_recipe,
+)
 from lorkit.decompose.errors import ArtifactError, DataError
 
 
-def recipe(size: Any = (8, 8), channels: int = 1, **region: Any) -> recipe.Recipe:
+def recipe(size: Any = (8, 8), channels: int = 1, **region: Any) -> Recipe:
     image = ImageConfig.model_validate({"size": size, "channels": channels})
-    return recipe.build_recipe(image, RegionConfig(data=("x.npz",), **region))
+    return build_recipe(image, RegionConfig(data=("x.npz",), **region))
 
 
 @pytest.mark.parametrize(("dtype", "largest"), [(np.uint8, 255), (np.uint16, 65535)])
 def test_dtype_rule_divides_by_the_range(dtype: Any, largest: int) -> None:
     image = np.full((8, 8), largest, dtype=dtype)
     image[0, 0] = 0
-    out = recipe.apply(recipe(), image)
+    out = apply_recipe(recipe(), image)
     assert out.dtype == np.float32
     assert out.shape == (1, 8, 8)
     assert out[0, 0, 0] == 0
@@ -33,26 +43,26 @@ def test_dtype_rule_divides_by_the_range(dtype: Any, largest: int) -> None:
 
 def test_window_is_linear_between_its_bounds_and_clips_outside() -> None:
     image = np.array([[-500.0, -160.0], [40.0, 900.0]], dtype=np.float32)
-    out = recipe.to_unit({"op": "intensity", "rule": "window", "low": -160.0, "high": 240.0}, image)
+    out = to_unit({"op": "intensity", "rule": "window", "low": -160.0, "high": 240.0}, image)
     np.testing.assert_allclose(out, [[0, 0], [0.5, 1]])
 
 
 def test_percentile_ignores_the_outlier() -> None:
     image = np.linspace(100, 200, 64 * 64, dtype=np.float32).reshape(64, 64)
     image[0, 0] = 1e6
-    out = recipe.apply(recipe((64, 64), intensity="percentile"), image)[0]
+    out = apply_recipe(recipe((64, 64), intensity="percentile"), image)[0]
     assert abs(float(out[32, 0]) - 0.5) < 0.02
     assert out.max() == 1
 
 
 def test_constant_image_under_percentile_is_black_not_nan() -> None:
-    assert not recipe.apply(recipe(intensity="percentile"), np.full((9, 9), 7, np.uint8)).any()
+    assert not apply_recipe(recipe(intensity="percentile"), np.full((9, 9), 7, np.uint8)).any()
 
 
 def test_float_images_need_units_unless_within_the_unit_interval() -> None:
-    assert recipe.apply(recipe(), np.full((8, 8), 0.25, np.float32)).max() == np.float32(0.25)
+    assert apply_recipe(recipe(), np.full((8, 8), 0.25, np.float32)).max() == np.float32(0.25)
     with pytest.raises(DataError, match="window"):
-        recipe.apply(recipe(), np.full((8, 8), 300.0, np.float32))
+        apply_recipe(recipe(), np.full((8, 8), 300.0, np.float32))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -61,35 +71,35 @@ def test_non_finite_pixels_are_refused_under_every_rule(bad: float) -> None:
     image[3, 3] = bad
     for settings_ in ({}, {"intensity": "percentile"}, {"window": (0.0, 1.0)}):
         with pytest.raises(DataError, match="NaN"):
-            recipe.apply(recipe(**settings_), image)
+            apply_recipe(recipe(**settings_), image)
 
 
 @pytest.mark.parametrize("shape", [(8,), (8, 8, 4), (2, 8, 8, 3), (0, 8)])
 def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match="shape"):
-        recipe.apply(recipe(), np.zeros(shape, np.uint8))
+        apply_recipe(recipe(), np.zeros(shape, np.uint8))
 
 
 def test_signed_integers_are_refused() -> None:
     with pytest.raises(DataError, match="int16"):
-        recipe.apply(recipe(), np.zeros((8, 8), np.int16))
+        apply_recipe(recipe(), np.zeros((8, 8), np.int16))
 
 
 def test_shrinking_averages_instead_of_skipping_pixels() -> None:
     stripes = np.tile(np.array([0, 255], np.uint8), (64, 32))
-    out = recipe.apply(recipe((16, 16)), stripes)
+    out = apply_recipe(recipe((16, 16)), stripes)
     assert np.abs(out - 0.5).max() < 0.05
 
 
 def test_gray_fills_channels_and_colour_becomes_luma() -> None:
     gray = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
-    out = recipe.apply(recipe(channels=3), gray)
+    out = apply_recipe(recipe(channels=3), gray)
     assert (out[0] == out[1]).all()
     assert (out[0] == out[2]).all()
     colour = np.zeros((8, 8, 3), np.uint8)
     colour[..., 1] = 255
-    np.testing.assert_allclose(recipe.apply(recipe(), colour), 0.587, rtol=1e-6)
-    np.testing.assert_array_equal(recipe.apply(recipe(channels=3), colour)[:, 0, 0], [0, 1, 0])
+    np.testing.assert_allclose(apply_recipe(recipe(), colour), 0.587, rtol=1e-6)
+    np.testing.assert_array_equal(apply_recipe(recipe(channels=3), colour)[:, 0, 0], [0, 1, 0])
 
 
 @settings(max_examples=40, deadline=None)
@@ -105,7 +115,7 @@ def test_any_image_comes_out_in_shape_and_range(
 ) -> None:
     values = np.random.default_rng(seed).random((*shape, 3) if colour else shape)
     image = values.astype(np.float32) if dtype == "float32" else (values * np.iinfo(dtype).max).astype(dtype)
-    out = recipe.apply(recipe((9, 14), channels), image)
+    out = apply_recipe(recipe((9, 14), channels), image)
     assert out.shape == (channels, 9, 14)
     assert out.dtype == np.float32
     assert out.min() >= 0
@@ -114,9 +124,9 @@ def test_any_image_comes_out_in_shape_and_range(
 
 def test_recipe_is_plain_data_and_says_its_normalisation() -> None:
     made = recipe((10, 12), channels=3)
-    assert recipe.size(made) == (10, 12)
-    assert recipe.channels(made) == 3
-    assert recipe.normalisation(made) == ((0.5,) * 3, (0.25,) * 3)
+    assert recipe_size(made) == (10, 12)
+    assert recipe_channels(made) == 3
+    assert recipe_normalisation(made) == ((0.5,) * 3, (0.25,) * 3)
 
 
 @pytest.mark.parametrize(
@@ -142,11 +152,11 @@ def test_damaged_recipes_are_refused(path: tuple[Any, ...], value: Any) -> None:
         place = place[key]
     place[path[-1]] = value
     with pytest.raises(ArtifactError):
-        recipe.validate(broken)
+        validate_recipe(broken)
 
 
 def test_dark_16_bit_images_get_a_notice() -> None:
-    assert "window" in (recipe.range_notice(recipe(), "uint16", 4095) or "")
-    assert recipe.range_notice(recipe(), "uint16", 60000) is None
-    assert recipe.range_notice(recipe(window=(0, 4095)), "uint16", 4095) is None
-    assert recipe.range_notice(recipe(), "uint8", 3) is None
+    assert "window" in (range_notice(recipe(), "uint16", 4095) or "")
+    assert range_notice(recipe(), "uint16", 60000) is None
+    assert range_notice(recipe(window=(0, 4095)), "uint16", 4095) is None
+    assert range_notice(recipe(), "uint8", 3) is None
