@@ -28,7 +28,7 @@ class Classification:
     name = "classification"
     output = "logits"
     headline = "balanced_accuracy"
-    classification: tuple[str, ...] = classification.HEADLINE
+    metrics: tuple[str, ...] = classification.HEADLINE
     dense = False
 
     def outputs(self, region: Region) -> int:
