@@ -21,9 +21,9 @@ import torch
 from experts import paired, timed  # the benchmark beside this one
 from torch import Tensor, nn
 
-from lorkit.decompose.cka import cka
-from lorkit.decompose.cka.products import cheaper_space
 from lorkit.decompose.machine import fingerprint
+from lorkit.decompose.methods.losses.cka import cka
+from lorkit.decompose.methods.losses.cka.products import cheaper_space
 from lorkit.decompose.models.backbones.registry import build_backbone
 
 Step = Callable[[], Any]

@@ -31,7 +31,7 @@ from lorkit.decompose.events import Finished, ignore
 from lorkit.decompose.feature_cache import keeper_for
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.methods import get_method
-from lorkit.decompose.methods.mtl import shared_network
+from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training import Phase, fit

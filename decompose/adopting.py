@@ -19,7 +19,7 @@ from lorkit.decompose.config.schema import ImageConfig
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Listener, Notice
 from lorkit.decompose.methods import Adapting, get_method
-from lorkit.decompose.methods.mtl import shared_network
+from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.backbones.stage_adapters import StagedMaps
 from lorkit.decompose.models.backbones.timm_models import TIMM, timm_normalisation

@@ -17,7 +17,7 @@ from lorkit.decompose.experts.forecast import forecast, mean_overhead
 from lorkit.decompose.feature_cache import early_estimate, features_directory
 from lorkit.decompose.live import deployed_backbone
 from lorkit.decompose.methods import Adapting, Method, needs_foundation
-from lorkit.decompose.methods.reprogramming import ReprogrammingModule
+from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.foundation.model import Foundation, narrowed

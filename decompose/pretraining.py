@@ -16,9 +16,9 @@ from lorkit.decompose.errors import DataError
 from lorkit.decompose.events import Finished, Listener, Notice
 from lorkit.decompose.material import Material
 from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.probes import probe_for
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation, save_foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
-from lorkit.decompose.probing import probe_for
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training import Phase, fit
 from lorkit.decompose.workplace import Workplace, working

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lorkit.decompose.cka.products import FEWEST
 from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.batches.microbatches import smallest
 from lorkit.decompose.data.batches.sampler import RegionSampler
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import Method
-from lorkit.decompose.methods.rd import ReprogrammingDistillation
-from lorkit.decompose.methods.reprogramming import ReprogrammingModule
+from lorkit.decompose.methods.losses.cka.products import FEWEST
+from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
+from lorkit.decompose.methods.reprogramming.rd import ReprogrammingDistillation
 from lorkit.decompose.models.cost import count_parameters
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import freeze_

@@ -3,25 +3,11 @@
 from __future__ import annotations
 
 from lorkit.decompose.errors import unknown
-from lorkit.decompose.methods import (
-    balanced,
-    cka,
-    dist,
-    drd,
-    finetune,
-    fitnet,
-    kd,
-    linear_probe,
-    lora,
-    lora_kd,
-    lorkd,
-    mtl,
-    mtl_kd,
-    rd,
-    rkd,
-    sp,
-)
+from lorkit.decompose.methods import lorkd
 from lorkit.decompose.methods.base import Adapting, Fitting, Method, TrainingModule, needs_foundation
+from lorkit.decompose.methods.baselines import balanced, finetune, linear_probe, lora, students
+from lorkit.decompose.methods.distillation import cka, dist, distilled_students, fitnet, kd, lora_kd, rkd, sp
+from lorkit.decompose.methods.reprogramming import drd, rd
 
 __all__ = ["METHODS", "Adapting", "Fitting", "Method", "TrainingModule", "get_method", "needs_foundation"]
 
@@ -29,8 +15,8 @@ _ALL: tuple[Method, ...] = (
     lorkd.METHOD,
     rd.METHOD,
     drd.METHOD,
-    *mtl.METHODS,
-    *mtl_kd.METHODS,
+    *students.METHODS,
+    *distilled_students.METHODS,
     *balanced.METHODS,
     kd.METHOD,
     fitnet.METHOD,

@@ -13,7 +13,7 @@ from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.experts import ExpertConfig, add_experts_, factor_parameters
 from lorkit.decompose.experts.insertion import Select
 from lorkit.decompose.methods.base import Method, TrainingModule
-from lorkit.decompose.methods.distillation import DistillingModule, switched_off
+from lorkit.decompose.methods.distillation.feature_and_logit import DistillingModule, switched_off
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel

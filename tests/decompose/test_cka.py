@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lorkit.decompose.cka import CKALoss, CKAMetric, cka
-from lorkit.decompose.cka.products import cheaper_space, products, standardise
 from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.methods.losses.cka import CKALoss, CKAMetric, cka
+from lorkit.decompose.methods.losses.cka.products import cheaper_space, products, standardise
 
 ESTIMATORS = ("biased", "unbiased")
 SPACES = ("gram", "feature")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lorkit.decompose.cka import cka
+from lorkit.decompose.methods.losses.cka import cka
 
 # Ranks of unequal batches, a width that differs, and a batch that is too small alone but not together.
 SCRIPT = """

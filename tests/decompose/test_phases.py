@@ -17,7 +17,7 @@ from lorkit.decompose.experts import recalibrate_norm_
 from lorkit.decompose.live import build_live
 from lorkit.decompose.material import Material
 from lorkit.decompose.methods import get_method, needs_foundation
-from lorkit.decompose.methods.mtl import shared_network
+from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import SeparateModels
 from lorkit.decompose.phases import Trained, train_phases
@@ -132,9 +132,9 @@ def test_each_phase_of_distilled_students_hears_of_its_own_region(
     setting: tuple[Config, Material, Foundation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, ...]] = []
-    from lorkit.decompose.methods import distillation
+    from lorkit.decompose.methods.distillation import feature_and_logit
 
-    real = distillation.DistillingModule.forward
+    real = feature_and_logit.DistillingModule.forward
 
     def spy(self: Any, batch: Any, teacher: Any) -> Any:
         asked.append(tuple(teacher.logits))
@@ -142,7 +142,7 @@ def test_each_phase_of_distilled_students_hears_of_its_own_region(
         assert all(widths[name] == len(setting[1].regions.get(name).classes) for name in widths)
         return real(self, batch, teacher)
 
-    monkeypatch.setattr(distillation.DistillingModule, "forward", spy)
+    monkeypatch.setattr(feature_and_logit.DistillingModule, "forward", spy)
     run(setting, "stl-kd", tmp_path, [])
     assert set(asked) == {("chest",), ("knee",)}
 
@@ -151,7 +151,7 @@ def test_lora_kd_is_taught_by_what_lora_made_of_the_foundation(
     setting: tuple[Config, Material, Foundation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("peft", reason="the extra 'peft' is not installed")
-    from lorkit.decompose.methods import kd
+    from lorkit.decompose.methods.distillation import kd
 
     asked: list[Any] = []
     real = kd.LogitModule.ask

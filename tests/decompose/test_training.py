@@ -16,7 +16,7 @@ from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.events import Event, Finished, Started, Step, Validated
 from lorkit.decompose.methods import get_method
-from lorkit.decompose.methods.mtl import shared_network
+from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.optimising import learning_rate
 from lorkit.decompose.regions import RegionSet

@@ -24,7 +24,7 @@ from lorkit.decompose.feature_cache.answers import layout_of
 from lorkit.decompose.feature_cache.budget import make_room
 from lorkit.decompose.feature_cache.spaces import Space, entry, space_of, teacher_digest
 from lorkit.decompose.feature_cache.store import ABOUT, Store
-from lorkit.decompose.methods.mtl import shared_network
+from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.regions import Region, RegionSet

@@ -23,7 +23,7 @@ from lorkit.decompose.events import Event, Finished, Notice, Saved, Step
 from lorkit.decompose.feature_cache import keeper_for
 from lorkit.decompose.feature_cache.savings import savings, sentence
 from lorkit.decompose.methods import get_method
-from lorkit.decompose.methods.mtl import shared_network
+from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.backbones.registry import BACKBONES, Known
 from lorkit.decompose.models.backbones.resnet import ResNet
 from lorkit.decompose.models.foundation.model import Foundation

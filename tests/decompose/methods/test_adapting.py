@@ -13,9 +13,9 @@ from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.methods import get_method
-from lorkit.decompose.methods.distillation import DistillingModule
-from lorkit.decompose.methods.finetune import continued
-from lorkit.decompose.methods.mtl import shared_network
+from lorkit.decompose.methods.baselines.finetune import continued
+from lorkit.decompose.methods.baselines.students import shared_network
+from lorkit.decompose.methods.distillation.feature_and_logit import DistillingModule
 from lorkit.decompose.models.foundation.model import Foundation, narrowed
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks.losses import total

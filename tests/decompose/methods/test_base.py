@@ -7,7 +7,7 @@ import torch
 from lorkit.decompose.config import default_config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods import get_method
-from lorkit.decompose.methods.mtl import shared_network
+from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.regions import Region, RegionSet
 
 REGIONS = RegionSet([Region(name="a", task="segmentation", classes=("vessel",))])

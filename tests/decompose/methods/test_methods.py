@@ -7,7 +7,7 @@ from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import METHODS, get_method
-from lorkit.decompose.methods.mtl import shared_network
+from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks.losses import total

@@ -1,0 +1,1 @@
+"""Baselines: single and shared students, fine-tuning, linear probe, LoRA, gradient balancers."""

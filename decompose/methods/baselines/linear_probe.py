@@ -1,0 +1,43 @@
+"""Linear probes: the foundation frozen, and a linear head a region fitted on its features in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lorkit.decompose.config import Config
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.baselines.finetune import FineTuned, continued
+from lorkit.decompose.methods.probes import probe_for
+from lorkit.decompose.models.foundation.model import Foundation, narrowed
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.regions import RegionSet
+
+
+class LinearProbe(FineTuned):
+    """`linear-probe`: logistic regression on the frozen foundation's features, its ridge chosen on validation."""
+
+    name = "linear-probe"
+    separate = False  # all heads stand on one backbone
+
+    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
+        """Build a copy of the foundation in which nothing but the heads can move."""
+        assert foundation is not None, "a probe stands on the foundation"
+        live = continued(narrowed(foundation, regions).model)
+        live.backbone.requires_grad_(False)
+        return TrainingModule(live, config.train)
+
+    def fit(self, live: RegionalModel, train: Mapping[str, PreparedRegion], val: Mapping[str, PreparedRegion]) -> None:
+        """Replace the head of each region by one fitted on the features of its training part."""
+        for region in live.regions:
+            name = region.name
+            head = probe_for(live, region, train[name], val[name])
+            live.heads[name] = head.to(next(live.parameters()).device)
+
+    def notices(self, config: Config) -> list[str]:
+        """Say which settings have no meaning here."""
+        del config
+        return ["linear-probe fits its heads on frozen features: train.epochs, train.lr and augmentation do not apply"]
+
+
+METHOD = LinearProbe()

@@ -1,0 +1,119 @@
+"""LoRA: the foundation frozen, thin factors and a head trained for each region, merged when training ends.
+
+Factors, their start and their merging are those of Hugging Face peft (Hu et al. 2021 for linear layers; a convolution
+gets a thin convolution and a 1x1 one). What is saved and deployed is the merged foundation: its classes and keys, no
+trace of peft.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, cast
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from lorkit.decompose.config import Config, LoraConfig, TrainConfig
+from lorkit.decompose.errors import MissingRuntimeError, UsageError
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.baselines.finetune import FineTuned, continued
+from lorkit.decompose.models.backbones.timm_models import declare_operators
+from lorkit.decompose.models.foundation.model import Foundation, narrowed
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.regions import RegionSet
+
+
+class LoraModule(TrainingModule):
+    """A frozen backbone with factors on every dense layer, and a trainable head."""
+
+    def __init__(self, live: RegionalModel, train: TrainConfig, settings: LoraConfig) -> None:
+        super().__init__(live, train)
+        _insert(live.backbone, settings)
+
+    def train(self, mode: bool = True) -> LoraModule:
+        """Switch the mode; batch norms stay frozen with the weights that they belong to."""
+        super().train(mode)
+        for module in self.live.backbone.modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+        return self
+
+    def finished(self) -> RegionalModel:
+        """Return the network with its factors merged: original classes and keys."""
+        live = super().finished()
+        _merge(live.backbone)
+        return live
+
+
+class Lora(FineTuned):
+    """`lora`: one adapter and head a region on the frozen foundation."""
+
+    name = "lora"
+
+    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
+        """Build a copy of the foundation with factors, starting from its heads of these regions.
+
+        Raises:
+            MissingRuntimeError: peft is not installed.
+            UsageError: The foundation has no dense layer.
+        """
+        assert foundation is not None, "LoRA starts from the foundation"
+        return LoraModule(continued(narrowed(foundation, regions).model), config.train, config.lora)
+
+    def notices(self, config: Config) -> list[str]:
+        """Refuse before anything is trained where peft is absent.
+
+        Raises:
+            MissingRuntimeError: peft is not installed.
+        """
+        del config
+        _peft()
+        return []
+
+
+def _peft() -> Any:
+    if importlib.util.find_spec("peft") is None:
+        raise MissingRuntimeError(
+            "LoRA needs peft, which is not installed",
+            required="the extra 'peft'",
+            fix='pip install "lorkit[peft]"',
+        )
+    declare_operators()  # peft imports torchvision where that is installed
+    import peft
+
+    return peft
+
+
+def _insert(backbone: nn.Module, settings: LoraConfig) -> None:
+    """Freeze a backbone and put factors on its dense layers, in place."""
+    peft = _peft()
+    names = [name for name, module in backbone.named_modules() if _is_dense(module)]
+    if not names:
+        raise UsageError(
+            f"no layer of {type(backbone).__name__} can carry LoRA",
+            required="a backbone with nn.Linear, nn.Conv2d or nn.Conv3d layers",
+            fix="take another foundation.backbone",
+        )
+    backbone.requires_grad_(False)
+    adapter = peft.LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=names)
+    peft.inject_adapter_in_model(adapter, backbone)
+
+
+def _is_dense(module: nn.Module) -> bool:
+    """Tell exact classes: a subclass may compute something else, and a grouped convolution has no low rank."""
+    convolves = isinstance(module, nn.Conv2d | nn.Conv3d) and type(module) in (nn.Conv2d, nn.Conv3d)
+    return type(module) is nn.Linear or (convolves and cast(Any, module).groups == 1)
+
+
+def _merge(backbone: nn.Module) -> None:
+    """Add the factors to their layers and put those back, in place."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, module in list(backbone.named_modules()):
+        if isinstance(module, LoraLayer):
+            cast(Any, module).merge(safe_merge=True)
+            backbone.set_submodule(name, module.get_base_layer())
+    backbone.requires_grad_(True)
+
+
+METHOD = Lora()

@@ -1,0 +1,1 @@
+"""Distillation of a foundation's features and logits into students."""

@@ -1,0 +1,144 @@
+"""What the baselines of distillation share: a student of one region under its own loss and terms of a foundation.
+
+    L = CE(student) + terms(student, foundation)
+
+A term is a mean over the batch. One that relates samples to each other sees those of a micro-batch: batches hold one
+region here, and are full even where the region has fewer samples than that (it is gone through again within the batch).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from lorkit.decompose.config import Config
+from lorkit.decompose.config.methods import Layer
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.baselines.students import SeparateStudents
+from lorkit.decompose.models.backbones.registry import Backbone
+from lorkit.decompose.models.backbones.stage_adapters import staged
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import TeacherFeatures
+from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
+from lorkit.decompose.models.stage_features import walker
+from lorkit.decompose.tasks.losses import Terms
+
+
+class Sight(NamedTuple):
+    """What a student makes of a batch.
+
+    Attributes:
+        output: Features, logits and rows.
+        layer: (N, C, *grid) of its last stage, or its pooled features, as the method compares.
+    """
+
+    output: RegionalOutput
+    layer: Tensor
+
+
+class TaughtModule(TrainingModule):
+    """A student of one region under its own loss and the terms of a subclass.
+
+    Attributes:
+        layer: Which output of the two networks is compared.
+    """
+
+    layer: Layer = "pooled"
+
+    def ask(self, teacher: RegionalModel, batch: Batch) -> Any:
+        """Return the foundation's compared output for a batch."""
+        if self.layer == "grid":
+            walk = walker(teacher.backbone).walk(teacher.normalise(batch.seen_by_teacher))
+            return TeacherFeatures((walk.grids[-1],), walk.features)
+        return TeacherFeatures((), teacher.features(batch.seen_by_teacher, batch.region))
+
+    def forward(self, batch: Batch, teacher: Any) -> Terms:
+        """Return the term ce and those of the subclass."""
+        if teacher is None:
+            raise no_teacher()
+        sight = self._look(batch)
+        (name,) = self.live.regions.names
+        taught = {term: {name: value} for term, value in self.terms(sight, teacher, batch).items()}
+        return {"ce": self.task_loss(sight.output, batch), **taught}
+
+    def terms(self, sight: Sight, teacher: Any, batch: Batch) -> dict[str, Tensor]:
+        """Return what the foundation adds: weighted means over the batch, those with a weight above zero."""
+        raise NotImplementedError
+
+    def _look(self, batch: Batch) -> Sight:
+        if self.layer == "pooled":
+            output = self.live(batch.image, batch.region)
+            return Sight(output, output.features)
+        (name,) = self.live.regions.names
+        walk = staged(self.live.backbone).walk(self.live.normalise(batch.image))
+        rows = torch.arange(len(batch.image), device=batch.image.device)
+        output = RegionalOutput(walk.features, {name: self.live.heads[name](walk.features)}, {name: rows})
+        return Sight(output, walk.grids[-1])
+
+
+class TaughtStudents(SeparateStudents):
+    """A student a region that learns from the frozen foundation; the student alone is deployed.
+
+    Attributes:
+        fewest: Samples that a term needs to relate to each other; 1 where it looks at each sample by itself.
+    """
+
+    uses_teacher = True
+    fewest = 1
+
+    def weights(self, config: Config) -> dict[str, float]:
+        """Return the weight of each term by its key in the configuration."""
+        raise NotImplementedError
+
+    def notices(self, config: Config) -> list[str]:
+        """Announce terms that are off, and relations that micro-batches thin out.
+
+        Raises:
+            UsageError: Micro-batches are too small for a relation.
+        """
+        texts = [f"{key} is 0: this term is off" for key, weight in self.weights(config).items() if not weight]
+        size, pieces = config.train.batch_size, config.train.accumulate
+        if size // pieces < self.fewest:
+            raise UsageError(
+                f"method {self.name} with train.batch_size {size} and train.accumulate {pieces}",
+                required=f"{self.fewest} samples or more in a micro-batch, whose relations it compares",
+                fix="raise train.batch_size or lower train.accumulate",
+            )
+        if self.fewest > 1 and pieces > 1:
+            texts.append(
+                f"method {self.name} relates the samples of a micro-batch to each other: train.accumulate {pieces} "
+                f"leaves {size // pieces} of {size}, so it is not the same training as with 1"
+            )
+        return texts
+
+
+def compared_widths(live: RegionalModel, foundation: Foundation, layer: Layer, config: Config) -> tuple[int, int]:
+    """Return the channels of the compared output of the student and of the foundation.
+
+    Raises:
+        UsageError: A network has no stages, and their grids are to be compared.
+    """
+    ours, theirs = (torch.zeros(1, image.channels, *image.size) for image in (config.image, config.foundation_image))
+    return _width(live, layer, ours), _width(foundation.model, layer, theirs)
+
+
+def _width(model: RegionalModel, layer: Layer, example: Tensor) -> int:
+    if layer == "pooled":
+        return cast(Backbone, model.backbone).feature_dim
+    training = model.training
+    model.eval()  # a walk in training would move the norms
+    try:
+        with torch.no_grad():
+            walk = walker(model.backbone).walk(model.normalise(example.to(next(model.parameters()))))
+    finally:
+        model.train(training)
+    return walk.grids[-1].shape[1]
+
+
+def no_teacher() -> UsageError:
+    """Return the error of a method that cannot do without a foundation."""
+    return UsageError("distillation without a foundation", required="a frozen teacher", fix="set foundation.weights")

@@ -1,0 +1,58 @@
+"""CKA only: alignment of pooled features, one student a region; what is left of RD without reprogramming.
+
+    L = CE(s) - w CKA(s, t)
+
+s and t are pooled features of the student and the foundation, of any width: CKA needs no map between them. There is no
+reprogrammer and no shared classifier. Kornblith et al., Similarity of Neural Network Representations Revisited (ICML
+2019), as a loss.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lorkit.decompose.config import Config
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.distillation.base import Sight, TaughtModule, TaughtStudents, no_teacher
+from lorkit.decompose.methods.losses.cka import CKALoss
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import TeacherFeatures
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.regions import RegionSet
+
+
+class CkaModule(TaughtModule):
+    """The similarity of both feature spaces over the batch."""
+
+    def __init__(self, live: RegionalModel, config: Config) -> None:
+        super().__init__(live, config.train)
+        self.settings = config.cka
+        self.cka = CKALoss(estimator=self.settings.estimator, gather=True)
+
+    def terms(self, sight: Sight, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
+        """Return the term cka."""
+        del batch
+        if not self.settings.weight:
+            return {}
+        return {"cka": self.settings.weight * self.cka(sight.layer, teacher.features)}
+
+
+class AlignedStudents(TaughtStudents):
+    """`cka`: a student a region whose features are aligned with the foundation's."""
+
+    name = "cka"
+    fewest = 4
+
+    def weights(self, config: Config) -> dict[str, float]:
+        """Return the weight of the only term."""
+        return {"cka.weight": config.cka.weight}
+
+    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
+        """Build the student; UsageError without a foundation."""
+        if foundation is None:
+            raise no_teacher()
+        return CkaModule(self.network(config, regions), config)
+
+
+METHOD = AlignedStudents()

@@ -1,0 +1,59 @@
+"""DIST: distillation by correlation, one student a region.
+
+    L = CE(s) + b inter(s, t) + g intra(s, t)
+
+`inter` correlates the class probabilities of each sample, `intra` those of each class over the batch; see
+`relational.correlation_losses`. t are logits of the foundation's head of the region, its own or a linear probe.
+Huang et al., Knowledge Distillation from A Stronger Teacher (NeurIPS 2022); defaults are theirs for ImageNet.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lorkit.decompose.config import Config
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.distillation.base import Sight, TaughtStudents, no_teacher
+from lorkit.decompose.methods.distillation.kd import LogitModule
+from lorkit.decompose.methods.losses.relational import correlation_losses
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
+from lorkit.decompose.regions import RegionSet
+
+
+class DistModule(LogitModule):
+    """The two correlations; every place of a dense network is a sample."""
+
+    def __init__(self, live: RegionalModel, config: Config) -> None:
+        super().__init__(live, config.train)
+        self.settings = config.dist
+
+    def terms(self, sight: Sight, teacher: RegionalOutput, batch: Batch) -> dict[str, Tensor]:
+        """Return the terms inter and intra."""
+        del batch
+        (name,) = self.live.regions.names
+        x, y = (side.logits[name].movedim(1, -1).flatten(0, -2) for side in (sight.output, teacher))
+        inter, intra = correlation_losses(x, y, self.settings.temperature)
+        terms = {"inter": (self.settings.inter, inter), "intra": (self.settings.intra, intra)}
+        return {term: weight * value for term, (weight, value) in terms.items() if weight}
+
+
+class CorrelationDistillation(TaughtStudents):
+    """`dist`: a student a region whose predictions correlate with the foundation's."""
+
+    name = "dist"
+    fewest = 2
+
+    def weights(self, config: Config) -> dict[str, float]:
+        """Return the weights of both terms."""
+        return {"dist.inter": config.dist.inter, "dist.intra": config.dist.intra}
+
+    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
+        """Build the student; UsageError without a foundation."""
+        if foundation is None:
+            raise no_teacher()
+        return DistModule(self.network(config, regions), config)
+
+
+METHOD = CorrelationDistillation()

@@ -1,0 +1,87 @@
+"""FitNet: regression of the foundation's hints, one student a region.
+
+    L = CE + w |R(s) - t|^2 / numbers
+
+s and t are the last stage's grids of the student and the foundation (or their pooled features), R a trained 1x1
+convolution to the foundation's channels. Where grids differ, the finer is averaged down to the coarser, axis by axis.
+Romero et al., FitNets: Hints for Thin Deep Nets (ICLR 2015). Theirs are two stages, the hint first and the task
+after it; here both are trained jointly, as in later comparisons, so that all baselines have one budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lorkit.decompose.config import Config
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.distillation.base import Sight, TaughtModule, TaughtStudents, compared_widths, no_teacher
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import TeacherFeatures
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.tasks.losses import wide
+
+
+class Regressor(nn.Linear):
+    """A 1x1 convolution over any number of axes, none included: a linear map of the channels of each place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, *grid) to (N, G, *grid)."""
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class FitnetModule(TaughtModule):
+    """A student and the regressor of its hints.
+
+    Args:
+        live: The student of one region.
+        config: Settings.
+        widths: Channels of the student's and the foundation's compared output.
+    """
+
+    def __init__(self, live: RegionalModel, config: Config, widths: tuple[int, int]) -> None:
+        super().__init__(live, config.train)
+        self.settings = config.fitnet
+        self.layer = self.settings.layer
+        self.regressor = Regressor(*widths)
+
+    def terms(self, sight: Sight, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
+        """Return the term hint."""
+        if not self.settings.weight:
+            return {}
+        x, y = one_grid(sight.layer, teacher.grids[-1] if teacher.grids else teacher.features)
+        value_N = F.mse_loss(wide(self.regressor(x)), wide(y), reduction="none").flatten(1).mean(1)
+        return {"hint": self.settings.weight * value_N.sum() / len(batch.label)}
+
+
+class HintDistillation(TaughtStudents):
+    """`fitnet`: a student a region from whose last stage the foundation's can be read off linearly."""
+
+    name = "fitnet"
+
+    def weights(self, config: Config) -> dict[str, float]:
+        """Return the weight of the only term."""
+        return {"fitnet.weight": config.fitnet.weight}
+
+    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
+        """Build the student and its regressor; UsageError without a foundation, or without stages to compare."""
+        if foundation is None:
+            raise no_teacher()
+        live = self.network(config, regions)
+        return FitnetModule(live, config, compared_widths(live, foundation, config.fitnet.layer, config))
+
+
+def one_grid(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Average both (N, C, *grid) down to the coarser grid, axis by axis; features without a grid stay."""
+    grid = [min(pair) for pair in zip(x.shape[2:], y.shape[2:], strict=True)]
+    pools: dict[int, Callable[[Tensor, Any], Tensor]] = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
+    left, right = (side if list(side.shape[2:]) == grid else pools[len(grid)](side, grid) for side in (x, y))
+    return left, right
+
+
+METHOD = HintDistillation()

@@ -1,0 +1,64 @@
+"""KD: classic knowledge distillation of logits, one student a region.
+
+    L = CE(s) + w T^2 KL(softmax(t / T) || softmax(s / T))
+
+s are the student's logits, t those of the foundation's head of the region: its own, or the linear probe fitted on the
+training part where it has none. Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network (2015).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lorkit.decompose.config import Config
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.distillation.base import Sight, TaughtModule, TaughtStudents, no_teacher
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
+from lorkit.decompose.regions import RegionSet
+
+
+class LogitModule(TaughtModule):
+    """A student that is compared with the foundation by logits."""
+
+    def ask(self, teacher: RegionalModel, batch: Batch) -> RegionalOutput:
+        """Return the foundation's logits for a batch."""
+        output: RegionalOutput = TrainingModule.ask(self, teacher, batch)
+        return output
+
+
+class KdModule(LogitModule):
+    """The divergence of softened probabilities."""
+
+    def __init__(self, live: RegionalModel, config: Config) -> None:
+        super().__init__(live, config.train)
+        self.settings = config.kd
+
+    def terms(self, sight: Sight, teacher: RegionalOutput, batch: Batch) -> dict[str, Tensor]:
+        """Return the term kd."""
+        (name,) = self.live.regions.names
+        if not self.settings.weight:
+            return {}
+        pair = sight.output.logits[name], teacher.logits[name]
+        value_N = self.task_of(name).divergence(*pair, self.settings.temperature)
+        return {"kd": self.settings.weight * value_N.sum() / len(batch.label)}
+
+
+class KnowledgeDistillation(TaughtStudents):
+    """`kd`: a student a region that matches the foundation's softened predictions."""
+
+    name = "kd"
+
+    def weights(self, config: Config) -> dict[str, float]:
+        """Return the weight of the only term."""
+        return {"kd.weight": config.kd.weight}
+
+    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
+        """Build the student; UsageError without a foundation."""
+        if foundation is None:
+            raise no_teacher()
+        return KdModule(self.network(config, regions), config)
+
+
+METHOD = KnowledgeDistillation()

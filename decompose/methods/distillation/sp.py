@@ -1,0 +1,61 @@
+"""SP: similarity-preserving distillation, one student a region.
+
+    L = CE + w |G(s) - G(t)|^2 / N^2,    G(q) = q q^T with rows of length 1
+
+s and t (N, all numbers of the last stage) are what student and foundation make of the batch; see
+`relational.similarity_loss`. Tung and Mori, Similarity-Preserving Knowledge Distillation (ICCV 2019), whose weight is
+the default.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lorkit.decompose.config import Config
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.distillation.base import Sight, TaughtModule, TaughtStudents, compared_widths, no_teacher
+from lorkit.decompose.methods.losses.relational import similarity_loss
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import TeacherFeatures
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.regions import RegionSet
+
+
+class SpModule(TaughtModule):
+    """The difference of the two similarity matrices."""
+
+    def __init__(self, live: RegionalModel, config: Config) -> None:
+        super().__init__(live, config.train)
+        self.settings = config.sp
+        self.layer = self.settings.layer
+
+    def terms(self, sight: Sight, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
+        """Return the term sp."""
+        del batch
+        if not self.settings.weight:
+            return {}
+        target = teacher.grids[-1] if teacher.grids else teacher.features
+        return {"sp": self.settings.weight * similarity_loss(sight.layer, target)}
+
+
+class SimilarityDistillation(TaughtStudents):
+    """`sp`: a student a region that finds the same samples alike as the foundation does."""
+
+    name = "sp"
+    fewest = 2
+
+    def weights(self, config: Config) -> dict[str, float]:
+        """Return the weight of the only term."""
+        return {"sp.weight": config.sp.weight}
+
+    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
+        """Build the student; UsageError without a foundation, or where a network has no stages to compare."""
+        if foundation is None:
+            raise no_teacher()
+        live = self.network(config, regions)
+        compared_widths(live, foundation, config.sp.layer, config)  # refuses here what has no stages
+        return SpModule(live, config)
+
+
+METHOD = SimilarityDistillation()

@@ -1,0 +1,11 @@
+"""Centred kernel alignment (CKA): how alike two networks see the same samples, as a loss and as a metric."""
+
+from __future__ import annotations
+
+from lorkit.decompose.methods.losses.cka.loss import CKALoss
+from lorkit.decompose.methods.losses.cka.metric import CKAMetric
+from lorkit.decompose.methods.losses.cka.products import Estimator, Space
+from lorkit.decompose.methods.losses.cka.similarity import cka
+from lorkit.decompose.methods.losses.cka.views import View
+
+__all__ = ["CKALoss", "CKAMetric", "Estimator", "Space", "View", "cka"]

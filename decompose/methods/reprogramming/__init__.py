@@ -1,0 +1,1 @@
+"""Reprogramming distillation: RD and DRD."""

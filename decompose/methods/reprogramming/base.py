@@ -1,0 +1,153 @@
+"""What `rd` and `drd` share: their terms out of one pass of student and reprogrammed features, and who may learn of it.
+
+Shapes: N samples, K outputs, C channels of a stage, *grid its places (none where features are pooled).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lorkit.decompose.config import RdConfig, TrainConfig
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.errors import UsageError, counted
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.losses.cka import CKALoss
+from lorkit.decompose.methods.losses.cka.products import FEWEST
+from lorkit.decompose.models.foundation.teacher import TeacherFeatures
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.tasks import get_task
+from lorkit.decompose.tasks.losses import Terms
+
+
+class Parts(NamedTuple):
+    """One pass through student and reprogrammers, before any loss.
+
+    Attributes:
+        logits: (N, K, *spatial) of the student itself.
+        hybrid: The same of each stage's reprogrammed features through the student's later stages and head.
+        reprogrammed: (N, C, *grid) of each stage, phi_i(t_i).
+        own: (N, C, *grid) of each stage, the student's.
+    """
+
+    logits: Tensor
+    hybrid: list[Tensor]
+    reprogrammed: list[Tensor]
+    own: list[Tensor]
+
+
+class ReprogrammingModule(TrainingModule):
+    """A student of one region beside reprogrammed features of the foundation.
+
+    Args:
+        live: The student.
+        train: Budget and smoothing.
+        settings: Weights of the terms.
+    """
+
+    def __init__(self, live: RegionalModel, train: TrainConfig, settings: RdConfig) -> None:
+        super().__init__(live, train)
+        self.settings = settings
+        (region,) = live.regions
+        self.task = get_task(region.task)
+        view = settings.cka.view
+        self.cka = CKALoss(
+            estimator=settings.cka.estimator,
+            view=("token" if self.task.dense else "gap") if view == "auto" else view,
+            gather=True,  # how many samples there are, on all ranks, decides what an alignment can tell
+        )
+
+    @property
+    def phis(self) -> Sequence[nn.Module]:
+        """The reprogrammers, by stage."""
+        raise NotImplementedError
+
+    @property
+    def grids(self) -> Sequence[tuple[int, ...]]:
+        """The places of the student's features at each stage."""
+        raise NotImplementedError
+
+    def parts(self, batch: Batch, teacher: TeacherFeatures) -> Parts:
+        """Run the student and every hybrid pass; subclasses implement it."""
+        raise NotImplementedError
+
+    def reached(self, batch: Batch) -> list[Tensor]:
+        """Return the student's own features of each stage: what they depend on lies in the stages up to it."""
+        raise NotImplementedError
+
+    def forward(self, batch: Batch, teacher: TeacherFeatures | None) -> Terms:
+        """Return the terms ce, hybrid, kd and cka, those with a weight above zero."""
+        if teacher is None:
+            raise no_teacher()
+        (name,) = self.live.regions.names
+        settings, size = self.settings, len(batch.label)
+        parts = self.parts(batch, teacher)
+        stages = len(parts.hybrid) if settings.stages == "mean" else 1
+        fading = faded(settings, self.progress) / stages
+        targets = [z_i.detach() if settings.kd_detach else z_i for z_i in parts.hybrid]
+        temperature = settings.kd.temperature
+        losses = [self.loss(z_i, batch).sum() for z_i in parts.hybrid]
+        divergences = [self.task.divergence(parts.logits, z_i, temperature).sum() for z_i in targets]
+        terms = {
+            "ce": self.loss(parts.logits, batch).sum() / size,
+            "hybrid": fading * settings.hybrid * torch.stack(losses).sum() / size,
+            "kd": fading * settings.kd.weight * torch.stack(divergences).sum() / size,
+        }
+        if settings.cka.weight:
+            terms["cka"] = settings.cka.weight * torch.stack(self.aligned(parts)).sum() / stages
+        off = {"hybrid": settings.hybrid, "kd": settings.kd.weight}
+        return {term: {name: value} for term, value in terms.items() if off.get(term, 1.0) > 0}
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Return the task's loss of each sample, (N,)."""
+        return self.task.loss(logits, batch.label, self.smoothing)
+
+    def aligned(self, parts: Parts) -> list[Tensor]:
+        """Return the alignment loss of each stage."""
+        detach = self.settings.cka.detach
+        pairs = zip(parts.own, parts.reprogrammed, strict=True)
+        return [self.cka(own, other.detach() if detach else other) for own, other in pairs]
+
+    def check_batches(self, least: int) -> None:
+        """Refuse micro-batches in which the alignment of some stage would be undefined.
+
+        Args:
+            least: Samples of the smallest micro-batch.
+
+        Raises:
+            UsageError: It has too few.
+        """
+        if not self.settings.cka.weight:
+            return
+        needed = max(FEWEST[self.cka.estimator], 3)  # two centred samples always have the similarity 1
+        if self.cka.view in ("token", "patch-image") and not all(self.grids):
+            raise UsageError(
+                f"rd.cka.view {self.cka.view} for pooled features",
+                required="gap or flatten where features have no places",
+                fix="set rd.cka.view to auto, or take method drd, whose stages have places",
+            )
+        for stage, grid in enumerate(self.grids, start=1):
+            places = prod(grid)
+            samples = {"token": least * places, "patch-image": places}.get(self.cka.view, least)
+            if samples < needed:
+                which = f" of stage {stage}" if len(self.grids) > 1 else ""
+                raise UsageError(
+                    f"{counted(samples, 'sample')} for the {self.cka.estimator} CKA{which}, view {self.cka.view}, "
+                    f"in a batch of {least}",
+                    required=f"{needed} or more in every batch and micro-batch",
+                    fix="raise train.batch_size, lower train.accumulate, or choose another rd.cka.view or estimator",
+                )
+
+
+def faded(settings: RdConfig, progress: float) -> float:
+    """Return what the hybrid and kd terms are multiplied by after a share of the training."""
+    return 1.0 if settings.decay == "constant" else 1.0 - progress * (1.0 - settings.decay_end)
+
+
+def no_teacher() -> UsageError:
+    """Return the error of a method that cannot do without a foundation."""
+    return UsageError("reprogramming without a foundation", required="a frozen teacher", fix="set foundation.weights")

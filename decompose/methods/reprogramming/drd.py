@@ -1,0 +1,141 @@
+"""DRD: deep reprogramming distillation, a reprogrammer at every stage of a student.
+
+Shapes: N samples, i = 1..4 stages, C channels of a stage and *grid its places (2D or 3D), F features.
+
+    r_i = phi_i(t_i),  z_i = h(S_4(... S_{i+1}(r_i)))
+    L = loss(z_s) + a sum_i loss(z_i) + b sum_i T^2 KL(z_i || z_s) - c sum_i CKA(r_i, s_i)
+
+t_i and s_i are the outputs of the frozen foundation's and the student's stage i, z_s the student's own logits, h its
+head; the loss is the task's. a and b fade over the training (`rd.decay`). What a hybrid pass reads of the student
+besides r_i (a transformer's class token, a U-Net's skips) is held fixed, so that z_i teaches no stage up to i; whose
+skips it reads is `rd.skips`. Reconstructed from notes on DRD (arXiv 2605.04447), whose text and code are not public;
+what they leave open are settings of `rd`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from torch import Tensor, nn
+
+from lorkit.decompose.config import Config, RdConfig, TrainConfig
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.reprogramming.base import Parts, ReprogrammingModule, no_teacher
+from lorkit.decompose.methods.reprogramming.batch_norms import ForeignPasses
+from lorkit.decompose.methods.reprogramming.rd import ReprogrammingDistillation
+from lorkit.decompose.models.backbones.stage_adapters import foreign_context, stage_shapes, staged
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import TeacherFeatures
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.models.reprogrammers import GridReprogrammer
+from lorkit.decompose.models.stage_features import walked_shapes, walker
+from lorkit.decompose.regions import RegionSet
+
+Shapes = Sequence[tuple[int, ...]]
+
+
+class DeepReprogramming(ReprogrammingModule):
+    """Student, a reprogrammer a stage, and the student's later stages and head, which all hybrid passes share.
+
+    Args:
+        live: The student of one region.
+        train: Budget and smoothing.
+        settings: Weights of the terms.
+        foundation: The teacher.
+        image: (C, *spatial) of the images.
+        seen: The same of what the teacher sees.
+    """
+
+    def __init__(
+        self,
+        live: RegionalModel,
+        train: TrainConfig,
+        settings: RdConfig,
+        foundation: Foundation,
+        image: tuple[int, ...],
+        seen: tuple[int, ...],
+    ) -> None:
+        super().__init__(live, train, settings)
+        theirs, ours = walked_shapes(foundation.model.backbone, seen), stage_shapes(live.backbone, image)
+        check_stages(theirs, ours)
+        self.reprogrammers = nn.ModuleList(
+            GridReprogrammer(t[0], s[0], s[1:], settings.hidden) for t, s in zip(theirs, ours, strict=True)
+        )
+        self.foreign = ForeignPasses(live.backbone, settings.bn_policy)
+
+    @property
+    def phis(self) -> list[nn.Module]:
+        """The reprogrammers, by stage."""
+        return list(self.reprogrammers)
+
+    @property
+    def grids(self) -> list[tuple[int, ...]]:
+        """The places of each stage of the student."""
+        return [cast(GridReprogrammer, module).grid for module in self.reprogrammers]
+
+    def ask(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
+        """Return the foundation's stages for a batch."""
+        walk = walker(teacher.backbone).walk(teacher.normalise(batch.seen_by_teacher))
+        return TeacherFeatures(tuple(walk.grids), walk.features)
+
+    def parts(self, batch: Batch, teacher: TeacherFeatures) -> Parts:
+        """Run the student once, and its later stages on each stage's reprogrammed features."""
+        (name,) = self.live.regions.names
+        network, head = staged(self.live.backbone), self.live.heads[name]
+        walk = network.walk(self.live.normalise(batch.image))
+        injected = [module(grid) for module, grid in zip(self.reprogrammers, teacher.grids, strict=True)]
+        with self.foreign.scope():
+            hybrid = [
+                head(network.forward_from(stage, grid, foreign_context(walk, stage, injected, self.settings.skips)))
+                for stage, grid in enumerate(injected)
+            ]
+        return Parts(head(walk.features), hybrid, injected, walk.grids)
+
+    def reached(self, batch: Batch) -> list[Tensor]:
+        """Return the student's own grids."""
+        return staged(self.live.backbone).walk(self.live.normalise(batch.image)).grids
+
+
+class DeepReprogrammingDistillation(ReprogrammingDistillation):
+    """`drd`: `rd` at every stage of the network."""
+
+    name = "drd"
+
+    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
+        """Build the student and a reprogrammer a stage.
+
+        Raises:
+            UsageError: No foundation, or its stages do not fit the student's.
+        """
+        live = self.network(config, regions)
+        if foundation is None:
+            raise no_teacher()
+        image, seen = ((one.channels, *one.size) for one in (config.image, config.foundation_image))
+        return DeepReprogramming(live, config.train, config.rd, foundation, image, seen)
+
+
+def check_stages(theirs: Shapes, ours: Shapes) -> None:
+    """Refuse a foundation whose stages (C, *grid) no reprogrammer could map to the student's.
+
+    Raises:
+        UsageError: Another number of stages, or of axes.
+    """
+    if len(theirs) != len(ours):
+        raise UsageError(
+            f"a foundation of {len(theirs)} stages for a student of {len(ours)}",
+            required="as many stages on both sides",
+            fix="choose another backbone, or method rd, which needs no stages",
+        )
+    axes = [{len(shape) - 1 for shape in shapes} for shapes in (theirs, ours)]
+    if axes[0] != axes[1]:
+        raise UsageError(
+            f"stages of {'/'.join(map(str, axes[0]))} axes for a student's of {'/'.join(map(str, axes[1]))}",
+            required="images and volumes not mixed: a foundation of the student's number of dimensions",
+            fix="choose a foundation for volumes or for images, as the student's",
+        )
+
+
+METHOD = DeepReprogrammingDistillation()

@@ -1,0 +1,109 @@
+"""RD: reprogramming distillation, one student a region beside a reprogrammed foundation and under a shared classifier.
+
+Shapes: N samples, G features of the foundation, F features of the student, C outputs; features and outputs of dense
+tasks are maps, (N, F, *spatial).
+
+    L = loss(h(s)) + a loss(h(r)) + b T^2 KL(h(r) || h(s)) - c CKA(r, s),    r = phi(t)
+
+t (N, G) are the frozen foundation's features, s (N, F) the student's, h the head that both share; the loss is the
+task's. h(r) can be right only where r lies where the student's own decision boundary works, which is what makes r a
+target that a student of any structure can follow. Reconstructed from the abstract of RD (arXiv 2407.06504) and notes on
+DRD; no official code is known.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import Tensor, nn
+
+from lorkit.decompose.config import Config, RdConfig, TrainConfig
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.baselines.students import SeparateStudents
+from lorkit.decompose.methods.reprogramming.base import Parts, ReprogrammingModule, no_teacher
+from lorkit.decompose.models.backbones.registry import Backbone
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import TeacherFeatures
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.models.reprogrammers import GridReprogrammer, PooledReprogrammer
+from lorkit.decompose.regions import RegionSet
+
+
+class FeatureReprogramming(ReprogrammingModule):
+    """Student, reprogrammer and the classifier that they share.
+
+    Args:
+        live: The student of one region.
+        train: Budget and smoothing.
+        settings: Weights of the terms.
+        foundation: The teacher.
+        image: (C, *spatial) of the images.
+    """
+
+    def __init__(
+        self,
+        live: RegionalModel,
+        train: TrainConfig,
+        settings: RdConfig,
+        foundation: Foundation,
+        image: tuple[int, ...],
+    ) -> None:
+        super().__init__(live, train, settings)
+        wide, narrow = (cast(Backbone, model.backbone).feature_dim for model in (foundation.model, live))
+        self.grid = image[1:] if self.task.dense else ()
+        self.reprogrammer: nn.Module = (
+            GridReprogrammer(wide, narrow, self.grid, settings.hidden)
+            if self.task.dense
+            else PooledReprogrammer(
+                wide, narrow, settings.hidden or narrow, rectified=getattr(live.backbone, "rectified", False)
+            )
+        )
+
+    @property
+    def phis(self) -> list[nn.Module]:
+        """The one reprogrammer."""
+        return [self.reprogrammer]
+
+    @property
+    def grids(self) -> list[tuple[int, ...]]:
+        """The grid of the features, without places where they are pooled."""
+        return [self.grid]
+
+    def ask(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
+        """Return the foundation's features for a batch: pooled, or maps where the task is dense."""
+        return TeacherFeatures((), teacher.features(batch.seen_by_teacher, batch.region))
+
+    def parts(self, batch: Batch, teacher: TeacherFeatures) -> Parts:
+        """Run the student once, and its head on the reprogrammed features."""
+        (name,) = self.live.regions.names
+        output = self.live(batch.image, batch.region)
+        reprogrammed = self.reprogrammer(teacher.features)
+        return Parts(output.logits[name], [self.live.heads[name](reprogrammed)], [reprogrammed], [output.features])
+
+    def reached(self, batch: Batch) -> list[Tensor]:
+        """Return the student's features: all of its body lies before the head."""
+        return [self.live(batch.image, batch.region).features]
+
+
+class ReprogrammingDistillation(SeparateStudents):
+    """`rd`: a student and a reprogrammer a region, trained together; the student alone is deployed."""
+
+    name = "rd"
+    uses_teacher = True
+
+    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
+        """Build the student, and the reprogrammer from the foundation's features."""
+        live = self.network(config, regions)
+        if foundation is None:
+            raise no_teacher()
+        image = (config.image.channels, *config.image.size)
+        return FeatureReprogramming(live, config.train, config.rd, foundation, image)
+
+    def notices(self, config: Config) -> list[str]:
+        """Announce every term that is switched off."""
+        weights = {"hybrid": config.rd.hybrid, "kd.weight": config.rd.kd.weight, "cka.weight": config.rd.cka.weight}
+        return [f"rd.{name} is 0: this term is off" for name, weight in weights.items() if not weight]
+
+
+METHOD = ReprogrammingDistillation()

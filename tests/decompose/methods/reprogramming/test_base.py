@@ -1,0 +1,228 @@
+"""RD and DRD on maps and volumes: the formulas in plain float64, who learns from what, and what is refused early."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lorkit.decompose.config import Config, default_config
+from lorkit.decompose.data import PreparedRegion
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
+from lorkit.decompose.devices import launch
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.methods import get_method
+from lorkit.decompose.methods.baselines.students import shared_network
+from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
+from lorkit.decompose.methods.reprogramming.drd import DeepReprogramming, check_stages
+from lorkit.decompose.models.backbones.stage_adapters import foreign_context, staged
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.regions import Region, RegionSet
+from lorkit.decompose.rehearsal import refuse_early, rehearse
+from lorkit.decompose.tasks.losses import total
+from lorkit.decompose.training import Phase, fit
+
+MAPS = RegionSet([Region(name="a", classes=("x", "y"), task="segmentation")])
+CLASSES = RegionSet([Region(name="a", classes=("x", "y", "z"))])
+
+
+def settings(*overrides: str, student: str, teacher: str, size: str = "[16, 16]") -> Config:
+    names = (f"student.backbone={student}", f"foundation.backbone={teacher}", f"image.size={size}")
+    return default_config(overrides=["regions={a: {data: x}}", *names, *overrides])
+
+
+def make(
+    method: str, config: Config, regions: RegionSet = MAPS, dtype: torch.dtype = torch.float64
+) -> tuple[ReprogrammingModule, Foundation]:
+    torch.manual_seed(0)
+    name = config.foundation.backbone
+    model = shared_network(config, name, regions).to(dtype).eval()
+    foundation = Foundation(model=model, backbone=name, regions=regions, heads={"a": "own"}, image={}, source={})
+    module = get_method(method).build(config, regions, foundation).to(dtype)
+    assert isinstance(module, ReprogrammingModule)
+    return module, foundation
+
+
+def batch_of(config: Config, count: int = 3) -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    image = torch.rand(count, config.image.channels, *config.image.size, generator=generator, dtype=torch.float64)
+    label = torch.randint(3, (count, *config.image.size), generator=generator)
+    return Batch(image=image, label=label, region=torch.zeros(count, dtype=torch.int64), sample=torch.arange(count))
+
+
+def dice_and_entropy(z: Tensor, y: Tensor) -> Tensor:
+    p, one = F.softmax(z, 1), F.one_hot(y, z.shape[1]).movedim(-1, 1).double()
+    axes = tuple(range(2, z.dim()))
+    both, sums = (p * one).sum(axes), p.sum(axes) + one.sum(axes)
+    dice = 1 - (2 * both + 1e-5) / (sums + 1e-5)
+    return dice[:, 1:].mean(1) - (one * p.log()).sum(1).flatten(1).mean(1)
+
+
+def alignment(x: Tensor, y: Tensor) -> Tensor:
+    """Return -CKA over the places of all images, as the ratio of norms that papers print."""
+    a, b = (side.movedim(1, -1).flatten(0, -2) for side in (x, y))
+    a, b = a - a.mean(0), b - b.mean(0)
+    return -(b.mT @ a).square().sum() / ((a.mT @ a).norm() * (b.mT @ b).norm())
+
+
+@pytest.mark.parametrize(
+    ("method", "student", "teacher", "skips"),
+    [
+        ("rd", "dynunet", "segresnet", "student"),
+        ("drd", "dynunet", "segresnet", "student"),
+        ("drd", "segresnet", "dynunet", "reprogrammed"),
+        ("drd", "dynunet", "vit_tiny", "zero"),
+    ],
+)
+def test_values_and_gradients_on_maps_are_those_of_the_formulas(
+    method: str, student: str, teacher: str, skips: str
+) -> None:
+    config = settings(f"rd.skips={skips}", "rd.kd.temperature=2", student=student, teacher=teacher)
+    module, foundation = make(method, config)
+    module.progress = 0.25
+    given = batch_of(config)
+    with torch.no_grad():
+        answers = module.ask(foundation.model, given)
+    values = [value for value in module.parameters() if value.requires_grad]
+    found = module(given, answers)
+    gradients = torch.autograd.grad(total(found), values, allow_unused=True)
+
+    head, network = module.live.heads["a"], staged(module.live.backbone)
+    x = module.live.normalise(given.image)
+    walk = network.walk(x)
+    if isinstance(module, DeepReprogramming):
+        r = [phi(grid) for phi, grid in zip(module.phis, answers.grids, strict=True)]
+        z = [head(network.forward_from(i, r[i], foreign_context(walk, i, r, skips))) for i in range(4)]
+        own = walk.grids
+    else:
+        r = [module.phis[0](answers.features)]
+        z, own = [head(r[0])], [walk.features]
+    z_s, kd = head(walk.features), torch.zeros((), dtype=torch.float64)
+    for one in z:
+        p, q = F.softmax(one.detach() / 2, 1), F.softmax(z_s / 2, 1)
+        kd = kd + 4 * (p * (p.log() - q.log())).sum(1).mean()
+    wanted = {
+        "ce": dice_and_entropy(z_s, given.label).mean(),
+        "hybrid": 0.75 * torch.stack([dice_and_entropy(one, given.label).mean() for one in z]).sum(),
+        "kd": 0.75 * kd,
+        "cka": torch.stack([alignment(s, t) for s, t in zip(own, r, strict=True)]).sum(),
+    }
+    assert {name: float(term["a"].detach()) for name, term in found.items()} == pytest.approx(
+        {name: float(value.detach()) for name, value in wanted.items()}, abs=1e-9
+    )
+    expected = torch.autograd.grad(torch.stack(list(wanted.values())).sum(), values, allow_unused=True)
+    for got, want in zip(gradients, expected, strict=True):
+        assert (got is None) == (want is None)
+        if got is not None and want is not None:
+            torch.testing.assert_close(got, want, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("method", "student", "teacher", "size", "regions"),
+    [
+        ("drd", "unet", "basicunet", "[16, 32]", MAPS),
+        ("drd", "dynunet", "segresnet", "[8, 16, 8]", MAPS),
+        ("rd", "segresnet", "dynunet", "[8, 16, 8]", MAPS),
+        ("drd", "shufflenet_v2_x1_0", "vit_tiny", "[16, 16]", MAPS),
+        ("drd", "vit_tiny", "shufflenet_v2_x1_0", "[16, 16]", CLASSES),
+        pytest.param("drd", "resnet18_3d", "resnet18_3d", "[8, 8, 8]", CLASSES, marks=pytest.mark.slow),
+    ],
+)
+def test_a_rehearsal_finds_every_gradient_where_it_belongs(
+    method: str, student: str, teacher: str, size: str, regions: RegionSet
+) -> None:
+    config = settings(student=student, teacher=teacher, size=size)
+    module, foundation = make(method, config, regions, torch.float32)
+    found = rehearse(config, module, foundation)
+    stages = 4 if method == "drd" else 1
+    assert len(found["stages"]) == stages
+    assert all(stage["reprogrammed"] == stage["student"] for stage in found["stages"])
+    assert len(found["gradient_paths"]) == 6 * stages + 1
+    assert found["extra_macs"] > 0
+    assert found["frozen_parameters"] == sum(value.numel() for value in foundation.model.parameters())
+
+
+def test_a_rehearsal_names_a_path_that_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = settings(student="dynunet", teacher="dynunet")
+    module, foundation = make("drd", config, MAPS, torch.float32)
+    monkeypatch.setattr(module.phis[1], "forward", lambda grid: torch.zeros(len(grid), 32, 8, 8))
+    with pytest.raises(UsageError, match="no gradient on the path hybrid 2 alone -> phi 2"):
+        rehearse(config, module, foundation)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "count", "message"),
+    [
+        (("rd.cka.view=gap", "rd.cka.estimator=unbiased", "train.batch_size=6", "train.accumulate=2"), 20, "3 sample"),
+        (("rd.cka.view=gap", "rd.cka.estimator=unbiased", "train.batch_size=3"), 20, "in a batch of 3"),
+        (("rd.cka.view=patch-image", "rd.cka.estimator=unbiased"), 20, "stage 4"),
+    ],
+)
+def test_batches_too_small_for_the_alignment_are_refused(overrides: tuple[str, ...], count: int, message: str) -> None:
+    config = settings(*overrides, student="basicunet", teacher="dynunet", size="[16, 32]")
+    _, foundation = make("drd", config, MAPS, torch.float32)
+    with pytest.raises(UsageError, match=message) as caught:
+        refuse_early(config, get_method("drd"), MAPS, {"a": count}, foundation)
+    assert "\n" not in str(caught.value)
+    fine = settings(*overrides, "rd.cka.weight=0", student="basicunet", teacher="dynunet", size="[16, 32]")
+    refuse_early(fine, get_method("drd"), MAPS, {"a": count}, foundation)
+
+
+def test_stages_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(UsageError, match="a foundation of 3 stages for a student of 4"):
+        check_stages([(8, 4, 4)] * 3, [(8, 4, 4)] * 4)
+    with pytest.raises(UsageError, match="stages of 3 axes for a student's of 2"):
+        check_stages([(8, 4, 4, 4)] * 4, [(8, 4, 4)] * 4)
+
+
+def prepared_maps(config: Config, count: int) -> PreparedRegion:
+    generator = np.random.default_rng(0)
+    masks = generator.integers(0, 3, (count, *config.image.size)).astype(np.uint8)
+    return PreparedRegion(
+        region=MAPS[0],
+        recipe=build_recipe(config.image, config.regions["a"]),
+        stored=(masks[:, None] / 2 + generator.normal(0, 0.1, (count, 1, *config.image.size))).astype(np.float32),
+        labels=np.zeros(count, dtype=np.int64),
+        groups=tuple(map(str, range(count))),
+        ids=tuple(map(str, range(count))),
+        digests=tuple(map(str, range(count))),
+        masks=masks,
+    )
+
+
+def test_training_on_maps_resumes_with_the_same_bits_and_leaves_the_teacher_alone(tmp_path: Path) -> None:
+    config = settings(
+        "train.epochs=2", "train.batch_size=4", "train.precision=fp32", student="dynunet", teacher="shufflenet_v2_x1_0"
+    )
+    parts = prepared_maps(config, 8)
+
+    def run(directory: Path, *, stop: bool = False, resume: bool = False) -> tuple[dict[str, Tensor], Foundation]:
+        module, foundation = make("drd", config, MAPS, torch.float32)
+        phase = Phase(
+            name="a",
+            regions=MAPS,
+            train={"a": parts},
+            val={"a": parts},
+            settings=config.train,
+            seed=0,
+            directory=directory,
+        )
+        before = {key: value.clone() for key, value in foundation.model.state_dict().items()}
+        events = fit(module, phase, launch(config.train), foundation=foundation, resume=resume)
+        for event in events:
+            if stop and type(event).__name__ == "Saved":
+                break
+        after = foundation.model.state_dict()
+        assert all(torch.equal(value, after[key]) for key, value in before.items()), "its buffers never move"
+        assert all(value.grad is None for value in foundation.model.parameters())
+        return {key: value.clone() for key, value in module.state_dict().items()}, foundation
+
+    whole, _ = run(tmp_path / "whole")
+    run(tmp_path / "broken", stop=True)
+    resumed, _ = run(tmp_path / "broken", resume=True)
+    assert all(torch.equal(value, resumed[key]) for key, value in whole.items())
