@@ -29,9 +29,9 @@ import torch
 import torch._inductor
 from torch._inductor import config
 
-from lorkit.decompose.expert_artifact import load_expert
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import experts_of, open_run
+from lorkit.decompose.runs.expert import load_expert
 from lorkit.export import compiling
 from lorkit.export.latency import Arm, Images, interleave, random_inputs, warm_up
 from lorkit.export.statistics import paired_ratio

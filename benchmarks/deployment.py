@@ -23,12 +23,12 @@ import numpy as np
 import onnxruntime
 import torch
 
-from lorkit.decompose.data.locked import LockedData
 from lorkit.decompose.errors import LorkitError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.metrics import paired_drop
 from lorkit.decompose.models.backbones.registry import attach_head, build_backbone, new_head
 from lorkit.decompose.runs import experts_of, open_run
+from lorkit.decompose.runs.locked_data import LockedData
 from lorkit.export.exported import read_exported
 from lorkit.export.exporting import export
 from lorkit.export.inference import load_engine

@@ -67,6 +67,6 @@ def evaluate(
 
 def _of_run(model: Model, path: Path | None) -> bool:
     """Tell whether a run's foundation is asked for; an expert by itself has none, which `evaluate` says."""
-    from lorkit.decompose.expert_artifact import is_expert
+    from lorkit.decompose.runs.expert import is_expert
 
     return model is Model.foundation and not (path is not None and is_expert(path))

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from lorkit.decompose.decomposition import pretrain, train
     from lorkit.decompose.errors import LorkitError
     from lorkit.decompose.evaluation import evaluate
-    from lorkit.decompose.expert_artifact import load_expert
     from lorkit.decompose.extraction import extract
     from lorkit.decompose.lifecycle import add_region, finetune_expert, remove_region, train_from
     from lorkit.decompose.regions import Region, RegionSet
     from lorkit.decompose.runs import open_run
+    from lorkit.decompose.runs.expert import load_expert
 
 _HOMES = {
     "Config": "config",

@@ -26,8 +26,8 @@ from lorkit.decompose.phases import Trained, train_phases
 from lorkit.decompose.planning import check_features, check_teaching, plan_training
 from lorkit.decompose.pretraining import foundation_for, foundation_inputs, with_probes
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.run_artifact import RunContent, write_run
 from lorkit.decompose.runs import DERIVED, RUNS
+from lorkit.decompose.runs.writing import RunContent, write_run
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.workplace import Workplace, working
 

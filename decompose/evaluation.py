@@ -11,16 +11,16 @@ from torch import nn
 
 from lorkit.decompose.answers import Images, Predictor, evidence_of, logits_of
 from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, read_manifest, write_json
-from lorkit.decompose.data.locked import LockedData, check_part, file_samples, foundation_recipe, recipe_of
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing.recipe import Recipe
 from lorkit.decompose.errors import ArtifactError, UsageError, counted, unknown
 from lorkit.decompose.events import OnProgress, ignore_progress
-from lorkit.decompose.expert_artifact import LoadedExpert, is_expert, load_expert
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.foundation.teacher import Teacher
-from lorkit.decompose.networks import Networks
 from lorkit.decompose.runs import RUNS, Run, list_runs, open_run
+from lorkit.decompose.runs.expert import LoadedExpert, is_expert, load_expert
+from lorkit.decompose.runs.locked_data import LockedData, check_part, file_samples, foundation_recipe, recipe_of
+from lorkit.decompose.runs.networks import Networks
 from lorkit.decompose.tasks import get_task
 
 __all__ = ["MODELS", "Images", "Predictor", "check_parent", "evaluate", "evidence_of", "find_parent", "logits_of"]

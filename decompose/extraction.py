@@ -23,13 +23,22 @@ from lorkit.decompose.artifacts import (
     write_manifest,
     write_text,
 )
-from lorkit.decompose.data.locked import LockedData
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.data.preprocessing.recipe import Recipe
 from lorkit.decompose.errors import DataError, counted
 from lorkit.decompose.events import OnProgress, ignore_progress
-from lorkit.decompose.expert_artifact import (
+from lorkit.decompose.experts import recalibrate_norm_
+from lorkit.decompose.model_card import model_card
+from lorkit.decompose.models.cost import count_macs, count_parameters
+from lorkit.decompose.models.deployable import Deployable
+from lorkit.decompose.models.foundation.model import load_strict
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.program import write_program
+from lorkit.decompose.proof import equality, refuse_foreign_tensors
+from lorkit.decompose.reduction import check_rank, cut_expert_
+from lorkit.decompose.runs import RUNS, Run, open_run
+from lorkit.decompose.runs.expert import (
     CARD,
     INFO,
     PROGRAM,
@@ -39,18 +48,9 @@ from lorkit.decompose.expert_artifact import (
     plain_network,
     region_of,
 )
-from lorkit.decompose.experts import recalibrate_norm_
-from lorkit.decompose.live import adapts_foundation, deployed_backbone
-from lorkit.decompose.model_card import model_card
-from lorkit.decompose.models.cost import count_macs, count_parameters
-from lorkit.decompose.models.deployable import Deployable
-from lorkit.decompose.models.foundation.model import load_strict
-from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.networks import Networks
-from lorkit.decompose.program import write_program
-from lorkit.decompose.proof import equality, refuse_foreign_tensors
-from lorkit.decompose.reduction import check_rank, cut_expert_
-from lorkit.decompose.runs import RUNS, Run, open_run
+from lorkit.decompose.runs.live_model import adapts_foundation, deployed_backbone
+from lorkit.decompose.runs.locked_data import LockedData
+from lorkit.decompose.runs.networks import Networks
 from lorkit.decompose.tasks import get_task
 
 __all__ = ["ExtractResult", "LoadedExpert", "extract", "load_expert"]

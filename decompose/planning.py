@@ -15,7 +15,6 @@ from lorkit.decompose.data import Splits
 from lorkit.decompose.data.batches.sampler import RegionSampler
 from lorkit.decompose.experts.forecast import forecast, mean_overhead
 from lorkit.decompose.feature_cache import early_estimate, features_directory
-from lorkit.decompose.live import deployed_backbone
 from lorkit.decompose.methods import Adapting, Method, needs_foundation
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.models.backbones.registry import build_backbone
@@ -26,6 +25,7 @@ from lorkit.decompose.optimising import passes_of
 from lorkit.decompose.pretraining import foundation_regions, foundation_settings
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.rehearsal import refuse_early, rehearse
+from lorkit.decompose.runs.live_model import deployed_backbone
 from lorkit.decompose.tasks import dense_outputs
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.artifacts import read_json
-from lorkit.decompose.data.locked import LockedData, file_samples
 from lorkit.decompose.data.splits import components, digest_cases
 from lorkit.decompose.errors import DataError, counted
+from lorkit.decompose.runs.locked_data import LockedData, file_samples
 from lorkit.export.contests import Contest, run_with
 
 if TYPE_CHECKING:

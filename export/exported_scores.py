@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json
-from lorkit.decompose.data.locked import LockedData
 from lorkit.decompose.errors import DataError, MissingRuntimeError
 from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import Run
+from lorkit.decompose.runs.locked_data import LockedData
 from lorkit.decompose.tasks import get_task
 from lorkit.export.exported import Exported
 from lorkit.export.inference import load_engine

@@ -113,7 +113,7 @@ def _open_export(path: Path, threads: int | None) -> Network:
 def _open_expert(path: Path, threads: int | None) -> Network:
     import torch
 
-    from lorkit.decompose.expert_artifact import load_expert
+    from lorkit.decompose.runs.expert import load_expert
 
     expert = load_expert(path)
 

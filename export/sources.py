@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
-from lorkit.decompose.data.locked import LockedData, foundation_recipe, recipe_of
 from lorkit.decompose.data.preprocessing.recipe import Recipe, recipe_channels, recipe_size
 from lorkit.decompose.errors import LorkitError, UsageError
-from lorkit.decompose.expert_artifact import load_expert
 from lorkit.decompose.models.cost import count_macs, count_parameters
-from lorkit.decompose.networks import Networks
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
+from lorkit.decompose.runs.expert import load_expert
+from lorkit.decompose.runs.locked_data import LockedData, foundation_recipe, recipe_of
+from lorkit.decompose.runs.networks import Networks
 from lorkit.export.exported import Exported
 from lorkit.export.judging import missing_baseline
 from lorkit.export.masks import Mask

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorkit.decompose.artifacts import MANIFEST, SCHEMA_VERSION, digest_file, read_manifest
-from lorkit.decompose.data.locked import file_samples
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError, counted
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.runs import exports_of, open_run
+from lorkit.decompose.runs.locked_data import file_samples
 from lorkit.export.exported import Exported, read_exported
 from lorkit.export.inference import load_engine
 from lorkit.export.packaging import SAMPLES
@@ -23,7 +23,7 @@ from lorkit.export.sizes import HELD_BYTES, fitting
 from lorkit.export.targets.base import Floats
 
 if TYPE_CHECKING:
-    from lorkit.decompose.networks import Networks
+    from lorkit.decompose.runs.networks import Networks
     from lorkit.export.sources import Inputs
 
 BATCHES = (1, 3, 8, 32)

@@ -20,15 +20,15 @@ from lorkit.decompose.feature_cache import keeper_for
 from lorkit.decompose.lifecycle.growth import AddedRegion, joined, lone_model
 from lorkit.decompose.lifecycle.origin import knowing, rebuilt, record, rows_of
 from lorkit.decompose.lifecycle.overlay import alone, grown_config
-from lorkit.decompose.live import WEIGHTS, build_live
 from lorkit.decompose.material import Material, prepare_parts, teacher_parts
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation, load_strict
 from lorkit.decompose.planning import plan_training
 from lorkit.decompose.pretraining import run_phase, with_probes
 from lorkit.decompose.regions import Region, RegionSet
-from lorkit.decompose.run_artifact import RunContent, write_run
 from lorkit.decompose.runs import DERIVED, RUNS, Run
+from lorkit.decompose.runs.live_model import WEIGHTS, build_live
+from lorkit.decompose.runs.writing import RunContent, write_run
 from lorkit.decompose.training import Phase
 from lorkit.decompose.workplace import Workplace, working
 

@@ -13,7 +13,6 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.decomposition import Start, TrainResult, train
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
-from lorkit.decompose.expert_artifact import WEIGHTS, LoadedExpert, load_expert
 from lorkit.decompose.lifecycle.origin import record
 from lorkit.decompose.lifecycle.overlay import is_stated
 from lorkit.decompose.material import Material
@@ -22,6 +21,7 @@ from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import RUNS, list_runs
+from lorkit.decompose.runs.expert import WEIGHTS, LoadedExpert, load_expert
 from lorkit.decompose.tasks import dense_outputs
 
 

@@ -17,12 +17,12 @@ from torch.nn.modules.batchnorm import _NormBase
 from lorkit.decompose.config import Config, LorkdConfig, TrainConfig
 from lorkit.decompose.errors import ParityError
 from lorkit.decompose.lifecycle.overlay import alone
-from lorkit.decompose.live import WEIGHTS, build_live
 from lorkit.decompose.methods.lorkd import LorkdModule
 from lorkit.decompose.models.foundation.model import Foundation, load_strict
 from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region, RegionSet
+from lorkit.decompose.runs.live_model import WEIGHTS, build_live
 
 _NORMS = "regions"  # what `RegionNorm` calls the norms of its regions
 

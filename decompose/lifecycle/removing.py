@@ -17,15 +17,15 @@ from lorkit.decompose.errors import ParityError, UsageError, counted
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.lifecycle.origin import rebuilt, record, rows_of
 from lorkit.decompose.lifecycle.overlay import without
-from lorkit.decompose.live import WEIGHTS, build_live
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation
 from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.planning import plan_training
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.run_artifact import RunContent, write_run
 from lorkit.decompose.runs import RUNS, Run
+from lorkit.decompose.runs.live_model import WEIGHTS, build_live
+from lorkit.decompose.runs.writing import RunContent, write_run
 
 _REVISION = 1
 

@@ -17,13 +17,13 @@ from lorkit.decompose.config import Config, default_config, dump_config, load_co
 from lorkit.decompose.data import read_regions, split_regions
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.experts import expert_layers
-from lorkit.decompose.live import build_live, save_live
 from lorkit.decompose.methods import TrainingModule, get_method
 from lorkit.decompose.models.backbones.registry import BACKBONES, Known, build_backbone
 from lorkit.decompose.models.foundation.model import Foundation, save_foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
+from lorkit.decompose.runs.live_model import build_live, save_live
 
 REGIONS = {"chest": ("normal", "pneumonia"), "knee": ("none", "mild", "severe")}
 

@@ -14,10 +14,10 @@ from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.decomposition import pretrain, train
 from lorkit.decompose.errors import ArtifactError, DataError, StorageError, UsageError
 from lorkit.decompose.events import Event, Notice, Saved, Started, Step, Working
-from lorkit.decompose.live import load_live
 from lorkit.decompose.models.foundation.model import load_foundation
 from lorkit.decompose.models.regional import SeparateModels
 from lorkit.decompose.runs import open_run
+from lorkit.decompose.runs.live_model import load_live
 from lorkit.decompose.workplace import work_directory
 
 CLASSES = {"chest": ("normal", "pneumonia"), "knee": ("none", "mild", "severe")}

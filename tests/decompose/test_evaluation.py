@@ -10,13 +10,13 @@ from torch import nn
 
 from lorkit.decompose.answers import logits_of
 from lorkit.decompose.artifacts import read_json
-from lorkit.decompose.data.locked import run_samples
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.evaluation import evaluate
 from lorkit.decompose.extraction import extract
 from lorkit.decompose.metrics import HEADLINE, scores
-from lorkit.decompose.networks import Networks
 from lorkit.decompose.runs import Run
+from lorkit.decompose.runs.locked_data import run_samples
+from lorkit.decompose.runs.networks import Networks
 
 pytestmark = pytest.mark.usefixtures("without_program")
 

@@ -17,17 +17,16 @@ from PIL import Image
 from lorkit.decompose import proof
 from lorkit.decompose.answers import logits_of
 from lorkit.decompose.artifacts import digest_file, load_tensors, read_json, verify_chain
-from lorkit.decompose.data import locked
-from lorkit.decompose.data.locked import run_samples
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.data.preprocessing.region_check import check
 from lorkit.decompose.errors import ArtifactError, DataError, ParityError, UsageError
-from lorkit.decompose.expert_artifact import LoadedExpert, load_expert, plain_network
 from lorkit.decompose.extraction import extract
-from lorkit.decompose.live import deployed_backbone, load_live
-from lorkit.decompose.networks import Networks
 from lorkit.decompose.regions import Region
-from lorkit.decompose.runs import Run, open_run
+from lorkit.decompose.runs import Run, locked_data, open_run
+from lorkit.decompose.runs.expert import LoadedExpert, load_expert, plain_network
+from lorkit.decompose.runs.live_model import deployed_backbone, load_live
+from lorkit.decompose.runs.locked_data import run_samples
+from lorkit.decompose.runs.networks import Networks
 
 WITHOUT_LORKIT = "import sys; sys.modules['lorkit'] = None\n"
 
@@ -55,7 +54,7 @@ def test_the_package_is_complete_and_its_chain_holds(chest: LoadedExpert) -> Non
     assert chest.region.classes == ("normal", "pneumonia")
     assert chest.shape == (1, 16, 16)
     locked = read_json(chest.path.parent.parent / "splits.json")["regions"]["chest"]
-    assert chest.info["data"] == {part: len(digests) for part, digests in locked.items()}
+    assert chest.info["data"] == {part: len(digests) for part, digests in locked_data.items()}
     assert chest.info["parameters"] == sum(value.numel() for value in chest.plain.parameters())
     assert not chest.manifest.synthetic
 
@@ -179,7 +178,7 @@ def test_a_failure_leaves_nothing_half_written(small_run: Run, monkeypatch: pyte
         monkeypatch.setattr(proof, "TOLERANCE", 0.0)
         error: type[Exception] = ParityError
     else:
-        monkeypatch.setattr("lorkit.decompose.data.locked.read_region", _gone)
+        monkeypatch.setattr("lorkit.decompose.runs.locked_data.read_region", _gone)
         error = DataError
     with pytest.raises(error):
         extract(small_run, region="chest")
@@ -192,8 +191,10 @@ def _gone(*args: object, **kwargs: object) -> None:
 
 @pytest.mark.usefixtures("without_program")
 def test_a_site_without_the_other_regions_data_is_warned(small_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = locked.read_region
-    monkeypatch.setattr(locked, "read_region", lambda name, *a, **k: (_gone if name == "knee" else real)(name, *a, **k))
+    real = locked_data.read_region
+    monkeypatch.setattr(
+        locked_data, "read_region", lambda name, *a, **k: (_gone if name == "knee" else real)(name, *a, **k)
+    )
     info = load_expert(extract(small_run, region="chest")[0].path).info
     assert info["in_region"]["other_regions"] == {"rate": None, "lowest": None, "regions": 0, "n": 0}
     assert "not measured on 1 other region" in info["warnings"][0]

@@ -14,7 +14,6 @@ from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.devices import launch
 from lorkit.decompose.events import Finished, Notice, Started
 from lorkit.decompose.experts import recalibrate_norm_
-from lorkit.decompose.live import build_live
 from lorkit.decompose.material import Material
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.methods.baselines.students import shared_network
@@ -22,6 +21,7 @@ from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import SeparateModels
 from lorkit.decompose.phases import Trained, train_phases
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.runs.live_model import build_live
 
 SMALL = (
     "student.backbone=shufflenet_v2_x1_0",

@@ -11,12 +11,12 @@ import torch
 
 from lorkit.decompose.answers import logits_of
 from lorkit.decompose.artifacts import load_tensors, read_json
-from lorkit.decompose.data.locked import run_samples
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.expert_artifact import load_expert
 from lorkit.decompose.extraction import ExtractResult, extract
 from lorkit.decompose.metrics import paired_drop
 from lorkit.decompose.runs import Run
+from lorkit.decompose.runs.expert import load_expert
+from lorkit.decompose.runs.locked_data import run_samples
 
 
 @pytest.fixture(autouse=True)

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from lorkit.decompose.answers import evidence_of
 from lorkit.decompose.cells import cases_of
 from lorkit.decompose.config import Config, load_config
-from lorkit.decompose.data.locked import LockedData
 from lorkit.decompose.decomposition import train
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation import evaluate
-from lorkit.decompose.expert_artifact import load_expert
 from lorkit.decompose.extraction import extract
 from lorkit.decompose.models.backbones.registry import BACKBONES, Known
 from lorkit.decompose.runs import open_run
+from lorkit.decompose.runs.expert import load_expert
+from lorkit.decompose.runs.locked_data import LockedData
 
 
 def write_pictures(path: Path, count: int = 24, size: int = 16) -> None:

@@ -15,13 +15,13 @@ from lorkit.decompose.artifacts import load_tensors, read_json
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.data import PreparedRegion, prepare, read_regions
 from lorkit.decompose.data.batches.loader import Batch, BatchLoader
-from lorkit.decompose.data.locked import locked_splits
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.foundation.model import load_foundation
 from lorkit.decompose.optimising import build_optimizer, learning_rate
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.runs.locked_data import locked_splits
 from lorkit.decompose.tasks.losses import total
 
 # A network without batch statistics, which several CPU processes could not share; batches of 4 hold 2 of 3 regions.

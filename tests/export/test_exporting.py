@@ -14,8 +14,8 @@ from PIL import Image
 
 from lorkit.decompose.artifacts import digest_file, read_json, read_manifest, verify_chain
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
-from lorkit.decompose.expert_artifact import load_expert
 from lorkit.decompose.runs import exports_of, open_run
+from lorkit.decompose.runs.expert import load_expert
 from lorkit.export import building, parity
 from lorkit.export.exporting import export
 from lorkit.export.inference import load_engine

@@ -4,10 +4,9 @@ import pytest
 
 from lorkit.decompose import evaluation
 from lorkit.decompose.artifacts import read_json, write_json
-from lorkit.decompose.data import locked
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.events import ignore_progress
-from lorkit.decompose.runs import Run
+from lorkit.decompose.runs import Run, locked_data
 from lorkit.export.collection import collect
 from lorkit.export.measurements import MODELS, evaluations_of
 
@@ -23,7 +22,7 @@ def test_what_is_missing_is_measured_on_data_read_once(
         return read_json(run.measurements_dir / f"evaluate-{model}-test.json")
 
     monkeypatch.setattr(evaluation, "evaluate", evaluate)
-    monkeypatch.setattr(locked, "LockedData", lambda run: read.append(run) or "the data")
+    monkeypatch.setattr(locked_data, "LockedData", lambda run: read.append(run) or "the data")
     document = collect(a_run, on_progress=ignore_progress)
     assert asked == [(model, "the data") for model in MODELS]
     assert len(read) == 1
@@ -31,7 +30,7 @@ def test_what_is_missing_is_measured_on_data_read_once(
 
 
 def test_what_is_measured_needs_no_data(measured: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locked, "LockedData", None)
+    monkeypatch.setattr(locked_data, "LockedData", None)
     warnings: list[str] = []
     assert all(evaluations_of(measured, warnings, ignore_progress).values())
     assert warnings == []
@@ -44,7 +43,7 @@ def test_a_measurement_of_another_run_is_not_shown(measured: Run, monkeypatch: p
     def refuse(run: Run) -> None:
         raise DataError("the data is gone")
 
-    monkeypatch.setattr(locked, "LockedData", refuse)
+    monkeypatch.setattr(locked_data, "LockedData", refuse)
     document = collect(measured, on_progress=ignore_progress)
     assert document["evaluations"]["student"] is None
     assert "student: the data is gone" in document["warnings"][0]

@@ -19,14 +19,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lorkit.decompose import expert_artifact
 from lorkit.decompose.artifacts import read_json, save_tensors, write_json, write_manifest
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import DataError, UsageError
-from lorkit.decompose.expert_artifact import load_expert, plain_network
 from lorkit.decompose.metrics.paired import paired_means
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.regions import Region
+from lorkit.decompose.runs import expert as expert_artifact
+from lorkit.decompose.runs.expert import load_expert, plain_network
 from lorkit.export.casesets import CaseSet
 from lorkit.export.contests import Contest
 from lorkit.export.exported import read_exported
@@ -299,7 +299,7 @@ def test_pictures_show_outlines_only_of_what_an_export_may_hold(flat: Path) -> N
 @pytest.mark.parametrize("method", ["rd", "drd"])
 def test_a_taught_expert_runs_without_teacher_packages(tmp_path: Path, method: str) -> None:
     from lorkit.decompose.extraction import extract
-    from lorkit.decompose.networks import Networks
+    from lorkit.decompose.runs.networks import Networks
 
     place = Path(__file__).parent.parent / "decompose" / "conftest.py"
     spec = importlib.util.spec_from_file_location("small_runs_rd", place)

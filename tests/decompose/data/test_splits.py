@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorkit.decompose.config import RegionConfig, SplitConfig
-from lorkit.decompose.data.locked import locked_splits
 from lorkit.decompose.data.samples.samples import RegionSamples, Source, assemble
 from lorkit.decompose.data.splits import Splits, components, find_leaks, split_regions
 from lorkit.decompose.errors import ArtifactError, DataError
+from lorkit.decompose.runs.locked_data import locked_splits
 
 Make = Callable[..., RegionSamples]
 

@@ -13,15 +13,15 @@ from lorkit.decompose.artifacts import load_tensors, read_json
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Event, Notice
-from lorkit.decompose.expert_artifact import load_expert
 from lorkit.decompose.extraction import extract
 from lorkit.decompose.lifecycle import finetune_expert, train_from
 from lorkit.decompose.lifecycle.finetuning import _settled
-from lorkit.decompose.live import load_live
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation.model import load_foundation
 from lorkit.decompose.models.regional import SeparateModels
 from lorkit.decompose.runs import Run, open_run
+from lorkit.decompose.runs.expert import load_expert
+from lorkit.decompose.runs.live_model import load_live
 
 from .conftest import write_region
 

@@ -10,12 +10,12 @@ import torch
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.experts import LowRankExperts, expert_layers
 from lorkit.decompose.experts.layers import DepthwiseExperts
-from lorkit.decompose.live import load_live
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.runs import Run
+from lorkit.decompose.runs.live_model import load_live
 
 
 class Networks:

@@ -5,8 +5,8 @@ import torch
 
 from lorkit.decompose.artifacts import read_json, write_json
 from lorkit.decompose.errors import ArtifactError
-from lorkit.decompose.networks import Networks
 from lorkit.decompose.runs import Run
+from lorkit.decompose.runs.networks import Networks
 
 
 def test_student_and_expert_equal_the_live_model_with_experts_off_and_on(small_run: Run) -> None:

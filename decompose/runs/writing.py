@@ -12,11 +12,11 @@ from typing import Any
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, write_json, write_manifest, write_text
 from lorkit.decompose.config import Config, dump_config
-from lorkit.decompose.live import save_live
 from lorkit.decompose.models.foundation.model import Foundation, save_foundation
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import OUTSIDE
+from lorkit.decompose.runs.live_model import save_live
 
 _HIDDEN = shutil.ignore_patterns(".*")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from lorkit.decompose.artifacts import read_json
-from lorkit.decompose.data.locked import LockedData, check_part, file_samples, recipe_of, run_samples
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import Run, open_run
+from lorkit.decompose.runs.locked_data import LockedData, check_part, file_samples, recipe_of, run_samples
 
 
 def test_parts_are_found_by_digest_and_never_overlap(small_run: Run) -> None:

@@ -9,16 +9,10 @@ from lorkit.decompose.artifacts import write_json
 from lorkit.decompose.config import Config, default_config, dump_config
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.experts import expert_layers, fuse_
-from lorkit.decompose.live import (
-    adapts_foundation,
-    build_live,
-    deployed_backbone,
-    load_live,
-    save_live,
-)
 from lorkit.decompose.methods import METHODS, get_method
 from lorkit.decompose.models import RegionalModel, SeparateModels
 from lorkit.decompose.regions import Region, RegionSet
+from lorkit.decompose.runs.live_model import adapts_foundation, build_live, deployed_backbone, load_live, save_live
 
 SMALL = (
     "student.backbone=shufflenet_v2_x1_0",

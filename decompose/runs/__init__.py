@@ -1,0 +1,29 @@
+"""Run directories: finding and opening them, their networks, their locked data, their experts."""
+
+from __future__ import annotations
+
+from lorkit.decompose.runs.store import (
+    DERIVED,
+    OUTSIDE,
+    OWNERS,
+    RUNS,
+    Run,
+    experts_of,
+    export_directory,
+    exports_of,
+    list_runs,
+    open_run,
+)
+
+__all__ = [
+    "DERIVED",
+    "OUTSIDE",
+    "OWNERS",
+    "RUNS",
+    "Run",
+    "experts_of",
+    "export_directory",
+    "exports_of",
+    "list_runs",
+    "open_run",
+]
