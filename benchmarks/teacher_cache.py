@@ -26,15 +26,15 @@ from lightning_fabric import Fabric
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data import PreparedRegion, prepare, read_regions
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
-from lorkit.decompose.devices import launch
 from lorkit.decompose.events import Finished, ignore
-from lorkit.decompose.feature_cache import keeper_for
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.training import Phase, fit
+from lorkit.decompose.training.feature_cache import keeper_for
+from lorkit.decompose.training.loop.devices import launch
+from lorkit.decompose.training.loop.epochs import Phase, fit
 
 VAL = 32
 

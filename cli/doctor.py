@@ -51,7 +51,7 @@ def _features() -> dict[str, Any]:
     """Tell where features of teachers are kept by default, seen from here, and how much room they take."""
     from pathlib import Path
 
-    from lorkit.decompose.feature_cache.budget import held_mib
+    from lorkit.decompose.training.feature_cache.budget import held_mib
 
     directory = Path("foundations") / "features"
     return {"directory": str(directory), "mib": round(held_mib(directory), 1)}

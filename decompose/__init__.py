@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lorkit.decompose.comparison import compare
     from lorkit.decompose.config import Config, default_config, load_config
-    from lorkit.decompose.decomposition import pretrain, train
     from lorkit.decompose.errors import LorkitError
     from lorkit.decompose.evaluation import evaluate
     from lorkit.decompose.extraction import extract
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from lorkit.decompose.regions import Region, RegionSet
     from lorkit.decompose.runs import open_run
     from lorkit.decompose.runs.expert import load_expert
+    from lorkit.decompose.training.training import pretrain, train
 
 _HOMES = {
     "Config": "config",

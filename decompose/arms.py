@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorkit.decompose.artifacts import digest_json
-from lorkit.decompose.balancing import balancer_settings, check_balancer
-from lorkit.decompose.compiling import check_compiler
 from lorkit.decompose.config import Config, config_digest, overridden
 from lorkit.decompose.config.schema import Balancer
-from lorkit.decompose.devices import device_of
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.methods import METHODS, get_method
 from lorkit.decompose.methods.base import Balancing
+from lorkit.decompose.training.gradients.balancing import balancer_settings, check_balancer
+from lorkit.decompose.training.loop.compiling import check_compiler
+from lorkit.decompose.training.loop.devices import device_of
 
 FOUNDATION = "foundation"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

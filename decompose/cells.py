@@ -29,18 +29,18 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits
 from lorkit.decompose.data.fractions import take_fraction
 from lorkit.decompose.events import Listener
-from lorkit.decompose.material import Material, prepare_parts, teacher_parts
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
-from lorkit.decompose.phases import Trained, train_phases
-from lorkit.decompose.pretraining import foundation_inputs, with_probes_of
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.live_model import adapts_foundation
 from lorkit.decompose.tasks import Evidence, get_task
-from lorkit.decompose.workplace import working
+from lorkit.decompose.training.foundation.pretraining import foundation_inputs, with_probes_of
+from lorkit.decompose.training.phases import Trained, train_phases
+from lorkit.decompose.training.training_data import Material, prepare_parts, teacher_parts
+from lorkit.decompose.training.work_directory import working
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

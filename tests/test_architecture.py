@@ -19,8 +19,8 @@ OTHERS = sorted(path for folder in ("tests", "benchmarks", "examples") for path 
 FORBIDDEN = {
     "decompose": ("onnx", "onnxruntime", "onnxscript", "tensorrt", "typer", "rich", "lorkit.export", "lorkit.cli",
                   "lorkit.profiles", "torchvision"),
-    "export": ("typer", "rich", "lorkit.cli", "lorkit.decompose.methods", "lorkit.decompose.training",
-               "lorkit.decompose.decomposition", "lorkit.decompose.experts", "lorkit.decompose.pretraining",
+    "export": ("typer", "rich", "lorkit.cli", "lorkit.decompose.methods", "lorkit.decompose.training.loop.epochs",
+               "lorkit.decompose.training.training", "lorkit.decompose.experts", "lorkit.decompose.training.foundation.pretraining",
                "torchvision"),
     "profiles": ("lorkit.decompose", "lorkit.export", "lorkit.cli"),
     "cli": ("torchvision",),

@@ -10,27 +10,27 @@ import torch
 
 from lorkit.decompose.artifacts import digest_json, is_current, load_tensors, read_json
 from lorkit.decompose.config import Config, config_digest
-from lorkit.decompose.curves import check_tensorboard, recording
 from lorkit.decompose.data import RegionSamples, Splits, read_region, split_regions
-from lorkit.decompose.decomposition import TrainResult
-from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Finished, Listener, Notice, ignore
-from lorkit.decompose.feature_cache import keeper_for
 from lorkit.decompose.lifecycle.growth import AddedRegion, joined, lone_model
 from lorkit.decompose.lifecycle.origin import knowing, rebuilt, record, rows_of
 from lorkit.decompose.lifecycle.overlay import alone, grown_config
-from lorkit.decompose.material import Material, prepare_parts, teacher_parts
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation, load_strict
-from lorkit.decompose.planning import plan_training
-from lorkit.decompose.pretraining import run_phase, with_probes
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import DERIVED, RUNS, Run
 from lorkit.decompose.runs.live_model import WEIGHTS, build_live
 from lorkit.decompose.runs.writing import RunContent, write_run
-from lorkit.decompose.training import Phase
-from lorkit.decompose.workplace import Workplace, working
+from lorkit.decompose.training.feature_cache import keeper_for
+from lorkit.decompose.training.foundation.pretraining import run_phase, with_probes
+from lorkit.decompose.training.loop.devices import launch
+from lorkit.decompose.training.loop.epochs import Phase
+from lorkit.decompose.training.plan import plan_training
+from lorkit.decompose.training.tensorboard import check_tensorboard, recording
+from lorkit.decompose.training.training import TrainResult
+from lorkit.decompose.training.training_data import Material, prepare_parts, teacher_parts
+from lorkit.decompose.training.work_directory import Workplace, working
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

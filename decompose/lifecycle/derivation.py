@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lorkit.decompose.config import load_config
-from lorkit.decompose.decomposition import TrainResult
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, ignore
 from lorkit.decompose.lifecycle.adding import add_region as add
@@ -14,6 +13,7 @@ from lorkit.decompose.lifecycle.finetuning import finetune_expert
 from lorkit.decompose.lifecycle.removing import remove_region as remove
 from lorkit.decompose.regions import check_region_name
 from lorkit.decompose.runs import RUNS, open_run
+from lorkit.decompose.training.training import TrainResult
 
 
 def train_from(

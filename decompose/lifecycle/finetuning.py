@@ -10,12 +10,10 @@ import torch
 
 from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.config import Config
-from lorkit.decompose.decomposition import Start, TrainResult, train
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.lifecycle.origin import record
 from lorkit.decompose.lifecycle.overlay import is_stated
-from lorkit.decompose.material import Material
 from lorkit.decompose.models.backbones.registry import build_backbone, detach_head
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel
@@ -23,6 +21,8 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import RUNS, list_runs
 from lorkit.decompose.runs.expert import WEIGHTS, LoadedExpert, load_expert
 from lorkit.decompose.tasks import dense_outputs
+from lorkit.decompose.training.training import Start, TrainResult, train
+from lorkit.decompose.training.training_data import Material
 
 
 def finetune_expert(

@@ -12,7 +12,6 @@ from torch import Tensor
 from lorkit.decompose.artifacts import MANIFEST, building, digest_json, is_current, load_tensors, read_json
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import Splits
-from lorkit.decompose.decomposition import TrainResult
 from lorkit.decompose.errors import ParityError, UsageError, counted
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.lifecycle.origin import rebuilt, record, rows_of
@@ -21,11 +20,12 @@ from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation
 from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
-from lorkit.decompose.planning import plan_training
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import RUNS, Run
 from lorkit.decompose.runs.live_model import WEIGHTS, build_live
 from lorkit.decompose.runs.writing import RunContent, write_run
+from lorkit.decompose.training.plan import plan_training
+from lorkit.decompose.training.training import TrainResult
 
 _REVISION = 1
 

@@ -11,8 +11,8 @@ import pytest
 
 import lorkit.decompose
 from lorkit.decompose.artifacts import write_json, write_manifest
-from lorkit.decompose.decomposition import TrainResult
 from lorkit.decompose.extraction import ExtractResult
+from lorkit.decompose.training.training import TrainResult
 
 Decompose = Callable[..., Any]
 REDUCTION = {

@@ -15,8 +15,8 @@ import pytest
 
 import lorkit.decompose
 import lorkit.export
-from lorkit.decompose.decomposition import TrainResult
 from lorkit.decompose.extraction import ExtractResult
+from lorkit.decompose.training.training import TrainResult
 from lorkit.export.reporting import ReportResult
 
 PARITY = {"status": "passed", "max_abs": 1e-6}

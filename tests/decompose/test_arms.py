@@ -36,10 +36,10 @@ def test_the_constants_of_a_balancer_are_part_of_its_digest(config: Config, monk
     before = [arm.digest for arm in arms_of(config, names, variants)]
     assert len(set(before)) == len(before)
     assert before[0] == config_digest(arms_of(config, ["mtl"], [])[0].config), "cells of the sum keep their place"
-    monkeypatch.setattr("lorkit.decompose.balancing._CAGRAD_RADIUS", 0.5)
+    monkeypatch.setattr("lorkit.decompose.training.gradients.balancing._CAGRAD_RADIUS", 0.5)
     after = [arm.digest for arm in arms_of(config, names, variants)]
     assert [one == two for one, two in zip(before, after, strict=True)] == [True, False, True, True, False, True]
-    monkeypatch.setattr("lorkit.decompose.balancing._REVISION", 99)
+    monkeypatch.setattr("lorkit.decompose.training.gradients.balancing._REVISION", 99)
     last = [arm.digest for arm in arms_of(config, names, variants)]
     assert [one == two for one, two in zip(before, last, strict=True)] == [True, False, False, True, False, False]
 

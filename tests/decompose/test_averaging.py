@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from lorkit.decompose.optimising import average_of
+from lorkit.decompose.training.loop.optimizer import average_of
 
 
 def test_the_average_is_the_recurrence_and_whole_numbers_are_copied() -> None:

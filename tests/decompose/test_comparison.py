@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorkit.decompose import material
 from lorkit.decompose.artifacts import load_tensors, read_json, read_manifest
 from lorkit.decompose.comparison import compare
 from lorkit.decompose.config import Config, load_config
@@ -16,6 +15,7 @@ from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Event, Notice, Started
 from lorkit.decompose.metrics import paired_drop
+from lorkit.decompose.training import training_data
 
 
 @pytest.fixture(scope="module")
@@ -142,13 +142,13 @@ def test_validation_judges_without_the_test_part(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared: list[int] = []
-    real = material.prepare
+    real = training_data.prepare
 
     def spy(samples: Any, recipe: Any, *, indices: Any, **others: Any) -> Any:
         prepared.extend(int(index) for index in indices) if samples.region.name == "knee" else None
         return real(samples, recipe, indices=indices, **others)
 
-    monkeypatch.setattr(material, "prepare", spy)
+    monkeypatch.setattr(training_data, "prepare", spy)
     document = compare(config, methods=["mtl"], split="val", out=tmp_path / "comparisons")
     parts = split_regions(read_regions(config), config.split, seed=config.seed).parts("knee")
     assert not set(prepared) & set(parts["test"].tolist())
@@ -191,7 +191,7 @@ def test_a_changed_balancer_is_trained_again(config: Config, tmp_path: Path, mon
     pytest.importorskip("torchjd", reason="the extra 'balancers' is not installed")
     out = tmp_path / "comparisons"
     compare(config, methods=["mtl-pcgrad"], out=out)
-    monkeypatch.setattr("lorkit.decompose.balancing._REVISION", 99)
+    monkeypatch.setattr("lorkit.decompose.training.gradients.balancing._REVISION", 99)
     heard: list[Event] = []
     compare(config, methods=["mtl-pcgrad"], out=out, on_event=heard.append)
     assert [event for event in heard if isinstance(event, Started)]

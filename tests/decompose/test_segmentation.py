@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from lorkit.decompose.answers import evidence_of
 from lorkit.decompose.cells import cases_of
 from lorkit.decompose.config import Config, load_config
-from lorkit.decompose.decomposition import train
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation import evaluate
 from lorkit.decompose.extraction import extract
@@ -23,6 +22,7 @@ from lorkit.decompose.models.backbones.registry import BACKBONES, Known
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.runs.expert import load_expert
 from lorkit.decompose.runs.locked_data import LockedData
+from lorkit.decompose.training.training import train
 
 
 def write_pictures(path: Path, count: int = 24, size: int = 16) -> None:

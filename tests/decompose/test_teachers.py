@@ -9,25 +9,25 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from lorkit.decompose import load_config, train
-from lorkit.decompose.adopting import settled, taught_foundation
 from lorkit.decompose.artifacts import read_json, read_manifest
 from lorkit.decompose.config import AugmentConfig, Config, ImageConfig, dump_config
 from lorkit.decompose.data import read_regions, split_regions
 from lorkit.decompose.data.batches.augmentation import augment
 from lorkit.decompose.data.batches.loader import Batch, BatchLoader
-from lorkit.decompose.decomposition import pretrain
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.evaluation import evaluate
 from lorkit.decompose.events import Notice
-from lorkit.decompose.material import prepare_parts, teacher_parts
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation.model import load_foundation
 from lorkit.decompose.models.foundation.teacher import TeacherBackbone, TeacherFeatures, weights_digest
 from lorkit.decompose.models.stage_features import walker
-from lorkit.decompose.planning import untrained_foundation
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import open_run
-from lorkit.decompose.stepping import Stepper
+from lorkit.decompose.training.foundation.resolving import settled, taught_foundation
+from lorkit.decompose.training.loop.step import Stepper
+from lorkit.decompose.training.plan import untrained_foundation
+from lorkit.decompose.training.training import pretrain
+from lorkit.decompose.training.training_data import prepare_parts, teacher_parts
 
 SETTINGS = """
 method: rd

@@ -19,10 +19,10 @@ from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.foundation.model import load_foundation
-from lorkit.decompose.optimising import build_optimizer, learning_rate
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.locked_data import locked_splits
 from lorkit.decompose.tasks.losses import total
+from lorkit.decompose.training.loop.optimizer import build_optimizer, learning_rate
 
 # A network without batch statistics, which several CPU processes could not share; batches of 4 hold 2 of 3 regions.
 # SGD, because AdamW divides by the gradient's own size and so enlarges what only the order of a sum changes.

@@ -13,12 +13,12 @@ from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional as F
 
 from lorkit.decompose import load_config, train
-from lorkit.decompose.adopting import settled
 from lorkit.decompose.config import ImageConfig
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
 from lorkit.decompose.evaluation import evaluate
 from lorkit.decompose.models.foundation.teacher import TeacherBackbone
 from lorkit.decompose.runs import open_run
+from lorkit.decompose.training.foundation.resolving import settled
 from lorkit.export.gating import exit_code, gate
 from lorkit.export.onnx_teacher import OnnxTeacher, open_teacher
 from lorkit.export.sources import run_sources

@@ -17,18 +17,18 @@ from lorkit.decompose.artifacts import digest_bytes
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
-from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Event, Finished, Notice, Saved, Step
-from lorkit.decompose.feature_cache import keeper_for
-from lorkit.decompose.feature_cache.savings import savings, sentence
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.backbones.registry import BACKBONES, Known
 from lorkit.decompose.models.backbones.resnet import ResNet
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
-from lorkit.decompose.training import Phase, fit
+from lorkit.decompose.training.feature_cache import keeper_for
+from lorkit.decompose.training.feature_cache.statistics import savings, sentence
+from lorkit.decompose.training.loop.devices import launch
+from lorkit.decompose.training.loop.epochs import Phase, fit
 
 Parts = dict[str, dict[str, PreparedRegion]]
 Train = Callable[..., tuple[dict[str, torch.Tensor], list[Event]]]

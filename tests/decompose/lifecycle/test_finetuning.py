@@ -84,9 +84,9 @@ def test_networks_start_from_the_experts_weights_and_its_head_for_its_classes(ma
     from lorkit.decompose.data import prepare, read_regions, split_regions
     from lorkit.decompose.data.preprocessing.recipe import build_recipe
     from lorkit.decompose.lifecycle.finetuning import _foundation
-    from lorkit.decompose.material import Material
-    from lorkit.decompose.pretraining import with_probes
     from lorkit.decompose.regions import RegionSet
+    from lorkit.decompose.training.foundation.pretraining import with_probes
+    from lorkit.decompose.training.training_data import Material
 
     loaded = load_expert(expert)
     config = _settled(make(), loaded, [])

@@ -7,11 +7,11 @@ from lorkit.decompose.data import prepare, read_regions, split_regions
 from lorkit.decompose.data.fractions import take_fraction
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.events import ignore
-from lorkit.decompose.material import Material
 from lorkit.decompose.methods.probes import fit_probe
 from lorkit.decompose.models.foundation.model import load_foundation
-from lorkit.decompose.pretraining import with_probes_of
 from lorkit.decompose.runs import Run
+from lorkit.decompose.training.foundation.pretraining import with_probes_of
+from lorkit.decompose.training.training_data import Material
 
 
 def blobs(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,7 +14,6 @@ from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
-from lorkit.decompose.devices import launch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.baselines.students import shared_network
@@ -23,9 +22,10 @@ from lorkit.decompose.methods.reprogramming.drd import DeepReprogramming, check_
 from lorkit.decompose.models.backbones.stage_adapters import foreign_context, staged
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
-from lorkit.decompose.rehearsal import refuse_early, rehearse
 from lorkit.decompose.tasks.losses import total
-from lorkit.decompose.training import Phase, fit
+from lorkit.decompose.training.gradient_check import refuse_early, rehearse
+from lorkit.decompose.training.loop.devices import launch
+from lorkit.decompose.training.loop.epochs import Phase, fit
 
 MAPS = RegionSet([Region(name="a", classes=("x", "y"), task="segmentation")])
 CLASSES = RegionSet([Region(name="a", classes=("x", "y", "z"))])

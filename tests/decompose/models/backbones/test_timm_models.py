@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from lorkit.decompose.adopting import settled
 from lorkit.decompose.config import default_config
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.backbones.timm_models import is_timm, timm_normalisation
 from lorkit.decompose.models.foundation.user_weights import load_user_weights
 from lorkit.decompose.models.stage_features import walker
+from lorkit.decompose.training.foundation.resolving import settled
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 

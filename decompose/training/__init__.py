@@ -1,0 +1,1 @@
+"""Training: the verbs `train` and `pretrain`."""

@@ -1,0 +1,183 @@
+"""How much room features take: estimated before anything is written, refused above the budget, made from old ones."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lorkit.decompose.config import CacheConfig, Config, TrainConfig
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.errors import StorageError, UsageError
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.training.feature_cache.store import ABOUT, LOCK
+from lorkit.decompose.training.feature_cache.tensors import layout_of
+
+_MIB = 2**20
+_SPARE = 1.05  # keys, headers and blocks of the file system
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """The size of a training's features.
+
+    Attributes:
+        samples: Pictures of the training parts, equal ones once.
+        views: Versions of each that training can meet.
+        sample_bytes: Of one version's features.
+        settings: Budget, precision and place.
+        directory: Where they are kept.
+    """
+
+    samples: int
+    views: int
+    sample_bytes: int
+    settings: CacheConfig
+    directory: Path
+
+    @property
+    def mib(self) -> float:
+        """MiB of all of them."""
+        return self.samples * self.views * self.sample_bytes / _MIB
+
+    def __str__(self) -> str:
+        """Return the sum with its factors."""
+        each = f"{self.samples} images x {self.views} view{'s' * (self.views > 1)} x {self.sample_bytes / 1024:.1f} KiB"
+        return f"{each} in {self.settings.dtype} = {self.mib:.1f} MiB"
+
+    def check(self) -> None:
+        """Refuse what does not fit.
+
+        Raises:
+            UsageError: More than the budget.
+        """
+        if self.mib <= self.settings.budget:
+            return
+        ways = ["raise cache.budget", "train with fewer train.augment.views"]
+        if self.settings.dtype == "fp32":
+            ways.insert(1, "set cache.dtype to bf16, which halves it")
+        if self.views == 1:
+            ways.pop()
+        raise UsageError(
+            f"the teacher's features would take {self}",
+            required=f"cache.budget {self.settings.budget:g} MiB or less",
+            fix=f"{', '.join(ways)}, or set cache.enabled to false",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        own = {"images": self.samples, "views": self.views, "bytes_per_view": self.sample_bytes}
+        return {
+            **own,
+            "dtype": self.settings.dtype,
+            "mib": round(self.mib, 1),
+            "budget_mib": self.settings.budget,
+            "directory": str(self.directory),
+        }
+
+
+def views_of(train: TrainConfig) -> int:
+    """Return how many versions of a picture there are under enumerated augmentation, or none."""
+    return 1 if train.augment is None else train.augment.views or 1
+
+
+def early_estimate(
+    config: Config, module: TrainingModule, foundation: Foundation, counts: Mapping[str, int], directory: Path
+) -> Estimate:
+    """Estimate from counts and an untrained teacher's shapes, before there is a teacher.
+
+    Args:
+        config: Settings.
+        module: What asks the teacher, of one of the phases.
+        foundation: The untrained teacher of that phase.
+        counts: Training samples of every region.
+        directory: Where features are kept.
+    """
+    images = [torch.zeros(2, one.channels, *one.size) for one in (config.image, config.foundation_image)]
+    first = torch.zeros(2, dtype=torch.int64)
+    batch = Batch(image=images[0], label=first, region=first, sample=first, teacher_image=images[1])
+    with torch.no_grad():
+        answer = module.ask(foundation.model.eval(), batch)
+    layout = layout_of(answer, config.cache.dtype)
+    return Estimate(
+        samples=sum(counts.values()),
+        views=views_of(config.train),
+        sample_bytes=sum(part.bytes for part in layout.values()),
+        settings=config.cache,
+        directory=directory,
+    )
+
+
+def make_room(root: Path, needed: float, budget: float, keep: Collection[str], tell: Callable[[str], None]) -> None:
+    """Remove the spaces that were used longest ago until `needed` MiB more fit into a budget in MiB.
+
+    Args:
+        root: Directory of all spaces.
+        needed: Of the entries that are still missing.
+        budget: For everything below `root`.
+        keep: Names of spaces that this training uses.
+        tell: Receives a sentence for each space that goes.
+
+    Raises:
+        StorageError: The disk itself has no room.
+    """
+    held = _sizes(root)
+    over = sum(held.values()) / _MIB + needed - budget
+    for name, size in held.items():
+        if over > 0 and name not in keep and _remove(root / name):
+            tell(f"teacher cache: removed {size / _MIB:.1f} MiB of another teacher or preprocessing to make room")
+            over -= size / _MIB
+    free = shutil.disk_usage(root).free / _MIB
+    if needed * _SPARE > free:
+        raise StorageError(
+            f"the teacher cache needs {needed:.1f} MiB more in {root}, {free:.1f} MiB are free",
+            required="free disk space",
+            fix="free some, name another place with cache.directory, or set cache.enabled to false",
+        )
+
+
+def held_mib(root: Path) -> float:
+    """Return the MiB of all features below a directory; 0 where there is none."""
+    return sum(_sizes(root).values()) / _MIB
+
+
+def _sizes(root: Path) -> dict[str, int]:
+    """Return the bytes of every space, the one that was used longest ago first."""
+    found: dict[str, tuple[float, int]] = {}
+    for about in root.glob(f"*/{ABOUT}"):
+        # other processes write and remove meanwhile: what is gone takes no room
+        with suppress(FileNotFoundError):
+            found[about.parent.name] = (about.stat().st_mtime, sum(_size(path) for path in about.parent.iterdir()))
+    return {name: size for name, (_, size) in sorted(found.items(), key=lambda item: item[1][0])}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _remove(directory: Path) -> bool:
+    """Remove a space that no process has open; tell whether it went."""
+    try:
+        lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except FileNotFoundError:  # another process has removed it
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+        return True
+    finally:
+        os.close(lock)

@@ -1,0 +1,181 @@
+"""The cache of one phase: batches whose features are all there are read, others are asked of the teacher and kept.
+
+A batch of which one picture is missing is asked as a whole: then every batch's features are either what the teacher
+says to it, bit by bit, or read, and none is a small batch's, for which kernels round otherwise.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.training.feature_cache.namespaces import entry
+from lorkit.decompose.training.feature_cache.store import Store
+from lorkit.decompose.training.feature_cache.tensors import join, tensors_of
+
+# What rounding may change between two computations of the same feature, relative to the largest of its tensor:
+# kernels are chosen by the size of a batch, and tensor cores round fp32 to 10 bits.
+_TOLERANCE = {torch.float32: 5e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+
+
+class FeatureCache:
+    """A phase's way to its features.
+
+    Args:
+        stores: By region, in routing order; regions prepared alike share one.
+        digests: By region, of its samples in the order of the prepared part.
+        kind: Class of the teacher's answers.
+        device: Where the teacher runs.
+    """
+
+    def __init__(
+        self, stores: Mapping[str, Store], digests: Mapping[str, Sequence[str]], kind: type[Any], device: torch.device
+    ) -> None:
+        self._stores, self._digests = list(stores.values()), list(digests.values())
+        self._kind, self._device = kind, device
+        self._asking, self._reading = Stopwatch(device), Stopwatch(device)
+        self._asked = self._read = self._written = 0
+
+    def ask(self, ask: Callable[[], Any], teacher: RegionalModel, batch: Batch, host: Batch) -> Any:
+        """Return what the teacher answers to a batch.
+
+        Args:
+            ask: Asks it.
+            teacher: Whose heads judge features that were read.
+            batch: N samples on the device.
+            host: The same on the CPU, where looking at them makes no GPU wait.
+        """
+        keys, stores = self._keys(host), self._stores_of(host)
+        if all(key in store for key, store in zip(keys, stores, strict=True)):
+            self._read += len(keys)
+            with self._reading.running():
+                tensors = self._gather(keys, stores)
+                return join(tensors, self._kind, teacher, batch)
+        self._asked += len(keys)
+        with self._asking.running():
+            answer = ask()
+        tensors = tensors_of(answer)
+        for store, rows in _runs(stores):
+            self._written += store.add(keys[rows], {name: value[rows] for name, value in tensors.items()})
+        if any(part.stored != part.given for part in self._stores[0].space.layout.values()):
+            return join(self._gather(keys, stores), self._kind, teacher, batch)  # rounded in every epoch alike
+        return answer
+
+    def check(self, answer: Any, host: Batch) -> None:
+        """Compare what is there of a batch with what the teacher says now.
+
+        Raises:
+            ArtifactError: It says something else.
+        """
+        keys, stores = self._keys(host), self._stores_of(host)
+        tensors = tensors_of(answer)
+        for row, (key, store) in enumerate(zip(keys, stores, strict=True)):
+            if key not in store:
+                continue
+            for name, found in store.read([key]).items():
+                now = tensors[name][row].detach().float().cpu()
+                allowed = _TOLERANCE[store.space.layout[name].stored] * float(now.abs().max())
+                if not bool(((found[0].float() - now).abs() <= allowed).all()):
+                    raise ArtifactError(
+                        f"the teacher cache {store.directory} holds other features than the teacher gives now",
+                        required="features of this very teacher",
+                        fix=f"remove {store.directory}",
+                    )
+
+    def missing(self, region: int, views: int) -> int:
+        """Return how many versions of a region's pictures are not there yet; regions count from 0."""
+        store = self._stores[region]
+        return sum(entry(one, view) not in store for one in set(self._digests[region]) for view in range(views))
+
+    def flush(self) -> None:
+        """Write what was asked.
+
+        Raises:
+            StorageError: No room.
+        """
+        for store in dict.fromkeys(self._stores):
+            store.flush()
+
+    def refresh(self) -> None:
+        """Take in what other processes have written."""
+        for store in dict.fromkeys(self._stores):
+            store.refresh()
+
+    def close(self) -> None:
+        """Let the spaces go."""
+        for store in dict.fromkeys(self._stores):
+            store.close()
+
+    def row(self) -> dict[str, Any]:
+        """Return the figures since the last call: images asked and read, the seconds of both, bytes kept."""
+        row = {
+            "asked": self._asked,
+            "read": self._read,
+            "asked_seconds": round(self._asking.take(), 4),
+            "read_seconds": round(self._reading.take(), 4),
+            "kept_bytes": self._written,
+        }
+        self._asked = self._read = self._written = 0
+        return row
+
+    def _keys(self, host: Batch) -> list[bytes]:
+        view = cast(Tensor, host.view).tolist()
+        rows = zip(host.region.tolist(), host.sample.tolist(), view, strict=True)
+        return [entry(self._digests[region][sample], number) for region, sample, number in rows]
+
+    def _stores_of(self, host: Batch) -> list[Store]:
+        return [self._stores[region] for region in host.region.tolist()]
+
+    def _gather(self, keys: Sequence[bytes], stores: Sequence[Store]) -> dict[str, Tensor]:
+        found = [store.read(keys[rows]) for store, rows in _runs(stores)]
+        whole = found[0] if len(found) == 1 else {name: torch.cat([one[name] for one in found]) for name in found[0]}
+        return {name: value.to(self._device) for name, value in whole.items()}
+
+
+class Stopwatch:
+    """Seconds of work on a device, summed without making the host wait for each piece."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
+        self._on_gpu, self._device, self._seconds = device.type == "cuda", device, 0.0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Time what the block does."""
+        if self._on_gpu:
+            event: Any = torch.cuda.Event
+            pair = (event(enable_timing=True), event(enable_timing=True))
+            pair[0].record()
+            yield
+            pair[1].record()
+            self._events.append(pair)
+            return
+        started = time.perf_counter()
+        yield
+        self._seconds += time.perf_counter() - started
+
+    def take(self) -> float:
+        """Return the seconds since the last call."""
+        if self._events:
+            torch.cuda.synchronize(self._device)
+            self._seconds += sum(start.elapsed_time(end) for start, end in self._events) / 1000
+            self._events.clear()
+        seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
+
+def _runs(stores: Sequence[Store]) -> Iterator[tuple[Store, slice]]:
+    """Yield each store with the slice of rows that are in it; rows of a region, and so of a store, stand together."""
+    start = 0
+    for stop in range(1, len(stores) + 1):
+        if stop == len(stores) or stores[stop] is not stores[start]:
+            yield stores[start], slice(start, stop)
+            start = stop

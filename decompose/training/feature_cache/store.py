@@ -1,0 +1,157 @@
+"""The shards of one space: which entries are there, read in batches, and new ones written some megabytes at a time.
+
+Shapes: N samples of a batch.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lorkit.decompose.artifacts import write_json
+from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.training.feature_cache.namespaces import Space
+from lorkit.decompose.training.feature_cache.shards import SUFFIX, Chunk, open_shard, write_shard
+
+LOCK = ".lock"
+ABOUT = "space.json"
+# Bytes collected before a shard is written: files of a size that is read and hashed at full speed.
+_SHARD_BYTES = 32 * 2**20
+# Seconds after which a file that was being written aside certainly has no writer any more.
+_ABANDONED_S = 3600.0
+
+
+class Store:
+    """An open space. Other processes may read and write it too: a shard is whole or not there.
+
+    Args:
+        root: Directory of all spaces.
+        space: Which of them.
+        warn: Receives a sentence for every shard that cannot be used.
+    """
+
+    def __init__(self, root: Path, space: Space, warn: Callable[[str], None]) -> None:
+        self.space, self.directory, self._warn = space, root / space.name, warn
+        self._index: dict[bytes, tuple[Chunk, int]] = {}
+        self._known: set[str] = set()
+        self._pending: list[Chunk] = []
+        self._open()
+        self.refresh()
+
+    def __contains__(self, key: bytes) -> bool:
+        """Tell whether an entry is there."""
+        return key in self._index
+
+    def __len__(self) -> int:
+        """Return the number of entries."""
+        return len(self._index)
+
+    def read(self, keys: Sequence[bytes]) -> dict[str, Tensor]:
+        """Return the tensors (N, ...) of entries that are there, in order, on the CPU."""
+        sources: dict[int, tuple[Chunk, list[int], list[int]]] = {}
+        for place, key in enumerate(keys):
+            chunk, row = self._index[key]
+            _, places, rows = sources.setdefault(id(chunk), (chunk, [], []))
+            places.append(place)
+            rows.append(row)
+        found = {}
+        for name, part in self.space.layout.items():
+            lying = torch.empty((len(keys), *part.lying), dtype=part.stored)
+            for chunk, places, rows in sources.values():
+                lying[torch.tensor(places)] = chunk.tensors[name][torch.tensor(rows)]
+            found[name] = part.unpack(lying)
+        return found
+
+    def add(self, keys: Sequence[bytes], tensors: Mapping[str, Tensor]) -> int:
+        """Take in what is not there yet of entries with tensors (N, ...); return how many bytes are new."""
+        fresh = {key: row for row, key in enumerate(keys) if key not in self._index}
+        if not fresh:
+            return 0
+        rows = torch.tensor(list(fresh.values()))
+        packed = {
+            name: part.pack(tensors[name].index_select(0, rows.to(tensors[name].device)))
+            for name, part in self.space.layout.items()
+        }
+        chunk = Chunk(list(fresh), packed)
+        self._take(chunk)
+        self._pending.append(chunk)
+        if sum(waiting.bytes for waiting in self._pending) >= _SHARD_BYTES:
+            self.flush()
+        return chunk.bytes
+
+    def flush(self) -> None:
+        """Write what was taken in.
+
+        Raises:
+            StorageError: No room.
+        """
+        if not self._pending:
+            return
+        self._ensure()
+        self.refresh()  # what another process has written meanwhile is not written twice
+        chunks = [left for chunk in self._pending if (left := self._still_ours(chunk)) is not None]
+        self._pending.clear()
+        if not chunks:
+            return
+        path = write_shard(self.directory, self.space, chunks)
+        self._known.add(path.name)
+        self._take(open_shard(path, self.space))  # the mapped file takes the place of the memory
+
+    def refresh(self) -> None:
+        """Take in the shards that other processes have written since.
+
+        One that is damaged or of another space is removed and told about; its entries are asked for again.
+        """
+        for path in sorted(self.directory.glob(f"*{SUFFIX}")):
+            if path.name in self._known or path.name.startswith("."):
+                continue
+            self._known.add(path.name)
+            try:
+                self._take(open_shard(path, self.space))
+            except FileNotFoundError:  # another process met the same damage
+                continue
+            except (ArtifactError, ValueError, KeyError, TypeError, RuntimeError) as error:
+                given = error.given if isinstance(error, ArtifactError) else f"{path} cannot be read"
+                self._warn(f"teacher cache: {given}; it is removed and what it held is computed again")
+                path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Give the space free for removal."""
+        os.close(self._lock)
+
+    def _still_ours(self, chunk: Chunk) -> Chunk | None:
+        rows = [row for row, key in enumerate(chunk.keys) if self._index[key][0] is chunk]
+        if len(rows) == len(chunk.keys):
+            return chunk
+        kept = {name: value[torch.tensor(rows, dtype=torch.int64)] for name, value in chunk.tensors.items()}
+        return Chunk([chunk.keys[row] for row in rows], kept) if rows else None
+
+    def _take(self, chunk: Chunk) -> None:
+        self._index |= {key: (chunk, row) for row, key in enumerate(chunk.keys)}
+
+    def _open(self) -> None:
+        """Hold the space against removal for as long as the process lives or `close` is called."""
+        while True:
+            self._ensure()
+            self._lock = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            fcntl.flock(self._lock, fcntl.LOCK_SH)
+            if (self.directory / ABOUT).is_file():  # else it was removed between our look and our lock
+                break
+            os.close(self._lock)
+        os.utime(self.directory / ABOUT)  # when it was last used: what makes room for others goes by that
+        for torn in self.directory.glob(".*.safetensors.*"):
+            with suppress(FileNotFoundError):  # its writer has just finished
+                if time.time() - torn.stat().st_mtime > _ABANDONED_S:
+                    torn.unlink()
+
+    def _ensure(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if not (self.directory / ABOUT).is_file():
+            write_json(self.directory / ABOUT, {"schema_version": 1, "kind": "features", **self.space.about})

@@ -1,0 +1,1 @@
+"""Which foundation model a training uses, and how one is pretrained."""

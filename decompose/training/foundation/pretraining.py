@@ -1,0 +1,209 @@
+"""The foundation model: a user's weights, or one pre-trained here on all regions, found again by its digest."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lorkit.decompose.artifacts import MANIFEST, digest_file, digest_json, is_current, write_text
+from lorkit.decompose.config import Config, TrainConfig
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.events import Finished, Listener, Notice
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.probes import probe_for
+from lorkit.decompose.models.foundation.model import Foundation, load_foundation, save_foundation
+from lorkit.decompose.models.foundation.teacher import Teacher
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.training.foundation.resolving import foundation_network, taught_foundation, user_foundation
+from lorkit.decompose.training.loop.epochs import Phase, fit
+from lorkit.decompose.training.training_data import Material
+from lorkit.decompose.training.work_directory import Workplace, working
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["Material", "foundation_for", "foundation_inputs", "run_phase", "with_probes", "with_probes_of"]
+
+_PATHS = {"data", "train", "val", "test"}
+
+
+def foundation_settings(config: Config) -> TrainConfig:
+    """Return the training settings of the foundation: the student's, with its own number of epochs.
+
+    How regions' gradients are balanced and watched, how few steps are too few, and how many views a cache can hold, are
+    matters of the student: one foundation serves all of them.
+    """
+    epochs = config.foundation.epochs or config.train.epochs
+    update: dict[str, Any] = {"epochs": epochs, "balancer": "sum", "log_conflict": 0, "min_steps": None}
+    if config.train.augment is not None:
+        update["augment"] = config.train.augment.model_copy(update={"views": None})
+    return config.train.model_copy(update=update)
+
+
+def foundation_regions(config: Config, regions: RegionSet) -> RegionSet:
+    """Return the regions that the foundation is pre-trained on."""
+    wanted = config.foundation.regions
+    return regions if wanted == "all" else RegionSet(regions.get(name) for name in wanted)
+
+
+def foundation_inputs(config: Config, material: Material, teacher: Teacher | None = None) -> str:
+    """Return the digest of everything that decides the foundation's weights."""
+    names = foundation_regions(config, material.regions).names
+    if teacher is not None:
+        source: dict[str, Any] = {"teacher": teacher.digest}
+    elif config.foundation.weights is not None:
+        path = Path(config.foundation.weights)
+        source = {"weights": _weights_digest(path), "key_map": config.foundation.key_map}
+    else:
+        source = {
+            "train": foundation_settings(config).model_dump(mode="json"),
+            "data": {name: material.digests[name] for name in names},
+            "split": config.split.model_dump(mode="json"),
+            "readers": {name: config.regions[name].model_dump(mode="json", exclude=_PATHS) for name in names},
+        }
+    settings = {"backbone": config.foundation.backbone, "image": config.foundation_image.model_dump(mode="json")}
+    return digest_json({**settings, **source, "regions": names, "seed": config.seed})
+
+
+def _weights_digest(path: Path) -> str:
+    """Return the digest of a weights file, or of the manifest of a foundation directory."""
+    file = path / MANIFEST if path.is_dir() else path
+    if not file.is_file():
+        raise DataError(
+            f"foundation.weights: no file {file}",
+            required="a weights file, or a directory that `decompose pretrain` wrote",
+            fix="correct the path, or set null to pre-train one",
+        )
+    return digest_file(file)
+
+
+def foundation_for(
+    config: Config,
+    material: Material,
+    root: Path,
+    fabric: Fabric,
+    on_event: Listener,
+    *,
+    resume: bool,
+    force: bool = False,
+    hint: bool = False,
+    teacher: Teacher | None = None,
+) -> tuple[Foundation, Path | None]:
+    """Load the user's foundation, reuse the one pre-trained from the same inputs, or pre-train it now.
+
+    Args:
+        config: Settings.
+        material: Prepared regions.
+        root: Directory of foundations.
+        fabric: Launched.
+        on_event: Receives progress.
+        resume: Continue an interrupted pre-training.
+        force: Pre-train again.
+        hint: Refuse, rather than drop, an interrupted pre-training when neither is asked for.
+        teacher: The foundation itself, where the user brings it.
+
+    Returns:
+        The foundation, and its artifact directory where it was pre-trained.
+    """
+    if teacher is not None:
+        return taught_foundation(teacher, config, material.regions), None
+    if config.foundation.weights is not None:
+        return user_foundation(config, material.regions, on_event), None
+    inputs = foundation_inputs(config, material)
+    directory = root / inputs[:16]
+    if force or not is_current(directory, "foundation", inputs):
+        with working(directory, resume=resume, force=force, hint=hint, fabric=fabric) as place:
+            if force or not place.overtaken("foundation", inputs):
+                _pretrain(config, material.seen_by_teacher, place, inputs, fabric, on_event)
+    else:
+        on_event(Notice(text=f"foundation {directory} is up to date"))
+    return load_foundation(directory), directory
+
+
+def with_probes(foundation: Foundation, material: Material, on_event: Listener) -> Foundation:
+    """Return the foundation with a head for every region, a linear probe where it has none of its own."""
+    missing = [region for region in material.regions if foundation.heads.get(region.name) is None]
+    if not missing and foundation.regions.names == material.regions.names:
+        return foundation
+    material, source = material.seen_by_teacher, foundation.model
+    model = type(source)(
+        source.backbone, material.regions, mean=source.normalise.mean.tolist(), std=source.normalise.std.tolist()
+    )
+    heads = dict(foundation.heads)
+    for region in material.regions:
+        if region.name in foundation.regions.names and heads.get(region.name) == "own":
+            model.heads[region.name] = source.heads[region.name]
+            continue
+        name = region.name
+        on_event(Notice(text=f"the foundation has no head for '{name}': a linear probe on its features stands in"))
+        model.heads[name] = probe_for(model, region, material.train[name], material.val[name], on_event)
+        heads[name] = "probe"
+    ordered = {name: heads[name] for name in material.regions.names}
+    return Foundation(
+        model=model.eval(),
+        backbone=foundation.backbone,
+        regions=material.regions,
+        heads=ordered,
+        image=foundation.image,
+        source=foundation.source,
+    )
+
+
+def with_probes_of(foundation: Foundation, material: Material, on_event: Listener) -> Foundation:
+    """Return the foundation with its linear probes fitted again, on other training parts; its own heads stay."""
+    own = {name: kind for name, kind in foundation.heads.items() if kind == "own"}
+    if len(own) == len(foundation.heads):
+        return foundation
+    return with_probes(replace(foundation, heads=own), material, on_event)
+
+
+def _pretrain(
+    config: Config, material: Material, place: Workplace, inputs: str, fabric: Fabric, on_event: Listener
+) -> None:
+    regions = foundation_regions(config, material.regions)
+    settings = foundation_settings(config)
+    torch.manual_seed(config.seed)
+    network = foundation_network(config, regions)
+    phase = Phase(
+        name="foundation",
+        regions=regions,
+        train=material.train,
+        val=material.val,
+        settings=settings,
+        seed=config.seed,
+        directory=place.checkpoints / "foundation",
+    )
+    history = run_phase(TrainingModule(network, settings), phase, fabric, None, on_event).history
+    foundation = Foundation(
+        model=network.cpu(),
+        backbone=config.foundation.backbone,
+        regions=regions,
+        heads=dict.fromkeys(regions.names, "own"),
+        image=config.foundation_image.model_dump(mode="json"),
+        source={"pretrained": inputs},
+    )
+
+    def write(staging: Path) -> None:
+        write_text(staging / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
+        save_foundation(foundation, staging, synthetic=regions.synthetic, inputs=inputs)
+
+    place.finish(write)
+
+
+def run_phase(
+    module: TrainingModule, phase: Phase, fabric: Fabric, teacher: Foundation | None, on_event: Listener
+) -> Finished:
+    """Train one phase, from its newest checkpoint where its working directory holds one, and return how it ended.
+
+    Whether to continue was decided when the working directory was opened: what lies there is meant to be used.
+    """
+    event = None
+    for event in fit(module, phase, fabric, foundation=teacher, resume=True):
+        if fabric.is_global_zero:
+            on_event(event)
+    assert isinstance(event, Finished)
+    return event

@@ -1,0 +1,1 @@
+"""Gradients of several regions: balancing them, and measuring their conflict."""

@@ -1,0 +1,142 @@
+"""Do the regions pull the shared backbone the same way? Cosines between their gradients, by layer and overall.
+
+Shapes: T regions, P_l shared parameters of layer l.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import combinations
+from operator import itemgetter, methodcaller
+from statistics import fmean
+
+import torch
+from torch import Tensor
+
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.models.regional import RegionalOutput
+from lorkit.decompose.tasks.losses import total
+from lorkit.decompose.training.gradients.balancing import shared_parameters
+
+Pair = tuple[str, str]
+Teacher = Callable[[Batch], RegionalOutput | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conflict:
+    """Cosines in [-1, 1] between regions' gradients; negative where a step for one undoes the other.
+
+    Attributes:
+        overall: Over all shared parameters, by pair in routing order; None where a gradient is zero.
+        layers: The same of each layer of the backbone that has shared parameters of its own.
+    """
+
+    overall: dict[Pair, float | None]
+    layers: dict[str, dict[Pair, float | None]]
+
+    @property
+    def mean(self) -> float | None:
+        """The mean over pairs; None where no pair has a cosine."""
+        known = [value for value in self.overall.values() if value is not None]
+        return fmean(known) if known else None
+
+
+def gradient_conflict(module: TrainingModule, batches: Iterable[Batch], *, teacher: Teacher | None = None) -> Conflict:
+    """Measure the cosine of each two regions' gradients on the shared backbone.
+
+    The network is in eval mode meanwhile, so that a region's gradient depends on its own samples alone and running
+    statistics do not move; parameters, their `.grad` and random generators are left as they are. One region runs at
+    a time; between them only its gradient, in float32, is kept.
+
+    Args:
+        module: Live network and losses of a method.
+        batches: Some batches, on any device; they are kept until the end.
+        teacher: Returns the foundation's outputs for a batch, where the losses need them.
+    """
+    kept = list(batches)
+    names = module.live.regions.names
+    layers = _layers(module)
+    parameters = [value for values in layers.values() for value in values]
+    gradients: dict[str, list[Tensor]] = {}
+    training = module.training
+    module.eval()
+    try:
+        with torch.compiler.set_stance("force_eager"):  # a few batches are not worth a graph a region
+            for index, name in enumerate(names):
+                found = [part for part in (_only(batch, index) for batch in kept) if len(part.label)]
+                if found:
+                    gradients[name] = _gradient(module, found, parameters, teacher)
+    finally:
+        module.train(training)
+    return _cosines(gradients, {layer: len(values) for layer, values in layers.items()})
+
+
+def _layers(module: TrainingModule) -> dict[str, list[torch.nn.Parameter]]:
+    """Return the shared parameters by the module that holds them, named as in the plain network."""
+    shared = {id(value) for value in shared_parameters(module)}
+    layers: dict[str, list[torch.nn.Parameter]] = {}
+    for name, value in module.live.backbone.named_parameters():
+        if id(value) in shared:
+            layer = name.rpartition(".")[0].removesuffix(".base")
+            layers.setdefault(layer, []).append(value)
+    return layers
+
+
+def _only(batch: Batch, region: int) -> Batch:
+    chosen = batch.region == region
+    return batch.mapped(itemgetter(chosen))
+
+
+def _gradient(
+    module: TrainingModule, parts: list[Batch], parameters: list[torch.nn.Parameter], teacher: Teacher | None
+) -> list[Tensor]:
+    """Return the gradient of a region's mean loss over all its samples, one tensor a parameter."""
+    device = parameters[0].device
+    sums = [torch.zeros_like(value, dtype=torch.float32) for value in parameters]
+    samples = sum(len(part.label) for part in parts)
+    for part in parts:
+        here = part.mapped(methodcaller("to", device))
+        hers = _wide(None if teacher is None else teacher(here))
+        with torch.autocast(device.type, enabled=False), module.live.scope(here.region):
+            loss = total(module(here, hers)) * (len(here.label) / samples)
+            found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for value, gradient in zip(sums, found, strict=True):
+            if gradient is not None:
+                value.add_(gradient)
+    return sums
+
+
+def _wide(output: RegionalOutput | None) -> RegionalOutput | None:
+    """Return a teacher's outputs in float32, whatever precision training asks it in."""
+    if output is None:
+        return None
+    logits = {name: values.float() for name, values in output.logits.items()}
+    return output._replace(features=output.features.float(), logits=logits)
+
+
+def _cosines(gradients: dict[str, list[Tensor]], lengths: dict[str, int]) -> Conflict:
+    overall: dict[Pair, float | None] = {}
+    layers: dict[str, dict[Pair, float | None]] = {layer: {} for layer in lengths}
+    squares = {name: _products(values, values) for name, values in gradients.items()}
+    for a, b in combinations(gradients, 2):
+        products = _products(gradients[a], gradients[b])
+        overall[a, b] = _cosine(products, squares[a], squares[b], slice(None))
+        start = 0
+        for layer, length in lengths.items():
+            part = slice(start, start + length)
+            layers[layer][a, b] = _cosine(products, squares[a], squares[b], part)
+            start += length
+    return Conflict(overall=overall, layers=layers)
+
+
+def _products(left: list[Tensor], right: list[Tensor]) -> Tensor:
+    """Return the inner product of each parameter's two gradients, float64 on the host."""
+    values = [(x.double() * y).sum() for x, y in zip(left, right, strict=True)]
+    return torch.stack(values).cpu()
+
+
+def _cosine(product: Tensor, left: Tensor, right: Tensor, part: slice) -> float | None:
+    length = float((left[part].sum() * right[part].sum()).sqrt())
+    return max(-1.0, min(1.0, float(product[part].sum()) / length)) if length > 0 else None

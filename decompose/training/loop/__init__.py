@@ -1,0 +1,1 @@
+"""The one training loop: epochs, steps, optimiser, checkpoints, devices, validation."""

@@ -1,0 +1,78 @@
+"""Start Lightning Fabric for the configured devices and precision."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import nn
+
+from lorkit.decompose.config import TrainConfig
+from lorkit.decompose.errors import MissingRuntimeError, UsageError, counted
+from lorkit.decompose.training.gradients.balancing import check_balancer
+from lorkit.decompose.training.loop.compiling import check_compiler
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+
+
+def device_of(settings: TrainConfig) -> torch.device:
+    """Return the kind of device that settings ask for, whether or not it is here."""
+    on_gpu = settings.accelerator == "cuda" or (settings.accelerator == "auto" and torch.cuda.is_available())
+    return torch.device("cuda" if on_gpu else "cpu")
+
+
+def launch(settings: TrainConfig) -> Fabric:
+    """Start Fabric, and with several devices the other processes, which run the same command from its beginning.
+
+    Raises:
+        MissingRuntimeError: More CUDA devices were asked for than there are, or what compilation or the gradient
+            balancer needs is not installed.
+        UsageError: A precision that the device, or the gradient balancer, does not train in.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    device = device_of(settings)
+    on_gpu = device.type == "cuda"
+    if on_gpu and settings.devices > gpus:
+        raise MissingRuntimeError(
+            f"train asks for {counted(settings.devices, 'CUDA device')}, {gpus} are here",
+            required="a GPU for each of train.devices and a CUDA build of torch",
+            fix="lower train.devices or set train.accelerator to cpu",
+        )
+    if settings.precision == "fp16" and not on_gpu:
+        raise UsageError(
+            "train.precision is fp16 on a CPU", required="bf16 or fp32 there", fix="set train.precision to bf16"
+        )
+    check_balancer(settings.balancer, settings)
+    if settings.compile:
+        check_compiler(device)
+    from lightning_fabric import Fabric  # seconds of imports that only training needs
+
+    # Fabric announces the precision on the terminal, which belongs to whoever listens to events
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
+    fabric = Fabric(
+        accelerator=device.type,
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        strategy=settings.strategy,
+        precision=cast(Any, _PRECISION[settings.precision]),
+    )
+    fabric.launch()
+    return fabric
+
+
+def memory_format(dims: int) -> torch.memory_format:
+    """Return the layout of a batch by its number of axes: 4 for pictures, 5 for volumes."""
+    return torch.channels_last if dims == 4 else torch.contiguous_format
+
+
+def set_layout_(module: nn.Module) -> nn.Module:
+    """Bring a network's weights to the layout of its batches, in place; one with kernels of volumes stays as it is."""
+    if not any(value.dim() == 5 for value in itertools.chain(module.parameters(), module.buffers())):
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module

@@ -1,0 +1,293 @@
+"""The one training loop, on Lightning Fabric: it yields events and draws nothing.
+
+A step opens the routing scope, runs forward and backward inside it, and clears it. The order of samples, their
+augmentation and the learning rate are functions of (seed, epoch, step), so a resumed run ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lorkit.decompose.config import TrainConfig
+from lorkit.decompose.data.batches.loader import Batch, BatchLoader
+from lorkit.decompose.data.batches.microbatches import check_seats, smallest
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.events import Event, Finished, Notice, Saved, Started, Step, Validated
+from lorkit.decompose.experts import packed
+from lorkit.decompose.machine import cuda_peak_mib, resident_mib
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.tasks import get_task
+from lorkit.decompose.training.feature_cache import Keeper
+from lorkit.decompose.training.feature_cache import statistics as savings
+from lorkit.decompose.training.feature_cache.statistics import sentence
+from lorkit.decompose.training.gradients.balancing import check_balancer
+from lorkit.decompose.training.gradients.conflict import gradient_conflict
+from lorkit.decompose.training.loop.checkpoints import Checkpoints, Progress
+from lorkit.decompose.training.loop.compiling import compiled
+from lorkit.decompose.training.loop.devices import launch
+from lorkit.decompose.training.loop.loss_meter import LossMeter, Queued
+from lorkit.decompose.training.loop.optimizer import learning_rate, passes_of
+from lorkit.decompose.training.loop.recomputing import recomputed
+from lorkit.decompose.training.loop.step import Stepper
+from lorkit.decompose.training.loop.validation import validation_score
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["Phase", "fit", "launch", "learning_rate", "validation_score"]
+
+_CONFLICT_BATCHES = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One training: which regions, on which samples, for how long, and where its checkpoints lie.
+
+    `settings.batch_size` counts the samples of one rank. `teacher_train` is `train` prepared for a teacher that sees
+    other images; `keeper` opens the cache of the teacher's features.
+    """
+
+    name: str
+    regions: RegionSet
+    train: Mapping[str, PreparedRegion]
+    val: Mapping[str, PreparedRegion]
+    settings: TrainConfig
+    seed: int
+    directory: Path
+    teacher_train: Mapping[str, PreparedRegion] | None = None
+    keeper: Keeper | None = None
+
+
+def fit(
+    module: TrainingModule, phase: Phase, fabric: Fabric, *, foundation: Foundation | None = None, resume: bool = False
+) -> Iterator[Event]:
+    """Train one phase; afterwards `module` holds the weights of the epoch that validated best.
+
+    Args:
+        module: What is trained, on the CPU; it is changed in place.
+        phase: Regions, samples and budget.
+        fabric: A launched Fabric.
+        foundation: The frozen teacher where the method needs one.
+        resume: Continue from the newest checkpoint of the phase where there is one.
+
+    Yields:
+        Started, then Steps, a Validated and a Saved an epoch, then Finished.
+
+    Raises:
+        DataError: A loss is not finite; term, region, epoch and step are named.
+        ArtifactError: The checkpoint to resume from is damaged.
+    """
+    started = time.perf_counter()
+    trainer = _Trainer(module, phase, fabric, foundation)
+    checkpoints = Checkpoints(phase.directory)
+    if resume and checkpoints.exists:
+        trainer.restore(*checkpoints.load())
+    progress = trainer.progress
+    yield Started(
+        phase=phase.name,
+        epochs=phase.settings.epochs,
+        steps=trainer.steps,
+        first_epoch=progress.epochs_done,
+        parameters=sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
+        history=tuple(progress.history),
+    )
+    with _transformed(module, phase.settings, fabric.device):
+        for epoch in range(progress.epochs_done, phase.settings.epochs):
+            yield from trainer.epoch(epoch)
+            if fabric.is_global_zero:
+                path = checkpoints.save(trainer.state(), progress)
+                yield Saved(phase=phase.name, epoch=epoch, path=str(path))
+            fabric.barrier()
+    trainer.stepper.close()
+    module.load_state_dict(checkpoints.load_best())
+    module.eval()
+    for row in savings(progress.history):
+        yield Notice(text=sentence(row))
+    yield Finished(
+        phase=phase.name,
+        best_epoch=progress.best_epoch,
+        best=progress.best,
+        seconds=time.perf_counter() - started,
+        history=tuple(progress.history),
+    )
+
+
+@contextmanager
+def _transformed(module: TrainingModule, settings: TrainConfig, device: torch.device) -> Iterator[None]:
+    """Pack, compile or checkpoint the backbone for the time of training; afterwards it is as plain as before."""
+    with ExitStack() as stack:
+        stack.enter_context(packed(module.live.backbone))
+        if settings.checkpointing:
+            stack.enter_context(recomputed(module.live.backbone))
+        if settings.compile:
+            stack.enter_context(compiled(module.live.backbone, device))
+        yield
+
+
+class _Trainer:
+    """State of one phase between epochs."""
+
+    def __init__(self, module: TrainingModule, phase: Phase, fabric: Fabric, foundation: Foundation | None) -> None:
+        self.phase, self.fabric, self.module = phase, fabric, module
+        self.settings = phase.settings
+        check_balancer(module.balancer, self.settings)
+        self.loader = BatchLoader(
+            phase.train,
+            phase.regions,
+            batch_size=self.settings.batch_size,
+            sampling=self.settings.sampling,
+            seed=phase.seed,
+            augment=self.settings.augment,
+            teacher=phase.teacher_train if foundation is not None else None,
+            rank=fabric.global_rank,
+            world_size=fabric.world_size,
+        )
+        self.passes = passes_of(self.settings, len(self.loader))
+        self.steps = self.passes * len(self.loader)  # an epoch's
+        check_seats(self.loader.seats, self.settings.accumulate)
+        module.check_batches(smallest(self.loader.seats, self.settings.accumulate))
+        self.stepper = Stepper(module, self.settings, fabric, foundation)
+        if phase.keeper is not None:
+            parts = {name: phase.train[name] for name in phase.regions.names}
+            self.stepper.open_cache(phase.keeper, next(iter(self.loader)), parts, phase.teacher_train or parts)
+        self.progress = Progress()
+        self._metric = get_task(phase.regions[0].task).headline
+        self._began = time.perf_counter()
+        self._first = 0
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that a resume needs besides the settings."""
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+        return {**self.stepper.state(), "random": {"cpu": torch.get_rng_state(), "cuda": cuda}}
+
+    def restore(self, state: dict[str, Any], progress: Progress) -> None:
+        """Go back to a saved state."""
+        self.stepper.restore(state)
+        torch.set_rng_state(state["random"]["cpu"])
+        if state["random"]["cuda"] and torch.cuda.device_count() == len(state["random"]["cuda"]):
+            torch.cuda.set_rng_state_all(state["random"]["cuda"])
+        self.progress, self._first = progress, progress.epochs_done
+
+    def epoch(self, epoch: int) -> Iterator[Event]:
+        """Train one epoch and validate it."""
+        began = time.perf_counter()
+        meter = LossMeter()
+        self.stepper.wrapped.train()
+        queued: Queued | None = None
+        # losses are read one step late: a GPU then always has the next step queued while the host waits for values
+        for step, batch in enumerate(self._batches(epoch)):
+            before, queued = queued, self._step(batch, epoch, step)
+            if before is not None:
+                yield self._report(before, meter, began)
+        if queued is not None:
+            yield self._report(queued, meter, began)
+        kept = self.stepper.keep()
+        seconds = time.perf_counter() - began
+        rate = meter.images * self.fabric.world_size / seconds
+        yield self._validate(epoch, meter.means(self.fabric), rate, seconds, kept)
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        for number in range(epoch * self.passes, (epoch + 1) * self.passes):
+            self.loader.set_epoch(number)
+            yield from self.loader
+
+    def _step(self, batch: Batch, epoch: int, step: int) -> Queued:
+        steps = self.steps
+        self.module.progress = (epoch * steps + step) / (self.settings.epochs * steps)
+        terms = self.stepper.step(batch, learning_rate(self.settings, epoch * steps + step, steps))
+        return Queued.of(terms, self._counts(batch), epoch, step)
+
+    def _counts(self, batch: Batch) -> dict[str, int]:
+        names = self.phase.regions.names
+        counts = torch.bincount(batch.region, minlength=len(names)).tolist()
+        return {name: count for name, count in zip(names, counts, strict=True) if count}
+
+    def _report(self, queued: Queued, meter: LossMeter, began: float) -> Step:
+        losses = meter.add(queued)
+        steps = self.steps
+        done = (queued.epoch - self._first) * steps + queued.step + 1
+        left = (self.settings.epochs - self._first) * steps - done
+        now = time.perf_counter()
+        return Step(
+            phase=self.phase.name,
+            epoch=queued.epoch,
+            epochs=self.settings.epochs,
+            step=queued.step,
+            steps=steps,
+            losses=losses,
+            images_per_second=meter.images * self.fabric.world_size / (now - began),
+            loader_images_per_second=self.loader.images_per_second,
+            eta_s=(now - self._began) / done * left,
+            memory_mib=resident_mib(),
+            lr=learning_rate(self.settings, queued.epoch * steps + queued.step, steps),
+            cuda_mib=cuda_peak_mib(),
+        )
+
+    def _validate(
+        self, epoch: int, losses: dict[str, dict[str, float]], rate: float, seconds: float, kept: dict[str, Any]
+    ) -> Validated:
+        scores = self._scores()
+        mean = sum(scores.values()) / len(scores)
+        best = mean > self.progress.best  # a tie keeps the earlier epoch
+        if best:
+            self.progress.best, self.progress.best_epoch = mean, epoch
+        self.progress.epochs_done = epoch + 1
+        self.progress.history.append(
+            {
+                "phase": self.phase.name,
+                "epoch": epoch,
+                "loss": losses,
+                "metric": self._metric,
+                "val": {self._metric: scores, "mean": mean},
+                "lr": learning_rate(self.settings, (epoch + 1) * self.steps - 1, self.steps),
+                "seconds": round(seconds, 3),
+                "images_per_second": round(rate, 1),
+                "loader_images_per_second": round(self.loader.images_per_second, 1),
+                "memory_mib": round(cuda_peak_mib() or resident_mib()),
+                **kept,
+                **self._conflict(epoch),
+            }
+        )
+        return Validated(
+            phase=self.phase.name,
+            epoch=epoch,
+            epochs=self.settings.epochs,
+            metric=self._metric,
+            scores=scores,
+            mean=mean,
+            best=best,
+            losses=losses,
+            images_per_second=rate,
+            loader_images_per_second=self.loader.images_per_second,
+        )
+
+    def _conflict(self, epoch: int) -> dict[str, float | None]:
+        """Measure how far regions agree on the shared backbone, on a few batches, in the epochs that are due."""
+        every = self.settings.log_conflict
+        due = every and (epoch + 1) % every == 0 and len(self.phase.regions.names) > 1
+        if not due or not self.fabric.is_global_zero:
+            return {}
+        batches = islice(self.loader, _CONFLICT_BATCHES)
+        found = gradient_conflict(self.module, batches, teacher=self.stepper.ask_teacher)
+        return {"gradient_cosine": found.mean}
+
+    def _scores(self) -> dict[str, float]:
+        """Score the validation parts on the first rank, whose batch statistics are the ones that are saved."""
+        model = self.stepper.result.eval().live
+        scores: dict[str, float] = {}
+        if self.fabric.is_global_zero:
+            # a compiled graph a region and size of batch costs more than it saves here
+            with self.fabric.autocast(), torch.compiler.set_stance("force_eager"):
+                for name in self.phase.regions.names:
+                    scores[name] = validation_score(model, self.phase.val[name], name, self.fabric.device)
+        return self.fabric.broadcast(scores)

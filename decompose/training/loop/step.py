@@ -1,0 +1,190 @@
+"""One optimiser step: micro-batches forward and backward inside their routing scope, then one update."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from lorkit.decompose.config import TrainConfig
+from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.data.batches.microbatches import cut
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import freeze_
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.tasks.losses import Terms
+from lorkit.decompose.training.feature_cache import FeatureCache, Keeper
+from lorkit.decompose.training.gradients.balancing import build_backward
+from lorkit.decompose.training.loop.compiling import loosen_
+from lorkit.decompose.training.loop.devices import memory_format, set_layout_
+from lorkit.decompose.training.loop.optimizer import average_of, build_optimizer, set_rate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+Parts = Mapping[str, PreparedRegion]
+
+
+class Stepper:
+    """The module under training with its optimiser, teacher, average and backward seam.
+
+    Args:
+        module: What is trained, with its experts.
+        settings: Of the training.
+        fabric: A launched Fabric.
+        foundation: The teacher, or None.
+    """
+
+    def __init__(
+        self, module: TrainingModule, settings: TrainConfig, fabric: Fabric, foundation: Foundation | None
+    ) -> None:
+        self.module, self.settings, self.fabric = module, settings, fabric
+        set_layout_(module)
+        optimizer = build_optimizer(module.parameter_groups(settings), settings)
+        self.wrapped, self.optimizer = fabric.setup(module, optimizer)
+        self.average = None if settings.ema is None else average_of(module, settings.ema)
+        self._foundation, self.teacher = foundation, _frozen(foundation, fabric)
+        self.cache: FeatureCache | None = None  # opened once the teacher's first answer has shown its shapes
+        self.backward = build_backward(module, fabric)
+        self._regional = module.region_parameters()
+
+    @property
+    def result(self) -> TrainingModule:
+        """The weights that are validated and kept: the average where there is one."""
+        return self.module if self.average is None else cast(TrainingModule, self.average.module)
+
+    def step(self, batch: Batch, rate: float) -> Terms:
+        """Train on a batch on the host; return its loss terms, whose sum is the mean over the batch.
+
+        Args:
+            batch: N samples, sorted by region.
+            rate: Learning rate.
+        """
+        set_rate(self.optimizer, rate)
+        terms: Terms = {}
+        pieces = cut(batch, self.settings.accumulate)
+        for index, piece in enumerate(pieces):
+            waits = index + 1 < len(pieces) and self.fabric.world_size > 1
+            with self.fabric.no_backward_sync(self.wrapped, enabled=waits):
+                self._accumulate(piece, len(piece.label) / len(batch.label), terms)
+        self.backward.finish()
+        for value in self._absent(batch):
+            value.grad = None  # zero would let momentum and weight decay move a region that the batch does not hold
+        if self.settings.clip_norm is not None:
+            self.fabric.clip_gradients(self.module, self.optimizer, max_norm=self.settings.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update_parameters(self.module)
+        return terms
+
+    def ask_teacher(self, batch: Batch, host: Batch | None = None) -> Any:
+        """Return what the module asks of the teacher for a batch, or None without a teacher.
+
+        Args:
+            batch: N samples on the device.
+            host: The same on the CPU, where they are at hand.
+        """
+        teacher = self.teacher
+        if teacher is None:
+            return None
+        freeze_(teacher)
+        with torch.no_grad(), self.fabric.autocast():
+            if self.cache is None:
+                return self.module.ask(teacher, batch)
+            return self.cache.ask(lambda: self.module.ask(teacher, batch), teacher, batch, host or batch)
+
+    def state(self) -> dict[str, Any]:
+        """Return what a resume needs besides random generators; `average` only where there is one."""
+        state: dict[str, Any] = {
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.fabric.strategy.precision.state_dict(),
+            "backward": self.backward.state(),
+        }
+        if self.average is not None:
+            state |= {"average": self.result.state_dict(), "averaged": int(self.average.n_averaged)}
+        return state
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go back to a saved state."""
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.fabric.strategy.precision.load_state_dict(state["scaler"])
+        self.backward.restore(state["backward"])
+        if self.average is not None:
+            self.result.load_state_dict(state["average"])
+            self.average.n_averaged.fill_(state["averaged"])
+
+    def open_cache(self, keeper: Keeper, host: Batch, parts: Parts, seen: Parts) -> None:
+        """Keep the teacher's features from now on, where there is a teacher.
+
+        Args:
+            keeper: Opens the cache.
+            host: A first batch on the CPU, which is asked for its shapes, and to see whether what lies there agrees.
+            parts: Training parts in routing order.
+            seen: The same as the teacher sees them.
+        """
+        if self._foundation is not None:
+            answer = self.ask_teacher(self.placed(host))
+            self.cache = keeper.open(answer, host, parts, seen, self._foundation, self.fabric)
+
+    def keep(self) -> dict[str, Any]:
+        """Write the features that an epoch asked for; return what goes to its row of metrics."""
+        if self.cache is None:
+            return {}
+        self.cache.flush()
+        self.fabric.barrier()
+        self.cache.refresh()  # what the other ranks asked for
+        return {"teacher": self.cache.row()}
+
+    def close(self) -> None:
+        """Let go of what others may want."""
+        if self.cache is not None:
+            self.cache.close()
+
+    def placed(self, piece: Batch) -> Batch:
+        """Return a batch on the device, its images as the networks read them fastest."""
+        return piece.mapped(self.fabric.to_device).mapped(_laid_out)
+
+    def _accumulate(self, piece: Batch, share: float, terms: Terms) -> None:
+        """Run one micro-batch, which holds `share` of the samples, and add its terms to those of the batch."""
+        absent = self._absent(piece) if self.fabric.world_size > 1 else ()
+        batch = self.placed(piece)
+        teacher = self.ask_teacher(batch, piece)
+        with self.module.live.scope(batch.region) as plan:  # through backward: checkpointing runs blocks again there
+            if self.settings.compile:
+                loosen_(plan)
+            found = cast(Terms, self.wrapped(batch, teacher))
+            if share < 1:
+                found = {term: {name: value * share for name, value in row.items()} for term, row in found.items()}
+            # DDP waits for every parameter; ranks are dealt the same regions, so all of them lack these
+            zero = torch.stack([value.sum() for value in absent]).sum() * 0.0 if absent else None
+            self.backward.add(found, zero)
+        for term, row in found.items():
+            sums = terms.setdefault(term, {})
+            for name, value in row.items():
+                sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+
+    def _absent(self, batch: Batch) -> Sequence[nn.Parameter]:
+        regions = self.module.live.regions.names
+        present = {regions[index] for index in set(batch.region.tolist())}
+        return [value for name, values in self._regional.items() if name not in present for value in values]
+
+
+def _laid_out(value: Tensor) -> Tensor:
+    """Return images in the layout that convolutions are fastest in; labels as they are."""
+    return value.contiguous(memory_format=memory_format(value.dim())) if value.is_floating_point() else value
+
+
+def _frozen(foundation: Foundation | None, fabric: Fabric) -> RegionalModel | None:
+    """Return the teacher on the device, in eval, without gradients: nothing of it may move, buffers included."""
+    if foundation is None:
+        return None
+    freeze_(foundation.model)
+    set_layout_(foundation.model)
+    return foundation.model.to(device=fabric.device)

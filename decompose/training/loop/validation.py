@@ -1,0 +1,28 @@
+"""How good the weights of an epoch are: the score that decides which epoch is kept."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lorkit.decompose.data.batches.loader import eval_batches
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
+from lorkit.decompose.tasks import get_task, headline
+from lorkit.decompose.training.loop.devices import memory_format
+
+
+@torch.no_grad()
+def validation_score(model: RegionalModel, prepared: PreparedRegion, region: str, device: torch.device) -> float:
+    """Return the headline of a region's task on its validation part, over the classes or structures that are there."""
+    task = get_task(prepared.region.task)
+
+    def predict(image: Tensor) -> Tensor:
+        image = image.to(device, memory_format=memory_format(image.dim()))
+        return cast(RegionalOutput, model(image, region)).logits[region].float().cpu()
+
+    rows = [task.evidence(predict(image).numpy(), target.numpy()) for image, target in eval_batches(prepared)]
+    return headline(task.cases(prepared.region, prepared.targets, np.concatenate(rows)))

@@ -1,0 +1,143 @@
+"""The phases of a method, one after another: what `train` and every cell of `compare` run alike."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lorkit.decompose.config import Config
+from lorkit.decompose.events import Finished, Listener, Notice
+from lorkit.decompose.methods import Adapting, Fitting, Method, TrainingModule
+from lorkit.decompose.models.cost import count_parameters, training_macs
+from lorkit.decompose.models.foundation.model import Foundation, narrowed
+from lorkit.decompose.models.regional import RegionalModel, SeparateModels
+from lorkit.decompose.tasks import get_task
+from lorkit.decompose.training.feature_cache import keeper_for
+from lorkit.decompose.training.foundation.pretraining import run_phase
+from lorkit.decompose.training.loop.epochs import Phase
+from lorkit.decompose.training.loop.validation import validation_score
+from lorkit.decompose.training.training_data import Material
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What the phases of a method left.
+
+    Attributes:
+        live: All regions, in eval mode on the CPU, as it is saved.
+        ends: How each phase ended.
+        parameters: Of everything that training held of all phases: networks, experts unmerged, projectors; the
+            teacher, which other methods share, left out.
+        macs: Multiply-accumulates of one image through the network in training, the largest of the regions'.
+    """
+
+    live: RegionalModel | SeparateModels
+    ends: tuple[Finished, ...]
+    parameters: int
+    macs: int
+
+    @property
+    def savings(self) -> list[dict[str, Any]]:
+        """What a cache of the teacher's features saved, a row a phase; empty without one."""
+        return savings(row for end in self.ends for row in end.history)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all training epochs, those before an interruption included; validation is left out."""
+        return float(sum(row["seconds"] for end in self.ends for row in end.history))
+
+
+def train_phases(
+    config: Config,
+    method: Method,
+    material: Material,
+    foundation: Foundation | None,
+    *,
+    directory: Path,
+    fabric: Fabric,
+    on_event: Listener,
+    foundations: Path = Path("foundations"),
+) -> Trained:
+    """Train every phase of a method, from its newest checkpoint where one is there.
+
+    Args:
+        config: Settings; the seed decides initial weights, order and augmentation.
+        method: What is trained.
+        material: Regions in routing order with their prepared parts; validation chooses the epoch.
+        foundation: With a head for every region; None where the method needs none.
+        directory: Gets the checkpoints, one directory a phase.
+        fabric: Launched.
+        on_event: Receives progress.
+        foundations: Directory of foundations; the features that they give are kept in it.
+    """
+    models: dict[str, RegionalModel] = {}
+    ends, parameters, macs = [], 0, 0
+    regions = material.regions
+    phases = method.phases(regions)
+    asked = foundation is not None and method.uses_teacher
+    keeper = keeper_for(config, material.train, foundations, asked=asked, on_event=on_event)
+    for members in phases:
+        name = config.method if len(phases) == 1 else f"{config.method}-{members.names[0]}"
+        known = narrowed(foundation, members) if foundation is not None else None
+        for one in (method.adapter, method) if isinstance(method, Adapting) else (method,):
+            # what adapts the foundation trains on what that sees
+            seen = material if one is method else material.seen_by_teacher
+            phase = Phase(
+                name=name if one is method else f"{name}-{one.name}",
+                regions=members,
+                train={region: seen.train[region] for region in members.names},
+                val={region: seen.val[region] for region in members.names},
+                settings=config.train,
+                seed=config.seed,
+                directory=directory / (name if one is method else f"{name}-{one.name}"),
+                teacher_train=None if seen.teacher is None else {r: seen.teacher["train"][r] for r in members.names},
+                keeper=keeper,
+            )
+            torch.manual_seed(config.seed)  # before anything is built, the same for every phase
+            module = one.build(config, members, known)
+            parameters += count_parameters(module)
+            macs = max(macs, training_macs(module.live, tuple(phase.val[members.names[0]].images.shape[1:])))
+            if isinstance(one, Fitting):
+                ends.append(_fit(one, module.to(fabric.device), phase, on_event))
+            else:
+                ends.append(run_phase(module, phase, fabric, known if one.uses_teacher else None, on_event))
+            finished = module.finished()
+            if one is not method and known is not None:
+                known = _adapted(known, finished)
+        models[members.names[0]] = finished
+    live = SeparateModels(models, regions) if method.separate else models[regions.names[0]]
+    return Trained(live=live.eval(), ends=tuple(ends), parameters=parameters, macs=macs)
+
+
+def _adapted(foundation: Foundation, model: RegionalModel) -> Foundation:
+    """Return the foundation after its adaptation: other weights, and heads that were trained with them."""
+    heads = dict.fromkeys(foundation.regions.names, "own")
+    return replace(foundation, model=model.eval(), heads=heads)
+
+
+def _fit(method: Fitting, module: TrainingModule, phase: Phase, on_event: Listener) -> Finished:
+    """Fit in one go; the log gets one row, as if it were the only epoch."""
+    started = time.perf_counter()
+    on_event(Notice(text=f"{phase.name}: fits {', '.join(phase.regions.names)} on frozen features"))
+    method.fit(module.live, phase.train, phase.val)
+    seconds = time.perf_counter() - started
+    device = next(module.parameters()).device
+    scores = {name: validation_score(module.live, phase.val[name], name, device) for name in phase.regions.names}
+    mean = sum(scores.values()) / len(scores)
+    metric = get_task(phase.regions[0].task).headline
+    row = {
+        "phase": phase.name,
+        "epoch": 0,
+        "loss": {},
+        "metric": metric,
+        "val": {metric: scores, "mean": mean},
+        "seconds": round(seconds, 3),
+    }
+    return Finished(phase=phase.name, best_epoch=0, best=mean, seconds=seconds, history=(row,))

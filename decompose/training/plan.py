@@ -1,0 +1,174 @@
+"""What a training would do, from shapes and counts alone: the answer of `train --dry-run`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lorkit.decompose.config import Config, ImageConfig, TrainConfig
+from lorkit.decompose.data import Splits
+from lorkit.decompose.data.batches.sampler import RegionSampler
+from lorkit.decompose.experts.forecast import forecast, mean_overhead
+from lorkit.decompose.methods import Adapting, Method, needs_foundation
+from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
+from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.models.cost import count_macs, count_parameters
+from lorkit.decompose.models.foundation.model import Foundation, narrowed
+from lorkit.decompose.models.foundation.teacher import Teacher, TeacherBackbone
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.runs.live_model import deployed_backbone
+from lorkit.decompose.tasks import dense_outputs
+from lorkit.decompose.training.feature_cache import early_estimate, features_directory
+from lorkit.decompose.training.foundation.pretraining import foundation_regions, foundation_settings
+from lorkit.decompose.training.foundation.resolving import foundation_network, taught_foundation
+from lorkit.decompose.training.gradient_check import refuse_early, rehearse
+from lorkit.decompose.training.loop.optimizer import passes_of
+
+
+def plan_training(
+    config: Config,
+    method: Method,
+    regions: RegionSet,
+    splits: Splits,
+    foundations: Path = Path("foundations"),
+    teacher: Teacher | None = None,
+) -> dict[str, Any]:
+    """Describe a training: parts, steps, networks with their cost, and which layers get experts and which do not.
+
+    Raises:
+        UsageError: The teacher's features would be larger than `cache.budget`.
+    """
+    image = config.deployed_image
+    sizes = {name: {part: len(rows) for part, rows in splits.parts(name).items()} for name in regions.names}
+    phases = method.phases(regions)
+    foundation = untrained_foundation(config, regions, teacher)
+    module = method.build(config, phases[0], foundation)
+    if isinstance(module, ReprogrammingModule):
+        refuse_early(config, method, regions, {name: parts["train"] for name, parts in sizes.items()}, foundation)
+    routing = module.live.routing
+    device = "cuda" if config.train.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    shape = (image.channels, *image.size)
+    layers = (
+        forecast(module.live.backbone, routing, shape, batch=config.train.batch_size, device=device)
+        if routing.wrapped
+        else []
+    )
+    pretraining = config.foundation.weights is None and teacher is None
+    theirs = foundation_settings(config)
+    return {
+        "method": config.method,
+        "input": [image.channels, *image.size],
+        "regions": sizes,
+        "foundation": {
+            "backbone": config.foundation.backbone,
+            "input": [config.foundation_image.channels, *config.foundation_image.size],
+            **_cost(foundation.model.backbone, config.foundation_image),
+            "weights": config.foundation.weights,
+            "epochs": theirs.epochs if pretraining else 0,
+            "steps": _steps(theirs, foundation_regions(config, regions), sizes) if pretraining else 0,
+        },
+        "student": {"backbone": deployed_backbone(config), **_student_cost(config, regions)},
+        "phases": [
+            {"regions": list(phase.names), "epochs": config.train.epochs, "steps": _steps(config.train, phase, sizes)}
+            for phase in phases
+            for _ in range(2 if isinstance(method, Adapting) else 1)
+        ],
+        "training_parameters": sum(value.numel() for value in module.parameters() if value.requires_grad),
+        "expert_layers": [layer.to_json() for layer in layers],
+        "expert_mac_overhead": mean_overhead(layers),
+        "layers_without_experts": [list(pair) for pair in routing.skipped],
+        "epochs": config.train.epochs,
+        "batch_size": config.train.batch_size,
+        "rehearsal": rehearse(config, module, foundation) if isinstance(module, ReprogrammingModule) else None,
+        "teacher_cache": check_features(config, method, regions, splits, foundations, teacher),
+    }
+
+
+def check_features(
+    config: Config,
+    method: Method,
+    regions: RegionSet,
+    splits: Splits,
+    foundations: Path,
+    teacher: Teacher | None = None,
+) -> dict[str, Any] | None:
+    """Estimate the teacher's features from shapes alone, before anything is trained; None without a cache of them.
+
+    Raises:
+        UsageError: They would be larger than `cache.budget`.
+    """
+    if not config.cache.enabled or not method.uses_teacher:
+        return None
+    first = method.phases(regions)[0]
+    foundation = untrained_foundation(config, first, teacher)
+    with torch.random.fork_rng(devices=[]):
+        module = method.build(config, first, foundation)
+    counts = {name: len(splits.parts(name)["train"]) for name in regions.names}
+    estimate = early_estimate(config, module, foundation, counts, features_directory(config, foundations))
+    estimate.check()
+    return estimate.to_json()
+
+
+def _student_cost(config: Config, regions: RegionSet) -> dict[str, Any]:
+    image, dense = config.deployed_image, dense_outputs(regions)
+    name = deployed_backbone(config)
+    return _cost(build_backbone(name, channels=image.channels, image_size=image.size, dense=dense), image)
+
+
+def _cost(network: nn.Module, image: ImageConfig) -> dict[str, Any]:
+    """Return parameters and multiply-accumulates; null of a teacher that torch does not run."""
+    if isinstance(network, TeacherBackbone) and not network.has_modules:
+        return {"parameters": None, "macs": None}
+    macs = count_macs(network, (image.channels, *image.size))
+    return {"parameters": count_parameters(network), "macs": macs}
+
+
+def _steps(settings: TrainConfig, regions: RegionSet, sizes: dict[str, dict[str, int]]) -> int:
+    """Return the steps an epoch that training will take, from the sampler itself."""
+    counts = {name: sizes[name]["train"] for name in regions.names}
+    world = settings.devices * settings.num_nodes
+    batch = settings.batch_size
+    once = RegionSampler(counts, batch_size=batch, policy=settings.sampling, seed=0, world_size=world).steps
+    return once * passes_of(settings, once)
+
+
+def check_teaching(
+    config: Config, method: Method, regions: RegionSet, counts: dict[str, int], teacher: Teacher | None = None
+) -> None:
+    """Refuse a foundation that a method cannot learn from or adapt, before one is pre-trained.
+
+    Args:
+        config: Resolved settings.
+        method: What is to be trained.
+        regions: All regions.
+        counts: Training samples of each.
+        teacher: The user's own, if any.
+
+    Raises:
+        UsageError: Stages, sizes or layers that do not fit, or batches too small for the alignment.
+    """
+    if not needs_foundation(method):
+        return
+    untrained = untrained_foundation(config, regions, teacher)
+    for step in (method.adapter, method) if isinstance(method, Adapting) else (method,):
+        members = step.phases(regions)[0]
+        step.build(config, members, narrowed(untrained, members))
+    refuse_early(config, method, regions, counts, untrained)
+
+
+def untrained_foundation(config: Config, regions: RegionSet, teacher: Teacher | None = None) -> Foundation:
+    """Return a foundation of the right shapes with a head for every region: a teacher's weights, else fresh ones."""
+    if teacher is not None:
+        found = taught_foundation(teacher, config, regions)
+        return replace(found, regions=regions, heads=dict.fromkeys(regions.names, "probe"))
+    return Foundation(
+        model=foundation_network(config, regions),
+        backbone=config.foundation.backbone,
+        regions=regions,
+        heads=dict.fromkeys(regions.names, "own"),
+        image=config.foundation_image.model_dump(mode="json"),
+    )

@@ -1,0 +1,265 @@
+"""The verbs `train` and `pretrain`: from a configuration to a finished run on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from lorkit.decompose.artifacts import digest_json, is_current
+from lorkit.decompose.config import Config, config_digest
+from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
+from lorkit.decompose.data.readers.registry import expected_task
+from lorkit.decompose.events import Listener, Notice, ignore
+from lorkit.decompose.methods import Method, get_method
+from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.foundation.teacher import Teacher, TeacherBackbone
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.runs import DERIVED, RUNS
+from lorkit.decompose.runs.writing import RunContent, write_run
+from lorkit.decompose.tasks import get_task
+from lorkit.decompose.training.foundation.pretraining import foundation_for, foundation_inputs, with_probes
+from lorkit.decompose.training.foundation.resolving import settled
+from lorkit.decompose.training.loop.devices import launch
+from lorkit.decompose.training.phases import Trained, train_phases
+from lorkit.decompose.training.plan import check_features, check_teaching, plan_training
+from lorkit.decompose.training.tensorboard import check_tensorboard, recording
+from lorkit.decompose.training.training_data import Material, prepare_parts, teacher_parts
+from lorkit.decompose.training.work_directory import Workplace, working
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+# Raised when the same settings would train something else than before: old runs are then no longer "up to date".
+_REVISION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What `train` made, or would make.
+
+    Attributes:
+        run: The run's directory.
+        up_to_date: It was there already, made from the same settings and data.
+        plan: For a dry run, what would happen; nothing was written.
+        regions: Names in routing order.
+        best: Mean of the task's headline metric on validation of the epoch that was kept, by phase.
+        seconds: How long the student's phases took, the foundation left out.
+        teacher_cache: What a cache of the teacher's features saved, a row a phase; empty without one.
+    """
+
+    run: Path
+    up_to_date: bool = False
+    plan: dict[str, Any] | None = None
+    regions: tuple[str, ...] = ()
+    best: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    teacher_cache: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a training begins with in place of a foundation of its own.
+
+    Attributes:
+        foundation: Builds it once the regions and their samples are known.
+        origin: Plain data of the manifest that names the artifact it came from, by digest.
+        synthetic: Whether that has learned from what a program drew.
+    """
+
+    foundation: Callable[[Material], Foundation]
+    origin: dict[str, Any]
+    synthetic: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """A configuration with its samples read, split and named."""
+
+    config: Config
+    method: Method
+    samples: dict[str, RegionSamples]
+    splits: Splits
+    regions: RegionSet
+    inputs: str
+    start: Start | None = None
+    teacher: Teacher | None = None
+
+    def material(self, on_event: Listener) -> Material:
+        """Prepare the training and validation parts; the test part is not even prepared."""
+        data = (self.config, self.samples, self.splits, self.config.deployed_image)
+        parts = prepare_parts(*data, on_event=on_event)
+        for text in (text for one in parts["train"].values() for text in one.notices):
+            on_event(Notice(text=text))
+        digests = {name: samples.digest for name, samples in self.samples.items()}
+        seen = teacher_parts(*data, on_event=on_event)
+        return Material(regions=self.regions, digests=digests, teacher=seen, **parts)
+
+
+def train(
+    config: Config,
+    *,
+    out: Path | str = RUNS,
+    resume: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+    tensorboard: bool = False,
+    start: Start | None = None,
+    teacher: Teacher | None = None,
+    on_event: Listener = ignore,
+) -> TrainResult:
+    """Decompose a foundation model into a run: a shared student with an expert a region, or a baseline.
+
+    Args:
+        config: Resolved settings; `config.method` decides what is trained.
+        out: Directory of runs.
+        resume: Continue an interrupted run of the same settings and data.
+        force: Train again although the run is complete; the old one stays until the new one is.
+        dry_run: Return the plan, train and write nothing.
+        tensorboard: Keep the curves of every phase in the run's `tensorboard/`, as event files.
+        start: Begin with this instead of the foundation that `config` names or asks for.
+        teacher: A foundation of the user's own, in place of one that `config` can name.
+        on_event: Receives progress.
+
+    Raises:
+        UsageError: Unknown method or backbone, or an interrupted run and neither `resume` nor `force`.
+        DataError: Images, labels or splits that cannot be used, or a loss that is not finite.
+        StorageError: Another process trains the same run.
+        MissingRuntimeError: `tensorboard`, and it is not installed.
+    """
+    if tensorboard:
+        check_tensorboard()
+    task = _read(config, on_event, start, teacher)
+    config = task.config
+    directory = Path(out) / f"{config.name}-{config.method}-{task.inputs[:8]}"
+    root = _foundations(directory)
+    if dry_run:
+        return TrainResult(
+            run=directory,
+            plan=plan_training(config, task.method, task.regions, task.splits, root, teacher),
+            regions=task.regions.names,
+        )
+    if not force and is_current(directory, "run", task.inputs):
+        return TrainResult(run=directory, up_to_date=True, regions=task.regions.names)
+    notices = task.method.notices(config)  # a method refuses here what it cannot do, before further processes start
+    if start is None:
+        counts = {name: len(task.splits.parts(name)["train"]) for name in task.regions.names}
+        check_teaching(config, task.method, task.regions, counts, teacher)
+        check_features(config, task.method, task.regions, task.splits, root, teacher)
+    fabric = launch(config.train)  # before anything is locked: further processes start from the command's beginning
+    listener = on_event if fabric.is_global_zero else ignore
+    for text in notices:
+        listener(Notice(text=text))
+    try:
+        with working(directory, resume=resume, force=force, hint=True, fabric=fabric) as place:
+            with recording(place.curves if tensorboard and place.first else None, listener) as told:
+                trained, foundation = _train(task, root, fabric, place, told)
+            place.finish(lambda staging: _write(staging, task, trained, foundation, place), keep=DERIVED)
+    except KeyboardInterrupt:
+        listener(Notice(text="interrupted: finished epochs are kept, `decompose train --resume` continues after them"))
+        raise
+    best = {end.phase: end.best for end in trained.ends}
+    seconds = sum(end.seconds for end in trained.ends)
+    kept = tuple(trained.savings)
+    return TrainResult(run=directory, regions=task.regions.names, best=best, seconds=seconds, teacher_cache=kept)
+
+
+def _foundations(directory: Path) -> Path:
+    """Return where the foundations of a run lie: beside the directory of runs."""
+    return directory.parent.parent / "foundations"
+
+
+def pretrain(
+    config: Config,
+    *,
+    out: Path | str = Path("foundations"),
+    resume: bool = False,
+    force: bool = False,
+    teacher: Teacher | None = None,
+    on_event: Listener = ignore,
+) -> Path | None:
+    """Pre-train the foundation of a configuration on its regions, or find it again; arguments as in `train`.
+
+    Returns:
+        Its directory, `<out>/<digest>/`; None where the configuration names a weights file, or a teacher is given:
+        neither needs one.
+    """
+    task = _read(config, on_event, teacher=teacher)
+    fabric = launch(config.train)
+    listener = on_event if fabric.is_global_zero else ignore
+    material = task.material(listener)
+    shared = (task.config, material, Path(out), fabric, listener)
+    return foundation_for(*shared, resume=resume, force=force, hint=True, teacher=teacher)[1]
+
+
+def _read(config: Config, on_event: Listener, start: Start | None = None, teacher: Teacher | None = None) -> _Task:
+    method = get_method(config.method)
+    dense = get_task(expected_task(config)).dense
+    config = settled(config, teacher) if start is None else config
+    if teacher is not None:
+        TeacherBackbone(teacher)  # refuses one that does not give what it should, before any data is read
+    named = [(config.foundation.backbone, config.foundation_image)] if teacher is None else []
+    for backbone, image in (*named, (config.student.backbone, config.image)):
+        with torch.device("meta"):  # only to refuse an unknown name before any data is read
+            build_backbone(backbone, channels=image.channels, image_size=image.size, dense=dense)
+    samples = read_regions(config, on_event)
+    splits = split_regions(samples, config.split, seed=config.seed)
+    regions = RegionSet(one.region for one in samples.values())
+    data = {name: one.digest for name, one in samples.items()}
+    material = Material(regions=regions, train={}, val={}, digests=data)
+    foundation = foundation_inputs(config, material, teacher)
+    decides = {"revision": _REVISION, "settings": config_digest(config), "data": data, "foundation": foundation}
+    inputs = digest_json(decides | ({"origin": start.origin} if start is not None else {}))
+    return _Task(
+        config=config,
+        method=method,
+        samples=samples,
+        splits=splits,
+        regions=regions,
+        inputs=inputs,
+        start=start,
+        teacher=teacher,
+    )
+
+
+def _train(task: _Task, root: Path, fabric: Fabric, place: Workplace, on_event: Listener) -> tuple[Trained, Foundation]:
+    material = task.material(on_event)
+    if task.start is not None:
+        found = task.start.foundation(material)
+    else:
+        shared = (task.config, material, root, fabric, on_event)
+        found, _ = foundation_for(*shared, resume=True, teacher=task.teacher)
+    foundation = with_probes(found, material, on_event)
+    trained = train_phases(
+        task.config,
+        task.method,
+        material,
+        foundation,
+        directory=place.checkpoints,
+        fabric=fabric,
+        on_event=on_event,
+        foundations=root,
+    )
+    return trained, foundation
+
+
+def _write(staging: Path, task: _Task, trained: Trained, foundation: Foundation, place: Workplace) -> None:
+    origin = {"origin": task.start.origin} if task.start is not None else {}
+    content = RunContent(
+        config=task.config,
+        regions=task.regions,
+        splits=task.splits.to_json(task.samples),
+        live=trained.live,
+        foundation=foundation,
+        rows=[row for end in trained.ends for row in end.history],
+        synthetic=task.regions.synthetic or (task.start is not None and task.start.synthetic),
+        inputs=task.inputs,
+        extra=origin | ({"teacher_cache": trained.savings} if trained.savings else {}),
+        checkpoints=place.checkpoints,
+        curves=place.curves,
+    )
+    write_run(staging, content)

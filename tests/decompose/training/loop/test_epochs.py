@@ -1,0 +1,244 @@
+"""One tiny phantom, real networks at 16 x 16: what the loop promises, bit for bit."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lorkit.decompose.config import Config, default_config
+from lorkit.decompose.data import PreparedRegion, prepare, read_regions, split_regions
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
+from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
+from lorkit.decompose.events import Event, Finished, Started, Step, Validated
+from lorkit.decompose.methods import get_method
+from lorkit.decompose.methods.baselines.students import shared_network
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.training.loop.devices import launch
+from lorkit.decompose.training.loop.epochs import Phase, fit
+from lorkit.decompose.training.loop.optimizer import learning_rate
+from lorkit.decompose.training.loop.validation import validation_score
+
+SETTINGS = (
+    "regions={chest: {data: 'phantom:chest'}, knee: {data: 'phantom:knee'}}",
+    "image.size=16",
+    "student.backbone=shufflenet_v2_x1_0",
+    "foundation.backbone=shufflenet_v2_x1_0",
+    "train.epochs=2",
+    "train.batch_size=8",
+)
+
+
+@pytest.fixture(scope="module")
+def config() -> Config:
+    return default_config(overrides=SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def parts(config: Config) -> dict[str, dict[str, PreparedRegion]]:
+    samples = read_regions(config)
+    splits = split_regions(samples, config.split, seed=0)
+    return {
+        part: {
+            name: prepare(one, build_recipe(config.image, config.regions[name]), indices=splits.parts(name)[part][:12])
+            for name, one in samples.items()
+        }
+        for part in ("train", "val")
+    }
+
+
+@pytest.fixture
+def teacher(config: Config, parts: dict[str, dict[str, PreparedRegion]]) -> Foundation:
+    torch.manual_seed(1)
+    regions = RegionSet(one.region for one in parts["train"].values())
+    model = shared_network(config, config.foundation.backbone, regions)
+    heads = dict.fromkeys(regions.names, "own")
+    return Foundation(model=model, backbone="shufflenet_v2_x1_0", regions=regions, heads=heads, image={}, source={})
+
+
+def run(
+    config: Config,
+    parts: dict[str, dict[str, PreparedRegion]],
+    directory: Path,
+    teacher: Foundation | None,
+    *,
+    stop_after: int | None = None,
+    resume: bool = False,
+) -> tuple[torch.nn.Module, list[Event]]:
+    regions = RegionSet(one.region for one in parts["train"].values())
+    torch.manual_seed(0)
+    module = get_method("lorkd").build(config, regions, teacher)
+    phase = Phase(
+        name="lorkd",
+        regions=regions,
+        train=parts["train"],
+        val=parts["val"],
+        settings=config.train,
+        seed=0,
+        directory=directory,
+    )
+    events: list[Event] = []
+    for event in fit(module, phase, launch(config.train), foundation=teacher, resume=resume):
+        events.append(event)
+        if isinstance(event, Started) or stop_after is None:
+            continue
+        if type(event).__name__ == "Saved" and event.epoch + 1 == stop_after:  # type: ignore[attr-defined]
+            break
+    return module, events
+
+
+OPTIONS = (
+    (),
+    ("student.backbone=tiny", "train.accumulate=2", "train.ema=0.9", "train.log_conflict=1"),
+    ("student.backbone=tiny", "train.checkpointing=true", "train.precision=bf16", "train.log_conflict=1"),
+    ("student.backbone=tiny", "train.min_steps=8"),
+    ("student.backbone=tiny", "train.balancer=nash-mtl", "train.precision=bf16", "train.accumulate=2"),
+    ("student.backbone=tiny", "train.balancer=pcgrad", "train.ema=0.5", "train.checkpointing=true"),
+    pytest.param(
+        ("student.backbone=tiny", "train.compile=true", "train.ema=0.9"),
+        marks=[
+            pytest.mark.slow,
+            pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler here"),
+        ],
+    ),
+)
+
+
+@pytest.mark.filterwarnings("ignore:Solution may be inaccurate")
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
+def test_a_resumed_training_ends_with_the_same_bits(
+    parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    if any("balancer" in option for option in options):
+        pytest.importorskip("torchjd", reason="the extra 'balancers' is not installed")
+    config = default_config(overrides=[*SETTINGS, *options])
+    whole, events = run(config, parts, tmp_path / "whole", teacher)
+    run(config, parts, tmp_path / "broken", teacher, stop_after=1)
+    resumed, later = run(config, parts, tmp_path / "broken", teacher, resume=True)
+    started = next(event for event in later if isinstance(event, Started))
+    assert started.first_epoch == 1
+    assert isinstance(events[-1], Finished)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    assert comparable(events) == comparable(later)
+
+
+def comparable(events: list[Event]) -> list[tuple[object, object]]:
+    """Return what a resume must repeat of the metrics: losses and cosines by epoch."""
+    assert isinstance(events[-1], Finished)
+    return [(row["loss"], row.get("gradient_cosine")) for row in events[-1].history]
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_average_is_validated_and_kept(
+    parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
+) -> None:
+    config = default_config(overrides=[*SETTINGS, "student.backbone=tiny", "train.ema=0.9"])
+    module, events = run(config, parts, tmp_path / "x", teacher)
+    end = events[-1]
+    assert isinstance(end, Finished)
+    state = torch.load(tmp_path / "x" / f"epoch-{end.best_epoch + 1:04d}.pt", weights_only=True)
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, state["average"][name]), name
+    assert any(not torch.equal(tensor, state["module"][name]) for name, tensor in module.state_dict().items())
+    device = torch.device("cpu")
+    score = np.mean([validation_score(module.live, parts["val"][name], name, device) for name in parts["val"]])
+    assert score == pytest.approx(end.best)
+
+
+@pytest.mark.usefixtures("tiny")
+def test_gradient_conflict_is_logged_when_it_is_due(
+    parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
+) -> None:
+    settings = (*SETTINGS, "student.backbone=tiny")
+    config = default_config(overrides=[*settings, "train.log_conflict=2"])
+    _, events = run(config, parts, tmp_path / "logged", teacher)
+    assert isinstance(events[-1], Finished)
+    first, second = events[-1].history
+    assert "gradient_cosine" not in first
+    assert -1 <= second["gradient_cosine"] <= 1
+    plain, _ = run(default_config(overrides=settings), parts, tmp_path / "plain", teacher)
+    logged, _ = run(config, parts, tmp_path / "again", teacher)
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(tensor, logged.state_dict()[name]), name
+
+
+def test_batches_that_cannot_be_cut_are_refused_before_the_first_step(
+    parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
+) -> None:
+    config = default_config(overrides=[*SETTINGS, "train.batch_size=6", "train.accumulate=3"])
+    with pytest.raises(UsageError, match=r"train\.accumulate is 3 for a batch with"):
+        run(config, parts, tmp_path / "x", teacher)
+
+
+def test_events_name_every_term_and_region(
+    config: Config, parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
+) -> None:
+    _, events = run(config, parts, tmp_path / "x", teacher)
+    steps = [event for event in events if isinstance(event, Step)]
+    assert set(steps[0].losses) == {"ce", "feature_kd", "projector", "logit_kd"}
+    assert steps[0].eta_s > 0
+    validated = [event for event in events if isinstance(event, Validated)]
+    assert set(validated[0].scores) == {"chest", "knee"}
+    assert validated[0].best
+
+
+def test_the_teacher_does_not_move(
+    config: Config, parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
+) -> None:
+    before = {name: tensor.clone() for name, tensor in teacher.model.state_dict().items()}
+    run(config, parts, tmp_path / "x", teacher)
+    for name, tensor in teacher.model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert all(parameter.grad is None for parameter in teacher.model.parameters())
+
+
+def test_a_loss_that_is_not_finite_names_its_region(
+    config: Config, parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
+) -> None:
+    knee = parts["train"]["knee"]
+    stored = np.full_like(knee.stored, np.inf)
+    broken = {**parts, "train": {**parts["train"], "knee": PreparedRegion(**{**vars(knee), "stored": stored})}}
+    with pytest.raises(DataError, match=r"not finite in epoch 1, step 1: .*'knee'"):
+        run(config, broken, tmp_path / "x", teacher)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is here")
+def test_asking_for_cuda_without_it_is_an_error(config: Config) -> None:
+    settings = config.train.model_copy(update={"accelerator": "cuda"})
+    with pytest.raises(MissingRuntimeError, match="CUDA"):
+        launch(settings)
+
+
+def rates(config: Config) -> Iterator[float]:
+    return (learning_rate(config.train, step, 10) for step in range(20))
+
+
+def test_learning_rate_warms_up_and_falls_to_zero(config: Config) -> None:
+    values = list(rates(config))
+    assert values[0] < values[5] < config.train.lr
+    assert max(values) == pytest.approx(config.train.lr, rel=0.05)
+    assert values[-1] < 0.05 * config.train.lr
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_least_number_of_steps_lengthens_the_epochs(
+    parts: dict[str, dict[str, PreparedRegion]], tmp_path: Path
+) -> None:
+    long = default_config(overrides=[*SETTINGS, "student.backbone=tiny", "train.min_steps=13", "train.epochs=2"])
+    _, events = run(long, parts, tmp_path, None)
+    once = 3  # 24 samples in batches of 8
+    (start,) = (event for event in events if isinstance(event, Started))
+    assert (start.epochs, start.steps) == (2, 3 * once)
+    assert [(event.epoch, event.step) for event in events if isinstance(event, Step)] == [
+        (epoch, step) for epoch in range(2) for step in range(3 * once)
+    ]
+    assert len([event for event in events if isinstance(event, Validated)]) == 2
+    (end,) = (event for event in events if isinstance(event, Finished))
+    rates = [learning_rate(long.train, step, 3 * once) for step in (3 * once - 1, 6 * once - 1)]
+    assert [row["lr"] for row in end.history] == rates, "the schedule ends with the last step"

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lorkit.decompose.config import Config, default_config, load_config
+from lorkit.decompose.data import prepare, read_regions
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
+from lorkit.decompose.events import Finished, Notice, Started
+from lorkit.decompose.experts import recalibrate_norm_
+from lorkit.decompose.methods import get_method, needs_foundation
+from lorkit.decompose.methods.baselines.students import shared_network
+from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.regional import SeparateModels
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.runs.live_model import build_live
+from lorkit.decompose.training.loop.devices import launch
+from lorkit.decompose.training.phases import Trained, train_phases
+from lorkit.decompose.training.training_data import Material
+
+SMALL = (
+    "student.backbone=shufflenet_v2_x1_0",
+    "foundation.backbone=shufflenet_v2_x1_0",
+    "train.epochs=1",
+    "train.batch_size=16",
+    "train.augment=null",
+)
+
+
+@pytest.fixture(scope="module")
+def setting(made_run: Path) -> tuple[Config, Material, Foundation]:
+    config = load_config(made_run / "decompose.yaml", overrides=SMALL)
+    samples = read_regions(config)
+    parts: dict[str, dict[str, Any]] = {"train": {}, "val": {}}
+    for name, one in samples.items():
+        recipe = build_recipe(config.image, config.regions[name])
+        parts["train"][name] = prepare(one, recipe, indices=range(32))
+        parts["val"][name] = prepare(one, recipe, indices=range(32, 48))
+    regions = RegionSet(one.region for one in samples.values())
+    torch.manual_seed(3)
+    model = shared_network(config, config.foundation.backbone, regions).eval()
+    # settled norms, as training leaves them: features of a sane size
+    images = torch.from_numpy(np.array(parts["train"]["knee"].images))
+    recalibrate_norm_(model.backbone, [model.normalise(images)])
+    foundation = Foundation(
+        model=model,
+        backbone=config.foundation.backbone,
+        regions=regions,
+        heads=dict.fromkeys(regions.names, "own"),
+        image={},
+    )
+    return config, Material(regions=regions, digests={}, **parts), foundation
+
+
+def run(
+    setting: tuple[Config, Material, Foundation], name: str, directory: Path, heard: list[Any]
+) -> tuple[Trained, Config]:
+    base, material, foundation = setting
+    method = get_method(name)
+    config = base.model_copy(update={"method": name})
+    given = foundation if needs_foundation(method) else None
+    fabric = launch(config.train)
+    shared = {"directory": directory, "fabric": fabric, "on_event": heard.append}
+    return train_phases(config, method, material, given, **shared), config
+
+
+@pytest.mark.parametrize(
+    "name", ["drd", "finetune", "linear-probe", "lora", "lora-kd", "mtl-kd", "rd", "rkd", "stl-kd"]
+)
+def test_what_is_trained_is_what_a_run_rebuilds(
+    setting: tuple[Config, Material, Foundation], tmp_path: Path, name: str
+) -> None:
+    if name.startswith("lora"):
+        pytest.importorskip("peft", reason="the extra 'peft' is not installed")
+    before = {key: value.clone() for key, value in setting[2].model.state_dict().items()}
+    heard: list[Any] = []
+    trained, config = run(setting, name, tmp_path, heard)
+    rebuilt = build_live(config, setting[1].regions)
+    assert type(rebuilt) is type(trained.live)
+    assert {type(module) for module in rebuilt.modules()} == {type(module) for module in trained.live.modules()}
+    rebuilt.load_state_dict(trained.live.state_dict(), strict=True)
+    image = torch.rand(2, 1, 16, 16)
+    with torch.no_grad():
+        expected = trained.live(image, "knee").logits["knee"]
+        torch.testing.assert_close(rebuilt.eval().deployable("knee")(image), expected, rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(value, before[key]) for key, value in setting[2].model.state_dict().items())
+    phases = [event.phase for event in heard if isinstance(event, Started)]
+    separate = [f"{name}-chest", f"{name}-knee"]
+    adapted = [text for phase in separate for text in (f"{phase}-lora", phase)]
+    assert phases == {"linear-probe": [], "mtl-kd": ["mtl-kd"], "lora-kd": adapted}.get(name, separate)
+    assert isinstance(trained.live, SeparateModels) == (len(phases) >= 2)
+
+
+def test_costs_in_training_are_of_all_phases(setting: tuple[Config, Material, Foundation], tmp_path: Path) -> None:
+    stl, mtl, kd, lorkd = (run(setting, name, tmp_path / name, [])[0] for name in ("stl", "mtl", "mtl-kd", "lorkd"))
+    own = sum(parameter.numel() for parameter in mtl.live.parameters())
+    assert mtl.parameters == own
+    assert stl.parameters == sum(parameter.numel() for parameter in stl.live.parameters())
+    width = 1024
+    assert kd.parameters == own + width * (width + 1), "the projector is trained too"
+    assert stl.macs == mtl.macs == kd.macs < lorkd.macs, "experts run beside the layers until they are merged"
+
+
+def test_seconds_are_those_of_all_epochs() -> None:
+    ends = tuple(
+        Finished(phase=name, best_epoch=0, best=0.5, seconds=1.0, history=({"seconds": 2.0}, {"seconds": 0.5}))
+        for name in ("a", "b")
+    )
+    assert Trained(live=nn.Module(), ends=ends, parameters=0, macs=0).seconds == 5.0  # type: ignore[arg-type]
+
+
+def test_a_probe_is_fitted_and_logged_as_one_epoch(
+    setting: tuple[Config, Material, Foundation], tmp_path: Path
+) -> None:
+    heard: list[Any] = []
+    trained, _ = run(setting, "linear-probe", tmp_path, heard)
+    assert any("frozen features" in event.text for event in heard if isinstance(event, Notice))
+    (end,) = trained.ends
+    assert [row["epoch"] for row in end.history] == [0]
+    assert end.history[0]["val"]["balanced_accuracy"]["chest"] > 0.8, "brightness tells the class"
+    assert end.best == end.history[0]["val"]["mean"]
+    backbone = trained.live.backbone.state_dict()
+    assert all(torch.equal(value, backbone[key]) for key, value in setting[2].model.backbone.state_dict().items())
+
+
+def test_each_phase_of_distilled_students_hears_of_its_own_region(
+    setting: tuple[Config, Material, Foundation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, ...]] = []
+    from lorkit.decompose.methods.distillation import feature_and_logit
+
+    real = feature_and_logit.DistillingModule.forward
+
+    def spy(self: Any, batch: Any, teacher: Any) -> Any:
+        asked.append(tuple(teacher.logits))
+        widths = {name: logits.shape[1] for name, logits in teacher.logits.items()}
+        assert all(widths[name] == len(setting[1].regions.get(name).classes) for name in widths)
+        return real(self, batch, teacher)
+
+    monkeypatch.setattr(feature_and_logit.DistillingModule, "forward", spy)
+    run(setting, "stl-kd", tmp_path, [])
+    assert set(asked) == {("chest",), ("knee",)}
+
+
+def test_lora_kd_is_taught_by_what_lora_made_of_the_foundation(
+    setting: tuple[Config, Material, Foundation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("peft", reason="the extra 'peft' is not installed")
+    from lorkit.decompose.methods.distillation import kd
+
+    asked: list[Any] = []
+    real = kd.LogitModule.ask
+
+    def spy(self: Any, teacher: Any, batch: Any) -> Any:
+        asked.append(teacher)
+        return real(self, teacher, batch)
+
+    monkeypatch.setattr(kd.LogitModule, "ask", spy)
+    trained, _ = run(setting, "lora-kd", tmp_path, [])
+    lora, _ = run(setting, "lora", tmp_path / "lora", [])
+    stl, _ = run(setting, "stl", tmp_path / "stl", [])
+    teacher = next(teacher for teacher in asked if "knee" in teacher.heads)
+    assert isinstance(lora.live, SeparateModels)
+    expected = lora.live.models["knee"].state_dict()
+    assert expected
+    for key, value in teacher.state_dict().items():
+        torch.testing.assert_close(value, expected[key], msg=key)
+    assert trained.parameters == lora.parameters + stl.parameters, "both trainings are paid for"
+    assert not any(module.training for module in teacher.modules())
+
+
+def test_who_needs_a_foundation() -> None:
+    needs = {name: needs_foundation(get_method(name)) for name in ("stl", "mtl", "lorkd", "stl-kd", "finetune", "lora")}
+    assert needs == {"stl": False, "mtl": False, "lorkd": True, "stl-kd": True, "finetune": True, "lora": True}
+
+
+def test_the_default_has_settings_for_lora() -> None:
+    assert default_config(overrides=["lora.rank=4"]).lora.rank == 4
