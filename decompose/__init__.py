@@ -10,10 +10,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lorkit.decompose.comparison import compare
     from lorkit.decompose.config import Config, default_config, load_config
     from lorkit.decompose.errors import LorkitError
-    from lorkit.decompose.evaluation import evaluate
+    from lorkit.decompose.evaluation.comparison.comparison import compare
+    from lorkit.decompose.evaluation.evaluation import evaluate
     from lorkit.decompose.extraction import extract
     from lorkit.decompose.lifecycle import add_region, finetune_expert, remove_region, train_from
     from lorkit.decompose.regions import Region, RegionSet

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lorkit.decompose.answers import logits_of
 from lorkit.decompose.artifacts import (
     SCHEMA_VERSION,
     building,
@@ -27,6 +26,7 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.data.preprocessing.recipe import Recipe
 from lorkit.decompose.errors import DataError, counted
+from lorkit.decompose.evaluation.inference import logits_of
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.experts import recalibrate_norm_
 from lorkit.decompose.model_card import model_card

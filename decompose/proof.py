@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lorkit.decompose.answers import logits_of
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import ParityError, counted
+from lorkit.decompose.evaluation.inference import logits_of
 from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 

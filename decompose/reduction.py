@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.answers import logits_of
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.evaluation.inference import logits_of
 from lorkit.decompose.experts.truncation import LayerCut, reduce_, total
 from lorkit.decompose.metrics.paired import paired_cases
 from lorkit.decompose.models.deployable import Deployable

@@ -29,7 +29,7 @@ def evaluations_of(run: Run, warnings: list[str], on_progress: OnProgress) -> di
     if not missing:
         return found
     # PyTorch takes seconds to import, and a report over measured runs does not need it
-    from lorkit.decompose.evaluation import evaluate
+    from lorkit.decompose.evaluation.evaluation import evaluate
     from lorkit.decompose.runs.locked_data import LockedData
 
     try:

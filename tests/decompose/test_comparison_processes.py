@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from lorkit.decompose import comparison
 from lorkit.decompose.artifacts import locked, read_json
-from lorkit.decompose.comparison import compare
 from lorkit.decompose.config import Config, load_config
+from lorkit.decompose.evaluation.comparison import comparison
+from lorkit.decompose.evaluation.comparison.comparison import compare
 from lorkit.decompose.events import Event, Notice, Started
 
 SCRIPT = """

@@ -15,11 +15,11 @@ import yaml
 from PIL import Image
 
 from lorkit.decompose import proof
-from lorkit.decompose.answers import logits_of
 from lorkit.decompose.artifacts import digest_file, load_tensors, read_json, verify_chain
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.data.preprocessing.region_check import check
 from lorkit.decompose.errors import ArtifactError, DataError, ParityError, UsageError
+from lorkit.decompose.evaluation.inference import logits_of
 from lorkit.decompose.extraction import extract
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run, locked_data, open_run

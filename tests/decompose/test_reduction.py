@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from lorkit.decompose.answers import logits_of
 from lorkit.decompose.artifacts import load_tensors, read_json
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.evaluation.inference import logits_of
 from lorkit.decompose.extraction import ExtractResult, extract
 from lorkit.decompose.metrics import paired_drop
 from lorkit.decompose.runs import Run

@@ -12,11 +12,11 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from lorkit.decompose.answers import evidence_of
-from lorkit.decompose.cells import cases_of
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.evaluation import evaluate
+from lorkit.decompose.evaluation.comparison.cells import cases_of
+from lorkit.decompose.evaluation.evaluation import evaluate
+from lorkit.decompose.evaluation.inference import evidence_of
 from lorkit.decompose.extraction import extract
 from lorkit.decompose.models.backbones.registry import BACKBONES, Known
 from lorkit.decompose.runs import open_run

@@ -15,7 +15,7 @@ from lorkit.decompose.data import read_regions, split_regions
 from lorkit.decompose.data.batches.augmentation import augment
 from lorkit.decompose.data.batches.loader import Batch, BatchLoader
 from lorkit.decompose.errors import DataError, UsageError
-from lorkit.decompose.evaluation import evaluate
+from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.events import Notice
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation.model import load_foundation

@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from lorkit.decompose import evaluation
 from lorkit.decompose.artifacts import read_json, write_json
 from lorkit.decompose.errors import DataError
+from lorkit.decompose.evaluation import evaluation
 from lorkit.decompose.events import ignore_progress
 from lorkit.decompose.runs import Run, locked_data
 from lorkit.export.collection import collect

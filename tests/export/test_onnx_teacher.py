@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from lorkit.decompose import load_config, train
 from lorkit.decompose.config import ImageConfig
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
-from lorkit.decompose.evaluation import evaluate
+from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.models.foundation.teacher import TeacherBackbone
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.training.foundation.resolving import settled

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.evaluation import evaluate
+from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.runs import Run, export_directory
 from lorkit.export import inference
 from lorkit.export.benchmark import bench

@@ -9,22 +9,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lorkit.decompose.arms import Arm, arms_of, check_arms
 from lorkit.decompose.artifacts import digest_json, locked, read_json, write_json, write_manifest, write_text
-from lorkit.decompose.cells import Cell, bench_of, run_cell, stored_cells
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.config.schema import SEEDS
-from lorkit.decompose.contrasts import Contrasts
 from lorkit.decompose.data import RegionSamples, read_regions, split_regions
 from lorkit.decompose.data.fractions import check_fraction
 from lorkit.decompose.errors import BusyError, UsageError, unknown
+from lorkit.decompose.evaluation.comparison.cells import Cell, bench_of, run_cell, stored_cells
+from lorkit.decompose.evaluation.comparison.compared_methods import Arm, arms_of, check_arms
+from lorkit.decompose.evaluation.comparison.paired_differences import Contrasts
+from lorkit.decompose.evaluation.comparison.results import Standings, judge
+from lorkit.decompose.evaluation.comparison.results import Teacher as Judged
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.standings import Standings, judge
-from lorkit.decompose.standings import Teacher as Judged
 from lorkit.decompose.training.foundation.pretraining import foundation_for, with_probes
 from lorkit.decompose.training.foundation.resolving import settled
 from lorkit.decompose.training.loop.devices import launch

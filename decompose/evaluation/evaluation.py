@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from lorkit.decompose.answers import Images, Predictor, evidence_of, logits_of
 from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, read_manifest, write_json
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing.recipe import Recipe
 from lorkit.decompose.errors import ArtifactError, UsageError, counted, unknown
+from lorkit.decompose.evaluation.inference import Images, Predictor, evidence_of, logits_of
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.foundation.teacher import Teacher

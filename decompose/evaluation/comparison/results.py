@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from lorkit.decompose.answers import evidence_of
-from lorkit.decompose.arms import FOUNDATION
 from lorkit.decompose.artifacts import SCHEMA_VERSION
-from lorkit.decompose.cells import Bench, Cell, Evidences, block_of, cases_of, cost_of
-from lorkit.decompose.contrasts import Cases, Contrasts
+from lorkit.decompose.evaluation.comparison.cells import Bench, Cell, Evidences, block_of, cases_of, cost_of
+from lorkit.decompose.evaluation.comparison.compared_methods import FOUNDATION
+from lorkit.decompose.evaluation.comparison.paired_differences import Cases, Contrasts
+from lorkit.decompose.evaluation.inference import evidence_of
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.deployable import Deployable

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from lorkit.decompose import contrasts
-from lorkit.decompose.contrasts import Contrasts
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.evaluation.comparison import paired_differences
+from lorkit.decompose.evaluation.comparison.paired_differences import Contrasts
 from lorkit.decompose.metrics.bootstrap import resample
 from lorkit.decompose.metrics.paired import paired_difference
 from lorkit.decompose.regions import Region
@@ -49,9 +49,9 @@ def cases(judged: dict[str, PreparedRegion], hits: dict[str, Floats]) -> dict[st
 def test_replicates_are_those_of_a_loop(seeds: int) -> None:
     judged, hits = case(seeds)
     rates = Contrasts(judged).rates(cases(judged, hits))
-    drawn = np.random.default_rng(seeds).integers(0, seeds, size=(contrasts.REPLICATES, seeds))
+    drawn = np.random.default_rng(seeds).integers(0, seeds, size=(paired_differences.REPLICATES, seeds))
     for index, (name, one) in enumerate(judged.items()):
-        counts = resample(np.asarray(one.groups), seed=index, replicates=contrasts.REPLICATES)
+        counts = resample(np.asarray(one.groups), seed=index, replicates=paired_differences.REPLICATES)
         for replicate in (0, 5, 77):
             weight_N = counts.counts_RG[replicate][counts.group_N]
             recalls = []
@@ -114,6 +114,6 @@ def test_the_variance_over_seeds_is_unbiased() -> None:
     """Stretched weights have the variance s^2 / S that independent trainings give, not (S - 1) / S of it."""
     for seeds in (2, 3, 5):
         values = np.random.default_rng(seeds).normal(size=seeds)
-        weights = contrasts._seed_weights(seeds)
+        weights = paired_differences._seed_weights(seeds)
         assert weights.sum(1) == pytest.approx(np.ones(len(weights)))
         assert (weights @ values).var() == pytest.approx(values.var(ddof=1) / seeds, rel=0.08)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from lorkit.decompose.answers import logits_of
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import ArtifactError, UsageError
-from lorkit.decompose.evaluation import evaluate
+from lorkit.decompose.evaluation.evaluation import evaluate
+from lorkit.decompose.evaluation.inference import logits_of
 from lorkit.decompose.extraction import extract
 from lorkit.decompose.metrics import HEADLINE, scores
 from lorkit.decompose.runs import Run

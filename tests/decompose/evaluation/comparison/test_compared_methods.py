@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from lorkit.decompose.arms import arms_of, check_arms
 from lorkit.decompose.config import Config, config_digest, default_config
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
+from lorkit.decompose.evaluation.comparison.compared_methods import arms_of, check_arms
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_a_variant_that_cannot_compile_is_refused(config: Config, monkeypatch: p
     def refuse(device: object) -> None:
         raise MissingRuntimeError("no compiler")
 
-    monkeypatch.setattr("lorkit.decompose.arms.check_compiler", refuse)
+    monkeypatch.setattr("lorkit.decompose.evaluation.comparison.compared_methods.check_compiler", refuse)
     with pytest.raises(MissingRuntimeError, match="no compiler"):
         check_arms(arms_of(config, ["mtl"], ["c:mtl:train.compile=true"]))
 

@@ -11,8 +11,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lorkit.decompose.answers import evidence_of
-from lorkit.decompose.arms import Arm, settings_digest
 from lorkit.decompose.artifacts import (
     MANIFEST,
     SCHEMA_VERSION,
@@ -28,6 +26,8 @@ from lorkit.decompose.artifacts import (
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits
 from lorkit.decompose.data.fractions import take_fraction
+from lorkit.decompose.evaluation.comparison.compared_methods import Arm, settings_digest
+from lorkit.decompose.evaluation.inference import evidence_of
 from lorkit.decompose.events import Listener
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.cost import count_macs, count_parameters

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from lorkit.decompose.artifacts import load_tensors, read_json, read_manifest
-from lorkit.decompose.comparison import compare
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.data import prepare, read_regions, split_regions
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.evaluation.comparison.comparison import compare
 from lorkit.decompose.events import Event, Notice, Started
 from lorkit.decompose.metrics import paired_drop
 from lorkit.decompose.training import training_data

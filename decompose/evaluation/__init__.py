@@ -1,0 +1,1 @@
+"""The verb `evaluate`, and inference over prepared images."""
