@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lorkit.decompose.errors import LorkitError
     from lorkit.decompose.evaluation.comparison.comparison import compare
     from lorkit.decompose.evaluation.evaluation import evaluate
-    from lorkit.decompose.extraction import extract
+    from lorkit.decompose.extraction.extraction import extract
     from lorkit.decompose.lifecycle import add_region, finetune_expert, remove_region, train_from
     from lorkit.decompose.regions import Region, RegionSet
     from lorkit.decompose.runs import open_run

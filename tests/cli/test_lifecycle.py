@@ -11,7 +11,7 @@ import pytest
 
 import lorkit.decompose
 from lorkit.decompose.artifacts import write_json, write_manifest
-from lorkit.decompose.extraction import ExtractResult
+from lorkit.decompose.extraction.extraction import ExtractResult
 from lorkit.decompose.training.training import TrainResult
 
 Decompose = Callable[..., Any]

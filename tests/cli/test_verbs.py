@@ -15,7 +15,7 @@ import pytest
 
 import lorkit.decompose
 import lorkit.export
-from lorkit.decompose.extraction import ExtractResult
+from lorkit.decompose.extraction.extraction import ExtractResult
 from lorkit.decompose.training.training import TrainResult
 from lorkit.export.reporting import ReportResult
 

@@ -17,7 +17,7 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation.comparison.cells import cases_of
 from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.evaluation.inference import evidence_of
-from lorkit.decompose.extraction import extract
+from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.models.backbones.registry import BACKBONES, Known
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.runs.expert import load_expert

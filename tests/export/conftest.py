@@ -277,7 +277,7 @@ class Tiny(torch.nn.Module):
 @pytest.fixture(scope="session")
 def extracted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run with weights and the extracted experts of its two regions; never write into it."""
-    from lorkit.decompose.extraction import extract
+    from lorkit.decompose.extraction.extraction import extract
     from lorkit.decompose.models.backbones.registry import BACKBONES, Known
 
     place = Path(__file__).parent.parent / "decompose" / "conftest.py"

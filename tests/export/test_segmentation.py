@@ -298,7 +298,7 @@ def test_pictures_show_outlines_only_of_what_an_export_may_hold(flat: Path) -> N
 
 @pytest.mark.parametrize("method", ["rd", "drd"])
 def test_a_taught_expert_runs_without_teacher_packages(tmp_path: Path, method: str) -> None:
-    from lorkit.decompose.extraction import extract
+    from lorkit.decompose.extraction.extraction import extract
     from lorkit.decompose.runs.networks import Networks
 
     place = Path(__file__).parent.parent / "decompose" / "conftest.py"

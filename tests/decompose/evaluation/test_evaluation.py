@@ -12,7 +12,7 @@ from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.evaluation.inference import logits_of
-from lorkit.decompose.extraction import extract
+from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.metrics import HEADLINE, scores
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.locked_data import run_samples

@@ -11,7 +11,7 @@ import torch
 from lorkit.decompose.artifacts import digest_file, load_tensors, read_json, verify_chain
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Event, Saved
-from lorkit.decompose.extraction import extract
+from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.lifecycle import train_from
 from lorkit.decompose.models.foundation.model import load_foundation
 from lorkit.decompose.models.ownership import owner_of

@@ -13,7 +13,7 @@ from lorkit.decompose.artifacts import load_tensors, read_json
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Event, Notice
-from lorkit.decompose.extraction import extract
+from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.lifecycle import finetune_expert, train_from
 from lorkit.decompose.lifecycle.finetuning import _settled
 from lorkit.decompose.methods import get_method
@@ -34,7 +34,7 @@ def expert(made_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     run = open_run(shutil.copytree(made_run / "runs", home / "runs") / "small")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lorkit.decompose.extraction.write_program", lambda *_, **__: None)
+        patch.setattr("lorkit.decompose.extraction.extraction.write_program", lambda *_, **__: None)
         (result,) = extract(run, region="chest")
     return Path(shutil.copytree(result.path, home / "copy"))
 

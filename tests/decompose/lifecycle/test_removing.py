@@ -14,7 +14,7 @@ from lorkit.decompose.artifacts import load_tensors, read_json, verify_chain, wr
 from lorkit.decompose.artifacts.files import save_tensors
 from lorkit.decompose.errors import ParityError, UsageError
 from lorkit.decompose.events import Event, Notice
-from lorkit.decompose.extraction import extract
+from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.lifecycle import remove_region, train_from
 from lorkit.decompose.lifecycle.removing import traces
 from lorkit.decompose.models.foundation.model import load_foundation

@@ -14,13 +14,13 @@ import torch
 import yaml
 from PIL import Image
 
-from lorkit.decompose import proof
 from lorkit.decompose.artifacts import digest_file, load_tensors, read_json, verify_chain
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.data.preprocessing.region_check import check
 from lorkit.decompose.errors import ArtifactError, DataError, ParityError, UsageError
 from lorkit.decompose.evaluation.inference import logits_of
-from lorkit.decompose.extraction import extract
+from lorkit.decompose.extraction import equality as proof
+from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run, locked_data, open_run
 from lorkit.decompose.runs.expert import LoadedExpert, load_expert, plain_network

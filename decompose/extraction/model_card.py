@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from lorkit.decompose.card_example import example, segments
 from lorkit.decompose.data.preprocessing.recipe import recipe_dims
+from lorkit.decompose.extraction.card_example import example, segments
 
 _NAMES = {
     "dice": "Dice (mean over structures)",

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import yaml
 
-from lorkit.decompose.card_example import example
 from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
+from lorkit.decompose.extraction.card_example import example
+from lorkit.decompose.extraction.model_card import model_card
 from lorkit.decompose.metrics import scores
-from lorkit.decompose.model_card import model_card
 
 
 def described(**changes: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from lorkit.decompose.artifacts import load_tensors, read_json
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation.inference import logits_of
-from lorkit.decompose.extraction import ExtractResult, extract
+from lorkit.decompose.extraction.extraction import ExtractResult, extract
 from lorkit.decompose.metrics import paired_drop
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.expert import load_expert

@@ -29,14 +29,14 @@ from lorkit.decompose.errors import DataError, counted
 from lorkit.decompose.evaluation.inference import logits_of
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.experts import recalibrate_norm_
-from lorkit.decompose.model_card import model_card
+from lorkit.decompose.extraction.equality import equality, refuse_foreign_tensors
+from lorkit.decompose.extraction.model_card import model_card
+from lorkit.decompose.extraction.rank_cut import check_rank, cut_expert_
+from lorkit.decompose.extraction.torch_program import write_program
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation.model import load_strict
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.program import write_program
-from lorkit.decompose.proof import equality, refuse_foreign_tensors
-from lorkit.decompose.reduction import check_rank, cut_expert_
 from lorkit.decompose.runs import RUNS, Run, open_run
 from lorkit.decompose.runs.expert import (
     CARD,

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from lorkit.decompose import program
 from lorkit.decompose.errors import ParityError
+from lorkit.decompose.extraction import torch_program
 from lorkit.decompose.models import Deployable
 
 
@@ -21,7 +21,7 @@ def network() -> Deployable:
 
 
 def test_any_batch_size_gives_what_the_network_gives(network: Deployable, tmp_path: Path) -> None:
-    program.write_program(network, tmp_path / "model.pt2", shape=(1, 8, 8))
+    torch_program.write_program(network, tmp_path / "model.pt2", shape=(1, 8, 8))
     again = torch.export.load(tmp_path / "model.pt2").module()
     for count in (1, 2, 5):
         image = torch.rand(count, 1, 8, 8)
@@ -29,7 +29,7 @@ def test_any_batch_size_gives_what_the_network_gives(network: Deployable, tmp_pa
 
 
 def test_the_file_says_nothing_of_the_machine_that_wrote_it(network: Deployable, tmp_path: Path) -> None:
-    program.write_program(network, tmp_path / "model.pt2", shape=(1, 8, 8))
+    torch_program.write_program(network, tmp_path / "model.pt2", shape=(1, 8, 8))
     with zipfile.ZipFile(tmp_path / "model.pt2") as archive:
         everything = b"".join(archive.read(name) for name in archive.namelist())
     assert b".py" not in everything
@@ -42,4 +42,4 @@ def test_a_program_that_computes_something_else_is_refused(
     loaded = SimpleNamespace(module=lambda: lambda image: network(image) + 1)
     monkeypatch.setattr(torch.export, "load", lambda path: loaded)
     with pytest.raises(ParityError, match="differs from its network by 1"):
-        program.write_program(network, tmp_path / "model.pt2", shape=(1, 8, 8))
+        torch_program.write_program(network, tmp_path / "model.pt2", shape=(1, 8, 8))
