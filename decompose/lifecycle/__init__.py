@@ -1,7 +1,7 @@
 """The life of a run after its training: a region more, a region less, an expert that starts something new."""
 
 from lorkit.decompose.lifecycle.adding import add_region
-from lorkit.decompose.lifecycle.derivation import train_from
+from lorkit.decompose.lifecycle.dispatch import train_from
 from lorkit.decompose.lifecycle.finetuning import finetune_expert
 from lorkit.decompose.lifecycle.removing import remove_region
 

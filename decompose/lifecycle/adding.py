@@ -13,9 +13,9 @@ from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import RegionSamples, Splits, read_region, split_regions
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Finished, Listener, Notice, ignore
-from lorkit.decompose.lifecycle.growth import AddedRegion, joined, lone_model
-from lorkit.decompose.lifecycle.origin import knowing, rebuilt, record, rows_of
-from lorkit.decompose.lifecycle.overlay import alone, grown_config
+from lorkit.decompose.lifecycle.new_region_model import AddedRegion, joined, lone_model
+from lorkit.decompose.lifecycle.provenance import knowing, rebuilt, record, rows_of
+from lorkit.decompose.lifecycle.settings import alone, grown_config
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation, load_strict
 from lorkit.decompose.regions import Region, RegionSet

@@ -12,8 +12,8 @@ from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.config import Config
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
-from lorkit.decompose.lifecycle.origin import record
-from lorkit.decompose.lifecycle.overlay import is_stated
+from lorkit.decompose.lifecycle.provenance import record
+from lorkit.decompose.lifecycle.settings import is_stated
 from lorkit.decompose.models.backbones.registry import build_backbone, detach_head
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel

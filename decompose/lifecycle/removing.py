@@ -14,8 +14,8 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.data import Splits
 from lorkit.decompose.errors import ParityError, UsageError, counted
 from lorkit.decompose.events import Listener, Notice, ignore
-from lorkit.decompose.lifecycle.origin import rebuilt, record, rows_of
-from lorkit.decompose.lifecycle.overlay import without
+from lorkit.decompose.lifecycle.provenance import rebuilt, record, rows_of
+from lorkit.decompose.lifecycle.settings import without
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation
 from lorkit.decompose.models.ownership import owner_of

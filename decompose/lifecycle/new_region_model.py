@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from lorkit.decompose.config import Config, LorkdConfig, TrainConfig
 from lorkit.decompose.errors import ParityError
-from lorkit.decompose.lifecycle.overlay import alone
+from lorkit.decompose.lifecycle.settings import alone
 from lorkit.decompose.methods.lorkd import LorkdModule
 from lorkit.decompose.models.foundation.model import Foundation, load_strict
 from lorkit.decompose.models.ownership import owner_of

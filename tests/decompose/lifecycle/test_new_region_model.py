@@ -11,7 +11,7 @@ from torch import nn
 
 from lorkit.decompose.artifacts import load_tensors
 from lorkit.decompose.errors import ArtifactError, ParityError
-from lorkit.decompose.lifecycle.growth import AddedRegion, joined, lone_model
+from lorkit.decompose.lifecycle.new_region_model import AddedRegion, joined, lone_model
 from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region

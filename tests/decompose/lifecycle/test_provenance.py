@@ -12,7 +12,7 @@ import torch
 
 from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.errors import ArtifactError
-from lorkit.decompose.lifecycle.origin import knowing, rebuilt, record, rows_of
+from lorkit.decompose.lifecycle.provenance import knowing, rebuilt, record, rows_of
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import Run

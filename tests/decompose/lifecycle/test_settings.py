@@ -8,7 +8,7 @@ import pytest
 
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.lifecycle.overlay import alone, grown_config, without
+from lorkit.decompose.lifecycle.settings import alone, grown_config, without
 from lorkit.decompose.runs import Run
 
 
