@@ -16,7 +16,7 @@ from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.foundation.model import Foundation, narrowed
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.tasks import get_task
-from lorkit.decompose.training.feature_cache import keeper_for
+from lorkit.decompose.training.feature_cache import keeper_for, savings
 from lorkit.decompose.training.foundation.pretraining import run_phase
 from lorkit.decompose.training.loop.epochs import Phase
 from lorkit.decompose.training.loop.validation import validation_score

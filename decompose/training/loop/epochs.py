@@ -27,8 +27,7 @@ from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import get_task
-from lorkit.decompose.training.feature_cache import Keeper
-from lorkit.decompose.training.feature_cache import statistics as savings
+from lorkit.decompose.training.feature_cache import Keeper, savings
 from lorkit.decompose.training.feature_cache.statistics import sentence
 from lorkit.decompose.training.gradients.balancing import check_balancer
 from lorkit.decompose.training.gradients.conflict import gradient_conflict

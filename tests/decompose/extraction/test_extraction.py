@@ -54,7 +54,7 @@ def test_the_package_is_complete_and_its_chain_holds(chest: LoadedExpert) -> Non
     assert chest.region.classes == ("normal", "pneumonia")
     assert chest.shape == (1, 16, 16)
     locked = read_json(chest.path.parent.parent / "splits.json")["regions"]["chest"]
-    assert chest.info["data"] == {part: len(digests) for part, digests in locked_data.items()}
+    assert chest.info["data"] == {part: len(digests) for part, digests in locked.items()}
     assert chest.info["parameters"] == sum(value.numel() for value in chest.plain.parameters())
     assert not chest.manifest.synthetic
 
