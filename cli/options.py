@@ -125,6 +125,6 @@ def onnx_teacher(config: Config) -> Teacher | None:
     """Open the ONNX file that a configuration names as its foundation; None where it names none."""
     if not config.foundation.is_onnx:
         return None
-    from lorkit.export.onnx_teacher import open_teacher  # ONNX Runtime, which nothing else here needs
+    from lorkit.export.onnx.teacher import open_teacher  # ONNX Runtime, which nothing else here needs
 
     return open_teacher(config)

@@ -18,7 +18,7 @@ def self_test() -> dict[str, Any]:
     import torch
 
     from lorkit.decompose.data.phantoms.reader import draw
-    from lorkit.export.onnx import to_onnx
+    from lorkit.export.onnx.conversion import to_onnx
     from lorkit.export.parity import tolerance_of
     from lorkit.export.targets import MODEL, get_target
 

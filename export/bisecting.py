@@ -22,9 +22,9 @@ from lorkit import profiles
 from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.errors import UsageError
 from lorkit.export.exported import Exported
-from lorkit.export.onnx import OUTPUT, Tracer
+from lorkit.export.onnx.conversion import OUTPUT, Tracer
+from lorkit.export.onnx.precision.cpu_runner import runner
 from lorkit.export.parity import TOLERANCES
-from lorkit.export.precision.probing import runner
 from lorkit.export.sources import Source
 from lorkit.export.targets import MODEL, Target, get_target
 from lorkit.export.targets.base import Blueprint, Floats

@@ -14,10 +14,10 @@ from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, digest_json
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import tool_versions
 from lorkit.decompose.runs import Run
-from lorkit.export.onnx import Tracer, to_onnx
+from lorkit.export.onnx.conversion import Tracer, to_onnx
+from lorkit.export.onnx.precision import Calibration, lower, require_precision
 from lorkit.export.packaging import Samples, graph_metadata, output_names, write_package
 from lorkit.export.parity import Parity, compare, in_batches, require, seeded_inputs
-from lorkit.export.precision import Calibration, lower, require_precision
 from lorkit.export.sizes import fitting
 from lorkit.export.sources import Inputs, Shown, Source
 from lorkit.export.targets import MODEL, HardwareBound, Target

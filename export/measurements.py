@@ -50,7 +50,7 @@ def _teacher(run: Run) -> Teacher | None:
     """Open the ONNX file that a run was taught by; None where that was something else."""
     if not run.config.foundation.is_onnx:
         return None
-    from lorkit.export.onnx_teacher import teacher_of
+    from lorkit.export.onnx.teacher import teacher_of
 
     return teacher_of(run)
 

@@ -13,7 +13,7 @@ from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError, ParityError
 from lorkit.export import building, parity
 from lorkit.export.exporting import export
-from lorkit.export.precision import Lowered
+from lorkit.export.onnx.precision import Lowered
 from lorkit.export.targets import get_target
 from lorkit.export.verifying import verify
 

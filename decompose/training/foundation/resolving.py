@@ -47,7 +47,7 @@ def settled(config: Config, teacher: Teacher | None = None) -> Config:
         raise UsageError(
             f"{what} without the teacher itself",
             required="train(config, teacher=...)",
-            fix="for an ONNX file use the command line, or lorkit.export.onnx_teacher.open_teacher(config)",
+            fix="for an ONNX file use the command line, or lorkit.export.onnx.teacher.open_teacher(config)",
         )
     if given.weights is not None and Path(given.weights).is_dir():
         own = ImageConfig.model_validate(dict(foundation_document(Path(given.weights))["image"]))

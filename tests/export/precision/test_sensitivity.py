@@ -7,7 +7,7 @@ from typing import Any
 
 from onnx import helper
 
-from lorkit.export.precision.lowering import by_sensitivity
+from lorkit.export.onnx.precision.lowering import by_sensitivity
 
 
 def test_worst_first_and_layers_only() -> None:

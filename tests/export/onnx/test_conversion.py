@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import ParityError
-from lorkit.export.onnx import Tracer, to_onnx
+from lorkit.export.onnx.conversion import Tracer, to_onnx
 
 METADATA = {"region": "chest", "classes": json.dumps(["no", "yes"])}
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from lorkit.export.precision.probing import largest_values
+from lorkit.export.onnx.precision.cpu_runner import largest_values
 from lorkit.export.targets.base import Floats
 
 DTYPES = {"fp16": "float16", "bf16": "bfloat16"}

@@ -1,0 +1,1 @@
+"""ONNX: conversion of a network, costs of a graph, an ONNX file as teacher, lower precisions."""
