@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from lorkit.export.svg import COLOURS, WIDTH, Scale, label, sheet, tag
+from lorkit.export.rendering.svg import COLOURS, WIDTH, Scale, label, sheet, tag
 
 _LEFT, _RIGHT, _TOP, _ROW, _FOOT = 230.0, 96.0, 40.0, 26.0, 44.0
 _SHOWN = 150

@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lorkit.export.svg import Plot, Scale, dodge, figure, path, tag
+from lorkit.export.rendering.svg import Plot, Scale, dodge, figure, path, tag
 
 WIDTH, HEIGHT = 340.0, 216.0
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 14.0, 26.0, 40.0

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lorkit.export.svg import (
+from lorkit.export.rendering.svg import (
     BOTTOM,
     COLOURS,
     FOUNDATION,

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from lorkit.export.comparison_curves import curves
-from lorkit.export.svg import (
+from lorkit.export.rendering.svg import (
     BOTTOM,
     COLOURS,
     FOUNDATION,

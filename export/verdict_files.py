@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import jinja2
 
 from lorkit.decompose.artifacts import write_text
-from lorkit.export.writing import FILTERS
+from lorkit.export.rendering.formatting import FILTERS
 
 CHECKS = ("deterministic", "latency", "accuracy", "budget")
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

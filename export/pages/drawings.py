@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from lorkit.export import charts
 from lorkit.export.pages import rawsamples, roccurves, tradeoff
-from lorkit.export.writing import metric
+from lorkit.export.rendering.formatting import metric
 
 _TERMS = {"ce": "cross-entropy", "feature_kd": "feature distillation", "logit_kd": "logit distillation"}
 _OWNERS = {"experts": "expert", "foundation": "foundation"}

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from lorkit.export.masks import colour
 from lorkit.export.pages.drawings import anchors, draw, label_of
 from lorkit.export.pages.roccurves import shown_classes, swatch
-from lorkit.export.writing import FILTERS, metric
+from lorkit.export.rendering.formatting import FILTERS, metric
 
 _HERE = Path(__file__).parent
 SOURCES = sorted(path for path in _HERE.iterdir() if path.suffix in (".py", ".jinja", ".css", ".js"))

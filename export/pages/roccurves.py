@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lorkit.export.svg import Plot, Scale, figure, path, tag
+from lorkit.export.rendering.svg import Plot, Scale, figure, path, tag
 
 SIDE = 300.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 12.0, 26.0, 40.0

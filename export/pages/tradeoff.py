@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from lorkit.export.svg import Plot, Scale, dodge, figure, path, tag
+from lorkit.export.rendering.svg import Plot, Scale, dodge, figure, path, tag
 
 WIDTH, HEIGHT = 520.0, 300.0
 LEFT, TOP, BOTTOM = 48.0, 28.0, 42.0

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from lorkit.export.svg import judged, named, sheet, shorten, watermark
+from lorkit.export.rendering.svg import judged, named, sheet, shorten, watermark
 
 
 def test_a_sheet_is_a_file_of_its_own_that_tells_what_it_shows() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from lorkit.export.writing import (
+from lorkit.export.rendering.formatting import (
     DASH,
     code,
     count,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorkit.export.svg import Plot, Scale, dodge, figure, path, tag
+from lorkit.export.rendering.svg import Plot, Scale, dodge, figure, path, tag
 
 
 def test_text_and_attributes_are_escaped() -> None:

@@ -1,0 +1,1 @@
+"""Drawing and writing: one SVG kit, numbers and names as text."""
