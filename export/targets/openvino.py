@@ -19,16 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import tool_versions
 from lorkit.export.targets.base import Availability, Blueprint, Example, Floats, missing
-from lorkit.export.targets.hosts import (
-    SHARE,
-    Note,
-    file_digests,
-    read_note,
-    require_bf16,
-    share,
-    unfit,
-    write_note,
-)
+from lorkit.export.targets.host_note import SHARE, Note, file_digests, read_note, require_bf16, share, unfit, write_note
 
 if TYPE_CHECKING:
     from lorkit.profiles import Profile

@@ -12,11 +12,11 @@ import pytest
 
 from lorkit.cli import sheets
 from lorkit.export import inference
-from lorkit.export.aoti_running import CPU, CUDA, AotiEngine
 from lorkit.export.benchmark import bench
 from lorkit.export.device_timing import device_times
 from lorkit.export.latency import Arm
 from lorkit.export.targets import torch_trt
+from lorkit.export.targets.aoti.engine import CPU, CUDA, AotiEngine
 
 INPUTS = [np.full((2, 1), value, np.float32) for value in (1, 2)]
 

@@ -25,7 +25,7 @@ from lorkit.export.parity import in_batches, seeded_inputs
 from lorkit.export.targets import MODEL, get_target
 from lorkit.export.targets import openvino as module
 from lorkit.export.targets.base import Blueprint, Floats
-from lorkit.export.targets.hosts import NATIVE_BF16, NOTE
+from lorkit.export.targets.host_note import NATIVE_BF16, NOTE
 from lorkit.export.targets.openvino import BIN, TARGET, XML
 
 HERE = importlib.util.find_spec("openvino") is not None
@@ -190,7 +190,7 @@ def test_bf16_is_refused_where_the_cpu_would_emulate_it(
 ) -> None:
     built(blueprints, tmp_path, "bf16")
     machine = fingerprint() | {"cpu": "Cascade Lake", "flags": ["avx2", "avx512f", "avx512_vnni"]}
-    monkeypatch.setattr("lorkit.export.targets.hosts.fingerprint", lambda: machine)
+    monkeypatch.setattr("lorkit.export.targets.host_note.fingerprint", lambda: machine)
     with pytest.raises(MissingRuntimeError, match=r"\(Cascade Lake\) has no bf16 instructions; required: one of"):
         TARGET.load(tmp_path)
 

@@ -18,7 +18,7 @@ from lorkit.decompose.data.preprocessing.recipe import Recipe, apply_recipe
 from lorkit.export import inputs
 from lorkit.export.targets import get_target
 from lorkit.export.targets.base import Blueprint
-from lorkit.export.targets.bundle_config import EXPRESSIONS, inference_config
+from lorkit.export.targets.monai.bundle_config import EXPRESSIONS, inference_config
 
 GENERATOR = np.random.default_rng(0)
 

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorkit.decompose.artifacts import digest_file, digest_json, read_json, write_bytes, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.rtx_building import RESULT
 from lorkit.export.targets.base import MODEL, PLAIN, Availability, Blueprint, Example, missing
-from lorkit.export.tensorrt_building import (
+from lorkit.export.targets.tensorrt.building import (
     ENGINE,
     KEY,
     Order,
@@ -33,7 +32,8 @@ from lorkit.export.tensorrt_building import (
     requested,
     why_outdated,
 )
-from lorkit.export.tensorrt_running import BLIND, TensorrtEngine, sees_gpu
+from lorkit.export.targets.tensorrt.engine import BLIND, TensorrtEngine, sees_gpu
+from lorkit.export.targets.tensorrt.rtx_process import RESULT
 
 if TYPE_CHECKING:
     from lorkit.profiles import Profile
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 INSTALL = "pip install 'lorkit[tensorrt-rtx]'"
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")  # where the runtime is absent and cannot be asked
 ELSEWHERE = "take the export to a machine with an RTX GPU of its profile"
-COMMAND = (sys.executable, "-m", "lorkit.export.rtx_building")
+COMMAND = (sys.executable, "-m", "lorkit.export.targets.tensorrt.rtx_process")
 TIMEOUT_SECONDS = 3600.0
 
 

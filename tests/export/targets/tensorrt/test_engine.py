@@ -16,9 +16,9 @@ import torch
 
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export import tensorrt_running
 from lorkit.export.targets.base import Floats
-from lorkit.export.tensorrt_running import TensorrtEngine, in_range
+from lorkit.export.targets.tensorrt import engine as tensorrt_running
+from lorkit.export.targets.tensorrt.engine import TensorrtEngine, in_range
 
 KEY: dict[str, Any] = {"batch_shapes": [[2, 3], [3, 3], [4, 3]], "settings": {}}
 
@@ -207,7 +207,7 @@ def test_the_real_runtime_refuses_without_a_gpu_in_one_line(tmp_path: Path) -> N
     pytest.importorskip("tensorrt_rtx", reason="needs the extra tensorrt-rtx")
     (tmp_path / "model.engine").write_bytes(b"vtrt" + bytes(100))
     code = (
-        "import sys, pathlib, tensorrt_rtx; from lorkit.export.tensorrt_running import deserialize\n"
+        "import sys, pathlib, tensorrt_rtx; from lorkit.export.targets.tensorrt.engine import deserialize\n"
         "try: deserialize(tensorrt_rtx, pathlib.Path(sys.argv[1]), {}, 'TensorRT-RTX')\n"
         "except Exception as error: print(type(error).__name__, str(error), flush=True)"
     )

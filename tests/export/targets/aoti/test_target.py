@@ -22,13 +22,13 @@ from lorkit.decompose.artifacts import digest_file, read_json, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.deployable import Deployable
-from lorkit.export import compiling
-from lorkit.export.compiling import computes
 from lorkit.export.parity import in_batches, seeded_inputs
-from lorkit.export.targets import aoti, get_target, hosts
-from lorkit.export.targets.aoti import PACKAGE, TARGET
+from lorkit.export.targets import aoti, get_target, host_note
+from lorkit.export.targets.aoti import compilation
+from lorkit.export.targets.aoti.compilation import computes
+from lorkit.export.targets.aoti.target import PACKAGE, TARGET
 from lorkit.export.targets.base import Blueprint
-from lorkit.export.targets.hosts import NATIVE_BF16, NOTE
+from lorkit.export.targets.host_note import NATIVE_BF16, NOTE
 
 compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
 bf16 = pytest.mark.skipif(not set(NATIVE_BF16) & set(fingerprint()["flags"]), reason="this CPU has no bf16")
@@ -306,8 +306,8 @@ def test_a_network_that_is_compiled_wrongly_is_compiled_without_layouts(
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("model/archive_format", "pt2")
 
-    monkeypatch.setattr(compiling, "_compile", fake)
-    monkeypatch.setattr(compiling, "computes", lambda *given: len(tried) > wrong)
+    monkeypatch.setattr(compilation, "_compile", fake)
+    monkeypatch.setattr(compilation, "computes", lambda *given: len(tried) > wrong)
     if wrong == 1:
         TARGET.build(blueprint(tmp_path))
     else:
@@ -319,7 +319,7 @@ def test_a_network_that_is_compiled_wrongly_is_compiled_without_layouts(
 
 def test_bf16_needs_a_cpu_that_has_it(tmp_path: Path, blueprint: Blueprints, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", sys.executable)
-    monkeypatch.setattr(hosts, "fingerprint", lambda: fingerprint() | {"flags": ["avx2", "avx512_vnni"]})
+    monkeypatch.setattr(host_note, "fingerprint", lambda: fingerprint() | {"flags": ["avx2", "avx512_vnni"]})
     with pytest.raises(MissingRuntimeError, match="has no bf16 instructions"):
         TARGET.build(blueprint(tmp_path, precision="bf16"))
 

@@ -19,10 +19,10 @@ import torch
 from lorkit import profiles
 from lorkit.decompose.artifacts import digest_file, read_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
-from lorkit.export import tensorrt_timing
 from lorkit.export.targets import torch_trt
 from lorkit.export.targets.base import Blueprint
-from lorkit.export.targets.torch_trt import TARGET
+from lorkit.export.targets.tensorrt import timing_cache
+from lorkit.export.targets.tensorrt.torch_trt import TARGET
 
 Make = Callable[..., Blueprint]
 GPU = {"name": "NVIDIA H200", "driver": "580.1", "memory_mib": 140000, "sm": "9.0"}
@@ -76,7 +76,7 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(torch_trt, "DEVICE", "cpu")
     monkeypatch.setattr(torch_trt, "fingerprint", lambda: {"gpus": [GPU]})
     monkeypatch.setattr(torch_trt, "sees_gpu", lambda: True)
-    monkeypatch.setattr(tensorrt_timing, "DIRECTORY", tmp_path / "timings")
+    monkeypatch.setattr(timing_cache, "DIRECTORY", tmp_path / "timings")
     (tmp_path / "model.onnx").write_bytes(b"graph")  # only its digest counts
     return module
 

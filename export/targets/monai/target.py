@@ -16,7 +16,7 @@ from lorkit.decompose.artifacts import digest_bytes, digest_file, digest_json, w
 from lorkit.decompose.data.preprocessing.recipe import recipe_dims
 from lorkit.decompose.errors import ArtifactError, UsageError, counted
 from lorkit.export.targets.base import Availability, Blueprint, Example, Floats
-from lorkit.export.targets.bundle_config import MODEL_PATH, inference_config
+from lorkit.export.targets.monai.bundle_config import MODEL_PATH, inference_config
 
 if TYPE_CHECKING:
     import torch

@@ -26,7 +26,7 @@ from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.device_timing import Watch, device_ms
 from lorkit.export.targets.base import MODEL, PLAIN, Availability, Blueprint, Example, Floats, missing
-from lorkit.export.tensorrt_building import (
+from lorkit.export.targets.tensorrt.building import (
     KEY,
     batch_shapes,
     differences,
@@ -35,8 +35,8 @@ from lorkit.export.tensorrt_building import (
     requested,
     why_outdated,
 )
-from lorkit.export.tensorrt_running import in_range, parts, sees_gpu
-from lorkit.export.tensorrt_timing import read_timings, timing_path, write_timings
+from lorkit.export.targets.tensorrt.engine import in_range, parts, sees_gpu
+from lorkit.export.targets.tensorrt.timing_cache import read_timings, timing_path, write_timings
 
 if TYPE_CHECKING:
     import torch

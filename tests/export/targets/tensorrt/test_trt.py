@@ -14,10 +14,10 @@ import pytest
 from lorkit import profiles
 from lorkit.decompose.artifacts import digest_file, read_json, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
-from lorkit.export import tensorrt_timing
 from lorkit.export.targets import trt
 from lorkit.export.targets.base import Blueprint
-from lorkit.export.targets.trt import TARGET
+from lorkit.export.targets.tensorrt import timing_cache
+from lorkit.export.targets.tensorrt.trt import TARGET
 
 Build = Callable[..., Path]
 GPU = {"name": "NVIDIA H200", "driver": "580.1", "memory_mib": 140000, "sm": "9.0"}
@@ -148,7 +148,7 @@ def tensorrt(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(trt, "fingerprint", lambda: {"gpus": [GPU]})
     monkeypatch.setattr(trt, "sees_gpu", lambda: True)
     monkeypatch.setattr(Parser, "errors", ())
-    monkeypatch.setattr(tensorrt_timing, "DIRECTORY", tmp_path / "timings")
+    monkeypatch.setattr(timing_cache, "DIRECTORY", tmp_path / "timings")
     return module
 
 
@@ -293,11 +293,11 @@ def test_timings_are_kept_between_builds_and_damaged_ones_replaced(
 def test_timings_that_the_builder_refuses_cost_time_only(
     tensorrt: ModuleType, onnx_path: Path, build: Build, foreign: bytes
 ) -> None:
-    file = tensorrt_timing.timing_path(trt._surroundings(tensorrt))
-    tensorrt_timing.write_timings(file, foreign)
+    file = timing_cache.timing_path(trt._surroundings(tensorrt))
+    timing_cache.write_timings(file, foreign)
     build(onnx_path)
     assert Builder.built[1].given == [foreign, b""]
-    assert tensorrt_timing.read_timings(file) == b"timings of this build"
+    assert timing_cache.read_timings(file) == b"timings of this build"
 
 
 def test_what_an_engine_was_built_for_is_told_when_it_changed(

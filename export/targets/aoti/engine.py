@@ -17,7 +17,7 @@ from lorkit.decompose.errors import ArtifactError
 from lorkit.export.device_timing import Watch, device_ms
 
 if TYPE_CHECKING:
-    from lorkit.export.targets.aoti import AotiNote
+    from lorkit.export.targets.aoti.target import AotiNote
     from lorkit.export.targets.base import Floats
 
 CPU, CUDA = "cpu", "cuda"

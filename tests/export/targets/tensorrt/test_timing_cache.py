@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lorkit.export.tensorrt_timing import read_timings, timing_path, write_timings
+from lorkit.export.targets.tensorrt.timing_cache import read_timings, timing_path, write_timings
 
 
 def test_what_is_written_is_read_and_damage_counts_as_nothing(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from lorkit.export import building, exporting
 from lorkit.export.exporting import export
 from lorkit.export.targets import HardwareBound, missing, trt_rtx
 from lorkit.export.targets.base import Blueprint
-from lorkit.export.targets.trt_rtx import TARGET
+from lorkit.export.targets.tensorrt.trt_rtx import TARGET
 
 Make = Callable[..., Blueprint]
 ADA = profiles.load("rtx-ada")
@@ -43,7 +43,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def child(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Replace the building process; `code` sees `argv`, and `main` builds."""
-    head = "import os, signal, sys; from lorkit.export.rtx_building import main; argv = sys.argv[1:]\n"
+    head = "import os, signal, sys; from lorkit.export.targets.tensorrt.rtx_process import main; argv = sys.argv[1:]\n"
     monkeypatch.setattr(trt_rtx, "COMMAND", (sys.executable, "-c", head + code))
 
 

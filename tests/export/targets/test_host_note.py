@@ -8,8 +8,8 @@ import pytest
 from lorkit import profiles
 from lorkit.decompose.artifacts import write_json
 from lorkit.decompose.errors import ArtifactError
-from lorkit.export.targets import get_target, hosts
-from lorkit.export.targets.hosts import NOTE, Note, file_digests, read_note, share, unfit, write_note
+from lorkit.export.targets import get_target, host_note
+from lorkit.export.targets.host_note import NOTE, Note, file_digests, read_note, share, unfit, write_note
 
 NAMES = ("model.bin",)
 
@@ -27,7 +27,7 @@ def engine(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("target", ["openvino", "aoti"])
 def test_a_profile_of_another_cpu_is_not_available(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts, "fingerprint", lambda: {"flags": ["avx2", "avx512_vnni"]})
+    monkeypatch.setattr(host_note, "fingerprint", lambda: {"flags": ["avx2", "avx512_vnni"]})
     if not get_target(target).available().ok:
         pytest.skip(get_target(target).available().reason)
     assert get_target(target).available(profiles.load("cpu-avx512-vnni")).ok

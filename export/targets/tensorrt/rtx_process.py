@@ -1,4 +1,4 @@
-"""Build a TensorRT-RTX engine in a process of its own: `python -m lorkit.export.rtx_building ORDER DIRECTORY`.
+"""Build a TensorRT-RTX engine in a process of its own: `python -m lorkit.export.targets.tensorrt.rtx_process ORDER DIRECTORY`.
 
 A build may crash at clean-up, after a correct engine. The engine, then `result.json`, are therefore written first, and
 the process then ends without clean-up; whoever started it believes the result, not the exit status.
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lorkit.decompose.artifacts import write_bytes, write_json
 from lorkit.decompose.errors import UsageError
-from lorkit.export.tensorrt_building import ENGINE, BuilderRefusal, Order, build_plan
+from lorkit.export.targets.tensorrt.building import ENGINE, BuilderRefusal, Order, build_plan
 
 RESULT = "result.json"
 

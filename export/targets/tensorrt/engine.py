@@ -16,7 +16,7 @@ import numpy as np
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.export.device_timing import Watch, device_ms
 from lorkit.export.targets.base import MODEL
-from lorkit.export.tensorrt_building import ENGINE
+from lorkit.export.targets.tensorrt.building import ENGINE
 
 if TYPE_CHECKING:
     from lorkit.export.targets.base import Floats

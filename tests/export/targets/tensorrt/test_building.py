@@ -11,7 +11,7 @@ import pytest
 from lorkit import profiles
 from lorkit.decompose.artifacts import write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
-from lorkit.export.tensorrt_building import (
+from lorkit.export.targets.tensorrt.building import (
     batch_shapes,
     check_precision,
     differences,

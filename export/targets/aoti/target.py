@@ -17,9 +17,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.errors import ArtifactError, LorkitError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
-from lorkit.export.aoti_running import CPU, CUDA, FIX, AotiEngine, reason
+from lorkit.export.targets.aoti.engine import CPU, CUDA, FIX, AotiEngine, reason
 from lorkit.export.targets.base import Availability, Blueprint, Example, missing
-from lorkit.export.targets.hosts import Note, file_digests, missing_flags, read_note, require_bf16, unfit, write_note
+from lorkit.export.targets.host_note import (
+    Note,
+    file_digests,
+    missing_flags,
+    read_note,
+    require_bf16,
+    unfit,
+    write_note,
+)
 
 if TYPE_CHECKING:
     from lorkit.profiles import Profile
@@ -95,7 +103,7 @@ class AotiTarget:
         device, path = _device(blueprint.profile), blueprint.directory / PACKAGE
         if blueprint.precision == "bf16" and device == CPU:
             require_bf16()
-        from lorkit.export.compiling import compile_network  # imports torch
+        from lorkit.export.targets.aoti.compilation import compile_network  # imports torch
 
         try:
             compile_network(blueprint.network, path, blueprint.shape, precision=blueprint.precision, device=device)
@@ -119,7 +127,7 @@ class AotiTarget:
         return path
 
     def load(self, directory: Path, *, threads: int | None = None) -> AotiEngine:
-        """Load the compiled code; see `lorkit.export.aoti_running` for what `threads` does to the process.
+        """Load the compiled code; see `lorkit.export.targets.aoti.engine` for what `threads` does to the process.
 
         Raises:
             MissingRuntimeError: It was compiled for a GPU, and there is none.
@@ -129,7 +137,7 @@ class AotiTarget:
         _require_same(note, directory / PACKAGE)
         import torch._inductor
 
-        from lorkit.export.compiling import quiet
+        from lorkit.export.targets.aoti.compilation import quiet
 
         try:
             _check_members(directory / PACKAGE)

@@ -17,7 +17,7 @@ from lorkit.decompose.artifacts import digest_file, digest_json, write_bytes, wr
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.targets.base import MODEL, PLAIN, Availability, Blueprint, Example, missing
-from lorkit.export.tensorrt_building import (
+from lorkit.export.targets.tensorrt.building import (
     ENGINE,
     KEY,
     build_plan,
@@ -28,8 +28,8 @@ from lorkit.export.tensorrt_building import (
     requested,
     why_outdated,
 )
-from lorkit.export.tensorrt_running import BLIND, TensorrtEngine, sees_gpu
-from lorkit.export.tensorrt_timing import read_timings, timing_path, write_timings
+from lorkit.export.targets.tensorrt.engine import BLIND, TensorrtEngine, sees_gpu
+from lorkit.export.targets.tensorrt.timing_cache import read_timings, timing_path, write_timings
 
 if TYPE_CHECKING:
     from lorkit.profiles import Profile

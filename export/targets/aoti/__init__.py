@@ -1,0 +1,1 @@
+"""AOTInductor: a shared library compiled for this machine's instruction sets."""

@@ -1,0 +1,1 @@
+"""Scripts that are copied beside an engine; they run without lorkit."""

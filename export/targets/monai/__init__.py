@@ -1,0 +1,1 @@
+"""A MONAI bundle."""

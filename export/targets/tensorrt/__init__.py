@@ -1,0 +1,1 @@
+"""TensorRT, TensorRT-RTX and Torch-TensorRT."""
