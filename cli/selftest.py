@@ -19,7 +19,7 @@ def self_test() -> dict[str, Any]:
 
     from lorkit.decompose.data.phantoms.reader import draw
     from lorkit.export.onnx.conversion import to_onnx
-    from lorkit.export.parity import tolerance_of
+    from lorkit.export.runtime.parity import tolerance_of
     from lorkit.export.targets import MODEL, get_target
 
     started = time.perf_counter()

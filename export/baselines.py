@@ -22,7 +22,7 @@ from typing import Any
 
 from lorkit.decompose.artifacts import MANIFEST, SCHEMA_VERSION, digest_file, locked, read_json, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
-from lorkit.export.exported import Exported, read_exported
+from lorkit.export.runtime.exported import Exported, read_exported
 
 RECORD, EXPORTS = "baselines.json", "exports"
 _WHO = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN")

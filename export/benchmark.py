@@ -25,10 +25,10 @@ from lorkit.export.bench_chart import latencies
 from lorkit.export.device_timing import device_times, timer_of
 from lorkit.export.end_to_end import end_to_end
 from lorkit.export.energy import millijoules
-from lorkit.export.exported import Exported, read_exported
 from lorkit.export.footprint import footprint
-from lorkit.export.inference import load_engine
 from lorkit.export.latency import Arm, Floats, block_runs, interleave, random_inputs, warm_up
+from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.statistics import paired_ratio, percentile, percentile_bound, samples_for
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from lorkit.decompose.runs import Run
 from lorkit.export.onnx.conversion import Tracer, to_onnx
 from lorkit.export.onnx.precision import Calibration, lower, require_precision
 from lorkit.export.packaging import Samples, graph_metadata, output_names, write_package
-from lorkit.export.parity import Parity, compare, in_batches, require, seeded_inputs
-from lorkit.export.sizes import fitting
+from lorkit.export.runtime.batch_size import fitting
+from lorkit.export.runtime.parity import Parity, compare, in_batches, require, seeded_inputs
 from lorkit.export.sources import Inputs, Shown, Source
 from lorkit.export.targets import MODEL, HardwareBound, Target
 from lorkit.export.targets.base import Blueprint, Floats

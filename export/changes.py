@@ -15,11 +15,11 @@ from lorkit.decompose.errors import LorkitError
 from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import Run, exports_of
 from lorkit.export.casesets import cases_of_split
-from lorkit.export.choices import preference
 from lorkit.export.contests import Contest
-from lorkit.export.exported import Exported, read_exported
-from lorkit.export.inference import load_engine
 from lorkit.export.noninferiority import Terms, judge_accuracy
+from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.exported import Exported, read_exported
+from lorkit.export.runtime.preference import preference
 
 KIND = "changes"
 _SEED = 0

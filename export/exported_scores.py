@@ -17,9 +17,9 @@ from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.locked_data import LockedData
 from lorkit.decompose.tasks import get_task
-from lorkit.export.exported import Exported
-from lorkit.export.inference import load_engine
-from lorkit.export.sizes import fitting
+from lorkit.export.runtime.batch_size import fitting
+from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.exported import Exported
 
 NAME, KIND = "exports-test.json", "export_scores"
 _BATCH = 64

@@ -15,8 +15,8 @@ from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.runs import OWNERS, open_run
 from lorkit.export.building import Job, Means, build_export, inputs_digest
 from lorkit.export.choosing import AUTO, BASELINE, REFUSALS, Bounds, choose
-from lorkit.export.exported import read_exported
 from lorkit.export.judging import missing_baseline
+from lorkit.export.runtime.exported import read_exported
 from lorkit.export.sources import Source, run_sources, sources_at
 from lorkit.export.targets import HardwareBound, Target, get_target, missing
 

@@ -16,9 +16,9 @@ from pathlib import Path
 import psutil
 
 from lorkit.decompose.errors import ArtifactError, LorkitError, MissingRuntimeError
-from lorkit.export.exported import read_exported
-from lorkit.export.inference import load_engine
 from lorkit.export.latency import random_inputs
+from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.exported import read_exported
 from lorkit.export.targets import get_target
 
 TIMEOUT_SECONDS = 300.0

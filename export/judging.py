@@ -15,12 +15,12 @@ from lorkit.export.casesets import CaseSet
 from lorkit.export.contests import Contest
 from lorkit.export.costs import judge_costs
 from lorkit.export.duel import fight
-from lorkit.export.exported import Exported
 from lorkit.export.families import explain, settle
-from lorkit.export.inference import load_engine
 from lorkit.export.latency import Arm, random_inputs
 from lorkit.export.limits import Limits
 from lorkit.export.noninferiority import Terms, judge_accuracy, undecided
+from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.exported import Exported
 
 if TYPE_CHECKING:
     from lorkit.export.targets.base import Engine

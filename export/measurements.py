@@ -10,8 +10,8 @@ from lorkit.decompose.errors import DataError, MissingRuntimeError
 from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import Run
 from lorkit.export import benchmark
-from lorkit.export.exported import Exported
 from lorkit.export.judging import missing_baseline
+from lorkit.export.runtime.exported import Exported
 
 if TYPE_CHECKING:
     from lorkit.decompose.models.foundation.teacher import Teacher

@@ -26,9 +26,9 @@ from lorkit.decompose.tasks import Evidence, get_task
 from lorkit.export import flips
 from lorkit.export.casesets import CaseSet
 from lorkit.export.contests import Contest
-from lorkit.export.exported import Exported
 from lorkit.export.families import settle
-from lorkit.export.sizes import fitting
+from lorkit.export.runtime.batch_size import fitting
+from lorkit.export.runtime.exported import Exported
 
 if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion

@@ -14,9 +14,9 @@ from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run, experts_of, exports_of, open_run
 from lorkit.decompose.tasks import get_task
 from lorkit.export import inputs as files
-from lorkit.export.choices import preference
-from lorkit.export.exported import read_exported
-from lorkit.export.inference import load_engine
+from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.exported import read_exported
+from lorkit.export.runtime.preference import preference
 from lorkit.export.targets.base import Floats
 
 

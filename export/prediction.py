@@ -18,7 +18,7 @@ from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.export import inputs as files
 from lorkit.export import labelling, segmenting
 from lorkit.export.opening import Network, open_network
-from lorkit.export.sizes import fitting
+from lorkit.export.runtime.batch_size import fitting
 
 DOCUMENT, TABLE = "predictions.json", "predictions.csv"
 _CHUNK = 32

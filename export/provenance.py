@@ -9,7 +9,7 @@ from typing import Any
 
 from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.runs import Run
-from lorkit.export.exported import Exported
+from lorkit.export.runtime.exported import Exported
 
 
 def chain_of(run: Run, exports: Sequence[Exported]) -> list[dict[str, Any]]:

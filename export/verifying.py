@@ -15,11 +15,11 @@ from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityEr
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.runs import exports_of, open_run
 from lorkit.decompose.runs.locked_data import file_samples
-from lorkit.export.exported import Exported, read_exported
-from lorkit.export.inference import load_engine
 from lorkit.export.packaging import SAMPLES
-from lorkit.export.parity import Parity, batch_sizes, compare, flips
-from lorkit.export.sizes import HELD_BYTES, fitting
+from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
+from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.exported import Exported, read_exported
+from lorkit.export.runtime.parity import Parity, batch_sizes, compare, flips
 from lorkit.export.targets.base import Floats
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.runs import Run, export_directory
 from lorkit.export import gating
 from lorkit.export.baselines import adopt, current_baselines, is_store, read_record, replace_baselines
-from lorkit.export.exported import Exported, read_exported
 from lorkit.export.gating import gate
 from lorkit.export.judging import Findings
+from lorkit.export.runtime.exported import Exported, read_exported
 
 
 @pytest.fixture

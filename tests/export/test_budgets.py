@@ -10,7 +10,7 @@ from lorkit import profiles
 from lorkit.decompose.errors import ArtifactError
 from lorkit.export import budgets
 from lorkit.export.budgets import judge_budget
-from lorkit.export.exported import Exported, read_exported
+from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.statistics import percentile_bound, percentile_floor
 
 Make = Callable[..., Exported]

@@ -11,9 +11,10 @@ import pytest
 from lorkit import profiles
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError, ParityError
-from lorkit.export import building, parity
+from lorkit.export import building
 from lorkit.export.exporting import export
 from lorkit.export.onnx.precision import Lowered
+from lorkit.export.runtime import parity
 from lorkit.export.targets import get_target
 from lorkit.export.verifying import verify
 

@@ -12,8 +12,8 @@ from lorkit.decompose.errors import DataError
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
 from lorkit.export.casesets import CaseSet, cases_of_file, cases_of_split, learnt_from, lineage
 from lorkit.export.contests import Contest
-from lorkit.export.exported import read_exported
 from lorkit.export.gating import gate
+from lorkit.export.runtime.exported import read_exported
 
 
 @pytest.fixture

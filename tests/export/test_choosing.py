@@ -12,9 +12,10 @@ import pytest
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import open_run
-from lorkit.export import choosing, parity
-from lorkit.export.choices import record_path, tried_precisions
+from lorkit.export import choosing
 from lorkit.export.exporting import ExportResult, export
+from lorkit.export.runtime import parity
+from lorkit.export.runtime.preference import record_path, tried_precisions
 
 OPTIONS: dict[str, Any] = {"region": "chest", "profile": "cpu-generic", "precision": "auto", "max_seconds": 1.0}
 

@@ -8,7 +8,7 @@ from lorkit.decompose.artifacts import write_manifest
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
 from lorkit.export.contests import Selection, contests, home_of
-from lorkit.export.exported import read_exported
+from lorkit.export.runtime.exported import read_exported
 
 
 def export_of(run: Run, owner: str, region: str = "chest") -> Path:

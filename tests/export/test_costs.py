@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lorkit.export.contests import Contest
 from lorkit.export.costs import graph_costs, judge_costs, peak_activation_bytes
-from lorkit.export.exported import read_exported
+from lorkit.export.runtime.exported import read_exported
 
 
 def graph(nodes: list[Any], *, weights: Any = (), size: list[Any] | None = None) -> onnx.ModelProto:

@@ -8,8 +8,8 @@ from lorkit.decompose.events import ignore_progress
 from lorkit.decompose.runs import Run
 from lorkit.export import exported_scores
 from lorkit.export.collection import collect
-from lorkit.export.exported import read_exported
 from lorkit.export.exported_scores import scores_of
+from lorkit.export.runtime.exported import read_exported
 
 
 @pytest.fixture

@@ -16,10 +16,11 @@ from lorkit.decompose.artifacts import digest_file, read_json, read_manifest, ve
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.runs import exports_of, open_run
 from lorkit.decompose.runs.expert import load_expert
-from lorkit.export import building, parity
+from lorkit.export import building
 from lorkit.export.exporting import export
-from lorkit.export.inference import load_engine
 from lorkit.export.prediction import predict
+from lorkit.export.runtime import parity
+from lorkit.export.runtime.engine import load_engine
 
 NAME = "onnx-cpu-generic-fp32"
 

@@ -9,8 +9,8 @@ import pytest
 
 from lorkit.decompose.artifacts import digest_file, read_json, write_manifest
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
-from lorkit.export import parity
 from lorkit.export.exporting import export
+from lorkit.export.runtime import parity
 from lorkit.export.verifying import verify
 
 NAME = "onnx-cpu-generic-fp32"

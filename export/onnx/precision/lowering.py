@@ -15,7 +15,7 @@ from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.export.onnx.precision.cpu_runner import runner
 from lorkit.export.onnx.precision.half import DTYPES, halve, overflowing
 from lorkit.export.onnx.precision.int8 import quantise
-from lorkit.export.parity import Parity, compare, flips
+from lorkit.export.runtime.parity import Parity, compare, flips
 from lorkit.export.targets.base import Floats
 
 _MOST_KEPT = 0.5

@@ -14,7 +14,7 @@ import pytest
 
 from lorkit.decompose.runs import Run
 from lorkit.export.baselines import adopt, read_record
-from lorkit.export.exported import read_exported
+from lorkit.export.runtime.exported import read_exported
 
 
 @pytest.mark.parametrize("host", [{}, {"GITLAB_CI": "true", "CI_JOB_TOKEN": "secret", "CI_API_V4_URL": "https://lab"}])

@@ -12,7 +12,7 @@ import pytest
 
 from lorkit.decompose.runs import Run, export_directory
 from lorkit.export.baselines import adopt
-from lorkit.export.exported import read_exported
+from lorkit.export.runtime.exported import read_exported
 
 CHEST = ("chest", "onnx", "cpu-generic", "fp32")
 

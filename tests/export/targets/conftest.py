@@ -15,7 +15,7 @@ from torch import nn
 from lorkit import profiles
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.export.onnx.conversion import to_onnx
-from lorkit.export.parity import seeded_inputs
+from lorkit.export.runtime.parity import seeded_inputs
 from lorkit.export.targets import MODEL
 from lorkit.export.targets.base import Blueprint
 

@@ -20,7 +20,7 @@ from lorkit.decompose.errors import ParityError, UsageError
 from lorkit.export.bisecting import beginning, bisect, first_wrong_layer
 from lorkit.export.exporting import export
 from lorkit.export.onnx.precision.cpu_runner import runner
-from lorkit.export.parity import seeded_inputs
+from lorkit.export.runtime.parity import seeded_inputs
 from lorkit.export.targets import get_target
 from lorkit.export.targets.base import Blueprint
 from lorkit.export.verifying import verify

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from lorkit import profiles
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
-from lorkit.export.parity import in_batches
+from lorkit.export.runtime.parity import in_batches
 from lorkit.export.targets import get_target
 from lorkit.export.targets import onnx as onnx_target
 from lorkit.export.targets.base import Blueprint

@@ -21,7 +21,7 @@ import torch
 from lorkit.decompose.artifacts import digest_file, read_json, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.parity import in_batches, seeded_inputs
+from lorkit.export.runtime.parity import in_batches, seeded_inputs
 from lorkit.export.targets import MODEL, get_target
 from lorkit.export.targets import openvino as module
 from lorkit.export.targets.base import Blueprint, Floats

@@ -17,10 +17,10 @@ from torch import nn
 from lorkit.decompose.errors import DataError, ParityError
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.models.deployable import Deployable
-from lorkit.export import parity
 from lorkit.export.onnx.conversion import to_onnx
 from lorkit.export.onnx.precision import Calibration, Lowered, int8, lower, require_precision
-from lorkit.export.parity import seeded_inputs
+from lorkit.export.runtime import parity
+from lorkit.export.runtime.parity import seeded_inputs
 from lorkit.export.targets.base import Floats
 
 IMAGES = seeded_inputs((1, 16, 16), 24)

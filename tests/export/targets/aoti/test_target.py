@@ -22,7 +22,7 @@ from lorkit.decompose.artifacts import digest_file, read_json, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.deployable import Deployable
-from lorkit.export.parity import in_batches, seeded_inputs
+from lorkit.export.runtime.parity import in_batches, seeded_inputs
 from lorkit.export.targets import aoti, get_target, host_note
 from lorkit.export.targets.aoti import compilation
 from lorkit.export.targets.aoti.compilation import computes

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorkit.decompose.errors import ParityError
-from lorkit.export.parity import compare, in_batches, require, seeded_inputs, tolerance_of
+from lorkit.export.runtime.parity import compare, in_batches, require, seeded_inputs, tolerance_of
 
 IMAGES = np.arange(24, dtype=np.float32).reshape(6, 1, 2, 2) / 24
 

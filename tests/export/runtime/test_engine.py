@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lorkit.decompose.errors import ArtifactError, DataError, MissingRuntimeError
-from lorkit.export.inference import load_engine
+from lorkit.export.runtime.engine import load_engine
 
 
 @pytest.fixture

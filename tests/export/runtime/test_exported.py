@@ -5,7 +5,7 @@ import pytest
 
 from lorkit.decompose.artifacts import read_json, write_json, write_manifest
 from lorkit.decompose.errors import ArtifactError
-from lorkit.export.exported import read_exported
+from lorkit.export.runtime.exported import read_exported
 
 
 def test_an_export_tells_what_it_is(make_export: Callable[..., Path]) -> None:

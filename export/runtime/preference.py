@@ -9,7 +9,7 @@ from lorkit import profiles
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import Run
-from lorkit.export.exported import Exported
+from lorkit.export.runtime.exported import Exported
 
 CANONICAL = "onnx"
 """The target whose engine is the canonical file itself: every runtime takes it, and the others are built from it."""

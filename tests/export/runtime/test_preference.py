@@ -15,11 +15,11 @@ from lorkit.decompose.artifacts import write_json
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.runs import open_run
 from lorkit.export.benchmark import bench
-from lorkit.export.choices import preference, record_path, regions_of
 from lorkit.export.contests import Selection, contests
 from lorkit.export.exporting import export
-from lorkit.export.inference import load_engine
 from lorkit.export.prediction import predict
+from lorkit.export.runtime.engine import load_engine
+from lorkit.export.runtime.preference import preference, record_path, regions_of
 
 OPTIONS: dict[str, Any] = {"region": "chest", "profile": "cpu-generic", "owners": ("expert", "foundation")}
 

@@ -1,0 +1,1 @@
+"""Load and run an export: the artifact, its engine, parity with the expert."""
