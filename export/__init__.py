@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lorkit.export.benchmark import bench
     from lorkit.export.exporting import export
     from lorkit.export.gating import gate
-    from lorkit.export.prediction import predict
+    from lorkit.export.prediction.prediction import predict
     from lorkit.export.reporting import report
     from lorkit.export.runtime.engine import load_engine
     from lorkit.export.verifying import verify

@@ -19,8 +19,8 @@ from PIL import Image
 
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.tasks import get_task
-from lorkit.export import inputs
-from lorkit.export.masks import decode_at
+from lorkit.export.prediction import inputs
+from lorkit.export.prediction.masks import decode_at
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import seeded_inputs
 from lorkit.export.targets.base import Engine, Floats

@@ -21,8 +21,8 @@ from PIL import Image
 from scipy.special import softmax
 
 from lorkit.decompose.errors import ArtifactError
-from lorkit.export.masks import Mask, colour, decode, dice, outline
 from lorkit.export.packaging import SAMPLES
+from lorkit.export.prediction.masks import Mask, colour, decode, dice, outline
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.targets.base import Floats
 

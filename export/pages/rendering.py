@@ -16,9 +16,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from lorkit.export.masks import colour
 from lorkit.export.pages.drawings import anchors, draw, label_of
 from lorkit.export.pages.roccurves import shown_classes, swatch
+from lorkit.export.prediction.masks import colour
 from lorkit.export.rendering.formatting import FILTERS, metric
 
 _HERE = Path(__file__).parent

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lorkit.decompose.errors import ParityError, counted
-from lorkit.export.masks import dice
+from lorkit.export.prediction.masks import dice
 from lorkit.export.targets.base import Floats
 
 BATCHES = (1, 3, 8)

@@ -18,7 +18,7 @@ from lorkit.decompose.runs import exports_of, open_run
 from lorkit.decompose.runs.expert import load_expert
 from lorkit.export import building
 from lorkit.export.exporting import export
-from lorkit.export.prediction import predict
+from lorkit.export.prediction.prediction import predict
 from lorkit.export.runtime import parity
 from lorkit.export.runtime.engine import load_engine
 

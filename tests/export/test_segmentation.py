@@ -31,10 +31,10 @@ from lorkit.export.casesets import CaseSet
 from lorkit.export.contests import Contest
 from lorkit.export.exporting import export
 from lorkit.export.families import explain
-from lorkit.export.masks import decode_at, dice
 from lorkit.export.noninferiority import Terms, judge_accuracy
 from lorkit.export.pictures import overlay, pictures_of
-from lorkit.export.prediction import predict
+from lorkit.export.prediction.masks import decode_at, dice
+from lorkit.export.prediction.prediction import predict
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
 from lorkit.export.verifying import verify

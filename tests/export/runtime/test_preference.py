@@ -17,7 +17,7 @@ from lorkit.decompose.runs import open_run
 from lorkit.export.benchmark import bench
 from lorkit.export.contests import Selection, contests
 from lorkit.export.exporting import export
-from lorkit.export.prediction import predict
+from lorkit.export.prediction.prediction import predict
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.preference import preference, record_path, regions_of
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from lorkit.export.exporting import export
-from lorkit.export.prediction import predict
+from lorkit.export.prediction.prediction import predict
 from lorkit.export.targets import TARGETS, get_target
 
 ALONE = "import runpy, sys; {blocked} sys.argv[:] = sys.argv[1:]; sys.path.insert(0, {folder!r}); "

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from lorkit.decompose.data.preprocessing.recipe import Recipe, apply_recipe
-from lorkit.export import inputs
+from lorkit.export.prediction import inputs
 from lorkit.export.targets import get_target
 from lorkit.export.targets.base import Blueprint
 from lorkit.export.targets.monai.bundle_config import EXPRESSIONS, inference_config

@@ -15,9 +15,9 @@ from typing import Any
 from lorkit.decompose.artifacts import SCHEMA_VERSION, write_bytes, write_json, write_text
 from lorkit.decompose.errors import ArtifactError, counted
 from lorkit.decompose.events import OnProgress, ignore_progress
-from lorkit.export import inputs as files
-from lorkit.export import labelling, segmenting
-from lorkit.export.opening import Network, open_network
+from lorkit.export.prediction import classification, segmentation
+from lorkit.export.prediction import inputs as files
+from lorkit.export.prediction.network import Network, open_network
 from lorkit.export.runtime.batch_size import fitting
 
 DOCUMENT, TABLE = "predictions.json", "predictions.csv"
@@ -79,7 +79,7 @@ def predict(
     names = _distinct([files.stem(one) for one in paths])
     # masks lie here until every image has been answered: a broken last one must not leave half of them behind
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
-        masks = None if out is None or not network.dense else segmenting.mask_names(paths, names, Path(out))
+        masks = None if out is None or not network.dense else segmentation.mask_names(paths, names, Path(out))
         rows = _rows(network, paths, masks, Path(folder), (top, allow_out_of_region), on_progress)
         document = _document(network, rows)
         if out is not None:
@@ -104,9 +104,9 @@ def _rows(
         chunk = paths[start : start + step]
         if network.dense:
             targets = [None] * len(chunk) if masks is None else [folder / name for name in masks[start : start + step]]
-            rows += segmenting.rows(network, chunk, targets, allow_out_of_region)
+            rows += segmentation.rows(network, chunk, targets, allow_out_of_region)
         else:
-            rows += labelling.rows(network, chunk, top, allow_out_of_region)
+            rows += classification.rows(network, chunk, top, allow_out_of_region)
     on_progress(f"predict {network.region.name}", len(paths), len(paths))
     return rows
 
@@ -151,7 +151,7 @@ def _write(document: dict[str, Any], names: Sequence[str], folder: Path, out: Pa
         write_json(out / f"{name}.json", shared | {"warnings": [], "predictions": [row]})
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    table = segmenting.table if "structures" in document["predictions"][0] else labelling.table
+    table = segmentation.table if "structures" in document["predictions"][0] else classification.table
     writer.writerows(table(document))
     write_text(out / TABLE, stream.getvalue())
     write_json(out / DOCUMENT, document)

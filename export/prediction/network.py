@@ -13,7 +13,7 @@ from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run, experts_of, exports_of, open_run
 from lorkit.decompose.tasks import get_task
-from lorkit.export import inputs as files
+from lorkit.export.prediction import inputs as files
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
 from lorkit.export.runtime.preference import preference

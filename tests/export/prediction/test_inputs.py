@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.errors import DataError, UsageError
-from lorkit.export.inputs import expand, read, stem
+from lorkit.export.prediction.inputs import expand, read, stem
 
 
 def recipe(**intensity: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
-from lorkit.export.prediction import predict
+from lorkit.export.prediction.prediction import predict
 
 NAME = "onnx-cpu-generic-fp32"
 

@@ -22,7 +22,7 @@ from lorkit.decompose.data.preprocessing.recipe import Recipe, recipe_size
 from lorkit.decompose.data.readers.image_files import SUFFIXES, read_image
 from lorkit.decompose.data.readers.nifti import read_volume
 from lorkit.decompose.errors import DataError, UsageError
-from lorkit.export.grids import is_nifti, oriented
+from lorkit.export.prediction.nifti_grid import is_nifti, oriented
 
 if TYPE_CHECKING:
     from pydicom import Dataset

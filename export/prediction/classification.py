@@ -10,7 +10,7 @@ import numpy as np
 
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.tasks import get_task
-from lorkit.export.opening import Network, prepared
+from lorkit.export.prediction.network import Network, prepared
 
 
 def rows(network: Network, paths: Sequence[Path], top: int, allow_out_of_region: bool) -> list[dict[str, Any]]:

@@ -17,10 +17,10 @@ import numpy as np
 from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.errors import UsageError
-from lorkit.export.grids import is_nifti, nifti_bytes, voxel_ml
-from lorkit.export.labelling import cell
-from lorkit.export.masks import Mask, decode_at, png
-from lorkit.export.opening import Network, prepared
+from lorkit.export.prediction.classification import cell
+from lorkit.export.prediction.masks import Mask, decode_at, png
+from lorkit.export.prediction.network import Network, prepared
+from lorkit.export.prediction.nifti_grid import is_nifti, nifti_bytes, voxel_ml
 
 
 def mask_names(paths: Sequence[Path], names: Sequence[str], out: Path) -> list[str]:

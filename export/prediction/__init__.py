@@ -1,0 +1,1 @@
+"""The verb `predict`: files in; labels, masks and tables out."""
