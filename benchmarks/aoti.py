@@ -32,8 +32,8 @@ from torch._inductor import config
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import experts_of, open_run
 from lorkit.decompose.runs.expert import load_expert
-from lorkit.export.latency import Arm, Images, interleave, random_inputs, warm_up
-from lorkit.export.statistics import paired_ratio
+from lorkit.export.benchmarking.interleaving import Arm, Images, interleave, random_inputs, warm_up
+from lorkit.export.benchmarking.timing_statistics import paired_ratio
 from lorkit.export.targets.aoti import compilation as compiling
 
 LEVELS = {"optimised": "O1", "plain": "O0", "optimised again": "O1", "plain again": "O0"}

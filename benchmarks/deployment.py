@@ -29,13 +29,13 @@ from lorkit.decompose.metrics import paired_drop
 from lorkit.decompose.models.backbones.registry import attach_head, build_backbone, new_head
 from lorkit.decompose.runs import experts_of, open_run
 from lorkit.decompose.runs.locked_data import LockedData
+from lorkit.export.benchmarking.interleaving import Arm, Images, interleave, random_inputs, warm_up
+from lorkit.export.benchmarking.timing_statistics import paired_ratio
 from lorkit.export.exporting import export
-from lorkit.export.latency import Arm, Images, interleave, random_inputs, warm_up
 from lorkit.export.noninferiority import engine_logits
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
 from lorkit.export.sources import expert_source
-from lorkit.export.statistics import paired_ratio
 from lorkit.profiles import detect
 
 WANTED = {"onnx": ("fp32", "int8"), "openvino": ("fp32", "bf16", "int8"), "aoti": ("fp32", "bf16")}

@@ -24,8 +24,8 @@ import numpy as np
 from gate_recording import CONDITIONS, REFERENCE, read
 from scipy.stats import beta
 
+from lorkit.export.benchmarking.timing_statistics import fold, paired_ratio
 from lorkit.export.duel import WARM_SHARE, decide
-from lorkit.export.statistics import fold, paired_ratio
 
 RECORDINGS = Path(__file__).parent / "recordings"
 MARGIN, THRESHOLD, CYCLES = 0.03, 1.05, 300

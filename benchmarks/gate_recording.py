@@ -26,7 +26,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.latency import Arm, Images, block_runs, interleave, random_inputs, warm_up
+from lorkit.export.benchmarking.interleaving import Arm, Images, block_runs, interleave, random_inputs, warm_up
 
 CONDITIONS = {"idle": 0, "one": 1, "both": 2}
 """Busy processes beside the measurement."""

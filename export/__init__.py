@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lorkit.export.benchmark import bench
+    from lorkit.export.benchmarking.benchmark import bench
     from lorkit.export.exporting import export
     from lorkit.export.gating import gate
     from lorkit.export.prediction.prediction import predict

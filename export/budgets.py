@@ -14,11 +14,11 @@ from pydantic import ValidationError
 from lorkit import profiles
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.footprint import footprint
-from lorkit.export.latency import Arm, interleave, random_inputs, warm_up
+from lorkit.export.benchmarking.footprint import footprint
+from lorkit.export.benchmarking.interleaving import Arm, interleave, random_inputs, warm_up
+from lorkit.export.benchmarking.timing_statistics import percentile_bound, percentile_floor, samples_for
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import INFO, Exported
-from lorkit.export.statistics import percentile_bound, percentile_floor, samples_for
 
 PERCENTILE = 0.95
 SAMPLES = 400

@@ -19,12 +19,12 @@ from lorkit.decompose.artifacts import SCHEMA_VERSION, is_current, write_json
 from lorkit.decompose.errors import ArtifactError, DataError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run
+from lorkit.export.benchmarking.interleaving import Arm, random_inputs
 from lorkit.export.building import Job, inputs_digest
 from lorkit.export.casesets import cases_of_split
 from lorkit.export.contests import Contest
 from lorkit.export.duel import fight
 from lorkit.export.families import explain
-from lorkit.export.latency import Arm, random_inputs
 from lorkit.export.noninferiority import Terms, judge_accuracy
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported

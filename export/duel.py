@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from lorkit.export.latency import Arm, Floats, block_runs, interleave, warm_up
-from lorkit.export.statistics import FIRST_LOOK, Looks, Ratio, fold, paired_ratio
+from lorkit.export.benchmarking.interleaving import Arm, Floats, block_runs, interleave, warm_up
+from lorkit.export.benchmarking.timing_statistics import FIRST_LOOK, Looks, Ratio, fold, paired_ratio
 
 BASELINE, CANDIDATE, CONTROL = range(3)
 WARM_SHARE = 0.1

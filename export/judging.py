@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.runs import Run
+from lorkit.export.benchmarking.interleaving import Arm, random_inputs
 from lorkit.export.budgets import judge_budget
 from lorkit.export.casesets import CaseSet
 from lorkit.export.contests import Contest
 from lorkit.export.costs import judge_costs
 from lorkit.export.duel import fight
 from lorkit.export.families import explain, settle
-from lorkit.export.latency import Arm, random_inputs
 from lorkit.export.limits import Limits
 from lorkit.export.noninferiority import Terms, judge_accuracy, undecided
 from lorkit.export.runtime.engine import load_engine

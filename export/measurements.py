@@ -9,7 +9,7 @@ from lorkit.decompose.artifacts import MANIFEST, read_json, read_manifest
 from lorkit.decompose.errors import DataError, MissingRuntimeError
 from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import Run
-from lorkit.export import benchmark
+from lorkit.export.benchmarking import benchmark
 from lorkit.export.judging import missing_baseline
 from lorkit.export.runtime.exported import Exported
 

@@ -13,8 +13,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from lorkit.export.benchmarking.timing_statistics import fold
 from lorkit.export.rendering.svg import Scale, figure, label, tag
-from lorkit.export.statistics import fold
 
 WIDTH = 620.0
 _LEFT, _TOP, _STRIP, _GAP, _FOOT = 46.0, 22.0, 96.0, 26.0, 34.0

@@ -22,7 +22,7 @@ from lorkit.decompose.config import dump_config, load_config
 from lorkit.decompose.metrics import scores
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
-from lorkit.export.benchmark import bench
+from lorkit.export.benchmarking.benchmark import bench
 
 SIZE = 16
 CLASSES = ("dark", "bright")

@@ -4,8 +4,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from lorkit.export.benchmarking.interleaving import Arm, Images, random_inputs
 from lorkit.export.duel import FOLD, Duel, cycles_per_pair, decide, explain, fight, judge
-from lorkit.export.latency import Arm, Images, random_inputs
 
 
 class Clock:

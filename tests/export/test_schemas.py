@@ -15,7 +15,7 @@ from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.runs import Run, export_directory
-from lorkit.export.benchmark import bench
+from lorkit.export.benchmarking.benchmark import bench
 from lorkit.export.gating import gate
 from lorkit.export.reporting import report
 from lorkit.export.runtime import engine as inference

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorkit.decompose.errors import ArtifactError
-from lorkit.export.device_timing import Watch, device_ms
+from lorkit.export.benchmarking.device_times import Watch, device_ms
 
 if TYPE_CHECKING:
     from lorkit.export.targets.aoti.target import AotiNote

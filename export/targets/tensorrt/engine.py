@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
-from lorkit.export.device_timing import Watch, device_ms
+from lorkit.export.benchmarking.device_times import Watch, device_ms
 from lorkit.export.targets.base import MODEL
 from lorkit.export.targets.tensorrt.building import ENGINE
 

@@ -14,7 +14,7 @@ from PIL import Image
 from lorkit.decompose.artifacts import write_json
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.runs import open_run
-from lorkit.export.benchmark import bench
+from lorkit.export.benchmarking.benchmark import bench
 from lorkit.export.contests import Selection, contests
 from lorkit.export.exporting import export
 from lorkit.export.prediction.prediction import predict

@@ -13,7 +13,7 @@ from PIL import Image
 from lorkit.decompose.data.preprocessing.recipe import RECIPE_VERSIONS, validate_recipe
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import Region
-from lorkit.export.end_to_end import STAGES, end_to_end
+from lorkit.export.benchmarking.end_to_end import STAGES, end_to_end
 
 
 def exported(size: tuple[int, ...], task: str = "classification", channels: int = 1) -> Any:

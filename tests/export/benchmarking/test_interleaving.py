@@ -4,7 +4,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lorkit.export.latency import Arm, Images, block_runs, interleave, random_inputs, warm_up
+from lorkit.export.benchmarking.interleaving import Arm, Images, block_runs, interleave, random_inputs, warm_up
 
 
 class Bench:

@@ -6,7 +6,7 @@ import pytest
 
 from lorkit.decompose.artifacts import read_json, write_json, write_manifest
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
-from lorkit.export.footprint import footprint, peak_rss
+from lorkit.export.benchmarking.footprint import footprint, peak_rss
 
 
 def test_a_child_process_measures_memory_and_start(make_export: Callable[..., Path]) -> None:

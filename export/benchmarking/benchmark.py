@@ -1,6 +1,6 @@
 """What exports cost: latency, throughput, memory, load time and size, measured side by side on this machine.
 
-The exports of one region take turns within milliseconds (`lorkit.export.latency`), so their ratios are fair even
+The exports of one region take turns within milliseconds (`lorkit.export.benchmarking.interleaving`), so their ratios are fair even
 where the machine is not quiet. Raw samples stay in the document: any other statistic can be computed later.
 """
 
@@ -21,15 +21,15 @@ from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run, exports_of, open_run
-from lorkit.export.bench_chart import latencies
-from lorkit.export.device_timing import device_times, timer_of
-from lorkit.export.end_to_end import end_to_end
-from lorkit.export.energy import millijoules
-from lorkit.export.footprint import footprint
-from lorkit.export.latency import Arm, Floats, block_runs, interleave, random_inputs, warm_up
+from lorkit.export.benchmarking.chart import latencies
+from lorkit.export.benchmarking.device_times import device_times, timer_of
+from lorkit.export.benchmarking.end_to_end import end_to_end
+from lorkit.export.benchmarking.energy import millijoules
+from lorkit.export.benchmarking.footprint import footprint
+from lorkit.export.benchmarking.interleaving import Arm, Floats, block_runs, interleave, random_inputs, warm_up
+from lorkit.export.benchmarking.timing_statistics import paired_ratio, percentile, percentile_bound, samples_for
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
-from lorkit.export.statistics import paired_ratio, percentile, percentile_bound, samples_for
 
 if TYPE_CHECKING:
     from lorkit.export.targets.base import Engine

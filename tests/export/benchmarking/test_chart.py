@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from lorkit.export.bench_chart import latencies
+from lorkit.export.benchmarking.chart import latencies
 
 SVG = "{http://www.w3.org/2000/svg}"
 

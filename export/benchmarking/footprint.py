@@ -1,6 +1,6 @@
 """What an export costs in a process of its own: peak memory, time to load, time of the first inference.
 
-Measured in a child process (`python -m lorkit.export.footprint DIR`), because a process that has already loaded
+Measured in a child process (`python -m lorkit.export.benchmarking.footprint DIR`), because a process that has already loaded
 other networks, or PyTorch, knows neither its own peak nor a cold start.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 from lorkit.decompose.errors import ArtifactError, LorkitError, MissingRuntimeError
-from lorkit.export.latency import random_inputs
+from lorkit.export.benchmarking.interleaving import random_inputs
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
 from lorkit.export.targets import get_target
@@ -42,7 +42,14 @@ def footprint(directory: Path, *, batch: int = 1, threads: int | None = 1) -> di
         MissingRuntimeError: The engine cannot run here.
         ArtifactError: The child could not load or run it.
     """
-    command = [sys.executable, "-m", "lorkit.export.footprint", str(directory.resolve()), str(batch), str(threads or 0)]
+    command = [
+        sys.executable,
+        "-m",
+        "lorkit.export.benchmarking.footprint",
+        str(directory.resolve()),
+        str(batch),
+        str(threads or 0),
+    ]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:

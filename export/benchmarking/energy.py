@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lorkit.export.latency import Images
+from lorkit.export.benchmarking.interleaving import Images
 
 _GPU_WORDS = ("cuda", "tensorrt")
 SECONDS = 1.0

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from lorkit.cli import sheets
-from lorkit.export.benchmark import bench
-from lorkit.export.device_timing import device_times
-from lorkit.export.latency import Arm
+from lorkit.export.benchmarking.benchmark import bench
+from lorkit.export.benchmarking.device_times import device_times
+from lorkit.export.benchmarking.interleaving import Arm
 from lorkit.export.runtime import engine as inference
 from lorkit.export.targets import torch_trt
 from lorkit.export.targets.aoti.engine import CPU, CUDA, AotiEngine

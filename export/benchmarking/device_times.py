@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from lorkit.export.latency import Arm, Images
+from lorkit.export.benchmarking.interleaving import Arm, Images
 
 if TYPE_CHECKING:
     from lorkit.export.targets.base import Engine

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from lorkit.export.statistics import (
+from lorkit.export.benchmarking.timing_statistics import (
     FIRST_LOOK,
     Looks,
     block_length,
@@ -72,7 +72,7 @@ def test_blocks_are_neighbours() -> None:
 def test_the_replicates_do_not_depend_on_the_chunking(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(0).normal(size=60)
     whole = block_medians(values, 10, seed=3, replicates=40)
-    monkeypatch.setattr("lorkit.export.statistics._CHUNK", 60 * 7)
+    monkeypatch.setattr("lorkit.export.benchmarking.timing_statistics._CHUNK", 60 * 7)
     np.testing.assert_array_equal(whole, block_medians(values, 10, seed=3, replicates=40))
 
 

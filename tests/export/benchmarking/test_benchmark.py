@@ -8,7 +8,7 @@ import pytest
 from lorkit.decompose.artifacts import read_json, write_json, write_manifest
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.runs import Run, export_directory
-from lorkit.export.benchmark import bench, stored
+from lorkit.export.benchmarking.benchmark import bench, stored
 
 ROW = {
     "path", "region", "target", "precision", "batch", "threads", "median_ms", "p90_ms", "p99_ms", "throughput",

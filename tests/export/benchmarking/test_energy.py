@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorkit.export.energy import millijoules
+from lorkit.export.benchmarking.energy import millijoules
 
 INPUTS = [np.zeros((2, 1, 4, 4), np.float32)]
 

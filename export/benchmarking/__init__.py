@@ -1,0 +1,1 @@
+"""The verb `bench`: latency, throughput, memory and energy of exports."""
