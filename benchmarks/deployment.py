@@ -32,7 +32,7 @@ from lorkit.decompose.runs.locked_data import LockedData
 from lorkit.export.benchmarking.interleaving import Arm, Images, interleave, random_inputs, warm_up
 from lorkit.export.benchmarking.timing_statistics import paired_ratio
 from lorkit.export.exporting import export
-from lorkit.export.noninferiority import engine_logits
+from lorkit.export.noninferiority.accuracy import engine_logits
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
 from lorkit.export.sources import expert_source

@@ -5,7 +5,7 @@
 
 Recordings (benchmarks/gate_recording.py) are raw times of one network, of the same network loaded again, and of the
 network with 5 and 10 % more layers, on an idle machine, with one core kept busy, and with both. The gate's own rule
-(`lorkit.export.duel.decide`, as shipped) walks through them: a window begins where the one before ended, and ends when
+(`lorkit.export.noninferiority.latency.decide`, as shipped) walks through them: a window begins where the one before ended, and ends when
 the rule decides or `--max-seconds` are over. Windows are disjoint; one that lies across two recordings goes on in a
 process that has loaded the networks anew. The other protocols see disjoint windows of as many cycles each.
 """
@@ -25,7 +25,7 @@ from gate_recording import CONDITIONS, REFERENCE, read
 from scipy.stats import beta
 
 from lorkit.export.benchmarking.timing_statistics import fold, paired_ratio
-from lorkit.export.duel import WARM_SHARE, decide
+from lorkit.export.noninferiority.latency import WARM_SHARE, decide
 
 RECORDINGS = Path(__file__).parent / "recordings"
 MARGIN, THRESHOLD, CYCLES = 0.03, 1.05, 300

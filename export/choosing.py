@@ -21,11 +21,11 @@ from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run
 from lorkit.export.benchmarking.interleaving import Arm, random_inputs
 from lorkit.export.building import Job, inputs_digest
-from lorkit.export.casesets import cases_of_split
 from lorkit.export.contests import Contest
-from lorkit.export.duel import fight
-from lorkit.export.families import explain
-from lorkit.export.noninferiority import Terms, judge_accuracy
+from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy
+from lorkit.export.noninferiority.cases import cases_of_split
+from lorkit.export.noninferiority.latency import fight
+from lorkit.export.noninferiority.multiplicity import explain
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.preference import record_path, regions_of

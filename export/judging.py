@@ -12,13 +12,13 @@ from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.runs import Run
 from lorkit.export.benchmarking.interleaving import Arm, random_inputs
 from lorkit.export.budgets import judge_budget
-from lorkit.export.casesets import CaseSet
 from lorkit.export.contests import Contest
 from lorkit.export.costs import judge_costs
-from lorkit.export.duel import fight
-from lorkit.export.families import explain, settle
 from lorkit.export.limits import Limits
-from lorkit.export.noninferiority import Terms, judge_accuracy, undecided
+from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy, undecided
+from lorkit.export.noninferiority.cases import CaseSet
+from lorkit.export.noninferiority.latency import fight
+from lorkit.export.noninferiority.multiplicity import explain, settle
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported
 

@@ -27,11 +27,11 @@ from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import expert as expert_artifact
 from lorkit.decompose.runs.expert import load_expert, plain_network
-from lorkit.export.casesets import CaseSet
 from lorkit.export.contests import Contest
 from lorkit.export.exporting import export
-from lorkit.export.families import explain
-from lorkit.export.noninferiority import Terms, judge_accuracy
+from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy
+from lorkit.export.noninferiority.cases import CaseSet
+from lorkit.export.noninferiority.multiplicity import explain
 from lorkit.export.pictures import overlay, pictures_of
 from lorkit.export.prediction.masks import decode_at, dice
 from lorkit.export.prediction.prediction import predict

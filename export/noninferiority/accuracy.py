@@ -23,10 +23,10 @@ from lorkit.decompose.metrics import PairedDrop, paired_drop
 from lorkit.decompose.metrics.intervals import Spread
 from lorkit.decompose.metrics.paired import paired_means
 from lorkit.decompose.tasks import Evidence, get_task
-from lorkit.export import flips
-from lorkit.export.casesets import CaseSet
 from lorkit.export.contests import Contest
-from lorkit.export.families import settle
+from lorkit.export.noninferiority import changed_answers
+from lorkit.export.noninferiority.cases import CaseSet
+from lorkit.export.noninferiority.multiplicity import settle
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.exported import Exported
 
@@ -110,7 +110,7 @@ def judge_accuracy(contest: Contest, engines: tuple[Engine, Engine], cases: Case
             fix="add such cases",
         )
     shown = terms.pictures or pair[0].region.synthetic
-    changed = flips.with_pictures(answers.changed, pair[1]) if shown else answers.changed
+    changed = changed_answers.with_pictures(answers.changed, pair[1]) if shown else answers.changed
     block = {
         "verdict": "inconclusive",
         "metric": headline(contest.candidate),
@@ -127,7 +127,7 @@ def judge_accuracy(contest: Contest, engines: tuple[Engine, Engine], cases: Case
             for value, rows in values.items()
         ],
         **answers.flips,
-        "changes": flips.counts(changed),
+        "changes": changed_answers.counts(changed),
         "flips": changed,
         "case_set": about,
         "source": cases.source,
@@ -184,7 +184,7 @@ def _judge_labels(contest: Contest, engines: _Engines, prepared: _Prepared, seed
         shown = set(labels[slice(None) if rows is None else np.asarray(rows)].tolist())
         return [name for index, name in enumerate(contest.candidate.classes) if index not in shown]
 
-    changed = flips.label_flips(prepared[0], logits[0], logits[1], contest.candidate.classes)
+    changed = changed_answers.label_flips(prepared[0], logits[0], logits[1], contest.candidate.classes)
     return _Answers(compare, absent, {}, changed, {"label_flips": len(changed)})
 
 
@@ -228,7 +228,7 @@ def _judge_masks(contest: Contest, engines: _Engines, prepared: _Prepared, seed:
 
     names = region.classes if len(region.classes) > 1 else ()
     structures = {name: compare_of(slice(index, index + 1)) for index, name in enumerate(names)}
-    changed = flips.dice_changes(prepared[0], one_NS, two_NS, region.classes)
+    changed = changed_answers.dice_changes(prepared[0], one_NS, two_NS, region.classes)
     rate = {"flip_rate": differing / pixels if pixels else None}
     return _Answers(compare_of(slice(None)), absent, structures, changed, rate)
 

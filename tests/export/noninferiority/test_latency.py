@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lorkit.export.benchmarking.interleaving import Arm, Images, random_inputs
-from lorkit.export.duel import FOLD, Duel, cycles_per_pair, decide, explain, fight, judge
+from lorkit.export.noninferiority.latency import FOLD, Duel, cycles_per_pair, decide, explain, fight, judge
 
 
 class Clock:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lorkit.export.flips import counts, dice_changes, label_flips, with_pictures
+from lorkit.export.noninferiority.changed_answers import counts, dice_changes, label_flips, with_pictures
 
 
 def cases(labels: list[int], shape: tuple[int, ...] = (1, 8, 8)) -> Any:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lorkit.export.families import explain, settle
+from lorkit.export.noninferiority.multiplicity import explain, settle
 
 
 def block(p_worse: float = 1.0, *, high: float = 0.01, **more: Any) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Whether one export is as good as another: cases, accuracy, latency, multiplicity."""
