@@ -31,11 +31,11 @@ from lorkit.decompose.runs import experts_of, open_run
 from lorkit.decompose.runs.locked_data import LockedData
 from lorkit.export.benchmarking.interleaving import Arm, Images, interleave, random_inputs, warm_up
 from lorkit.export.benchmarking.timing_statistics import paired_ratio
-from lorkit.export.exporting import export
+from lorkit.export.building.exporting import export
+from lorkit.export.building.sources import expert_source
 from lorkit.export.noninferiority.accuracy import engine_logits
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
-from lorkit.export.sources import expert_source
 from lorkit.profiles import detect
 
 WANTED = {"onnx": ("fp32", "int8"), "openvino": ("fp32", "bf16", "int8"), "aoti": ("fp32", "bf16")}

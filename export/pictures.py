@@ -21,7 +21,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from lorkit.decompose.errors import ArtifactError
-from lorkit.export.packaging import SAMPLES
+from lorkit.export.building.packaging import SAMPLES
 from lorkit.export.prediction.masks import Mask, colour, decode, dice, outline
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.targets.base import Floats

@@ -298,7 +298,7 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def exported(extracted: Path) -> Path:
     """The same run with every owner exported to ONNX for a generic CPU; never write into it."""
-    from lorkit.export.exporting import export
+    from lorkit.export.building.exporting import export
 
     export(extracted, profile="cpu-generic")
     return extracted

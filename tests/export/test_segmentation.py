@@ -27,8 +27,9 @@ from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import expert as expert_artifact
 from lorkit.decompose.runs.expert import load_expert, plain_network
+from lorkit.export.building.exporting import export
+from lorkit.export.building.verification import verify
 from lorkit.export.contests import Contest
-from lorkit.export.exporting import export
 from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy
 from lorkit.export.noninferiority.cases import CaseSet
 from lorkit.export.noninferiority.multiplicity import explain
@@ -37,7 +38,6 @@ from lorkit.export.prediction.masks import decode_at, dice
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
-from lorkit.export.verifying import verify
 
 STRUCTURES = ("core", "rim")
 

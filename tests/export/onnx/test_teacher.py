@@ -19,9 +19,9 @@ from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.models.foundation.teacher import TeacherBackbone
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.training.foundation.resolving import settled
+from lorkit.export.building.sources import run_sources
 from lorkit.export.gating import exit_code, gate
 from lorkit.export.onnx.teacher import OnnxTeacher, open_teacher
-from lorkit.export.sources import run_sources
 
 IMAGE = ImageConfig(size=(16, 16), channels=1)
 STAGES = ("s1", "s2", "s3", "s4")

@@ -17,13 +17,13 @@ from onnx import numpy_helper
 
 from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.errors import ParityError, UsageError
-from lorkit.export.bisecting import beginning, bisect, first_wrong_layer
-from lorkit.export.exporting import export
+from lorkit.export.building.bisection import beginning, bisect, first_wrong_layer
+from lorkit.export.building.exporting import export
+from lorkit.export.building.verification import verify
 from lorkit.export.onnx.precision.cpu_runner import runner
 from lorkit.export.runtime.parity import seeded_inputs
 from lorkit.export.targets import get_target
 from lorkit.export.targets.base import Blueprint
-from lorkit.export.verifying import verify
 
 IMAGES = seeded_inputs((1, 16, 16), 4)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorkit.export.exporting import export
+from lorkit.export.building.exporting import export
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.targets import TARGETS, get_target
 

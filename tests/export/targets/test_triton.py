@@ -21,7 +21,7 @@ from PIL import Image
 
 from lorkit.decompose.artifacts import digest_file, read_manifest, write_manifest
 from lorkit.decompose.errors import ArtifactError
-from lorkit.export.exporting import export
+from lorkit.export.building.exporting import export
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.parity import compare
 from lorkit.export.targets import get_target

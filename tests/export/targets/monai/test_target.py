@@ -18,7 +18,7 @@ from PIL import Image
 
 from lorkit.decompose.artifacts import read_json, read_manifest, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
-from lorkit.export.exporting import export
+from lorkit.export.building.exporting import export
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.parity import compare
 from lorkit.export.targets import get_target

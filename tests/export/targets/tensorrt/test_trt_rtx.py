@@ -20,8 +20,9 @@ from lorkit.cli.main import run
 from lorkit.decompose.artifacts import digest_file, read_json, read_manifest
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export import building, exporting
-from lorkit.export.exporting import export
+from lorkit.export.building import builder as building
+from lorkit.export.building import exporting
+from lorkit.export.building.exporting import export
 from lorkit.export.targets import HardwareBound, missing, trt_rtx
 from lorkit.export.targets.base import Blueprint
 from lorkit.export.targets.tensorrt.trt_rtx import TARGET

@@ -20,7 +20,7 @@ from lorkit.export.runtime.exported import INFO
 from lorkit.export.targets.base import PLAIN, Example, Floats
 
 if TYPE_CHECKING:
-    from lorkit.export.sources import Source
+    from lorkit.export.building.sources import Source
 
 SAMPLES, README = "samples.npz", "README.md"
 

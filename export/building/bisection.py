@@ -21,11 +21,11 @@ from onnx import TensorProto, helper
 from lorkit import profiles
 from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.errors import UsageError
+from lorkit.export.building.sources import Source
 from lorkit.export.onnx.conversion import OUTPUT, Tracer
 from lorkit.export.onnx.precision.cpu_runner import runner
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import TOLERANCES
-from lorkit.export.sources import Source
 from lorkit.export.targets import MODEL, Target, get_target
 from lorkit.export.targets.base import Blueprint, Floats
 

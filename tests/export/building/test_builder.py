@@ -11,12 +11,12 @@ import pytest
 from lorkit import profiles
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError, ParityError
-from lorkit.export import building
-from lorkit.export.exporting import export
+from lorkit.export.building import builder
+from lorkit.export.building.exporting import export
+from lorkit.export.building.verification import verify
 from lorkit.export.onnx.precision import Lowered
 from lorkit.export.runtime import parity
 from lorkit.export.targets import get_target
-from lorkit.export.verifying import verify
 
 OPTIONS = {"region": "chest", "profile": "cpu-generic", "owners": ("expert",), "precision": "int8"}
 
@@ -54,7 +54,7 @@ def test_int8_is_proven_states_how_it_came_about_and_is_verified(extracted: Path
 def test_weights_have_as_many_bits_as_the_hardware_adds_without_saturating(
     target: str, profile: str, scheme: str
 ) -> None:
-    assert building.Job(get_target(target), profiles.load(profile), "int8").scheme == scheme
+    assert builder.Job(get_target(target), profiles.load(profile), "int8").scheme == scheme
 
 
 def test_an_expert_away_from_its_run_has_nothing_to_calibrate_on(extracted: Path, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_precision_that_was_dropped_on_the_way_is_no_export(
     extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = shutil.copytree(extracted, tmp_path / "run")
-    monkeypatch.setattr(building, "lower", lambda model, precision, **_: Lowered(model=model, notes={}))
+    monkeypatch.setattr(builder, "lower", lambda model, precision, **_: Lowered(model=model, notes={}))
     with pytest.raises(ParityError, match=r"0% of the weights are int8; required: at least 50%"):
         export(run, **OPTIONS)  # type: ignore[arg-type]
 
@@ -79,7 +79,7 @@ def test_flipped_labels_are_no_export_even_where_the_error_is_small(
     run = shutil.copytree(extracted, tmp_path / "run")
     monkeypatch.setitem(parity.TOLERANCES, "fp32", 1e9)
     monkeypatch.setitem(parity.FLIP_RATES, "fp32", 0.05)
-    real = building.to_onnx
+    real = builder.to_onnx
 
     def upside_down(network: object, path: Path, **options: object) -> object:
         found = real(network, path, **options)  # type: ignore[arg-type]
@@ -91,6 +91,6 @@ def test_flipped_labels_are_no_export_even_where_the_error_is_small(
         onnx.save(model, path)
         return found
 
-    monkeypatch.setattr(building, "to_onnx", upside_down)
+    monkeypatch.setattr(builder, "to_onnx", upside_down)
     with pytest.raises(ParityError, match=r"label flips?.*of all decisions flipped"):
         export(run, force=True, **OPTIONS | {"precision": "fp32"})  # type: ignore[arg-type]

@@ -20,7 +20,8 @@ from lorkit.decompose.errors import ArtifactError, DataError, MissingRuntimeErro
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run
 from lorkit.export.benchmarking.interleaving import Arm, random_inputs
-from lorkit.export.building import Job, inputs_digest
+from lorkit.export.building.builder import Job, inputs_digest
+from lorkit.export.building.sources import Source
 from lorkit.export.contests import Contest
 from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
@@ -29,7 +30,6 @@ from lorkit.export.noninferiority.multiplicity import explain
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.preference import record_path, regions_of
-from lorkit.export.sources import Source
 
 AUTO, BASELINE = "auto", "fp32"
 REFUSALS = (ParityError, DataError, MissingRuntimeError, UsageError, ArtifactError)

@@ -9,9 +9,9 @@ import pytest
 
 from lorkit.decompose.artifacts import digest_file, read_json, write_manifest
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
-from lorkit.export.exporting import export
+from lorkit.export.building.exporting import export
+from lorkit.export.building.verification import verify
 from lorkit.export.runtime import parity
-from lorkit.export.verifying import verify
 
 NAME = "onnx-cpu-generic-fp32"
 

@@ -15,7 +15,7 @@ from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityEr
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.runs import exports_of, open_run
 from lorkit.decompose.runs.locked_data import file_samples
-from lorkit.export.packaging import SAMPLES
+from lorkit.export.building.packaging import SAMPLES
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
@@ -24,7 +24,7 @@ from lorkit.export.targets.base import Floats
 
 if TYPE_CHECKING:
     from lorkit.decompose.runs.networks import Networks
-    from lorkit.export.sources import Inputs
+    from lorkit.export.building.sources import Inputs
 
 BATCHES = (1, 3, 8, 32)
 _COUNT = 48
@@ -219,8 +219,8 @@ class _Origins:
         Raises:
             UsageError: That is not at hand, or the target is not built from ONNX.
         """
-        from lorkit.export.bisecting import bisect_export
-        from lorkit.export.sources import source_of
+        from lorkit.export.building.bisection import bisect_export
+        from lorkit.export.building.sources import source_of
 
         parent = exported.manifest.parent
         place = exported.path / parent["path"] if parent else None
@@ -244,8 +244,8 @@ class _Origins:
 
     def _computed(self, exported: Exported, parent: Path) -> _Reference:
         """Run the source by torch; imported here, since samples need none."""
-        from lorkit.export.building import reference_logits
-        from lorkit.export.sources import Inputs, source_of
+        from lorkit.export.building.builder import reference_logits
+        from lorkit.export.building.sources import Inputs, source_of
 
         source = source_of(exported, parent, self._opened)
         if self.data is not None:

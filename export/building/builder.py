@@ -14,12 +14,12 @@ from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, digest_json
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import tool_versions
 from lorkit.decompose.runs import Run
+from lorkit.export.building.packaging import Samples, graph_metadata, output_names, write_package
+from lorkit.export.building.sources import Inputs, Shown, Source
 from lorkit.export.onnx.conversion import Tracer, to_onnx
 from lorkit.export.onnx.precision import Calibration, lower, require_precision
-from lorkit.export.packaging import Samples, graph_metadata, output_names, write_package
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.parity import Parity, compare, in_batches, require, seeded_inputs
-from lorkit.export.sources import Inputs, Shown, Source
 from lorkit.export.targets import MODEL, HardwareBound, Target
 from lorkit.export.targets.base import Blueprint, Floats
 

@@ -16,8 +16,8 @@ from lorkit.decompose.artifacts import digest_file, read_json, read_manifest, ve
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.runs import exports_of, open_run
 from lorkit.decompose.runs.expert import load_expert
-from lorkit.export import building
-from lorkit.export.exporting import export
+from lorkit.export.building import builder
+from lorkit.export.building.exporting import export
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.runtime import parity
 from lorkit.export.runtime.engine import load_engine
@@ -168,9 +168,9 @@ def test_the_student_has_no_expert_in_it(exported: Path) -> None:
 
 
 def test_reference_logits_do_not_depend_on_their_batch(extracted: Path) -> None:
-    from lorkit.export.sources import expert_source
+    from lorkit.export.building.sources import expert_source
 
     source = expert_source(extracted / "experts" / "chest")
     image = np.random.default_rng(0).random((5, 1, 16, 16), dtype=np.float32)
-    one, all_ = (building.reference_logits(source, image, batch=size) for size in (1, 5))
+    one, all_ = (builder.reference_logits(source, image, batch=size) for size in (1, 5))
     np.testing.assert_allclose(one, all_, atol=1e-5)

@@ -12,8 +12,8 @@ import pytest
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import open_run
-from lorkit.export import choosing
-from lorkit.export.exporting import ExportResult, export
+from lorkit.export.building import auto_precision
+from lorkit.export.building.exporting import ExportResult, export
 from lorkit.export.runtime import parity
 from lorkit.export.runtime.preference import record_path, tried_precisions
 
@@ -47,9 +47,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             "flips": [{"case": "a digest"}],
         }
 
-    monkeypatch.setattr(choosing, "fight", fight)
-    monkeypatch.setattr(choosing, "judge_accuracy", judge)
-    monkeypatch.setattr(choosing, "explain", lambda block: ["It loses little."])
+    monkeypatch.setattr(auto_precision, "fight", fight)
+    monkeypatch.setattr(auto_precision, "judge_accuracy", judge)
+    monkeypatch.setattr(auto_precision, "explain", lambda block: ["It loses little."])
     return verdicts
 
 
@@ -92,7 +92,7 @@ def test_what_was_measured_is_not_measured_again(
     run: Path, measured: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export(run, **OPTIONS)
-    monkeypatch.setattr(choosing, "fight", None)
+    monkeypatch.setattr(auto_precision, "fight", None)
     assert all(result.up_to_date for result in export(run, **OPTIONS))
     with pytest.raises(TypeError):  # another bound: it is asked again
         export(run, max_accuracy_drop=0.001, **OPTIONS)
@@ -111,9 +111,9 @@ def test_a_foundation_that_cannot_stand_it_is_left_out_and_said(
     run: Path, measured: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from lorkit.decompose.errors import ParityError
-    from lorkit.export import building, exporting
+    from lorkit.export.building import builder, exporting
 
-    real = building.build_export
+    real = builder.build_export
 
     def build(source: Any, job: Any, means: Any, directory: Path) -> None:
         if source.owner == "foundation" and job.precision == "int8":
@@ -160,7 +160,7 @@ def test_other_conditions_are_measured_anew(
     export(run, **OPTIONS)
     measured["latency"] = "fail"
     if machine:
-        monkeypatch.setattr(choosing, "fingerprint", lambda: {"cpu": "another"})
+        monkeypatch.setattr(auto_precision, "fingerprint", lambda: {"cpu": "another"})
     export(run, **OPTIONS | ({} if machine else {"max_seconds": 2.0}))
     assert tried_precisions(open_run(run))[0]["verdict"] == "lost"
 
@@ -191,9 +191,9 @@ def test_bounds_that_make_no_sense_are_refused(run: Path, bounds: dict[str, floa
 def test_a_builders_refusal_is_a_lost_candidate(
     run: Path, measured: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lorkit.export import building, exporting
+    from lorkit.export.building import builder, exporting
 
-    real = building.build_export
+    real = builder.build_export
 
     def build(source: Any, job: Any, means: Any, directory: Path) -> None:
         if job.precision == "int8":
