@@ -90,8 +90,8 @@ def gate(
     from lorkit.cli.progress import Steps
     from lorkit.cli.streams import emit, note, say
     from lorkit.export import gate as judge
-    from lorkit.export.gating import exit_code
-    from lorkit.export.limits import parse_drops
+    from lorkit.export.gating.gating import exit_code
+    from lorkit.export.gating.limits import parse_drops
 
     with Steps("gate") as progress:
         document = judge(
@@ -124,11 +124,11 @@ def gate(
 
 def publish(document: dict[str, Any], *, junit: Path | None, markdown: Path | None, annotated: bool) -> None:
     """Write what continuous integration reads."""
-    from lorkit.export import verdict_files
+    from lorkit.export.gating import ci_files
 
     if junit is not None:
-        verdict_files.write_junit(document, junit)
+        ci_files.write_junit(document, junit)
     if markdown is not None:
-        verdict_files.write_markdown(document, markdown)
-    for text in verdict_files.workflow_commands(document) if annotated else ():
+        ci_files.write_markdown(document, markdown)
+    for text in ci_files.workflow_commands(document) if annotated else ():
         print(text, file=sys.stderr)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lorkit.export.benchmarking.benchmark import bench
     from lorkit.export.building.exporting import export
     from lorkit.export.building.verification import verify
-    from lorkit.export.gating import gate
+    from lorkit.export.gating.gating import gate
     from lorkit.export.prediction.prediction import predict
     from lorkit.export.reporting import report
     from lorkit.export.runtime.engine import load_engine

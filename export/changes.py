@@ -14,7 +14,7 @@ from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json
 from lorkit.decompose.errors import LorkitError
 from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import Run, exports_of
-from lorkit.export.contests import Contest
+from lorkit.export.gating.pairing import Contest
 from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
 from lorkit.export.runtime.engine import load_engine

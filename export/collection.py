@@ -17,8 +17,8 @@ from lorkit.decompose.events import OnProgress
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run, exports_of
 from lorkit.decompose.tasks import get_task
-from lorkit.export import gating
 from lorkit.export.exported_scores import answers_as_network, scores_of
+from lorkit.export.gating import gating
 from lorkit.export.measurements import MODELS, evaluations_of, latencies_of
 from lorkit.export.pictures import pictures_of
 from lorkit.export.provenance import chain_of, commands_for, commands_of, orphans

@@ -10,7 +10,7 @@ from lorkit.decompose.errors import DataError, MissingRuntimeError
 from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import Run
 from lorkit.export.benchmarking import benchmark
-from lorkit.export.judging import missing_baseline
+from lorkit.export.gating.region_verdict import missing_baseline
 from lorkit.export.runtime.exported import Exported
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from lorkit.decompose.runs import Run
 from lorkit.export.benchmarking.interleaving import Arm, random_inputs
 from lorkit.export.building.builder import Job, inputs_digest
 from lorkit.export.building.sources import Source
-from lorkit.export.contests import Contest
+from lorkit.export.gating.pairing import Contest
 from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
 from lorkit.export.noninferiority.latency import fight

@@ -16,7 +16,7 @@ from lorkit.decompose.runs import OWNERS, open_run
 from lorkit.export.building.auto_precision import AUTO, BASELINE, REFUSALS, Bounds, choose
 from lorkit.export.building.builder import Job, Means, build_export, inputs_digest
 from lorkit.export.building.sources import Source, run_sources, sources_at
-from lorkit.export.judging import missing_baseline
+from lorkit.export.gating.region_verdict import missing_baseline
 from lorkit.export.runtime.exported import read_exported
 from lorkit.export.targets import HardwareBound, Target, get_target, missing
 

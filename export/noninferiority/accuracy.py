@@ -23,7 +23,7 @@ from lorkit.decompose.metrics import PairedDrop, paired_drop
 from lorkit.decompose.metrics.intervals import Spread
 from lorkit.decompose.metrics.paired import paired_means
 from lorkit.decompose.tasks import Evidence, get_task
-from lorkit.export.contests import Contest
+from lorkit.export.gating.pairing import Contest
 from lorkit.export.noninferiority import changed_answers
 from lorkit.export.noninferiority.cases import CaseSet
 from lorkit.export.noninferiority.multiplicity import settle

@@ -16,7 +16,7 @@ from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.data.splits import components, digest_cases
 from lorkit.decompose.errors import DataError, counted
 from lorkit.decompose.runs.locked_data import LockedData, file_samples
-from lorkit.export.contests import Contest, run_with
+from lorkit.export.gating.pairing import Contest, run_with
 
 if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion

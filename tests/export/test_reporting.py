@@ -6,7 +6,7 @@ import pytest
 from lorkit.decompose.artifacts import read_json, read_manifest
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import Run
-from lorkit.export.gating import gate
+from lorkit.export.gating.gating import gate
 from lorkit.export.reporting import report
 
 

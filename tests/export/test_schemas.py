@@ -16,7 +16,7 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.runs import Run, export_directory
 from lorkit.export.benchmarking.benchmark import bench
-from lorkit.export.gating import gate
+from lorkit.export.gating.gating import gate
 from lorkit.export.reporting import report
 from lorkit.export.runtime import engine as inference
 from lorkit.export.schemas import KINDS, read_schema

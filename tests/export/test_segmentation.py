@@ -29,7 +29,7 @@ from lorkit.decompose.runs import expert as expert_artifact
 from lorkit.decompose.runs.expert import load_expert, plain_network
 from lorkit.export.building.exporting import export
 from lorkit.export.building.verification import verify
-from lorkit.export.contests import Contest
+from lorkit.export.gating.pairing import Contest
 from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy
 from lorkit.export.noninferiority.cases import CaseSet
 from lorkit.export.noninferiority.multiplicity import explain

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lorkit.decompose.runs import Run
-from lorkit.export.baselines import adopt, read_record
+from lorkit.export.gating.baselines import adopt, read_record
 from lorkit.export.runtime.exported import read_exported
 
 

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from lorkit.decompose.runs import Run, export_directory
-from lorkit.export.baselines import adopt
+from lorkit.export.gating.baselines import adopt
 from lorkit.export.runtime.exported import read_exported
 
 CHEST = ("chest", "onnx", "cpu-generic", "fp32")

@@ -10,8 +10,8 @@ import pytest
 from lorkit.decompose.artifacts import read_json, write_json, write_manifest
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
-from lorkit.export.contests import Contest
-from lorkit.export.gating import gate
+from lorkit.export.gating.gating import gate
+from lorkit.export.gating.pairing import Contest
 from lorkit.export.noninferiority.cases import CaseSet, cases_of_file, cases_of_split, learnt_from, lineage
 from lorkit.export.runtime.exported import read_exported
 

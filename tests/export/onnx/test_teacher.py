@@ -20,7 +20,7 @@ from lorkit.decompose.models.foundation.teacher import TeacherBackbone
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.training.foundation.resolving import settled
 from lorkit.export.building.sources import run_sources
-from lorkit.export.gating import exit_code, gate
+from lorkit.export.gating.gating import exit_code, gate
 from lorkit.export.onnx.teacher import OnnxTeacher, open_teacher
 
 IMAGE = ImageConfig(size=(16, 16), channels=1)

@@ -16,7 +16,7 @@ from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.runs import open_run
 from lorkit.export.benchmarking.benchmark import bench
 from lorkit.export.building.exporting import export
-from lorkit.export.contests import Selection, contests
+from lorkit.export.gating.pairing import Selection, contests
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.preference import preference, record_path, regions_of

@@ -8,9 +8,9 @@ import pytest
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.runs import Run, export_directory
-from lorkit.export import judging
-from lorkit.export.gating import exit_code, gate
-from lorkit.export.judging import worst
+from lorkit.export.gating import region_verdict
+from lorkit.export.gating.gating import exit_code, gate
+from lorkit.export.gating.region_verdict import worst
 
 
 def replace_expert(run: Run, conftest: Any, region: str = "chest", **network: Any) -> None:
@@ -105,7 +105,7 @@ def test_what_cannot_run_here_is_inconclusive(a_run: Run, monkeypatch: pytest.Mo
     def refuse(path: Path, *, threads: int | None = None) -> None:
         raise MissingRuntimeError("no TensorRT here", fix="pip install tensorrt")
 
-    monkeypatch.setattr(judging, "load_engine", refuse)
+    monkeypatch.setattr(region_verdict, "load_engine", refuse)
     document = quick()
     assert document["verdict"] == "inconclusive"
     assert "no TensorRT here" in document["regions"]["chest"]["reasons"][-1]
@@ -135,10 +135,10 @@ def test_senseless_options_are_refused(options: dict[str, Any]) -> None:
 def test_a_region_whose_foundation_was_not_exported_is_not_passed_over(
     a_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def judge(pair: Any, *_: Any, **__: Any) -> judging.Findings:
-        return judging.Findings(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
+    def judge(pair: Any, *_: Any, **__: Any) -> region_verdict.Findings:
+        return region_verdict.Findings(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
 
-    monkeypatch.setattr("lorkit.export.gating.judge", judge)
+    monkeypatch.setattr("lorkit.export.gating.gating.judge", judge)
     shutil.rmtree(export_directory(a_run, "foundation", "knee", "onnx", "cpu-generic", "fp32"))
     document = gate(a_run.path)
     verdicts = {name: block["verdict"] for name, block in document["regions"].items()}

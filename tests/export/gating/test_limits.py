@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from lorkit.decompose.errors import UsageError
-from lorkit.export.limits import limits_of, parse_drops
+from lorkit.export.gating.limits import limits_of, parse_drops
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from scipy.stats import binom
 
 from lorkit import profiles
 from lorkit.decompose.errors import ArtifactError
-from lorkit.export import budgets
 from lorkit.export.benchmarking.timing_statistics import percentile_bound, percentile_floor
-from lorkit.export.budgets import judge_budget
+from lorkit.export.gating import budgets
+from lorkit.export.gating.budgets import judge_budget
 from lorkit.export.runtime.exported import Exported, read_exported
 
 Make = Callable[..., Exported]

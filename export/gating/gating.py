@@ -17,10 +17,10 @@ from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run, open_run
-from lorkit.export.baselines import check_replacing, is_store, other_cases, read_record, replace_baselines
-from lorkit.export.contests import Contest, Selection, candidates_of, contests, home_of
-from lorkit.export.judging import Findings, judge, missing_baseline, settled, unjudged_regions, worst
-from lorkit.export.limits import DROP, Limits, limits_of
+from lorkit.export.gating.baselines import check_replacing, is_store, other_cases, read_record, replace_baselines
+from lorkit.export.gating.limits import DROP, Limits, limits_of
+from lorkit.export.gating.pairing import Contest, Selection, candidates_of, contests, home_of
+from lorkit.export.gating.region_verdict import Findings, judge, missing_baseline, settled, unjudged_regions, worst
 from lorkit.export.noninferiority.accuracy import Terms
 from lorkit.export.noninferiority.cases import SIDES, CaseSet, cases_of_file, cases_of_split, learnt_from, lineage
 from lorkit.export.runtime.exported import Exported, read_exported

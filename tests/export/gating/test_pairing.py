@@ -7,7 +7,7 @@ import pytest
 from lorkit.decompose.artifacts import write_manifest
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
-from lorkit.export.contests import Selection, contests, home_of
+from lorkit.export.gating.pairing import Selection, contests, home_of
 from lorkit.export.runtime.exported import read_exported
 
 

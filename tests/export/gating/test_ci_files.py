@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lorkit.export.verdict_files import workflow_commands, write_junit, write_markdown
+from lorkit.export.gating.ci_files import workflow_commands, write_junit, write_markdown
 
 SUBJECT = {"digest": "0" * 64, "path": "x", "owner": "expert", "target": "onnx", "profile": "any", "precision": "fp32"}
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import onnx
 
-from lorkit.export.contests import Contest
+from lorkit.export.gating.pairing import Contest
 from lorkit.export.targets.base import MODEL
 
 DECIDING = (("bytes", "size_bytes", "bytes"), ("macs", "macs", "MACs"))

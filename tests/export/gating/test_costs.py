@@ -6,8 +6,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lorkit.export.contests import Contest
-from lorkit.export.costs import graph_costs, judge_costs, peak_activation_bytes
+from lorkit.export.gating.costs import graph_costs, judge_costs, peak_activation_bytes
+from lorkit.export.gating.pairing import Contest
 from lorkit.export.runtime.exported import read_exported
 
 

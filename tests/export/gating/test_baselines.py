@@ -8,10 +8,10 @@ import pytest
 
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.runs import Run, export_directory
-from lorkit.export import gating
-from lorkit.export.baselines import adopt, current_baselines, is_store, read_record, replace_baselines
-from lorkit.export.gating import gate
-from lorkit.export.judging import Findings
+from lorkit.export.gating import gating
+from lorkit.export.gating.baselines import adopt, current_baselines, is_store, read_record, replace_baselines
+from lorkit.export.gating.gating import gate
+from lorkit.export.gating.region_verdict import Findings
 from lorkit.export.runtime.exported import Exported, read_exported
 
 

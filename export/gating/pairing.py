@@ -8,7 +8,7 @@ from pathlib import Path
 from lorkit.decompose.artifacts import MANIFEST, digest_file, read_manifest
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import RUNS, Run, exports_of, list_runs, open_run
-from lorkit.export.baselines import current_baselines, is_store
+from lorkit.export.gating.baselines import current_baselines, is_store
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.preference import preference
 

@@ -11,10 +11,10 @@ from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.runs import Run
 from lorkit.export.benchmarking.interleaving import Arm, random_inputs
-from lorkit.export.budgets import judge_budget
-from lorkit.export.contests import Contest
-from lorkit.export.costs import judge_costs
-from lorkit.export.limits import Limits
+from lorkit.export.gating.budgets import judge_budget
+from lorkit.export.gating.costs import judge_costs
+from lorkit.export.gating.limits import Limits
+from lorkit.export.gating.pairing import Contest
 from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy, undecided
 from lorkit.export.noninferiority.cases import CaseSet
 from lorkit.export.noninferiority.latency import fight
