@@ -41,7 +41,7 @@ def compare(
     from lorkit.cli.streams import emit
     from lorkit.decompose import compare as run_all
     from lorkit.decompose import load_config
-    from lorkit.export.comparison_pages import pages
+    from lorkit.export.reporting.comparison.pages import pages
 
     loaded = load_config(config, overrides=settings or ())
     with Training() as progress:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lorkit.export.building.verification import verify
     from lorkit.export.gating.gating import gate
     from lorkit.export.prediction.prediction import predict
-    from lorkit.export.reporting import report
+    from lorkit.export.reporting.reporting import report
     from lorkit.export.runtime.engine import load_engine
 
 _HOMES = {

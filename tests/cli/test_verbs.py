@@ -17,7 +17,7 @@ import lorkit.decompose
 import lorkit.export
 from lorkit.decompose.extraction.extraction import ExtractResult
 from lorkit.decompose.training.training import TrainResult
-from lorkit.export.reporting import ReportResult
+from lorkit.export.reporting.reporting import ReportResult
 
 PARITY = {"status": "passed", "max_abs": 1e-6}
 EVALUATION = {

@@ -17,7 +17,7 @@ from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.runs import Run, export_directory
 from lorkit.export.benchmarking.benchmark import bench
 from lorkit.export.gating.gating import gate
-from lorkit.export.reporting import report
+from lorkit.export.reporting.reporting import report
 from lorkit.export.runtime import engine as inference
 from lorkit.export.schemas import KINDS, read_schema
 
@@ -118,7 +118,7 @@ def test_a_changed_key_is_noticed(change: Any, report_document: dict[str, Any]) 
 def written(measured_run: Path) -> dict[str, Any]:
     from lorkit.decompose.events import ignore_progress
     from lorkit.decompose.runs import open_run
-    from lorkit.export.collection import collect
+    from lorkit.export.reporting.document import collect
 
     return json.loads(json.dumps(collect(open_run(measured_run), on_progress=ignore_progress)))
 

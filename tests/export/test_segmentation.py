@@ -33,9 +33,9 @@ from lorkit.export.gating.pairing import Contest
 from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy
 from lorkit.export.noninferiority.cases import CaseSet
 from lorkit.export.noninferiority.multiplicity import explain
-from lorkit.export.pictures import overlay, pictures_of
 from lorkit.export.prediction.masks import decode_at, dice
 from lorkit.export.prediction.prediction import predict
+from lorkit.export.reporting.pictures import overlay, pictures_of
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
 

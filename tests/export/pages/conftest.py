@@ -13,7 +13,7 @@ import pytest
 from lorkit.decompose.artifacts import read_json, write_json
 from lorkit.decompose.runs import Run, export_directory, exports_of, open_run
 from lorkit.export.gating.gating import gate
-from lorkit.export.reporting import report
+from lorkit.export.reporting.reporting import report
 from lorkit.export.runtime.exported import read_exported
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lorkit.export.pages import render_html
+from lorkit.export.reporting.pages import render_html
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lorkit.export.comparison_curves import curves
+from lorkit.export.reporting.comparison.fractions import curves
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -7,7 +7,7 @@ from lorkit.decompose.artifacts import read_json, read_manifest
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import Run
 from lorkit.export.gating.gating import gate
-from lorkit.export.reporting import report
+from lorkit.export.reporting.reporting import report
 
 
 def read(paths: list[Path]) -> tuple[str, str, dict[str, Any]]:

@@ -4,7 +4,7 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
-from lorkit.export.pages import render_html, render_markdown
+from lorkit.export.reporting.pages import render_html, render_markdown
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 EVIL = "<script>alert(1)</script>|`\"'*_["

@@ -8,7 +8,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lorkit.export.comparison_curves import curves
 from lorkit.export.rendering.svg import (
     BOTTOM,
     COLOURS,
@@ -28,6 +27,7 @@ from lorkit.export.rendering.svg import (
     tag,
     watermark,
 )
+from lorkit.export.reporting.comparison.fractions import curves
 
 _X, _Y = (LEFT, WIDTH - RIGHT), (HEIGHT - BOTTOM, TOP)
 _LINE = 13.0

@@ -7,9 +7,9 @@ import yaml
 from lorkit.decompose.artifacts import write_manifest
 from lorkit.decompose.events import ignore_progress
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
-from lorkit.export import changes as module
-from lorkit.export.changes import changes
-from lorkit.export.collection import collect
+from lorkit.export.reporting import changes as module
+from lorkit.export.reporting.changes import changes
+from lorkit.export.reporting.document import collect
 
 
 def compare(home: Run, other: Run) -> dict[str, Any]:
@@ -20,7 +20,7 @@ def compare(home: Run, other: Run) -> dict[str, Any]:
 @pytest.fixture
 def pair(tmp_path: Path, workshop: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Run, Run]:
     """Two runs over the same cases whose experts differ: the older one calls fewer images bright."""
-    monkeypatch.setattr("lorkit.export.collection.latencies_of", lambda run, exports, warnings, on_progress: {})
+    monkeypatch.setattr("lorkit.export.reporting.document.latencies_of", lambda run, exports, warnings, on_progress: {})
     runs = []
     for name, threshold in (("now", 0.5), ("then", 0.62)):
         run = workshop.write_run(tmp_path / name / "runs" / name, regions=("chest",), cases=400)

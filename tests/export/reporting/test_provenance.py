@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lorkit.decompose.runs import Run
-from lorkit.export.provenance import commands_of
+from lorkit.export.reporting.provenance import commands_of
 
 
 def test_the_gate_is_repeated_with_every_limit(a_run: Run) -> None:

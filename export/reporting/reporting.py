@@ -19,9 +19,9 @@ from lorkit.decompose.artifacts import (
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.runs import open_run
-from lorkit.export.changes import changes
-from lorkit.export.collection import collect
-from lorkit.export.pages import SOURCES, render_html, render_markdown
+from lorkit.export.reporting.changes import changes
+from lorkit.export.reporting.document import collect
+from lorkit.export.reporting.pages import SOURCES, render_html, render_markdown
 
 FILES = ("report.html", "report.md", "report.json")
 _HERE = Path(__file__).parent

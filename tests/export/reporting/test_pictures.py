@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lorkit.decompose.artifacts import read_json, write_json, write_manifest
-from lorkit.export.pictures import pictures_of
+from lorkit.export.reporting.pictures import pictures_of
 from lorkit.export.runtime.exported import read_exported
 
 LABELS = [0, 0, 0, 0, 0, 1, 0, 1]

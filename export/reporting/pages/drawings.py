@@ -8,9 +8,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lorkit.export import charts
-from lorkit.export.pages import rawsamples, roccurves, tradeoff
 from lorkit.export.rendering.formatting import metric
+from lorkit.export.reporting.charts import latency_samples, tradeoff
+from lorkit.export.reporting.charts import panels as charts
+from lorkit.export.reporting.charts import roc as roccurves
 
 _TERMS = {"ce": "cross-entropy", "feature_kd": "feature distillation", "logit_kd": "logit distillation"}
 _OWNERS = {"experts": "expert", "foundation": "foundation"}
@@ -146,7 +147,7 @@ def _samples(index: int, name: str, latency: Mapping[str, Any]) -> Markup:
     if not samples:
         return _NOTHING
     cycles = latency.get("cycles_per_pair")
-    return rawsamples.strips(f"gate-samples-{index}", name, samples, latency["margin"], cycles)
+    return latency_samples.strips(f"gate-samples-{index}", name, samples, latency["margin"], cycles)
 
 
 def _blocks(region: str, evaluations: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

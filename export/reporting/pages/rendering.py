@@ -16,10 +16,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from lorkit.export.pages.drawings import anchors, draw, label_of
-from lorkit.export.pages.roccurves import shown_classes, swatch
 from lorkit.export.prediction.masks import colour
 from lorkit.export.rendering.formatting import FILTERS, metric
+from lorkit.export.reporting.charts.roc import shown_classes, swatch
+from lorkit.export.reporting.pages.drawings import anchors, draw, label_of
 
 _HERE = Path(__file__).parent
 SOURCES = sorted(path for path in _HERE.iterdir() if path.suffix in (".py", ".jinja", ".css", ".js"))

@@ -6,9 +6,9 @@ from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.events import ignore_progress
 from lorkit.decompose.runs import Run
-from lorkit.export import exported_scores
-from lorkit.export.collection import collect
-from lorkit.export.exported_scores import scores_of
+from lorkit.export.reporting import export_scores as exported_scores
+from lorkit.export.reporting.document import collect
+from lorkit.export.reporting.export_scores import scores_of
 from lorkit.export.runtime.exported import read_exported
 
 
@@ -54,7 +54,7 @@ def test_without_data_it_has_no_score_and_says_so(lowered: Run, monkeypatch: pyt
 
 
 def test_the_table_tells_whose_score_it_is(measured: Run, workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lorkit.export.collection.latencies_of", lambda run, exports, warnings, on_progress: {})
+    monkeypatch.setattr("lorkit.export.reporting.document.latencies_of", lambda run, exports, warnings, on_progress: {})
     place = measured.exports_dir / "chest" / "onnx-cpu-generic-int8"
     options = {"owner": "expert", "region": "chest", "parent": measured.path, "precision": "int8"}
     workshop.write_export(place, threshold=0.62, **options)

@@ -7,8 +7,8 @@ from lorkit.decompose.errors import DataError
 from lorkit.decompose.evaluation import evaluation
 from lorkit.decompose.events import ignore_progress
 from lorkit.decompose.runs import Run, locked_data
-from lorkit.export.collection import collect
-from lorkit.export.measurements import MODELS, evaluations_of
+from lorkit.export.reporting.document import collect
+from lorkit.export.reporting.measurements import MODELS, evaluations_of
 
 
 def test_what_is_missing_is_measured_on_data_read_once(

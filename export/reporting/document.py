@@ -17,11 +17,11 @@ from lorkit.decompose.events import OnProgress
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run, exports_of
 from lorkit.decompose.tasks import get_task
-from lorkit.export.exported_scores import answers_as_network, scores_of
 from lorkit.export.gating import gating
-from lorkit.export.measurements import MODELS, evaluations_of, latencies_of
-from lorkit.export.pictures import pictures_of
-from lorkit.export.provenance import chain_of, commands_for, commands_of, orphans
+from lorkit.export.reporting.export_scores import answers_as_network, scores_of
+from lorkit.export.reporting.measurements import MODELS, evaluations_of, latencies_of
+from lorkit.export.reporting.pictures import pictures_of
+from lorkit.export.reporting.provenance import chain_of, commands_for, commands_of, orphans
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.preference import tried_precisions
 

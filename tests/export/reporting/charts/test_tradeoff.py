@@ -2,7 +2,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from lorkit.export.pages.tradeoff import Frame, Point, pareto, trade_off, undominated
+from lorkit.export.reporting.charts.tradeoff import Frame, Point, pareto, trade_off, undominated
 
 
 def point(owner: str, milliseconds: float, accuracy: float, size_bytes: int, label: str | None = None) -> Point:

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lorkit.export.comparison_pages import drawing, markdown, pages
 from lorkit.export.rendering.svg import shorten
+from lorkit.export.reporting.comparison.pages import drawing, markdown, pages
 
 SVG = "{http://www.w3.org/2000/svg}"
 COSTS = {"parameters": 1000, "deployed_bytes": 4000, "training_parameters": 2000, "training_macs": 3000}

@@ -3,7 +3,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 
-from lorkit.export.pages.rawsamples import strips
+from lorkit.export.reporting.charts.latency_samples import strips
 
 
 def samples(pairs: int, ratio: float, seed: int = 0) -> dict[str, list[float]]:

@@ -1,7 +1,7 @@
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
-from lorkit.export.pages.roccurves import roc_curves, shown_classes
+from lorkit.export.reporting.charts.roc import roc_curves, shown_classes
 
 
 def rows(*names: str, auroc: float = 0.9) -> list[dict[str, Any]]:

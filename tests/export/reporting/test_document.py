@@ -7,7 +7,7 @@ import pytest
 from lorkit.decompose.artifacts import write_json, write_manifest
 from lorkit.decompose.events import ignore_progress
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
-from lorkit.export.collection import collect, summarise
+from lorkit.export.reporting.document import collect, summarise
 
 
 def test_everything_known_is_in_one_document(measured: Run) -> None:
