@@ -13,23 +13,23 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lorkit.cli import failures
-from lorkit.cli.bench import bench
-from lorkit.cli.compare import compare
-from lorkit.cli.data import data
-from lorkit.cli.doctor import doctor
-from lorkit.cli.evaluate import evaluate
-from lorkit.cli.export import TargetsHelp, export
-from lorkit.cli.extract import extract
-from lorkit.cli.gate import gate
-from lorkit.cli.init import init
-from lorkit.cli.predict import predict
-from lorkit.cli.pretrain import pretrain
-from lorkit.cli.profiles import profiles
-from lorkit.cli.report import report
-from lorkit.cli.streams import emit, note, open_closed_streams, results_only, say
-from lorkit.cli.train import train
-from lorkit.cli.verify import verify
+from lorkit.cli import errors
+from lorkit.cli.output.streams import emit, note, open_closed_streams, results_only, say
+from lorkit.cli.verbs.bench import bench
+from lorkit.cli.verbs.compare import compare
+from lorkit.cli.verbs.data import data
+from lorkit.cli.verbs.doctor import doctor
+from lorkit.cli.verbs.evaluate import evaluate
+from lorkit.cli.verbs.export import TargetsHelp, export
+from lorkit.cli.verbs.extract import extract
+from lorkit.cli.verbs.gate import gate
+from lorkit.cli.verbs.init import init
+from lorkit.cli.verbs.predict import predict
+from lorkit.cli.verbs.pretrain import pretrain
+from lorkit.cli.verbs.profiles import profiles
+from lorkit.cli.verbs.report import report
+from lorkit.cli.verbs.train import train
+from lorkit.cli.verbs.verify import verify
 
 VERBS = (
     init, data, pretrain, train, evaluate, compare, extract, export, verify, bench, report, gate, predict, doctor,
@@ -72,11 +72,11 @@ def run(arguments: Sequence[str]) -> int:
     with nullcontext() if "--help" in words else results_only():  # help is a result
         try:
             code = app(args=words, prog_name="decompose", standalone_mode=False)
-            failure = failures.interrupted() if code == failures.INTERRUPTED else None
+            failure = errors.interrupted() if code == errors.INTERRUPTED else None
         except (Exception, KeyboardInterrupt) as error:
             if debug:
                 traceback.print_exc()
-            failure = failures.explain(error)
+            failure = errors.explain(error)
         if failure is None:
             return code if isinstance(code, int) else 0
         note(f"error: {failure.message}")

@@ -14,7 +14,7 @@ import pytest
 import typer.main
 import yaml
 
-from lorkit.cli import failures
+from lorkit.cli import errors as failures
 from lorkit.cli.main import app
 from lorkit.cli.reference import reference, verbs
 from lorkit.decompose import errors, load_config

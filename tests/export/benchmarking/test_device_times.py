@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lorkit.cli import sheets
+from lorkit.cli.output import export_tables
 from lorkit.export.benchmarking.benchmark import bench
 from lorkit.export.benchmarking.device_times import device_times
 from lorkit.export.benchmarking.interleaving import Arm
@@ -91,13 +91,13 @@ def test_bench_shows_it_where_it_is(
     (row,) = bench([directory], samples=4, max_seconds=2.0)["exports"]
     assert (row["device_median_ms"], row["device_samples_ms"]) == (None, None)
     assert row["device_note"] == "CPUExecutionProvider: it runs on the CPU"
-    sheets.benchmark(bench([directory], samples=4, max_seconds=2.0))
+    export_tables.benchmark(bench([directory], samples=4, max_seconds=2.0))
     assert "GPU median" not in capsys.readouterr().err
     monkeypatch.setattr(inference, "timer_of", lambda engine: lambda batch: 0.25)
     document = bench([directory], samples=4, max_seconds=2.0)
     assert document["exports"][0]["device_samples_ms"] == [0.25] * 4
     monkeypatch.setenv("COLUMNS", "200")
-    sheets.benchmark(document)
+    export_tables.benchmark(document)
     shown = capsys.readouterr().err
     assert "GPU median ms" in shown
     assert "0.25" in shown

@@ -26,9 +26,9 @@ def verify(
 
     On real inputs, at several batch sizes: the largest difference, and how many labels flip.
     """
-    from lorkit.cli import sheets
-    from lorkit.cli.progress import Steps
-    from lorkit.cli.streams import emit
+    from lorkit.cli.output import export_tables
+    from lorkit.cli.output.progress import Steps
+    from lorkit.cli.output.streams import emit
     from lorkit.export import verify as check
 
     options.one_of(path=path, run=run)
@@ -44,6 +44,6 @@ def verify(
             bisect=bisect,
             on_progress=progress,
         )
-    sheets.parity(document)
+    export_tables.parity(document)
     if as_json:
         emit(document)

@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from lorkit.cli.progress import Steps, Training
+from lorkit.cli.output.progress import Steps, Training
 from lorkit.decompose.events import Finished, Notice, Started, Step, Validated, Working, tracked
 
 STEP = Step(
@@ -77,7 +77,7 @@ def test_training_on_a_terminal_shows_step_terms_rate_remaining_time_and_memory(
 def test_time_goes_on_between_two_reports(monkeypatch: pytest.MonkeyPatch) -> None:
     """A validation tells nothing for seconds: what remains and what has passed must not stand still."""
     now = 100.0
-    monkeypatch.setattr("lorkit.cli.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("lorkit.cli.output.progress.time.monotonic", lambda: now)
     console, _ = screen(terminal=True)
     training, steps = Training(console), Steps("gate", console)
     training(STEP)
@@ -97,7 +97,7 @@ def test_time_goes_on_between_two_reports(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_images_are_counted_by_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("lorkit.cli.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("lorkit.cli.output.progress.time.monotonic", lambda: now)
     console, _ = screen(terminal=True)
     steps = Steps("predict", console, images=True)
     steps("chest", 0, 300)
@@ -110,7 +110,7 @@ def test_images_are_counted_by_the_second(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_reading_and_preparing_show_what_is_left_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("lorkit.cli.progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("lorkit.cli.output.progress.time.monotonic", lambda: now)
     console, _ = screen(terminal=True)
     training = Training(console)
     training(Working(text="preparing chest", done=0, total=40))

@@ -61,8 +61,8 @@ def train(
 
     Trains the shared student, the experts and the heads together, and writes runs/<id>/.
     """
-    from lorkit.cli.progress import Training
-    from lorkit.cli.streams import emit, note, say
+    from lorkit.cli.output.progress import Training
+    from lorkit.cli.output.streams import emit, note, say
     from lorkit.decompose import load_config, train_from
     from lorkit.decompose import train as decompose
 
@@ -100,9 +100,9 @@ def train(
     if as_json:
         emit(asdict(result), kind="train")
     elif result.plan is not None:
-        from lorkit.cli import render
+        from lorkit.cli.output import tables
 
-        render.plan(result.plan)
+        tables.plan(result.plan)
     else:
         done = "written" if remove_region is not None else "trained"
         note(f"{'up to date' if result.up_to_date else done}: {', '.join(result.regions)}")

@@ -22,8 +22,8 @@ def pretrain(
 
     For users who have none; `train` does it on demand, and takes one that is there.
     """
-    from lorkit.cli.progress import Training
-    from lorkit.cli.streams import emit, note, say
+    from lorkit.cli.output.progress import Training
+    from lorkit.cli.output.streams import emit, note, say
     from lorkit.decompose import load_config
     from lorkit.decompose import pretrain as prepare
 

@@ -33,9 +33,9 @@ def bench(
     as_json: options.Json = False,
 ) -> None:
     """Measure latency, throughput and memory of exports."""
-    from lorkit.cli import sheets
-    from lorkit.cli.progress import Steps
-    from lorkit.cli.streams import emit
+    from lorkit.cli.output import export_tables
+    from lorkit.cli.output.progress import Steps
+    from lorkit.cli.output.streams import emit
     from lorkit.export import bench as measure
 
     with Steps("bench") as progress:
@@ -54,6 +54,6 @@ def bench(
             seed=seed,
             on_progress=progress,
         )
-    sheets.benchmark(document)
+    export_tables.benchmark(document)
     if as_json:
         emit(document)

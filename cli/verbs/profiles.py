@@ -14,7 +14,7 @@ profiles = typer.Typer(help="List, show and detect hardware profiles.", rich_mar
 @profiles.command("list")
 def list_profiles(as_json: options.Json = False) -> None:
     """List the built-in profiles."""
-    from lorkit.cli.streams import emit, say
+    from lorkit.cli.output.streams import emit, say
     from lorkit.profiles import available, load
 
     found = [load(name) for name in available()]
@@ -33,7 +33,7 @@ def show(
     """Show one profile as YAML."""
     import yaml
 
-    from lorkit.cli.streams import emit, say
+    from lorkit.cli.output.streams import emit, say
     from lorkit.profiles import load
 
     profile = load(name).model_dump(mode="json")
@@ -46,7 +46,7 @@ def show(
 @profiles.command("detect")
 def detect(as_json: options.Json = False) -> None:
     """Name the profile of this machine."""
-    from lorkit.cli.streams import emit, say
+    from lorkit.cli.output.streams import emit, say
     from lorkit.decompose.machine import fingerprint
     from lorkit.profiles import detect as choose
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from lorkit.cli.statusline import Reading, StatusLine
+from lorkit.cli.output.status_line import Reading, StatusLine
 from lorkit.decompose import events
 from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lorkit.cli.render import interval, line, table, warnings
+from lorkit.cli.output.tables import interval, line, table, warnings
 from lorkit.decompose.errors import counted
 
 _FLIPS = 5

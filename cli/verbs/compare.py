@@ -36,9 +36,9 @@ def compare(
     Finished cells are kept, so the same command continues an interrupted comparison, and commands may run side by side.
     Table, picture and document lie in the comparison's directory.
     """
-    from lorkit.cli import render
-    from lorkit.cli.progress import Training
-    from lorkit.cli.streams import emit
+    from lorkit.cli.output import tables
+    from lorkit.cli.output.progress import Training
+    from lorkit.cli.output.streams import emit
     from lorkit.decompose import compare as run_all
     from lorkit.decompose import load_config
     from lorkit.export.reporting.comparison.pages import pages
@@ -57,7 +57,7 @@ def compare(
             teacher=options.onnx_teacher(loaded),
             on_event=progress,
         )
-    render.comparison(document)
-    render.line(f"{out / document['id']}/: all that was ever compared there, with intervals and a picture")
+    tables.comparison(document)
+    tables.line(f"{out / document['id']}/: all that was ever compared there, with intervals and a picture")
     if as_json:
         emit(document)

@@ -87,7 +87,7 @@ def init(
     as_json: options.Json = False,
 ) -> None:
     """Write a commented decompose.yaml."""
-    from lorkit.cli.streams import emit, note, say
+    from lorkit.cli.output.streams import emit, note, say
     from lorkit.decompose.artifacts import write_text
     from lorkit.decompose.errors import UsageError
 

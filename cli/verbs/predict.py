@@ -39,9 +39,9 @@ def predict(
     PNG, JPEG, DICOM and NIfTI, or a CSV that lists them. With --out a segmenter writes each mask at its image's own
     size, of a NIfTI file on its own grid, and how much each structure takes. Research use: never a diagnosis.
     """
-    from lorkit.cli import render
-    from lorkit.cli.progress import Steps
-    from lorkit.cli.streams import emit, say
+    from lorkit.cli.output import tables
+    from lorkit.cli.output.progress import Steps
+    from lorkit.cli.output.streams import emit, say
     from lorkit.export import predict as label
 
     path, images = (None, inputs) if region or run else (inputs[0], inputs[1:])
@@ -60,7 +60,7 @@ def predict(
             out=out,
             on_progress=progress,
         )
-    render.warnings(document)
+    tables.warnings(document)
     if as_json:
         emit(document)
         return

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from lorkit.cli import doctor, selftest
+from lorkit.cli import selftest
+from lorkit.cli.verbs import doctor
 from lorkit.export.targets import TARGETS
 
 

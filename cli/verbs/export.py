@@ -31,9 +31,9 @@ def export(
 
     The foundation and the bare student are exported the same way, to be judged against; each with a parity proof.
     """
-    from lorkit.cli import sheets
-    from lorkit.cli.progress import Steps
-    from lorkit.cli.streams import emit, note, say
+    from lorkit.cli.output import export_tables
+    from lorkit.cli.output.progress import Steps
+    from lorkit.cli.output.streams import emit, note, say
     from lorkit.export import export as write
 
     options.one_of(path=path, run=run)
@@ -53,7 +53,7 @@ def export(
     if as_json:
         emit({"exports": [vars(result) for result in results]}, kind="export")
         return
-    sheets.precisions({result.region: result.choice for result in results if result.choice is not None})
+    export_tables.precisions({result.region: result.choice for result in results if result.choice is not None})
     for result in results:
         state = "up to date" if result.up_to_date else f"parity {result.parity['status']}"
         note(f"{result.owner} {result.region}: {state}")

@@ -7,25 +7,25 @@ import io
 import pytest
 from rich.console import Console
 
-from lorkit.cli import render
+from lorkit.cli.output import tables
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(None, "-"), (True, "yes"), (1234567, "1,234,567"), (0.12345, "0.123"), (2.0, "2.000")]
 )
 def test_numbers(value: object, text: str) -> None:
-    assert render.number(value) == text
+    assert tables.number(value) == text
 
 
 def test_intervals() -> None:
-    assert render.interval(0.5, [0.25, 0.75]) == "0.500 [0.250, 0.750]"
-    assert render.interval(0.5, None) == "0.500"
-    assert render.interval(None, [0, 1]) == "-"
+    assert tables.interval(0.5, [0.25, 0.75]) == "0.500 [0.250, 0.750]"
+    assert tables.interval(0.5, None) == "0.500"
+    assert tables.interval(None, [0, 1]) == "-"
 
 
 def test_a_table_of_words_and_numbers() -> None:
     text = io.StringIO()
-    render.table("title", ("name", "n"), [["a[b]", 5], ["mean", None]], console=Console(file=text, width=40))
+    tables.table("title", ("name", "n"), [["a[b]", 5], ["mean", None]], console=Console(file=text, width=40))
     lines = text.getvalue().splitlines()
     assert lines[0].strip() == "title"
     assert lines[2].startswith("a[b]"), "brackets in names are no markup"
@@ -33,7 +33,7 @@ def test_a_table_of_words_and_numbers() -> None:
 
 
 def test_warnings_stand_once_and_unbroken(capsys: pytest.CaptureFixture[str]) -> None:
-    render.warnings({"warnings": ["w" * 300, "w" * 300], "synthetic": True})
+    tables.warnings({"warnings": ["w" * 300, "w" * 300], "synthetic": True})
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "warning: " + "w" * 300
     assert lines[1].startswith("SYNTHETIC")
@@ -41,6 +41,6 @@ def test_warnings_stand_once_and_unbroken(capsys: pytest.CaptureFixture[str]) ->
 
 def test_text_of_data_begins_no_line_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
     evil = "a\r\n::error::b\x85c"
-    render.line(f"said: {evil}")
-    render.table("t", ["x"], [[evil]])
+    tables.line(f"said: {evil}")
+    tables.table("t", ["x"], [[evil]])
     assert not [text for text in capsys.readouterr().err.splitlines() if text.strip().startswith("::")]

@@ -42,9 +42,9 @@ def evaluate(
 
     Accuracy, balanced accuracy, AUROC and expected calibration error, with 95% bootstrap intervals by group.
     """
-    from lorkit.cli import render
-    from lorkit.cli.progress import Steps
-    from lorkit.cli.streams import emit
+    from lorkit.cli.output import tables
+    from lorkit.cli.output.progress import Steps
+    from lorkit.cli.output.streams import emit
     from lorkit.decompose import evaluate as measure
     from lorkit.decompose import open_run
 
@@ -60,7 +60,7 @@ def evaluate(
             teacher=teacher,
             on_progress=progress,
         )
-    render.evaluation(document)
+    tables.evaluation(document)
     if as_json:
         emit(document)
 

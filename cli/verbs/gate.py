@@ -86,9 +86,9 @@ def gate(
 
     On latency, accuracy, bytes and MACs; exit 0 PASS, 1 FAIL, 3 INCONCLUSIVE.
     """
-    from lorkit.cli import sheets
-    from lorkit.cli.progress import Steps
-    from lorkit.cli.streams import emit, note, say
+    from lorkit.cli.output import export_tables
+    from lorkit.cli.output.progress import Steps
+    from lorkit.cli.output.streams import emit, note, say
     from lorkit.export import gate as judge
     from lorkit.export.gating.gating import exit_code
     from lorkit.export.gating.limits import parse_drops
@@ -114,9 +114,9 @@ def gate(
             seed=seed,
             on_progress=progress,
         )
-    sheets.verdicts(document)
+    export_tables.verdicts(document)
     publish(document, junit=junit, markdown=markdown, annotated=annotations)
-    for text in sheets.replacements(document):
+    for text in export_tables.replacements(document):
         note(text)
     emit(document) if as_json else say(f"gate: {document['verdict'].upper()}")
     raise typer.Exit(exit_code(document))

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from lorkit.cli.statusline import Reading, StatusLine
+from lorkit.cli.output.status_line import Reading, StatusLine
 
 LORKD = Reading(
     text="lorkd",

@@ -34,8 +34,8 @@ def extract(
 
     Each has original classes and keys, a model card, and a proof that it equals the live model.
     """
-    from lorkit.cli.progress import Steps
-    from lorkit.cli.streams import emit, note, say
+    from lorkit.cli.output.progress import Steps
+    from lorkit.cli.output.streams import emit, note, say
     from lorkit.decompose import extract as take_out
 
     with Steps("extract") as progress:
@@ -55,7 +55,7 @@ def extract(
 
 def _cut(reduction: Mapping[str, Any]) -> str:
     """Say what cutting the rank cost and what it spares."""
-    from lorkit.cli.render import interval, number
+    from lorkit.cli.output.tables import interval, number
 
     found, factors = reduction["validation"], reduction["factor_parameters"]
     kept = reduction["energy_kept"]

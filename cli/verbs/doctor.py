@@ -14,7 +14,7 @@ def doctor(as_json: options.Json = False) -> None:
 
     Tells what each target lacks and how to get it; exit 4 when the self-test on a phantom fails.
     """
-    from lorkit.cli.streams import emit, note
+    from lorkit.cli.output.streams import emit, note
     from lorkit.decompose.machine import fingerprint, tool_versions
     from lorkit.profiles import detect
 
@@ -68,7 +68,7 @@ def _attempt() -> dict[str, Any]:
 
 
 def _conclude(result: dict[str, Any]) -> None:
-    from lorkit.cli.streams import note
+    from lorkit.cli.output.streams import note
 
     if result["passed"]:
         worst = max(result["differences"].values())
@@ -80,25 +80,25 @@ def _conclude(result: dict[str, Any]) -> None:
 
 
 def _show(document: dict[str, Any]) -> None:
-    from lorkit.cli import render
+    from lorkit.cli.output import tables
 
     machine, kept = document["machine"], document["teacher_cache"]
     gpus = ", ".join(gpu["name"] for gpu in machine["gpus"]) or "none"
     rows = [
         ["system", f"{machine['platform']}, Python {machine['python']}"],
-        ["CPU", f"{machine['cpu']}, {machine['threads']} threads, {render.number(machine['memory_gib'], 1)} GiB"],
+        ["CPU", f"{machine['cpu']}, {machine['threads']} threads, {tables.number(machine['memory_gib'], 1)} GiB"],
         ["instruction sets", ", ".join(machine["flags"]) or "-"],
         ["GPU", gpus],
         ["profile", document["profile"]],
         ["teacher cache", f"{kept['mib']:,.1f} MiB in {kept['directory']}, which can be removed at any time"],
         *([name, version or "not installed"] for name, version in document["libraries"].items()),
     ]
-    render.table("this machine", ("", "value"), rows)
+    tables.table("this machine", ("", "value"), rows)
     states = [
         [name, _state(row), row["reason"] or row["why"] or row["runtime"], row["install"]]
         for name, row in document["targets"].items()
     ]
-    render.table("targets", ("target", "state", "because", "how to get it"), states)
+    tables.table("targets", ("target", "state", "because", "how to get it"), states)
 
 
 def _state(row: dict[str, Any]) -> str:

@@ -23,9 +23,9 @@ def data(
 
     Shows counts, balance, groups, leaks between splits and the speed of the loader, and draws a contact sheet.
     """
-    from lorkit.cli import render
-    from lorkit.cli.progress import Training
-    from lorkit.cli.streams import emit, say
+    from lorkit.cli.output import tables
+    from lorkit.cli.output.progress import Training
+    from lorkit.cli.output.streams import emit, say
     from lorkit.decompose import load_config
     from lorkit.decompose.data import read_regions
     from lorkit.decompose.data.inspection import contact_sheet, inspect
@@ -34,7 +34,7 @@ def data(
     with Training() as progress:
         samples = read_regions(loaded, progress)
         document = inspect(loaded, samples, progress)
-    render.inspection(document)
+    tables.inspection(document)
     if sheet is not None:
         document["sheet"] = str(contact_sheet(samples, sheet))
     if as_json:

@@ -21,8 +21,8 @@ def report(
 
     report.html (one file that opens without network), report.md and report.json.
     """
-    from lorkit.cli.progress import Steps
-    from lorkit.cli.streams import emit, note, say
+    from lorkit.cli.output.progress import Steps
+    from lorkit.cli.output.streams import emit, note, say
     from lorkit.export import report as write
 
     with Steps("report") as progress:

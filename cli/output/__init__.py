@@ -1,0 +1,1 @@
+"""What the command line prints: results on stdout, progress and notices on stderr."""
