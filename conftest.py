@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import sys
-import types
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+ROOT = str(Path(__file__).parent)
 if importlib.util.find_spec("lorkit") is None:
-    lorkit = types.ModuleType("lorkit")
-    lorkit.__path__ = [str(Path(__file__).parent)]
-    sys.modules["lorkit"] = lorkit
+    sys.path.insert(0, ROOT)
+if importlib.util.find_spec("lorkit.decompose") is None:
+    importlib.import_module("lorkit").__path__.append(ROOT)

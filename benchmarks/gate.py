@@ -5,9 +5,10 @@
 
 Recordings (benchmarks/gate_recording.py) are raw times of one network, of the same network loaded again, and of the
 network with 5 and 10 % more layers, on an idle machine, with one core kept busy, and with both. The gate's own rule
-(`lorkit.export.noninferiority.latency.decide`, as shipped) walks through them: a window begins where the one before ended, and ends when
-the rule decides or `--max-seconds` are over. Windows are disjoint; one that lies across two recordings goes on in a
-process that has loaded the networks anew. The other protocols see disjoint windows of as many cycles each.
+(`lorkit.export.noninferiority.latency.decide`, as shipped) walks through them: a window begins where the one before
+ended, and ends when the rule decides or `--max-seconds` are over. Windows are disjoint; one that lies across two
+recordings goes on in a process that has loaded the networks anew. The other protocols see disjoint windows of as many
+cycles each.
 """
 
 from __future__ import annotations

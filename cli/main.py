@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from lorkit import __version__
 from lorkit.cli import errors
 from lorkit.cli.output.streams import emit, note, open_closed_streams, results_only, say
 from lorkit.cli.verbs.bench import bench
@@ -53,9 +54,7 @@ def root(
     In an empty directory: train, extract --region chest, export --target onnx, report, gate.
     """
     if version:
-        import importlib.metadata
-
-        say(f"decompose (lorkit) {importlib.metadata.version('lorkit')}")
+        say(f"decompose (lorkit) {__version__}")
     elif context.invoked_subcommand is None:
         say(context.get_help())
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from lorkit.export.runtime.engine import load_engine
 
 _HOMES = {
-    "bench": "benchmark",
-    "export": "exporting",
-    "gate": "gating",
-    "load_engine": "inference",
-    "predict": "prediction",
-    "report": "reporting",
-    "verify": "verifying",
+    "bench": "benchmarking.benchmark",
+    "export": "building.exporting",
+    "gate": "gating.gating",
+    "load_engine": "runtime.engine",
+    "predict": "prediction.prediction",
+    "report": "reporting.reporting",
+    "verify": "building.verification",
 }
 
 __all__ = ["bench", "export", "gate", "load_engine", "predict", "report", "verify"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lorkit import __version__
 from lorkit.decompose.artifacts import (
     SCHEMA_VERSION,
     building,
@@ -219,7 +219,7 @@ class _Workshop:
                 "run_manifest": self.run.manifest.digest,
                 "method": config.method,
                 "foundation": config.foundation.backbone,
-                "lorkit": importlib.metadata.version("lorkit"),
+                "lorkit": __version__,
             },
         }
 

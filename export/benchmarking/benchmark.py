@@ -1,7 +1,7 @@
 """What exports cost: latency, throughput, memory, load time and size, measured side by side on this machine.
 
-The exports of one region take turns within milliseconds (`lorkit.export.benchmarking.interleaving`), so their ratios are fair even
-where the machine is not quiet. Raw samples stay in the document: any other statistic can be computed later.
+The exports of one region take turns within milliseconds (`lorkit.export.benchmarking.interleaving`), so their ratios
+are fair even where the machine is not quiet. Raw samples stay in the document: other statistics can be computed later.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What an export costs in a process of its own: peak memory, time to load, time of the first inference.
 
-Measured in a child process (`python -m lorkit.export.benchmarking.footprint DIR`), because a process that has already loaded
-other networks, or PyTorch, knows neither its own peak nor a cold start.
+Measured in a child process (`python -m lorkit.export.benchmarking.footprint DIR`), because a process that has already
+loaded other networks, or PyTorch, knows neither its own peak nor a cold start.
 """
 
 from __future__ import annotations

@@ -17,12 +17,14 @@ from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction.masks import Mask
 from lorkit.export.runtime.exported import INFO
+from lorkit.export.targets import examples
 from lorkit.export.targets.base import PLAIN, Example, Floats
 
 if TYPE_CHECKING:
     from lorkit.export.building.sources import Source
 
 SAMPLES, README = "samples.npz", "README.md"
+_EXAMPLES = Path(examples.__file__).parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,7 @@ def write_package(
     kept = {name: values for name, values in known.items() if values is not None}
     write_bytes(directory / SAMPLES, _npz(image=samples.images, logits=samples.logits, **kept))
     for script in {PLAIN, example}:
-        write_text(directory / script.name, Path(__file__).with_name(script.source).read_text(encoding="utf-8"))
+        write_text(directory / script.name, (_EXAMPLES / script.source).read_text(encoding="utf-8"))
     write_text(directory / README, _readme(document, example))
     return document
 

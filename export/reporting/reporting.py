@@ -19,13 +19,19 @@ from lorkit.decompose.artifacts import (
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.runs import open_run
+from lorkit.export import rendering
 from lorkit.export.reporting.changes import changes
 from lorkit.export.reporting.document import collect
-from lorkit.export.reporting.pages import SOURCES, render_html, render_markdown
+from lorkit.export.reporting.pages import render_html, render_markdown
 
 FILES = ("report.html", "report.md", "report.json")
-_HERE = Path(__file__).parent
-_DRAWN_BY = [*SOURCES, *(_HERE / name for name in ("charts.py", "svg.py", "writing.py", "reporting.py", "pictures.py"))]
+# whatever decides how a report looks: a change of it makes every report out of date
+_DRAWN_BY = [
+    path
+    for folder in (Path(__file__).parent, Path(rendering.__file__).parent)
+    for path in sorted(folder.rglob("*"))
+    if path.suffix in (".py", ".jinja", ".css", ".js")
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,22 +7,29 @@ tells, not something that breaks.
 from __future__ import annotations
 
 from lorkit.decompose.errors import unknown
-from lorkit.export.targets import aoti, monai, onnx, openvino, torch_trt, triton, trt, trt_rtx
+from lorkit.export.targets.aoti.target import TARGET as AOTI
 from lorkit.export.targets.base import MODEL, Availability, Engine, HardwareBound, Target, missing
+from lorkit.export.targets.monai.target import TARGET as MONAI
+from lorkit.export.targets.onnx import TARGET as ONNX
+from lorkit.export.targets.openvino import TARGET as OPENVINO
+from lorkit.export.targets.tensorrt.torch_trt import TARGET as TORCH_TRT
+from lorkit.export.targets.tensorrt.trt import TARGET as TRT
+from lorkit.export.targets.tensorrt.trt_rtx import TARGET as TRT_RTX
+from lorkit.export.targets.triton import TARGET as TRITON
 
 __all__ = ["MODEL", "TARGETS", "Availability", "Engine", "HardwareBound", "Target", "get_target", "missing"]
 
 _ALL: tuple[Target, ...] = (
-    aoti.TARGET,
-    monai.TARGET,
-    onnx.TARGET,
-    openvino.TARGET,
-    torch_trt.TARGET,
-    triton.TARGET,
-    trt.TARGET,
-    trt_rtx.TARGET,
+    AOTI,
+    MONAI,
+    ONNX,
+    OPENVINO,
+    TORCH_TRT,
+    TRITON,
+    TRT,
+    TRT_RTX,
 )
-TARGETS: dict[str, Target] = {target.name: target for target in sorted(_ALL, key=lambda target: target.name)}
+TARGETS: dict[str, Target] = {target.name: target for target in _ALL}
 
 
 def get_target(name: str) -> Target:

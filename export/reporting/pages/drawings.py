@@ -9,9 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from lorkit.export.rendering.formatting import metric
-from lorkit.export.reporting.charts import latency_samples, tradeoff
-from lorkit.export.reporting.charts import panels as charts
-from lorkit.export.reporting.charts import roc as roccurves
+from lorkit.export.reporting.charts import latency_samples, panels, roc, tradeoff
 
 _TERMS = {"ce": "cross-entropy", "feature_kd": "feature distillation", "logit_kd": "logit distillation"}
 _OWNERS = {"experts": "expert", "foundation": "foundation"}
@@ -106,23 +104,23 @@ def draw_training(
                 for region, value in values.items():
                     losses[term][region].append((epoch, value))
         key = f"training-{number}"
-        panels = {
-            f"validation: {name}": charts.curves(
+        drawn = {
+            f"validation: {name}": panels.curves(
                 f"{key}-val", f"Validation {name}", accuracy, y_title=name, colours=colours, bounds=(0.0, 1.0)
             )
         }
         for index, (term, series) in enumerate(losses.items()):
             spelled = "Dice + cross-entropy" if (term, headline) == ("ce", "dice") else _TERMS.get(term)
             title = f"loss: {spelled or term.replace('_', ' ')}"
-            panels[title] = charts.curves(f"{key}-{index}", title, series, y_title="loss", colours=colours)
-        drawings[phase] = panels
+            drawn[title] = panels.curves(f"{key}-{index}", title, series, y_title="loss", colours=colours)
+        drawings[phase] = drawn
     return drawings
 
 
 def _ratio(index: int, name: str, latency: Mapping[str, Any]) -> Markup:
     if not latency.get("ci"):
         return _NOTHING
-    return charts.interval(
+    return panels.interval(
         f"gate-latency-{index}",
         f"{name}: latency ratio",
         latency["ratio"],
@@ -139,7 +137,7 @@ def _drop(index: int, name: str, accuracy: Mapping[str, Any]) -> Markup:
         return _NOTHING
     title = f"{name}: drop of {metric(accuracy['metric'])}"
     limits = {"limit": accuracy["allowed"], "neutral": 0.0}
-    return charts.interval(f"gate-accuracy-{index}", title, accuracy["drop"], tuple(accuracy["ci"]), **limits)
+    return panels.interval(f"gate-accuracy-{index}", title, accuracy["drop"], tuple(accuracy["ci"]), **limits)
 
 
 def _samples(index: int, name: str, latency: Mapping[str, Any]) -> Markup:
@@ -158,12 +156,12 @@ def _blocks(region: str, evaluations: Mapping[str, Any]) -> dict[str, Mapping[st
 def _calibration(index: int, region: str, evaluations: Mapping[str, Any]) -> Markup:
     blocks = _blocks(region, evaluations)
     curves = {owner: block["reliability"] for owner, block in blocks.items() if block.get("reliability")}
-    return charts.calibration(f"calibration-{index}", region, curves) if curves else _NOTHING
+    return panels.calibration(f"calibration-{index}", region, curves) if curves else _NOTHING
 
 
 def _roc(index: int, region: str, evaluations: Mapping[str, Any]) -> Markup:
     rows = {owner: block["per_class"] for owner, block in _blocks(region, evaluations).items() if block["per_class"]}
-    return roccurves.roc_curves(f"roc-{index}", region, rows) if rows else _NOTHING
+    return roc.roc_curves(f"roc-{index}", region, rows) if rows else _NOTHING
 
 
 def _phases(rows: Sequence[Mapping[str, Any]], headline: str) -> dict[str, list[Mapping[str, Any]]]:

@@ -22,7 +22,6 @@ from lorkit.export.reporting.charts.roc import shown_classes, swatch
 from lorkit.export.reporting.pages.drawings import anchors, draw, label_of
 
 _HERE = Path(__file__).parent
-SOURCES = sorted(path for path in _HERE.iterdir() if path.suffix in (".py", ".jinja", ".css", ".js"))
 """Everything that decides how a page looks."""
 _SHADES = 20
 _CHIPS = 7

@@ -1,4 +1,6 @@
-"""Build a TensorRT-RTX engine in a process of its own: `python -m lorkit.export.targets.tensorrt.rtx_process ORDER DIRECTORY`.
+"""Build a TensorRT-RTX engine in a process of its own.
+
+Its command is `python -m lorkit.export.targets.tensorrt.rtx_process ORDER DIRECTORY`.
 
 A build may crash at clean-up, after a correct engine. The engine, then `result.json`, are therefore written first, and
 the process then ends without clean-up; whoever started it believes the result, not the exit status.

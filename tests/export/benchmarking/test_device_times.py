@@ -15,8 +15,8 @@ from lorkit.export.benchmarking.benchmark import bench
 from lorkit.export.benchmarking.device_times import device_times
 from lorkit.export.benchmarking.interleaving import Arm
 from lorkit.export.runtime import engine as inference
-from lorkit.export.targets import torch_trt
 from lorkit.export.targets.aoti.engine import CPU, CUDA, AotiEngine
+from lorkit.export.targets.tensorrt import torch_trt
 
 INPUTS = [np.full((2, 1), value, np.float32) for value in (1, 2)]
 

@@ -23,8 +23,9 @@ from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageErr
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.export.runtime.parity import in_batches, seeded_inputs
-from lorkit.export.targets import aoti, get_target, host_note
+from lorkit.export.targets import get_target, host_note
 from lorkit.export.targets.aoti import compilation
+from lorkit.export.targets.aoti import target as aoti
 from lorkit.export.targets.aoti.compilation import computes
 from lorkit.export.targets.aoti.target import PACKAGE, TARGET
 from lorkit.export.targets.base import Blueprint

@@ -19,9 +19,8 @@ import torch
 from lorkit import profiles
 from lorkit.decompose.artifacts import digest_file, read_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
-from lorkit.export.targets import torch_trt
 from lorkit.export.targets.base import Blueprint
-from lorkit.export.targets.tensorrt import timing_cache
+from lorkit.export.targets.tensorrt import timing_cache, torch_trt
 from lorkit.export.targets.tensorrt.torch_trt import TARGET
 
 Make = Callable[..., Blueprint]

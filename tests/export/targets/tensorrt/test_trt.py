@@ -14,9 +14,8 @@ import pytest
 from lorkit import profiles
 from lorkit.decompose.artifacts import digest_file, read_json, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
-from lorkit.export.targets import trt
 from lorkit.export.targets.base import Blueprint
-from lorkit.export.targets.tensorrt import timing_cache
+from lorkit.export.targets.tensorrt import timing_cache, trt
 from lorkit.export.targets.tensorrt.trt import TARGET
 
 Build = Callable[..., Path]

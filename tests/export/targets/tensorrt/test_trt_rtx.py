@@ -23,8 +23,9 @@ from lorkit.decompose.machine import fingerprint
 from lorkit.export.building import builder as building
 from lorkit.export.building import exporting
 from lorkit.export.building.exporting import export
-from lorkit.export.targets import HardwareBound, missing, trt_rtx
+from lorkit.export.targets import HardwareBound, missing
 from lorkit.export.targets.base import Blueprint
+from lorkit.export.targets.tensorrt import trt_rtx
 from lorkit.export.targets.tensorrt.trt_rtx import TARGET
 
 Make = Callable[..., Blueprint]
