@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import platform
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from lorkit.decompose.errors import BusyError, UsageError
 
@@ -26,26 +26,22 @@ def locked(directory: Path) -> Iterator[None]:
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     path = directory.parent / f".{directory.name}.lock"
-    with path.open("a") as stream:
-        if not _acquire(stream, path):
-            raise BusyError(
-                f"another process is writing {directory}",
-                required="one writer at a time",
-                fix="wait for it, then retry",
-            )
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def _acquire(stream: IO[str], path: Path) -> bool:
+    lock = FileLock(path)
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # the last holder may have unlinked the file between our open and our lock: then we hold nothing
-        return os.fstat(stream.fileno()).st_ino == path.stat().st_ino
-    except (BlockingIOError, FileNotFoundError):
-        return False
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise BusyError(
+            f"another process is writing {directory}",
+            required="one writer at a time",
+            fix="wait for it, then retry",
+        ) from None
+    try:
+        yield
+    finally:
+        # filelock leaves the file; who opened it before it went finds out once the lock is theirs
+        with suppress(PermissionError):  # Windows removes no file that is open
+            path.unlink(missing_ok=True)
+        lock.release()
 
 
 @contextmanager

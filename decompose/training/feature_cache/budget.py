@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -12,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import Timeout
 
 from lorkit.decompose.config import CacheConfig, Config, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import StorageError, UsageError
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.models.foundation.model import Foundation
-from lorkit.decompose.training.feature_cache.store import ABOUT, LOCK
+from lorkit.decompose.training.feature_cache.store import ABOUT, space_lock
 from lorkit.decompose.training.feature_cache.tensors import layout_of
 
 _MIB = 2**20
@@ -169,15 +168,8 @@ def _size(path: Path) -> int:
 def _remove(directory: Path) -> bool:
     """Remove a space that no process has open; tell whether it went."""
     try:
-        lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    except FileNotFoundError:  # another process has removed it
+        with space_lock(directory).write_lock(blocking=False):
+            shutil.rmtree(directory, ignore_errors=True)
+    except Timeout:
         return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    else:
-        shutil.rmtree(directory, ignore_errors=True)
-        return True
-    finally:
-        os.close(lock)
+    return True

@@ -5,7 +5,6 @@ Shapes: N samples of a batch.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
+from filelock import ReadWriteLock
 from torch import Tensor
 
 from lorkit.decompose.artifacts import write_json
@@ -20,12 +20,20 @@ from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.training.feature_cache.namespaces import Space
 from lorkit.decompose.training.feature_cache.shards import SUFFIX, Chunk, open_shard, write_shard
 
-LOCK = ".lock"
 ABOUT = "space.json"
 # Bytes collected before a shard is written: files of a size that is read and hashed at full speed.
 _SHARD_BYTES = 32 * 2**20
 # Seconds after which a file that was being written aside certainly has no writer any more.
 _ABANDONED_S = 3600.0
+
+
+def space_lock(directory: Path) -> ReadWriteLock:
+    """Return the lock of a space, shared while it is open and exclusive while it is removed.
+
+    Its file lies beside the space and stays: a lock on a file that is gone excludes nobody.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    return ReadWriteLock(directory.with_name(f".{directory.name}.lock"), is_singleton=False)
 
 
 class Store:
@@ -124,7 +132,7 @@ class Store:
 
     def close(self) -> None:
         """Give the space free for removal."""
-        os.close(self._lock)
+        self._lock.release()
 
     def _still_ours(self, chunk: Chunk) -> Chunk | None:
         rows = [row for row, key in enumerate(chunk.keys) if self._index[key][0] is chunk]
@@ -138,13 +146,9 @@ class Store:
 
     def _open(self) -> None:
         """Hold the space against removal for as long as the process lives or `close` is called."""
-        while True:
-            self._ensure()
-            self._lock = os.open(self.directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-            fcntl.flock(self._lock, fcntl.LOCK_SH)
-            if (self.directory / ABOUT).is_file():  # else it was removed between our look and our lock
-                break
-            os.close(self._lock)
+        self._lock = space_lock(self.directory)
+        self._lock.acquire_read()
+        self._ensure()
         os.utime(self.directory / ABOUT)  # when it was last used: what makes room for others goes by that
         for torn in self.directory.glob(".*.safetensors.*"):
             with suppress(FileNotFoundError):  # its writer has just finished

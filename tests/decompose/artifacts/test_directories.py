@@ -10,7 +10,7 @@ import pytest
 
 from lorkit.decompose.artifacts import write_manifest
 from lorkit.decompose.artifacts.directories import building, replace_directory
-from lorkit.decompose.errors import StorageError, UsageError
+from lorkit.decompose.errors import BusyError, UsageError
 
 
 def build(directory: Path, text: str) -> None:
@@ -54,8 +54,10 @@ def test_a_directory_of_the_user_is_never_replaced(tmp_path: Path) -> None:
 
 
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
-    with building(tmp_path / "x"), pytest.raises(StorageError, match="another process"):
+    refused = r"^another process is writing .*x; required: one writer at a time; wait for it, then retry$"
+    with building(tmp_path / "x"), pytest.raises(BusyError, match=refused) as caught:
         build(tmp_path / "x", "second")
+    assert caught.value.exit_code == 6
     assert not (tmp_path / "x" / "a.txt").exists()
 
 
@@ -79,8 +81,8 @@ def other_process(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_what_a_killed_process_left_is_cleaned_up(tmp_path: Path) -> None:
-    with other_process(tmp_path / "x"):
-        pass
+    with other_process(tmp_path / "x"), pytest.raises(BusyError):
+        build(tmp_path / "x", "second")
     assert any(".partial-" in name for name in names(tmp_path))
     build(tmp_path / "x", "whole")
     assert names(tmp_path) == ["x"]

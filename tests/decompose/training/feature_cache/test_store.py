@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -209,6 +213,25 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
     assert sorted(store.directory.iterdir()) == before
 
 
+def spaces_of(root: Path) -> list[str]:
+    return sorted(path.name for path in root.iterdir() if path.is_dir())
+
+
+@contextmanager
+def reader(directory: Path) -> Iterator[None]:
+    """Another process that has a space open, and is killed."""
+    code = "import sys, time; from pathlib import Path\n"
+    code += "from lorkit.decompose.training.feature_cache.store import space_lock\n"
+    code += "lock = space_lock(Path(sys.argv[1])); lock.acquire_read(); print('open', flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, str(directory)], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"open\n"
+            yield
+        finally:
+            process.kill()
+
+
 def test_room_is_made_from_what_was_used_longest_ago_and_is_free(tmp_path: Path) -> None:
     stores = {}
     for age, name in ((50, "old"), (40, "held"), (30, "ours"), (20, "new")):
@@ -218,15 +241,18 @@ def test_room_is_made_from_what_was_used_longest_ago_and_is_free(tmp_path: Path)
         now = (store.directory / ABOUT).stat().st_mtime
         os.utime(store.directory / ABOUT, (now - age, now - age))
         stores[name] = store
-    for name in ("old", "new"):
+    for name in ("old", "held", "new"):
         stores[name].close()
     heard: list[str] = []
     held = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) / 2**20
-    make_room(tmp_path, 1e-4, held, {"ours"}, heard.append)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["held", "new", "ours"]
+    with reader(tmp_path / "held"), reader(tmp_path / "held"):  # several may read at once
+        make_room(tmp_path, 1e-4, held, {"ours"}, heard.append)
+        assert spaces_of(tmp_path) == ["held", "new", "ours"]
+        make_room(tmp_path, held, held, set(), heard.append)
+        assert spaces_of(tmp_path) == ["held", "ours"]  # nobody takes what another process, or this one, reads
+        assert len(heard) == 2
     make_room(tmp_path, held, held, {"ours"}, heard.append)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["held", "ours"]  # nobody takes what another reads
-    assert len(heard) == 2
+    assert spaces_of(tmp_path) == ["ours"], "the lock dies with the process"
     with pytest.raises(StorageError, match="are free"):
         make_room(tmp_path, 1e12, 1e13, set(), heard.append)
 
