@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -90,8 +91,16 @@ def main() -> NoReturn:
     # five times slower beside two busy processes), none at all cost half the speed on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     open_closed_streams()
+    if "--debug" not in sys.argv:
+        threading.excepthook = _skip_tensorboard
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a container sends is as tidy as Ctrl-C
     sys.exit(run(sys.argv[1:]))
+
+
+def _skip_tensorboard(failure: threading.ExceptHookArgs) -> None:
+    """Print what ends a thread, except TensorBoard's writer: training raises the same error and ends in one line."""
+    if not type(failure.thread).__module__.startswith("tensorboard."):
+        threading.__excepthook__(failure)
 
 
 def _quiet_libraries(debug: bool) -> None:

@@ -117,7 +117,8 @@ def test_after_a_kill_the_steps_done_again_replace_the_first_ones(tmp_path: Path
     """Killed in epoch 2 amid a record, resumed at epoch 1, whose checkpoint was the last that was written."""
     tell(killed := Curves(tmp_path), started(), *epochs(0, 1), step(2, 0))
     killed.close()
-    (file,) = (tmp_path / "lorkd").iterdir()
+    (written,) = (tmp_path / "lorkd").iterdir()
+    file = written.rename(written.with_name("events.out.tfevents.0000000001.host.1.0"))  # seconds before the resume
     file.write_bytes(file.read_bytes()[:-7])
     before = file.read_bytes()
     tell(resumed := Curves(tmp_path), started(1, (row(0),)), *epochs(1, 2, 3, ce=0.25))
@@ -171,20 +172,37 @@ def test_phases_have_directories_of_their_own_and_the_listener_hears_all(tmp_pat
         assert listener == heard.append
 
 
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+import lorkit.decompose
+from lorkit.cli.main import main
+from lorkit.decompose.training.tensorboard import recording
+from lorkit.decompose.events import Started, Validated
+
+def train(config, *, on_event, **options):
+    with recording(Path("curves"), on_event) as tell:
+        tell(Started(phase="lorkd", epochs=99, steps=1))
+        for epoch in range(99):
+            tell(Validated(phase="lorkd", epoch=epoch, epochs=99, metric="dice", scores={}, mean=0.5, best=False))
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    print("trained to the end", file=sys.stderr)
+
+lorkit.decompose.train = train
+sys.argv = ["decompose", "train", "--tensorboard"]
+main()
+"""
+
+
 @needs_tensorboard
-def test_writing_prints_nothing_and_leaves_tensorflow_alone(tmp_path: Path) -> None:
-    """TensorBoard's own file writer imports TensorFlow where there is one, which talks and takes seconds."""
-    (tmp_path / "tensorflow.py").write_text("print('a line of TensorFlow')\nraise SystemExit(3)\n")
-    code = (
-        "import sys; from pathlib import Path; from lorkit.decompose.training.tensorboard import Curves\n"
-        "from lorkit.decompose.events import Started\n"
-        "curves = Curves(Path('curves')); curves(Started(phase='lorkd', epochs=1, steps=1)); curves.close()\n"
-        "assert 'tensorboard' in sys.modules and 'torch' not in sys.modules\n"
-    )
-    command = [sys.executable, "-W", "error::UserWarning", "-c", code]
+def test_a_full_disk_ends_training_with_one_line_although_a_thread_writes(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FULL_DISK]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert list((tmp_path / "curves" / "lorkd").iterdir())
+    *_, last = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (6, "")
+    assert last.startswith("error: File too large; required: a file system that can be read and written")
+    assert not [line for line in done.stderr.splitlines() if not line.startswith(("lorkd ", "lorkd: ", "error: "))]
+    assert (tmp_path / "curves" / "lorkd").is_dir()
 
 
 def test_without_the_extra_one_line_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
