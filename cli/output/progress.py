@@ -1,116 +1,162 @@
-"""Progress on stderr: a live line on a terminal, one plain line a step or an epoch elsewhere."""
+"""Progress on stderr: a live line on a terminal, one plain line per step or epoch elsewhere."""
 
 from __future__ import annotations
 
 import os
 import sys
-import time
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console
-from rich.live import Live
+from rich.console import Console, RenderableType
+from rich.constrain import Constrain
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
-from lorkit.cli.output.status_line import Reading, StatusLine
 from lorkit.decompose import events
 from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 
 if TYPE_CHECKING:
     from lorkit.decompose.events import Event
 
-_FRAMES_A_SECOND = 4
+
+class _What(ProgressColumn):
+    """What is being done: cut where nothing else can be left out."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.description, no_wrap=True, overflow="ellipsis")
+
+
+class _Time(ProgressColumn):
+    """What remains, counted down between two reports; what has passed while nothing is known."""
+
+    def render(self, task: Task) -> Text:
+        ends = task.fields["ends"]
+        return Text(f"{_clock(task.elapsed or 0)} so far" if ends is None else f"ETA {_clock(ends - task.get_time())}")
+
+
+class _Memory(ProgressColumn):
+    """Resident set of the process, and the most that was held at once on its GPU."""
+
+    def render(self, task: Task) -> Text:
+        peak = cuda_peak_mib()
+        return Text(f"memory {_size(resident_mib())}" + ("" if peak is None else f"  GPU peak {_size(peak)}"))
+
+
+_WHOLE = Column(no_wrap=True)
+_WHAT, _DONE, _BAR = _What(), MofNCompleteColumn(table_column=_WHOLE), BarColumn(20, table_column=_WHOLE)
+_TIME, _MEMORY = _Time(_WHOLE), _Memory(_WHOLE)
+_TERMS, _LOSS, _RATE = (TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in ("terms", "loss", "rate"))
+_FORMS: tuple[tuple[ProgressColumn, ...], ...] = (
+    (_WHAT, _DONE, _BAR, _TERMS, _RATE, _TIME, _MEMORY),
+    (_WHAT, _DONE, _TERMS, _RATE, _TIME, _MEMORY),
+    (_WHAT, _DONE, _BAR, _LOSS, _RATE, _TIME, _MEMORY),
+    (_WHAT, _DONE, _LOSS, _RATE, _TIME, _MEMORY),
+    (_WHAT, _DONE, _LOSS, _TIME),
+    (_WHAT, _DONE, _TIME),
+    (_WHAT, _TIME),
+)
+"""The columns of a line, from the widest terminal to the narrowest."""
+_NARROW = 30
+"""Columns of a terminal in which the last form is taken; others cut what is being done instead."""
+
+
+class _Line(Progress):
+    """One task in one line, with as many columns as fit."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        """Yield the line; nothing while nothing is known."""
+        yield from (self._fit(task) for task in self.tasks if task.visible)
+
+    def _fit(self, task: Task) -> RenderableType:
+        room = self.console.width - 1  # a full last column wraps on some terminals
+        for form in _FORMS if room < _NARROW else _FORMS[:-1]:
+            self.columns = tuple(column for column in form if column(task))
+            table = self.make_tasks_table([task])
+            if self.console.measure(table).maximum <= room:
+                break
+        return Constrain(table, room)
 
 
 class _Live:
     """A line that is drawn anew while something runs; it exists on a terminal only, and is gone afterwards."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or _stderr()
-        self.live: Live | None = None
-        self._reading: Reading | None = None
-        self._at = 0.0
+        console = console or _stderr()
         first = os.environ.get("LOCAL_RANK", "0") == "0"  # processes that train together share one terminal
-        if first and self.console.is_terminal and not self.console.is_dumb_terminal:
-            self._status = StatusLine("-" if self.console.options.ascii_only else "━")
-            self.live = Live(
-                get_renderable=self.frame,
-                console=self.console,
-                refresh_per_second=_FRAMES_A_SECOND,
-                transient=True,
-                vertical_overflow="crop",
-            )
+        self.live = first and console.is_terminal and not console.is_dumb_terminal
+        self.progress = _Line(console=console, refresh_per_second=4, transient=True, disable=not self.live)
+        self._task = self.progress.add_task("", visible=False)
+        self._items = ("", 0)
 
     def __enter__(self) -> Self:
-        if self.live is not None:
-            self.live.start()
+        self.progress.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.live is not None:
-            self.live.stop()
+        self.progress.stop()
 
     def line(self, text: str) -> None:
         """Print a line that stays."""
-        self.console.print(text, markup=False)
+        self.progress.console.print(text, markup=False)
 
-    def show(self, reading: Reading) -> None:
-        """Show this from the next frame on, where there are any."""
-        self._reading, self._at = reading, time.monotonic()
+    def show(
+        self,
+        text: str,
+        done: int,
+        total: int,
+        *,
+        kind: str = "",
+        losses: Mapping[str, float] | None = None,
+        rate: float | None = None,
+        left: float | None = None,
+        images: bool = False,
+    ) -> None:
+        """Show this from the next frame on, where there are any.
+
+        Args:
+            text: What is being done.
+            done: Items done.
+            total: Of so many.
+            kind: Of the items; another kind, or a list that begins anew, takes another time per item.
+            losses: Loss terms of the last step.
+            rate: Images per second.
+            left: Seconds that remain; None derives them from the items done.
+            images: Whether the items are images, whose rate is derived.
+        """
+        (task,) = self.progress.tasks
+        if (kind, total) != self._items or done < task.completed:
+            self.progress.reset(self._task)
+        self._items = (kind, total)
+        passed = task.elapsed or 0.0
+        if images and done and passed:
+            rate = done / passed
+        if left is None and done:
+            left = passed / done * (total - done)
+        self.progress.update(
+            self._task,
+            visible=True,
+            description=text,
+            completed=done,
+            total=total,
+            ends=None if left is None else self.progress.get_time() + left,
+            terms=" ".join(f"{term} {value:.3f}" for term, value in (losses or {}).items()),
+            loss=f"loss {sum(losses.values()):.3f}" if losses else "",
+            rate="" if rate is None else f"{rate:>3.0f} images/s",
+        )
 
     def clear(self) -> None:
         """Show nothing until something is known again."""
-        self._reading = None
-
-    def frame(self) -> Text:
-        """Return the line as it is now: between two reports time goes on, and memory changes."""
-        reading = self._reading
-        if reading is None:
-            return Text()
-        passed = time.monotonic() - self._at
-        left = None if reading.left is None else max(0.0, reading.left - passed)
-        now = replace(
-            reading,
-            left=left,
-            elapsed=reading.elapsed + passed,
-            memory_mib=resident_mib(),
-            cuda_mib=cuda_peak_mib(),
-        )
-        return self._status.render(now, self.console.width - 1)  # a full last column wraps on some terminals
+        self.progress.update(self._task, visible=False)
 
 
 def _stderr() -> Console:
     """Return a console on stderr that is a terminal where that is one, whatever FORCE_COLOR and the like say."""
     forced = None if sys.stderr.isatty() else False
     return Console(stderr=True, highlight=False, soft_wrap=True, force_terminal=forced)
-
-
-class _Pace:
-    """How fast items go, and so how long the rest takes."""
-
-    def __init__(self) -> None:
-        self._of: tuple[str, int] = ("", 0)
-        self._done, self._began = 0, time.monotonic()
-
-    def reading(self, kind: str, text: str, done: int, total: int, *, images: bool = False) -> Reading:
-        """Return what to show; another kind of items, or a list that begins anew, takes another time an item."""
-        now = time.monotonic()
-        if (kind, total) != self._of or done < self._done:
-            self._began = now
-        self._of, self._done = (kind, total), done
-        passed = now - self._began
-        timed = done > 0 and passed > 0
-        return Reading(
-            text=text,
-            done=done,
-            total=total,
-            rate=done / passed if timed and images else None,
-            left=passed / done * (total - done) if timed else None,
-            elapsed=passed,
-        )
 
 
 class Steps(_Live):
@@ -124,35 +170,38 @@ class Steps(_Live):
 
     def __init__(self, verb: str, console: Console | None = None, *, images: bool = False) -> None:
         super().__init__(console)
-        self._verb, self._images = verb, images
-        self._last, self._pace = "", _Pace()
+        self._verb, self._images, self._last = verb, images, ""
 
     def __call__(self, text: str, done: int, total: int) -> None:
         """Render one report of progress; off a terminal a text is printed once."""
-        self.show(self._pace.reading("", f"{self._verb}: {text}", done, total, images=self._images))
-        if self.live is None and text != self._last and done < total:
+        self.show(f"{self._verb}: {text}", done, total, images=self._images)
+        if not self.live and text != self._last and done < total:
             self.line(f"{self._verb}: {text} ({done + 1}/{total})")
         self._last = text
 
 
 class Training(_Live):
-    """Progress of training, from its events; off a terminal one line an epoch."""
-
-    def __init__(self, console: Console | None = None) -> None:
-        super().__init__(console)
-        self._pace = _Pace()
+    """Progress of training, from its events; off a terminal one line per epoch."""
 
     def __call__(self, event: Event) -> None:
         """Render one event."""
         if isinstance(event, events.Notice):
             self.line(f"note: {event.text}")
         elif isinstance(event, events.Working):
-            self.show(self._pace.reading(event.text, event.text, event.done, event.total))
+            self.show(event.text, event.done, event.total, kind=event.text)
         elif isinstance(event, events.Started):
             self.clear()
             self.line(_started(event))
         elif isinstance(event, events.Step):
-            self.show(_reading(event))
+            self.show(
+                f"{event.phase} {event.epoch + 1}/{event.epochs}",
+                event.epoch * event.steps + event.step + 1,
+                event.epochs * event.steps,
+                kind=event.phase,
+                losses=event.losses,
+                rate=event.images_per_second,
+                left=event.eta_s,
+            )
         elif isinstance(event, events.Validated):
             self.line(_validated(event))
         elif isinstance(event, events.Finished):
@@ -165,18 +214,6 @@ def _started(event: events.Started) -> str:
     return f"{event.phase}: {event.epochs} epochs of {event.steps} steps{size}{resumed}"
 
 
-def _reading(event: events.Step) -> Reading:
-    return Reading(
-        text=event.phase,
-        part=f"{event.epoch + 1}/{event.epochs}",
-        done=event.epoch * event.steps + event.step + 1,
-        total=event.epochs * event.steps,
-        losses=event.losses,
-        rate=event.images_per_second,
-        left=event.eta_s,
-    )
-
-
 def _validated(event: events.Validated) -> str:
     regions = "  ".join(f"{name} {_number(value)}" for name, value in event.scores.items())
     rates = f"{event.images_per_second:.0f} images/s (loader {event.loader_images_per_second:.0f})"
@@ -187,3 +224,14 @@ def _validated(event: events.Validated) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _clock(seconds: float) -> str:
+    """Return seconds as m:ss, and from an hour on as h:mm:ss."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _size(mib: float) -> str:
+    return f"{mib / 1024:.1f} GiB" if mib >= 1000 else f"{mib:.0f} MiB"

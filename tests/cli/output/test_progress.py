@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from lorkit.cli.output.progress import Steps, Training
@@ -17,7 +19,7 @@ STEP = Step(
     epochs=4,
     step=2,
     steps=10,
-    losses={"ce": 0.5},
+    losses={"ce": 0.5, "feature_kd": 0.15, "logit_kd": 0.1},
     images_per_second=100.0,
     loader_images_per_second=900.0,
     eta_s=3.0,
@@ -35,9 +37,33 @@ VALIDATED = Validated(
 )
 
 
-def screen(*, terminal: bool) -> tuple[Console, io.StringIO]:
+class Clock:
+    """The time that a console goes by."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def screen(
+    *, terminal: bool = True, width: int = 160, clock: Clock | None = None, **options: Any
+) -> tuple[Console, io.StringIO]:
     text = io.StringIO()
-    return Console(file=text, force_terminal=terminal, width=100, highlight=False), text
+    console = Console(
+        file=text, force_terminal=terminal, width=width, highlight=False, get_time=clock or Clock(), **options
+    )
+    return console, text
+
+
+def frame(progress: Steps | Training) -> str:
+    """The line as it is now."""
+    console = progress.progress.console
+    lines = console.render_lines(progress.progress.get_renderable(), pad=False)
+    assert len(lines) <= 1
+    text = "".join(segment.text for line in lines for segment in line)
+    assert cell_len(text) < console.width
+    return text.rstrip()
 
 
 def test_training_without_a_terminal_is_a_line_an_epoch() -> None:
@@ -56,73 +82,117 @@ def test_training_without_a_terminal_is_a_line_an_epoch() -> None:
 
 
 def test_training_on_a_terminal_shows_step_terms_rate_remaining_time_and_memory() -> None:
-    console, text = screen(terminal=True)
+    console, text = screen()
     with Training(console) as progress:
         progress(Started(phase="lorkd", epochs=4, steps=10))
-        assert progress.frame().plain == ""
+        assert frame(progress) == ""
         progress(STEP)
-        shown = progress.frame().plain
-        line = r"lorkd 2/4  13/40  ━{24}  ce 0\.500  100 images/s  ETA 0:0[23]  memory .* .iB"
-        assert re.fullmatch(line, shown), shown
-        assert progress.live is not None
-        progress.live.refresh()
+        line = r"lorkd 2/4 13/40 ━.{19} ce 0\.500 feature_kd 0\.150 logit_kd 0\.100 100 images/s ETA 0:03 memory .* .iB"
+        assert re.fullmatch(line, frame(progress))
+        progress.progress.refresh()
         progress(VALIDATED)
-        assert "13/40" in progress.frame().plain
+        assert "13/40" in frame(progress)
         progress(Finished(phase="lorkd", best_epoch=1, best=0.75, seconds=1.0))
-        assert progress.frame().plain == ""
+        assert frame(progress) == ""
     assert "ce 0.500" in text.getvalue()
-    assert text.getvalue().endswith("\x1b[?25h") or "\x1b[?25h" in text.getvalue(), "the cursor is back"
+    assert "\x1b[?25h" in text.getvalue(), "the cursor is back"
 
 
-def test_time_goes_on_between_two_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (90, r"lorkd 2/4 13/40 ━.{19} loss 0\.750 100 images/s ETA 0:03 memory \d+ MiB"),
+        (80, r"lorkd 2/4 13/40 loss 0\.750 100 images/s ETA 0:03 memory \d+ MiB"),
+        (40, r"lorkd 2/4 13/40 loss 0\.750 ETA 0:03"),
+        (30, r"lorkd 2/4 13/40 ETA 0:03"),
+        (20, r"lorkd 2/4 ETA 0:03"),
+    ],
+)
+def test_a_narrow_terminal_shows_what_matters_most(width: int, line: str) -> None:
+    console, _ = screen(width=width)
+    training = Training(console)
+    training(STEP)
+    assert re.fullmatch(line, frame(training)), frame(training)
+
+
+@pytest.mark.parametrize("width", range(8, 140, 7))
+@pytest.mark.parametrize("text", ["chest", "runs/phantom-lorkd-b4100c0a/exports/chest/onnx-cpu-x86-fp32", ""])
+def test_no_line_is_too_long(width: int, text: str) -> None:
+    console, _ = screen(width=width)
+    steps = Steps("verify", console)
+    for done, total in ((0, 0), (0, 9), (5, 9)):
+        steps(text, done, total)
+        assert frame(steps)
+
+
+def test_a_text_that_is_too_long_is_cut_before_count_and_time() -> None:
+    clock = Clock()
+    console, _ = screen(width=40, clock=clock)
+    steps = Steps("verify", console)
+    steps("runs/phantom/exports/chest/onnx", 0, 5)
+    clock.now += 3
+    steps("runs/phantom/exports/chest/onnx", 1, 5)
+    assert frame(steps) == "verify: runs/phantom/expo… 1/5 ETA 0:12"
+
+
+def test_terminals_without_box_characters_get_a_plain_bar() -> None:
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    console = Console(file=file, force_terminal=True, width=160)
+    training = Training(console)
+    training(STEP)
+    assert "━" not in frame(training)
+    assert " ------" in frame(training)
+
+
+def test_time_goes_on_between_two_reports() -> None:
     """A validation tells nothing for seconds: what remains and what has passed must not stand still."""
-    now = 100.0
-    monkeypatch.setattr("lorkit.cli.output.progress.time.monotonic", lambda: now)
-    console, _ = screen(terminal=True)
+    clock = Clock()
+    console, _ = screen(clock=clock)
     training, steps = Training(console), Steps("gate", console)
     training(STEP)
     steps("chest", 0, 2)
-    assert "ETA 0:03" in training.frame().plain
-    assert "0:00 so far" in steps.frame().plain
-    now = 102.0
-    assert "ETA 0:01" in training.frame().plain
-    assert "0:02 so far" in steps.frame().plain
-    now = 110.0
-    assert "ETA 0:00" in training.frame().plain
+    assert "ETA 0:03" in frame(training)
+    assert "0:00 so far" in frame(steps)
+    clock.now += 2
+    assert "ETA 0:01" in frame(training)
+    assert "0:02 so far" in frame(steps)
+    clock.now += 8
+    assert "ETA 0:00" in frame(training)
     steps("brain", 1, 2)
-    assert "ETA 0:10" in steps.frame().plain
+    assert "ETA 0:10" in frame(steps)
     steps("another list", 0, 9)
-    assert "0:00 so far" in steps.frame().plain, "its items take another time each"
+    assert "0:00 so far" in frame(steps), "its items take another time each"
+    clock.now += 3700
+    steps("another list", 1, 9)
+    assert "ETA 8:13:20" in frame(steps)
 
 
-def test_images_are_counted_by_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr("lorkit.cli.output.progress.time.monotonic", lambda: now)
-    console, _ = screen(terminal=True)
+def test_images_are_counted_by_the_second() -> None:
+    clock = Clock()
+    console, _ = screen(clock=clock)
     steps = Steps("predict", console, images=True)
     steps("chest", 0, 300)
-    assert "images/s" not in steps.frame().plain
-    now = 102.0
+    assert "images/s" not in frame(steps)
+    clock.now += 2
     steps("chest", 100, 300)
-    assert "100/300" in steps.frame().plain
-    assert "  50 images/s  ETA 0:04  " in steps.frame().plain
+    assert "100/300" in frame(steps)
+    assert "  50 images/s ETA 0:04 " in frame(steps)
 
 
-def test_reading_and_preparing_show_what_is_left_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr("lorkit.cli.output.progress.time.monotonic", lambda: now)
-    console, _ = screen(terminal=True)
+def test_reading_and_preparing_show_what_is_left_of_them() -> None:
+    clock = Clock()
+    console, _ = screen(clock=clock)
     training = Training(console)
     training(Working(text="preparing chest", done=0, total=40))
-    assert training.frame().plain.startswith("preparing chest   0/40  ")
-    assert "0:00 so far" in training.frame().plain
-    now = 110.0
+    assert frame(training).startswith("preparing chest  0/40 ")
+    assert "0:00 so far" in frame(training)
+    clock.now += 10
     training(Working(text="preparing chest", done=10, total=40))
-    assert "ETA 0:30" in training.frame().plain
+    assert "ETA 0:30" in frame(training)
     training(Working(text="preparing brain", done=0, total=40))
-    assert "0:00 so far" in training.frame().plain, "another region's images take another time each"
+    assert "0:00 so far" in frame(training), "another region's images take another time each"
     training(Started(phase="lorkd", epochs=1, steps=1))
-    assert training.frame().plain == ""
+    assert frame(training) == ""
 
 
 def test_what_is_tracked_is_told_before_each_item_and_after_the_last() -> None:
@@ -134,11 +204,11 @@ def test_what_is_tracked_is_told_before_each_item_and_after_the_last() -> None:
 
 
 def test_only_the_first_of_processes_that_train_together_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    console, _ = screen(terminal=True)
+    console, _ = screen()
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert Training(console).live is None
+    assert not Training(console).live
     monkeypatch.setenv("LOCAL_RANK", "0")
-    assert Training(console).live is not None
+    assert Training(console).live
 
 
 @pytest.mark.parametrize("name", ["FORCE_COLOR", "TTY_COMPATIBLE"])
@@ -150,13 +220,13 @@ def test_off_a_terminal_no_variable_brings_the_live_line_back(
     with Training() as progress:
         progress(Started(phase="lorkd", epochs=4, steps=10))
         progress(STEP)
-    assert progress.live is None
+    assert not progress.live
     assert capsys.readouterr().err == "lorkd: 4 epochs of 10 steps\n"
 
 
 def test_a_terminal_that_cannot_erase_gets_plain_lines() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
-    assert Training(console).live is None
+    assert not Training(console).live
 
 
 def test_steps_without_a_terminal_say_each_text_once() -> None:
@@ -170,7 +240,7 @@ def test_steps_without_a_terminal_say_each_text_once() -> None:
 
 
 def test_the_cursor_comes_back_after_an_error() -> None:
-    console, text = screen(terminal=True)
+    console, text = screen()
     with pytest.raises(KeyboardInterrupt):
         interrupt(Steps("gate", console))
     assert "\x1b[?25h" in text.getvalue()
