@@ -31,7 +31,7 @@ INPUTS = 4
 
 @dataclass(frozen=True)
 class Arm:
-    """One contestant: what to call, and the inputs that it takes in turn."""
+    """One engine to time: what to call, and the inputs that it takes in turn."""
 
     name: str
     run: Callable[[Images], object]

@@ -22,7 +22,7 @@ from lorkit.decompose.runs import Run
 from lorkit.export.benchmarking.interleaving import Arm, random_inputs
 from lorkit.export.building.builder import Job, inputs_digest
 from lorkit.export.building.sources import Source
-from lorkit.export.gating.pairing import Contest
+from lorkit.export.gating.pairing import ExportPair
 from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
 from lorkit.export.noninferiority.latency import fight
@@ -135,13 +135,13 @@ def _row(
         if not (candidate.proven and baseline.proven):
             return row | {"reason": "it cannot be run here, so nothing was measured"}
         row |= {"bytes": candidate.info["size_bytes"], "kept_fp32": (candidate.info["lowering"] or {}).get("kept_fp32")}
-        return row | _judged(run, Contest(baseline, candidate), bounds)
+        return row | _judged(run, ExportPair(baseline, candidate), bounds)
     except REFUSALS as error:
         return row | {"reason": str(error)}
 
 
-def _judged(run: Run, contest: Contest, bounds: Bounds) -> dict[str, Any]:
-    subjects = (contest.baseline, contest.candidate, contest.baseline)
+def _judged(run: Run, pair: ExportPair, bounds: Bounds) -> dict[str, Any]:
+    subjects = (pair.baseline, pair.candidate, pair.baseline)
     with ExitStack() as stack:
         engines = [stack.enter_context(load_engine(one.path, threads=THREADS)) for one in subjects]
         arms = [
@@ -155,9 +155,9 @@ def _judged(run: Run, contest: Contest, bounds: Bounds) -> dict[str, Any]:
         if duel.verdict != "pass":
             return {"latency": latency, "reason": f"not shown to be faster: {_first_lower(duel.reason)}"}
         accuracy = judge_accuracy(
-            contest,
+            pair,
             (engines[0], engines[1]),
-            cases_of_split(run, contest.region, "val"),
+            cases_of_split(run, pair.region, "val"),
             Terms(allowed=bounds.max_accuracy_drop, seed=bounds.seed),
         )
         sentence = explain(accuracy)[0]

@@ -195,7 +195,7 @@ def sources_at(path: Path, region: str | None, owners: Sequence[str], out: Path 
         return run_sources(open_run(path), region, owners, out)
     if kind != "expert":
         raise UsageError(f"{path} is of kind '{kind}'", required="a run or an expert", fix="name one of them")
-    run = run_of(path)
+    run = run_of_expert(path)
     name = path.resolve().name
     home = out / name if out else run.exports_dir / name if run else None
     return [expert_source(path, home=home, run=run)]
@@ -213,14 +213,14 @@ def source_of(exported: Exported, parent: Path, opened: dict[Path, Networks]) ->
         ArtifactError: That directory no longer holds it.
     """
     if exported.owner == "expert":
-        return expert_source(parent, run=run_of(parent))
+        return expert_source(parent, run=run_of_expert(parent))
     path = (parent.parent if exported.owner == "foundation" else parent).resolve()
     if path not in opened:
         opened[path] = Networks(open_run(path))
     return _model_source(opened[path].run, opened[path], exported.owner, exported.region, exported.path.parent)
 
 
-def run_of(expert: Path) -> Run | None:
+def run_of_expert(expert: Path) -> Run | None:
     """Return the run that an expert directory lies in and was extracted from, if it still does."""
     candidate = expert.resolve().parent.parent
     if expert.resolve().parent.name != "experts" or not (candidate / MANIFEST).is_file():

@@ -14,7 +14,7 @@ from typing import Any
 
 import onnx
 
-from lorkit.export.gating.pairing import Contest
+from lorkit.export.gating.pairing import ExportPair
 from lorkit.export.targets.base import MODEL
 
 DECIDING = (("bytes", "size_bytes", "bytes"), ("macs", "macs", "MACs"))
@@ -23,11 +23,11 @@ _RELEVANT = 1.005
 """A stated number is mentioned where it grows by more."""
 
 
-def judge_costs(contest: Contest, margin: float) -> tuple[dict[str, Any], list[str]]:
+def judge_costs(pair: ExportPair, margin: float) -> tuple[dict[str, Any], list[str]]:
     """Compare what two files cost. A cost that an export does not state is not judged.
 
     Args:
-        contest: Baseline and candidate.
+        pair: Baseline and candidate.
         margin: Allowed growth of bytes and MACs, a fraction.
 
     Returns:
@@ -35,7 +35,7 @@ def judge_costs(contest: Contest, margin: float) -> tuple[dict[str, Any], list[s
     """
     block: dict[str, Any] = {"verdict": "pass", "margin": margin}
     reasons = []
-    sides = (contest.baseline, contest.candidate)
+    sides = (pair.baseline, pair.candidate)
     for name, field, unit in DECIDING:
         block[name] = _row([one.info.get(field) for one in sides], "not_judged")
         ratio = block[name]["ratio"]

@@ -19,7 +19,7 @@ from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run, open_run
 from lorkit.export.gating.baselines import check_replacing, is_store, other_cases, read_record, replace_baselines
 from lorkit.export.gating.limits import DROP, Limits, limits_of
-from lorkit.export.gating.pairing import Contest, Selection, candidates_of, contests, home_of
+from lorkit.export.gating.pairing import ExportPair, ExportSelection, candidates_of, pair_exports, run_of
 from lorkit.export.gating.region_verdict import Findings, judge, missing_baseline, settled, unjudged_regions, worst
 from lorkit.export.noninferiority.accuracy import Terms
 from lorkit.export.noninferiority.cases import SIDES, CaseSet, cases_of_file, cases_of_split, learnt_from, lineage
@@ -87,9 +87,9 @@ def gate(
     paths = [None if path is None else Path(path) for path in (baseline, candidate)]
     named = paths[1] or (None if paths[0] is None or is_store(paths[0]) else paths[0])
     home = _home(run, named, alone=None not in paths)
-    selection = Selection(region=region, target=target, profile=profile, precision=precision)
+    selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
     reason = missing_baseline(home) if paths == [None, None] else None
-    pairs = [] if reason else contests(home, selection, baseline=paths[0], candidate=paths[1])
+    pairs = [] if reason else pair_exports(home, selection, baseline=paths[0], candidate=paths[1])
     limits.check_regions([*(home.regions.names if home else ()), *(pair.region for pair in pairs)])
     _check_one(data, pairs)
     check_replacing(update_baseline, [(pair.baseline, pair.candidate) for pair in pairs], because)
@@ -124,7 +124,7 @@ def _adopt(home: Run | None, document: dict[str, Any], store: Path, because: str
     _keep(home, document)
 
 
-def _check_one(data: Path | str | None, pairs: list[Contest]) -> None:
+def _check_one(data: Path | str | None, pairs: list[ExportPair]) -> None:
     if data is not None and len(pairs) > 1:
         raise UsageError(f"--data {data} for {len(pairs)} regions", required="one region", fix="name it with --region")
 
@@ -148,17 +148,17 @@ def _home(run: Path | str | None, named: Path | None, *, alone: bool) -> Run | N
     """Find the run: as named, else that of the named export, else the newest unless both exports are named."""
     if run is not None:
         return open_run(run)
-    found = home_of(read_exported(named)) if named is not None else None
+    found = run_of(read_exported(named)) if named is not None else None
     return found if found is not None or alone else open_run(None)
 
 
-def _cases(pair: Contest, home: Run | None, data: Path | None) -> CaseSet | str:
+def _cases(pair: ExportPair, home: Run | None, data: Path | None) -> CaseSet | str:
     """Find what accuracy is judged on: the file, else the run's locked test split; or say why there is nothing.
 
     Raises:
         DataError: The named file cannot be used. A locked split that is gone only leaves accuracy undecided.
     """
-    homes = {side: home_of(one) for side, one in zip(SIDES, (pair.baseline, pair.candidate), strict=True)}
+    homes = {side: run_of(one) for side, one in zip(SIDES, (pair.baseline, pair.candidate), strict=True)}
     seen = {side: learnt_from(run) for side, run in homes.items()}
     partly = frozenset(side for side, run in homes.items() if run is not None and not lineage(run)[1])
     if data is not None:
@@ -179,7 +179,7 @@ def _shows(home: Run | None) -> bool:
 
 
 def _left_out(
-    home: Run | None, selection: Selection, paths: list[Path | None], pairs: list[Contest], reason: str | None
+    home: Run | None, selection: ExportSelection, paths: list[Path | None], pairs: list[ExportPair], reason: str | None
 ) -> list[Exported]:
     """Return candidates of regions without a baseline: no export of the foundation, or none in the store.
 
@@ -205,14 +205,14 @@ def _unmet(store: Path | None) -> str:
     return _UNMET if store is None else _FIRST.format(store=store)
 
 
-def _of_store(store: Path | None, pairs: list[Contest], blocks: Mapping[str, Any]) -> list[str]:
+def _of_store(store: Path | None, pairs: list[ExportPair], blocks: Mapping[str, Any]) -> list[str]:
     if store is None or not is_store(store):
         return []
     found = [other_cases(store, pair.baseline, blocks[pair.region]) for pair in pairs]
     return [text for text in found if text is not None]
 
 
-def _idle(paths: list[Path | None], home: Run | None, selection: Selection) -> list[str]:
+def _idle(paths: list[Path | None], home: Run | None, selection: ExportSelection) -> list[str]:
     """Warn of baselines in service that no candidate of the selection stands against: nothing says they still hold."""
     store, candidate = paths
     if store is None or candidate is not None or not is_store(store):
@@ -221,11 +221,11 @@ def _idle(paths: list[Path | None], home: Run | None, selection: Selection) -> l
     return [
         f"{key} is in service in {store}, and the run has no such candidate: not judged."
         for key in sorted(read_record(store)["current"])
-        if key not in keys and selection.takes(tuple(key.split("/")))
+        if key not in keys and selection.matches(tuple(key.split("/")))
     ]
 
 
-def _document(pairs: list[Contest], home: Run | None, limits: Limits, seed: int, policy: str) -> dict[str, Any]:
+def _document(pairs: list[ExportPair], home: Run | None, limits: Limits, seed: int, policy: str) -> dict[str, Any]:
     synthetic = any(pair.candidate.synthetic or pair.baseline.synthetic for pair in pairs)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -242,14 +242,14 @@ def _document(pairs: list[Contest], home: Run | None, limits: Limits, seed: int,
         "machine": fingerprint(),
         "tools": tool_versions(),
         "warnings": (["Judged on synthetic phantoms: this says nothing about patients."] if synthetic else [])
-        + [_others(pair) for pair in pairs if pair.beside],
+        + [_others(pair) for pair in pairs if pair.not_judged],
         "regions": {},
     }
 
 
-def _others(pair: Contest) -> str:
+def _others(pair: ExportPair) -> str:
     _, target, profile, precision = pair.candidate.key
     return (
         f"region {pair.region}: {target} {profile} {precision} was judged; exported too, and not judged: "
-        f"{', '.join(pair.beside)}; name one with --target, --profile and --precision."
+        f"{', '.join(pair.not_judged)}; name one with --target, --profile and --precision."
     )

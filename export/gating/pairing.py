@@ -1,4 +1,4 @@
-"""Who stands against whom at the gate: experts against the foundation model, or any two exports."""
+"""Which exports the gate compares: experts with the foundation model, or any two exports."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from lorkit.export.runtime.preference import preference
 
 
 @dataclass(frozen=True)
-class Contest:
-    """A baseline and a candidate of one region; `beside` names other candidates of it that are not judged."""
+class ExportPair:
+    """A baseline and a candidate of one region; `not_judged` names other candidates of it."""
 
     baseline: Exported
     candidate: Exported
-    beside: tuple[str, ...] = ()
+    not_judged: tuple[str, ...] = ()
 
     @property
     def region(self) -> str:
-        """The region that both stand for."""
+        """The region of both."""
         return self.candidate.region
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection:
+class ExportSelection:
     """Which exports of a run; None takes any."""
 
     region: str | None = None
@@ -36,7 +36,7 @@ class Selection:
     profile: str | None = None
     precision: str | None = None
 
-    def takes(self, key: tuple[str, ...]) -> bool:
+    def matches(self, key: tuple[str, ...]) -> bool:
         """Say whether an export with this region, target, profile and precision is meant."""
         regions = None if self.region in (None, "", "all") else [name.strip() for name in str(self.region).split(",")]
         wanted = (self.target, self.profile, self.precision)
@@ -56,16 +56,16 @@ class Selection:
         return [read_exported(entry.path, chained=True) for entry in entries]
 
 
-def contests(
-    run: Run | None, selection: Selection, *, baseline: Path | None = None, candidate: Path | None = None
-) -> list[Contest]:
-    """Pair candidates with baselines, one contest a region.
+def pair_exports(
+    run: Run | None, selection: ExportSelection, *, baseline: Path | None = None, candidate: Path | None = None
+) -> list[ExportPair]:
+    """Pair candidates with baselines, one pair per region.
 
     Without paths: the expert exports of the run against its foundation exports of the same target, profile and
     precision. A store of baselines has one for each of these. Where a region was exported in several ways, the pair
     whose candidate comes last in `preference` is taken, one with a proven baseline before any without; the others,
-    those without a baseline too, are named in `beside`. A store may have a baseline of none of them: there is no
-    contest then.
+    those without a baseline too, are named in `not_judged`. A store may have a baseline of none of them: there is
+    no pair then.
 
     Raises:
         UsageError: Nothing to compare, or two exports of different regions or classes.
@@ -73,13 +73,13 @@ def contests(
     candidates = candidates_of(run, selection, candidate)
     if baseline is not None and is_store(baseline):
         by_key = {one.key: one for one in current_baselines(baseline)}
-        pairs = [Contest(by_key[one.key], one) for one in candidates if one.key in by_key]
+        pairs = [ExportPair(by_key[one.key], one) for one in candidates if one.key in by_key]
     elif baseline is not None:
         named = read_exported(baseline)
-        pairs = [Contest(named, one) for one in candidates if candidate or one.region == named.region]
+        pairs = [ExportPair(named, one) for one in candidates if candidate or one.region == named.region]
     else:
         by_key = {one.key: one for one in selection.of(_needed(run), "foundation")}
-        pairs = [Contest(by_key[one.key], one) for one in candidates if one.key in by_key]
+        pairs = [ExportPair(by_key[one.key], one) for one in candidates if one.key in by_key]
     if not pairs and not (candidates and baseline is not None and is_store(baseline)):
         raise _nothing(candidates, run)
     for pair in pairs:
@@ -89,26 +89,26 @@ def contests(
     paired = [pair.candidate for pair in ordered]
     alone = [one for one in candidates if all(one.path != other.path for other in paired)]
     return [
-        replace(best[region], beside=tuple(_named(one) for one in (*alone, *paired) if one.region == region)[:-1])
+        replace(best[region], not_judged=tuple(_named(one) for one in (*alone, *paired) if one.region == region)[:-1])
         for region in dict.fromkeys(pair.region for pair in pairs)
     ]
 
 
-def candidates_of(run: Run | None, selection: Selection, candidate: Path | None = None) -> list[Exported]:
+def candidates_of(run: Run | None, selection: ExportSelection, candidate: Path | None = None) -> list[Exported]:
     """Return what is to be judged: the named export, else the expert exports of the run."""
     return [read_exported(candidate)] if candidate else selection.of(_needed(run), "expert")
 
 
-def home_of(subject: Exported) -> Run | None:
+def run_of(subject: Exported) -> Run | None:
     """Find the run that an export came from: around it, or in `runs/` by the digest of what it was exported from."""
     for directory in subject.path.resolve().parents:
         if (directory / MANIFEST).is_file() and read_manifest(directory, verify=False).kind == "run":
             return open_run(directory)
     link = subject.manifest.parent
-    return None if link is None else run_with(link["sha256"])
+    return None if link is None else run_with_digest(link["sha256"])
 
 
-def run_with(digest: str, root: Path = RUNS) -> Run | None:
+def run_with_digest(digest: str, root: Path = RUNS) -> Run | None:
     """Find the run whose manifest, or that of its foundation or an expert, has a digest."""
     for path in list_runs(root):
         sources = [path / MANIFEST, path / "foundation" / MANIFEST, *path.glob(f"experts/*/{MANIFEST}")]
@@ -127,7 +127,7 @@ def _named(candidate: Exported) -> str:
     return " ".join(candidate.key[1:])
 
 
-def _check(pair: Contest) -> None:
+def _check(pair: ExportPair) -> None:
     if pair.baseline.region != pair.candidate.region or pair.baseline.classes != pair.candidate.classes:
         names = [f"{one.region} ({', '.join(one.classes)})" for one in (pair.baseline, pair.candidate)]
         raise UsageError(

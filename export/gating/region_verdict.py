@@ -14,7 +14,7 @@ from lorkit.export.benchmarking.interleaving import Arm, random_inputs
 from lorkit.export.gating.budgets import judge_budget
 from lorkit.export.gating.costs import judge_costs
 from lorkit.export.gating.limits import Limits
-from lorkit.export.gating.pairing import Contest
+from lorkit.export.gating.pairing import ExportPair
 from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy, undecided
 from lorkit.export.noninferiority.cases import CaseSet
 from lorkit.export.noninferiority.latency import fight
@@ -45,7 +45,7 @@ class Findings:
         unjudged: Why there is no accuracy, None where there is.
     """
 
-    pair: Contest
+    pair: ExportPair
     costs: dict[str, Any]
     latency: dict[str, Any]
     accuracy: dict[str, Any]
@@ -81,7 +81,7 @@ class Findings:
         }
 
 
-def judge(pair: Contest, cases: CaseSet | str, terms: Terms, *, margin: float, seconds: float) -> Findings:
+def judge(pair: ExportPair, cases: CaseSet | str, terms: Terms, *, margin: float, seconds: float) -> Findings:
     """Judge one region; engines are closed again before the next one.
 
     Args:
@@ -122,7 +122,7 @@ def worst(verdicts: Iterable[str]) -> str:
     return max(verdicts, key=ORDER.index)
 
 
-def _judge_latency(pair: Contest, margin: float, seconds: float, seed: int) -> tuple[dict[str, Any], str]:
+def _judge_latency(pair: ExportPair, margin: float, seconds: float, seed: int) -> tuple[dict[str, Any], str]:
     subjects = (pair.baseline, pair.candidate, pair.baseline)
     with _engines(subjects, THREADS) as engines:
         baseline, candidate, control = (

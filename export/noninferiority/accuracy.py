@@ -23,7 +23,7 @@ from lorkit.decompose.metrics import PairedDrop, paired_drop
 from lorkit.decompose.metrics.intervals import Spread
 from lorkit.decompose.metrics.paired import paired_means
 from lorkit.decompose.tasks import Evidence, get_task
-from lorkit.export.gating.pairing import Contest
+from lorkit.export.gating.pairing import ExportPair
 from lorkit.export.noninferiority import changed_answers
 from lorkit.export.noninferiority.cases import CaseSet
 from lorkit.export.noninferiority.multiplicity import settle
@@ -81,11 +81,11 @@ def engine_logits(engine: Engine, prepared: PreparedRegion, batch: int = BATCH) 
     return np.concatenate(parts)
 
 
-def judge_accuracy(contest: Contest, engines: tuple[Engine, Engine], cases: CaseSet, terms: Terms) -> dict[str, Any]:
+def judge_accuracy(pair: ExportPair, engines: tuple[Engine, Engine], cases: CaseSet, terms: Terms) -> dict[str, Any]:
     """Compare two engines on the same cases.
 
     Args:
-        contest: Baseline and candidate.
+        pair: Baseline and candidate.
         engines: Their engines, in this order.
         cases: The cases.
         terms: On which terms.
@@ -97,23 +97,23 @@ def judge_accuracy(contest: Contest, engines: tuple[Engine, Engine], cases: Case
         UsageError: The cases have no such column.
         DataError: There is no case, or an engine gives no finite numbers.
     """
-    *prepared, about = cases.prepare(contest)
-    pair = (prepared[0], prepared[1])
-    parts = [(name, subgroups(pair[0].columns, name, cases.source)) for name in dict.fromkeys(terms.columns)]
-    judge = _judge_masks if get_task(contest.candidate.as_region().task).dense else _judge_labels
-    answers = judge(contest, engines, pair, terms.seed)
+    baseline, candidate, about = cases.prepare(pair)
+    prepared = (baseline, candidate)
+    parts = [(name, subgroups(baseline.columns, name, cases.source)) for name in dict.fromkeys(terms.columns)]
+    judge = _judge_masks if get_task(pair.candidate.as_region().task).dense else _judge_labels
+    answers = judge(pair, engines, prepared, terms.seed)
     found = answers.compare(None)
     if found is None:
         raise DataError(
-            f"{counted(len(pair[0]), 'case')} without any structure in {cases.source}",
+            f"{counted(len(baseline), 'case')} without any structure in {cases.source}",
             required="at least one case that shows a structure",
             fix="add such cases",
         )
-    shown = terms.pictures or pair[0].region.synthetic
-    changed = changed_answers.with_pictures(answers.changed, pair[1]) if shown else answers.changed
+    shown = terms.pictures or baseline.region.synthetic
+    changed = changed_answers.with_pictures(answers.changed, candidate) if shown else answers.changed
     block = {
         "verdict": "inconclusive",
-        "metric": headline(contest.candidate),
+        "metric": headline(pair.candidate),
         **found.to_json(),
         **_decided(found, terms.allowed),
         "needed_n": _spread(found).needed(terms.allowed, found.n),
@@ -171,7 +171,7 @@ def _spread(found: PairedDrop) -> Spread:
     return found.spread
 
 
-def _judge_labels(contest: Contest, engines: _Engines, prepared: _Prepared, seed: int) -> _Answers:
+def _judge_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> _Answers:
     """Compare two classifiers; also which labels differ between them."""
     logits = [engine_logits(engine, one) for engine, one in zip(engines, prepared, strict=True)]
     labels, groups = prepared[0].labels, np.asarray(prepared[0].groups)
@@ -182,23 +182,23 @@ def _judge_labels(contest: Contest, engines: _Engines, prepared: _Prepared, seed
 
     def absent(rows: Sequence[int] | None) -> list[str]:
         shown = set(labels[slice(None) if rows is None else np.asarray(rows)].tolist())
-        return [name for index, name in enumerate(contest.candidate.classes) if index not in shown]
+        return [name for index, name in enumerate(pair.candidate.classes) if index not in shown]
 
-    changed = changed_answers.label_flips(prepared[0], logits[0], logits[1], contest.candidate.classes)
+    changed = changed_answers.label_flips(prepared[0], logits[0], logits[1], pair.candidate.classes)
     return _Answers(compare, absent, {}, changed, {"label_flips": len(changed)})
 
 
-def _judge_masks(contest: Contest, engines: _Engines, prepared: _Prepared, seed: int) -> _Answers:
+def _judge_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> _Answers:
     """Compare two segmenters by the Dice of each case; also the share of pixels that differ between them.
 
     Raises:
         DataError: An engine gives no finite numbers.
     """
-    region = contest.candidate.as_region()
+    region = pair.candidate.as_region()
     task = get_task(region.task)
     evidence: tuple[list[Evidence], list[Evidence]] = ([], [])
     differing = pixels = 0
-    for part, logits in _batches(contest, engines, prepared):
+    for part, logits in _batches(pair, engines, prepared):
         for kept, found, one in zip(evidence, logits, prepared, strict=True):
             kept.append(task.evidence(found, one.targets[part]))
         masks = [found.argmax(1) for found in logits]
@@ -239,11 +239,11 @@ def _shown(mask_NX: NDArray[Any], structures: int) -> NDArray[np.bool_]:
 
 
 def _batches(
-    contest: Contest, engines: _Engines, prepared: _Prepared
+    pair: ExportPair, engines: _Engines, prepared: _Prepared
 ) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
     """Run both engines over the cases, as many at once as fit into memory."""
-    region = contest.candidate.as_region()
-    most = min(fitting(region, one.shape, most=BATCH) for one in (contest.baseline, contest.candidate))
+    region = pair.candidate.as_region()
+    most = min(fitting(region, one.shape, most=BATCH) for one in (pair.baseline, pair.candidate))
     for start in range(0, len(prepared[0]), most):
         part = slice(start, start + most)
         yield (

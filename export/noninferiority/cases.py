@@ -16,7 +16,7 @@ from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.data.splits import components, digest_cases
 from lorkit.decompose.errors import DataError, counted
 from lorkit.decompose.runs.locked_data import LockedData, file_samples
-from lorkit.export.gating.pairing import Contest, run_with
+from lorkit.export.gating.pairing import ExportPair, run_with_digest
 
 if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion
@@ -44,7 +44,7 @@ class CaseSet:
     seen: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
     partly: frozenset[str] = frozenset()
 
-    def prepare(self, contest: Contest) -> tuple[PreparedRegion, PreparedRegion, dict[str, Any]]:
+    def prepare(self, pair: ExportPair) -> tuple[PreparedRegion, PreparedRegion, dict[str, Any]]:
         """Prepare what is left of the cases for baseline and candidate, and say what was left out.
 
         Returns:
@@ -55,7 +55,7 @@ class CaseSet:
         Raises:
             DataError: There is no case, or none that both sides have not learnt from.
         """
-        one, two = contest.baseline.recipe, contest.candidate.recipe
+        one, two = pair.baseline.recipe, pair.candidate.recipe
         baseline = _tied(self.read(one))
         if not len(baseline):
             raise DataError(f"no case in {self.source}", required="at least one", fix="name another file with --data")
@@ -102,9 +102,9 @@ def _tied(prepared: PreparedRegion) -> PreparedRegion:
     return replace(prepared, groups=tuple(groups))
 
 
-def cases_of_file(path: Path, contest: Contest, seen: Mapping[str, frozenset[str] | None] | None = None) -> CaseSet:
+def cases_of_file(path: Path, pair: ExportPair, seen: Mapping[str, frozenset[str] | None] | None = None) -> CaseSet:
     """Take every row of a file, classes matched by name."""
-    region = contest.candidate.as_region()
+    region = pair.candidate.as_region()
     return CaseSet(read=lambda recipe: file_samples(path, region, recipe), source=str(path), seen=seen or {})
 
 
@@ -143,7 +143,7 @@ def lineage(run: Run) -> tuple[list[Run], bool]:
     """
     found, whole = [run], True
     while origin := found[-1].manifest.extra.get("origin"):
-        before = run_with(str(origin["sha256"]), found[-1].path.parent)
+        before = run_with_digest(str(origin["sha256"]), found[-1].path.parent)
         if before is None:
             whole = origin.get("change") != "finetune"
             break

@@ -29,7 +29,7 @@ from lorkit.decompose.runs import expert as expert_artifact
 from lorkit.decompose.runs.expert import load_expert, plain_network
 from lorkit.export.building.exporting import export
 from lorkit.export.building.verification import verify
-from lorkit.export.gating.pairing import Contest
+from lorkit.export.gating.pairing import ExportPair
 from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy
 from lorkit.export.noninferiority.cases import CaseSet
 from lorkit.export.noninferiority.multiplicity import explain
@@ -239,7 +239,7 @@ def test_the_gate_judges_the_dice_of_each_case(flat: Path, tmp_path: Path) -> No
             digests=tuple("abcdefghijkl"), target_names=("m",) * 12, masks=masks,
         )  # fmt: skip
         cases = CaseSet(read=lambda recipe: prepared, source="here")
-        block = judge_accuracy(Contest(exported, exported), (engine, engine), cases, Terms(allowed=0.02))
+        block = judge_accuracy(ExportPair(exported, exported), (engine, engine), cases, Terms(allowed=0.02))
     assert block["metric"] == "dice"
     assert (block["verdict"], len(block["absent"])) == ("inconclusive", 1)  # nothing shows the other structure
     assert block["ci"][1] < block["allowed"]

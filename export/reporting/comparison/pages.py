@@ -96,7 +96,7 @@ def markdown(document: Mapping[str, Any]) -> str:
     lines += _table(document)
     lines += ["", "Drop: what the candidate loses against the baseline on the same cases and seeds, mean over regions; "
               "won and lost: regions whose own interval lies on one side of zero.", ""]  # fmt: skip
-    lines += _contests(document)
+    lines += _pairs(document)
     lines += ["", *(f"- {text}" for text in document["warnings"])]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -128,7 +128,7 @@ def _table(document: Mapping[str, Any]) -> list[str]:
     return _grid(heads, rows)
 
 
-def _contests(document: Mapping[str, Any]) -> list[str]:
+def _pairs(document: Mapping[str, Any]) -> list[str]:
     rows = [
         [
             pair["baseline"],

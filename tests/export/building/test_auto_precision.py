@@ -36,9 +36,9 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         found = {"ratio": 0.4, "ci": [0.3, 0.5], "looks": [1]}
         return SimpleNamespace(verdict=verdicts["latency"], reason="It takes its time.", to_json=lambda: found)
 
-    def judge(contest: Any, engines: Any, cases: Any, terms: Any) -> Any:
+    def judge(pair: Any, engines: Any, cases: Any, terms: Any) -> Any:
         assert "validation part" in cases.source
-        assert len(cases.read(contest.candidate.recipe)) > 0
+        assert len(cases.read(pair.candidate.recipe)) > 0
         return {
             "verdict": verdicts["accuracy"],
             "drop": 0.01,

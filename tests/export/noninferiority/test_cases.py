@@ -11,21 +11,21 @@ from lorkit.decompose.artifacts import read_json, write_json, write_manifest
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
 from lorkit.export.gating.gating import gate
-from lorkit.export.gating.pairing import Contest
+from lorkit.export.gating.pairing import ExportPair
 from lorkit.export.noninferiority.cases import CaseSet, cases_of_file, cases_of_split, learnt_from, lineage
 from lorkit.export.runtime.exported import read_exported
 
 
 @pytest.fixture
-def contest(a_run: Run) -> Contest:
+def pair(a_run: Run) -> ExportPair:
     paths = [
         export_directory(a_run, owner, "chest", "onnx", "cpu-generic", "fp32") for owner in ("foundation", "expert")
     ]
-    return Contest(read_exported(paths[0]), read_exported(paths[1]))
+    return ExportPair(read_exported(paths[0]), read_exported(paths[1]))
 
 
-def test_the_digest_of_a_locked_split_is_the_one_that_the_run_has_written_down(a_run: Run, contest: Contest) -> None:
-    baseline, candidate, about = cases_of_split(a_run, "chest").prepare(contest)
+def test_the_digest_of_a_locked_split_is_the_one_that_the_run_has_written_down(a_run: Run, pair: ExportPair) -> None:
+    baseline, candidate, about = cases_of_split(a_run, "chest").prepare(pair)
     written = read_json(a_run.path / "splits.json", kind="splits")["labels"]["chest"]["test"]
     assert about["digest"] == written
     assert about["n"] == len(baseline) == len(candidate)
@@ -33,7 +33,7 @@ def test_the_digest_of_a_locked_split_is_the_one_that_the_run_has_written_down(a
 
 
 def test_what_either_side_learnt_from_is_left_out_with_its_patients(
-    a_run: Run, contest: Contest, tmp_path: Path
+    a_run: Run, pair: ExportPair, tmp_path: Path
 ) -> None:
     (path,) = a_run.config.regions["chest"].data or ()
     with np.load(path) as stored:
@@ -43,13 +43,13 @@ def test_what_either_side_learnt_from_is_left_out_with_its_patients(
     arrays["groups"][test[:5]] = arrays["groups"][np.flatnonzero(arrays["split"] == "train")[0]]
     np.savez(tmp_path / "all.npz", **arrays)
     seen = {"baseline": None, "candidate": learnt_from(a_run)}
-    _, kept, about = cases_of_file(tmp_path / "all.npz", contest, seen).prepare(contest)
+    _, kept, about = cases_of_file(tmp_path / "all.npz", pair, seen).prepare(pair)
     assert len(kept) == len(test) - 5
     assert about["excluded"] == {"baseline": 0, "candidate": len(arrays["labels"]) - len(test), "same_patients": 5}
     assert about["unknown"] == ["baseline"]
     everything = frozenset(kept.digests) | (learnt_from(a_run) or frozenset())
     with pytest.raises(DataError, match="learnt from the patients of all"):
-        cases_of_file(tmp_path / "all.npz", contest, {"candidate": everything}).prepare(contest)
+        cases_of_file(tmp_path / "all.npz", pair, {"candidate": everything}).prepare(pair)
 
 
 def test_two_versions_are_judged_on_what_neither_has_seen(a_run: Run, workshop: Any, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_cases_of_one_class_pass_nobody(a_run: Run, workshop: Any, tmp_path: Pat
     assert accuracy["ci"][1] < accuracy["allowed"]
 
 
-def test_no_cases_are_an_error(contest: Contest) -> None:
+def test_no_cases_are_an_error(pair: ExportPair) -> None:
     empty = CaseSet(read=lambda recipe: [], source="nowhere")  # type: ignore[arg-type,return-value]
     with pytest.raises(DataError, match="no case in nowhere"):
-        empty.prepare(contest)
+        empty.prepare(pair)

@@ -16,7 +16,7 @@ from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.runs import open_run
 from lorkit.export.benchmarking.benchmark import bench
 from lorkit.export.building.exporting import export
-from lorkit.export.gating.pairing import Selection, contests
+from lorkit.export.gating.pairing import ExportSelection, pair_exports
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.preference import preference, record_path, regions_of
@@ -66,7 +66,7 @@ def test_what_auto_chose_for_another_target_is_what_predict_and_gate_take(extrac
 
     def taken() -> tuple[str, str]:
         found = predict(run=run, region="chest", inputs=[picture], allow_synthetic=True, allow_out_of_region=True)
-        (pair,) = contests(open_run(run), Selection(region="chest"))
+        (pair,) = pair_exports(open_run(run), ExportSelection(region="chest"))
         return found["network"]["target"], pair.candidate.info["target"]
 
     assert taken() == ("onnx", "onnx")  # although the other is newer
@@ -83,8 +83,8 @@ def test_predict_and_gate_take_what_auto_chose(extracted: Path, tmp_path: Path) 
 
     def taken() -> tuple[str, str, tuple[str, ...]]:
         found = predict(run=run, region="chest", inputs=[picture], allow_synthetic=True, allow_out_of_region=True)
-        (pair,) = contests(open_run(run), Selection(region="chest"))
-        return found["network"]["precision"], pair.candidate.info["precision"], pair.beside
+        (pair,) = pair_exports(open_run(run), ExportSelection(region="chest"))
+        return found["network"]["precision"], pair.candidate.info["precision"], pair.not_judged
 
     assert taken() == ("fp32", "fp32", ("onnx cpu-generic int8",))
     record(run, "int8")
