@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 
 from lorkit.decompose.errors import LorkitError
@@ -148,7 +147,9 @@ def _eager(network: torch.nn.Module) -> Callable[[Images], object]:
     return run
 
 
-def _session(directory: Path) -> onnxruntime.InferenceSession:
+def _session(directory: Path) -> Any:
+    import onnxruntime  # once lorkit has turned its telemetry off
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return onnxruntime.InferenceSession(str(directory / "model.onnx"), options, providers=["CPUExecutionProvider"])

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from lorkit.decompose.machine import fingerprint
@@ -132,6 +131,8 @@ def _arms(folder: Path, generator: np.random.Generator) -> list[Arm]:
 
 
 def _arm(name: str, folder: Path) -> Arm:
+    import onnxruntime  # once lorkit has turned its telemetry off
+
     path = folder / f"{name}.onnx"
     write_network(path, LAYERS[name])
     settings = onnxruntime.SessionOptions()

@@ -1,3 +1,7 @@
 """Take a foundation model apart into small experts for each region, and prove what they cost and lose."""
 
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reads it once, before its first session
+
 __version__ = "0.1.0"

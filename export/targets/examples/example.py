@@ -5,6 +5,7 @@ Not for diagnosis. Usage: python example.py IMAGE.png|VOLUME.nii.gz [MASK.png|MA
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,6 +106,7 @@ def described(notes: dict[str, str]) -> dict[str, Any]:
 
 def main(source: str, target: str | None) -> None:
     """Print what the network finds in one image as JSON."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime reports its use over the network otherwise
     import onnxruntime  # here, so that the clients of servers, which borrow the rest, do without
 
     model = Path(__file__).with_name("model.onnx")
