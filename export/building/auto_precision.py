@@ -23,10 +23,10 @@ from lorkit.export.benchmarking.interleaving import Arm, random_inputs
 from lorkit.export.building.builder import Job, inputs_digest
 from lorkit.export.building.sources import Source
 from lorkit.export.gating.pairing import ExportPair
-from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy
+from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
 from lorkit.export.noninferiority.latency import fight
-from lorkit.export.noninferiority.multiplicity import explain
+from lorkit.export.noninferiority.multiplicity import explain_accuracy
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.preference import record_path, regions_of
@@ -158,9 +158,9 @@ def _judged(run: Run, pair: ExportPair, bounds: Bounds) -> dict[str, Any]:
             pair,
             (engines[0], engines[1]),
             cases_of_split(run, pair.region, "val"),
-            Terms(allowed=bounds.max_accuracy_drop, seed=bounds.seed),
+            AccuracyTest(allowed=bounds.max_accuracy_drop, seed=bounds.seed),
         )
-        sentence = explain(accuracy)[0]
+        sentence = explain_accuracy(accuracy)[0]
         del accuracy["flips"]  # counted; the record of a choice names no cases
     kept = accuracy["verdict"] == "pass"
     reason = f"{latency['ratio']:.2f} times the time of fp32; {_first_lower(sentence)}"

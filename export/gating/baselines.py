@@ -64,7 +64,7 @@ def current_baselines(store: Path) -> list[Exported]:
     return [_open(store, key, digest) for key, digest in sorted(read_record(store)["current"].items())]
 
 
-def adopt(
+def replace_baseline(
     store: Path,
     candidate: Exported,
     verdict: str,
@@ -104,7 +104,7 @@ def adopt(
         replaced = record["current"].get(key)
         if against and not (because or "").strip() and replaced not in (None, digest, against):
             raise _other_baseline(store, key)
-        _keep(store, candidate)
+        _copy_into_store(store, candidate)
         entry = {
             "key": key,
             "replaced": replaced,
@@ -112,8 +112,8 @@ def adopt(
             "verdict": verdict,
             "because": because,
             "cases": cases,
-            "who": _stated(_WHO) or _user(),
-            "commit": _stated(_COMMIT),
+            "who": _first_set(_WHO) or _user(),
+            "commit": _first_set(_COMMIT),
             "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
         if replaced == digest:
@@ -132,9 +132,9 @@ def replace_baselines(store: Path, document: Mapping[str, Any], because: str | N
     """
     if document["verdict"] != "pass" and not (because or "").strip():
         return []
-    judged = [(_as_judged(block["candidate"]), block) for block in document["regions"].values()]
+    judged = [(_reopen_judged(block["candidate"]), block) for block in document["regions"].values()]
     return [
-        adopt(
+        replace_baseline(
             store,
             candidate,
             str(block["verdict"]),
@@ -174,7 +174,7 @@ def _other_baseline(store: Path, key: str) -> UsageError:
     )
 
 
-def _as_judged(about: Mapping[str, Any]) -> Exported:
+def _reopen_judged(about: Mapping[str, Any]) -> Exported:
     found = read_exported(Path(about["path"]))
     if found.manifest.digest != about["digest"]:
         raise ArtifactError(
@@ -203,7 +203,7 @@ def _cases(block: Mapping[str, Any]) -> str | None:
     return None if found is None else str(found)
 
 
-def _keep(store: Path, candidate: Exported) -> None:
+def _copy_into_store(store: Path, candidate: Exported) -> None:
     """Copy an export into the store and check the copy before it is named anywhere."""
     place = store / EXPORTS / candidate.manifest.digest
     if place.is_dir():
@@ -261,5 +261,5 @@ def _user() -> str:
     return f"{name}@{platform.node()}"
 
 
-def _stated(names: tuple[str, ...]) -> str | None:
+def _first_set(names: tuple[str, ...]) -> str | None:
     return next((os.environ[name] for name in names if os.environ.get(name)), None)

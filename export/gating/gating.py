@@ -20,17 +20,31 @@ from lorkit.decompose.runs import Run, open_run
 from lorkit.export.gating.baselines import check_replacing, is_store, other_cases, read_record, replace_baselines
 from lorkit.export.gating.limits import DROP, Limits, limits_of
 from lorkit.export.gating.pairing import ExportPair, ExportSelection, candidates_of, pair_exports, run_of
-from lorkit.export.gating.region_verdict import Findings, judge, missing_baseline, settled, unjudged_regions, worst
-from lorkit.export.noninferiority.accuracy import Terms
-from lorkit.export.noninferiority.cases import SIDES, CaseSet, cases_of_file, cases_of_split, learnt_from, lineage
+from lorkit.export.gating.region_verdict import (
+    RegionResult,
+    judge_region,
+    missing_baseline,
+    unjudged_regions,
+    with_adjusted_verdicts,
+    worst,
+)
+from lorkit.export.noninferiority.accuracy import AccuracyTest
+from lorkit.export.noninferiority.cases import (
+    SIDES,
+    EvaluationCases,
+    ancestors,
+    cases_of_file,
+    cases_of_split,
+    training_digests,
+)
 from lorkit.export.runtime.exported import Exported, read_exported
 
 NAME = "gate.json"
-_FIRST = (
+_NOT_IN_STORE = (
     "{store} has no baseline of this region: judge it against the foundation, without --baseline, and adopt it with"
     " --update-baseline, or adopt it here with --because"
 )
-_UNMET = "no export of the foundation stands against this region: make one with `decompose export`"
+_NO_FOUNDATION_EXPORT = "the foundation is not exported for this region: make one with `decompose export`"
 
 
 def gate(
@@ -86,7 +100,7 @@ def gate(
     limits = limits_of(margin, max_accuracy_drop, max_seconds, on_inconclusive)
     paths = [None if path is None else Path(path) for path in (baseline, candidate)]
     named = paths[1] or (None if paths[0] is None or is_store(paths[0]) else paths[0])
-    home = _home(run, named, alone=None not in paths)
+    home = _find_run(run, named, alone=None not in paths)
     selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
     reason = missing_baseline(home) if paths == [None, None] else None
     pairs = [] if reason else pair_exports(home, selection, baseline=paths[0], candidate=paths[1])
@@ -94,34 +108,36 @@ def gate(
     _check_one(data, pairs)
     check_replacing(update_baseline, [(pair.baseline, pair.candidate) for pair in pairs], because)
     document = _document(pairs, home, limits, seed, on_inconclusive)
-    left = _left_out(home, selection, paths, pairs, reason)
+    left = _candidates_without_baseline(home, selection, paths, pairs, reason)
     document["synthetic"] |= any(one.synthetic for one in left)
-    document["regions"] |= unjudged_regions(left, reason or _unmet(paths[0]), limits)
-    document["warnings"] += _idle(paths, home, selection)
+    document["regions"] |= unjudged_regions(left, reason or _no_baseline_text(paths[0]), limits)
+    document["warnings"] += _baselines_without_candidate(paths, home, selection)
     columns = tuple(dict.fromkeys(subgroup))
-    common = Terms(allowed=limits.drop, seed=seed, columns=columns, strict=strict_subgroups, pictures=_shows(home))
+    shared = AccuracyTest(
+        allowed=limits.drop, seed=seed, columns=columns, strict=strict_subgroups, pictures=_may_embed_images(home)
+    )
     seconds = max_seconds
-    findings: list[Findings] = []
+    results: list[RegionResult] = []
     for index, pair in enumerate(pairs):
         on_progress(pair.region, index, len(pairs))
-        terms = replace(common, allowed=limits.allowed(pair.region))
+        test = replace(shared, allowed=limits.allowed(pair.region))
         cases = _cases(pair, home, None if data is None else Path(data))
-        found = judge(pair, cases, terms, margin=margin, seconds=seconds / (len(pairs) - index))
+        found = judge_region(pair, cases, test, margin=margin, seconds=seconds / (len(pairs) - index))
         seconds -= min(seconds, found.latency.get("seconds") or 0.0)
-        findings.append(found)
-    document["regions"] |= {found.pair.region: found.to_json() for found in settled(findings)}
-    document["warnings"] += _of_store(paths[0], pairs, document["regions"])
+        results.append(found)
+    document["regions"] |= {found.pair.region: found.to_json() for found in with_adjusted_verdicts(results)}
+    document["warnings"] += _other_case_warnings(paths[0], pairs, document["regions"])
     on_progress("done", len(pairs), len(pairs))
     document["verdict"] = worst(found["verdict"] for found in document["regions"].values())
-    _keep(home, document)  # an adoption that fails must not lose the verdict
+    _store_document(home, document)  # an adoption that fails must not lose the verdict
     if update_baseline is not None:
-        _adopt(home, document, Path(update_baseline), because)
+        _replace_baselines(home, document, Path(update_baseline), because)
     return document
 
 
-def _adopt(home: Run | None, document: dict[str, Any], store: Path, because: str | None) -> None:
+def _replace_baselines(home: Run | None, document: dict[str, Any], store: Path, because: str | None) -> None:
     document["replaced_baselines"] = replace_baselines(store, document, because)
-    _keep(home, document)
+    _store_document(home, document)
 
 
 def _check_one(data: Path | str | None, pairs: list[ExportPair]) -> None:
@@ -129,7 +145,7 @@ def _check_one(data: Path | str | None, pairs: list[ExportPair]) -> None:
         raise UsageError(f"--data {data} for {len(pairs)} regions", required="one region", fix="name it with --region")
 
 
-def _keep(home: Run | None, document: dict[str, Any]) -> None:
+def _store_document(home: Run | None, document: dict[str, Any]) -> None:
     if home is not None:
         home.measurements_dir.mkdir(parents=True, exist_ok=True)
         write_json(home.measurements_dir / NAME, document)
@@ -144,7 +160,7 @@ def exit_code(document: Mapping[str, Any], on_inconclusive: str | None = None) -
     return int(verdict != "pass")
 
 
-def _home(run: Path | str | None, named: Path | None, *, alone: bool) -> Run | None:
+def _find_run(run: Path | str | None, named: Path | None, *, alone: bool) -> Run | None:
     """Find the run: as named, else that of the named export, else the newest unless both exports are named."""
     if run is not None:
         return open_run(run)
@@ -152,33 +168,33 @@ def _home(run: Path | str | None, named: Path | None, *, alone: bool) -> Run | N
     return found if found is not None or alone else open_run(None)
 
 
-def _cases(pair: ExportPair, home: Run | None, data: Path | None) -> CaseSet | str:
+def _cases(pair: ExportPair, home: Run | None, data: Path | None) -> EvaluationCases | str:
     """Find what accuracy is judged on: the file, else the run's locked test split; or say why there is nothing.
 
     Raises:
         DataError: The named file cannot be used. A locked split that is gone only leaves accuracy undecided.
     """
     homes = {side: run_of(one) for side, one in zip(SIDES, (pair.baseline, pair.candidate), strict=True)}
-    seen = {side: learnt_from(run) for side, run in homes.items()}
-    partly = frozenset(side for side, run in homes.items() if run is not None and not lineage(run)[1])
+    seen = {side: training_digests(run) for side, run in homes.items()}
+    unknown_ancestors = frozenset(side for side, run in homes.items() if run is not None and not ancestors(run)[1])
     if data is not None:
-        return replace(cases_of_file(data, pair, seen), partly=partly)
+        return replace(cases_of_file(data, pair, seen), unknown_ancestors=unknown_ancestors)
     if home is None:
         return "neither --data nor a run with a locked test split is here"
     if pair.region not in home.regions.names:
         return f"the run {home.id} has no region '{pair.region}', and there is no --data"
     try:
-        return replace(cases_of_split(home, pair.region, seen=seen), partly=partly)
+        return replace(cases_of_split(home, pair.region, seen=seen), unknown_ancestors=unknown_ancestors)
     except DataError as error:
         return f"the locked test split cannot be read ({error})"
 
 
-def _shows(home: Run | None) -> bool:
+def _may_embed_images(home: Run | None) -> bool:
     """Say whether the privacy of a run lets images of its cases into documents."""
     return home is not None and home.config.privacy.embed_images is True
 
 
-def _left_out(
+def _candidates_without_baseline(
     home: Run | None, selection: ExportSelection, paths: list[Path | None], pairs: list[ExportPair], reason: str | None
 ) -> list[Exported]:
     """Return candidates of regions without a baseline: no export of the foundation, or none in the store.
@@ -201,18 +217,18 @@ def _left_out(
     return [one for one in candidates_of(home, selection, paths[1]) if one.region not in judged]
 
 
-def _unmet(store: Path | None) -> str:
-    return _UNMET if store is None else _FIRST.format(store=store)
+def _no_baseline_text(store: Path | None) -> str:
+    return _NO_FOUNDATION_EXPORT if store is None else _NOT_IN_STORE.format(store=store)
 
 
-def _of_store(store: Path | None, pairs: list[ExportPair], blocks: Mapping[str, Any]) -> list[str]:
+def _other_case_warnings(store: Path | None, pairs: list[ExportPair], blocks: Mapping[str, Any]) -> list[str]:
     if store is None or not is_store(store):
         return []
     found = [other_cases(store, pair.baseline, blocks[pair.region]) for pair in pairs]
     return [text for text in found if text is not None]
 
 
-def _idle(paths: list[Path | None], home: Run | None, selection: ExportSelection) -> list[str]:
+def _baselines_without_candidate(paths: list[Path | None], home: Run | None, selection: ExportSelection) -> list[str]:
     """Warn of baselines in service that no candidate of the selection stands against: nothing says they still hold."""
     store, candidate = paths
     if store is None or candidate is not None or not is_store(store):
@@ -242,12 +258,12 @@ def _document(pairs: list[ExportPair], home: Run | None, limits: Limits, seed: i
         "machine": fingerprint(),
         "tools": tool_versions(),
         "warnings": (["Judged on synthetic phantoms: this says nothing about patients."] if synthetic else [])
-        + [_others(pair) for pair in pairs if pair.not_judged],
+        + [_not_judged_text(pair) for pair in pairs if pair.not_judged],
         "regions": {},
     }
 
 
-def _others(pair: ExportPair) -> str:
+def _not_judged_text(pair: ExportPair) -> str:
     _, target, profile, precision = pair.candidate.key
     return (
         f"region {pair.region}: {target} {profile} {precision} was judged; exported too, and not judged: "

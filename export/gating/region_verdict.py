@@ -1,4 +1,4 @@
-"""One region at the gate: everything that is measured of a candidate and its baseline, and what it comes to."""
+"""One region at the gate: what is measured of a candidate and its baseline, and the verdict."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from lorkit.export.gating.budgets import judge_budget
 from lorkit.export.gating.costs import judge_costs
 from lorkit.export.gating.limits import Limits
 from lorkit.export.gating.pairing import ExportPair
-from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy, undecided
-from lorkit.export.noninferiority.cases import CaseSet
+from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy, undecided_accuracy
+from lorkit.export.noninferiority.cases import EvaluationCases
 from lorkit.export.noninferiority.latency import fight
-from lorkit.export.noninferiority.multiplicity import explain, settle
+from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity, explain_accuracy
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported
 
@@ -32,17 +32,17 @@ _BUDGET_SHARE = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Findings:
-    """What was found of one region.
+class RegionResult:
+    """What the gate measured of one region.
 
     Attributes:
-        pair: Who stood against whom.
+        pair: Baseline and candidate.
         costs: The `deterministic` block.
         latency: The `latency` block.
-        accuracy: The `accuracy` block; its verdict may change when other regions stand beside it.
+        accuracy: The `accuracy` block; its verdict may change when several regions are judged.
         budget: The `budget` block, None where nothing could run.
-        said: Sentences by check.
-        unjudged: Why there is no accuracy, None where there is.
+        reasons: Sentences by check: `costs`, `latency`, `budget`, and `missing` for what nothing could run.
+        missing_reason: Why accuracy was not judged, None where it was.
     """
 
     pair: ExportPair
@@ -50,13 +50,13 @@ class Findings:
     latency: dict[str, Any]
     accuracy: dict[str, Any]
     budget: dict[str, Any] | None = None
-    said: dict[str, list[str]] = field(default_factory=dict)
-    unjudged: str | None = None
+    reasons: dict[str, list[str]] = field(default_factory=dict)
+    missing_reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return a region's block of the gate's document."""
         checks = (self.costs, self.latency, self.accuracy, self.budget or {})
-        by_check = self._reasons()
+        by_check = self._reasons_by_check()
         return {
             "verdict": worst(check["verdict"] for check in checks if check.get("verdict") in ORDER),
             "latency": self.latency,
@@ -69,52 +69,59 @@ class Findings:
             "candidate": self.pair.candidate.describe(),
         }
 
-    def _reasons(self) -> dict[str, list[str]]:
-        """Return the sentences a check; what nothing could run for stands at each check that it left open."""
-        missing = self.said.get("missing", [])
-        about = [f"Accuracy was not judged: {self.unjudged}."] if self.unjudged else missing
+    def _reasons_by_check(self) -> dict[str, list[str]]:
+        """Return the sentences by check; where nothing could run, each check without a result says so."""
+        missing = self.reasons.get("missing", [])
+        about = [f"Accuracy was not judged: {self.missing_reason}."] if self.missing_reason else missing
         return {
-            "deterministic": self.said.get("costs", []),
-            "latency": self.said.get("latency", missing),
-            "accuracy": about if self.accuracy.get("ci") is None else explain(self.accuracy),
-            "budget": self.said.get("budget", missing),
+            "deterministic": self.reasons.get("costs", []),
+            "latency": self.reasons.get("latency", missing),
+            "accuracy": about if self.accuracy.get("ci") is None else explain_accuracy(self.accuracy),
+            "budget": self.reasons.get("budget", missing),
         }
 
 
-def judge(pair: ExportPair, cases: CaseSet | str, terms: Terms, *, margin: float, seconds: float) -> Findings:
+def judge_region(
+    pair: ExportPair, cases: EvaluationCases | str, test: AccuracyTest, *, margin: float, seconds: float
+) -> RegionResult:
     """Judge one region; engines are closed again before the next one.
 
     Args:
         pair: Baseline and candidate.
         cases: What accuracy is judged on, or why it is not.
-        terms: On which terms it is.
+        test: How accuracy is judged.
         margin: Allowed growth of latency and of costs that are counted.
         seconds: Time for the latency measurement.
     """
-    costs, reasons = judge_costs(pair, margin)
+    costs, cost_reasons = judge_costs(pair, margin)
     latency: dict[str, Any] = {"verdict": "inconclusive", "ratio": None, "ci": None, "margin": margin}
     latency |= {"pairs": 0, "noise_floor": None}
-    accuracy, budget = undecided(pair.candidate, terms.allowed), None
-    said = {"costs": reasons}
+    accuracy, budget = undecided_accuracy(pair.candidate, test.allowed), None
+    reasons = {"costs": cost_reasons}
     try:
-        if isinstance(cases, CaseSet):  # first: cases that cannot be used are then said before a minute of timing
+        if isinstance(cases, EvaluationCases):  # first: unusable cases are reported before a minute of timing
             with _engines((pair.baseline, pair.candidate), None) as (baseline, candidate):
-                accuracy = judge_accuracy(pair, (baseline, candidate), cases, terms)
-        latency, sentence = _judge_latency(pair, margin, seconds, terms.seed)
-        said["latency"] = [sentence]
-        budget, said["budget"] = judge_budget(pair.candidate, seconds=_BUDGET_SHARE * seconds, seed=terms.seed)
+                accuracy = judge_accuracy(pair, (baseline, candidate), cases, test)
+        latency, sentence = _judge_latency(pair, margin, seconds, test.seed)
+        reasons["latency"] = [sentence]
+        budget, reasons["budget"] = judge_budget(pair.candidate, seconds=_BUDGET_SHARE * seconds, seed=test.seed)
     except MissingRuntimeError as error:
-        said["missing"] = [f"Nothing could be measured here: {error}."]
-    unjudged = cases if isinstance(cases, str) and "missing" not in said else None
-    return Findings(
-        pair=pair, costs=costs, latency=latency, accuracy=accuracy, budget=budget, said=said, unjudged=unjudged
+        reasons["missing"] = [f"Nothing could be measured here: {error}."]
+    return RegionResult(
+        pair=pair,
+        costs=costs,
+        latency=latency,
+        accuracy=accuracy,
+        budget=budget,
+        reasons=reasons,
+        missing_reason=cases if isinstance(cases, str) and "missing" not in reasons else None,
     )
 
 
-def settled(findings: Sequence[Findings]) -> list[Findings]:
-    """Give the regions of a gate verdicts on accuracy that hold for all of them together."""
-    blocks = settle([found.accuracy for found in findings])
-    return [replace(found, accuracy=block) for found, block in zip(findings, blocks, strict=True)]
+def with_adjusted_verdicts(results: Sequence[RegionResult]) -> list[RegionResult]:
+    """Return the results with accuracy verdicts that are corrected for the number of regions."""
+    blocks = adjust_for_multiplicity([result.accuracy for result in results])
+    return [replace(result, accuracy=block) for result, block in zip(results, blocks, strict=True)]
 
 
 def worst(verdicts: Iterable[str]) -> str:
@@ -167,7 +174,7 @@ def _block(candidate: Exported, reason: str, limits: Limits) -> dict[str, Any]:
     return {
         "verdict": "inconclusive",
         "latency": latency,
-        "accuracy": undecided(candidate, limits.allowed(candidate.region)),
+        "accuracy": undecided_accuracy(candidate, limits.allowed(candidate.region)),
         "deterministic": costs,
         "budget": None,
         "reasons": [reason],

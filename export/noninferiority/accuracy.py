@@ -25,8 +25,8 @@ from lorkit.decompose.metrics.paired import paired_means
 from lorkit.decompose.tasks import Evidence, get_task
 from lorkit.export.gating.pairing import ExportPair
 from lorkit.export.noninferiority import changed_answers
-from lorkit.export.noninferiority.cases import CaseSet
-from lorkit.export.noninferiority.multiplicity import settle
+from lorkit.export.noninferiority.cases import EvaluationCases
+from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.exported import Exported
 
@@ -42,8 +42,8 @@ _Compare = Callable[[Sequence[int] | None], PairedDrop | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Terms:
-    """On which terms accuracy is judged.
+class AccuracyTest:
+    """How accuracy is judged.
 
     Attributes:
         allowed: Largest acceptable drop of the task's headline metric, a fraction.
@@ -61,8 +61,8 @@ class Terms:
 
 
 @dataclass(frozen=True)
-class _Answers:
-    """What two networks answered: a comparison of any of the cases, by structure too, and what changed.
+class _AccuracyEvidence:
+    """The answers of two networks: a comparison of any of the cases, by structure too, and what changed.
 
     `absent` names the classes or structures that none of some cases shows: a loss in these cannot be seen.
     """
@@ -81,14 +81,16 @@ def engine_logits(engine: Engine, prepared: PreparedRegion, batch: int = BATCH) 
     return np.concatenate(parts)
 
 
-def judge_accuracy(pair: ExportPair, engines: tuple[Engine, Engine], cases: CaseSet, terms: Terms) -> dict[str, Any]:
+def judge_accuracy(
+    pair: ExportPair, engines: tuple[Engine, Engine], cases: EvaluationCases, test: AccuracyTest
+) -> dict[str, Any]:
     """Compare two engines on the same cases.
 
     Args:
         pair: Baseline and candidate.
         engines: Their engines, in this order.
         cases: The cases.
-        terms: On which terms.
+        test: How accuracy is judged.
 
     Returns:
         The gate's `accuracy` block, with the verdict that it has where no other region is judged beside it.
@@ -99,53 +101,53 @@ def judge_accuracy(pair: ExportPair, engines: tuple[Engine, Engine], cases: Case
     """
     baseline, candidate, about = cases.prepare(pair)
     prepared = (baseline, candidate)
-    parts = [(name, subgroups(baseline.columns, name, cases.source)) for name in dict.fromkeys(terms.columns)]
-    judge = _judge_masks if get_task(pair.candidate.as_region().task).dense else _judge_labels
-    answers = judge(pair, engines, prepared, terms.seed)
-    found = answers.compare(None)
+    parts = [(name, subgroups(baseline.columns, name, cases.source)) for name in dict.fromkeys(test.columns)]
+    collect = _compare_masks if get_task(pair.candidate.as_region().task).dense else _compare_labels
+    evidence = collect(pair, engines, prepared, test.seed)
+    found = evidence.compare(None)
     if found is None:
         raise DataError(
             f"{counted(len(baseline), 'case')} without any structure in {cases.source}",
             required="at least one case that shows a structure",
             fix="add such cases",
         )
-    shown = terms.pictures or baseline.region.synthetic
-    changed = changed_answers.with_pictures(answers.changed, candidate) if shown else answers.changed
+    shown = test.pictures or baseline.region.synthetic
+    changed = changed_answers.with_pictures(evidence.changed, candidate) if shown else evidence.changed
     block = {
         "verdict": "inconclusive",
-        "metric": headline(pair.candidate),
+        "metric": headline_metric(pair.candidate),
         **found.to_json(),
-        **_decided(found, terms.allowed),
-        "needed_n": _spread(found).needed(terms.allowed, found.n),
-        "allowed": terms.allowed,
-        "strict": terms.strict,
-        "absent": answers.absent(None),
-        "structures": [_part(name, compare, None, terms.allowed) for name, compare in answers.structures.items()],
+        **_decided(found, test.allowed),
+        "needed_n": _spread(found).needed(test.allowed, found.n),
+        "allowed": test.allowed,
+        "strict": test.strict,
+        "absent": evidence.absent(None),
+        "structures": [_part(name, compare, None, test.allowed) for name, compare in evidence.structures.items()],
         "subgroups": [
-            {"column": column, **_part(value, answers.compare, rows, terms.allowed), "absent": answers.absent(rows)}
+            {"column": column, **_part(value, evidence.compare, rows, test.allowed), "absent": evidence.absent(rows)}
             for column, values in parts
             for value, rows in values.items()
         ],
-        **answers.flips,
+        **evidence.flips,
         "changes": changed_answers.counts(changed),
         "flips": changed,
         "case_set": about,
         "source": cases.source,
     }
-    return settle([block])[0]
+    return adjust_for_multiplicity([block])[0]
 
 
-def headline(candidate: Exported) -> str:
+def headline_metric(candidate: Exported) -> str:
     """Return the metric that an export's accuracy is judged by, as its task says."""
     return get_task(candidate.as_region().task).headline
 
 
-def undecided(candidate: Exported, allowed: float) -> dict[str, Any]:
+def undecided_accuracy(candidate: Exported, allowed: float) -> dict[str, Any]:
     """Return the block of a gate that has nothing to judge accuracy on."""
     empty = ("drop", "ci", "decidable", "needed_n", "n", "source", "case_set")
     return {
         "verdict": "inconclusive",
-        "metric": headline(candidate),
+        "metric": headline_metric(candidate),
         **dict.fromkeys(empty),
         "allowed": allowed,
     }
@@ -171,7 +173,7 @@ def _spread(found: PairedDrop) -> Spread:
     return found.spread
 
 
-def _judge_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> _Answers:
+def _compare_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> _AccuracyEvidence:
     """Compare two classifiers; also which labels differ between them."""
     logits = [engine_logits(engine, one) for engine, one in zip(engines, prepared, strict=True)]
     labels, groups = prepared[0].labels, np.asarray(prepared[0].groups)
@@ -184,11 +186,11 @@ def _judge_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed
         shown = set(labels[slice(None) if rows is None else np.asarray(rows)].tolist())
         return [name for index, name in enumerate(pair.candidate.classes) if index not in shown]
 
-    changed = changed_answers.label_flips(prepared[0], logits[0], logits[1], pair.candidate.classes)
-    return _Answers(compare, absent, {}, changed, {"label_flips": len(changed)})
+    changed = changed_answers.changed_labels(prepared[0], logits[0], logits[1], pair.candidate.classes)
+    return _AccuracyEvidence(compare, absent, {}, changed, {"label_flips": len(changed)})
 
 
-def _judge_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> _Answers:
+def _compare_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> _AccuracyEvidence:
     """Compare two segmenters by the Dice of each case; also the share of pixels that differ between them.
 
     Raises:
@@ -228,9 +230,9 @@ def _judge_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed:
 
     names = region.classes if len(region.classes) > 1 else ()
     structures = {name: compare_of(slice(index, index + 1)) for index, name in enumerate(names)}
-    changed = changed_answers.dice_changes(prepared[0], one_NS, two_NS, region.classes)
+    changed = changed_answers.changed_dice(prepared[0], one_NS, two_NS, region.classes)
     rate = {"flip_rate": differing / pixels if pixels else None}
-    return _Answers(compare_of(slice(None)), absent, structures, changed, rate)
+    return _AccuracyEvidence(compare_of(slice(None)), absent, structures, changed, rate)
 
 
 def _shown(mask_NX: NDArray[Any], structures: int) -> NDArray[np.bool_]:

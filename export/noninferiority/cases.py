@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from lorkit.decompose.runs import Run
 
 SIDES = ("baseline", "candidate")
-LEARNT_FROM = ("train", "val")
+SEEN_PARTS = ("train", "val")
 """Parts that shaped a network: the second chose among its states."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CaseSet:
+class EvaluationCases:
     """Cases to judge on.
 
     Attributes:
@@ -42,7 +42,7 @@ class CaseSet:
     read: Callable[[Recipe], PreparedRegion]
     source: str
     seen: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
-    partly: frozenset[str] = frozenset()
+    unknown_ancestors: frozenset[str] = frozenset()
 
     def prepare(self, pair: ExportPair) -> tuple[PreparedRegion, PreparedRegion, dict[str, Any]]:
         """Prepare what is left of the cases for baseline and candidate, and say what was left out.
@@ -56,10 +56,10 @@ class CaseSet:
             DataError: There is no case, or none that both sides have not learnt from.
         """
         one, two = pair.baseline.recipe, pair.candidate.recipe
-        baseline = _tied(self.read(one))
+        baseline = _group_duplicates(self.read(one))
         if not len(baseline):
             raise DataError(f"no case in {self.source}", required="at least one", fix="name another file with --data")
-        candidate = baseline if one == two else _tied(self.read(two))
+        candidate = baseline if one == two else _group_duplicates(self.read(two))
         kept, excluded = self._kept(baseline)
         if len(kept) < len(baseline):
             same = candidate is baseline
@@ -70,7 +70,7 @@ class CaseSet:
             "n": len(baseline),
             "groups": len(set(baseline.groups)),
             "excluded": excluded,
-            "unknown": [side for side, known in self.seen.items() if known is None or side in self.partly],
+            "unknown": [side for side, known in self.seen.items() if known is None or side in self.unknown_ancestors],
         }
         return baseline, candidate, about
 
@@ -91,7 +91,7 @@ class CaseSet:
         return kept, {**excluded, "same_patients": len(prepared) - len(kept) - sum(direct)}
 
 
-def _tied(prepared: PreparedRegion) -> PreparedRegion:
+def _group_duplicates(prepared: PreparedRegion) -> PreparedRegion:
     """Give cases that share a group or are the same image one group."""
     if not len(prepared):
         return prepared
@@ -102,15 +102,17 @@ def _tied(prepared: PreparedRegion) -> PreparedRegion:
     return replace(prepared, groups=tuple(groups))
 
 
-def cases_of_file(path: Path, pair: ExportPair, seen: Mapping[str, frozenset[str] | None] | None = None) -> CaseSet:
+def cases_of_file(
+    path: Path, pair: ExportPair, seen: Mapping[str, frozenset[str] | None] | None = None
+) -> EvaluationCases:
     """Take every row of a file, classes matched by name."""
     region = pair.candidate.as_region()
-    return CaseSet(read=lambda recipe: file_samples(path, region, recipe), source=str(path), seen=seen or {})
+    return EvaluationCases(read=lambda recipe: file_samples(path, region, recipe), source=str(path), seen=seen or {})
 
 
 def cases_of_split(
     run: Run, region: str, part: str = "test", seen: Mapping[str, frozenset[str] | None] | None = None
-) -> CaseSet:
+) -> EvaluationCases:
     """Take a locked part of a run, found by the digests of its images.
 
     Raises:
@@ -118,12 +120,12 @@ def cases_of_split(
     """
     data = LockedData(run, region)
     name = {"test": "locked test split", "val": "validation part", "train": "training part"}[part]
-    return CaseSet(
+    return EvaluationCases(
         read=lambda recipe: data.part(region, part, recipe=recipe), source=f"{name} of {run.id}", seen=seen or {}
     )
 
 
-def learnt_from(run: Run | None) -> frozenset[str] | None:
+def training_digests(run: Run | None) -> frozenset[str] | None:
     """Return the digests of all images that a run was trained or tuned on, whatever their region; None without it.
 
     Those of the runs that it was made from, as far as they are here, are among them: a fine-tuned expert has seen what
@@ -131,12 +133,12 @@ def learnt_from(run: Run | None) -> frozenset[str] | None:
     """
     if run is None:
         return None
-    documents = [read_json(one.path / "splits.json", kind="splits")["regions"] for one in lineage(run)[0]]
+    documents = [read_json(one.path / "splits.json", kind="splits")["regions"] for one in ancestors(run)[0]]
     parts = [parts for regions in documents for parts in regions.values()]
-    return frozenset(digest for one in parts for part in LEARNT_FROM for digest in one.get(part, ()))
+    return frozenset(digest for one in parts for part in SEEN_PARTS for digest in one.get(part, ()))
 
 
-def lineage(run: Run) -> tuple[list[Run], bool]:
+def ancestors(run: Run) -> tuple[list[Run], bool]:
     """Return a run and those that it was made from, and whether what they learnt from is all known.
 
     A run with a region more or less keeps the locked parts of the others; one that was fine-tuned has only its own.

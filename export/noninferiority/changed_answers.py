@@ -22,15 +22,15 @@ from scipy.special import softmax
 if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion
 
-IMPROVED, WORSENED, STILL_WRONG = "improved", "worsened", "wrong either way"
-ORDER = (WORSENED, STILL_WRONG, IMPROVED)
+IMPROVED, WORSENED, BOTH_WRONG = "improved", "worsened", "wrong either way"
+ORDER = (WORSENED, BOTH_WRONG, IMPROVED)
 VISIBLE_DICE = 0.01
 """A case whose mean Dice moves by less is not listed: pixels at an edge flip with every rounding."""
 _PICTURES = 100
 _SIDE = 48
 
 
-def label_flips(
+def changed_labels(
     prepared: PreparedRegion, baseline_NC: NDArray[Any], candidate_NC: NDArray[Any], classes: Sequence[str]
 ) -> list[dict[str, Any]]:
     """List the cases whose class differs, what went wrong first.
@@ -44,7 +44,7 @@ def label_flips(
     rows = []
     for index in np.flatnonzero(answers[0] != answers[1]).tolist():
         truth, before, after = int(prepared.labels[index]), int(answers[0][index]), int(answers[1][index])
-        change = IMPROVED if after == truth else WORSENED if before == truth else STILL_WRONG
+        change = IMPROVED if after == truth else WORSENED if before == truth else BOTH_WRONG
         rows.append(
             {
                 "case": prepared.digests[index],
@@ -59,7 +59,7 @@ def label_flips(
     return sorted(rows, key=lambda row: (ORDER.index(row["change"]), -row["candidate_probability"], row["case"]))
 
 
-def dice_changes(
+def changed_dice(
     prepared: PreparedRegion, baseline_NS: NDArray[Any], candidate_NS: NDArray[Any], structures: Sequence[str]
 ) -> list[dict[str, Any]]:
     """List the cases whose mean Dice moves visibly, the largest loss first.
@@ -97,7 +97,7 @@ def dice_changes(
 def counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Count the rows by change."""
     found = Counter(row["change"] for row in rows)
-    return {change: found[change] for change in (IMPROVED, WORSENED, STILL_WRONG)}
+    return {change: found[change] for change in (IMPROVED, WORSENED, BOTH_WRONG)}
 
 
 def with_pictures(rows: list[dict[str, Any]], prepared: PreparedRegion) -> list[dict[str, Any]]:

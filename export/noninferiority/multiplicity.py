@@ -19,7 +19,7 @@ PARTS = ("structures", "subgroups")
 _CROSS_CHECK = 0.05
 
 
-def settle(blocks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def adjust_for_multiplicity(blocks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the `accuracy` blocks of a gate with verdicts that hold for all of them together.
 
     A block fails where its own drop, or that of a structure or subgroup, is shown to exceed what is allowed. It passes
@@ -27,8 +27,8 @@ def settle(blocks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     whose cases lack a class or structure (`absent`): what is lost there cannot be seen. Blocks that judge nothing stay
     as they are.
     """
-    settled = [_copy(block) for block in blocks]
-    judged = [block for block in settled if block.get("p_worse") is not None]
+    adjusted = [_copy(block) for block in blocks]
+    judged = [block for block in adjusted if block.get("p_worse") is not None]
     rows = [row for block in judged for part in PARTS for row in block[part] if row["p_worse"] is not None]
     _adjust(judged, ("p_worse",))
     _adjust(rows, ("p_worse", "p_within"))
@@ -37,11 +37,11 @@ def settle(blocks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         row["verdict"] = "fail" if row["p_worse_holm"] <= ALPHA else "pass" if within else "inconclusive"
     for block in judged:
         block["verdict"] = _verdict(block)
-    return settled
+    return adjusted
 
 
-def explain(block: Mapping[str, Any]) -> list[str]:
-    """Say in sentences what a settled block found; the first is about the region as a whole."""
+def explain_accuracy(block: Mapping[str, Any]) -> list[str]:
+    """Say in sentences what an adjusted block found; the first is about the region as a whole."""
     low, high = block["ci"]
     change = "loses" if block["drop"] >= 0 else "gains"
     seen = (

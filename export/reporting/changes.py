@@ -15,7 +15,7 @@ from lorkit.decompose.errors import LorkitError
 from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import Run, exports_of
 from lorkit.export.gating.pairing import ExportPair
-from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy
+from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
@@ -110,7 +110,7 @@ class _Paired:
 def _measure(home: Run, region: str, then: Exported, now: Exported) -> dict[str, Any]:
     cases = cases_of_split(home, region)
     with load_engine(then.path) as before, load_engine(now.path) as after:
-        block = judge_accuracy(ExportPair(then, now), (before, after), cases, Terms(allowed=0.0, seed=_SEED))
+        block = judge_accuracy(ExportPair(then, now), (before, after), cases, AccuracyTest(allowed=0.0, seed=_SEED))
     low, high = block["ci"]
     names: tuple[str, ...] = ("label_flips", "flip_rate")
     flips = {name: block[name] for name in names if name in block}

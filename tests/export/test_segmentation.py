@@ -30,9 +30,9 @@ from lorkit.decompose.runs.expert import load_expert, plain_network
 from lorkit.export.building.exporting import export
 from lorkit.export.building.verification import verify
 from lorkit.export.gating.pairing import ExportPair
-from lorkit.export.noninferiority.accuracy import Terms, judge_accuracy
-from lorkit.export.noninferiority.cases import CaseSet
-from lorkit.export.noninferiority.multiplicity import explain
+from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
+from lorkit.export.noninferiority.cases import EvaluationCases
+from lorkit.export.noninferiority.multiplicity import explain_accuracy
 from lorkit.export.prediction.masks import decode_at, dice
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.reporting.pictures import overlay, pictures_of
@@ -238,13 +238,13 @@ def test_the_gate_judges_the_dice_of_each_case(flat: Path, tmp_path: Path) -> No
             groups=tuple(f"p{index // 2}" for index in range(12)), ids=("",) * 12,
             digests=tuple("abcdefghijkl"), target_names=("m",) * 12, masks=masks,
         )  # fmt: skip
-        cases = CaseSet(read=lambda recipe: prepared, source="here")
-        block = judge_accuracy(ExportPair(exported, exported), (engine, engine), cases, Terms(allowed=0.02))
+        cases = EvaluationCases(read=lambda recipe: prepared, source="here")
+        block = judge_accuracy(ExportPair(exported, exported), (engine, engine), cases, AccuracyTest(allowed=0.02))
     assert block["metric"] == "dice"
     assert (block["verdict"], len(block["absent"])) == ("inconclusive", 1)  # nothing shows the other structure
     assert block["ci"][1] < block["allowed"]
     assert (block["drop"], block["baseline"], block["flip_rate"]) == (0.0, 1.0, 0.0)
-    assert "in mean Dice" in explain(block)[0]
+    assert "in mean Dice" in explain_accuracy(block)[0]
     assert [row["verdict"] for row in block["structures"]] == ["not_judged", "pass"]
     json.dumps(block, allow_nan=False)
 

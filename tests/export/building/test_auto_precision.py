@@ -49,7 +49,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
     monkeypatch.setattr(auto_precision, "fight", fight)
     monkeypatch.setattr(auto_precision, "judge_accuracy", judge)
-    monkeypatch.setattr(auto_precision, "explain", lambda block: ["It loses little."])
+    monkeypatch.setattr(auto_precision, "explain_accuracy", lambda block: ["It loses little."])
     return verdicts
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lorkit.decompose.runs import Run
-from lorkit.export.gating.baselines import adopt, read_record
+from lorkit.export.gating.baselines import read_record, replace_baseline
 from lorkit.export.runtime.exported import read_exported
 
 
@@ -23,7 +23,7 @@ def test_baselines_are_kept_by_digest_outside_the_repository(
 ) -> None:
     assert job.run("baselines.sh", "pull", **host).returncode == 0  # none yet
     one = read_exported(workshop.write_export(tmp_path / "v1", owner="expert", region="chest"))
-    adopt(tmp_path / "baselines", one, "pass")
+    replace_baseline(tmp_path / "baselines", one, "pass")
     place = tmp_path / "baselines" / "exports" / one.manifest.digest
     done = job.run("baselines.sh", "push", **host)
     assert done.stdout == f"stored baseline {one.manifest.digest}\n", done.stderr
@@ -100,7 +100,7 @@ def merged(tmp_path: Path, workshop: Any, make_job: Callable[[Path], Any]) -> An
     git("clone", "-q", "--bare", "other", "remote.git", at=tmp_path)
     git("clone", "-q", "--depth", "1", f"file://{tmp_path}/remote.git", "job", at=tmp_path)
     git("checkout", "-q", "--detach", at=tmp_path / "job")
-    adopt(
+    replace_baseline(
         tmp_path / "made", read_exported(workshop.write_export(tmp_path / "v1", owner="expert", region="chest")), "pass"
     )
     job = make_job(tmp_path / "job")
@@ -156,7 +156,7 @@ def test_an_adoption_that_is_not_recorded_is_an_error_and_no_verdict(job: Any, w
     assert not (job.remembered / "decompose").exists()
     subprocess.run(["git", "init", "-q"], cwd=job.path, check=True, timeout=60)
     one = read_exported(workshop.write_export(tmp_path / "v1", owner="expert", region="chest"))
-    adopt(job.path / "baselines", one, "pass")
+    replace_baseline(job.path / "baselines", one, "pass")
     done = job.run("adopt.sh", GIT_BRANCH="main", GIT_REMOTE="nowhere.git")
     assert done.returncode == 6
     assert "not in service" in done.stderr
@@ -167,7 +167,7 @@ def test_only_the_export_of_that_digest_is_unpacked(job: Any, workshop: Any, tmp
         read_exported(workshop.write_export(tmp_path / name, owner="expert", region="chest", work=work))
         for work, name in enumerate(("v1", "v2"), 1)
     )
-    adopt(job.path / "baselines", one, "pass")
+    replace_baseline(job.path / "baselines", one, "pass")
     shutil.rmtree(job.path / "baselines" / "exports")
     assets = job.remembered / "assets"
     assets.mkdir()
@@ -181,7 +181,7 @@ def test_only_the_export_of_that_digest_is_unpacked(job: Any, workshop: Any, tmp
 
 def test_a_long_list_of_assets_is_read_to_its_end(job: Any, workshop: Any, tmp_path: Path) -> None:
     one = read_exported(workshop.write_export(tmp_path / "v1", owner="expert", region="chest"))
-    adopt(job.path / "baselines", one, "pass")
+    replace_baseline(job.path / "baselines", one, "pass")
     listed = f"i=0; while [ $i -lt 3000 ]; do echo {one.manifest.digest}.tar.gz; i=$((i+1)); done"
     job.install("gh", f'#!/bin/sh\n[ "$2" = view ] || exit 9\n{listed} || exit 9\n')
     done = job.run("baselines.sh", "push")

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from lorkit.decompose.runs import Run, export_directory
-from lorkit.export.gating.baselines import adopt
+from lorkit.export.gating.baselines import replace_baseline
 from lorkit.export.runtime.exported import read_exported
 
 CHEST = ("chest", "onnx", "cpu-generic", "fp32")
@@ -19,7 +19,7 @@ CHEST = ("chest", "onnx", "cpu-generic", "fp32")
 
 def test_the_real_gate_fails_the_job_and_leaves_what_a_pipeline_shows(a_run: Run, job: Any, workshop: Any) -> None:
     directory = export_directory(a_run, "expert", *CHEST)
-    adopt(job.path / "baselines", read_exported(directory), "pass")
+    replace_baseline(job.path / "baselines", read_exported(directory), "pass")
     shutil.rmtree(directory)
     workshop.write_export(directory, owner="expert", region="chest", parent=a_run.path, work=40, width=16)
     done = job.run("gate.sh", "--region", "chest", "--max-seconds", "2", GITHUB_ACTIONS="true")
@@ -34,7 +34,7 @@ def test_the_real_gate_fails_the_job_and_leaves_what_a_pipeline_shows(a_run: Run
 
 @pytest.mark.parametrize(("policy", "code"), [("inconclusive", 3), ("pass", 0)])
 def test_a_region_without_a_baseline_does_not_pass_unjudged(a_run: Run, job: Any, policy: str, code: int) -> None:
-    adopt(job.path / "baselines", read_exported(export_directory(a_run, "expert", *CHEST)), "pass")
+    replace_baseline(job.path / "baselines", read_exported(export_directory(a_run, "expert", *CHEST)), "pass")
     done = job.run("gate.sh", "--max-seconds", "1", "--max-accuracy-drop", "0.05", "--on-inconclusive", policy)
     assert done.returncode == code, done.stderr
     assert json.loads((job.path / "gate" / "gate.json").read_text())["verdict"] == "inconclusive"
@@ -42,7 +42,7 @@ def test_a_region_without_a_baseline_does_not_pass_unjudged(a_run: Run, job: Any
 
 
 def test_a_baseline_that_was_not_fetched_is_named_and_nothing_is_judged(a_run: Run, job: Any) -> None:
-    adopt(job.path / "baselines", read_exported(export_directory(a_run, "expert", *CHEST)), "pass")
+    replace_baseline(job.path / "baselines", read_exported(export_directory(a_run, "expert", *CHEST)), "pass")
     (place,) = (job.path / "baselines" / "exports").iterdir()
     shutil.rmtree(place)
     done = job.run("gate.sh", "--region", "chest")

@@ -9,9 +9,9 @@ import pytest
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.runs import Run, export_directory
 from lorkit.export.gating import gating
-from lorkit.export.gating.baselines import adopt, current_baselines, is_store, read_record, replace_baselines
+from lorkit.export.gating.baselines import current_baselines, is_store, read_record, replace_baseline, replace_baselines
 from lorkit.export.gating.gating import gate
-from lorkit.export.gating.region_verdict import Findings
+from lorkit.export.gating.region_verdict import RegionResult
 from lorkit.export.runtime.exported import Exported, read_exported
 
 
@@ -31,7 +31,7 @@ def test_who_replaced_what_is_recorded_by_digest(
     monkeypatch.setenv("GITHUB_SHA", "c0ffee")
     (store / "exports" / ".half.1").mkdir(parents=True)
     for one in exports:
-        adopt(store, one, "pass")
+        replace_baseline(store, one, "pass")
     old, new = (one.manifest.digest for one in exports)
     record = read_record(store)
     assert is_store(store)
@@ -40,16 +40,16 @@ def test_who_replaced_what_is_recorded_by_digest(
     assert seen == [(None, old, "ward", "c0ffee"), (old, new, "ward", "c0ffee")]
     assert [one.manifest.digest for one in current_baselines(store)] == [new]
     assert {path.name for path in (store / "exports").iterdir()} == {old, new}
-    adopt(store, exports[1], "pass")
+    replace_baseline(store, exports[1], "pass")
     assert len(read_record(store)["history"]) == 2
 
 
 def test_only_a_pass_or_a_reason_replaces(exports: list[Exported], tmp_path: Path) -> None:
     for reason in (None, "  "):
         with pytest.raises(UsageError, match="INCONCLUSIVE"):
-            adopt(tmp_path / "store", exports[0], "inconclusive", because=reason)
+            replace_baseline(tmp_path / "store", exports[0], "inconclusive", because=reason)
     assert not (tmp_path / "store").exists()
-    entry = adopt(tmp_path / "store", exports[0], "fail", because="the ward asked for it")
+    entry = replace_baseline(tmp_path / "store", exports[0], "fail", because="the ward asked for it")
     assert (entry["verdict"], entry["because"]) == ("fail", "the ward asked for it")
 
 
@@ -57,19 +57,19 @@ def test_what_is_in_service_yields_only_to_a_verdict_against_it(
     a_run: Run, exports: list[Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = tmp_path / "store"
-    adopt(store, exports[0], "pass")
+    replace_baseline(store, exports[0], "pass")
     judged = []
 
-    def judge(pair: Any, *_: Any, **__: Any) -> Findings:
+    def judge(pair: Any, *_: Any, **__: Any) -> RegionResult:
         judged.append(pair)
-        return Findings(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
+        return RegionResult(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
 
-    monkeypatch.setattr(gating, "judge", judge)
+    monkeypatch.setattr(gating, "judge_region", judge)
     with pytest.raises(UsageError, match="against another baseline"):
         gate(a_run.path, region="chest", update_baseline=store)
     assert judged == []  # said before anything is measured
     with pytest.raises(UsageError, match="against another baseline"):  # another adoption was faster
-        adopt(store, exports[1], "pass", against="0" * 64)
+        replace_baseline(store, exports[1], "pass", against="0" * 64)
     assert read_record(store)["current"]["chest/onnx/cpu-generic/fp32"] == exports[0].manifest.digest
     gate(a_run.path, region="chest", update_baseline=store, because="the foundation is the yardstick")
     assert len(read_record(store)["history"]) == 2
@@ -92,12 +92,12 @@ def test_a_user_without_a_name_is_recorded_by_number(
     monkeypatch.delenv("GITHUB_ACTOR", raising=False)
     monkeypatch.delenv("GITLAB_USER_LOGIN", raising=False)
     monkeypatch.setattr("getpass.getuser", nobody)
-    assert adopt(tmp_path / "store", exports[0], "pass")["who"].startswith(f"{os.getuid()}@")
+    assert replace_baseline(tmp_path / "store", exports[0], "pass")["who"].startswith(f"{os.getuid()}@")
 
 
 @pytest.mark.parametrize("history", [["x"], [{"cases": 5}]])
 def test_a_history_of_something_else_is_refused(exports: list[Exported], tmp_path: Path, history: list[Any]) -> None:
-    adopt(tmp_path, exports[0], "pass")
+    replace_baseline(tmp_path, exports[0], "pass")
     record = read_record(tmp_path)
     (tmp_path / "baselines.json").write_text(json.dumps(record | {"history": history}))
     with pytest.raises(ArtifactError, match="holds no baselines"):
@@ -109,7 +109,7 @@ def test_a_baseline_that_is_not_the_recorded_one_is_refused(
     exports: list[Exported], tmp_path: Path, damage: str
 ) -> None:
     store = tmp_path / "store"
-    adopt(store, exports[0], "pass")
+    replace_baseline(store, exports[0], "pass")
     place = store / "exports" / exports[0].manifest.digest
     record = json.loads((store / "baselines.json").read_text())
     if damage == "missing":
@@ -132,10 +132,10 @@ def test_a_gate_judges_a_run_against_a_store_and_replaces_on_pass(
     store = tmp_path / "store"
     verdicts = iter(("pass", "fail", "pass"))
 
-    def judge(pair: Any, *_: Any, **__: Any) -> Findings:
-        return Findings(pair=pair, costs={"verdict": next(verdicts)}, latency={}, accuracy={"verdict": "pass"})
+    def judge(pair: Any, *_: Any, **__: Any) -> RegionResult:
+        return RegionResult(pair=pair, costs={"verdict": next(verdicts)}, latency={}, accuracy={"verdict": "pass"})
 
-    monkeypatch.setattr(gating, "judge", judge)
+    monkeypatch.setattr(gating, "judge_region", judge)
     first = gate(a_run.path, region="chest", update_baseline=store)
     assert [entry["replaced"] for entry in first["replaced_baselines"]] == [None]
     assert gate(a_run.path, region="chest", baseline=store, update_baseline=store)["replaced_baselines"] == []
@@ -149,7 +149,7 @@ def test_a_gate_judges_a_run_against_a_store_and_replaces_on_pass(
 def test_a_store_without_any_of_the_regions_is_inconclusive(
     a_run: Run, exports: list[Exported], tmp_path: Path
 ) -> None:
-    adopt(tmp_path / "store", exports[0], "pass")
+    replace_baseline(tmp_path / "store", exports[0], "pass")
     document = gate(a_run.path, region="knee", baseline=tmp_path / "store")
     assert (document["verdict"], list(document["regions"])) == ("inconclusive", ["knee"])
     assert document["warnings"] == []
@@ -161,15 +161,15 @@ def test_what_is_in_service_and_was_not_judged_is_named(
     store = tmp_path / "store"
     places = [export_directory(a_run, "expert", name, "onnx", "cpu-generic", "fp32") for name in ("chest", "knee")]
     for place in places:
-        adopt(store, read_exported(place), "pass")
+        replace_baseline(store, read_exported(place), "pass")
     shutil.rmtree(places[1])
     lower = export_directory(a_run, "expert", "chest", "onnx", "cpu-generic", "int8")
     workshop.write_export(lower, owner="expert", region="chest", parent=a_run.path, precision="int8")
 
-    def judge(pair: Any, *_: Any, **__: Any) -> Findings:
-        return Findings(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
+    def judge(pair: Any, *_: Any, **__: Any) -> RegionResult:
+        return RegionResult(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
 
-    monkeypatch.setattr(gating, "judge", judge)
+    monkeypatch.setattr(gating, "judge_region", judge)
     said = " ".join(gate(a_run.path, baseline=store)["warnings"])
     assert "knee/onnx/cpu-generic/fp32 is in service" in said
     assert "not judged: onnx cpu-generic int8" in said
@@ -180,13 +180,13 @@ def test_a_region_without_a_baseline_in_the_store_is_not_passed_over(
     a_run: Run, exports: list[Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = tmp_path / "store"
-    adopt(store, exports[0], "pass", cases="0" * 64)
+    replace_baseline(store, exports[0], "pass", cases="0" * 64)
 
-    def judge(pair: Any, *_: Any, **__: Any) -> Findings:
+    def judge(pair: Any, *_: Any, **__: Any) -> RegionResult:
         accuracy = {"verdict": "pass", "case_set": {"digest": "1" * 64}}
-        return Findings(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy=accuracy)
+        return RegionResult(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy=accuracy)
 
-    monkeypatch.setattr(gating, "judge", judge)
+    monkeypatch.setattr(gating, "judge_region", judge)
     document = gate(a_run.path, baseline=store, update_baseline=store)
     assert {name: block["verdict"] for name, block in document["regions"].items()} == {
         "chest": "pass",
@@ -203,12 +203,12 @@ def test_a_region_without_a_baseline_in_the_store_is_not_passed_over(
 def test_what_was_exported_anew_since_it_was_judged_is_not_adopted(
     a_run: Run, tmp_path: Path, workshop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def judge(pair: Any, *_: Any, **__: Any) -> Findings:
+    def judge(pair: Any, *_: Any, **__: Any) -> RegionResult:
         shutil.rmtree(pair.candidate.path)
         workshop.write_export(pair.candidate.path, owner="expert", region="chest", parent=a_run.path, work=7)
-        return Findings(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
+        return RegionResult(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
 
-    monkeypatch.setattr(gating, "judge", judge)
+    monkeypatch.setattr(gating, "judge_region", judge)
     with pytest.raises(ArtifactError, match="no longer the export that was judged"):
         gate(a_run.path, region="chest", update_baseline=tmp_path / "store")
     assert not (tmp_path / "store").exists()

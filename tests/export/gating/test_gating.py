@@ -135,10 +135,12 @@ def test_senseless_options_are_refused(options: dict[str, Any]) -> None:
 def test_a_region_whose_foundation_was_not_exported_is_not_passed_over(
     a_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def judge(pair: Any, *_: Any, **__: Any) -> region_verdict.Findings:
-        return region_verdict.Findings(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
+    def judge(pair: Any, *_: Any, **__: Any) -> region_verdict.RegionResult:
+        return region_verdict.RegionResult(
+            pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"}
+        )
 
-    monkeypatch.setattr("lorkit.export.gating.gating.judge", judge)
+    monkeypatch.setattr("lorkit.export.gating.gating.judge_region", judge)
     shutil.rmtree(export_directory(a_run, "foundation", "knee", "onnx", "cpu-generic", "fp32"))
     document = gate(a_run.path)
     verdicts = {name: block["verdict"] for name, block in document["regions"].items()}

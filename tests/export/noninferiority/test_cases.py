@@ -12,7 +12,13 @@ from lorkit.decompose.errors import DataError
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
 from lorkit.export.gating.gating import gate
 from lorkit.export.gating.pairing import ExportPair
-from lorkit.export.noninferiority.cases import CaseSet, cases_of_file, cases_of_split, learnt_from, lineage
+from lorkit.export.noninferiority.cases import (
+    EvaluationCases,
+    ancestors,
+    cases_of_file,
+    cases_of_split,
+    training_digests,
+)
 from lorkit.export.runtime.exported import read_exported
 
 
@@ -42,12 +48,12 @@ def test_what_either_side_learnt_from_is_left_out_with_its_patients(
     arrays["groups"] = arrays["groups"].astype("U32")
     arrays["groups"][test[:5]] = arrays["groups"][np.flatnonzero(arrays["split"] == "train")[0]]
     np.savez(tmp_path / "all.npz", **arrays)
-    seen = {"baseline": None, "candidate": learnt_from(a_run)}
+    seen = {"baseline": None, "candidate": training_digests(a_run)}
     _, kept, about = cases_of_file(tmp_path / "all.npz", pair, seen).prepare(pair)
     assert len(kept) == len(test) - 5
     assert about["excluded"] == {"baseline": 0, "candidate": len(arrays["labels"]) - len(test), "same_patients": 5}
     assert about["unknown"] == ["baseline"]
-    everything = frozenset(kept.digests) | (learnt_from(a_run) or frozenset())
+    everything = frozenset(kept.digests) | (training_digests(a_run) or frozenset())
     with pytest.raises(DataError, match="learnt from the patients of all"):
         cases_of_file(tmp_path / "all.npz", pair, {"candidate": everything}).prepare(pair)
 
@@ -82,12 +88,12 @@ def test_a_fine_tuned_run_has_learnt_what_its_origin_has(a_run: Run, tmp_path: P
     write_json(child / "splits.json", splits)
     origin = {"kind": "run", "sha256": a_run.manifest.digest, "change": "finetune"}
     write_manifest(child, "run", synthetic=True, outside=OUTSIDE, extra={"origin": origin})
-    runs, whole = lineage(open_run(child))
+    runs, whole = ancestors(open_run(child))
     assert ([run.id for run in runs], whole) == (["tuned", a_run.id], True)
-    assert first in (learnt_from(open_run(child)) or ())
+    assert first in (training_digests(open_run(child)) or ())
     shutil.move(a_run.path, tmp_path / "elsewhere")
-    assert lineage(open_run(child))[1] is False
-    assert first not in (learnt_from(open_run(child)) or ())
+    assert ancestors(open_run(child))[1] is False
+    assert first not in (training_digests(open_run(child)) or ())
 
 
 def test_an_image_that_is_there_often_counts_once(a_run: Run, tmp_path: Path) -> None:
@@ -119,6 +125,6 @@ def test_cases_of_one_class_pass_nobody(a_run: Run, workshop: Any, tmp_path: Pat
 
 
 def test_no_cases_are_an_error(pair: ExportPair) -> None:
-    empty = CaseSet(read=lambda recipe: [], source="nowhere")  # type: ignore[arg-type,return-value]
+    empty = EvaluationCases(read=lambda recipe: [], source="nowhere")  # type: ignore[arg-type,return-value]
     with pytest.raises(DataError, match="no case in nowhere"):
         empty.prepare(pair)

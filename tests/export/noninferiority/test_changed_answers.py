@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lorkit.export.noninferiority.changed_answers import counts, dice_changes, label_flips, with_pictures
+from lorkit.export.noninferiority.changed_answers import changed_dice, changed_labels, counts, with_pictures
 
 
 def cases(labels: list[int], shape: tuple[int, ...] = (1, 8, 8)) -> Any:
@@ -20,7 +20,7 @@ def cases(labels: list[int], shape: tuple[int, ...] = (1, 8, 8)) -> Any:
 def test_every_changed_label_is_named_with_whether_it_is_an_improvement() -> None:
     prepared = cases([0, 1, 2, 0, 1])
     before, after = np.eye(3)[[0, 0, 0, 0, 1]], 4 * np.eye(3)[[0, 1, 1, 2, 1]]
-    rows = label_flips(prepared, before, after, ("a", "b", "c"))
+    rows = changed_labels(prepared, before, after, ("a", "b", "c"))
     assert [(row["case"], row["truth"], row["baseline"], row["candidate"], row["change"]) for row in rows] == [
         ("digest3", "a", "a", "c", "worsened"),
         ("digest2", "c", "a", "b", "wrong either way"),
@@ -28,14 +28,14 @@ def test_every_changed_label_is_named_with_whether_it_is_an_improvement() -> Non
     ]
     assert counts(rows) == {"improved": 1, "worsened": 1, "wrong either way": 1}
     assert rows[0]["candidate_probability"] > rows[0]["baseline_probability"]
-    assert label_flips(prepared, before, before, ("a", "b", "c")) == []
+    assert changed_labels(prepared, before, before, ("a", "b", "c")) == []
 
 
 def test_a_mask_changes_where_its_dice_moves_visibly_or_something_is_invented() -> None:
     nan = float("nan")
     before = np.array([[0.9, 0.8], [0.9, nan], [0.5, 0.5], [nan, nan]])
     after = np.array([[0.9, 0.803], [0.9, 0.0], [0.9, 0.5], [nan, nan]])
-    rows = dice_changes(cases([0, 0, 0, 0]), before, after, ("tip", "base"))
+    rows = changed_dice(cases([0, 0, 0, 0]), before, after, ("tip", "base"))
     assert [(row["case"], row["change"], row["structure"]) for row in rows] == [
         ("digest1", "worsened", "base"),  # nothing is there, and the candidate draws something
         ("digest2", "improved", "tip"),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from lorkit.export.noninferiority.multiplicity import explain, settle
+from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity, explain_accuracy
 
 
 def block(p_worse: float = 1.0, *, high: float = 0.01, **more: Any) -> dict[str, Any]:
@@ -24,60 +24,63 @@ def part(name: str, worse: float = 1.0, within: float = 0.001) -> dict[str, Any]
 
 
 def test_a_loss_counts_against_all_regions_that_were_asked_about() -> None:
-    (alone,) = settle([block(0.03, high=0.09)])
+    (alone,) = adjust_for_multiplicity([block(0.03, high=0.09)])
     assert alone["verdict"] == "fail"
-    both = settle([block(0.03, high=0.09), block()])
+    both = adjust_for_multiplicity([block(0.03, high=0.09), block()])
     assert [one["verdict"] for one in both] == ["inconclusive", "pass"]
     assert both[0]["p_worse_holm"] == pytest.approx(0.06)
-    still = settle([block(0.02, high=0.09), block()])
+    still = adjust_for_multiplicity([block(0.02, high=0.09), block()])
     assert still[0]["verdict"] == "fail"
 
 
 def test_a_region_fails_for_a_subgroup_and_passes_without_proof_of_all_unless_strict() -> None:
     parts = [part("f"), part("m", within=0.6)]
-    (loose,), (strict,) = settle([block(subgroups=parts)]), settle([block(subgroups=parts, strict=True)])
+    (loose,), (strict,) = (
+        adjust_for_multiplicity([block(subgroups=parts)]),
+        adjust_for_multiplicity([block(subgroups=parts, strict=True)]),
+    )
     assert [row["verdict"] for row in loose["subgroups"]] == ["pass", "inconclusive"]
     assert (loose["verdict"], strict["verdict"]) == ("pass", "inconclusive")
-    assert "--strict-subgroups asks for all" in " ".join(explain(strict))
-    (failed,) = settle([block(subgroups=[part("f"), part("m", worse=0.02)])])
+    assert "--strict-subgroups asks for all" in " ".join(explain_accuracy(strict))
+    (failed,) = adjust_for_multiplicity([block(subgroups=[part("f"), part("m", worse=0.02)])])
     assert failed["verdict"] == "fail"
-    assert "more is lost in sex=m" in " ".join(explain(failed))
+    assert "more is lost in sex=m" in " ".join(explain_accuracy(failed))
 
 
 def test_what_no_case_shows_is_never_passed() -> None:
-    (lacking,) = settle([block(absent=["bright"])])
+    (lacking,) = adjust_for_multiplicity([block(absent=["bright"])])
     assert lacking["verdict"] == "inconclusive"
-    assert "No case shows bright" in " ".join(explain(lacking))
-    (failed,) = settle([block(0.01, high=0.09, absent=["bright"])])
+    assert "No case shows bright" in " ".join(explain_accuracy(lacking))
+    (failed,) = adjust_for_multiplicity([block(0.01, high=0.09, absent=["bright"])])
     assert failed["verdict"] == "fail"
-    (row,) = settle([block(subgroups=[part("f") | {"absent": ["dark"]}])])[0]["subgroups"]
+    (row,) = adjust_for_multiplicity([block(subgroups=[part("f") | {"absent": ["dark"]}])])[0]["subgroups"]
     assert row["verdict"] == "inconclusive"
 
 
 def test_parts_of_all_regions_are_one_family() -> None:
     regions = [block(subgroups=[part("m", worse=0.02)]), block(structures=[part("tip"), part("base")])]
-    assert settle(regions)[0]["subgroups"][0]["p_worse_holm"] == pytest.approx(0.06)
-    assert settle(regions)[0]["verdict"] == "pass"
+    assert adjust_for_multiplicity(regions)[0]["subgroups"][0]["p_worse_holm"] == pytest.approx(0.06)
+    assert adjust_for_multiplicity(regions)[0]["verdict"] == "pass"
     assert regions[0]["subgroups"][0] == part("m", worse=0.02)  # what was given stays
 
 
 def test_what_judged_nothing_stays_as_it_is() -> None:
     empty = {"verdict": "inconclusive", "drop": None, "ci": None}
-    assert settle([empty, block()])[0] == empty
+    assert adjust_for_multiplicity([empty, block()])[0] == empty
     unseen = {**part("tip"), "p_worse": None, "p_within": None, "verdict": "not_judged", "drop": None, "ci": None}
-    assert settle([block(structures=[unseen])])[0]["structures"] == [unseen]
+    assert adjust_for_multiplicity([block(structures=[unseen])])[0]["structures"] == [unseen]
 
 
 def test_the_sentences_name_numbers_left_out_cases_and_contradictions() -> None:
     about = {"n": 90, "excluded": {"baseline": 7, "candidate": 0, "same_patients": 3}, "unknown": ["candidate"]}
     changes = {"improved": 1, "worsened": 9, "wrong either way": 0}
-    (found,) = settle([block(mcnemar_p=0.02, flips=[{}] * 10, changes=changes, case_set=about)])
-    said = " ".join(explain(found))
+    (found,) = adjust_for_multiplicity([block(mcnemar_p=0.02, flips=[{}] * 10, changes=changes, case_set=about)])
+    said = " ".join(explain_accuracy(found))
     assert "10 of 90 cases changed: 1 improved, 9 worsened." in said
     assert "Left out of the cases: 7 that the baseline learnt from, 3 other images of the same patients." in said
     assert "the candidate learnt from these cases cannot be told" in said
     assert "yet worse in more cases than better" in said
-    (open_,) = settle([block(high=0.05)])
-    assert "allowed 0.020 needs about 300 such cases" in explain(open_)[0]
-    (lost,) = settle([block(0.01, high=0.09)])
-    assert "sees no difference" in " ".join(explain(lost))
+    (open_,) = adjust_for_multiplicity([block(high=0.05)])
+    assert "allowed 0.020 needs about 300 such cases" in explain_accuracy(open_)[0]
+    (lost,) = adjust_for_multiplicity([block(0.01, high=0.09)])
+    assert "sees no difference" in " ".join(explain_accuracy(lost))
