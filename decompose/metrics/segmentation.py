@@ -105,3 +105,12 @@ def _means(case_NS: Floats, draws: Resampling) -> Floats:
 
 def _number(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
+
+
+def mask_dice(found: NDArray[Any], wanted: NDArray[Any], structures: int) -> NDArray[np.float64]:
+    """Return the Dice coefficient of each structure in two masks of any one shape, (S,); NaN where neither has it."""
+    inside = np.bincount(found[found == wanted].ravel(), minlength=structures + 1)[1 : structures + 1]
+    sizes = sum(np.bincount(mask.ravel(), minlength=structures + 1)[1 : structures + 1] for mask in (found, wanted))
+    sizes = np.asarray(sizes, dtype=np.float64)
+    overlap: NDArray[np.float64] = np.where(sizes > 0, 2.0 * inside / np.maximum(sizes, 1.0), np.nan)
+    return overlap

@@ -15,10 +15,9 @@ from lorkit.decompose.artifacts import write_bytes, write_json, write_text
 from lorkit.decompose.data.preprocessing.recipe import recipe_normalisation
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
-from lorkit.export.prediction.masks import Mask
 from lorkit.export.runtime.exported import INFO
 from lorkit.export.targets import examples
-from lorkit.export.targets.base import PLAIN, Example, Floats
+from lorkit.export.targets.base import PLAIN, Example, Floats, Mask
 
 if TYPE_CHECKING:
     from lorkit.export.building.sources import Source

@@ -21,11 +21,10 @@ from lorkit.decompose.runs.expert import load_expert
 from lorkit.decompose.runs.locked_data import LockedData, foundation_recipe, recipe_of
 from lorkit.decompose.runs.networks import Networks
 from lorkit.export.gating.region_verdict import missing_baseline
-from lorkit.export.prediction.masks import Mask
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import seeded_inputs
-from lorkit.export.targets.base import Floats
+from lorkit.export.targets.base import Floats, Mask
 
 if TYPE_CHECKING:
     from lorkit.decompose.models.deployable import Deployable

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +18,8 @@ from scipy import ndimage
 from scipy.special import softmax
 
 from lorkit.decompose.data.preprocessing.recipe import resize_image
-from lorkit.export.targets.base import Floats
+from lorkit.export.targets.base import Floats, Mask
 
-Mask = NDArray[np.uint8]
 _COLOURS = (
     (0, 0, 0), (0, 114, 178), (230, 120, 0), (0, 158, 115), (204, 90, 160), (240, 228, 66), (86, 180, 233),
     (150, 90, 40),
@@ -34,15 +32,6 @@ def colour(structure: int) -> tuple[int, int, int]:
     The first seven can be told apart by colour-blind people (Okabe and Ito); beyond them they repeat.
     """
     return _COLOURS[0] if structure == 0 else _COLOURS[1 + (structure - 1) % (len(_COLOURS) - 1)]
-
-
-def dice(found: NDArray[Any], wanted: NDArray[Any], structures: int) -> NDArray[np.float64]:
-    """Return the Dice coefficient of each structure in two masks of any one shape, (S,); NaN where neither has it."""
-    inside = np.bincount(found[found == wanted].ravel(), minlength=structures + 1)[1 : structures + 1]
-    sizes = sum(np.bincount(mask.ravel(), minlength=structures + 1)[1 : structures + 1] for mask in (found, wanted))
-    sizes = np.asarray(sizes, dtype=np.float64)
-    overlap: NDArray[np.float64] = np.where(sizes > 0, 2.0 * inside / np.maximum(sizes, 1.0), np.nan)
-    return overlap
 
 
 def decode(logits: Floats) -> Mask:

@@ -18,9 +18,10 @@ from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.errors import UsageError
 from lorkit.export.prediction.classification import cell
-from lorkit.export.prediction.masks import Mask, decode_at, png
+from lorkit.export.prediction.masks import decode_at, png
 from lorkit.export.prediction.network import Network, prepared
 from lorkit.export.prediction.nifti_grid import is_nifti, nifti_bytes, voxel_ml
+from lorkit.export.targets.base import Mask
 
 
 def mask_names(paths: Sequence[Path], names: Sequence[str], out: Path) -> list[str]:

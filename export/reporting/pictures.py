@@ -21,10 +21,11 @@ from PIL import Image
 from scipy.special import softmax
 
 from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.metrics.segmentation import mask_dice
 from lorkit.export.building.packaging import SAMPLES
-from lorkit.export.prediction.masks import Mask, colour, decode, dice, outline
+from lorkit.export.prediction.masks import colour, decode, outline
 from lorkit.export.runtime.exported import Exported
-from lorkit.export.targets.base import Floats
+from lorkit.export.targets.base import Floats, Mask
 
 _MOST = 4
 _MOST_LABELLED = 6
@@ -101,7 +102,9 @@ def _labelled(image: Floats, logits: Floats, label: Any, classes: Sequence[str])
 
 def _picture(image: Floats, logits: Floats, wanted: Mask | None, structures: Sequence[str]) -> dict[str, Any]:
     mask = decode(logits)
-    scores = {} if wanted is None else dict(zip(structures, dice(mask, wanted, len(structures)).tolist(), strict=True))
+    scores = (
+        {} if wanted is None else dict(zip(structures, mask_dice(mask, wanted, len(structures)).tolist(), strict=True))
+    )
     at = None if mask.ndim == 2 else _fullest(mask if wanted is None else wanted)
     plane = _plane(image, at)
     drawn = overlay(plane, _plane(mask[None], at)[0], None if wanted is None else _plane(wanted[None], at)[0])

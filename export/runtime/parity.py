@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from lorkit.decompose.errors import ParityError, counted
-from lorkit.export.prediction.masks import dice
+from lorkit.decompose.metrics.segmentation import mask_dice
 from lorkit.export.targets.base import Floats
 
 BATCHES = (1, 3, 8)
@@ -173,7 +173,7 @@ def _difference(found: Floats, reference: Floats, tolerance: float) -> tuple[flo
     best_P, wanted_P = found_CP.argmax(axis=0), reference_CP.argmax(axis=0)
     lost = 0.0
     if reference.ndim > 1:
-        overlap_S = dice(best_P, wanted_P, len(reference) - 1)
+        overlap_S = mask_dice(best_P, wanted_P, len(reference) - 1)
         lost = 1.0 - float(np.nanmean(overlap_S)) if np.isfinite(overlap_S).any() else 0.0
     return float(error_P.max()), share, float((best_P != wanted_P).sum()), lost
 

@@ -208,3 +208,6 @@ def missing(target: Target, profile: Profile | None = None) -> MissingRuntimeErr
         required=target.runtime,
         fix=availability.install,
     )
+
+
+Mask = NDArray[np.uint8]

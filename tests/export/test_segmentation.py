@@ -23,6 +23,7 @@ from lorkit.decompose.artifacts import read_json, save_tensors, write_json, writ
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.metrics.paired import paired_means
+from lorkit.decompose.metrics.segmentation import mask_dice
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import expert as expert_artifact
@@ -33,7 +34,7 @@ from lorkit.export.gating.pairing import ExportPair
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import EvaluationCases
 from lorkit.export.noninferiority.multiplicity import explain_accuracy
-from lorkit.export.prediction.masks import decode_at, dice
+from lorkit.export.prediction.masks import decode_at
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.reporting.pictures import overlay, pictures_of
 from lorkit.export.runtime.engine import load_engine
@@ -276,7 +277,7 @@ def test_few_groups_seldom_pass_what_loses_as_much_as_is_allowed() -> None:
 
 def test_dice_and_masks_at_other_sizes() -> None:
     found, wanted = np.array([[1, 1], [0, 2]]), np.array([[1, 0], [0, 0]])
-    np.testing.assert_allclose(dice(found, wanted, 3), [2 / 3, 0.0, np.nan])
+    np.testing.assert_allclose(mask_dice(found, wanted, 3), [2 / 3, 0.0, np.nan])
     logits = np.zeros((2, 4, 4), dtype=np.float32)
     logits[1, :, :2], logits[1, :, 2:] = 5.0, -5.0
     large = decode_at(logits, (8, 12))
