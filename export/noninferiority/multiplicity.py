@@ -13,7 +13,7 @@ from typing import Any
 
 from lorkit.decompose.errors import counted
 from lorkit.decompose.metrics.intervals import ALPHA, holm
-from lorkit.export.rendering.formatting import METRICS
+from lorkit.decompose.metrics.names import METRICS
 
 PARTS = ("structures", "subgroups")
 _CROSS_CHECK = 0.05

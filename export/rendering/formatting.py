@@ -7,16 +7,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from lorkit.decompose.metrics.names import METRICS
+
 DASH = "\N{EN DASH}"
-METRICS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "auroc": "AUROC",
-    "ece": "ECE",
-    "dice": "mean Dice",
-    "nsd": "surface Dice",
-    "hd95": "HD95",
-}
 """What a metric is called in a text."""
 _PNG = re.compile(r"iVBORw0KGgo[A-Za-z0-9+/]*={0,2}")
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
