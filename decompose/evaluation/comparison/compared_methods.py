@@ -13,7 +13,8 @@ from lorkit.decompose.config.schema import Balancer
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.methods import METHODS, get_method
 from lorkit.decompose.methods.base import Balancing
-from lorkit.decompose.training.gradients.balancing import balancer_settings, check_balancer
+from lorkit.decompose.methods.baselines.balancers import check_balancer
+from lorkit.decompose.training.gradients.balancing import balancer_settings
 from lorkit.decompose.training.loop.compiling import check_compiler
 from lorkit.decompose.training.loop.devices import device_of
 

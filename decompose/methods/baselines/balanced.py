@@ -5,10 +5,10 @@ from __future__ import annotations
 from lorkit.decompose.config import Config
 from lorkit.decompose.config.schema import Balancer
 from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.baselines.balancers import check_balancer
 from lorkit.decompose.methods.baselines.students import SharedStudent
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.training.gradients.balancing import check_balancer
 
 
 class BalancedStudent(SharedStudent):

@@ -7,7 +7,6 @@ region (factors, norms by region, heads) gets the gradient of its own loss, and 
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import warnings
 from collections import defaultdict
@@ -17,22 +16,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.config import TrainConfig
-from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
+from lorkit.decompose.errors import DataError
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.tasks.losses import Terms, total
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-# what each balancer imports; torchjd's own extras name the same packages
-_NEEDS = {
-    "pcgrad": ("torchjd",),
-    "cagrad": ("torchjd", "cvxpy", "clarabel"),
-    "aligned-mtl": ("torchjd",),
-    "upgrad": ("torchjd", "qpsolvers", "quadprog"),
-    "nash-mtl": ("torchjd", "cvxpy", "ecos"),
-}
 # these weigh the mean of the rows: times T they leave rows without conflict what `sum` makes of them
 _OF_THE_MEAN = ("cagrad", "aligned-mtl", "upgrad")
 # its bargain does not depend on the size of the rows (Navon et al., 2022), and torchjd bounds the step to norm 1
@@ -213,36 +203,6 @@ def shared_parameters(module: TrainingModule) -> list[nn.Parameter]:
     owned = {id(value) for values in module.region_parameters().values() for value in values}
     backbone = module.live.backbone.parameters()
     return [value for value in backbone if value.requires_grad and id(value) not in owned]
-
-
-def check_balancer(name: str, settings: TrainConfig) -> None:
-    """Refuse before training what a balancer cannot do.
-
-    Args:
-        name: As `train.balancer` states it.
-        settings: Precision and devices.
-
-    Raises:
-        UsageError: fp16, whose loss scaling stands between losses and gradients, or several processes.
-        MissingRuntimeError: torchjd or a solver that it calls is not installed.
-    """
-    if name == "sum":
-        return
-    processes = settings.devices * settings.num_nodes
-    if settings.precision == "fp16" or processes > 1:
-        given = "train.precision fp16" if settings.precision == "fp16" else f"{processes} processes"
-        raise UsageError(
-            f"gradient balancer '{name}' with {given}",
-            required="fp32 or bf16 on one device",
-            fix="set train.balancer to sum, or train so",
-        )
-    missing = [package for package in _NEEDS[name] if importlib.util.find_spec(package) is None]
-    if missing:
-        raise MissingRuntimeError(
-            f"gradient balancer '{name}' needs {', '.join(missing)}, which is not installed",
-            required="the extra 'balancers'",
-            fix='pip install "lorkit[balancers]"',
-        )
 
 
 def _size(names: tuple[str, ...], rows: Sequence[Sequence[Tensor | None]]) -> float:

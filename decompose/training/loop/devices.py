@@ -11,7 +11,7 @@ from torch import nn
 
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.errors import MissingRuntimeError, UsageError, counted
-from lorkit.decompose.training.gradients.balancing import check_balancer
+from lorkit.decompose.methods.baselines.balancers import check_balancer
 from lorkit.decompose.training.loop.compiling import check_compiler
 
 if TYPE_CHECKING:

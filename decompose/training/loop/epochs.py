@@ -24,12 +24,12 @@ from lorkit.decompose.events import Event, Finished, Notice, Saved, Started, Ste
 from lorkit.decompose.experts import packed
 from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.baselines.balancers import check_balancer
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.training.feature_cache import Keeper, savings
 from lorkit.decompose.training.feature_cache.statistics import sentence
-from lorkit.decompose.training.gradients.balancing import check_balancer
 from lorkit.decompose.training.gradients.conflict import gradient_conflict
 from lorkit.decompose.training.loop.checkpoints import Checkpoints, Progress
 from lorkit.decompose.training.loop.compiling import compiled

@@ -11,6 +11,7 @@ from lorkit.decompose.config import TrainConfig, default_config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.methods import TrainingModule, get_method
+from lorkit.decompose.methods.baselines.balancers import check_balancer
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks.losses import total
 from lorkit.decompose.training.gradients.balancing import (
@@ -18,7 +19,6 @@ from lorkit.decompose.training.gradients.balancing import (
     SumBackward,
     aggregator_of,
     build_backward,
-    check_balancer,
     shared_parameters,
 )
 from lorkit.decompose.training.loop.devices import launch

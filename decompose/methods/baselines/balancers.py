@@ -1,0 +1,47 @@
+"""Which package a gradient balancer needs, and whether it is installed."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from lorkit.decompose.config import TrainConfig
+from lorkit.decompose.errors import MissingRuntimeError, UsageError
+
+# what each balancer imports; torchjd's own extras name the same packages
+_NEEDS = {
+    "pcgrad": ("torchjd",),
+    "cagrad": ("torchjd", "cvxpy", "clarabel"),
+    "aligned-mtl": ("torchjd",),
+    "upgrad": ("torchjd", "qpsolvers", "quadprog"),
+    "nash-mtl": ("torchjd", "cvxpy", "ecos"),
+}
+
+
+def check_balancer(name: str, settings: TrainConfig) -> None:
+    """Refuse before training what a balancer cannot do.
+
+    Args:
+        name: As `train.balancer` states it.
+        settings: Precision and devices.
+
+    Raises:
+        UsageError: fp16, whose loss scaling stands between losses and gradients, or several processes.
+        MissingRuntimeError: torchjd or a solver that it calls is not installed.
+    """
+    if name == "sum":
+        return
+    processes = settings.devices * settings.num_nodes
+    if settings.precision == "fp16" or processes > 1:
+        given = "train.precision fp16" if settings.precision == "fp16" else f"{processes} processes"
+        raise UsageError(
+            f"gradient balancer '{name}' with {given}",
+            required="fp32 or bf16 on one device",
+            fix="set train.balancer to sum, or train so",
+        )
+    missing = [package for package in _NEEDS[name] if importlib.util.find_spec(package) is None]
+    if missing:
+        raise MissingRuntimeError(
+            f"gradient balancer '{name}' needs {', '.join(missing)}, which is not installed",
+            required="the extra 'balancers'",
+            fix='pip install "lorkit[balancers]"',
+        )
