@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lorkit.decompose.data.phantoms.anatomy import ANATOMIES
 from lorkit.decompose.data.phantoms.canvas import SIDE, Canvas, Draws
 from lorkit.decompose.data.random_numbers import keys
-from lorkit.decompose.data.samples.samples import Source
+from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import unknown
 from lorkit.decompose.machine import usable_threads
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lorkit.decompose.data.readers.image_files import SUFFIXES, FileImages, within
-from lorkit.decompose.data.samples.samples import Source, encode, order_classes, part_name
+from lorkit.decompose.data.samples.samples import encode, order_classes, part_name
+from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError
 
 if TYPE_CHECKING:

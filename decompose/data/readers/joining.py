@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lorkit.decompose.data.samples.columns import join_columns
-from lorkit.decompose.data.samples.samples import Images, Source
+from lorkit.decompose.data.samples.source import Images, Source
 from lorkit.decompose.errors import DataError
 
 

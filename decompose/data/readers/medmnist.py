@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorkit.decompose.data.readers.npz import check_images, keys_of, load_arrays, read_labels
-from lorkit.decompose.data.samples.samples import PARTS, Source
+from lorkit.decompose.data.samples.samples import PARTS
+from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError
 
 if TYPE_CHECKING:

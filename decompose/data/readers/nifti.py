@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.data.readers.image_files import FileImages
 from lorkit.decompose.data.samples.annotations import as_mask, without_background
-from lorkit.decompose.data.samples.samples import Source
+from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError
 
 if TYPE_CHECKING:

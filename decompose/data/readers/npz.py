@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.data.samples.annotations import as_mask, without_background
 from lorkit.decompose.data.samples.columns import Columns
-from lorkit.decompose.data.samples.samples import Source, encode, order_classes, part_name
+from lorkit.decompose.data.samples.samples import encode, order_classes, part_name
+from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError, UsageError
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from lorkit.decompose.config import resolve_path
 from lorkit.decompose.data.phantoms import reader as phantom
 from lorkit.decompose.data.readers import class_folder, csv_manifest, medmnist, nifti, npz
 from lorkit.decompose.data.readers.joining import concatenate
-from lorkit.decompose.data.samples.samples import KNOWN_TASKS, PARTS, RegionSamples, Source, assemble
+from lorkit.decompose.data.samples.samples import KNOWN_TASKS, PARTS, RegionSamples, assemble
+from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.events import Listener, ignore, tracked
 

@@ -15,7 +15,7 @@ from lorkit.decompose.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from lorkit.decompose.config import RegionConfig
-    from lorkit.decompose.data.samples.samples import Source
+    from lorkit.decompose.data.samples.source import Source
 
 BACKGROUND = "background"
 _MOST = 255

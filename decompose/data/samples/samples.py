@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lorkit.decompose.data.preprocessing.recipe import check_image
 from lorkit.decompose.data.samples.annotations import check_every_class, read_masks, relabel
 from lorkit.decompose.data.samples.columns import Columns
+from lorkit.decompose.data.samples.source import Images, Source
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region
 
@@ -35,45 +36,6 @@ _PART_NAMES = {
     "test": "test",
     "testing": "test",
 }
-
-
-class Images(Protocol):
-    """A sized sequence of images; an array of shape (N, H, W[, 3]) is one, and so is a list of files."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, index: int, /) -> Any: ...
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Source:
-    """What a reader found, before the checks that all readers share.
-
-    Attributes:
-        images: The images, decoded when asked for.
-        labels: (N,) integers into `classes`; zeros where there are masks.
-        classes: Class names in the source's own order; of masks the names of the values 1, 2, ..., empty where the
-            source does not know them.
-        ids: A name of each sample, for messages.
-        groups: What must not be torn apart by a split: the patient, or the sample itself.
-        parts: "train", "val" or "test" as the source states it; None leaves the choice to the split.
-        origin: Where the samples came from.
-        modality: Imaging modality, where the source knows it.
-        synthetic: Whether a program drew the images.
-        masks: Of a segmentation, a mask of each image: (H, W) or (D, H, W) uint8.
-        columns: What else the source says about each sample, by column.
-    """
-
-    images: Images
-    labels: NDArray[np.int64]
-    classes: tuple[str, ...]
-    ids: tuple[str, ...]
-    groups: tuple[str, ...]
-    parts: tuple[str | None, ...]
-    origin: str
-    modality: str | None = None
-    synthetic: bool = False
-    masks: Images | None = None
-    columns: Columns = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

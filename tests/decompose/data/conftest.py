@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from lorkit.decompose.config import RegionConfig
-from lorkit.decompose.data.samples.samples import RegionSamples, Source, assemble
+from lorkit.decompose.data.samples.samples import RegionSamples, assemble
+from lorkit.decompose.data.samples.source import Source
 
 Make = Callable[..., RegionSamples]
 

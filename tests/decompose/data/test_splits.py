@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorkit.decompose.config import RegionConfig, SplitConfig
-from lorkit.decompose.data.samples.samples import RegionSamples, Source, assemble
+from lorkit.decompose.data.samples.samples import RegionSamples, assemble
+from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.data.splits import Splits, components, find_leaks, split_regions
 from lorkit.decompose.errors import ArtifactError, DataError
 from lorkit.decompose.runs.locked_data import locked_splits

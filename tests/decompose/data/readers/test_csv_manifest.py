@@ -10,7 +10,7 @@ from PIL import Image
 
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.readers import csv_manifest
-from lorkit.decompose.data.samples.samples import Source
+from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lorkit.decompose.data.readers.joining import JoinedImages, concatenate
-from lorkit.decompose.data.samples.samples import Source
+from lorkit.decompose.data.samples.source import Source
 
 MakeSource = Callable[..., Source]
 

@@ -11,7 +11,7 @@ import pytest
 
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.readers import npz
-from lorkit.decompose.data.samples.samples import Source
+from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError, UsageError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 6, 5), dtype=np.uint8)

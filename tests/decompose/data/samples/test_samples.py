@@ -12,13 +12,13 @@ import pytest
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.samples.samples import (
     RegionSamples,
-    Source,
     assemble,
     digest_image,
     encode,
     order_classes,
     part_name,
 )
+from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError, UsageError
 
 MakeSource = Callable[..., Source]
