@@ -9,16 +9,17 @@ from typing import Any
 
 from torch import nn
 
-from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, read_manifest, write_json
+from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, write_json
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing.recipe import Recipe
-from lorkit.decompose.errors import ArtifactError, UsageError, counted, unknown
+from lorkit.decompose.errors import UsageError, counted, unknown
 from lorkit.decompose.evaluation.inference import Images, Predictor, evidence_of, logits_of
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.foundation.teacher import Teacher
-from lorkit.decompose.runs import RUNS, Run, list_runs, open_run
+from lorkit.decompose.runs import RUNS, Run, open_run
 from lorkit.decompose.runs.expert import LoadedExpert, is_expert, load_expert
+from lorkit.decompose.runs.lineage import check_parent, find_parent
 from lorkit.decompose.runs.locked_data import LockedData, check_part, file_samples, foundation_recipe, recipe_of
 from lorkit.decompose.runs.networks import Networks
 from lorkit.decompose.tasks import get_task
@@ -134,29 +135,6 @@ class _Owner:
         expert = load_expert(directory)
         check_parent(expert, self.run)
         return expert.network, "extracted"
-
-
-def check_parent(expert: LoadedExpert, run: Run) -> None:
-    """Raise ArtifactError unless the expert was extracted from exactly this run."""
-    link = expert.manifest.parent
-    if link is None or link["sha256"] != run.manifest.digest:
-        raise ArtifactError(
-            f"expert {expert.path} was not extracted from run {run.path} as it is now",
-            required="an expert of this run",
-            fix="run `decompose extract --force`",
-        )
-
-
-def find_parent(expert: LoadedExpert, root: Path = RUNS) -> Run | None:
-    """Find the run that an expert was extracted from by the digest of its manifest, beside it or below `root`."""
-    link = expert.manifest.parent
-    if link is None:
-        return None
-    beside = expert.path / link["path"]
-    for place in [beside] if (beside / "manifest.json").is_file() else list_runs(root):
-        if read_manifest(place, verify=False).digest == link["sha256"]:
-            return open_run(place)
-    return None
 
 
 def _home(expert: LoadedExpert, model: str, region: str | None, data: object, root: Path) -> Run | None:

@@ -17,6 +17,7 @@ from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run, open_run
+from lorkit.decompose.runs.lineage import ancestors, training_digests
 from lorkit.export.gating.baselines import check_replacing, is_store, other_cases, read_record, replace_baselines
 from lorkit.export.gating.limits import DROP, Limits, limits_of
 from lorkit.export.gating.pairing import ExportPair, ExportSelection, candidates_of, pair_exports, run_of
@@ -29,14 +30,7 @@ from lorkit.export.gating.region_verdict import (
     worst,
 )
 from lorkit.export.noninferiority.accuracy import AccuracyTest
-from lorkit.export.noninferiority.cases import (
-    SIDES,
-    EvaluationCases,
-    ancestors,
-    cases_of_file,
-    cases_of_split,
-    training_digests,
-)
+from lorkit.export.noninferiority.cases import SIDES, EvaluationCases, cases_of_file, cases_of_split
 from lorkit.export.runtime.exported import Exported, read_exported
 
 NAME = "gate.json"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lorkit.decompose.artifacts import MANIFEST, digest_file, read_manifest
+from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.runs import RUNS, Run, exports_of, list_runs, open_run
+from lorkit.decompose.runs import Run, exports_of, open_run
+from lorkit.decompose.runs.lineage import run_with_digest
 from lorkit.export.gating.baselines import current_baselines, is_store
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.preference import preference
@@ -106,15 +107,6 @@ def run_of(subject: Exported) -> Run | None:
             return open_run(directory)
     link = subject.manifest.parent
     return None if link is None else run_with_digest(link["sha256"])
-
-
-def run_with_digest(digest: str, root: Path = RUNS) -> Run | None:
-    """Find the run whose manifest, or that of its foundation or an expert, has a digest."""
-    for path in list_runs(root):
-        sources = [path / MANIFEST, path / "foundation" / MANIFEST, *path.glob(f"experts/*/{MANIFEST}")]
-        if any(source.is_file() and digest_file(source) == digest for source in sources):
-            return open_run(path)
-    return None
 
 
 def _needed(run: Run | None) -> Run:

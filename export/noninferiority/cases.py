@@ -12,11 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.data.splits import components, digest_cases
 from lorkit.decompose.errors import DataError, counted
 from lorkit.decompose.runs.locked_data import LockedData, file_samples
-from lorkit.export.gating.pairing import ExportPair, run_with_digest
+from lorkit.export.gating.pairing import ExportPair
 
 if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from lorkit.decompose.runs import Run
 
 SIDES = ("baseline", "candidate")
-SEEN_PARTS = ("train", "val")
 """Parts that shaped a network: the second chose among its states."""
 
 
@@ -123,31 +121,3 @@ def cases_of_split(
     return EvaluationCases(
         read=lambda recipe: data.part(region, part, recipe=recipe), source=f"{name} of {run.id}", seen=seen or {}
     )
-
-
-def training_digests(run: Run | None) -> frozenset[str] | None:
-    """Return the digests of all images that a run was trained or tuned on, whatever their region; None without it.
-
-    Those of the runs that it was made from, as far as they are here, are among them: a fine-tuned expert has seen what
-    its origin has.
-    """
-    if run is None:
-        return None
-    documents = [read_json(one.path / "splits.json", kind="splits")["regions"] for one in ancestors(run)[0]]
-    parts = [parts for regions in documents for parts in regions.values()]
-    return frozenset(digest for one in parts for part in SEEN_PARTS for digest in one.get(part, ()))
-
-
-def ancestors(run: Run) -> tuple[list[Run], bool]:
-    """Return a run and those that it was made from, and whether what they learnt from is all known.
-
-    A run with a region more or less keeps the locked parts of the others; one that was fine-tuned has only its own.
-    """
-    found, whole = [run], True
-    while origin := found[-1].manifest.extra.get("origin"):
-        before = run_with_digest(str(origin["sha256"]), found[-1].path.parent)
-        if before is None:
-            whole = origin.get("change") != "finetune"
-            break
-        found.append(before)
-    return found, whole
