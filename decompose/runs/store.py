@@ -213,3 +213,11 @@ def _entry(path: Path, owner: str, region: str) -> ExportEntry | None:
         profile=str(extra.get("profile", "")),
         precision=str(extra.get("precision", "")),
     )
+
+
+def missing_baseline(run: Run | None) -> str | None:
+    """Return why a run's foundation is not exported, in one line; None where it can be, or where there is none."""
+    if run is None or not (run.foundation_dir / MANIFEST).is_file():
+        return None
+    extra = read_manifest(run.foundation_dir, verify=False).extra
+    return str(extra["reason"]) if extra.get("exportable") is False else None

@@ -13,10 +13,10 @@ from lorkit.decompose.errors import UsageError, unknown
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.runs import OWNERS, open_run
+from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.building.auto_precision import AUTO, BASELINE, REFUSALS, Bounds, choose
 from lorkit.export.building.builder import Job, Means, build_export, inputs_digest
 from lorkit.export.building.sources import Source, run_sources, sources_at
-from lorkit.export.gating.region_verdict import missing_baseline
 from lorkit.export.runtime.exported import read_exported
 from lorkit.export.targets import HardwareBound, Target, get_target, missing
 

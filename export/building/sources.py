@@ -20,7 +20,7 @@ from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
 from lorkit.decompose.runs.expert import load_expert
 from lorkit.decompose.runs.locked_data import LockedData, foundation_recipe, recipe_of
 from lorkit.decompose.runs.networks import Networks
-from lorkit.export.gating.region_verdict import missing_baseline
+from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import seeded_inputs

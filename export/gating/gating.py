@@ -18,13 +18,13 @@ from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run, open_run
 from lorkit.decompose.runs.lineage import ancestors, training_digests
+from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.gating.baselines import check_replacing, is_store, other_cases, read_record, replace_baselines
 from lorkit.export.gating.limits import DROP, Limits, limits_of
 from lorkit.export.gating.pairing import ExportPair, ExportSelection, candidates_of, pair_exports, run_of
 from lorkit.export.gating.region_verdict import (
     RegionResult,
     judge_region,
-    missing_baseline,
     unjudged_regions,
     with_adjusted_verdicts,
     worst,

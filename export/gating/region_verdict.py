@@ -7,9 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.errors import MissingRuntimeError
-from lorkit.decompose.runs import Run
 from lorkit.export.benchmarking.interleaving import Arm, random_inputs
 from lorkit.export.gating.budgets import judge_budget
 from lorkit.export.gating.costs import judge_costs
@@ -149,14 +147,6 @@ def _engines(subjects: Iterable[Exported], threads: int | None) -> Iterator[Sequ
             engines.append(load_engine(subject.path, threads=threads))
             stack.callback(engines[-1].close)
         yield engines
-
-
-def missing_baseline(run: Run | None) -> str | None:
-    """Return why a run's foundation is not exported, in one line; None where it can be, or where there is none."""
-    if run is None or not (run.foundation_dir / MANIFEST).is_file():
-        return None
-    extra = read_manifest(run.foundation_dir, verify=False).extra
-    return str(extra["reason"]) if extra.get("exportable") is False else None
 
 
 def unjudged_regions(candidates: Iterable[Exported], reason: str, limits: Limits) -> dict[str, Any]:

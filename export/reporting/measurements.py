@@ -9,8 +9,8 @@ from lorkit.decompose.artifacts import MANIFEST, read_json, read_manifest
 from lorkit.decompose.errors import DataError, MissingRuntimeError
 from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import Run
+from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.benchmarking import benchmark
-from lorkit.export.gating.region_verdict import missing_baseline
 from lorkit.export.runtime.exported import Exported
 
 if TYPE_CHECKING:
