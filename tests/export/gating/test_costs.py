@@ -6,8 +6,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from lorkit.export.gating.costs import graph_costs, judge_costs, peak_activation_bytes
+from lorkit.export.gating.costs import judge_costs
 from lorkit.export.gating.pairing import ExportPair
+from lorkit.export.onnx.graph_costs import graph_costs, peak_activation_bytes
 from lorkit.export.runtime.exported import read_exported
 
 

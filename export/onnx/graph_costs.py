@@ -1,0 +1,74 @@
+"""What an ONNX graph costs: multiply-accumulates, parameters, peak memory of its activations."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+
+def graph_costs(path: Path) -> dict[str, Any]:
+    """Read nodes, number formats and planned peak memory from an ONNX file; empty where there is no such file.
+
+    Returns:
+        `nodes`; `dtypes`: weights of each number format in bytes; `peak_activation_bytes` for one image: the most that
+        inputs, outputs and inner values take at once when each is freed after its last use and nothing works in place,
+        null where a shape cannot be inferred. Runtimes fuse nodes and need less; between two files the plan is the
+        same, so it can be compared.
+    """
+    if not path.is_file():
+        return {}
+    model = onnx.load(path, load_external_data=False)
+    dtypes: Counter[str] = Counter()
+    for tensor in model.graph.initializer:
+        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        dtypes[kind.name] += math.prod(tensor.dims) * kind.itemsize
+    peak = peak_activation_bytes(model)
+    return {"nodes": len(model.graph.node), "dtypes": dict(sorted(dtypes.items())), "peak_activation_bytes": peak}
+
+
+def peak_activation_bytes(model: onnx.ModelProto) -> int | None:
+    """Plan the memory of one image through a graph; None where the size of a value is unknown."""
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    for value in sized.graph.input:
+        for dim in value.type.tensor_type.shape.dim:
+            if not dim.HasField("dim_value"):
+                dim.dim_value = 1
+    for value in sized.graph.output:  # their shapes follow from the input's
+        value.type.tensor_type.ClearField("shape")
+    graph = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
+    weights = {tensor.name for tensor in graph.initializer}
+    sizes = {
+        value.name: _bytes(value)
+        for value in (*graph.input, *graph.value_info, *graph.output)
+        if value.name not in weights
+    }
+    return _plan(graph, weights, sizes)
+
+
+def _plan(graph: onnx.GraphProto, weights: set[str], sizes: Mapping[str, int | None]) -> int | None:
+    kept = {value.name for value in graph.output}
+    last = {name: turn for turn, node in enumerate(graph.node) for name in node.input if name not in weights}
+    held = {value.name: sizes[value.name] for value in graph.input if value.name not in weights}
+    peak = 0
+    for turn, node in enumerate(graph.node):
+        held |= {name: sizes.get(name) for name in node.output if name}
+        known = [size for size in held.values() if size is not None]
+        if len(known) < len(held):
+            return None
+        peak = max(peak, sum(known))
+        held = {name: size for name, size in held.items() if name in kept or last.get(name, -1) > turn}
+    return peak
+
+
+def _bytes(value: onnx.ValueInfoProto) -> int | None:
+    tensor = value.type.tensor_type
+    if not tensor.HasField("shape") or any(not dim.HasField("dim_value") for dim in tensor.shape.dim):
+        return None
+    kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    return math.prod(int(dim.dim_value) for dim in tensor.shape.dim) * int(kind.itemsize)
