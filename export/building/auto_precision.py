@@ -22,13 +22,12 @@ from lorkit.decompose.runs import Run
 from lorkit.export.benchmarking.interleaving import Arm, random_inputs
 from lorkit.export.building.builder import Job, inputs_digest
 from lorkit.export.building.sources import Source
-from lorkit.export.gating.pairing import ExportPair
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
 from lorkit.export.noninferiority.latency import fight
 from lorkit.export.noninferiority.multiplicity import explain_accuracy
 from lorkit.export.runtime.engine import load_engine
-from lorkit.export.runtime.exported import Exported, read_exported
+from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
 from lorkit.export.runtime.preference import record_path, regions_of
 
 AUTO, BASELINE = "auto", "fp32"

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lorkit.export.gating.pairing import ExportPair
 from lorkit.export.onnx.graph_costs import graph_costs
+from lorkit.export.runtime.exported import ExportPair
 from lorkit.export.targets.base import MODEL
 
 DECIDING = (("bytes", "size_bytes", "bytes"), ("macs", "macs", "MACs"))

@@ -21,7 +21,7 @@ from lorkit.decompose.runs.lineage import ancestors, training_digests
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.gating.baselines import check_replacing, is_store, other_cases, read_record, replace_baselines
 from lorkit.export.gating.limits import DROP, Limits, limits_of
-from lorkit.export.gating.pairing import ExportPair, ExportSelection, candidates_of, pair_exports, run_of
+from lorkit.export.gating.pairing import ExportSelection, candidates_of, pair_exports, run_of
 from lorkit.export.gating.region_verdict import (
     RegionResult,
     judge_region,
@@ -31,7 +31,7 @@ from lorkit.export.gating.region_verdict import (
 )
 from lorkit.export.noninferiority.accuracy import AccuracyTest
 from lorkit.export.noninferiority.cases import SIDES, EvaluationCases, cases_of_file, cases_of_split
-from lorkit.export.runtime.exported import Exported, read_exported
+from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
 
 NAME = "gate.json"
 _NOT_IN_STORE = (

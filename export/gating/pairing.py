@@ -10,22 +10,8 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import Run, exports_of, open_run
 from lorkit.decompose.runs.lineage import run_with_digest
 from lorkit.export.gating.baselines import current_baselines, is_store
-from lorkit.export.runtime.exported import Exported, read_exported
+from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
 from lorkit.export.runtime.preference import preference
-
-
-@dataclass(frozen=True)
-class ExportPair:
-    """A baseline and a candidate of one region; `not_judged` names other candidates of it."""
-
-    baseline: Exported
-    candidate: Exported
-    not_judged: tuple[str, ...] = ()
-
-    @property
-    def region(self) -> str:
-        """The region of both."""
-        return self.candidate.region
 
 
 @dataclass(frozen=True, kw_only=True)

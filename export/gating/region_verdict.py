@@ -12,13 +12,12 @@ from lorkit.export.benchmarking.interleaving import Arm, random_inputs
 from lorkit.export.gating.budgets import judge_budget
 from lorkit.export.gating.costs import judge_costs
 from lorkit.export.gating.limits import Limits
-from lorkit.export.gating.pairing import ExportPair
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy, undecided_accuracy
 from lorkit.export.noninferiority.cases import EvaluationCases
 from lorkit.export.noninferiority.latency import fight
 from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity, explain_accuracy
 from lorkit.export.runtime.engine import load_engine
-from lorkit.export.runtime.exported import Exported
+from lorkit.export.runtime.exported import Exported, ExportPair
 
 if TYPE_CHECKING:
     from lorkit.export.targets.base import Engine

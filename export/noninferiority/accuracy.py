@@ -23,12 +23,11 @@ from lorkit.decompose.metrics import PairedDrop, paired_drop
 from lorkit.decompose.metrics.intervals import Spread
 from lorkit.decompose.metrics.paired import paired_means
 from lorkit.decompose.tasks import Evidence, get_task
-from lorkit.export.gating.pairing import ExportPair
 from lorkit.export.noninferiority import changed_answers
 from lorkit.export.noninferiority.cases import EvaluationCases
 from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity
 from lorkit.export.runtime.batch_size import fitting
-from lorkit.export.runtime.exported import Exported
+from lorkit.export.runtime.exported import Exported, ExportPair
 
 if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion

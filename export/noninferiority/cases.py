@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lorkit.decompose.data.splits import components, digest_cases
 from lorkit.decompose.errors import DataError, counted
 from lorkit.decompose.runs.locked_data import LockedData, file_samples
-from lorkit.export.gating.pairing import ExportPair
+from lorkit.export.runtime.exported import ExportPair
 
 if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion

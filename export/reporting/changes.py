@@ -14,11 +14,10 @@ from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json
 from lorkit.decompose.errors import LorkitError
 from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import Run, exports_of
-from lorkit.export.gating.pairing import ExportPair
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
 from lorkit.export.runtime.engine import load_engine
-from lorkit.export.runtime.exported import Exported, read_exported
+from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
 from lorkit.export.runtime.preference import preference
 
 KIND = "changes"

@@ -129,3 +129,17 @@ def read_exported(path: Path, *, chained: bool = False) -> Exported:
         )
     validate_recipe(info["recipe"])
     return Exported(path, manifest, info)
+
+
+@dataclass(frozen=True)
+class ExportPair:
+    """A baseline and a candidate of one region; `not_judged` names other candidates of it."""
+
+    baseline: Exported
+    candidate: Exported
+    not_judged: tuple[str, ...] = ()
+
+    @property
+    def region(self) -> str:
+        """The region of both."""
+        return self.candidate.region

@@ -30,7 +30,6 @@ from lorkit.decompose.runs import expert as expert_artifact
 from lorkit.decompose.runs.expert import load_expert, plain_network
 from lorkit.export.building.exporting import export
 from lorkit.export.building.verification import verify
-from lorkit.export.gating.pairing import ExportPair
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import EvaluationCases
 from lorkit.export.noninferiority.multiplicity import explain_accuracy
@@ -38,7 +37,7 @@ from lorkit.export.prediction.masks import decode_at
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.reporting.pictures import overlay, pictures_of
 from lorkit.export.runtime.engine import load_engine
-from lorkit.export.runtime.exported import read_exported
+from lorkit.export.runtime.exported import ExportPair, read_exported
 
 STRUCTURES = ("core", "rim")
 

@@ -7,9 +7,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lorkit.export.gating.costs import judge_costs
-from lorkit.export.gating.pairing import ExportPair
 from lorkit.export.onnx.graph_costs import graph_costs, peak_activation_bytes
-from lorkit.export.runtime.exported import read_exported
+from lorkit.export.runtime.exported import ExportPair, read_exported
 
 
 def graph(nodes: list[Any], *, weights: Any = (), size: list[Any] | None = None) -> onnx.ModelProto:

@@ -12,9 +12,8 @@ from lorkit.decompose.errors import DataError
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
 from lorkit.decompose.runs.lineage import ancestors, training_digests
 from lorkit.export.gating.gating import gate
-from lorkit.export.gating.pairing import ExportPair
 from lorkit.export.noninferiority.cases import EvaluationCases, cases_of_file, cases_of_split
-from lorkit.export.runtime.exported import read_exported
+from lorkit.export.runtime.exported import ExportPair, read_exported
 
 
 @pytest.fixture
