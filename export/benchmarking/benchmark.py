@@ -22,7 +22,7 @@ from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run, exports_of, open_run
 from lorkit.export.benchmarking.chart import latencies
-from lorkit.export.benchmarking.device_times import device_times, timer_of
+from lorkit.export.benchmarking.device_times import device_times
 from lorkit.export.benchmarking.end_to_end import end_to_end
 from lorkit.export.benchmarking.energy import millijoules
 from lorkit.export.benchmarking.footprint import footprint
@@ -30,6 +30,7 @@ from lorkit.export.benchmarking.interleaving import Arm, Floats, block_runs, int
 from lorkit.export.benchmarking.timing_statistics import paired_ratio, percentile, percentile_bound, samples_for
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
+from lorkit.export.targets.gpu_timer import timer_of
 
 if TYPE_CHECKING:
     from lorkit.export.targets.base import Engine

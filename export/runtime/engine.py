@@ -12,10 +12,10 @@ from typing import Self
 import numpy as np
 
 from lorkit.decompose.errors import DataError, MissingRuntimeError, counted
-from lorkit.export.benchmarking.device_times import timer_of
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.targets import Engine, get_target
 from lorkit.export.targets.base import Floats
+from lorkit.export.targets.gpu_timer import timer_of
 
 
 class CheckedEngine:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorkit.decompose.errors import ArtifactError
-from lorkit.export.benchmarking.device_times import Watch, device_ms
+from lorkit.export.targets.gpu_timer import Watch, device_ms
+from lorkit.export.targets.host_note import Note
 
 if TYPE_CHECKING:
-    from lorkit.export.targets.aoti.target import AotiNote
     from lorkit.export.targets.base import Floats
 
 CPU, CUDA = "cpu", "cuda"
@@ -123,3 +123,23 @@ def reason(error: BaseException) -> str:
     """Return the first line of an error of the compiler or loader."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0][:160] if lines else type(error).__name__
+
+
+class AotiNote(Note):
+    """What the code was compiled for.
+
+    Attributes:
+        torch: PyTorch's version with its build, such as `2.13.0+cpu`.
+        device: `cpu` or `cuda`.
+        host: Platform, and the capability that PyTorch's own kernels take on the CPU.
+        flags: Instruction sets of the CPU, all of which the code may use.
+        gpu: Name and compute capability of the GPU; empty for a CPU.
+        shape: (C, *spatial) of one image.
+    """
+
+    torch: str
+    device: str
+    host: dict[str, str]
+    flags: list[str]
+    gpu: dict[str, str]
+    shape: list[int]

@@ -17,10 +17,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.errors import ArtifactError, LorkitError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
-from lorkit.export.targets.aoti.engine import CPU, CUDA, FIX, AotiEngine, reason
+from lorkit.export.targets.aoti.engine import CPU, CUDA, FIX, AotiEngine, AotiNote, reason
 from lorkit.export.targets.base import Availability, Blueprint, Example, missing
 from lorkit.export.targets.host_note import (
-    Note,
     file_digests,
     missing_flags,
     read_note,
@@ -36,26 +35,6 @@ PACKAGE = "model.pt2"
 # torch's loader would unpickle what else a package may hold
 _MEMBERS = ("data/aotinductor/", "archive_format", "archive_version", "byteorder", ".data/", "version")
 _FAILURES = (RuntimeError, ValueError, AssertionError, OSError, zipfile.BadZipFile)
-
-
-class AotiNote(Note):
-    """What the code was compiled for.
-
-    Attributes:
-        torch: PyTorch's version with its build, such as `2.13.0+cpu`.
-        device: `cpu` or `cuda`.
-        host: Platform, and the capability that PyTorch's own kernels take on the CPU.
-        flags: Instruction sets of the CPU, all of which the code may use.
-        gpu: Name and compute capability of the GPU; empty for a CPU.
-        shape: (C, *spatial) of one image.
-    """
-
-    torch: str
-    device: str
-    host: dict[str, str]
-    flags: list[str]
-    gpu: dict[str, str]
-    shape: list[int]
 
 
 class AotiTarget:

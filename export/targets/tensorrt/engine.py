@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
-from lorkit.export.benchmarking.device_times import Watch, device_ms
 from lorkit.export.targets.base import MODEL
+from lorkit.export.targets.gpu_timer import Watch, device_ms
 from lorkit.export.targets.tensorrt.building import ENGINE
 
 if TYPE_CHECKING:

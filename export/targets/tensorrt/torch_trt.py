@@ -24,8 +24,8 @@ import numpy as np
 from lorkit.decompose.artifacts import digest_file, digest_json, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.benchmarking.device_times import Watch, device_ms
 from lorkit.export.targets.base import MODEL, PLAIN, Availability, Blueprint, Example, Floats, missing
+from lorkit.export.targets.gpu_timer import Watch, device_ms
 from lorkit.export.targets.tensorrt.building import (
     KEY,
     batch_shapes,
