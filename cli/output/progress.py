@@ -128,15 +128,14 @@ class _Live:
             images: Whether the items are images, whose rate is derived.
         """
         (task,) = self.progress.tasks
-        if (kind, total) != self._items or done < task.completed:
-            self.progress.reset(self._task)
+        again = (kind, total) != self._items or done < task.completed
         self._items = (kind, total)
-        passed = task.elapsed or 0.0
-        if images and done and passed:
-            rate = done / passed
-        if left is None and done:
-            left = passed / done * (total - done)
-        self.progress.update(
+        passed = 0.0 if again else task.elapsed
+        if passed and done:
+            rate = done / passed if images else rate
+            left = passed / done * (total - done) if left is None else left
+        tell = self.progress.reset if again else self.progress.update
+        tell(
             self._task,
             visible=True,
             description=text,
@@ -150,7 +149,7 @@ class _Live:
 
     def clear(self) -> None:
         """Show nothing until something is known again."""
-        self.progress.update(self._task, visible=False)
+        self.progress.update(self._task, visible=False, refresh=True)
 
 
 def _stderr() -> Console:

@@ -195,6 +195,19 @@ def test_reading_and_preparing_show_what_is_left_of_them() -> None:
     assert frame(training) == ""
 
 
+def test_a_list_that_begins_anew_is_not_drawn_with_the_time_of_the_last_one() -> None:
+    clock = Clock()
+    console, text = screen(clock=clock)
+    with Training(console) as training:
+        training(Working(text="preparing chest", done=0, total=40))
+        clock.now += 10
+        training(Working(text="preparing chest", done=40, total=40))
+        training(Working(text="preparing brain", done=0, total=40))
+    drawn = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.getvalue())
+    assert re.search(r"preparing brain  0/40 \S+ 0:00 so far", drawn)
+    assert not re.search(r" 0/40 \S+ ETA", drawn)
+
+
 def test_what_is_tracked_is_told_before_each_item_and_after_the_last() -> None:
     told: list[Working] = []
     for item in tracked("ab", "reading", told.append):
