@@ -32,7 +32,7 @@ from torch._inductor import config
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import experts_of, open_run
 from lorkit.decompose.runs.expert import load_expert
-from lorkit.export.benchmarking.interleaving import Arm, Images, interleave, random_inputs, warm_up
+from lorkit.export.benchmarking.interleaving import ImageBatch, TimedEngine, random_inputs, time_interleaved, warm_up
 from lorkit.export.benchmarking.timing_statistics import paired_ratio
 from lorkit.export.targets.aoti import compilation as compiling
 
@@ -112,18 +112,18 @@ def _compiler_seconds() -> Iterator[Counter[str]]:
         yield seconds
 
 
-def _loaded(path: Path) -> Callable[[Images], object]:
+def _loaded(path: Path) -> Callable[[ImageBatch], object]:
     with compiling.quiet():
         compiled = torch._inductor.aoti_load_package(str(path))
     return lambda images: compiled(torch.from_numpy(images))
 
 
-def _timed(calls: dict[str, Callable[[Images], object]], shape: tuple[int, ...], cycles: int) -> dict[str, Any]:
+def _timed(calls: dict[str, Callable[[ImageBatch], object]], shape: tuple[int, ...], cycles: int) -> dict[str, Any]:
     """Time arms in turns; factors are those of each to the first."""
-    arms = [Arm(name, call, random_inputs(shape, seed=SEED)) for name, call in calls.items()]
+    arms = [TimedEngine(name, call, random_inputs(shape, seed=SEED)) for name, call in calls.items()]
     for arm in arms:
         warm_up(arm, limit_seconds=3)
-    times_PA = interleave(arms, cycles, runs=1, generator=np.random.default_rng(SEED))
+    times_PA = time_interleaved(arms, cycles, runs=1, generator=np.random.default_rng(SEED))
     ratios = [paired_ratio(times_PA[:, 0], times_PA[:, index], seed=SEED) for index in range(1, len(arms))]
     return {
         "median_ms": {arm.name: float(np.median(times_PA[:, index])) for index, arm in enumerate(arms)},

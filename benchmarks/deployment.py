@@ -28,7 +28,7 @@ from lorkit.decompose.metrics import paired_drop
 from lorkit.decompose.models.backbones.registry import attach_head, build_backbone, new_head
 from lorkit.decompose.runs import experts_of, open_run
 from lorkit.decompose.runs.locked_data import LockedData
-from lorkit.export.benchmarking.interleaving import Arm, Images, interleave, random_inputs, warm_up
+from lorkit.export.benchmarking.interleaving import ImageBatch, TimedEngine, random_inputs, time_interleaved, warm_up
 from lorkit.export.benchmarking.timing_statistics import paired_ratio
 from lorkit.export.building.exporting import export
 from lorkit.export.building.sources import expert_source
@@ -72,17 +72,17 @@ def _measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     foundation = attach_head(foundation, new_head(foundation, len(source.region.classes))).eval()
     session = _session(exports["onnx fp32"]["path"])
     engines = {name: load_engine(found["path"], threads=1) for name, found in exports.items()}
-    runs: dict[str, Callable[[Images], object]] = {
+    runs: dict[str, Callable[[ImageBatch], object]] = {
         EAGER: _eager(source.network),
         FOUNDATION: _eager(foundation),
         RAW: lambda batch: session.run(None, {"image": batch}),
         **{name: engine.run for name, engine in engines.items()},
     }
     inputs = random_inputs(shape, seed=SEED)
-    arms = [Arm(name, call, inputs) for name, call in runs.items()]
+    arms = [TimedEngine(name, call, inputs) for name, call in runs.items()]
     for arm in arms:
         warm_up(arm, limit_seconds=3)
-    times_PA = interleave(arms, options.cycles, runs=1, generator=np.random.default_rng(SEED))
+    times_PA = time_interleaved(arms, options.cycles, runs=1, generator=np.random.default_rng(SEED))
     rows = []
     for index, arm in enumerate(arms):
         factors = {
@@ -139,8 +139,8 @@ def _exports(run: Path, region: str, folder: Path) -> tuple[dict[str, dict[str, 
     return found, failures
 
 
-def _eager(network: torch.nn.Module) -> Callable[[Images], object]:
-    def run(batch: Images) -> object:
+def _eager(network: torch.nn.Module) -> Callable[[ImageBatch], object]:
+    def run(batch: ImageBatch) -> object:
         with torch.inference_mode():
             return network(torch.from_numpy(batch)).numpy()
 

@@ -25,7 +25,7 @@ import numpy as np
 from gate_recording import CONDITIONS, REFERENCE, read
 from scipy.stats import beta
 
-from lorkit.export.benchmarking.timing_statistics import fold, paired_ratio
+from lorkit.export.benchmarking.timing_statistics import fastest_of_neighbours, paired_ratio
 from lorkit.export.noninferiority.latency import WARM_SHARE, decide
 
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -229,7 +229,7 @@ def _paired(now: Times, before: Times, arm: str) -> bool:
 
 def _interval(now: Times, before: Times, arm: str) -> bool:
     """One look at fixed size with the gate's statistic: both baselines, pairs of two cycles, lower end above margin."""
-    folded = {name: fold(now[name][:, None], 2)[:, 0] for name in ("baseline", "control", arm)}
+    folded = {name: fastest_of_neighbours(now[name][:, None], 2)[:, 0] for name in ("baseline", "control", arm)}
     baselines = np.stack([folded["baseline"], folded["control"]], axis=1)
     return paired_ratio(baselines, folded[arm]).ci[0] > 1 + MARGIN
 

@@ -25,7 +25,14 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.benchmarking.interleaving import Arm, Images, block_runs, interleave, random_inputs, warm_up
+from lorkit.export.benchmarking.interleaving import (
+    ImageBatch,
+    TimedEngine,
+    random_inputs,
+    runs_per_block,
+    time_interleaved,
+    warm_up,
+)
 
 CONDITIONS = {"idle": 0, "one": 1, "both": 2}
 """Busy processes beside the measurement."""
@@ -54,12 +61,12 @@ def record(directory: Path, condition: str, seconds: float) -> Path:
     with tempfile.TemporaryDirectory() as folder, busy(CONDITIONS[condition]):
         arms = _arms(Path(folder), generator)
         warm = [warm_up(arm) for arm in arms if arm.name != REFERENCE]
-        runs = block_runs(min(warm))
+        runs = runs_per_block(min(warm))
         before, deadline = os.getloadavg(), time.perf_counter() + seconds
         parts: list[np.ndarray] = []
         while time.perf_counter() < deadline:
             start = sum(map(len, parts))
-            parts.append(interleave(arms, _SLICE, runs=runs, generator=generator, deadline=deadline, start=start))
+            parts.append(time_interleaved(arms, _SLICE, runs=runs, generator=generator, deadline=deadline, start=start))
     times_PA = np.concatenate(parts)
     about = {
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -122,15 +129,15 @@ def busy(processes: int) -> Iterator[None]:
             load.join()
 
 
-def _arms(folder: Path, generator: np.random.Generator) -> list[Arm]:
+def _arms(folder: Path, generator: np.random.Generator) -> list[TimedEngine]:
     between = [str(name) for name in generator.permutation(["twin", "plus5", "plus10"])]
     loaded = {name: _arm(name, folder) for name in ("baseline", *between, "control")}
     matrix = np.random.default_rng(0).random((128, 128), dtype=np.float32)
-    reference = Arm(REFERENCE, lambda image: matrix @ matrix, random_inputs((1,), seed=0))
+    reference = TimedEngine(REFERENCE, lambda image: matrix @ matrix, random_inputs((1,), seed=0))
     return [loaded[name] for name in LAYERS] + [reference]
 
 
-def _arm(name: str, folder: Path) -> Arm:
+def _arm(name: str, folder: Path) -> TimedEngine:
     import onnxruntime  # once lorkit has turned its telemetry off
 
     path = folder / f"{name}.onnx"
@@ -139,10 +146,10 @@ def _arm(name: str, folder: Path) -> Arm:
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
 
-    def run(image: Images) -> object:
+    def run(image: ImageBatch) -> object:
         return session.run(None, {"image": image})
 
-    return Arm(name, run, random_inputs((1, 3, SIZE, SIZE), seed=0))
+    return TimedEngine(name, run, random_inputs((1, 3, SIZE, SIZE), seed=0))
 
 
 def _multiply() -> None:

@@ -87,7 +87,7 @@ def run(arguments: Sequence[str]) -> int:
 
 def main() -> NoReturn:
     """Run the command line of this process."""
-    # How long an OpenMP thread spins before it sleeps: libgomp's own 300,000 turns fight over busy cores (training was
+    # How long an OpenMP thread spins before it sleeps: libgomp's own 300,000 turns compete for busy cores (training was
     # five times slower beside two busy processes), none at all cost half the speed on an idle machine.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     open_closed_streams()

@@ -26,8 +26,14 @@ from lorkit.export.benchmarking.device_times import device_times
 from lorkit.export.benchmarking.end_to_end import end_to_end
 from lorkit.export.benchmarking.energy import millijoules
 from lorkit.export.benchmarking.footprint import footprint
-from lorkit.export.benchmarking.interleaving import Arm, Floats, block_runs, interleave, random_inputs, warm_up
-from lorkit.export.benchmarking.timing_statistics import paired_ratio, percentile, percentile_bound, samples_for
+from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs, time_samples
+from lorkit.export.benchmarking.timing_statistics import (
+    Float64Array,
+    paired_ratio,
+    percentile,
+    percentile_bound,
+    samples_for,
+)
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.targets.gpu_timer import timer_of
@@ -38,7 +44,6 @@ if TYPE_CHECKING:
 NAME = "bench.json"
 SAMPLES = samples_for(0.99) + 1
 """Enough for a bounded p99."""
-_SLICE = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +153,8 @@ def stored(run: Run) -> dict[str, Any] | None:
     return read_json(path, kind="bench") if path.is_file() else None
 
 
-def summary(times_P: Floats, setting: Setting) -> dict[str, Any]:
-    """Reduce one arm's timings: medians and percentiles, null where the samples are too few to bound them."""
+def summary(times_P: Float64Array, setting: Setting) -> dict[str, Any]:
+    """Reduce one engine's timings: medians and percentiles, null where the samples are too few to bound them."""
     median = float(np.median(times_P))
     return {
         "batch": setting.batch,
@@ -234,19 +239,19 @@ def _measure(
     try:
         for subject in subjects:
             engines.append(load_engine(subject.path, threads=setting.threads))
-        arms = [
-            Arm(str(subject.path), engine.run, random_inputs((setting.batch, *subject.shape), seed=seed))
+        timed = [
+            TimedEngine(str(subject.path), engine.run, random_inputs((setting.batch, *subject.shape), seed=seed))
             for subject, engine in zip(subjects, engines, strict=True)
         ]
         shares = 1 + any(timer_of(engine) for engine in engines)  # the host's clock, and the GPU's
-        times_PA, runs = _timings(arms, samples, seconds / shares, seed)
-        devices = device_times(engines, arms, len(times_PA), seed=seed, seconds=seconds / shares)
+        times_PA, runs = time_samples(timed, samples, seconds / shares, seed)
+        devices = device_times(engines, timed, len(times_PA), seed=seed, seconds=seconds / shares)
         waits = [
             end_to_end(subject, engine, image) if setting.batch == 1 else None
             for subject, engine in zip(subjects, engines, strict=True)
         ]
         energies = [
-            millijoules(engine.provider, arm.run, arm.inputs) for engine, arm in zip(engines, arms, strict=True)
+            millijoules(engine.provider, one.run, one.inputs) for engine, one in zip(engines, timed, strict=True)
         ]
         rows = [
             {
@@ -269,18 +274,7 @@ def _measure(
     return rows, [] if reference is None else _ratios(subjects, times_PA, setting, seed)
 
 
-def _timings(arms: Sequence[Arm], samples: int, seconds: float, seed: int) -> tuple[Floats, int]:
-    """Time arms until there are enough samples or time is up, but at least one slice of cycles."""
-    deadline = time.perf_counter() + seconds
-    runs = block_runs(min(warm_up(arm, limit_seconds=max(0.5, seconds / len(arms) / 2)) for arm in arms))
-    generator = np.random.default_rng(seed)
-    parts = [interleave(arms, min(_SLICE, samples), runs=runs, generator=generator)]
-    done = len(parts[0])
-    rest = interleave(arms, max(0, samples - done), runs=runs, generator=generator, deadline=deadline, start=done)
-    return np.concatenate([*parts, rest]), runs
-
-
-def _ratios(subjects: list[Exported], times_PA: Floats, setting: Setting, seed: int) -> list[dict[str, Any]]:
+def _ratios(subjects: list[Exported], times_PA: Float64Array, setting: Setting, seed: int) -> list[dict[str, Any]]:
     return [
         {
             "path": str(subject.path),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lorkit.export.benchmarking.interleaving import Arm
+from lorkit.export.benchmarking.interleaving import TimedEngine
 from lorkit.export.targets.gpu_timer import timer_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _GPU_WORDS = ("cuda", "tensorrt")
 
 def device_times(
     engines: Sequence[Engine],
-    arms: Sequence[Arm],
+    networks: Sequence[TimedEngine],
     cycles: int,
     *,
     seed: int,
@@ -30,7 +30,7 @@ def device_times(
 
     Args:
         engines: Those that are measured.
-        arms: Their inputs.
+        networks: Their inputs.
         cycles: Samples of each.
         seed: Draws the orders.
         seconds: No cycle but the first begins after them.
@@ -45,7 +45,7 @@ def device_times(
             break
         for turn in generator.permutation(len(timed)):
             index, timer = timed[turn]
-            inputs = arms[index].inputs
+            inputs = networks[index].inputs
             samples[index].append(round(timer(inputs[cycle % len(inputs)]), 6))
     return [_fields(samples.get(index), engine.provider) for index, engine in enumerate(engines)]
 

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binom, t
 
-Floats = NDArray[np.float64]
+Float64Array = NDArray[np.float64]
 ALPHA = 0.05
 BLOCK = 10
 """Fewest neighbouring pairs that are resampled together."""
@@ -45,7 +45,7 @@ class Ratio:
 
     @property
     def deviation(self) -> float:
-        """How far the interval reaches from 1, as a fraction: of identical arms, the noise floor."""
+        """How far the interval reaches from 1, as a fraction: of identical engines, the noise floor."""
         return max(self.ci[1] - 1.0, 1.0 - self.ci[0])
 
     def to_json(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class Ratio:
 def paired_ratio(
     baselines: ArrayLike, candidate: ArrayLike, *, level: float = 1 - ALPHA, seed: int = 0, replicates: int = REPLICATES
 ) -> Ratio:
-    """Compare arms that were timed side by side.
+    """Compare engines that were timed side by side.
 
     Args:
         baselines: (P,) times, above 0, or (P, K) of a baseline that was loaded K times: the candidate is compared with
@@ -86,20 +86,20 @@ def paired_ratio(
     )
 
 
-def fold(times: ArrayLike, cycles: int) -> Floats:
-    """Reduce times (P, A) to (P // cycles, A): of so many neighbouring cycles each arm keeps its fastest.
+def fastest_of_neighbours(times: ArrayLike, cycles: int) -> Float64Array:
+    """Reduce times (P, A) to (P // cycles, A): of so many neighbouring cycles each engine keeps its fastest.
 
     A block that the scheduler interrupted says nothing about the network. On a loaded machine such blocks pull the
     median of the ratios towards 1 (a slow-down of 10 % looked like 6 %); the faster of two blocks rarely is one.
     """
     times_PA = np.asarray(times, np.float64)
     pairs = len(times_PA) // cycles
-    kept_PA: Floats = times_PA[: pairs * cycles].reshape(pairs, cycles, times_PA.shape[1]).min(axis=1)
+    kept_PA: Float64Array = times_PA[: pairs * cycles].reshape(pairs, cycles, times_PA.shape[1]).min(axis=1)
     return kept_PA
 
 
 def median_interval(
-    values: Floats, *, level: float, seed: int = 0, replicates: int = REPLICATES, block: int | None = None
+    values: Float64Array, *, level: float, seed: int = 0, replicates: int = REPLICATES, block: int | None = None
 ) -> tuple[float, float]:
     """Interval of the median of autocorrelated values, by the moving-block bootstrap.
 
@@ -127,7 +127,7 @@ def block_length(pairs: int) -> int:
     return min(pairs, max(BLOCK, round(3 * float(np.cbrt(pairs)))))
 
 
-def block_medians(values: Floats, block: int, *, seed: int, replicates: int) -> Floats:
+def block_medians(values: Float64Array, block: int, *, seed: int, replicates: int) -> Float64Array:
     """Medians of (R,) replicates, each glued together from randomly placed blocks of neighbours.
 
     Of values (P, K) the columns are resampled together, and their medians averaged.
@@ -148,7 +148,7 @@ def block_medians(values: Floats, block: int, *, seed: int, replicates: int) -> 
 
 
 @dataclass(frozen=True)
-class Looks:
+class InterimLooks:
     """When to look at a growing sample, and how sure one must be at each look.
 
     Looking often and stopping at the first decision would multiply the error. The error allowed at a look doubles
@@ -164,7 +164,7 @@ class Looks:
     alpha: float = ALPHA
 
     @classmethod
-    def within(cls, affordable: int, *, first: int = FIRST_LOOK, alpha: float = ALPHA) -> Looks:
+    def within(cls, affordable: int, *, first: int = FIRST_LOOK, alpha: float = ALPHA) -> InterimLooks:
         """Double the sample from look to look; the last look takes all that is affordable."""
         sizes = [first]
         while sizes[-1] * 2 <= affordable:
@@ -183,7 +183,9 @@ def samples_for(percentile: float, confidence: float = 0.95) -> int:
     return math.ceil(math.log(1.0 - confidence) / math.log(percentile))
 
 
-def percentile_bound(samples: Sequence[float] | Floats, percentile: float, confidence: float = 0.95) -> float | None:
+def percentile_bound(
+    samples: Sequence[float] | Float64Array, percentile: float, confidence: float = 0.95
+) -> float | None:
     """Upper confidence bound of a percentile from order statistics, whatever the distribution.
 
     The r-th smallest of n samples is above the percentile q with the probability that fewer than r of them are
@@ -196,14 +198,16 @@ def percentile_bound(samples: Sequence[float] | Floats, percentile: float, confi
     return float(ordered[rank - 1])
 
 
-def percentile_floor(samples: Sequence[float] | Floats, percentile: float, confidence: float = 0.95) -> float | None:
+def percentile_floor(
+    samples: Sequence[float] | Float64Array, percentile: float, confidence: float = 0.95
+) -> float | None:
     """Lower confidence bound of a percentile from order statistics; None where the samples are too few for one."""
     ordered = np.sort(np.asarray(samples, np.float64))
     rank = int(binom.ppf(1.0 - confidence, len(ordered), percentile))
     return float(ordered[rank - 1]) if rank >= 1 else None
 
 
-def percentile(samples: Sequence[float] | Floats, fraction: float) -> float | None:
+def percentile(samples: Sequence[float] | Float64Array, fraction: float) -> float | None:
     """Plain estimate of a percentile, or None where the samples are too few to bound it."""
     if len(samples) < samples_for(fraction):
         return None

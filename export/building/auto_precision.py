@@ -1,7 +1,7 @@
 """`--precision auto`: a lower precision stays only where it is measured faster and not worse.
 
 Each candidate is exported as if it had been named, then held against the fp32 export of the same network on this
-machine: latency by interleaved pairs with a control arm, accuracy by the paired bootstrap on the validation part. Both
+machine: latency by interleaved pairs with a control, accuracy by the paired bootstrap on the validation part. Both
 must be decided in its favour; what is undecided loses. The test part is never looked at.
 """
 
@@ -19,12 +19,12 @@ from lorkit.decompose.artifacts import SCHEMA_VERSION, is_current, write_json
 from lorkit.decompose.errors import ArtifactError, DataError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run
-from lorkit.export.benchmarking.interleaving import Arm, random_inputs
+from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs
 from lorkit.export.building.builder import Job, inputs_digest
 from lorkit.export.building.sources import Source
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
-from lorkit.export.noninferiority.latency import fight
+from lorkit.export.noninferiority.latency import run_latency_test
 from lorkit.export.noninferiority.multiplicity import explain_accuracy
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
@@ -143,16 +143,16 @@ def _judged(run: Run, pair: ExportPair, bounds: Bounds) -> dict[str, Any]:
     subjects = (pair.baseline, pair.candidate, pair.baseline)
     with ExitStack() as stack:
         engines = [stack.enter_context(load_engine(one.path, threads=THREADS)) for one in subjects]
-        arms = [
-            Arm(name, engine.run, random_inputs((1, *one.shape), seed=bounds.seed))
+        timed = [
+            TimedEngine(name, engine.run, random_inputs((1, *one.shape), seed=bounds.seed))
             for name, one, engine in zip(("baseline", "candidate", "control"), subjects, engines, strict=True)
         ]
         # no margin: the interval of the ratio, cleared of the noise that the control shows, must lie below 1
-        duel = fight(*arms, margin=0.0, seconds=bounds.seconds, seed=bounds.seed)
-        latency = {name: value for name, value in duel.to_json().items() if name != "looks"}
+        test = run_latency_test(*timed, margin=0.0, seconds=bounds.seconds, seed=bounds.seed)
+        latency = {name: value for name, value in test.to_json().items() if name != "looks"}
         latency |= {"batch": 1, "threads": THREADS, "provider": engines[1].provider}
-        if duel.verdict != "pass":
-            return {"latency": latency, "reason": f"not shown to be faster: {_first_lower(duel.reason)}"}
+        if test.verdict != "pass":
+            return {"latency": latency, "reason": f"not shown to be faster: {_first_lower(test.reason)}"}
         accuracy = judge_accuracy(
             pair,
             (engines[0], engines[1]),

@@ -15,7 +15,7 @@ from lorkit import profiles
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.benchmarking.footprint import footprint
-from lorkit.export.benchmarking.interleaving import Arm, interleave, random_inputs, warm_up
+from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs, time_interleaved, warm_up
 from lorkit.export.benchmarking.timing_statistics import percentile_bound, percentile_floor, samples_for
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import INFO, Exported
@@ -87,11 +87,11 @@ def judge_budget(candidate: Exported, *, seconds: float, seed: int) -> tuple[dic
 def _latency(candidate: Exported, budget: float, seconds: float, seed: int) -> dict[str, Any]:
     engine = load_engine(candidate.path, threads=None)
     try:
-        arm = Arm("candidate", engine.run, random_inputs((1, *candidate.shape), seed=seed))
-        usual = warm_up(arm)
+        timed = TimedEngine("candidate", engine.run, random_inputs((1, *candidate.shape), seed=seed))
+        usual = warm_up(timed)
         fewest = samples_for(PERCENTILE)
         count = int(np.clip(seconds * 1e3 / usual, fewest, SAMPLES))
-        times = interleave([arm], count, runs=1, generator=np.random.default_rng(seed))[:, 0]
+        times = time_interleaved([timed], count, runs=1, generator=np.random.default_rng(seed))[:, 0]
     finally:
         engine.close()
     bounds = [percentile_floor(times, PERCENTILE), percentile_bound(times, PERCENTILE)]

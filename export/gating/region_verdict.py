@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.errors import MissingRuntimeError
-from lorkit.export.benchmarking.interleaving import Arm, random_inputs
+from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs
 from lorkit.export.gating.budgets import judge_budget
 from lorkit.export.gating.costs import judge_costs
 from lorkit.export.gating.limits import Limits
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy, undecided_accuracy
 from lorkit.export.noninferiority.cases import EvaluationCases
-from lorkit.export.noninferiority.latency import fight
+from lorkit.export.noninferiority.latency import run_latency_test
 from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity, explain_accuracy
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, ExportPair
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ORDER = ("pass", "inconclusive", "fail")
 THREADS = 1
-"""Both arms run on one thread: a second one would wait for whatever else the machine does."""
+"""Both engines run on one thread: a second one would wait for whatever else the machine does."""
 _BUDGET_SHARE = 0.1
 
 
@@ -130,11 +130,11 @@ def _judge_latency(pair: ExportPair, margin: float, seconds: float, seed: int) -
     subjects = (pair.baseline, pair.candidate, pair.baseline)
     with _engines(subjects, THREADS) as engines:
         baseline, candidate, control = (
-            Arm(name, engine.run, random_inputs((1, *one.shape), seed=seed))
+            TimedEngine(name, engine.run, random_inputs((1, *one.shape), seed=seed))
             for name, one, engine in zip(("baseline", "candidate", "control"), subjects, engines, strict=True)
         )
-        duel = fight(baseline, candidate, control, margin=margin, seconds=seconds, seed=seed)
-    return {**duel.to_json(), "batch": 1, "threads": THREADS, "provider": engines[1].provider}, duel.reason
+        test = run_latency_test(baseline, candidate, control, margin=margin, seconds=seconds, seed=seed)
+    return {**test.to_json(), "batch": 1, "threads": THREADS, "provider": engines[1].provider}, test.reason
 
 
 @contextmanager

@@ -1,8 +1,8 @@
-"""Which of two engines is faster, and how sure one can be: interleaved pairs, a control arm, sequential looks.
+"""Which of two engines is faster, and how sure one can be: interleaved pairs, a control, sequential looks.
 
-Three arms take turns: the baseline A, the candidate B, and the baseline again as A'. A' against A is the control: both
-are the same export, so whatever their interval shows is the noise of this machine at this time. A' must be loaded on
-its own, like A and B: an engine that two arms share runs twice as often as the candidate, its weights stay in the
+Three engines take turns: the baseline A, the candidate B, and the baseline again as A'. A' against A is the control:
+both are the same export, so whatever their interval shows is the noise of this machine at this time. A' must be loaded
+on its own, like A and B: an engine that serves as both runs twice as often as the candidate, its weights stay in the
 caches, and equal networks look unequal. Engines that are loaded later ran up to 2 % faster here, for no other reason;
 so B is loaded between A and A', and its ratio is the mean of those against either, in which that cancels.
 
@@ -19,24 +19,31 @@ from typing import Any
 
 import numpy as np
 
-from lorkit.export.benchmarking.interleaving import Arm, Floats, block_runs, interleave, warm_up
-from lorkit.export.benchmarking.timing_statistics import FIRST_LOOK, Looks, Ratio, fold, paired_ratio
+from lorkit.export.benchmarking.interleaving import TimedEngine, runs_per_block, time_interleaved, warm_up
+from lorkit.export.benchmarking.timing_statistics import (
+    FIRST_LOOK,
+    Float64Array,
+    InterimLooks,
+    Ratio,
+    fastest_of_neighbours,
+    paired_ratio,
+)
 
 BASELINE, CANDIDATE, CONTROL = range(3)
 WARM_SHARE = 0.1
-FOLD = 2
-"""Cycles in a pair where time allows: each arm keeps its fastest block of them."""
+MAX_CYCLES_PER_PAIR = 2
+"""Cycles in a pair where time allows: each engine keeps its fastest block of them."""
 _AMPLE = 400
 """So many cycles must be affordable for each cycle in a pair."""
 _FEWEST = 8
 """Fewest pairs that are judged at all."""
-Extend = Callable[[Floats, int], Floats]
+Extend = Callable[[Float64Array, int], Float64Array]
 """Appends cycles to times (P, 3) until there are so many, or fewer when time is up."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """What was seen at one look: the question, the control, and what follows."""
+class InterimLook:
+    """One interim look: the ratio in question, the control, and the verdict."""
 
     question: Ratio
     control: Ratio
@@ -44,14 +51,14 @@ class Look:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Duel:
-    """Outcome of one comparison; `times_PA` holds the raw milliseconds a run of (A, B, A') in every cycle."""
+class LatencyTest:
+    """Outcome of one latency test; `times_PA` holds the raw milliseconds a run of (A, B, A') in every cycle."""
 
     verdict: str
     reason: str
     margin: float
-    looks: tuple[Look, ...]
-    times_PA: Floats
+    looks: tuple[InterimLook, ...]
+    times_PA: Float64Array
     cycles_per_pair: int
     runs: int
     seconds: float
@@ -90,22 +97,22 @@ class Duel:
         }
 
 
-def fight(
-    baseline: Arm,
-    candidate: Arm,
-    control: Arm,
+def run_latency_test(
+    baseline: TimedEngine,
+    candidate: TimedEngine,
+    control: TimedEngine,
     *,
     margin: float,
     seconds: float,
     seed: int,
-    on_look: Callable[[Look], None] = lambda look: None,
+    on_look: Callable[[InterimLook], None] = lambda look: None,
     clock: Callable[[], float] = time.perf_counter,
-) -> Duel:
-    """Time two arms until it is decided whether the candidate is slower by more than the margin, or time is up.
+) -> LatencyTest:
+    """Time two engines until it is decided whether the candidate is slower by more than the margin, or time is up.
 
     Args:
-        baseline: The arm to beat.
-        candidate: The arm in question.
+        baseline: The engine in service.
+        candidate: The engine that may replace it.
         control: The baseline loaded a second time.
         margin: Allowed slow-down as a fraction: 0.03 allows a ratio of 1.03.
         seconds: Time for warm-up and pairs together.
@@ -114,22 +121,24 @@ def fight(
         clock: Seconds, monotonic.
     """
     begin = clock()
-    arms = (baseline, candidate, control)
-    warm = [warm_up(arm, limit_seconds=WARM_SHARE * seconds, clock=clock) for arm in arms]
-    runs = block_runs(min(warm))
+    engines = (baseline, candidate, control)
+    warm = [warm_up(engine, limit_seconds=WARM_SHARE * seconds, clock=clock) for engine in engines]
+    runs = runs_per_block(min(warm))
     generator = np.random.default_rng(seed)
     affordable = int((begin + seconds - clock()) / (runs * sum(warm) / 1e3))
 
-    def extend(times_PA: Floats, size: int) -> Floats:
+    def extend(times_PA: Float64Array, size: int) -> Float64Array:
         missing, start = size - len(times_PA), len(times_PA)
         deadline = begin + seconds
-        more = interleave(arms, missing, runs=runs, generator=generator, deadline=deadline, start=start, clock=clock)
+        more = time_interleaved(
+            engines, missing, runs=runs, generator=generator, deadline=deadline, start=start, clock=clock
+        )
         return np.concatenate([times_PA, more])
 
     looks, times_PA = decide(extend, affordable, margin=margin, seed=seed, on_look=on_look)
-    return Duel(
+    return LatencyTest(
         verdict=looks[-1].verdict if looks else "inconclusive",
-        reason=explain(looks[-1], margin) if looks else _too_few(len(times_PA), seconds),
+        reason=explain_latency(looks[-1], margin) if looks else _too_few(len(times_PA), seconds),
         margin=margin,
         looks=looks,
         times_PA=times_PA,
@@ -141,12 +150,17 @@ def fight(
 
 def cycles_per_pair(affordable: int) -> int:
     """Say how many cycles make a pair: decided by what time affords, before anything is seen."""
-    return int(np.clip(affordable // _AMPLE, 1, FOLD))
+    return int(np.clip(affordable // _AMPLE, 1, MAX_CYCLES_PER_PAIR))
 
 
 def decide(
-    extend: Extend, affordable: int, *, margin: float, seed: int, on_look: Callable[[Look], None] = lambda look: None
-) -> tuple[tuple[Look, ...], Floats]:
+    extend: Extend,
+    affordable: int,
+    *,
+    margin: float,
+    seed: int,
+    on_look: Callable[[InterimLook], None] = lambda look: None,
+) -> tuple[tuple[InterimLook, ...], Float64Array]:
     """Look at growing times until they decide; the gate's rule, whether the times are measured now or were recorded.
 
     Args:
@@ -161,22 +175,26 @@ def decide(
     """
     times_PA = np.empty((0, 3))
     cycles = cycles_per_pair(affordable)
-    plan = Looks.within(affordable // cycles, first=FIRST_LOOK)
-    looks: list[Look] = []
+    plan = InterimLooks.within(affordable // cycles, first=FIRST_LOOK)
+    looks: list[InterimLook] = []
     for index, pairs in enumerate(plan.pairs):
         times_PA = extend(times_PA, pairs * cycles)
         short = len(times_PA) < pairs * cycles
         last = short or index == len(plan.pairs) - 1
         if len(times_PA) // cycles < _FEWEST:
             break
-        looks.append(judge(fold(times_PA, cycles), margin=margin, level=plan.level(index, last=last), seed=seed))
+        looks.append(
+            judge_look(
+                fastest_of_neighbours(times_PA, cycles), margin=margin, level=plan.level(index, last=last), seed=seed
+            )
+        )
         on_look(looks[-1])
         if looks[-1].verdict != "inconclusive" or short:
             break
     return tuple(looks), times_PA
 
 
-def judge(times_PA: Floats, *, margin: float, level: float, seed: int) -> Look:
+def judge_look(times_PA: Float64Array, *, margin: float, level: float, seed: int) -> InterimLook:
     """Judge times (P, 3) of baseline, candidate and control, one row a pair, at one confidence level."""
     question = paired_ratio(times_PA[:, [BASELINE, CONTROL]], times_PA[:, CANDIDATE], level=level, seed=seed)
     control = paired_ratio(times_PA[:, BASELINE], times_PA[:, CONTROL], level=level, seed=seed)
@@ -188,10 +206,10 @@ def judge(times_PA: Floats, *, margin: float, level: float, seed: int) -> Look:
         verdict = "pass"
     else:
         verdict = "inconclusive"
-    return Look(question=question, control=control, verdict=verdict)
+    return InterimLook(question=question, control=control, verdict=verdict)
 
 
-def explain(look: Look, margin: float) -> str:
+def explain_latency(look: InterimLook, margin: float) -> str:
     """Say in one plain sentence why a look ended as it did."""
     low, high = look.question.ci
     times = f"takes {look.question.ratio:.3f} times as long as the baseline (interval {low:.3f} to {high:.3f}"

@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from lorkit.export.benchmarking.timing_statistics import fold
+from lorkit.export.benchmarking.timing_statistics import fastest_of_neighbours
 from lorkit.export.rendering.svg import Scale, figure, label, tag
 
 WIDTH = 620.0
@@ -37,8 +37,8 @@ def strips(
         region: Whose they are.
         samples: Milliseconds of `baseline`, `candidate` and `control`, in the order they were taken.
         margin: What the candidate may take more, a fraction.
-        cycles: Cycles in a pair, of which each arm keeps its fastest; the candidate then stands against both loads of
-            the baseline. None in a gate from before that: each cycle was a pair against the first load.
+        cycles: Cycles in a pair, of which each engine keeps its fastest; the candidate is then compared with both
+            loads of the baseline. None in a gate from before that: each cycle was a pair against the first load.
     """
     if len(samples["baseline"]) < (cycles or 1):
         return Markup("")
@@ -60,8 +60,8 @@ def strips(
 
 def _ratios(samples: Mapping[str, Sequence[float]], cycles: int | None) -> dict[str, NDArray[np.float64]]:
     times_PA = np.array([samples[name] for name in ("baseline", "candidate", "control")], dtype=np.float64).T
-    folded_PA = fold(times_PA, cycles or 1)
-    baseline, candidate, control = folded_PA.T
+    fastest_PA = fastest_of_neighbours(times_PA, cycles or 1)
+    baseline, candidate, control = fastest_PA.T
     against = baseline if cycles is None else np.sqrt(baseline * control)  # the mean of both log-ratios
     return {"candidate": candidate / against, "control": control / baseline}
 

@@ -13,7 +13,7 @@ import pytest
 from lorkit.cli.output import export_tables
 from lorkit.export.benchmarking.benchmark import bench
 from lorkit.export.benchmarking.device_times import device_times
-from lorkit.export.benchmarking.interleaving import Arm
+from lorkit.export.benchmarking.interleaving import TimedEngine
 from lorkit.export.runtime import engine as inference
 from lorkit.export.targets.aoti.engine import CPU, CUDA, AotiEngine
 from lorkit.export.targets.tensorrt import torch_trt
@@ -31,7 +31,7 @@ class Timed:
 
 
 def measured(engines: list[Any], seconds: float = 60.0, clock: Callable[[], float] = lambda: 0.0) -> list[Any]:
-    arms = [Arm("x", lambda batch: None, INPUTS) for _ in engines]
+    arms = [TimedEngine("x", lambda batch: None, INPUTS) for _ in engines]
     return device_times(engines, arms, 5, seed=0, seconds=seconds, clock=clock)
 
 

@@ -4,11 +4,18 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lorkit.export.benchmarking.interleaving import Arm, Images, block_runs, interleave, random_inputs, warm_up
+from lorkit.export.benchmarking.interleaving import (
+    ImageBatch,
+    TimedEngine,
+    random_inputs,
+    runs_per_block,
+    time_interleaved,
+    warm_up,
+)
 
 
 class Bench:
-    """Arms on a clock of their own: a run takes exactly as long as it is told."""
+    """Engines on a clock of their own: a run takes exactly as long as it is told."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -17,27 +24,27 @@ class Bench:
     def clock(self) -> float:
         return self.now
 
-    def arm(self, name: str, seconds: Callable[[int], float]) -> Arm:
+    def engine(self, name: str, seconds: Callable[[int], float]) -> TimedEngine:
         turns = itertools.count()
 
-        def run(image: Images) -> None:
+        def run(image: ImageBatch) -> None:
             self.now += seconds(next(turns))
             self.order.append(name)
 
-        return Arm(name, run, random_inputs((1, 1, 2, 2), seed=0))
+        return TimedEngine(name, run, random_inputs((1, 1, 2, 2), seed=0))
 
 
 def test_times_are_milliseconds_a_run() -> None:
     bench = Bench()
-    arms = [bench.arm("a", lambda turn: 0.002), bench.arm("b", lambda turn: 0.003)]
-    times = interleave(arms, 5, runs=3, generator=np.random.default_rng(0), clock=bench.clock)
+    engines = [bench.engine("a", lambda turn: 0.002), bench.engine("b", lambda turn: 0.003)]
+    times = time_interleaved(engines, 5, runs=3, generator=np.random.default_rng(0), clock=bench.clock)
     np.testing.assert_allclose(times, np.tile([2.0, 3.0], (5, 1)))
 
 
-def test_every_cycle_runs_every_arm_once_in_an_order_of_its_own() -> None:
+def test_every_cycle_runs_every_engine_once_in_an_order_of_its_own() -> None:
     bench = Bench()
-    arms = [bench.arm(name, lambda turn: 0.001) for name in "abc"]
-    interleave(arms, 60, runs=1, generator=np.random.default_rng(0), clock=bench.clock)
+    engines = [bench.engine(name, lambda turn: 0.001) for name in "abc"]
+    time_interleaved(engines, 60, runs=1, generator=np.random.default_rng(0), clock=bench.clock)
     cycles = ["".join(bench.order[start : start + 3]) for start in range(0, 180, 3)]
     assert {"".join(sorted(cycle)) for cycle in cycles} == {"abc"}
     assert len(set(cycles)) == 6
@@ -45,31 +52,31 @@ def test_every_cycle_runs_every_arm_once_in_an_order_of_its_own() -> None:
 
 def test_no_cycle_begins_after_the_deadline() -> None:
     bench = Bench()
-    arms = [bench.arm("a", lambda turn: 1.0), bench.arm("b", lambda turn: 1.0)]
-    times = interleave(arms, 100, runs=1, generator=np.random.default_rng(0), deadline=5.0, clock=bench.clock)
+    engines = [bench.engine("a", lambda turn: 1.0), bench.engine("b", lambda turn: 1.0)]
+    times = time_interleaved(engines, 100, runs=1, generator=np.random.default_rng(0), deadline=5.0, clock=bench.clock)
     assert times.shape == (3, 2)
 
 
 def test_inputs_rotate() -> None:
     seen = []
     inputs = random_inputs((1, 1, 2, 2), seed=0)
-    arm = Arm("a", lambda image: seen.append(id(image)), inputs)
-    interleave([arm], 8, runs=1, generator=np.random.default_rng(0), start=1)
+    engine = TimedEngine("a", lambda image: seen.append(id(image)), inputs)
+    time_interleaved([engine], 8, runs=1, generator=np.random.default_rng(0), start=1)
     assert seen == [id(inputs[turn % len(inputs)]) for turn in range(1, 9)]
 
 
 def test_warm_up_waits_until_it_stops_getting_faster() -> None:
     bench = Bench()
-    settled = warm_up(bench.arm("a", lambda turn: 0.001 + 0.5 * 0.8**turn), clock=bench.clock)
+    settled = warm_up(bench.engine("a", lambda turn: 0.001 + 0.5 * 0.8**turn), clock=bench.clock)
     assert settled == pytest.approx(1.0, rel=0.2)
     assert len(bench.order) > 30
 
 
 def test_warm_up_ends_in_any_case_and_runs_at_least_once() -> None:
     bench = Bench()
-    assert warm_up(bench.arm("a", lambda turn: 60.0), clock=bench.clock) == pytest.approx(60_000)
+    assert warm_up(bench.engine("a", lambda turn: 60.0), clock=bench.clock) == pytest.approx(60_000)
     assert len(bench.order) == 1
 
 
 def test_blocks_last_long_enough_but_not_too_long() -> None:
-    assert [block_runs(ms) for ms in (0.001, 0.25, 0.9, 30.0)] == [16, 4, 2, 1]
+    assert [runs_per_block(ms) for ms in (0.001, 0.25, 0.9, 30.0)] == [16, 4, 2, 1]

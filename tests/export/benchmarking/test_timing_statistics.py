@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 
 from lorkit.export.benchmarking.timing_statistics import (
     FIRST_LOOK,
-    Looks,
+    InterimLooks,
     block_length,
     block_medians,
-    fold,
+    fastest_of_neighbours,
     median_interval,
     paired_ratio,
     percentile,
@@ -86,7 +86,7 @@ def test_intervals_cover_under_autocorrelated_heavy_tails(pairs: int) -> None:
 
 def sequential(log_P: Floats, margin: float, seed: int) -> tuple[str, int]:
     """The gate's rule on recorded log-ratios."""
-    looks = Looks.within(len(log_P))
+    looks = InterimLooks.within(len(log_P))
     for index, pairs in enumerate(looks.pairs):
         low, high = median_interval(log_P[:pairs], level=looks.level(index), seed=seed, replicates=300)
         if low > np.log1p(margin):
@@ -114,7 +114,7 @@ def test_a_candidate_twice_as_fast_is_decided_at_the_first_look() -> None:
 
 @given(st.integers(1, 100_000))
 def test_the_looks_together_spend_no_more_than_alpha(affordable: int) -> None:
-    looks = Looks.within(affordable)
+    looks = InterimLooks.within(affordable)
     errors = [1 - looks.level(index) for index in range(len(looks.pairs))]
     assert sum(errors) <= looks.alpha + 1e-12
     assert errors == sorted(errors)
@@ -137,9 +137,9 @@ def test_the_percentile_bound_holds_in_95_of_100() -> None:
 
 def test_folding_keeps_the_fastest_of_neighbours() -> None:
     times = np.array([[3.0, 1.0], [2.0, 5.0], [9.0, 9.0], [8.0, 7.0], [0.1, 0.1]])
-    assert fold(times, 2).tolist() == [[2.0, 1.0], [8.0, 7.0]]
-    assert fold(times, 1).tolist() == times.tolist()
-    assert fold(times[:1], 2).shape == (0, 2)
+    assert fastest_of_neighbours(times, 2).tolist() == [[2.0, 1.0], [8.0, 7.0]]
+    assert fastest_of_neighbours(times, 1).tolist() == times.tolist()
+    assert fastest_of_neighbours(times[:1], 2).shape == (0, 2)
 
 
 def test_a_candidate_against_two_baselines_is_the_mean_of_both_medians() -> None:

@@ -30,24 +30,24 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Verdicts in the place of measurements: what a busy machine says is not what these tests are about."""
     verdicts = {"latency": "pass", "accuracy": "pass"}
 
-    def fight(*arms: Any, margin: float, **_: Any) -> Any:
+    def run_test(*engines: Any, margin: float, **_: Any) -> Any:
         assert margin == 0.0
-        assert [arm.name for arm in arms] == ["baseline", "candidate", "control"]
+        assert [engine.name for engine in engines] == ["baseline", "candidate", "control"]
         found = {"ratio": 0.4, "ci": [0.3, 0.5], "looks": [1]}
         return SimpleNamespace(verdict=verdicts["latency"], reason="It takes its time.", to_json=lambda: found)
 
-    def judge(pair: Any, engines: Any, cases: Any, terms: Any) -> Any:
+    def judge(pair: Any, engines: Any, cases: Any, test: Any) -> Any:
         assert "validation part" in cases.source
         assert len(cases.read(pair.candidate.recipe)) > 0
         return {
             "verdict": verdicts["accuracy"],
             "drop": 0.01,
             "ci": [0.0, 0.02],
-            "allowed": terms.allowed,
+            "allowed": test.allowed,
             "flips": [{"case": "a digest"}],
         }
 
-    monkeypatch.setattr(auto_precision, "fight", fight)
+    monkeypatch.setattr(auto_precision, "run_latency_test", run_test)
     monkeypatch.setattr(auto_precision, "judge_accuracy", judge)
     monkeypatch.setattr(auto_precision, "explain_accuracy", lambda block: ["It loses little."])
     return verdicts
@@ -92,7 +92,7 @@ def test_what_was_measured_is_not_measured_again(
     run: Path, measured: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export(run, **OPTIONS)
-    monkeypatch.setattr(auto_precision, "fight", None)
+    monkeypatch.setattr(auto_precision, "run_latency_test", None)
     assert all(result.up_to_date for result in export(run, **OPTIONS))
     with pytest.raises(TypeError):  # another bound: it is asked again
         export(run, max_accuracy_drop=0.001, **OPTIONS)

@@ -4,12 +4,20 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lorkit.export.benchmarking.interleaving import Arm, Images, random_inputs
-from lorkit.export.noninferiority.latency import FOLD, Duel, cycles_per_pair, decide, explain, fight, judge
+from lorkit.export.benchmarking.interleaving import ImageBatch, TimedEngine, random_inputs
+from lorkit.export.noninferiority.latency import (
+    MAX_CYCLES_PER_PAIR,
+    LatencyTest,
+    cycles_per_pair,
+    decide,
+    explain_latency,
+    judge_look,
+    run_latency_test,
+)
 
 
 class Clock:
-    """A clock that only arms move."""
+    """A clock that only timed engines move."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -17,13 +25,13 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
-    def arm(self, name: str, seconds: Callable[[int], float]) -> Arm:
+    def engine(self, name: str, seconds: Callable[[int], float]) -> TimedEngine:
         turns = itertools.count()
 
-        def run(image: Images) -> None:
+        def run(image: ImageBatch) -> None:
             self.now += seconds(next(turns))
 
-        return Arm(name, run, random_inputs((1, 1, 2, 2), seed=0))
+        return TimedEngine(name, run, random_inputs((1, 1, 2, 2), seed=0))
 
 
 def noisy(seed: int, level: float, scale: float) -> Callable[[int], float]:
@@ -31,67 +39,67 @@ def noisy(seed: int, level: float, scale: float) -> Callable[[int], float]:
     return lambda turn: level * float(np.exp(scale * generator.standard_t(3)))
 
 
-def duel(ratio: float, *, noise: float = 0.02, seconds: float = 30.0, level: float = 0.01) -> Duel:
+def latency_test(ratio: float, *, noise: float = 0.02, seconds: float = 30.0, level: float = 0.01) -> LatencyTest:
     clock = Clock()
-    baseline = clock.arm("a", noisy(1, level, noise))
-    candidate = clock.arm("b", noisy(2, level * ratio, noise))
-    control = clock.arm("control", noisy(3, level, noise))
-    return fight(baseline, candidate, control, margin=0.03, seconds=seconds, seed=0, clock=clock)
+    baseline = clock.engine("a", noisy(1, level, noise))
+    candidate = clock.engine("b", noisy(2, level * ratio, noise))
+    control = clock.engine("control", noisy(3, level, noise))
+    return run_latency_test(baseline, candidate, control, margin=0.03, seconds=seconds, seed=0, clock=clock)
 
 
 def test_a_candidate_twice_as_fast_passes_at_the_first_look() -> None:
-    found = duel(0.5)
-    assert (found.verdict, len(found.times_PA), len(found.looks)) == ("pass", 40 * FOLD, 1)
+    found = latency_test(0.5)
+    assert (found.verdict, len(found.times_PA), len(found.looks)) == ("pass", 40 * MAX_CYCLES_PER_PAIR, 1)
     assert found.seconds < 3
     assert "within the allowed 1.030" in found.reason
 
 
 def test_a_slow_candidate_fails() -> None:
-    found = duel(1.1)
+    found = latency_test(1.1)
     assert found.verdict == "fail"
     assert found.to_json()["ratio"] == pytest.approx(1.1, abs=0.01)
     assert "slower than the allowed 1.030" in found.reason
 
 
 def test_an_identical_candidate_passes_after_more_looks() -> None:
-    found = duel(1.0)
+    found = latency_test(1.0)
     assert found.verdict == "pass"
     assert len(found.looks) > 1
     assert [look.verdict for look in found.looks[:-1]] == ["inconclusive"] * (len(found.looks) - 1)
 
 
 def test_at_the_margin_nothing_is_decided_and_time_is_kept() -> None:
-    found = duel(1.03, seconds=20.0)
+    found = latency_test(1.03, seconds=20.0)
     assert found.verdict == "inconclusive"
     assert 10 < found.seconds < 20.5
     assert "--max-seconds" in found.reason
 
 
 def test_noise_beyond_the_margin_is_said_to_be_noise() -> None:
-    found = duel(1.0, noise=0.6, seconds=5.0)
+    found = latency_test(1.0, noise=0.6, seconds=5.0)
     assert found.verdict == "inconclusive"
     assert found.looks[-1].control.deviation > 0.03
     assert "too noisy" in found.reason
 
 
 def test_a_ratio_beyond_the_noise_is_decided_all_the_same() -> None:
-    found = duel(3.0, noise=0.15, seconds=8.0)
+    found = latency_test(3.0, noise=0.15, seconds=8.0)
     assert found.verdict == "fail"
     assert "own noise reached" in found.reason
 
 
 def test_the_noise_widens_the_demand() -> None:
     cycles = np.ones((100, 3)) * [1.0, 1.08, 1.1]
-    look = judge(cycles, margin=0.03, level=0.95, seed=0)
+    look = judge_look(cycles, margin=0.03, level=0.95, seed=0)
     assert look.control.deviation == pytest.approx(0.1)
     assert look.verdict == "inconclusive"
-    assert judge(cycles * [1, 2, 1], margin=0.03, level=0.95, seed=0).verdict == "fail"
-    assert judge(cycles * [1, 0.5, 1], margin=0.03, level=0.95, seed=0).verdict == "pass"
-    assert "too noisy" in explain(look, 0.03)
+    assert judge_look(cycles * [1, 2, 1], margin=0.03, level=0.95, seed=0).verdict == "fail"
+    assert judge_look(cycles * [1, 0.5, 1], margin=0.03, level=0.95, seed=0).verdict == "pass"
+    assert "too noisy" in explain_latency(look, 0.03)
 
 
 def test_too_few_pairs_decide_nothing() -> None:
-    found = duel(0.5, level=3.0, seconds=20.0)
+    found = latency_test(0.5, level=3.0, seconds=20.0)
     assert (found.verdict, found.looks) == ("inconclusive", ())
     document = found.to_json()
     assert document["ratio"] is None
@@ -100,32 +108,32 @@ def test_too_few_pairs_decide_nothing() -> None:
 
 
 def test_the_document_keeps_every_sample() -> None:
-    document = duel(0.5).to_json()
+    document = latency_test(0.5).to_json()
     assert {name: len(times) for name, times in document["samples_ms"].items()} == {
-        "baseline": 40 * FOLD,
-        "candidate": 40 * FOLD,
-        "control": 40 * FOLD,
+        "baseline": 40 * MAX_CYCLES_PER_PAIR,
+        "candidate": 40 * MAX_CYCLES_PER_PAIR,
+        "control": 40 * MAX_CYCLES_PER_PAIR,
     }
-    assert (document["pairs"], document["cycles_per_pair"]) == (40, FOLD)
+    assert (document["pairs"], document["cycles_per_pair"]) == (40, MAX_CYCLES_PER_PAIR)
     assert document["ci"][0] <= document["ratio"] <= document["ci"][1]
     assert document["ratio_of_minima"] == pytest.approx(0.5, rel=0.1)
 
 
 def test_pairs_hold_more_cycles_only_where_time_allows() -> None:
-    assert [cycles_per_pair(affordable) for affordable in (10, 799, 800, 10**6)] == [1, 1, 2, FOLD]
+    assert [cycles_per_pair(affordable) for affordable in (10, 799, 800, 10**6)] == [1, 1, 2, MAX_CYCLES_PER_PAIR]
 
 
 def test_where_an_engine_lies_in_memory_cancels() -> None:
     """Engines loaded later run faster by a fixed step; the candidate, loaded between the baselines, is their equal."""
     cycles = np.ones((100, 3)) * [1.00, 0.99, 0.98]
-    look = judge(cycles, margin=0.03, level=0.95, seed=0)
+    look = judge_look(cycles, margin=0.03, level=0.95, seed=0)
     assert look.question.ratio == pytest.approx(1.0, abs=1e-4)
     assert look.control.ratio == pytest.approx(0.98)
     assert look.verdict == "pass"
 
 
 def test_interrupted_blocks_do_not_hide_a_slow_down() -> None:
-    """A scheduler that stops every other block for 3 ms pulls the plain median to 1; folded pairs resist."""
+    """A scheduler that stops every other block for 3 ms pulls the plain median to 1; the fastest blocks resist."""
     generator = np.random.default_rng(0)
     clean = np.array([1.0, 1.1, 1.0]) * np.exp(0.005 * generator.standard_normal((4000, 3)))
     times = clean + 3.0 * (generator.random((4000, 3)) < 0.4 * clean / clean.mean())
