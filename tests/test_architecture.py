@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("cli", "decompose", "export", "profiles")
+ROOMS = ("cli", "decompose", "export", "profiles", "lorkit")
 SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 OTHERS = sorted(path for folder in ("tests", "benchmarks", "examples") for path in (ROOT / folder).rglob("*.py"))
 
+# The packages of a room from top to bottom, and the modules beside them last: imports point down this list only.
+ORDER = {
+    "decompose": (
+        "lifecycle", "extraction", "evaluation", "training", "runs", "methods", "models", "data", "experts", "tasks",
+        "documents", "config", "metrics", "artifacts", "regions", "events", "machine", "errors",
+    ),
+    "export": (
+        "reporting", "gating", "building", "noninferiority", "benchmarking", "prediction", "serving", "onnx", "runtime",
+        "targets", "rendering", "schemas",
+    ),
+}  # fmt: skip
+BESIDE = {"decompose": {"errors", "events", "machine", "regions"}, "export": set()}
 # room -> top-level packages and rooms that it must not import
 FORBIDDEN = {
     "decompose": ("onnx", "onnxruntime", "onnxscript", "tensorrt", "typer", "rich", "lorkit.export", "lorkit.cli",
                   "lorkit.profiles", "torchvision"),
     "export": ("typer", "rich", "lorkit.cli", "lorkit.decompose.methods", "lorkit.decompose.training",
-               "lorkit.decompose.experts", "torchvision"),
+               "lorkit.decompose.experts", "lorkit.decompose.extraction", "lorkit.decompose.lifecycle", "torchvision"),
     "profiles": ("lorkit.decompose", "lorkit.export", "lorkit.cli"),
     "cli": ("torchvision",),
+    "lorkit": ("lorkit.decompose", "lorkit.export", "lorkit.profiles"),
 }  # fmt: skip
 PROFILES_MAY = {"pydantic", "yaml", "lorkit"}
 # Reading these costs no import of torch: `decompose --help`, errors, and whatever only looks at artifacts.
 LIGHT = (
-    "errors",
-    "events",
-    "machine",
-    "regions",
-    "artifacts",
-    "config",
-    "metrics",
-    "runs",
-    "data.preprocessing.recipe",
-)
+    "errors", "events", "machine", "regions", "artifacts", "config", "metrics", "runs", "data.preprocessing.recipe",
+)  # fmt: skip
 HEAVY = ("torch", "monai", "lightning_fabric", "onnx", "onnxruntime")
+MAY_LOAD_TORCH = ("models", "experts", "methods", "training")
 
 
 def names(paths: list[Path]) -> list[str]:
@@ -87,7 +95,14 @@ def test_light_modules_load_no_torch(name: str) -> None:
 
 def test_light_modules_load_no_torch_when_run() -> None:
     modules = [f"lorkit.decompose.{name}" for name in LIGHT]
-    modules += ["lorkit.decompose", "lorkit.decompose.data", "lorkit.export", "lorkit.profiles", "lorkit.cli.main"]
+    modules += [
+        "lorkit.decompose",
+        "lorkit.decompose.data",
+        "lorkit.export",
+        "lorkit.profiles",
+        "lorkit",
+        "lorkit.cli.main",
+    ]
     code = f"import importlib, sys\nfor name in {modules}: importlib.import_module(name)\n"
     code += f"print([name for name in {HEAVY} if name in sys.modules])"
     result = subprocess.run(
@@ -96,20 +111,119 @@ def test_light_modules_load_no_torch_when_run() -> None:
     assert result.stdout.strip() == "[]"
 
 
-def test_no_import_cycles_between_packages() -> None:
-    """Sub-packages of decompose may use each other in one direction only."""
-    edges: dict[str, set[str]] = {}
-    for path in SOURCES:
-        parts = path.relative_to(ROOT).parts
-        owner = parts[1] if len(parts) == 3 and parts[0] == "decompose" else None
-        if owner is None:
+def modules_imported(path: Path) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield what a file imports of lorkit: the path of each module or package below the root, and the name taken."""
+    for name in imports(ast.parse(path.read_text(encoding="utf-8")), str(path)):
+        parts = tuple(name.split("."))
+        if parts[0] != "lorkit":
             continue
-        for name in imports(ast.parse(path.read_text(encoding="utf-8")), str(path), nested=False):
-            pieces = name.split(".")
-            if pieces[:2] == ["lorkit", "decompose"] and (ROOT / "decompose" / pieces[2]).is_dir():
-                edges.setdefault(owner, set()).add(pieces[2])
-    pairs = [(a, b) for a, targets in edges.items() for b in targets if a < b and a in edges.get(b, ())]
-    assert not pairs
+        found = parts[1:]
+        while found and not _is_module(found):
+            found = found[:-1]
+        yield found, parts[-1] if len(found) < len(parts) - 1 else ""
+
+
+def _is_module(parts: tuple[str, ...]) -> bool:
+    place = ROOT.joinpath(*parts)
+    return place.is_dir() or place.with_suffix(".py").is_file()
+
+
+def place_of(path: Path) -> tuple[str, ...]:
+    """Return the path of a module below the root; a package stands for its own `__init__`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+def sibling_edges() -> dict[tuple[str, ...], dict[str, set[str]]]:
+    """Return, for every package, which of its members import which others, whatever lies between."""
+    edges: dict[tuple[str, ...], dict[str, set[str]]] = {}
+    for path in SOURCES:
+        own = place_of(path)
+        for found, _ in modules_imported(path):
+            common = next((at for at, pair in enumerate(zip(own, found, strict=False)) if pair[0] != pair[1]), None)
+            if common:
+                edges.setdefault(own[:common], {}).setdefault(own[common], set()).add(found[common])
+    return edges
+
+
+def test_rooms_hold_packages() -> None:
+    for room, beside in BESIDE.items():
+        assert {path.stem for path in (ROOT / room).glob("*.py")} - {"__init__"} == beside
+        members = {path.parent.name for path in (ROOT / room).glob("*/__init__.py")} | beside
+        assert members <= set(ORDER[room])
+    assert {path.name for path in (ROOT / "cli").iterdir() if path.is_dir()} - {"__pycache__"} == {"verbs", "output"}
+
+
+@pytest.mark.parametrize("room", ORDER)
+def test_packages_import_downwards(room: str) -> None:
+    order = ORDER[room]
+    edges = sibling_edges().get((room,), {})
+    up = [(a, b) for a, found in edges.items() for b in found if order.index(b) < order.index(a)]
+    assert not up
+
+
+def test_no_package_imports_back() -> None:
+    """No cycle among the members of any package: imports in functions and under TYPE_CHECKING count too."""
+    found = []
+    for parent, edges in sibling_edges().items():
+        try:
+            TopologicalSorter(edges).prepare()
+        except CycleError as error:
+            found.append((".".join(parent), error.args[1]))
+    assert not found
+
+
+def test_names_come_from_where_they_are_defined() -> None:
+    """A name is imported from its module, or from the `__init__` of a package that holds that module."""
+    known = {place_of(path): _bindings(path) for path in SOURCES}
+    forwarded = []
+    for path in SOURCES:
+        for found, name in modules_imported(path):
+            defined, taken = known.get(found, (set(), {}))
+            if not name or name in defined or found not in known:
+                continue
+            source = taken.get(name)
+            inside = source is not None and source[: len(found)] == found and len(source) > len(found)
+            if not inside and not (name.startswith("__") and name.endswith("__")):
+                forwarded.append(f"{path.relative_to(ROOT)}: {name} from {'.'.join(found)}")
+    assert not forwarded
+
+
+def _bindings(path: Path) -> tuple[set[str], dict[str, tuple[str, ...]]]:
+    """Return what a module defines, and what it imports from which module of lorkit."""
+    defined: set[str] = set()
+    taken: dict[str, tuple[str, ...]] = {}
+    for node in _outside_functions(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr | ast.For):
+            defined |= {name.id for name in ast.walk(node) if isinstance(name, ast.Name)}
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    defined |= {node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    for block in [tree, *(node for node in tree.body if isinstance(node, ast.If))]:
+        for statement in block.body:
+            if isinstance(statement, ast.ImportFrom) and str(statement.module).startswith("lorkit."):
+                for alias in statement.names:
+                    taken[alias.asname or alias.name] = tuple(str(statement.module).split("."))[1:]
+    return defined, taken
+
+
+def test_no_package_is_named_like_a_public_function() -> None:
+    """A package `gate` would hide the function `gate` once it is imported."""
+    for room in ORDER:
+        public = set(importlib.import_module(f"lorkit.{room}").__all__)
+        assert not public & {path.name for path in (ROOT / room).iterdir() if path.is_dir()}
+
+
+INITS = [path for path in SOURCES if path.name == "__init__.py"]
+
+
+@pytest.mark.parametrize("path", INITS, ids=names(INITS))
+def test_packages_load_no_torch(path: Path) -> None:
+    """Importing a package is cheap, except where it is about networks or their training."""
+    place = place_of(path)
+    if place[:1] == ("decompose",) and place[1:2] and place[1] in MAY_LOAD_TORCH:
+        return
+    found = {item.split(".")[0] for item in imports(ast.parse(path.read_text()), str(path), nested=False)}
+    assert not found & set(HEAVY)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=names(SOURCES))
