@@ -31,7 +31,7 @@ from lorkit.decompose.runs.locked_data import LockedData
 from lorkit.export.benchmarking.interleaving import ImageBatch, TimedEngine, random_inputs, time_interleaved, warm_up
 from lorkit.export.benchmarking.timing_statistics import paired_ratio
 from lorkit.export.building.exporting import export
-from lorkit.export.building.sources import expert_source
+from lorkit.export.building.sources import exportable_expert
 from lorkit.export.noninferiority.accuracy import engine_logits
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
@@ -65,7 +65,7 @@ def main() -> None:
 def _measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     run = open_run(options.run)
     expert = experts_of(run, options.region)[options.region]
-    source = expert_source(expert, run=run)
+    source = exportable_expert(expert, run=run)
     exports, failures = _exports(run.path, options.region, folder)
     shape = (1, *source.shape)
     foundation = build_backbone(options.foundation, channels=shape[1], image_size=shape[2:])

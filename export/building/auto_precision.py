@@ -20,8 +20,8 @@ from lorkit.decompose.errors import ArtifactError, DataError, MissingRuntimeErro
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run
 from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs
-from lorkit.export.building.builder import Job, inputs_digest
-from lorkit.export.building.sources import Source
+from lorkit.export.building.builder import ExportJob, inputs_digest
+from lorkit.export.building.sources import ExportableNetwork
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
 from lorkit.export.noninferiority.latency import run_latency_test
@@ -31,14 +31,14 @@ from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
 from lorkit.export.runtime.preference import record_path, regions_of
 
 AUTO, BASELINE = "auto", "fp32"
-REFUSALS = (ParityError, DataError, MissingRuntimeError, UsageError, ArtifactError)
-"""What keeps a lower precision from being built or run: a candidate that meets one has lost."""
+BUILD_ERRORS = (ParityError, DataError, MissingRuntimeError, UsageError, ArtifactError)
+"""Errors of building or running a lower precision: the candidate is then not kept."""
 THREADS = 1
-ExportOne = Callable[[Source, Job], Path]
+ExportOne = Callable[[ExportableNetwork, ExportJob], Path]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bounds:
+class AutoPrecisionLimits:
     """What a candidate may lose, and how long its latency may be measured.
 
     Attributes:
@@ -52,15 +52,20 @@ class Bounds:
     seed: int = 0
 
 
-def choose(
-    source: Source, jobs: Sequence[Job], bounds: Bounds, export_one: ExportOne, *, force: bool = False
+def choose_precision(
+    source: ExportableNetwork,
+    jobs: Sequence[ExportJob],
+    limits: AutoPrecisionLimits,
+    export_one: ExportOne,
+    *,
+    force: bool = False,
 ) -> dict[str, Any]:
     """Export an expert at every precision, keep fp32 and the fastest that is proven faster and not worse.
 
     Args:
         source: An expert of a run.
         jobs: fp32 first, then the candidates.
-        bounds: What a candidate may lose.
+        limits: What a candidate may lose.
         export_one: Exports a source and returns the directory.
         force: Measure again what was measured.
 
@@ -80,11 +85,11 @@ def choose(
         )
     key = {job.precision: inputs_digest(source, job) for job in jobs}
     there = {job.precision for job in jobs if (source.home / job.name).exists()}
-    known = _known(run, source, jobs, _conditions(key, bounds))
+    known = _earlier_choice(run, source, jobs, _conditions(key, limits))
     if known is not None and not force:
         return known
     baseline = read_exported(export_one(source, jobs[0]))
-    rows = [_row(run, source, baseline, job, bounds, export_one) for job in jobs[1:]]
+    rows = [_try_candidate(run, source, baseline, job, limits, export_one) for job in jobs[1:]]
     won = sorted((row for row in rows if row["verdict"] == "kept"), key=lambda row: float(row["latency"]["ratio"]))
     for row in won[1:]:
         row["verdict"] = "lost"
@@ -98,20 +103,22 @@ def choose(
         "profile": jobs[0].profile.name,
         "chosen": chosen,
         "candidates": rows,
-        "conditions": _conditions(key, bounds),
+        "conditions": _conditions(key, limits),
         "reasons": [f"{row['precision']}: {row['reason']}" for row in rows],
     }
-    _remember(run, source.region.name, jobs[0], block)
+    _record_choice(run, source.region.name, jobs[0], block)
     return block
 
 
-def _conditions(key: Mapping[str, str], bounds: Bounds) -> dict[str, Any]:
+def _conditions(key: Mapping[str, str], limits: AutoPrecisionLimits) -> dict[str, Any]:
     """Return what a choice depends on: networks, bounds, and the machine and libraries that measured."""
-    asked = {"max_accuracy_drop": bounds.max_accuracy_drop, "seconds": bounds.seconds, "seed": bounds.seed}
+    asked = {"max_accuracy_drop": limits.max_accuracy_drop, "seconds": limits.seconds, "seed": limits.seed}
     return {"inputs": dict(key), **asked, "machine": fingerprint(), "tools": tool_versions()}
 
 
-def _known(run: Run, source: Source, jobs: Sequence[Job], conditions: Mapping[str, Any]) -> dict[str, Any] | None:
+def _earlier_choice(
+    run: Run, source: ExportableNetwork, jobs: Sequence[ExportJob], conditions: Mapping[str, Any]
+) -> dict[str, Any] | None:
     """Return what was chosen before under the same conditions, as long as what was kept is still there."""
     block = regions_of(record_path(run, jobs[0].target.name, jobs[0].profile.name)).get(source.region.name)
     if block is None or block["conditions"] != conditions:
@@ -124,8 +131,13 @@ def _known(run: Run, source: Source, jobs: Sequence[Job], conditions: Mapping[st
     return block if all(current) else None
 
 
-def _row(
-    run: Run, source: Source, baseline: Exported, job: Job, bounds: Bounds, export_one: ExportOne
+def _try_candidate(
+    run: Run,
+    source: ExportableNetwork,
+    baseline: Exported,
+    job: ExportJob,
+    limits: AutoPrecisionLimits,
+    export_one: ExportOne,
 ) -> dict[str, Any]:
     """Export and judge one candidate."""
     row: dict[str, Any] = {"precision": job.precision, "verdict": "lost", "latency": None, "accuracy": None}
@@ -134,21 +146,21 @@ def _row(
         if not (candidate.proven and baseline.proven):
             return row | {"reason": "it cannot be run here, so nothing was measured"}
         row |= {"bytes": candidate.info["size_bytes"], "kept_fp32": (candidate.info["lowering"] or {}).get("kept_fp32")}
-        return row | _judged(run, ExportPair(baseline, candidate), bounds)
-    except REFUSALS as error:
+        return row | _judge_candidate(run, ExportPair(baseline, candidate), limits)
+    except BUILD_ERRORS as error:
         return row | {"reason": str(error)}
 
 
-def _judged(run: Run, pair: ExportPair, bounds: Bounds) -> dict[str, Any]:
+def _judge_candidate(run: Run, pair: ExportPair, limits: AutoPrecisionLimits) -> dict[str, Any]:
     subjects = (pair.baseline, pair.candidate, pair.baseline)
     with ExitStack() as stack:
         engines = [stack.enter_context(load_engine(one.path, threads=THREADS)) for one in subjects]
         timed = [
-            TimedEngine(name, engine.run, random_inputs((1, *one.shape), seed=bounds.seed))
+            TimedEngine(name, engine.run, random_inputs((1, *one.shape), seed=limits.seed))
             for name, one, engine in zip(("baseline", "candidate", "control"), subjects, engines, strict=True)
         ]
         # no margin: the interval of the ratio, cleared of the noise that the control shows, must lie below 1
-        test = run_latency_test(*timed, margin=0.0, seconds=bounds.seconds, seed=bounds.seed)
+        test = run_latency_test(*timed, margin=0.0, seconds=limits.seconds, seed=limits.seed)
         latency = {name: value for name, value in test.to_json().items() if name != "looks"}
         latency |= {"batch": 1, "threads": THREADS, "provider": engines[1].provider}
         if test.verdict != "pass":
@@ -157,7 +169,7 @@ def _judged(run: Run, pair: ExportPair, bounds: Bounds) -> dict[str, Any]:
             pair,
             (engines[0], engines[1]),
             cases_of_split(run, pair.region, "val"),
-            AccuracyTest(allowed=bounds.max_accuracy_drop, seed=bounds.seed),
+            AccuracyTest(allowed=limits.max_accuracy_drop, seed=limits.seed),
         )
         sentence = explain_accuracy(accuracy)[0]
         del accuracy["flips"]  # counted; the record of a choice names no cases
@@ -175,7 +187,7 @@ def _first_lower(sentence: str) -> str:
     return (sentence[:1].lower() + sentence[1:]).rstrip(".")
 
 
-def _remember(run: Run, region: str, job: Job, block: dict[str, Any]) -> None:
+def _record_choice(run: Run, region: str, job: ExportJob, block: dict[str, Any]) -> None:
     path = record_path(run, job.target.name, job.profile.name)
     regions = regions_of(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 from lorkit import profiles
 from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.errors import UsageError
-from lorkit.export.building.sources import Source
+from lorkit.export.building.sources import ExportableNetwork
 from lorkit.export.onnx.conversion import OUTPUT, Tracer
 from lorkit.export.onnx.precision.cpu_runner import runner
 from lorkit.export.runtime.exported import Exported
@@ -86,7 +86,7 @@ def first_wrong_layer(
     }
 
 
-def bisect_export(exported: Exported, source: Source, images: Floats) -> dict[str, Any]:
+def bisect_export(exported: Exported, source: ExportableNetwork, images: Floats) -> dict[str, Any]:
     """Find the first layer of an export that is off by more than its precision allows; see `first_wrong_layer`."""
     precision = str(exported.info["precision"])
     blueprint = Blueprint(

@@ -15,7 +15,7 @@ from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import tool_versions
 from lorkit.decompose.runs import Run
 from lorkit.export.building.packaging import Samples, graph_metadata, output_names, write_package
-from lorkit.export.building.sources import Inputs, Shown, Source
+from lorkit.export.building.sources import ExportableNetwork, ReferenceImageCache, ReferenceImages
 from lorkit.export.onnx.conversion import Tracer, to_onnx
 from lorkit.export.onnx.precision import Calibration, lower, require_precision
 from lorkit.export.runtime.batch_size import fitting
@@ -33,7 +33,7 @@ _KEPT_BYTES = 8 * 2**20
 
 
 @dataclass(frozen=True)
-class Job:
+class ExportJob:
     """What to export to: a target at a precision for a piece of hardware."""
 
     target: Target
@@ -60,21 +60,23 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Means:
-    """What the exports of one call share: translated architectures, images that are read once, and who is told."""
+class ExportSession:
+    """What the exports of one call share: traced architectures, images read once, and the progress callback."""
 
     on_progress: OnProgress = ignore_progress
     tracer: Tracer = field(default_factory=Tracer)
-    inputs: Inputs = field(default_factory=Inputs)
-    _calibration: Inputs = field(default_factory=lambda: Inputs(part="train", count=_CALIBRATION))
+    images: ReferenceImageCache = field(default_factory=ReferenceImageCache)
+    _calibration: ReferenceImageCache = field(
+        default_factory=lambda: ReferenceImageCache(part="train", count=_CALIBRATION)
+    )
 
-    def calibration_of(self, source: Source) -> Calibration:
+    def calibration_of(self, source: ExportableNetwork) -> Calibration:
         """Return images of the training part of a source's region."""
-        shown = self._calibration.of(source)
-        return Calibration(images=shown.images, kind=shown.kind)
+        inputs = self._calibration.of(source)
+        return Calibration(images=inputs.images, kind=inputs.kind)
 
 
-def inputs_digest(source: Source, job: Job) -> str:
+def inputs_digest(source: ExportableNetwork, job: ExportJob) -> str:
     """Digest everything that decides what an export holds."""
     availability = job.target.available(job.profile)
     return digest_json(
@@ -94,28 +96,28 @@ def inputs_digest(source: Source, job: Job) -> str:
     )
 
 
-def build_export(source: Source, job: Job, means: Means, directory: Path) -> None:
+def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSession, directory: Path) -> None:
     """Write one export into a directory.
 
     Raises:
         DataError: int8, and there is nothing to calibrate on.
         ParityError: What was built does not give its source's outputs.
     """
-    shown = means.inputs.of(source)
-    reference = reference_logits(source, shown.images)
-    graph = _graph(source, job, means, directory)
-    kept = _kept(source, shown)
+    inputs = session.images.of(source)
+    reference = reference_logits(source, inputs.images)
+    graph = _graph(source, job, session, directory)
+    kept = _samples_to_keep(source, inputs)
     engine = parity = provider = None
     availability = job.target.available(job.profile)
     if availability.ok:
         engine = job.target.build(_blueprint(source, job, directory, kept)).relative_to(directory).as_posix()
         if availability.runs:
-            parity, provider = _prove(source, job, directory, shown, reference)
-    seeded = shown.kind == "seeded"
+            parity, provider = _check_parity(source, job, directory, inputs, reference)
+    seeded = inputs.kind == "seeded"
     info = {
         "schema_version": SCHEMA_VERSION,
         "kind": "export",
-        "warnings": [note for note in means.inputs.notes if f"'{source.region.name}'" in note] if seeded else [],
+        "warnings": [note for note in session.images.notes if f"'{source.region.name}'" in note] if seeded else [],
         "target": job.target.name,
         "runtime": job.target.runtime,
         "profile": job.profile.name,
@@ -139,7 +141,7 @@ def _engine_bytes(path: Path) -> int:
     return sum(one.stat().st_size for one in parts)
 
 
-def _graph(source: Source, job: Job, means: Means, directory: Path) -> dict[str, Any]:
+def _graph(source: ExportableNetwork, job: ExportJob, session: ExportSession, directory: Path) -> dict[str, Any]:
     """Write the canonical file and return what `export.json` says about it."""
     channels, *size = source.shape
     precision = job.target.precisions[job.precision]
@@ -150,7 +152,7 @@ def _graph(source: Source, job: Job, means: Means, directory: Path) -> dict[str,
         if precision == "fp32":
             return model
         # layers are chosen on the training part, so that the proof on the validation part is of a finished file
-        seen = means.calibration_of(source)
+        seen = session.calibration_of(source)
         tried = seen.images[:_TRIED]
         lowered = lower(
             model,
@@ -160,7 +162,7 @@ def _graph(source: Source, job: Job, means: Means, directory: Path) -> dict[str,
             images=tried,
             reference=reference_logits(source, tried),
             inputs=seen.kind,
-            on_progress=lambda text, done, total: means.on_progress(f"{who}, {text}", done, total),
+            on_progress=lambda text, done, total: session.on_progress(f"{who}, {text}", done, total),
         )
         notes.update(lowered.notes)
         return lowered.model
@@ -171,14 +173,14 @@ def _graph(source: Source, job: Job, means: Means, directory: Path) -> dict[str,
         channels=channels,
         size=size,
         metadata=graph_metadata(source, precision),
-        tracer=means.tracer,
+        tracer=session.tracer,
         lowering=lowering,
     )
     require_precision(graph["dtype_census"], precision)
     return {**graph, "graph_precision": precision, "lowering": notes or None}
 
 
-def _blueprint(source: Source, job: Job, directory: Path, kept: Samples) -> Blueprint:
+def _blueprint(source: ExportableNetwork, job: ExportJob, directory: Path, kept: Samples) -> Blueprint:
     region = source.region
     info: dict[str, Any] = {
         "region": region.name,
@@ -199,17 +201,19 @@ def _blueprint(source: Source, job: Job, directory: Path, kept: Samples) -> Blue
     )
 
 
-def _prove(source: Source, job: Job, directory: Path, shown: Shown, reference: Floats) -> tuple[Parity, str]:
+def _check_parity(
+    source: ExportableNetwork, job: ExportJob, directory: Path, inputs: ReferenceImages, reference: Floats
+) -> tuple[Parity, str]:
     engine = job.target.load(directory)
     try:
-        parity = compare(engine.run, shown.images, reference, precision=job.precision, inputs=shown.kind)
+        parity = compare(engine.run, inputs.images, reference, precision=job.precision, inputs=inputs.kind)
     finally:
         engine.close()
     require(parity, f"the {job.target.name} engine of region '{source.region.name}' ({source.owner})")
     return parity, engine.provider
 
 
-def reference_logits(source: Source, images: Floats, batch: int = 8) -> Floats:
+def reference_logits(source: ExportableNetwork, images: Floats, batch: int = 8) -> Floats:
     """Return the source network's own logits (N, outputs) or (N, outputs, *spatial), by torch on the CPU in fp32."""
     network = source.network  # loaded here: parameters that are born in inference mode cannot be traced later
 
@@ -221,17 +225,17 @@ def reference_logits(source: Source, images: Floats, batch: int = 8) -> Floats:
     return in_batches(run, images, fitting(source.region, source.shape, most=batch))
 
 
-def _kept(source: Source, shown: Shown) -> Samples:
+def _samples_to_keep(source: ExportableNetwork, inputs: ReferenceImages) -> Samples:
     """Return the inputs that may lie in the export, few where they are large, and the source's logits for them."""
     count = fitting(source.region, source.shape, most=_KEPT_SAMPLES, total=_KEPT_BYTES)
-    allowed = shown.kind == "phantom" or (shown.kind == "real" and source.run is not None and _may_embed(source.run))
+    allowed = inputs.kind == "phantom" or (inputs.kind == "real" and source.run is not None and _may_embed(source.run))
     if not allowed:
-        shown = Shown(images=seeded_inputs(source.shape, count), kind="seeded")
-    images = shown.images[:count]
-    masks = None if shown.masks is None else shown.masks[:count]
-    labels = None if shown.labels is None else shown.labels[:count]
+        inputs = ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")
+    images = inputs.images[:count]
+    masks = None if inputs.masks is None else inputs.masks[:count]
+    labels = None if inputs.labels is None else inputs.labels[:count]
     logits = reference_logits(source, images)
-    return Samples(images=images, logits=logits, masks=masks, kind=shown.kind, labels=labels)
+    return Samples(images=images, logits=logits, masks=masks, kind=inputs.kind, labels=labels)
 
 
 def _may_embed(run: Run) -> bool:

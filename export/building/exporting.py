@@ -14,9 +14,9 @@ from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.runs import OWNERS, open_run
 from lorkit.decompose.runs.store import missing_baseline
-from lorkit.export.building.auto_precision import AUTO, BASELINE, REFUSALS, Bounds, choose
-from lorkit.export.building.builder import Job, Means, build_export, inputs_digest
-from lorkit.export.building.sources import Source, run_sources, sources_at
+from lorkit.export.building.auto_precision import AUTO, BASELINE, BUILD_ERRORS, AutoPrecisionLimits, choose_precision
+from lorkit.export.building.builder import ExportJob, ExportSession, build_export, inputs_digest
+from lorkit.export.building.sources import ExportableNetwork, networks_at, networks_of_run
 from lorkit.export.runtime.exported import read_exported
 from lorkit.export.targets import HardwareBound, Target, get_target, missing
 
@@ -87,21 +87,21 @@ def export(
         ParityError: An engine does not give its source's outputs; nothing of it is kept.
         MissingRuntimeError: The target cannot be built here. The ONNX files that it would take are exported.
     """
-    bounds = _bounds(max_accuracy_drop, max_seconds)
-    jobs = [replace(job, allow_synthetic=allow_synthetic) for job in _jobs(target, profile, precision)]
+    limits = _limits(max_accuracy_drop, max_seconds)
+    jobs = [replace(job, allow_synthetic=allow_synthetic) for job in _export_jobs(target, profile, precision)]
     if path is None:
-        sources = run_sources(open_run(run), region, owners, out)
+        sources = networks_of_run(open_run(run), region, owners, out)
     else:
-        sources = sources_at(Path(path), region, owners, out)
-    means, results = Means(on_progress=on_progress), []
+        sources = networks_at(Path(path), region, owners, out)
+    session, results = ExportSession(on_progress=on_progress), []
     for reason in dict.fromkeys(missing_baseline(source.run) for source in sources):
         if reason is not None and "foundation" in owners:
             on_progress(reason, 0, len(sources))
     chosen: dict[str, dict[str, Any]] = {}
     built: set[Path] = set()
 
-    def build(source: Source, job: Job) -> Path:
-        result = _export_one(source, job, means, force=force)
+    def build(source: ExportableNetwork, job: ExportJob) -> Path:
+        result = _export_one(source, job, session, force=force)
         built.update(() if result.up_to_date else (result.path,))
         return result.path
 
@@ -110,44 +110,49 @@ def export(
         for stale in filter(None, (job.outdated(source.home / job.name) for job in jobs)):
             on_progress(f"{source.region.name} ({source.owner}) is built again: {stale}", done, len(sources))
         if precision != AUTO:
-            results.append(_export_one(source, jobs[0], means, force=force))
+            results.append(_export_one(source, jobs[0], session, force=force))
         elif source.owner == "expert":
-            choice = choose(source, jobs, bounds, build, force=force)
+            choice = choose_precision(source, jobs, limits, build, force=force)
             chosen[source.region.name] = choice
-            found = [_export_one(source, job, means) for job in _kept(jobs, choice)]
+            found = [_export_one(source, job, session) for job in _jobs_to_keep(jobs, choice)]
             results += [replace(one, choice=choice, up_to_date=one.path not in built) for one in found]
         else:
-            wanted = _kept(jobs, chosen.get(source.region.name))
-            results += _exported_beside(source, wanted, means, force=force, on_progress=on_progress)
+            wanted = _jobs_to_keep(jobs, chosen.get(source.region.name))
+            results += _export_counterparts(source, wanted, session, force=force, on_progress=on_progress)
     on_progress("exported", len(sources), len(sources))
     if not jobs[0].target.available(jobs[0].profile).ok:
         raise missing(jobs[0].target, jobs[0].profile)
     return results
 
 
-def _bounds(max_accuracy_drop: float, max_seconds: float) -> Bounds:
+def _limits(max_accuracy_drop: float, max_seconds: float) -> AutoPrecisionLimits:
     if not (0 <= max_accuracy_drop < 1 and 0 < max_seconds < float("inf")):
         raise UsageError(
             f"an accuracy drop of {max_accuracy_drop} and {max_seconds} s",
             required="a fraction (0.02 is two points) and a time above 0",
             fix="correct --max-accuracy-drop or --max-seconds",
         )
-    return Bounds(max_accuracy_drop=max_accuracy_drop, seconds=max_seconds)
+    return AutoPrecisionLimits(max_accuracy_drop=max_accuracy_drop, seconds=max_seconds)
 
 
-def _kept(jobs: Sequence[Job], choice: dict[str, Any] | None) -> list[Job]:
+def _jobs_to_keep(jobs: Sequence[ExportJob], choice: dict[str, Any] | None) -> list[ExportJob]:
     return [job for job in jobs if job.precision in (BASELINE, (choice or {}).get("chosen"))]
 
 
-def _exported_beside(
-    source: Source, jobs: Sequence[Job], means: Means, *, force: bool, on_progress: OnProgress
+def _export_counterparts(
+    source: ExportableNetwork,
+    jobs: Sequence[ExportJob],
+    session: ExportSession,
+    *,
+    force: bool,
+    on_progress: OnProgress,
 ) -> list[ExportResult]:
-    """Export what an expert is judged against; a lower precision that it cannot stand is left out, and said."""
+    """Export what an expert is compared with; a lower precision that cannot be built is left out, and reported."""
     results = []
     for job in jobs:
         try:
-            results.append(_export_one(source, job, means, force=force))
-        except REFUSALS as error:
+            results.append(_export_one(source, job, session, force=force))
+        except BUILD_ERRORS as error:
             if job.precision == BASELINE:
                 raise
             on_progress(f"{source.owner} of {source.region.name} is not exported at {job.precision}: {error}", 0, 1)
@@ -166,7 +171,7 @@ def detected_profile(name: str | None) -> profiles.Profile:
         raise UsageError(str(error)) from None
 
 
-def _hardware(target: Target, name: str | None) -> profiles.Profile:
+def _profile_for(target: Target, name: str | None) -> profiles.Profile:
     found = detected_profile(name)
     if isinstance(target, HardwareBound):
         if name is None and found.device.kind == "cpu" and target.default_profile is not None:
@@ -175,7 +180,7 @@ def _hardware(target: Target, name: str | None) -> profiles.Profile:
     return found
 
 
-def _jobs(target: str, profile: str | None, precision: str) -> list[Job]:
+def _export_jobs(target: str, profile: str | None, precision: str) -> list[ExportJob]:
     """Return what to export each source to: one job, or under `auto` fp32 and then every lower precision.
 
     Raises:
@@ -184,10 +189,10 @@ def _jobs(target: str, profile: str | None, precision: str) -> list[Job]:
     found = get_target(target)
     if precision not in (*found.precisions, AUTO):
         raise unknown("precision", precision, (*found.precisions, AUTO))
-    hardware = _hardware(found, profile)
+    hardware = _profile_for(found, profile)
     if precision == AUTO:
         lower = [name for name in found.precisions if name in hardware.precisions and name != BASELINE]
-        return [Job(found, hardware, name) for name in (BASELINE, *lower)]
+        return [ExportJob(found, hardware, name) for name in (BASELINE, *lower)]
     if precision not in hardware.precisions:
         able = [name for name in hardware.precisions if name in found.precisions]
         raise UsageError(
@@ -195,16 +200,18 @@ def _jobs(target: str, profile: str | None, precision: str) -> list[Job]:
             required=f"one of {', '.join(able)}",
             fix="name another with --precision, or another --profile",
         )
-    return [Job(found, hardware, precision)]
+    return [ExportJob(found, hardware, precision)]
 
 
-def _export_one(source: Source, job: Job, means: Means, *, force: bool = False) -> ExportResult:
+def _export_one(
+    source: ExportableNetwork, job: ExportJob, session: ExportSession, *, force: bool = False
+) -> ExportResult:
     directory = source.home / job.name
     key = inputs_digest(source, job)
     current = not force and is_current(directory, "export", key)
     if not current:
         with building(directory) as staging:
-            build_export(source, job, means, staging)
+            build_export(source, job, session, staging)
             extra = {"owner": source.owner, "region": source.region.name, "target": job.target.name}
             write_manifest(
                 staging,

@@ -20,7 +20,7 @@ from lorkit.export.targets import examples
 from lorkit.export.targets.base import PLAIN, Example, Floats, Mask
 
 if TYPE_CHECKING:
-    from lorkit.export.building.sources import Source
+    from lorkit.export.building.sources import ExportableNetwork
 
 SAMPLES, README = "samples.npz", "README.md"
 _EXAMPLES = Path(examples.__file__).parent
@@ -45,7 +45,7 @@ class Samples:
     labels: NDArray[np.int64] | None = None
 
 
-def graph_metadata(source: Source, precision: str) -> dict[str, str]:
+def graph_metadata(source: ExportableNetwork, precision: str) -> dict[str, str]:
     """Return what an ONNX file says about itself, text by name.
 
     Nothing in it depends on when or where the export was made: the same expert gives the same file.
@@ -70,7 +70,7 @@ def output_names(region: Region) -> list[str]:
 
 
 def write_package(
-    source: Source, info: dict[str, Any], directory: Path, samples: Samples, example: Example
+    source: ExportableNetwork, info: dict[str, Any], directory: Path, samples: Samples, example: Example
 ) -> dict[str, Any]:
     """Write `export.json`, `samples.npz`, `example.py`, the engine's own example and `README.md` beside the engine.
 

@@ -33,7 +33,7 @@ WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class ExportableNetwork:
     """One network to export.
 
     Attributes:
@@ -83,7 +83,7 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class ReferenceImages:
     """Images to run networks on.
 
     Attributes:
@@ -99,7 +99,7 @@ class Shown:
     labels: NDArray[np.int64] | None = None
 
 
-class Inputs:
+class ReferenceImageCache:
     """Images to compare networks on: a run's locked split where it can still be read, else seeded patterns.
 
     Few where they are large: their outputs are held together.
@@ -111,34 +111,34 @@ class Inputs:
     def __init__(self, *, part: str = "val", count: int = 24) -> None:
         self.part, self.count = part, count
         self.notes: list[str] = []
-        self._found: dict[tuple[Path | None, str, tuple[int, ...]], Shown] = {}
+        self._found: dict[tuple[Path | None, str, tuple[int, ...]], ReferenceImages] = {}
 
-    def of(self, source: Source) -> Shown:
+    def of(self, source: ExportableNetwork) -> ReferenceImages:
         """Return images of a source's region, the same for each of its owners."""
         key = (source.run.path if source.run else None, source.region.name, source.shape)
         if key not in self._found:
             self._found[key] = self._read(source)
         return self._found[key]
 
-    def _read(self, source: Source) -> Shown:
+    def _read(self, source: ExportableNetwork) -> ReferenceImages:
         name = source.region.name
         count = fitting(source.region, source.shape, most=self.count, total=HELD_BYTES)
         if source.run is None:
             self.notes.append(f"region '{name}': no run beside the expert, so its images are not known")
-            return Shown(images=seeded_inputs(source.shape, count), kind="seeded")
+            return ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")
         try:
             part = LockedData(source.run, name).part(name, self.part, recipe=source.recipe, most=count)
         except LorkitError as error:
             self.notes.append(f"region '{name}': its images cannot be read ({error.given})")
-            return Shown(images=seeded_inputs(source.shape, count), kind="seeded")
+            return ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")
         kind = "phantom" if source.region.synthetic else "real"
         labels = part.labels if part.masks is None else None
-        return Shown(images=part.images, kind=kind, masks=part.masks, labels=labels)
+        return ReferenceImages(images=part.images, kind=kind, masks=part.masks, labels=labels)
 
 
-def run_sources(
+def networks_of_run(
     run: Run, region: str | None = None, owners: Sequence[str] = OWNERS, out: Path | None = None
-) -> list[Source]:
+) -> list[ExportableNetwork]:
     """Return what a selection of a run's regions offers: for each extracted expert, the named owners.
 
     A run whose method needs no foundation model has none to export.
@@ -151,14 +151,14 @@ def run_sources(
         raise UsageError(f"unknown owner '{strange[0]}'", required=f"one of {', '.join(OWNERS)}", fix="name one")
     networks, root = Networks(run), out or run.exports_dir
     extracted = experts_of(run, region)
-    sources: list[Source] = []
+    sources: list[ExportableNetwork] = []
     for owner in (owner for owner in OWNERS if owner in owners):
         for name, path in extracted.items():
             home = root / name if owner == "expert" else root / owner / name
             if owner == "expert":
-                sources.append(expert_source(path, home=home, run=run))
+                sources.append(exportable_expert(path, home=home, run=run))
             elif owner == "student" or _exportable(run):
-                sources.append(_model_source(run, networks, owner, name, home))
+                sources.append(_exportable_model(run, networks, owner, name, home))
     return sources
 
 
@@ -166,10 +166,10 @@ def _exportable(run: Run) -> bool:
     return (run.foundation_dir / MANIFEST).is_file() and missing_baseline(run) is None
 
 
-def expert_source(path: Path, *, home: Path | None = None, run: Run | None = None) -> Source:
-    """Return an extracted expert as a source, also one that was copied out of its run."""
+def exportable_expert(path: Path, *, home: Path | None = None, run: Run | None = None) -> ExportableNetwork:
+    """Return an extracted expert for export, also one that was copied out of its run."""
     expert = load_expert(path)
-    return Source(
+    return ExportableNetwork(
         owner="expert",
         region=expert.region,
         parent=expert.manifest,
@@ -181,26 +181,26 @@ def expert_source(path: Path, *, home: Path | None = None, run: Run | None = Non
     )
 
 
-def sources_at(path: Path, region: str | None, owners: Sequence[str], out: Path | None) -> list[Source]:
-    """Return the sources of a path: a run (or its id), or an expert inside or outside of one.
+def networks_at(path: Path, region: str | None, owners: Sequence[str], out: Path | None) -> list[ExportableNetwork]:
+    """Return the networks of a path: a run (or its id), or an expert inside or outside of one.
 
     Raises:
         UsageError: It is neither.
     """
     if not (path / MANIFEST).is_file():
-        return run_sources(open_run(path), region, owners, out)
+        return networks_of_run(open_run(path), region, owners, out)
     kind = read_manifest(path, verify=False).kind
     if kind == "run":
-        return run_sources(open_run(path), region, owners, out)
+        return networks_of_run(open_run(path), region, owners, out)
     if kind != "expert":
         raise UsageError(f"{path} is of kind '{kind}'", required="a run or an expert", fix="name one of them")
     run = run_of_expert(path)
     name = path.resolve().name
     home = out / name if out else run.exports_dir / name if run else None
-    return [expert_source(path, home=home, run=run)]
+    return [exportable_expert(path, home=home, run=run)]
 
 
-def source_of(exported: Exported, parent: Path, opened: dict[Path, Networks]) -> Source:
+def origin_of(exported: Exported, parent: Path, opened: dict[Path, Networks]) -> ExportableNetwork:
     """Return what an export was made from, given the directory of its parent.
 
     Args:
@@ -212,11 +212,11 @@ def source_of(exported: Exported, parent: Path, opened: dict[Path, Networks]) ->
         ArtifactError: That directory no longer holds it.
     """
     if exported.owner == "expert":
-        return expert_source(parent, run=run_of_expert(parent))
+        return exportable_expert(parent, run=run_of_expert(parent))
     path = (parent.parent if exported.owner == "foundation" else parent).resolve()
     if path not in opened:
         opened[path] = Networks(open_run(path))
-    return _model_source(opened[path].run, opened[path], exported.owner, exported.region, exported.path.parent)
+    return _exportable_model(opened[path].run, opened[path], exported.owner, exported.region, exported.path.parent)
 
 
 def run_of_expert(expert: Path) -> Run | None:
@@ -229,10 +229,10 @@ def run_of_expert(expert: Path) -> Run | None:
     return run if parent is not None and parent["sha256"] == run.manifest.digest else None
 
 
-def _model_source(run: Run, networks: Networks, owner: str, name: str, home: Path) -> Source:
+def _exportable_model(run: Run, networks: Networks, owner: str, name: str, home: Path) -> ExportableNetwork:
     foundation = owner == "foundation"
     load = networks.foundation if foundation else networks.student
-    return Source(
+    return ExportableNetwork(
         owner=owner,
         region=run.regions.get(name),
         parent=read_manifest(run.foundation_dir, kind="foundation") if foundation else run.manifest,

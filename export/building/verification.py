@@ -24,7 +24,7 @@ from lorkit.export.targets.base import Floats
 
 if TYPE_CHECKING:
     from lorkit.decompose.runs.networks import Networks
-    from lorkit.export.building.sources import Inputs
+    from lorkit.export.building.sources import ReferenceImageCache
 
 BATCHES = (1, 3, 8, 32)
 _COUNT = 48
@@ -32,7 +32,7 @@ _COUNT = 48
 
 @dataclass(frozen=True)
 class _Reference:
-    """What an export is held against: images, the logits they must give, and where both are from."""
+    """What an export is compared with: images, the logits they must give, and where both are from."""
 
     images: Floats
     logits: Floats
@@ -82,22 +82,22 @@ def verify(
             such exports are listed under `not_run`.
     """
     found = _select(path, run, region, (target, profile, precision))
-    origins, rows, absent = _Origins(data), [], []
+    references, rows, absent = _References(data), [], []
     for done, directory in enumerate(found):
         on_progress(str(directory), done, len(found))
         exported = read_exported(directory)
         try:
-            rows.append(_verify_one(exported, origins, batches))
+            rows.append(_verify_one(exported, references, batches))
             if bisect:
                 on_progress(f"bisecting {directory}", done, len(found))
-                rows[-1]["bisection"] = _bisected(exported, origins, alone=len(found) == 1)
+                rows[-1]["bisection"] = _bisect(exported, references, alone=len(found) == 1)
         except MissingRuntimeError as error:
             # a run may hold exports for other machines; where nothing else is left to verify, that is the answer
             absent.append((exported, error))
     on_progress("verified", len(found), len(found))
     if absent and (target is not None or not rows):
         raise absent[0][1]
-    _require(rows)
+    _require_parity(rows)
     notes = [note for row in rows for note in row.pop("notes")]
     notes += [f"{exported.path} was not verified: {error.given}" for exported, error in absent]
     return {
@@ -110,21 +110,21 @@ def verify(
     }
 
 
-def _bisected(exported: Exported, origins: _Origins, *, alone: bool) -> dict[str, Any]:
-    """Bisect an export; one among several that cannot be is told of, not the end of the others.
+def _bisect(exported: Exported, references: _References, *, alone: bool) -> dict[str, Any]:
+    """Bisect an export; where it is one of several and cannot be bisected, say so and go on.
 
     Raises:
         UsageError: It cannot be, and it is the only one.
     """
     try:
-        return origins.bisection(exported)
+        return references.bisection(exported)
     except UsageError as error:
         if alone:
             raise
         return {"layer": None, "skipped": error.given}
 
 
-def _require(rows: Sequence[dict[str, Any]]) -> None:
+def _require_parity(rows: Sequence[dict[str, Any]]) -> None:
     failed = [row for row in rows if row["status"] != "passed"]
     if failed:
         worst = failed[0]
@@ -154,9 +154,9 @@ def _select(
     return [entry.path for entry in entries]
 
 
-def _verify_one(exported: Exported, origins: _Origins, batches: Sequence[int]) -> dict[str, Any]:
+def _verify_one(exported: Exported, references: _References, batches: Sequence[int]) -> dict[str, Any]:
     with load_engine(exported.path) as engine:
-        reference = origins.reference(exported)
+        reference = references.reference(exported)
         found = {
             batch: compare(
                 engine.run,
@@ -191,13 +191,13 @@ def _batch_row(batch: int, parity: Parity) -> dict[str, Any]:
     }
 
 
-class _Origins:
+class _References:
     """Where references come from, with what several exports of one run share: its models and its images."""
 
     def __init__(self, data: Path | str | None) -> None:
         self.data = data
         self._opened: dict[Path, Networks] = {}
-        self._inputs: Inputs | None = None
+        self._images: ReferenceImageCache | None = None
 
     def reference(self, exported: Exported) -> _Reference:
         """Return what an export is held against: its source where that is at hand, else its own samples."""
@@ -220,7 +220,7 @@ class _Origins:
             UsageError: That is not at hand, or the target is not built from ONNX.
         """
         from lorkit.export.building.bisection import bisect_export
-        from lorkit.export.building.sources import source_of
+        from lorkit.export.building.sources import origin_of
 
         parent = exported.manifest.parent
         place = exported.path / parent["path"] if parent else None
@@ -231,7 +231,7 @@ class _Origins:
                 fix="bisect it beside its run",
             )
         reference = self.reference(exported)
-        return bisect_export(exported, source_of(exported, place, self._opened), reference.images)
+        return bisect_export(exported, origin_of(exported, place, self._opened), reference.images)
 
     def _apart(self, exported: Exported) -> _Reference:
         if self.data is None:
@@ -245,19 +245,19 @@ class _Origins:
     def _computed(self, exported: Exported, parent: Path) -> _Reference:
         """Run the source by torch; imported here, since samples need none."""
         from lorkit.export.building.builder import reference_logits
-        from lorkit.export.building.sources import Inputs, source_of
+        from lorkit.export.building.sources import ReferenceImageCache, origin_of
 
-        source = source_of(exported, parent, self._opened)
+        source = origin_of(exported, parent, self._opened)
         if self.data is not None:
             images, kind = file_samples(self.data, source.region, source.recipe).images, "real"
             count = fitting(source.region, source.shape, most=len(images), total=HELD_BYTES)
             cut = f"{self.data}: the first {count} of {len(images)} images were compared"
             notes: tuple[str, ...] = (cut,) if count < len(images) else ()
             return _Reference(images[:count], reference_logits(source, images[:count]), kind, "source", notes)
-        self._inputs = self._inputs or Inputs(part="test", count=_COUNT)
-        shown = self._inputs.of(source)
-        notes = tuple(self._inputs.notes) if shown.kind == "seeded" else ()
-        return _Reference(shown.images, reference_logits(source, shown.images), shown.kind, "source", notes)
+        self._images = self._images or ReferenceImageCache(part="test", count=_COUNT)
+        inputs = self._images.of(source)
+        notes = tuple(self._images.notes) if inputs.kind == "seeded" else ()
+        return _Reference(inputs.images, reference_logits(source, inputs.images), inputs.kind, "source", notes)
 
 
 def _stored(exported: Exported) -> _Reference:

@@ -115,10 +115,10 @@ def test_a_foundation_that_cannot_stand_it_is_left_out_and_said(
 
     real = builder.build_export
 
-    def build(source: Any, job: Any, means: Any, directory: Path) -> None:
+    def build(source: Any, job: Any, session: Any, directory: Path) -> None:
         if source.owner == "foundation" and job.precision == "int8":
             raise ParityError("too far", required="nearer", fix="nothing")
-        real(source, job, means, directory)
+        real(source, job, session, directory)
 
     monkeypatch.setattr(exporting, "build_export", build)
     said: list[str] = []
@@ -195,10 +195,10 @@ def test_a_builders_refusal_is_a_lost_candidate(
 
     real = builder.build_export
 
-    def build(source: Any, job: Any, means: Any, directory: Path) -> None:
+    def build(source: Any, job: Any, session: Any, directory: Path) -> None:
         if job.precision == "int8":
             raise UsageError("the parser refuses it", required="another graph", fix="nothing")
-        real(source, job, means, directory)
+        real(source, job, session, directory)
 
     monkeypatch.setattr(exporting, "build_export", build)
     results = export(run, **OPTIONS)

@@ -54,7 +54,7 @@ def test_int8_is_proven_states_how_it_came_about_and_is_verified(extracted: Path
 def test_weights_have_as_many_bits_as_the_hardware_adds_without_saturating(
     target: str, profile: str, scheme: str
 ) -> None:
-    assert builder.Job(get_target(target), profiles.load(profile), "int8").scheme == scheme
+    assert builder.ExportJob(get_target(target), profiles.load(profile), "int8").scheme == scheme
 
 
 def test_an_expert_away_from_its_run_has_nothing_to_calibrate_on(extracted: Path, tmp_path: Path) -> None:

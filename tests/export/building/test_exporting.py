@@ -168,9 +168,9 @@ def test_the_student_has_no_expert_in_it(exported: Path) -> None:
 
 
 def test_reference_logits_do_not_depend_on_their_batch(extracted: Path) -> None:
-    from lorkit.export.building.sources import expert_source
+    from lorkit.export.building.sources import exportable_expert
 
-    source = expert_source(extracted / "experts" / "chest")
+    source = exportable_expert(extracted / "experts" / "chest")
     image = np.random.default_rng(0).random((5, 1, 16, 16), dtype=np.float32)
     one, all_ = (builder.reference_logits(source, image, batch=size) for size in (1, 5))
     np.testing.assert_allclose(one, all_, atol=1e-5)

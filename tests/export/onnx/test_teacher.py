@@ -19,7 +19,7 @@ from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.models.foundation.teacher import TeacherBackbone
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.training.foundation.resolving import settled
-from lorkit.export.building.sources import run_sources
+from lorkit.export.building.sources import networks_of_run
 from lorkit.export.gating.gating import exit_code, gate
 from lorkit.export.onnx.teacher import OnnxTeacher, open_teacher
 
@@ -190,7 +190,7 @@ def test_a_run_under_a_file_is_measured_and_never_passes_the_gate(
 
     monkeypatch.setattr("lorkit.decompose.extraction.extraction.write_program", lambda *_, **__: None)
     extract(run)
-    assert {source.owner for source in run_sources(run)} == {"expert", "student"}
+    assert {source.owner for source in networks_of_run(run)} == {"expert", "student"}
     export(run.path, owners=("expert",))
     document = gate(run.path)
     assert document["verdict"] == "inconclusive"
