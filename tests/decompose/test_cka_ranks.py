@@ -15,7 +15,7 @@ SCRIPT = """
 import gc, os, sys, torch, torch.distributed as dist
 from datetime import timedelta
 from torch.nn.parallel import DistributedDataParallel
-from lorkit.decompose.cka import CKALoss, cka
+from lorkit.decompose.methods.losses.cka import CKALoss, cka
 from lorkit.decompose.errors import DataError
 torch.set_num_threads(1)
 

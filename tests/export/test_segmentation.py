@@ -320,8 +320,8 @@ import sys
 for name in ("timm", "monai", "onnxruntime", "onnx", "teacher"):
     sys.modules[name] = None  # what imports it gets an ImportError
 import numpy as np, torch
-from lorkit.decompose.models.resnet import resnet18
-from lorkit.decompose.expert_artifact import load_expert
+from lorkit.decompose.models.backbones.resnet import resnet18
+from lorkit.decompose.runs.expert import load_expert
 from safetensors.torch import load_file
 torch.set_num_threads({torch.get_num_threads()})
 stored = np.load({str(tmp_path / "wanted.npz")!r})

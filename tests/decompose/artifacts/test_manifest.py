@@ -6,7 +6,7 @@ import pytest
 import safetensors
 import torch
 
-from lorkit.decompose.artifacts import manifest
+from lorkit.decompose.artifacts import files, manifest
 from lorkit.decompose.errors import ArtifactError
 
 
@@ -47,7 +47,7 @@ def test_a_manifest_cannot_point_outside(tmp_path: Path, name: str) -> None:
     (tmp_path / "x" / "link").symlink_to(tmp_path / "secret")
     path = tmp_path / "x" / manifest.MANIFEST
     document = json.loads(path.read_text())
-    document["files"][name] = manifest.digest_bytes(b"s")
+    document["files"][name] = files.digest_bytes(b"s")
     path.write_text(json.dumps(document))
     with pytest.raises(ArtifactError, match="outside its directory"):
         manifest.read_manifest(tmp_path / "x")
@@ -95,16 +95,16 @@ def test_chain_is_checked_up_to_the_root(tmp_path: Path) -> None:
 
 def test_tensors_round_trip_whatever_their_memory_format(tmp_path: Path) -> None:
     weight = torch.randn(4, 3, 3, 3).to(memory_format=torch.channels_last)
-    manifest.save_tensors(tmp_path / "m.safetensors", {"b": weight, "a": torch.arange(3)})
-    loaded = manifest.load_tensors(tmp_path / "m.safetensors")
+    files.save_tensors(tmp_path / "m.safetensors", {"b": weight, "a": torch.arange(3)})
+    loaded = files.load_tensors(tmp_path / "m.safetensors")
     assert torch.equal(loaded["b"], weight)
     assert torch.equal(loaded["a"], torch.arange(3))
 
 
 def test_equal_tensors_give_equal_bytes(tmp_path: Path) -> None:
     tensors = {"a": torch.ones(3), "b": torch.zeros(2)}
-    manifest.save_tensors(tmp_path / "1", tensors)
-    manifest.save_tensors(tmp_path / "2", dict(reversed(tensors.items())))
+    files.save_tensors(tmp_path / "1", tensors)
+    files.save_tensors(tmp_path / "2", dict(reversed(tensors.items())))
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
 
 
@@ -114,7 +114,7 @@ def test_equal_metadata_gives_equal_bytes(tmp_path: Path) -> None:
     tensors = {"b": torch.arange(3), "a": torch.ones(2, 5)}
     found = set()
     for index in range(8):
-        manifest.save_tensors(
+        files.save_tensors(
             tmp_path / f"{index}", tensors, dict(reversed(metadata.items())) if index % 2 else metadata
         )
         found.add((tmp_path / f"{index}").read_bytes())
@@ -122,7 +122,7 @@ def test_equal_metadata_gives_equal_bytes(tmp_path: Path) -> None:
     with safetensors.safe_open(tmp_path / "0", "pt") as stream:
         assert stream.metadata() == metadata
         assert torch.equal(stream.get_tensor("b"), torch.arange(3))
-    assert torch.equal(manifest.load_tensors(tmp_path / "0")["a"], torch.ones(2, 5))
+    assert torch.equal(files.load_tensors(tmp_path / "0")["a"], torch.ones(2, 5))
 
 
 def test_a_pickle_is_refused_by_name(tmp_path: Path) -> None:
@@ -130,23 +130,23 @@ def test_a_pickle_is_refused_by_name(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(1)}, tmp_path / "torch")
     for name in ("plain", "torch"):
         with pytest.raises(ArtifactError, match="is a pickle"):
-            manifest.load_tensors(tmp_path / name)
+            files.load_tensors(tmp_path / name)
 
 
 def test_an_intact_file_whose_length_looks_like_a_pickle_is_read(tmp_path: Path) -> None:
     found = False
     for size in range(0, 400, 4):
-        manifest.save_tensors(tmp_path / "m", {"a": torch.ones(1)}, {"note": "x" * size})
+        files.save_tensors(tmp_path / "m", {"a": torch.ones(1)}, {"note": "x" * size})
         found |= (tmp_path / "m").read_bytes()[:1] == b"\x80"
-        assert torch.equal(manifest.load_tensors(tmp_path / "m")["a"], torch.ones(1))
+        assert torch.equal(files.load_tensors(tmp_path / "m")["a"], torch.ones(1))
     assert found
 
 
 def test_truncated_weights_are_refused(tmp_path: Path) -> None:
-    manifest.save_tensors(tmp_path / "m", {"a": torch.ones(100)})
+    files.save_tensors(tmp_path / "m", {"a": torch.ones(100)})
     (tmp_path / "m").write_bytes((tmp_path / "m").read_bytes()[:-50])
     with pytest.raises(ArtifactError, match="cannot be read"):
-        manifest.load_tensors(tmp_path / "m")
+        files.load_tensors(tmp_path / "m")
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
