@@ -114,9 +114,7 @@ def test_equal_metadata_gives_equal_bytes(tmp_path: Path) -> None:
     tensors = {"b": torch.arange(3), "a": torch.ones(2, 5)}
     found = set()
     for index in range(8):
-        files.save_tensors(
-            tmp_path / f"{index}", tensors, dict(reversed(metadata.items())) if index % 2 else metadata
-        )
+        files.save_tensors(tmp_path / f"{index}", tensors, dict(reversed(metadata.items())) if index % 2 else metadata)
         found.add((tmp_path / f"{index}").read_bytes())
     assert len(found) == 1
     with safetensors.safe_open(tmp_path / "0", "pt") as stream:
