@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lorkit.decompose.experts.config import ExpertConfig
-from lorkit.decompose.experts.insertion import add_experts_, base_parameters, factor_parameters
+from lorkit.decompose.experts.insertion import add_experts_, factor_parameters
 from lorkit.decompose.experts.layers import DepthwiseExperts, ExpertLayer, LowRankExperts
 from lorkit.decompose.experts.merging import expert_layers, extract, fuse_, pack_, packed, unfuse_, unpack_
 from lorkit.decompose.experts.norms.region_norm import RegionNorm, recalibrate_norm_
@@ -17,7 +17,6 @@ __all__ = [
     "RegionNorm",
     "Routing",
     "add_experts_",
-    "base_parameters",
     "expert_layers",
     "extract",
     "factor_parameters",

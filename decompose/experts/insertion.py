@@ -87,12 +87,6 @@ def factor_parameters(model: nn.Module) -> list[nn.Parameter]:
     ]
 
 
-def base_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Return every parameter that is not an expert's factor: backbone, norms, heads."""
-    factors = {id(parameter) for parameter in factor_parameters(model)}
-    return [parameter for parameter in model.parameters() if id(parameter) not in factors]
-
-
 def _refuse(model: nn.Module, select: Select | None) -> None:
     for name, module in model.named_modules():
         kind = type(module).__name__

@@ -5,8 +5,8 @@ Shapes: N images of a batch, n_t of them of region t, F features, C_t outputs of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import NamedTuple, cast
 
 import torch
@@ -171,16 +171,6 @@ class RegionalModel(_Regional):
         """Return the extracted backbone with the region's head."""
         return attach_head(extract(self.backbone, region), self.heads[region])
 
-    @contextmanager
-    def base_only(self) -> Iterator[None]:
-        """Run the bare student: the shared backbone with every low-rank update off.
-
-        The regions keep their heads and, where the norm policy gives them statistics of their own, their norms: a
-        network without any batch statistics would be no student at all. Without experts it changes nothing.
-        """
-        with self.routing.without_experts():
-            yield
-
     def _judged(self, features: Tensor, plan: Plan) -> RegionalOutput:
         parts = [(self.routing.regions[t], rows) for t, rows in _split(plan, features)]
         logits = {name: self.heads[name](rows) for name, rows in parts}
@@ -230,11 +220,6 @@ class SeparateModels(_Regional):
     def network(self, region: str) -> nn.Module:
         """Return a copy of the region's network with its head."""
         return self._model(region).network(region)
-
-    @contextmanager
-    def base_only(self) -> Iterator[None]:
-        """Change nothing: each network is its own student."""
-        yield
 
     def _model(self, region: str) -> RegionalModel:
         return cast(RegionalModel, self.models[region])

@@ -88,18 +88,6 @@ def foundation_recipe(run: Run, region: str) -> Recipe:
     return build_recipe(image, run.config.regions[region])
 
 
-def run_samples(run: Run, part: str, *, region: str | None = None) -> dict[str, PreparedRegion]:
-    """Prepare one locked part of the selected regions of a run.
-
-    Raises:
-        UsageError: Unknown part or region.
-        DataError: The data is gone, or no longer holds the images that the run was trained on.
-    """
-    check_part(part)
-    data = LockedData(run, region)
-    return {name: data.part(name, part) for name in data.samples}
-
-
 def file_samples(path: Path | str, region: Region, recipe: Recipe) -> PreparedRegion:
     """Prepare all rows of a file (any source that `data` in a configuration takes), classes matched by name.
 

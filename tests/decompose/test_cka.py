@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lorkit.decompose.errors import DataError, UsageError
-from lorkit.decompose.methods.losses.cka import CKALoss, CKAMetric, cka
+from lorkit.decompose.methods.losses.cka import CKALoss, cka
 from lorkit.decompose.methods.losses.cka.products import cheaper_space, products, standardise
 
 ESTIMATORS = ("biased", "unbiased")
@@ -144,8 +144,9 @@ def test_value_is_that_of_the_formulas(estimator: Any, space: Any, n: int, p: in
 def test_unbiased_hsic_is_the_mean_over_distinct_samples(space: Any) -> None:
     x, y = related(6, 3, 4)
     left, right = standardise(x, y)
-    xy = products(left.rows, right.rows, estimator="unbiased", space=space).xy
-    value = float(xy * (left.spread * right.spread) ** 2) / (6 * 3)
+    xy = products(left, right, estimator="unbiased", space=space).xy
+    scale = math.prod(float((side - side.mean(0)).square().sum()) / 6 for side in (x, y))  # that standardising took out
+    value = float(xy) * scale / (6 * 3)
     assert value == pytest.approx(naive(x, y), abs=1e-10)
     assert value == pytest.approx(song(x @ x.T, y @ y.T), abs=1e-10)
 
@@ -188,7 +189,7 @@ def test_unbiased_hsic_of_features_with_themselves_is_never_negative(space: Any)
     for n in range(4, 9):
         x = draw(800, n, 6, seed=n)
         left, right = standardise(x, x)
-        found = products(left.rows, right.rows, estimator="unbiased", space=space)
+        found = products(left, right, estimator="unbiased", space=space)
         assert (found.xx >= -1e-12).all()
         torch.testing.assert_close(found.xy, found.xx)
 
@@ -292,7 +293,7 @@ def test_not_a_number_is_an_error_that_names_the_side(estimator: Any, bad: float
     x, y = related()
     broken = y.clone()
     broken[3, 1] = bad
-    for call in (cka, CKALoss(), CKAMetric().update):
+    for call in (cka, CKALoss()):
         with pytest.raises(DataError, match=r"NaN or infinity, in the second input; required: finite"):
             call(x, broken)
         with pytest.raises(DataError, match="first input"):
@@ -301,7 +302,7 @@ def test_not_a_number_is_an_error_that_names_the_side(estimator: Any, bad: float
 
 @pytest.mark.parametrize(("estimator", "fewest"), [("biased", 2), ("unbiased", 4)])
 def test_too_few_samples_raise_but_a_loss_skips_and_counts_them(estimator: Any, fewest: int) -> None:
-    loss, metric = CKALoss(estimator=estimator), CKAMetric(estimator=estimator)
+    loss = CKALoss(estimator=estimator)
     for n in range(fewest):
         x, y = draw(n, 3).requires_grad_(), draw(n, 4, seed=1)
         with pytest.raises(DataError, match=rf"{estimator} CKA of {n} samples; required: {fewest} or more; use"):
@@ -311,11 +312,8 @@ def test_too_few_samples_raise_but_a_loss_skips_and_counts_them(estimator: Any, 
         assert value.item() == 0
         assert x.grad is not None
         assert not x.grad.any()
-        metric.update(x, y)
-    assert loss.skipped == metric.skipped == fewest
+    assert loss.skipped == fewest
     assert math.isfinite(float(cka(draw(fewest, 3), draw(fewest, 4, seed=1), estimator=estimator)))
-    loss.reset_counts()
-    assert loss.skipped == loss.degenerate == 0
 
 
 def test_the_loss_is_the_negative_value_and_can_leave_the_target_alone() -> None:
@@ -467,107 +465,3 @@ def test_bad_input_is_one_line(x: Tensor, y: Tensor, options: Any, error: type[E
 )
 def test_shape_chooses_the_space(shape: tuple[int, int, int], space: str) -> None:
     assert cheaper_space(*shape) == cheaper_space(*shape, (True, False)) == space
-
-
-# 11: the metric
-
-
-def batches_of(n: int, count: int, seed: int = 0) -> list[tuple[Tensor, Tensor]]:
-    x, y = related(n * count, 8, 6, seed)
-    return list(zip(x.split(n), y.split(n), strict=True))
-
-
-@both
-def test_metric_divides_sums_of_hsic_once(estimator: Any) -> None:
-    batches = batches_of(6, 5)
-    metric = CKAMetric(estimator=estimator)
-    for x, y in batches:
-        metric.update(100 * x, y / 7)  # each batch standardises alone, and must not forget its scale
-    sums = [sum(hsic(a, b, estimator) for a, b in pairs) for pairs in zip(*[
-        ((100 * x, y / 7), (100 * x, 100 * x), (y / 7, y / 7)) for x, y in batches
-    ], strict=True)]  # fmt: skip
-    assert metric.compute() == pytest.approx(sums[0] / math.sqrt(sums[1] * sums[2]), abs=1e-10)
-    assert metric.compute() != pytest.approx(np.mean([reference(x, y, estimator) for x, y in batches]), abs=1e-3)
-    assert metric.batches == 5
-
-
-def test_metric_of_one_batch_is_cka_and_order_does_not_matter() -> None:
-    whole = CKAMetric()
-    x, y = related(40)
-    whole.update(x, y)
-    assert whole.compute() == pytest.approx(reference(x, y, "unbiased"), abs=1e-10)
-    batches = batches_of(6, 5)
-    found = []
-    for order in (batches, batches[::-1]):
-        metric = CKAMetric()
-        for pair in order:
-            metric.update(*pair)
-        found.append(metric.compute())
-    assert found[0] == pytest.approx(found[1], abs=1e-10)
-
-
-def test_metric_of_small_batches_finds_what_one_large_batch_finds() -> None:
-    metric, biased = CKAMetric(), []
-    for x, y in batches_of(8, 250):
-        metric.update(x, y)
-        biased.append(float(cka(x, y)))
-    x, y = related(2000, 8, 6)
-    expected = reference(x, y, "unbiased")
-    assert metric.compute() == pytest.approx(expected, abs=0.02)
-    assert np.mean(biased) > expected + 0.03
-
-
-def test_metric_of_images_takes_each_as_a_batch() -> None:
-    x, y = draw(3, 5, 4, 3), draw(3, 6, 4, 3, seed=1)
-    metric, places = CKAMetric(view="patch-image"), CKAMetric()
-    metric.update(x, y)
-    for a, b in zip(x, y, strict=True):
-        places.update(a.flatten(1).T, b.flatten(1).T)
-    assert metric.compute() == pytest.approx(places.compute(), abs=1e-10)
-
-
-def test_metric_without_batches_or_variance() -> None:
-    metric = CKAMetric()
-    metric.update(draw(3, 4), draw(3, 4))
-    with pytest.raises(DataError, match=r"CKA over no batch \(1 were too small\); required: a batch of 4"):
-        metric.compute()
-    metric.update(torch.zeros(5, 4), draw(5, 4))
-    assert metric.compute() is None
-    metric.update(*related())
-    assert metric.compute() == pytest.approx(reference(*related(), "unbiased") * _share_of_variance(), abs=1e-10)
-    metric.reset()
-    assert (metric.batches, metric.skipped) == (0, 0)
-
-
-def _share_of_variance() -> float:
-    """Return how much the batch that only varies on one side lowers the ratio."""
-    other, y = draw(5, 4), related()[1]
-    own = hsic(y, y, "unbiased")
-    return math.sqrt(own / (own + hsic(other, other, "unbiased")))
-
-
-def test_metric_state_survives_a_file_and_adds_up(tmp_path: Any) -> None:
-    batches = batches_of(6, 5)
-    whole, first, second = CKAMetric(), CKAMetric(), CKAMetric()
-    for index, pair in enumerate(batches):
-        whole.update(*pair)
-        (first if index < 2 else second).update(*pair)
-    torch.save(first.state_dict(), tmp_path / "state.pt")
-    again = CKAMetric()
-    again.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    again.merge(second)
-    assert again.compute() == pytest.approx(whole.compute(), abs=1e-12)
-    assert again.batches == 5
-    assert first.batches == 2
-    with pytest.raises(DataError, match="required: the biased estimator in view gap"):
-        CKAMetric(estimator="biased").load_state_dict(first.state_dict())
-    with pytest.raises(DataError, match="start a new metric"):
-        CKAMetric(view="flatten").merge(first)
-
-
-@pytest.mark.parametrize("scale", [1e-12, 1e12])
-def test_metric_survives_any_scale_in_float32(scale: float) -> None:
-    x, y = (side.float() for side in related(40))
-    metric = CKAMetric()
-    metric.update(x * scale, y * scale)
-    assert metric.compute() == pytest.approx(reference(x.double(), y.double(), "unbiased"), abs=1e-5)

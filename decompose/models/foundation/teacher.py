@@ -14,7 +14,6 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config.schema import ImageConfig
 from lorkit.decompose.errors import UsageError
 
@@ -64,11 +63,6 @@ def weights_digest(module: nn.Module) -> str:
         found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
         found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
-
-
-def image_digest(image: ImageConfig) -> str:
-    """Return the digest of how images are prepared for a teacher."""
-    return digest_json(image.model_dump(mode="json"))
 
 
 def teacher_name(teacher: Teacher) -> str:

@@ -21,7 +21,6 @@ import onnx
 
 from lorkit.export.targets.base import Floats
 
-SCHEMES = ("asymmetric", "reduced", "symmetric")
 _BATCH = 8
 
 
@@ -49,7 +48,7 @@ def quantise(
     Args:
         model: A float32 graph; it is not changed.
         images: (N, C, *spatial) to take the ranges of activations from.
-        scheme: One of `SCHEMES`.
+        scheme: "asymmetric", "reduced" or "symmetric".
         only: Names of the nodes to quantise; all by default.
         excluding: Names of nodes that stay in fp32.
         ranges: File that keeps the ranges of this graph on these images: written where it is absent, else read.
@@ -84,11 +83,6 @@ def quantise(
     del quantised.graph.value_info[:]
     del quantised.metadata_props[:]
     return quantised
-
-
-def quantised_layers(model: onnx.ModelProto) -> int:
-    """Return how many tensors of a graph pass through int8."""
-    return sum(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
 
 @contextmanager

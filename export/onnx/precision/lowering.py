@@ -72,7 +72,7 @@ def lower(
     Args:
         model: The float32 graph; it is not changed.
         precision: fp32, fp16, bf16 or int8.
-        scheme: How int8 is done, one of `int8.SCHEMES`.
+        scheme: How int8 is done, see `int8`.
         calibration: The images that int8 takes its ranges from.
         images: (N, C, *spatial) to try the graph on.
         reference: The source's logits for them.

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 BUNDLE, METADATA, INFERENCE = "bundle", "configs/metadata.json", "configs/inference.json"
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 _TRACED_BATCH = 2
-# what `python -m monai.bundle run` needs besides MONAI, as it was tried; lorkit itself does without
-_IGNITE = {"pytorch-ignite": "0.5.5"}
 # MONAI evaluates, resolves or expands texts that begin so, or hold the mark of a relative reference, in metadata too
 _CODE = re.compile(r"[$@%]|.*[@%](#|::)", re.S)
 _LICENSE = """\

@@ -57,6 +57,6 @@ def test_random_experts_are_not_nothing() -> None:
         image = torch.rand(4, 1, 64, 64)
         model = selftest._model(image)
         with_expert = model(image, "chest").logits["chest"]
-        with model.base_only():
+        with model.routing.without_experts():
             without = model(image, "chest").logits["chest"]
     assert (with_expert - without).abs().max() > 0.05

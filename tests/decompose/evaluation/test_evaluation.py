@@ -15,14 +15,14 @@ from lorkit.decompose.evaluation.inference import logits_of
 from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.metrics import HEADLINE, scores
 from lorkit.decompose.runs import Run
-from lorkit.decompose.runs.locked_data import run_samples
+from lorkit.decompose.runs.locked_data import LockedData
 from lorkit.decompose.runs.networks import Networks
 
 pytestmark = pytest.mark.usefixtures("without_program")
 
 
 def test_logits_of_modules_and_callables_agree_and_modes_are_kept(small_run: Run) -> None:
-    prepared = run_samples(small_run, "val", region="knee")["knee"]
+    prepared = LockedData(small_run, "knee").part("knee", "val")
     network = Networks(small_run).expert("knee").train()
     found = logits_of(network, prepared, batch_size=7)
     assert network.training
@@ -50,7 +50,7 @@ def test_every_model_is_measured_on_every_region_and_stored(small_run: Run, mode
 
 
 def test_scores_are_those_of_the_live_model(small_run: Run) -> None:
-    prepared = run_samples(small_run, "val", region="chest")["chest"]
+    prepared = LockedData(small_run, "chest").part("chest", "val")
     with torch.no_grad():
         logits = Networks(small_run).live(torch.from_numpy(np.array(prepared.images)), "chest").logits["chest"]
     expected = scores(prepared.labels, logits.numpy(), prepared.groups)

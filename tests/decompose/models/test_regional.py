@@ -142,13 +142,13 @@ def test_a_fused_model_runs_its_region_and_extracts_the_others() -> None:
 
 
 @pytest.mark.parametrize("norm", ["shared", "region"])
-def test_base_only_is_the_backbone_without_updates(norm: str) -> None:
+def test_without_experts_it_is_the_backbone_without_updates(norm: str) -> None:
     model, image = joint(norm).eval(), images()
     stripped = copy.deepcopy(model)
     with torch.no_grad():
         for parameter in factor_parameters(stripped):
             parameter.zero_()
-    with model.base_only():
+    with model.routing.without_experts():
         bare = model(image, IDS).features
     torch.testing.assert_close(bare, stripped(image, IDS).features)
     assert not torch.allclose(bare, model(image, IDS).features)

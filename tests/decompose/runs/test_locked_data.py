@@ -10,17 +10,18 @@ import pytest
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import Run, open_run
-from lorkit.decompose.runs.locked_data import LockedData, check_part, file_samples, recipe_of, run_samples
+from lorkit.decompose.runs.locked_data import LockedData, check_part, file_samples, recipe_of
 
 
 def test_parts_are_found_by_digest_and_never_overlap(small_run: Run) -> None:
     document = read_json(small_run.path / "splits.json", kind="splits")
-    found = {part: run_samples(small_run, part) for part in ("train", "val", "test")}
+    data = LockedData(small_run)
     for name in small_run.regions.names:
+        found = {part: data.part(name, part) for part in ("train", "val", "test")}
         for part, prepared in found.items():
-            assert sorted(prepared[name].digests) == sorted(document["regions"][name][part])
-            assert prepared[name].images.shape[1:] == (1, 16, 16)
-        groups = [set(prepared[name].groups) for prepared in found.values()]
+            assert sorted(prepared.digests) == sorted(document["regions"][name][part])
+            assert prepared.images.shape[1:] == (1, 16, 16)
+        groups = [set(prepared.groups) for prepared in found.values()]
         assert not groups[0] & groups[1]
         assert not groups[2] & (groups[0] | groups[1])
 
@@ -45,7 +46,7 @@ def test_data_that_changed_is_refused(small_run: Run, tmp_path: Path) -> None:
     (small_run.path / "config.yaml").write_text(text.replace(str(source), str(tmp_path / "chest.npz")))
     changed = replace(small_run, path=small_run.path)
     with pytest.raises(DataError, match="locked train split are not in"):
-        run_samples(changed, "test")
+        LockedData(changed)
 
 
 def test_a_file_is_read_whole_and_its_classes_are_matched_by_name(small_run: Run, tmp_path: Path) -> None:
@@ -62,4 +63,4 @@ def test_a_file_is_read_whole_and_its_classes_are_matched_by_name(small_run: Run
 
 def test_a_run_that_moved_still_finds_its_data(small_run: Run, tmp_path: Path) -> None:
     moved = open_run(shutil.copytree(small_run.path, tmp_path / "elsewhere"))
-    assert run_samples(moved, "val", region="chest")["chest"].digests
+    assert LockedData(moved, "chest").part("chest", "val").digests

@@ -14,7 +14,7 @@ def test_student_and_expert_equal_the_live_model_with_experts_off_and_on(small_r
     image = torch.rand(3, 1, 16, 16)
     with torch.no_grad():
         on = networks.live(image, "knee").logits["knee"]
-        with networks.live.base_only():
+        with networks.live.routing.without_experts():
             off = networks.live(image, "knee").logits["knee"]
         torch.testing.assert_close(networks.expert("knee")(image), on, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(networks.student("knee")(image), off, atol=1e-5, rtol=1e-5)

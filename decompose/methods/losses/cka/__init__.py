@@ -1,11 +1,10 @@
-"""Centred kernel alignment (CKA): how alike two networks see the same samples, as a loss and as a metric."""
+"""Centred kernel alignment (CKA): how alike two networks see the same samples, as a loss."""
 
 from __future__ import annotations
 
 from lorkit.decompose.methods.losses.cka.loss import CKALoss
-from lorkit.decompose.methods.losses.cka.metric import CKAMetric
 from lorkit.decompose.methods.losses.cka.products import Estimator, Space
 from lorkit.decompose.methods.losses.cka.similarity import cka
 from lorkit.decompose.methods.losses.cka.views import View
 
-__all__ = ["CKALoss", "CKAMetric", "Estimator", "Space", "View", "cka"]
+__all__ = ["CKALoss", "Estimator", "Space", "View", "cka"]

@@ -65,10 +65,6 @@ class CKALoss(nn.Module):
         """Problems so far (batches, or images in view "patch-image") without variance, whose similarity was 0."""
         return 0 if self._degenerate is None else int(self._degenerate)
 
-    def reset_counts(self) -> None:
-        """Set both counts to 0."""
-        self.skipped, self._degenerate = 0, None
-
     def extra_repr(self) -> str:
         """Return the options, for `print(module)`."""
         return f"estimator={self.estimator}, view={self.view}, space={self.space}, gather={self.gather}"

@@ -25,13 +25,6 @@ PASSES = 40
 """What passes over a product cost beside it, in multiply-accumulates an element; see benchmarks/cka.py."""
 
 
-class Standardised(NamedTuple):
-    """Rows (..., N, P), centred and with squares that sum to N, and the spread (...) they were divided by."""
-
-    rows: Tensor
-    spread: Tensor
-
-
 class Products(NamedTuple):
     """Inner products (...) of the two centred similarity matrices, and whether both are more than rounding noise."""
 
@@ -49,8 +42,8 @@ def check_options(estimator: Estimator, space: Space) -> None:
         raise UsageError(f"CKA space {space!r}", required=" or ".join(get_args(Space)))
 
 
-def standardise(x: Tensor, y: Tensor) -> tuple[Standardised, Standardised]:
-    """Centre both sides and divide each by its own spread, which no cosine sees and which keeps squares in range.
+def standardise(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre both sides and divide each by its own spread: squares then sum to N, which no cosine sees.
 
     Divisors are constants to autograd: CKA does not depend on them, so gradients are exact all the same. They grow
     as 1 / spread, as CKA's own: features of size 1e-12 have gradients of size 1e9, which only clipping tames.
@@ -99,7 +92,7 @@ def cheaper_space(samples: int, p: int, q: int, graded: tuple[bool, bool] = (Tru
     return "gram" if gram < feature else "feature"
 
 
-def _standardised(x: Tensor, reach: Tensor) -> Standardised:
+def _standardised(x: Tensor, reach: Tensor) -> Tensor:
     limits, samples = torch.finfo(x.dtype), x.shape[-2]
     floor = limits.tiny**0.5  # what lies below has squares that vanish
     x = x / reach.clamp_min(floor)
@@ -111,7 +104,7 @@ def _standardised(x: Tensor, reach: Tensor) -> Standardised:
         kept = (length > noise) & (reach > floor)
         spread = torch.linalg.vector_norm(length * kept, dim=-1, keepdim=True) / samples**0.5
         factor = kept / spread.clamp_min(limits.tiny)
-    return Standardised(centred * factor, (spread * reach)[..., 0, 0])
+    return centred * factor
 
 
 def _in_gram_space(x: Tensor, y: Tensor, estimator: Estimator) -> Products:

@@ -38,8 +38,8 @@ def cka(
     detach the one that is a target. Features without variance have CKA 0 and a gradient of 0.
 
     "biased" lies in [0, 1] and tends to 1 for any features as soon as there are more of them than samples; it is a
-    loss, not a measure. "unbiased" lies in [-1, 1] with mean 0 for independent features: report that, best through
-    `CKAMetric`. In section 5 of the specification of RD; after Kornblith et al. 2019 and Song et al. 2012.
+    loss, not a measure. "unbiased" lies in [-1, 1] with mean 0 for independent features: report that.
+    In section 5 of the specification of RD; after Kornblith et al. 2019 and Song et al. 2012.
 
     Args:
         x: Features (B, C), (B, C, H, W), (B, C, D, H, W) or tokens (B, L, D), channels last.
@@ -80,8 +80,7 @@ def samples_of(pair: tuple[Tensor, Tensor]) -> int:
 def similarity(x: Tensor, y: Tensor, *, estimator: Estimator, space: Space) -> Similarity:
     """Return the mean CKA over problems of sample matrices (..., N, P) and (..., N, Q)."""
     with torch.autocast(x.device.type, enabled=False):
-        left, right = standardise(x, y)
-        found = products(left.rows, right.rows, estimator=estimator, space=space)
+        found = products(*standardise(x, y), estimator=estimator, space=space)
         # chosen before the root: a root's slope at 0 is infinite, and 0 times infinity is NaN
         norm = torch.where(found.varies, found.xx * found.yy, 1).sqrt()
         value = torch.where(found.varies, found.xy, 0) / norm
