@@ -74,7 +74,7 @@ class TargetsHelp(TyperCommand):
             if not state.ok:
                 told += f". Missing: {state.reason}; {state.install}"
             elif not state.runs:
-                told += f". Builds here, does not run: {state.why}"
+                told += f". Builds here, does not run: {state.cannot_run_because}"
             rows.append((name, told))
         with formatter.section("Targets and their precisions"):
             formatter.write_dl(rows)

@@ -23,7 +23,7 @@ from lorkit.export.prediction import inputs
 from lorkit.export.prediction.masks import decode_at
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import seeded_inputs
-from lorkit.export.targets.base import Engine, Floats
+from lorkit.export.targets.base import Engine, Float32Array
 
 STAGES = ("read", "prepare", "engine", "answer")
 PICTURE, VOLUME = (512, 512), 2
@@ -88,7 +88,7 @@ def _read(exported: Exported, path: Path) -> Any:
     return inputs.read(path, exported.recipe)
 
 
-def _answer(exported: Exported, logits: Floats, size: tuple[int, ...]) -> None:
+def _answer(exported: Exported, logits: Float32Array, size: tuple[int, ...]) -> None:
     region = exported.as_region()
     task = get_task(region.task)
     if task.dense:

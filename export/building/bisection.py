@@ -27,7 +27,7 @@ from lorkit.export.onnx.precision.cpu_runner import runner
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import TOLERANCES
 from lorkit.export.targets import MODEL, Target, get_target
-from lorkit.export.targets.base import Blueprint, Floats
+from lorkit.export.targets.base import BuildRequest, Float32Array
 
 _IMAGES = 8
 Error = Callable[[str], float]
@@ -37,8 +37,8 @@ def first_wrong_layer(
     lowered: onnx.ModelProto,
     original: onnx.ModelProto,
     target: Target,
-    blueprint: Blueprint,
-    images: Floats,
+    request: BuildRequest,
+    images: Float32Array,
     limit: float,
 ) -> dict[str, Any]:
     """Find the first layer whose output differs by more than a share of its largest value.
@@ -47,7 +47,7 @@ def first_wrong_layer(
         lowered: The export's graph, at its precision.
         original: The same network's float32 graph, with the same names.
         target: What builds and runs the pieces.
-        blueprint: What the export was built from; its directory is not touched.
+        request: What the export was built from; its directory is not touched.
         images: (N, C, *spatial) to run.
         limit: Largest error allowed, a share of the largest value of a layer's output.
 
@@ -69,7 +69,7 @@ def first_wrong_layer(
 
     def error(name: str) -> float:
         wanted = runner(beginning(original, name))(images)
-        found = _run(target, blueprint, beginning(lowered, name), images)
+        found = _run(target, request, beginning(lowered, name), images)
         difference = np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30)
         steps.append({"layer": name, "error": float(difference) if np.isfinite(difference) else None})
         return float(difference) if np.isfinite(difference) else float("inf")
@@ -86,10 +86,10 @@ def first_wrong_layer(
     }
 
 
-def bisect_export(exported: Exported, source: ExportableNetwork, images: Floats) -> dict[str, Any]:
+def bisect_export(exported: Exported, source: ExportableNetwork, images: Float32Array) -> dict[str, Any]:
     """Find the first layer of an export that is off by more than its precision allows; see `first_wrong_layer`."""
     precision = str(exported.info["precision"])
-    blueprint = Blueprint(
+    request = BuildRequest(
         directory=exported.path,
         network=source.network,
         precision=precision,
@@ -102,7 +102,7 @@ def bisect_export(exported: Exported, source: ExportableNetwork, images: Floats)
     original = ir.to_proto(Tracer().graph(source.network, channels=channels, size=size))
     lowered = onnx.load(exported.path / MODEL)
     target = get_target(str(exported.info["target"]))
-    return first_wrong_layer(lowered, original, target, blueprint, images[:_IMAGES], TOLERANCES[precision])
+    return first_wrong_layer(lowered, original, target, request, images[:_IMAGES], TOLERANCES[precision])
 
 
 def bisect(names: list[str], error: Error, limit: float) -> tuple[int | None, dict[int, float]]:
@@ -157,10 +157,10 @@ def _common_layers(lowered: onnx.ModelProto, original: onnx.ModelProto) -> list[
     return layers
 
 
-def _run(target: Target, blueprint: Blueprint, piece: onnx.ModelProto, images: Floats) -> Floats:
+def _run(target: Target, request: BuildRequest, piece: onnx.ModelProto, images: Float32Array) -> Float32Array:
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
         write_bytes(Path(folder) / MODEL, piece.SerializeToString())
-        target.build(replace(blueprint, directory=Path(folder)))
+        target.build(replace(request, directory=Path(folder)))
         engine = target.load(Path(folder))
         try:
             return engine.run(images)

@@ -21,7 +21,7 @@ from lorkit.export.onnx.precision import Calibration, lower, require_precision
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.parity import Parity, compare, in_batches, require, seeded_inputs
 from lorkit.export.targets import MODEL, HardwareBound, Target
-from lorkit.export.targets.base import Blueprint, Floats
+from lorkit.export.targets.base import BuildRequest, Float32Array
 
 # Raised when the content of an export changes for the same inputs, so that older ones are rebuilt.
 FORMAT = 3
@@ -110,7 +110,7 @@ def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSessi
     engine = parity = provider = None
     availability = job.target.available(job.profile)
     if availability.ok:
-        engine = job.target.build(_blueprint(source, job, directory, kept)).relative_to(directory).as_posix()
+        engine = job.target.build(_build_request(source, job, directory, kept)).relative_to(directory).as_posix()
         if availability.runs:
             parity, provider = _check_parity(source, job, directory, inputs, reference)
     seeded = inputs.kind == "seeded"
@@ -130,7 +130,7 @@ def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSessi
         "onnx_digest": digest_file(directory / MODEL),
         "parity": parity.to_json()
         if parity
-        else {"status": "not_run", "reason": availability.reason or availability.why},
+        else {"status": "not_run", "reason": availability.reason or availability.cannot_run_because},
     }
     write_package(source, info, directory, kept, job.target.example)
 
@@ -180,7 +180,7 @@ def _graph(source: ExportableNetwork, job: ExportJob, session: ExportSession, di
     return {**graph, "graph_precision": precision, "lowering": notes or None}
 
 
-def _blueprint(source: ExportableNetwork, job: ExportJob, directory: Path, kept: Samples) -> Blueprint:
+def _build_request(source: ExportableNetwork, job: ExportJob, directory: Path, kept: Samples) -> BuildRequest:
     region = source.region
     info: dict[str, Any] = {
         "region": region.name,
@@ -189,7 +189,7 @@ def _blueprint(source: ExportableNetwork, job: ExportJob, directory: Path, kept:
         "classes": list(region.classes),
     }
     info |= {"outputs": output_names(region), "recipe": source.recipe, "synthetic": source.synthetic}
-    return Blueprint(
+    return BuildRequest(
         directory=directory,
         network=source.network,
         precision=job.precision,
@@ -202,7 +202,7 @@ def _blueprint(source: ExportableNetwork, job: ExportJob, directory: Path, kept:
 
 
 def _check_parity(
-    source: ExportableNetwork, job: ExportJob, directory: Path, inputs: ReferenceImages, reference: Floats
+    source: ExportableNetwork, job: ExportJob, directory: Path, inputs: ReferenceImages, reference: Float32Array
 ) -> tuple[Parity, str]:
     engine = job.target.load(directory)
     try:
@@ -213,13 +213,13 @@ def _check_parity(
     return parity, engine.provider
 
 
-def reference_logits(source: ExportableNetwork, images: Floats, batch: int = 8) -> Floats:
+def reference_logits(source: ExportableNetwork, images: Float32Array, batch: int = 8) -> Float32Array:
     """Return the source network's own logits (N, outputs) or (N, outputs, *spatial), by torch on the CPU in fp32."""
     network = source.network  # loaded here: parameters that are born in inference mode cannot be traced later
 
-    def run(part: Floats) -> Floats:
+    def run(part: Float32Array) -> Float32Array:
         with torch.inference_mode():
-            logits: Floats = network(torch.tensor(part)).numpy()  # a copy: prepared images are read-only
+            logits: Float32Array = network(torch.tensor(part)).numpy()  # a copy: prepared images are read-only
         return logits
 
     return in_batches(run, images, fitting(source.region, source.shape, most=batch))

@@ -17,7 +17,7 @@ from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
 from lorkit.export.runtime.exported import INFO
 from lorkit.export.targets import examples
-from lorkit.export.targets.base import PLAIN, Example, Floats, Mask
+from lorkit.export.targets.base import ONNX_EXAMPLE, Example, Float32Array, Mask
 
 if TYPE_CHECKING:
     from lorkit.export.building.sources import ExportableNetwork
@@ -38,8 +38,8 @@ class Samples:
         labels: (n,) index of each image's class, of a classifier; None where that is not known.
     """
 
-    images: Floats
-    logits: Floats
+    images: Float32Array
+    logits: Float32Array
     masks: Mask | None
     kind: str
     labels: NDArray[np.int64] | None = None
@@ -106,7 +106,7 @@ def write_package(
     known = {"targets": samples.masks, "labels": samples.labels}
     kept = {name: values for name, values in known.items() if values is not None}
     write_bytes(directory / SAMPLES, _npz(image=samples.images, logits=samples.logits, **kept))
-    for script in {PLAIN, example}:
+    for script in {ONNX_EXAMPLE, example}:
         write_text(directory / script.name, (_EXAMPLES / script.source).read_text(encoding="utf-8"))
     write_text(directory / README, _readme(document, example))
     return document
@@ -141,9 +141,9 @@ def _readme(info: dict[str, Any], example: Example) -> str:
         "",
         f"Run one {'volume' if volumes else 'image'} through the ONNX file without lorkit and without torch:",
         "",
-        *_commands(PLAIN, call, volumes=volumes),
+        *_commands(ONNX_EXAMPLE, call, volumes=volumes),
     ]
-    if example != PLAIN and engine:
+    if example != ONNX_EXAMPLE and engine:
         lines += [f"Through the {info['target']} engine:", "", *_commands(example, call.split()[0], volumes=volumes)]
     return "\n".join(lines)
 

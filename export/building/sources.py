@@ -24,7 +24,7 @@ from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import seeded_inputs
-from lorkit.export.targets.base import Floats, Mask
+from lorkit.export.targets.base import Float32Array, Mask
 
 if TYPE_CHECKING:
     from lorkit.decompose.models.deployable import Deployable
@@ -93,7 +93,7 @@ class ReferenceImages:
         labels: (N,) index of each image's class, of a classifier; None where that is not known.
     """
 
-    images: Floats
+    images: Float32Array
     kind: str
     masks: Mask | None = None
     labels: NDArray[np.int64] | None = None

@@ -20,7 +20,7 @@ from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.parity import Parity, batch_sizes, compare, flips
-from lorkit.export.targets.base import Floats
+from lorkit.export.targets.base import Float32Array
 
 if TYPE_CHECKING:
     from lorkit.decompose.runs.networks import Networks
@@ -34,8 +34,8 @@ _COUNT = 48
 class _Reference:
     """What an export is compared with: images, the logits they must give, and where both are from."""
 
-    images: Floats
-    logits: Floats
+    images: Float32Array
+    logits: Float32Array
     inputs: str
     against: str
     notes: tuple[str, ...] = ()

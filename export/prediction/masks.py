@@ -18,7 +18,7 @@ from scipy import ndimage
 from scipy.special import softmax
 
 from lorkit.decompose.data.preprocessing.recipe import resize_image
-from lorkit.export.targets.base import Floats, Mask
+from lorkit.export.targets.base import Float32Array, Mask
 
 _COLOURS = (
     (0, 0, 0), (0, 114, 178), (230, 120, 0), (0, 158, 115), (204, 90, 160), (240, 228, 66), (86, 180, 233),
@@ -34,13 +34,13 @@ def colour(structure: int) -> tuple[int, int, int]:
     return _COLOURS[0] if structure == 0 else _COLOURS[1 + (structure - 1) % (len(_COLOURS) - 1)]
 
 
-def decode(logits: Floats) -> Mask:
+def decode(logits: Float32Array) -> Mask:
     """Return the mask of one image's logits (1 + S, *spatial): the most probable structure of each pixel."""
     mask: Mask = logits.argmax(axis=0).astype(np.uint8)
     return mask
 
 
-def decode_at(logits: Floats, size: Sequence[int]) -> Mask:
+def decode_at(logits: Float32Array, size: Sequence[int]) -> Mask:
     """Return the mask of one image's logits at another size than the network's.
 
     Probabilities are interpolated linearly and the most probable structure is taken afterwards, which gives smooth
@@ -77,6 +77,6 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return mask & ~inner
 
 
-def _resized(plane: Floats, size: Sequence[int]) -> Floats:
+def _resized(plane: Float32Array, size: Sequence[int]) -> Float32Array:
     """Interpolate linearly, as the image itself was resized."""
     return np.array(resize_image(np.ascontiguousarray(plane), list(size)))  # Pillow's own cannot be written to

@@ -17,7 +17,7 @@ from lorkit.export.prediction import inputs as files
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
 from lorkit.export.runtime.preference import preference
-from lorkit.export.targets.base import Floats
+from lorkit.export.targets.base import Float32Array
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Network:
     """A network that can be run, with what its artifact says about it."""
 
     path: Path
-    run: Callable[[Floats], Floats]
+    run: Callable[[Float32Array], Float32Array]
     region: Region
     info: dict[str, Any]
     digest: str
@@ -117,9 +117,9 @@ def _open_expert(path: Path, threads: int | None) -> Network:
 
     expert = load_expert(path)
 
-    def run(batch: Floats) -> Floats:
+    def run(batch: Float32Array) -> Float32Array:
         with torch.inference_mode():
-            logits: Floats = expert.network(torch.from_numpy(batch)).numpy()
+            logits: Float32Array = expert.network(torch.from_numpy(batch)).numpy()
         return logits
 
     if threads is not None:
@@ -127,7 +127,7 @@ def _open_expert(path: Path, threads: int | None) -> Network:
     return Network(path, run, expert.region, expert.info, expert.manifest.digest)
 
 
-def prepared(network: Network, path: Path) -> tuple[Floats, tuple[int, ...]]:
+def prepared(network: Network, path: Path) -> tuple[Float32Array, tuple[int, ...]]:
     """Read an image file and prepare it.
 
     Returns:

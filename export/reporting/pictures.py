@@ -25,7 +25,7 @@ from lorkit.decompose.metrics.segmentation import mask_dice
 from lorkit.export.building.packaging import SAMPLES
 from lorkit.export.prediction.masks import colour, decode, outline
 from lorkit.export.runtime.exported import Exported
-from lorkit.export.targets.base import Floats, Mask
+from lorkit.export.targets.base import Float32Array, Mask
 
 _MOST = 4
 _MOST_LABELLED = 6
@@ -84,7 +84,7 @@ def _varied(count: int, labels: NDArray[Any] | None) -> list[int]:
     return sorted(index for _, index in sorted(rounds)[:_MOST_LABELLED])
 
 
-def _labelled(image: Floats, logits: Floats, label: Any, classes: Sequence[str]) -> dict[str, Any]:
+def _labelled(image: Float32Array, logits: Float32Array, label: Any, classes: Sequence[str]) -> dict[str, Any]:
     at = None if image.ndim == 3 else image.shape[-1] // 2
     plane = _plane(image, at)
     drawn = _enlarged(plane, max(1, -(-_SIDE_LABELLED // max(plane.shape[1:]))))
@@ -100,7 +100,9 @@ def _labelled(image: Floats, logits: Floats, label: Any, classes: Sequence[str])
     }
 
 
-def _picture(image: Floats, logits: Floats, wanted: Mask | None, structures: Sequence[str]) -> dict[str, Any]:
+def _picture(
+    image: Float32Array, logits: Float32Array, wanted: Mask | None, structures: Sequence[str]
+) -> dict[str, Any]:
     mask = decode(logits)
     scores = (
         {} if wanted is None else dict(zip(structures, mask_dice(mask, wanted, len(structures)).tolist(), strict=True))
@@ -116,7 +118,7 @@ def _picture(image: Floats, logits: Floats, wanted: Mask | None, structures: Seq
     }
 
 
-def overlay(image: Floats, mask: Mask, wanted: Mask | None) -> NDArray[np.uint8]:
+def overlay(image: Float32Array, mask: Mask, wanted: Mask | None) -> NDArray[np.uint8]:
     """Return an image beside itself with outlines: what should be found in white, what was found in colour above it.
 
     Args:
@@ -140,7 +142,7 @@ def overlay(image: Floats, mask: Mask, wanted: Mask | None) -> NDArray[np.uint8]
     return np.concatenate([plain, gap, lined], axis=1)
 
 
-def _enlarged(image: Floats, factor: int) -> NDArray[np.uint8]:
+def _enlarged(image: Float32Array, factor: int) -> NDArray[np.uint8]:
     """Return (h, w, 3) pixels of an image (C, H, W) in [0, 1], gray unless it has three channels."""
     gray = image[:1] if image.shape[0] != 3 else image
     size = (image.shape[2] * factor, image.shape[1] * factor)

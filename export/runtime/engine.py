@@ -14,7 +14,7 @@ import numpy as np
 from lorkit.decompose.errors import DataError, MissingRuntimeError, counted
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.targets import Engine, get_target
-from lorkit.export.targets.base import Floats
+from lorkit.export.targets.base import Float32Array
 from lorkit.export.targets.gpu_timer import timer_of
 
 
@@ -42,7 +42,7 @@ class CheckedEngine:
         """(C, *spatial) of one image."""
         return self._shape
 
-    def run(self, batch: Floats) -> Floats:
+    def run(self, batch: Float32Array) -> Float32Array:
         """Return the logits (N, classes) of a batch (N, C, *spatial) of float32 in [0, 1].
 
         Raises:
@@ -71,7 +71,7 @@ class CheckedEngine:
         """Release the engine."""
         self.close()
 
-    def _refusal(self, batch: Floats) -> DataError:
+    def _refusal(self, batch: Float32Array) -> DataError:
         wanted = f"float32 of shape (N, {', '.join(map(str, self._shape))}) with N >= 1"
         given = f"batch of {batch.dtype} with shape {tuple(batch.shape)}"
         if batch.ndim == len(self._shape):

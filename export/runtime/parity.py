@@ -17,7 +17,7 @@ import numpy as np
 
 from lorkit.decompose.errors import ParityError, counted
 from lorkit.decompose.metrics.segmentation import mask_dice
-from lorkit.export.targets.base import Floats
+from lorkit.export.targets.base import Float32Array
 
 BATCHES = (1, 3, 8)
 
@@ -73,7 +73,7 @@ class Parity:
                 for key, value in document.items()}  # fmt: skip
 
 
-def tolerance_of(precision: str, reference: Floats) -> float:
+def tolerance_of(precision: str, reference: Float32Array) -> float:
     """Return the largest error allowed beside these reference logits.
 
     Raises:
@@ -86,7 +86,7 @@ def tolerance_of(precision: str, reference: Floats) -> float:
     return TOLERANCES[precision] * max(1.0, float(np.abs(reference).max()))
 
 
-def in_batches(run: Callable[[Floats], Floats], images: Floats, batch: int) -> Floats:
+def in_batches(run: Callable[[Float32Array], Float32Array], images: Float32Array, batch: int) -> Float32Array:
     """Run all images in batches of a size and return (N, C) or (N, C, *spatial).
 
     Raises:
@@ -96,9 +96,9 @@ def in_batches(run: Callable[[Floats], Floats], images: Floats, batch: int) -> F
 
 
 def compare(
-    run: Callable[[Floats], Floats],
-    images: Floats,
-    reference: Floats,
+    run: Callable[[Float32Array], Float32Array],
+    images: Float32Array,
+    reference: Float32Array,
     *,
     precision: str,
     inputs: str,
@@ -124,14 +124,16 @@ def compare(
     )
 
 
-def batch_sizes(batches: Sequence[int], reference: Floats) -> tuple[int, ...]:
+def batch_sizes(batches: Sequence[int], reference: Float32Array) -> tuple[int, ...]:
     """Return the batch sizes to run; of maps there are few, and more than there are is all of them."""
     if reference.ndim == 2:
         return tuple(batches)
     return tuple(dict.fromkeys(min(batch, len(reference)) for batch in batches))
 
 
-def _each(run: Callable[[Floats], Floats], images: Floats, batch: int) -> Iterator[tuple[slice, Floats]]:
+def _each(
+    run: Callable[[Float32Array], Float32Array], images: Float32Array, batch: int
+) -> Iterator[tuple[slice, Float32Array]]:
     """Run images batch by batch."""
     for start in range(0, len(images), batch):
         part = slice(start, start + batch)
@@ -147,8 +149,12 @@ def _each(run: Callable[[Floats], Floats], images: Floats, batch: int) -> Iterat
 
 
 def _differences(
-    run: Callable[[Floats], Floats], images: Floats, reference: Floats, batch: int, tolerance: float
-) -> Floats:
+    run: Callable[[Float32Array], Float32Array],
+    images: Float32Array,
+    reference: Float32Array,
+    batch: int,
+    tolerance: float,
+) -> Float32Array:
     """Return (N, 4): largest error, its largest share of a margin, flipped decisions, and 1 - Dice of the masks."""
     rows: list[tuple[float, float, float, float]] = []
     for part, found in _each(run, images, batch):
@@ -162,7 +168,7 @@ def _differences(
     return np.array(rows)
 
 
-def _difference(found: Floats, reference: Floats, tolerance: float) -> tuple[float, float, float, float]:
+def _difference(found: Float32Array, reference: Float32Array, tolerance: float) -> tuple[float, float, float, float]:
     """Compare the outputs of one image, (C,) or (C, *spatial)."""
     found_CP, reference_CP = (logits.reshape(len(logits), -1) for logits in (found, reference))
     error_P = np.abs(found_CP - reference_CP).max(axis=0)
@@ -200,7 +206,7 @@ def flips(found: Mapping[str, Any]) -> str:
     return f"{found['flip_rate']:.2g} of all pixels flipped (lowest Dice {found['dice']:.4f})"
 
 
-def seeded_inputs(shape: Sequence[int], count: int, *, seed: int = 0) -> Floats:
+def seeded_inputs(shape: Sequence[int], count: int, *, seed: int = 0) -> Float32Array:
     """Return (count, *shape) float32 in [0, 1]: what stands in for images where none may be read or kept.
 
     A coarse pattern under fine noise, so that deep layers see structure and not an average.

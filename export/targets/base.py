@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from lorkit.profiles import Profile
 
-Floats = NDArray[np.float32]
+Float32Array = NDArray[np.float32]
 MODEL = "model.onnx"
 
 
@@ -40,11 +40,11 @@ class Availability:
     reason: str = ""
     install: str = ""
     runs: bool = True
-    why: str = ""
+    cannot_run_because: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blueprint:
+class BuildRequest:
     """What an engine is built from, and for.
 
     Attributes:
@@ -65,7 +65,7 @@ class Blueprint:
     profile: Profile
     shape: tuple[int, ...]
     info: Mapping[str, Any]
-    images: Floats = field(repr=False)
+    images: Float32Array = field(repr=False)
     allow_synthetic: bool = False
 
     @property
@@ -96,7 +96,7 @@ class Example:
     name: str
 
 
-PLAIN = Example("example.py", "onnxruntime", "example.py")
+ONNX_EXAMPLE = Example("example.py", "onnxruntime", "example.py")
 """Runs the canonical file; it is in every export, and the others borrow from it."""
 
 
@@ -109,7 +109,7 @@ class Engine(Protocol):
         """What runs it, as the runtime itself reports."""
         ...
 
-    def run(self, batch: Floats) -> Floats:
+    def run(self, batch: Float32Array) -> Float32Array:
         """Return the logits (N, classes) of a batch (N, C, *spatial) float32."""
         ...
 
@@ -123,7 +123,7 @@ class DeviceTimed(Protocol):
     """What an engine adds whose GPU can be asked for its own time, by events on the stream that it runs on."""
 
     @property
-    def device_timer(self) -> Callable[[Floats], float] | None:
+    def device_timer(self) -> Callable[[Float32Array], float] | None:
         """What returns the GPU's milliseconds for a batch, copies left out; None where it runs on a CPU."""
         ...
 
@@ -138,7 +138,7 @@ class Target(Protocol):
             runtime lowers a file of higher precision itself.
         quantization: How int8 files are quantised for it: `asymmetric` (uint8 activations, for CPUs; `reduced` for
             profiles without VNNI) or `symmetric` (int8 activations, no quantised bias, for TensorRT).
-        example: How its engine runs by itself; `PLAIN` where only lorkit can, and the canonical file stands in.
+        example: How its engine runs by itself; `ONNX_EXAMPLE` where only lorkit can, and the canonical file stands in.
         built_from: `onnx`, or `torch` where the network itself is compiled and the file lies beside it.
     """
 
@@ -157,8 +157,8 @@ class Target(Protocol):
         """Return what a built engine depends on besides its ONNX: a change makes an export out of date."""
         ...
 
-    def build(self, blueprint: Blueprint) -> Path:
-        """Build an engine into the blueprint's directory and return its file.
+    def build(self, request: BuildRequest) -> Path:
+        """Build an engine into the request's directory and return its file.
 
         Raises:
             MissingRuntimeError: It cannot be built here.
@@ -204,7 +204,7 @@ def missing(target: Target, profile: Profile | None = None) -> MissingRuntimeErr
     availability = target.available(profile)
     lacking = "run here" if availability.ok else "be built or run here"
     return MissingRuntimeError(
-        f"target '{target.name}' cannot {lacking}: {availability.reason or availability.why}",
+        f"target '{target.name}' cannot {lacking}: {availability.reason or availability.cannot_run_because}",
         required=target.runtime,
         fix=availability.install,
     )

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from lorkit.export.targets.base import DeviceTimed, Engine, Floats
+from lorkit.export.targets.base import DeviceTimed, Engine, Float32Array
 
-Timer = Callable[[Floats], float]
+BatchTimer = Callable[[Float32Array], float]
 
 
-class Watch:
+class GpuTimer:
     """Milliseconds that a CUDA stream spends on what is put on it inside of the block."""
 
     def __init__(self, stream: Any = None) -> None:
@@ -44,22 +44,24 @@ class Watch:
         return float(self._begin.elapsed_time(self._end))
 
 
-def device_ms(run: Callable[[Floats, Watch], object], batches: Iterable[Floats], stream: Any = None) -> float:
+def device_ms(
+    run: Callable[[Float32Array, GpuTimer], object], batches: Iterable[Float32Array], stream: Any = None
+) -> float:
     """Return what a GPU takes for some batches in turn.
 
     Args:
-        run: Runs a batch and has the watch running while the network does.
+        run: Runs a batch and has the timer running while the network does.
         batches: What it runs.
         stream: What the network runs on; PyTorch's current stream by default.
     """
     total = 0.0
     for batch in batches:
-        watch = Watch(stream)
-        run(batch, watch)
-        total += watch.milliseconds()
+        timer = GpuTimer(stream)
+        run(batch, timer)
+        total += timer.milliseconds()
     return total
 
 
-def timer_of(engine: Engine) -> Timer | None:
+def timer_of(engine: Engine) -> BatchTimer | None:
     """Return what times an engine's batches on its GPU; None where it has none."""
     return engine.device_timer if isinstance(engine, DeviceTimed) else None

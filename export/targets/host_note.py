@@ -28,8 +28,8 @@ NATIVE_BF16 = ("amx_bf16", "avx512_bf16")
 SHARE = 0.5
 
 
-class Note(BaseModel):
-    """What an engine is: `files` holds the SHA-256 of each of its files by name."""
+class EngineRequirements(BaseModel):
+    """What an engine needs and is: `files` holds the SHA-256 of each of its files by name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -38,10 +38,10 @@ class Note(BaseModel):
     files: dict[str, str]
 
 
-N = TypeVar("N", bound=Note)
+N = TypeVar("N", bound=EngineRequirements)
 
 
-def unfit(profile: Profile | None) -> Availability | None:
+def unsupported(profile: Profile | None) -> Availability | None:
     """Return why this CPU is not that of a profile, or None where it is, or where nothing is asked."""
     lacking = missing_flags(profile.match.flags) if profile is not None and profile.device.kind == "cpu" else []
     if profile is None or not lacking:
@@ -83,7 +83,7 @@ def file_digests(directory: Path, names: Sequence[str]) -> dict[str, str]:
     return {name: digest_file(directory / name) for name in names}
 
 
-def write_note(directory: Path, note: Note) -> None:
+def write_note(directory: Path, note: EngineRequirements) -> None:
     """Write the note beside its engine."""
     write_json(directory / NOTE, note.model_dump(mode="json"))
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from lorkit.decompose.artifacts import read_json, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import MODEL, PLAIN, Availability, Blueprint, Example, Floats
+from lorkit.export.targets.base import MODEL, ONNX_EXAMPLE, Availability, BuildRequest, Example, Float32Array
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -43,12 +43,12 @@ class OnnxEngine:
         """The execution provider that the session settled on."""
         return self._provider
 
-    def run(self, batch: Floats) -> Floats:
+    def run(self, batch: Float32Array) -> Float32Array:
         """Return the logits (N, classes) of a batch (N, C, *spatial)."""
         if self._session is None:
             raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
         try:
-            logits: Floats = self._session.run(self._outputs, {self._input: batch})[0]
+            logits: Float32Array = self._session.run(self._outputs, {self._input: batch})[0]
         except runtime_errors() as error:
             raise ArtifactError(
                 f"ONNX Runtime refuses a batch of shape {tuple(batch.shape)} ({str(error)[:160]})",
@@ -70,7 +70,7 @@ class OnnxTarget:
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
     quantization: ClassVar[str] = "asymmetric"
     built_from: ClassVar[str] = "onnx"
-    example: ClassVar[Example] = PLAIN
+    example: ClassVar[Example] = ONNX_EXAMPLE
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Tell whether ONNX Runtime is here, and the provider that the profile's hardware needs."""
@@ -86,18 +86,18 @@ class OnnxTarget:
         lacks = (
             "no NVIDIA GPU answers to nvidia-smi" if not fingerprint()["gpus"] else f"this onnxruntime has no {wanted}"
         )
-        return Availability(True, install=_GPU_INSTALL, runs=False, why=lacks)
+        return Availability(True, install=_GPU_INSTALL, runs=False, cannot_run_because=lacks)
 
     def fingerprint(self) -> str:
         """Return nothing: the file does not depend on the runtime that happens to be installed."""
         return ""
 
-    def build(self, blueprint: Blueprint) -> Path:
+    def build(self, request: BuildRequest) -> Path:
         """Return the ONNX file: it is the engine; beside it, for a GPU, which provider runs it."""
-        wanted = provider_of(blueprint.profile)
+        wanted = provider_of(request.profile)
         if wanted != PROVIDER:
-            write_json(blueprint.directory / SETTINGS, {"provider": wanted})
-        return blueprint.onnx_path
+            write_json(request.directory / SETTINGS, {"provider": wanted})
+        return request.onnx_path
 
     def load(self, directory: Path, *, threads: int | None = None) -> OnnxEngine:
         """Open a session on `model.onnx` with `threads` threads, all that the machine has by default.

@@ -18,8 +18,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import tool_versions
-from lorkit.export.targets.base import Availability, Blueprint, Example, Floats, missing
-from lorkit.export.targets.host_note import SHARE, Note, file_digests, read_note, require_bf16, share, unfit, write_note
+from lorkit.export.targets.base import Availability, BuildRequest, Example, Float32Array, missing
+from lorkit.export.targets.host_note import (
+    SHARE,
+    EngineRequirements,
+    file_digests,
+    read_note,
+    require_bf16,
+    share,
+    unsupported,
+    write_note,
+)
 
 if TYPE_CHECKING:
     from lorkit.profiles import Profile
@@ -35,7 +44,7 @@ INSTALL = "pip install 'openvino>=2026.0'"
 _FIX = "export it again with `decompose export --target openvino --force`"
 
 
-class OpenVinoNote(Note):
+class OpenVinoRequirements(EngineRequirements):
     """`openvino`: the version that converted the file; `device`: always the CPU."""
 
     openvino: str
@@ -55,13 +64,13 @@ class OpenVinoEngine:
         """OpenVINO's version, the device and the precision that its layers run in."""
         return self._provider
 
-    def run(self, batch: Floats) -> Floats:
+    def run(self, batch: Float32Array) -> Float32Array:
         """Return the logits (N, classes) of a batch (N, C, *spatial)."""
         if self._request is None:
             raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
         try:
             # inputs are read where they lie; outputs are copies, because the next run writes into the same memory
-            logits: Floats = self._request.infer({0: batch}, share_inputs=True)[self._output]
+            logits: Float32Array = self._request.infer({0: batch}, share_inputs=True)[self._output]
         except RuntimeError as error:
             raise ArtifactError(
                 f"OpenVINO refuses a batch of shape {tuple(batch.shape)} ({_reason(error)})",
@@ -102,42 +111,42 @@ class OpenVinoTarget:
             return Availability(False, f"openvino {version} is installed", INSTALL)
         if DEVICE not in openvino.Core().available_devices:
             return Availability(False, f"openvino {version} has no {DEVICE} plugin", INSTALL)
-        return unfit(profile) or Availability(True)
+        return unsupported(profile) or Availability(True)
 
     def fingerprint(self) -> str:
         """Return the version of OpenVINO, whose converter writes the engine; empty where it is not installed."""
         return tool_versions()["openvino"] or ""
 
-    def build(self, blueprint: Blueprint) -> Path:
+    def build(self, request: BuildRequest) -> Path:
         """Convert the ONNX file to OpenVINO's representation: `model.xml` and its weights, `model.bin`.
 
         Raises:
             MissingRuntimeError: OpenVINO is not here, or this is not the profile's CPU.
             UsageError: OpenVINO refuses the network, or fixes its batch.
         """
-        if not self.available(blueprint.profile).ok:
-            raise missing(self, blueprint.profile)
-        openvino, directory = _openvino(), blueprint.directory
+        if not self.available(request.profile).ok:
+            raise missing(self, request.profile)
+        openvino, directory = _openvino(), request.directory
         try:
-            model = openvino.Core().read_model(blueprint.onnx_path)
+            model = openvino.Core().read_model(request.onnx_path)
             fixed = _fixed_batch(model)
             if not fixed:  # halving the weights to fp16, its default, would change the network
                 openvino.save_model(model, directory / XML, compress_to_fp16=False)
         except RuntimeError as error:
             raise UsageError(
-                f"OpenVINO {_version(openvino)} does not take {blueprint.onnx_path.name} ({_reason(error)})",
+                f"OpenVINO {_version(openvino)} does not take {request.onnx_path.name} ({_reason(error)})",
                 required="operators that it supports",
                 fix="change the backbone, or use --target onnx",
             ) from None
         if fixed:
             raise UsageError(
-                f"{blueprint.onnx_path.name} fixes the batch of '{fixed}'",
+                f"{request.onnx_path.name} fixes the batch of '{fixed}'",
                 required="a free batch size",
                 fix="make the network independent of the number of images in a batch",
             )
-        note = OpenVinoNote(
+        note = OpenVinoRequirements(
             target=self.name,
-            precision=blueprint.precision,
+            precision=request.precision,
             files=file_digests(directory, (XML, BIN)),
             openvino=_version(openvino),
             device=DEVICE,
@@ -155,7 +164,9 @@ class OpenVinoTarget:
         if not self.available().ok:
             raise missing(self)
         openvino = _openvino()
-        note = read_note(directory, OpenVinoNote, target=self.name, precisions=self.precisions, names=(XML, BIN))
+        note = read_note(
+            directory, OpenVinoRequirements, target=self.name, precisions=self.precisions, names=(XML, BIN)
+        )
         if note.precision == "bf16":
             require_bf16()
         options: dict[str, Any] = {

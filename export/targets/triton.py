@@ -16,7 +16,7 @@ import numpy as np
 
 from lorkit.decompose.artifacts import digest_file, write_bytes, write_text
 from lorkit.decompose.errors import ArtifactError
-from lorkit.export.targets.base import MODEL, Availability, Blueprint, Example
+from lorkit.export.targets.base import MODEL, Availability, BuildRequest, Example
 from lorkit.export.targets.onnx import OnnxEngine, OnnxTarget
 
 if TYPE_CHECKING:
@@ -51,29 +51,29 @@ class TritonTarget:
         """Return nothing: the repository does not depend on the runtime that happens to be installed."""
         return ""
 
-    def build(self, blueprint: Blueprint) -> Path:
+    def build(self, request: BuildRequest) -> Path:
         """Write the repository; return the file that is served.
 
         Raises:
             ArtifactError: The network has only ever seen drawings, and that was not allowed.
         """
-        info = blueprint.info
-        if info["synthetic"] and not blueprint.allow_synthetic:
+        info = request.info
+        if info["synthetic"] and not request.allow_synthetic:
             raise ArtifactError(
                 f"the {info['owner']} of region '{info['region']}' has only ever seen drawn phantoms",
                 required="a network trained on images of patients, to be served",
                 fix="allow it for a test with --allow-synthetic",
             )
-        model = blueprint.directory / REPOSITORY / model_name(blueprint)
-        digest = digest_file(blueprint.onnx_path)
+        model = request.directory / REPOSITORY / model_name(request)
+        digest = digest_file(request.onnx_path)
         served = _claim(model, digest)
         served.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(served, blueprint.onnx_path.read_bytes())
-        tensors = _tensors(blueprint.onnx_path)
-        samples = _write_samples(model / WARMUP, blueprint, tensors["input"])
-        labels = _write_labels(model, blueprint)
-        facts = _provenance(blueprint, digest)
-        config = _config(model.name, int(served.parent.name), blueprint.profile, tensors, labels, samples, facts)
+        write_bytes(served, request.onnx_path.read_bytes())
+        tensors = _tensors(request.onnx_path)
+        samples = _write_samples(model / WARMUP, request, tensors["input"])
+        labels = _write_labels(model, request)
+        facts = _provenance(request, digest)
+        config = _config(model.name, int(served.parent.name), request.profile, tensors, labels, samples, facts)
         write_text(model / CONFIG, config)
         return served
 
@@ -95,9 +95,9 @@ class TritonTarget:
         return self._onnx.load(configs[0].parent / served[1], threads=threads)
 
 
-def model_name(blueprint: Blueprint) -> str:
+def model_name(request: BuildRequest) -> str:
     """Return what the server calls it: no two exports of a run share a name but those for other hardware."""
-    return f"{blueprint.info['region']}-{blueprint.info['owner']}-{blueprint.precision}"
+    return f"{request.info['region']}-{request.info['owner']}-{request.precision}"
 
 
 def _claim(model: Path, digest: str) -> Path:
@@ -122,10 +122,10 @@ def _tensors(path: Path) -> dict[str, tuple[str, str, list[int]]]:
     return found
 
 
-def _write_samples(folder: Path, blueprint: Blueprint, tensor: tuple[str, str, list[int]]) -> list[str]:
+def _write_samples(folder: Path, request: BuildRequest, tensor: tuple[str, str, list[int]]) -> list[str]:
     """Write a few images as raw little-endian numbers, as Triton reads them; return their names."""
     dtype = np.dtype("<f2" if tensor[1] == "TYPE_FP16" else "<f4")
-    images = blueprint.images[:_WARM_SAMPLES]
+    images = request.images[:_WARM_SAMPLES]
     if len(images):
         folder.mkdir(exist_ok=True)
     for index, image in enumerate(images):
@@ -133,28 +133,28 @@ def _write_samples(folder: Path, blueprint: Blueprint, tensor: tuple[str, str, l
     return [f"image-{index}" for index in range(len(images))]
 
 
-def _write_labels(model: Path, blueprint: Blueprint) -> str | None:
+def _write_labels(model: Path, request: BuildRequest) -> str | None:
     """Write one class a line; a map of a segmentation has no such file, its channels are named in the parameters."""
-    if blueprint.dense:
+    if request.dense:
         return None
-    names = blueprint.info["outputs"]
+    names = request.info["outputs"]
     write_text(model / LABELS, "".join(" ".join(str(name).split()) + "\n" for name in names))
     return LABELS
 
 
-def _provenance(blueprint: Blueprint, digest: str) -> dict[str, str]:
+def _provenance(request: BuildRequest, digest: str) -> dict[str, str]:
     """Return what the server can tell a client about the network: what its graph says, and what was exported."""
     import onnx
 
-    graph = onnx.load(blueprint.onnx_path, load_external_data=False)
+    graph = onnx.load(request.onnx_path, load_external_data=False)
     facts = {entry.key: entry.value for entry in graph.metadata_props if entry.key.startswith(NAMESPACE)}
-    info = blueprint.info
+    info = request.info
     known = {name: str(info[name]) for name in ("region", "owner", "task")}
     known |= {name: json.dumps(list(info[name]), ensure_ascii=False) for name in ("classes", "outputs")}
     known |= {
         "recipe": json.dumps(info["recipe"], sort_keys=True),
-        "precision": blueprint.precision,
-        "profile": blueprint.profile.name,
+        "precision": request.precision,
+        "profile": request.profile.name,
         "synthetic": "true" if info["synthetic"] else "false",
         "onnx_sha256": digest,
         "use": "not for diagnosis",

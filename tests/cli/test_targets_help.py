@@ -14,7 +14,7 @@ def test_every_target_is_told_with_what_it_lacks(
     decompose: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = {"onnx": Availability(True), "trt": Availability(False, "it is not here", "pip install it")}
-    states["trt-rtx"] = Availability(True, runs=False, why="there is no GPU")
+    states["trt-rtx"] = Availability(True, runs=False, cannot_run_because="there is no GPU")
     for name, state in states.items():
         monkeypatch.setattr(type(TARGETS[name]), "available", lambda self, profile=None, state=state: state)
     outcome = decompose("export", "--help")

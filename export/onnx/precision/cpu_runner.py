@@ -8,24 +8,24 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from lorkit.export.targets.base import Floats
+from lorkit.export.targets.base import Float32Array
 
 _BATCH = 8
 PROVIDER = "CPUExecutionProvider"
 
 
-def runner(model: onnx.ModelProto) -> Callable[[Floats], Floats]:
+def runner(model: onnx.ModelProto) -> Callable[[Float32Array], Float32Array]:
     """Return a function from images (N, C, *spatial) to the graph's first output."""
     session, name = _session(model), model.graph.input[0].name
 
-    def run(batch: Floats) -> Floats:
-        logits: Floats = session.run(None, {name: batch})[0]
+    def run(batch: Float32Array) -> Float32Array:
+        logits: Float32Array = session.run(None, {name: batch})[0]
         return logits
 
     return run
 
 
-def largest_values(model: onnx.ModelProto, images: Floats) -> dict[str, float]:
+def largest_values(model: onnx.ModelProto, images: Float32Array) -> dict[str, float]:
     """Return the largest absolute value of every float32 tensor between the layers, NaN where one was NaN."""
     seen = onnx.ModelProto.FromString(onnx.shape_inference.infer_shapes(model).SerializeToString())
     inner = [one for one in seen.graph.value_info if one.type.tensor_type.elem_type == onnx.TensorProto.FLOAT]

@@ -16,7 +16,7 @@ from onnx import TensorProto, numpy_helper
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from lorkit.export.onnx.precision.cpu_runner import largest_values
-from lorkit.export.targets.base import Floats
+from lorkit.export.targets.base import Float32Array
 
 DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
 _BF16_OPSET = 22  # the first in which a convolution may be bf16
@@ -45,7 +45,7 @@ def halve(model: onnx.ModelProto, precision: str, *, excluding: Sequence[str] = 
     return half
 
 
-def overflowing(model: onnx.ModelProto, images: Floats) -> list[str]:
+def overflowing(model: onnx.ModelProto, images: Float32Array) -> list[str]:
     """Return the nodes of a float32 graph that read or give values too large for fp16, on these images."""
     values = largest_values(model, images)
     large = {name for name, value in values.items() if not value < _FP16_MAX / _HEADROOM}

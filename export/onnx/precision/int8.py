@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from lorkit.export.targets.base import Floats
+from lorkit.export.targets.base import Float32Array
 
 _BATCH = 8
 
@@ -27,16 +27,16 @@ _BATCH = 8
 class _Images:
     """Feeds calibration images in small batches, as ONNX Runtime's calibrators read them."""
 
-    def __init__(self, name: str, images: Floats) -> None:
+    def __init__(self, name: str, images: Float32Array) -> None:
         self._batches = iter([{name: images[at : at + _BATCH]} for at in range(0, len(images), _BATCH)])
 
-    def get_next(self) -> dict[str, Floats] | None:
+    def get_next(self) -> dict[str, Float32Array] | None:
         return next(self._batches, None)
 
 
 def quantise(
     model: onnx.ModelProto,
-    images: Floats,
+    images: Float32Array,
     scheme: str,
     *,
     only: Sequence[str] | None = None,

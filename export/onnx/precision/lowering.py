@@ -16,7 +16,7 @@ from lorkit.export.onnx.precision.cpu_runner import runner
 from lorkit.export.onnx.precision.half import DTYPES, halve, overflowing
 from lorkit.export.onnx.precision.int8 import quantise
 from lorkit.export.runtime.parity import Parity, compare, flips
-from lorkit.export.targets.base import Floats
+from lorkit.export.targets.base import Float32Array
 
 _MOST_KEPT = 0.5
 """Share of the layers that may stay in fp32: beyond it the file would not be of the precision that it states."""
@@ -39,7 +39,7 @@ class Calibration:
         kind: What they are: "real", "phantom" or "seeded".
     """
 
-    images: Floats = field(repr=False)
+    images: Float32Array = field(repr=False)
     kind: str
 
 
@@ -62,8 +62,8 @@ def lower(
     *,
     scheme: str,
     calibration: Calibration,
-    images: Floats,
-    reference: Floats,
+    images: Float32Array,
+    reference: Float32Array,
     inputs: str,
     on_progress: OnProgress = ignore_progress,
 ) -> Lowered:

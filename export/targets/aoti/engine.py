@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorkit.decompose.errors import ArtifactError
-from lorkit.export.targets.gpu_timer import Watch, device_ms
-from lorkit.export.targets.host_note import Note
+from lorkit.export.targets.gpu_timer import GpuTimer, device_ms
+from lorkit.export.targets.host_note import EngineRequirements
 
 if TYPE_CHECKING:
-    from lorkit.export.targets.base import Floats
+    from lorkit.export.targets.base import Float32Array
 
 CPU, CUDA = "cpu", "cuda"
 FIX = "export it here with `decompose export --target aoti --force`"
@@ -49,7 +49,7 @@ _THREADS = _Threads()
 class AotiEngine:
     """Compiled code with one input and one output."""
 
-    def __init__(self, compiled: Any, note: AotiNote, *, threads: int | None) -> None:
+    def __init__(self, compiled: Any, note: AotiRequirements, *, threads: int | None) -> None:
         self._compiled: Any = compiled
         self._shape, self._device, self._threads = tuple(note.shape), note.device, threads
         where = note.gpu.get("name") or f"CPU {note.host['capability']}"
@@ -65,15 +65,15 @@ class AotiEngine:
         return self._provider
 
     @property
-    def device_timer(self) -> Callable[[Floats], float] | None:
+    def device_timer(self) -> Callable[[Float32Array], float] | None:
         """What returns the GPU's milliseconds for a batch; None on a CPU."""
         return (lambda batch: device_ms(self._answer, [batch])) if self._device == CUDA else None
 
-    def run(self, batch: Floats) -> Floats:
+    def run(self, batch: Float32Array) -> Float32Array:
         """Return the logits (N, classes) of a batch (N, C, *spatial)."""
         return self._answer(batch)
 
-    def _answer(self, batch: Floats, watch: Watch | None = None) -> Floats:
+    def _answer(self, batch: Float32Array, timer: GpuTimer | None = None) -> Float32Array:
         import torch
 
         if self._compiled is None:
@@ -93,9 +93,9 @@ class AotiEngine:
         try:
             with exact:
                 images = torch.from_numpy(source).to(self._device)
-                with watch or nullcontext():
+                with timer or nullcontext():
                     answer = self._compiled(images)
-                logits: Floats = answer.cpu().numpy()
+                logits: Float32Array = answer.cpu().numpy()
         except RuntimeError as error:
             raise ArtifactError(
                 f"the compiled network fails on {len(batch)} images ({reason(error)})",
@@ -125,7 +125,7 @@ def reason(error: BaseException) -> str:
     return lines[0][:160] if lines else type(error).__name__
 
 
-class AotiNote(Note):
+class AotiRequirements(EngineRequirements):
     """What the code was compiled for.
 
     Attributes:

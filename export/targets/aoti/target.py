@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.errors import ArtifactError, LorkitError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
-from lorkit.export.targets.aoti.engine import CPU, CUDA, FIX, AotiEngine, AotiNote, reason
-from lorkit.export.targets.base import Availability, Blueprint, Example, missing
+from lorkit.export.targets.aoti.engine import CPU, CUDA, FIX, AotiEngine, AotiRequirements, reason
+from lorkit.export.targets.base import Availability, BuildRequest, Example, missing
 from lorkit.export.targets.host_note import (
     file_digests,
     missing_flags,
     read_note,
     require_bf16,
-    unfit,
+    unsupported,
     write_note,
 )
 
@@ -63,46 +63,46 @@ class AotiTarget:
                     f"profile '{profile.name if profile else ''}' is a GPU, and PyTorch {torch.__version__} sees none",
                     "run it on a machine with the GPU and a CUDA build of PyTorch",
                 )
-        return unfit(profile) or Availability(True)
+        return unsupported(profile) or Availability(True)
 
     def fingerprint(self) -> str:
         """Return a digest of PyTorch, the CPU's instruction sets and the GPUs."""
         gpus = [[gpu["name"], gpu.get("sm")] for gpu in fingerprint()["gpus"]]
         return digest_json([tool_versions()["torch"], fingerprint()["platform"], fingerprint()["flags"], gpus])
 
-    def build(self, blueprint: Blueprint) -> Path:
+    def build(self, request: BuildRequest) -> Path:
         """Compile the network for this machine: 10 to 60 seconds, in a temporary directory.
 
         Raises:
             MissingRuntimeError: There is no compiler, not the profile's hardware, or no bf16 in this CPU.
             UsageError: The network does not compile, fixes its batch, or computes in another precision by itself.
         """
-        if not self.available(blueprint.profile).ok:
-            raise missing(self, blueprint.profile)
-        device, path = _device(blueprint.profile), blueprint.directory / PACKAGE
-        if blueprint.precision == "bf16" and device == CPU:
+        if not self.available(request.profile).ok:
+            raise missing(self, request.profile)
+        device, path = _device(request.profile), request.directory / PACKAGE
+        if request.precision == "bf16" and device == CPU:
             require_bf16()
         from lorkit.export.targets.aoti.compilation import compile_network  # imports torch
 
         try:
-            compile_network(blueprint.network, path, blueprint.shape, precision=blueprint.precision, device=device)
+            compile_network(request.network, path, request.shape, precision=request.precision, device=device)
         except LorkitError:
             raise
         except _FAILURES as error:
             raise UsageError(
-                f"AOTInductor does not compile {type(blueprint.network).__name__} ({reason(error)})",
+                f"AOTInductor does not compile {type(request.network).__name__} ({reason(error)})",
                 required="a network that torch.export traces with a free batch size",
                 fix="change the backbone, or use --target onnx",
             ) from None
         here = _here(device)
-        note = AotiNote(
+        note = AotiRequirements(
             target=self.name,
-            precision=blueprint.precision,
-            files=file_digests(blueprint.directory, (PACKAGE,)),
-            shape=list(blueprint.shape),
+            precision=request.precision,
+            files=file_digests(request.directory, (PACKAGE,)),
+            shape=list(request.shape),
             **here,
         )
-        write_note(blueprint.directory, note)
+        write_note(request.directory, note)
         return path
 
     def load(self, directory: Path, *, threads: int | None = None) -> AotiEngine:
@@ -112,7 +112,7 @@ class AotiTarget:
             MissingRuntimeError: It was compiled for a GPU, and there is none.
             ArtifactError: A file is missing or damaged, or was compiled for another PyTorch or another machine.
         """
-        note = read_note(directory, AotiNote, target=self.name, precisions=self.precisions, names=(PACKAGE,))
+        note = read_note(directory, AotiRequirements, target=self.name, precisions=self.precisions, names=(PACKAGE,))
         _require_same(note, directory / PACKAGE)
         import torch._inductor
 
@@ -149,7 +149,7 @@ def _here(device: str) -> dict[str, Any]:
     return {"torch": str(torch.__version__), "device": device, "host": host, "flags": flags, "gpu": gpu}
 
 
-def _require_same(note: AotiNote, path: Path) -> None:
+def _require_same(note: AotiRequirements, path: Path) -> None:
     """Compare a note with this machine: the same PyTorch and GPU, and every instruction set that the code may use."""
     import torch
 

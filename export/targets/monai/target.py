@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorkit.decompose.artifacts import digest_bytes, digest_file, digest_json, write_bytes, write_json, write_text
 from lorkit.decompose.data.preprocessing.recipe import recipe_dims
 from lorkit.decompose.errors import ArtifactError, UsageError, counted
-from lorkit.export.targets.base import Availability, Blueprint, Example, Floats
+from lorkit.export.targets.base import Availability, BuildRequest, Example, Float32Array
 from lorkit.export.targets.monai.bundle_config import MODEL_PATH, inference_config
 
 if TYPE_CHECKING:
@@ -55,23 +55,23 @@ class MonaiTarget:
         """Return a digest of the versions that write the model and stand in its metadata."""
         return digest_json(_versions())
 
-    def build(self, blueprint: Blueprint) -> Path:
+    def build(self, request: BuildRequest) -> Path:
         """Write the bundle; return its TorchScript.
 
         Raises:
             UsageError: A class has a name that MONAI would take for code, or the network cannot be traced.
         """
-        _check_names(blueprint.info)
-        root = blueprint.directory / BUNDLE
+        _check_names(request.info)
+        root = request.directory / BUNDLE
         for folder in ("configs", "models", "docs"):
             (root / folder).mkdir(parents=True, exist_ok=True)
-        script = _script(blueprint)
+        script = _script(request)
         write_bytes(root / MODEL_PATH, script)
-        metadata = _metadata(blueprint, digest_bytes(script))
-        dense = blueprint.dense
+        metadata = _metadata(request, digest_bytes(script))
+        dense = request.dense
         write_json(root / METADATA, metadata)
-        write_json(root / INFERENCE, inference_config(blueprint.info["recipe"], dense=dense))
-        write_text(root / "docs" / "README.md", _readme(metadata, dense=dense, volumes=len(blueprint.shape) == 4))
+        write_json(root / INFERENCE, inference_config(request.info["recipe"], dense=dense))
+        write_text(root / "docs" / "README.md", _readme(metadata, dense=dense, volumes=len(request.shape) == 4))
         write_text(root / "LICENSE", _LICENSE)
         return root / MODEL_PATH
 
@@ -108,7 +108,7 @@ class BundleEngine:
         self._module: torch.nn.Module | None = module
         self.provider = f"torch {torch.__version__} CPU"
 
-    def run(self, batch: Floats) -> Floats:
+    def run(self, batch: Float32Array) -> Float32Array:
         """Return the logits (N, classes) or (N, outputs, *spatial) of a batch (N, C, *spatial)."""
         import torch
 
@@ -116,7 +116,9 @@ class BundleEngine:
             raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
         try:
             with torch.inference_mode():
-                logits: Floats = self._module(torch.tensor(batch)).numpy()  # a copy: prepared images are read-only
+                logits: Float32Array = self._module(
+                    torch.tensor(batch)
+                ).numpy()  # a copy: prepared images are read-only
         except RuntimeError as error:
             raise ArtifactError(
                 f"the model refuses a batch of shape {tuple(batch.shape)} ({str(error).splitlines()[-1][:160]})",
@@ -140,14 +142,14 @@ def _check_names(info: Mapping[str, Any]) -> None:
             )
 
 
-def _script(blueprint: Blueprint) -> bytes:
+def _script(request: BuildRequest) -> bytes:
     """Trace the network with a free batch size; what is traced holds no path of this machine."""
     import torch
 
-    example, stream = torch.zeros(_TRACED_BATCH, *blueprint.shape), io.BytesIO()
+    example, stream = torch.zeros(_TRACED_BATCH, *request.shape), io.BytesIO()
     try:
         with _quiet(), torch.no_grad():
-            traced = torch.jit.trace(blueprint.network, example, check_trace=False)  # type: ignore[no-untyped-call]
+            traced = torch.jit.trace(request.network, example, check_trace=False)  # type: ignore[no-untyped-call]
             torch.jit.save(traced, stream)
     except RuntimeError as error:
         raise UsageError(
@@ -182,9 +184,9 @@ def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name).split("+")[0] for name in names}
 
 
-def _metadata(blueprint: Blueprint, script_digest: str) -> dict[str, Any]:
+def _metadata(request: BuildRequest, script_digest: str) -> dict[str, Any]:
     """Return `metadata.json`: what MONAI asks for, and under `lorkit` what lorkit's own readers need."""
-    info, versions = blueprint.info, _versions()
+    info, versions = request.info, _versions()
     what = f"{info['task']} of the region {info['region']}"
     drawn = " Trained on drawn phantoms: it knows nothing of patients." if info["synthetic"] else ""
     volumes = recipe_dims(info["recipe"]) == 3
@@ -206,26 +208,26 @@ def _metadata(blueprint: Blueprint, script_digest: str) -> dict[str, Any]:
         "copyright": "see LICENSE",
         "data_source": "drawn phantoms" if info["synthetic"] else "not stated",
         "data_type": "nibabel" if volumes else "png",
-        "image_classes": f"{counted(blueprint.shape[0], 'channel')}, intensities in [0, 1]",
+        "image_classes": f"{counted(request.shape[0], 'channel')}, intensities in [0, 1]",
         "label_classes": f"outputs in this order: {outputs}",
         "pred_classes": f"{counted(len(info['outputs']), 'channel')} of logits: {outputs}",
         "eval_metrics": {},
         "intended_use": "Research and evaluation. Not a medical device; no diagnosis may rest on it.",
         "references": [],
-        "network_data_format": _data_format(blueprint),
+        "network_data_format": _data_format(request),
         "lorkit": {
             **{name: info[name] for name in ("region", "owner", "task", "classes", "outputs", "recipe", "synthetic")},
-            "precision": blueprint.precision,
-            "onnx_sha256": digest_file(blueprint.onnx_path),
+            "precision": request.precision,
+            "onnx_sha256": digest_file(request.onnx_path),
             "model_sha256": script_digest,
         },
     }
 
 
-def _data_format(blueprint: Blueprint) -> dict[str, Any]:
-    channels, *size = blueprint.shape
-    outputs = [str(name) for name in blueprint.info["outputs"]]
-    dense = blueprint.dense
+def _data_format(request: BuildRequest) -> dict[str, Any]:
+    channels, *size = request.shape
+    outputs = [str(name) for name in request.info["outputs"]]
+    dense = request.dense
     image = {
         "type": "image",
         "format": "magnitude",

@@ -16,7 +16,7 @@ from lorkit.decompose.artifacts import digest_file, digest_json, read_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
-    from lorkit.export.targets.base import Blueprint
+    from lorkit.export.targets.base import BuildRequest
     from lorkit.profiles import Profile
 
 ENGINE, KEY = "model.engine", "engine.json"
@@ -31,7 +31,7 @@ class BuilderRefusal(UsageError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class EngineSpec:
     """An engine to build: plain data, so that another process can build it.
 
     Attributes:
@@ -49,13 +49,13 @@ class Order:
     capability: str | None = None
 
 
-def order_of(blueprint: Blueprint, capability: str | None = None) -> Order:
-    """Return the order of a blueprint's engine."""
-    return Order(
-        onnx=str(blueprint.onnx_path),
-        precision=blueprint.precision,
-        shapes=batch_shapes(blueprint.profile, blueprint.shape),
-        settings=blueprint.profile.engine.model_dump(mode="json"),
+def engine_spec(request: BuildRequest, capability: str | None = None) -> EngineSpec:
+    """Return the specification of the engine that a request asks for."""
+    return EngineSpec(
+        onnx=str(request.onnx_path),
+        precision=request.precision,
+        shapes=batch_shapes(request.profile, request.shape),
+        settings=request.profile.engine.model_dump(mode="json"),
         capability=capability,
     )
 
@@ -65,12 +65,12 @@ def batch_shapes(profile: Profile, shape: Sequence[int]) -> list[list[int]]:
     return [[count, *shape] for count in (profile.batch.min, profile.batch.opt, profile.batch.max)]
 
 
-def build_plan(tensorrt: ModuleType, order: Order, timing: bytes | None = None) -> tuple[bytes, bytes | None]:
+def build_plan(tensorrt: ModuleType, spec: EngineSpec, timing: bytes | None = None) -> tuple[bytes, bytes | None]:
     """Build an engine: one builder, one network, one parser, since a second of any may crash when it is freed.
 
     Args:
         tensorrt: `tensorrt` or `tensorrt_rtx`.
-        order: What to build.
+        spec: What to build.
         timing: Timings of kernels from earlier builds; b"" to begin anew, None where the runtime keeps none.
 
     Returns:
@@ -84,20 +84,20 @@ def build_plan(tensorrt: ModuleType, order: Order, timing: bytes | None = None) 
     builder = tensorrt.Builder(logger)
     network = builder.create_network(_strongly_typed(tensorrt))
     parser = tensorrt.OnnxParser(network, logger)  # held: the network refers to weights that the parser owns
-    _parse(parser, Path(order.onnx), library(tensorrt))
-    check_precision(tensorrt, network, order.precision)
+    _parse(parser, Path(spec.onnx), library(tensorrt))
+    check_precision(tensorrt, network, spec.precision)
     config = builder.create_builder_config()
-    configure(tensorrt, config, order)
+    configure(tensorrt, config, spec)
     if timing is not None:
         _start_timing(config, timing)
     ranges = builder.create_optimization_profile()
-    ranges.set_shape(network.get_input(0).name, *(tuple(shape) for shape in order.shapes))
+    ranges.set_shape(network.get_input(0).name, *(tuple(shape) for shape in spec.shapes))
     config.add_optimization_profile(ranges)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        asked = ", ".join(flags(order.settings))
+        asked = ", ".join(flags(spec.settings))
         raise BuilderRefusal(
-            f"{library(tensorrt)} {tensorrt.__version__} built no engine of {Path(order.onnx).name}",
+            f"{library(tensorrt)} {tensorrt.__version__} built no engine of {Path(spec.onnx).name}",
             required=f"a network that it supports{f', with {asked}' if asked else ''}",
             fix="set the engine settings of the profile back" if asked else "change the backbone, or use --target onnx",
         )
@@ -125,19 +125,19 @@ def check_precision(tensorrt: ModuleType, network: Any, precision: str) -> None:
         )
 
 
-def configure(tensorrt: ModuleType, config: Any, order: Order) -> None:
+def configure(tensorrt: ModuleType, config: Any, spec: EngineSpec) -> None:
     """Apply settings and compute capability to a builder configuration."""
-    for name in flags(order.settings):
+    for name in flags(spec.settings):
         config.set_flag(getattr(tensorrt.BuilderFlag, name))
-    if not order.settings.get("tf32"):
+    if not spec.settings.get("tf32"):
         config.clear_flag(tensorrt.BuilderFlag.TF32)  # set by default, and coarser than fp32's tolerance
-    if order.settings.get("hardware_compatible"):
+    if spec.settings.get("hardware_compatible"):
         config.hardware_compatibility_level = tensorrt.HardwareCompatibilityLevel.AMPERE_PLUS
-    if workspace := order.settings.get("workspace_mib"):
+    if workspace := spec.settings.get("workspace_mib"):
         config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, workspace * _MIB)
-    if order.capability is not None:
+    if spec.capability is not None:
         config.num_compute_capabilities = 1
-        config.set_compute_capability(getattr(tensorrt.ComputeCapability, sm(order.capability)), 0)
+        config.set_compute_capability(getattr(tensorrt.ComputeCapability, sm(spec.capability)), 0)
 
 
 def flags(settings: Mapping[str, Any]) -> list[str]:

@@ -15,14 +15,14 @@ import numpy as np
 
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.export.targets.base import MODEL
-from lorkit.export.targets.gpu_timer import Watch, device_ms
+from lorkit.export.targets.gpu_timer import GpuTimer, device_ms
 from lorkit.export.targets.tensorrt.building import ENGINE
 
 if TYPE_CHECKING:
-    from lorkit.export.targets.base import Floats
+    from lorkit.export.targets.base import Float32Array
 
 DEVICE = "cuda"
-BLIND = "this torch sees no CUDA device"
+NO_CUDA_TORCH = "this torch sees no CUDA device"
 
 
 class TensorrtEngine:
@@ -32,7 +32,7 @@ class TensorrtEngine:
         import torch  # device memory: torch is the one GPU allocator that lorkit always has
 
         if not sees_gpu():
-            raise MissingRuntimeError(BLIND, required="a CUDA build of torch", fix=f"install one beside {name}")
+            raise MissingRuntimeError(NO_CUDA_TORCH, required="a CUDA build of torch", fix=f"install one beside {name}")
         self.provider = f"{name} {tensorrt.__version__}"
         self._torch = torch
         self._engine: Any = deserialize(tensorrt, directory, key, self.provider)
@@ -47,15 +47,15 @@ class TensorrtEngine:
         self._stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._range = (int(key["batch_shapes"][0][0]), int(key["batch_shapes"][2][0]))
 
-    def run(self, batch: Floats) -> Floats:
+    def run(self, batch: Float32Array) -> Float32Array:
         """Return the logits (N, classes) of a batch (N, C, *spatial) of any size."""
         return in_range(self._run, batch, *self._range)
 
-    def device_timer(self, batch: Floats) -> float:
+    def device_timer(self, batch: Float32Array) -> float:
         """Return the GPU's milliseconds for a batch."""
         return device_ms(self._run, (full for full, _ in parts(batch, *self._range)), self._stream)
 
-    def _run(self, batch: Floats, watch: Watch | None = None) -> Floats:
+    def _run(self, batch: Float32Array, timer: GpuTimer | None = None) -> Float32Array:
         if self._context is None:
             raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
         torch, (image, logits) = self._torch, self._names
@@ -71,14 +71,14 @@ class TensorrtEngine:
             result = torch.empty(tuple(self._context.get_tensor_shape(logits)), device=DEVICE)
             self._context.set_tensor_address(image, source.data_ptr())
             self._context.set_tensor_address(logits, result.data_ptr())
-            with watch or nullcontext():
+            with timer or nullcontext():
                 started = self._context.execute_async_v3(self._stream.cuda_stream)
             if not started:
                 raise ArtifactError(
                     f"{self.provider} refused to run a batch", required="an intact engine", fix="export again"
                 )
         self._stream.synchronize()
-        values: Floats = result.cpu().numpy()
+        values: Float32Array = result.cpu().numpy()
         return values
 
     def close(self) -> None:
@@ -116,13 +116,15 @@ def deserialize(tensorrt: ModuleType, directory: Path, key: Mapping[str, Any], p
     return engine
 
 
-def in_range(run: Callable[[Floats], Floats], batch: Floats, smallest: int, largest: int) -> Floats:
+def in_range(
+    run: Callable[[Float32Array], Float32Array], batch: Float32Array, smallest: int, largest: int
+) -> Float32Array:
     """Run a batch (N, ...) in parts of `smallest` to `largest`; what is too small is filled up with its last image."""
     results = [run(full)[:count] for full, count in parts(batch, smallest, largest)]
     return results[0] if len(results) == 1 else np.concatenate(results)
 
 
-def parts(batch: Floats, smallest: int, largest: int) -> Iterator[tuple[Floats, int]]:
+def parts(batch: Float32Array, smallest: int, largest: int) -> Iterator[tuple[Float32Array, int]]:
     """Yield the parts of a batch that an engine for `smallest` to `largest` takes, and how many of each are asked."""
     for start in range(0, len(batch), largest):
         part = batch[start : start + largest]

@@ -1,6 +1,6 @@
 """Build a TensorRT-RTX engine in a process of its own.
 
-Its command is `python -m lorkit.export.targets.tensorrt.rtx_process ORDER DIRECTORY`.
+Its command is `python -m lorkit.export.targets.tensorrt.rtx_process SPEC DIRECTORY`.
 
 A build may crash at clean-up, after a correct engine. The engine, then `result.json`, are therefore written first, and
 the process then ends without clean-up; whoever started it believes the result, not the exit status.
@@ -15,19 +15,19 @@ from pathlib import Path
 
 from lorkit.decompose.artifacts import write_bytes, write_json
 from lorkit.decompose.errors import UsageError
-from lorkit.export.targets.tensorrt.building import ENGINE, BuilderRefusal, Order, build_plan
+from lorkit.export.targets.tensorrt.building import ENGINE, BuilderRefusal, EngineSpec, build_plan
 
 RESULT = "result.json"
 
 
 def main(arguments: list[str]) -> bool:
-    """Build what a JSON file orders into a directory; leave either an engine or its refusal there, and tell which."""
+    """Build the engine that a JSON file specifies in a directory; leave it or an error there, and return which."""
     import tensorrt_rtx
 
-    order = Order(**json.loads(Path(arguments[0]).read_text(encoding="utf-8")))
+    spec = EngineSpec(**json.loads(Path(arguments[0]).read_text(encoding="utf-8")))
     directory = Path(arguments[1])
     try:
-        plan, _ = build_plan(tensorrt_rtx, order)
+        plan, _ = build_plan(tensorrt_rtx, spec)
         write_bytes(directory / ENGINE, plan)
         write_json(directory / RESULT, {"error": None})
         return True

@@ -24,8 +24,8 @@ import numpy as np
 from lorkit.decompose.artifacts import digest_file, digest_json, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import MODEL, PLAIN, Availability, Blueprint, Example, Floats, missing
-from lorkit.export.targets.gpu_timer import Watch, device_ms
+from lorkit.export.targets.base import MODEL, ONNX_EXAMPLE, Availability, BuildRequest, Example, Float32Array, missing
+from lorkit.export.targets.gpu_timer import GpuTimer, device_ms
 from lorkit.export.targets.tensorrt.building import (
     KEY,
     batch_shapes,
@@ -58,7 +58,7 @@ class TorchTrtTarget:
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp32", "bf16": "fp32"}
     quantization: ClassVar[str] = "symmetric"
     built_from: ClassVar[str] = "torch"
-    example: ClassVar[Example] = PLAIN
+    example: ClassVar[Example] = ONNX_EXAMPLE
     default_profile: ClassVar[str | None] = None
 
     def available(self, profile: Profile | None = None) -> Availability:
@@ -101,7 +101,7 @@ class TorchTrtTarget:
             return ""
         return why_outdated(directory, profile, {**_surroundings(), **requested(profile)})
 
-    def build(self, blueprint: Blueprint) -> Path:
+    def build(self, request: BuildRequest) -> Path:
         """Compile the network and save it as an exported program, with its key.
 
         Raises:
@@ -110,11 +110,11 @@ class TorchTrtTarget:
         """
         if not self.available().ok:
             raise missing(self)
-        self.require(blueprint.profile)
-        library, path = importlib.import_module("torch_tensorrt"), blueprint.directory / PROGRAM
-        shapes = batch_shapes(blueprint.profile, blueprint.shape)
-        program, example = _traced(blueprint, shapes)
-        compiled = _compile(library, program, _options(library, blueprint, shapes))
+        self.require(request.profile)
+        library, path = importlib.import_module("torch_tensorrt"), request.directory / PROGRAM
+        shapes = batch_shapes(request.profile, request.shape)
+        program, example = _traced(request, shapes)
+        compiled = _compile(library, program, _options(library, request, shapes))
         parts = [name for name, _ in compiled.named_children()]
         engines = [name for name in parts if ENGINES in name]
         if not engines:
@@ -124,9 +124,9 @@ class TorchTrtTarget:
                 fix="change the backbone, or use --target aoti",
             )
         library.save(compiled, str(path), output_format="exported_program", arg_inputs=[example], retrace=False)
-        key = {**_surroundings(), **requested(blueprint.profile), "batch_shapes": shapes}
-        key |= {"precision": blueprint.precision, "engines": len(engines), "parts": len(parts)}
-        write_json(blueprint.directory / KEY, engine_key(blueprint.onnx_path, key))
+        key = {**_surroundings(), **requested(request.profile), "batch_shapes": shapes}
+        key |= {"precision": request.precision, "engines": len(engines), "parts": len(parts)}
+        write_json(request.directory / KEY, engine_key(request.onnx_path, key))
         return path
 
     def load(self, directory: Path, *, threads: int | None = None) -> TorchTrtEngine:
@@ -164,24 +164,24 @@ class TorchTrtEngine:
         self._range = (int(shapes[0][0]), int(shapes[2][0]))
         self.provider = f"Torch-TensorRT {importlib.import_module('torch_tensorrt').__version__}"
 
-    def run(self, batch: Floats) -> Floats:
+    def run(self, batch: Float32Array) -> Float32Array:
         """Return the logits (N, classes) of a batch (N, C, *spatial) of any size."""
         return in_range(self._run, batch, *self._range)
 
-    def device_timer(self, batch: Floats) -> float:
+    def device_timer(self, batch: Float32Array) -> float:
         """Return the GPU's milliseconds for a batch."""
         return device_ms(self._run, (full for full, _ in parts(batch, *self._range)))
 
-    def _run(self, batch: Floats, watch: Watch | None = None) -> Floats:
+    def _run(self, batch: Float32Array, timer: GpuTimer | None = None) -> Float32Array:
         import torch
 
         if self._network is None:
             raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
         with torch.inference_mode():
             images = torch.from_numpy(np.array(batch)).to(DEVICE)
-            with watch or nullcontext():
+            with timer or nullcontext():
                 answer = self._network(images)
-            values: Floats = answer.cpu().numpy()
+            values: Float32Array = answer.cpu().numpy()
         return values
 
     def close(self) -> None:
@@ -189,12 +189,14 @@ class TorchTrtEngine:
         self._network = None
 
 
-def _traced(blueprint: Blueprint, shapes: Sequence[Sequence[int]]) -> tuple[torch.export.ExportedProgram, torch.Tensor]:
+def _traced(
+    request: BuildRequest, shapes: Sequence[Sequence[int]]
+) -> tuple[torch.export.ExportedProgram, torch.Tensor]:
     """Trace a copy of the network in its precision on the GPU, its batch free within the range."""
     import torch
 
-    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[blueprint.precision]
-    network = _typed(copy.deepcopy(blueprint.network).to(DEVICE, dtype), dtype)
+    dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[request.precision]
+    network = _typed(copy.deepcopy(request.network).to(DEVICE, dtype), dtype)
     smallest, largest = shapes[0][0], shapes[2][0]
     count = max(smallest, min(2, largest))  # torch.export makes a batch of one a constant
     example = torch.zeros((count, *shapes[0][1:]), device=DEVICE)
@@ -241,10 +243,10 @@ def _compile(library: ModuleType, program: torch.export.ExportedProgram, options
     return compiled
 
 
-def _options(library: ModuleType, blueprint: Blueprint, shapes: Sequence[Sequence[int]]) -> dict[str, Any]:
+def _options(library: ModuleType, request: BuildRequest, shapes: Sequence[Sequence[int]]) -> dict[str, Any]:
     import torch
 
-    settings = blueprint.profile.engine
+    settings = request.profile.engine
     smallest, tuned, largest = (tuple(shape) for shape in shapes)
     options = {
         "arg_inputs": [

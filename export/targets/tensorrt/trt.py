@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorkit.decompose.artifacts import digest_file, digest_json, write_bytes, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import MODEL, PLAIN, Availability, Blueprint, Example, missing
+from lorkit.export.targets.base import MODEL, ONNX_EXAMPLE, Availability, BuildRequest, Example, missing
 from lorkit.export.targets.tensorrt.building import (
     ENGINE,
     KEY,
     build_plan,
     differences,
     engine_key,
-    order_of,
+    engine_spec,
     read_key,
     requested,
     why_outdated,
 )
-from lorkit.export.targets.tensorrt.engine import BLIND, TensorrtEngine, sees_gpu
+from lorkit.export.targets.tensorrt.engine import NO_CUDA_TORCH, TensorrtEngine, sees_gpu
 from lorkit.export.targets.tensorrt.timing_cache import read_timings, timing_path, write_timings
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class TrtTarget:
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8"}
     quantization: ClassVar[str] = "symmetric"
     built_from: ClassVar[str] = "onnx"
-    example: ClassVar[Example] = PLAIN
+    example: ClassVar[Example] = ONNX_EXAMPLE
     default_profile: ClassVar[str | None] = None
 
     def available(self, profile: Profile | None = None) -> Availability:
@@ -64,7 +64,9 @@ class TrtTarget:
         if not fingerprint()["gpus"]:
             return Availability(False, "no NVIDIA GPU answers to nvidia-smi", "run it on a machine with an NVIDIA GPU")
         if not sees_gpu():
-            return Availability(True, install="install a CUDA build of torch", runs=False, why=BLIND)
+            return Availability(
+                True, install="install a CUDA build of torch", runs=False, cannot_run_because=NO_CUDA_TORCH
+            )
         return Availability(True)
 
     def require(self, profile: Profile) -> None:
@@ -94,7 +96,7 @@ class TrtTarget:
             return ""
         return why_outdated(directory, profile, {**_surroundings(_tensorrt()), **requested(profile)})
 
-    def build(self, blueprint: Blueprint) -> Path:
+    def build(self, request: BuildRequest) -> Path:
         """Parse the ONNX file into a strongly typed network and write its engine and the engine's key.
 
         Raises:
@@ -103,17 +105,17 @@ class TrtTarget:
         """
         if not self.available().ok:
             raise missing(self)
-        self.require(blueprint.profile)
+        self.require(request.profile)
         tensorrt = _tensorrt()
-        surroundings, order = _surroundings(tensorrt), order_of(blueprint)
+        surroundings, spec = _surroundings(tensorrt), engine_spec(request)
         timing = timing_path(surroundings)
-        plan, timings = build_plan(tensorrt, order, read_timings(timing))
+        plan, timings = build_plan(tensorrt, spec, read_timings(timing))
         if timings:
             write_timings(timing, timings)
-        key = {**surroundings, **requested(blueprint.profile), "batch_shapes": order.shapes}
-        write_bytes(blueprint.directory / ENGINE, plan)
-        write_json(blueprint.directory / KEY, engine_key(blueprint.onnx_path, key))
-        return blueprint.directory / ENGINE
+        key = {**surroundings, **requested(request.profile), "batch_shapes": spec.shapes}
+        write_bytes(request.directory / ENGINE, plan)
+        write_json(request.directory / KEY, engine_key(request.onnx_path, key))
+        return request.directory / ENGINE
 
     def load(self, directory: Path, *, threads: int | None = None) -> TensorrtEngine:
         """Deserialise the engine on the GPU that it was built for.

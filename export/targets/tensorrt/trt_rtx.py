@@ -20,19 +20,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorkit.decompose.artifacts import digest_file, digest_json, read_json, write_bytes, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import MODEL, PLAIN, Availability, Blueprint, Example, missing
+from lorkit.export.targets.base import MODEL, ONNX_EXAMPLE, Availability, BuildRequest, Example, missing
 from lorkit.export.targets.tensorrt.building import (
     ENGINE,
     KEY,
-    Order,
+    EngineSpec,
     differences,
     engine_key,
-    order_of,
+    engine_spec,
     read_key,
     requested,
     why_outdated,
 )
-from lorkit.export.targets.tensorrt.engine import BLIND, TensorrtEngine, sees_gpu
+from lorkit.export.targets.tensorrt.engine import NO_CUDA_TORCH, TensorrtEngine, sees_gpu
 from lorkit.export.targets.tensorrt.rtx_process import RESULT
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class TrtRtxTarget:
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8"}
     quantization: ClassVar[str] = "symmetric"
     built_from: ClassVar[str] = "onnx"
-    example: ClassVar[Example] = PLAIN
+    example: ClassVar[Example] = ONNX_EXAMPLE
     default_profile: ClassVar[str | None] = "rtx-ada"
 
     def available(self, profile: Profile | None = None) -> Availability:
@@ -64,15 +64,19 @@ class TrtRtxTarget:
             return Availability(False, f"TensorRT-RTX is not installed ({error})", INSTALL, runs=False)
         gpus = fingerprint()["gpus"]
         if not gpus:
-            return Availability(True, install=ELSEWHERE, runs=False, why="no NVIDIA GPU answers to nvidia-smi")
+            return Availability(
+                True, install=ELSEWHERE, runs=False, cannot_run_because="no NVIDIA GPU answers to nvidia-smi"
+            )
         here, wanted = str(gpus[0].get("sm")), _capabilities()
         if profile is not None and profile.device.compute_capability is not None:
             wanted = (profile.device.compute_capability,)
         if here not in wanted:
             why = f"{gpus[0]['name']} has compute capability {here}, not {' or '.join(wanted)}"
-            return Availability(True, install=ELSEWHERE, runs=False, why=why)
+            return Availability(True, install=ELSEWHERE, runs=False, cannot_run_because=why)
         if not sees_gpu():
-            return Availability(True, install="install a CUDA build of torch", runs=False, why=BLIND)
+            return Availability(
+                True, install="install a CUDA build of torch", runs=False, cannot_run_because=NO_CUDA_TORCH
+            )
         return Availability(True)
 
     def require(self, profile: Profile) -> None:
@@ -107,7 +111,7 @@ class TrtRtxTarget:
             return ""
         return why_outdated(directory, profile, {**_surroundings(), **_for(profile)})
 
-    def build(self, blueprint: Blueprint) -> Path:
+    def build(self, request: BuildRequest) -> Path:
         """Build the engine in a process of its own, and write it and its key.
 
         Raises:
@@ -117,12 +121,12 @@ class TrtRtxTarget:
         """
         if not self.available().ok:
             raise missing(self)
-        self.require(blueprint.profile)
-        order = order_of(blueprint, blueprint.profile.device.compute_capability)
-        write_bytes(blueprint.directory / ENGINE, _build_apart(order))
-        key = {**_surroundings(), **_for(blueprint.profile), "batch_shapes": order.shapes}
-        write_json(blueprint.directory / KEY, engine_key(blueprint.onnx_path, key))
-        return blueprint.directory / ENGINE
+        self.require(request.profile)
+        spec = engine_spec(request, request.profile.device.compute_capability)
+        write_bytes(request.directory / ENGINE, _build_apart(spec))
+        key = {**_surroundings(), **_for(request.profile), "batch_shapes": spec.shapes}
+        write_json(request.directory / KEY, engine_key(request.onnx_path, key))
+        return request.directory / ENGINE
 
     def load(self, directory: Path, *, threads: int | None = None) -> TensorrtEngine:
         """Load the engine on an RTX GPU, where its kernels are finished.
@@ -153,10 +157,10 @@ class TrtRtxTarget:
         return TensorrtEngine(_runtime(), directory, key, name="TensorRT-RTX")
 
 
-def _build_apart(order: Order) -> bytes:
+def _build_apart(spec: EngineSpec) -> bytes:
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
-        file = Path(folder) / "order.json"
-        write_json(file, asdict(order))
+        file = Path(folder) / "spec.json"
+        write_json(file, asdict(spec))
         try:
             done = subprocess.run(
                 [*COMMAND, str(file), folder], capture_output=True, text=True, errors="replace",

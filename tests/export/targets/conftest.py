@@ -17,7 +17,7 @@ from lorkit.decompose.models.deployable import Deployable
 from lorkit.export.onnx.conversion import to_onnx
 from lorkit.export.runtime.parity import seeded_inputs
 from lorkit.export.targets import MODEL
-from lorkit.export.targets.base import Blueprint
+from lorkit.export.targets.base import BuildRequest
 
 CLASSES = ("healthy", "ill", "unclear")
 RECIPE = {
@@ -48,8 +48,8 @@ def network(channels: int = 1, classes: int = len(CLASSES)) -> Deployable:
 
 
 @pytest.fixture
-def blueprint() -> Callable[..., Blueprint]:
-    """Return a function that makes a blueprint of a directory, with its `model.onnx` unless one lies there."""
+def build_request() -> Callable[..., BuildRequest]:
+    """Return a function that makes a build request of a directory, with its `model.onnx` unless one lies there."""
 
     def make(
         directory: Path,
@@ -58,7 +58,7 @@ def blueprint() -> Callable[..., Blueprint]:
         profile: str = "cpu-generic",
         shape: tuple[int, ...] = (1, 16, 16),
         **info: Any,
-    ) -> Blueprint:
+    ) -> BuildRequest:
         inside = network(shape[0])
         if not (directory / MODEL).exists():
             if shape not in _TRACED:
@@ -67,7 +67,7 @@ def blueprint() -> Callable[..., Blueprint]:
             (directory / MODEL).write_bytes(_TRACED[shape])
         facts = {"region": "chest", "owner": "expert", "task": "classification", "classes": list(CLASSES)}
         facts |= {"outputs": list(CLASSES), "recipe": RECIPE, "synthetic": False}
-        return Blueprint(
+        return BuildRequest(
             directory=directory,
             network=inside,
             precision=precision,

@@ -23,7 +23,7 @@ from lorkit.export.building.verification import verify
 from lorkit.export.onnx.precision.cpu_runner import runner
 from lorkit.export.runtime.parity import seeded_inputs
 from lorkit.export.targets import get_target
-from lorkit.export.targets.base import Blueprint
+from lorkit.export.targets.base import BuildRequest
 
 IMAGES = seeded_inputs((1, 16, 16), 4)
 
@@ -57,8 +57,8 @@ def broken(model: onnx.ModelProto, layer: int) -> tuple[onnx.ModelProto, str]:
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
-def test_the_broken_layer_is_named(tmp_path: Path, blueprint: Callable[..., Blueprint], layer: int) -> None:
-    plan = blueprint(tmp_path)
+def test_the_broken_layer_is_named(tmp_path: Path, build_request: Callable[..., BuildRequest], layer: int) -> None:
+    plan = build_request(tmp_path)
     original = onnx.load(plan.onnx_path)
     before = plan.onnx_path.read_bytes()
     lowered, name = broken(original, layer)
@@ -69,15 +69,17 @@ def test_the_broken_layer_is_named(tmp_path: Path, blueprint: Callable[..., Blue
     assert plan.onnx_path.read_bytes() == before
 
 
-def test_a_sound_export_has_no_wrong_layer(tmp_path: Path, blueprint: Callable[..., Blueprint]) -> None:
-    plan = blueprint(tmp_path)
+def test_a_sound_export_has_no_wrong_layer(tmp_path: Path, build_request: Callable[..., BuildRequest]) -> None:
+    plan = build_request(tmp_path)
     original = onnx.load(plan.onnx_path)
     found = first_wrong_layer(original, original, get_target("onnx"), plan, IMAGES, 1e-6)
     assert (found["layer"], found["error"], len(found["steps"])) == (None, None, 1)
 
 
-def test_a_beginning_gives_what_the_whole_graph_has_there(tmp_path: Path, blueprint: Callable[..., Blueprint]) -> None:
-    model = onnx.load(blueprint(tmp_path).onnx_path)
+def test_a_beginning_gives_what_the_whole_graph_has_there(
+    tmp_path: Path, build_request: Callable[..., BuildRequest]
+) -> None:
+    model = onnx.load(build_request(tmp_path).onnx_path)
     first = next(node for node in model.graph.node if node.op_type == "Relu")
     piece = beginning(model, first.output[0])
     onnx.checker.check_model(piece, full_check=True)
@@ -88,11 +90,11 @@ def test_a_beginning_gives_what_the_whole_graph_has_there(tmp_path: Path, bluepr
     np.testing.assert_array_equal(runner(beginning(model, "logits"))(IMAGES), runner(model)(IMAGES))
 
 
-def test_what_is_compiled_from_torch_is_refused(tmp_path: Path, blueprint: Callable[..., Blueprint]) -> None:
+def test_what_is_compiled_from_torch_is_refused(tmp_path: Path, build_request: Callable[..., BuildRequest]) -> None:
     class Compiled:
         name, built_from = "aoti", "torch"
 
-    plan = blueprint(tmp_path)
+    plan = build_request(tmp_path)
     model = onnx.load(plan.onnx_path)
     with pytest.raises(UsageError, match="--bisect for target aoti"):
         first_wrong_layer(model, model, Compiled(), plan, IMAGES, 1e-3)  # type: ignore[arg-type]

@@ -9,19 +9,27 @@ from lorkit import profiles
 from lorkit.decompose.artifacts import write_json
 from lorkit.decompose.errors import ArtifactError
 from lorkit.export.targets import get_target, host_note
-from lorkit.export.targets.host_note import NOTE, Note, file_digests, read_note, share, unfit, write_note
+from lorkit.export.targets.host_note import (
+    NOTE,
+    EngineRequirements,
+    file_digests,
+    read_note,
+    share,
+    unsupported,
+    write_note,
+)
 
 NAMES = ("model.bin",)
 
 
-def read(directory: Path) -> Note:
-    return read_note(directory, Note, target="some", precisions={"fp32": "fp32"}, names=NAMES)
+def read(directory: Path) -> EngineRequirements:
+    return read_note(directory, EngineRequirements, target="some", precisions={"fp32": "fp32"}, names=NAMES)
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Path:
     (tmp_path / "model.bin").write_bytes(b"weights")
-    write_note(tmp_path, Note(target="some", precision="fp32", files=file_digests(tmp_path, NAMES)))
+    write_note(tmp_path, EngineRequirements(target="some", precision="fp32", files=file_digests(tmp_path, NAMES)))
     return tmp_path
 
 
@@ -38,8 +46,8 @@ def test_a_profile_of_another_cpu_is_not_available(target: str, monkeypatch: pyt
 
 
 def test_no_profile_and_a_gpu_ask_nothing_of_the_cpu() -> None:
-    assert unfit(None) is None
-    assert unfit(profiles.load("h100")) is None
+    assert unsupported(None) is None
+    assert unsupported(profiles.load("h100")) is None
 
 
 def test_a_note_comes_back(engine: Path) -> None:

@@ -14,7 +14,7 @@ from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.export.runtime.parity import in_batches
 from lorkit.export.targets import get_target
 from lorkit.export.targets import onnx as onnx_target
-from lorkit.export.targets.base import Blueprint
+from lorkit.export.targets.base import BuildRequest
 
 
 def identity(path: Path, batch: int | str) -> Path:
@@ -29,10 +29,10 @@ def identity(path: Path, batch: int | str) -> Path:
     return path
 
 
-def test_the_file_is_the_engine(tmp_path: Path, blueprint: Callable[..., Blueprint]) -> None:
+def test_the_file_is_the_engine(tmp_path: Path, build_request: Callable[..., BuildRequest]) -> None:
     target, path = get_target("onnx"), identity(tmp_path / "model.onnx", "batch")
     assert target.available().ok
-    assert target.build(blueprint(tmp_path, shape=(2,))) == path
+    assert target.build(build_request(tmp_path, shape=(2,))) == path
     engine = target.load(tmp_path, threads=1)
     batch = np.ones((3, 2), dtype=np.float32)
     np.testing.assert_array_equal(engine.run(batch), batch)
@@ -66,26 +66,26 @@ def with_gpu(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_a_gpu_profile_wants_a_gpu_and_is_exported_without_one(
-    tmp_path: Path, blueprint: Callable[..., Blueprint]
+    tmp_path: Path, build_request: Callable[..., BuildRequest]
 ) -> None:
     target, profile = get_target("onnx"), profiles.load("h200")
     availability = target.available(profile)
     assert (availability.ok, availability.runs) == (True, False)
-    assert "GPU" in availability.why
+    assert "GPU" in availability.cannot_run_because
     assert "onnxruntime-gpu" in availability.install
-    target.build(blueprint(tmp_path, profile="h200"))
+    target.build(build_request(tmp_path, profile="h200"))
     assert read_json(tmp_path / "engine.json")["provider"] == "CUDAExecutionProvider"
     with pytest.raises(MissingRuntimeError, match="this onnxruntime has no CUDAExecutionProvider"):
         target.load(tmp_path)
 
 
 def test_onnx_runtimes_silent_way_back_to_the_cpu_is_an_error(
-    tmp_path: Path, blueprint: Callable[..., Blueprint], with_gpu: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, build_request: Callable[..., BuildRequest], with_gpu: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The runtime here has no CUDA: asked for it, it warns and takes the CPU."""
     target = get_target("onnx")
     assert target.available(profiles.load("h200")).runs
-    target.build(blueprint(tmp_path, profile="h200"))
+    target.build(build_request(tmp_path, profile="h200"))
     monkeypatch.setattr(onnx_target, "_options", lambda *_: None)  # without what forbids single nodes to go back
     with (
         pytest.warns(UserWarning, match="CUDAExecutionProvider"),
@@ -97,14 +97,14 @@ def test_onnx_runtimes_silent_way_back_to_the_cpu_is_an_error(
 def test_the_tensorrt_provider_is_a_setting_of_the_profile(with_gpu: list[str]) -> None:
     profile = profiles.load("h200")
     other = profile.model_copy(update={"engine": profile.engine.model_copy(update={"provider": "tensorrt"})})
-    assert "no TensorrtExecutionProvider" in get_target("onnx").available(other).why
+    assert "no TensorrtExecutionProvider" in get_target("onnx").available(other).cannot_run_because
     with_gpu.append("TensorrtExecutionProvider")
     assert get_target("onnx").available(other).runs
 
 
-def test_an_unknown_provider_is_refused(tmp_path: Path, blueprint: Callable[..., Blueprint]) -> None:
+def test_an_unknown_provider_is_refused(tmp_path: Path, build_request: Callable[..., BuildRequest]) -> None:
     target = get_target("onnx")
-    target.build(blueprint(tmp_path))
+    target.build(build_request(tmp_path))
     (tmp_path / "engine.json").write_text('{"provider": "../evil"}')
     with pytest.raises(ArtifactError, match=r"names the provider '../evil'"):
         target.load(tmp_path)

@@ -24,14 +24,14 @@ from lorkit.decompose.machine import fingerprint
 from lorkit.export.runtime.parity import in_batches, seeded_inputs
 from lorkit.export.targets import MODEL, get_target
 from lorkit.export.targets import openvino as module
-from lorkit.export.targets.base import Blueprint, Floats
+from lorkit.export.targets.base import BuildRequest, Float32Array
 from lorkit.export.targets.host_note import NATIVE_BF16, NOTE
 from lorkit.export.targets.openvino import BIN, TARGET, XML
 
 HERE = importlib.util.find_spec("openvino") is not None
 runtime = pytest.mark.skipif(not HERE, reason="openvino is not installed")
 bf16 = pytest.mark.skipif(not set(NATIVE_BF16) & set(fingerprint()["flags"]), reason="this CPU has no bf16")
-Blueprints = Callable[..., Blueprint]
+BuildRequests = Callable[..., BuildRequest]
 # largest error as a share of the largest logit; bfloat16 holds 8 bits, int8 7 and a sign
 ERRORS = {"fp32": 1e-5, "bf16": 2e-2, "int8": 5e-2}
 
@@ -63,29 +63,31 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def blueprints(graphs: Path, blueprint: Blueprints) -> Blueprints:
-    """As `blueprint`, whose ONNX file is the int8 one with `quantised=True`."""
+def build_requests(graphs: Path, build_request: BuildRequests) -> BuildRequests:
+    """As `build_request`, whose ONNX file is the int8 one with `quantised=True`."""
 
-    def make(directory: Path, *, quantised: bool = False, **options: Any) -> Blueprint:
+    def make(directory: Path, *, quantised: bool = False, **options: Any) -> BuildRequest:
         kept = graphs / str(quantised)
         if not (kept / MODEL).exists():
             kept.mkdir()
-            blueprint(kept)
+            build_request(kept)
             if quantised:
                 quantise(kept / MODEL)
         shutil.copy(kept / MODEL, directory / MODEL)
-        return blueprint(directory, **options)
+        return build_request(directory, **options)
 
     return make
 
 
-def built(blueprints: Blueprints, directory: Path, precision: str = "fp32", *, quantised: bool | None = None) -> Floats:
+def built(
+    build_requests: BuildRequests, directory: Path, precision: str = "fp32", *, quantised: bool | None = None
+) -> Float32Array:
     """Build an engine and return the network's own logits of eight images."""
     quantised = precision == "int8" if quantised is None else quantised
-    blueprint = blueprints(directory, precision=precision, quantised=quantised)
-    assert TARGET.build(blueprint) == directory / XML
+    build_request = build_requests(directory, precision=precision, quantised=quantised)
+    assert TARGET.build(build_request) == directory / XML
     with torch.inference_mode():
-        logits: Floats = blueprint.network(torch.from_numpy(seeded_inputs((1, 16, 16), 8))).numpy()
+        logits: Float32Array = build_request.network(torch.from_numpy(seeded_inputs((1, 16, 16), 8))).numpy()
     return logits
 
 
@@ -98,8 +100,10 @@ def signed_again(directory: Path, **changes: Any) -> None:
 
 @runtime
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=bf16), "int8"])
-def test_it_gives_the_networks_logits_at_any_batch_size(tmp_path: Path, blueprints: Blueprints, precision: str) -> None:
-    expected = built(blueprints, tmp_path, precision)
+def test_it_gives_the_networks_logits_at_any_batch_size(
+    tmp_path: Path, build_requests: BuildRequests, precision: str
+) -> None:
+    expected = built(build_requests, tmp_path, precision)
     engine = TARGET.load(tmp_path, threads=1)
     images, largest = seeded_inputs((1, 16, 16), 8), float(np.abs(expected).max())
     for batch in (1, 3, 8):
@@ -114,16 +118,16 @@ def test_it_gives_the_networks_logits_at_any_batch_size(tmp_path: Path, blueprin
 
 
 @runtime
-def test_the_weights_stay_fp32(tmp_path: Path, blueprints: Blueprints) -> None:
-    built(blueprints, tmp_path)
+def test_the_weights_stay_fp32(tmp_path: Path, build_requests: BuildRequests) -> None:
+    built(build_requests, tmp_path)
     stored = onnx.load(tmp_path / MODEL).graph.initializer
     assert (tmp_path / BIN).stat().st_size >= sum(len(tensor.raw_data) for tensor in stored if tensor.data_type == 1)
     assert 'element_type="f16"' not in (tmp_path / XML).read_text()
 
 
 @runtime
-def test_results_outlive_the_next_run_and_inputs_may_lie_anyhow(tmp_path: Path, blueprints: Blueprints) -> None:
-    expected = built(blueprints, tmp_path)
+def test_results_outlive_the_next_run_and_inputs_may_lie_anyhow(tmp_path: Path, build_requests: BuildRequests) -> None:
+    expected = built(build_requests, tmp_path)
     engine = TARGET.load(tmp_path, threads=1)
     images = seeded_inputs((1, 16, 16), 8)
     strided = np.ascontiguousarray(images[..., ::-1])[..., ::-1]
@@ -138,9 +142,9 @@ def test_results_outlive_the_next_run_and_inputs_may_lie_anyhow(tmp_path: Path, 
 
 @runtime
 def test_threads_and_device_are_what_was_asked_for(
-    tmp_path: Path, blueprints: Blueprints, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, build_requests: BuildRequests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built(blueprints, tmp_path)
+    built(build_requests, tmp_path)
     seen: list[tuple[str, Any, Any]] = []
     check = module._check
 
@@ -160,10 +164,10 @@ def test_threads_and_device_are_what_was_asked_for(
 @bf16
 @pytest.mark.parametrize(("precision", "hint"), [("bf16", "f32"), ("fp32", "bf16")])
 def test_a_precision_that_the_runtime_changes_is_an_error(
-    tmp_path: Path, blueprints: Blueprints, monkeypatch: pytest.MonkeyPatch, precision: str, hint: str
+    tmp_path: Path, build_requests: BuildRequests, monkeypatch: pytest.MonkeyPatch, precision: str, hint: str
 ) -> None:
     """The hint is no promise; here the runtime is made to follow another one."""
-    built(blueprints, tmp_path, precision)
+    built(build_requests, tmp_path, precision)
     monkeypatch.setitem(module.HINTS, precision, hint)
     with pytest.raises(MissingRuntimeError, match=rf"in another precision \(3 in {hint}\)") as caught:
         TARGET.load(tmp_path)
@@ -171,24 +175,26 @@ def test_a_precision_that_the_runtime_changes_is_an_error(
 
 
 @runtime
-def test_an_int8_engine_of_a_file_that_is_not_quantised_is_an_error(tmp_path: Path, blueprints: Blueprints) -> None:
-    built(blueprints, tmp_path, "int8", quantised=False)
+def test_an_int8_engine_of_a_file_that_is_not_quantised_is_an_error(
+    tmp_path: Path, build_requests: BuildRequests
+) -> None:
+    built(build_requests, tmp_path, "int8", quantised=False)
     with pytest.raises(MissingRuntimeError, match=r"\(3 in f32\); required: int8"):
         TARGET.load(tmp_path)
 
 
 @runtime
-def test_a_quantised_file_is_no_fp32_engine(tmp_path: Path, blueprints: Blueprints) -> None:
-    built(blueprints, tmp_path, "fp32", quantised=True)
+def test_a_quantised_file_is_no_fp32_engine(tmp_path: Path, build_requests: BuildRequests) -> None:
+    built(build_requests, tmp_path, "fp32", quantised=True)
     with pytest.raises(MissingRuntimeError, match=r"in u8\); required: fp32"):
         TARGET.load(tmp_path)
 
 
 @runtime
 def test_bf16_is_refused_where_the_cpu_would_emulate_it(
-    tmp_path: Path, blueprints: Blueprints, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, build_requests: BuildRequests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    built(blueprints, tmp_path, "bf16")
+    built(build_requests, tmp_path, "bf16")
     machine = fingerprint() | {"cpu": "Cascade Lake", "flags": ["avx2", "avx512f", "avx512_vnni"]}
     monkeypatch.setattr("lorkit.export.targets.host_note.fingerprint", lambda: machine)
     with pytest.raises(MissingRuntimeError, match=r"\(Cascade Lake\) has no bf16 instructions; required: one of"):
@@ -197,9 +203,9 @@ def test_bf16_is_refused_where_the_cpu_would_emulate_it(
 
 @runtime
 def test_a_frozen_batch_is_refused_when_it_is_built_and_when_it_is_loaded(
-    tmp_path: Path, blueprints: Blueprints
+    tmp_path: Path, build_requests: BuildRequests
 ) -> None:
-    fixed = blueprints(tmp_path)
+    fixed = build_requests(tmp_path)
     model = onnx.load(tmp_path / MODEL)
     for value in (*model.graph.input, *model.graph.output):
         value.type.tensor_type.shape.dim[0].dim_value = 3
@@ -232,9 +238,14 @@ def test_a_frozen_batch_is_refused_when_it_is_built_and_when_it_is_loaded(
     ],
 )
 def test_a_damaged_engine_is_one_line(
-    tmp_path: Path, blueprints: Blueprints, capfd: pytest.CaptureFixture[str], name: str, change: Any, signed: bool
+    tmp_path: Path,
+    build_requests: BuildRequests,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
+    change: Any,
+    signed: bool,
 ) -> None:
-    built(blueprints, tmp_path)
+    built(build_requests, tmp_path)
     (tmp_path / name).write_bytes(change((tmp_path / name).read_bytes()))
     if signed:
         signed_again(tmp_path)
@@ -249,16 +260,16 @@ def test_a_damaged_engine_is_one_line(
 
 @runtime
 @pytest.mark.parametrize("name", [XML, BIN, NOTE])
-def test_a_missing_file_is_one_line(tmp_path: Path, blueprints: Blueprints, name: str) -> None:
-    built(blueprints, tmp_path)
+def test_a_missing_file_is_one_line(tmp_path: Path, build_requests: BuildRequests, name: str) -> None:
+    built(build_requests, tmp_path)
     (tmp_path / name).unlink()
     with pytest.raises(ArtifactError, match=rf"holds no {name}.*--target openvino --force"):
         TARGET.load(tmp_path)
 
 
 @runtime
-def test_a_file_that_is_no_onnx_is_one_line(tmp_path: Path, blueprints: Blueprints) -> None:
-    wanted = blueprints(tmp_path)
+def test_a_file_that_is_no_onnx_is_one_line(tmp_path: Path, build_requests: BuildRequests) -> None:
+    wanted = build_requests(tmp_path)
     (tmp_path / MODEL).write_bytes(b"not a graph")
     with pytest.raises(UsageError, match=r"does not take model\.onnx") as caught:
         TARGET.build(wanted)
@@ -266,7 +277,7 @@ def test_a_file_that_is_no_onnx_is_one_line(tmp_path: Path, blueprints: Blueprin
 
 
 def test_a_missing_runtime_says_how_to_get_it(
-    tmp_path: Path, blueprints: Blueprints, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, build_requests: BuildRequests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     found = TARGET.available()
@@ -274,7 +285,7 @@ def test_a_missing_runtime_says_how_to_get_it(
     with pytest.raises(MissingRuntimeError, match=r"target 'openvino' cannot be built or run here.*pip install"):
         TARGET.load(tmp_path)
     with pytest.raises(MissingRuntimeError, match="openvino cannot be imported"):
-        TARGET.build(blueprints(tmp_path))
+        TARGET.build(build_requests(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -288,8 +299,8 @@ def test_what_else_can_be_wrong_with_a_runtime(
     assert reason in TARGET.available().reason
 
 
-def test_it_is_for_cpus_only(tmp_path: Path, blueprints: Blueprints) -> None:
-    assert "is a GPU" in TARGET.available(blueprints(tmp_path, profile="h100").profile).reason
+def test_it_is_for_cpus_only(tmp_path: Path, build_requests: BuildRequests) -> None:
+    assert "is a GPU" in TARGET.available(build_requests(tmp_path, profile="h100").profile).reason
 
 
 def test_the_version_of_the_converter_dates_an_export(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from lorkit.export.building.exporting import export
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.parity import compare
 from lorkit.export.targets import get_target
-from lorkit.export.targets.base import Blueprint
+from lorkit.export.targets.base import BuildRequest
 from lorkit.export.targets.triton import quoted
 
 TARGET = get_target("triton")
@@ -68,9 +68,9 @@ def maps(path: Path, sides: tuple[int, ...]) -> None:
 
 
 def test_the_configuration_is_what_triton_reads(
-    tmp_path: Path, blueprint: Callable[..., Blueprint], config: Callable[[Path], Any], schema: ModuleType
+    tmp_path: Path, build_request: Callable[..., BuildRequest], config: Callable[[Path], Any], schema: ModuleType
 ) -> None:
-    plan = blueprint(tmp_path, profile="h100", precision="fp16")
+    plan = build_request(tmp_path, profile="h100", precision="fp16")
     served = TARGET.build(plan)
     found = config(tmp_path)
     assert (found.name, found.backend, found.platform) == ("chest-expert-fp16", "onnxruntime", "onnxruntime_onnx")
@@ -91,9 +91,9 @@ def test_the_configuration_is_what_triton_reads(
 
 
 def test_it_is_warmed_at_each_batch_size_with_images_that_may_be_kept(
-    tmp_path: Path, blueprint: Callable[..., Blueprint], config: Callable[[Path], Any]
+    tmp_path: Path, build_request: Callable[..., BuildRequest], config: Callable[[Path], Any]
 ) -> None:
-    plan = blueprint(tmp_path, profile="h100")
+    plan = build_request(tmp_path, profile="h100")
     TARGET.build(plan)
     found = config(tmp_path)
     assert [entry.batch_size for entry in found.model_warmup] == [1, 8, 32]
@@ -108,11 +108,11 @@ def test_it_is_warmed_at_each_batch_size_with_images_that_may_be_kept(
 
 @pytest.mark.parametrize("sides", [(16, 16), (8, 12, 16)])
 def test_a_map_has_channels_and_no_labels(
-    tmp_path: Path, blueprint: Callable[..., Blueprint], config: Callable[[Path], Any], sides: tuple[int, ...]
+    tmp_path: Path, build_request: Callable[..., BuildRequest], config: Callable[[Path], Any], sides: tuple[int, ...]
 ) -> None:
     maps(tmp_path / "model.onnx", sides)
     names = {"task": "segmentation", "classes": ["lung"], "outputs": ["background", "lung"]}
-    plan = replace(blueprint(tmp_path, **names), images=np.ones((2, 1, *sides), np.float32))
+    plan = replace(build_request(tmp_path, **names), images=np.ones((2, 1, *sides), np.float32))
     TARGET.build(plan)
     found = config(tmp_path)
     assert list(found.output[0].dims) == [2, *sides]
@@ -123,10 +123,10 @@ def test_a_map_has_channels_and_no_labels(
 
 
 def test_any_class_name_survives_the_text_format(
-    tmp_path: Path, blueprint: Callable[..., Blueprint], config: Callable[[Path], Any]
+    tmp_path: Path, build_request: Callable[..., BuildRequest], config: Callable[[Path], Any]
 ) -> None:
     names = ['a "b" \\ c', "é\n} name: 'x'", "tab\t\x01\x7f"]
-    TARGET.build(blueprint(tmp_path, classes=names, outputs=names))
+    TARGET.build(build_request(tmp_path, classes=names, outputs=names))
     found = config(tmp_path)
     assert json.loads(found.parameters["lorkit.classes"].string_value) == names
     assert found.name == "chest-expert-fp32"
@@ -135,9 +135,9 @@ def test_any_class_name_survives_the_text_format(
 
 
 def test_another_content_takes_another_version(
-    tmp_path: Path, blueprint: Callable[..., Blueprint], config: Callable[[Path], Any]
+    tmp_path: Path, build_request: Callable[..., BuildRequest], config: Callable[[Path], Any]
 ) -> None:
-    plan = blueprint(tmp_path)
+    plan = build_request(tmp_path)
     first = TARGET.build(plan)
     assert TARGET.build(plan) == first
     before = digest_file(first)
@@ -150,8 +150,10 @@ def test_another_content_takes_another_version(
     assert list(config(tmp_path).version_policy.specific.versions) == [int(second.parent.name)]
 
 
-def test_a_version_that_another_content_holds_is_not_taken(tmp_path: Path, blueprint: Callable[..., Blueprint]) -> None:
-    plan = blueprint(tmp_path)
+def test_a_version_that_another_content_holds_is_not_taken(
+    tmp_path: Path, build_request: Callable[..., BuildRequest]
+) -> None:
+    plan = build_request(tmp_path)
     first = TARGET.build(plan)
     first.write_bytes(b"a network of the same number")
     second = TARGET.build(plan)
@@ -159,8 +161,8 @@ def test_a_version_that_another_content_holds_is_not_taken(tmp_path: Path, bluep
     assert int(second.parent.name) == int(first.parent.name) + 1
 
 
-def test_the_engine_is_the_file_that_is_served(tmp_path: Path, blueprint: Callable[..., Blueprint]) -> None:
-    plan = blueprint(tmp_path)
+def test_the_engine_is_the_file_that_is_served(tmp_path: Path, build_request: Callable[..., BuildRequest]) -> None:
+    plan = build_request(tmp_path)
     served = TARGET.build(plan)
     plan.onnx_path.write_bytes(b"gone")  # what lies beside the repository does not matter
     engine = TARGET.load(tmp_path, threads=1)
@@ -178,8 +180,8 @@ def test_the_engine_is_the_file_that_is_served(tmp_path: Path, blueprint: Callab
         TARGET.load(tmp_path)
 
 
-def test_drawings_are_served_only_with_permission(tmp_path: Path, blueprint: Callable[..., Blueprint]) -> None:
-    plan = blueprint(tmp_path, synthetic=True)
+def test_drawings_are_served_only_with_permission(tmp_path: Path, build_request: Callable[..., BuildRequest]) -> None:
+    plan = build_request(tmp_path, synthetic=True)
     with pytest.raises(ArtifactError, match=r"only ever seen drawn phantoms.*--allow-synthetic") as caught:
         TARGET.build(plan)
     assert caught.value.exit_code == 4

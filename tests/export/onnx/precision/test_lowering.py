@@ -21,7 +21,7 @@ from lorkit.export.onnx.conversion import to_onnx
 from lorkit.export.onnx.precision import Calibration, Lowered, int8, lower, require_precision
 from lorkit.export.runtime import parity
 from lorkit.export.runtime.parity import seeded_inputs
-from lorkit.export.targets.base import Floats
+from lorkit.export.targets.base import Float32Array
 
 IMAGES = seeded_inputs((1, 16, 16), 24)
 
@@ -46,9 +46,9 @@ def graph_of(module: nn.Module, path: Path) -> onnx.ModelProto:
     return onnx.load(path)
 
 
-def answers(module: nn.Module) -> Floats:
+def answers(module: nn.Module) -> Float32Array:
     with torch.inference_mode():
-        logits: Floats = module(torch.from_numpy(IMAGES)).numpy()
+        logits: Float32Array = module(torch.from_numpy(IMAGES)).numpy()
     return logits
 
 
@@ -72,9 +72,9 @@ def lowered(
     )
 
 
-def run(model: onnx.ModelProto, images: Floats) -> Floats:
+def run(model: onnx.ModelProto, images: Float32Array) -> Float32Array:
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    logits: Floats = session.run(None, {"image": images})[0]
+    logits: Float32Array = session.run(None, {"image": images})[0]
     return logits
 
 

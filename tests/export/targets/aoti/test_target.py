@@ -28,12 +28,12 @@ from lorkit.export.targets.aoti import compilation
 from lorkit.export.targets.aoti import target as aoti
 from lorkit.export.targets.aoti.compilation import computes
 from lorkit.export.targets.aoti.target import PACKAGE, TARGET
-from lorkit.export.targets.base import Blueprint
+from lorkit.export.targets.base import BuildRequest
 from lorkit.export.targets.host_note import NATIVE_BF16, NOTE
 
 compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
 bf16 = pytest.mark.skipif(not set(NATIVE_BF16) & set(fingerprint()["flags"]), reason="this CPU has no bf16")
-Blueprints = Callable[..., Blueprint]
+BuildRequests = Callable[..., BuildRequest]
 ERRORS = {"fp32": 1e-5, "bf16": 2e-2}  # as a share of the largest logit; bfloat16 holds 8 bits
 IMAGES = seeded_inputs((1, 16, 16), 8)
 
@@ -48,7 +48,7 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def package(
     packages: Path,
     tmp_path: Path,
-    blueprint: Blueprints,
+    build_request: BuildRequests,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Callable[..., Path]:
@@ -60,7 +60,7 @@ def package(
             around = packages / f"around-{precision}"
             for path in (kept, around / "home", around / "here", around / "temporary"):
                 path.mkdir(parents=True)
-            wanted = blueprint(kept, precision=precision)
+            wanted = build_request(kept, precision=precision)
             capfd.readouterr()
             # else torch compiles and runs a probe of each instruction set that the CPU names: half of the time
             trusting = torch._inductor.config.patch({"cpp.vec_isa_ok": True})
@@ -98,11 +98,11 @@ def noted(directory: Path, **changes: Any) -> None:
 @compiler
 @pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=bf16)])
 def test_it_gives_the_networks_logits_at_any_batch_size(
-    package: Callable[..., Path], blueprint: Blueprints, precision: str
+    package: Callable[..., Path], build_request: BuildRequests, precision: str
 ) -> None:
     directory = package(precision)
     with torch.inference_mode():
-        expected = blueprint(directory).network(torch.from_numpy(IMAGES)).numpy()
+        expected = build_request(directory).network(torch.from_numpy(IMAGES)).numpy()
     engine = TARGET.load(directory, threads=1)
     for batch in (1, 3, 8):
         found = in_batches(engine.run, IMAGES, batch)
@@ -270,9 +270,11 @@ class Casting(nn.Module):
     ],
 )
 def test_a_frozen_batch_or_a_dropped_precision_is_not_compiled(
-    tmp_path: Path, blueprint: Blueprints, inner: nn.Module, precision: str, reason: str
+    tmp_path: Path, build_request: BuildRequests, inner: nn.Module, precision: str, reason: str
 ) -> None:
-    wanted = replace(blueprint(tmp_path, precision=precision), network=Deployable(inner, mean=[0.5], std=[0.25]).eval())
+    wanted = replace(
+        build_request(tmp_path, precision=precision), network=Deployable(inner, mean=[0.5], std=[0.25]).eval()
+    )
     with pytest.raises(UsageError, match=reason) as caught:
         TARGET.build(wanted)
     assert "\n" not in str(caught.value)
@@ -280,9 +282,11 @@ def test_a_frozen_batch_or_a_dropped_precision_is_not_compiled(
 
 
 @compiler
-def test_code_that_computes_something_else_is_noticed(package: Callable[..., Path], blueprint: Blueprints) -> None:
+def test_code_that_computes_something_else_is_noticed(
+    package: Callable[..., Path], build_request: BuildRequests
+) -> None:
     directory = package()
-    network, example = blueprint(directory).network, torch.zeros(2, 1, 16, 16)
+    network, example = build_request(directory).network, torch.zeros(2, 1, 16, 16)
 
     class Off(nn.Module):
         """Right for all batches but single images, as the compiler's fault is."""
@@ -298,7 +302,7 @@ def test_code_that_computes_something_else_is_noticed(package: Callable[..., Pat
 @compiler
 @pytest.mark.parametrize("wrong", [1, 2])
 def test_a_network_that_is_compiled_wrongly_is_compiled_without_layouts(
-    tmp_path: Path, blueprint: Blueprints, monkeypatch: pytest.MonkeyPatch, wrong: int
+    tmp_path: Path, build_request: BuildRequests, monkeypatch: pytest.MonkeyPatch, wrong: int
 ) -> None:
     tried: list[bool] = []
 
@@ -310,33 +314,35 @@ def test_a_network_that_is_compiled_wrongly_is_compiled_without_layouts(
     monkeypatch.setattr(compilation, "_compile", fake)
     monkeypatch.setattr(compilation, "computes", lambda *given: len(tried) > wrong)
     if wrong == 1:
-        TARGET.build(blueprint(tmp_path))
+        TARGET.build(build_request(tmp_path))
     else:
         with pytest.raises(UsageError, match="into code that gives other logits"):
-            TARGET.build(blueprint(tmp_path))
+            TARGET.build(build_request(tmp_path))
         assert not (tmp_path / NOTE).exists()
     assert tried == [True, False]
 
 
-def test_bf16_needs_a_cpu_that_has_it(tmp_path: Path, blueprint: Blueprints, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_needs_a_cpu_that_has_it(
+    tmp_path: Path, build_request: BuildRequests, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CXX", sys.executable)
     monkeypatch.setattr(host_note, "fingerprint", lambda: fingerprint() | {"flags": ["avx2", "avx512_vnni"]})
     with pytest.raises(MissingRuntimeError, match="has no bf16 instructions"):
-        TARGET.build(blueprint(tmp_path, precision="bf16"))
+        TARGET.build(build_request(tmp_path, precision="bf16"))
 
 
 def test_what_is_missing_is_told_with_the_way_to_get_it(
-    tmp_path: Path, blueprint: Blueprints, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, build_request: BuildRequests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     found = TARGET.available()
     assert (found.ok, found.reason) == (False, "there is no C++ compiler 'no-such-compiler'")
     assert "apt-get install g++" in found.install
     with pytest.raises(MissingRuntimeError, match=r"target 'aoti' cannot be built or run here.*apt-get install g\+\+"):
-        TARGET.build(blueprint(tmp_path))
+        TARGET.build(build_request(tmp_path))
     monkeypatch.setenv("CXX", sys.executable)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "profile 'h100' is a GPU" in TARGET.available(blueprint(tmp_path, profile="h100").profile).reason
+    assert "profile 'h100' is a GPU" in TARGET.available(build_request(tmp_path, profile="h100").profile).reason
 
 
 def test_another_pytorch_or_cpu_dates_an_export(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from lorkit.decompose.data.preprocessing.recipe import Recipe, apply_recipe
 from lorkit.export.prediction import inputs
 from lorkit.export.targets import get_target
-from lorkit.export.targets.base import Blueprint
+from lorkit.export.targets.base import BuildRequest
 from lorkit.export.targets.monai.bundle_config import EXPRESSIONS, inference_config
 
 GENERATOR = np.random.default_rng(0)
@@ -112,9 +112,9 @@ def run(monai_bundle: Any, bundle: Path, folder: Path, out: Path) -> None:
 
 
 def test_monai_runs_a_classifier_on_a_folder(
-    monai_bundle: Any, tmp_path: Path, blueprint: Callable[..., Blueprint]
+    monai_bundle: Any, tmp_path: Path, build_request: Callable[..., BuildRequest]
 ) -> None:
-    plan = blueprint(tmp_path)
+    plan = build_request(tmp_path)
     get_target("monai").build(plan)
     folder = tmp_path / "input"
     folder.mkdir()
@@ -142,11 +142,11 @@ class Bright(torch.nn.Module):
 
 @pytest.mark.parametrize("size", [[16, 24], [16, 16, 24]])
 def test_monai_writes_masks_on_the_grid_of_the_image(
-    monai_bundle: Any, tmp_path: Path, blueprint: Callable[..., Blueprint], size: list[int]
+    monai_bundle: Any, tmp_path: Path, build_request: Callable[..., BuildRequest], size: list[int]
 ) -> None:
     steps = recipe(size, 1, {"rule": "window", "low": 0.0, "high": 200.0})
     facts = {"task": "segmentation", "classes": ["bright"], "outputs": ["background", "bright"], "recipe": steps}
-    plan = blueprint(tmp_path, **facts)
+    plan = build_request(tmp_path, **facts)
     get_target("monai").build(replace(plan, network=Bright().eval(), shape=(1, *size)))
     folder = tmp_path / "input"
     folder.mkdir()

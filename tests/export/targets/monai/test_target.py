@@ -22,15 +22,15 @@ from lorkit.export.building.exporting import export
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.parity import compare
 from lorkit.export.targets import get_target
-from lorkit.export.targets.base import Blueprint
+from lorkit.export.targets.base import BuildRequest
 
 TARGET = get_target("monai")
 LOCAL_SCHEMA = Path(__file__).with_name("monai_metadata_schema.json")
 
 
 @pytest.fixture
-def bundle(tmp_path: Path, blueprint: Callable[..., Blueprint]) -> Path:
-    TARGET.build(blueprint(tmp_path))
+def bundle(tmp_path: Path, build_request: Callable[..., BuildRequest]) -> Path:
+    TARGET.build(build_request(tmp_path))
     return tmp_path / "bundle"
 
 
@@ -105,8 +105,8 @@ def test_monai_misses_no_property_of_an_inference_workflow(bundle: Path, monai_b
     assert workflow.check_properties() == []
 
 
-def test_a_drawing_is_marked(tmp_path: Path, blueprint: Callable[..., Blueprint]) -> None:
-    TARGET.build(blueprint(tmp_path, synthetic=True))
+def test_a_drawing_is_marked(tmp_path: Path, build_request: Callable[..., BuildRequest]) -> None:
+    TARGET.build(build_request(tmp_path, synthetic=True))
     metadata = read_json(tmp_path / "bundle" / "configs" / "metadata.json")
     assert metadata["lorkit"]["synthetic"] is True
     assert "drawn phantoms" in metadata["description"]
@@ -114,14 +114,16 @@ def test_a_drawing_is_marked(tmp_path: Path, blueprint: Callable[..., Blueprint]
 
 
 @pytest.mark.parametrize("name", ["$print(1)", "@network_def", "%x.json::a", "a @::b", "a\n@#b"])
-def test_names_that_monai_would_run_are_refused(tmp_path: Path, blueprint: Callable[..., Blueprint], name: str) -> None:
+def test_names_that_monai_would_run_are_refused(
+    tmp_path: Path, build_request: Callable[..., BuildRequest], name: str
+) -> None:
     with pytest.raises(UsageError, match=r"MONAI would run or resolve.*rename the class"):
-        TARGET.build(blueprint(tmp_path, classes=["healthy", name, "c"], outputs=["healthy", name, "c"]))
+        TARGET.build(build_request(tmp_path, classes=["healthy", name, "c"], outputs=["healthy", name, "c"]))
     assert not (tmp_path / "bundle").exists()
 
 
-def test_the_engine_is_the_model_of_the_bundle(tmp_path: Path, blueprint: Callable[..., Blueprint]) -> None:
-    plan = blueprint(tmp_path)
+def test_the_engine_is_the_model_of_the_bundle(tmp_path: Path, build_request: Callable[..., BuildRequest]) -> None:
+    plan = build_request(tmp_path)
     path = TARGET.build(plan)
     assert path == tmp_path / "bundle" / "models" / "model.ts"
     plan.onnx_path.unlink()
@@ -145,8 +147,10 @@ class Two(torch.nn.Module):
         return image.flatten(1)[:, :3] + torch.zeros(2, 3)
 
 
-def test_a_model_that_fixes_its_batch_fails_with_one_line(tmp_path: Path, blueprint: Callable[..., Blueprint]) -> None:
-    TARGET.build(replace(blueprint(tmp_path), network=Two()))
+def test_a_model_that_fixes_its_batch_fails_with_one_line(
+    tmp_path: Path, build_request: Callable[..., BuildRequest]
+) -> None:
+    TARGET.build(replace(build_request(tmp_path), network=Two()))
     engine = TARGET.load(tmp_path)
     assert engine.run(np.ones((2, 1, 16, 16), np.float32)).shape == (2, 3)
     with pytest.raises(ArtifactError, match="free batch size") as caught:

@@ -16,7 +16,7 @@ import torch
 
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import Floats
+from lorkit.export.targets.base import Float32Array
 from lorkit.export.targets.tensorrt import engine as tensorrt_running
 from lorkit.export.targets.tensorrt.engine import TensorrtEngine, in_range
 
@@ -106,7 +106,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 @pytest.mark.parametrize("count", [1, 2, 4, 5, 9])
 def test_batches_of_any_size_run_within_what_it_was_built_for(runtime: Any, tmp_path: Path, count: int) -> None:
     engine = TensorrtEngine(runtime, tmp_path, KEY, name="TensorRT")
-    batch: Floats = np.arange(count * 3, dtype=np.float32).reshape(count, 3)
+    batch: Float32Array = np.arange(count * 3, dtype=np.float32).reshape(count, 3)
     np.testing.assert_array_equal(engine.run(batch), 2 * batch)
     assert {2 <= size <= 4 for size in runtime.plan.context.batches} == {True}
     assert engine.provider == "TensorRT 1.0"
@@ -177,8 +177,8 @@ def test_a_cpu_build_of_torch_is_a_missing_runtime(
 
 
 def test_what_fills_a_batch_up_is_not_returned() -> None:
-    seen: list[Floats] = []
-    batch: Floats = np.arange(5, dtype=np.float32)[:, None]
+    seen: list[Float32Array] = []
+    batch: Float32Array = np.arange(5, dtype=np.float32)[:, None]
     result = in_range(lambda part: seen.append(part) or part, batch, 2, 4)  # type: ignore[func-returns-value]
     np.testing.assert_array_equal(result, batch)
     assert [part[:, 0].tolist() for part in seen] == [[0, 1, 2, 3], [4, 4]]

@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from lorkit.decompose.artifacts import read_json
-from lorkit.export.targets.tensorrt.building import Order
+from lorkit.export.targets.tensorrt.building import EngineSpec
 
 pytest.importorskip("tensorrt_rtx", reason="needs the extra tensorrt-rtx")
 SHAPES = [[1, 1, 8, 8], [2, 1, 8, 8], [4, 1, 8, 8]]
@@ -49,13 +49,13 @@ def write_graph(path: Path, *, quantize: tuple[str, ...]) -> None:
 
 
 def run(folder: Path, precision: str) -> dict[str, Any]:
-    order = Order(onnx=str(folder / "model.onnx"), precision=precision, shapes=SHAPES, capability="8.9")
-    (folder / "order.json").write_text(json.dumps(asdict(order)))
+    spec = EngineSpec(onnx=str(folder / "model.onnx"), precision=precision, shapes=SHAPES, capability="8.9")
+    (folder / "spec.json").write_text(json.dumps(asdict(spec)))
     command = [
         sys.executable,
         "-m",
         "lorkit.export.targets.tensorrt.rtx_process",
-        str(folder / "order.json"),
+        str(folder / "spec.json"),
         str(folder),
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -19,11 +19,11 @@ import torch
 from lorkit import profiles
 from lorkit.decompose.artifacts import digest_file, read_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
-from lorkit.export.targets.base import Blueprint
+from lorkit.export.targets.base import BuildRequest
 from lorkit.export.targets.tensorrt import timing_cache, torch_trt
 from lorkit.export.targets.tensorrt.torch_trt import TARGET
 
-Make = Callable[..., Blueprint]
+Make = Callable[..., BuildRequest]
 GPU = {"name": "NVIDIA H200", "driver": "580.1", "memory_mib": 140000, "sm": "9.0"}
 H200 = profiles.load("h200")
 VERSION = f"{torch.__version__.split('+')[0]}"
@@ -80,16 +80,16 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp
     return module
 
 
-def with_settings(plain: Blueprint, **settings: Any) -> Blueprint:
+def with_settings(plain: BuildRequest, **settings: Any) -> BuildRequest:
     profile = plain.profile.model_copy(update={"engine": profiles.EngineSettings(**settings)})
     return dataclasses.replace(plain, profile=profile)
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("fp32", 1e-5), ("fp16", 0.02), ("bf16", 0.1)])
 def test_what_is_saved_is_the_network_in_its_precision(
-    library: Any, tmp_path: Path, blueprint: Make, precision: str, allowed: float
+    library: Any, tmp_path: Path, build_request: Make, precision: str, allowed: float
 ) -> None:
-    plain = blueprint(tmp_path, precision=precision, profile="h200")
+    plain = build_request(tmp_path, precision=precision, profile="h200")
     before = {name: value.clone() for name, value in plain.network.state_dict().items()}
     assert TARGET.build(plain) == tmp_path / "model.pt2"
     dtypes = {value.dtype for name, value in library.program.state_dict.items() if value.is_floating_point()}
@@ -109,8 +109,8 @@ def test_what_is_saved_is_the_network_in_its_precision(
         engine.run(plain.images)
 
 
-def test_compile_is_called_as_both_versions_know_it(library: Any, tmp_path: Path, blueprint: Make) -> None:
-    TARGET.build(with_settings(blueprint(tmp_path, profile="h200"), refit=True, workspace_mib=64, tf32=True))
+def test_compile_is_called_as_both_versions_know_it(library: Any, tmp_path: Path, build_request: Make) -> None:
+    TARGET.build(with_settings(build_request(tmp_path, profile="h200"), refit=True, workspace_mib=64, tf32=True))
     calls = library.calls
     (image,) = calls.pop("arg_inputs")
     assert image.min_shape == (H200.batch.min, 1, 16, 16)
@@ -137,9 +137,9 @@ def test_compile_is_called_as_both_versions_know_it(library: Any, tmp_path: Path
 
 
 def test_timings_are_kept_between_builds_and_damaged_ones_not_given(
-    library: Any, tmp_path: Path, blueprint: Make
+    library: Any, tmp_path: Path, build_request: Make
 ) -> None:
-    plain = blueprint(tmp_path, profile="h200")
+    plain = build_request(tmp_path, profile="h200")
     for _ in range(2):
         TARGET.build(plain)
     (file,) = (tmp_path / "timings").iterdir()
@@ -148,8 +148,8 @@ def test_timings_are_kept_between_builds_and_damaged_ones_not_given(
     assert library.timings == [b"", b"timings of this build", b""]
 
 
-def test_any_batch_runs_where_the_program_is_of_a_fixed_one(library: Any, tmp_path: Path, blueprint: Make) -> None:
-    plain = blueprint(tmp_path, profile="h200")
+def test_any_batch_runs_where_the_program_is_of_a_fixed_one(library: Any, tmp_path: Path, build_request: Make) -> None:
+    plain = build_request(tmp_path, profile="h200")
     fixed = plain.profile.model_copy(update={"batch": profiles.BatchRange(min=3, opt=3, max=3)})
     TARGET.build(dataclasses.replace(plain, profile=fixed))
     with torch.inference_mode():
@@ -157,28 +157,30 @@ def test_any_batch_runs_where_the_program_is_of_a_fixed_one(library: Any, tmp_pa
     np.testing.assert_allclose(TARGET.load(tmp_path).run(plain.images), expected, atol=1e-5)
 
 
-def test_a_network_that_stays_in_torch_is_no_engine(library: Any, tmp_path: Path, blueprint: Make) -> None:
+def test_a_network_that_stays_in_torch_is_no_engine(library: Any, tmp_path: Path, build_request: Make) -> None:
     library.part = "_run_on_gpu_0"
     with pytest.raises(UsageError, match=r"left all of the network to torch \(_run_on_gpu_0\)"):
-        TARGET.build(blueprint(tmp_path, profile="h200"))
+        TARGET.build(build_request(tmp_path, profile="h200"))
     assert not (tmp_path / "model.pt2").exists()
 
 
-def test_a_refusal_is_one_line(library: Any, tmp_path: Path, blueprint: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_is_one_line(
+    library: Any, tmp_path: Path, build_request: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*arguments: Any, **options: Any) -> None:
         raise AssertionError("no converter\nfor aten.foo")
 
     monkeypatch.setattr(library.dynamo, "compile", refuse)
     with pytest.raises(UsageError, match=r"cannot compile the network \(no converter for aten\.foo\)"):
-        TARGET.build(blueprint(tmp_path, profile="h200"))
+        TARGET.build(build_request(tmp_path, profile="h200"))
     with pytest.raises(UsageError, match=r"asks for engine\.strip.*--target trt"):
-        TARGET.build(with_settings(blueprint(tmp_path, profile="h200"), strip=True))
+        TARGET.build(with_settings(build_request(tmp_path, profile="h200"), strip=True))
 
 
 def test_bad_and_foreign_programs_are_one_line(
-    library: Any, tmp_path: Path, blueprint: Make, monkeypatch: pytest.MonkeyPatch
+    library: Any, tmp_path: Path, build_request: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    TARGET.build(blueprint(tmp_path, profile="h200"))
+    TARGET.build(build_request(tmp_path, profile="h200"))
     assert TARGET.outdated(tmp_path, H200) == ""
     path = tmp_path / "model.pt2"
     intact = path.read_bytes()
@@ -199,7 +201,7 @@ def test_bad_and_foreign_programs_are_one_line(
 
 
 def test_what_is_missing_is_told(
-    library: Any, tmp_path: Path, blueprint: Make, monkeypatch: pytest.MonkeyPatch
+    library: Any, tmp_path: Path, build_request: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert TARGET.available().ok
     monkeypatch.setattr(library, "__version__", "2.2.0")
@@ -211,6 +213,6 @@ def test_what_is_missing_is_told(
     assert TARGET.available().install.startswith("pip install 'lorkit[torch-tensorrt]'")
     assert TARGET.fingerprint() == ""
     with pytest.raises(MissingRuntimeError, match="cannot be imported"):
-        TARGET.build(blueprint(tmp_path, profile="h200"))
+        TARGET.build(build_request(tmp_path, profile="h200"))
     with pytest.raises(MissingRuntimeError, match="cannot be imported"):
         TARGET.load(tmp_path)

@@ -14,7 +14,7 @@ import pytest
 from lorkit import profiles
 from lorkit.decompose.artifacts import digest_file, read_json, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
-from lorkit.export.targets.base import Blueprint
+from lorkit.export.targets.base import BuildRequest
 from lorkit.export.targets.tensorrt import timing_cache, trt
 from lorkit.export.targets.tensorrt.trt import TARGET
 
@@ -159,9 +159,9 @@ def onnx_path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def build(blueprint: Callable[..., Blueprint]) -> Callable[..., Path]:
+def build(build_request: Callable[..., BuildRequest]) -> Callable[..., Path]:
     def make(path: Path, *, precision: str = "fp32", profile: profiles.Profile | None = None) -> Path:
-        plain = blueprint(path.parent, profile="h200", shape=(3, 64, 64), precision=precision)
+        plain = build_request(path.parent, profile="h200", shape=(3, 64, 64), precision=precision)
         return TARGET.build(dataclasses.replace(plain, profile=profile or plain.profile))
 
     return make

@@ -24,11 +24,11 @@ from lorkit.export.building import builder as building
 from lorkit.export.building import exporting
 from lorkit.export.building.exporting import export
 from lorkit.export.targets import HardwareBound, missing
-from lorkit.export.targets.base import Blueprint
+from lorkit.export.targets.base import BuildRequest
 from lorkit.export.targets.tensorrt import trt_rtx
 from lorkit.export.targets.tensorrt.trt_rtx import TARGET
 
-Make = Callable[..., Blueprint]
+Make = Callable[..., BuildRequest]
 ADA = profiles.load("rtx-ada")
 GPU = {"name": "NVIDIA RTX 4090", "driver": "580.1", "memory_mib": 24000, "sm": "8.9"}
 
@@ -51,9 +51,9 @@ def child(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
 def test_an_engine_of_each_precision_is_built_without_a_gpu(
-    installed: ModuleType, tmp_path: Path, blueprint: Make, lowered: Callable[[Path, str], None], precision: str
+    installed: ModuleType, tmp_path: Path, build_request: Make, lowered: Callable[[Path, str], None], precision: str
 ) -> None:
-    plain = blueprint(tmp_path, precision=precision, profile="rtx-ada")
+    plain = build_request(tmp_path, precision=precision, profile="rtx-ada")
     lowered(tmp_path, precision)
     path = TARGET.build(plain)
     assert path == tmp_path / "model.engine"
@@ -68,34 +68,34 @@ def test_an_engine_of_each_precision_is_built_without_a_gpu(
     assert TARGET.outdated(tmp_path, ADA) == ""
 
 
-def test_engines_of_two_capabilities_differ(installed: ModuleType, tmp_path: Path, blueprint: Make) -> None:
+def test_engines_of_two_capabilities_differ(installed: ModuleType, tmp_path: Path, build_request: Make) -> None:
     built = []
     for name in ("rtx-ada", "a10"):
         (tmp_path / name).mkdir()
-        built.append(TARGET.build(blueprint(tmp_path / name, profile=name)).read_bytes())
+        built.append(TARGET.build(build_request(tmp_path / name, profile=name)).read_bytes())
     assert built[0] != built[1]
     assert "compute_capability (8.6, here 8.9), profile (a10" in TARGET.outdated(tmp_path / "a10", ADA)
     assert [[name in plan for name in (b"sm89", b"sm86")] for plan in built] == [[True, False], [False, True]]
 
 
-def test_the_builders_own_words_reach_the_user(installed: ModuleType, tmp_path: Path, blueprint: Make) -> None:
+def test_the_builders_own_words_reach_the_user(installed: ModuleType, tmp_path: Path, build_request: Make) -> None:
     """Turing multiplies no fp32 matrices in TensorRT-RTX, which only its builder knows."""
     with pytest.raises(UsageError, match=r"built no engine.*SM75.*FP32 GEMM is not supported") as caught:
-        TARGET.build(blueprint(tmp_path, profile="t4"))
+        TARGET.build(build_request(tmp_path, profile="t4"))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
 def test_a_file_of_another_precision_is_refused(
-    installed: ModuleType, tmp_path: Path, blueprint: Make, precision: str
+    installed: ModuleType, tmp_path: Path, build_request: Make, precision: str
 ) -> None:
     with pytest.raises(UsageError, match=rf"no tensor of the parsed network.*file of precision {precision}"):
-        TARGET.build(blueprint(tmp_path, precision=precision, profile="rtx-ada"))
+        TARGET.build(build_request(tmp_path, precision=precision, profile="rtx-ada"))
     assert not (tmp_path / "model.engine").exists()
 
 
-def test_the_parsers_own_words_reach_the_user(installed: ModuleType, tmp_path: Path, blueprint: Make) -> None:
-    plain = blueprint(tmp_path, profile="rtx-ada")
+def test_the_parsers_own_words_reach_the_user(installed: ModuleType, tmp_path: Path, build_request: Make) -> None:
+    plain = build_request(tmp_path, profile="rtx-ada")
     model = onnx.load(tmp_path / "model.onnx")
     next(node for node in model.graph.node if node.op_type == "Relu").op_type = "Bogus"
     onnx.save(model, tmp_path / "model.onnx")
@@ -108,11 +108,11 @@ def test_the_parsers_own_words_reach_the_user(installed: ModuleType, tmp_path: P
 
 
 def test_int8_as_cpus_take_it_is_refused_by_the_parser(
-    installed: ModuleType, tmp_path: Path, blueprint: Make, lowered: Callable[..., None]
+    installed: ModuleType, tmp_path: Path, build_request: Make, lowered: Callable[..., None]
 ) -> None:
     """Unsigned activations and a quantised bias: why this target asks for `symmetric` files."""
     assert TARGET.quantization == "symmetric"
-    plain = blueprint(tmp_path, precision="int8", profile="rtx-ada")
+    plain = build_request(tmp_path, precision="int8", profile="rtx-ada")
     lowered(tmp_path, "int8", symmetric=False)
     with pytest.raises(UsageError, match=r"parser refuses model\.onnx: DequantizeLinear: .*Int32") as caught:
         TARGET.build(plain)
@@ -121,17 +121,17 @@ def test_int8_as_cpus_take_it_is_refused_by_the_parser(
 
 
 def test_a_crash_after_the_engine_loses_nothing(
-    installed: ModuleType, tmp_path: Path, blueprint: Make, monkeypatch: pytest.MonkeyPatch
+    installed: ModuleType, tmp_path: Path, build_request: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     child(monkeypatch, "main(argv); os.kill(os.getpid(), signal.SIGSEGV)")
-    path = TARGET.build(blueprint(tmp_path, profile="rtx-ada"))
+    path = TARGET.build(build_request(tmp_path, profile="rtx-ada"))
     assert path.read_bytes()[:4] == b"vtrt"
 
 
 def test_a_crash_before_the_engine_is_one_line(
-    installed: ModuleType, tmp_path: Path, blueprint: Make, monkeypatch: pytest.MonkeyPatch
+    installed: ModuleType, tmp_path: Path, build_request: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = blueprint(tmp_path, profile="rtx-ada")
+    plain = build_request(tmp_path, profile="rtx-ada")
     child(monkeypatch, "print('[TRT] [E] out of luck\\nbye', flush=True); os.kill(os.getpid(), signal.SIGSEGV)")
     with pytest.raises(ArtifactError, match=r"without an engine \(signal SIGSEGV, out of luck\)") as caught:
         TARGET.build(plain)
@@ -147,28 +147,28 @@ def test_a_crash_before_the_engine_is_one_line(
 
 
 def test_settings_reach_the_builder(
-    installed: ModuleType, no_gpu: None, tmp_path: Path, blueprint: Make, monkeypatch: pytest.MonkeyPatch
+    installed: ModuleType, no_gpu: None, tmp_path: Path, build_request: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seen from outside: without a GPU the builder finishes no refittable engine, and says so."""
     refit = ADA.model_copy(update={"engine": profiles.EngineSettings(refit=True)})
-    plain = dataclasses.replace(blueprint(tmp_path, profile="rtx-ada"), profile=refit)
+    plain = dataclasses.replace(build_request(tmp_path, profile="rtx-ada"), profile=refit)
     if not fingerprint()["gpus"]:
         with pytest.raises(UsageError, match=r"built no engine.*REFIT.*engine settings of the profile"):
             TARGET.build(plain)
     seen = []
-    monkeypatch.setattr(trt_rtx, "_build_apart", lambda order: seen.append(order) or b"plan")
+    monkeypatch.setattr(trt_rtx, "_build_apart", lambda spec: seen.append(spec) or b"plan")
     TARGET.build(plain)
     assert (seen[0].settings["refit"], seen[0].capability, seen[0].precision) == (True, "8.9", "fp32")
     assert read_json(tmp_path / "engine.json")["flags"] == ["REFIT"]
 
 
 @pytest.mark.parametrize(("name", "says"), [("h100", "compute capability 9.0"), ("cpu-generic", "a cpu without one")])
-def test_other_hardware_is_refused(tmp_path: Path, blueprint: Make, name: str, says: str) -> None:
+def test_other_hardware_is_refused(tmp_path: Path, build_request: Make, name: str, says: str) -> None:
     with pytest.raises(UsageError, match=rf"profile '{name}' is {says}; required: .*8\.9.*--profile rtx-ada"):
         TARGET.require(profiles.load(name))
     if TARGET.available().ok:
         with pytest.raises(UsageError, match=says):
-            TARGET.build(blueprint(tmp_path, profile=name))
+            TARGET.build(build_request(tmp_path, profile=name))
 
 
 def test_compatible_engines_are_not_to_be_had() -> None:
@@ -178,11 +178,11 @@ def test_compatible_engines_are_not_to_be_had() -> None:
 
 
 def test_without_a_gpu_it_builds_and_does_not_run(
-    installed: ModuleType, no_gpu: None, tmp_path: Path, blueprint: Make
+    installed: ModuleType, no_gpu: None, tmp_path: Path, build_request: Make
 ) -> None:
     state = TARGET.available(ADA)
     assert (state.ok, state.runs, state.reason) == (True, False, "")
-    assert "nvidia-smi" in state.why
+    assert "nvidia-smi" in state.cannot_run_because
     assert len(TARGET.fingerprint()) == 64
     error = missing(TARGET)
     assert error.exit_code == 5
@@ -204,9 +204,9 @@ def test_a_gpu_runs_what_is_built_for_its_capability(
 
 
 def test_an_engine_for_another_gpu_or_runtime_is_refused(
-    installed: ModuleType, tmp_path: Path, blueprint: Make, monkeypatch: pytest.MonkeyPatch
+    installed: ModuleType, tmp_path: Path, build_request: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    TARGET.build(blueprint(tmp_path, profile="rtx-ada"))
+    TARGET.build(build_request(tmp_path, profile="rtx-ada"))
     monkeypatch.setattr(trt_rtx, "sees_gpu", lambda: True)
     monkeypatch.setattr(trt_rtx, "fingerprint", lambda: {"gpus": [GPU | {"sm": "12.0"}]})
     with pytest.raises(ArtifactError, match=r"for another compute_capability \(8\.9, here 12\.0\)"):
@@ -242,9 +242,9 @@ def test_capabilities_are_the_runtimes_own(monkeypatch: pytest.MonkeyPatch) -> N
     assert trt_rtx._capabilities() == ("8.9", "12.0")
 
 
-def test_the_key_is_plain_json(installed: ModuleType, tmp_path: Path, blueprint: Make) -> None:
+def test_the_key_is_plain_json(installed: ModuleType, tmp_path: Path, build_request: Make) -> None:
     assert isinstance(TARGET, HardwareBound)
-    TARGET.build(blueprint(tmp_path, profile="rtx-ada"))
+    TARGET.build(build_request(tmp_path, profile="rtx-ada"))
     text = (tmp_path / "engine.json").read_text()
     assert str(tmp_path) not in text
     assert json.loads(text)["key"]
