@@ -1,1 +1,1 @@
-"""The command line: parse, call, render. No logic lives here, and heavy libraries load inside the verbs."""
+"""The command line: parse the arguments, call the library, print the result."""

@@ -1,4 +1,4 @@
-"""What can go wrong, as one exception root with a few children, each with its exit code.
+"""Errors: one root class, and an exit code for each kind of error.
 
 A message is one line of three parts: what was given, what is required, what to do. Only the command line turns
 an error into text and an exit code; everything else lets it pass through.

@@ -1,4 +1,4 @@
-"""What training tells whoever listens: plain data, so that a terminal, a notebook or a test can render it."""
+"""Events: what training reports to its caller, as plain data that any program can show."""
 
 from __future__ import annotations
 

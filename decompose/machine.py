@@ -1,4 +1,4 @@
-"""What machine this is and which versions run on it: recorded in every manifest, matched against profiles."""
+"""The machine: hardware and library versions, recorded in every manifest and matched to profiles."""
 
 from __future__ import annotations
 

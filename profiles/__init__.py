@@ -1,4 +1,4 @@
-"""Hardware profiles: named devices as data, found by name, by file, or by looking at the machine."""
+"""Hardware profiles: named devices as data, by name, by file or detected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Artifacts: files with digests, directories that appear whole or not at all, manifests that chain them."""
+"""Artifacts: files with digests, atomic directories, and the manifests that link them."""
 
 from __future__ import annotations
 

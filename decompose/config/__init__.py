@@ -1,4 +1,4 @@
-"""The configuration: sections as pydantic models, read from YAML with overrides."""
+"""The configuration: pydantic models, read from YAML and overridden by options."""
 
 from __future__ import annotations
 

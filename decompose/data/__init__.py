@@ -1,6 +1,6 @@
-"""Samples of regions: reading, splitting by group, preparing, sampling and the built-in phantom.
+"""Data: reading, splitting by group, preparing, sampling, and the built-in phantoms.
 
-`loading` and `augment` need torch and are imported by their own names, so that reading data stays light.
+The modules of `batches` need torch. Import them from there: reading data loads no torch.
 """
 
 from lorkit.decompose.data.prepared import PreparedRegion, prepare

@@ -1,1 +1,1 @@
-"""The verb `evaluate`, and inference over prepared images."""
+"""The verbs `evaluate` and `compare`, and inference over prepared images."""

@@ -1,4 +1,4 @@
-"""Low-rank experts: put into a network, routed by region, merged out again as plain networks."""
+"""Low-rank experts: inserted into a network, routed by region, merged into plain networks."""
 
 from __future__ import annotations
 

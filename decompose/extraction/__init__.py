@@ -1,1 +1,1 @@
-"""The verb `extract`: the plain network of a region, with proof of equality and a model card."""
+"""The verb `extract`: the plain network of one region, a proof of equality, a model card."""

@@ -1,4 +1,4 @@
-"""The life of a run after its training: a region more, a region less, an expert that starts something new."""
+"""New runs from a finished one: add a region, remove a region, fine-tune an expert."""
 
 from lorkit.decompose.lifecycle.adding import add_region
 from lorkit.decompose.lifecycle.dispatch import train_from

@@ -1,4 +1,4 @@
-"""Methods of decomposition: one file for each, or for a family of them, listed here."""
+"""Methods of decomposition: one file for each, listed in `methods/__init__.py`."""
 
 from __future__ import annotations
 

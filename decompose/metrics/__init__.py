@@ -1,4 +1,4 @@
-"""Metrics of cases: scores by class and structure, bootstrap over groups, intervals and paired differences."""
+"""Metrics: scores by class and structure, bootstrap over groups, intervals, paired differences."""
 
 from __future__ import annotations
 

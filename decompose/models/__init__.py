@@ -1,4 +1,4 @@
-"""Networks: backbones by name, one model for all regions, the foundation model, what is deployed."""
+"""Networks: backbones by name, the model of all regions, the foundation model."""
 
 from __future__ import annotations
 

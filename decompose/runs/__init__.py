@@ -1,4 +1,4 @@
-"""Run directories: finding and opening them, their networks, their locked data, their experts."""
+"""Run directories: finding and opening them, their networks, their data, their experts."""
 
 from __future__ import annotations
 

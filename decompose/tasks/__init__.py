@@ -1,4 +1,4 @@
-"""Tasks: what a region's outputs mean. A further task is one module and one line here."""
+"""Tasks: loss, scores and outputs of a region; one file for each, listed in `tasks/__init__.py`."""
 
 from __future__ import annotations
 

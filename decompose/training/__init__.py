@@ -1,1 +1,1 @@
-"""Training: the verbs `train` and `pretrain`."""
+"""The verbs `train` and `pretrain`."""

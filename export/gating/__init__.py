@@ -1,1 +1,1 @@
-"""The verb `gate`: exports against a baseline, judged by costs, latency and accuracy."""
+"""The verb `gate`: candidates against baselines, by cost, latency and accuracy."""

@@ -1,1 +1,1 @@
-"""Whether one export is as good as another: cases, accuracy, latency, multiplicity."""
+"""Non-inferiority tests of one export against another: accuracy and latency."""

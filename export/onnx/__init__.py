@@ -1,1 +1,1 @@
-"""ONNX: conversion of a network, costs of a graph, an ONNX file as teacher, lower precisions."""
+"""ONNX: conversion, costs of a graph, lower precisions, an ONNX file as teacher."""

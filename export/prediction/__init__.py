@@ -1,1 +1,1 @@
-"""The verb `predict`: files in; labels, masks and tables out."""
+"""The verb `predict`: from image files to labels, masks and tables."""

@@ -1,1 +1,1 @@
-"""Drawing and writing: one SVG kit, numbers and names as text."""
+"""Text and pictures: one SVG kit, numbers and names as text."""

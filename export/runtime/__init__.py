@@ -1,1 +1,1 @@
-"""Load and run an export: the artifact, its engine, parity with the expert."""
+"""Loading and running an export: the artifact, its engine, parity with the expert."""

@@ -1,7 +1,7 @@
-"""Deployment targets: one module for each, listed here.
+"""Deployment targets: one module for each, listed in `targets/__init__.py`.
 
-Modules import their runtime when it is used, not when they are listed, so a missing runtime is something a target
-tells, not something that breaks.
+A target imports its runtime when it is used, not when it is listed. So a missing runtime is
+reported by the target and breaks nothing.
 """
 
 from __future__ import annotations
