@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+
+_listening: list[Counter[str]] = []
+
+
+def _count_read(event: str, arguments: tuple[object, ...]) -> None:
+    """Count files that Python opens to read; an audit hook stays for the life of the process."""
+    if event != "open" or not _listening or not isinstance(arguments[0], str | os.PathLike):
+        return
+    if not int(str(arguments[2])) & (os.O_WRONLY | os.O_RDWR):
+        _listening[-1][os.path.abspath(arguments[0])] += 1
+
+
+sys.addaudithook(_count_read)
+
+
+@pytest.fixture
+def reads() -> Iterator[Counter[str]]:
+    """How often each file, by its absolute path, was opened to read since the test began; `clear()` starts again."""
+    _listening.append(Counter())
+    yield _listening[-1]
+    _listening.pop()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

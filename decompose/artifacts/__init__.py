@@ -18,6 +18,7 @@ from lorkit.decompose.artifacts.files import (
 from lorkit.decompose.artifacts.manifest import (
     MANIFEST,
     Manifest,
+    check_files,
     is_current,
     read_manifest,
     verify_chain,
@@ -29,6 +30,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "Manifest",
     "building",
+    "check_files",
     "digest_bytes",
     "digest_file",
     "digest_json",

@@ -84,27 +84,55 @@ def read_json(path: Path, *, kind: str | None = None) -> dict[str, Any]:
     Raises:
         ArtifactError: The file is missing, not a JSON object, or of another kind or schema version.
     """
+    document = _parse_json(path, _read_bytes(path, "a complete artifact"))
+    if kind is not None:
+        _check_kind(path, document, kind)
+    return document
+
+
+def read_document(path: Path, *, kind: str | None = None) -> tuple[dict[str, Any], str]:
+    """Read a JSON object that states its kind, as `read_json` does, and return it with the SHA-256 of the same bytes.
+
+    Args:
+        path: The file.
+        kind: The kind that it must have; None takes any.
+    """
+    data = _read_bytes(path, "a complete artifact")
+    document = _parse_json(path, data)
+    _check_kind(path, document, kind or str(document.get("kind", "artifact")))
+    return document, digest_bytes(data)
+
+
+def _read_bytes(path: Path, required: str) -> bytes:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        return path.read_bytes()
     except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing", required="a complete artifact", fix="rebuild it") from None
+        raise ArtifactError(f"{path} is missing", required=required, fix="rebuild the artifact") from None
+
+
+def _parse_json(path: Path, data: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(data.decode("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ArtifactError(
             f"{path} is not JSON ({type(error).__name__})", required="an intact artifact", fix="rebuild it"
         ) from None
     if not isinstance(document, dict):
         raise ArtifactError(f"{path} holds no JSON object", required="an intact artifact", fix="rebuild it")
-    if kind is not None and document.get("kind") != kind:
+    return document
+
+
+def _check_kind(path: Path, document: Mapping[str, Any], kind: str) -> None:
+    if document.get("kind") != kind:
         raise ArtifactError(
             f"{path} is of kind {document.get('kind')!r}", required=f"kind '{kind}'", fix="name the right directory"
         )
-    if kind is not None and document.get("schema_version") != SCHEMA_VERSION:
+    if document.get("schema_version") != SCHEMA_VERSION:
         raise ArtifactError(
             f"{path} has schema version {document.get('schema_version')!r}",
             required=f"version {SCHEMA_VERSION}",
             fix="use the lorkit that wrote it, or rebuild it",
         )
-    return document
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
@@ -138,10 +166,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise ArtifactError(f"{path} is missing", required="safetensors weights", fix="rebuild the artifact") from None
+    data = _read_bytes(path, "safetensors weights")
     try:
         return load(data)
     except (SafetensorError, ValueError, KeyError) as error:

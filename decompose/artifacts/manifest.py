@@ -17,7 +17,7 @@ from typing import Any
 from lorkit.decompose.artifacts.files import (
     SCHEMA_VERSION,
     digest_file,
-    read_json,
+    read_document,
     write_json,
 )
 from lorkit.decompose.errors import ArtifactError
@@ -71,9 +71,9 @@ def write_manifest(
     }
     link = None
     if parent is not None:
-        document = read_json(parent / MANIFEST)
+        of_parent, digest = read_document(parent / MANIFEST)
         relative = os.path.relpath(parent.resolve(), directory.resolve())
-        link = {"kind": str(document["kind"]), "sha256": digest_file(parent / MANIFEST), "path": relative}
+        link = {"kind": str(of_parent["kind"]), "sha256": digest, "path": relative}
     document = {
         "schema_version": SCHEMA_VERSION,
         "kind": kind,
@@ -87,7 +87,7 @@ def write_manifest(
         "extra": dict(extra or {}),
     }
     write_json(directory / MANIFEST, document)
-    return _manifest(directory, document)
+    return _manifest(directory, document, digest_file(directory / MANIFEST))
 
 
 def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = True) -> Manifest:
@@ -102,16 +102,15 @@ def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = Tr
             required=f"a complete {kind or 'artifact'} directory",
             fix="name another, or build it again",
         )
-    document = read_json(directory / MANIFEST)
-    read_json(directory / MANIFEST, kind=kind or str(document.get("kind", "artifact")))
+    document, digest = read_document(directory / MANIFEST, kind=kind)
     try:
-        manifest = _manifest(directory, document)
+        manifest = _manifest(directory, document, digest)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ArtifactError(
             f"{directory / MANIFEST} lacks its fields", required="an intact manifest", fix="rebuild the artifact"
         ) from None
     if verify:
-        _check_files(manifest)
+        check_files(manifest)
     return manifest
 
 
@@ -123,38 +122,44 @@ def is_current(directory: Path, kind: str, inputs: str) -> bool:
     """
     if not (directory / MANIFEST).is_file():
         return False
-    if read_manifest(directory, kind=kind, verify=False).inputs != inputs:
+    manifest = read_manifest(directory, kind=kind, verify=False)
+    if manifest.inputs != inputs:
         return False
-    read_manifest(directory, kind=kind)
+    check_files(manifest)
     return True
 
 
-def verify_chain(directory: Path) -> list[Manifest]:
-    """Check a directory and every ancestor that is still where its child says; return them, child first.
+def verify_chain(directory: Path, *, kind: str | None = None) -> list[Manifest]:
+    """Check a directory, of a stated kind where one is asked for, and every ancestor that is where its child says.
+
+    Returns:
+        Their manifests, child first.
 
     Raises:
         ArtifactError: A file, or a parent's manifest, is not the one that the child was made from.
     """
-    chain = [read_manifest(directory)]
+    chain = [read_manifest(directory, kind=kind)]
     while (link := chain[-1].parent) is not None:
         path = chain[-1].path / link["path"]
         if not (path / MANIFEST).is_file():
             break
-        if digest_file(path / MANIFEST) != link["sha256"]:
+        parent = read_manifest(path, verify=False)
+        if parent.digest != link["sha256"]:
             raise ArtifactError(
                 f"{path} is not the {link['kind']} that {chain[-1].path} was made from",
                 required=f"a manifest with digest {link['sha256'][:12]}",
                 fix=f"rebuild {chain[-1].path}",
             )
-        chain.append(read_manifest(path))
+        check_files(parent)
+        chain.append(parent)
     return chain
 
 
-def _manifest(directory: Path, document: dict[str, Any]) -> Manifest:
+def _manifest(directory: Path, document: dict[str, Any], digest: str) -> Manifest:
     parent = document["parent"]
     return Manifest(
         path=directory,
-        digest=digest_file(directory / MANIFEST),
+        digest=digest,
         kind=str(document["kind"]),
         created=str(document["created"]),
         synthetic=bool(document["synthetic"]),
@@ -167,7 +172,12 @@ def _manifest(directory: Path, document: dict[str, Any]) -> Manifest:
     )
 
 
-def _check_files(manifest: Manifest) -> None:
+def check_files(manifest: Manifest) -> None:
+    """Check each file that a manifest names.
+
+    Raises:
+        ArtifactError: One is missing, changed or outside the directory.
+    """
     root = manifest.path.resolve()
     for name, digest in manifest.files.items():
         path = manifest.path / name

@@ -98,9 +98,7 @@ def read_exported(path: Path, *, chained: bool = False) -> Exported:
         ArtifactError: It is no export, damaged, lacks a field of `export.json`, or was made from something that has
             been replaced or damaged since.
     """
-    if chained:
-        verify_chain(path)
-    manifest = read_manifest(path, kind="export")
+    manifest = verify_chain(path, kind="export")[0] if chained else read_manifest(path, kind="export")
     info = read_json(path / INFO, kind="export")
     missing = [name for name in _REQUIRED if info.get(name) is None]
     if missing:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lorkit.decompose.artifacts import (
     MANIFEST,
     SCHEMA_VERSION,
+    check_files,
     digest_json,
     is_current,
     load_tensors,
@@ -171,9 +172,10 @@ def stored_cells(root: Path, bench: Bench) -> Iterator[Cell]:
     for path in sorted(root.glob(f"*/{MANIFEST}")):
         if path.parent.name.startswith(".") or not (path.parent / _file(bench.split)).is_file():
             continue
-        extra = read_manifest(path.parent, kind="cell", verify=False).extra
+        manifest = read_manifest(path.parent, kind="cell", verify=False)
+        extra = manifest.extra
         if (extra.get("revision"), extra.get("bench")) == (_REVISION, bench.digest):
-            read_manifest(path.parent, kind="cell")
+            check_files(manifest)
             cell = _read(path.parent, bench.split)
             key = (cell.arm, cell.row["seed"], cell.row["fraction"])
             if key not in cells or (path.parent / _file("test")).is_file():
