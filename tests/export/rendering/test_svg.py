@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorkit.export.rendering.svg import Plot, Scale, dodge, figure, path, tag
+from lorkit.export.rendering.svg import Plot, Scale, dodge, figure, judged, named, path, sheet, shorten, tag, watermark
 
 
 def test_text_and_attributes_are_escaped() -> None:
@@ -64,3 +66,17 @@ def test_axes_and_paths_are_drawn() -> None:
 @pytest.mark.parametrize("value", [0.1, 1.0, 25.0])
 def test_numbers_are_short(value: float) -> None:
     assert len(tag("line", x1=value / 3)) < 24
+
+
+def test_a_sheet_is_a_file_of_its_own_that_tells_what_it_shows() -> None:
+    root = ElementTree.fromstring(sheet("A & B", "a <b> c", []))
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert [one.text for one in root][:2] == ["A & B", "a <b> c"]
+
+
+def test_what_is_written_on_every_drawing() -> None:
+    document = {"split": "val", "metric": "balanced_accuracy", "synthetic": True}
+    assert (judged(document), named(document)) == ("val split", "balanced accuracy")
+    assert "SYNTHETIC" in str(watermark(document)[0])
+    assert watermark({**document, "synthetic": False}) == []
+    assert (shorten("short"), shorten("a" * 18)) == ("short", "a" * 14 + "...")

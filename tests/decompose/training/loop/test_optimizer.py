@@ -1,10 +1,13 @@
+from __future__ import annotations
+
 import math
 
 import pytest
 import torch
+from torch import nn
 
 from lorkit.decompose.config import TrainConfig
-from lorkit.decompose.training.loop.optimizer import build_optimizer, learning_rate, passes_of
+from lorkit.decompose.training.loop.optimizer import average_of, build_optimizer, learning_rate, passes_of
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
@@ -92,3 +95,26 @@ def test_a_gradient_in_another_memory_layout_is_not_scrambled(name: str, last: b
 @pytest.mark.parametrize(("least", "passes"), [(None, 1), (1, 1), (30, 1), (31, 2), (60, 2), (61, 3), (600, 20)])
 def test_little_data_is_gone_through_more_than_once_an_epoch(least: int | None, passes: int) -> None:
     assert passes_of(TrainConfig(epochs=10, min_steps=least), 3) == passes
+
+
+def test_the_average_is_the_recurrence_and_whole_numbers_are_copied() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)).double()
+    network.register_buffer("index", torch.tensor([3, 99999]))
+    average = average_of(network, 0.9)
+    expected: dict[str, torch.Tensor] = {}
+    for step in range(4):
+        network(torch.randn(5, 3, dtype=torch.float64))  # moves running statistics and the counter
+        with torch.no_grad():
+            for value in network.parameters():
+                value.add_(torch.randn_like(value))
+        average.update_parameters(network)
+        for name, value in network.state_dict().items():
+            kept = step and value.is_floating_point()
+            expected[name] = 0.9 * expected[name] + 0.1 * value if kept else value.clone()
+    found = average.module.state_dict()
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        torch.testing.assert_close(value, expected[name], rtol=1e-12, atol=0, msg=name)
+    assert int(found["1.num_batches_tracked"]) == 4
+    assert not any(value.requires_grad for value in average.parameters())

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from lorkit.decompose.errors import DataError, ParityError
@@ -19,6 +21,7 @@ from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.export.onnx.conversion import to_onnx
 from lorkit.export.onnx.precision import Calibration, Lowered, int8, lower, require_precision
+from lorkit.export.onnx.precision.lowering import by_sensitivity
 from lorkit.export.runtime import parity
 from lorkit.export.runtime.parity import seeded_inputs
 from lorkit.export.targets.base import Float32Array
@@ -205,3 +208,18 @@ def test_a_file_of_another_precision_than_it_states_is_refused(dtype: str, preci
         return
     with pytest.raises(ParityError, match="of the weights are"):
         check()
+
+
+def test_worst_first_and_layers_only() -> None:
+    kinds = {"a": "Conv", "b": "Relu", "c": "Gemm", "d": "MatMul", "e": "ConvTranspose"}
+    nodes = [helper.make_node(kind, ["x"], [name], name=name) for name, kind in kinds.items()]
+    errors = {"a": 0.1, "c": 3.0, "d": float("inf"), "e": 0.2}
+
+    def alone(name: str) -> Any:
+        return SimpleNamespace(max_abs=errors[name])
+
+    steps: list[tuple[int, int]] = []
+    graph = helper.make_model(helper.make_graph(nodes, "g", [], []))
+    ranked = by_sensitivity(graph, alone, lambda done, total: steps.append((done, total)))
+    assert steps == [(done, 4) for done in range(5)]
+    assert ranked == [("d", float("inf")), ("c", 3.0), ("e", 0.2), ("a", 0.1)]

@@ -1,4 +1,4 @@
-"""Second derivatives and torch.func through experts and norms by region, against formulas written out in float64."""
+"""Second derivatives and torch.func through norms by region, against formulas written out in float64."""
 
 from __future__ import annotations
 
@@ -6,19 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
-from lorkit.decompose.experts import ExpertConfig, LowRankExperts, RegionNorm, Routing
-from lorkit.decompose.experts.strategies import STRATEGIES
+from lorkit.decompose.experts import RegionNorm, Routing
 
 Function = Callable[[Tensor], Tensor]
-LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
-    "linear": (lambda: nn.Linear(3, 4), (3,)),
-    "conv": (lambda: nn.Conv2d(3, 4, 3, stride=2, padding=1), (3, 4, 5)),
-    "transposed": (lambda: nn.ConvTranspose2d(3, 4, 2, stride=2), (3, 2, 3)),
-}
 
 
 def twice(f: Function, x: Tensor, parameters: list[Tensor]) -> tuple[Tensor, ...]:
@@ -38,52 +31,6 @@ def derivatives(f: Function, x: Tensor) -> list[Tensor]:
 def forward_mode(f: Function, x: Tensor) -> Tensor:
     with forward_ad.dual_level():
         return forward_ad.unpack_dual(f(forward_ad.make_dual(x, x.cos()))).tangent
-
-
-@pytest.mark.parametrize("ids", [[0, 0, 1, 1], [0, 1, 1, 0, 1]], ids=["equal", "unequal"])
-@pytest.mark.parametrize("kind", LAYERS)
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_every_strategy_has_every_derivative(strategy: str, kind: str, ids: list[int]) -> None:
-    torch.manual_seed(0)
-    make, shape = LAYERS[kind]
-    base = make().double()
-    routing = Routing(("a", "b"))
-    config = ExpertConfig(rank=2, alpha=3, layout="conv")
-    layer = LowRankExperts(base, config, routing, "layer")  # type: ignore[arg-type]
-    if strategy not in {one.name for one in layer.choice.candidates}:
-        pytest.skip("the strategy does not compute this layer")
-    if strategy == "grouped" and ids[0] != ids[1]:
-        pytest.skip("the strategy takes equal regions alone")
-    layer = LowRankExperts(base, ExpertConfig(rank=2, alpha=3, layout="conv", strategy=strategy), routing, "layer")  # type: ignore[arg-type]
-    for parameter in layer.parameters():
-        nn.init.normal_(parameter, std=0.5)
-    rows = torch.tensor(ids)
-    x = torch.randn(len(ids), *shape, dtype=torch.float64)
-
-    def ours(x: Tensor) -> Tensor:
-        with routing.use(rows):
-            return layer(x)
-
-    def formula(x: Tensor) -> Tensor:
-        outputs = []
-        for n, t in enumerate(ids):
-            down, up = layer.down["ab"[t]], layer.up["ab"[t]]
-            terms = "ri,ro...->io..." if kind == "transposed" else "or,ri...->oi..."
-            first, second = (down, up) if kind == "transposed" else (up, down)
-            weight = base.weight + 1.5 * torch.einsum(terms, first, second)
-            row = x[n : n + 1]
-            if kind == "linear":
-                outputs.append(F.linear(row, weight, base.bias))
-            elif kind == "conv":
-                outputs.append(F.conv2d(row, weight, base.bias, 2, 1))
-            else:
-                outputs.append(F.conv_transpose2d(row, weight, base.bias, 2))
-        return torch.cat(outputs)
-
-    parameters = list(layer.parameters())
-    torch.testing.assert_close(twice(ours, x, parameters), twice(formula, x, parameters))
-    torch.testing.assert_close(derivatives(ours, x), derivatives(formula, x))
-    torch.testing.assert_close(forward_mode(ours, x), forward_mode(formula, x))
 
 
 @pytest.mark.parametrize("policy", ["statistics", "region"])

@@ -1,5 +1,3 @@
-"""Bisection finds the layer that was broken, whichever it is, and asks about few."""
-
 from __future__ import annotations
 
 import json

@@ -1,0 +1,79 @@
+"""Inner products of centred similarities, in either space."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lorkit.decompose.methods.losses.cka.products import cheaper_space, products, standardise
+
+SPACES = ("gram", "feature")
+
+
+def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def related(n: int = 12, p: int = 5, q: int = 7, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Draw two sides that share a part, so that CKA is neither 0 nor 1."""
+    x = draw(n, p, seed=seed)
+    return x, x @ draw(p, q, seed=seed + 1) + draw(n, q, seed=seed + 2)
+
+
+def song(k: Tensor, l: Tensor) -> float:  # noqa: E741
+    """Return unbiased HSIC of two kernel matrices by the formula of Song et al. (2012), term by term."""
+    n = len(k)
+    k, l = k - torch.diag(torch.diag(k)), l - torch.diag(torch.diag(l))  # noqa: E741
+    one = torch.ones(n, dtype=k.dtype)
+    first = torch.trace(k @ l)
+    second = (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2))
+    third = 2 / (n - 2) * (one @ k @ l @ one)
+    return float(first + second - third) / (n * (n - 3))
+
+
+def naive(x: Tensor, y: Tensor) -> float:
+    """Return unbiased HSIC as the mean over distinct indices of K_ij (L_ij + L_kl - 2 L_ik), in plain loops."""
+    k, l, n = (x @ x.T).tolist(), (y @ y.T).tolist(), len(x)  # noqa: E741
+    pairs = [k[i][j] * l[i][j] for i, j in itertools.permutations(range(n), 2)]
+    fours = [k[a][b] * l[c][d] for a, b, c, d in itertools.permutations(range(n), 4)]
+    threes = [k[i][j] * l[i][m] for i, j, m in itertools.permutations(range(n), 3)]
+    return sum(pairs) / len(pairs) + sum(fours) / len(fours) - 2 * sum(threes) / len(threes)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_unbiased_hsic_is_the_mean_over_distinct_samples(space: Any) -> None:
+    x, y = related(6, 3, 4)
+    left, right = standardise(x, y)
+    xy = products(left, right, estimator="unbiased", space=space).xy
+    scale = math.prod(float((side - side.mean(0)).square().sum()) / 6 for side in (x, y))  # that standardising took out
+    value = float(xy) * scale / (6 * 3)
+    assert value == pytest.approx(naive(x, y), abs=1e-10)
+    assert value == pytest.approx(song(x @ x.T, y @ y.T), abs=1e-10)
+
+
+@pytest.mark.parametrize("space", SPACES)
+def test_unbiased_hsic_of_features_with_themselves_is_never_negative(space: Any) -> None:
+    for n in range(4, 9):
+        x = draw(800, n, 6, seed=n)
+        left, right = standardise(x, x)
+        found = products(left, right, estimator="unbiased", space=space)
+        assert (found.xx >= -1e-12).all()
+        torch.testing.assert_close(found.xy, found.xx)
+
+
+@pytest.mark.parametrize(
+    ("shape", "space"),
+    [
+        ((32, 512, 2048), "gram"),
+        ((64, 25088, 512), "gram"),
+        ((1568, 256, 256), "feature"),
+        ((4096, 128, 128), "feature"),
+    ],
+)
+def test_shape_chooses_the_space(shape: tuple[int, int, int], space: str) -> None:
+    assert cheaper_space(*shape) == cheaper_space(*shape, (True, False)) == space
