@@ -67,7 +67,7 @@ class BusyError(StorageError):
     """Something that another process is writing right now."""
 
 
-def counted(count: int, noun: str, *, plural: str = "") -> str:
+def plural(count: int, noun: str, *, plural: str = "") -> str:
     """Return a number with its noun, such as `1 case`, `1200 cases` and `2 classes`.
 
     Args:

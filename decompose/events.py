@@ -107,7 +107,7 @@ def ignore(event: Event) -> None:
     del event
 
 
-def tracked(items: Sequence[T], text: str, on_event: Listener) -> Iterator[T]:
+def with_progress(items: Sequence[T], text: str, on_event: Listener) -> Iterator[T]:
     """Yield items, and tell before each, and after the last, how many are through."""
     for done, item in enumerate(items):
         on_event(Working(text=text, done=done, total=len(items)))

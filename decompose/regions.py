@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, overload
 
-from lorkit.decompose.errors import DataError, UsageError, counted, unknown
+from lorkit.decompose.errors import DataError, UsageError, plural, unknown
 
 RESERVED = ("foundation", "student", "all")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
@@ -52,7 +52,7 @@ class Region:
         least, word, words = (1, "structure", "structures") if self.task == "segmentation" else (2, "class", "classes")
         if len(self.classes) < least:
             raise DataError(
-                f"region '{self.name}' has {counted(len(self.classes), word, plural=words)}",
+                f"region '{self.name}' has {plural(len(self.classes), word, plural=words)}",
                 required="at least one structure" if least == 1 else "at least two classes",
                 fix="check its labels, or leave the region out",
             )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lorkit.cli.output.tables import interval, line, table, warnings
-from lorkit.decompose.errors import counted
+from lorkit.decompose.errors import plural
 
 _FLIPS = 5
 _MEASURED = (("latency", "ratio"), ("accuracy", "drop"))
@@ -103,7 +103,7 @@ def _flips(document: Mapping[str, Any]) -> None:
     if rows:
         table("answers that changed", ("region", "case", "truth", "baseline", "candidate", "change"), rows)
     if left:
-        line(f"{counted(left, 'more case')} changed: --json, or measurements/gate.json of the run, has all")
+        line(f"{plural(left, 'more case')} changed: --json, or measurements/gate.json of the run, has all")
 
 
 def replacements(document: Mapping[str, Any]) -> list[str]:

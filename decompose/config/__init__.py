@@ -5,10 +5,10 @@ from __future__ import annotations
 from lorkit.decompose.config.loading import (
     config_digest,
     default_config,
-    dump_config,
     load_config,
-    overridden,
     resolve_path,
+    to_yaml,
+    with_overrides,
 )
 from lorkit.decompose.config.methods import LoraConfig, LorkdConfig, RdConfig
 from lorkit.decompose.config.regions import RegionConfig
@@ -27,8 +27,8 @@ __all__ = [
     "TrainConfig",
     "config_digest",
     "default_config",
-    "dump_config",
     "load_config",
-    "overridden",
     "resolve_path",
+    "to_yaml",
+    "with_overrides",
 ]

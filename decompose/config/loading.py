@@ -77,7 +77,7 @@ def load_config(
     return _build(_read_yaml(path), base or path.resolve().parent, str(path), overrides, method)
 
 
-def overridden(config: Config, overrides: Sequence[str] = (), *, method: str | None = None) -> Config:
+def with_overrides(config: Config, overrides: Sequence[str] = (), *, method: str | None = None) -> Config:
     """Return a configuration with `a.b=c` settings applied on top of a resolved one, and perhaps another method.
 
     Raises:
@@ -86,7 +86,7 @@ def overridden(config: Config, overrides: Sequence[str] = (), *, method: str | N
     return _build(config.model_dump(mode="json"), config.base, "the variant", overrides, method)
 
 
-def dump_config(config: Config) -> str:
+def to_yaml(config: Config) -> str:
     """Return YAML that `load_config` reads back to an equal configuration, with absolute data paths."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 

@@ -19,7 +19,7 @@ from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.readers.registry import read_regions
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
 from lorkit.decompose.data.splits import components, find_leaks, leak_error, split_regions
-from lorkit.decompose.errors import StorageError, counted
+from lorkit.decompose.errors import StorageError, plural
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.regions import RegionSet
 
@@ -143,9 +143,9 @@ def _warnings(counts: list[int], classes: tuple[str, ...], leaks: int, conflicti
     rare = [name for name, count in zip(classes, counts, strict=True) if count < _RARE * max(counts)]
     found = [f"class '{name}' has less than a tenth of the largest class's samples" for name in rare]
     if leaks:
-        found.append(f"{counted(leaks, 'leak')} between stated parts: training refuses them")
+        found.append(f"{plural(leaks, 'leak')} between stated parts: training refuses them")
     if conflicting:
-        found.append(f"{counted(conflicting, 'image')} given twice with different labels")
+        found.append(f"{plural(conflicting, 'image')} given twice with different labels")
     return found
 
 

@@ -26,7 +26,7 @@ from lorkit.decompose.data.preprocessing.recipe import (
 from lorkit.decompose.data.samples.columns import Columns, take_columns
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.errors import DataError, StorageError
-from lorkit.decompose.events import Listener, ignore, tracked
+from lorkit.decompose.events import Listener, ignore, with_progress
 from lorkit.decompose.regions import Region
 
 _MEMORY_BYTES = 2 * 1024**3
@@ -114,7 +114,7 @@ def prepare(
     planes = 1 if gray else recipe_channels(recipe)
     stored = _allocate((len(chosen), planes, *recipe_size(recipe)), memory_bytes)
     brightest = -1.0  # of 16-bit images
-    for row, index in enumerate(tracked(chosen.tolist(), f"preparing {samples.region.name}", on_event)):
+    for row, index in enumerate(with_progress(chosen.tolist(), f"preparing {samples.region.name}", on_event)):
         image = samples.images[index]
         stored[row] = _apply(samples, index, image, recipe)[:planes]
         if image.dtype == np.uint16:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
-from lorkit.decompose.errors import DataError, counted
+from lorkit.decompose.errors import DataError, plural
 
 if TYPE_CHECKING:
     from lorkit.decompose.config import SplitConfig
@@ -211,7 +211,7 @@ def _first_of_each_class(samples: RegionSamples, counts: NDArray[np.int64], part
 
 
 def _too_few_groups(samples: RegionSamples, label: int, found: int, parts: list[str]) -> DataError:
-    name, has = samples.strata[label], counted(found, "group")
+    name, has = samples.strata[label], plural(found, "group")
     if samples.masks is not None:
         return DataError(
             f"region '{samples.region.name}' has {has}, too few for {', '.join(parts)}",

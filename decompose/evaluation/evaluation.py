@@ -12,7 +12,7 @@ from torch import nn
 from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, write_json
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing.recipe import Recipe
-from lorkit.decompose.errors import UsageError, counted, unknown
+from lorkit.decompose.errors import UsageError, plural, unknown
 from lorkit.decompose.evaluation.inference import Images, Predictor, evidence_of, logits_of
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint
@@ -212,7 +212,7 @@ def _warnings(blocks: Mapping[str, Any]) -> list[str]:
             warnings.append(f"region '{name}' has no case of {', '.join(absent)}: its macro metrics are undefined")
         if kind == "structure" and block["groups"] < _FEW_GROUPS:
             warnings.append(
-                f"region '{name}' is measured on {counted(block['groups'], 'group')}: its interval says little"
+                f"region '{name}' is measured on {plural(block['groups'], 'group')}: its interval says little"
             )
         if block["source"] == "probe":
             warnings.append(f"region '{name}' is measured with a linear probe: the foundation has no head for it")

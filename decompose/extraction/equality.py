@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.errors import ParityError, counted
+from lorkit.decompose.errors import ParityError, plural
 from lorkit.decompose.evaluation.inference import logits_of
 from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
@@ -87,7 +87,7 @@ def refuse_foreign_tensors(
     found = foreign_tensors(live, network, region, regions, common)
     if found:
         raise ParityError(
-            f"the network of region '{region}' holds {counted(len(found), 'tensor')} of other regions, as '{found[0]}'",
+            f"the network of region '{region}' holds {plural(len(found), 'tensor')} of other regions, as '{found[0]}'",
             required="nothing of other regions",
             fix="report the backbone: its modules were not taken apart",
         )

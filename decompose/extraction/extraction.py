@@ -25,7 +25,7 @@ from lorkit.decompose.artifacts import (
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.data.preprocessing.recipe import Recipe
-from lorkit.decompose.errors import DataError, counted
+from lorkit.decompose.errors import DataError, plural
 from lorkit.decompose.evaluation.inference import logits_of
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.experts import recalibrate_norm_
@@ -255,7 +255,7 @@ class _Workshop:
                 continue
             seen += len(images)
             rates += [rate for rate in [region_check.refusal_rate(model, images)] if rate is not None]
-        text = f"the in-region check was not measured on {counted(missing, 'other region')}: their data cannot be read"
+        text = f"the in-region check was not measured on {plural(missing, 'other region')}: their data cannot be read"
         return rates, seen, [text] if missing else []
 
     def _check_plain(self, network: Deployable, info: dict[str, Any]) -> None:

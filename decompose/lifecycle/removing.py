@@ -12,7 +12,7 @@ from torch import Tensor
 from lorkit.decompose.artifacts import MANIFEST, building, digest_json, is_current, load_tensors, read_json
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import Splits
-from lorkit.decompose.errors import ParityError, UsageError, counted
+from lorkit.decompose.errors import ParityError, UsageError, plural
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.lifecycle.provenance import rebuilt, record, rows_of
 from lorkit.decompose.lifecycle.settings import without
@@ -94,7 +94,7 @@ def traces(directory: Path, region: str) -> list[str]:
         named = [key for key in load_tensors(path) if owner_of(key, (region,)) is not None]
         if named:
             raise ParityError(
-                f"{path.name} still holds {counted(len(named), 'tensor')} of region '{region}', as '{named[0]}'",
+                f"{path.name} still holds {plural(len(named), 'tensor')} of region '{region}', as '{named[0]}'",
                 required="none",
                 fix="report the backbone: its modules were not taken apart",
             )

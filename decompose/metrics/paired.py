@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
-from lorkit.decompose.errors import DataError, counted
+from lorkit.decompose.errors import DataError, plural
 from lorkit.decompose.metrics.bootstrap import Floats, Ints, Resampling, checked, divide, mean_defined, resample
 from lorkit.decompose.metrics.intervals import Spread, hidden
 
@@ -215,7 +215,7 @@ def paired_means(
     """
     if not (np.isfinite(baseline_NS).any() and np.isfinite(candidate_NS).any()):
         raise DataError(
-            f"{counted(len(baseline_NS), 'case')} without any structure",
+            f"{plural(len(baseline_NS), 'case')} without any structure",
             required="at least one case that shows a structure",
             fix="add such cases",
         )

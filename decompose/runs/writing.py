@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, write_json, write_manifest, write_text
-from lorkit.decompose.config import Config, dump_config
+from lorkit.decompose.config import Config, to_yaml
 from lorkit.decompose.models.foundation.model import Foundation, save_foundation
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import RegionSet
@@ -55,7 +55,7 @@ class RunContent:
 def write_run(staging: Path, content: RunContent) -> None:
     """Write a run into a staging directory and seal it."""
     config, regions, home = content.config, content.regions, staging / "foundation"
-    write_text(staging / "config.yaml", dump_config(config))
+    write_text(staging / "config.yaml", to_yaml(config))
     header = {"schema_version": SCHEMA_VERSION}
     write_json(staging / "regions.json", {**header, "kind": "regions", "regions": regions.to_json()})
     write_json(staging / "splits.json", dict(content.splits))

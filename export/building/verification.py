@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lorkit.decompose.artifacts import MANIFEST, SCHEMA_VERSION, digest_file, read_manifest
-from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError, counted
+from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError, plural
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.runs import exports_of, open_run
 from lorkit.decompose.runs.locked_data import file_samples
@@ -128,7 +128,7 @@ def _require_parity(rows: Sequence[dict[str, Any]]) -> None:
     failed = [row for row in rows if row["status"] != "passed"]
     if failed:
         worst = failed[0]
-        inputs = counted(worst["n"], f"{worst['inputs']} input")
+        inputs = plural(worst["n"], f"{worst['inputs']} input")
         cut = worst.get("bisection") or {}
         where = f"; first at layer {cut['layer']} ({cut['op']})" if cut.get("layer") else ""
         raise ParityError(

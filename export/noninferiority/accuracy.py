@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.data.samples.columns import subgroups
-from lorkit.decompose.errors import DataError, counted
+from lorkit.decompose.errors import DataError, plural
 from lorkit.decompose.metrics import PairedDrop, paired_drop
 from lorkit.decompose.metrics.intervals import Spread
 from lorkit.decompose.metrics.paired import paired_means
@@ -106,7 +106,7 @@ def judge_accuracy(
     found = evidence.compare(None)
     if found is None:
         raise DataError(
-            f"{counted(len(baseline), 'case')} without any structure in {cases.source}",
+            f"{plural(len(baseline), 'case')} without any structure in {cases.source}",
             required="at least one case that shows a structure",
             fix="add such cases",
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.data.splits import components, digest_cases
-from lorkit.decompose.errors import DataError, counted
+from lorkit.decompose.errors import DataError, plural
 from lorkit.decompose.runs.locked_data import LockedData, file_samples
 from lorkit.export.runtime.exported import ExportPair
 
@@ -81,7 +81,7 @@ class EvaluationCases:
         if not kept:
             raise DataError(
                 f"baseline or candidate learnt from the patients of all "
-                f"{counted(len(prepared), 'case')} of {self.source}",
+                f"{plural(len(prepared), 'case')} of {self.source}",
                 required="cases that neither was trained or tuned on",
                 fix="name others with --data",
             )

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lorkit.decompose.errors import counted
+from lorkit.decompose.errors import plural
 from lorkit.decompose.metrics.intervals import ALPHA, holm
 from lorkit.decompose.metrics.names import METRICS
 
@@ -46,8 +46,8 @@ def explain_accuracy(block: Mapping[str, Any]) -> list[str]:
     change = "loses" if block["drop"] >= 0 else "gains"
     seen = (
         f"The candidate {change} {abs(block['drop']):.3f} in {METRICS[block['metric']]} ({block['baseline']:.3f} to "
-        f"{block['candidate']:.3f}; 95 % interval of the drop {low:.3f} to {high:.3f}; {counted(block['n'], 'case')}, "
-        f"{counted(block['groups'], 'group')})"
+        f"{block['candidate']:.3f}; 95 % interval of the drop {low:.3f} to {high:.3f}; {plural(block['n'], 'case')}, "
+        f"{plural(block['groups'], 'group')})"
     )
     sentences = [f"{seen}: {_end(block)}."]
     sentences += [_about_parts(block)] if any(block[part] for part in PARTS) else []
@@ -93,7 +93,7 @@ def _about_parts(block: Mapping[str, Any]) -> str:
     rows = [(_titled(row), row["verdict"]) for part in PARTS for row in block[part]]
     failed = [title for title, verdict in rows if verdict == "fail"]
     open_ = [title for title, verdict in rows if verdict in ("inconclusive", "not_judged")]
-    looked = counted(len(rows), "structure or subgroup", plural="structures and subgroups")
+    looked = plural(len(rows), "structure or subgroup", plural="structures and subgroups")
     said = f"Of {looked}, {len(rows) - len(failed) - len(open_)} stay within (Holm)"
     said += f"; more is lost in {', '.join(failed)}" if failed else ""
     said += f"; not shown for {', '.join(open_)}" if open_ else ""
@@ -106,7 +106,7 @@ def _titled(row: Mapping[str, Any]) -> str:
 
 def _about_changes(block: Mapping[str, Any]) -> str:
     found = ", ".join(f"{count} {change}" for change, count in block["changes"].items() if count)
-    return f"{len(block['flips'])} of {counted(block['case_set']['n'], 'case')} changed: {found}."
+    return f"{len(block['flips'])} of {plural(block['case_set']['n'], 'case')} changed: {found}."
 
 
 def _cross_check(block: Mapping[str, Any]) -> list[str]:

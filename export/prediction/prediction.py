@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, write_bytes, write_json, write_text
-from lorkit.decompose.errors import ArtifactError, counted
+from lorkit.decompose.errors import ArtifactError, plural
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.export.prediction import classification, segmentation
 from lorkit.export.prediction import inputs as files
@@ -117,7 +117,7 @@ def _document(network: Network, rows: list[dict[str, Any]]) -> dict[str, Any]:
     notes = []
     if refused:
         notes.append(
-            f"{refused} of {counted(len(rows), 'image')} do not look like region '{network.region.name}': no {answer}"
+            f"{refused} of {plural(len(rows), 'image')} do not look like region '{network.region.name}': no {answer}"
         )
     if network.info.get("in_region") is None:
         notes.append(f"this network carries no in-region check: any image gets a {answer}")

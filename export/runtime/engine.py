@@ -11,7 +11,7 @@ from typing import Self
 
 import numpy as np
 
-from lorkit.decompose.errors import DataError, MissingRuntimeError, counted
+from lorkit.decompose.errors import DataError, MissingRuntimeError, plural
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.targets import Engine, get_target
 from lorkit.export.targets.base import Float32Array
@@ -77,9 +77,7 @@ class CheckedEngine:
         if batch.ndim == len(self._shape):
             return DataError(given, required=wanted, fix="add a leading axis for the batch")
         if batch.ndim == len(self._shape) + 1 and batch.shape[1] != self._shape[0]:
-            return DataError(
-                given, required=wanted, fix=f"prepare the images with {counted(self._shape[0], 'channel')}"
-            )
+            return DataError(given, required=wanted, fix=f"prepare the images with {plural(self._shape[0], 'channel')}")
         return DataError(given, required=wanted, fix="prepare the images with the export's recipe")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lorkit.decompose.errors import ParityError, counted
+from lorkit.decompose.errors import ParityError, plural
 from lorkit.decompose.metrics.segmentation import mask_dice
 from lorkit.export.targets.base import Float32Array
 
@@ -141,7 +141,7 @@ def _each(
         found = run(given)
         if len(found) != len(given):
             raise ParityError(
-                f"the engine returned {counted(len(found), 'row')} for {counted(len(given), 'image')}",
+                f"the engine returned {plural(len(found), 'row')} for {plural(len(given), 'image')}",
                 required="one row an image: a free batch size",
                 fix="export it again with --force",
             )
@@ -193,7 +193,7 @@ def require(parity: Parity, what: str) -> None:
     if not parity.passed:
         raise ParityError(
             f"{what} differs from its source by {parity.max_abs:.3g} with {flips(parity.to_json())} "
-            f"on {counted(parity.n, f'{parity.inputs} input')}",
+            f"on {plural(parity.n, f'{parity.inputs} input')}",
             required=f"at most {parity.tolerance:.3g}, and {parity.flip_limit:.2g} of all decisions flipped",
             fix="nothing was kept; report the backbone and target",
         )
@@ -202,7 +202,7 @@ def require(parity: Parity, what: str) -> None:
 def flips(found: Mapping[str, Any]) -> str:
     """Say in words how many decisions of a comparison differ: labels of images, or pixels of masks."""
     if found.get("dice") is None:
-        return counted(found["label_flips"], "label flip")
+        return plural(found["label_flips"], "label flip")
     return f"{found['flip_rate']:.2g} of all pixels flipped (lowest Dice {found['dice']:.4f})"
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from lorkit.decompose.artifacts import write_json, write_manifest, write_text
-from lorkit.decompose.config import Config, default_config, dump_config, load_config
+from lorkit.decompose.config import Config, default_config, load_config, to_yaml
 from lorkit.decompose.data import read_regions, split_regions
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.experts import expert_layers
@@ -77,7 +77,7 @@ def write_run(config: Config, directory: Path) -> Run:
         image=image.model_dump(mode="json"),
     )
     directory.mkdir(parents=True)
-    write_text(directory / "config.yaml", dump_config(config))
+    write_text(directory / "config.yaml", to_yaml(config))
     write_json(directory / "regions.json", {"schema_version": 1, "kind": "regions", "regions": regions.to_json()})
     write_json(directory / "splits.json", split_regions(samples, config.split, seed=config.seed).to_json(samples))
     save_live(live, directory)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose import load_config, train
 from lorkit.decompose.artifacts import read_json, read_manifest
-from lorkit.decompose.config import AugmentConfig, Config, ImageConfig, dump_config
+from lorkit.decompose.config import AugmentConfig, Config, ImageConfig, to_yaml
 from lorkit.decompose.data import read_regions, split_regions
 from lorkit.decompose.data.batches.augmentation import augment
 from lorkit.decompose.data.batches.loader import Batch, BatchLoader
@@ -301,5 +301,5 @@ def test_what_is_not_stated_is_as_the_students(tmp_path: Path) -> None:
     assert config.foundation_image == ImageConfig(size=(24, 24), channels=1, mean=(0.3,), std=(0.2,))
     assert configured(tmp_path, **{"foundation.image": "{channels: 3}"}).foundation_image.mean == (0.5,) * 3
     path = tmp_path / "again.yaml"
-    path.write_text(dump_config(config), encoding="utf-8")
+    path.write_text(to_yaml(config), encoding="utf-8")
     assert load_config(path).foundation_image == config.foundation_image

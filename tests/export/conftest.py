@@ -18,7 +18,7 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from lorkit.decompose.artifacts import write_json, write_manifest, write_text
-from lorkit.decompose.config import dump_config, load_config
+from lorkit.decompose.config import load_config, to_yaml
 from lorkit.decompose.metrics import scores
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
@@ -133,7 +133,7 @@ def write_run(path: Path, *, regions: tuple[str, ...] = ("chest",), cases: int =
     source = path.parent / "decompose.yaml"
     source.write_text(yaml.safe_dump(settings), encoding="utf-8")
     config = load_config(source)
-    write_text(path / "config.yaml", dump_config(config))
+    write_text(path / "config.yaml", to_yaml(config))
     named = RegionSet(Region(name=name, classes=CLASSES, synthetic=True) for name in regions)
     write_json(path / "regions.json", {"regions": named.to_json()})
     samples = read_regions(config)

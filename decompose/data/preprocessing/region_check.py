@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lorkit.decompose.errors import ArtifactError, DataError, counted
+from lorkit.decompose.errors import ArtifactError, DataError, plural
 
 VERSION = 1
 THUMBNAIL = 8
@@ -50,7 +50,7 @@ def fit(images_NCHW: NDArray[np.float32]) -> Model:
     """
     if len(images_NCHW) < 2:
         raise DataError(
-            f"{counted(len(images_NCHW), 'training image')} for the in-region check",
+            f"{plural(len(images_NCHW), 'training image')} for the in-region check",
             required="at least two",
             fix="add training images",
         )
@@ -90,7 +90,7 @@ def distances(model: Mapping[str, Any], images_NCHW: NDArray[np.float32]) -> Flo
     mean_F, scale_F, basis_KF, variance_K = _parts(model)
     if raw_NF.shape[1] != len(mean_F):
         raise DataError(
-            f"image with {counted(images_NCHW.shape[1], 'channel')}",
+            f"image with {plural(images_NCHW.shape[1], 'channel')}",
             required=f"{model['channels']}",
             fix="prepare it with the expert's own recipe",
         )

@@ -14,7 +14,7 @@ from lorkit.decompose.data.readers.joining import concatenate
 from lorkit.decompose.data.samples.samples import KNOWN_TASKS, PARTS, RegionSamples, assemble
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError, UsageError
-from lorkit.decompose.events import Listener, ignore, tracked
+from lorkit.decompose.events import Listener, ignore, with_progress
 
 if TYPE_CHECKING:
     from lorkit.decompose.config import Config, RegionConfig
@@ -70,7 +70,7 @@ def read_regions(config: Config, on_event: Listener = ignore) -> dict[str, Regio
         DataError: As `read_region`.
     """
     dims = len(config.image.size)
-    regions = tracked(list(config.regions.items()), "reading data", on_event)
+    regions = with_progress(list(config.regions.items()), "reading data", on_event)
     samples = {name: read_region(name, region, base=config.base, dims=dims) for name, region in regions}
     tasks = {one.region.task: name for name, one in samples.items()}
     if len(tasks) > 1:

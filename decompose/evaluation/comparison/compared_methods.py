@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorkit.decompose.artifacts import digest_json
-from lorkit.decompose.config import Config, config_digest, overridden
+from lorkit.decompose.config import Config, config_digest, with_overrides
 from lorkit.decompose.config.schema import Balancer
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.methods import METHODS, get_method
@@ -100,7 +100,7 @@ def arms_of(config: Config, names: Sequence[str], variants: Sequence[str]) -> li
         UsageError: An unknown method, a label that stands twice, a malformed variant, or one that changes what all
             arms have to share.
     """
-    arms = [Arm(label=get_method(name).name, config=overridden(config, method=name)) for name in names]
+    arms = [Arm(label=get_method(name).name, config=with_overrides(config, method=name)) for name in names]
     arms += [_variant(config, text) for text in variants]
     labels = [arm.label for arm in arms]
     if not labels or len(set(labels)) != len(labels):
@@ -134,4 +134,4 @@ def _variant(config: Config, text: str) -> Arm:
                 required="settings of the method, the student or its training: the rest is the same for all arms",
                 fix="change it for all with --set, or compare two comparisons",
             )
-    return Arm(label=label, config=overridden(config, settings, method=method), settings=settings)
+    return Arm(label=label, config=with_overrides(config, settings, method=method), settings=settings)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose.config import RdConfig, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.errors import UsageError, counted
+from lorkit.decompose.errors import UsageError, plural
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.losses.cka import CKALoss
 from lorkit.decompose.methods.losses.cka.products import FEWEST
@@ -136,7 +136,7 @@ class ReprogrammingModule(TrainingModule):
             if samples < needed:
                 which = f" of stage {stage}" if len(self.grids) > 1 else ""
                 raise UsageError(
-                    f"{counted(samples, 'sample')} for the {self.cka.estimator} CKA{which}, view {self.cka.view}, "
+                    f"{plural(samples, 'sample')} for the {self.cka.estimator} CKA{which}, view {self.cka.view}, "
                     f"in a batch of {least}",
                     required=f"{needed} or more in every batch and micro-batch",
                     fix="raise train.batch_size, lower train.accumulate, or choose another rd.cka.view or estimator",

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lorkit.decompose.config import TrainConfig
-from lorkit.decompose.errors import MissingRuntimeError, UsageError, counted
+from lorkit.decompose.errors import MissingRuntimeError, UsageError, plural
 from lorkit.decompose.methods.baselines.balancers import check_balancer
 from lorkit.decompose.training.loop.compiling import check_compiler
 
@@ -39,7 +39,7 @@ def launch(settings: TrainConfig) -> Fabric:
     on_gpu = device.type == "cuda"
     if on_gpu and settings.devices > gpus:
         raise MissingRuntimeError(
-            f"train asks for {counted(settings.devices, 'CUDA device')}, {gpus} are here",
+            f"train asks for {plural(settings.devices, 'CUDA device')}, {gpus} are here",
             required="a GPU for each of train.devices and a CUDA build of torch",
             fix="lower train.devices or set train.accelerator to cpu",
         )

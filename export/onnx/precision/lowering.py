@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import onnx
 
-from lorkit.decompose.errors import DataError, ParityError, counted
+from lorkit.decompose.errors import DataError, ParityError, plural
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.export.onnx.precision.cpu_runner import runner
 from lorkit.export.onnx.precision.half import DTYPES, halve, overflowing
@@ -148,7 +148,7 @@ def _rescued(
             return lowered, excluding
         count *= 2
     raise ParityError(
-        f"{precision} differs by {first.max_abs:.3g} with {flips(first.to_json())} on {counted(first.n, 'image')}, "
+        f"{precision} differs by {first.max_abs:.3g} with {flips(first.to_json())} on {plural(first.n, 'image')}, "
         f"and does not pass with {most} of {len(ranked)} layers in fp32",
         required=f"at most {first.tolerance:.3g}",
         fix="export it in a higher precision",

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorkit.decompose.artifacts import digest_bytes, digest_file, digest_json, write_bytes, write_json, write_text
 from lorkit.decompose.data.preprocessing.recipe import recipe_dims
-from lorkit.decompose.errors import ArtifactError, UsageError, counted
+from lorkit.decompose.errors import ArtifactError, UsageError, plural
 from lorkit.export.targets.base import Availability, BuildRequest, Example, Float32Array
 from lorkit.export.targets.monai.bundle_config import MODEL_PATH, inference_config
 
@@ -208,9 +208,9 @@ def _metadata(request: BuildRequest, script_digest: str) -> dict[str, Any]:
         "copyright": "see LICENSE",
         "data_source": "drawn phantoms" if info["synthetic"] else "not stated",
         "data_type": "nibabel" if volumes else "png",
-        "image_classes": f"{counted(request.shape[0], 'channel')}, intensities in [0, 1]",
+        "image_classes": f"{plural(request.shape[0], 'channel')}, intensities in [0, 1]",
         "label_classes": f"outputs in this order: {outputs}",
-        "pred_classes": f"{counted(len(info['outputs']), 'channel')} of logits: {outputs}",
+        "pred_classes": f"{plural(len(info['outputs']), 'channel')} of logits: {outputs}",
         "eval_metrics": {},
         "intended_use": "Research and evaluation. Not a medical device; no diagnosis may rest on it.",
         "references": [],

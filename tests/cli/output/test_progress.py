@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from lorkit.cli.output.progress import Steps, Training
-from lorkit.decompose.events import Finished, Notice, Started, Step, Validated, Working, tracked
+from lorkit.decompose.events import Finished, Notice, Started, Step, Validated, Working, with_progress
 
 STEP = Step(
     phase="lorkd",
@@ -210,7 +210,7 @@ def test_a_list_that_begins_anew_is_not_drawn_with_the_time_of_the_last_one() ->
 
 def test_what_is_tracked_is_told_before_each_item_and_after_the_last() -> None:
     told: list[Working] = []
-    for item in tracked("ab", "reading", told.append):
+    for item in with_progress("ab", "reading", told.append):
         assert told[-1] == Working(text="reading", done="ab".index(item), total=2)
     assert told[-1] == Working(text="reading", done=2, total=2)
     assert len(told) == 3

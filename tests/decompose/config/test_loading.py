@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lorkit.decompose.config import config_digest, default_config, dump_config, load_config
+from lorkit.decompose.config import config_digest, default_config, load_config, to_yaml
 from lorkit.decompose.errors import UsageError
 
 
@@ -31,7 +31,7 @@ def test_a_file_in_the_directory_is_taken(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_written_configuration_reads_back_equal(tmp_path: Path) -> None:
     config = default_config(overrides=["train.augment=null", "lorkd.ranks.chest=4"])
-    again = load_config(write(tmp_path, dump_config(config)))
+    again = load_config(write(tmp_path, to_yaml(config)))
     assert again.model_dump() == config.model_dump()
 
 

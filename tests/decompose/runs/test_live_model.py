@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lorkit.decompose.artifacts import write_json
-from lorkit.decompose.config import Config, default_config, dump_config
+from lorkit.decompose.config import Config, default_config, to_yaml
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.experts import expert_layers, fuse_
 from lorkit.decompose.methods import METHODS, get_method
@@ -33,7 +33,7 @@ def written(directory: Path, method: str) -> RegionalModel | SeparateModels:
     torch.manual_seed(0)
     config, regions = config_of(method)
     model = build_live(config, regions)
-    (directory / "config.yaml").write_text(dump_config(config))
+    (directory / "config.yaml").write_text(to_yaml(config))
     write_json(directory / "regions.json", {"regions": regions.to_json()})
     save_live(model, directory)
     return model.eval()
@@ -92,7 +92,7 @@ def test_a_fused_model_is_not_saved(tmp_path: Path) -> None:
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     written(tmp_path, "lorkd")
     config, _ = config_of("lorkd", "lorkd.rank=4")
-    (tmp_path / "config.yaml").write_text(dump_config(config))
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
     with pytest.raises(ArtifactError, match="does not fit its description"):
         load_live(tmp_path)
 

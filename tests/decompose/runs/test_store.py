@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from lorkit.decompose.artifacts import write_json, write_manifest, write_text
-from lorkit.decompose.config import default_config, dump_config
+from lorkit.decompose.config import default_config, to_yaml
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE, Run, experts_of, export_directory, exports_of, list_runs, open_run
@@ -13,7 +13,7 @@ REGIONS = RegionSet(Region(name=name, classes=("a", "b")) for name in ("chest", 
 
 def make_run(path: Path) -> Run:
     path.mkdir(parents=True)
-    write_text(path / "config.yaml", dump_config(default_config()))
+    write_text(path / "config.yaml", to_yaml(default_config()))
     write_json(path / "regions.json", {"regions": REGIONS.to_json()})
     return Run(path, write_manifest(path, "run", synthetic=True, outside=OUTSIDE))
 
