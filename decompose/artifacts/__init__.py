@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lorkit.decompose.artifacts.directories import building, locked
+from lorkit.decompose.artifacts.directories import exclusive, staged_directory
 from lorkit.decompose.artifacts.files import (
     SCHEMA_VERSION,
     digest_bytes,
@@ -34,12 +34,13 @@ __all__ = [
     "digest_bytes",
     "digest_file",
     "digest_json",
+    "exclusive",
     "is_current",
     "load_tensors",
-    "locked",
     "read_json",
     "read_manifest",
     "save_tensors",
+    "staged_directory",
     "verify_chain",
     "write_bytes",
     "write_json",

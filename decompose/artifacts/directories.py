@@ -18,7 +18,7 @@ _MANIFEST = "manifest.json"
 
 
 @contextmanager
-def locked(directory: Path) -> Iterator[None]:
+def exclusive(directory: Path) -> Iterator[None]:
     """Hold the right to write `directory` against other processes; the lock dies with the process.
 
     Raises:
@@ -45,7 +45,7 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def building(directory: Path) -> Iterator[Path]:
+def staged_directory(directory: Path) -> Iterator[Path]:
     """Yield a hidden staging directory beside `directory` that takes its place when the block ends well.
 
     An artifact that is there already stays readable until then and is replaced by renaming it aside. On any
@@ -59,10 +59,10 @@ def building(directory: Path) -> Iterator[Path]:
         StorageError: Another process is writing it.
     """
     directory = Path(os.path.abspath(directory))
-    with locked(directory):
-        recover(directory)
-        refuse_foreign(directory)
-        sweep(directory.parent)
+    with exclusive(directory):
+        recover_interrupted(directory)
+        check_replaceable(directory)
+        remove_stale(directory.parent)
         staging = directory.parent / f".{directory.name}.{_mark()}{os.getpid()}"
         staging.mkdir()
         try:
@@ -85,7 +85,7 @@ def replace_directory(staging: Path, directory: Path, keep: Sequence[str] = ()) 
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def recover(directory: Path) -> None:
+def recover_interrupted(directory: Path) -> None:
     """Undo what a killed process left: bring a renamed artifact back, drop staging directories.
 
     Call it with the lock held: only then is every leftover certainly nobody's.
@@ -99,7 +99,7 @@ def recover(directory: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def sweep(parent: Path) -> None:
+def remove_stale(parent: Path) -> None:
     """Remove what killed processes of this host were building in `parent`, under any name.
 
     Whether a builder lives is asked of its lock, which dies with it, and not of its process id, which may be another
@@ -109,7 +109,7 @@ def sweep(parent: Path) -> None:
         name = partial.name[1:].partition(f".{_mark()}")[0]
         aside = partial.with_name(f"{partial.name}-stale")
         try:
-            with locked(parent / name):  # only to rename it: its next builder must not be kept waiting
+            with exclusive(parent / name):  # only to rename it: its next builder must not be kept waiting
                 os.replace(partial, aside)
         except (BusyError, FileNotFoundError):
             continue
@@ -121,7 +121,7 @@ def _mark() -> str:
     return f"partial-{host}-"
 
 
-def refuse_foreign(directory: Path) -> None:
+def check_replaceable(directory: Path) -> None:
     """Refuse to replace a file, or a non-empty directory that no artifact of ours is.
 
     Raises:

@@ -14,10 +14,10 @@ from torch import Tensor
 from lorkit import __version__
 from lorkit.decompose.artifacts import (
     SCHEMA_VERSION,
-    building,
     digest_json,
     is_current,
     save_tensors,
+    staged_directory,
     write_json,
     write_manifest,
     write_text,
@@ -121,7 +121,7 @@ def extract(
         directory = target / name
         current = not force and is_current(directory, "expert", workshop.inputs(name))
         if not current:
-            with building(directory) as staging:
+            with staged_directory(directory) as staging:
                 workshop.build(name, staging)
         found = load_expert(directory)
         difference = float(found.info["equality"]["max_abs_difference"])

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from lorkit.decompose.artifacts import MANIFEST, building, digest_json, is_current, load_tensors, read_json
+from lorkit.decompose.artifacts import MANIFEST, digest_json, is_current, load_tensors, read_json, staged_directory
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import Splits
 from lorkit.decompose.errors import ParityError, UsageError, plural
@@ -75,7 +75,7 @@ def remove_region(
         inputs=inputs,
         extra={"origin": record(run.manifest, "remove-region")},
     )
-    with building(directory) as staging:
+    with staged_directory(directory) as staging:
         write_run(staging, content)
         mentions = traces(staging, region)
     for path in mentions:

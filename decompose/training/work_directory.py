@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.artifacts import is_current
-from lorkit.decompose.artifacts.directories import locked, recover, refuse_foreign, replace_directory
+from lorkit.decompose.artifacts.directories import check_replaceable, exclusive, recover_interrupted, replace_directory
 from lorkit.decompose.errors import UsageError
 
 if TYPE_CHECKING:
@@ -111,9 +111,9 @@ def working(
         place.wait()
         yield place
         return
-    with locked(directory):
-        recover(directory)
-        refuse_foreign(directory)
+    with exclusive(directory):
+        recover_interrupted(directory)
+        check_replaceable(directory)
         saved = sorted(place.checkpoints.glob("*/state.json"))
         if saved and hint and not resume and not force:
             raise UsageError(

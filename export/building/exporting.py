@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lorkit import profiles
-from lorkit.decompose.artifacts import building, is_current, write_manifest
+from lorkit.decompose.artifacts import is_current, staged_directory, write_manifest
 from lorkit.decompose.errors import UsageError, unknown
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint
@@ -210,7 +210,7 @@ def _export_one(
     key = inputs_digest(source, job)
     current = not force and is_current(directory, "export", key)
     if not current:
-        with building(directory) as staging:
+        with staged_directory(directory) as staging:
             build_export(source, job, session, staging)
             extra = {"owner": source.owner, "region": source.region.name, "target": job.target.name}
             write_manifest(

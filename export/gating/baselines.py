@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lorkit.decompose.artifacts import MANIFEST, SCHEMA_VERSION, digest_file, locked, read_json, write_json
+from lorkit.decompose.artifacts import MANIFEST, SCHEMA_VERSION, digest_file, exclusive, read_json, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.export.runtime.exported import Exported, read_exported
 
@@ -99,7 +99,7 @@ def replace_baseline(
             fix="state it with --because, or leave the baseline",
         )
     key, digest = "/".join(candidate.key), candidate.manifest.digest
-    with locked(store):
+    with exclusive(store):
         record = read_record(store)
         replaced = record["current"].get(key)
         if against and not (because or "").strip() and replaced not in (None, digest, against):

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lorkit.decompose.artifacts import (
-    building,
     digest_file,
     digest_json,
     is_current,
+    staged_directory,
     write_json,
     write_manifest,
     write_text,
@@ -82,7 +82,7 @@ def report(
     paths = [home.report_dir / name for name in FILES]
     if not force and is_current(home.report_dir, "report", inputs):
         return ReportResult(files=paths, up_to_date=True)
-    with building(home.report_dir) as staging:
+    with staged_directory(home.report_dir) as staging:
         write_json(staging / "report.json", document)
         write_text(staging / "report.html", render_html(document))
         write_text(staging / "report.md", render_markdown(document))

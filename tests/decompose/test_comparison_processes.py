@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lorkit.decompose.artifacts import locked, read_json
+from lorkit.decompose.artifacts import exclusive, read_json
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.evaluation.comparison import comparison
 from lorkit.decompose.evaluation.comparison.comparison import compare
@@ -110,7 +110,7 @@ def test_a_cell_of_another_process_is_left_to_it_and_read_afterwards(
         if isinstance(event, Started | Notice):
             order.append(event.phase if isinstance(event, Started) else event.text)
 
-    with locked(cell):  # as if another process trained it, and finished once this one has nothing else to do
+    with exclusive(cell):  # as if another process trained it, and finished once this one has nothing else to do
         other = threading.Thread(target=finish)
         other.start()
         document = compare(config, methods=["mtl", "stl"], out=out, on_event=listen)

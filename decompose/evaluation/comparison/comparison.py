@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lorkit.decompose.artifacts import digest_json, locked, read_json, write_json, write_manifest, write_text
+from lorkit.decompose.artifacts import digest_json, exclusive, read_json, write_json, write_manifest, write_text
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.config.schema import SEEDS
 from lorkit.decompose.data import RegionSamples, read_regions, split_regions
@@ -197,7 +197,7 @@ class _Comparison:
 
     def store(self, pages: Pages | None) -> None:
         """Write the document over every finished cell: those of this call, of earlier ones and of others beside it."""
-        with locked(self.directory):
+        with exclusive(self.directory):
             arms = [*_earlier_arms(self.path, self.grid), *(arm.to_json() for arm in self.grid.arms)]
             self._teach(arms)
             entries = [

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from lorkit.decompose.artifacts import write_manifest
-from lorkit.decompose.artifacts.directories import building, replace_directory
+from lorkit.decompose.artifacts.directories import replace_directory, staged_directory
 from lorkit.decompose.errors import BusyError, UsageError
 
 
 def build(directory: Path, text: str) -> None:
-    with building(directory) as staging:
+    with staged_directory(directory) as staging:
         (staging / "a.txt").write_text(text)
         write_manifest(staging, "expert", synthetic=False)
 
@@ -35,7 +35,7 @@ def test_a_failure_leaves_the_old_one_alone(tmp_path: Path, error: type[BaseExce
     build(tmp_path / "x", "one")
 
     def fail() -> None:
-        with building(tmp_path / "x") as staging:
+        with staged_directory(tmp_path / "x") as staging:
             (staging / "a.txt").write_text("half")
             raise error
 
@@ -55,7 +55,7 @@ def test_a_directory_of_the_user_is_never_replaced(tmp_path: Path) -> None:
 
 def test_a_second_writer_is_refused(tmp_path: Path) -> None:
     refused = r"^another process is writing .*x; required: one writer at a time; wait for it, then retry$"
-    with building(tmp_path / "x"), pytest.raises(BusyError, match=refused) as caught:
+    with staged_directory(tmp_path / "x"), pytest.raises(BusyError, match=refused) as caught:
         build(tmp_path / "x", "second")
     assert caught.value.exit_code == 6
     assert not (tmp_path / "x" / "a.txt").exists()
@@ -111,7 +111,7 @@ def test_what_a_living_process_builds_stays(tmp_path: Path) -> None:
 def test_an_artifact_renamed_aside_by_a_killed_process_comes_back(tmp_path: Path) -> None:
     build(tmp_path / "x", "old")
     os.replace(tmp_path / "x", tmp_path / f".x.old-{int(time.time())}")
-    with pytest.raises(RuntimeError), building(tmp_path / "x"):
+    with pytest.raises(RuntimeError), staged_directory(tmp_path / "x"):
         raise RuntimeError
     assert (tmp_path / "x" / "a.txt").read_text() == "old"
 

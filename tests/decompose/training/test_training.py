@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from lorkit.decompose.artifacts import digest_file, load_tensors, locked, read_json, read_manifest, verify_chain
+from lorkit.decompose.artifacts import digest_file, exclusive, load_tensors, read_json, read_manifest, verify_chain
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.errors import ArtifactError, DataError, StorageError, UsageError
 from lorkit.decompose.events import Event, Notice, Saved, Started, Step, Working
@@ -177,7 +177,7 @@ def test_forcing_keeps_the_old_run_until_the_new_one_is_whole(make: Make, out: P
 
 def test_two_processes_do_not_train_the_same_run(make: Make, out: Path) -> None:
     goal = train(make(), out=out, dry_run=True).run
-    with locked(goal), pytest.raises(StorageError, match="another process"):
+    with exclusive(goal), pytest.raises(StorageError, match="another process"):
         train(make(), out=out)
 
 
