@@ -54,7 +54,7 @@ def cut_expert_(
         task.cases(val.region, val.targets, task.evidence(logits, val.targets)) for logits in (logits_NK, after_NK)
     )
     groups, weight = task.rarest(val.targets, val.groups)
-    found = paired_cases(before, after, val.groups, rarest=groups, weight=weight)
+    found = paired_cases(before, after, val.groups, rarest_groups=groups, weight=weight)
     whole = total(cuts)
     document = {
         "rank": rank,

@@ -68,7 +68,7 @@ def interval(values_R: Floats, *, level: float = 0.95) -> list[float] | None:
     return [float(low), float(high)]
 
 
-def checked(labels: ArrayLike, logits: ArrayLike, groups: ArrayLike) -> tuple[Ints, Floats, NDArray[Any]]:
+def check_scores(labels: ArrayLike, logits: ArrayLike, groups: ArrayLike) -> tuple[Ints, Floats, NDArray[Any]]:
     """Return (N,) labels, (N, C) logits and (N,) groups as arrays that can be scored.
 
     Raises:
@@ -93,7 +93,7 @@ def checked(labels: ArrayLike, logits: ArrayLike, groups: ArrayLike) -> tuple[In
     return label_N, logit_NC, group_N
 
 
-def divide(numerator: Floats, denominator: Floats) -> Floats:
+def safe_divide(numerator: Floats, denominator: Floats) -> Floats:
     """Divide, giving NaN (undefined) where the denominator is zero."""
     empty = denominator == 0
     ratio: Floats = np.where(empty, np.nan, numerator / np.where(empty, 1.0, denominator))
@@ -103,4 +103,4 @@ def divide(numerator: Floats, denominator: Floats) -> Floats:
 def mean_defined(values: Floats) -> Floats:
     """Mean over the last axis of what is defined; NaN where nothing is."""
     known = np.isfinite(values)
-    return divide(np.where(known, values, 0.0).sum(-1), known.sum(-1).astype(np.float64))
+    return safe_divide(np.where(known, values, 0.0).sum(-1), known.sum(-1).astype(np.float64))

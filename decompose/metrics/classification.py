@@ -19,13 +19,13 @@ from lorkit.decompose.metrics.bootstrap import (
     Floats,
     Ints,
     Resampling,
-    checked,
-    divide,
+    check_scores,
     interval,
     mean_defined,
     resample,
+    safe_divide,
 )
-from lorkit.decompose.metrics.paired import unseen, widened
+from lorkit.decompose.metrics.paired import undetected_drop, widen_if_degenerate
 
 BINS = 15
 CORNERS = 64
@@ -63,16 +63,19 @@ def scores(
     Raises:
         DataError: Shapes do not fit, a label is out of range, or a logit is not finite.
     """
-    label_N, logit_NC, group_N = checked(labels, logits, groups)
+    label_N, logit_NC, group_N = check_scores(labels, logits, groups)
     names = list(classes) if classes is not None else [str(index) for index in range(logit_NC.shape[1])]
     draws = resample(group_N, seed=seed, replicates=replicates)
     once = Resampling(np.ones((1, draws.counts_RG.shape[1])), draws.group_N)
     area_C, area_RC = auroc_by_class(label_N, logit_NC, once)[0], auroc_by_class(label_N, logit_NC, draws)
     point = {name: _number(values[0]) for name, values in _headline(label_N, logit_NC, once, area_C[None]).items()}
     spread = {name: interval(values) for name, values in _headline(label_N, logit_NC, draws, area_RC).items()}
-    for name, hidden in (("balanced_accuracy", unseen(label_N, group_N)), ("accuracy", unseen(0 * label_N, group_N))):
+    for name, hidden in (
+        ("balanced_accuracy", undetected_drop(label_N, group_N)),
+        ("accuracy", undetected_drop(0 * label_N, group_N)),
+    ):
         if (value := point[name]) is not None:
-            spread[name] = widened(spread[name], value, hidden)
+            spread[name] = widen_if_degenerate(spread[name], value, hidden)
     confusion_CC = confusion(label_N, logit_NC.argmax(1), len(names))
     return {
         "n": len(label_N),
@@ -102,8 +105,8 @@ def reliability(labels: Ints, logits: Floats) -> dict[str, list[Any]]:
     """Bin cases by top-label confidence: `low`, `high`, `n`, mean `confidence` and `accuracy` (None if empty)."""
     confidence_N, hit_N, bin_N = _calibration(labels, logits)
     n_B = np.bincount(bin_N, minlength=BINS).astype(np.float64)
-    confidence_B = divide(np.bincount(bin_N, confidence_N, minlength=BINS).astype(np.float64), n_B)
-    accuracy_B = divide(np.bincount(bin_N, hit_N, minlength=BINS).astype(np.float64), n_B)
+    confidence_B = safe_divide(np.bincount(bin_N, confidence_N, minlength=BINS).astype(np.float64), n_B)
+    accuracy_B = safe_divide(np.bincount(bin_N, hit_N, minlength=BINS).astype(np.float64), n_B)
     edges = np.linspace(0, 1, BINS + 1)
     return {
         "low": edges[:-1].tolist(),
@@ -177,7 +180,7 @@ def _headline(labels: Ints, logits: Floats, draws: Resampling, area_RC: Floats) 
     whole = np.where(member_NC.any(0).all(), 1.0, np.nan)
     return {
         "accuracy": hits_RC.sum(1) / n_R,
-        "balanced_accuracy": mean_defined(divide(hits_RC, n_RC)) * whole,
+        "balanced_accuracy": mean_defined(safe_divide(hits_RC, n_RC)) * whole,
         "auroc": mean_defined(area_RC) * whole,
         "ece": np.abs(draws.totals(gap_NB)).sum(1) / n_R,
         "brier": draws.totals(brier_N) / n_R,
@@ -202,13 +205,13 @@ def _auroc(positive_N: NDArray[np.bool_], score_N: Floats, counts_RG: Floats, gr
     negative_RL = np.add.reduceat(weight_RN, starts, axis=1) - positive_RL
     below_RL = np.cumsum(negative_RL, axis=1) - negative_RL / 2
     wins_R = np.einsum("rl,rl->r", positive_RL, below_RL)
-    return divide(wins_R, positive_RL.sum(1) * negative_RL.sum(1))
+    return safe_divide(wins_R, positive_RL.sum(1) * negative_RL.sum(1))
 
 
 def _per_class(names: Sequence[str], confusion_CC: Ints, area_C: Floats) -> list[dict[str, Any]]:
     correct = np.diag(confusion_CC).astype(np.float64)
-    recall = divide(correct, confusion_CC.sum(1).astype(np.float64))
-    precision = divide(correct, confusion_CC.sum(0).astype(np.float64))
+    recall = safe_divide(correct, confusion_CC.sum(1).astype(np.float64))
+    precision = safe_divide(correct, confusion_CC.sum(0).astype(np.float64))
     return [
         {
             "class": name,

@@ -16,37 +16,37 @@ from lorkit.decompose.metrics.bootstrap import Floats, interval
 
 ALPHA = 0.05
 """Two-sided error of every interval, unless it is asked for another."""
-FEWEST = 6
+MIN_GROUPS = 6
 """Fewest groups that decide anything where they are few: with five, even all of them alike have a sign test of 6 %."""
 _BISECTIONS = 24
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Spread:
+class DropUncertainty:
     """How sure a drop is, at any level: replicates of it, and what none of the cases may have shown.
 
     Attributes:
         drop: The drop itself.
-        lost_R: The drop in each replicate, NaN where one defines none.
-        rarest: Groups that could have shown what none did: with m of them an event never seen has a probability below
-            1 - alpha^(1/m).
+        drop_R: The drop in each replicate, NaN where one defines none.
+        rarest_groups: Groups that could have shown what none did: with m of them an event that is never seen has a
+            probability below 1 - alpha^(1/m).
         weight: What such an event would weigh in the drop.
-        few: Groups, where they are so few that percentiles alone would be too narrow: the ends then lie at the
-            quantiles that Student's t asks for (the expanded percentile interval of Hesterberg, The American
-            Statistician 69, 2015, section 4.1), and no nearer than Student's interval, which percentiles of two or
-            three groups cannot reach; fewer than `FEWEST` decide nothing. None leaves percentiles alone.
+        small_sample_groups: Number of groups, where it is so small that percentiles alone would be too narrow. The ends
+            then lie at the quantiles that Student's t asks for (the expanded percentile interval of Hesterberg, The
+            American Statistician 69, 2015, section 4.1), and no nearer than Student's interval, which percentiles of
+            two or three groups cannot reach; fewer than `MIN_GROUPS` decide nothing. None leaves percentiles alone.
     """
 
     drop: float
-    lost_R: Floats
-    rarest: int
+    drop_R: Floats
+    rarest_groups: int
     weight: float
-    few: int | None = None
+    small_sample_groups: int | None = None
 
     def interval(self, alpha: float = ALPHA) -> tuple[float, float]:
         """Return the two-sided interval at an error, in [-1, 1]."""
         low, high = self._resampled(alpha)
-        reach = hidden(self.rarest, self.weight, alpha)
+        reach = zero_event_bound(self.rarest_groups, self.weight, alpha)
         return max(-1.0, min(low, self.drop - reach)), min(1.0, max(high, self.drop + reach))
 
     def p_values(self, allowed: float) -> tuple[float, float]:
@@ -64,29 +64,31 @@ class Spread:
         The resampled half-width shrinks with the root of the number of cases, what stays unseen with the number. None
         where no number does: nothing may be lost, or so few groups say nothing about how they differ.
         """
-        if allowed <= 0 or (self.few is not None and self.few < FEWEST):
+        if allowed <= 0 or (self.small_sample_groups is not None and self.small_sample_groups < MIN_GROUPS):
             return None
         low, high = self._resampled(ALPHA)
         factor = ((high - low) / 2 / allowed) ** 2
         if self.weight > allowed:  # below that, even what stays unseen is allowed
             groups = math.log(ALPHA) / math.log1p(-allowed / self.weight)
-            factor = max(factor, groups / self.rarest)
+            factor = max(factor, groups / self.rarest_groups)
         return max(1, math.ceil(factor * n))
 
     def _resampled(self, alpha: float) -> tuple[float, float]:
-        if self.few is None:
-            low, high = interval(self.lost_R, level=1.0 - alpha) or (self.drop, self.drop)
+        if self.small_sample_groups is None:
+            low, high = interval(self.drop_R, level=1.0 - alpha) or (self.drop, self.drop)
             return low, high
-        if self.few < FEWEST:
+        if self.small_sample_groups < MIN_GROUPS:
             return -1.0, 1.0
-        expanded = math.sqrt(self.few / (self.few - 1)) * float(t.ppf(alpha / 2, self.few - 1))
-        low, high = interval(self.lost_R, level=1.0 - 2.0 * float(norm.cdf(expanded))) or (self.drop, self.drop)
-        reach = -expanded * float(np.std(self.lost_R[np.isfinite(self.lost_R)])) if np.isfinite(self.drop) else 0.0
+        expanded = math.sqrt(self.small_sample_groups / (self.small_sample_groups - 1)) * float(
+            t.ppf(alpha / 2, self.small_sample_groups - 1)
+        )
+        low, high = interval(self.drop_R, level=1.0 - 2.0 * float(norm.cdf(expanded))) or (self.drop, self.drop)
+        reach = -expanded * float(np.std(self.drop_R[np.isfinite(self.drop_R)])) if np.isfinite(self.drop) else 0.0
         return min(low, self.drop - reach), max(high, self.drop + reach)
 
     def _smallest(self, decided: Callable[[float], bool]) -> float:
         """Bisect, on a logarithmic scale, for the smallest error at which an interval decides."""
-        low, high = math.log(2.0 / (len(self.lost_R) + 1)), 0.0
+        low, high = math.log(2.0 / (len(self.drop_R) + 1)), 0.0
         if not decided(1.0):
             return 1.0
         if decided(math.exp(low)):
@@ -97,7 +99,7 @@ class Spread:
         return math.exp(high)
 
 
-def hidden(groups: int, weight: float, alpha: float = ALPHA) -> float:
+def zero_event_bound(groups: int, weight: float, alpha: float = ALPHA) -> float:
     """Return what an event that none of some groups showed could still amount to, at 1 - alpha."""
     return float(1.0 - alpha ** (1.0 / groups)) * weight
 

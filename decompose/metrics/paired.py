@@ -13,8 +13,16 @@ from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
 from lorkit.decompose.errors import DataError, plural
-from lorkit.decompose.metrics.bootstrap import Floats, Ints, Resampling, checked, divide, mean_defined, resample
-from lorkit.decompose.metrics.intervals import Spread, hidden
+from lorkit.decompose.metrics.bootstrap import (
+    Floats,
+    Ints,
+    Resampling,
+    check_scores,
+    mean_defined,
+    resample,
+    safe_divide,
+)
+from lorkit.decompose.metrics.intervals import DropUncertainty, zero_event_bound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +40,7 @@ class PairedDrop:
         groups: Groups.
         mcnemar_p: Exact two-sided McNemar test on the cases that only one of the two has right; a cross-check that
             knows neither class balance nor groups. None where hits are averages over several models, or no hits at all.
-        spread: How sure the drop is at other levels; not part of `to_json`.
+        uncertainty: How sure the drop is at other levels; not part of `to_json`.
     """
 
     drop: float
@@ -43,12 +51,12 @@ class PairedDrop:
     n: int
     groups: int
     mcnemar_p: float | None
-    spread: Spread | None = field(default=None, repr=False, compare=False)
+    uncertainty: DropUncertainty | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
-        plain = asdict(replace(self, spread=None))
-        del plain["spread"]
+        plain = asdict(replace(self, uncertainty=None))
+        del plain["uncertainty"]
         return {**plain, "ci": list(self.ci)}
 
 
@@ -66,8 +74,8 @@ def paired_drop(
     Raises:
         DataError: Shapes do not fit, a label is out of range, or a logit is not finite.
     """
-    label_N, baseline_NC, group_N = checked(labels, baseline_logits, groups)
-    _, candidate_NC, _ = checked(labels, candidate_logits, groups)
+    label_N, baseline_NC, group_N = check_scores(labels, baseline_logits, groups)
+    _, candidate_NC, _ = check_scores(labels, candidate_logits, groups)
     if baseline_NC.shape != candidate_NC.shape:
         raise DataError(
             f"baseline logits {baseline_NC.shape} and candidate logits {candidate_NC.shape}",
@@ -97,8 +105,10 @@ def paired_difference(
     hit_N2 = np.stack([np.asarray(baseline_hits, np.float64), np.asarray(candidate_hits, np.float64)], axis=1)
     own_NC = label_N[:, None] == np.unique(label_N)
     baseline, candidate = (np.where(own_NC, hit_N2[:, side, None], np.nan) for side in (0, 1))
-    few, weight = rarest(label_N, group_N)
-    found = paired_cases(baseline, candidate, groups, rarest=few, weight=weight, seed=seed, replicates=replicates)
+    rarest_groups, weight = groups_of_rarest_class(label_N, group_N)
+    found = paired_cases(
+        baseline, candidate, groups, rarest_groups=rarest_groups, weight=weight, seed=seed, replicates=replicates
+    )
     return replace(found, mcnemar_p=mcnemar(hit_N2))
 
 
@@ -107,9 +117,9 @@ def paired_cases(
     candidate_NS: Floats,
     groups: ArrayLike,
     *,
-    rarest: int = 1,
+    rarest_groups: int = 1,
     weight: float = 0.0,
-    few: bool = False,
+    few_groups: bool = False,
     seed: int = 0,
     replicates: int = 2000,
 ) -> PairedDrop:
@@ -119,9 +129,9 @@ def paired_cases(
         baseline_NS: How right the baseline is, in [0, 1].
         candidate_NS: As `baseline_NS`.
         groups: (N,) group of each case.
-        rarest: Groups that could have shown a difference that none did; see `Spread`.
+        rarest_groups: Groups that could have shown a difference that none did; see `DropUncertainty`.
         weight: What such a difference would weigh; 0 where there is none to fear.
-        few: Widen the interval for few groups; see `Spread`.
+        few_groups: Widen the interval for few groups; see `DropUncertainty`.
         seed: Seed of the bootstrap.
         replicates: Bootstrap replicates.
     """
@@ -129,14 +139,14 @@ def paired_cases(
     rates = [mean_defined(cases.T) for cases in (baseline_NS, candidate_NS)]
     drop = float(mean_defined(rates[0] - rates[1]))
     total = draws.counts_RG.shape[1]
-    spread = Spread(
+    uncertainty = DropUncertainty(
         drop=drop,
-        lost_R=lost_rates(baseline_NS, candidate_NS, draws),
-        rarest=rarest,
+        drop_R=drop_replicates(baseline_NS, candidate_NS, draws),
+        rarest_groups=rarest_groups,
         weight=weight,
-        few=total if few else None,
+        small_sample_groups=total if few_groups else None,
     )
-    low, high = spread.interval()
+    low, high = uncertainty.interval()
     return PairedDrop(
         drop=drop,
         ci=(low, high),
@@ -146,41 +156,41 @@ def paired_cases(
         n=len(baseline_NS),
         groups=total,
         mcnemar_p=None,
-        spread=spread,
+        uncertainty=uncertainty,
     )
 
 
-def lost_rates(baseline_NS: Floats, candidate_NS: Floats, draws: Resampling) -> Floats:
+def drop_replicates(baseline_NS: Floats, candidate_NS: Floats, draws: Resampling) -> Floats:
     """Return what the candidate loses in each replicate, (R,)."""
-    return mean_defined(case_rates(baseline_NS, draws) - case_rates(candidate_NS, draws))
+    return mean_defined(mean_replicates(baseline_NS, draws) - mean_replicates(candidate_NS, draws))
 
 
-def case_rates(cases_NS: Floats, draws: Resampling) -> Floats:
+def mean_replicates(cases_NS: Floats, draws: Resampling) -> Floats:
     """Return the mean of what is defined in each replicate, (R, S)."""
     known = np.isfinite(cases_NS)
-    return divide(draws.totals(np.where(known, cases_NS, 0.0)), draws.totals(known.astype(np.float64)))
+    return safe_divide(draws.totals(np.where(known, cases_NS, 0.0)), draws.totals(known.astype(np.float64)))
 
 
-def unseen(label_N: Ints, group_N: Ints) -> float:
+def undetected_drop(label_N: Ints, group_N: Ints) -> float:
     """Return what a difference that no case showed could still amount to in balanced accuracy, at 95 %."""
-    return hidden(*rarest(label_N, group_N))
+    return zero_event_bound(*groups_of_rarest_class(label_N, group_N))
 
 
-def rarest(label_N: Ints, group_N: Ints) -> tuple[int, float]:
+def groups_of_rarest_class(label_N: Ints, group_N: Ints) -> tuple[int, float]:
     """Return the groups of the rarest class, and what a class weighs in balanced accuracy."""
     present = np.unique(label_N)
     return min(len(np.unique(group_N[label_N == label])) for label in present), 1.0 / len(present)
 
 
-def widened(spread: list[float] | None, value: float, hidden: float) -> list[float]:
+def widen_if_degenerate(interval: list[float] | None, value: float, bound: float) -> list[float]:
     """Return the interval of a share; where it has no width, that of what the cases could still hide.
 
     Resampling cases that are all right (or all wrong) gives a width of zero, however few they are.
     """
-    low, high = spread or [value, value]
+    low, high = interval or [value, value]
     if high > low:
         return [low, high]
-    return [max(0.0, min(low, value - hidden)), min(1.0, max(high, value + hidden))]
+    return [max(0.0, min(low, value - bound)), min(1.0, max(high, value + bound))]
 
 
 def mcnemar(hit_N2: Floats) -> float | None:
@@ -221,8 +231,15 @@ def paired_means(
         )
     draws = resample(np.asarray(groups), seed=seed, replicates=1)
     total = draws.counts_RG.shape[1]
-    each_G = lost_rates(baseline_NS, candidate_NS, Resampling(np.eye(total), draws.group_N))
+    each_G = drop_replicates(baseline_NS, candidate_NS, Resampling(np.eye(total), draws.group_N))
     largest = float(np.abs(each_G[np.isfinite(each_G)]).max(initial=0.0))
     return paired_cases(
-        baseline_NS, candidate_NS, groups, rarest=total, weight=largest, few=True, seed=seed, replicates=replicates
+        baseline_NS,
+        candidate_NS,
+        groups,
+        rarest_groups=total,
+        weight=largest,
+        few_groups=True,
+        seed=seed,
+        replicates=replicates,
     )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.metrics.bootstrap import Floats, Ints, Resampling, divide, interval, mean_defined, resample
+from lorkit.decompose.metrics.bootstrap import Floats, Ints, Resampling, interval, mean_defined, resample, safe_divide
 
 REPLICATES = 1000
 
@@ -50,7 +50,7 @@ def overlap_counts(logits: ArrayLike, masks: ArrayLike) -> Ints:
 def dice(counts_NS3: ArrayLike) -> Floats:
     """Return the (N, S) Dice of each sample and structure, NaN where neither mask holds the structure."""
     counts = np.asarray(counts_NS3, dtype=np.float64)
-    return divide(2 * counts[..., 0], counts[..., 1] + counts[..., 2])
+    return safe_divide(2 * counts[..., 0], counts[..., 1] + counts[..., 2])
 
 
 def overlap_scores(
@@ -100,7 +100,7 @@ def overlap_scores(
 def _means(case_NS: Floats, draws: Resampling) -> Floats:
     """Mean Dice of each structure in each replicate, (R, S)."""
     known: NDArray[np.bool_] = np.isfinite(case_NS)
-    return divide(draws.totals(np.where(known, case_NS, 0.0)), draws.totals(known.astype(np.float64)))
+    return safe_divide(draws.totals(np.where(known, case_NS, 0.0)), draws.totals(known.astype(np.float64)))
 
 
 def _number(value: float) -> float | None:

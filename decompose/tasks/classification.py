@@ -14,7 +14,7 @@ from scipy.special import softmax
 
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import classification
-from lorkit.decompose.metrics.paired import rarest
+from lorkit.decompose.metrics.paired import groups_of_rarest_class
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.base import Evidence
 
@@ -91,7 +91,9 @@ class Classification:
 
     def rarest(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
         """Return the groups of the rarest class, and what a class weighs in balanced accuracy."""
-        return rarest(np.asarray(targets, dtype=np.int64), np.unique(np.asarray(groups), return_inverse=True)[1])
+        return groups_of_rarest_class(
+            np.asarray(targets, dtype=np.int64), np.unique(np.asarray(groups), return_inverse=True)[1]
+        )
 
     def scores(
         self, region: Region, targets: ArrayLike, evidence: ArrayLike, groups: Sequence[str], *, seed: int = 0

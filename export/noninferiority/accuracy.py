@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lorkit.decompose.data.samples.columns import subgroups
 from lorkit.decompose.errors import DataError, plural
 from lorkit.decompose.metrics import PairedDrop, paired_drop
-from lorkit.decompose.metrics.intervals import Spread
+from lorkit.decompose.metrics.intervals import DropUncertainty
 from lorkit.decompose.metrics.paired import paired_means
 from lorkit.decompose.tasks import Evidence, get_task
 from lorkit.export.noninferiority import changed_answers
@@ -167,9 +167,9 @@ def _decided(found: PairedDrop, allowed: float) -> dict[str, float]:
     return {"p_worse": worse, "p_within": within}
 
 
-def _spread(found: PairedDrop) -> Spread:
-    assert found.spread is not None  # comparisons of one pair of models have it
-    return found.spread
+def _spread(found: PairedDrop) -> DropUncertainty:
+    assert found.uncertainty is not None  # comparisons of one pair of models have it
+    return found.uncertainty
 
 
 def _compare_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> _AccuracyEvidence:

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.metrics.bootstrap import Floats, Resampling, divide, interval, mean_defined, resample
-from lorkit.decompose.metrics.intervals import hidden
-from lorkit.decompose.metrics.paired import PairedDrop, mcnemar, widened
+from lorkit.decompose.metrics.bootstrap import Floats, Resampling, interval, mean_defined, resample, safe_divide
+from lorkit.decompose.metrics.intervals import zero_event_bound
+from lorkit.decompose.metrics.paired import PairedDrop, mcnemar, widen_if_degenerate
 from lorkit.decompose.tasks import get_task
 
 REPLICATES = 2000
@@ -50,18 +50,18 @@ class _Region:
     def of(cls, prepared: PreparedRegion, seed: int) -> _Region:
         draws = resample(np.asarray(prepared.groups), seed=seed, replicates=REPLICATES)
         task = get_task(prepared.region.task)
-        return cls(draws, hidden(*task.rarest(prepared.targets, prepared.groups)))
+        return cls(draws, zero_event_bound(*task.rarest(prepared.targets, prepared.groups)))
 
     def rate(self, case_SNC: Floats, weight_RS: Floats) -> Rate:
         known_SNC = np.isfinite(case_SNC)
         value_SNC = np.where(known_SNC, case_SNC, 0.0)
-        point_C = divide(value_SNC.sum((0, 1)), known_SNC.sum((0, 1)).astype(np.float64))
+        point_C = safe_divide(value_SNC.sum((0, 1)), known_SNC.sum((0, 1)).astype(np.float64))
         right, seen = (
             np.einsum("rsc,rs->rc", self.draws.totals(values.transpose(1, 0, 2)), weight_RS)
             for values in (value_SNC, known_SNC)
         )
         # weights of seeds may be negative: what no case of a replicate defines is told by the count, not by its sign
-        rate_RC = divide(right, np.where(np.abs(seen) < 1e-9, 0.0, seen))
+        rate_RC = safe_divide(right, np.where(np.abs(seen) < 1e-9, 0.0, seen))
         return Rate(float(mean_defined(point_C)), mean_defined(rate_RC))
 
 
@@ -89,7 +89,7 @@ class Contrasts:
         """Return the mean over regions of an arm's headline, under its name, with its 95 % interval."""
         value = float(np.mean([rate.point for rate in rates.values()]))
         spread = interval(np.mean([rate.replicates_R for rate in rates.values()], axis=0))
-        return {self.metric: value, "ci": widened(spread, value, self._hidden)}
+        return {self.metric: value, "ci": widen_if_degenerate(spread, value, self._hidden)}
 
     def pair(self, baseline: Cases, candidate: Cases) -> dict[str, Any]:
         """Return what the candidate loses against the baseline: a block a region, the mean, and who wins where.

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.metrics.bootstrap import Resampling, checked, divide, interval, mean_defined, resample
+from lorkit.decompose.metrics.bootstrap import Resampling, check_scores, interval, mean_defined, resample, safe_divide
 
 
 def test_every_replicate_draws_as_many_groups_as_there_are_and_seeds_decide() -> None:
@@ -39,7 +39,7 @@ def test_the_interval_of_a_mean_has_its_textbook_width() -> None:
 def test_undefined_replicates_are_left_out_and_none_means_none() -> None:
     assert interval(np.array([np.nan, np.nan])) is None
     assert interval(np.array([np.nan, 1.0, 1.0])) == [1.0, 1.0]
-    assert np.isnan(divide(np.array([1.0]), np.array([0.0]))).all()
+    assert np.isnan(safe_divide(np.array([1.0]), np.array([0.0]))).all()
     assert mean_defined(np.array([[1.0, np.nan], [1.0, 3.0]])).tolist() == [1.0, 2.0]
 
 
@@ -60,4 +60,4 @@ def test_blocks_cover_every_replicate_once(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_what_cannot_be_scored_is_refused(labels: object, logits: object, groups: object, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        checked(labels, logits, groups)  # type: ignore[arg-type]
+        check_scores(labels, logits, groups)  # type: ignore[arg-type]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorkit.decompose.metrics import paired_drop
-from lorkit.decompose.metrics.intervals import Spread, hidden, holm
+from lorkit.decompose.metrics.intervals import DropUncertainty, holm, zero_event_bound
 from lorkit.decompose.metrics.paired import paired_means
 
 
@@ -17,9 +17,9 @@ def two_classifiers(n: int, lost: float, seed: int = 0) -> tuple[np.ndarray, np.
     return labels, np.eye(2)[labels], np.where(worse[:, None], np.eye(2)[1 - labels], np.eye(2)[labels])
 
 
-def spread_of(n: int, lost: float) -> Spread:
+def spread_of(n: int, lost: float) -> DropUncertainty:
     labels, one, two = two_classifiers(n, lost)
-    found = paired_drop(labels, one, two, np.arange(n)).spread
+    found = paired_drop(labels, one, two, np.arange(n)).uncertainty
     assert found is not None
     return found
 
@@ -51,8 +51,8 @@ def test_needed_cases_really_decide() -> None:
     swap = rng.random(120) < 0.2  # as many lost as won: nothing is lost, but the two differ
     one[swap & (rng.random(120) < 0.5)] = [0.5, 0.4]
     found = paired_drop(labels, one, two, np.arange(120))
-    assert found.spread is not None
-    needed = found.spread.needed(0.03, 120)
+    assert found.uncertainty is not None
+    needed = found.uncertainty.needed(0.03, 120)
     assert needed is not None
     assert needed > 120
     times = -(-needed // 120)
@@ -65,8 +65,8 @@ def test_identical_models_need_what_could_stay_unseen() -> None:
     spread = spread_of(40, 0.0)
     needed = spread.needed(0.02, 40)
     assert needed is not None
-    assert hidden(needed // 2, 0.5) == pytest.approx(0.02, abs=2e-4)
-    assert hidden(needed // 2 - 2, 0.5) > 0.02
+    assert zero_event_bound(needed // 2, 0.5) == pytest.approx(0.02, abs=2e-4)
+    assert zero_event_bound(needed // 2 - 2, 0.5) > 0.02
     assert spread.needed(0.0, 40) is None
     assert spread.needed(0.6, 40) == 1
 
@@ -74,7 +74,7 @@ def test_identical_models_need_what_could_stay_unseen() -> None:
 def test_one_patient_decides_nothing_and_no_number_of_cases_helps() -> None:
     rng = np.random.default_rng(0)
     one = rng.uniform(0.6, 0.9, (40, 2))
-    spread = paired_means(one, one - 0.3, np.zeros(40)).spread
+    spread = paired_means(one, one - 0.3, np.zeros(40)).uncertainty
     assert spread is not None
     assert spread.p_values(0.1) == (1.0, 1.0)
     assert spread.needed(0.1, 40) is None
