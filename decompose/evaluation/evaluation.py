@@ -13,7 +13,7 @@ from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, write_json
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing.recipe import Recipe
 from lorkit.decompose.errors import UsageError, plural, unknown
-from lorkit.decompose.evaluation.inference import Images, Predictor, evidence_of, logits_of
+from lorkit.decompose.evaluation.inference import FloatArray, NetworkCallable, collect_score_inputs, predict_logits
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.foundation.teacher import Teacher
@@ -24,7 +24,16 @@ from lorkit.decompose.runs.locked_data import LockedData, check_part, file_sampl
 from lorkit.decompose.runs.networks import Networks
 from lorkit.decompose.tasks import get_task
 
-__all__ = ["MODELS", "Images", "Predictor", "check_parent", "evaluate", "evidence_of", "find_parent", "logits_of"]
+__all__ = [
+    "MODELS",
+    "FloatArray",
+    "NetworkCallable",
+    "check_parent",
+    "collect_score_inputs",
+    "evaluate",
+    "find_parent",
+    "predict_logits",
+]
 
 MODELS = ("experts", "student", "foundation")
 _FEW_GROUPS = 5
@@ -105,7 +114,7 @@ class _Owner:
         network, source = self._network(region)
         task = get_task(prepared.region.task)
         task.check(prepared.region, prepared.targets)
-        found = task.scores(prepared.region, prepared.targets, evidence_of(network, prepared), prepared.groups)
+        found = task.scores(prepared.region, prepared.targets, collect_score_inputs(network, prepared), prepared.groups)
         return {
             **found,
             "task": task.name,

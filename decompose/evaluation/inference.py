@@ -16,13 +16,13 @@ from torch import nn
 from lorkit.decompose.data.batches.loader import eval_batch_size
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.tasks import Evidence, get_task
+from lorkit.decompose.tasks import ScoreInputs, get_task
 
-Images = NDArray[np.float32]
-Predictor = nn.Module | Callable[[Images], Any]
+FloatArray = NDArray[np.float32]
+NetworkCallable = nn.Module | Callable[[FloatArray], Any]
 
 
-def logits_of(network: Predictor, prepared: PreparedRegion, *, batch_size: int | None = None) -> Images:
+def predict_logits(network: NetworkCallable, prepared: PreparedRegion, *, batch_size: int | None = None) -> FloatArray:
     """Run a network over prepared images and return (N, K, *spatial) float32 logits.
 
     Args:
@@ -37,8 +37,10 @@ def logits_of(network: Predictor, prepared: PreparedRegion, *, batch_size: int |
     return np.concatenate(rows) if rows else np.zeros(empty, dtype=np.float32)
 
 
-def evidence_of(network: Predictor, prepared: PreparedRegion, *, batch_size: int | None = None) -> Evidence:
-    """Run a network and keep of its outputs only what its task scores by; arguments as in `logits_of`.
+def collect_score_inputs(
+    network: NetworkCallable, prepared: PreparedRegion, *, batch_size: int | None = None
+) -> ScoreInputs:
+    """Run a network and keep of its outputs only what its task scores by; arguments as in `predict_logits`.
 
     Raises:
         DataError: There is no image, or an output is not finite.
@@ -48,11 +50,13 @@ def evidence_of(network: Predictor, prepared: PreparedRegion, *, batch_size: int
             f"no image of region '{prepared.region.name}' to measure on", required="at least one", fix="check the data"
         )
     task, targets = get_task(prepared.region.task), prepared.targets
-    rows = [task.evidence(outputs, targets[at]) for at, outputs in _outputs(network, prepared, batch_size)]
+    rows = [task.score_inputs(outputs, targets[at]) for at, outputs in _outputs(network, prepared, batch_size)]
     return np.concatenate(rows)
 
 
-def _outputs(network: Predictor, prepared: PreparedRegion, batch_size: int | None) -> Iterator[tuple[slice, Images]]:
+def _outputs(
+    network: NetworkCallable, prepared: PreparedRegion, batch_size: int | None
+) -> Iterator[tuple[slice, FloatArray]]:
     size = batch_size or eval_batch_size(prepared.images.shape[2:])
     places = [slice(start, start + size) for start in range(0, len(prepared), size)]
     batches = (np.array(prepared.images[at], order="C") for at in places)
@@ -61,7 +65,7 @@ def _outputs(network: Predictor, prepared: PreparedRegion, batch_size: int | Non
 
 
 @torch.inference_mode()
-def _run_module(network: nn.Module, batches: Iterator[Images]) -> Iterator[Images]:
+def _run_module(network: nn.Module, batches: Iterator[FloatArray]) -> Iterator[FloatArray]:
     training = network.training
     network.eval()
     anything = next(network.parameters(), None)
@@ -71,6 +75,6 @@ def _run_module(network: nn.Module, batches: Iterator[Images]) -> Iterator[Image
     network.train(training)
 
 
-def _run_callable(network: Callable[[Images], Any], batches: Iterator[Images]) -> Iterator[Images]:
+def _run_callable(network: Callable[[FloatArray], Any], batches: Iterator[FloatArray]) -> Iterator[FloatArray]:
     for batch in batches:
         yield np.asarray(network(batch), dtype=np.float32)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import ParityError, plural
-from lorkit.decompose.evaluation.inference import logits_of
+from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 
@@ -42,7 +42,7 @@ def equality(
         ParityError: A logit differs by more than the tolerance, or a label that was no tie changed.
     """
     region = prepared.region.name
-    expected_NK = logits_of(_Routed(live, region), prepared)
+    expected_NK = predict_logits(_Routed(live, region), prepared)
     difference = float(np.abs(found_NK - expected_NK).max()) if len(found_NK) else 0.0
     tolerance = TOLERANCE * max(1.0, float(np.abs(expected_NK).max(initial=0.0)))
     flipped_N = found_NK.argmax(1) != expected_NK.argmax(1)

@@ -26,7 +26,7 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.data.preprocessing.recipe import Recipe
 from lorkit.decompose.errors import DataError, plural
-from lorkit.decompose.evaluation.inference import logits_of
+from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.experts import recalibrate_norm_
 from lorkit.decompose.extraction.equality import equality, refuse_foreign_tensors
@@ -166,7 +166,7 @@ class _Workshop:
         common = self.networks.source.model.backbone if adapts_foundation(self.run.config) else None
         refuse_foreign_tensors(self.networks.live, network, region, self.run.regions.names, common)
         val = self.data(region).part(region, "val")
-        logits = logits_of(network, val)
+        logits = predict_logits(network, val)
         proof = equality(self.networks.live, network, val, logits)
         train = self.data(region).part(region, "train")
         reduction = None
@@ -174,9 +174,9 @@ class _Workshop:
             reduction, logits = cut_expert_(network, cast(RegionalModel, self.networks.live), self.rank, val, logits)
         if self.recalibrate:
             recalibrate_norm_(network, _batches(train))
-            logits = logits_of(network, val)
+            logits = predict_logits(network, val)
         task = get_task(val.region.task)
-        found = task.scores(val.region, val.targets, task.evidence(logits, val.targets), val.groups)
+        found = task.scores(val.region, val.targets, task.score_inputs(logits, val.targets), val.groups)
         measured = {"equality": proof, "validation": found, "reduction": reduction}
         info = self._describe(region, network, train, val) | measured
         self._check_plain(network, info)

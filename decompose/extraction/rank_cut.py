@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.evaluation.inference import logits_of
+from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.experts.truncation import LayerCut, reduce_, total
 from lorkit.decompose.metrics.paired import paired_cases
 from lorkit.decompose.models.deployable import Deployable
@@ -48,12 +48,13 @@ def cut_expert_(
         The `reduction` of `expert.json`, and the logits of the cut network.
     """
     cuts = reduce_(network.network, live.backbone, val.region.name, rank)
-    after_NK = logits_of(network, val)
+    after_NK = predict_logits(network, val)
     task = get_task(val.region.task)
     before, after = (
-        task.cases(val.region, val.targets, task.evidence(logits, val.targets)) for logits in (logits_NK, after_NK)
+        task.scores_by_case(val.region, val.targets, task.score_inputs(logits, val.targets))
+        for logits in (logits_NK, after_NK)
     )
-    groups, weight = task.rarest(val.targets, val.groups)
+    groups, weight = task.groups_of_rarest_class(val.targets, val.groups)
     found = paired_cases(before, after, val.groups, rarest_groups=groups, weight=weight)
     whole = total(cuts)
     document = {

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from lorkit.decompose.errors import unknown
 from lorkit.decompose.metrics.bootstrap import mean_defined
 from lorkit.decompose.regions import Region
-from lorkit.decompose.tasks.base import Evidence, Task
+from lorkit.decompose.tasks.base import ScoreInputs, Task
 from lorkit.decompose.tasks.classification import Classification
 from lorkit.decompose.tasks.segmentation import Segmentation
 
-__all__ = ["TASKS", "Evidence", "Task", "dense_outputs", "get_task", "headline"]
+__all__ = ["TASKS", "ScoreInputs", "Task", "dense_outputs", "get_task", "headline"]
 
 TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Segmentation())}
 

@@ -17,7 +17,7 @@ from lorkit.decompose.regions import Region
 if TYPE_CHECKING:
     from torch import Tensor
 
-Evidence = NDArray[Any]
+ScoreInputs = NDArray[Any]
 """What is kept of each sample's outputs to score it by, (N, ...): logits, or a dense task's counts of pixels."""
 
 
@@ -70,23 +70,23 @@ class Task(Protocol):
         """Turn (N, K, *spatial) into one plain row a sample, in words."""
         ...
 
-    def evidence(self, outputs: ArrayLike, targets: ArrayLike) -> Evidence:
-        """Keep of outputs (N, K, *spatial) what `cases` and `scores` need: a sample's own row, small."""
+    def score_inputs(self, outputs: ArrayLike, targets: ArrayLike) -> ScoreInputs:
+        """Keep of outputs (N, K, *spatial) what `scores_by_case` and `scores` need: a sample's own row, small."""
         ...
 
-    def cases(self, region: Region, targets: ArrayLike, evidence: ArrayLike) -> NDArray[np.float64]:
+    def scores_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
         """Return (N, S) in [0, 1]: how right a sample is about each class, NaN where it says nothing about it.
 
         The headline is the mean over classes of the mean over samples.
         """
         ...
 
-    def rarest(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
+    def groups_of_rarest_class(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
         """Return how many groups could have shown a difference that none did, and what it weighs in the headline."""
         ...
 
     def scores(
-        self, region: Region, targets: ArrayLike, evidence: ArrayLike, groups: Sequence[str], *, seed: int = 0
+        self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
     ) -> dict[str, Any]:
         """Return the metrics of an `evaluate` document's region block."""
         ...

@@ -16,7 +16,7 @@ from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import classification
 from lorkit.decompose.metrics.paired import groups_of_rarest_class
 from lorkit.decompose.regions import Region
-from lorkit.decompose.tasks.base import Evidence
+from lorkit.decompose.tasks.base import ScoreInputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,26 +77,26 @@ class Classification:
             for order_C, probability_C in zip(order_NC, probability_NC, strict=True)
         ]
 
-    def evidence(self, outputs: ArrayLike, targets: ArrayLike) -> Evidence:
+    def score_inputs(self, outputs: ArrayLike, targets: ArrayLike) -> ScoreInputs:
         """Return the (N, C) logits themselves."""
         del targets
         return np.asarray(outputs, dtype=np.float32)
 
-    def cases(self, region: Region, targets: ArrayLike, evidence: ArrayLike) -> NDArray[np.float64]:
+    def scores_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
         """Return (N, C): in the column of its own class 1 for a hit and 0 for a miss; elsewhere NaN."""
-        label_N, logit_NC = np.asarray(targets), np.asarray(evidence)
+        label_N, logit_NC = np.asarray(targets), np.asarray(score_inputs)
         hit_N = (logit_NC.argmax(1) == label_N).astype(np.float64)
         own_NC = label_N[:, None] == np.arange(len(region.classes))
         return np.where(own_NC, hit_N[:, None], np.nan)
 
-    def rarest(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
+    def groups_of_rarest_class(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
         """Return the groups of the rarest class, and what a class weighs in balanced accuracy."""
         return groups_of_rarest_class(
             np.asarray(targets, dtype=np.int64), np.unique(np.asarray(groups), return_inverse=True)[1]
         )
 
     def scores(
-        self, region: Region, targets: ArrayLike, evidence: ArrayLike, groups: Sequence[str], *, seed: int = 0
+        self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
     ) -> dict[str, Any]:
         """Score (N, C) logits; see `metrics.scores`."""
-        return classification.scores(targets, evidence, groups, classes=region.classes, seed=seed)
+        return classification.scores(targets, score_inputs, groups, classes=region.classes, seed=seed)

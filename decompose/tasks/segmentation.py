@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import segmentation
 from lorkit.decompose.regions import Region
-from lorkit.decompose.tasks.base import Evidence
+from lorkit.decompose.tasks.base import ScoreInputs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -80,16 +80,16 @@ class Segmentation:
             for row in counts
         ]
 
-    def evidence(self, outputs: ArrayLike, targets: ArrayLike) -> Evidence:
+    def score_inputs(self, outputs: ArrayLike, targets: ArrayLike) -> ScoreInputs:
         """Return (N, S, 3) counts of pixels; see `overlap.overlap_counts`."""
         return segmentation.overlap_counts(outputs, targets)
 
-    def cases(self, region: Region, targets: ArrayLike, evidence: ArrayLike) -> NDArray[np.float64]:
+    def scores_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
         """Return the (N, S) Dice of each sample, NaN where neither mask holds the structure."""
         del region, targets
-        return segmentation.dice(evidence)
+        return segmentation.dice(score_inputs)
 
-    def rarest(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
+    def groups_of_rarest_class(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
         """Return a weight of 0: unlike hits, Dice differs by a little in every sample, so resampling shows its spread.
 
         A single group has none, and then anything may be hidden.
@@ -99,8 +99,8 @@ class Segmentation:
         return total, 0.0 if total > 1 else 1.0
 
     def scores(
-        self, region: Region, targets: ArrayLike, evidence: ArrayLike, groups: Sequence[str], *, seed: int = 0
+        self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
     ) -> dict[str, Any]:
         """Score (N, S, 3) counts; see `overlap.overlap_scores`."""
         del targets
-        return segmentation.overlap_scores(evidence, groups, region.classes, seed=seed)
+        return segmentation.overlap_scores(score_inputs, groups, region.classes, seed=seed)

@@ -22,7 +22,7 @@ from lorkit.decompose.errors import DataError, plural
 from lorkit.decompose.metrics import PairedDrop, paired_drop
 from lorkit.decompose.metrics.intervals import DropUncertainty
 from lorkit.decompose.metrics.paired import paired_means
-from lorkit.decompose.tasks import Evidence, get_task
+from lorkit.decompose.tasks import ScoreInputs, get_task
 from lorkit.export.noninferiority import changed_answers
 from lorkit.export.noninferiority.cases import EvaluationCases
 from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity
@@ -197,16 +197,17 @@ def _compare_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared, see
     """
     region = pair.candidate.as_region()
     task = get_task(region.task)
-    evidence: tuple[list[Evidence], list[Evidence]] = ([], [])
+    evidence: tuple[list[ScoreInputs], list[ScoreInputs]] = ([], [])
     differing = pixels = 0
     for part, logits in _batches(pair, engines, prepared):
         for kept, found, one in zip(evidence, logits, prepared, strict=True):
-            kept.append(task.evidence(found, one.targets[part]))
+            kept.append(task.score_inputs(found, one.targets[part]))
         masks = [found.argmax(1) for found in logits]
         if masks[0].shape == masks[1].shape:
             differing, pixels = differing + int((masks[0] != masks[1]).sum()), pixels + masks[0].size
     one_NS, two_NS = (
-        task.cases(region, one.targets, np.concatenate(kept)) for kept, one in zip(evidence, prepared, strict=True)
+        task.scores_by_case(region, one.targets, np.concatenate(kept))
+        for kept, one in zip(evidence, prepared, strict=True)
     )
     groups = np.asarray(prepared[0].groups)
 

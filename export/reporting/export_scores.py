@@ -73,7 +73,7 @@ def _measure(run: Run, one: Exported) -> dict[str, Any]:
         for start in range(0, len(prepared), step):
             part = slice(start, start + step)
             logits = engine.run(np.ascontiguousarray(prepared.images[part]))
-            kept.append(task.evidence(logits, prepared.targets[part]))
+            kept.append(task.score_inputs(logits, prepared.targets[part]))
         provider = engine.provider
     found = task.scores(region, prepared.targets, np.concatenate(kept), prepared.groups)
     names = ("n", "groups", "ci", *task.metrics)

@@ -16,7 +16,7 @@ from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation.comparison.cells import cases_of
 from lorkit.decompose.evaluation.evaluation import evaluate
-from lorkit.decompose.evaluation.inference import evidence_of
+from lorkit.decompose.evaluation.inference import collect_score_inputs
 from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.models.backbones.registry import BACKBONES, Known
 from lorkit.decompose.runs import open_run
@@ -90,7 +90,7 @@ def test_from_files_to_an_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     block = evaluate(run)["regions"]["box"]
     assert block["source"] == "extracted"
     part = LockedData(open_run(run)).part("box", "test")
-    cases = cases_of(part, evidence_of(load_expert(result.path).network, part))
+    cases = cases_of(part, collect_score_inputs(load_expert(result.path).network, part))
     assert block["dice"] == pytest.approx(np.nanmean(cases))
     assert evaluate(run, model="foundation")["mean"].keys() == {"dice"}
 

@@ -28,7 +28,7 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits
 from lorkit.decompose.data.fractions import take_fraction
 from lorkit.decompose.evaluation.comparison.compared_methods import Arm, settings_digest
-from lorkit.decompose.evaluation.inference import evidence_of
+from lorkit.decompose.evaluation.inference import collect_score_inputs
 from lorkit.decompose.events import Listener
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.cost import count_macs, count_parameters
@@ -37,7 +37,7 @@ from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.live_model import adapts_foundation
-from lorkit.decompose.tasks import Evidence, get_task
+from lorkit.decompose.tasks import ScoreInputs, get_task
 from lorkit.decompose.training.foundation.pretraining import foundation_inputs, with_probes_of
 from lorkit.decompose.training.phases import Trained, train_phases
 from lorkit.decompose.training.training_data import Material, prepare_parts, teacher_parts
@@ -46,7 +46,7 @@ from lorkit.decompose.training.work_directory import working
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-Evidences = Mapping[str, Evidence]
+Evidences = Mapping[str, ScoreInputs]
 # Raised when the same cell would be trained or measured otherwise: stored ones are then done again.
 _REVISION = 4
 
@@ -183,16 +183,16 @@ def stored_cells(root: Path, bench: Bench) -> Iterator[Cell]:
     yield from cells.values()
 
 
-def block_of(prepared: PreparedRegion, evidence: Evidence) -> dict[str, Any]:
+def block_of(prepared: PreparedRegion, evidence: ScoreInputs) -> dict[str, Any]:
     """Score evidence on a prepared part; the figures of an `evaluate` block without its tables."""
     task = get_task(prepared.region.task)
     found = task.scores(prepared.region, prepared.targets, evidence, prepared.groups)
     return {name: found[name] for name in ("n", "groups", *task.metrics, "ci")}
 
 
-def cases_of(prepared: PreparedRegion, evidence: Evidence) -> NDArray[np.float64]:
+def cases_of(prepared: PreparedRegion, evidence: ScoreInputs) -> NDArray[np.float64]:
     """Return the task's (N, S) `cases` of a prepared part."""
-    return get_task(prepared.region.task).cases(prepared.region, prepared.targets, evidence)
+    return get_task(prepared.region.task).scores_by_case(prepared.region, prepared.targets, evidence)
 
 
 def cost_of(networks: Mapping[str, Deployable], shape: tuple[int, ...]) -> dict[str, int]:
@@ -251,7 +251,7 @@ def _measure(trained: Trained, bench: Bench, head: dict[str, Any]) -> tuple[dict
     networks = {name: trained.live.deployable(name) for name in bench.material.regions.names}
     parts = {"val": bench.material.val} | ({"test": bench.test} if bench.test is not None else {})
     evidence: dict[str, Evidences] = {
-        split: {name: evidence_of(network, part[name]) for name, network in networks.items()}
+        split: {name: collect_score_inputs(network, part[name]) for name, network in networks.items()}
         for split, part in parts.items()
     }
     blocks = {

@@ -50,7 +50,7 @@ class _Region:
     def of(cls, prepared: PreparedRegion, seed: int) -> _Region:
         draws = resample(np.asarray(prepared.groups), seed=seed, replicates=REPLICATES)
         task = get_task(prepared.region.task)
-        return cls(draws, zero_event_bound(*task.rarest(prepared.targets, prepared.groups)))
+        return cls(draws, zero_event_bound(*task.groups_of_rarest_class(prepared.targets, prepared.groups)))
 
     def rate(self, case_SNC: Floats, weight_RS: Floats) -> Rate:
         known_SNC = np.isfinite(case_SNC)

@@ -13,7 +13,7 @@ from lorkit.decompose.artifacts import SCHEMA_VERSION
 from lorkit.decompose.evaluation.comparison.cells import Bench, Cell, Evidences, block_of, cases_of, cost_of
 from lorkit.decompose.evaluation.comparison.compared_methods import FOUNDATION
 from lorkit.decompose.evaluation.comparison.paired_differences import Cases, Contrasts
-from lorkit.decompose.evaluation.inference import evidence_of
+from lorkit.decompose.evaluation.inference import collect_score_inputs
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.deployable import Deployable
@@ -37,7 +37,7 @@ def judge(foundation: Foundation, bench: Bench) -> Teacher:
     """Judge the foundation, with its own heads or the probes."""
     bench = bench.seen_by_teacher
     networks = {name: foundation.model.deployable(name) for name in bench.material.regions.names}
-    found = {name: evidence_of(network, bench.judged[name]) for name, network in networks.items()}
+    found = {name: collect_score_inputs(network, bench.judged[name]) for name, network in networks.items()}
     document = {
         "backbone": foundation.backbone,
         "heads": dict(foundation.heads),

@@ -24,5 +24,5 @@ def validation_score(model: RegionalModel, prepared: PreparedRegion, region: str
         image = image.to(device, memory_format=memory_format(image.dim()))
         return cast(RegionalOutput, model(image, region)).logits[region].float().cpu()
 
-    rows = [task.evidence(predict(image).numpy(), target.numpy()) for image, target in eval_batches(prepared)]
-    return headline(task.cases(prepared.region, prepared.targets, np.concatenate(rows)))
+    rows = [task.score_inputs(predict(image).numpy(), target.numpy()) for image, target in eval_batches(prepared)]
+    return headline(task.scores_by_case(prepared.region, prepared.targets, np.concatenate(rows)))

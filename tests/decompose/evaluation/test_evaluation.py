@@ -11,7 +11,7 @@ from torch import nn
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.evaluation.evaluation import evaluate
-from lorkit.decompose.evaluation.inference import logits_of
+from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.metrics import HEADLINE, scores
 from lorkit.decompose.runs import Run
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("without_program")
 def test_logits_of_modules_and_callables_agree_and_modes_are_kept(small_run: Run) -> None:
     prepared = LockedData(small_run, "knee").part("knee", "val")
     network = Networks(small_run).expert("knee").train()
-    found = logits_of(network, prepared, batch_size=7)
+    found = predict_logits(network, prepared, batch_size=7)
     assert network.training
     assert found.dtype == np.float32
 
@@ -32,8 +32,8 @@ def test_logits_of_modules_and_callables_agree_and_modes_are_kept(small_run: Run
         with torch.no_grad():
             return network.eval()(torch.from_numpy(batch)).numpy()
 
-    np.testing.assert_allclose(logits_of(run, prepared, batch_size=100), found, atol=1e-5)
-    assert logits_of(nn.Identity(), prepared.take([])).shape == (0, 3)
+    np.testing.assert_allclose(predict_logits(run, prepared, batch_size=100), found, atol=1e-5)
+    assert predict_logits(nn.Identity(), prepared.take([])).shape == (0, 3)
 
 
 @pytest.mark.parametrize("model", ["experts", "student", "foundation"])

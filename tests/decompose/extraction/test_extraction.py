@@ -18,7 +18,7 @@ from lorkit.decompose.artifacts import digest_file, load_tensors, read_json, ver
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.data.preprocessing.region_check import check
 from lorkit.decompose.errors import ArtifactError, DataError, ParityError, UsageError
-from lorkit.decompose.evaluation.inference import logits_of
+from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.extraction import equality as proof
 from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.regions import Region
@@ -74,7 +74,7 @@ def test_equality_with_the_live_model_was_measured_on_real_images(chest: LoadedE
     with torch.no_grad():
         expected = live(torch.from_numpy(np.array(val.images)), "chest").logits["chest"].numpy()
     found = chest.info["equality"]
-    difference = np.abs(logits_of(chest.network, val) - expected).max()
+    difference = np.abs(predict_logits(chest.network, val) - expected).max()
     assert (found["n"], found["inputs"], found["label_flips"]) == (len(val), "real", 0)
     assert found["max_abs_difference"] == pytest.approx(difference, rel=0.5, abs=1e-6)
     assert found["max_abs_difference"] < found["tolerance"]

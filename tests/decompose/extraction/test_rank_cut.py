@@ -11,7 +11,7 @@ import torch
 
 from lorkit.decompose.artifacts import load_tensors, read_json
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.evaluation.inference import logits_of
+from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.extraction.extraction import ExtractResult, extract
 from lorkit.decompose.metrics import paired_drop
 from lorkit.decompose.runs import Run
@@ -32,7 +32,7 @@ def cut(run: Run, rank: int | None, **options: object) -> ExtractResult:
 def test_before_and_after_are_measured_on_the_validation_split(small_run: Run, tmp_path: Path) -> None:
     whole, result = cut(small_run, None, out=tmp_path / "whole"), cut(small_run, 1)
     val = LockedData(small_run, "knee").part("knee", "val")
-    before, after = (logits_of(load_expert(one.path).network, val) for one in (whole, result))
+    before, after = (predict_logits(load_expert(one.path).network, val) for one in (whole, result))
     expected = paired_drop(val.labels, before, after, val.groups)
     info = load_expert(result.path).info
     found = info["reduction"]["validation"]

@@ -74,25 +74,25 @@ def test_what_no_mask_holds_is_undefined_and_what_one_holds_is_zero() -> None:
     masks = np.zeros((2, 4, 4), int)
     masks[0, :2] = 1
     logits = np.stack([np.eye(3)[mask].transpose(2, 0, 1) for mask in masks])
-    found = TASK.scores(REGION, masks, TASK.evidence(logits, masks), ["a", "b"])
+    found = TASK.scores(REGION, masks, TASK.score_inputs(logits, masks), ["a", "b"])
     rows = found["per_structure"]
     assert (rows[0]["n"], rows[0]["defined"], rows[0]["dice"]) == (1, 1, 1.0)
     assert (rows[1]["n"], rows[1]["dice"], rows[1]["ci"]) == (0, None, None)
     assert found["dice"] is None
     assert found["ci"]["dice"] is None
     logits[1, 2] += 9  # a structure that is not there is drawn
-    assert TASK.scores(REGION, masks, TASK.evidence(logits, masks), ["a", "b"])["dice"] == pytest.approx(0.5)
+    assert TASK.scores(REGION, masks, TASK.score_inputs(logits, masks), ["a", "b"])["dice"] == pytest.approx(0.5)
 
 
 def test_scores_have_intervals_over_groups_and_the_headline() -> None:
     rng = np.random.default_rng(0)
     masks = rng.integers(0, 3, (12, 6, 6))
-    evidence = TASK.evidence(rng.normal(size=(12, 3, 6, 6)) + np.eye(3)[masks].transpose(0, 3, 1, 2), masks)
+    evidence = TASK.score_inputs(rng.normal(size=(12, 3, 6, 6)) + np.eye(3)[masks].transpose(0, 3, 1, 2), masks)
     groups = [f"p{index // 2}" for index in range(12)]
     found = TASK.scores(REGION, masks, evidence, groups)
     low, high = found["ci"]["dice"]
     assert low < found["dice"] < high
-    assert found["dice"] == pytest.approx(headline(TASK.cases(REGION, masks, evidence)))
+    assert found["dice"] == pytest.approx(headline(TASK.scores_by_case(REGION, masks, evidence)))
     assert (found["n"], found["groups"]) == (12, 6)
     alone = TASK.scores(REGION, masks, evidence, ["p"] * 12)
     assert alone["ci"]["dice"] is None, "one patient has no spread"
@@ -100,9 +100,9 @@ def test_scores_have_intervals_over_groups_and_the_headline() -> None:
 
 def test_bad_outputs_and_masks_are_refused() -> None:
     with pytest.raises(DataError, match="NaN"):
-        TASK.evidence(np.full((1, 3, 2, 2), np.nan), np.zeros((1, 2, 2)))
+        TASK.score_inputs(np.full((1, 3, 2, 2), np.nan), np.zeros((1, 2, 2)))
     with pytest.raises(DataError, match="same size"):
-        TASK.evidence(np.zeros((1, 3, 2, 2)), np.zeros((1, 3, 3)))
+        TASK.score_inputs(np.zeros((1, 3, 2, 2)), np.zeros((1, 3, 3)))
     with pytest.raises(DataError, match="up to 3 in region 'liver'"):
         TASK.check(REGION, np.full((1, 2, 2), 3))
     with pytest.raises(DataError, match="use the network of this region"):
