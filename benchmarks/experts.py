@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.experts import ExpertConfig, Routing, add_experts_, expert_layers, extract, pack_
-from lorkit.decompose.experts.forecast import forecast, layer_inputs, mean_overhead
+from lorkit.decompose.experts.forecast import estimate_costs, layer_inputs, mean_overhead
 from lorkit.decompose.experts.layers import LowRankExperts
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.backbones.registry import build_backbone
@@ -73,7 +73,7 @@ def steps(rounds: int) -> dict[str, Any]:
             if name == "unet3d" and (norm == "region" or narrow):
                 continue  # MONAI's U-Net has instance norms, which no policy touches, and no wide layers
             model, routing = experts(name, regions=8, norm=norm, narrow=narrow)
-            layers = forecast(model, routing, shape_of(name), batch=64)
+            layers = estimate_costs(model, routing, shape_of(name), batch=64)
             overhead = mean_overhead(layers)
             pairs = rounds if name == "resnet18" else max(5, rounds // 3)
             result = paired(step_of(plain(name), None, name, 64), step_of(model, routing, name, 64), pairs)
@@ -153,15 +153,15 @@ def layers(rounds: int) -> dict[str, Any]:
     for name in ("resnet18", "resnet50"):
         for count in (8, 64):
             model, routing = experts(name, regions=count)
-            inputs = {layer.name: layer for layer in forecast(model, routing, shape_of(name), batch=64)}
+            inputs = {layer.name: layer for layer in estimate_costs(model, routing, shape_of(name), batch=64)}
             shapes = layer_inputs(model, routing, shape_of(name))
             seen = set()
             for title, layer in expert_layers(model).items():
                 assert isinstance(layer, LowRankExperts)
                 spatial = shapes[title][1:]
-                if (layer.choice.site, spatial) in seen:
+                if (layer.selector.geometry, spatial) in seen:
                     continue
-                seen.add((layer.choice.site, spatial))
+                seen.add((layer.selector.geometry, spatial))
                 found[f"{name}.{title} T={count}"] = _regret(layer, routing, spatial, inputs[title].strategy, rounds)
     regrets = [one["regret"] for one in found.values()]
     return {"layers": found, "median_regret": statistics.median(regrets), "worst_regret": max(regrets)}
@@ -257,7 +257,7 @@ class Naive:
 
     def __call__(self, x: Tensor) -> Tensor:  # noqa: D102
         layer, base = self.layer, self.layer.base
-        plan = layer.routing.plan(layer.name)
+        plan = layer.routing.current(layer.name)
         owner = torch.repeat_interleave(torch.tensor(plan.regions), torch.tensor(plan.counts))
         one_hot = nn.functional.one_hot(owner, len(layer.routing.regions)).to(x.dtype)
         updates = torch.stack([layer.delta_weight(region) for region in layer.routing.regions])
@@ -294,7 +294,7 @@ def _regret(
 ) -> dict[str, Any]:
     x = torch.randn(64, *shape).to(memory_format=torch.channels_last).requires_grad_(shape[0] > 3)
     ids = torch.arange(64) * len(routing.regions) // 64
-    candidates, times = list(layer.choice.candidates), {}
+    candidates, times = list(layer.selector.candidates), {}
 
     def run() -> None:
         with routing.use(ids, sort=True):
@@ -304,9 +304,9 @@ def _regret(
         layer.base(x).sum().backward()
 
     for strategy in candidates:
-        layer.choice.candidates = [strategy]
+        layer.selector.candidates = [strategy]
         times[strategy.name] = paired(base, run, max(5, rounds // 3))["ratio"]
-    layer.choice.candidates = candidates
+    layer.selector.candidates = candidates
     best = min(times, key=lambda name: times[name])
     return {"ratios": times, "chosen": chosen, "best": best, "regret": times[chosen] / times[best]}
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.experts.config import Layout
+from lorkit.decompose.experts.config import FactorLayout
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
@@ -60,7 +60,7 @@ def require_exact(base: nn.Module, layer: str) -> None:
     )
 
 
-def factors(base: Base, rank: int, layout: Layout) -> tuple[nn.Parameter, nn.Parameter]:
+def factors(base: Base, rank: int, layout: FactorLayout) -> tuple[nn.Parameter, nn.Parameter]:
     """Return new (down, up) of one region: down uniform as torch's own layers, up zero, so the update starts at 0."""
     size = tuple(base.weight.shape)
     if layout == "reshape":
@@ -76,7 +76,7 @@ def factors(base: Base, rank: int, layout: Layout) -> tuple[nn.Parameter, nn.Par
     return down, nn.Parameter(base.weight.new_zeros(up_shape))
 
 
-def delta(base: Base, down: Tensor, up: Tensor, layout: Layout) -> Tensor:
+def delta(base: Base, down: Tensor, up: Tensor, layout: FactorLayout) -> Tensor:
     """Return the update that the factors make to the weight, unscaled, in the weight's shape."""
     transposed = layout == "conv" and type(base) in TRANSPOSED
     product = down.mT @ up.flatten(1) if transposed else up @ down.flatten(1)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from lorkit.decompose.errors import UsageError, unknown
 
-Layout = Literal["conv", "reshape"]
+FactorLayout = Literal["conv", "reshape"]
 NormPolicy = Literal["shared", "statistics", "region"]
 
 
@@ -34,7 +34,7 @@ class ExpertConfig:
     rank: int = 8
     ranks: Mapping[str, int] = field(default_factory=dict)
     alpha: float = 16.0
-    layout: Layout = "conv"
+    layout: FactorLayout = "conv"
     norm: NormPolicy = "region"
     depthwise: bool = False
     strategy: str = "auto"

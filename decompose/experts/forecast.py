@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from lorkit.decompose.experts.layers import LowRankExperts
 from lorkit.decompose.experts.merging import expert_layers
 from lorkit.decompose.experts.routing import Routing
-from lorkit.decompose.experts.strategies.geometry import Load, Sizes, base_macs
+from lorkit.decompose.experts.strategies.geometry import Sizes, Workload, base_macs
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerForecast:
+class LayerCosts:
     """One layer with low-rank experts.
 
     Attributes:
@@ -43,7 +43,7 @@ class LayerForecast:
         return {**self.__dict__, "weight": list(self.weight)}
 
 
-def forecast(
+def estimate_costs(
     model: nn.Module,
     routing: Routing,
     image_shape: Sizes,
@@ -51,7 +51,7 @@ def forecast(
     batch: int,
     device: str = "cpu",
     threads: int | None = None,
-) -> list[LayerForecast]:
+) -> list[LayerCosts]:
     """Say for each layer which strategy a balanced batch will take, and what it costs.
 
     Args:
@@ -69,28 +69,28 @@ def forecast(
         layer = expert_layers(model)[name]
         if not isinstance(layer, LowRankExperts):
             continue
-        site = layer.choice.site
+        geometry = layer.selector.geometry
         whole = (shape[0] * batch, *shape[1:])
-        strategy = layer.choice.strategy(
+        strategy = layer.selector.strategy(
             whole, regions, equal=equal, device=device, threads=threads or torch.get_num_threads()
         )
-        load = Load.of(site, whole, regions, equal=equal, device=device)
+        workload = Workload.of(geometry, whole, regions, equal=equal, device=device)
         factors = [parameter for part in (layer.down, layer.up) for parameter in part.values()]
         found.append(
-            LayerForecast(
+            LayerCosts(
                 name=name,
                 weight=tuple(layer.base.weight.shape),
-                rank=site.rank,
+                rank=geometry.rank,
                 strategy=strategy.name,
-                macs=base_macs(site, load) // batch,
-                overhead=strategy.macs(site, load) / base_macs(site, load),
+                macs=base_macs(geometry, workload) // batch,
+                overhead=strategy.macs(geometry, workload) / base_macs(geometry, workload),
                 parameters=sum(parameter.numel() for parameter in factors),
             )
         )
     return found
 
 
-def mean_overhead(layers: Sequence[LayerForecast]) -> float:
+def mean_overhead(layers: Sequence[LayerCosts]) -> float:
     """Return the experts' multiply-accumulates as a fraction of those of the layers that carry them."""
     return sum(layer.macs * layer.overhead for layer in layers) / max(1, sum(layer.macs for layer in layers))
 

@@ -17,11 +17,11 @@ from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.algebra import Base
 from lorkit.decompose.experts.config import ExpertConfig
-from lorkit.decompose.experts.routing import Plan, Routing
-from lorkit.decompose.experts.strategies import Work
-from lorkit.decompose.experts.strategies.geometry import Site, Sizes
+from lorkit.decompose.experts.routing import BatchRouting, Routing
+from lorkit.decompose.experts.strategies import LayerInputs
+from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Sizes
 from lorkit.decompose.experts.strategies.packed_factors import Pack, packable
-from lorkit.decompose.experts.strategies.selection import Choice
+from lorkit.decompose.experts.strategies.selection import StrategySelector
 from lorkit.decompose.experts.strategies.soft_gates import run_soft
 
 
@@ -43,17 +43,17 @@ class ExpertLayer(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run the base with each row's own expert; rows are (L, ...) as `Plan.split` describes."""
+        """Run the base with each row's own expert; rows are (L, ...) as `BatchRouting.split` describes."""
         algebra.require_exact(self.base, self.name)
         if self.fused is not None:
             self._check_fused(self.fused)
             return cast(Tensor, self.base(x))
-        plan = self.routing.plan(self.name)
-        if plan.empty or not self.routing.experts_on or not x.shape[0]:
+        routed = self.routing.current(self.name)
+        if routed.empty or not self.routing.experts_on or not x.shape[0]:
             return cast(Tensor, self.base(x))
-        if plan.gates is not None:
-            return self._soft(x, plan.gates_for(x, self.name))
-        return plan.rearrange(self._hard(plan.arrange(x), plan))
+        if routed.gates is not None:
+            return self._soft(x, routed.gates_for(x, self.name))
+        return routed.rearrange(self._hard(routed.arrange(x), routed))
 
     def merged_weight(self, region: str) -> Tensor:
         """Return the base weight plus the region's update, detached, computed in float32 or wider."""
@@ -85,12 +85,12 @@ class ExpertLayer(nn.Module):
                 self.base.weight.copy_(self._kept)
         self.fused, self._kept = None, None
 
-    def _hard(self, x: Tensor, plan: Plan) -> Tensor:
+    def _hard(self, x: Tensor, routed: BatchRouting) -> Tensor:
         """Compute rows that are grouped by region."""
         raise NotImplementedError
 
-    def _present(self, plan: Plan) -> list[str]:
-        return [self.routing.regions[t] for t in plan.regions]
+    def _present(self, routed: BatchRouting) -> list[str]:
+        return [self.routing.regions[t] for t in routed.regions]
 
     def _soft(self, x: Tensor, gates: Tensor) -> Tensor:
         """Add each region's update under its gate; by linearity the same as gated weights a sample, in less memory."""
@@ -103,8 +103,8 @@ class ExpertLayer(nn.Module):
                 required="a live model for training",
                 fix="call unfuse_(model) first",
             )
-        plan = self.routing.plan(self.name)
-        if plan.regions != (self.routing.index(region),) or not self.routing.experts_on:
+        routed = self.routing.current(self.name)
+        if routed.regions != (self.routing.index(region),) or not self.routing.experts_on:
             raise UsageError(
                 f"layer '{self.name}' is fused with region '{region}', the batch asks for others",
                 required=f"rows of region '{region}' only",
@@ -145,7 +145,7 @@ class LowRankExperts(ExpertLayer):
         self.down = nn.ParameterDict({region: down for region, (down, _) in pairs.items()})
         self.up = nn.ParameterDict({region: up for region, (_, up) in pairs.items()})
         widest = max(config.rank_of(region) for region in routing.regions)
-        self.choice = Choice(Site.of(base, config.layout, widest), config.strategy_of(name), name)
+        self.selector = StrategySelector(LayerGeometry.of(base, config.layout, widest), config.strategy_of(name), name)
         self._packs: tuple[Pack | None, Pack | None] = (None, None)
 
     def pack_(self) -> bool:
@@ -173,26 +173,28 @@ class LowRankExperts(ExpertLayer):
         update = algebra.delta(self.base, self.down[region], self.up[region], self.config.layout)
         return update * self.config.scale_of(region)
 
-    def _hard(self, x: Tensor, plan: Plan) -> Tensor:
-        rows = plan.rows(x, self.name)
-        shape, regions = tuple(x.shape), len(plan.regions)
-        if self.choice.site.kernel and x.dim() != len(self.choice.site.kernel) + 2:
+    def _hard(self, x: Tensor, routed: BatchRouting) -> Tensor:
+        rows = routed.rows(x, self.name)
+        shape, regions = tuple(x.shape), len(routed.regions)
+        if self.selector.geometry.kernel and x.dim() != len(self.selector.geometry.kernel) + 2:
             raise DataError(
                 f"layer '{self.name}' got an input of shape {shape}",
-                required=f"a batch of {len(self.choice.site.kernel)}D images (N, C, ...)",
+                required=f"a batch of {len(self.selector.geometry.kernel)}D images (N, C, ...)",
                 fix="add the axis of the batch",
             )
-        strategy = self.choice.strategy(shape, regions, equal=plan.equal, device=x.device.type, threads=plan.threads)
-        return strategy.run(self._work(self._present(plan), rows, plan.equal), x)
+        strategy = self.selector.strategy(
+            shape, regions, equal=routed.equal, device=x.device.type, threads=routed.threads
+        )
+        return strategy.run(self._inputs(self._present(routed), rows, routed.equal), x)
 
     def _soft(self, x: Tensor, gates: Tensor) -> Tensor:
         regions = self.routing.regions
-        return run_soft(self._work(regions, (0,) * len(regions)), x, gates)
+        return run_soft(self._inputs(regions, (0,) * len(regions)), x, gates)
 
-    def _work(self, regions: Sequence[str], rows: Sizes, equal: bool = True) -> Work:
+    def _inputs(self, regions: Sequence[str], rows: Sizes, equal: bool = True) -> LayerInputs:
         downs, ups = self._packs
-        return Work(
-            site=self.choice.site,
+        return LayerInputs(
+            geometry=self.selector.geometry,
             base=self.base,
             downs=[self.down[region] for region in regions],
             ups=[self.up[region] for region in regions],
@@ -219,9 +221,9 @@ class DepthwiseExperts(ExpertLayer):
         self.routing.index(region)
         return cast(Tensor, self.kernel[region])
 
-    def _hard(self, x: Tensor, plan: Plan) -> Tensor:
-        parts = torch.split(x, list(plan.rows(x, self.name)))
-        updates = [self.delta_weight(region) for region in self._present(plan)]
+    def _hard(self, x: Tensor, routed: BatchRouting) -> Tensor:
+        parts = torch.split(x, list(routed.rows(x, self.name)))
+        updates = [self.delta_weight(region) for region in self._present(routed)]
         pairs = list(zip(parts, updates, strict=True))
         if algebra.hooked(self.base):
             y = cast(Tensor, self.base(x))

@@ -16,11 +16,11 @@ from torch import Tensor
 
 from lorkit.decompose.errors import DataError, UsageError, unknown
 
-Selection = Tensor | str | None
+RegionSelection = Tensor | str | None
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class BatchRouting:
     """The rows of one batch by region.
 
     Attributes:
@@ -38,7 +38,7 @@ class Plan:
         version: torch's count of changes in place to `source` when the plan was made; None where it keeps none.
     """
 
-    source: Selection
+    source: RegionSelection
     regions: tuple[int, ...] = ()
     counts: tuple[int, ...] = ()
     order: Tensor | None = None
@@ -144,7 +144,7 @@ class Routing:
     skipped: tuple[tuple[str, str], ...] = ()
     active: str | None = None
     experts_on: bool = True
-    _scope: Plan | None = field(default=None, repr=False)
+    _scope: BatchRouting | None = field(default=None, repr=False)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Routing:
         """Copy without the scope of a batch, which belongs to the original's step."""
@@ -165,7 +165,7 @@ class Routing:
         self.active = region
 
     @contextmanager
-    def use(self, ids: Selection, *, sort: bool = False) -> Iterator[Plan]:
+    def use(self, ids: RegionSelection, *, sort: bool = False) -> Iterator[BatchRouting]:
         """Route the rows of a batch; the scope before it comes back on exit.
 
         Args:
@@ -180,10 +180,10 @@ class Routing:
         """
         before = self._scope
         reuse = before is not None and _holds(before, ids) and before.presorted == (sort and _is_ids(ids))
-        plan = before if reuse and before is not None else self.plan_for(ids, sort=sort)
-        self._scope = plan
+        routed = before if reuse and before is not None else self.route(ids, sort=sort)
+        self._scope = routed
         try:
-            yield plan
+            yield routed
         finally:
             self._scope = before
 
@@ -196,7 +196,7 @@ class Routing:
         finally:
             self.experts_on = before
 
-    def plan(self, layer: str) -> Plan:
+    def current(self, layer: str) -> BatchRouting:
         """Return the plan in force.
 
         Raises:
@@ -211,23 +211,23 @@ class Routing:
                 )
             return self._scope
         if self.active is not None:
-            return Plan(self.active, (self.regions.index(self.active),))
+            return BatchRouting(self.active, (self.regions.index(self.active),))
         raise UsageError(
             f"layer '{layer}' ran without a region",
             required="a routing scope around forward and backward, or an active region",
             fix="use `with routing.use(ids): ...` or `activate(region)`",
         )
 
-    def plan_for(self, ids: Selection, *, sort: bool = False) -> Plan:
+    def route(self, ids: RegionSelection, *, sort: bool = False) -> BatchRouting:
         """Group the rows of a batch by region; one transfer to the host for tensors on a device."""
         if ids is None:
-            return Plan(None)
+            return BatchRouting(None)
         if isinstance(ids, str):
-            return Plan(ids, (self.index(ids),))
+            return BatchRouting(ids, (self.index(ids),))
         if ids.is_floating_point():
             if ids.dim() != 2 or ids.shape[1] != len(self.regions):
                 raise self._bad(f"soft gates of shape {tuple(ids.shape)}")
-            return Plan(ids, gates=ids, version=_version(ids))
+            return BatchRouting(ids, gates=ids, version=_version(ids))
         if not _is_ids(ids):
             raise self._bad(f"region ids of shape {tuple(ids.shape)} and type {ids.dtype}")
         host = ids.detach().cpu().long()
@@ -237,13 +237,13 @@ class Routing:
         threads = torch.get_num_threads()
         present = tuple(index for index, count in enumerate(counts) if count)
         if len(present) == 1:
-            return Plan(ids, present, presorted=sort, threads=threads, version=_version(ids))
+            return BatchRouting(ids, present, presorted=sort, threads=threads, version=_version(ids))
         grouped = bool((host[1:] >= host[:-1]).all())
         order = None if grouped else torch.argsort(host, stable=True).to(ids.device)
         inverse = None if order is None else torch.argsort(order)
         rows = tuple(counts[index] for index in present)
         equal, version = len(set(rows)) == 1, _version(ids)
-        return Plan(ids, present, rows, order, inverse, sort, None, len(ids), threads, equal, version)
+        return BatchRouting(ids, present, rows, order, inverse, sort, None, len(ids), threads, equal, version)
 
     def _bad(self, given: str) -> DataError:
         total = len(self.regions)
@@ -254,7 +254,7 @@ class Routing:
         )
 
 
-def _is_ids(ids: Selection) -> bool:
+def _is_ids(ids: RegionSelection) -> bool:
     return (
         isinstance(ids, Tensor)
         and ids.dim() == 1
@@ -263,11 +263,11 @@ def _is_ids(ids: Selection) -> bool:
     )
 
 
-def _holds(plan: Plan, ids: Selection) -> bool:
-    return (plan.source is ids and not plan.stale) or (isinstance(plan.source, str) and plan.source == ids)
+def _holds(routed: BatchRouting, ids: RegionSelection) -> bool:
+    return (routed.source is ids and not routed.stale) or (isinstance(routed.source, str) and routed.source == ids)
 
 
-def _version(ids: Selection) -> int | None:
+def _version(ids: RegionSelection) -> int | None:
     """Return torch's count of changes in place; a compiler and inference mode keep none."""
     if not isinstance(ids, Tensor) or torch.compiler.is_compiling() or ids.is_inference():
         return None

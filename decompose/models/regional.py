@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts import Routing, expert_layers, extract
-from lorkit.decompose.experts.routing import Plan, check_names
+from lorkit.decompose.experts.routing import BatchRouting, check_names
 from lorkit.decompose.models.backbones.registry import attach_head, new_head
 from lorkit.decompose.models.deployable import Deployable, Normalise
 from lorkit.decompose.regions import RegionSet
@@ -50,7 +50,7 @@ class _Regional(nn.Module):
         self.regions = regions
         self.routing = routing
 
-    def scope(self, region: Tensor | str | None = None) -> AbstractContextManager[Plan]:
+    def scope(self, region: Tensor | str | None = None) -> AbstractContextManager[BatchRouting]:
         """Open the routing of a batch; a training step holds it around forward and backward.
 
         Args:
@@ -153,31 +153,31 @@ class RegionalModel(_Regional):
             image: (N, C, *spatial) in [0, 1].
             region: (N,) region indices, one name for all, or None for the active region.
         """
-        with self.scope(region) as plan:
-            return self._judged(self._grouped_features(image, plan), plan)
+        with self.scope(region) as routed:
+            return self._judged(self._grouped_features(image, routed), routed)
 
     def judge(self, features: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
         """Return what `forward` returns, from features (N, F) that it found earlier."""
-        with self.scope(region) as plan:
-            return self._judged(plan.group(features), plan)
+        with self.scope(region) as routed:
+            return self._judged(routed.group(features), routed)
 
     def features(self, image: Tensor, region: Tensor | str | None = None) -> Tensor:
         """Map images (N, C, *spatial) to features (N, F) or (N, F, *spatial); soft gates (N, T) are allowed here."""
-        with self.scope(region) as plan:
-            features = self._grouped_features(image, plan, soft=True)
-        return plan.restore(features)
+        with self.scope(region) as routed:
+            features = self._grouped_features(image, routed, soft=True)
+        return routed.restore(features)
 
     def network(self, region: str) -> nn.Module:
         """Return the extracted backbone with the region's head."""
         return attach_head(extract(self.backbone, region), self.heads[region])
 
-    def _judged(self, features: Tensor, plan: Plan) -> RegionalOutput:
-        parts = [(self.routing.regions[t], rows) for t, rows in _split(plan, features)]
+    def _judged(self, features: Tensor, routed: BatchRouting) -> RegionalOutput:
+        parts = [(self.routing.regions[t], rows) for t, rows in _split(routed, features)]
         logits = {name: self.heads[name](rows) for name, rows in parts}
-        return RegionalOutput(plan.restore(features), logits, _rows_of(plan, self.routing.regions, features))
+        return RegionalOutput(routed.restore(features), logits, _rows_of(routed, self.routing.regions, features))
 
-    def _grouped_features(self, image: Tensor, plan: Plan, *, soft: bool = False) -> Tensor:
-        return cast(Tensor, self.backbone(self.normalise(_grouped(image, plan, soft=soft))))
+    def _grouped_features(self, image: Tensor, routed: BatchRouting, *, soft: bool = False) -> Tensor:
+        return cast(Tensor, self.backbone(self.normalise(_grouped(image, routed, soft=soft))))
 
 
 class SeparateModels(_Regional):
@@ -205,13 +205,13 @@ class SeparateModels(_Regional):
 
     def forward(self, image: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
         """Run each region's network on its rows, as `RegionalModel.forward` describes."""
-        with self.scope(region) as plan:
-            parts = [(self.routing.regions[t], rows) for t, rows in _split(plan, _grouped(image, plan))]
+        with self.scope(region) as routed:
+            parts = [(self.routing.regions[t], rows) for t, rows in _split(routed, _grouped(image, routed))]
             outputs = {name: self._model(name)(rows, name) for name, rows in parts}
             features = torch.cat([output.features for output in outputs.values()])
             logits = {name: output.logits[name] for name, output in outputs.items()}
-            rows_of = _rows_of(plan, self.routing.regions, features)
-        return RegionalOutput(plan.restore(features), logits, rows_of)
+            rows_of = _rows_of(routed, self.routing.regions, features)
+        return RegionalOutput(routed.restore(features), logits, rows_of)
 
     def features(self, image: Tensor, region: Tensor | str | None = None) -> Tensor:
         """Map images (N, C, *spatial) to features (N, F) or (N, F, *spatial)."""
@@ -225,24 +225,24 @@ class SeparateModels(_Regional):
         return cast(RegionalModel, self.models[region])
 
 
-def _grouped(image: Tensor, plan: Plan, *, soft: bool = False) -> Tensor:
-    if plan.gates is not None and not soft:
+def _grouped(image: Tensor, routed: BatchRouting, *, soft: bool = False) -> Tensor:
+    if routed.gates is not None and not soft:
         raise UsageError(
             "soft gates",
             required="one region a row, to choose its head or network",
             fix="call RegionalModel.features",
         )
-    if isinstance(plan.source, Tensor) and len(plan.source) != len(image):
+    if isinstance(routed.source, Tensor) and len(routed.source) != len(image):
         raise DataError(
-            f"{len(plan.source)} region indices for {len(image)} images", required="one an image", fix="align them"
+            f"{len(routed.source)} region indices for {len(image)} images", required="one an image", fix="align them"
         )
-    return plan.group(image)
+    return routed.group(image)
 
 
-def _split(plan: Plan, rows: Tensor) -> list[tuple[int, Tensor]]:
-    return plan.split(rows, "heads")
+def _split(routed: BatchRouting, rows: Tensor) -> list[tuple[int, Tensor]]:
+    return routed.split(rows, "heads")
 
 
-def _rows_of(plan: Plan, names: tuple[str, ...], features: Tensor) -> dict[str, Tensor]:
-    order = plan.group(torch.arange(len(features), device=features.device))
-    return {names[t]: rows for t, rows in _split(plan, order)}
+def _rows_of(routed: BatchRouting, names: tuple[str, ...], features: Tensor) -> dict[str, Tensor]:
+    order = routed.group(torch.arange(len(features), device=features.device))
+    return {names[t]: rows for t, rows in _split(routed, order)}

@@ -12,7 +12,7 @@ from torch import nn
 from lorkit.decompose.config import Config, ImageConfig, TrainConfig
 from lorkit.decompose.data import Splits
 from lorkit.decompose.data.batches.sampler import RegionSampler
-from lorkit.decompose.experts.forecast import forecast, mean_overhead
+from lorkit.decompose.experts.forecast import estimate_costs, mean_overhead
 from lorkit.decompose.methods import Adapting, Method, needs_foundation
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.models.backbones.registry import build_backbone
@@ -53,7 +53,7 @@ def plan_training(
     device = "cuda" if config.train.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
     shape = (image.channels, *image.size)
     layers = (
-        forecast(module.live.backbone, routing, shape, batch=config.train.batch_size, device=device)
+        estimate_costs(module.live.backbone, routing, shape, batch=config.train.batch_size, device=device)
         if routing.wrapped
         else []
     )

@@ -15,8 +15,8 @@ from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts.algebra import transformed
 from lorkit.decompose.experts.config import NormPolicy
 from lorkit.decompose.experts.norms.segmented_norm import Statistics, segmented_norm
-from lorkit.decompose.experts.routing import Plan, Routing
-from lorkit.decompose.experts.strategies.base import settled
+from lorkit.decompose.experts.routing import BatchRouting, Routing
+from lorkit.decompose.experts.strategies.base import with_contiguous_gradient
 from lorkit.decompose.experts.strategies.geometry import Sizes
 
 NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -48,18 +48,18 @@ class RegionNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise each region's rows with its own norm."""
-        plan = self.routing.plan(self.name)
-        if plan.gates is not None:
-            return self._soft(x, plan)
-        if plan.empty:
+        routed = self.routing.current(self.name)
+        if routed.gates is not None:
+            return self._soft(x, routed)
+        if routed.empty:
             raise UsageError(
                 f"norm '{self.name}' has statistics by region and was given none",
                 required="a region for every row",
                 fix="route by region, or train with norm 'shared'",
             )
-        rows = plan.rows(x, self.name)
-        names = [self.routing.regions[t] for t in plan.regions]
-        return plan.rearrange(self._hard(plan.arrange(x), names, rows, plan.equal))
+        rows = routed.rows(x, self.name)
+        names = [self.routing.regions[t] for t in routed.regions]
+        return routed.rearrange(self._hard(routed.arrange(x), names, rows, routed.equal))
 
     def _hard(self, x: Tensor, names: Sequence[str], rows: Sizes, equal: bool) -> Tensor:
         for name, count in zip(names, rows, strict=True):  # before any region's statistics are touched
@@ -94,7 +94,7 @@ class RegionNorm(nn.Module):
         """Normalise T regions of equal size in one call: (T * n, C, *S) as (n * S, T * C)."""
         norms = [self._norm(name) for name in names]
         first, channels = norms[0], x.shape[1]
-        last = settled(x.movedim(1, -1))
+        last = with_contiguous_gradient(x.movedim(1, -1))
         folded = last.reshape(len(norms), -1, channels).transpose(0, 1).reshape(-1, len(norms) * channels)
         means, variances = ([getattr(norm, key) for norm in norms] for key in _STATISTICS[:2])
         tracked = means[0] is not None
@@ -152,7 +152,7 @@ class RegionNorm(nn.Module):
     def _lone(x: Tensor) -> bool:
         return x.numel() == x.shape[1]
 
-    def _soft(self, x: Tensor, plan: Plan) -> Tensor:
+    def _soft(self, x: Tensor, routed: BatchRouting) -> Tensor:
         """Mix the regions' norms under the gates; in training no row belongs to one region's statistics."""
         if self.training:
             raise UsageError(
@@ -160,7 +160,7 @@ class RegionNorm(nn.Module):
                 required="norm 'shared' under soft routing",
                 fix="set the norm policy to 'shared'",
             )
-        gates = plan.gates_for(x, self.name).to(x.dtype)
+        gates = routed.gates_for(x, self.name).to(x.dtype)
         parts = [
             self._normalise(region, x) * gates[:, t].view(-1, *(1,) * (x.dim() - 1))
             for t, region in enumerate(self.routing.regions)

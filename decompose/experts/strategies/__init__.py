@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from lorkit.decompose.errors import unknown
-from lorkit.decompose.experts.strategies.base import Strategy, Work
+from lorkit.decompose.experts.strategies.base import LayerInputs, Strategy
 from lorkit.decompose.experts.strategies.grouped import Grouped
 from lorkit.decompose.experts.strategies.merged import Merged
 from lorkit.decompose.experts.strategies.sampled import Sampled
 from lorkit.decompose.experts.strategies.split import Split
 from lorkit.decompose.experts.strategies.taps import Taps
 
-__all__ = ["STRATEGIES", "Strategy", "Work", "get_strategy"]
+__all__ = ["STRATEGIES", "LayerInputs", "Strategy", "get_strategy"]
 
 STRATEGIES: dict[str, Strategy] = {
     strategy.name: strategy for strategy in (Grouped(), Merged(), Sampled(), Split(), Taps())

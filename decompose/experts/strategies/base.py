@@ -17,16 +17,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lorkit.decompose.experts.algebra import Base, transformed
-from lorkit.decompose.experts.strategies.geometry import Load, Site, Sizes
+from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Sizes, Workload
 from lorkit.decompose.experts.strategies.packed_factors import Pack
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
+class LayerInputs:
     """One forward: the layer, and of each region in the batch its factors, scale and rows.
 
     Attributes:
-        site: Geometry.
+        geometry: Geometry.
         base: The layer.
         downs: First factors.
         ups: Second factors, unscaled.
@@ -37,7 +37,7 @@ class Work:
         packed_ups: The pack of the second factors.
     """
 
-    site: Site
+    geometry: LayerGeometry
     base: Base
     downs: Sequence[Tensor]
     ups: Sequence[Tensor]
@@ -57,7 +57,7 @@ class Work:
         packed = self.packed_downs.stack(self.downs) if self.packed_downs else None
         if packed is not None:
             return packed.movedim(2, -1)
-        return stacked([grown(down.movedim(1, -1), 0, self.widest) for down in self.downs])
+        return stacked([pad_rank(down.movedim(1, -1), 0, self.widest) for down in self.downs])
 
     def stack_plain_downs(self) -> Tensor:
         """Return (T, r, ...) of first factors as they are."""
@@ -73,7 +73,7 @@ class Work:
 
     def _stack(self, factors: Sequence[Tensor], pack: Pack | None, axis: int) -> Tensor:
         packed = pack.stack(factors) if pack else None
-        return stacked([grown(factor, axis, self.widest) for factor in factors]) if packed is None else packed
+        return stacked([pad_rank(factor, axis, self.widest) for factor in factors]) if packed is None else packed
 
     def positions(self, per_row: int) -> Sizes:
         """Return the positions of each region where a row has so many."""
@@ -89,32 +89,34 @@ class Strategy(Protocol):
 
     name: str
 
-    def refusal(self, site: Site) -> str | None:
+    def refusal(self, geometry: LayerGeometry) -> str | None:
         """Return why this strategy cannot compute a layer, or None."""
         ...
 
-    def run(self, work: Work, x: Tensor) -> Tensor:
-        """Compute the layer; `x` (L, ...) is grouped by region as `work.rows` says."""
+    def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
+        """Compute the layer; `x` (L, ...) is grouped by region as `inputs.rows` says."""
         ...
 
-    def macs(self, site: Site, load: Load) -> int:
+    def macs(self, geometry: LayerGeometry, workload: Workload) -> int:
         """Return the multiply-accumulates of one forward beyond the base's."""
         ...
 
-    def seconds(self, site: Site, load: Load) -> float:
+    def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
         """Estimate the time of forward and backward beyond the base's."""
         ...
 
 
-def flat(site: Site, x: Tensor) -> Tensor:
+def flat(geometry: LayerGeometry, x: Tensor) -> Tensor:
     """Return (P, C): positions by channels; a view of linear inputs and of channels-last images."""
-    return (x if site.kind == "linear" else x.movedim(1, -1)).reshape(-1, x.shape[-1 if site.kind == "linear" else 1])
+    return (x if geometry.kind == "linear" else x.movedim(1, -1)).reshape(
+        -1, x.shape[-1 if geometry.kind == "linear" else 1]
+    )
 
 
-def unflat(site: Site, y_PC: Tensor, spatial: Sizes, like: Tensor) -> Tensor:
+def unflat(geometry: LayerGeometry, y_PC: Tensor, spatial: Sizes, like: Tensor) -> Tensor:
     """Undo `flat` in the memory format of `like`."""
     y = y_PC.view(len(like), *spatial, y_PC.shape[1])
-    if site.kind == "linear":
+    if geometry.kind == "linear":
         return y
     y = y.movedim(-1, 1)
     # a network that was given plain images may reshape what it gets with `view`
@@ -126,12 +128,12 @@ def stacked(factors: Sequence[Tensor]) -> Tensor:
 
     Autograd takes such slices as they are; others it would copy, one by one, T times a layer.
     """
-    return settled(torch.stack(list(factors)))
+    return with_contiguous_gradient(torch.stack(list(factors)))
 
 
-def settled(x: Tensor) -> Tensor:
+def with_contiguous_gradient(x: Tensor) -> Tensor:
     """Return the same tensor; its gradient will be contiguous."""
-    return x if transformed() else cast(Tensor, cast(Any, _Settled).apply(x))
+    return x if transformed() else cast(Tensor, cast(Any, _ContiguousGradient).apply(x))
 
 
 def scaled(stack: Tensor, scales: Sequence[float]) -> Tensor:
@@ -141,7 +143,7 @@ def scaled(stack: Tensor, scales: Sequence[float]) -> Tensor:
     return stack * stack.new_tensor(scales).view(-1, *(1,) * (stack.dim() - 1))
 
 
-class _Settled(torch.autograd.Function):
+class _ContiguousGradient(torch.autograd.Function):
     """The identity, whose gradient is contiguous."""
 
     @staticmethod
@@ -160,7 +162,7 @@ def full_precision(device: torch.device) -> AbstractContextManager[None]:
     return torch.autocast(device.type, enabled=False)
 
 
-def grown(factor: Tensor, axis: int, size: int) -> Tensor:
+def pad_rank(factor: Tensor, axis: int, size: int) -> Tensor:
     """Fill a factor up with zeros along its rank."""
     missing = size - factor.shape[axis]
     if not missing:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lorkit.decompose.experts.strategies.geometry import Load
+from lorkit.decompose.experts.strategies.geometry import Workload
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prices:
+class DeviceCosts:
     """Seconds a unit on one thread or device.
 
     Attributes:
@@ -56,7 +56,7 @@ class Prices:
         return work / self.threads + calls * self.call
 
 
-_CPU = Prices(
+_CPU = DeviceCosts(
     mac=2.9e-11,
     narrow_mac=5.7e-11,
     passed=1.2e-9,
@@ -66,7 +66,7 @@ _CPU = Prices(
     merged=6.5e-9,
     call=6e-6,
 )
-_CUDA = Prices(
+_CUDA = DeviceCosts(
     mac=5e-14,
     narrow_mac=4e-13,
     passed=8e-12,
@@ -78,8 +78,8 @@ _CUDA = Prices(
 )
 
 
-def of(load: Load) -> Prices:
+def of(workload: Workload) -> DeviceCosts:
     """Return the prices of the device of a load."""
-    if load.device == "cuda":
+    if workload.device == "cuda":
         return _CUDA
-    return Prices(**{**_CPU.__dict__, "threads": load.threads})
+    return DeviceCosts(**{**_CPU.__dict__, "threads": workload.threads})

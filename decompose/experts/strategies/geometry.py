@@ -9,14 +9,14 @@ from typing import Literal
 from torch import nn
 
 from lorkit.decompose.experts.algebra import TRANSPOSED, Base
-from lorkit.decompose.experts.config import Layout
+from lorkit.decompose.experts.config import FactorLayout
 
 Kind = Literal["linear", "conv", "transposed"]
 Sizes = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Site:
+class LayerGeometry:
     """One layer, its experts' rank, and nothing of its weights.
 
     Attributes:
@@ -36,7 +36,7 @@ class Site:
     """
 
     kind: Kind
-    layout: Layout
+    layout: FactorLayout
     inputs: int
     outputs: int
     rank: int
@@ -50,7 +50,7 @@ class Site:
     zeros: bool = True
 
     @classmethod
-    def of(cls, base: Base, layout: Layout, rank: int) -> Site:
+    def of(cls, base: Base, layout: FactorLayout, rank: int) -> LayerGeometry:
         """Read the geometry of a layer."""
         if isinstance(base, nn.Linear):
             return cls(kind="linear", layout=layout, inputs=base.in_features, outputs=base.out_features, rank=rank)
@@ -103,7 +103,7 @@ class Site:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load:
+class Workload:
     """One forward through a site.
 
     Attributes:
@@ -126,16 +126,23 @@ class Load:
 
     @classmethod
     def of(
-        cls, site: Site, shape: Sizes, regions: int, *, equal: bool = True, device: str = "cpu", threads: int = 1
-    ) -> Load:
+        cls,
+        geometry: LayerGeometry,
+        shape: Sizes,
+        regions: int,
+        *,
+        equal: bool = True,
+        device: str = "cpu",
+        threads: int = 1,
+    ) -> Workload:
         """Describe a forward on an input of a shape."""
-        spatial = site.spatial(shape)
+        spatial = geometry.spatial(shape)
         return cls(
             rows=shape[0],
             regions=regions,
             equal=equal,
             inside=math.prod(spatial),
-            outside=math.prod(site.output(spatial)),
+            outside=math.prod(geometry.output(spatial)),
             device=device,
             threads=threads,
         )
@@ -151,7 +158,7 @@ class Load:
         return self.rows * self.outside
 
 
-def base_macs(site: Site, load: Load) -> int:
+def base_macs(geometry: LayerGeometry, workload: Workload) -> int:
     """Return the multiply-accumulates of the layer without experts on a load."""
-    pixels = load.pixels_in if site.kind == "transposed" else load.pixels_out
-    return pixels * site.inputs * site.outputs * site.taps // site.groups
+    pixels = workload.pixels_in if geometry.kind == "transposed" else workload.pixels_out
+    return pixels * geometry.inputs * geometry.outputs * geometry.taps // geometry.groups

@@ -14,8 +14,8 @@ from torch import Tensor
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.strategies import device_costs, segments
-from lorkit.decompose.experts.strategies.base import Work, flat, grown, unflat
-from lorkit.decompose.experts.strategies.geometry import Load, Site
+from lorkit.decompose.experts.strategies.base import LayerInputs, flat, pad_rank, unflat
+from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Workload
 from lorkit.decompose.experts.strategies.split import low_rank_macs
 
 
@@ -24,52 +24,52 @@ class Grouped:
 
     name = "grouped"
 
-    def refusal(self, site: Site) -> str | None:
+    def refusal(self, geometry: LayerGeometry) -> str | None:
         """Refuse what is no zero-padded convolution of layout `conv`."""
-        if site.layout != "conv":
+        if geometry.layout != "conv":
             return "layout 'reshape' has no low-rank path"
-        if site.kind != "conv":
-            return f"a {site.kind} layer has no input channels to group by region"
-        return None if site.zeros else "the border is not padded with zeros"
+        if geometry.kind != "conv":
+            return f"a {geometry.kind} layer has no input channels to group by region"
+        return None if geometry.zeros else "the border is not padded with zeros"
 
-    def run(self, work: Work, x: Tensor) -> Tensor:
+    def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
         """Compute base(x) + up(grouped down).
 
         Raises:
             DataError: The regions of the batch have different numbers of rows.
         """
-        if not work.equal:
+        if not inputs.equal:
             raise DataError(
-                f"strategy 'grouped' on {', '.join(map(str, work.rows))} rows of the regions",
+                f"strategy 'grouped' on {', '.join(map(str, inputs.rows))} rows of the regions",
                 required="as many rows of every region",
                 fix="set train.sampling to balanced, or the strategy to auto",
             )
-        y: Tensor = work.base(x)
-        folded = _fold(x, len(work.rows))
-        down = torch.cat([grown(down, 0, work.widest) for down in work.downs])
-        low = algebra.apply_grouped(cast(algebra.Conv, work.base), folded, down, len(work.rows))
-        low_PC = flat(work.site, _unfold(low, len(work.rows)))
-        y_PO = flat(work.site, y)
-        counts = work.positions(len(y_PO) // len(y))
+        y: Tensor = inputs.base(x)
+        folded = _fold(x, len(inputs.rows))
+        down = torch.cat([pad_rank(down, 0, inputs.widest) for down in inputs.downs])
+        low = algebra.apply_grouped(cast(algebra.Conv, inputs.base), folded, down, len(inputs.rows))
+        low_PC = flat(inputs.geometry, _unfold(low, len(inputs.rows)))
+        y_PO = flat(inputs.geometry, y)
+        counts = inputs.positions(len(y_PO) // len(y))
         return unflat(
-            work.site,
-            segments.add_product(y_PO, low_PC, work.stack_ups(), counts, work.equal),
-            work.site.spatial(tuple(y.shape)),
+            inputs.geometry,
+            segments.add_product(y_PO, low_PC, inputs.stack_ups(), counts, inputs.equal),
+            inputs.geometry.spatial(tuple(y.shape)),
             y,
         )
 
-    def macs(self, site: Site, load: Load) -> int:
+    def macs(self, geometry: LayerGeometry, workload: Workload) -> int:
         """Count the grouped convolution and the product up."""
-        return low_rank_macs(site, load)
+        return low_rank_macs(geometry, workload)
 
-    def seconds(self, site: Site, load: Load) -> float:
+    def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
         """Price a narrow convolution, copies of the input there and back, and a pass over the output."""
-        if not load.equal:
+        if not workload.equal:
             return float("inf")
-        passed = 3 * load.pixels_in * site.inputs + 1.5 * load.pixels_out * site.outputs
-        factors = load.regions * site.rank * site.inputs * site.taps
-        return device_costs.of(load).time(
-            narrow_macs=2 * self.macs(site, load), passed=passed, factors=factors, calls=40
+        passed = 3 * workload.pixels_in * geometry.inputs + 1.5 * workload.pixels_out * geometry.outputs
+        factors = workload.regions * geometry.rank * geometry.inputs * geometry.taps
+        return device_costs.of(workload).time(
+            narrow_macs=2 * self.macs(geometry, workload), passed=passed, factors=factors, calls=40
         )
 
 

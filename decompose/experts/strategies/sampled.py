@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.strategies import device_costs
-from lorkit.decompose.experts.strategies.base import Work, unflat
-from lorkit.decompose.experts.strategies.geometry import Load, Site
+from lorkit.decompose.experts.strategies.base import LayerInputs, unflat
+from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Workload
 from lorkit.decompose.experts.strategies.split import low_rank_macs
 
 
@@ -22,40 +22,40 @@ class Sampled:
 
     name = "sampled"
 
-    def refusal(self, site: Site) -> str | None:
+    def refusal(self, geometry: LayerGeometry) -> str | None:
         """Refuse what is neither linear nor a zero-padded convolution of layout `conv`."""
-        if site.layout != "conv":
+        if geometry.layout != "conv":
             return "layout 'reshape' has no low-rank path"
-        if site.kind == "transposed":
+        if geometry.kind == "transposed":
             return "a transposed convolution is not grouped by row"
-        return None if site.zeros else "the border is not padded with zeros"
+        return None if geometry.zeros else "the border is not padded with zeros"
 
-    def run(self, work: Work, x: Tensor) -> Tensor:
+    def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
         """Compute base(x) + up(down), both with the factors of each row."""
-        site = work.site
-        y: Tensor = work.base(x)
-        rows = torch.tensor(work.rows, device=x.device)
+        geometry = inputs.geometry
+        y: Tensor = inputs.base(x)
+        rows = torch.tensor(inputs.rows, device=x.device)
         owner = torch.repeat_interleave(torch.arange(len(rows), device=x.device), rows, output_size=len(x))
-        downs = work.stack_downs().movedim(-1, 2).index_select(0, owner)  # (L, r, I, *k)
-        if site.kind == "linear":
-            low = torch.bmm(x.reshape(len(x), -1, site.inputs), downs.mT)
+        downs = inputs.stack_downs().movedim(-1, 2).index_select(0, owner)  # (L, r, I, *k)
+        if geometry.kind == "linear":
+            low = torch.bmm(x.reshape(len(x), -1, geometry.inputs), downs.mT)
         else:
             folded = algebra.apply_grouped(
-                cast(algebra.Conv, work.base), x.flatten(0, 1)[None], downs.flatten(0, 1).contiguous(), len(x)
+                cast(algebra.Conv, inputs.base), x.flatten(0, 1)[None], downs.flatten(0, 1).contiguous(), len(x)
             )
             low = folded.reshape(len(x), downs.shape[1], -1).mT
-        ups = work.stack_ups().index_select(0, owner)  # (L, O, r)
+        ups = inputs.stack_ups().index_select(0, owner)  # (L, O, r)
         update = torch.bmm(low, ups.mT).flatten(0, 1)
-        return y + unflat(site, update, site.spatial(tuple(y.shape)), y)
+        return y + unflat(geometry, update, geometry.spatial(tuple(y.shape)), y)
 
-    def macs(self, site: Site, load: Load) -> int:
+    def macs(self, geometry: LayerGeometry, workload: Workload) -> int:
         """Count the grouped convolution and the product up."""
-        return low_rank_macs(site, load)
+        return low_rank_macs(geometry, workload)
 
-    def seconds(self, site: Site, load: Load) -> float:
+    def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
         """Price a narrow convolution, copies of input, output and the factors of every row."""
-        passed = 3 * load.pixels_in * site.inputs + 3 * load.pixels_out * site.outputs
-        factors = load.rows * site.rank * (site.inputs * site.taps + site.outputs)
-        return device_costs.of(load).time(
-            narrow_macs=3 * self.macs(site, load), passed=passed, factors=factors, calls=40
+        passed = 3 * workload.pixels_in * geometry.inputs + 3 * workload.pixels_out * geometry.outputs
+        factors = workload.rows * geometry.rank * (geometry.inputs * geometry.taps + geometry.outputs)
+        return device_costs.of(workload).time(
+            narrow_macs=3 * self.macs(geometry, workload), passed=passed, factors=factors, calls=40
         )

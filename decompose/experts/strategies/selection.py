@@ -6,14 +6,14 @@ import torch
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts.strategies import STRATEGIES, Strategy, get_strategy
-from lorkit.decompose.experts.strategies.geometry import Load, Site, Sizes
+from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Sizes, Workload
 
 
-class Choice:
+class StrategySelector:
     """What computes one layer: the strategy asked for, or at each input shape the cheapest that can.
 
     Args:
-        site: Geometry of the layer.
+        geometry: Geometry of the layer.
         wanted: `auto`, or the name of a strategy.
         layer: Name of the layer, for the error.
 
@@ -21,12 +21,12 @@ class Choice:
         UsageError: The strategy is unknown, or cannot compute this layer.
     """
 
-    def __init__(self, site: Site, wanted: str = "auto", layer: str = "") -> None:
-        self.site = site
-        self.candidates = [one for one in STRATEGIES.values() if one.refusal(site) is None]
+    def __init__(self, geometry: LayerGeometry, wanted: str = "auto", layer: str = "") -> None:
+        self.geometry = geometry
+        self.candidates = [one for one in STRATEGIES.values() if one.refusal(geometry) is None]
         if wanted != "auto":
             strategy = get_strategy(wanted)
-            reason = strategy.refusal(site)
+            reason = strategy.refusal(geometry)
             if reason is not None:
                 raise UsageError(
                     f"strategy '{wanted}' for layer '{layer}': {reason}",
@@ -43,13 +43,15 @@ class Choice:
         if len(self.candidates) == 1:
             return self.candidates[0]
         if torch.compiler.is_compiling():  # a compiled graph keeps the choice, and would watch a table that grows
-            return self._cheapest(Load.of(self.site, shape, regions, equal=equal, device=device, threads=threads))
+            return self._cheapest(
+                Workload.of(self.geometry, shape, regions, equal=equal, device=device, threads=threads)
+            )
         key = (shape, regions, equal, device, threads)
         if key not in self._known:
-            load = Load.of(self.site, shape, regions, equal=equal, device=device, threads=threads)
-            self._known[key] = self._cheapest(load)
+            workload = Workload.of(self.geometry, shape, regions, equal=equal, device=device, threads=threads)
+            self._known[key] = self._cheapest(workload)
         return self._known[key]
 
-    def _cheapest(self, load: Load) -> Strategy:
-        prices = [one.seconds(self.site, load) for one in self.candidates]
-        return self.candidates[prices.index(min(prices))]  # no min(..., key=...): torch's compiler does not follow it
+    def _cheapest(self, workload: Workload) -> Strategy:
+        costs = [one.seconds(self.geometry, workload) for one in self.candidates]
+        return self.candidates[costs.index(min(costs))]  # no min(..., key=...): torch's compiler does not follow it

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.strategies import device_costs
-from lorkit.decompose.experts.strategies.base import Work
-from lorkit.decompose.experts.strategies.geometry import Load, Site
+from lorkit.decompose.experts.strategies.base import LayerInputs
+from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Workload
 
 
 class Split:
@@ -20,33 +20,33 @@ class Split:
 
     name = "split"
 
-    def refusal(self, site: Site) -> str | None:
+    def refusal(self, geometry: LayerGeometry) -> str | None:
         """Refuse what has no low-rank path."""
-        return "layout 'reshape' has no low-rank path" if site.layout != "conv" else None
+        return "layout 'reshape' has no low-rank path" if geometry.layout != "conv" else None
 
-    def run(self, work: Work, x: Tensor) -> Tensor:
+    def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
         """Compute base(x) + join of the regions' updates."""
-        regions = zip(torch.split(x, list(work.rows)), work.downs, work.ups, work.scales, strict=True)
-        updates = [algebra.low_rank(work.base, part, down, up * scale) for part, down, up, scale in regions]
-        y: Tensor = work.base(x)
+        regions = zip(torch.split(x, list(inputs.rows)), inputs.downs, inputs.ups, inputs.scales, strict=True)
+        updates = [algebra.low_rank(inputs.base, part, down, up * scale) for part, down, up, scale in regions]
+        y: Tensor = inputs.base(x)
         return y + (updates[0] if len(updates) == 1 else torch.cat(updates))
 
-    def macs(self, site: Site, load: Load) -> int:
+    def macs(self, geometry: LayerGeometry, workload: Workload) -> int:
         """Count both small operations."""
-        return low_rank_macs(site, load)
+        return low_rank_macs(geometry, workload)
 
-    def seconds(self, site: Site, load: Load) -> float:
+    def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
         """Price narrow convolutions, the join and the sum, and the calls."""
-        passed = load.pixels_in * site.inputs + 2 * load.pixels_out * site.outputs
-        factors = load.regions * site.rank * site.inputs * site.taps
-        calls = 10 + 25 * load.regions
-        return device_costs.of(load).time(
-            narrow_macs=3 * self.macs(site, load), passed=passed, factors=factors, calls=calls
+        passed = workload.pixels_in * geometry.inputs + 2 * workload.pixels_out * geometry.outputs
+        factors = workload.regions * geometry.rank * geometry.inputs * geometry.taps
+        calls = 10 + 25 * workload.regions
+        return device_costs.of(workload).time(
+            narrow_macs=3 * self.macs(geometry, workload), passed=passed, factors=factors, calls=calls
         )
 
 
-def low_rank_macs(site: Site, load: Load) -> int:
+def low_rank_macs(geometry: LayerGeometry, workload: Workload) -> int:
     """Return the multiply-accumulates of the two small operations of layout `conv`."""
-    if site.kind == "transposed":
-        return site.rank * load.pixels_in * (site.inputs + site.outputs * site.taps)
-    return site.rank * load.pixels_out * (site.inputs * site.taps + site.outputs)
+    if geometry.kind == "transposed":
+        return geometry.rank * workload.pixels_in * (geometry.inputs + geometry.outputs * geometry.taps)
+    return geometry.rank * workload.pixels_out * (geometry.inputs * geometry.taps + geometry.outputs)

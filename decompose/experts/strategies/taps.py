@@ -14,8 +14,8 @@ from torch import Tensor
 
 from lorkit.decompose.experts.algebra import transformed
 from lorkit.decompose.experts.strategies import device_costs, segments
-from lorkit.decompose.experts.strategies.base import Work, flat, unflat
-from lorkit.decompose.experts.strategies.geometry import Load, Site, Sizes
+from lorkit.decompose.experts.strategies.base import LayerInputs, flat, unflat
+from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Sizes, Workload
 
 
 class Taps:
@@ -23,46 +23,50 @@ class Taps:
 
     name = "taps"
 
-    def refusal(self, site: Site) -> str | None:
+    def refusal(self, geometry: LayerGeometry) -> str | None:
         """Refuse what is no sum over shifted taps of the input."""
-        if site.layout != "conv":
+        if geometry.layout != "conv":
             return "layout 'reshape' has no low-rank path"
-        if site.kind == "transposed":
+        if geometry.kind == "transposed":
             return "a transposed convolution widens before it spreads"
-        if not site.zeros:
+        if not geometry.zeros:
             return "the border is not padded with zeros"
         return None
 
-    def run(self, work: Work, x: Tensor) -> Tensor:
+    def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
         """Compute base(x) + up(sum of shifted taps)."""
-        site = work.site
-        y = work.base(x)
-        spatial, outside = site.spatial(tuple(x.shape)), site.spatial(tuple(y.shape))
-        if site.pointwise and any(step > 1 for step in site.stride):
-            x, spatial = x[(slice(None), slice(None), *(slice(None, None, step) for step in site.stride))], outside
-        x_PI = flat(site, x)
-        taps_TCI = work.stack_downs().flatten(1, -2)  # (T, r * taps, I), a view
-        low_PC = segments.multiply(x_PI, taps_TCI, work.positions(len(x_PI) // len(x)), work.equal)
-        if not site.pointwise:
-            z = low_PC.view(len(x), *spatial, -1, *site.kernel)
-            low_PC = gather_taps(z, site).flatten(0, -2)
-        y_PO = flat(site, y)
-        counts = work.positions(len(y_PO) // len(y))
-        return unflat(site, segments.add_product(y_PO, low_PC, work.stack_ups(), counts, work.equal), outside, y)
+        geometry = inputs.geometry
+        y = inputs.base(x)
+        spatial, outside = geometry.spatial(tuple(x.shape)), geometry.spatial(tuple(y.shape))
+        if geometry.pointwise and any(step > 1 for step in geometry.stride):
+            x, spatial = x[(slice(None), slice(None), *(slice(None, None, step) for step in geometry.stride))], outside
+        x_PI = flat(geometry, x)
+        taps_TCI = inputs.stack_downs().flatten(1, -2)  # (T, r * taps, I), a view
+        low_PC = segments.multiply(x_PI, taps_TCI, inputs.positions(len(x_PI) // len(x)), inputs.equal)
+        if not geometry.pointwise:
+            z = low_PC.view(len(x), *spatial, -1, *geometry.kernel)
+            low_PC = gather_taps(z, geometry).flatten(0, -2)
+        y_PO = flat(geometry, y)
+        counts = inputs.positions(len(y_PO) // len(y))
+        return unflat(
+            geometry, segments.add_product(y_PO, low_PC, inputs.stack_ups(), counts, inputs.equal), outside, y
+        )
 
-    def macs(self, site: Site, load: Load) -> int:
+    def macs(self, geometry: LayerGeometry, workload: Workload) -> int:
         """Count every tap at every input position, then the product up."""
-        entered = load.pixels_out if site.pointwise else load.pixels_in
-        return site.rank * (entered * site.inputs * site.taps + load.pixels_out * site.outputs)
+        entered = workload.pixels_out if geometry.pointwise else workload.pixels_in
+        return geometry.rank * (entered * geometry.inputs * geometry.taps + workload.pixels_out * geometry.outputs)
 
-    def seconds(self, site: Site, load: Load) -> float:
+    def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
         """Price two products, the shifted sum, and a pass over input and output."""
-        price = device_costs.of(load)
-        wide = 0 if site.pointwise else load.pixels_in * site.rank * site.taps
-        passed = load.pixels_in * site.inputs + load.pixels_out * site.outputs
-        factors = load.regions * site.rank * site.inputs * site.taps
-        calls = 20 + (0 if site.pointwise else 4 * site.taps) + (0 if load.equal else 6 * load.regions)
-        return price.time(macs=3 * self.macs(site, load), shuffled=wide, passed=passed, factors=factors, calls=calls)
+        costs = device_costs.of(workload)
+        wide = 0 if geometry.pointwise else workload.pixels_in * geometry.rank * geometry.taps
+        passed = workload.pixels_in * geometry.inputs + workload.pixels_out * geometry.outputs
+        factors = workload.regions * geometry.rank * geometry.inputs * geometry.taps
+        calls = 20 + (0 if geometry.pointwise else 4 * geometry.taps) + (0 if workload.equal else 6 * workload.regions)
+        return costs.time(
+            macs=3 * self.macs(geometry, workload), shuffled=wide, passed=passed, factors=factors, calls=calls
+        )
 
 
 # one tap: where it adds to (L, *S'), where it reads from (L, *S, r, *K)
@@ -70,63 +74,75 @@ _Index = tuple[slice | int, ...]
 _Tap = tuple[_Index, _Index]
 
 
-def gather_taps(z_LSrK: Tensor, site: Site) -> Tensor:
+def gather_taps(z_LSrK: Tensor, geometry: LayerGeometry) -> Tensor:
     """Sum the taps of a convolution at their shifted positions: (L, *S, r, *K) to (L, *S', r).
 
     Linear and differentiable any number of times; half precision is summed in float32.
     """
-    return _gather(z_LSrK, site, tuple(z_LSrK.shape[1 : 1 + len(site.kernel)]))
+    return _gather(z_LSrK, geometry, tuple(z_LSrK.shape[1 : 1 + len(geometry.kernel)]))
 
 
-def _gather(z: Tensor, site: Site, spatial: Sizes) -> Tensor:
-    return _sum(z, site, spatial) if transformed() else cast(Tensor, cast(Any, _Gather).apply(z, site, spatial))
+def _gather(z: Tensor, geometry: LayerGeometry, spatial: Sizes) -> Tensor:
+    return _sum(z, geometry, spatial) if transformed() else cast(Tensor, cast(Any, _Gather).apply(z, geometry, spatial))
 
 
-def _scatter(low: Tensor, site: Site, spatial: Sizes) -> Tensor:
-    return _spread(low, site, spatial) if transformed() else cast(Tensor, cast(Any, _Scatter).apply(low, site, spatial))
+def _scatter(low: Tensor, geometry: LayerGeometry, spatial: Sizes) -> Tensor:
+    return (
+        _spread(low, geometry, spatial)
+        if transformed()
+        else cast(Tensor, cast(Any, _Scatter).apply(low, geometry, spatial))
+    )
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z: Tensor, site: Site, spatial: Sizes) -> Tensor:
-        ctx.site, ctx.spatial = site, spatial
-        return _sum(z, site, spatial)
+    def forward(ctx: Any, z: Tensor, geometry: LayerGeometry, spatial: Sizes) -> Tensor:
+        ctx.geometry, ctx.spatial = geometry, spatial
+        return _sum(z, geometry, spatial)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _scatter(gradients[0], ctx.site, ctx.spatial), None, None
+        return _scatter(gradients[0], ctx.geometry, ctx.spatial), None, None
 
 
 class _Scatter(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, low: Tensor, site: Site, spatial: Sizes) -> Tensor:
-        ctx.site, ctx.spatial = site, spatial
-        return _spread(low, site, spatial)
+    def forward(ctx: Any, low: Tensor, geometry: LayerGeometry, spatial: Sizes) -> Tensor:
+        ctx.geometry, ctx.spatial = geometry, spatial
+        return _spread(low, geometry, spatial)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _gather(gradients[0], ctx.site, ctx.spatial), None, None
+        return _gather(gradients[0], ctx.geometry, ctx.spatial), None, None
 
 
-def _sum(z: Tensor, site: Site, spatial: Sizes) -> Tensor:
-    shape = (len(z), *site.output(spatial), z.shape[1 + len(spatial)])
+def _sum(z: Tensor, geometry: LayerGeometry, spatial: Sizes) -> Tensor:
+    shape = (len(z), *geometry.output(spatial), z.shape[1 + len(spatial)])
     low = z.new_zeros(shape, dtype=torch.promote_types(z.dtype, torch.float32))
-    for into, source in _taps(site, spatial):
+    for into, source in _taps(geometry, spatial):
         low[into] += z[source]
     return low.to(z.dtype)
 
 
-def _spread(low: Tensor, site: Site, spatial: Sizes) -> Tensor:
-    z = low.new_zeros((len(low), *spatial, low.shape[-1], *site.kernel))
-    for into, source in _taps(site, spatial):
+def _spread(low: Tensor, geometry: LayerGeometry, spatial: Sizes) -> Tensor:
+    z = low.new_zeros((len(low), *spatial, low.shape[-1], *geometry.kernel))
+    for into, source in _taps(geometry, spatial):
         z[source] = low[into]
     return z
 
 
 @lru_cache(maxsize=4096)
-def _taps(site: Site, spatial: Sizes) -> tuple[_Tap, ...]:
+def _taps(geometry: LayerGeometry, spatial: Sizes) -> tuple[_Tap, ...]:
     """List the taps that reach the input at all, with the slices of rows and positions that they connect."""
-    axes = zip(spatial, site.output(spatial), site.kernel, site.stride, site.before, site.dilation, strict=True)
+    axes = zip(
+        spatial,
+        geometry.output(spatial),
+        geometry.kernel,
+        geometry.stride,
+        geometry.before,
+        geometry.dilation,
+        strict=True,
+    )
     lines = [
         [(tap, *_reach(size, out, s, d * tap - before)) for tap in range(k)] for size, out, k, s, before, d in axes
     ]

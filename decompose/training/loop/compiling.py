@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from lorkit.decompose.errors import MissingRuntimeError
-from lorkit.decompose.experts.routing import Plan
+from lorkit.decompose.experts.routing import BatchRouting
 
 # a graph is compiled for each set of regions that a batch can hold; torch's own limit of 8 goes back to eager then
 _GRAPHS = 64
@@ -45,9 +45,9 @@ def compiled(backbone: nn.Module, device: torch.device) -> Iterator[None]:
             backbone._compiled_call_impl = None
 
 
-def loosen_(plan: Plan) -> None:
+def loosen_(routed: BatchRouting) -> None:
     """Let the counts of a plan vary without a new graph: the compiler takes a tuple for a constant, a list not."""
-    object.__setattr__(plan, "counts", list(plan.counts))
+    object.__setattr__(routed, "counts", list(routed.counts))
 
 
 def check_compiler(device: torch.device) -> None:

@@ -156,9 +156,9 @@ class Stepper:
         absent = self._absent(piece) if self.fabric.world_size > 1 else ()
         batch = self.placed(piece)
         teacher = self.ask_teacher(batch, piece)
-        with self.module.live.scope(batch.region) as plan:  # through backward: checkpointing runs blocks again there
+        with self.module.live.scope(batch.region) as routed:  # through backward: checkpointing runs blocks again there
             if self.settings.compile:
-                loosen_(plan)
+                loosen_(routed)
             found = cast(Terms, self.wrapped(batch, teacher))
             if share < 1:
                 found = {term: {name: value * share for name, value in row.items()} for term, row in found.items()}

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lorkit.decompose.experts import ExpertConfig, add_experts_
-from lorkit.decompose.experts.forecast import forecast, mean_overhead
+from lorkit.decompose.experts.forecast import estimate_costs, mean_overhead
 from lorkit.decompose.models.cost import count_macs
 
 
@@ -25,7 +25,7 @@ def test_the_forecast_counts_the_network_and_touches_nothing() -> None:
     macs = count_macs(model, (3, 9, 9))
     routing = add_experts_(model, ["a", "b", "c"], ExpertConfig(rank=4))
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    layers = forecast(model, routing, (3, 9, 9), batch=8)
+    layers = estimate_costs(model, routing, (3, 9, 9), batch=8)
     assert sum(layer.macs for layer in layers) == macs
     assert [layer.name for layer in layers] == ["0", "2", "4"]
     wide = layers[1]
@@ -39,7 +39,7 @@ def test_the_forecast_counts_the_network_and_touches_nothing() -> None:
 def test_the_overhead_is_that_of_the_strategy_and_its_mean_is_weighted() -> None:
     model = nn.Sequential(nn.Conv2d(8, 16, 1), nn.Conv2d(16, 4, 1))
     routing = add_experts_(model, ["a", "b"], ExpertConfig(rank=2, strategy="split"))
-    first, second = forecast(model, routing, (8, 5, 5), batch=4)
+    first, second = estimate_costs(model, routing, (8, 5, 5), batch=4)
     assert first.overhead == pytest.approx(2 * (8 + 16) / (8 * 16))
     assert second.overhead == pytest.approx(2 * (16 + 4) / (16 * 4))
     assert mean_overhead([first, second]) == pytest.approx(2 * (24 + 20) / (128 + 64))

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts import DepthwiseExperts, ExpertConfig, ExpertLayer, LowRankExperts, Routing
 from lorkit.decompose.experts.strategies import STRATEGIES, get_strategy
-from lorkit.decompose.experts.strategies.geometry import Site
+from lorkit.decompose.experts.strategies.geometry import LayerGeometry
 
 REGIONS = ("brain", "chest", "knee", "absent")
 RANKS = {"brain": 2, "chest": 3, "knee": 1, "absent": 2}
@@ -147,7 +147,7 @@ def test_every_strategy_equals_the_naive_formula_or_refuses(
     strategy: str, kind: str, ids: list[int], memory: str
 ) -> None:
     make, shape = KINDS[kind]
-    reason = get_strategy(strategy).refusal(Site.of(make(), "conv", 1))  # type: ignore[arg-type]
+    reason = get_strategy(strategy).refusal(LayerGeometry.of(make(), "conv", 1))  # type: ignore[arg-type]
     if reason is not None:
         with pytest.raises(UsageError, match=reason):
             build(make, "conv", strategy=strategy)
@@ -179,7 +179,7 @@ def test_plain_images_stay_plain_and_channels_last_stay_so(strategy: str) -> Non
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("make", [KINDS["conv2d-strided"], KINDS["conv2d-1x1"], KINDS["linear"]])
 def test_every_strategy_under_bfloat16_autocast(strategy: str, make: tuple[Callable[[], nn.Module], Any]) -> None:
-    if get_strategy(strategy).refusal(Site.of(make[0](), "conv", 1)):  # type: ignore[arg-type]
+    if get_strategy(strategy).refusal(LayerGeometry.of(make[0](), "conv", 1)):  # type: ignore[arg-type]
         return
     layer, routing = build(make[0], "conv", strategy=strategy)
     layer.float()
@@ -218,7 +218,7 @@ def test_a_layer_can_be_told_its_strategy_by_pattern() -> None:
     names = {"stem": "split", "layer1.conv": "taps", "head": "merged"}
     for name, expected in names.items():
         layer = LowRankExperts(nn.Conv2d(3, 4, 3), config, Routing(REGIONS), name)
-        assert layer.choice.strategy((4, 3, 6, 6), 4).name == expected
+        assert layer.selector.strategy((4, 3, 6, 6), 4).name == expected
 
 
 def test_an_unknown_strategy_is_refused() -> None:

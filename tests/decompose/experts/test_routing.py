@@ -17,7 +17,7 @@ REGIONS = ("a", "b", "c")
 @given(ids=st.lists(st.integers(0, 2), min_size=1, max_size=12), repeat=st.integers(1, 3))
 def test_split_and_join_are_inverse(ids: list[int], repeat: int) -> None:
     routing = Routing(REGIONS)
-    plan = routing.plan_for(torch.tensor(ids))
+    plan = routing.route(torch.tensor(ids))
     rows = torch.arange(len(ids) * repeat)
     parts = plan.split(rows, "layer")
     for t, part in parts:
@@ -27,7 +27,7 @@ def test_split_and_join_are_inverse(ids: list[int], repeat: int) -> None:
 
 @given(ids=st.lists(st.integers(0, 2), min_size=1, max_size=12))
 def test_a_presorted_plan_leaves_the_permutation_to_the_caller(ids: list[int]) -> None:
-    plan = Routing(REGIONS).plan_for(torch.tensor(ids), sort=True)
+    plan = Routing(REGIONS).route(torch.tensor(ids), sort=True)
     grouped = plan.group(torch.tensor(ids))
     assert torch.equal(grouped, torch.tensor(sorted(ids)))
     assert torch.equal(plan.join([part for _, part in plan.split(grouped, "layer")]), grouped)
@@ -36,7 +36,7 @@ def test_a_presorted_plan_leaves_the_permutation_to_the_caller(ids: list[int]) -
 
 def test_grouped_rows_are_slices_of_the_same_memory() -> None:
     x = torch.randn(4, 2)
-    (_, first), (_, second) = Routing(REGIONS).plan_for(torch.tensor([0, 0, 2, 2])).split(x, "layer")
+    (_, first), (_, second) = Routing(REGIONS).route(torch.tensor([0, 0, 2, 2])).split(x, "layer")
     assert first.data_ptr() == x.data_ptr()
     assert second.data_ptr() == x[2:].data_ptr()
 
@@ -45,12 +45,12 @@ def test_scopes_nest_and_are_cleared_even_after_an_error() -> None:
     routing = Routing(REGIONS)
     with routing.use("a"):
         with routing.use("b"):
-            assert routing.plan("x").source == "b"
+            assert routing.current("x").source == "b"
         with pytest.raises(RuntimeError, match="inner"), routing.use("b"):
             raise RuntimeError("inner")
-        assert routing.plan("x").source == "a"
+        assert routing.current("x").source == "a"
     with pytest.raises(UsageError, match="ran without a region"):
-        routing.plan("x")
+        routing.current("x")
 
 
 def test_the_same_selection_is_grouped_once() -> None:
@@ -66,10 +66,10 @@ def test_the_same_selection_is_grouped_once() -> None:
 def test_activate_holds_until_the_next_call() -> None:
     routing = Routing(REGIONS)
     routing.activate("b")
-    assert routing.plan("x").regions == (1,)
+    assert routing.current("x").regions == (1,)
     with routing.use("c"):
-        assert routing.plan("x").regions == (2,)
-    assert routing.plan("x").regions == (1,)
+        assert routing.current("x").regions == (2,)
+    assert routing.current("x").regions == (1,)
     with pytest.raises(UsageError, match=r"unknown region 'd'.*one of a, b, c"):
         routing.activate("d")
 
@@ -86,7 +86,7 @@ def test_a_copy_starts_outside_the_scope_and_keeps_the_active_region() -> None:
     routing.activate("a")
     with routing.use("c"):
         twin = copy.deepcopy(routing)
-    assert twin.plan("x").source == "a"
+    assert twin.current("x").source == "a"
     assert (twin.wrapped, twin.skipped) == (routing.wrapped, routing.skipped)
 
 
@@ -120,17 +120,17 @@ def test_names_that_cannot_name_parameters_are_refused(names: tuple[str, ...]) -
 def test_ids_that_are_changed_within_their_scope_are_refused(ids: torch.Tensor) -> None:
     routing = Routing(REGIONS)
     with routing.use(ids) as outer:
-        assert routing.plan("conv1") is outer
+        assert routing.current("conv1") is outer
         ids[0] = 2
         with pytest.raises(UsageError, match=r"layer 'conv1' ran with region ids or gates that were changed"):
-            routing.plan("conv1")
+            routing.current("conv1")
         with routing.use(ids) as inner:  # grouped anew, not taken from the scope before
-            assert routing.plan("conv1") is inner is not outer
+            assert routing.current("conv1") is inner is not outer
             if not ids.is_floating_point():
                 assert 2 in inner.regions
     ids[0] = 0
     with routing.use(ids):  # a buffer may be filled again for the next batch
-        routing.plan("conv1")
+        routing.current("conv1")
 
 
 def test_ids_made_in_inference_mode_can_be_used() -> None:
@@ -138,4 +138,4 @@ def test_ids_made_in_inference_mode_can_be_used() -> None:
         ids = torch.tensor([0, 1])
     routing = Routing(REGIONS)
     with routing.use(ids) as plan:
-        assert routing.plan("conv1") is plan
+        assert routing.current("conv1") is plan

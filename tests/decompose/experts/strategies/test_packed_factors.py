@@ -185,6 +185,6 @@ def packs(model: nn.Module) -> list[LowRankExperts]:
 
 def used(layer: LowRankExperts) -> bool:
     """Tell whether a layer's forward gets its stacks without a copy."""
-    work = layer._work(layer.routing.regions, (1,) * len(layer.routing.regions))
+    work = layer._inputs(layer.routing.regions, (1,) * len(layer.routing.regions))
     pairs = ((work.packed_downs, work.downs), (work.packed_ups, work.ups))
     return all(pack is not None and pack.stack(factors) is not None for pack, factors in pairs)

@@ -5,11 +5,11 @@ from torch import nn
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts.strategies import STRATEGIES
-from lorkit.decompose.experts.strategies.geometry import Site
-from lorkit.decompose.experts.strategies.selection import Choice
+from lorkit.decompose.experts.strategies.geometry import LayerGeometry
+from lorkit.decompose.experts.strategies.selection import StrategySelector
 
-NARROW = Site.of(nn.Conv2d(64, 64, 3, padding=1), "conv", 8)
-WIDE = Site.of(nn.Conv2d(512, 512, 3, padding=1), "conv", 8)
+NARROW = LayerGeometry.of(nn.Conv2d(64, 64, 3, padding=1), "conv", 8)
+WIDE = LayerGeometry.of(nn.Conv2d(512, 512, 3, padding=1), "conv", 8)
 
 
 @pytest.mark.parametrize(
@@ -18,18 +18,20 @@ WIDE = Site.of(nn.Conv2d(512, 512, 3, padding=1), "conv", 8)
         (NARROW, 16, 8, "merged"),  # measured: 1.2 x the plain layer, taps 1.4 x
         (WIDE, 2, 8, "taps"),  # 1.04 x, merged 3 x
         (NARROW, 16, 64, "taps"),  # 1.45 x, merged 2.9 x
-        (Site.of(nn.Conv2d(64, 256, 1), "conv", 8), 16, 8, "merged"),
-        (Site.of(nn.Conv2d(512, 2048, 1), "conv", 8), 2, 8, "taps"),
+        (LayerGeometry.of(nn.Conv2d(64, 256, 1), "conv", 8), 16, 8, "merged"),
+        (LayerGeometry.of(nn.Conv2d(512, 2048, 1), "conv", 8), 2, 8, "taps"),
     ],
 )
-def test_the_choice_is_the_one_that_was_measured_as_best(site: Site, size: int, regions: int, expected: str) -> None:
+def test_the_choice_is_the_one_that_was_measured_as_best(
+    site: LayerGeometry, size: int, regions: int, expected: str
+) -> None:
     shape = (64, site.inputs, size, size)
-    assert Choice(site).strategy(shape, regions).name == expected
+    assert StrategySelector(site).strategy(shape, regions).name == expected
 
 
 def test_reshape_has_one_form() -> None:
-    site = Site.of(nn.Conv2d(64, 64, 3), "reshape", 8)
-    assert Choice(site).strategy((8, 64, 9, 9), 2).name == "merged"
+    site = LayerGeometry.of(nn.Conv2d(64, 64, 3), "reshape", 8)
+    assert StrategySelector(site).strategy((8, 64, 9, 9), 2).name == "merged"
     for name in set(STRATEGIES) - {"merged"}:
         with pytest.raises(UsageError, match="layout 'reshape' has no low-rank path"):
-            Choice(site, name, "conv")
+            StrategySelector(site, name, "conv")
