@@ -11,7 +11,7 @@ import typer
 from lorkit.cli import options
 
 if TYPE_CHECKING:
-    from lorkit.decompose.data.readers.discovery import Found
+    from lorkit.decompose.data.readers.discovery import FoundSource
 
 FILE = Path("decompose.yaml")
 
@@ -108,7 +108,7 @@ def init(
     say(str(out))
 
 
-def template(found: Sequence[Found], *, base: Path) -> str:
+def template(found: Sequence[FoundSource], *, base: Path) -> str:
     """Return the text of a configuration with the regions that were found, or the built-in ones without any."""
     lines = (
         [_region(entry, base) for entry in found]
@@ -149,7 +149,7 @@ def _values(real: bool) -> dict[str, object]:
     }
 
 
-def _region(entry: Found, base: Path) -> str:
+def _region(entry: FoundSource, base: Path) -> str:
     import os
 
     import yaml
@@ -160,7 +160,7 @@ def _region(entry: Found, base: Path) -> str:
     return f"  {entry.name}: " + yaml.safe_dump({"data": path}, default_flow_style=True, width=4096).strip()
 
 
-def _discover(directory: Path | None) -> Sequence[Found]:
+def _discover(directory: Path | None) -> Sequence[FoundSource]:
     if directory is None:
         return ()
     from lorkit.decompose.data.readers.discovery import discover

@@ -31,7 +31,7 @@ _CHUNK = 32  # pictures drawn at once: their fields stay in the processor's cach
 _SEEDS = {"chest": 11, "brain": 12, "breast": 13, "knee": 14}
 
 
-def takes(entries: list[str]) -> int:
+def accepts(entries: list[str]) -> int:
     """Return how many leading data entries this reader takes: 1 for `phantom:REGION`."""
     return int(entries[0].startswith(PREFIX))
 

@@ -28,7 +28,7 @@ class _Row(NamedTuple):
     part: str | None
 
 
-def takes(entries: list[str]) -> int:
+def accepts(entries: list[str]) -> int:
     """Return how many leading data entries this reader takes: 1 for a directory."""
     return int(Path(entries[0]).is_dir())
 

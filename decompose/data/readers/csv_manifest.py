@@ -22,7 +22,7 @@ _REQUIRED = ("path", "label")
 _KNOWN = (*_REQUIRED, "group", "split", "id")
 
 
-def takes(entries: list[str]) -> int:
+def accepts(entries: list[str]) -> int:
     """Return how many leading data entries this reader takes: a `.csv`, and the directory that follows it."""
     if Path(entries[0]).suffix.lower() != ".csv":
         return 0

@@ -17,7 +17,7 @@ _DEPTH = 4
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundSource:
     """One data source; `problem` says why it cannot become a region, and is empty where it can."""
 
     name: str
@@ -25,7 +25,7 @@ class Found:
     problem: str = ""
 
 
-def discover(root: Path) -> list[Found]:
+def discover(root: Path) -> list[FoundSource]:
     """Return the data sources below a directory, in order of their paths.
 
     Taken are `.npz` files with images and labels, CSV manifests with path and label, and folders of class folders.
@@ -95,8 +95,8 @@ def _is_manifest(path: Path) -> bool:
     return {"path", "label"} <= set(columns)
 
 
-def _named(root: Path, sources: list[tuple[Path, str]]) -> list[Found]:
-    found: list[Found] = []
+def _named(root: Path, sources: list[tuple[Path, str]]) -> list[FoundSource]:
+    found: list[FoundSource] = []
     for path, problem in sources:
         alone = sum(other.parent == path.parent for other, _ in sources) == 1
         text = path.parent.name if path.is_file() and alone and path.parent != root else path.stem
@@ -105,7 +105,7 @@ def _named(root: Path, sources: list[tuple[Path, str]]) -> list[Found]:
         number = next(
             count for count in range(1, len(sources) + 2) if (f"{name}-{count}" if count > 1 else name) not in taken
         )
-        found.append(Found(f"{name}-{number}" if number > 1 else name, path, problem))
+        found.append(FoundSource(f"{name}-{number}" if number > 1 else name, path, problem))
     return found
 
 

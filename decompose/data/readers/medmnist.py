@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lorkit.decompose.config import RegionConfig
 
 
-def takes(entries: list[str]) -> int:
+def accepts(entries: list[str]) -> int:
     """Return how many leading data entries this reader takes: 1 for an `.npz` with `train_images`."""
     return int(Path(entries[0]).suffix.lower() == ".npz" and "train_images" in keys_of(Path(entries[0])))
 

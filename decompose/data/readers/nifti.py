@@ -30,7 +30,7 @@ _CHANNEL = "_0000"
 _TOLERANCE = 1e-2  # of affines, in mm: headers are rounded
 
 
-def takes(entries: list[str]) -> int:
+def accepts(entries: list[str]) -> int:
     """Return how many leading data entries this reader takes: 1 for a folder in this layout."""
     return int(_layout(Path(entries[0])) is not None)
 

@@ -30,7 +30,7 @@ _KNOWN = ("images", "labels", "masks", "label_names", "mask_names", "ids", "grou
 _PICKLED = ("allow_pickle", "pickle")
 
 
-def takes(entries: list[str]) -> int:
+def accepts(entries: list[str]) -> int:
     """Return how many leading data entries this reader takes: 1 for an `.npz` in this layout."""
     return int(Path(entries[0]).suffix.lower() == ".npz" and "train_images" not in keys_of(Path(entries[0])))
 

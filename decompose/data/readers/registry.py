@@ -11,7 +11,7 @@ from lorkit.decompose.config import resolve_path
 from lorkit.decompose.data.phantoms import reader as phantom
 from lorkit.decompose.data.readers import class_folder, csv_manifest, medmnist, nifti, npz
 from lorkit.decompose.data.readers.joining import concatenate
-from lorkit.decompose.data.samples.samples import KNOWN_TASKS, PARTS, RegionSamples, assemble
+from lorkit.decompose.data.samples.samples import KNOWN_TASKS, PARTS, RegionSamples, check_samples
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.events import Listener, ignore, with_progress
@@ -24,18 +24,18 @@ class Reader(NamedTuple):
     """One kind of source: what it is called, how many leading entries it takes, and how they are read."""
 
     kind: str
-    takes: Callable[[list[str]], int]
+    accepts: Callable[[list[str]], int]
     read: Callable[[list[str], RegionConfig], Source]
 
 
 # Asked in this order; a new kind of source is one module and one line.
 READERS = (
-    Reader("phantom:REGION", phantom.takes, phantom.read),
-    Reader("MedMNIST .npz", medmnist.takes, medmnist.read),
-    Reader(".npz", npz.takes, npz.read),
-    Reader("CSV manifest [with image root]", csv_manifest.takes, csv_manifest.read),
-    Reader("folder of NIfTI images and labels", nifti.takes, nifti.read),
-    Reader("folder of classes", class_folder.takes, class_folder.read),
+    Reader("phantom:REGION", phantom.accepts, phantom.read),
+    Reader("MedMNIST .npz", medmnist.accepts, medmnist.read),
+    Reader(".npz", npz.accepts, npz.read),
+    Reader("CSV manifest [with image root]", csv_manifest.accepts, csv_manifest.read),
+    Reader("folder of NIfTI images and labels", nifti.accepts, nifti.read),
+    Reader("folder of classes", class_folder.accepts, class_folder.read),
 )
 
 
@@ -54,12 +54,12 @@ def read_region(name: str, config: RegionConfig, *, base: Path, complete: bool =
         DataError: Samples that cannot be used; the message names file, sample and region.
     """
     if config.data is not None:
-        return assemble(name, config, read_entries(config.data, config, base), complete=complete, dims=dims)
+        return check_samples(name, config, read_entries(config.data, config, base), complete=complete, dims=dims)
     sources = []
     for part in PARTS:
         found = read_entries(getattr(config, part) or (), config, base)
         sources.append(replace(found, parts=(part,) * len(found.labels)))  # the list it stands in decides its part
-    return assemble(name, config, concatenate(sources), complete=complete, dims=dims)
+    return check_samples(name, config, concatenate(sources), complete=complete, dims=dims)
 
 
 def read_regions(config: Config, on_event: Listener = ignore) -> dict[str, RegionSamples]:
@@ -90,7 +90,9 @@ def expected_task(config: Config) -> str:
         if region.structures is not None:
             return "segmentation"
         entries = [resolve_path(entry, config.base) for entry in region.data or region.train or ()]
-        if entries and (nifti.takes(entries) or (npz.takes(entries) and "labels" not in npz.keys_of(Path(entries[0])))):
+        if entries and (
+            nifti.accepts(entries) or (npz.accepts(entries) and "labels" not in npz.keys_of(Path(entries[0])))
+        ):
             return "segmentation"
     return "classification"
 
@@ -110,7 +112,7 @@ def read_entries(entries: Sequence[str], config: RegionConfig, base: Path) -> So
 
 def _reader_of(entries: list[str]) -> tuple[Reader, int]:
     for reader in READERS:
-        count = reader.takes(entries)
+        count = reader.accepts(entries)
         if count:
             return reader, count
     if not Path(entries[0]).exists():

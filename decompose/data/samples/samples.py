@@ -97,7 +97,9 @@ class RegionSamples:
         return f"sample '{self.ids[index]}' of region '{self.region.name}'"
 
 
-def assemble(name: str, config: RegionConfig, source: Source, *, complete: bool = True, dims: int = 2) -> RegionSamples:
+def check_samples(
+    name: str, config: RegionConfig, source: Source, *, complete: bool = True, dims: int = 2
+) -> RegionSamples:
     """Check what a reader found and bring its labels to the configured class order.
 
     Args:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lorkit.decompose.config import RegionConfig
-from lorkit.decompose.data.samples.samples import RegionSamples, assemble
+from lorkit.decompose.data.samples.samples import RegionSamples, check_samples
 from lorkit.decompose.data.samples.source import Source
 
 Make = Callable[..., RegionSamples]
@@ -52,6 +52,6 @@ def make() -> Make:
     """The builder of checked samples: `make(labels, name="r", **source)`."""
 
     def build(labels: Sequence[int], *, name: str = "r", **source: Any) -> RegionSamples:
-        return assemble(name, RegionConfig(data=("x",)), build_source(labels, **source))
+        return check_samples(name, RegionConfig(data=("x",)), build_source(labels, **source))
 
     return build

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorkit.decompose.config import RegionConfig, SplitConfig
-from lorkit.decompose.data.samples.samples import RegionSamples, assemble
+from lorkit.decompose.data.samples.samples import RegionSamples, check_samples
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.data.splits import Splits, components, find_leaks, split_regions
 from lorkit.decompose.errors import ArtifactError, DataError
@@ -41,7 +41,7 @@ def test_parts_never_share_a_group_or_an_image(data: st.DataObject) -> None:
         parts=(None,) * count,
         origin="memory",
     )
-    samples = assemble("r", RegionConfig(data=("x",)), source)
+    samples = check_samples("r", RegionConfig(data=("x",)), source)
     parts = split(samples, seed)
     assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(count))
     for piece in components(samples.groups, samples.digests):

@@ -29,7 +29,7 @@ def test_classes_patients_and_clutter(tmp_path: Path) -> None:
     put(tmp_path / "yes" / "anna" / "2.png", 10)
     (tmp_path / "no" / ".DS_Store").write_text("")
     (tmp_path / "no" / "readme.txt").write_text("")
-    assert class_folder.takes([str(tmp_path)]) == 1
+    assert class_folder.accepts([str(tmp_path)]) == 1
     source = class_folder.read([str(tmp_path)], config(tmp_path))
     assert source.classes == ("no", "yes")
     assert source.labels.tolist() == [0, 0, 1, 1]

@@ -26,7 +26,7 @@ def read(root: Path, text: str, *, second: bool = False, classes: tuple[str, ...
     path = root / "rows.csv"
     path.write_text(text, encoding="utf-8")
     entries = [str(path), str(root / "images")] if second else [str(path)]
-    assert csv_manifest.takes(entries) == len(entries)
+    assert csv_manifest.accepts(entries) == len(entries)
     return csv_manifest.read(entries, RegionConfig(data=tuple(entries), classes=classes))
 
 

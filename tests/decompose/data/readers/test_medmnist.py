@@ -24,8 +24,8 @@ def arrays() -> dict[str, np.ndarray]:
 def test_official_split_is_kept(tmp_path: Path) -> None:
     path = str(tmp_path / "breastmnist.npz")
     np.savez(path, **arrays())
-    assert medmnist.takes([path]) == 1
-    assert npz.takes([path]) == 0
+    assert medmnist.accepts([path]) == 1
+    assert npz.accepts([path]) == 0
     source = medmnist.read([path], RegionConfig(data=(path,), classes=("malignant", "normal")))
     assert source.parts == ("train",) * 6 + ("val",) * 2 + ("test",) * 4
     assert source.classes == ("malignant", "normal")

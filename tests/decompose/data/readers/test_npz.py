@@ -95,7 +95,7 @@ def test_missing_arrays_and_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no 'labels' among images"):
         read(tmp_path / "a.npz", images=IMAGES)
     with pytest.raises(DataError, match="no data at"):
-        npz.takes([str(tmp_path / "none.npz")])
+        npz.accepts([str(tmp_path / "none.npz")])
 
 
 def test_other_tasks_are_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.samples.samples import (
     RegionSamples,
-    assemble,
+    check_samples,
     digest_image,
     encode,
     order_classes,
@@ -29,7 +29,7 @@ def config(**settings: Any) -> RegionConfig:
 
 
 def test_labels_follow_the_configured_class_order(make_source: MakeSource) -> None:
-    samples = assemble("r", config(classes=("b", "a")), make_source([0, 0, 1]))
+    samples = check_samples("r", config(classes=("b", "a")), make_source([0, 0, 1]))
     assert samples.region.classes == ("b", "a")
     assert samples.labels.tolist() == [1, 1, 0]
 
@@ -37,36 +37,36 @@ def test_labels_follow_the_configured_class_order(make_source: MakeSource) -> No
 @pytest.mark.parametrize("label", [-1, 2])
 def test_label_out_of_range_is_refused_with_its_sample(make_source: MakeSource, label: int) -> None:
     with pytest.raises(DataError, match=rf"label {label} of sample 's1'.*0 to 1"):
-        assemble("r", config(), make_source([0, label, 1]))
+        check_samples("r", config(), make_source([0, label, 1]))
 
 
 def test_class_without_samples_is_named(make_source: MakeSource) -> None:
     source = make_source([0, 1], classes=("a", "b", "c"))
     with pytest.raises(DataError, match=r"class 'c' of region 'r'"):
-        assemble("r", config(), source)
-    assert len(assemble("r", config(), source, complete=False)) == 2
+        check_samples("r", config(), source)
+    assert len(check_samples("r", config(), source, complete=False)) == 2
 
 
 def test_class_outside_the_configured_ones_is_named(make_source: MakeSource) -> None:
     with pytest.raises(DataError, match="class 'b'"):
-        assemble("r", config(classes=("a", "z")), make_source([0, 1]))
+        check_samples("r", config(classes=("a", "z")), make_source([0, 1]))
 
 
 def test_unequal_lengths_and_no_samples_are_refused(make_source: MakeSource) -> None:
     with pytest.raises(DataError, match="3 labels"):
-        assemble("r", config(), replace(make_source([0, 1]), labels=np.array([0, 1, 1])))
+        check_samples("r", config(), replace(make_source([0, 1]), labels=np.array([0, 1, 1])))
     with pytest.raises(DataError, match="no samples"):
-        assemble("r", config(), make_source([]))
+        check_samples("r", config(), make_source([]))
 
 
 def test_other_tasks_are_refused_with_the_known_ones(make_source: MakeSource) -> None:
     with pytest.raises(UsageError, match="classification"):
-        assemble("r", config(task="segmentation"), make_source([0, 1]))
+        check_samples("r", config(task="segmentation"), make_source([0, 1]))
 
 
 def test_parts_for_some_samples_only_are_refused(make_source: MakeSource) -> None:
     with pytest.raises(DataError, match="'s1' does not"):
-        assemble("r", config(), make_source([0, 1], parts=["train", None]))
+        check_samples("r", config(), make_source([0, 1], parts=["train", None]))
 
 
 def test_digest_sees_dtype_shape_and_pixels_but_not_byte_order() -> None:
@@ -104,4 +104,4 @@ def test_broken_pixels_are_found_before_training(make_source: MakeSource, value:
     images = np.asarray(source.images).astype(np.float32) / 255
     images[2, 1, 1] = value
     with pytest.raises(DataError, match=f"{source.ids[2]}.*NaN or infinite"):
-        assemble("r", config(), replace(source, images=images))
+        check_samples("r", config(), replace(source, images=images))
