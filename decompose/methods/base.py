@@ -52,7 +52,7 @@ class TrainingModule(nn.Module):
 
     def ask(self, teacher: RegionalModel, batch: Batch) -> Any:
         """Return what `forward` takes of the frozen foundation; called without gradients."""
-        output: RegionalOutput = teacher(batch.seen_by_teacher, batch.region)
+        output: RegionalOutput = teacher(batch.image_for_teacher, batch.region)
         places = tuple(batch.image.shape[2:])
         if output.features.dim() == 2 or tuple(output.features.shape[2:]) == places:
             return output

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.data.batches.microbatches import smallest
+from lorkit.decompose.data.batches.microbatches import smallest_microbatch
 from lorkit.decompose.data.batches.sampler import RegionSampler
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import Method
@@ -175,4 +175,4 @@ def _random_batch(config: Config, module: ReprogrammingModule) -> Batch:
 def _smallest(settings: TrainConfig, counts: dict[str, int]) -> int:
     world = settings.devices * settings.num_nodes
     sampler = RegionSampler(counts, batch_size=settings.batch_size, policy=settings.sampling, seed=0, world_size=world)
-    return smallest(sampler.seats, settings.accumulate)
+    return smallest_microbatch(sampler.samples_per_batch, settings.accumulate)

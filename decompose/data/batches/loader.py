@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lorkit.decompose.data.batches.augmentation import augment, augment_mask
-from lorkit.decompose.data.batches.sampler import Draw, RegionSampler, region_key
+from lorkit.decompose.data.batches.sampler import DrawnSamples, RegionSampler, region_key
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing.recipe import recipe_channels
 from lorkit.decompose.data.random_numbers import Keys, keys
@@ -54,7 +54,7 @@ class Batch(NamedTuple):
     view: Tensor | None = None
 
     @property
-    def seen_by_teacher(self) -> Tensor:
+    def image_for_teacher(self) -> Tensor:
         """(N, C, *spatial) what the teacher is asked about."""
         return self.image if self.teacher_image is None else self.teacher_image
 
@@ -122,9 +122,9 @@ class BatchLoader:
         self._epoch = epoch
 
     @property
-    def seats(self) -> NDArray[np.int64]:
+    def samples_per_batch(self) -> NDArray[np.int64]:
         """(steps, regions) samples of each region in each batch, the same in every epoch and on every rank."""
-        return self._sampler.seats
+        return self._sampler.samples_per_batch
 
     @property
     def images_per_second(self) -> float:
@@ -142,7 +142,7 @@ class BatchLoader:
             yield batch
             started = time.perf_counter()
 
-    def _assemble(self, draws: Mapping[str, Draw]) -> Batch:
+    def _assemble(self, draws: Mapping[str, DrawnSamples]) -> Batch:
         sizes = [len(draw.indices) for draw in draws.values()]
         region = np.repeat([self._names.index(name) for name in draws], sizes)
         return Batch(
@@ -154,7 +154,7 @@ class BatchLoader:
             view=self._view(draws),
         )
 
-    def _label(self, draws: Mapping[str, Draw]) -> Tensor:
+    def _label(self, draws: Mapping[str, DrawnSamples]) -> Tensor:
         """Gather the targets; masks are moved as their images are."""
         gathered = np.concatenate([self._prepared[name].targets[draw.indices] for name, draw in draws.items()])
         label = torch.from_numpy(gathered)
@@ -164,7 +164,7 @@ class BatchLoader:
             )
         return label.long()
 
-    def _image(self, draws: Mapping[str, Draw], prepared: Mapping[str, PreparedRegion]) -> Tensor:
+    def _image(self, draws: Mapping[str, DrawnSamples], prepared: Mapping[str, PreparedRegion]) -> Tensor:
         """Gather and augment the images: gray ones as the one plane that is stored, which is three times cheaper."""
         stored = {name: prepared[name].stored for name in draws}
         channels = recipe_channels(prepared[next(iter(draws))].recipe)
@@ -179,13 +179,13 @@ class BatchLoader:
             pieces |= dict(zip(names, torch.split(gathered, lengths), strict=True))
         return torch.cat([pieces[name].expand(-1, channels, *pieces[name].shape[2:]) for name in draws])
 
-    def _keys(self, name: str, draw: Draw) -> Keys:
+    def _keys(self, name: str, draw: DrawnSamples) -> Keys:
         if self._augment is not None and self._augment.views is not None:
             # of the picture, not of its position: a fraction of the patients, or another region, shares its views
             return keys(self._seed, draw.passes % self._augment.views, self._contents[name][draw.indices])
         return keys(self._seed, self._epoch, region_key(name), draw.passes, draw.indices)
 
-    def _view(self, draws: Mapping[str, Draw]) -> Tensor | None:
+    def _view(self, draws: Mapping[str, DrawnSamples]) -> Tensor | None:
         views = 1 if self._augment is None else self._augment.views
         if views is None:
             return None

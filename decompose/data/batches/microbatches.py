@@ -19,7 +19,7 @@ from lorkit.decompose.errors import UsageError
 _LEAST = 2  # batch statistics of a region need two samples
 
 
-def cut(batch: Batch, pieces: int) -> list[Batch]:
+def split_batch(batch: Batch, pieces: int) -> list[Batch]:
     """Cut a region-sorted batch into micro-batches of about equal size; each is region-sorted too.
 
     A region with n samples goes into min(pieces, n // 2) of them, so wherever it appears it has at least two.
@@ -34,7 +34,7 @@ def cut(batch: Batch, pieces: int) -> list[Batch]:
     if pieces == 1:
         return [batch]
     regions, counts = torch.unique_consecutive(batch.region, return_counts=True)
-    shares = deal(counts.tolist(), pieces)
+    shares = split_counts(counts.tolist(), pieces)
     starts = np.cumsum([0, *counts.tolist()])[:-1]
     rows: list[list[int]] = [[] for _ in range(pieces)]
     for column in range(len(regions)):
@@ -46,7 +46,7 @@ def cut(batch: Batch, pieces: int) -> list[Batch]:
     return [batch.mapped(itemgetter(torch.tensor(chosen))) for chosen in rows]
 
 
-def deal(counts: Sequence[int], pieces: int) -> NDArray[np.int64]:
+def split_counts(counts: Sequence[int], pieces: int) -> NDArray[np.int64]:
     """Return (pieces, regions) how many samples of each region every micro-batch gets: none, or two and more.
 
     Args:
@@ -73,29 +73,29 @@ def deal(counts: Sequence[int], pieces: int) -> NDArray[np.int64]:
     return shares
 
 
-def smallest(seats: NDArray[np.int64], pieces: int) -> int:
+def smallest_microbatch(samples_per_batch: NDArray[np.int64], pieces: int) -> int:
     """Return the samples of the smallest micro-batch.
 
     Args:
-        seats: (steps, regions) samples of each region in each batch.
+        samples_per_batch: (steps, regions) samples of each region in each batch.
         pieces: Number of micro-batches.
 
     Raises:
         UsageError: A batch cannot be cut so.
     """
-    rows = [[int(count) for count in row if count] for row in np.unique(seats, axis=0)]
-    return min(int(deal(row, pieces).sum(1).min()) if pieces > 1 else sum(row) for row in rows)
+    rows = [[int(count) for count in row if count] for row in np.unique(samples_per_batch, axis=0)]
+    return min(int(split_counts(row, pieces).sum(1).min()) if pieces > 1 else sum(row) for row in rows)
 
 
-def check_seats(seats: NDArray[np.int64], pieces: int) -> None:
-    """Refuse before training what `cut` would refuse in the middle of an epoch.
+def check_splittable(samples_per_batch: NDArray[np.int64], pieces: int) -> None:
+    """Refuse before training what `split_batch` would refuse in the middle of an epoch.
 
     Args:
-        seats: (steps, regions) samples of each region in each batch.
+        samples_per_batch: (steps, regions) samples of each region in each batch.
         pieces: Number of micro-batches.
 
     Raises:
         UsageError: A batch cannot be cut so.
     """
-    for row in np.unique(seats, axis=0) if pieces > 1 else ():
-        deal([int(count) for count in row if count], pieces)
+    for row in np.unique(samples_per_batch, axis=0) if pieces > 1 else ():
+        split_counts([int(count) for count in row if count], pieces)

@@ -21,7 +21,7 @@ POLICIES = ("balanced", "sqrt", "proportional")
 _LEAST = 2  # batch statistics of a region need two samples
 
 
-class Draw(NamedTuple):
+class DrawnSamples(NamedTuple):
     """Samples of one region in one batch: indices, and the pass of the stream that each belongs to."""
 
     indices: NDArray[np.int64]
@@ -59,32 +59,32 @@ class RegionSampler:
         self.counts = dict(counts)
         self._seed, self._rank, self._world = seed, rank, world_size
         self.steps = max(1, round(sum(counts.values()) / (batch_size * world_size)))
-        self.seats = deal_seats(region_shares(list(counts.values()), policy), batch_size, self.steps)
+        self.samples_per_batch = allocate_samples(region_shares(list(counts.values()), policy), batch_size, self.steps)
 
-    def epoch(self, epoch: int) -> list[dict[str, Draw]]:
+    def epoch(self, epoch: int) -> list[dict[str, DrawnSamples]]:
         """Return the batches of an epoch for this rank: regions in routing order, absent ones left out."""
-        batches: list[dict[str, Draw]] = [{} for _ in range(self.steps)]
+        batches: list[dict[str, DrawnSamples]] = [{} for _ in range(self.steps)]
         for column, (name, count) in enumerate(self.counts.items()):
-            seats = self.seats[:, column]
-            drawn = int(seats.sum()) * self._world
-            stretch = self._stretch(name, count, epoch * drawn, drawn)
-            ends = np.cumsum(seats) * self._world
+            samples_per_batch = self.samples_per_batch[:, column]
+            drawn = int(samples_per_batch.sum()) * self._world
+            segment = self._segment(name, count, epoch * drawn, drawn)
+            ends = np.cumsum(samples_per_batch) * self._world
             for step in range(self.steps):
-                take = int(seats[step])
+                take = int(samples_per_batch[step])
                 start = int(ends[step]) - take * (self._world - self._rank)
                 if take:
-                    batches[step][name] = Draw(*(values[start : start + take] for values in stretch))
+                    batches[step][name] = DrawnSamples(*(values[start : start + take] for values in segment))
         return batches
 
-    def _stretch(self, name: str, count: int, start: int, length: int) -> Draw:
+    def _segment(self, name: str, count: int, start: int, length: int) -> DrawnSamples:
         """Return `length` elements of a region's stream from position `start`."""
         if not length:
-            return Draw(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+            return DrawnSamples(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
         first, last = start // count, (start + length - 1) // count
         order = np.concatenate([self._shuffled(name, count, number) for number in range(first, last + 1)])
         number = np.repeat(np.arange(first, last + 1, dtype=np.int64), count)
         offset = start - first * count
-        return Draw(order[offset : offset + length], number[offset : offset + length])
+        return DrawnSamples(order[offset : offset + length], number[offset : offset + length])
 
     def _shuffled(self, name: str, count: int, number: int) -> NDArray[np.int64]:
         generator = np.random.default_rng([self._seed, region_key(name), number])
@@ -103,18 +103,18 @@ def region_shares(counts: Sequence[int], policy: str) -> NDArray[np.float64]:
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
-def deal_seats(shares: NDArray[np.float64], batch_size: int, steps: int) -> NDArray[np.int64]:
+def allocate_samples(shares: NDArray[np.float64], batch_size: int, steps: int) -> NDArray[np.int64]:
     """Return (steps, regions) seats: each row sums to `batch_size`, no seat number is 1, shares hold over time.
 
     A region earns its share of every batch as credit; one that cannot afford two seats waits for a later batch.
     """
-    seats = np.zeros((steps, len(shares)), dtype=np.int64)
+    samples_per_batch = np.zeros((steps, len(shares)), dtype=np.int64)
     credit = np.zeros(len(shares))
     for step in range(steps):
         credit += shares * batch_size
-        seats[step] = _one_batch(credit, batch_size)
-        credit -= seats[step]
-    return seats
+        samples_per_batch[step] = _one_batch(credit, batch_size)
+        credit -= samples_per_batch[step]
+    return samples_per_batch
 
 
 def _one_batch(credit: NDArray[np.float64], batch_size: int) -> NDArray[np.int64]:

@@ -52,9 +52,9 @@ class TaughtModule(TrainingModule):
     def ask(self, teacher: RegionalModel, batch: Batch) -> Any:
         """Return the foundation's compared output for a batch."""
         if self.layer == "grid":
-            walk = walker(teacher.backbone).walk(teacher.normalise(batch.seen_by_teacher))
+            walk = walker(teacher.backbone).walk(teacher.normalise(batch.image_for_teacher))
             return TeacherFeatures((walk.grids[-1],), walk.features)
-        return TeacherFeatures((), teacher.features(batch.seen_by_teacher, batch.region))
+        return TeacherFeatures((), teacher.features(batch.image_for_teacher, batch.region))
 
     def forward(self, batch: Batch, teacher: Any) -> Terms:
         """Return the term ce and those of the subclass."""

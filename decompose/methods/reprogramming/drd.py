@@ -78,7 +78,7 @@ class DeepReprogramming(ReprogrammingModule):
 
     def ask(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
         """Return the foundation's stages for a batch."""
-        walk = walker(teacher.backbone).walk(teacher.normalise(batch.seen_by_teacher))
+        walk = walker(teacher.backbone).walk(teacher.normalise(batch.image_for_teacher))
         return TeacherFeatures(tuple(walk.grids), walk.features)
 
     def parts(self, batch: Batch, teacher: TeacherFeatures) -> Parts:

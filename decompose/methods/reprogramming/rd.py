@@ -72,7 +72,7 @@ class FeatureReprogramming(ReprogrammingModule):
 
     def ask(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
         """Return the foundation's features for a batch: pooled, or maps where the task is dense."""
-        return TeacherFeatures((), teacher.features(batch.seen_by_teacher, batch.region))
+        return TeacherFeatures((), teacher.features(batch.image_for_teacher, batch.region))
 
     def parts(self, batch: Batch, teacher: TeacherFeatures) -> Parts:
         """Run the student once, and its head on the reprogrammed features."""

@@ -18,7 +18,7 @@ import torch
 
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.batches.loader import Batch, BatchLoader
-from lorkit.decompose.data.batches.microbatches import check_seats, smallest
+from lorkit.decompose.data.batches.microbatches import check_splittable, smallest_microbatch
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import Event, Finished, Notice, Saved, Started, Step, Validated
 from lorkit.decompose.experts import packed
@@ -153,8 +153,8 @@ class _Trainer:
         )
         self.passes = passes_of(self.settings, len(self.loader))
         self.steps = self.passes * len(self.loader)  # an epoch's
-        check_seats(self.loader.seats, self.settings.accumulate)
-        module.check_batches(smallest(self.loader.seats, self.settings.accumulate))
+        check_splittable(self.loader.samples_per_batch, self.settings.accumulate)
+        module.check_batches(smallest_microbatch(self.loader.samples_per_batch, self.settings.accumulate))
         self.stepper = Stepper(module, self.settings, fabric, foundation)
         if phase.keeper is not None:
             parts = {name: phase.train[name] for name in phase.regions.names}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.data.batches.microbatches import cut
+from lorkit.decompose.data.batches.microbatches import split_batch
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.models.foundation.model import Foundation
@@ -66,7 +66,7 @@ class Stepper:
         """
         set_rate(self.optimizer, rate)
         terms: Terms = {}
-        pieces = cut(batch, self.settings.accumulate)
+        pieces = split_batch(batch, self.settings.accumulate)
         for index, piece in enumerate(pieces):
             waits = index + 1 < len(pieces) and self.fabric.world_size > 1
             with self.fabric.no_backward_sync(self.wrapped, enabled=waits):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.data.batches.microbatches import check_seats, cut, deal
+from lorkit.decompose.data.batches.microbatches import check_splittable, split_batch, split_counts
 from lorkit.decompose.errors import UsageError
 
 
@@ -17,9 +17,9 @@ from lorkit.decompose.errors import UsageError
 def test_every_sample_is_dealt_once_and_no_region_stands_alone(counts: list[int], pieces: int) -> None:
     if sum(count // 2 for count in counts) < pieces:
         with pytest.raises(UsageError, match=r"train\.accumulate"):
-            deal(counts, pieces)
+            split_counts(counts, pieces)
         return
-    shares = deal(counts, pieces)
+    shares = split_counts(counts, pieces)
     assert shares.sum(0).tolist() == counts
     assert not (shares == 1).any()
     assert shares.sum(1).min() >= 2
@@ -29,17 +29,17 @@ def test_every_sample_is_dealt_once_and_no_region_stands_alone(counts: list[int]
 
 def test_micro_batches_are_the_batch_in_other_order(make_batch: Callable[..., Batch]) -> None:
     batch = make_batch(5, 9)
-    pieces = cut(batch, 3)
+    pieces = split_batch(batch, 3)
     assert [len(piece.label) for piece in pieces] == [5, 4, 5]
     assert sorted(torch.cat([piece.sample for piece in pieces]).tolist()) == list(range(14))
     for piece in pieces:
         assert torch.equal(piece.region, piece.region.sort().values)
         assert torch.equal(piece.image, batch.image[piece.sample])
-    assert cut(batch, 1) == [batch]
+    assert split_batch(batch, 1) == [batch]
 
 
 def test_seats_that_cannot_be_cut_are_refused_before_training() -> None:
-    check_seats(np.array([[4, 4], [8, 0]]), 4)
-    check_seats(np.array([[3, 3]]), 1)
+    check_splittable(np.array([[4, 4], [8, 0]]), 4)
+    check_splittable(np.array([[3, 3]]), 1)
     with pytest.raises(UsageError, match=r"accumulate is 3 for a batch with 3, 3 samples.*raise train\.batch_size"):
-        check_seats(np.array([[6, 0], [3, 3]]), 3)
+        check_splittable(np.array([[6, 0], [3, 3]]), 3)

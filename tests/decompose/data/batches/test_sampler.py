@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lorkit.decompose.data.batches.sampler import RegionSampler, deal_seats, region_shares
+from lorkit.decompose.data.batches.sampler import RegionSampler, allocate_samples, region_shares
 from lorkit.decompose.errors import UsageError
 
 COUNTS = {"brain": 900, "chest": 400, "knee": 100}
@@ -23,7 +23,7 @@ def sampler(policy: str = "balanced", **settings_: int) -> RegionSampler:
 )
 def test_shares_hold_over_an_epoch(policy: str, expected: list[float]) -> None:
     np.testing.assert_allclose(region_shares(list(COUNTS.values()), policy), expected)
-    drawn = sampler(policy).seats.sum(axis=0)
+    drawn = sampler(policy).samples_per_batch.sum(axis=0)
     np.testing.assert_allclose(drawn / drawn.sum(), expected, atol=0.005)
 
 
@@ -32,14 +32,14 @@ def test_shares_hold_over_an_epoch(policy: str, expected: list[float]) -> None:
     st.lists(st.integers(1, 5000), min_size=1, max_size=8), st.integers(2, 70), st.sampled_from(["sqrt", "balanced"])
 )
 def test_seats_fill_the_batch_and_are_never_one(counts: list[int], batch_size: int, policy: str) -> None:
-    seats = deal_seats(region_shares(counts, policy), batch_size, 40)
+    seats = allocate_samples(region_shares(counts, policy), batch_size, 40)
     assert (seats.sum(axis=1) == batch_size).all()
     assert not (seats == 1).any()
     assert (seats >= 0).all()
 
 
 def test_small_shares_wait_instead_of_vanishing() -> None:
-    seats = deal_seats(np.array([0.97, 0.03]), 16, 100)
+    seats = allocate_samples(np.array([0.97, 0.03]), 16, 100)
     assert set(seats[:, 1]) == {0, 2}
     assert abs(seats[:, 1].sum() - 48) <= 2
 
