@@ -13,23 +13,23 @@ from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.models.backbones.stage_adapters import stage_shapes, staged
-from lorkit.decompose.models.backbones.stages import EMPTY, STAGES, Walk, Walker
+from lorkit.decompose.models.backbones.stages import EMPTY, STAGES, HasStages, StageOutputs
 from lorkit.decompose.models.backbones.timm_models import is_timm
 from lorkit.decompose.models.foundation.teacher import TeacherBackbone
 
 
-class _Taught:
+class _TeacherStages:
     """A user's teacher."""
 
     def __init__(self, backbone: TeacherBackbone) -> None:
         self.backbone = backbone
 
-    def walk(self, x_NCHW: Tensor) -> Walk:
+    def run_stages(self, x_NCHW: Tensor) -> StageOutputs:
         found = self.backbone.teacher.features(x_NCHW)
-        return Walk(list(found.grids), [EMPTY] * len(found.grids), found.features)
+        return StageOutputs(list(found.grids), [EMPTY] * len(found.grids), found.features)
 
 
-class _Timm:
+class _TimmStages:
     """A timm network: its last four levels, or four equal runs of a transformer's blocks."""
 
     def __init__(self, network: Any) -> None:
@@ -40,24 +40,24 @@ class _Timm:
         if listed and hasattr(network, "patch_embed"):
             self.indices = [-(-len(blocks) * (stage + 1) // STAGES) - 1 for stage in range(STAGES)]
 
-    def walk(self, x_NCHW: Tensor) -> Walk:
+    def run_stages(self, x_NCHW: Tensor) -> StageOutputs:
         last, grids = self.network.forward_intermediates(x_NCHW, indices=self.indices)
-        return Walk(list(grids), [EMPTY] * len(grids), self.network.forward_head(last))
+        return StageOutputs(list(grids), [EMPTY] * len(grids), self.network.forward_head(last))
 
 
-def walked_shapes(backbone: nn.Module, image_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+def stage_shapes_of(backbone: nn.Module, image_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Return (C, *grid) of each stage for images (C, *spatial); a user's teacher has told its own.
 
     Raises:
         UsageError: It has no stages that anything knows of, or not four.
     """
     if isinstance(backbone, TeacherBackbone):
-        walker(backbone)  # refuses what has not four
+        stage_view(backbone)  # refuses what has not four
         return list(backbone.stages)
-    return stage_shapes(backbone, image_shape, walker)
+    return stage_shapes(backbone, image_shape, stage_view)
 
 
-def walker(backbone: nn.Module) -> Walker:
+def stage_view(backbone: nn.Module) -> HasStages:
     """Return a network in its four stages; weights are shared, nothing is copied.
 
     Raises:
@@ -70,7 +70,7 @@ def walker(backbone: nn.Module) -> Walker:
                 required=f"{STAGES} grids in what its features() returns, one a stage",
                 fix="name as many (foundation.features of an ONNX file), or take method rd, which needs none",
             )
-        return _Taught(backbone)
+        return _TeacherStages(backbone)
     if is_timm(backbone):
         if not hasattr(backbone, "forward_intermediates"):
             raise UsageError(
@@ -78,5 +78,5 @@ def walker(backbone: nn.Module) -> Walker:
                 required="a network that gives intermediate features (forward_intermediates)",
                 fix="choose another backbone, or method rd, which needs no stages",
             )
-        return _Timm(backbone)
+        return _TimmStages(backbone)
     return staged(backbone)

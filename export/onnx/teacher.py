@@ -27,7 +27,7 @@ from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.config import Config, ImageConfig
 from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
-from lorkit.decompose.models.backbones.stage_adapters import joined_maps
+from lorkit.decompose.models.backbones.stage_adapters import upsample_and_concatenate
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.runs import Run
 from lorkit.decompose.tasks import get_task
@@ -87,7 +87,7 @@ class OnnxTeacher:
         grids = tuple(torch.from_numpy(_grid(name, values[name])).to(image.device) for name in stages)
         if self._dense:
             maps = grids if self._joins else (torch.from_numpy(_grid(pooled, values[pooled])).to(image.device),)
-            return TeacherFeatures(grids, joined_maps(maps, image.shape[2:]))
+            return TeacherFeatures(grids, upsample_and_concatenate(maps, image.shape[2:]))
         return TeacherFeatures(grids, torch.from_numpy(_pooled(pooled, values[pooled])).to(image.device))
 
 

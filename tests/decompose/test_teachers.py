@@ -20,7 +20,7 @@ from lorkit.decompose.events import Notice
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation.model import load_foundation
 from lorkit.decompose.models.foundation.teacher import TeacherBackbone, TeacherFeatures, weights_digest
-from lorkit.decompose.models.stage_features import walker
+from lorkit.decompose.models.stage_features import stage_view
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.training.foundation.resolving import settled, taught_foundation
@@ -255,7 +255,7 @@ def test_a_teacher_is_asked_before_any_data(monkeypatch: pytest.MonkeyPatch) -> 
 def test_walking_a_teacher_gives_its_stages(tmp_path: Path) -> None:
     config = settled(configured(tmp_path), Stubborn())
     foundation = taught_foundation(Stubborn(), config, RegionSet([Region(name="a", classes=("x", "y"))]))
-    assert len(walker(foundation.model.backbone).walk(torch.rand(2, 3, 24, 20)).grids) == 4
+    assert len(stage_view(foundation.model.backbone).run_stages(torch.rand(2, 3, 24, 20)).grids) == 4
     assert foundation.digest == Stubborn().digest
 
 

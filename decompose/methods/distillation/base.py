@@ -24,7 +24,7 @@ from lorkit.decompose.models.backbones.stage_adapters import staged
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
-from lorkit.decompose.models.stage_features import walker
+from lorkit.decompose.models.stage_features import stage_view
 from lorkit.decompose.tasks.losses import Terms
 
 
@@ -52,8 +52,8 @@ class TaughtModule(TrainingModule):
     def ask(self, teacher: RegionalModel, batch: Batch) -> Any:
         """Return the foundation's compared output for a batch."""
         if self.layer == "grid":
-            walk = walker(teacher.backbone).walk(teacher.normalise(batch.image_for_teacher))
-            return TeacherFeatures((walk.grids[-1],), walk.features)
+            outputs = stage_view(teacher.backbone).run_stages(teacher.normalise(batch.image_for_teacher))
+            return TeacherFeatures((outputs.grids[-1],), outputs.features)
         return TeacherFeatures((), teacher.features(batch.image_for_teacher, batch.region))
 
     def forward(self, batch: Batch, teacher: Any) -> Terms:
@@ -74,10 +74,10 @@ class TaughtModule(TrainingModule):
             output = self.live(batch.image, batch.region)
             return Sight(output, output.features)
         (name,) = self.live.regions.names
-        walk = staged(self.live.backbone).walk(self.live.normalise(batch.image))
+        outputs = staged(self.live.backbone).run_stages(self.live.normalise(batch.image))
         rows = torch.arange(len(batch.image), device=batch.image.device)
-        output = RegionalOutput(walk.features, {name: self.live.heads[name](walk.features)}, {name: rows})
-        return Sight(output, walk.grids[-1])
+        output = RegionalOutput(outputs.features, {name: self.live.heads[name](outputs.features)}, {name: rows})
+        return Sight(output, outputs.grids[-1])
 
 
 class TaughtStudents(SeparateStudents):
@@ -133,10 +133,10 @@ def _width(model: RegionalModel, layer: Layer, example: Tensor) -> int:
     model.eval()  # a walk in training would move the norms
     try:
         with torch.no_grad():
-            walk = walker(model.backbone).walk(model.normalise(example.to(next(model.parameters()))))
+            outputs = stage_view(model.backbone).run_stages(model.normalise(example.to(next(model.parameters()))))
     finally:
         model.train(training)
-    return walk.grids[-1].shape[1]
+    return outputs.grids[-1].shape[1]
 
 
 def no_teacher() -> UsageError:

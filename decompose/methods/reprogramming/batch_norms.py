@@ -18,7 +18,7 @@ POLICIES = ("no_update", "separate", "eval", "shared")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
-class ForeignPasses(nn.Module):
+class InjectedPassNorms(nn.Module):
     """Runs passes through a network under a policy for its batch norms.
 
     - `no_update`: statistics of the batch; the running ones stay as they are.

@@ -24,14 +24,14 @@ from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.reprogramming.base import Parts, ReprogrammingModule, no_teacher
-from lorkit.decompose.methods.reprogramming.batch_norms import ForeignPasses
+from lorkit.decompose.methods.reprogramming.batch_norms import InjectedPassNorms
 from lorkit.decompose.methods.reprogramming.rd import ReprogrammingDistillation
-from lorkit.decompose.models.backbones.stage_adapters import foreign_context, stage_shapes, staged
+from lorkit.decompose.models.backbones.stage_adapters import injection_context, stage_shapes, staged
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.reprogrammers import GridReprogrammer
-from lorkit.decompose.models.stage_features import walked_shapes, walker
+from lorkit.decompose.models.stage_features import stage_shapes_of, stage_view
 from lorkit.decompose.regions import RegionSet
 
 Shapes = Sequence[tuple[int, ...]]
@@ -59,12 +59,12 @@ class DeepReprogramming(ReprogrammingModule):
         seen: tuple[int, ...],
     ) -> None:
         super().__init__(live, train, settings)
-        theirs, ours = walked_shapes(foundation.model.backbone, seen), stage_shapes(live.backbone, image)
+        theirs, ours = stage_shapes_of(foundation.model.backbone, seen), stage_shapes(live.backbone, image)
         check_stages(theirs, ours)
         self.reprogrammers = nn.ModuleList(
             GridReprogrammer(t[0], s[0], s[1:], settings.hidden) for t, s in zip(theirs, ours, strict=True)
         )
-        self.foreign = ForeignPasses(live.backbone, settings.bn_policy)
+        self.foreign = InjectedPassNorms(live.backbone, settings.bn_policy)
 
     @property
     def phis(self) -> list[nn.Module]:
@@ -78,25 +78,27 @@ class DeepReprogramming(ReprogrammingModule):
 
     def ask(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
         """Return the foundation's stages for a batch."""
-        walk = walker(teacher.backbone).walk(teacher.normalise(batch.image_for_teacher))
-        return TeacherFeatures(tuple(walk.grids), walk.features)
+        outputs = stage_view(teacher.backbone).run_stages(teacher.normalise(batch.image_for_teacher))
+        return TeacherFeatures(tuple(outputs.grids), outputs.features)
 
     def parts(self, batch: Batch, teacher: TeacherFeatures) -> Parts:
         """Run the student once, and its later stages on each stage's reprogrammed features."""
         (name,) = self.live.regions.names
         network, head = staged(self.live.backbone), self.live.heads[name]
-        walk = network.walk(self.live.normalise(batch.image))
+        outputs = network.run_stages(self.live.normalise(batch.image))
         injected = [module(grid) for module, grid in zip(self.reprogrammers, teacher.grids, strict=True)]
         with self.foreign.scope():
             hybrid = [
-                head(network.forward_from(stage, grid, foreign_context(walk, stage, injected, self.settings.skips)))
+                head(
+                    network.forward_from(stage, grid, injection_context(outputs, stage, injected, self.settings.skips))
+                )
                 for stage, grid in enumerate(injected)
             ]
-        return Parts(head(walk.features), hybrid, injected, walk.grids)
+        return Parts(head(outputs.features), hybrid, injected, outputs.grids)
 
     def reached(self, batch: Batch) -> list[Tensor]:
         """Return the student's own grids."""
-        return staged(self.live.backbone).walk(self.live.normalise(batch.image)).grids
+        return staged(self.live.backbone).run_stages(self.live.normalise(batch.image)).grids
 
 
 class DeepReprogrammingDistillation(ReprogrammingDistillation):

@@ -11,7 +11,7 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.models.backbones.stages import Chain, Staged, Step
+from lorkit.decompose.models.backbones.stages import SequentialStages, Staged, StageFunction
 
 _LEAST = 29  # a smaller side has nothing left to halve at the third transition
 
@@ -48,7 +48,7 @@ def stages(network: Any) -> Staged:
         if name in ends:
             runs.append([])
 
-    def stage(run: list[nn.Module]) -> Step:
+    def stage(run: list[nn.Module]) -> StageFunction:
         def step(x: Tensor) -> Tensor:
             for layer in run:
                 x = layer(x)
@@ -56,4 +56,4 @@ def stages(network: Any) -> Staged:
 
         return step
 
-    return Chain([stage(run) for run in runs], stage([layer for _, layer in rest]))
+    return SequentialStages([stage(run) for run in runs], stage([layer for _, layer in rest]))

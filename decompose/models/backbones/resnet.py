@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
-from lorkit.decompose.models.backbones.stages import STAGES, Chain, Staged
+from lorkit.decompose.models.backbones.stages import STAGES, SequentialStages, Staged
 
 
 class _Layers(NamedTuple):
@@ -178,4 +178,4 @@ def stages(network: ResNet) -> Staged:
     def tail(x: Tensor) -> Tensor:
         return cast(Tensor, network.fc(network.avgpool(x).flatten(1)))
 
-    return Chain([stem, *later], tail)
+    return SequentialStages([stem, *later], tail)

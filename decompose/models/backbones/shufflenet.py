@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.models.backbones.stages import Chain, Staged
+from lorkit.decompose.models.backbones.stages import SequentialStages, Staged
 
 _DEPTHS = (4, 8, 4)
 _WIDTHS = (24, 116, 232, 464, 1024)  # the 1.0x network
@@ -99,4 +99,4 @@ def stages(network: ShuffleNetV2) -> Staged:
     def tail(x: Tensor) -> Tensor:
         return cast(Tensor, network.fc(x.mean((2, 3))))
 
-    return Chain([stem, network.stage3, network.stage4, network.conv5], tail)
+    return SequentialStages([stem, network.stage3, network.stage4, network.conv5], tail)

@@ -18,7 +18,15 @@ from lorkit.decompose.errors import UsageError, unknown
 from lorkit.decompose.models.backbones import densenet, resnet, shufflenet
 from lorkit.decompose.models.backbones.resnet import ResNet
 from lorkit.decompose.models.backbones.shufflenet import ShuffleNetV2
-from lorkit.decompose.models.backbones.stages import EMPTY, STAGES, Context, Gridded, Staged, Walk, Walker
+from lorkit.decompose.models.backbones.stages import (
+    EMPTY,
+    STAGES,
+    Gridded,
+    HasStages,
+    StageContext,
+    Staged,
+    StageOutputs,
+)
 from lorkit.decompose.models.backbones.timm_stages import timm_stages
 from lorkit.decompose.models.backbones.unets import UNETS
 from lorkit.decompose.models.backbones.vit import StagedTransformer, VisionTransformer
@@ -27,11 +35,11 @@ __all__ = [
     "EMPTY",
     "SKIPS",
     "STAGES",
-    "Context",
+    "StageContext",
+    "StageOutputs",
     "Staged",
     "StagedMaps",
-    "Walk",
-    "foreign_context",
+    "injection_context",
     "stage_shapes",
     "staged",
 ]
@@ -90,46 +98,48 @@ class StagedMaps(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, C, *spatial) to features (N, F, *spatial)."""
-        return self.stages().walk(x).features
+        return self.stages().run_stages(x).features
 
     def stages(self) -> Staged:
         """Return the stages of the network, each of which the features read."""
         inner: Gridded | None = timm_stages(self.network, dense=True)
         if isinstance(self.network, VisionTransformer):
             inner = StagedTransformer(self.network, dense=True)
-        return _Maps(inner or cast(Gridded, staged(self.network)), self.head)
+        return _StackedMaps(inner or cast(Gridded, staged(self.network)), self.head)
 
 
-class _Maps:
+class _StackedMaps:
     """Stages whose grids are all read again at the end, so that the earlier ones are skips, as a U-Net's."""
 
     def __init__(self, inner: Gridded, head: nn.Module) -> None:
         self.inner, self.head = inner, head
 
-    def walk(self, x: Tensor) -> Walk:
-        walk = self.inner.walk(x)
-        context = [Context(one.tokens, (x,), tuple(walk.grids[:stage])) for stage, one in enumerate(walk.context)]
-        return Walk(walk.grids, context, self._joined(walk.grids, x))
+    def run_stages(self, x: Tensor) -> StageOutputs:
+        outputs = self.inner.run_stages(x)
+        context = [
+            StageContext(one.tokens, (x,), tuple(outputs.grids[:stage])) for stage, one in enumerate(outputs.context)
+        ]
+        return StageOutputs(outputs.grids, context, self._joined(outputs.grids, x))
 
-    def forward_from(self, stage: int, grid: Tensor, context: Context = EMPTY) -> Tensor:
-        later = self.inner.onward(stage, grid, context)
+    def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
+        later = self.inner.later_grids(stage, grid, context)
         return self._joined([*context.skips, grid, *later], context.stem[0])
 
     def _joined(self, grids: list[Tensor], image: Tensor) -> Tensor:
-        return cast(Tensor, self.head(joined_maps(grids, image.shape[2:])))
+        return cast(Tensor, self.head(upsample_and_concatenate(grids, image.shape[2:])))
 
 
-def joined_maps(grids: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+def upsample_and_concatenate(grids: Sequence[Tensor], size: Sequence[int]) -> Tensor:
     """Return grids (N, C_i, *grid_i) upsampled to `size` and side by side, (N, sum C_i, *size)."""
     mode = "bilinear" if len(size) == 2 else "trilinear"
     return torch.cat([nn.functional.interpolate(grid, tuple(size), mode=mode) for grid in grids], dim=1)
 
 
-def foreign_context(walk: Walk, stage: int, injected: Sequence[Tensor], skips: str) -> Context:
+def injection_context(outputs: StageOutputs, stage: int, injected: Sequence[Tensor], skips: str) -> StageContext:
     """Return what a pass of foreign features from a stage reads besides them; nothing of the student learns from it.
 
     Args:
-        walk: The student's own pass.
+        outputs: The student's own pass.
         stage: Where the foreign features enter.
         injected: Foreign features of every stage.
         skips: Whose grids of earlier stages a U-Net's decoder reads: the `student`'s, the `reprogrammed` ones, or
@@ -140,17 +150,17 @@ def foreign_context(walk: Walk, stage: int, injected: Sequence[Tensor], skips: s
     """
     if skips not in SKIPS:
         raise unknown("skips policy", skips, SKIPS)
-    own = walk.context[stage]
+    own = outputs.context[stage]
     tokens = None if own.tokens is None else own.tokens.detach()
     if skips == "zero":
-        return Context(tokens, tuple(map(torch.zeros_like, own.stem)), tuple(map(torch.zeros_like, own.skips)))
+        return StageContext(tokens, tuple(map(torch.zeros_like, own.stem)), tuple(map(torch.zeros_like, own.skips)))
     foreign = tuple(injected[: len(own.skips)])
     earlier = foreign if skips == "reprogrammed" else tuple(grid.detach() for grid in own.skips)
-    return Context(tokens, tuple(value.detach() for value in own.stem), earlier)
+    return StageContext(tokens, tuple(value.detach() for value in own.stem), earlier)
 
 
 def stage_shapes(
-    backbone: nn.Module, image_shape: tuple[int, ...], enter: Callable[[nn.Module], Walker] = staged
+    backbone: nn.Module, image_shape: tuple[int, ...], enter: Callable[[nn.Module], HasStages] = staged
 ) -> list[tuple[int, ...]]:
     """Return (C, *grid) of each stage for images (C, *spatial); nothing is computed, and the network not touched.
 
@@ -167,5 +177,5 @@ def stage_shapes(
     network = copy.deepcopy(backbone, memo).eval()
     with torch.no_grad():
         dtype = next(network.parameters()).dtype
-        walk = enter(network).walk(torch.empty(1, *image_shape, device="meta", dtype=dtype))
-    return [tuple(grid.shape[1:]) for grid in walk.grids]
+        outputs = enter(network).run_stages(torch.empty(1, *image_shape, device="meta", dtype=dtype))
+    return [tuple(grid.shape[1:]) for grid in outputs.grids]

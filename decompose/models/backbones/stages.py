@@ -11,10 +11,10 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 STAGES = 4
-Step = Callable[[Tensor], Tensor]
+StageFunction = Callable[[Tensor], Tensor]
 
 
-class Context(NamedTuple):
+class StageContext(NamedTuple):
     """What the rest of a network needs besides the grid of the stage that it continues from.
 
     Attributes:
@@ -28,10 +28,10 @@ class Context(NamedTuple):
     skips: tuple[Tensor, ...] = ()
 
 
-EMPTY = Context()
+EMPTY = StageContext()
 
 
-class Walk(NamedTuple):
+class StageOutputs(NamedTuple):
     """One pass through all stages.
 
     Attributes:
@@ -41,22 +41,22 @@ class Walk(NamedTuple):
     """
 
     grids: list[Tensor]
-    context: list[Context]
+    context: list[StageContext]
     features: Tensor
 
 
-class Walker(Protocol):
+class HasStages(Protocol):
     """A network that shows its stages."""
 
-    def walk(self, x: Tensor) -> Walk:
+    def run_stages(self, x: Tensor) -> StageOutputs:
         """Run the whole network on (N, C, *spatial)."""
         ...
 
 
-class Staged(Walker, Protocol):
+class Staged(HasStages, Protocol):
     """A backbone in stages, each of which can be entered."""
 
-    def forward_from(self, stage: int, grid: Tensor, context: Context = EMPTY) -> Tensor:
+    def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
         """Return the features that follow from a grid in place of a stage's output; stages count from 0."""
         ...
 
@@ -64,12 +64,12 @@ class Staged(Walker, Protocol):
 class Gridded(Staged, Protocol):
     """A backbone in stages that can tell the grids of its later stages, not only where they lead."""
 
-    def onward(self, stage: int, grid: Tensor, context: Context = EMPTY) -> list[Tensor]:
+    def later_grids(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> list[Tensor]:
         """Return the grids of the stages behind `stage`, given its own."""
         ...
 
 
-class Chain:
+class SequentialStages:
     """A network whose stages map grids to grids.
 
     Args:
@@ -77,22 +77,22 @@ class Chain:
         tail: The rest, from the last grid to features.
     """
 
-    def __init__(self, stages: Sequence[Step], tail: Step) -> None:
+    def __init__(self, stages: Sequence[StageFunction], tail: StageFunction) -> None:
         self.stages, self.tail = tuple(stages), tail
 
-    def walk(self, x: Tensor) -> Walk:
+    def run_stages(self, x: Tensor) -> StageOutputs:
         """Run the whole network."""
         grids: list[Tensor] = []
         for stage in self.stages:
             x = stage(x)
             grids.append(x)
-        return Walk(grids, [EMPTY] * len(grids), self.tail(x))
+        return StageOutputs(grids, [EMPTY] * len(grids), self.tail(x))
 
-    def forward_from(self, stage: int, grid: Tensor, context: Context = EMPTY) -> Tensor:
+    def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
         """Continue from a stage's grid."""
-        return self.tail([grid, *self.onward(stage, grid, context)][-1])
+        return self.tail([grid, *self.later_grids(stage, grid, context)][-1])
 
-    def onward(self, stage: int, grid: Tensor, context: Context = EMPTY) -> list[Tensor]:
+    def later_grids(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> list[Tensor]:
         """Return the grids of the later stages."""
         del context
         grids = [grid]
@@ -113,21 +113,21 @@ class EncoderDecoder:
     def __init__(
         self,
         stem: Callable[[Tensor], tuple[Tensor, ...]],
-        levels: Sequence[Step],
+        levels: Sequence[StageFunction],
         decode: Callable[[Sequence[Tensor], Sequence[Tensor]], Tensor],
     ) -> None:
         self.stem, self.levels, self.decode = stem, tuple(levels), decode
 
-    def walk(self, x: Tensor) -> Walk:
+    def run_stages(self, x: Tensor) -> StageOutputs:
         """Run the whole network."""
         stem = self.stem(x)
         grids: list[Tensor] = []
         for level in self.levels:
             grids.append(level(grids[-1] if grids else stem[-1]))
-        context = [Context(None, stem, tuple(grids[:stage])) for stage in range(len(grids))]
-        return Walk(grids, context, self.decode(stem, grids))
+        context = [StageContext(None, stem, tuple(grids[:stage])) for stage in range(len(grids))]
+        return StageOutputs(grids, context, self.decode(stem, grids))
 
-    def forward_from(self, stage: int, grid: Tensor, context: Context = EMPTY) -> Tensor:
+    def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
         """Continue from a stage's grid: down to the bottleneck, then up with the skips of `context`."""
         grids = [*context.skips, grid]
         for level in self.levels[stage + 1 :]:

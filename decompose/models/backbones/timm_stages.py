@@ -14,7 +14,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.models.backbones.stages import EMPTY, STAGES, Chain, Context, Gridded, Walk
+from lorkit.decompose.models.backbones.stages import (
+    EMPTY,
+    STAGES,
+    Gridded,
+    SequentialStages,
+    StageContext,
+    StageOutputs,
+)
 
 LAYERS = tuple(f"layer{index + 1}" for index in range(STAGES))
 
@@ -39,7 +46,7 @@ def _layers(network: Any) -> Gridded:
     def stem(x: Tensor) -> Tensor:
         return cast(Tensor, first(network.maxpool(network.act1(network.bn1(network.conv1(x))))))
 
-    return Chain([stem, *later], network.forward_head)
+    return SequentialStages([stem, *later], network.forward_head)
 
 
 def _stem_and_stages(network: Any) -> Gridded:
@@ -51,7 +58,7 @@ def _stem_and_stages(network: Any) -> Gridded:
     def tail(x: Tensor) -> Tensor:
         return cast(Tensor, network.forward_head(network.norm_pre(x)))
 
-    return Chain([stem, *later], tail)
+    return SequentialStages([stem, *later], tail)
 
 
 class TimmTransformer:
@@ -70,35 +77,35 @@ class TimmTransformer:
         self.first = int(network.num_prefix_tokens)
         self.by_token = not dense and network.global_pool == "token" and self.first > 0
 
-    def walk(self, x: Tensor) -> Walk:
+    def run_stages(self, x: Tensor) -> StageOutputs:
         """Run the whole network."""
         size = self.network.patch_embed.dynamic_feat_size(tuple(x.shape[2:]))
         x = self.network._pos_embed(self.network.patch_embed(x))
         x = self.network.norm_pre(self.network.patch_drop(x))
         grids: list[Tensor] = []
-        context: list[Context] = []
+        context: list[StageContext] = []
         for stage in self.stages:
             for block in stage:
                 x = block(x)
             grids.append(self._patches(x, size))
-            context.append(Context(x[:, : self.first]))
+            context.append(StageContext(x[:, : self.first]))
         grids[-1] = self._last(x, size)
         if self.by_token:
             context[-1] = EMPTY
-        return Walk(grids, context, grids[-1] if self.dense else self._tail(x))
+        return StageOutputs(grids, context, grids[-1] if self.dense else self._tail(x))
 
-    def forward_from(self, stage: int, grid: Tensor, context: Context = EMPTY) -> Tensor:
+    def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
         """Continue from a stage's grid."""
         if self.dense:
-            return [grid, *self.onward(stage, grid, context)][-1]
+            return [grid, *self.later_grids(stage, grid, context)][-1]
         return self._tail([_joined(grid, context), *self._later(stage, grid, context)][-1])
 
-    def onward(self, stage: int, grid: Tensor, context: Context = EMPTY) -> list[Tensor]:
+    def later_grids(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> list[Tensor]:
         """Return the grids of the later stages."""
         later, size = self._later(stage, grid, context), tuple(grid.shape[2:])
         return [*(self._patches(x, size) for x in later[:-1]), *(self._last(x, size) for x in later[-1:])]
 
-    def _later(self, stage: int, grid: Tensor, context: Context) -> list[Tensor]:
+    def _later(self, stage: int, grid: Tensor, context: StageContext) -> list[Tensor]:
         x, found = _joined(grid, context), []
         for later in self.stages[stage + 1 :]:
             for block in later:
@@ -119,6 +126,6 @@ class TimmTransformer:
         return cast(Tensor, self.network.forward_head(self.network.norm(x)))
 
 
-def _joined(grid: Tensor, context: Context) -> Tensor:
+def _joined(grid: Tensor, context: StageContext) -> Tensor:
     tokens = grid.flatten(2).transpose(1, 2)
     return tokens if context.tokens is None else torch.cat((context.tokens, tokens), dim=1)

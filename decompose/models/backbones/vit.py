@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.models.backbones.stages import EMPTY, STAGES, Context, Walk
+from lorkit.decompose.models.backbones.stages import EMPTY, STAGES, StageContext, StageOutputs
 
 
 class Attention(nn.Module):
@@ -140,30 +140,30 @@ class StagedTransformer:
         size = -(-len(blocks) // STAGES)
         self.stages = [blocks[start : start + size] for start in range(0, len(blocks), size)]
 
-    def walk(self, x: Tensor) -> Walk:
+    def run_stages(self, x: Tensor) -> StageOutputs:
         """Run the whole network."""
         patches_NDHW = self.network.patches(x)
         x = self.network.tokens(patches_NDHW)
         grids: list[Tensor] = []
-        context: list[Context] = []
+        context: list[StageContext] = []
         for stage in self.stages:
             for block in stage:
                 x = block(x)
             grids.append(x[:, 1:].transpose(1, 2).reshape(patches_NDHW.shape))
-            context.append(Context(x[:, :1]))
+            context.append(StageContext(x[:, :1]))
         context[-1] = EMPTY
         if self.dense:
             grids[-1] = self._normed(grids[-1])
-            return Walk(grids, context, grids[-1])
+            return StageOutputs(grids, context, grids[-1])
         grids[-1] = x[:, 0, :, None, None]
-        return Walk(grids, context, self.network.pooled(x))
+        return StageOutputs(grids, context, self.network.pooled(x))
 
-    def forward_from(self, stage: int, grid: Tensor, context: Context = EMPTY) -> Tensor:
+    def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
         """Continue from a stage's grid."""
-        last = [grid, *self.onward(stage, grid, context)][-1]
+        last = [grid, *self.later_grids(stage, grid, context)][-1]
         return last if self.dense else self.network.pooled(_tokens(last))
 
-    def onward(self, stage: int, grid: Tensor, context: Context = EMPTY) -> list[Tensor]:
+    def later_grids(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> list[Tensor]:
         """Return the grids of the later stages."""
         if stage == len(self.stages) - 1:
             return []

@@ -46,7 +46,7 @@ class DynUNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images (N, C, *spatial) to features (N, F, *spatial)."""
-        return stages(self).walk(x).features
+        return stages(self).run_stages(x).features
 
 
 def build(channels: int, dims: int) -> nn.Module:

@@ -99,7 +99,7 @@ def test_terms_are_their_formulas_on_the_networks_outputs() -> None:
         found = module(given, module.ask(foundation.model, given))
         values |= {term: row["a"] for term, row in found.items()}
     teacher = foundation.model
-    ours, theirs = (staged(model.backbone).walk(model.normalise(given.image)) for model in (module.live, teacher))
+    ours, theirs = (staged(model.backbone).run_stages(model.normalise(given.image)) for model in (module.live, teacher))
     z_s, z_t = module.live.heads["a"](ours.features), teacher.heads["a"](theirs.features)
     inter, intra = correlation_losses(z_s, z_t)
     soft = [F.log_softmax(logits / 2, dim=1) for logits in (z_s, z_t)]
@@ -123,7 +123,8 @@ def test_the_hint_is_a_regression_by_a_convolution_on_the_coarser_grid() -> None
     assert isinstance(module, FitnetModule)
     value = module(given, module.ask(foundation.model, given))["hint"]["a"]
     ours, theirs = (
-        staged(model.backbone).walk(model.normalise(given.image)).grids[-1] for model in (module.live, foundation.model)
+        staged(model.backbone).run_stages(model.normalise(given.image)).grids[-1]
+        for model in (module.live, foundation.model)
     )
     weight = module.regressor.weight[:, :, None, None]
     expected = F.conv2d(ours, weight, module.regressor.bias)

@@ -19,7 +19,7 @@ from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.methods.reprogramming.drd import DeepReprogramming, check_stages
-from lorkit.decompose.models.backbones.stage_adapters import foreign_context, staged
+from lorkit.decompose.models.backbones.stage_adapters import injection_context, staged
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks.losses import total
@@ -94,10 +94,10 @@ def test_values_and_gradients_on_maps_are_those_of_the_formulas(
 
     head, network = module.live.heads["a"], staged(module.live.backbone)
     x = module.live.normalise(given.image)
-    walk = network.walk(x)
+    walk = network.run_stages(x)
     if isinstance(module, DeepReprogramming):
         r = [phi(grid) for phi, grid in zip(module.phis, answers.grids, strict=True)]
-        z = [head(network.forward_from(i, r[i], foreign_context(walk, i, r, skips))) for i in range(4)]
+        z = [head(network.forward_from(i, r[i], injection_context(walk, i, r, skips))) for i in range(4)]
         own = walk.grids
     else:
         r = [module.phis[0](answers.features)]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.methods.reprogramming.batch_norms import POLICIES, ForeignPasses
+from lorkit.decompose.methods.reprogramming.batch_norms import POLICIES, InjectedPassNorms
 
 
 def network() -> nn.Sequential:
@@ -25,7 +25,7 @@ def test_what_a_foreign_pass_computes_and_leaves_behind(policy: str) -> None:
     x, foreign = torch.randn(4, 2, 3, 3), 5 + 3 * torch.randn(4, 2, 3, 3)
     model(x)
     twin = copy.deepcopy(model)
-    passes, before = ForeignPasses(model, policy), state(model)
+    passes, before = InjectedPassNorms(model, policy), state(model)
     with passes.scope():
         found = model(foreign)
     after = state(model)
@@ -45,9 +45,9 @@ def test_what_a_foreign_pass_computes_and_leaves_behind(policy: str) -> None:
 def test_an_error_inside_restores_and_norms_in_eval_stay_so() -> None:
     model = network().eval()
     for policy in ("no_update", "separate", "eval"):
-        passes, before = ForeignPasses(model, policy), state(model)
+        passes, before = InjectedPassNorms(model, policy), state(model)
 
-        def broken(passes: ForeignPasses = passes) -> None:
+        def broken(passes: InjectedPassNorms = passes) -> None:
             with passes.scope():
                 model(torch.randn(2, 2, 3, 3))
                 raise ZeroDivisionError
@@ -58,4 +58,4 @@ def test_an_error_inside_restores_and_norms_in_eval_stay_so() -> None:
         assert not any(module.training for module in model.modules())
         assert all(norm.track_running_stats for norm in (model[1], model[3]))
     with pytest.raises(UsageError, match="batch norm policy 'frozen'"):
-        ForeignPasses(model, "frozen")
+        InjectedPassNorms(model, "frozen")

@@ -58,7 +58,7 @@ def test_every_term_is_the_formula(how: str) -> None:
     with torch.no_grad():
         teacher = module.ask(foundation.model, given)
         network, head = staged(module.live.backbone), module.live.heads["a"]
-        walk = network.walk(module.live.normalise(given.image))
+        walk = network.run_stages(module.live.normalise(given.image))
         z = head(walk.features)
         hybrid, kd, aligned = [], [], []
         for stage in range(STAGES):

@@ -10,7 +10,7 @@ from torch import nn
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.models.backbones.registry import build_backbone
-from lorkit.decompose.models.backbones.stage_adapters import foreign_context, stage_shapes, staged
+from lorkit.decompose.models.backbones.stage_adapters import injection_context, stage_shapes, staged
 from lorkit.decompose.models.backbones.stages import STAGES
 
 
@@ -53,7 +53,7 @@ def test_a_walk_is_the_network_and_every_stage_leads_to_the_same_end(built: tupl
     x = torch.randn(2, 1, *case.size)
     network = staged(backbone)
     with torch.no_grad():
-        walk = network.walk(x)
+        walk = network.run_stages(x)
         kept = [grid.clone() for grid in walk.grids]
         assert torch.equal(walk.features, backbone(x))
         assert walk.features.shape[2:] == (case.size if case.dense else ())
@@ -70,12 +70,12 @@ def test_a_walk_is_the_network_and_every_stage_leads_to_the_same_end(built: tupl
 def test_injected_features_train_later_stages_only(built: tuple[Case, nn.Module]) -> None:
     case, backbone = built
     network, parameters = staged(backbone), list(backbone.parameters())
-    walk = network.walk(torch.randn(2, 1, *case.size))
+    walk = network.run_stages(torch.randn(2, 1, *case.size))
     trained = []
     for stage in range(STAGES):
         earlier = _touched(walk.grids[stage], parameters)
         injected = [torch.randn_like(grid).requires_grad_() for grid in walk.grids]
-        end = network.forward_from(stage, injected[stage], foreign_context(walk, stage, injected, "student"))
+        end = network.forward_from(stage, injected[stage], injection_context(walk, stage, injected, "student"))
         later = _touched(end, [*parameters, injected[stage]])
         assert len(parameters) in later, "the injected features are learned from"
         assert not earlier & later, "nothing up to the stage is"
@@ -96,9 +96,9 @@ def _touched(value: torch.Tensor, parameters: list[torch.Tensor]) -> set[int]:
 def test_the_skips_of_a_hybrid_pass_are_those_that_the_policy_names(name: str) -> None:
     torch.manual_seed(0)
     network = staged(build_backbone(name, channels=1, image_size=(32, 32), dense=True).eval())
-    walk = network.walk(torch.randn(2, 1, 32, 32))
+    walk = network.run_stages(torch.randn(2, 1, 32, 32))
     injected = [torch.randn_like(grid).requires_grad_() for grid in walk.grids]
-    own, foreign, zero = (foreign_context(walk, 2, injected, skips) for skips in ("student", "reprogrammed", "zero"))
+    own, foreign, zero = (injection_context(walk, 2, injected, skips) for skips in ("student", "reprogrammed", "zero"))
     assert all(torch.equal(*pair) for pair in zip(own.skips, walk.grids[:2], strict=True))
     assert not any(one.requires_grad for one in (*own.skips, *own.stem, *foreign.stem))
     assert all(one is other for one, other in zip(foreign.skips, injected[:2], strict=True))
@@ -107,7 +107,7 @@ def test_the_skips_of_a_hybrid_pass_are_those_that_the_policy_names(name: str) -
     assert not torch.allclose(ends[0], ends[1])
     assert not torch.allclose(ends[0], ends[2])
     with pytest.raises(UsageError, match="unknown skips policy 'none'"):
-        foreign_context(walk, 2, injected, "none")
+        injection_context(walk, 2, injected, "none")
 
 
 def test_what_is_no_known_architecture_is_refused() -> None:

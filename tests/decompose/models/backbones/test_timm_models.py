@@ -15,7 +15,7 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.backbones.timm_models import is_timm, timm_normalisation
 from lorkit.decompose.models.foundation.user_weights import load_user_weights
-from lorkit.decompose.models.stage_features import walker
+from lorkit.decompose.models.stage_features import stage_view
 from lorkit.decompose.training.foundation.resolving import settled
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
@@ -28,7 +28,7 @@ def test_networks_walk_through_four_stages(name: str, size: int) -> None:
     assert is_timm(network)
     image = torch.rand(2, 1, size, size)
     with torch.no_grad():
-        walk = walker(network).walk(image)
+        walk = stage_view(network).run_stages(image)
         torch.testing.assert_close(walk.features, network(image), atol=1e-5, rtol=1e-4)
     assert len(walk.grids) == 4
     assert all(grid.dim() == 4 for grid in walk.grids)

@@ -52,7 +52,7 @@ def check(network: Any, size: tuple[int, int]) -> None:
     x = torch.randn(2, 1, *size)
     with torch.no_grad():
         for one in (network.eval(), StagedMaps(network, (1, *size)).eval()):
-            walk, whole = staged(one).walk(x), one(x)
+            walk, whole = staged(one).run_stages(x), one(x)
             assert torch.equal(walk.features, whole)
             for stage, (grid, context) in enumerate(zip(walk.grids, walk.context, strict=True)):
                 assert torch.equal(staged(one).forward_from(stage, grid, context), whole)
