@@ -58,7 +58,7 @@ class TrainingModule(nn.Module):
             return output
         # maps of images of the teacher's own size are compared place by place on the student's grid; logits follow
         # from what is on it, as they do from features that a cache has kept
-        return teacher.judge(resampled(output.features, places), batch.region)
+        return teacher.classify_features(resampled(output.features, places), batch.region)
 
     def task_of(self, region: str) -> Task:
         """Return the task of a region."""

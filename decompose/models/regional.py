@@ -66,11 +66,11 @@ class _Regional(nn.Module):
         """Use one region until the next call, wherever a call names none (task knowledge switch)."""
         self.routing.activate(region)
 
-    def network(self, region: str) -> nn.Module:
-        """Return the plain network of a region, as `plain`; subclasses implement it."""
+    def extract_network(self, region: str) -> nn.Module:
+        """Return the plain network of a region, as `plain_network`; subclasses implement it."""
         raise NotImplementedError
 
-    def plain(self, region: str) -> nn.Module:
+    def plain_network(self, region: str) -> nn.Module:
         """Return a region's network with its head: original classes and keys, logits out, in eval mode.
 
         A new object; the model is not touched. Its input is normalised already (`deployable` has that inside).
@@ -79,12 +79,12 @@ class _Regional(nn.Module):
             UsageError: The region is unknown.
         """
         self.regions.index(region)
-        return self.network(region).eval()
+        return self.extract_network(region).eval()
 
     def deployable(self, region: str) -> Deployable:
         """Return a region's plain network behind the model's normalisation: images in [0, 1] to logits."""
         normalise = self.normalisation
-        return Deployable(self.plain(region), mean=normalise.mean.tolist(), std=normalise.std.tolist()).eval()
+        return Deployable(self.plain_network(region), mean=normalise.mean.tolist(), std=normalise.std.tolist()).eval()
 
     @property
     def normalisation(self) -> Normalise:
@@ -154,12 +154,12 @@ class RegionalModel(_Regional):
             region: (N,) region indices, one name for all, or None for the active region.
         """
         with self.scope(region) as routed:
-            return self._judged(self._grouped_features(image, routed), routed)
+            return self._classified(self._grouped_features(image, routed), routed)
 
-    def judge(self, features: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
+    def classify_features(self, features: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
         """Return what `forward` returns, from features (N, F) that it found earlier."""
         with self.scope(region) as routed:
-            return self._judged(routed.group(features), routed)
+            return self._classified(routed.group(features), routed)
 
     def features(self, image: Tensor, region: Tensor | str | None = None) -> Tensor:
         """Map images (N, C, *spatial) to features (N, F) or (N, F, *spatial); soft gates (N, T) are allowed here."""
@@ -167,11 +167,11 @@ class RegionalModel(_Regional):
             features = self._grouped_features(image, routed, soft=True)
         return routed.restore(features)
 
-    def network(self, region: str) -> nn.Module:
+    def extract_network(self, region: str) -> nn.Module:
         """Return the extracted backbone with the region's head."""
         return attach_head(extract(self.backbone, region), self.heads[region])
 
-    def _judged(self, features: Tensor, routed: BatchRouting) -> RegionalOutput:
+    def _classified(self, features: Tensor, routed: BatchRouting) -> RegionalOutput:
         parts = [(self.routing.regions[t], rows) for t, rows in _split(routed, features)]
         logits = {name: self.heads[name](rows) for name, rows in parts}
         return RegionalOutput(routed.restore(features), logits, _rows_of(routed, self.routing.regions, features))
@@ -217,9 +217,9 @@ class SeparateModels(_Regional):
         """Map images (N, C, *spatial) to features (N, F) or (N, F, *spatial)."""
         return self.forward(image, region).features
 
-    def network(self, region: str) -> nn.Module:
+    def extract_network(self, region: str) -> nn.Module:
         """Return a copy of the region's network with its head."""
-        return self._model(region).network(region)
+        return self._model(region).extract_network(region)
 
     def _model(self, region: str) -> RegionalModel:
         return cast(RegionalModel, self.models[region])

@@ -13,7 +13,7 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.events import Finished, Listener, Notice
 from lorkit.decompose.methods import Adapting, Fitting, Method, TrainingModule
 from lorkit.decompose.models.cost import count_parameters, training_macs
-from lorkit.decompose.models.foundation.model import Foundation, narrowed
+from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.training.feature_cache import keeper_for, savings
@@ -85,7 +85,7 @@ def train_phases(
     keeper = keeper_for(config, material.train, foundations, asked=asked, on_event=on_event)
     for members in phases:
         name = config.method if len(phases) == 1 else f"{config.method}-{members.names[0]}"
-        known = narrowed(foundation, members) if foundation is not None else None
+        known = with_regions(foundation, members) if foundation is not None else None
         for one in (method.adapter, method) if isinstance(method, Adapting) else (method,):
             # what adapts the foundation trains on what that sees
             seen = material if one is method else material.seen_by_teacher

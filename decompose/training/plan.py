@@ -17,7 +17,7 @@ from lorkit.decompose.methods import Adapting, Method, needs_foundation
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.cost import count_macs, count_parameters
-from lorkit.decompose.models.foundation.model import Foundation, narrowed
+from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.models.foundation.teacher import Teacher, TeacherBackbone
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.live_model import deployed_backbone
@@ -156,7 +156,7 @@ def check_teaching(
     untrained = untrained_foundation(config, regions, teacher)
     for step in (method.adapter, method) if isinstance(method, Adapting) else (method,):
         members = step.phases(regions)[0]
-        step.build(config, members, narrowed(untrained, members))
+        step.build(config, members, with_regions(untrained, members))
     refuse_early(config, method, regions, counts, untrained)
 
 

@@ -7,7 +7,7 @@ import copy
 from lorkit.decompose.config import Config
 from lorkit.decompose.methods.base import Method, TrainingModule
 from lorkit.decompose.methods.baselines.students import shared_network
-from lorkit.decompose.models.foundation.model import Foundation, narrowed
+from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
 
@@ -26,7 +26,7 @@ class FineTuned(Method):
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build a copy of the foundation with its heads of these regions (own, or the probe)."""
         assert foundation is not None, "finetune starts from the foundation"
-        return TrainingModule(continued(narrowed(foundation, regions).model), config.train)
+        return TrainingModule(continued(with_regions(foundation, regions).model), config.train)
 
 
 def continued(start: RegionalModel) -> RegionalModel:

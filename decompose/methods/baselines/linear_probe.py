@@ -9,7 +9,7 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.baselines.finetune import FineTuned, continued
 from lorkit.decompose.methods.probes import probe_for
-from lorkit.decompose.models.foundation.model import Foundation, narrowed
+from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
 
@@ -23,7 +23,7 @@ class LinearProbe(FineTuned):
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build a copy of the foundation in which nothing but the heads can move."""
         assert foundation is not None, "a probe stands on the foundation"
-        live = continued(narrowed(foundation, regions).model)
+        live = continued(with_regions(foundation, regions).model)
         live.backbone.requires_grad_(False)
         return TrainingModule(live, config.train)
 

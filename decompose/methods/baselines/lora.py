@@ -18,7 +18,7 @@ from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.baselines.finetune import FineTuned, continued
 from lorkit.decompose.models.backbones.timm_models import declare_operators
-from lorkit.decompose.models.foundation.model import Foundation, narrowed
+from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
 
@@ -58,7 +58,7 @@ class Lora(FineTuned):
             UsageError: The foundation has no dense layer.
         """
         assert foundation is not None, "LoRA starts from the foundation"
-        return LoraModule(continued(narrowed(foundation, regions).model), config.train, config.lora)
+        return LoraModule(continued(with_regions(foundation, regions).model), config.train, config.lora)
 
     def notices(self, config: Config) -> list[str]:
         """Refuse before anything is trained where peft is absent.

@@ -34,8 +34,8 @@ __all__ = [
     "foundation_document",
     "load_foundation",
     "load_user_weights",
-    "narrowed",
     "save_foundation",
+    "with_regions",
 ]
 
 _DOCUMENT, _WEIGHTS, _BACKBONE = "foundation.json", "model.safetensors", "backbone."
@@ -74,7 +74,7 @@ class Foundation:
         return str(self.source["teacher"]) if self.is_teacher else weights_digest(self.model.backbone)
 
 
-def narrowed(foundation: Foundation, regions: RegionSet) -> Foundation:
+def with_regions(foundation: Foundation, regions: RegionSet) -> Foundation:
     """Return the same foundation, weights shared, that knows some of its regions only, in the order given.
 
     A phase numbers its own regions from 0; a teacher that numbered others would answer with another region's head.

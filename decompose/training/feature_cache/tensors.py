@@ -102,7 +102,7 @@ def join(tensors: Mapping[str, Tensor], kind: type[Any], teacher: RegionalModel,
     """Put an answer together from its tensors (N, ...); logits come from the teacher's heads as they are now."""
     features = tensors[_FEATURES]
     if kind is RegionalOutput:
-        return teacher.judge(features, batch.region)
+        return teacher.classify_features(features, batch.region)
     return TeacherFeatures(tuple(tensors[f"{_GRID}{index}"] for index in range(len(tensors) - 1)), features)
 
 

@@ -64,7 +64,7 @@ def test_an_ordinary_run_comes_of_it(make: Make, expert: Path, tmp_path: Path, w
     live = load_live(run.path)
     assert isinstance(live, SeparateModels)
     start = loaded.plain.state_dict()
-    moved = live.plain("wrist").state_dict()
+    moved = live.plain_network("wrist").state_dict()
     assert moved.keys() == start.keys()
     assert not torch.equal(moved["conv1.0.weight"], start["conv1.0.weight"])
     foundation = load_foundation(run.foundation_dir)
@@ -105,7 +105,7 @@ def test_networks_start_from_the_experts_weights_and_its_head_for_its_classes(ma
     start = loaded.plain.state_dict()
     for phase in get_method("finetune").phases(regions):
         live = get_method("finetune").build(config, phase, foundation).live
-        found = live.plain(phase.names[0]).state_dict()
+        found = live.plain_network(phase.names[0]).state_dict()
         same = {key for key, value in found.items() if key in start and torch.equal(value, start[key])}
         head = {key for key in start if key.startswith("fc.")}
         assert len(head) == 2

@@ -16,7 +16,7 @@ from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.baselines.finetune import continued
 from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.methods.distillation.feature_and_logit import DistillingModule
-from lorkit.decompose.models.foundation.model import Foundation, narrowed
+from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks.losses import total
 
@@ -40,14 +40,14 @@ def images(count: int = 4) -> torch.Tensor:
 
 def test_a_narrowed_foundation_answers_for_its_own_numbers() -> None:
     _, foundation = make()
-    one = narrowed(foundation, ONE)
+    one = with_regions(foundation, ONE)
     expected = foundation.model(images(), "b").logits["b"]
     assert torch.equal(one.model(images(), torch.zeros(4, dtype=torch.int64)).logits["b"], expected)
     assert (one.regions.names, dict(one.heads), one.source) == (("b",), {"b": "probe"}, {"x": 1})
     assert one.model.backbone is foundation.model.backbone, "the weights are shared"
-    assert narrowed(foundation, REGIONS) is foundation
+    assert with_regions(foundation, REGIONS) is foundation
     with pytest.raises(UsageError, match="c"):
-        narrowed(foundation, RegionSet([Region(name="c", classes=("x", "y"))]))
+        with_regions(foundation, RegionSet([Region(name="c", classes=("x", "y"))]))
 
 
 @pytest.mark.parametrize("name", ["finetune", "linear-probe", pytest.param("lora", marks=peft_only)])
@@ -128,14 +128,14 @@ def test_students_are_distilled_by_the_terms_of_lorkd(name: str) -> None:
     regions = torch.zeros(4, dtype=torch.int64)
     batch = Batch(image=images(), label=torch.tensor([0, 1, 1, 0]), region=regions, sample=torch.arange(4))
     first = RegionSet([REGIONS.get("a")])
-    teacher = narrowed(foundation, first)
+    teacher = with_regions(foundation, first)
     student = get_method(name).build(config, first, teacher).double().eval()
     answers = teacher.model(batch.image, batch.region)
     terms = student(batch, answers)
     assert set(terms) == {"ce", "feature_kd", "projector", "logit_kd"}
     assert isinstance(student, DistillingModule), "one implementation for all"
-    assert "logit_kd" not in get_method(name).build(config, ONE, narrowed(foundation, ONE)).double()(
-        batch, narrowed(foundation, ONE).model(batch.image, batch.region)
+    assert "logit_kd" not in get_method(name).build(config, ONE, with_regions(foundation, ONE)).double()(
+        batch, with_regions(foundation, ONE).model(batch.image, batch.region)
     ), "a probe is nothing that the foundation knew"
     off, _ = make("lorkd.feature_kd.weight=0")
     assert len(get_method(name).notices(off)) == 1

@@ -28,4 +28,4 @@ def test_maps_of_a_teachers_own_size_come_on_the_students_grid() -> None:
     pooled = torch.nn.functional.avg_pool2d(own.features, 2)
     torch.testing.assert_close(answer.features, pooled)
     # logits follow from the features that a cache would have kept, to the bit
-    assert torch.equal(answer.logits["a"], teacher.judge(answer.features, region).logits["a"])
+    assert torch.equal(answer.logits["a"], teacher.classify_features(answer.features, region).logits["a"])

@@ -166,7 +166,7 @@ def test_soft_gates_give_features_but_no_logits() -> None:
 
 def test_plain_networks_have_original_keys_and_are_new_objects_in_eval_mode() -> None:
     model = joint()
-    plain = model.plain("chest")
+    plain = model.plain_network("chest")
     assert list(plain.state_dict()) == [*Tiny().state_dict(), "head.weight", "head.bias"]
     assert not any(module.training for module in plain.modules())
     assert model.training
@@ -182,7 +182,7 @@ def test_what_does_not_fit_is_refused(build: object) -> None:
     with pytest.raises(UsageError, match="unknown region 'liver'"):
         model(images(2), "liver")
     with pytest.raises(UsageError, match="unknown region 'liver'"):
-        model.plain("liver")
+        model.plain_network("liver")
 
 
 def test_experts_and_model_must_agree_on_the_regions() -> None:

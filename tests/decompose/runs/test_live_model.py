@@ -65,7 +65,7 @@ def test_methods_deploy_the_students_or_the_foundations_network(method: str) -> 
     adapts = method in ("finetune", "linear-probe", "lora")
     assert adapts_foundation(config) is adapts
     assert deployed_backbone(config) == ("resnet18" if adapts else "shufflenet_v2_x1_0")
-    assert type(model.plain("knee")).__name__ == ("ResNet" if adapts else "ShuffleNetV2")
+    assert type(model.plain_network("knee")).__name__ == ("ResNet" if adapts else "ShuffleNetV2")
     assert isinstance(model, SeparateModels) is (len(get_method(method).phases(regions)) > 1)
 
 
