@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from lorkit.decompose.errors import unknown
 from lorkit.decompose.methods import lorkd
-from lorkit.decompose.methods.base import Adapting, Fitting, Method, TrainingModule, needs_foundation
+from lorkit.decompose.methods.base import FitsInOneGo, HasAdapter, Method, TrainingModule, needs_foundation
 from lorkit.decompose.methods.baselines import balanced, finetune, linear_probe, lora, students
 from lorkit.decompose.methods.distillation import cka, dist, distilled_students, fitnet, kd, lora_kd, rkd, sp
 from lorkit.decompose.methods.reprogramming import drd, rd
 
-__all__ = ["METHODS", "Adapting", "Fitting", "Method", "TrainingModule", "get_method", "needs_foundation"]
+__all__ = ["METHODS", "FitsInOneGo", "HasAdapter", "Method", "TrainingModule", "get_method", "needs_foundation"]
 
 _ALL: tuple[Method, ...] = (
     lorkd.METHOD,

@@ -50,7 +50,7 @@ class TrainingModule(nn.Module):
         """Return {term: {region: scalar}}; the sum of all is the loss."""
         return {"ce": self.task_loss(self.live(batch.image, batch.region), batch)}
 
-    def ask(self, teacher: RegionalModel, batch: Batch) -> Any:
+    def query_teacher(self, teacher: RegionalModel, batch: Batch) -> Any:
         """Return what `forward` takes of the frozen foundation; called without gradients."""
         output: RegionalOutput = teacher(batch.image_for_teacher, batch.region)
         places = tuple(batch.image.shape[2:])
@@ -134,21 +134,21 @@ class Method(ABC):
 
 
 @runtime_checkable
-class Balancing(Protocol):
+class SetsBalancer(Protocol):
     """A method that sets its gradient balancer itself, whatever `train.balancer` states."""
 
     balancer: Balancer
 
 
 @runtime_checkable
-class Adapting(Protocol):
+class HasAdapter(Protocol):
     """A method whose teacher is made first: another method adapts the foundation to the regions of each phase."""
 
     adapter: Method
 
 
 @runtime_checkable
-class Fitting(Protocol):
+class FitsInOneGo(Protocol):
     """A method that fits its networks in one go instead of running epochs of the training loop."""
 
     def fit(self, live: RegionalModel, train: Mapping[str, PreparedRegion], val: Mapping[str, PreparedRegion]) -> None:
@@ -161,4 +161,4 @@ def needs_foundation(method: Method) -> bool:
     return method.uses_teacher or method.starts_from_foundation
 
 
-__all__ = ["Adapting", "Balancing", "Fitting", "Method", "TrainingModule", "by_region", "needs_foundation"]
+__all__ = ["FitsInOneGo", "HasAdapter", "Method", "SetsBalancer", "TrainingModule", "by_region", "needs_foundation"]

@@ -20,7 +20,7 @@ from lorkit.decompose.data.batches.microbatches import smallest_microbatch
 from lorkit.decompose.data.batches.sampler import RegionSampler
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import Method
-from lorkit.decompose.methods.losses.cka.products import FEWEST
+from lorkit.decompose.methods.losses.cka.products import MIN_SAMPLES
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.methods.reprogramming.rd import ReprogrammingDistillation
 from lorkit.decompose.models.cost import count_parameters
@@ -76,13 +76,13 @@ def rehearse(config: Config, module: ReprogrammingModule, foundation: Foundation
     batch = _random_batch(config, module)
     foundation.model.eval().requires_grad_(True)  # so that a gradient that reached it would show
     with FlopCounterMode(display=False) as asking, torch.no_grad():
-        teacher = module.ask(foundation.model, batch)
+        teacher = module.query_teacher(foundation.model, batch)
     with FlopCounterMode(display=False) as alone, torch.no_grad():
         module.eval().live(batch.image, batch.region)
     module.train()
     with FlopCounterMode(display=False) as together:
-        parts = module.parts(batch, teacher)
-    paths = _paths(module, batch, parts, foundation)
+        passes = module.run_passes(batch, teacher)
+    paths = _paths(module, batch, passes, foundation)
     freeze_(foundation.model)
     broken = [path for path in paths if path.flows != path.wanted]
     if broken:
@@ -93,7 +93,7 @@ def rehearse(config: Config, module: ReprogrammingModule, foundation: Foundation
             fix="choose another backbone",
         )
     theirs = teacher.grids or (teacher.features,)
-    rows = zip(theirs, parts.reprogrammed, parts.own, module.phis, strict=True)
+    rows = zip(theirs, passes.reprogrammed, passes.own, module.phis, strict=True)
     macs = [counter.get_total_flops() // 2 // len(batch.label) for counter in (asking, alone, together)]
     return {
         "stages": [
@@ -115,7 +115,7 @@ def rehearse(config: Config, module: ReprogrammingModule, foundation: Foundation
     }
 
 
-def _paths(module: ReprogrammingModule, batch: Batch, parts: Any, foundation: Foundation) -> list[Path]:
+def _paths(module: ReprogrammingModule, batch: Batch, passes: Any, foundation: Foundation) -> list[Path]:
     """Check each stage's hybrid loss and alignment alone, by a backward pass of its own."""
     (name,) = module.live.regions.names
     named = list(module.named_parameters())
@@ -123,14 +123,14 @@ def _paths(module: ReprogrammingModule, batch: Batch, parts: Any, foundation: Fo
     head = {f"live.heads.{name}.{key}" for key, _ in module.live.heads[name].named_parameters()}
     detached = module.settings.cka.detach
     paths: list[Path] = []
-    aligned = module.aligned(parts)
+    aligned = module.aligned(passes)
     for stage, reached in enumerate(module.reached(batch)):
         at = f" {stage + 1}" if len(aligned) > 1 else ""
         phi = {id(value) for value in module.phis[stage].parameters()}
         before = {
             key for (key, _), value in zip(named, _of(reached.square().sum(), values), strict=True) if _any(value)
         }
-        for term, loss in (("hybrid", module.loss(parts.hybrid[stage], batch).sum()), ("cka", aligned[stage])):
+        for term, loss in (("hybrid", module.loss(passes.hybrid[stage], batch).sum()), ("cka", aligned[stage])):
             found = {key: value for (key, value), grad in zip(named, _of(loss, values), strict=True) if _any(grad)}
             alone, hybrid = f"{term}{at} alone", term == "hybrid"
             paths += [
@@ -139,7 +139,7 @@ def _paths(module: ReprogrammingModule, batch: Batch, parts: Any, foundation: Fo
                 Path(f"{alone} -> head", bool(head & set(found)), hybrid),
             ]
     module.zero_grad(set_to_none=True)
-    torch.stack([*aligned, *(module.loss(one, batch).sum() for one in parts.hybrid)]).sum().backward()  # type: ignore[no-untyped-call]
+    torch.stack([*aligned, *(module.loss(one, batch).sum() for one in passes.hybrid)]).sum().backward()  # type: ignore[no-untyped-call]
     reached_teacher = any(value.grad is not None for value in foundation.model.parameters())
     module.zero_grad(set_to_none=True)
     return [*paths, Path("any -> teacher", reached_teacher, False)]
@@ -158,7 +158,7 @@ def _any(grad: Tensor | None) -> bool:
 def _random_batch(config: Config, module: ReprogrammingModule) -> Batch:
     """Return the fewest images that every term is defined for; the same in every rehearsal."""
     (region,) = module.live.regions
-    count, image, theirs = max(FEWEST[module.cka.estimator], 3), config.image, config.foundation_image
+    count, image, theirs = max(MIN_SAMPLES[module.cka.estimator], 3), config.image, config.foundation_image
     generator = torch.Generator().manual_seed(config.seed)
     shape = (count, *image.size) if module.task.dense else (count,)
     label = torch.arange(prod(shape)).reshape(shape) % module.task.outputs(region)

@@ -11,7 +11,7 @@ import torch
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.events import Finished, Listener, Notice
-from lorkit.decompose.methods import Adapting, Fitting, Method, TrainingModule
+from lorkit.decompose.methods import FitsInOneGo, HasAdapter, Method, TrainingModule
 from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
@@ -86,7 +86,7 @@ def train_phases(
     for members in phases:
         name = config.method if len(phases) == 1 else f"{config.method}-{members.names[0]}"
         known = with_regions(foundation, members) if foundation is not None else None
-        for one in (method.adapter, method) if isinstance(method, Adapting) else (method,):
+        for one in (method.adapter, method) if isinstance(method, HasAdapter) else (method,):
             # what adapts the foundation trains on what that sees
             seen = material if one is method else material.seen_by_teacher
             phase = Phase(
@@ -104,7 +104,7 @@ def train_phases(
             module = one.build(config, members, known)
             parameters += count_parameters(module)
             macs = max(macs, training_macs(module.live, tuple(phase.val[members.names[0]].images.shape[1:])))
-            if isinstance(one, Fitting):
+            if isinstance(one, FitsInOneGo):
                 ends.append(_fit(one, module.to(fabric.device), phase, on_event))
             else:
                 ends.append(run_phase(module, phase, fabric, known if one.uses_teacher else None, on_event))
@@ -122,7 +122,7 @@ def _adapted(foundation: Foundation, model: RegionalModel) -> Foundation:
     return replace(foundation, model=model.eval(), heads=heads)
 
 
-def _fit(method: Fitting, module: TrainingModule, phase: Phase, on_event: Listener) -> Finished:
+def _fit(method: FitsInOneGo, module: TrainingModule, phase: Phase, on_event: Listener) -> Finished:
     """Fit in one go; the log gets one row, as if it were the only epoch."""
     started = time.perf_counter()
     on_event(Notice(text=f"{phase.name}: fits {', '.join(phase.regions.names)} on frozen features"))

@@ -13,7 +13,7 @@ from lorkit.decompose.config import Config, ImageConfig, TrainConfig
 from lorkit.decompose.data import Splits
 from lorkit.decompose.data.batches.sampler import RegionSampler
 from lorkit.decompose.experts.forecast import estimate_costs, mean_overhead
-from lorkit.decompose.methods import Adapting, Method, needs_foundation
+from lorkit.decompose.methods import HasAdapter, Method, needs_foundation
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.cost import count_macs, count_parameters
@@ -75,7 +75,7 @@ def plan_training(
         "phases": [
             {"regions": list(phase.names), "epochs": config.train.epochs, "steps": _steps(config.train, phase, sizes)}
             for phase in phases
-            for _ in range(2 if isinstance(method, Adapting) else 1)
+            for _ in range(2 if isinstance(method, HasAdapter) else 1)
         ],
         "training_parameters": sum(value.numel() for value in module.parameters() if value.requires_grad),
         "expert_layers": [layer.to_json() for layer in layers],
@@ -154,7 +154,7 @@ def check_teaching(
     if not needs_foundation(method):
         return
     untrained = untrained_foundation(config, regions, teacher)
-    for step in (method.adapter, method) if isinstance(method, Adapting) else (method,):
+    for step in (method.adapter, method) if isinstance(method, HasAdapter) else (method,):
         members = step.phases(regions)[0]
         step.build(config, members, with_regions(untrained, members))
     refuse_early(config, method, regions, counts, untrained)

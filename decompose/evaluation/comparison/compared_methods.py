@@ -12,7 +12,7 @@ from lorkit.decompose.config import Config, config_digest, with_overrides
 from lorkit.decompose.config.schema import Balancer
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.methods import METHODS, get_method
-from lorkit.decompose.methods.base import Balancing
+from lorkit.decompose.methods.base import SetsBalancer
 from lorkit.decompose.methods.baselines.balancers import check_balancer
 from lorkit.decompose.training.gradients.balancing import balancer_settings
 from lorkit.decompose.training.loop.compiling import check_compiler
@@ -61,7 +61,7 @@ def settings_digest(config: Config) -> str:
 
 def _balancer(config: Config) -> Balancer:
     method = get_method(config.method)
-    return method.balancer if isinstance(method, Balancing) else config.train.balancer
+    return method.balancer if isinstance(method, SetsBalancer) else config.train.balancer
 
 
 def check_arms(arms: Sequence[Arm]) -> list[str]:

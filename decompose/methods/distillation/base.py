@@ -28,7 +28,7 @@ from lorkit.decompose.models.stage_features import stage_view
 from lorkit.decompose.tasks.losses import Terms
 
 
-class Sight(NamedTuple):
+class StudentPass(NamedTuple):
     """What a student makes of a batch.
 
     Attributes:
@@ -40,7 +40,7 @@ class Sight(NamedTuple):
     layer: Tensor
 
 
-class TaughtModule(TrainingModule):
+class DistillationModule(TrainingModule):
     """A student of one region under its own loss and the terms of a subclass.
 
     Attributes:
@@ -49,7 +49,7 @@ class TaughtModule(TrainingModule):
 
     layer: Layer = "pooled"
 
-    def ask(self, teacher: RegionalModel, batch: Batch) -> Any:
+    def query_teacher(self, teacher: RegionalModel, batch: Batch) -> Any:
         """Return the foundation's compared output for a batch."""
         if self.layer == "grid":
             outputs = stage_view(teacher.backbone).run_stages(teacher.normalise(batch.image_for_teacher))
@@ -59,36 +59,36 @@ class TaughtModule(TrainingModule):
     def forward(self, batch: Batch, teacher: Any) -> Terms:
         """Return the term ce and those of the subclass."""
         if teacher is None:
-            raise no_teacher()
-        sight = self._look(batch)
+            raise missing_teacher()
+        student = self._student_pass(batch)
         (name,) = self.live.regions.names
-        taught = {term: {name: value} for term, value in self.terms(sight, teacher, batch).items()}
-        return {"ce": self.task_loss(sight.output, batch), **taught}
+        taught = {term: {name: value} for term, value in self.terms(student, teacher, batch).items()}
+        return {"ce": self.task_loss(student.output, batch), **taught}
 
-    def terms(self, sight: Sight, teacher: Any, batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: StudentPass, teacher: Any, batch: Batch) -> dict[str, Tensor]:
         """Return what the foundation adds: weighted means over the batch, those with a weight above zero."""
         raise NotImplementedError
 
-    def _look(self, batch: Batch) -> Sight:
+    def _student_pass(self, batch: Batch) -> StudentPass:
         if self.layer == "pooled":
             output = self.live(batch.image, batch.region)
-            return Sight(output, output.features)
+            return StudentPass(output, output.features)
         (name,) = self.live.regions.names
         outputs = staged(self.live.backbone).run_stages(self.live.normalise(batch.image))
         rows = torch.arange(len(batch.image), device=batch.image.device)
         output = RegionalOutput(outputs.features, {name: self.live.heads[name](outputs.features)}, {name: rows})
-        return Sight(output, outputs.grids[-1])
+        return StudentPass(output, outputs.grids[-1])
 
 
-class TaughtStudents(SeparateStudents):
+class DistilledStudents(SeparateStudents):
     """A student a region that learns from the frozen foundation; the student alone is deployed.
 
     Attributes:
-        fewest: Samples that a term needs to relate to each other; 1 where it looks at each sample by itself.
+        min_samples: Samples that a term needs to relate to each other; 1 where it looks at each sample by itself.
     """
 
     uses_teacher = True
-    fewest = 1
+    min_samples = 1
 
     def weights(self, config: Config) -> dict[str, float]:
         """Return the weight of each term by its key in the configuration."""
@@ -102,13 +102,13 @@ class TaughtStudents(SeparateStudents):
         """
         texts = [f"{key} is 0: this term is off" for key, weight in self.weights(config).items() if not weight]
         size, pieces = config.train.batch_size, config.train.accumulate
-        if size // pieces < self.fewest:
+        if size // pieces < self.min_samples:
             raise UsageError(
                 f"method {self.name} with train.batch_size {size} and train.accumulate {pieces}",
-                required=f"{self.fewest} samples or more in a micro-batch, whose relations it compares",
+                required=f"{self.min_samples} samples or more in a micro-batch, whose relations it compares",
                 fix="raise train.batch_size or lower train.accumulate",
             )
-        if self.fewest > 1 and pieces > 1:
+        if self.min_samples > 1 and pieces > 1:
             texts.append(
                 f"method {self.name} relates the samples of a micro-batch to each other: train.accumulate {pieces} "
                 f"leaves {size // pieces} of {size}, so it is not the same training as with 1"
@@ -139,6 +139,6 @@ def _width(model: RegionalModel, layer: Layer, example: Tensor) -> int:
     return outputs.grids[-1].shape[1]
 
 
-def no_teacher() -> UsageError:
+def missing_teacher() -> UsageError:
     """Return the error of a method that cannot do without a foundation."""
     return UsageError("distillation without a foundation", required="a frozen teacher", fix="set foundation.weights")

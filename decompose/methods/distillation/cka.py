@@ -14,7 +14,12 @@ from torch import Tensor
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.distillation.base import Sight, TaughtModule, TaughtStudents, no_teacher
+from lorkit.decompose.methods.distillation.base import (
+    DistillationModule,
+    DistilledStudents,
+    StudentPass,
+    missing_teacher,
+)
 from lorkit.decompose.methods.losses.cka import CKALoss
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
@@ -22,7 +27,7 @@ from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
 
 
-class CkaModule(TaughtModule):
+class CkaModule(DistillationModule):
     """The similarity of both feature spaces over the batch."""
 
     def __init__(self, live: RegionalModel, config: Config) -> None:
@@ -30,19 +35,19 @@ class CkaModule(TaughtModule):
         self.settings = config.cka
         self.cka = CKALoss(estimator=self.settings.estimator, gather=True)
 
-    def terms(self, sight: Sight, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: StudentPass, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
         """Return the term cka."""
         del batch
         if not self.settings.weight:
             return {}
-        return {"cka": self.settings.weight * self.cka(sight.layer, teacher.features)}
+        return {"cka": self.settings.weight * self.cka(student.layer, teacher.features)}
 
 
-class AlignedStudents(TaughtStudents):
+class AlignedStudents(DistilledStudents):
     """`cka`: a student a region whose features are aligned with the foundation's."""
 
     name = "cka"
-    fewest = 4
+    min_samples = 4
 
     def weights(self, config: Config) -> dict[str, float]:
         """Return the weight of the only term."""
@@ -51,7 +56,7 @@ class AlignedStudents(TaughtStudents):
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the student; UsageError without a foundation."""
         if foundation is None:
-            raise no_teacher()
+            raise missing_teacher()
         return CkaModule(self.network(config, regions), config)
 
 

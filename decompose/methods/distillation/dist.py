@@ -14,7 +14,7 @@ from torch import Tensor
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.distillation.base import Sight, TaughtStudents, no_teacher
+from lorkit.decompose.methods.distillation.base import DistilledStudents, StudentPass, missing_teacher
 from lorkit.decompose.methods.distillation.kd import LogitModule
 from lorkit.decompose.methods.losses.relational import correlation_losses
 from lorkit.decompose.models.foundation.model import Foundation
@@ -29,21 +29,21 @@ class DistModule(LogitModule):
         super().__init__(live, config.train)
         self.settings = config.dist
 
-    def terms(self, sight: Sight, teacher: RegionalOutput, batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: StudentPass, teacher: RegionalOutput, batch: Batch) -> dict[str, Tensor]:
         """Return the terms inter and intra."""
         del batch
         (name,) = self.live.regions.names
-        x, y = (side.logits[name].movedim(1, -1).flatten(0, -2) for side in (sight.output, teacher))
+        x, y = (side.logits[name].movedim(1, -1).flatten(0, -2) for side in (student.output, teacher))
         inter, intra = correlation_losses(x, y, self.settings.temperature)
         terms = {"inter": (self.settings.inter, inter), "intra": (self.settings.intra, intra)}
         return {term: weight * value for term, (weight, value) in terms.items() if weight}
 
 
-class CorrelationDistillation(TaughtStudents):
+class CorrelationDistillation(DistilledStudents):
     """`dist`: a student a region whose predictions correlate with the foundation's."""
 
     name = "dist"
-    fewest = 2
+    min_samples = 2
 
     def weights(self, config: Config) -> dict[str, float]:
         """Return the weights of both terms."""
@@ -52,7 +52,7 @@ class CorrelationDistillation(TaughtStudents):
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the student; UsageError without a foundation."""
         if foundation is None:
-            raise no_teacher()
+            raise missing_teacher()
         return DistModule(self.network(config, regions), config)
 
 

@@ -19,7 +19,13 @@ from torch import Tensor, nn
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.distillation.base import Sight, TaughtModule, TaughtStudents, compared_widths, no_teacher
+from lorkit.decompose.methods.distillation.base import (
+    DistillationModule,
+    DistilledStudents,
+    StudentPass,
+    compared_widths,
+    missing_teacher,
+)
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
@@ -35,7 +41,7 @@ class Regressor(nn.Linear):
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
-class FitnetModule(TaughtModule):
+class FitnetModule(DistillationModule):
     """A student and the regressor of its hints.
 
     Args:
@@ -50,16 +56,16 @@ class FitnetModule(TaughtModule):
         self.layer = self.settings.layer
         self.regressor = Regressor(*widths)
 
-    def terms(self, sight: Sight, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: StudentPass, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
         """Return the term hint."""
         if not self.settings.weight:
             return {}
-        x, y = one_grid(sight.layer, teacher.grids[-1] if teacher.grids else teacher.features)
+        x, y = one_grid(student.layer, teacher.grids[-1] if teacher.grids else teacher.features)
         value_N = F.mse_loss(wide(self.regressor(x)), wide(y), reduction="none").flatten(1).mean(1)
         return {"hint": self.settings.weight * value_N.sum() / len(batch.label)}
 
 
-class HintDistillation(TaughtStudents):
+class HintDistillation(DistilledStudents):
     """`fitnet`: a student a region from whose last stage the foundation's can be read off linearly."""
 
     name = "fitnet"
@@ -71,7 +77,7 @@ class HintDistillation(TaughtStudents):
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the student and its regressor; UsageError without a foundation, or without stages to compare."""
         if foundation is None:
-            raise no_teacher()
+            raise missing_teacher()
         live = self.network(config, regions)
         return FitnetModule(live, config, compared_widths(live, foundation, config.fitnet.layer, config))
 

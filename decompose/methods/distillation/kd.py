@@ -13,18 +13,23 @@ from torch import Tensor
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.distillation.base import Sight, TaughtModule, TaughtStudents, no_teacher
+from lorkit.decompose.methods.distillation.base import (
+    DistillationModule,
+    DistilledStudents,
+    StudentPass,
+    missing_teacher,
+)
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.regions import RegionSet
 
 
-class LogitModule(TaughtModule):
+class LogitModule(DistillationModule):
     """A student that is compared with the foundation by logits."""
 
-    def ask(self, teacher: RegionalModel, batch: Batch) -> RegionalOutput:
+    def query_teacher(self, teacher: RegionalModel, batch: Batch) -> RegionalOutput:
         """Return the foundation's logits for a batch."""
-        output: RegionalOutput = TrainingModule.ask(self, teacher, batch)
+        output: RegionalOutput = TrainingModule.query_teacher(self, teacher, batch)
         return output
 
 
@@ -35,17 +40,17 @@ class KdModule(LogitModule):
         super().__init__(live, config.train)
         self.settings = config.kd
 
-    def terms(self, sight: Sight, teacher: RegionalOutput, batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: StudentPass, teacher: RegionalOutput, batch: Batch) -> dict[str, Tensor]:
         """Return the term kd."""
         (name,) = self.live.regions.names
         if not self.settings.weight:
             return {}
-        pair = sight.output.logits[name], teacher.logits[name]
+        pair = student.output.logits[name], teacher.logits[name]
         value_N = self.task_of(name).divergence(*pair, self.settings.temperature)
         return {"kd": self.settings.weight * value_N.sum() / len(batch.label)}
 
 
-class KnowledgeDistillation(TaughtStudents):
+class KnowledgeDistillation(DistilledStudents):
     """`kd`: a student a region that matches the foundation's softened predictions."""
 
     name = "kd"
@@ -57,7 +62,7 @@ class KnowledgeDistillation(TaughtStudents):
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the student; UsageError without a foundation."""
         if foundation is None:
-            raise no_teacher()
+            raise missing_teacher()
         return KdModule(self.network(config, regions), config)
 
 

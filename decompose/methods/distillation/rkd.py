@@ -14,7 +14,12 @@ from torch import Tensor
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.distillation.base import Sight, TaughtModule, TaughtStudents, no_teacher
+from lorkit.decompose.methods.distillation.base import (
+    DistillationModule,
+    DistilledStudents,
+    StudentPass,
+    missing_teacher,
+)
 from lorkit.decompose.methods.losses.relational import angle_loss, distance_loss
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
@@ -22,26 +27,26 @@ from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
 
 
-class RkdModule(TaughtModule):
+class RkdModule(DistillationModule):
     """Distances and angles of pooled features; maps of a dense network are averaged over their places first."""
 
     def __init__(self, live: RegionalModel, config: Config) -> None:
         super().__init__(live, config.train)
         self.settings = config.rkd
 
-    def terms(self, sight: Sight, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: StudentPass, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
         """Return the terms distance and angle."""
         del batch
-        x, y = (side.flatten(2).mean(2) if side.dim() > 2 else side for side in (sight.layer, teacher.features))
+        x, y = (side.flatten(2).mean(2) if side.dim() > 2 else side for side in (student.layer, teacher.features))
         terms = {"distance": (self.settings.distance, distance_loss), "angle": (self.settings.angle, angle_loss)}
         return {term: weight * loss(x, y) for term, (weight, loss) in terms.items() if weight}
 
 
-class RelationalDistillation(TaughtStudents):
+class RelationalDistillation(DistilledStudents):
     """`rkd`: a student a region whose features lie to each other as the foundation's do."""
 
     name = "rkd"
-    fewest = 3
+    min_samples = 3
 
     def weights(self, config: Config) -> dict[str, float]:
         """Return the weights of both terms."""
@@ -50,7 +55,7 @@ class RelationalDistillation(TaughtStudents):
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the student; UsageError without a foundation."""
         if foundation is None:
-            raise no_teacher()
+            raise missing_teacher()
         return RkdModule(self.network(config, regions), config)
 
 

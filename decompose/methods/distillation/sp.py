@@ -14,7 +14,13 @@ from torch import Tensor
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.distillation.base import Sight, TaughtModule, TaughtStudents, compared_widths, no_teacher
+from lorkit.decompose.methods.distillation.base import (
+    DistillationModule,
+    DistilledStudents,
+    StudentPass,
+    compared_widths,
+    missing_teacher,
+)
 from lorkit.decompose.methods.losses.relational import similarity_loss
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
@@ -22,7 +28,7 @@ from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
 
 
-class SpModule(TaughtModule):
+class SpModule(DistillationModule):
     """The difference of the two similarity matrices."""
 
     def __init__(self, live: RegionalModel, config: Config) -> None:
@@ -30,20 +36,20 @@ class SpModule(TaughtModule):
         self.settings = config.sp
         self.layer = self.settings.layer
 
-    def terms(self, sight: Sight, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
+    def terms(self, student: StudentPass, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
         """Return the term sp."""
         del batch
         if not self.settings.weight:
             return {}
         target = teacher.grids[-1] if teacher.grids else teacher.features
-        return {"sp": self.settings.weight * similarity_loss(sight.layer, target)}
+        return {"sp": self.settings.weight * similarity_loss(student.layer, target)}
 
 
-class SimilarityDistillation(TaughtStudents):
+class SimilarityDistillation(DistilledStudents):
     """`sp`: a student a region that finds the same samples alike as the foundation does."""
 
     name = "sp"
-    fewest = 2
+    min_samples = 2
 
     def weights(self, config: Config) -> dict[str, float]:
         """Return the weight of the only term."""
@@ -52,7 +58,7 @@ class SimilarityDistillation(TaughtStudents):
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the student; UsageError without a foundation, or where a network has no stages to compare."""
         if foundation is None:
-            raise no_teacher()
+            raise missing_teacher()
         live = self.network(config, regions)
         compared_widths(live, foundation, config.sp.layer, config)  # refuses here what has no stages
         return SpModule(live, config)

@@ -17,14 +17,14 @@ from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError, plural
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.losses.cka import CKALoss
-from lorkit.decompose.methods.losses.cka.products import FEWEST
+from lorkit.decompose.methods.losses.cka.products import MIN_SAMPLES
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.tasks.losses import Terms
 
 
-class Parts(NamedTuple):
+class ReprogrammedPass(NamedTuple):
     """One pass through student and reprogrammers, before any loss.
 
     Attributes:
@@ -71,7 +71,7 @@ class ReprogrammingModule(TrainingModule):
         """The places of the student's features at each stage."""
         raise NotImplementedError
 
-    def parts(self, batch: Batch, teacher: TeacherFeatures) -> Parts:
+    def run_passes(self, batch: Batch, teacher: TeacherFeatures) -> ReprogrammedPass:
         """Run the student and every hybrid pass; subclasses implement it."""
         raise NotImplementedError
 
@@ -82,23 +82,23 @@ class ReprogrammingModule(TrainingModule):
     def forward(self, batch: Batch, teacher: TeacherFeatures | None) -> Terms:
         """Return the terms ce, hybrid, kd and cka, those with a weight above zero."""
         if teacher is None:
-            raise no_teacher()
+            raise missing_teacher()
         (name,) = self.live.regions.names
         settings, size = self.settings, len(batch.label)
-        parts = self.parts(batch, teacher)
-        stages = len(parts.hybrid) if settings.stages == "mean" else 1
-        fading = faded(settings, self.progress) / stages
-        targets = [z_i.detach() if settings.kd_detach else z_i for z_i in parts.hybrid]
+        passes = self.run_passes(batch, teacher)
+        stages = len(passes.hybrid) if settings.stages == "mean" else 1
+        decay = decayed(settings, self.progress) / stages
+        targets = [z_i.detach() if settings.kd_detach else z_i for z_i in passes.hybrid]
         temperature = settings.kd.temperature
-        losses = [self.loss(z_i, batch).sum() for z_i in parts.hybrid]
-        divergences = [self.task.divergence(parts.logits, z_i, temperature).sum() for z_i in targets]
+        losses = [self.loss(z_i, batch).sum() for z_i in passes.hybrid]
+        divergences = [self.task.divergence(passes.logits, z_i, temperature).sum() for z_i in targets]
         terms = {
-            "ce": self.loss(parts.logits, batch).sum() / size,
-            "hybrid": fading * settings.hybrid * torch.stack(losses).sum() / size,
-            "kd": fading * settings.kd.weight * torch.stack(divergences).sum() / size,
+            "ce": self.loss(passes.logits, batch).sum() / size,
+            "hybrid": decay * settings.hybrid * torch.stack(losses).sum() / size,
+            "kd": decay * settings.kd.weight * torch.stack(divergences).sum() / size,
         }
         if settings.cka.weight:
-            terms["cka"] = settings.cka.weight * torch.stack(self.aligned(parts)).sum() / stages
+            terms["cka"] = settings.cka.weight * torch.stack(self.aligned(passes)).sum() / stages
         off = {"hybrid": settings.hybrid, "kd": settings.kd.weight}
         return {term: {name: value} for term, value in terms.items() if off.get(term, 1.0) > 0}
 
@@ -106,10 +106,10 @@ class ReprogrammingModule(TrainingModule):
         """Return the task's loss of each sample, (N,)."""
         return self.task.loss(logits, batch.label, self.smoothing)
 
-    def aligned(self, parts: Parts) -> list[Tensor]:
+    def aligned(self, passes: ReprogrammedPass) -> list[Tensor]:
         """Return the alignment loss of each stage."""
         detach = self.settings.cka.detach
-        pairs = zip(parts.own, parts.reprogrammed, strict=True)
+        pairs = zip(passes.own, passes.reprogrammed, strict=True)
         return [self.cka(own, other.detach() if detach else other) for own, other in pairs]
 
     def check_batches(self, least: int) -> None:
@@ -123,7 +123,7 @@ class ReprogrammingModule(TrainingModule):
         """
         if not self.settings.cka.weight:
             return
-        needed = max(FEWEST[self.cka.estimator], 3)  # two centred samples always have the similarity 1
+        needed = max(MIN_SAMPLES[self.cka.estimator], 3)  # two centred samples always have the similarity 1
         if self.cka.view in ("token", "patch-image") and not all(self.grids):
             raise UsageError(
                 f"rd.cka.view {self.cka.view} for pooled features",
@@ -143,11 +143,11 @@ class ReprogrammingModule(TrainingModule):
                 )
 
 
-def faded(settings: RdConfig, progress: float) -> float:
+def decayed(settings: RdConfig, progress: float) -> float:
     """Return what the hybrid and kd terms are multiplied by after a share of the training."""
     return 1.0 if settings.decay == "constant" else 1.0 - progress * (1.0 - settings.decay_end)
 
 
-def no_teacher() -> UsageError:
+def missing_teacher() -> UsageError:
     """Return the error of a method that cannot do without a foundation."""
     return UsageError("reprogramming without a foundation", required="a frozen teacher", fix="set foundation.weights")

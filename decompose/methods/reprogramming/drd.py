@@ -23,7 +23,7 @@ from lorkit.decompose.config import Config, RdConfig, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.reprogramming.base import Parts, ReprogrammingModule, no_teacher
+from lorkit.decompose.methods.reprogramming.base import ReprogrammedPass, ReprogrammingModule, missing_teacher
 from lorkit.decompose.methods.reprogramming.batch_norms import InjectedPassNorms
 from lorkit.decompose.methods.reprogramming.rd import ReprogrammingDistillation
 from lorkit.decompose.models.backbones.stage_adapters import injection_context, stage_shapes, staged
@@ -76,12 +76,12 @@ class DeepReprogramming(ReprogrammingModule):
         """The places of each stage of the student."""
         return [cast(GridReprogrammer, module).grid for module in self.reprogrammers]
 
-    def ask(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
+    def query_teacher(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
         """Return the foundation's stages for a batch."""
         outputs = stage_view(teacher.backbone).run_stages(teacher.normalise(batch.image_for_teacher))
         return TeacherFeatures(tuple(outputs.grids), outputs.features)
 
-    def parts(self, batch: Batch, teacher: TeacherFeatures) -> Parts:
+    def run_passes(self, batch: Batch, teacher: TeacherFeatures) -> ReprogrammedPass:
         """Run the student once, and its later stages on each stage's reprogrammed features."""
         (name,) = self.live.regions.names
         network, head = staged(self.live.backbone), self.live.heads[name]
@@ -94,7 +94,7 @@ class DeepReprogramming(ReprogrammingModule):
                 )
                 for stage, grid in enumerate(injected)
             ]
-        return Parts(head(outputs.features), hybrid, injected, outputs.grids)
+        return ReprogrammedPass(head(outputs.features), hybrid, injected, outputs.grids)
 
     def reached(self, batch: Batch) -> list[Tensor]:
         """Return the student's own grids."""
@@ -114,7 +114,7 @@ class DeepReprogrammingDistillation(ReprogrammingDistillation):
         """
         live = self.network(config, regions)
         if foundation is None:
-            raise no_teacher()
+            raise missing_teacher()
         image, seen = ((one.channels, *one.size) for one in (config.image, config.foundation_image))
         return DeepReprogramming(live, config.train, config.rd, foundation, image, seen)
 

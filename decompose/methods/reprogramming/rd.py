@@ -21,7 +21,7 @@ from lorkit.decompose.config import Config, RdConfig, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.baselines.students import SeparateStudents
-from lorkit.decompose.methods.reprogramming.base import Parts, ReprogrammingModule, no_teacher
+from lorkit.decompose.methods.reprogramming.base import ReprogrammedPass, ReprogrammingModule, missing_teacher
 from lorkit.decompose.models.backbones.registry import Backbone
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
@@ -70,16 +70,18 @@ class FeatureReprogramming(ReprogrammingModule):
         """The grid of the features, without places where they are pooled."""
         return [self.grid]
 
-    def ask(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
+    def query_teacher(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
         """Return the foundation's features for a batch: pooled, or maps where the task is dense."""
         return TeacherFeatures((), teacher.features(batch.image_for_teacher, batch.region))
 
-    def parts(self, batch: Batch, teacher: TeacherFeatures) -> Parts:
+    def run_passes(self, batch: Batch, teacher: TeacherFeatures) -> ReprogrammedPass:
         """Run the student once, and its head on the reprogrammed features."""
         (name,) = self.live.regions.names
         output = self.live(batch.image, batch.region)
         reprogrammed = self.reprogrammer(teacher.features)
-        return Parts(output.logits[name], [self.live.heads[name](reprogrammed)], [reprogrammed], [output.features])
+        return ReprogrammedPass(
+            output.logits[name], [self.live.heads[name](reprogrammed)], [reprogrammed], [output.features]
+        )
 
     def reached(self, batch: Batch) -> list[Tensor]:
         """Return the student's features: all of its body lies before the head."""
@@ -96,7 +98,7 @@ class ReprogrammingDistillation(SeparateStudents):
         """Build the student, and the reprogrammer from the foundation's features."""
         live = self.network(config, regions)
         if foundation is None:
-            raise no_teacher()
+            raise missing_teacher()
         image = (config.image.channels, *config.image.size)
         return FeatureReprogramming(live, config.train, config.rd, foundation, image)
 

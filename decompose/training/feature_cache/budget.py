@@ -104,7 +104,7 @@ def early_estimate(
     first = torch.zeros(2, dtype=torch.int64)
     batch = Batch(image=images[0], label=first, region=first, sample=first, teacher_image=images[1])
     with torch.no_grad():
-        answer = module.ask(foundation.model.eval(), batch)
+        answer = module.query_teacher(foundation.model.eval(), batch)
     layout = layout_of(answer, config.cache.dtype)
     return Estimate(
         samples=sum(counts.values()),

@@ -18,7 +18,7 @@ from lorkit.decompose.config.foundation import FoundationImage
 from lorkit.decompose.config.schema import ImageConfig
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Listener, Notice
-from lorkit.decompose.methods import Adapting, get_method
+from lorkit.decompose.methods import HasAdapter, get_method
 from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.backbones.stage_adapters import StagedMaps
@@ -74,7 +74,7 @@ def _taught(config: Config, teacher: Teacher) -> Config:
             fix="restore its weights, or leave foundation.backbone out",
         )
     method = get_method(config.method)
-    if method.starts_from_foundation or isinstance(method, Adapting):
+    if method.starts_from_foundation or isinstance(method, HasAdapter):
         raise UsageError(
             f"method {config.method} with a teacher that is no backbone of this project",
             required="a method that trains a student, as rd, drd or lorkd",

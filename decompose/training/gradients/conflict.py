@@ -21,7 +21,7 @@ from lorkit.decompose.tasks.losses import total
 from lorkit.decompose.training.gradients.balancing import shared_parameters
 
 Pair = tuple[str, str]
-Teacher = Callable[[Batch], RegionalOutput | None]
+QueryTeacher = Callable[[Batch], RegionalOutput | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,9 @@ class Conflict:
         return fmean(known) if known else None
 
 
-def gradient_conflict(module: TrainingModule, batches: Iterable[Batch], *, teacher: Teacher | None = None) -> Conflict:
+def gradient_conflict(
+    module: TrainingModule, batches: Iterable[Batch], *, teacher: QueryTeacher | None = None
+) -> Conflict:
     """Measure the cosine of each two regions' gradients on the shared backbone.
 
     The network is in eval mode meanwhile, so that a region's gradient depends on its own samples alone and running
@@ -90,7 +92,7 @@ def _only(batch: Batch, region: int) -> Batch:
 
 
 def _gradient(
-    module: TrainingModule, parts: list[Batch], parameters: list[torch.nn.Parameter], teacher: Teacher | None
+    module: TrainingModule, parts: list[Batch], parameters: list[torch.nn.Parameter], teacher: QueryTeacher | None
 ) -> list[Tensor]:
     """Return the gradient of a region's mean loss over all its samples, one tensor a parameter."""
     device = parameters[0].device

@@ -95,8 +95,8 @@ class Stepper:
         freeze_(teacher)
         with torch.no_grad(), self.fabric.autocast():
             if self.cache is None:
-                return self.module.ask(teacher, batch)
-            return self.cache.ask(lambda: self.module.ask(teacher, batch), teacher, batch, host or batch)
+                return self.module.query_teacher(teacher, batch)
+            return self.cache.ask(lambda: self.module.query_teacher(teacher, batch), teacher, batch, host or batch)
 
     def state(self) -> dict[str, Any]:
         """Return what a resume needs besides random generators; `average` only where there is one."""

@@ -23,7 +23,7 @@ def test_maps_of_a_teachers_own_size_come_on_the_students_grid() -> None:
     region = torch.zeros(2, dtype=torch.int64)
     batch = Batch(torch.rand(2, 1, 32, 32), torch.zeros(2, 32, 32).long(), region, region, torch.rand(2, 1, 64, 64))
     with torch.no_grad():
-        answer, own = module.ask(teacher, batch), teacher(batch.teacher_image, region)
+        answer, own = module.query_teacher(teacher, batch), teacher(batch.teacher_image, region)
     assert answer.logits["a"].shape == (2, 2, 32, 32)
     pooled = torch.nn.functional.avg_pool2d(own.features, 2)
     torch.testing.assert_close(answer.features, pooled)

@@ -154,13 +154,13 @@ def test_lora_kd_is_taught_by_what_lora_made_of_the_foundation(
     from lorkit.decompose.methods.distillation import kd
 
     asked: list[Any] = []
-    real = kd.LogitModule.ask
+    real = kd.LogitModule.query_teacher
 
     def spy(self: Any, teacher: Any, batch: Any) -> Any:
         asked.append(teacher)
         return real(self, teacher, batch)
 
-    monkeypatch.setattr(kd.LogitModule, "ask", spy)
+    monkeypatch.setattr(kd.LogitModule, "query_teacher", spy)
     trained, _ = run(setting, "lora-kd", tmp_path, [])
     lora, _ = run(setting, "lora", tmp_path / "lora", [])
     stl, _ = run(setting, "stl", tmp_path / "stl", [])

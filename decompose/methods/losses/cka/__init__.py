@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lorkit.decompose.methods.losses.cka.loss import CKALoss
-from lorkit.decompose.methods.losses.cka.products import Estimator, Space
+from lorkit.decompose.methods.losses.cka.products import Estimator, ProductSpace
 from lorkit.decompose.methods.losses.cka.similarity import cka
 from lorkit.decompose.methods.losses.cka.views import View
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from lorkit.decompose.methods.losses.cka.products import FEWEST, Estimator, Space, check_options
+from lorkit.decompose.methods.losses.cka.products import MIN_SAMPLES, Estimator, ProductSpace, check_options
 from lorkit.decompose.methods.losses.cka.similarity import samples_of, sides, similarity
 from lorkit.decompose.methods.losses.cka.views import View
 
@@ -31,7 +31,7 @@ class CKALoss(nn.Module):
         *,
         estimator: Estimator = "biased",
         view: View = "gap",
-        space: Space = "auto",
+        space: ProductSpace = "auto",
         gather: bool = False,
         detach_target: bool = False,
     ) -> None:
@@ -39,7 +39,7 @@ class CKALoss(nn.Module):
         check_options(estimator, space)
         self.estimator: Estimator = estimator
         self.view: View = view
-        self.space: Space = space
+        self.space: ProductSpace = space
         self.gather, self.detach_target = gather, detach_target
         self.skipped = 0
         self._degenerate: Tensor | None = None
@@ -51,7 +51,7 @@ class CKALoss(nn.Module):
             DataError: Features that do not fit together or are not finite.
         """
         pair = sides(x, y.detach() if self.detach_target else y, view=self.view, gather=self.gather)
-        if samples_of(pair) < FEWEST[self.estimator]:
+        if samples_of(pair) < MIN_SAMPLES[self.estimator]:
             self.skipped += 1
             # sums of nothing keep the graph whole, so that DDP waits for no parameter, and carry no NaN over
             return pair[0][:0].sum() + pair[1][:0].sum()

@@ -16,8 +16,8 @@ from torch import Tensor
 from lorkit.decompose.errors import DataError, UsageError
 
 Estimator = Literal["biased", "unbiased"]
-Space = Literal["auto", "gram", "feature"]
-FEWEST: dict[str, int] = {"biased": 2, "unbiased": 4}
+ProductSpace = Literal["auto", "gram", "feature"]
+MIN_SAMPLES: dict[str, int] = {"biased": 2, "unbiased": 4}
 """Samples that an estimator needs."""
 ULPS = 16
 """A column that varies by no more than this many units in the last place of its mean is constant."""
@@ -34,12 +34,12 @@ class Products(NamedTuple):
     varies: Tensor
 
 
-def check_options(estimator: Estimator, space: Space) -> None:
+def check_options(estimator: Estimator, space: ProductSpace) -> None:
     """Refuse an estimator or a space that is not there."""
     if estimator not in get_args(Estimator):
         raise UsageError(f"CKA estimator {estimator!r}", required=" or ".join(get_args(Estimator)))
-    if space not in get_args(Space):
-        raise UsageError(f"CKA space {space!r}", required=" or ".join(get_args(Space)))
+    if space not in get_args(ProductSpace):
+        raise UsageError(f"CKA space {space!r}", required=" or ".join(get_args(ProductSpace)))
 
 
 def standardise(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,7 +66,7 @@ def standardise(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return _standardised(x, reaches[0]), _standardised(y, reaches[1])
 
 
-def products(x: Tensor, y: Tensor, *, estimator: Estimator, space: Space) -> Products:
+def products(x: Tensor, y: Tensor, *, estimator: Estimator, space: ProductSpace) -> Products:
     """Return the inner products of the two sides' centred similarity matrices.
 
     Args:

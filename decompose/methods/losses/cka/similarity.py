@@ -12,7 +12,14 @@ from torch import Tensor
 
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.methods.losses.cka.gather import gather_rows
-from lorkit.decompose.methods.losses.cka.products import FEWEST, Estimator, Space, check_options, products, standardise
+from lorkit.decompose.methods.losses.cka.products import (
+    MIN_SAMPLES,
+    Estimator,
+    ProductSpace,
+    check_options,
+    products,
+    standardise,
+)
 from lorkit.decompose.methods.losses.cka.views import View, sample_matrices
 
 
@@ -29,7 +36,7 @@ def cka(
     *,
     estimator: Estimator = "biased",
     view: View = "gap",
-    space: Space = "auto",
+    space: ProductSpace = "auto",
     gather: bool = False,
 ) -> Tensor:
     """Return the centred kernel alignment of two networks' features of the same samples, a scalar.
@@ -56,10 +63,10 @@ def cka(
     """
     check_options(estimator, space)
     pair = sides(x, y, view=view, gather=gather)
-    if samples_of(pair) < FEWEST[estimator]:
+    if samples_of(pair) < MIN_SAMPLES[estimator]:
         raise DataError(
             f"{estimator} CKA of {samples_of(pair)} samples",
-            required=f"{FEWEST[estimator]} or more",
+            required=f"{MIN_SAMPLES[estimator]} or more",
             fix='use larger batches, gather across ranks or choose view "token"',
         )
     return similarity(*pair, estimator=estimator, space=space).value
@@ -77,7 +84,7 @@ def samples_of(pair: tuple[Tensor, Tensor]) -> int:
     return pair[0].shape[-2] if pair[0].numel() else 0
 
 
-def similarity(x: Tensor, y: Tensor, *, estimator: Estimator, space: Space) -> Similarity:
+def similarity(x: Tensor, y: Tensor, *, estimator: Estimator, space: ProductSpace) -> Similarity:
     """Return the mean CKA over problems of sample matrices (..., N, P) and (..., N, Q)."""
     with torch.autocast(x.device.type, enabled=False):
         found = products(*standardise(x, y), estimator=estimator, space=space)

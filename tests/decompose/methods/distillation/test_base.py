@@ -12,9 +12,9 @@ from torch import nn
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.methods import Adapting, TrainingModule, get_method
+from lorkit.decompose.methods import HasAdapter, TrainingModule, get_method
 from lorkit.decompose.methods.baselines.students import shared_network
-from lorkit.decompose.methods.distillation.base import TaughtModule
+from lorkit.decompose.methods.distillation.base import DistillationModule
 from lorkit.decompose.methods.distillation.fitnet import FitnetModule, Regressor, one_grid
 from lorkit.decompose.methods.losses.cka import cka
 from lorkit.decompose.methods.losses.relational import angle_loss, correlation_losses, distance_loss, similarity_loss
@@ -63,7 +63,7 @@ def test_a_student_learns_and_the_foundation_does_not(method: str) -> None:
     _, module, foundation = make(method)
     before = {key: value.clone() for key, value in foundation.model.state_dict().items()}
     module.train()
-    terms = module(batch(), module.ask(foundation.model, batch()))
+    terms = module(batch(), module.query_teacher(foundation.model, batch()))
     assert set(terms) == {"ce", *TERMS[method]}
     assert all(set(row) == {"a"} and row["a"].isfinite() for row in terms.values())
     total({term: row for term, row in terms.items() if term != "ce"}).backward()
@@ -77,7 +77,7 @@ def test_a_student_learns_and_the_foundation_does_not(method: str) -> None:
 @pytest.mark.parametrize("method", TERMS)
 def test_what_is_switched_off_is_announced_and_absent(method: str) -> None:
     config, module, foundation = make(method, *OFF[method])
-    assert set(module(batch(), module.ask(foundation.model, batch()))) == {"ce"}
+    assert set(module(batch(), module.query_teacher(foundation.model, batch()))) == {"ce"}
     assert len(get_method(method).notices(config)) == len(OFF[method])
     assert get_method(method).notices(make(method)[0]) == []
 
@@ -96,7 +96,7 @@ def test_terms_are_their_formulas_on_the_networks_outputs() -> None:
     values = {}
     for method in TERMS:
         _, module, foundation = make(method, "kd.weight=0.5", "kd.temperature=2", "fitnet.weight=3")
-        found = module(given, module.ask(foundation.model, given))
+        found = module(given, module.query_teacher(foundation.model, given))
         values |= {term: row["a"] for term, row in found.items()}
     teacher = foundation.model
     ours, theirs = (staged(model.backbone).run_stages(model.normalise(given.image)) for model in (module.live, teacher))
@@ -121,7 +121,7 @@ def test_the_hint_is_a_regression_by_a_convolution_on_the_coarser_grid() -> None
     given = batch()
     _, module, foundation = make("fitnet", "fitnet.weight=3")
     assert isinstance(module, FitnetModule)
-    value = module(given, module.ask(foundation.model, given))["hint"]["a"]
+    value = module(given, module.query_teacher(foundation.model, given))["hint"]["a"]
     ours, theirs = (
         staged(model.backbone).run_stages(model.normalise(given.image)).grids[-1]
         for model in (module.live, foundation.model)
@@ -150,7 +150,7 @@ def test_maps_are_distilled_too(method: str, layer: str) -> None:
     module = get_method(method).build(config, region, foundation)
     masks = torch.randint(2, (4, 16, 16), generator=torch.Generator().manual_seed(0))
     given = Batch(torch.rand(4, 1, 16, 16), masks, torch.zeros(4, dtype=torch.int64), torch.arange(4))
-    loss = total(module(given, module.ask(model, given)))
+    loss = total(module(given, module.query_teacher(model, given)))
     loss.backward()
     assert loss.isfinite()
 
@@ -158,8 +158,8 @@ def test_maps_are_distilled_too(method: str, layer: str) -> None:
 @pytest.mark.parametrize("method", ["fitnet", "sp"])
 def test_pooled_features_need_no_stages(method: str) -> None:
     _, module, foundation = make(method, f"{method}.layer=pooled")
-    assert isinstance(module, TaughtModule)
-    answer = module.ask(foundation.model, batch())
+    assert isinstance(module, DistillationModule)
+    answer = module.query_teacher(foundation.model, batch())
     assert answer.grids == ()
     assert set(module(batch(), answer)) == {"ce", *TERMS[method]}
 
@@ -190,9 +190,9 @@ def test_micro_batches_that_thin_relations_out_are_announced_or_refused(method: 
 @pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="the extra 'peft' is not installed")
 def test_lora_kd_names_who_makes_its_teacher() -> None:
     method = get_method("lora-kd")
-    assert isinstance(method, Adapting)
+    assert isinstance(method, HasAdapter)
     assert method.adapter.starts_from_foundation
     assert (method.uses_teacher, method.separate, method.starts_from_foundation) == (True, True, False)
-    assert not isinstance(get_method("kd"), Adapting)
+    assert not isinstance(get_method("kd"), HasAdapter)
     config, _, _ = make("lora-kd", "kd.weight=0")
     assert method.notices(config) == ["kd.weight is 0: this term is off"]

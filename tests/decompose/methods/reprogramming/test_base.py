@@ -87,7 +87,7 @@ def test_values_and_gradients_on_maps_are_those_of_the_formulas(
     module.progress = 0.25
     given = batch_of(config)
     with torch.no_grad():
-        answers = module.ask(foundation.model, given)
+        answers = module.query_teacher(foundation.model, given)
     values = [value for value in module.parameters() if value.requires_grad]
     found = module(given, answers)
     gradients = torch.autograd.grad(total(found), values, allow_unused=True)

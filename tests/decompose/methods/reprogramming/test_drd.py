@@ -44,7 +44,7 @@ def batch(count: int = 6) -> Batch:
 def terms_of(module: DeepReprogramming, foundation: Foundation) -> dict[str, Tensor]:
     given = batch()
     with torch.no_grad():
-        answers = module.ask(foundation.model, given)
+        answers = module.query_teacher(foundation.model, given)
     return {name: term["a"] for name, term in module(given, answers).items()}
 
 
@@ -56,7 +56,7 @@ def test_every_term_is_the_formula(how: str) -> None:
     found = {name: value.item() for name, value in terms_of(module, foundation).items()}
     given = batch()
     with torch.no_grad():
-        teacher = module.ask(foundation.model, given)
+        teacher = module.query_teacher(foundation.model, given)
         network, head = staged(module.live.backbone), module.live.heads["a"]
         walk = network.run_stages(module.live.normalise(given.image))
         z = head(walk.features)

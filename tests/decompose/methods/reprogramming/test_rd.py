@@ -13,7 +13,7 @@ from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.methods.losses.cka import cka
-from lorkit.decompose.methods.reprogramming.base import faded
+from lorkit.decompose.methods.reprogramming.base import decayed
 from lorkit.decompose.methods.reprogramming.rd import FeatureReprogramming
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
@@ -102,7 +102,7 @@ def test_hybrid_and_kd_fade_and_the_others_stay() -> None:
         wanted = {name: value * (share if name in ("hybrid", "kd") else 1.0) for name, value in start.items()}
         assert found == pytest.approx(wanted)
     config, _, _ = make("rd.decay=constant")
-    assert faded(config.rd, 1.0) == 1.0
+    assert decayed(config.rd, 1.0) == 1.0
 
 
 def test_a_batch_too_small_for_alignment_trains_the_rest() -> None:
