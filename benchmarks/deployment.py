@@ -27,7 +27,7 @@ from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.metrics import paired_drop
 from lorkit.decompose.models.backbones.registry import attach_head, build_backbone, new_head
 from lorkit.decompose.runs import experts_of, open_run
-from lorkit.decompose.runs.locked_data import LockedData
+from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export.benchmarking.interleaving import ImageBatch, TimedEngine, random_inputs, time_interleaved, warm_up
 from lorkit.export.benchmarking.timing_statistics import paired_ratio
 from lorkit.export.building.exporting import export
@@ -100,7 +100,7 @@ def _measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
                 "samples_ms": [round(float(value), 4) for value in times_PA[:, index]],
             }
         )
-    _judge(rows, engines, LockedData(run, options.region), options.region, source.recipe)
+    _judge(rows, engines, RunSplits(run, options.region), options.region, source.recipe)
     return {
         "machine": fingerprint(),
         "tools": tool_versions(),
@@ -155,7 +155,7 @@ def _session(directory: Path) -> Any:
     return onnxruntime.InferenceSession(str(directory / "model.onnx"), options, providers=["CPUExecutionProvider"])
 
 
-def _judge(rows: list[dict[str, Any]], engines: dict[str, Any], data: LockedData, region: str, recipe: Any) -> None:
+def _judge(rows: list[dict[str, Any]], engines: dict[str, Any], data: RunSplits, region: str, recipe: Any) -> None:
     """Add the drop of balanced accuracy against the fp32 ONNX file, in place."""
     cases = data.part(region, "test", recipe=recipe)
     logits = {name: engine_logits(engine, cases) for name, engine in engines.items()}

@@ -20,8 +20,8 @@ from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.runs import RUNS, Run, open_run
 from lorkit.decompose.runs.expert import LoadedExpert, is_expert, load_expert
 from lorkit.decompose.runs.lineage import check_parent, find_parent
-from lorkit.decompose.runs.locked_data import LockedData, check_part, file_samples, foundation_recipe, recipe_of
-from lorkit.decompose.runs.networks import Networks
+from lorkit.decompose.runs.locked_data import RunSplits, check_part, foundation_recipe, prepare_file, recipe_of_region
+from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.tasks import get_task
 
 __all__ = [
@@ -47,7 +47,7 @@ def evaluate(
     data: Path | str | None = None,
     region: str | None = None,
     root: Path = RUNS,
-    locked: LockedData | None = None,
+    run_splits: RunSplits | None = None,
     teacher: Teacher | None = None,
     on_progress: OnProgress = ignore_progress,
 ) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def evaluate(
         data: A file or folder whose rows are all used instead; classes are matched by name.
         region: Which regions; all by default.
         root: Where runs are looked up by id.
-        locked: The run's data where the caller has read them already.
+        run_splits: The run's data where the caller has read them already.
         teacher: The foundation itself, where it is one of the user's own that no run can hold.
         on_progress: Told which region is being measured.
 
@@ -82,7 +82,7 @@ def evaluate(
     else:
         run = path if isinstance(path, Run) else open_run(path, root)
     owner = _Owner(run, model, expert, teacher)
-    samples = _samples(run, expert, split, data, region, locked, owner.recipe)
+    samples = _samples(run, expert, split, data, region, run_splits, owner.recipe)
     blocks: dict[str, Any] = {}
     for index, (name, prepared) in enumerate(samples.items()):
         on_progress(f"{model} on {name}", index, len(samples))
@@ -99,14 +99,14 @@ class _Owner:
 
     def __init__(self, run: Run | None, model: str, expert: LoadedExpert | None, teacher: Teacher | None) -> None:
         self.run, self.model, self.expert = run, model, expert
-        self.networks = Networks(run, teacher) if run is not None else None
+        self.networks = RunNetworks(run, teacher) if run is not None else None
 
     def recipe(self, region: str) -> Recipe:
         """Return how the measured network's images are prepared."""
         assert self.run is not None
         assert self.networks is not None
         if self.model != "foundation":
-            return recipe_of(self.run, region)
+            return recipe_of_region(self.run, region)
         self.networks.foundation(region)  # refuses first what cannot be measured
         return foundation_recipe(self.run, region)
 
@@ -135,7 +135,7 @@ class _Owner:
         assert self.run is not None
         assert self.networks is not None
         if self.model == "foundation":
-            return self.networks.foundation(region), str(self.networks.source.heads[region])
+            return self.networks.foundation(region), str(self.networks.foundation_model.heads[region])
         if self.model == "student":
             return self.networks.student(region), "live"
         directory = self.run.experts_dir / region
@@ -169,15 +169,15 @@ def _samples(
     split: str,
     data: Path | str | None,
     region: str | None,
-    locked: LockedData | None,
+    run_splits: RunSplits | None,
     recipe: Callable[[str], Recipe],
 ) -> Mapping[str, PreparedRegion]:
     if data is not None and expert is not None:
-        return {expert.region.name: file_samples(data, expert.region, expert.recipe)}
+        return {expert.region.name: prepare_file(data, expert.region, expert.recipe)}
     assert run is not None
     if data is None:
-        locked = locked or LockedData(run, region)
-        return {name: locked.part(name, split, recipe=recipe(name)) for name in locked.samples}
+        run_splits = run_splits or RunSplits(run, region)
+        return {name: run_splits.part(name, split, recipe=recipe(name)) for name in run_splits.samples}
     chosen = run.regions.select(region)
     if len(chosen) != 1:
         raise UsageError(
@@ -186,7 +186,7 @@ def _samples(
             fix="name it with --region",
         )
     only = chosen[0]
-    return {only.name: file_samples(data, only, recipe(only.name))}
+    return {only.name: prepare_file(data, only, recipe(only.name))}
 
 
 def _document(

@@ -48,9 +48,9 @@ from lorkit.decompose.runs.expert import (
     plain_network,
     region_of,
 )
-from lorkit.decompose.runs.live_model import adapts_foundation, deployed_backbone
-from lorkit.decompose.runs.locked_data import LockedData
-from lorkit.decompose.runs.networks import Networks
+from lorkit.decompose.runs.live_model import deployed_backbone, deploys_foundation
+from lorkit.decompose.runs.locked_data import RunSplits
+from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.tasks import get_task
 
 __all__ = ["ExtractResult", "LoadedExpert", "extract", "load_expert"]
@@ -143,15 +143,15 @@ class _Workshop:
 
     def __init__(self, run: Run, recalibrate: bool, rank: int | None) -> None:
         self.run, self.recalibrate, self.rank = run, recalibrate, rank
-        self.networks = Networks(run)
+        self.networks = RunNetworks(run)
         if rank is not None:
             check_rank(self.networks.live, rank)
-        self._data: dict[str, LockedData] = {}
+        self._data: dict[str, RunSplits] = {}
 
-    def data(self, region: str) -> LockedData:
+    def data(self, region: str) -> RunSplits:
         """Return the data of one region, read once."""
         if region not in self._data:
-            self._data[region] = LockedData(self.run, region)
+            self._data[region] = RunSplits(self.run, region)
         return self._data[region]
 
     def inputs(self, region: str) -> str:
@@ -163,7 +163,7 @@ class _Workshop:
     def build(self, region: str, directory: Path) -> None:
         """Write one expert into a staging directory."""
         network = self.networks.expert(region)
-        common = self.networks.source.model.backbone if adapts_foundation(self.run.config) else None
+        common = self.networks.foundation_model.model.backbone if deploys_foundation(self.run.config) else None
         refuse_foreign_tensors(self.networks.live, network, region, self.run.regions.names, common)
         val = self.data(region).part(region, "val")
         logits = predict_logits(network, val)

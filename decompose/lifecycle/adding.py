@@ -20,7 +20,7 @@ from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation, load_strict
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import DERIVED, RUNS, Run
-from lorkit.decompose.runs.live_model import WEIGHTS, build_live
+from lorkit.decompose.runs.live_model import WEIGHTS, build_model
 from lorkit.decompose.runs.writing import RunContent, write_run
 from lorkit.decompose.training.feature_cache import keeper_for
 from lorkit.decompose.training.foundation.pretraining import run_phase, with_probes
@@ -202,7 +202,7 @@ def _train(addition: _Addition, fabric: Fabric, place: Workplace, on_event: List
 
 def _write(staging: Path, addition: _Addition, grown: _Grown, place: Workplace) -> None:
     run, regions = addition.run, addition.regions
-    live = build_live(addition.config, regions)
+    live = build_model(addition.config, regions)
     load_strict(live, grown.tensors, staging / WEIGHTS)
     origin = record(run.manifest, "add-region", region=addition.region.name)
     content = RunContent(

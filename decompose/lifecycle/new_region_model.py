@@ -22,7 +22,7 @@ from lorkit.decompose.models.foundation.model import Foundation, load_strict
 from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region, RegionSet
-from lorkit.decompose.runs.live_model import WEIGHTS, build_live
+from lorkit.decompose.runs.live_model import WEIGHTS, build_model
 
 _NORMS = "regions"  # what `RegionNorm` calls the norms of its regions
 
@@ -73,7 +73,7 @@ def lone_model(config: Config, shared: Mapping[str, Tensor], region: Region) -> 
     Raises:
         ArtifactError: The tensors are of another model.
     """
-    live = cast(RegionalModel, build_live(alone(config, region.name), RegionSet([region])))
+    live = cast(RegionalModel, build_model(alone(config, region.name), RegionSet([region])))
     fresh = live.state_dict()
     own = {key for key in fresh if owner_of(key, (region.name,)) is not None}
     start = {key: _mean_norm(key, fresh[key], shared, region.name) for key in own}

@@ -22,7 +22,7 @@ from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import RUNS, Run
-from lorkit.decompose.runs.live_model import WEIGHTS, build_live
+from lorkit.decompose.runs.live_model import WEIGHTS, build_model
 from lorkit.decompose.runs.writing import RunContent, write_run
 from lorkit.decompose.training.plan import plan_training
 from lorkit.decompose.training.training import TrainResult
@@ -117,7 +117,7 @@ def _left(run: Run, region: str) -> RegionSet:
 def _live(run: Run, config: Config, regions: RegionSet, region: str) -> RegionalModel | SeparateModels:
     tensors = load_tensors(run.path / WEIGHTS)
     kept = {key: value for key, value in tensors.items() if owner_of(key, (region,)) is None}
-    live = build_live(config, regions)
+    live = build_model(config, regions)
     if _shapes(live.state_dict()) != _shapes(kept):
         raise UsageError(
             f"--remove-region of a run of method '{config.method}'",

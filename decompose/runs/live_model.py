@@ -15,7 +15,7 @@ from lorkit.decompose.regions import RegionSet
 WEIGHTS = "model.safetensors"
 
 
-def build_live(config: Config, regions: RegionSet) -> RegionalModel | SeparateModels:
+def build_model(config: Config, regions: RegionSet) -> RegionalModel | SeparateModels:
     """Build what a method trains, with fresh weights, on the CPU.
 
     The method says what that is: one network for all regions or an independent one each, with experts or without, on
@@ -32,15 +32,15 @@ def build_live(config: Config, regions: RegionSet) -> RegionalModel | SeparateMo
 
 def deployed_backbone(config: Config) -> str:
     """Return the name of the backbone that a method deploys: the student's, or the foundation's."""
-    return config.foundation.backbone if adapts_foundation(config) else config.student.backbone
+    return config.foundation.backbone if deploys_foundation(config) else config.student.backbone
 
 
-def adapts_foundation(config: Config) -> bool:
+def deploys_foundation(config: Config) -> bool:
     """Tell whether a method deploys the foundation's own network, as it is or trained further."""
     return get_method(config.method).starts_from_foundation
 
 
-def save_live(model: RegionalModel | SeparateModels, directory: Path) -> Path:
+def save_model(model: RegionalModel | SeparateModels, directory: Path) -> Path:
     """Write the weights of a live model, all regions together, to `model.safetensors` in a directory.
 
     Raises:
@@ -50,7 +50,7 @@ def save_live(model: RegionalModel | SeparateModels, directory: Path) -> Path:
     return directory / WEIGHTS
 
 
-def load_live(run: Path) -> RegionalModel | SeparateModels:
+def load_model(run: Path) -> RegionalModel | SeparateModels:
     """Rebuild the live model of a run directory from `config.yaml`, `regions.json` and `model.safetensors`.
 
     The weights must fit exactly. Digests are the business of whoever opened the run (`runs.open_run`).
@@ -64,7 +64,7 @@ def load_live(run: Path) -> RegionalModel | SeparateModels:
     try:
         config = load_config(run / "config.yaml")
         regions = RegionSet.from_json(read_json(run / "regions.json")["regions"])
-        model = build_live(config, regions)
+        model = build_model(config, regions)
     except (KeyError, TypeError, UsageError) as error:
         raise ArtifactError(
             f"{run} does not describe a model ({' '.join(str(error).split())[:160]})",

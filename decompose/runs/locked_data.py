@@ -21,7 +21,7 @@ from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run
 
 
-class LockedData:
+class RunSplits:
     """The samples of some regions of a run, read once, and the parts that the run was trained, tuned and tested on."""
 
     def __init__(self, run: Run, region: str | None = None) -> None:
@@ -33,7 +33,7 @@ class LockedData:
 
     def recipe(self, region: str) -> Recipe:
         """Return how a region's images are prepared."""
-        return recipe_of(self.run, region)
+        return recipe_of_region(self.run, region)
 
     def part(self, region: str, part: str, *, recipe: Recipe | None = None, most: int | None = None) -> PreparedRegion:
         """Prepare one part of one region.
@@ -77,7 +77,7 @@ def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSampl
     return Splits(regions)
 
 
-def recipe_of(run: Run, region: str) -> Recipe:
+def recipe_of_region(run: Run, region: str) -> Recipe:
     """Return how a run prepares a region's images."""
     return build_recipe(run.config.deployed_image, run.config.regions[region])
 
@@ -88,7 +88,7 @@ def foundation_recipe(run: Run, region: str) -> Recipe:
     return build_recipe(image, run.config.regions[region])
 
 
-def file_samples(path: Path | str, region: Region, recipe: Recipe) -> PreparedRegion:
+def prepare_file(path: Path | str, region: Region, recipe: Recipe) -> PreparedRegion:
     """Prepare all rows of a file (any source that `data` in a configuration takes), classes matched by name.
 
     Raises:

@@ -15,10 +15,10 @@ from lorkit.decompose.models.foundation.model import Foundation, load_foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.runs import Run
-from lorkit.decompose.runs.live_model import load_live
+from lorkit.decompose.runs.live_model import load_model
 
 
-class Networks:
+class RunNetworks:
     """The networks of a run, each model read once and only when asked for.
 
     Args:
@@ -32,10 +32,10 @@ class Networks:
     @cached_property
     def live(self) -> RegionalModel | SeparateModels:
         """The trained model with all its regions."""
-        return load_live(self.run.path)
+        return load_model(self.run.path)
 
     @cached_property
-    def source(self) -> Foundation:
+    def foundation_model(self) -> Foundation:
         """The frozen foundation model.
 
         Raises:
@@ -61,13 +61,13 @@ class Networks:
         Raises:
             ArtifactError: It has no head for this region.
         """
-        if region not in self.source.heads:
+        if region not in self.foundation_model.heads:
             raise ArtifactError(
                 f"the foundation model of {self.run.path} has no head for region '{region}'",
-                required=f"one of {', '.join(self.source.heads)}",
+                required=f"one of {', '.join(self.foundation_model.heads)}",
                 fix="train again with --force, which fits a probe for every region",
             )
-        return self.source.model.deployable(region)
+        return self.foundation_model.model.deployable(region)
 
     @cached_property
     def _bare(self) -> RegionalModel | SeparateModels:

@@ -16,7 +16,7 @@ from lorkit.decompose.models.foundation.model import Foundation, save_foundation
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import OUTSIDE
-from lorkit.decompose.runs.live_model import save_live
+from lorkit.decompose.runs.live_model import save_model
 
 _HIDDEN = shutil.ignore_patterns(".*")
 
@@ -60,7 +60,7 @@ def write_run(staging: Path, content: RunContent) -> None:
     write_json(staging / "regions.json", {**header, "kind": "regions", "regions": regions.to_json()})
     write_json(staging / "splits.json", dict(content.splits))
     write_text(staging / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in content.rows))
-    save_live(content.live, staging)
+    save_model(content.live, staging)
     if content.foundation is not None:
         save_foundation(content.foundation, home, synthetic=content.synthetic, inputs=content.inputs)
     for name, kept in (("checkpoints", content.checkpoints), ("tensorboard", content.curves)):

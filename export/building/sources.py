@@ -18,8 +18,8 @@ from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
 from lorkit.decompose.runs.expert import load_expert
-from lorkit.decompose.runs.locked_data import LockedData, foundation_recipe, recipe_of
-from lorkit.decompose.runs.networks import Networks
+from lorkit.decompose.runs.locked_data import RunSplits, foundation_recipe, recipe_of_region
+from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.exported import Exported
@@ -127,7 +127,7 @@ class ReferenceImageCache:
             self.notes.append(f"region '{name}': no run beside the expert, so its images are not known")
             return ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")
         try:
-            part = LockedData(source.run, name).part(name, self.part, recipe=source.recipe, most=count)
+            part = RunSplits(source.run, name).part(name, self.part, recipe=source.recipe, most=count)
         except LorkitError as error:
             self.notes.append(f"region '{name}': its images cannot be read ({error.given})")
             return ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")
@@ -149,7 +149,7 @@ def networks_of_run(
     strange = [owner for owner in owners if owner not in OWNERS]
     if strange:
         raise UsageError(f"unknown owner '{strange[0]}'", required=f"one of {', '.join(OWNERS)}", fix="name one")
-    networks, root = Networks(run), out or run.exports_dir
+    networks, root = RunNetworks(run), out or run.exports_dir
     extracted = experts_of(run, region)
     sources: list[ExportableNetwork] = []
     for owner in (owner for owner in OWNERS if owner in owners):
@@ -200,7 +200,7 @@ def networks_at(path: Path, region: str | None, owners: Sequence[str], out: Path
     return [exportable_expert(path, home=home, run=run)]
 
 
-def origin_of(exported: Exported, parent: Path, opened: dict[Path, Networks]) -> ExportableNetwork:
+def origin_of(exported: Exported, parent: Path, opened: dict[Path, RunNetworks]) -> ExportableNetwork:
     """Return what an export was made from, given the directory of its parent.
 
     Args:
@@ -215,7 +215,7 @@ def origin_of(exported: Exported, parent: Path, opened: dict[Path, Networks]) ->
         return exportable_expert(parent, run=run_of_expert(parent))
     path = (parent.parent if exported.owner == "foundation" else parent).resolve()
     if path not in opened:
-        opened[path] = Networks(open_run(path))
+        opened[path] = RunNetworks(open_run(path))
     return _exportable_model(opened[path].run, opened[path], exported.owner, exported.region, exported.path.parent)
 
 
@@ -229,14 +229,14 @@ def run_of_expert(expert: Path) -> Run | None:
     return run if parent is not None and parent["sha256"] == run.manifest.digest else None
 
 
-def _exportable_model(run: Run, networks: Networks, owner: str, name: str, home: Path) -> ExportableNetwork:
+def _exportable_model(run: Run, networks: RunNetworks, owner: str, name: str, home: Path) -> ExportableNetwork:
     foundation = owner == "foundation"
     load = networks.foundation if foundation else networks.student
     return ExportableNetwork(
         owner=owner,
         region=run.regions.get(name),
         parent=read_manifest(run.foundation_dir, kind="foundation") if foundation else run.manifest,
-        recipe=foundation_recipe(run, name) if foundation else recipe_of(run, name),
+        recipe=foundation_recipe(run, name) if foundation else recipe_of_region(run, name),
         home=home,
         run=run,
         load=lambda: load(name),

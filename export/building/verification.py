@@ -14,7 +14,7 @@ from lorkit.decompose.artifacts import MANIFEST, SCHEMA_VERSION, digest_file, re
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError, plural
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.runs import exports_of, open_run
-from lorkit.decompose.runs.locked_data import file_samples
+from lorkit.decompose.runs.locked_data import prepare_file
 from lorkit.export.building.packaging import SAMPLES
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.engine import load_engine
@@ -23,7 +23,7 @@ from lorkit.export.runtime.parity import Parity, batch_sizes, compare, flips
 from lorkit.export.targets.base import Float32Array
 
 if TYPE_CHECKING:
-    from lorkit.decompose.runs.networks import Networks
+    from lorkit.decompose.runs.networks import RunNetworks
     from lorkit.export.building.sources import ReferenceImageCache
 
 BATCHES = (1, 3, 8, 32)
@@ -196,7 +196,7 @@ class _References:
 
     def __init__(self, data: Path | str | None) -> None:
         self.data = data
-        self._opened: dict[Path, Networks] = {}
+        self._opened: dict[Path, RunNetworks] = {}
         self._images: ReferenceImageCache | None = None
 
     def reference(self, exported: Exported) -> _Reference:
@@ -249,7 +249,7 @@ class _References:
 
         source = origin_of(exported, parent, self._opened)
         if self.data is not None:
-            images, kind = file_samples(self.data, source.region, source.recipe).images, "real"
+            images, kind = prepare_file(self.data, source.region, source.recipe).images, "real"
             count = fitting(source.region, source.shape, most=len(images), total=HELD_BYTES)
             cut = f"{self.data}: the first {count} of {len(images)} images were compared"
             notes: tuple[str, ...] = (cut,) if count < len(images) else ()

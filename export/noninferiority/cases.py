@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lorkit.decompose.data.splits import components, digest_cases
 from lorkit.decompose.errors import DataError, plural
-from lorkit.decompose.runs.locked_data import LockedData, file_samples
+from lorkit.decompose.runs.locked_data import RunSplits, prepare_file
 from lorkit.export.runtime.exported import ExportPair
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def cases_of_file(
 ) -> EvaluationCases:
     """Take every row of a file, classes matched by name."""
     region = pair.candidate.as_region()
-    return EvaluationCases(read=lambda recipe: file_samples(path, region, recipe), source=str(path), seen=seen or {})
+    return EvaluationCases(read=lambda recipe: prepare_file(path, region, recipe), source=str(path), seen=seen or {})
 
 
 def cases_of_split(
@@ -116,7 +116,7 @@ def cases_of_split(
     Raises:
         DataError: The data of the run is gone, or is not what it was.
     """
-    data = LockedData(run, region)
+    data = RunSplits(run, region)
     name = {"test": "locked test split", "val": "validation part", "train": "training part"}[part]
     return EvaluationCases(
         read=lambda recipe: data.part(region, part, recipe=recipe), source=f"{name} of {run.id}", seen=seen or {}

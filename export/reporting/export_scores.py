@@ -15,7 +15,7 @@ from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json
 from lorkit.decompose.errors import DataError, MissingRuntimeError
 from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import Run
-from lorkit.decompose.runs.locked_data import LockedData
+from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.tasks import get_task
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.engine import load_engine
@@ -66,7 +66,7 @@ def scores_of(
 def _measure(run: Run, one: Exported) -> dict[str, Any]:
     region = run.regions.get(one.region)
     task = get_task(region.task)
-    prepared = LockedData(run, region.name).part(region.name, "test", recipe=one.recipe)
+    prepared = RunSplits(run, region.name).part(region.name, "test", recipe=one.recipe)
     step = fitting(region, one.shape, most=_BATCH)
     kept = []
     with load_engine(one.path) as engine:

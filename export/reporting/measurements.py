@@ -30,16 +30,16 @@ def evaluations_of(run: Run, warnings: list[str], on_progress: OnProgress) -> di
         return found
     # PyTorch takes seconds to import, and a report over measured runs does not need it
     from lorkit.decompose.evaluation.evaluation import evaluate
-    from lorkit.decompose.runs.locked_data import LockedData
+    from lorkit.decompose.runs.locked_data import RunSplits
 
     try:
-        locked = LockedData(run)
+        locked = RunSplits(run)
         for model in missing:
             teacher = _teacher(run) if model == "foundation" else None
             if model == "foundation" and teacher is None and (reason := missing_baseline(run)) is not None:
                 warnings.append(f"Not measured: {model}: {reason}")
                 continue
-            found[model] = evaluate(run, model=model, locked=locked, teacher=teacher, on_progress=on_progress)
+            found[model] = evaluate(run, model=model, run_splits=locked, teacher=teacher, on_progress=on_progress)
     except DataError as error:
         unmeasured = ", ".join(model for model, document in found.items() if document is None)
         warnings.append(f"Not measured: {unmeasured}: {error}.")

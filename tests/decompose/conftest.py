@@ -23,7 +23,7 @@ from lorkit.decompose.models.foundation.model import Foundation, save_foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
-from lorkit.decompose.runs.live_model import build_live, save_live
+from lorkit.decompose.runs.live_model import build_model, save_model
 
 REGIONS = {"chest": ("normal", "pneumonia"), "knee": ("none", "mild", "severe")}
 
@@ -57,7 +57,7 @@ def write_run(config: Config, directory: Path) -> Run:
     torch.manual_seed(0)
     samples = read_regions(config)
     regions = RegionSet(one.region for one in samples.values())
-    live = build_live(config, regions)
+    live = build_model(config, regions)
     with torch.no_grad():
         for name, value in live.named_parameters():
             if ".up." in name or "heads" in name:
@@ -80,7 +80,7 @@ def write_run(config: Config, directory: Path) -> Run:
     write_text(directory / "config.yaml", to_yaml(config))
     write_json(directory / "regions.json", {"schema_version": 1, "kind": "regions", "regions": regions.to_json()})
     write_json(directory / "splits.json", split_regions(samples, config.split, seed=config.seed).to_json(samples))
-    save_live(live, directory)
+    save_model(live, directory)
     (directory / "foundation").mkdir()
     save_foundation(foundation, directory / "foundation", synthetic=regions.synthetic, inputs="foundation")
     write_manifest(directory, "run", synthetic=regions.synthetic, inputs="run", outside=OUTSIDE)

@@ -21,7 +21,7 @@ from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.models.backbones.registry import BACKBONES, Known
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.runs.expert import load_expert
-from lorkit.decompose.runs.locked_data import LockedData
+from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.training.training import train
 
 
@@ -89,7 +89,7 @@ def test_from_files_to_an_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "| Dice of " in (result.path / "README.md").read_text()
     block = evaluate(run)["regions"]["box"]
     assert block["source"] == "extracted"
-    part = LockedData(open_run(run)).part("box", "test")
+    part = RunSplits(open_run(run)).part("box", "test")
     cases = cases_of(part, collect_score_inputs(load_expert(result.path).network, part))
     assert block["dice"] == pytest.approx(np.nanmean(cases))
     assert evaluate(run, model="foundation")["mean"].keys() == {"dice"}

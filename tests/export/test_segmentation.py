@@ -299,7 +299,7 @@ def test_pictures_show_outlines_only_of_what_an_export_may_hold(flat: Path) -> N
 @pytest.mark.parametrize("method", ["rd", "drd"])
 def test_a_taught_expert_runs_without_teacher_packages(tmp_path: Path, method: str) -> None:
     from lorkit.decompose.extraction.extraction import extract
-    from lorkit.decompose.runs.networks import Networks
+    from lorkit.decompose.runs.networks import RunNetworks
 
     place = Path(__file__).parent.parent / "decompose" / "conftest.py"
     spec = importlib.util.spec_from_file_location("small_runs_rd", place)
@@ -312,7 +312,7 @@ def test_a_taught_expert_runs_without_teacher_packages(tmp_path: Path, method: s
     (expert, *_) = extract(run, region="chest")
     images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        live = Networks(run).expert("chest").eval()
+        live = RunNetworks(run).expert("chest").eval()
         wanted = live(images)
     np.savez(tmp_path / "wanted.npz", images=images.numpy(), logits=wanted.numpy())
     script = f"""

@@ -36,7 +36,7 @@ from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.runs.live_model import adapts_foundation
+from lorkit.decompose.runs.live_model import deploys_foundation
 from lorkit.decompose.tasks import ScoreInputs, get_task
 from lorkit.decompose.training.foundation.pretraining import foundation_inputs, with_probes_of
 from lorkit.decompose.training.phases import Trained, train_phases
@@ -144,7 +144,7 @@ def run_cell(
         BusyError: Another process trains this very cell.
     """
     config = arm.config.model_copy(update={"seed": seed})
-    if adapts_foundation(config):
+    if deploys_foundation(config):
         bench = bench.seen_by_teacher
     places = {split: _inputs(config, fraction, bench, split) for split in dict.fromkeys(("test", bench.split))}
     for inputs in places.values():

@@ -16,14 +16,14 @@ from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.metrics import HEADLINE, scores
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.locked_data import LockedData
-from lorkit.decompose.runs.networks import Networks
+from lorkit.decompose.runs.networks import RunNetworks
 
 pytestmark = pytest.mark.usefixtures("without_program")
 
 
 def test_logits_of_modules_and_callables_agree_and_modes_are_kept(small_run: Run) -> None:
     prepared = LockedData(small_run, "knee").part("knee", "val")
-    network = Networks(small_run).expert("knee").train()
+    network = RunNetworks(small_run).expert("knee").train()
     found = predict_logits(network, prepared, batch_size=7)
     assert network.training
     assert found.dtype == np.float32
@@ -52,7 +52,7 @@ def test_every_model_is_measured_on_every_region_and_stored(small_run: Run, mode
 def test_scores_are_those_of_the_live_model(small_run: Run) -> None:
     prepared = LockedData(small_run, "chest").part("chest", "val")
     with torch.no_grad():
-        logits = Networks(small_run).live(torch.from_numpy(np.array(prepared.images)), "chest").logits["chest"]
+        logits = RunNetworks(small_run).live(torch.from_numpy(np.array(prepared.images)), "chest").logits["chest"]
     expected = scores(prepared.labels, logits.numpy(), prepared.groups)
     block = evaluate(small_run.path, split="val", region="chest")["regions"]["chest"]
     assert block["confusion"] == expected["confusion"]

@@ -24,9 +24,9 @@ from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run, locked_data, open_run
 from lorkit.decompose.runs.expert import LoadedExpert, load_expert, plain_network
-from lorkit.decompose.runs.live_model import deployed_backbone, load_live
+from lorkit.decompose.runs.live_model import deployed_backbone, load_model
 from lorkit.decompose.runs.locked_data import LockedData
-from lorkit.decompose.runs.networks import Networks
+from lorkit.decompose.runs.networks import RunNetworks
 
 WITHOUT_LORKIT = "import sys; sys.modules['lorkit'] = None\n"
 
@@ -70,7 +70,7 @@ def test_it_is_the_public_class_with_its_own_keys_and_size(chest: LoadedExpert) 
 def test_equality_with_the_live_model_was_measured_on_real_images(chest: LoadedExpert) -> None:
     run = open_run(chest.path.parent.parent)
     val = LockedData(run, "chest").part("chest", "val")
-    live = Networks(run).live
+    live = RunNetworks(run).live
     with torch.no_grad():
         expected = live(torch.from_numpy(np.array(val.images)), "chest").logits["chest"].numpy()
     found = chest.info["equality"]
@@ -96,7 +96,7 @@ def test_the_program_and_the_card_run_where_lorkit_is_not(chest: LoadedExpert, t
 
 def test_nothing_of_the_other_region_is_inside_by_name_or_digest(chest: LoadedExpert) -> None:
     run = open_run(chest.path.parent.parent)
-    live = Networks(run).live
+    live = RunNetworks(run).live
     for path in chest.path.iterdir():
         content = path.read_bytes()
         assert b"knee" not in content, path.name
@@ -111,7 +111,7 @@ def test_nothing_of_the_other_region_is_inside_by_name_or_digest(chest: LoadedEx
 
 def test_what_all_regions_started_from_is_no_regions_own(make_run: Callable[..., Run], tmp_path: Path) -> None:
     """A network with a frozen part, as LoRA leaves it, shares that part with the foundation and with its siblings."""
-    live = load_live(make_run(tmp_path / "runs" / "lora", method="lora").path)
+    live = load_model(make_run(tmp_path / "runs" / "lora", method="lora").path)
     common = live.models["chest"].backbone
     live.models["knee"].backbone.conv1[1].load_state_dict(common.conv1[1].state_dict())
     network, names = live.deployable("knee"), ("chest", "knee")
@@ -122,8 +122,8 @@ def test_what_all_regions_started_from_is_no_regions_own(make_run: Callable[...,
 
 
 def test_a_planted_tensor_of_another_region_is_found(chest: LoadedExpert, small_run: Run) -> None:
-    live = Networks(small_run).live
-    network = Networks(small_run).expert("chest")
+    live = RunNetworks(small_run).live
+    network = RunNetworks(small_run).expert("chest")
     planted = live.state_dict()["heads.knee.weight"]
     network.register_buffer("cache", planted.clone())
     assert proof.foreign_tensors(live, network, "chest", small_run.regions.names) == ["cache"]

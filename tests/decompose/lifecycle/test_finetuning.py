@@ -21,7 +21,7 @@ from lorkit.decompose.models.foundation.model import load_foundation
 from lorkit.decompose.models.regional import SeparateModels
 from lorkit.decompose.runs import Run, open_run
 from lorkit.decompose.runs.expert import load_expert
-from lorkit.decompose.runs.live_model import load_live
+from lorkit.decompose.runs.live_model import load_model
 
 from .conftest import write_region
 
@@ -61,7 +61,7 @@ def test_an_ordinary_run_comes_of_it(make: Make, expert: Path, tmp_path: Path, w
     assert set(result.best) == {"finetune-wrist", "finetune-hand"}
     origin = {"kind": "expert", "sha256": loaded.manifest.digest, "change": "finetune", "region": "chest"}
     assert run.manifest.extra["origin"] == origin
-    live = load_live(run.path)
+    live = load_model(run.path)
     assert isinstance(live, SeparateModels)
     start = loaded.plain.state_dict()
     moved = live.plain_network("wrist").state_dict()
@@ -77,7 +77,7 @@ def test_an_ordinary_run_comes_of_it(make: Make, expert: Path, tmp_path: Path, w
 
 def test_one_region_is_an_ordinary_run_too(make: Make, expert: Path, tmp_path: Path) -> None:
     result = finetune_expert(make("wrist"), expert, out=tmp_path / "runs")
-    assert load_live(result.run).regions.names == ("wrist",)
+    assert load_model(result.run).regions.names == ("wrist",)
 
 
 def test_networks_start_from_the_experts_weights_and_its_head_for_its_classes(make: Make, expert: Path) -> None:

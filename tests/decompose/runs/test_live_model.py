@@ -12,7 +12,7 @@ from lorkit.decompose.experts import expert_layers, fuse_
 from lorkit.decompose.methods import METHODS, get_method
 from lorkit.decompose.models import RegionalModel, SeparateModels
 from lorkit.decompose.regions import Region, RegionSet
-from lorkit.decompose.runs.live_model import adapts_foundation, build_live, deployed_backbone, load_live, save_live
+from lorkit.decompose.runs.live_model import build_model, deployed_backbone, deploys_foundation, load_model, save_model
 
 SMALL = (
     "student.backbone=shufflenet_v2_x1_0",
@@ -32,17 +32,17 @@ def config_of(method: str, *overrides: str) -> tuple[Config, RegionSet]:
 def written(directory: Path, method: str) -> RegionalModel | SeparateModels:
     torch.manual_seed(0)
     config, regions = config_of(method)
-    model = build_live(config, regions)
+    model = build_model(config, regions)
     (directory / "config.yaml").write_text(to_yaml(config))
     write_json(directory / "regions.json", {"regions": regions.to_json()})
-    save_live(model, directory)
+    save_model(model, directory)
     return model.eval()
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_live_model_comes_back_whole(tmp_path: Path, method: str) -> None:
     model, image, ids = written(tmp_path, method), torch.rand(4, 1, 32, 32), torch.tensor([3, 0, 1, 3])
-    back = load_live(tmp_path)
+    back = load_model(tmp_path)
     assert type(back) is type(model)
     assert not back.training
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_a_live_model_comes_back_whole(tmp_path: Path, method: str) -> None:
 
 
 def test_methods_differ_in_what_they_hold() -> None:
-    lorkd, mtl, stl = (build_live(*config_of(method)) for method in ("lorkd", "mtl", "stl"))
+    lorkd, mtl, stl = (build_model(*config_of(method)) for method in ("lorkd", "mtl", "stl"))
     assert len(expert_layers(lorkd)) == 37 + 19  # dense and depthwise convolutions of ShuffleNet V2
     assert not expert_layers(mtl)
     assert isinstance(stl, SeparateModels)
@@ -61,16 +61,16 @@ def test_methods_differ_in_what_they_hold() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_methods_deploy_the_students_or_the_foundations_network(method: str) -> None:
     config, regions = config_of(method)
-    model = build_live(config, regions)
+    model = build_model(config, regions)
     adapts = method in ("finetune", "linear-probe", "lora")
-    assert adapts_foundation(config) is adapts
+    assert deploys_foundation(config) is adapts
     assert deployed_backbone(config) == ("resnet18" if adapts else "shufflenet_v2_x1_0")
     assert type(model.plain_network("knee")).__name__ == ("ResNet" if adapts else "ShuffleNetV2")
     assert isinstance(model, SeparateModels) is (len(get_method(method).phases(regions)) > 1)
 
 
 def test_narrow_layers_can_be_left_shared() -> None:
-    model = build_live(*config_of("lorkd", "lorkd.select_min_channels=100"))
+    model = build_model(*config_of("lorkd", "lorkd.select_min_channels=100"))
     assert "backbone.conv1.0" not in expert_layers(model)
     assert "backbone.conv5.0" in expert_layers(model)
     assert ("conv1.0", "not selected") in model.routing.skipped
@@ -79,14 +79,14 @@ def test_narrow_layers_can_be_left_shared() -> None:
 def test_an_unknown_method_lists_the_known() -> None:
     config, regions = config_of("lorkd")
     with pytest.raises(UsageError, match=r"one of cka, dist, drd, .*linear-probe, lora, lora-kd, lorkd, mtl, .*stl-kd"):
-        build_live(config.model_copy(update={"method": "lorka"}), regions)
+        build_model(config.model_copy(update={"method": "lorka"}), regions)
 
 
 def test_a_fused_model_is_not_saved(tmp_path: Path) -> None:
     model = written(tmp_path, "lorkd")
     fuse_(model, "knee")
     with pytest.raises(UsageError, match="a live model to save"):
-        save_live(model, tmp_path)
+        save_model(model, tmp_path)
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     config, _ = config_of("lorkd", "lorkd.rank=4")
     (tmp_path / "config.yaml").write_text(to_yaml(config))
     with pytest.raises(ArtifactError, match="does not fit its description"):
-        load_live(tmp_path)
+        load_model(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "regions.json", "model.safetensors"])
@@ -102,7 +102,7 @@ def test_a_missing_or_broken_file_is_one_clear_error(tmp_path: Path, name: str) 
     written(tmp_path, "mtl")
     (tmp_path / name).write_bytes(b"{")
     with pytest.raises(ArtifactError):
-        load_live(tmp_path)
+        load_model(tmp_path)
     (tmp_path / name).unlink()
     with pytest.raises(ArtifactError):
-        load_live(tmp_path)
+        load_model(tmp_path)

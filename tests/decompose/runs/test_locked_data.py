@@ -10,7 +10,7 @@ import pytest
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import Run, open_run
-from lorkit.decompose.runs.locked_data import LockedData, check_part, file_samples, recipe_of
+from lorkit.decompose.runs.locked_data import RunSplits, check_part, prepare_file, recipe_of_region
 
 
 def test_parts_are_found_by_digest_and_never_overlap(small_run: Run) -> None:
@@ -27,11 +27,11 @@ def test_parts_are_found_by_digest_and_never_overlap(small_run: Run) -> None:
 
 
 def test_a_selection_reads_only_what_it_names(small_run: Run) -> None:
-    data = LockedData(small_run, "knee")
+    data = RunSplits(small_run, "knee")
     assert list(data.samples) == ["knee"]
     assert len(data.part("knee", "train", most=7)) <= 7
     with pytest.raises(UsageError, match="unknown region 'kne'"):
-        LockedData(small_run, "kne")
+        RunSplits(small_run, "kne")
     with pytest.raises(UsageError, match="unknown split 'dev'"):
         check_part("dev")
 
@@ -54,11 +54,11 @@ def test_a_file_is_read_whole_and_its_classes_are_matched_by_name(small_run: Run
     path = tmp_path / "site.npz"
     np.savez(path, images=images, labels=[0, 1, 0], label_names=np.array(["severe", "none"]))
     knee = small_run.regions.get("knee")
-    found = file_samples(path, knee, recipe_of(small_run, "knee"))
+    found = prepare_file(path, knee, recipe_of_region(small_run, "knee"))
     assert [knee.classes[label] for label in found.labels] == ["severe", "none", "severe"]
     np.savez(path, images=images, labels=[0, 1, 0], label_names=np.array(["severe", "fracture"]))
     with pytest.raises(DataError, match=r"'fracture'.*one of none, mild, severe"):
-        file_samples(path, knee, recipe_of(small_run, "knee"))
+        prepare_file(path, knee, recipe_of_region(small_run, "knee"))
 
 
 def test_a_run_that_moved_still_finds_its_data(small_run: Run, tmp_path: Path) -> None:

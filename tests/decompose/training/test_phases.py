@@ -18,7 +18,7 @@ from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import SeparateModels
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.runs.live_model import build_live
+from lorkit.decompose.runs.live_model import build_model
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.phases import Trained, train_phases
 from lorkit.decompose.training.training_data import Material
@@ -80,7 +80,7 @@ def test_what_is_trained_is_what_a_run_rebuilds(
     before = {key: value.clone() for key, value in setting[2].model.state_dict().items()}
     heard: list[Any] = []
     trained, config = run(setting, name, tmp_path, heard)
-    rebuilt = build_live(config, setting[1].regions)
+    rebuilt = build_model(config, setting[1].regions)
     assert type(rebuilt) is type(trained.live)
     assert {type(module) for module in rebuilt.modules()} == {type(module) for module in trained.live.modules()}
     rebuilt.load_state_dict(trained.live.state_dict(), strict=True)

@@ -16,7 +16,7 @@ from lorkit.decompose.events import Event, Notice, Saved, Started, Step, Working
 from lorkit.decompose.models.foundation.model import load_foundation
 from lorkit.decompose.models.regional import SeparateModels
 from lorkit.decompose.runs import open_run
-from lorkit.decompose.runs.live_model import load_live
+from lorkit.decompose.runs.live_model import load_model
 from lorkit.decompose.training.training import pretrain, train
 from lorkit.decompose.training.work_directory import work_directory
 
@@ -89,7 +89,7 @@ def test_train_leaves_a_whole_run_and_finds_it_again(make: Make, out: Path) -> N
     assert len((result.run / "metrics.jsonl").read_text().splitlines()) == 2
     assert (result.run / "foundation" / "manifest.json").is_file()
     assert torch.equal(
-        load_live(result.run).state_dict()["heads.chest.weight"], weights(result.run)["heads.chest.weight"]
+        load_model(result.run).state_dict()["heads.chest.weight"], weights(result.run)["heads.chest.weight"]
     )
     assert [event.phase for event in events if isinstance(event, Started)][-1] == "lorkd"
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
@@ -116,7 +116,7 @@ def test_a_foundation_is_trained_once_and_reused(make: Make, out: Path) -> None:
 def test_stl_trains_one_network_a_region(make: Make, out: Path) -> None:
     result = train(make("method=stl", "train.epochs=1"), out=out)
     assert set(result.best) == {"stl-chest", "stl-knee"}
-    assert isinstance(load_live(result.run), SeparateModels)
+    assert isinstance(load_model(result.run), SeparateModels)
 
 
 def test_interrupting_and_resuming_changes_no_bit(make: Make, out: Path, whole: Path) -> None:

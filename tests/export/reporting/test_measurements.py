@@ -22,7 +22,7 @@ def test_what_is_missing_is_measured_on_data_read_once(
         return read_json(run.measurements_dir / f"evaluate-{model}-test.json")
 
     monkeypatch.setattr(evaluation, "evaluate", evaluate)
-    monkeypatch.setattr(locked_data, "LockedData", lambda run: read.append(run) or "the data")
+    monkeypatch.setattr(locked_data, "RunSplits", lambda run: read.append(run) or "the data")
     document = collect(a_run, on_progress=ignore_progress)
     assert asked == [(model, "the data") for model in MODELS]
     assert len(read) == 1
@@ -30,7 +30,7 @@ def test_what_is_missing_is_measured_on_data_read_once(
 
 
 def test_what_is_measured_needs_no_data(measured: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locked_data, "LockedData", None)
+    monkeypatch.setattr(locked_data, "RunSplits", None)
     warnings: list[str] = []
     assert all(evaluations_of(measured, warnings, ignore_progress).values())
     assert warnings == []
@@ -43,7 +43,7 @@ def test_a_measurement_of_another_run_is_not_shown(measured: Run, monkeypatch: p
     def refuse(run: Run) -> None:
         raise DataError("the data is gone")
 
-    monkeypatch.setattr(locked_data, "LockedData", refuse)
+    monkeypatch.setattr(locked_data, "RunSplits", refuse)
     document = collect(measured, on_progress=ignore_progress)
     assert document["evaluations"]["student"] is None
     assert "student: the data is gone" in document["warnings"][0]
