@@ -29,7 +29,7 @@ from lorkit.decompose.training.loop.epochs import Phase
 from lorkit.decompose.training.plan import plan_training
 from lorkit.decompose.training.tensorboard import check_tensorboard, recording
 from lorkit.decompose.training.training import TrainResult
-from lorkit.decompose.training.training_data import Material, prepare_parts, teacher_parts
+from lorkit.decompose.training.training_data import TrainingData, prepare_for_teacher, prepare_parts
 from lorkit.decompose.training.work_directory import Workplace, working
 
 if TYPE_CHECKING:
@@ -68,15 +68,15 @@ class _Addition:
         origin = {"run": self.run.manifest.digest, "region": self.region.name}
         return digest_json({"revision": _REVISION, **decides, **origin})
 
-    def material(self, on_event: Listener) -> Material:
+    def training_data(self, on_event: Listener) -> TrainingData:
         """Prepare the training and validation parts of the new region; no other data are read."""
         name = self.region.name
         data = (self.config, {name: self.samples}, self.splits, self.config.image)
-        parts, seen = prepare_parts(*data, on_event=on_event), teacher_parts(*data, on_event=on_event)
+        parts, seen = prepare_parts(*data, on_event=on_event), prepare_for_teacher(*data, on_event=on_event)
         for text in parts["train"][name].notices:
             on_event(Notice(text=text))
         only, digests = RegionSet([self.region]), {name: self.samples.digest}
-        return Material(regions=only, digests=digests, teacher=seen, **parts)
+        return TrainingData(regions=only, digests=digests, teacher=seen, **parts)
 
     def split_document(self) -> dict[str, Any]:
         """Return `splits.json`: the locked parts of the other regions as they are, and those of the new one."""
@@ -175,19 +175,19 @@ def _read(run: Run, region: str, stated: Config) -> _Addition:
 
 def _train(addition: _Addition, fabric: Fabric, place: Workplace, on_event: Listener, foundations: Path) -> _Grown:
     config, region, run = addition.config, addition.region, addition.run
-    material = addition.material(on_event)
+    training_data = addition.training_data(on_event)
     source = load_foundation(run.foundation_dir)
-    teacher = with_probes(knowing(run, source, region), material, on_event)
-    keeper = keeper_for(config, material.train, foundations, asked=True, on_event=on_event)
+    teacher = with_probes(knowing(run, source, region), training_data, on_event)
+    keeper = keeper_for(config, training_data.train, foundations, asked=True, on_event=on_event)
     phase = Phase(
         name=addition.phase,
-        regions=material.regions,
-        train=material.train,
-        val=material.val,
+        regions=training_data.regions,
+        train=training_data.train,
+        val=training_data.val,
         settings=config.train,
         seed=config.seed,
         directory=place.checkpoints / addition.phase,
-        teacher_train=material.teacher["train"] if material.teacher is not None else None,
+        teacher_train=training_data.teacher["train"] if training_data.teacher is not None else None,
         keeper=keeper,
     )
     shared = load_tensors(run.path / WEIGHTS)

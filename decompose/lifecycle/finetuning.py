@@ -22,7 +22,7 @@ from lorkit.decompose.runs import RUNS, list_runs
 from lorkit.decompose.runs.expert import WEIGHTS, LoadedExpert, load_expert
 from lorkit.decompose.tasks import dense_outputs
 from lorkit.decompose.training.training import Start, TrainResult, train
-from lorkit.decompose.training.training_data import Material
+from lorkit.decompose.training.training_data import TrainingData
 
 
 def finetune_expert(
@@ -142,16 +142,16 @@ def _check_size(config: Config, expert: LoadedExpert) -> None:
         )
 
 
-def _foundation(expert: LoadedExpert, config: Config, material: Material) -> Foundation:
+def _foundation(expert: LoadedExpert, config: Config, training_data: TrainingData) -> Foundation:
     """Return the expert as a foundation: its backbone, and its head for every region with exactly its classes."""
     image, source = config.image, expert.plain
-    dense = dense_outputs(material.regions)
+    dense = dense_outputs(training_data.regions)
     backbone = build_backbone(config.student.backbone, channels=image.channels, image_size=image.size, dense=dense)
     backbone.load_state_dict(detach_head(source).state_dict())
-    model = RegionalModel(backbone, material.regions, mean=image.mean, std=image.std)
+    model = RegionalModel(backbone, training_data.regions, mean=image.mean, std=image.std)
     head = source.get_submodule(cast(Any, source).head_name)
     same = RegionSet(
-        one for one in material.regions if (one.task, one.classes) == (expert.region.task, expert.region.classes)
+        one for one in training_data.regions if (one.task, one.classes) == (expert.region.task, expert.region.classes)
     )
     for name in same.names:
         model.heads[name].load_state_dict(head.state_dict())

@@ -20,7 +20,7 @@ from lorkit.decompose.training.feature_cache import keeper_for, savings
 from lorkit.decompose.training.foundation.pretraining import run_phase
 from lorkit.decompose.training.loop.epochs import Phase
 from lorkit.decompose.training.loop.validation import validation_score
-from lorkit.decompose.training.training_data import Material
+from lorkit.decompose.training.training_data import TrainingData
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -57,7 +57,7 @@ class Trained:
 def train_phases(
     config: Config,
     method: Method,
-    material: Material,
+    training_data: TrainingData,
     foundation: Foundation | None,
     *,
     directory: Path,
@@ -70,7 +70,7 @@ def train_phases(
     Args:
         config: Settings; the seed decides initial weights, order and augmentation.
         method: What is trained.
-        material: Regions in routing order with their prepared parts; validation chooses the epoch.
+        training_data: Regions in routing order with their prepared parts; validation chooses the epoch.
         foundation: With a head for every region; None where the method needs none.
         directory: Gets the checkpoints, one directory a phase.
         fabric: Launched.
@@ -79,16 +79,16 @@ def train_phases(
     """
     models: dict[str, RegionalModel] = {}
     ends, parameters, macs = [], 0, 0
-    regions = material.regions
+    regions = training_data.regions
     phases = method.phases(regions)
     asked = foundation is not None and method.uses_teacher
-    keeper = keeper_for(config, material.train, foundations, asked=asked, on_event=on_event)
+    keeper = keeper_for(config, training_data.train, foundations, asked=asked, on_event=on_event)
     for members in phases:
         name = config.method if len(phases) == 1 else f"{config.method}-{members.names[0]}"
         known = with_regions(foundation, members) if foundation is not None else None
         for one in (method.adapter, method) if isinstance(method, HasAdapter) else (method,):
             # what adapts the foundation trains on what that sees
-            seen = material if one is method else material.seen_by_teacher
+            seen = training_data if one is method else training_data.for_teacher
             phase = Phase(
                 name=name if one is method else f"{name}-{one.name}",
                 regions=members,

@@ -24,7 +24,7 @@ from lorkit.decompose.runs.live_model import deployed_backbone
 from lorkit.decompose.tasks import dense_outputs
 from lorkit.decompose.training.feature_cache import early_estimate, features_directory
 from lorkit.decompose.training.foundation.pretraining import foundation_regions, foundation_settings
-from lorkit.decompose.training.foundation.resolving import foundation_network, taught_foundation
+from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, foundation_network
 from lorkit.decompose.training.gradient_check import refuse_early, rehearse
 from lorkit.decompose.training.loop.optimizer import passes_of
 
@@ -163,7 +163,7 @@ def check_teaching(
 def untrained_foundation(config: Config, regions: RegionSet, teacher: Teacher | None = None) -> Foundation:
     """Return a foundation of the right shapes with a head for every region: a teacher's weights, else fresh ones."""
     if teacher is not None:
-        found = taught_foundation(teacher, config, regions)
+        found = foundation_from_teacher(teacher, config, regions)
         return replace(found, regions=regions, heads=dict.fromkeys(regions.names, "probe"))
     return Foundation(
         model=foundation_network(config, regions),

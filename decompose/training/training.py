@@ -23,12 +23,12 @@ from lorkit.decompose.runs import DERIVED, RUNS
 from lorkit.decompose.runs.writing import RunContent, write_run
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.training.foundation.pretraining import foundation_for, foundation_inputs, with_probes
-from lorkit.decompose.training.foundation.resolving import settled
+from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.phases import Trained, train_phases
 from lorkit.decompose.training.plan import check_features, check_teaching, plan_training
 from lorkit.decompose.training.tensorboard import check_tensorboard, recording
-from lorkit.decompose.training.training_data import Material, prepare_parts, teacher_parts
+from lorkit.decompose.training.training_data import TrainingData, prepare_for_teacher, prepare_parts
 from lorkit.decompose.training.work_directory import Workplace, working
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Start:
         synthetic: Whether that has learned from what a program drew.
     """
 
-    foundation: Callable[[Material], Foundation]
+    foundation: Callable[[TrainingData], Foundation]
     origin: dict[str, Any]
     synthetic: bool
 
@@ -89,15 +89,15 @@ class _Task:
     start: Start | None = None
     teacher: Teacher | None = None
 
-    def material(self, on_event: Listener) -> Material:
+    def training_data(self, on_event: Listener) -> TrainingData:
         """Prepare the training and validation parts; the test part is not even prepared."""
         data = (self.config, self.samples, self.splits, self.config.deployed_image)
         parts = prepare_parts(*data, on_event=on_event)
         for text in (text for one in parts["train"].values() for text in one.notices):
             on_event(Notice(text=text))
         digests = {name: samples.digest for name, samples in self.samples.items()}
-        seen = teacher_parts(*data, on_event=on_event)
-        return Material(regions=self.regions, digests=digests, teacher=seen, **parts)
+        seen = prepare_for_teacher(*data, on_event=on_event)
+        return TrainingData(regions=self.regions, digests=digests, teacher=seen, **parts)
 
 
 def train(
@@ -191,15 +191,15 @@ def pretrain(
     task = _read(config, on_event, teacher=teacher)
     fabric = launch(config.train)
     listener = on_event if fabric.is_global_zero else ignore
-    material = task.material(listener)
-    shared = (task.config, material, Path(out), fabric, listener)
+    training_data = task.training_data(listener)
+    shared = (task.config, training_data, Path(out), fabric, listener)
     return foundation_for(*shared, resume=resume, force=force, hint=True, teacher=teacher)[1]
 
 
 def _read(config: Config, on_event: Listener, start: Start | None = None, teacher: Teacher | None = None) -> _Task:
     method = get_method(config.method)
     dense = get_task(expected_task(config)).dense
-    config = settled(config, teacher) if start is None else config
+    config = resolve_foundation(config, teacher) if start is None else config
     if teacher is not None:
         TeacherBackbone(teacher)  # refuses one that does not give what it should, before any data is read
     named = [(config.foundation.backbone, config.foundation_image)] if teacher is None else []
@@ -210,8 +210,8 @@ def _read(config: Config, on_event: Listener, start: Start | None = None, teache
     splits = split_regions(samples, config.split, seed=config.seed)
     regions = RegionSet(one.region for one in samples.values())
     data = {name: one.digest for name, one in samples.items()}
-    material = Material(regions=regions, train={}, val={}, digests=data)
-    foundation = foundation_inputs(config, material, teacher)
+    training_data = TrainingData(regions=regions, train={}, val={}, digests=data)
+    foundation = foundation_inputs(config, training_data, teacher)
     decides = {"revision": _REVISION, "settings": config_digest(config), "data": data, "foundation": foundation}
     inputs = digest_json(decides | ({"origin": start.origin} if start is not None else {}))
     return _Task(
@@ -227,17 +227,17 @@ def _read(config: Config, on_event: Listener, start: Start | None = None, teache
 
 
 def _train(task: _Task, root: Path, fabric: Fabric, place: Workplace, on_event: Listener) -> tuple[Trained, Foundation]:
-    material = task.material(on_event)
+    training_data = task.training_data(on_event)
     if task.start is not None:
-        found = task.start.foundation(material)
+        found = task.start.foundation(training_data)
     else:
-        shared = (task.config, material, root, fabric, on_event)
+        shared = (task.config, training_data, root, fabric, on_event)
         found, _ = foundation_for(*shared, resume=True, teacher=task.teacher)
-    foundation = with_probes(found, material, on_event)
+    foundation = with_probes(found, training_data, on_event)
     trained = train_phases(
         task.config,
         task.method,
-        material,
+        training_data,
         foundation,
         directory=place.checkpoints,
         fabric=fabric,

@@ -11,12 +11,12 @@ from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.events import Listener, ignore
 from lorkit.decompose.regions import RegionSet
 
-Parts = Mapping[str, Mapping[str, PreparedRegion]]
+PreparedParts = Mapping[str, Mapping[str, PreparedRegion]]
 """By part ("train", "val", "test"), then by region."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class TrainingData:
     """Regions, and the prepared training and validation parts of each.
 
     Attributes:
@@ -27,17 +27,17 @@ class Material:
     train: Mapping[str, PreparedRegion]
     val: Mapping[str, PreparedRegion]
     digests: Mapping[str, str]
-    teacher: Parts | None = None
+    teacher: PreparedParts | None = None
 
     @property
-    def seen_by_teacher(self) -> Material:
+    def for_teacher(self) -> TrainingData:
         """The same samples as the foundation sees them: what it is trained, probed and judged on."""
         if self.teacher is None:
             return self
         return replace(self, train=self.teacher["train"], val=self.teacher["val"], teacher=None)
 
 
-def same_pixels(one: ImageConfig, two: ImageConfig) -> bool:
+def same_input(one: ImageConfig, two: ImageConfig) -> bool:
     """Tell whether two networks take the same prepared images; normalisation happens inside of them."""
     return (one.size, one.channels) == (two.size, two.channels)
 
@@ -61,7 +61,7 @@ def prepare_parts(
     }
 
 
-def teacher_parts(
+def prepare_for_teacher(
     config: Config,
     samples: Mapping[str, RegionSamples],
     splits: Splits,
@@ -71,4 +71,4 @@ def teacher_parts(
 ) -> dict[str, dict[str, PreparedRegion]] | None:
     """Prepare the same for the foundation, or None where what was prepared for `image` serves it too."""
     own = config.foundation_image
-    return None if same_pixels(own, image) else prepare_parts(config, samples, splits, own, parts, on_event)
+    return None if same_input(own, image) else prepare_parts(config, samples, splits, own, parts, on_event)

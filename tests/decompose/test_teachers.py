@@ -23,11 +23,11 @@ from lorkit.decompose.models.foundation.teacher import TeacherBackbone, TeacherF
 from lorkit.decompose.models.stage_features import stage_view
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import open_run
-from lorkit.decompose.training.foundation.resolving import settled, taught_foundation
+from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, resolve_foundation
 from lorkit.decompose.training.loop.step import Stepper
 from lorkit.decompose.training.plan import untrained_foundation
 from lorkit.decompose.training.training import pretrain
-from lorkit.decompose.training.training_data import prepare_parts, teacher_parts
+from lorkit.decompose.training.training_data import prepare_for_teacher, prepare_parts
 
 SETTINGS = """
 method: rd
@@ -84,7 +84,7 @@ def configured(directory: Path, **settings: object) -> Config:
 @pytest.mark.parametrize("method", ["lorkd", "rd", "drd", "stl-kd"])
 def test_no_step_changes_or_reaches_the_teacher(tmp_path: Path, method: str) -> None:
     teacher = Stubborn()
-    config = settled(configured(tmp_path, method=method), teacher)
+    config = resolve_foundation(configured(tmp_path, method=method), teacher)
     samples = read_regions(config)
     regions = RegionSet(one.region for one in samples.values())
     splits = split_regions(samples, config.split, seed=0)
@@ -94,7 +94,7 @@ def test_no_step_changes_or_reaches_the_teacher(tmp_path: Path, method: str) -> 
     stepper = Stepper(module, config.train, Fabric(accelerator="cpu"), foundation)
     before = state_of(foundation.model)
     parts = prepare_parts(config, samples, splits, config.image)["train"]
-    seen = teacher_parts(config, samples, splits, config.image)
+    seen = prepare_for_teacher(config, samples, splits, config.image)
     assert seen is not None
     loader = BatchLoader(
         parts, members, batch_size=8, sampling="balanced", seed=0, augment=config.train.augment, teacher=seen["train"]
@@ -115,7 +115,7 @@ def test_no_step_changes_or_reaches_the_teacher(tmp_path: Path, method: str) -> 
 def test_the_same_question_has_the_same_answer(tmp_path: Path) -> None:
     """Dropout or batch statistics at work would give another answer each time."""
     teacher = Stubborn()
-    config = settled(configured(tmp_path), teacher)
+    config = resolve_foundation(configured(tmp_path), teacher)
     samples = read_regions(config)
     regions = RegionSet([next(iter(samples.values())).region])
     foundation = untrained_foundation(config, regions, teacher)
@@ -151,13 +151,13 @@ def test_teacher_images_come_from_the_originals(tmp_path: Path) -> None:
     config = configured(tmp_path, **{"foundation.image": "{size: 24}"})
     samples = read_regions(config)
     splits = split_regions(samples, config.split, seed=0)
-    seen = teacher_parts(config, samples, splits, config.image)
+    seen = prepare_for_teacher(config, samples, splits, config.image)
     assert seen is not None
     for name, one in samples.items():
         rows = splits.parts(name)["val"]
         original = np.stack([one.images[int(row)] for row in rows]).astype(np.float32) / 255  # 24 x 24 as written
         np.testing.assert_array_equal(seen["val"][name].stored[:, 0], original)
-    assert teacher_parts(configured(tmp_path), samples, splits, config.image) is None
+    assert prepare_for_teacher(configured(tmp_path), samples, splits, config.image) is None
 
 
 def test_samples_of_both_must_agree(tmp_path: Path) -> None:
@@ -253,8 +253,8 @@ def test_a_teacher_is_asked_before_any_data(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_walking_a_teacher_gives_its_stages(tmp_path: Path) -> None:
-    config = settled(configured(tmp_path), Stubborn())
-    foundation = taught_foundation(Stubborn(), config, RegionSet([Region(name="a", classes=("x", "y"))]))
+    config = resolve_foundation(configured(tmp_path), Stubborn())
+    foundation = foundation_from_teacher(Stubborn(), config, RegionSet([Region(name="a", classes=("x", "y"))]))
     assert len(stage_view(foundation.model.backbone).run_stages(torch.rand(2, 3, 24, 20)).grids) == 4
     assert foundation.digest == Stubborn().digest
 
@@ -266,12 +266,14 @@ def test_a_foundation_is_pretrained_and_adopted_with_its_own_image(tmp_path: Pat
     own = load_foundation(path).image
     assert (tuple(own["size"]), own["channels"]) == ((32, 32), 3)
     given = configured(tmp_path, **{"foundation.weights": str(path)})
-    assert settled(given).foundation_image.channels == 3
+    assert resolve_foundation(given).foundation_image.channels == 3
     result = train(given, out=tmp_path / "runs")
     assert load_foundation(result.run / "foundation").image == own
     assert evaluate(open_run(result.run), model="foundation")["regions"]["chest"]["source"] == "own"
     with pytest.raises(UsageError, match=r"foundation.image.channels is 1, the foundation .* sees 3"):
-        settled(configured(tmp_path, **{"foundation.weights": str(path), "foundation.image": "{channels: 1}"}))
+        resolve_foundation(
+            configured(tmp_path, **{"foundation.weights": str(path), "foundation.image": "{channels: 1}"})
+        )
 
 
 def test_adapted_foundations_are_deployed_at_their_own_image(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from lorkit.decompose.runs.live_model import deploys_foundation
 from lorkit.decompose.tasks import ScoreInputs, get_task
 from lorkit.decompose.training.foundation.pretraining import foundation_inputs, with_probes_of
 from lorkit.decompose.training.phases import Trained, train_phases
-from lorkit.decompose.training.training_data import Material, prepare_parts, teacher_parts
+from lorkit.decompose.training.training_data import TrainingData, prepare_for_teacher, prepare_parts
 from lorkit.decompose.training.work_directory import working
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Bench:
         foundations: Where they lie; the teacher's features are kept in it.
     """
 
-    material: Material
+    material: TrainingData
     test: Mapping[str, PreparedRegion] | None
     foundation: Foundation | None
     digest: str
@@ -75,7 +75,7 @@ class Bench:
     def seen_by_teacher(self) -> Bench:
         """The same samples as the foundation sees them, which judge it and the methods that deploy it."""
         test = self.test if self.teacher_test is None else self.teacher_test
-        return replace(self, material=self.material.seen_by_teacher, test=test, teacher_test=None)
+        return replace(self, material=self.material.for_teacher, test=test, teacher_test=None)
 
     @property
     def split(self) -> str:
@@ -104,15 +104,15 @@ def bench_of(
     """Prepare what the cells of a comparison share: the parts they train on, and the one that judges them."""
     names = tuple(dict.fromkeys(("train", "val", split)))
     parts = prepare_parts(config, samples, splits, config.image, names, on_event)
-    seen = teacher_parts(config, samples, splits, config.image, names, on_event)
+    seen = prepare_for_teacher(config, samples, splits, config.image, names, on_event)
     regions = RegionSet(one.region for one in samples.values())
     digests = {name: one.digest for name, one in samples.items()}
-    material = Material(regions=regions, train=parts["train"], val=parts["val"], digests=digests, teacher=seen)
+    training_data = TrainingData(regions=regions, train=parts["train"], val=parts["val"], digests=digests, teacher=seen)
     # what decides a cell besides its own settings; samples' digests hold labels and groups, not only pixels
     shared = {"data": digests, "split": splits.to_json(samples)["regions"]}
-    digest = digest_json(shared | {"foundation": foundation_inputs(config, material, teacher)})
+    digest = digest_json(shared | {"foundation": foundation_inputs(config, training_data, teacher)})
     unseen = None if seen is None else seen.get("test")
-    return Bench(material=material, test=parts.get("test"), foundation=None, digest=digest, teacher_test=unseen)
+    return Bench(material=training_data, test=parts.get("test"), foundation=None, digest=digest, teacher_test=unseen)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,20 +225,20 @@ def _train(
     config: Config, fraction: float, bench: Bench, checkpoints: Path, fabric: Fabric, on_event: Listener
 ) -> Trained:
     method = get_method(config.method)
-    material, foundation = bench.material, None
-    train = {name: take_fraction(one, fraction, seed=config.seed) for name, one in material.train.items()}
-    seen = material.teacher
+    training_data, foundation = bench.material, None
+    train = {name: take_fraction(one, fraction, seed=config.seed) for name, one in training_data.train.items()}
+    seen = training_data.teacher
     if seen is not None:  # the same groups: a fraction depends on their names and labels
         part = {name: take_fraction(one, fraction, seed=config.seed) for name, one in seen["train"].items()}
         seen = {**seen, "train": part}
-    material = replace(material, train=train, teacher=seen)
+    training_data = replace(training_data, train=train, teacher=seen)
     if needs_foundation(method) and bench.foundation is not None:
         # a probe that was fitted on all patients would bring the others' into a student of few
-        foundation = with_probes_of(bench.foundation, material, on_event) if fraction < 1 else bench.foundation
+        foundation = with_probes_of(bench.foundation, training_data, on_event) if fraction < 1 else bench.foundation
     return train_phases(
         config,
         method,
-        material,
+        training_data,
         foundation,
         directory=checkpoints,
         fabric=fabric,

@@ -26,7 +26,7 @@ from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training.foundation.pretraining import foundation_for, with_probes
-from lorkit.decompose.training.foundation.resolving import settled
+from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.plan import check_features, check_teaching
 
@@ -104,8 +104,10 @@ def compare(
         MissingRuntimeError: A method needs a library that is not installed.
     """
     for method in methods if teacher is not None else ():
-        settled(config.model_copy(update={"method": method}), teacher)  # refuses what cannot have such a foundation
-    config = settled(config.model_copy(update={"method": METHODS[0]}), teacher)
+        resolve_foundation(
+            config.model_copy(update={"method": method}), teacher
+        )  # refuses what cannot have such a foundation
+    config = resolve_foundation(config.model_copy(update={"method": METHODS[0]}), teacher)
     grid = _Grid(arms=arms_of(config, methods, variants), seeds=seeds, fractions=fractions)
     _check(grid, split)
     for text in check_arms(grid.arms):
@@ -223,13 +225,13 @@ class _Comparison:
         """Fetch the foundation, pre-trained where it is not there, as soon as an arm needs it."""
         if self.teacher is not None or not any(needs_foundation(get_method(arm["method"])) for arm in arms):
             return
-        material = self.bench.material
+        training_data = self.bench.material
 
         def fetch() -> Foundation:
-            shared = (self.config, material, self.foundations, self.fabric, self.on_event)
+            shared = (self.config, training_data, self.foundations, self.fabric, self.on_event)
             return foundation_for(*shared, resume=True, teacher=self.own_teacher)[0]
 
-        foundation = with_probes(patiently(fetch, self.on_event), material, self.on_event)
+        foundation = with_probes(patiently(fetch, self.on_event), training_data, self.on_event)
         self.bench = replace(self.bench, foundation=foundation)
         self.teacher = judge(foundation, self.bench)
 

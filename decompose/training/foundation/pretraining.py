@@ -18,15 +18,19 @@ from lorkit.decompose.methods.probes import probe_for
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation, save_foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.training.foundation.resolving import foundation_network, taught_foundation, user_foundation
+from lorkit.decompose.training.foundation.resolving import (
+    foundation_from_teacher,
+    foundation_network,
+    load_user_foundation,
+)
 from lorkit.decompose.training.loop.epochs import Phase, fit
-from lorkit.decompose.training.training_data import Material
+from lorkit.decompose.training.training_data import TrainingData
 from lorkit.decompose.training.work_directory import Workplace, working
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Material", "foundation_for", "foundation_inputs", "run_phase", "with_probes", "with_probes_of"]
+__all__ = ["TrainingData", "foundation_for", "foundation_inputs", "run_phase", "with_probes", "with_probes_of"]
 
 _PATHS = {"data", "train", "val", "test"}
 
@@ -50,9 +54,9 @@ def foundation_regions(config: Config, regions: RegionSet) -> RegionSet:
     return regions if wanted == "all" else RegionSet(regions.get(name) for name in wanted)
 
 
-def foundation_inputs(config: Config, material: Material, teacher: Teacher | None = None) -> str:
+def foundation_inputs(config: Config, training_data: TrainingData, teacher: Teacher | None = None) -> str:
     """Return the digest of everything that decides the foundation's weights."""
-    names = foundation_regions(config, material.regions).names
+    names = foundation_regions(config, training_data.regions).names
     if teacher is not None:
         source: dict[str, Any] = {"teacher": teacher.digest}
     elif config.foundation.weights is not None:
@@ -61,7 +65,7 @@ def foundation_inputs(config: Config, material: Material, teacher: Teacher | Non
     else:
         source = {
             "train": foundation_settings(config).model_dump(mode="json"),
-            "data": {name: material.digests[name] for name in names},
+            "data": {name: training_data.digests[name] for name in names},
             "split": config.split.model_dump(mode="json"),
             "readers": {name: config.regions[name].model_dump(mode="json", exclude=_PATHS) for name in names},
         }
@@ -83,7 +87,7 @@ def _weights_digest(path: Path) -> str:
 
 def foundation_for(
     config: Config,
-    material: Material,
+    training_data: TrainingData,
     root: Path,
     fabric: Fabric,
     on_event: Listener,
@@ -97,7 +101,7 @@ def foundation_for(
 
     Args:
         config: Settings.
-        material: Prepared regions.
+        training_data: Prepared regions.
         root: Directory of foundations.
         fabric: Launched.
         on_event: Receives progress.
@@ -110,69 +114,69 @@ def foundation_for(
         The foundation, and its artifact directory where it was pre-trained.
     """
     if teacher is not None:
-        return taught_foundation(teacher, config, material.regions), None
+        return foundation_from_teacher(teacher, config, training_data.regions), None
     if config.foundation.weights is not None:
-        return user_foundation(config, material.regions, on_event), None
-    inputs = foundation_inputs(config, material)
+        return load_user_foundation(config, training_data.regions, on_event), None
+    inputs = foundation_inputs(config, training_data)
     directory = root / inputs[:16]
     if force or not is_current(directory, "foundation", inputs):
         with working(directory, resume=resume, force=force, hint=hint, fabric=fabric) as place:
             if force or not place.overtaken("foundation", inputs):
-                _pretrain(config, material.seen_by_teacher, place, inputs, fabric, on_event)
+                _pretrain(config, training_data.for_teacher, place, inputs, fabric, on_event)
     else:
         on_event(Notice(text=f"foundation {directory} is up to date"))
     return load_foundation(directory), directory
 
 
-def with_probes(foundation: Foundation, material: Material, on_event: Listener) -> Foundation:
+def with_probes(foundation: Foundation, training_data: TrainingData, on_event: Listener) -> Foundation:
     """Return the foundation with a head for every region, a linear probe where it has none of its own."""
-    missing = [region for region in material.regions if foundation.heads.get(region.name) is None]
-    if not missing and foundation.regions.names == material.regions.names:
+    missing = [region for region in training_data.regions if foundation.heads.get(region.name) is None]
+    if not missing and foundation.regions.names == training_data.regions.names:
         return foundation
-    material, source = material.seen_by_teacher, foundation.model
+    training_data, source = training_data.for_teacher, foundation.model
     model = type(source)(
-        source.backbone, material.regions, mean=source.normalise.mean.tolist(), std=source.normalise.std.tolist()
+        source.backbone, training_data.regions, mean=source.normalise.mean.tolist(), std=source.normalise.std.tolist()
     )
     heads = dict(foundation.heads)
-    for region in material.regions:
+    for region in training_data.regions:
         if region.name in foundation.regions.names and heads.get(region.name) == "own":
             model.heads[region.name] = source.heads[region.name]
             continue
         name = region.name
         on_event(Notice(text=f"the foundation has no head for '{name}': a linear probe on its features stands in"))
-        model.heads[name] = probe_for(model, region, material.train[name], material.val[name], on_event)
+        model.heads[name] = probe_for(model, region, training_data.train[name], training_data.val[name], on_event)
         heads[name] = "probe"
-    ordered = {name: heads[name] for name in material.regions.names}
+    ordered = {name: heads[name] for name in training_data.regions.names}
     return Foundation(
         model=model.eval(),
         backbone=foundation.backbone,
-        regions=material.regions,
+        regions=training_data.regions,
         heads=ordered,
         image=foundation.image,
         source=foundation.source,
     )
 
 
-def with_probes_of(foundation: Foundation, material: Material, on_event: Listener) -> Foundation:
+def with_probes_of(foundation: Foundation, training_data: TrainingData, on_event: Listener) -> Foundation:
     """Return the foundation with its linear probes fitted again, on other training parts; its own heads stay."""
     own = {name: kind for name, kind in foundation.heads.items() if kind == "own"}
     if len(own) == len(foundation.heads):
         return foundation
-    return with_probes(replace(foundation, heads=own), material, on_event)
+    return with_probes(replace(foundation, heads=own), training_data, on_event)
 
 
 def _pretrain(
-    config: Config, material: Material, place: Workplace, inputs: str, fabric: Fabric, on_event: Listener
+    config: Config, training_data: TrainingData, place: Workplace, inputs: str, fabric: Fabric, on_event: Listener
 ) -> None:
-    regions = foundation_regions(config, material.regions)
+    regions = foundation_regions(config, training_data.regions)
     settings = foundation_settings(config)
     torch.manual_seed(config.seed)
     network = foundation_network(config, regions)
     phase = Phase(
         name="foundation",
         regions=regions,
-        train=material.train,
-        val=material.val,
+        train=training_data.train,
+        val=training_data.val,
         settings=settings,
         seed=config.seed,
         directory=place.checkpoints / "foundation",

@@ -1,7 +1,7 @@
 """Where a foundation comes from, and which images it sees: settled before any data is read.
 
-`settled` writes what the source itself knows (a directory of `pretrain`, a timm model, a user's teacher) into the
-configuration, so that everything after it, the stored run included, has one place to look.
+`resolve_foundation` writes what the source itself knows (a directory of `pretrain`, a timm model, a user's teacher)
+into the configuration, so that everything after it, the stored run included, has one place to look.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks import dense_outputs
 
 
-def settled(config: Config, teacher: Teacher | None = None) -> Config:
+def resolve_foundation(config: Config, teacher: Teacher | None = None) -> Config:
     """Return the configuration with the foundation's own image, and with a teacher's name as its backbone.
 
     Raises:
@@ -40,7 +40,7 @@ def settled(config: Config, teacher: Teacher | None = None) -> Config:
         ArtifactError: The directory that `foundation.weights` names is no foundation.
     """
     if teacher is not None:
-        return _taught(config, teacher)
+        return _with_teacher(config, teacher)
     given = config.foundation
     if given.is_onnx or given.backbone.startswith(TEACHER):
         what = str(given.weights) if given.is_onnx else f"foundation.backbone {given.backbone}, a module of the user's"
@@ -51,7 +51,7 @@ def settled(config: Config, teacher: Teacher | None = None) -> Config:
         )
     if given.weights is not None and Path(given.weights).is_dir():
         own = ImageConfig.model_validate(dict(foundation_document(Path(given.weights))["image"]))
-        return _seeing(config, own, f"the foundation {given.weights}")
+        return _require_same_image(config, own, f"the foundation {given.weights}")
     if given.backbone.startswith(TIMM) and (given.image is None or given.image.mean is None):
         image = config.foundation_image
         found = timm_normalisation(given.backbone, image.channels)
@@ -59,7 +59,7 @@ def settled(config: Config, teacher: Teacher | None = None) -> Config:
     return config
 
 
-def _taught(config: Config, teacher: Teacher) -> Config:
+def _with_teacher(config: Config, teacher: Teacher) -> Config:
     given, name = config.foundation, teacher_name(teacher)
     if given.weights is not None and not given.is_onnx:
         raise UsageError(
@@ -80,11 +80,11 @@ def _taught(config: Config, teacher: Teacher) -> Config:
             required="a method that trains a student, as rd, drd or lorkd",
             fix="choose another method, or name foundation.backbone and foundation.weights",
         )
-    seen = _seeing(config, teacher.image, "the teacher")
+    seen = _require_same_image(config, teacher.image, "the teacher")
     return _updated(seen, {"backbone": name})
 
 
-def _seeing(config: Config, own: ImageConfig, what: str) -> Config:
+def _require_same_image(config: Config, own: ImageConfig, what: str) -> Config:
     """Return the configuration with a foundation's own image, which nothing stated may contradict."""
     stated = config.foundation.image
     if len(own.size) != len(config.image.size):
@@ -124,7 +124,7 @@ def foundation_network(config: Config, regions: RegionSet) -> RegionalModel:
     return shared_network(config, config.foundation.backbone, regions, image=config.foundation_image)
 
 
-def taught_foundation(teacher: Teacher, config: Config, regions: RegionSet) -> Foundation:
+def foundation_from_teacher(teacher: Teacher, config: Config, regions: RegionSet) -> Foundation:
     """Return a teacher as a foundation that has no head yet."""
     image = config.foundation_image
     model = RegionalModel(TeacherBackbone(teacher), regions, mean=image.mean, std=image.std)
@@ -138,7 +138,7 @@ def taught_foundation(teacher: Teacher, config: Config, regions: RegionSet) -> F
     )
 
 
-def user_foundation(config: Config, regions: RegionSet, on_event: Listener) -> Foundation:
+def load_user_foundation(config: Config, regions: RegionSet, on_event: Listener) -> Foundation:
     """Load the foundation that `foundation.weights` names: a weights file, or a directory that lorkit wrote."""
     path = Path(str(config.foundation.weights))
     if path.is_dir():
@@ -171,13 +171,13 @@ def _earlier_foundation(config: Config, regions: RegionSet, path: Path, on_event
     if dense_outputs(regions) and not dense_outputs(found.regions):
         on_event(Notice(text=f"foundation {path}: a classifier; maps are read off its stages by probes"))
         return replace(found, model=_with_maps(found, regions), regions=RegionSet([]), heads={}, source=source)
-    same = [one for one in found.regions if one.name in regions.names and _alike(regions.get(one.name), one)]
+    same = [one for one in found.regions if one.name in regions.names and _same_classes(regions.get(one.name), one)]
     kept = {one.name: found.heads[one.name] for one in same}
     on_event(Notice(text=f"foundation {path}: {len(found.model.state_dict())} tensors, heads of {', '.join(kept)}"))
     return replace(found, regions=RegionSet(same), heads=kept, source=source)
 
 
-def _alike(one: Region, two: Region) -> bool:
+def _same_classes(one: Region, two: Region) -> bool:
     return (one.task, one.classes) == (two.task, two.classes)
 
 

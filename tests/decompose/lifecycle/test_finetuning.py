@@ -86,7 +86,7 @@ def test_networks_start_from_the_experts_weights_and_its_head_for_its_classes(ma
     from lorkit.decompose.lifecycle.finetuning import _foundation
     from lorkit.decompose.regions import RegionSet
     from lorkit.decompose.training.foundation.pretraining import with_probes
-    from lorkit.decompose.training.training_data import Material
+    from lorkit.decompose.training.training_data import TrainingData
 
     loaded = load_expert(expert)
     config = _settled(make(), loaded, [])
@@ -100,7 +100,7 @@ def test_networks_start_from_the_experts_weights_and_its_head_for_its_classes(ma
         }
         for part in ("train", "val")
     )
-    material = Material(regions=regions, train=train, val=val, digests={})
+    material = TrainingData(regions=regions, train=train, val=val, digests={})
     foundation = with_probes(_foundation(loaded, config, material), material, lambda _: None)
     start = loaded.plain.state_dict()
     for phase in get_method("finetune").phases(regions):

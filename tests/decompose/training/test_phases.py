@@ -21,7 +21,7 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.live_model import build_model
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.phases import Trained, train_phases
-from lorkit.decompose.training.training_data import Material
+from lorkit.decompose.training.training_data import TrainingData
 
 SMALL = (
     "student.backbone=shufflenet_v2_x1_0",
@@ -33,7 +33,7 @@ SMALL = (
 
 
 @pytest.fixture(scope="module")
-def setting(made_run: Path) -> tuple[Config, Material, Foundation]:
+def setting(made_run: Path) -> tuple[Config, TrainingData, Foundation]:
     config = load_config(made_run / "decompose.yaml", overrides=SMALL)
     samples = read_regions(config)
     parts: dict[str, dict[str, Any]] = {"train": {}, "val": {}}
@@ -54,11 +54,11 @@ def setting(made_run: Path) -> tuple[Config, Material, Foundation]:
         heads=dict.fromkeys(regions.names, "own"),
         image={},
     )
-    return config, Material(regions=regions, digests={}, **parts), foundation
+    return config, TrainingData(regions=regions, digests={}, **parts), foundation
 
 
 def run(
-    setting: tuple[Config, Material, Foundation], name: str, directory: Path, heard: list[Any]
+    setting: tuple[Config, TrainingData, Foundation], name: str, directory: Path, heard: list[Any]
 ) -> tuple[Trained, Config]:
     base, material, foundation = setting
     method = get_method(name)
@@ -73,7 +73,7 @@ def run(
     "name", ["drd", "finetune", "linear-probe", "lora", "lora-kd", "mtl-kd", "rd", "rkd", "stl-kd"]
 )
 def test_what_is_trained_is_what_a_run_rebuilds(
-    setting: tuple[Config, Material, Foundation], tmp_path: Path, name: str
+    setting: tuple[Config, TrainingData, Foundation], tmp_path: Path, name: str
 ) -> None:
     if name.startswith("lora"):
         pytest.importorskip("peft", reason="the extra 'peft' is not installed")
@@ -96,7 +96,7 @@ def test_what_is_trained_is_what_a_run_rebuilds(
     assert isinstance(trained.live, SeparateModels) == (len(phases) >= 2)
 
 
-def test_costs_in_training_are_of_all_phases(setting: tuple[Config, Material, Foundation], tmp_path: Path) -> None:
+def test_costs_in_training_are_of_all_phases(setting: tuple[Config, TrainingData, Foundation], tmp_path: Path) -> None:
     stl, mtl, kd, lorkd = (run(setting, name, tmp_path / name, [])[0] for name in ("stl", "mtl", "mtl-kd", "lorkd"))
     own = sum(parameter.numel() for parameter in mtl.live.parameters())
     assert mtl.parameters == own
@@ -115,7 +115,7 @@ def test_seconds_are_those_of_all_epochs() -> None:
 
 
 def test_a_probe_is_fitted_and_logged_as_one_epoch(
-    setting: tuple[Config, Material, Foundation], tmp_path: Path
+    setting: tuple[Config, TrainingData, Foundation], tmp_path: Path
 ) -> None:
     heard: list[Any] = []
     trained, _ = run(setting, "linear-probe", tmp_path, heard)
@@ -129,7 +129,7 @@ def test_a_probe_is_fitted_and_logged_as_one_epoch(
 
 
 def test_each_phase_of_distilled_students_hears_of_its_own_region(
-    setting: tuple[Config, Material, Foundation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    setting: tuple[Config, TrainingData, Foundation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[str, ...]] = []
     from lorkit.decompose.methods.distillation import feature_and_logit
@@ -148,7 +148,7 @@ def test_each_phase_of_distilled_students_hears_of_its_own_region(
 
 
 def test_lora_kd_is_taught_by_what_lora_made_of_the_foundation(
-    setting: tuple[Config, Material, Foundation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    setting: tuple[Config, TrainingData, Foundation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("peft", reason="the extra 'peft' is not installed")
     from lorkit.decompose.methods.distillation import kd

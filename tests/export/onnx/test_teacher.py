@@ -18,7 +18,7 @@ from lorkit.decompose.errors import ArtifactError, DataError, UsageError
 from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.models.foundation.teacher import TeacherBackbone
 from lorkit.decompose.runs import open_run
-from lorkit.decompose.training.foundation.resolving import settled
+from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.export.building.sources import networks_of_run
 from lorkit.export.gating.gating import exit_code, gate
 from lorkit.export.onnx.teacher import OnnxTeacher, open_teacher
@@ -171,7 +171,7 @@ def test_settings_of_a_file_are_checked(tmp_path: Path) -> None:
         load_config(path, overrides=["foundation.features=[]", "foundation.pooled=null"])
     write_graph(tmp_path / "t.onnx")
     with pytest.raises(UsageError, match="without the teacher itself"):
-        settled(load_config(path))
+        resolve_foundation(load_config(path))
 
 
 def test_a_run_under_a_file_is_measured_and_never_passes_the_gate(

@@ -16,7 +16,7 @@ from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.backbones.timm_models import is_timm, timm_normalisation
 from lorkit.decompose.models.foundation.user_weights import load_user_weights
 from lorkit.decompose.models.stage_features import stage_view
-from lorkit.decompose.training.foundation.resolving import settled
+from lorkit.decompose.training.foundation.resolving import resolve_foundation
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="timm is not installed")
 
@@ -37,13 +37,13 @@ def test_networks_walk_through_four_stages(name: str, size: int) -> None:
 def test_the_default_normalisation_is_timms() -> None:
     data = "regions={a: {data: x}}"
     names = ("image.channels=3", "foundation.backbone=timm:resnet10t")
-    image = settled(default_config(overrides=[data, *names])).foundation_image
+    image = resolve_foundation(default_config(overrides=[data, *names])).foundation_image
     assert image.mean == pytest.approx((0.485, 0.456, 0.406))
     assert image.size == (32, 32)
-    stated = settled(default_config(overrides=[data, *names, "foundation.image={size: 48, channels: 1}"]))
+    stated = resolve_foundation(default_config(overrides=[data, *names, "foundation.image={size: 48, channels: 1}"]))
     assert stated.foundation_image.size == (48, 48)
     assert stated.foundation_image.std == pytest.approx((0.226,), abs=1e-3)
-    own = settled(default_config(overrides=[data, *names, "foundation.image={mean: [0,0,0], std: [1,1,1]}"]))
+    own = resolve_foundation(default_config(overrides=[data, *names, "foundation.image={mean: [0,0,0], std: [1,1,1]}"]))
     assert own.foundation_image.mean == (0, 0, 0)
     assert timm_normalisation("timm:resnet10t", 1)["mean"] == pytest.approx((0.449,), abs=1e-3)
 
