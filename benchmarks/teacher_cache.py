@@ -32,7 +32,7 @@ from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.training.feature_cache import keeper_for
+from lorkit.decompose.training.feature_cache import feature_cache_factory
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.loop.epochs import Phase, fit
 
@@ -164,7 +164,7 @@ def train(
     with tempfile.TemporaryDirectory() as place:
         keeper = None
         if cached:
-            keeper = keeper_for(config, train_parts, Path(place), asked=True, on_event=ignore)
+            keeper = feature_cache_factory(config, train_parts, Path(place), asked=True, on_event=ignore)
         phase = Phase(
             name=config.method,
             regions=regions,
@@ -173,7 +173,7 @@ def train(
             settings=settings,
             seed=seed,
             directory=Path(place) / "checkpoints",
-            keeper=keeper,
+            cache_factory=keeper,
         )
         *_, event = fit(module, phase, fabric, foundation=foundation)
     assert isinstance(event, Finished)

@@ -22,7 +22,7 @@ from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import DERIVED, RUNS, Run
 from lorkit.decompose.runs.live_model import WEIGHTS, build_model
 from lorkit.decompose.runs.writing import RunContent, write_run
-from lorkit.decompose.training.feature_cache import keeper_for
+from lorkit.decompose.training.feature_cache import feature_cache_factory
 from lorkit.decompose.training.foundation.pretraining import run_phase, with_probes
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.loop.epochs import Phase
@@ -178,7 +178,7 @@ def _train(addition: _Addition, fabric: Fabric, place: Workplace, on_event: List
     training_data = addition.training_data(on_event)
     source = load_foundation(run.foundation_dir)
     teacher = with_probes(knowing(run, source, region), training_data, on_event)
-    keeper = keeper_for(config, training_data.train, foundations, asked=True, on_event=on_event)
+    cache_factory = feature_cache_factory(config, training_data.train, foundations, asked=True, on_event=on_event)
     phase = Phase(
         name=addition.phase,
         regions=training_data.regions,
@@ -188,7 +188,7 @@ def _train(addition: _Addition, fabric: Fabric, place: Workplace, on_event: List
         seed=config.seed,
         directory=place.checkpoints / addition.phase,
         teacher_train=training_data.teacher["train"] if training_data.teacher is not None else None,
-        keeper=keeper,
+        cache_factory=cache_factory,
     )
     shared = load_tensors(run.path / WEIGHTS)
     torch.manual_seed(config.seed)  # before anything is built, in every process

@@ -16,7 +16,7 @@ from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.tasks import get_task
-from lorkit.decompose.training.feature_cache import keeper_for, savings
+from lorkit.decompose.training.feature_cache import cache_statistics, feature_cache_factory
 from lorkit.decompose.training.foundation.pretraining import run_phase
 from lorkit.decompose.training.loop.epochs import Phase
 from lorkit.decompose.training.loop.validation import validation_score
@@ -44,9 +44,9 @@ class Trained:
     macs: int
 
     @property
-    def savings(self) -> list[dict[str, Any]]:
+    def cache_statistics(self) -> list[dict[str, Any]]:
         """What a cache of the teacher's features saved, a row a phase; empty without one."""
-        return savings(row for end in self.ends for row in end.history)
+        return cache_statistics(row for end in self.ends for row in end.history)
 
     @property
     def seconds(self) -> float:
@@ -82,7 +82,7 @@ def train_phases(
     regions = training_data.regions
     phases = method.phases(regions)
     asked = foundation is not None and method.uses_teacher
-    keeper = keeper_for(config, training_data.train, foundations, asked=asked, on_event=on_event)
+    cache_factory = feature_cache_factory(config, training_data.train, foundations, asked=asked, on_event=on_event)
     for members in phases:
         name = config.method if len(phases) == 1 else f"{config.method}-{members.names[0]}"
         known = with_regions(foundation, members) if foundation is not None else None
@@ -98,7 +98,7 @@ def train_phases(
                 seed=config.seed,
                 directory=directory / (name if one is method else f"{name}-{one.name}"),
                 teacher_train=None if seen.teacher is None else {r: seen.teacher["train"][r] for r in members.names},
-                keeper=keeper,
+                cache_factory=cache_factory,
             )
             torch.manual_seed(config.seed)  # before anything is built, the same for every phase
             module = one.build(config, members, known)

@@ -164,7 +164,7 @@ def train(
         raise
     best = {end.phase: end.best for end in trained.ends}
     seconds = sum(end.seconds for end in trained.ends)
-    kept = tuple(trained.savings)
+    kept = tuple(trained.cache_statistics)
     return TrainResult(run=directory, regions=task.regions.names, best=best, seconds=seconds, teacher_cache=kept)
 
 
@@ -258,7 +258,7 @@ def _write(staging: Path, task: _Task, trained: Trained, foundation: Foundation,
         rows=[row for end in trained.ends for row in end.history],
         synthetic=task.regions.synthetic or (task.start is not None and task.start.synthetic),
         inputs=task.inputs,
-        extra=origin | ({"teacher_cache": trained.savings} if trained.savings else {}),
+        extra=origin | ({"teacher_cache": trained.cache_statistics} if trained.cache_statistics else {}),
         checkpoints=place.checkpoints,
         curves=place.curves,
     )

@@ -259,7 +259,7 @@ def _measure(trained: Trained, bench: Bench, head: dict[str, Any]) -> tuple[dict
     }
     training = {"training_parameters": trained.parameters, "training_macs": trained.macs}
     costs = {**cost_of(networks, bench.shape), **training, "train_seconds": trained.seconds}
-    kept = {"teacher_cache": trained.savings} if trained.savings else {}
+    kept = {"teacher_cache": trained.cache_statistics} if trained.cache_statistics else {}
     history = [row for end in trained.ends for row in end.history]
     return {"head": head, "regions": blocks, "costs": costs, "history": history, **kept}, evidence
 

@@ -7,15 +7,19 @@ safetensors named by the digest of their own content, written aside and renamed.
 
 from lorkit.decompose.training.feature_cache.budget import Estimate, early_estimate
 from lorkit.decompose.training.feature_cache.cache import FeatureCache
-from lorkit.decompose.training.feature_cache.opening import Keeper, features_directory, keeper_for
-from lorkit.decompose.training.feature_cache.statistics import savings
+from lorkit.decompose.training.feature_cache.opening import (
+    FeatureCacheFactory,
+    feature_cache_factory,
+    features_directory,
+)
+from lorkit.decompose.training.feature_cache.statistics import cache_statistics
 
 __all__ = [
     "Estimate",
     "FeatureCache",
-    "Keeper",
+    "FeatureCacheFactory",
+    "cache_statistics",
     "early_estimate",
+    "feature_cache_factory",
     "features_directory",
-    "keeper_for",
-    "savings",
 ]

@@ -17,7 +17,7 @@ from torch import Tensor
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.training.feature_cache.namespaces import entry
+from lorkit.decompose.training.feature_cache.namespaces import cache_key
 from lorkit.decompose.training.feature_cache.store import Store
 from lorkit.decompose.training.feature_cache.tensors import join, tensors_of
 
@@ -44,11 +44,11 @@ class FeatureCache:
         self._asking, self._reading = Stopwatch(device), Stopwatch(device)
         self._asked = self._read = self._written = 0
 
-    def ask(self, ask: Callable[[], Any], teacher: RegionalModel, batch: Batch, host: Batch) -> Any:
+    def query(self, query_teacher: Callable[[], Any], teacher: RegionalModel, batch: Batch, host: Batch) -> Any:
         """Return what the teacher answers to a batch.
 
         Args:
-            ask: Asks it.
+            query_teacher: Asks it.
             teacher: Whose heads judge features that were read.
             batch: N samples on the device.
             host: The same on the CPU, where looking at them makes no GPU wait.
@@ -61,11 +61,11 @@ class FeatureCache:
                 return join(tensors, self._kind, teacher, batch)
         self._asked += len(keys)
         with self._asking.running():
-            answer = ask()
+            answer = query_teacher()
         tensors = tensors_of(answer)
         for store, rows in _runs(stores):
             self._written += store.add(keys[rows], {name: value[rows] for name, value in tensors.items()})
-        if any(part.stored != part.given for part in self._stores[0].space.layout.values()):
+        if any(part.stored != part.given for part in self._stores[0].namespace.layout.values()):
             return join(self._gather(keys, stores), self._kind, teacher, batch)  # rounded in every epoch alike
         return answer
 
@@ -82,7 +82,7 @@ class FeatureCache:
                 continue
             for name, found in store.read([key]).items():
                 now = tensors[name][row].detach().float().cpu()
-                allowed = _TOLERANCE[store.space.layout[name].stored] * float(now.abs().max())
+                allowed = _TOLERANCE[store.namespace.layout[name].stored] * float(now.abs().max())
                 if not bool(((found[0].float() - now).abs() <= allowed).all()):
                     raise ArtifactError(
                         f"the teacher cache {store.directory} holds other features than the teacher gives now",
@@ -93,7 +93,7 @@ class FeatureCache:
     def missing(self, region: int, views: int) -> int:
         """Return how many versions of a region's pictures are not there yet; regions count from 0."""
         store = self._stores[region]
-        return sum(entry(one, view) not in store for one in set(self._digests[region]) for view in range(views))
+        return sum(cache_key(one, view) not in store for one in set(self._digests[region]) for view in range(views))
 
     def flush(self) -> None:
         """Write what was asked.
@@ -129,7 +129,7 @@ class FeatureCache:
     def _keys(self, host: Batch) -> list[bytes]:
         view = cast(Tensor, host.view).tolist()
         rows = zip(host.region.tolist(), host.sample.tolist(), view, strict=True)
-        return [entry(self._digests[region][sample], number) for region, sample, number in rows]
+        return [cache_key(self._digests[region][sample], number) for region, sample, number in rows]
 
     def _stores_of(self, host: Batch) -> list[Store]:
         return [self._stores[region] for region in host.region.tolist()]

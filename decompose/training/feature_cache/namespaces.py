@@ -12,7 +12,7 @@ from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.models.foundation.model import Foundation
-from lorkit.decompose.training.feature_cache.tensors import Layout
+from lorkit.decompose.training.feature_cache.tensors import FeatureLayout
 
 # Raised when the same teacher would answer otherwise to the same picture: what was kept before is then never met.
 REVISION = 1
@@ -20,7 +20,7 @@ _DRAWS = ("flip", "share", "shift", "rotate", "scale", "intensity")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Space:
+class FeatureNamespace:
     """One kind of features.
 
     Attributes:
@@ -30,7 +30,7 @@ class Space:
     """
 
     name: str
-    layout: Layout
+    layout: FeatureLayout
     about: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -39,16 +39,16 @@ class Space:
         return sum(part.bytes for part in self.layout.values())
 
 
-def space_of(
+def namespace_of(
     teacher: str,
     foundation: Foundation,
     prepared: tuple[PreparedRegion, PreparedRegion],
-    layout: Layout,
+    layout: FeatureLayout,
     train: TrainConfig,
     *,
     seed: int,
     device: torch.device,
-) -> Space:
+) -> FeatureNamespace:
     """Return the space of a region's features.
 
     The seed counts where it draws the versions of a picture; without augmentation all seeds share. How many views
@@ -77,7 +77,7 @@ def space_of(
         "recipes": [one.recipe for one in prepared],
         "augment": augment,
     }
-    return Space(name=digest_json(about)[:32], layout=layout, about=about)
+    return FeatureNamespace(name=digest_json(about)[:32], layout=layout, about=about)
 
 
 def teacher_digest(foundation: Foundation) -> str:
@@ -94,7 +94,7 @@ def teacher_digest(foundation: Foundation) -> str:
     return digest.hexdigest()
 
 
-def entry(content: str, view: int) -> bytes:
+def cache_key(content: str, view: int) -> bytes:
     """Return the key of a sample within a space: its pixels' digest and the number of the view."""
     return bytes.fromhex(content) + view.to_bytes(4, "little")
 

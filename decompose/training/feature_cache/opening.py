@@ -15,7 +15,7 @@ from lorkit.decompose.events import Listener, Notice
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.training.feature_cache.budget import Estimate, make_room, views_of
 from lorkit.decompose.training.feature_cache.cache import FeatureCache
-from lorkit.decompose.training.feature_cache.namespaces import Space, space_of, teacher_digest
+from lorkit.decompose.training.feature_cache.namespaces import FeatureNamespace, namespace_of, teacher_digest
 from lorkit.decompose.training.feature_cache.store import Store
 from lorkit.decompose.training.feature_cache.tensors import layout_of
 
@@ -30,14 +30,14 @@ def features_directory(config: Config, foundations: Path) -> Path:
     return Path(config.cache.directory) if config.cache.directory is not None else foundations / _NAME
 
 
-def keeper_for(
+def feature_cache_factory(
     config: Config,
     train: Mapping[str, PreparedRegion],
     foundations: Path,
     *,
     asked: bool,
     on_event: Listener,
-) -> Keeper | None:
+) -> FeatureCacheFactory | None:
     """Return what opens the cache of each phase, or None where none is wanted or nobody asks a teacher.
 
     Args:
@@ -53,11 +53,11 @@ def keeper_for(
         on_event(Notice(text=f"{config.method} asks no teacher: cache.enabled changes nothing"))
         return None
     root = features_directory(config, foundations)
-    return Keeper(config=config, train=train, root=root, on_event=on_event)
+    return FeatureCacheFactory(config=config, train=train, root=root, on_event=on_event)
 
 
 @dataclass(kw_only=True)
-class Keeper:
+class FeatureCacheFactory:
     """Opens the cache of each phase of one training.
 
     Attributes:
@@ -71,7 +71,7 @@ class Keeper:
     train: Mapping[str, PreparedRegion]
     root: Path
     on_event: Listener
-    _spaces: set[str] = field(default_factory=set)
+    _namespaces: set[str] = field(default_factory=set)
 
     def open(
         self,
@@ -100,25 +100,26 @@ class Keeper:
         config = self.config
         layout = layout_of(answer, config.cache.dtype)
         digest = teacher_digest(foundation)
-        name_space = partial(space_of, digest, foundation, seed=config.seed, device=fabric.device)
-        spaces = {name: name_space((one, seen[name]), layout, config.train) for name, one in parts.items()}
-        estimate = self._estimate(spaces[next(iter(parts))])
+        in_namespace = partial(namespace_of, digest, foundation, seed=config.seed, device=fabric.device)
+        namespaces = {name: in_namespace((one, seen[name]), layout, config.train) for name, one in parts.items()}
+        estimate = self._estimate(namespaces[next(iter(parts))])
         estimate.check()
         opened = {
-            space.name: Store(self.root, space, lambda text: self.on_event(Notice(text=text)))
-            for space in spaces.values()
+            namespace.name: Store(self.root, namespace, lambda text: self.on_event(Notice(text=text)))
+            for namespace in namespaces.values()
         }
-        stores = {name: opened[space.name] for name, space in spaces.items()}
+        stores = {name: opened[namespace.name] for name, namespace in namespaces.items()}
         digests = {name: one.digests for name, one in parts.items()}
         cache = FeatureCache(stores, digests, type(answer), fabric.device)
         cache.check(answer, host)
-        self._spaces |= set(opened)
+        self._namespaces |= set(opened)
         missing = sum(
-            cache.missing(index, estimate.views) * space.sample_bytes for index, space in enumerate(spaces.values())
+            cache.missing(index, estimate.views) * namespace.sample_bytes
+            for index, namespace in enumerate(namespaces.values())
         )
         if fabric.is_global_zero:
             self._tell(estimate, missing / 2**20, ", ".join(parts))
-            room = (missing / 2**20, config.cache.budget, self._spaces)
+            room = (missing / 2**20, config.cache.budget, self._namespaces)
             make_room(self.root, *room, lambda text: self.on_event(Notice(text=text)))
         fabric.barrier()
         return cache
@@ -130,12 +131,12 @@ class Keeper:
             text += f"; with {estimate.views} views in {self.config.train.epochs} epochs hardly one is met again here"
         self.on_event(Notice(text=text))
 
-    def _estimate(self, space: Space) -> Estimate:
+    def _estimate(self, namespace: FeatureNamespace) -> Estimate:
         pictures = {(str(one.recipe), digest) for one in self.train.values() for digest in one.digests}
         return Estimate(
             samples=len(pictures),
             views=views_of(self.config.train),
-            sample_bytes=space.sample_bytes,
+            sample_bytes=namespace.sample_bytes,
             settings=self.config.cache,
             directory=self.root,
         )

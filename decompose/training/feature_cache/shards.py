@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lorkit.decompose.artifacts import digest_bytes, digest_file, write_bytes
 from lorkit.decompose.errors import ArtifactError, StorageError
-from lorkit.decompose.training.feature_cache.namespaces import Space
+from lorkit.decompose.training.feature_cache.namespaces import FeatureNamespace
 from lorkit.decompose.training.feature_cache.tensors import DTYPES
 
 SUFFIX = ".safetensors"
@@ -25,7 +25,7 @@ assert set(DTYPES.values()) < set(_TYPES.values())
 _DIGITS = 32
 
 
-class Chunk:
+class Rows:
     """Entries in memory, or in a mapped file.
 
     Args:
@@ -42,7 +42,7 @@ class Chunk:
         return sum(value.nbytes for value in self.tensors.values())
 
 
-def write_shard(directory: Path, space: Space, chunks: Sequence[Chunk]) -> Path:
+def write_shard(directory: Path, namespace: FeatureNamespace, blocks: Sequence[Rows]) -> Path:
     """Write chunks into one file, whole or not at all.
 
     Raises:
@@ -50,9 +50,9 @@ def write_shard(directory: Path, space: Space, chunks: Sequence[Chunk]) -> Path:
     """
     from safetensors.torch import save
 
-    keys = torch.tensor([list(key) for chunk in chunks for key in chunk.keys], dtype=torch.uint8)
-    tensors = {name: torch.cat([chunk.tensors[name] for chunk in chunks]) for name in space.layout}
-    data = save({_KEYS: keys, **tensors}, metadata={"space": space.name})
+    keys = torch.tensor([list(key) for block in blocks for key in block.keys], dtype=torch.uint8)
+    tensors = {name: torch.cat([block.tensors[name] for block in blocks]) for name in namespace.layout}
+    data = save({_KEYS: keys, **tensors}, metadata={"space": namespace.name})
     path = directory / f"{digest_bytes(data)[:_DIGITS]}{SUFFIX}"
     try:
         write_bytes(path, data)
@@ -65,7 +65,7 @@ def write_shard(directory: Path, space: Space, chunks: Sequence[Chunk]) -> Path:
     return path
 
 
-def open_shard(path: Path, space: Space) -> Chunk:
+def open_shard(path: Path, namespace: FeatureNamespace) -> Rows:
     """Map a shard into memory, once its digest is the one that it is named by.
 
     Raises:
@@ -81,8 +81,8 @@ def open_shard(path: Path, space: Space) -> Chunk:
     found = {name: (row["dtype"], row["shape"]) for name, row in header.items()}
     keys = found.get(_KEYS, ("", [0]))[1]
     types = {dtype: name for name, dtype in _TYPES.items()}
-    expected = {name: (types[part.stored], [keys[0], *part.lying]) for name, part in space.layout.items()}
-    if metadata.get("space") != space.name or found != {_KEYS: ("U8", keys), **expected}:
+    expected = {name: (types[part.stored], [keys[0], *part.stored_shape]) for name, part in namespace.layout.items()}
+    if metadata.get("space") != namespace.name or found != {_KEYS: ("U8", keys), **expected}:
         raise _unfit(path, "holds other features")
     tensors = {}
     for name, row in header.items():
@@ -91,7 +91,7 @@ def open_shard(path: Path, space: Space) -> Chunk:
         tensors[name] = flat.view(shape)
     rows = tensors.pop(_KEYS)
     width, raw = rows.shape[1], rows.numpy().tobytes()
-    return Chunk([raw[start : start + width] for start in range(0, len(raw), width)], tensors)
+    return Rows([raw[start : start + width] for start in range(0, len(raw), width)], tensors)
 
 
 def _unfit(path: Path, what: str) -> ArtifactError:

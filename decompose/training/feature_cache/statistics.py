@@ -11,7 +11,7 @@ from typing import Any
 _NEARLY = 0.1
 
 
-def savings(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def cache_statistics(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return a row a phase that had a cache.
 
     Epochs that asked for nearly every image are set against those that read nearly every one; epochs that did both
@@ -25,8 +25,8 @@ def savings(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [_of_phase(name, list(rows)) for name, rows in groupby(kept, key=lambda row: row["phase"])]
 
 
-def sentence(row: Mapping[str, Any]) -> str:
-    """Say what a row of `savings` says."""
+def describe_statistics(row: Mapping[str, Any]) -> str:
+    """Say what a row of `cache_statistics` says."""
     head = f"{row['phase']}: teacher cache"
     reading = f"{_n(row['read_epochs'])} that read its features took {_s(row['read_epoch_seconds'])}"
     if row["read_epochs"]:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from lorkit.decompose.artifacts import write_json
 from lorkit.decompose.errors import ArtifactError
-from lorkit.decompose.training.feature_cache.namespaces import Space
-from lorkit.decompose.training.feature_cache.shards import SUFFIX, Chunk, open_shard, write_shard
+from lorkit.decompose.training.feature_cache.namespaces import FeatureNamespace
+from lorkit.decompose.training.feature_cache.shards import SUFFIX, Rows, open_shard, write_shard
 
 ABOUT = "space.json"
 # Bytes collected before a shard is written: files of a size that is read and hashed at full speed.
@@ -41,15 +41,15 @@ class Store:
 
     Args:
         root: Directory of all spaces.
-        space: Which of them.
+        namespace: Which of them.
         warn: Receives a sentence for every shard that cannot be used.
     """
 
-    def __init__(self, root: Path, space: Space, warn: Callable[[str], None]) -> None:
-        self.space, self.directory, self._warn = space, root / space.name, warn
-        self._index: dict[bytes, tuple[Chunk, int]] = {}
+    def __init__(self, root: Path, namespace: FeatureNamespace, warn: Callable[[str], None]) -> None:
+        self.namespace, self.directory, self._warn = namespace, root / namespace.name, warn
+        self._index: dict[bytes, tuple[Rows, int]] = {}
         self._known: set[str] = set()
-        self._pending: list[Chunk] = []
+        self._pending: list[Rows] = []
         self._open()
         self.refresh()
 
@@ -63,18 +63,18 @@ class Store:
 
     def read(self, keys: Sequence[bytes]) -> dict[str, Tensor]:
         """Return the tensors (N, ...) of entries that are there, in order, on the CPU."""
-        sources: dict[int, tuple[Chunk, list[int], list[int]]] = {}
+        sources: dict[int, tuple[Rows, list[int], list[int]]] = {}
         for place, key in enumerate(keys):
-            chunk, row = self._index[key]
-            _, places, rows = sources.setdefault(id(chunk), (chunk, [], []))
+            block, row = self._index[key]
+            _, places, rows = sources.setdefault(id(block), (block, [], []))
             places.append(place)
             rows.append(row)
         found = {}
-        for name, part in self.space.layout.items():
-            lying = torch.empty((len(keys), *part.lying), dtype=part.stored)
-            for chunk, places, rows in sources.values():
-                lying[torch.tensor(places)] = chunk.tensors[name][torch.tensor(rows)]
-            found[name] = part.unpack(lying)
+        for name, part in self.namespace.layout.items():
+            stored = torch.empty((len(keys), *part.stored_shape), dtype=part.stored)
+            for block, places, rows in sources.values():
+                stored[torch.tensor(places)] = block.tensors[name][torch.tensor(rows)]
+            found[name] = part.unpack(stored)
         return found
 
     def add(self, keys: Sequence[bytes], tensors: Mapping[str, Tensor]) -> int:
@@ -85,14 +85,14 @@ class Store:
         rows = torch.tensor(list(fresh.values()))
         packed = {
             name: part.pack(tensors[name].index_select(0, rows.to(tensors[name].device)))
-            for name, part in self.space.layout.items()
+            for name, part in self.namespace.layout.items()
         }
-        chunk = Chunk(list(fresh), packed)
-        self._take(chunk)
-        self._pending.append(chunk)
+        block = Rows(list(fresh), packed)
+        self._take(block)
+        self._pending.append(block)
         if sum(waiting.bytes for waiting in self._pending) >= _SHARD_BYTES:
             self.flush()
-        return chunk.bytes
+        return block.bytes
 
     def flush(self) -> None:
         """Write what was taken in.
@@ -104,13 +104,13 @@ class Store:
             return
         self._ensure()
         self.refresh()  # what another process has written meanwhile is not written twice
-        chunks = [left for chunk in self._pending if (left := self._still_ours(chunk)) is not None]
+        blocks = [left for block in self._pending if (left := self._still_ours(block)) is not None]
         self._pending.clear()
-        if not chunks:
+        if not blocks:
             return
-        path = write_shard(self.directory, self.space, chunks)
+        path = write_shard(self.directory, self.namespace, blocks)
         self._known.add(path.name)
-        self._take(open_shard(path, self.space))  # the mapped file takes the place of the memory
+        self._take(open_shard(path, self.namespace))  # the mapped file takes the place of the memory
 
     def refresh(self) -> None:
         """Take in the shards that other processes have written since.
@@ -122,7 +122,7 @@ class Store:
                 continue
             self._known.add(path.name)
             try:
-                self._take(open_shard(path, self.space))
+                self._take(open_shard(path, self.namespace))
             except FileNotFoundError:  # another process met the same damage
                 continue
             except (ArtifactError, ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -134,15 +134,15 @@ class Store:
         """Give the space free for removal."""
         self._lock.release()
 
-    def _still_ours(self, chunk: Chunk) -> Chunk | None:
-        rows = [row for row, key in enumerate(chunk.keys) if self._index[key][0] is chunk]
-        if len(rows) == len(chunk.keys):
-            return chunk
-        kept = {name: value[torch.tensor(rows, dtype=torch.int64)] for name, value in chunk.tensors.items()}
-        return Chunk([chunk.keys[row] for row in rows], kept) if rows else None
+    def _still_ours(self, block: Rows) -> Rows | None:
+        rows = [row for row, key in enumerate(block.keys) if self._index[key][0] is block]
+        if len(rows) == len(block.keys):
+            return block
+        kept = {name: value[torch.tensor(rows, dtype=torch.int64)] for name, value in block.tensors.items()}
+        return Rows([block.keys[row] for row in rows], kept) if rows else None
 
-    def _take(self, chunk: Chunk) -> None:
-        self._index |= {key: (chunk, row) for row, key in enumerate(chunk.keys)}
+    def _take(self, block: Rows) -> None:
+        self._index |= {key: (block, row) for row, key in enumerate(block.keys)}
 
     def _open(self) -> None:
         """Hold the space against removal for as long as the process lives or `close` is called."""
@@ -158,4 +158,4 @@ class Store:
     def _ensure(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         if not (self.directory / ABOUT).is_file():
-            write_json(self.directory / ABOUT, {"schema_version": 1, "kind": "features", **self.space.about})
+            write_json(self.directory / ABOUT, {"schema_version": 1, "kind": "features", **self.namespace.about})

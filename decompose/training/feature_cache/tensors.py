@@ -40,7 +40,7 @@ class Part:
     stored: torch.dtype
 
     @property
-    def lying(self) -> tuple[int, ...]:
+    def stored_shape(self) -> tuple[int, ...]:
         """The shape of one sample on disk."""
         return tuple(self.shape[axis] for axis in self.order)
 
@@ -70,7 +70,7 @@ class Part:
         return {"shape": list(self.shape), "order": list(self.order), "stored": NAMES[self.stored]}
 
 
-Layout = Mapping[str, Part]
+FeatureLayout = Mapping[str, Part]
 
 
 def tensors_of(answer: Any) -> dict[str, Tensor]:

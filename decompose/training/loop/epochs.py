@@ -28,8 +28,8 @@ from lorkit.decompose.methods.baselines.balancers import check_balancer
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import get_task
-from lorkit.decompose.training.feature_cache import Keeper, savings
-from lorkit.decompose.training.feature_cache.statistics import sentence
+from lorkit.decompose.training.feature_cache import FeatureCacheFactory, cache_statistics
+from lorkit.decompose.training.feature_cache.statistics import describe_statistics
 from lorkit.decompose.training.gradients.conflict import gradient_conflict
 from lorkit.decompose.training.loop.checkpoints import Checkpoints, Progress
 from lorkit.decompose.training.loop.compiling import compiled
@@ -53,7 +53,7 @@ class Phase:
     """One training: which regions, on which samples, for how long, and where its checkpoints lie.
 
     `settings.batch_size` counts the samples of one rank. `teacher_train` is `train` prepared for a teacher that sees
-    other images; `keeper` opens the cache of the teacher's features.
+    other images; `cache_factory` opens the cache of the teacher's features.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Phase:
     seed: int
     directory: Path
     teacher_train: Mapping[str, PreparedRegion] | None = None
-    keeper: Keeper | None = None
+    cache_factory: FeatureCacheFactory | None = None
 
 
 def fit(
@@ -110,8 +110,8 @@ def fit(
     trainer.stepper.close()
     module.load_state_dict(checkpoints.load_best())
     module.eval()
-    for row in savings(progress.history):
-        yield Notice(text=sentence(row))
+    for row in cache_statistics(progress.history):
+        yield Notice(text=describe_statistics(row))
     yield Finished(
         phase=phase.name,
         best_epoch=progress.best_epoch,
@@ -156,9 +156,9 @@ class _Trainer:
         check_splittable(self.loader.samples_per_batch, self.settings.accumulate)
         module.check_batches(smallest_microbatch(self.loader.samples_per_batch, self.settings.accumulate))
         self.stepper = Stepper(module, self.settings, fabric, foundation)
-        if phase.keeper is not None:
+        if phase.cache_factory is not None:
             parts = {name: phase.train[name] for name in phase.regions.names}
-            self.stepper.open_cache(phase.keeper, next(iter(self.loader)), parts, phase.teacher_train or parts)
+            self.stepper.open_cache(phase.cache_factory, next(iter(self.loader)), parts, phase.teacher_train or parts)
         self.progress = Progress()
         self._metric = get_task(phase.regions[0].task).headline
         self._began = time.perf_counter()

@@ -17,7 +17,7 @@ from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import freeze_
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.tasks.losses import Terms
-from lorkit.decompose.training.feature_cache import FeatureCache, Keeper
+from lorkit.decompose.training.feature_cache import FeatureCache, FeatureCacheFactory
 from lorkit.decompose.training.gradients.balancing import build_backward
 from lorkit.decompose.training.loop.compiling import loosen_
 from lorkit.decompose.training.loop.devices import memory_format, set_layout_
@@ -96,7 +96,7 @@ class Stepper:
         with torch.no_grad(), self.fabric.autocast():
             if self.cache is None:
                 return self.module.query_teacher(teacher, batch)
-            return self.cache.ask(lambda: self.module.query_teacher(teacher, batch), teacher, batch, host or batch)
+            return self.cache.query(lambda: self.module.query_teacher(teacher, batch), teacher, batch, host or batch)
 
     def state(self) -> dict[str, Any]:
         """Return what a resume needs besides random generators; `average` only where there is one."""
@@ -120,18 +120,18 @@ class Stepper:
             self.result.load_state_dict(state["average"])
             self.average.n_averaged.fill_(state["averaged"])
 
-    def open_cache(self, keeper: Keeper, host: Batch, parts: Parts, seen: Parts) -> None:
+    def open_cache(self, cache_factory: FeatureCacheFactory, host: Batch, parts: Parts, seen: Parts) -> None:
         """Keep the teacher's features from now on, where there is a teacher.
 
         Args:
-            keeper: Opens the cache.
+            cache_factory: Opens the cache.
             host: A first batch on the CPU, which is asked for its shapes, and to see whether what lies there agrees.
             parts: Training parts in routing order.
             seen: The same as the teacher sees them.
         """
         if self._foundation is not None:
             answer = self.ask_teacher(self.placed(host))
-            self.cache = keeper.open(answer, host, parts, seen, self._foundation, self.fabric)
+            self.cache = cache_factory.open(answer, host, parts, seen, self._foundation, self.fabric)
 
     def keep(self) -> dict[str, Any]:
         """Write the features that an epoch asked for; return what goes to its row of metrics."""

@@ -25,8 +25,8 @@ from lorkit.decompose.models.backbones.registry import BACKBONES, Known
 from lorkit.decompose.models.backbones.resnet import ResNet
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
-from lorkit.decompose.training.feature_cache import keeper_for
-from lorkit.decompose.training.feature_cache.statistics import savings, sentence
+from lorkit.decompose.training.feature_cache import feature_cache_factory
+from lorkit.decompose.training.feature_cache.statistics import cache_statistics, describe_statistics
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.loop.epochs import Phase, fit
 
@@ -117,7 +117,7 @@ def train(parts: Parts, tmp_path: Path) -> Train:
         module = get_method(method).build(config, regions, teacher)
         events: list[Event] = []
         root = tmp_path / "foundations"
-        keeper = keeper_for(config, train_parts, root, asked=True, on_event=events.append)
+        keeper = feature_cache_factory(config, train_parts, root, asked=True, on_event=events.append)
         phase = Phase(
             name=method,
             regions=regions,
@@ -126,7 +126,7 @@ def train(parts: Parts, tmp_path: Path) -> Train:
             settings=config.train,
             seed=config.seed,
             directory=tmp_path / (place or f"{method}-{cached}"),
-            keeper=keeper if cached else None,
+            cache_factory=keeper if cached else None,
         )
         going = fit(module, phase, launch(config.train), foundation=teacher, resume=True)
         events += takewhile(lambda event: not until(event), going)
@@ -247,14 +247,14 @@ def test_savings_say_only_what_was_seen() -> None:
         kept = {"asked": asked, "read": read, "asked_seconds": asked / 10, "read_seconds": 0.1, "kept_bytes": 7}
         return {"phase": "rd-a", "seconds": seconds, "teacher": kept}
 
-    (both,) = savings([row(10, 0, 4.0), row(5, 5, 3.0), row(0, 10, 1.0), row(0, 10, 3.0)])
+    (both,) = cache_statistics([row(10, 0, 4.0), row(5, 5, 3.0), row(0, 10, 1.0), row(0, 10, 3.0)])
     assert (both["asked_epoch_seconds"], both["read_epoch_seconds"], both["speed_up"]) == (4.0, 2.0, 2.0)
     assert both["asked_seconds"] == 1.0
-    assert "2.00 times as fast" in sentence(both)
-    (reading,) = savings([row(0, 10, 1.0)])
+    assert "2.00 times as fast" in describe_statistics(both)
+    (reading,) = cache_statistics([row(0, 10, 1.0)])
     assert reading["speed_up"] is None
-    assert "no speed-up to state" in sentence(reading)
-    (asking,) = savings([row(10, 0, 1.0)])
-    assert "nothing was saved yet" in sentence(asking)
-    assert savings([{"phase": "rd-a", "seconds": 1.0}]) == []
+    assert "no speed-up to state" in describe_statistics(reading)
+    (asking,) = cache_statistics([row(10, 0, 1.0)])
+    assert "nothing was saved yet" in describe_statistics(asking)
+    assert cache_statistics([{"phase": "rd-a", "seconds": 1.0}]) == []
     assert both["kept_bytes"] == 28

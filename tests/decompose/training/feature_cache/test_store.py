@@ -29,7 +29,7 @@ from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.training import feature_cache
 from lorkit.decompose.training.feature_cache.budget import make_room
-from lorkit.decompose.training.feature_cache.namespaces import Space, entry, space_of, teacher_digest
+from lorkit.decompose.training.feature_cache.namespaces import FeatureNamespace, cache_key, namespace_of, teacher_digest
 from lorkit.decompose.training.feature_cache.store import ABOUT, Store
 from lorkit.decompose.training.feature_cache.tensors import layout_of
 
@@ -76,15 +76,15 @@ def tensors(given: TeacherFeatures) -> dict[str, torch.Tensor]:
     return {"features": given.features, "grid0": given.grids[0]}
 
 
-def space(name: str = "s", dtype: str = "fp32") -> Space:
-    return Space(name=name, layout=layout_of(answer(), dtype), about={})
+def space(name: str = "s", dtype: str = "fp32") -> FeatureNamespace:
+    return FeatureNamespace(name=name, layout=layout_of(answer(), dtype), about={})
 
 
 def keys(count: int = 4, view: int = 0) -> list[bytes]:
-    return [entry(digest_bytes(bytes([index])), view) for index in range(count)]
+    return [cache_key(digest_bytes(bytes([index])), view) for index in range(count)]
 
 
-def opened(root: Path, kind: Space | None = None) -> tuple[Store, list[str]]:
+def opened(root: Path, kind: FeatureNamespace | None = None) -> tuple[Store, list[str]]:
     heard: list[str] = []
     return Store(root, kind or space(), heard.append), heard
 
@@ -96,7 +96,7 @@ def name_of(
     layout = layout_of(answer() if given is None else given, config.cache.dtype)
     where = torch.device(device)
     digest = teacher_digest(foundation)
-    return space_of(
+    return namespace_of(
         digest, foundation, (prepared(), part or prepared()), layout, config.train, seed=config.seed, device=where
     ).name
 
@@ -136,7 +136,7 @@ def test_what_decides_nothing_shares_a_space() -> None:
 
 def test_a_replaced_sample_or_another_view_is_another_entry() -> None:
     first, second = digest_bytes(b"a"), digest_bytes(b"b")
-    assert len({entry(first, 0), entry(first, 1), entry(second, 0)}) == 3
+    assert len({cache_key(first, 0), cache_key(first, 1), cache_key(second, 0)}) == 3
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "fp16", "bf16"])
