@@ -30,7 +30,7 @@ from lorkit.decompose.training.plan import plan_training
 from lorkit.decompose.training.tensorboard import check_tensorboard, recording
 from lorkit.decompose.training.training import TrainResult
 from lorkit.decompose.training.training_data import TrainingData, prepare_for_teacher, prepare_parts
-from lorkit.decompose.training.work_directory import Workplace, working
+from lorkit.decompose.training.work_directory import WorkDirectory, open_work_directory
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -141,10 +141,10 @@ def add_region(
     fabric = launch(addition.config.train)
     listener = on_event if fabric.is_global_zero else ignore
     try:
-        with working(directory, resume=resume, force=force, hint=True, fabric=fabric) as place:
-            with recording(place.curves if tensorboard and place.first else None, listener) as told:
-                grown = _train(addition, fabric, place, told, Path(out).parent / "foundations")
-            place.finish(lambda staging: _write(staging, addition, grown, place), keep=DERIVED)
+        with open_work_directory(directory, resume=resume, force=force, hint=True, fabric=fabric) as work:
+            with recording(work.curves if tensorboard and work.first else None, listener) as told:
+                grown = _train(addition, fabric, work, told, Path(out).parent / "foundations")
+            work.finish(lambda staging: _write(staging, addition, grown, work), keep=DERIVED)
     except KeyboardInterrupt:
         listener(
             Notice(text="interrupted: finished epochs are kept, the same command with --resume continues after them")
@@ -173,7 +173,7 @@ def _read(run: Run, region: str, stated: Config) -> _Addition:
     return _Addition(run=run, config=config, samples=samples, splits=splits)
 
 
-def _train(addition: _Addition, fabric: Fabric, place: Workplace, on_event: Listener, foundations: Path) -> _Grown:
+def _train(addition: _Addition, fabric: Fabric, work: WorkDirectory, on_event: Listener, foundations: Path) -> _Grown:
     config, region, run = addition.config, addition.region, addition.run
     training_data = addition.training_data(on_event)
     source = load_foundation(run.foundation_dir)
@@ -186,7 +186,7 @@ def _train(addition: _Addition, fabric: Fabric, place: Workplace, on_event: List
         val=training_data.val,
         settings=config.train,
         seed=config.seed,
-        directory=place.checkpoints / addition.phase,
+        directory=work.checkpoints / addition.phase,
         teacher_train=training_data.teacher["train"] if training_data.teacher is not None else None,
         cache_factory=cache_factory,
     )
@@ -200,7 +200,7 @@ def _train(addition: _Addition, fabric: Fabric, place: Workplace, on_event: List
     return _Grown(tensors=tensors, foundation=rebuilt(source, addition.regions, [teacher]), end=end)
 
 
-def _write(staging: Path, addition: _Addition, grown: _Grown, place: Workplace) -> None:
+def _write(staging: Path, addition: _Addition, grown: _Grown, work: WorkDirectory) -> None:
     run, regions = addition.run, addition.regions
     live = build_model(addition.config, regions)
     load_strict(live, grown.tensors, staging / WEIGHTS)
@@ -215,8 +215,8 @@ def _write(staging: Path, addition: _Addition, grown: _Grown, place: Workplace) 
         synthetic=run.manifest.synthetic or regions.synthetic,
         inputs=addition.inputs,
         extra={"origin": origin},
-        checkpoints=place.checkpoints,
-        curves=place.curves,
+        checkpoints=work.checkpoints,
+        curves=work.curves,
     )
     write_run(staging, content)
 

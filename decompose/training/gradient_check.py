@@ -31,7 +31,7 @@ from lorkit.decompose.regions import RegionSet
 Gradients = list[Tensor | None]
 
 
-class Path(NamedTuple):
+class GradientPath(NamedTuple):
     """One gradient path: what it is, whether gradients flow, and whether they should."""
 
     name: str
@@ -39,7 +39,7 @@ class Path(NamedTuple):
     wanted: bool
 
 
-def refuse_early(
+def check_stage_shapes(
     config: Config, method: Method, regions: RegionSet, counts: dict[str, int], foundation: Foundation
 ) -> None:
     """Refuse what a reprogramming method could not train, before a foundation is pre-trained for it.
@@ -62,7 +62,7 @@ def refuse_early(
         module.check_batches(_smallest(config.train, {name: counts[name] for name in phase.names}))
 
 
-def rehearse(config: Config, module: ReprogrammingModule, foundation: Foundation) -> dict[str, Any]:
+def check_gradient_paths(config: Config, module: ReprogrammingModule, foundation: Foundation) -> dict[str, Any]:
     """Try a module on random images; return its stages, its costs and the gradient paths that were checked.
 
     Args:
@@ -115,14 +115,14 @@ def rehearse(config: Config, module: ReprogrammingModule, foundation: Foundation
     }
 
 
-def _paths(module: ReprogrammingModule, batch: Batch, passes: Any, foundation: Foundation) -> list[Path]:
+def _paths(module: ReprogrammingModule, batch: Batch, passes: Any, foundation: Foundation) -> list[GradientPath]:
     """Check each stage's hybrid loss and alignment alone, by a backward pass of its own."""
     (name,) = module.live.regions.names
     named = list(module.named_parameters())
     values = [value for _, value in named]
     head = {f"live.heads.{name}.{key}" for key, _ in module.live.heads[name].named_parameters()}
     detached = module.settings.cka.detach
-    paths: list[Path] = []
+    paths: list[GradientPath] = []
     aligned = module.aligned(passes)
     for stage, reached in enumerate(module.reached(batch)):
         at = f" {stage + 1}" if len(aligned) > 1 else ""
@@ -134,15 +134,17 @@ def _paths(module: ReprogrammingModule, batch: Batch, passes: Any, foundation: F
             found = {key: value for (key, value), grad in zip(named, _of(loss, values), strict=True) if _any(grad)}
             alone, hybrid = f"{term}{at} alone", term == "hybrid"
             paths += [
-                Path(f"{alone} -> phi{at}", any(id(one) in phi for one in found.values()), hybrid or not detached),
-                Path(f"{alone} -> student up to stage{at}", bool(before & set(found)), not hybrid),
-                Path(f"{alone} -> head", bool(head & set(found)), hybrid),
+                GradientPath(
+                    f"{alone} -> phi{at}", any(id(one) in phi for one in found.values()), hybrid or not detached
+                ),
+                GradientPath(f"{alone} -> student up to stage{at}", bool(before & set(found)), not hybrid),
+                GradientPath(f"{alone} -> head", bool(head & set(found)), hybrid),
             ]
     module.zero_grad(set_to_none=True)
     torch.stack([*aligned, *(module.loss(one, batch).sum() for one in passes.hybrid)]).sum().backward()  # type: ignore[no-untyped-call]
     reached_teacher = any(value.grad is not None for value in foundation.model.parameters())
     module.zero_grad(set_to_none=True)
-    return [*paths, Path("any -> teacher", reached_teacher, False)]
+    return [*paths, GradientPath("any -> teacher", reached_teacher, False)]
 
 
 def _of(loss: Tensor, values: Sequence[nn.Parameter]) -> Gradients:

@@ -25,8 +25,8 @@ from lorkit.decompose.tasks import dense_outputs
 from lorkit.decompose.training.feature_cache import early_estimate, features_directory
 from lorkit.decompose.training.foundation.pretraining import foundation_regions, foundation_settings
 from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, foundation_network
-from lorkit.decompose.training.gradient_check import refuse_early, rehearse
-from lorkit.decompose.training.loop.optimizer import passes_of
+from lorkit.decompose.training.gradient_check import check_gradient_paths, check_stage_shapes
+from lorkit.decompose.training.loop.optimizer import passes_per_epoch
 
 
 def plan_training(
@@ -48,7 +48,7 @@ def plan_training(
     foundation = untrained_foundation(config, regions, teacher)
     module = method.build(config, phases[0], foundation)
     if isinstance(module, ReprogrammingModule):
-        refuse_early(config, method, regions, {name: parts["train"] for name, parts in sizes.items()}, foundation)
+        check_stage_shapes(config, method, regions, {name: parts["train"] for name, parts in sizes.items()}, foundation)
     routing = module.live.routing
     device = "cuda" if config.train.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
     shape = (image.channels, *image.size)
@@ -83,12 +83,14 @@ def plan_training(
         "layers_without_experts": [list(pair) for pair in routing.skipped],
         "epochs": config.train.epochs,
         "batch_size": config.train.batch_size,
-        "rehearsal": rehearse(config, module, foundation) if isinstance(module, ReprogrammingModule) else None,
-        "teacher_cache": check_features(config, method, regions, splits, foundations, teacher),
+        "rehearsal": check_gradient_paths(config, module, foundation)
+        if isinstance(module, ReprogrammingModule)
+        else None,
+        "teacher_cache": check_feature_cache(config, method, regions, splits, foundations, teacher),
     }
 
 
-def check_features(
+def check_feature_cache(
     config: Config,
     method: Method,
     regions: RegionSet,
@@ -133,10 +135,10 @@ def _steps(settings: TrainConfig, regions: RegionSet, sizes: dict[str, dict[str,
     world = settings.devices * settings.num_nodes
     batch = settings.batch_size
     once = RegionSampler(counts, batch_size=batch, policy=settings.sampling, seed=0, world_size=world).steps
-    return once * passes_of(settings, once)
+    return once * passes_per_epoch(settings, once)
 
 
-def check_teaching(
+def check_distillation(
     config: Config, method: Method, regions: RegionSet, counts: dict[str, int], teacher: Teacher | None = None
 ) -> None:
     """Refuse a foundation that a method cannot learn from or adapt, before one is pre-trained.
@@ -157,7 +159,7 @@ def check_teaching(
     for step in (method.adapter, method) if isinstance(method, HasAdapter) else (method,):
         members = step.phases(regions)[0]
         step.build(config, members, with_regions(untrained, members))
-    refuse_early(config, method, regions, counts, untrained)
+    check_stage_shapes(config, method, regions, counts, untrained)
 
 
 def untrained_foundation(config: Config, regions: RegionSet, teacher: Teacher | None = None) -> Foundation:

@@ -26,10 +26,10 @@ from lorkit.decompose.training.foundation.pretraining import foundation_for, fou
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.phases import Trained, train_phases
-from lorkit.decompose.training.plan import check_features, check_teaching, plan_training
+from lorkit.decompose.training.plan import check_distillation, check_feature_cache, plan_training
 from lorkit.decompose.training.tensorboard import check_tensorboard, recording
 from lorkit.decompose.training.training_data import TrainingData, prepare_for_teacher, prepare_parts
-from lorkit.decompose.training.work_directory import Workplace, working
+from lorkit.decompose.training.work_directory import WorkDirectory, open_work_directory
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -148,17 +148,17 @@ def train(
     notices = task.method.notices(config)  # a method refuses here what it cannot do, before further processes start
     if start is None:
         counts = {name: len(task.splits.parts(name)["train"]) for name in task.regions.names}
-        check_teaching(config, task.method, task.regions, counts, teacher)
-        check_features(config, task.method, task.regions, task.splits, root, teacher)
+        check_distillation(config, task.method, task.regions, counts, teacher)
+        check_feature_cache(config, task.method, task.regions, task.splits, root, teacher)
     fabric = launch(config.train)  # before anything is locked: further processes start from the command's beginning
     listener = on_event if fabric.is_global_zero else ignore
     for text in notices:
         listener(Notice(text=text))
     try:
-        with working(directory, resume=resume, force=force, hint=True, fabric=fabric) as place:
-            with recording(place.curves if tensorboard and place.first else None, listener) as told:
-                trained, foundation = _train(task, root, fabric, place, told)
-            place.finish(lambda staging: _write(staging, task, trained, foundation, place), keep=DERIVED)
+        with open_work_directory(directory, resume=resume, force=force, hint=True, fabric=fabric) as work:
+            with recording(work.curves if tensorboard and work.first else None, listener) as told:
+                trained, foundation = _train(task, root, fabric, work, told)
+            work.finish(lambda staging: _write(staging, task, trained, foundation, work), keep=DERIVED)
     except KeyboardInterrupt:
         listener(Notice(text="interrupted: finished epochs are kept, `decompose train --resume` continues after them"))
         raise
@@ -226,7 +226,9 @@ def _read(config: Config, on_event: Listener, start: Start | None = None, teache
     )
 
 
-def _train(task: _Task, root: Path, fabric: Fabric, place: Workplace, on_event: Listener) -> tuple[Trained, Foundation]:
+def _train(
+    task: _Task, root: Path, fabric: Fabric, work: WorkDirectory, on_event: Listener
+) -> tuple[Trained, Foundation]:
     training_data = task.training_data(on_event)
     if task.start is not None:
         found = task.start.foundation(training_data)
@@ -239,7 +241,7 @@ def _train(task: _Task, root: Path, fabric: Fabric, place: Workplace, on_event: 
         task.method,
         training_data,
         foundation,
-        directory=place.checkpoints,
+        directory=work.checkpoints,
         fabric=fabric,
         on_event=on_event,
         foundations=root,
@@ -247,7 +249,7 @@ def _train(task: _Task, root: Path, fabric: Fabric, place: Workplace, on_event: 
     return trained, foundation
 
 
-def _write(staging: Path, task: _Task, trained: Trained, foundation: Foundation, place: Workplace) -> None:
+def _write(staging: Path, task: _Task, trained: Trained, foundation: Foundation, work: WorkDirectory) -> None:
     origin = {"origin": task.start.origin} if task.start is not None else {}
     content = RunContent(
         config=task.config,
@@ -259,7 +261,7 @@ def _write(staging: Path, task: _Task, trained: Trained, foundation: Foundation,
         synthetic=task.regions.synthetic or (task.start is not None and task.start.synthetic),
         inputs=task.inputs,
         extra=origin | ({"teacher_cache": trained.cache_statistics} if trained.cache_statistics else {}),
-        checkpoints=place.checkpoints,
-        curves=place.curves,
+        checkpoints=work.checkpoints,
+        curves=work.curves,
     )
     write_run(staging, content)

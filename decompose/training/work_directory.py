@@ -26,7 +26,7 @@ def work_directory(directory: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Workplace:
+class WorkDirectory:
     """The locked working directory of one training."""
 
     goal: Path
@@ -43,7 +43,7 @@ class Workplace:
         """Where a training that is asked to keeps its curves for TensorBoard."""
         return self.path / "tensorboard"
 
-    def overtaken(self, kind: str, inputs: str) -> bool:
+    def finished_elsewhere(self, kind: str, inputs: str) -> bool:
         """Tell whether another process finished this very artifact before the lock was ours; clear up if so."""
         done = self.first and is_current(self.goal, kind, inputs)
         if self.fabric is not None:
@@ -90,9 +90,9 @@ class Workplace:
 
 
 @contextmanager
-def working(
+def open_work_directory(
     directory: Path, *, resume: bool, force: bool = False, hint: bool = False, fabric: Fabric | None = None
-) -> Iterator[Workplace]:
+) -> Iterator[WorkDirectory]:
     """Lock the goal and open its working directory; with several processes the first of them does it for all.
 
     Args:
@@ -106,15 +106,15 @@ def working(
         UsageError: Checkpoints of an interrupted training are there and neither `resume` nor `force` was given.
         BusyError: Another process trains this very thing.
     """
-    place = Workplace(directory, work_directory(directory), fabric)
-    if not place.first:
-        place.wait()
-        yield place
+    work = WorkDirectory(directory, work_directory(directory), fabric)
+    if not work.first:
+        work.wait()
+        yield work
         return
     with exclusive(directory):
         recover_interrupted(directory)
         check_replaceable(directory)
-        saved = sorted(place.checkpoints.glob("*/state.json"))
+        saved = sorted(work.checkpoints.glob("*/state.json"))
         if saved and hint and not resume and not force:
             raise UsageError(
                 f"{directory} was interrupted after a checkpoint",
@@ -122,7 +122,7 @@ def working(
                 fix="pass --resume to continue it or --force to start anew",
             )
         if not resume:
-            shutil.rmtree(place.path, ignore_errors=True)
-        place.path.mkdir(exist_ok=True)
-        place.wait()
-        yield place
+            shutil.rmtree(work.path, ignore_errors=True)
+        work.path.mkdir(exist_ok=True)
+        work.wait()
+        yield work

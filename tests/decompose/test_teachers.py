@@ -24,7 +24,7 @@ from lorkit.decompose.models.stage_features import stage_view
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import open_run
 from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, resolve_foundation
-from lorkit.decompose.training.loop.step import Stepper
+from lorkit.decompose.training.loop.step import OptimizerStep
 from lorkit.decompose.training.plan import untrained_foundation
 from lorkit.decompose.training.training import pretrain
 from lorkit.decompose.training.training_data import prepare_for_teacher, prepare_parts
@@ -91,7 +91,7 @@ def test_no_step_changes_or_reaches_the_teacher(tmp_path: Path, method: str) -> 
     members = get_method(method).phases(regions)[0]
     foundation = untrained_foundation(config, members, teacher)
     module = get_method(method).build(config, members, foundation)
-    stepper = Stepper(module, config.train, Fabric(accelerator="cpu"), foundation)
+    stepper = OptimizerStep(module, config.train, Fabric(accelerator="cpu"), foundation)
     before = state_of(foundation.model)
     parts = prepare_parts(config, samples, splits, config.image)["train"]
     seen = prepare_for_teacher(config, samples, splits, config.image)
@@ -120,7 +120,7 @@ def test_the_same_question_has_the_same_answer(tmp_path: Path) -> None:
     regions = RegionSet([next(iter(samples.values())).region])
     foundation = untrained_foundation(config, regions, teacher)
     module = get_method("rd").build(config, regions, foundation)
-    stepper = Stepper(module, config.train, Fabric(accelerator="cpu"), foundation)
+    stepper = OptimizerStep(module, config.train, Fabric(accelerator="cpu"), foundation)
     rows = torch.arange(4)
     batch = Batch(torch.rand(4, 1, 16, 16), rows % 2, rows * 0, rows, torch.rand(4, 3, 24, 20))
     one = stepper.ask_teacher(batch)

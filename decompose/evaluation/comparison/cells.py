@@ -41,7 +41,7 @@ from lorkit.decompose.tasks import ScoreInputs, get_task
 from lorkit.decompose.training.foundation.pretraining import foundation_inputs, with_probes_of
 from lorkit.decompose.training.phases import Trained, train_phases
 from lorkit.decompose.training.training_data import TrainingData, prepare_for_teacher, prepare_parts
-from lorkit.decompose.training.work_directory import working
+from lorkit.decompose.training.work_directory import open_work_directory
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -152,13 +152,13 @@ def run_cell(
             return _read(root / inputs[:16], bench.split)
     inputs = places[bench.split]
     directory = root / inputs[:16]
-    with working(directory, resume=True, fabric=fabric) as place:
-        if not place.overtaken("cell", inputs):
-            trained = _train(config, fraction, bench, place.checkpoints, fabric, on_event)
+    with open_work_directory(directory, resume=True, fabric=fabric) as work:
+        if not work.finished_elsewhere("cell", inputs):
+            trained = _train(config, fraction, bench, work.checkpoints, fabric, on_event)
             head = {"method": config.method, "seed": seed, "fraction": fraction}
             document, evidence = _measure(trained, bench, head)
             document |= {"arm": arm.digest, "bench": bench.digest}
-            place.finish(lambda staging: _write(staging, document, evidence, inputs, bench.material.regions.synthetic))
+            work.finish(lambda staging: _write(staging, document, evidence, inputs, bench.material.regions.synthetic))
     return _read(directory, bench.split)
 
 

@@ -28,7 +28,7 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training.foundation.pretraining import foundation_for, with_probes
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.loop.devices import launch
-from lorkit.decompose.training.plan import check_features, check_teaching
+from lorkit.decompose.training.plan import check_distillation, check_feature_cache
 
 METHODS = ("stl", "mtl", "lorkd")
 SPLITS = ("test", "val")
@@ -180,8 +180,8 @@ class _Comparison:
         counts = {name: len(splits.parts(name)["train"]) for name in regions.names}
         for arm in grid.arms:
             method = get_method(arm.config.method)
-            check_teaching(arm.config, method, regions, counts, teacher)
-            check_features(arm.config, method, regions, splits, self.foundations, teacher)
+            check_distillation(arm.config, method, regions, counts, teacher)
+            check_feature_cache(arm.config, method, regions, splits, self.foundations, teacher)
         self.fabric = launch(config.train)
         self.bench = replace(bench_of(config, samples, splits, split, teacher, on_event), foundations=self.foundations)
         for seed, fraction in itertools.product(grid.seeds, grid.fractions):

@@ -25,7 +25,7 @@ from lorkit.decompose.training.foundation.resolving import (
 )
 from lorkit.decompose.training.loop.epochs import Phase, fit
 from lorkit.decompose.training.training_data import TrainingData
-from lorkit.decompose.training.work_directory import Workplace, working
+from lorkit.decompose.training.work_directory import WorkDirectory, open_work_directory
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -120,9 +120,9 @@ def foundation_for(
     inputs = foundation_inputs(config, training_data)
     directory = root / inputs[:16]
     if force or not is_current(directory, "foundation", inputs):
-        with working(directory, resume=resume, force=force, hint=hint, fabric=fabric) as place:
-            if force or not place.overtaken("foundation", inputs):
-                _pretrain(config, training_data.for_teacher, place, inputs, fabric, on_event)
+        with open_work_directory(directory, resume=resume, force=force, hint=hint, fabric=fabric) as work:
+            if force or not work.finished_elsewhere("foundation", inputs):
+                _pretrain(config, training_data.for_teacher, work, inputs, fabric, on_event)
     else:
         on_event(Notice(text=f"foundation {directory} is up to date"))
     return load_foundation(directory), directory
@@ -166,7 +166,7 @@ def with_probes_of(foundation: Foundation, training_data: TrainingData, on_event
 
 
 def _pretrain(
-    config: Config, training_data: TrainingData, place: Workplace, inputs: str, fabric: Fabric, on_event: Listener
+    config: Config, training_data: TrainingData, work: WorkDirectory, inputs: str, fabric: Fabric, on_event: Listener
 ) -> None:
     regions = foundation_regions(config, training_data.regions)
     settings = foundation_settings(config)
@@ -179,7 +179,7 @@ def _pretrain(
         val=training_data.val,
         settings=settings,
         seed=config.seed,
-        directory=place.checkpoints / "foundation",
+        directory=work.checkpoints / "foundation",
     )
     history = run_phase(TrainingModule(network, settings), phase, fabric, None, on_event).history
     foundation = Foundation(
@@ -195,7 +195,7 @@ def _pretrain(
         write_text(staging / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
         save_foundation(foundation, staging, synthetic=regions.synthetic, inputs=inputs)
 
-    place.finish(write)
+    work.finish(write)
 
 
 def run_phase(

@@ -34,10 +34,10 @@ from lorkit.decompose.training.gradients.conflict import gradient_conflict
 from lorkit.decompose.training.loop.checkpoints import Checkpoints, Progress
 from lorkit.decompose.training.loop.compiling import compiled
 from lorkit.decompose.training.loop.devices import launch
-from lorkit.decompose.training.loop.loss_meter import LossMeter, Queued
-from lorkit.decompose.training.loop.optimizer import learning_rate, passes_of
+from lorkit.decompose.training.loop.loss_meter import LossMeter, PendingLosses
+from lorkit.decompose.training.loop.optimizer import learning_rate, passes_per_epoch
 from lorkit.decompose.training.loop.recomputing import recomputed
-from lorkit.decompose.training.loop.step import Stepper
+from lorkit.decompose.training.loop.step import OptimizerStep
 from lorkit.decompose.training.loop.validation import validation_score
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def fit(
                 path = checkpoints.save(trainer.state(), progress)
                 yield Saved(phase=phase.name, epoch=epoch, path=str(path))
             fabric.barrier()
-    trainer.stepper.close()
+    trainer.optimizer_step.close()
     module.load_state_dict(checkpoints.load_best())
     module.eval()
     for row in cache_statistics(progress.history):
@@ -151,14 +151,16 @@ class _Trainer:
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )
-        self.passes = passes_of(self.settings, len(self.loader))
+        self.passes = passes_per_epoch(self.settings, len(self.loader))
         self.steps = self.passes * len(self.loader)  # an epoch's
         check_splittable(self.loader.samples_per_batch, self.settings.accumulate)
         module.check_batches(smallest_microbatch(self.loader.samples_per_batch, self.settings.accumulate))
-        self.stepper = Stepper(module, self.settings, fabric, foundation)
+        self.optimizer_step = OptimizerStep(module, self.settings, fabric, foundation)
         if phase.cache_factory is not None:
             parts = {name: phase.train[name] for name in phase.regions.names}
-            self.stepper.open_cache(phase.cache_factory, next(iter(self.loader)), parts, phase.teacher_train or parts)
+            self.optimizer_step.open_cache(
+                phase.cache_factory, next(iter(self.loader)), parts, phase.teacher_train or parts
+            )
         self.progress = Progress()
         self._metric = get_task(phase.regions[0].task).headline
         self._began = time.perf_counter()
@@ -167,11 +169,11 @@ class _Trainer:
     def state(self) -> dict[str, Any]:
         """Return everything that a resume needs besides the settings."""
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        return {**self.stepper.state(), "random": {"cpu": torch.get_rng_state(), "cuda": cuda}}
+        return {**self.optimizer_step.state(), "random": {"cpu": torch.get_rng_state(), "cuda": cuda}}
 
     def restore(self, state: dict[str, Any], progress: Progress) -> None:
         """Go back to a saved state."""
-        self.stepper.restore(state)
+        self.optimizer_step.restore(state)
         torch.set_rng_state(state["random"]["cpu"])
         if state["random"]["cuda"] and torch.cuda.device_count() == len(state["random"]["cuda"]):
             torch.cuda.set_rng_state_all(state["random"]["cuda"])
@@ -181,16 +183,16 @@ class _Trainer:
         """Train one epoch and validate it."""
         began = time.perf_counter()
         meter = LossMeter()
-        self.stepper.wrapped.train()
-        queued: Queued | None = None
+        self.optimizer_step.wrapped.train()
+        pending: PendingLosses | None = None
         # losses are read one step late: a GPU then always has the next step queued while the host waits for values
         for step, batch in enumerate(self._batches(epoch)):
-            before, queued = queued, self._step(batch, epoch, step)
+            before, pending = pending, self._step(batch, epoch, step)
             if before is not None:
                 yield self._report(before, meter, began)
-        if queued is not None:
-            yield self._report(queued, meter, began)
-        kept = self.stepper.keep()
+        if pending is not None:
+            yield self._report(pending, meter, began)
+        kept = self.optimizer_step.flush_features()
         seconds = time.perf_counter() - began
         rate = meter.images * self.fabric.world_size / seconds
         yield self._validate(epoch, meter.means(self.fabric), rate, seconds, kept)
@@ -200,35 +202,35 @@ class _Trainer:
             self.loader.set_epoch(number)
             yield from self.loader
 
-    def _step(self, batch: Batch, epoch: int, step: int) -> Queued:
+    def _step(self, batch: Batch, epoch: int, step: int) -> PendingLosses:
         steps = self.steps
         self.module.progress = (epoch * steps + step) / (self.settings.epochs * steps)
-        terms = self.stepper.step(batch, learning_rate(self.settings, epoch * steps + step, steps))
-        return Queued.of(terms, self._counts(batch), epoch, step)
+        terms = self.optimizer_step.step(batch, learning_rate(self.settings, epoch * steps + step, steps))
+        return PendingLosses.of(terms, self._counts(batch), epoch, step)
 
     def _counts(self, batch: Batch) -> dict[str, int]:
         names = self.phase.regions.names
         counts = torch.bincount(batch.region, minlength=len(names)).tolist()
         return {name: count for name, count in zip(names, counts, strict=True) if count}
 
-    def _report(self, queued: Queued, meter: LossMeter, began: float) -> Step:
-        losses = meter.add(queued)
+    def _report(self, pending: PendingLosses, meter: LossMeter, began: float) -> Step:
+        losses = meter.add(pending)
         steps = self.steps
-        done = (queued.epoch - self._first) * steps + queued.step + 1
+        done = (pending.epoch - self._first) * steps + pending.step + 1
         left = (self.settings.epochs - self._first) * steps - done
         now = time.perf_counter()
         return Step(
             phase=self.phase.name,
-            epoch=queued.epoch,
+            epoch=pending.epoch,
             epochs=self.settings.epochs,
-            step=queued.step,
+            step=pending.step,
             steps=steps,
             losses=losses,
             images_per_second=meter.images * self.fabric.world_size / (now - began),
             loader_images_per_second=self.loader.images_per_second,
             eta_s=(now - self._began) / done * left,
             memory_mib=resident_mib(),
-            lr=learning_rate(self.settings, queued.epoch * steps + queued.step, steps),
+            lr=learning_rate(self.settings, pending.epoch * steps + pending.step, steps),
             cuda_mib=cuda_peak_mib(),
         )
 
@@ -277,12 +279,12 @@ class _Trainer:
         if not due or not self.fabric.is_global_zero:
             return {}
         batches = islice(self.loader, _CONFLICT_BATCHES)
-        found = gradient_conflict(self.module, batches, teacher=self.stepper.ask_teacher)
+        found = gradient_conflict(self.module, batches, teacher=self.optimizer_step.ask_teacher)
         return {"gradient_cosine": found.mean}
 
     def _scores(self) -> dict[str, float]:
         """Score the validation parts on the first rank, whose batch statistics are the ones that are saved."""
-        model = self.stepper.result.eval().live
+        model = self.optimizer_step.evaluated_module.eval().live
         scores: dict[str, float] = {}
         if self.fabric.is_global_zero:
             # a compiled graph a region and size of batch costs more than it saves here

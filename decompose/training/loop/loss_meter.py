@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Queued:
+class PendingLosses:
     """One step whose losses may still be in computation.
 
     Attributes:
@@ -34,7 +34,7 @@ class Queued:
     counts: Mapping[str, int]
 
     @classmethod
-    def of(cls, terms: Terms, counts: Mapping[str, int], epoch: int, step: int) -> Queued:
+    def of(cls, terms: Terms, counts: Mapping[str, int], epoch: int, step: int) -> PendingLosses:
         """Collect the terms of a step without waiting for them."""
         keys = [(name, region) for name, row in terms.items() for region in row]
         values = torch.stack([terms[name][region].detach().float() for name, region in keys])
@@ -49,21 +49,21 @@ class LossMeter:
         self._counts: dict[str, int] = defaultdict(int)
         self.images = 0
 
-    def add(self, queued: Queued) -> dict[str, float]:
+    def add(self, pending: PendingLosses) -> dict[str, float]:
         """Take a step in and return its terms, each the mean over the batch.
 
         Raises:
             DataError: A term is not finite; term, region, epoch and step are named.
         """
-        values = dict(zip(queued.keys, queued.values.tolist(), strict=True))
-        if not bool(torch.isfinite(queued.values).all()):
-            raise _not_finite(queued, values)
-        batch = sum(queued.counts.values())
+        values = dict(zip(pending.keys, pending.values.tolist(), strict=True))
+        if not bool(torch.isfinite(pending.values).all()):
+            raise _not_finite(pending, values)
+        batch = sum(pending.counts.values())
         terms: dict[str, float] = defaultdict(float)
         for (name, region), value in values.items():
             self._sums[name, region] += value * batch
             terms[name] += value
-        for region, count in queued.counts.items():
+        for region, count in pending.counts.items():
             self._counts[region] += count
         self.images += batch
         return dict(terms)
@@ -80,11 +80,11 @@ class LossMeter:
         return means
 
 
-def _not_finite(queued: Queued, values: Mapping[tuple[str, str], float]) -> DataError:
-    finite = torch.isfinite(queued.values).tolist()
+def _not_finite(pending: PendingLosses, values: Mapping[tuple[str, str], float]) -> DataError:
+    finite = torch.isfinite(pending.values).tolist()
     bad = [f"{name} of region '{region}'" for (name, region), fine in zip(values, finite, strict=True) if not fine]
     return DataError(
-        f"the loss is not finite in epoch {queued.epoch + 1}, step {queued.step + 1}: {', '.join(bad)}",
+        f"the loss is not finite in epoch {pending.epoch + 1}, step {pending.step + 1}: {', '.join(bad)}",
         required="finite losses",
         fix="lower train.lr, set train.clip_norm, or check the images of that region",
     )

@@ -53,7 +53,7 @@ def learning_rate(settings: TrainConfig, step: int, steps: int) -> float:
     return settings.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
 
-def passes_of(settings: TrainConfig, steps: int) -> int:
+def passes_per_epoch(settings: TrainConfig, steps: int) -> int:
     """Return how often an epoch goes through the data: once, or more to reach `train.min_steps`.
 
     Args:
@@ -63,7 +63,7 @@ def passes_of(settings: TrainConfig, steps: int) -> int:
     return max(1, math.ceil((settings.min_steps or 0) / (settings.epochs * steps)))
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Set the rate of a step; groups that state an `lr_ratio` get that much of it."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("lr_ratio", 1.0)

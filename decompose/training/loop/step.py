@@ -21,15 +21,15 @@ from lorkit.decompose.training.feature_cache import FeatureCache, FeatureCacheFa
 from lorkit.decompose.training.gradients.balancing import build_backward
 from lorkit.decompose.training.loop.compiling import loosen_
 from lorkit.decompose.training.loop.devices import memory_format, set_layout_
-from lorkit.decompose.training.loop.optimizer import average_of, build_optimizer, set_rate
+from lorkit.decompose.training.loop.optimizer import average_of, build_optimizer, set_learning_rate
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-Parts = Mapping[str, PreparedRegion]
+PreparedRegions = Mapping[str, PreparedRegion]
 
 
-class Stepper:
+class OptimizerStep:
     """The module under training with its optimiser, teacher, average and backward seam.
 
     Args:
@@ -53,7 +53,7 @@ class Stepper:
         self._regional = module.region_parameters()
 
     @property
-    def result(self) -> TrainingModule:
+    def evaluated_module(self) -> TrainingModule:
         """The weights that are validated and kept: the average where there is one."""
         return self.module if self.average is None else cast(TrainingModule, self.average.module)
 
@@ -64,7 +64,7 @@ class Stepper:
             batch: N samples, sorted by region.
             rate: Learning rate.
         """
-        set_rate(self.optimizer, rate)
+        set_learning_rate(self.optimizer, rate)
         terms: Terms = {}
         pieces = split_batch(batch, self.settings.accumulate)
         for index, piece in enumerate(pieces):
@@ -72,7 +72,7 @@ class Stepper:
             with self.fabric.no_backward_sync(self.wrapped, enabled=waits):
                 self._accumulate(piece, len(piece.label) / len(batch.label), terms)
         self.backward.finish()
-        for value in self._absent(batch):
+        for value in self._parameters_of_absent_regions(batch):
             value.grad = None  # zero would let momentum and weight decay move a region that the batch does not hold
         if self.settings.clip_norm is not None:
             self.fabric.clip_gradients(self.module, self.optimizer, max_norm=self.settings.clip_norm)
@@ -107,7 +107,7 @@ class Stepper:
             "backward": self.backward.state(),
         }
         if self.average is not None:
-            state |= {"average": self.result.state_dict(), "averaged": int(self.average.n_averaged)}
+            state |= {"average": self.evaluated_module.state_dict(), "averaged": int(self.average.n_averaged)}
         return state
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -117,10 +117,12 @@ class Stepper:
         self.fabric.strategy.precision.load_state_dict(state["scaler"])
         self.backward.restore(state["backward"])
         if self.average is not None:
-            self.result.load_state_dict(state["average"])
+            self.evaluated_module.load_state_dict(state["average"])
             self.average.n_averaged.fill_(state["averaged"])
 
-    def open_cache(self, cache_factory: FeatureCacheFactory, host: Batch, parts: Parts, seen: Parts) -> None:
+    def open_cache(
+        self, cache_factory: FeatureCacheFactory, host: Batch, parts: PreparedRegions, seen: PreparedRegions
+    ) -> None:
         """Keep the teacher's features from now on, where there is a teacher.
 
         Args:
@@ -130,10 +132,10 @@ class Stepper:
             seen: The same as the teacher sees them.
         """
         if self._foundation is not None:
-            answer = self.ask_teacher(self.placed(host))
+            answer = self.ask_teacher(self.to_device(host))
             self.cache = cache_factory.open(answer, host, parts, seen, self._foundation, self.fabric)
 
-    def keep(self) -> dict[str, Any]:
+    def flush_features(self) -> dict[str, Any]:
         """Write the features that an epoch asked for; return what goes to its row of metrics."""
         if self.cache is None:
             return {}
@@ -147,14 +149,14 @@ class Stepper:
         if self.cache is not None:
             self.cache.close()
 
-    def placed(self, piece: Batch) -> Batch:
+    def to_device(self, piece: Batch) -> Batch:
         """Return a batch on the device, its images as the networks read them fastest."""
         return piece.mapped(self.fabric.to_device).mapped(_laid_out)
 
     def _accumulate(self, piece: Batch, share: float, terms: Terms) -> None:
         """Run one micro-batch, which holds `share` of the samples, and add its terms to those of the batch."""
-        absent = self._absent(piece) if self.fabric.world_size > 1 else ()
-        batch = self.placed(piece)
+        absent = self._parameters_of_absent_regions(piece) if self.fabric.world_size > 1 else ()
+        batch = self.to_device(piece)
         teacher = self.ask_teacher(batch, piece)
         with self.module.live.scope(batch.region) as routed:  # through backward: checkpointing runs blocks again there
             if self.settings.compile:
@@ -170,7 +172,7 @@ class Stepper:
             for name, value in row.items():
                 sums[name] = sums[name] + value.detach() if name in sums else value.detach()
 
-    def _absent(self, batch: Batch) -> Sequence[nn.Parameter]:
+    def _parameters_of_absent_regions(self, batch: Batch) -> Sequence[nn.Parameter]:
         regions = self.module.live.regions.names
         present = {regions[index] for index in set(batch.region.tolist())}
         return [value for name, values in self._regional.items() if name not in present for value in values]

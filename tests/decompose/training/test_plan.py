@@ -8,7 +8,7 @@ from lorkit.decompose.config import default_config
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.regions import Region, RegionSet
-from lorkit.decompose.training.plan import check_teaching
+from lorkit.decompose.training.plan import check_distillation
 
 REGIONS = RegionSet([Region(name="a", classes=("x", "y"))])
 
@@ -16,7 +16,7 @@ REGIONS = RegionSet([Region(name="a", classes=("x", "y"))])
 def check(method: str, *settings: str, count: int = 40) -> None:
     small = ("regions={a: {data: x}}", "foundation.backbone=resnet18", "student.backbone=shufflenet_v2_x1_0")
     config = default_config(overrides=[*small, *settings], method=method)
-    check_teaching(config, get_method(method), REGIONS, {"a": count})
+    check_distillation(config, get_method(method), REGIONS, {"a": count})
 
 
 @pytest.mark.parametrize("method", ["stl", "kd", "rd", "drd", "lora-kd"])

@@ -23,7 +23,7 @@ from lorkit.decompose.models.backbones.stage_adapters import injection_context, 
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks.losses import total
-from lorkit.decompose.training.gradient_check import refuse_early, rehearse
+from lorkit.decompose.training.gradient_check import check_gradient_paths, check_stage_shapes
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.loop.epochs import Phase, fit
 
@@ -138,7 +138,7 @@ def test_a_rehearsal_finds_every_gradient_where_it_belongs(
 ) -> None:
     config = settings(student=student, teacher=teacher, size=size)
     module, foundation = make(method, config, regions, torch.float32)
-    found = rehearse(config, module, foundation)
+    found = check_gradient_paths(config, module, foundation)
     stages = 4 if method == "drd" else 1
     assert len(found["stages"]) == stages
     assert all(stage["reprogrammed"] == stage["student"] for stage in found["stages"])
@@ -152,7 +152,7 @@ def test_a_rehearsal_names_a_path_that_is_broken(monkeypatch: pytest.MonkeyPatch
     module, foundation = make("drd", config, MAPS, torch.float32)
     monkeypatch.setattr(module.phis[1], "forward", lambda grid: torch.zeros(len(grid), 32, 8, 8))
     with pytest.raises(UsageError, match="no gradient on the path hybrid 2 alone -> phi 2"):
-        rehearse(config, module, foundation)
+        check_gradient_paths(config, module, foundation)
 
 
 @pytest.mark.parametrize(
@@ -167,10 +167,10 @@ def test_batches_too_small_for_the_alignment_are_refused(overrides: tuple[str, .
     config = settings(*overrides, student="basicunet", teacher="dynunet", size="[16, 32]")
     _, foundation = make("drd", config, MAPS, torch.float32)
     with pytest.raises(UsageError, match=message) as caught:
-        refuse_early(config, get_method("drd"), MAPS, {"a": count}, foundation)
+        check_stage_shapes(config, get_method("drd"), MAPS, {"a": count}, foundation)
     assert "\n" not in str(caught.value)
     fine = settings(*overrides, "rd.cka.weight=0", student="basicunet", teacher="dynunet", size="[16, 32]")
-    refuse_early(fine, get_method("drd"), MAPS, {"a": count}, foundation)
+    check_stage_shapes(fine, get_method("drd"), MAPS, {"a": count}, foundation)
 
 
 def test_stages_that_do_not_fit_are_refused() -> None:

@@ -18,7 +18,7 @@ from lorkit.decompose.models.backbones.registry import BACKBONES, Known
 from lorkit.decompose.tasks.losses import total
 from lorkit.decompose.training.loop.compiling import check_compiler, compiled
 from lorkit.decompose.training.loop.devices import launch
-from lorkit.decompose.training.loop.step import Stepper
+from lorkit.decompose.training.loop.step import OptimizerStep
 
 Make = Callable[..., TrainingModule]
 MakeBatch = Callable[..., Batch]
@@ -41,7 +41,7 @@ class OneLayer(nn.Module):
 
 def losses_of(module: TrainingModule, batches: list[Batch], *, on: bool, **settings: object) -> list[float]:
     train = TrainConfig(**{"accelerator": "cpu", "compile": on, "optimizer": "sgd", **settings})  # type: ignore[arg-type]
-    stepper = Stepper(module.train(), train, launch(train), None)
+    stepper = OptimizerStep(module.train(), train, launch(train), None)
     keys = list(module.state_dict())
     with compiled(module.live.backbone, torch.device("cpu")) if on else nullcontext():
         losses = [float(total(stepper.step(batch, 0.1))) for batch in batches]

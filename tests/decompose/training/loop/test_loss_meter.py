@@ -5,11 +5,11 @@ from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.tasks.losses import Terms
 from lorkit.decompose.training.loop.devices import launch
-from lorkit.decompose.training.loop.loss_meter import LossMeter, Queued
+from lorkit.decompose.training.loop.loss_meter import LossMeter, PendingLosses
 
 
-def step(values: Terms, counts: dict[str, int], number: int = 0) -> Queued:
-    return Queued.of(values, counts, 0, number)
+def step(values: Terms, counts: dict[str, int], number: int = 0) -> PendingLosses:
+    return PendingLosses.of(values, counts, 0, number)
 
 
 def test_means_are_over_the_samples_of_each_region() -> None:

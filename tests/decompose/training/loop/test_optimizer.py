@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lorkit.decompose.config import TrainConfig
-from lorkit.decompose.training.loop.optimizer import average_of, build_optimizer, learning_rate, passes_of
+from lorkit.decompose.training.loop.optimizer import average_of, build_optimizer, learning_rate, passes_per_epoch
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
@@ -94,7 +94,7 @@ def test_a_gradient_in_another_memory_layout_is_not_scrambled(name: str, last: b
 
 @pytest.mark.parametrize(("least", "passes"), [(None, 1), (1, 1), (30, 1), (31, 2), (60, 2), (61, 3), (600, 20)])
 def test_little_data_is_gone_through_more_than_once_an_epoch(least: int | None, passes: int) -> None:
-    assert passes_of(TrainConfig(epochs=10, min_steps=least), 3) == passes
+    assert passes_per_epoch(TrainConfig(epochs=10, min_steps=least), 3) == passes
 
 
 def test_the_average_is_the_recurrence_and_whole_numbers_are_copied() -> None:

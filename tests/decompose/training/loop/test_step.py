@@ -11,18 +11,18 @@ from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods import TrainingModule
 from lorkit.decompose.tasks.losses import total
 from lorkit.decompose.training.loop.devices import launch
-from lorkit.decompose.training.loop.step import Stepper
+from lorkit.decompose.training.loop.step import OptimizerStep
 
 Make = Callable[..., TrainingModule]
 MakeBatch = Callable[..., Batch]
 
 
-def stepper(module: TrainingModule, **settings: object) -> Stepper:
+def stepper(module: TrainingModule, **settings: object) -> OptimizerStep:
     train = TrainConfig(**{"accelerator": "cpu", "optimizer": "sgd", "lr": 0.1, **settings})  # type: ignore[arg-type]
-    return Stepper(module.train(), train, launch(train), None)
+    return OptimizerStep(module.train(), train, launch(train), None)
 
 
-def weights(made: Stepper) -> dict[str, torch.Tensor]:
+def weights(made: OptimizerStep) -> dict[str, torch.Tensor]:
     return {name: value.detach().clone() for name, value in made.module.state_dict().items()}
 
 
@@ -80,12 +80,12 @@ def test_the_average_follows_every_step_and_is_the_result(
         for name, value in now.items():
             mixed = step and value.is_floating_point()
             expected[name] = 0.5 * expected[name] + 0.5 * value if mixed else value
-    found = {name: value.clone() for name, value in made.result.state_dict().items()}
+    found = {name: value.clone() for name, value in made.evaluated_module.state_dict().items()}
     assert_close(found, expected)
     assert any(not torch.equal(value, weights(made)[name]) for name, value in found.items())
-    assert made.result.live.routing is not made.module.live.routing
+    assert made.evaluated_module.live.routing is not made.module.live.routing
     with torch.no_grad():
-        made.result.live(torch.rand(2, 1, 16, 16), "a")
+        made.evaluated_module.live(torch.rand(2, 1, 16, 16), "a")
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_a_restored_step_goes_on_with_the_same_bits(
             made.step(make_batch(6, 6, seed=seed), 0.1)
     for name, value in weights(first).items():
         assert torch.equal(value, weights(second)[name]), name
-    for name, value in first.result.state_dict().items():
-        assert torch.equal(value, second.result.state_dict()[name]), name
+    for name, value in first.evaluated_module.state_dict().items():
+        assert torch.equal(value, second.evaluated_module.state_dict()[name]), name
 
 
 def test_terms_are_those_of_the_loss(tiny_module: Make, make_batch: MakeBatch) -> None:
