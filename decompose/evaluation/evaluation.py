@@ -78,15 +78,15 @@ def evaluate(
     check_part(split)
     expert = load_expert(path) if isinstance(path, str | Path) and is_expert(Path(path)) else None
     if expert is not None:
-        run, region = _home(expert, model, region, data, root), expert.region.name
+        run, region = _find_run(expert, model, region, data, root), expert.region.name
     else:
         run = path if isinstance(path, Run) else open_run(path, root)
-    owner = _Owner(run, model, expert, teacher)
-    samples = _samples(run, expert, split, data, region, run_splits, owner.recipe)
+    measured = _MeasuredModel(run, model, expert, teacher)
+    samples = _samples(run, expert, split, data, region, run_splits, measured.recipe)
     blocks: dict[str, Any] = {}
     for index, (name, prepared) in enumerate(samples.items()):
         on_progress(f"{model} on {name}", index, len(samples))
-        blocks[name] = owner.measure(name, prepared)
+        blocks[name] = measured.measure(name, prepared)
     on_progress("done", len(samples), len(samples))
     document = _document(run, model, split, data, blocks)
     if run is not None:
@@ -94,7 +94,7 @@ def evaluate(
     return document
 
 
-class _Owner:
+class _MeasuredModel:
     """Finds the network of each region and remembers where it came from."""
 
     def __init__(self, run: Run | None, model: str, expert: LoadedExpert | None, teacher: Teacher | None) -> None:
@@ -146,7 +146,7 @@ class _Owner:
         return expert.network, "extracted"
 
 
-def _home(expert: LoadedExpert, model: str, region: str | None, data: object, root: Path) -> Run | None:
+def _find_run(expert: LoadedExpert, model: str, region: str | None, data: object, root: Path) -> Run | None:
     """Check the options that go with a lone expert and find its run."""
     name = expert.region.name
     if model != "experts":

@@ -23,7 +23,7 @@ TOLERANCE = 1e-3
 """Largest difference of a logit, in units of the largest logit (at least 1): float32 sums in another order."""
 
 
-def equality(
+def check_equality(
     live: RegionalModel | SeparateModels, network: nn.Module, prepared: PreparedRegion, found_NK: NDArray[np.float32]
 ) -> dict[str, Any]:
     """Compare an extracted network with the live model on images of its region.
@@ -80,7 +80,7 @@ def foreign_tensors(
     return [key for key, digest in _digests(network) if digest in theirs or owner_of(key, others) is not None]
 
 
-def refuse_foreign_tensors(
+def check_no_foreign_tensors(
     live: nn.Module, network: nn.Module, region: str, regions: tuple[str, ...], common: nn.Module | None = None
 ) -> None:
     """Raise ParityError when a network holds a tensor of another region than its own."""

@@ -29,7 +29,7 @@ from lorkit.decompose.errors import DataError, plural
 from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.experts import recalibrate_norm_
-from lorkit.decompose.extraction.equality import equality, refuse_foreign_tensors
+from lorkit.decompose.extraction.equality import check_equality, check_no_foreign_tensors
 from lorkit.decompose.extraction.model_card import model_card
 from lorkit.decompose.extraction.rank_cut import check_rank, cut_expert_
 from lorkit.decompose.extraction.torch_program import write_program
@@ -114,15 +114,15 @@ def extract(
     source = run if isinstance(run, Run) else open_run(run, root)
     names = source.regions.select(region).names
     target = Path(out) if out is not None else source.experts_dir
-    workshop = _Workshop(source, recalibrate, rank)
+    builder = ExpertBuilder(source, recalibrate, rank)
     results = []
     for index, name in enumerate(names):
         on_progress(f"expert of {name}", index, len(names))
         directory = target / name
-        current = not force and is_current(directory, "expert", workshop.inputs(name))
+        current = not force and is_current(directory, "expert", builder.inputs(name))
         if not current:
             with staged_directory(directory) as staging:
-                workshop.build(name, staging)
+                builder.build(name, staging)
         found = load_expert(directory)
         difference = float(found.info["equality"]["max_abs_difference"])
         results.append(
@@ -138,7 +138,7 @@ def extract(
     return results
 
 
-class _Workshop:
+class ExpertBuilder:
     """Builds experts of one run; model and data are read once, and only when something is to be built."""
 
     def __init__(self, run: Run, recalibrate: bool, rank: int | None) -> None:
@@ -164,10 +164,10 @@ class _Workshop:
         """Write one expert into a staging directory."""
         network = self.networks.expert(region)
         common = self.networks.foundation_model.model.backbone if deploys_foundation(self.run.config) else None
-        refuse_foreign_tensors(self.networks.live, network, region, self.run.regions.names, common)
+        check_no_foreign_tensors(self.networks.live, network, region, self.run.regions.names, common)
         val = self.data(region).part(region, "val")
         logits = predict_logits(network, val)
-        proof = equality(self.networks.live, network, val, logits)
+        equality = check_equality(self.networks.live, network, val, logits)
         train = self.data(region).part(region, "train")
         reduction = None
         if self.rank is not None:
@@ -177,7 +177,7 @@ class _Workshop:
             logits = predict_logits(network, val)
         task = get_task(val.region.task)
         found = task.scores(val.region, val.targets, task.score_inputs(logits, val.targets), val.groups)
-        measured = {"equality": proof, "validation": found, "reduction": reduction}
+        measured = {"equality": equality, "validation": found, "reduction": reduction}
         info = self._describe(region, network, train, val) | measured
         self._check_plain(network, info)
         metadata = {"format": "pt", "region": region, "backbone": str(info["backbone"])}
@@ -225,8 +225,8 @@ class _Workshop:
 
     def _in_region(self, region: str, train: PreparedRegion, val: PreparedRegion) -> tuple[dict[str, Any], list[str]]:
         """Fit the check, and measure it on images that chose neither its model nor its limit."""
-        model = region_check.fit(_spaced(train).images)
-        model = region_check.calibrate(model, _spaced(val).images)
+        model = region_check.fit(_evenly_spaced(train).images)
+        model = region_check.calibrate(model, _evenly_spaced(val).images)
         own = self.data(region).part(region, "test", most=_MOST)
         rates, seen, warnings = self._refused(model, region, val.recipe)
         measured = {
@@ -271,6 +271,6 @@ def _batches(prepared: PreparedRegion) -> Iterator[Tensor]:
         yield torch.from_numpy(np.array(prepared.images[start : start + _BATCH], order="C"))
 
 
-def _spaced(prepared: PreparedRegion) -> PreparedRegion:
+def _evenly_spaced(prepared: PreparedRegion) -> PreparedRegion:
     """Return at most `_MOST` evenly spaced samples."""
     return prepared.take(np.arange(len(prepared))[:: max(1, -(-len(prepared) // _MOST))])

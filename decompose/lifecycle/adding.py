@@ -13,9 +13,9 @@ from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import RegionSamples, Splits, read_region, split_regions
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Finished, Listener, Notice, ignore
-from lorkit.decompose.lifecycle.new_region_model import AddedRegion, joined, lone_model
-from lorkit.decompose.lifecycle.provenance import knowing, rebuilt, record, rows_of
-from lorkit.decompose.lifecycle.settings import alone, grown_config
+from lorkit.decompose.lifecycle.new_region_model import AddedRegion, merge_region, single_region_model
+from lorkit.decompose.lifecycle.provenance import origin_record, rows_of, with_heads, with_known_head
+from lorkit.decompose.lifecycle.settings import config_with_region, only_region
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation, load_strict
 from lorkit.decompose.regions import Region, RegionSet
@@ -86,7 +86,7 @@ class _Addition:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Grown:
+class _TrainedRegion:
     """What the training left: the tensors of all regions, the foundation with all heads, how it ended."""
 
     tensors: dict[str, torch.Tensor]
@@ -114,7 +114,7 @@ def add_region(
     Args:
         run: A finished run of method `lorkd`.
         region: Name of the new region.
-        config: Describes its data, and its training where that shall differ from the run's (see `grown_config`).
+        config: Describes its data, and its training where that shall differ from the run's (see `config_with_region`).
         out: Directory of runs.
         resume: Continue an interrupted addition.
         force: Train again although the new run is complete.
@@ -143,15 +143,15 @@ def add_region(
     try:
         with open_work_directory(directory, resume=resume, force=force, hint=True, fabric=fabric) as work:
             with recording(work.curves if tensorboard and work.first else None, listener) as told:
-                grown = _train(addition, fabric, work, told, Path(out).parent / "foundations")
-            work.finish(lambda staging: _write(staging, addition, grown, work), keep=DERIVED)
+                trained_region = _train(addition, fabric, work, told, Path(out).parent / "foundations")
+            work.finish(lambda staging: _write(staging, addition, trained_region, work), keep=DERIVED)
     except KeyboardInterrupt:
         listener(
             Notice(text="interrupted: finished epochs are kept, the same command with --resume continues after them")
         )
         raise
-    best = {grown.end.phase: grown.end.best}
-    return TrainResult(run=directory, regions=names, best=best, seconds=grown.end.seconds)
+    best = {trained_region.end.phase: trained_region.end.best}
+    return TrainResult(run=directory, regions=names, best=best, seconds=trained_region.end.seconds)
 
 
 def _read(run: Run, region: str, stated: Config) -> _Addition:
@@ -167,17 +167,19 @@ def _read(run: Run, region: str, stated: Config) -> _Addition:
             required=f"another name than {', '.join(run.regions.names)}",
             fix="rename the new region, or take the old one out first with --remove-region",
         )
-    config = grown_config(run, stated, region)
+    config = config_with_region(run, stated, region)
     samples = read_region(region, config.regions[region], base=stated.base, dims=len(config.image.size))
     splits = split_regions({region: samples}, config.split, seed=config.seed)
     return _Addition(run=run, config=config, samples=samples, splits=splits)
 
 
-def _train(addition: _Addition, fabric: Fabric, work: WorkDirectory, on_event: Listener, foundations: Path) -> _Grown:
+def _train(
+    addition: _Addition, fabric: Fabric, work: WorkDirectory, on_event: Listener, foundations: Path
+) -> _TrainedRegion:
     config, region, run = addition.config, addition.region, addition.run
     training_data = addition.training_data(on_event)
     source = load_foundation(run.foundation_dir)
-    teacher = with_probes(knowing(run, source, region), training_data, on_event)
+    teacher = with_probes(with_known_head(run, source, region), training_data, on_event)
     cache_factory = feature_cache_factory(config, training_data.train, foundations, asked=True, on_event=on_event)
     phase = Phase(
         name=addition.phase,
@@ -192,26 +194,26 @@ def _train(addition: _Addition, fabric: Fabric, work: WorkDirectory, on_event: L
     )
     shared = load_tensors(run.path / WEIGHTS)
     torch.manual_seed(config.seed)  # before anything is built, in every process
-    module = AddedRegion(lone_model(config, shared, region), config.train, config.lorkd, teacher)
+    module = AddedRegion(single_region_model(config, shared, region), config.train, config.lorkd, teacher)
     end = run_phase(module, phase, fabric, teacher, on_event)
     module.live.cpu()
     teacher.model.cpu()  # its backbone is that of `source`
-    tensors = joined(shared, module.live)
-    return _Grown(tensors=tensors, foundation=rebuilt(source, addition.regions, [teacher]), end=end)
+    tensors = merge_region(shared, module.live)
+    return _TrainedRegion(tensors=tensors, foundation=with_heads(source, addition.regions, [teacher]), end=end)
 
 
-def _write(staging: Path, addition: _Addition, grown: _Grown, work: WorkDirectory) -> None:
+def _write(staging: Path, addition: _Addition, trained_region: _TrainedRegion, work: WorkDirectory) -> None:
     run, regions = addition.run, addition.regions
     live = build_model(addition.config, regions)
-    load_strict(live, grown.tensors, staging / WEIGHTS)
-    origin = record(run.manifest, "add-region", region=addition.region.name)
+    load_strict(live, trained_region.tensors, staging / WEIGHTS)
+    origin = origin_record(run.manifest, "add-region", region=addition.region.name)
     content = RunContent(
         config=addition.config,
         regions=regions,
         splits=addition.split_document(),
         live=live.eval(),
-        foundation=grown.foundation,
-        rows=[*rows_of(run), *grown.end.history],
+        foundation=trained_region.foundation,
+        rows=[*rows_of(run), *trained_region.end.history],
         synthetic=run.manifest.synthetic or regions.synthetic,
         inputs=addition.inputs,
         extra={"origin": origin},
@@ -225,9 +227,9 @@ def _plan(addition: _Addition) -> dict[str, Any]:
     """Return the plan of training the one region: no foundation is trained, and of the student only its own part."""
     config, region = addition.config, addition.region
     given = config.foundation.model_copy(update={"weights": str(addition.run.foundation_dir)})
-    only, regions = alone(config, region.name).model_copy(update={"foundation": given}), RegionSet([region])
+    only, regions = only_region(config, region.name).model_copy(update={"foundation": given}), RegionSet([region])
     plan = plan_training(only, get_method(config.method), regions, addition.splits)
     shared = load_tensors(addition.run.path / WEIGHTS)
-    module = AddedRegion(lone_model(config, shared, region), config.train, config.lorkd, None)
+    module = AddedRegion(single_region_model(config, shared, region), config.train, config.lorkd, None)
     trained = sum(parameter.numel() for parameter in module.live.parameters() if parameter.requires_grad)
-    return {**plan, "training_parameters": trained, "origin": record(addition.run.manifest, "add-region")}
+    return {**plan, "training_parameters": trained, "origin": origin_record(addition.run.manifest, "add-region")}

@@ -12,7 +12,7 @@ from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.config import Config
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Notice, ignore
-from lorkit.decompose.lifecycle.provenance import record
+from lorkit.decompose.lifecycle.provenance import origin_record
 from lorkit.decompose.lifecycle.settings import is_stated
 from lorkit.decompose.models.backbones.registry import build_backbone, detach_head
 from lorkit.decompose.models.foundation.model import Foundation
@@ -63,13 +63,13 @@ def finetune_expert(
     """
     loaded = expert if isinstance(expert, LoadedExpert) else _load(Path(expert), Path(out))
     notices: list[str] = []
-    settled = _settled(config, loaded, notices)
+    resolved = _with_expert_network(config, loaded, notices)
     for text in notices:
         on_event(Notice(text=text))
-    origin = record(loaded.manifest, "finetune", region=loaded.region.name)
-    start = Start(foundation=partial(_foundation, loaded, settled), origin=origin, synthetic=loaded.manifest.synthetic)
+    origin = origin_record(loaded.manifest, "finetune", region=loaded.region.name)
+    start = Start(foundation=partial(_foundation, loaded, resolved), origin=origin, synthetic=loaded.manifest.synthetic)
     return train(
-        settled,
+        resolved,
         out=out,
         resume=resume,
         force=force,
@@ -97,7 +97,7 @@ def _load(path: Path, root: Path) -> LoadedExpert:
     return load_expert(path)
 
 
-def _settled(config: Config, expert: LoadedExpert, notices: list[str]) -> Config:
+def _with_expert_network(config: Config, expert: LoadedExpert, notices: list[str]) -> Config:
     """Return the configuration with the network that the expert has; what it states otherwise is announced."""
     info = expert.info
     image: dict[str, Any] = {
@@ -114,15 +114,15 @@ def _settled(config: Config, expert: LoadedExpert, notices: list[str]) -> Config
         for key, value in values.items():
             if is_stated(stated, key) and getattr(stated, key) != value:
                 notices.append(f"{section}.{key} is {value}, as the expert has it, not {getattr(stated, key)}")
-    settled = config.model_copy(
+    resolved = config.model_copy(
         update={
             "image": config.image.model_copy(update=image),
             "student": config.student.model_copy(update={"backbone": backbone}),
             "foundation": config.foundation.model_copy(update={**weights, "regions": "all"}),
         }
     )
-    _check_size(settled, expert)
-    return settled
+    _check_size(resolved, expert)
+    return resolved
 
 
 def _check_size(config: Config, expert: LoadedExpert) -> None:

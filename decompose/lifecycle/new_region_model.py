@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from lorkit.decompose.config import Config, LorkdConfig, TrainConfig
 from lorkit.decompose.errors import ParityError
-from lorkit.decompose.lifecycle.settings import alone
+from lorkit.decompose.lifecycle.settings import only_region
 from lorkit.decompose.methods.lorkd import LorkdModule
 from lorkit.decompose.models.foundation.model import Foundation, load_strict
 from lorkit.decompose.models.ownership import owner_of
@@ -33,7 +33,7 @@ class AddedRegion(LorkdModule):
     Shared weights get no gradient, and shared norms normalise with the statistics that they have.
 
     Args:
-        live: A model of the region alone, as `lone_model` returns it.
+        live: A model of the region alone, as `single_region_model` returns it.
         train: Settings of the training.
         settings: Distillation terms.
         foundation: The frozen teacher with a head for this region.
@@ -60,7 +60,7 @@ class AddedRegion(LorkdModule):
         return [{**group, "params": [one for one in group["params"] if one.requires_grad]} for group in groups]
 
 
-def lone_model(config: Config, shared: Mapping[str, Tensor], region: Region) -> RegionalModel:
+def single_region_model(config: Config, shared: Mapping[str, Tensor], region: Region) -> RegionalModel:
     """Build the model of one new region on the shared weights of a run.
 
     Its update starts at zero, its norms at the mean of the other regions' norms, its head anew.
@@ -73,7 +73,7 @@ def lone_model(config: Config, shared: Mapping[str, Tensor], region: Region) -> 
     Raises:
         ArtifactError: The tensors are of another model.
     """
-    live = cast(RegionalModel, build_model(alone(config, region.name), RegionSet([region])))
+    live = cast(RegionalModel, build_model(only_region(config, region.name), RegionSet([region])))
     fresh = live.state_dict()
     own = {key for key in fresh if owner_of(key, (region.name,)) is not None}
     start = {key: _mean_norm(key, fresh[key], shared, region.name) for key in own}
@@ -82,19 +82,19 @@ def lone_model(config: Config, shared: Mapping[str, Tensor], region: Region) -> 
     return live
 
 
-def joined(shared: Mapping[str, Tensor], lone: RegionalModel) -> dict[str, Tensor]:
-    """Return the tensors of a run with those that belong to the region of `lone` alone.
+def merge_region(shared: Mapping[str, Tensor], single: RegionalModel) -> dict[str, Tensor]:
+    """Return the tensors of a run with those that belong to the region of `single` alone.
 
     Raises:
         ParityError: A shared tensor is not what it was, so the experts of the other regions would not be either.
     """
     merged = dict(shared)
-    for key, value in lone.state_dict().items():
-        if owner_of(key, lone.regions.names) is not None:
+    for key, value in single.state_dict().items():
+        if owner_of(key, single.regions.names) is not None:
             merged[key] = value
         elif not torch.equal(value, shared[key]):
             raise ParityError(
-                f"training of region '{lone.regions.names[0]}' moved the shared tensor '{key}'",
+                f"training of region '{single.regions.names[0]}' moved the shared tensor '{key}'",
                 required="shared weights and norms that stay as they are, bit by bit",
                 fix="report the backbone: a module of it changes outside the optimiser",
             )

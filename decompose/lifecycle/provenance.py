@@ -18,7 +18,7 @@ from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import Run
 
 
-def record(manifest: Manifest, change: str, **more: str) -> dict[str, str]:
+def origin_record(manifest: Manifest, change: str, **more: str) -> dict[str, str]:
     """Return the `origin` of a manifest: what was changed in which artifact, by digest.
 
     No name of a run is kept: it may hold the name of a region that the new run must not know.
@@ -35,7 +35,7 @@ def rows_of(run: Run) -> list[dict[str, Any]]:
         raise ArtifactError(f"{path} is not JSON", required="an intact run", fix="train again with --force") from None
 
 
-def rebuilt(source: Foundation, regions: RegionSet, others: Iterable[Foundation] = ()) -> Foundation:
+def with_heads(source: Foundation, regions: RegionSet, others: Iterable[Foundation] = ()) -> Foundation:
     """Return a foundation with the heads of `regions` alone, each taken whole from the first that has it.
 
     Args:
@@ -62,7 +62,7 @@ def rebuilt(source: Foundation, regions: RegionSet, others: Iterable[Foundation]
     return replace(source, model=model.eval(), regions=regions, heads=heads)
 
 
-def knowing(run: Run, foundation: Foundation, region: Region) -> Foundation:
+def with_known_head(run: Run, foundation: Foundation, region: Region) -> Foundation:
     """Return a run's foundation as it knows one region: with its own head where it ever had one, else with none.
 
     A run keeps the heads of its regions only. Where its foundation is a directory that is still there, as the
@@ -71,7 +71,7 @@ def knowing(run: Run, foundation: Foundation, region: Region) -> Foundation:
     headless = replace(foundation, heads={}, regions=RegionSet([]))
     for source in _sources(run, foundation):
         if source.heads.get(region.name) == "own" and source.regions.get(region.name).classes == region.classes:
-            return rebuilt(headless, RegionSet([region]), [source])
+            return with_heads(headless, RegionSet([region]), [source])
     return headless
 
 

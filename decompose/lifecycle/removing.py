@@ -14,8 +14,8 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.data import Splits
 from lorkit.decompose.errors import ParityError, UsageError, plural
 from lorkit.decompose.events import Listener, Notice, ignore
-from lorkit.decompose.lifecycle.provenance import rebuilt, record, rows_of
-from lorkit.decompose.lifecycle.settings import without
+from lorkit.decompose.lifecycle.provenance import origin_record, rows_of, with_heads
+from lorkit.decompose.lifecycle.settings import without_region
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation
 from lorkit.decompose.models.ownership import owner_of
@@ -57,7 +57,7 @@ def remove_region(
         ArtifactError: The run is damaged.
     """
     regions = _left(run, region)
-    config = without(run.config, region)
+    config = without_region(run.config, region)
     inputs = digest_json({"revision": _REVISION, "run": run.manifest.digest, "without": region})
     directory = Path(out) / f"{config.name}-{config.method}-{inputs[:8]}"
     if dry_run:
@@ -73,7 +73,7 @@ def remove_region(
         rows=_rows(rows_of(run), config.method, region),
         synthetic=run.manifest.synthetic,  # the shared weights have seen the region that goes
         inputs=inputs,
-        extra={"origin": record(run.manifest, "remove-region")},
+        extra={"origin": origin_record(run.manifest, "remove-region")},
     )
     with staged_directory(directory) as staging:
         write_run(staging, content)
@@ -137,7 +137,7 @@ def _foundation(run: Run, regions: RegionSet) -> Foundation | None:
         return None
     found = load_foundation(run.foundation_dir)
     known = RegionSet(one for one in regions if one.name in found.heads)
-    return rebuilt(found, known) if len(known) else None
+    return with_heads(found, known) if len(known) else None
 
 
 def _splits(run: Run, region: str) -> dict[str, Any]:
@@ -177,4 +177,4 @@ def _plan(run: Run, config: Config, regions: RegionSet) -> dict[str, Any]:
     given = config.foundation.model_copy(update={"weights": str(run.foundation_dir)})
     plan = plan_training(config.model_copy(update={"foundation": given}), get_method(config.method), regions, splits)
     none = {"phases": [], "epochs": 0, "training_parameters": 0}
-    return {**plan, **none, "origin": record(run.manifest, "remove-region")}
+    return {**plan, **none, "origin": origin_record(run.manifest, "remove-region")}

@@ -22,7 +22,7 @@ _FREE_LORKD = ("feature_kd", "logit_kd", "factor_lr_ratio", "factor_weight_decay
 _FREE = ("name", "seed", "privacy")
 
 
-def grown_config(run: Run, stated: Config, region: str) -> Config:
+def config_with_region(run: Run, stated: Config, region: str) -> Config:
     """Return the settings of `run` with one region more.
 
     The run's settings hold; of `stated`, the new region's section is taken, and whatever else it states about its
@@ -68,7 +68,7 @@ def grown_config(run: Run, stated: Config, region: str) -> Config:
     return origin.model_copy(update=update)
 
 
-def alone(config: Config, region: str) -> Config:
+def only_region(config: Config, region: str) -> Config:
     """Return the settings with one region and nothing of the others, for building what is that region's."""
     ranks = {name: rank for name, rank in config.lorkd.ranks.items() if name == region}
     return config.model_copy(
@@ -76,7 +76,7 @@ def alone(config: Config, region: str) -> Config:
     )
 
 
-def without(config: Config, region: str) -> Config:
+def without_region(config: Config, region: str) -> Config:
     """Return the settings without a region: its section, its rank, its mention among the foundation's regions."""
     ranks = {name: rank for name, rank in config.lorkd.ranks.items() if name != region}
     update: dict[str, Any] = {

@@ -128,7 +128,7 @@ def test_a_planted_tensor_of_another_region_is_found(chest: LoadedExpert, small_
     network.register_buffer("cache", planted.clone())
     assert proof.foreign_tensors(live, network, "chest", small_run.regions.names) == ["cache"]
     with pytest.raises(ParityError, match="1 tensor of other regions, as 'cache'"):
-        proof.refuse_foreign_tensors(live, network, "chest", small_run.regions.names)
+        proof.check_no_foreign_tensors(live, network, "chest", small_run.regions.names)
 
 
 def test_the_card_states_use_metrics_and_limits(chest: LoadedExpert) -> None:

@@ -15,7 +15,7 @@ from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Event, Notice
 from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.lifecycle import finetune_expert, train_from
-from lorkit.decompose.lifecycle.finetuning import _settled
+from lorkit.decompose.lifecycle.finetuning import _with_expert_network
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation.model import load_foundation
 from lorkit.decompose.models.regional import SeparateModels
@@ -89,7 +89,7 @@ def test_networks_start_from_the_experts_weights_and_its_head_for_its_classes(ma
     from lorkit.decompose.training.training_data import TrainingData
 
     loaded = load_expert(expert)
-    config = _settled(make(), loaded, [])
+    config = _with_expert_network(make(), loaded, [])
     samples = read_regions(config)
     splits = split_regions(samples, config.split, seed=0)
     regions = RegionSet(one.region for one in samples.values())
@@ -157,4 +157,4 @@ def test_weights_that_are_bound_to_a_size_say_so(make: Make, expert: Path, monke
         lambda _: type("Plain", (), {"state_dict": lambda _: other})(),
     )
     with pytest.raises(UsageError, match=r"image\.size"):
-        _settled(make("wrist"), loaded, [])
+        _with_expert_network(make("wrist"), loaded, [])

@@ -11,7 +11,7 @@ from torch import nn
 
 from lorkit.decompose.artifacts import load_tensors
 from lorkit.decompose.errors import ArtifactError, ParityError
-from lorkit.decompose.lifecycle.new_region_model import AddedRegion, joined, lone_model
+from lorkit.decompose.lifecycle.new_region_model import AddedRegion, merge_region, single_region_model
 from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region
@@ -24,7 +24,7 @@ def model_of(run: Run) -> tuple[RegionalModel, dict[str, torch.Tensor]]:
     shared = load_tensors(run.path / "model.safetensors")
     section = run.config.regions["chest"]
     config = run.config.model_copy(update={"regions": {**run.config.regions, "wrist": section}})
-    return lone_model(config, shared, WRIST), shared
+    return single_region_model(config, shared, WRIST), shared
 
 
 def test_it_starts_as_the_bare_student_between_norms_like_the_others(small_run: Run) -> None:
@@ -56,14 +56,14 @@ def test_frozen_norms_stay_in_eval_mode(make_run: Callable[..., Run], tmp_path: 
 
 def test_a_shared_tensor_that_moved_is_noticed(small_run: Run) -> None:
     live, shared = model_of(small_run)
-    merged = joined(shared, live)
+    merged = merge_region(shared, live)
     assert {key for key in merged if key not in shared} == {
         key for key in live.state_dict() if owner_of(key, ("wrist",))
     }
     with torch.no_grad():
         live.state_dict()["backbone.conv1.0.base.weight"].add_(1e-6)
     with pytest.raises(ParityError, match=r"conv1\.0\.base\.weight"):
-        joined(shared, live)
+        merge_region(shared, live)
 
 
 def test_tensors_of_another_model_are_refused(small_run: Run) -> None:
@@ -73,4 +73,4 @@ def test_tensors_of_another_model_are_refused(small_run: Run) -> None:
     )
     del shared["backbone.conv1.0.base.weight"]
     with pytest.raises(ArtifactError, match=r"conv1\.0\.base\.weight"):
-        lone_model(config, shared, WRIST)
+        single_region_model(config, shared, WRIST)

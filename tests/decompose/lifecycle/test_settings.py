@@ -8,7 +8,7 @@ import pytest
 
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.lifecycle.settings import alone, grown_config, without
+from lorkit.decompose.lifecycle.settings import config_with_region, only_region, without_region
 from lorkit.decompose.runs import Run
 
 
@@ -19,7 +19,7 @@ def stated(directory: Path, text: str) -> Config:
 
 
 def test_a_file_with_the_new_region_alone_is_enough(small_run: Run, tmp_path: Path) -> None:
-    found = grown_config(small_run, stated(tmp_path, "regions: {wrist: {data: w.npz}}"), "wrist")
+    found = config_with_region(small_run, stated(tmp_path, "regions: {wrist: {data: w.npz}}"), "wrist")
     origin = small_run.config
     assert list(found.regions) == ["chest", "knee", "wrist"]
     assert found.regions["wrist"].data == (str(tmp_path / "w.npz"),)
@@ -37,7 +37,7 @@ def test_what_it_states_about_the_training_counts(small_run: Run, tmp_path: Path
         "seed: 3\nregions: {wrist: {data: w.npz}, chest: {data: other.npz}}\ntrain: {epochs: 9}\n"
         "lorkd: {ranks: {wrist: 2}, feature_kd: {weight: 0}}\nimage: {size: 16, channels: 1}\n"
     )
-    found = grown_config(small_run, stated(tmp_path, text), "wrist")
+    found = config_with_region(small_run, stated(tmp_path, text), "wrist")
     assert (found.seed, found.train.epochs, found.train.batch_size) == (3, 9, small_run.config.train.batch_size)
     assert (found.lorkd.ranks, found.lorkd.rank, found.lorkd.feature_kd.weight) == ({"wrist": 2}, 8, 0)
     assert found.regions["chest"] == small_run.config.regions["chest"]  # the run's, whatever is said elsewhere
@@ -49,12 +49,18 @@ def test_what_it_states_about_the_training_counts(small_run: Run, tmp_path: Path
 )
 def test_what_the_regions_share_cannot_be_stated_otherwise(small_run: Run, tmp_path: Path, line: str) -> None:
     with pytest.raises(UsageError, match="leave"):
-        grown_config(small_run, stated(tmp_path, f"regions: {{wrist: {{data: w.npz}}}}\n{line}\n"), "wrist")
+        config_with_region(small_run, stated(tmp_path, f"regions: {{wrist: {{data: w.npz}}}}\n{line}\n"), "wrist")
 
 
 def test_one_region_and_all_but_one(small_run: Run) -> None:
     config = small_run.config.model_copy(
         update={"lorkd": small_run.config.lorkd.model_copy(update={"ranks": {"chest": 2, "knee": 3}})}
     )
-    assert (list(alone(config, "chest").regions), alone(config, "chest").lorkd.ranks) == (["chest"], {"chest": 2})
-    assert (list(without(config, "chest").regions), without(config, "chest").lorkd.ranks) == (["knee"], {"knee": 3})
+    assert (list(only_region(config, "chest").regions), only_region(config, "chest").lorkd.ranks) == (
+        ["chest"],
+        {"chest": 2},
+    )
+    assert (list(without_region(config, "chest").regions), without_region(config, "chest").lorkd.ranks) == (
+        ["knee"],
+        {"knee": 3},
+    )
