@@ -91,7 +91,7 @@ def test_a_killed_cell_goes_on_after_its_last_epoch(made_run: Path, tmp_path: Pa
 def test_a_cell_of_another_process_is_left_to_it_and_read_afterwards(
     made_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparison, "PATIENCE", 0.05)
+    monkeypatch.setattr(comparison, "POLL_SECONDS", 0.05)
     config: Config = load_config(made_run / "decompose.yaml", overrides=["train.augment=null"])
     out = tmp_path / "comparisons"
     compare(config, methods=["mtl"], out=out)

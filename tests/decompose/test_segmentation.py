@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.evaluation.comparison.cells import cases_of
+from lorkit.decompose.evaluation.comparison.cells import scores_by_case
 from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.evaluation.inference import collect_score_inputs
 from lorkit.decompose.extraction.extraction import extract
@@ -90,7 +90,7 @@ def test_from_files_to_an_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     block = evaluate(run)["regions"]["box"]
     assert block["source"] == "extracted"
     part = RunSplits(open_run(run)).part("box", "test")
-    cases = cases_of(part, collect_score_inputs(load_expert(result.path).network, part))
+    cases = scores_by_case(part, collect_score_inputs(load_expert(result.path).network, part))
     assert block["dice"] == pytest.approx(np.nanmean(cases))
     assert evaluate(run, model="foundation")["mean"].keys() == {"dice"}
 

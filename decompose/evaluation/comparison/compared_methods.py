@@ -28,7 +28,7 @@ _SHARED_TRAIN = ("precision", "accelerator", "devices", "num_nodes", "strategy")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
+class ComparedMethod:
     """One contender.
 
     Attributes:
@@ -64,7 +64,7 @@ def _balancer(config: Config) -> Balancer:
     return method.balancer if isinstance(method, SetsBalancer) else config.train.balancer
 
 
-def check_arms(arms: Sequence[Arm]) -> list[str]:
+def check_available(methods: Sequence[ComparedMethod]) -> list[str]:
     """Refuse before the first cell what an arm cannot do here, and return what the user should know of the arms.
 
     Raises:
@@ -73,12 +73,12 @@ def check_arms(arms: Sequence[Arm]) -> list[str]:
     """
     notices: list[str] = []
     missing: dict[str, MissingRuntimeError] = {}
-    for arm in arms:
+    for compared in methods:
         try:
-            notices += get_method(arm.config.method).notices(arm.config)
-            check_balancer(_balancer(arm.config), arm.config.train)
-            if arm.config.train.compile:
-                check_compiler(device_of(arm.config.train))
+            notices += get_method(compared.config.method).notices(compared.config)
+            check_balancer(_balancer(compared.config), compared.config.train)
+            if compared.config.train.compile:
+                check_compiler(device_of(compared.config.train))
         except MissingRuntimeError as error:
             missing.setdefault(str(error), error)
     if missing:
@@ -88,7 +88,7 @@ def check_arms(arms: Sequence[Arm]) -> list[str]:
     return list(dict.fromkeys(notices))
 
 
-def arms_of(config: Config, names: Sequence[str], variants: Sequence[str]) -> list[Arm]:
+def compared_methods(config: Config, names: Sequence[str], variants: Sequence[str]) -> list[ComparedMethod]:
     """Return the arms of a comparison, methods first.
 
     Args:
@@ -100,16 +100,18 @@ def arms_of(config: Config, names: Sequence[str], variants: Sequence[str]) -> li
         UsageError: An unknown method, a label that stands twice, a malformed variant, or one that changes what all
             arms have to share.
     """
-    arms = [Arm(label=get_method(name).name, config=with_overrides(config, method=name)) for name in names]
-    arms += [_variant(config, text) for text in variants]
-    labels = [arm.label for arm in arms]
+    methods = [
+        ComparedMethod(label=get_method(name).name, config=with_overrides(config, method=name)) for name in names
+    ]
+    methods += [_variant(config, text) for text in variants]
+    labels = [compared.label for compared in methods]
     if not labels or len(set(labels)) != len(labels):
         given = f"--methods {','.join(names)}" + "".join(f" --variant {text}" for text in variants)
         raise UsageError(given, required="one or more distinct values", fix="correct the list")
-    return arms
+    return methods
 
 
-def _variant(config: Config, text: str) -> Arm:
+def _variant(config: Config, text: str) -> ComparedMethod:
     label, _, rest = text.partition(":")
     method, _, values = rest.partition(":")
     if not _LABEL.fullmatch(label) or not method or label == FOUNDATION:
@@ -134,4 +136,4 @@ def _variant(config: Config, text: str) -> Arm:
                 required="settings of the method, the student or its training: the rest is the same for all arms",
                 fix="change it for all with --set, or compare two comparisons",
             )
-    return Arm(label=label, config=with_overrides(config, settings, method=method), settings=settings)
+    return ComparedMethod(label=label, config=with_overrides(config, settings, method=method), settings=settings)

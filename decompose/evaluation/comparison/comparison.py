@@ -15,11 +15,10 @@ from lorkit.decompose.config.schema import SEEDS
 from lorkit.decompose.data import RegionSamples, read_regions, split_regions
 from lorkit.decompose.data.fractions import check_fraction
 from lorkit.decompose.errors import BusyError, UsageError, unknown
-from lorkit.decompose.evaluation.comparison.cells import Cell, bench_of, run_cell, stored_cells
-from lorkit.decompose.evaluation.comparison.compared_methods import Arm, arms_of, check_arms
-from lorkit.decompose.evaluation.comparison.paired_differences import Contrasts
-from lorkit.decompose.evaluation.comparison.results import Standings, judge
-from lorkit.decompose.evaluation.comparison.results import Teacher as Judged
+from lorkit.decompose.evaluation.comparison.cells import Cell, prepare_comparison, run_cell, stored_cells
+from lorkit.decompose.evaluation.comparison.compared_methods import ComparedMethod, check_available, compared_methods
+from lorkit.decompose.evaluation.comparison.paired_differences import PairedDifferences
+from lorkit.decompose.evaluation.comparison.results import ComparisonDocument, EvaluatedFoundation, evaluate_foundation
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.foundation.model import Foundation
@@ -33,11 +32,11 @@ from lorkit.decompose.training.plan import check_distillation, check_feature_cac
 METHODS = ("stl", "mtl", "lorkd")
 SPLITS = ("test", "val")
 # Seconds between two looks at what another process is making.
-PATIENCE = 1.0
+POLL_SECONDS = 1.0
 
-Pages = Callable[[Mapping[str, Any]], Mapping[str, str]]
+ExtraFiles = Callable[[Mapping[str, Any]], Mapping[str, str]]
 """Makes further files of a document: contents by the ending of their names, as `.md`."""
-Key = tuple[str, int, float]
+CellKey = tuple[str, int, float]
 T = TypeVar("T")
 
 
@@ -45,15 +44,15 @@ T = TypeVar("T")
 class _Grid:
     """What was asked for."""
 
-    arms: Sequence[Arm]
+    methods: Sequence[ComparedMethod]
     seeds: Sequence[int]
     fractions: Sequence[float]
 
     @property
-    def keys(self) -> list[Key]:
+    def keys(self) -> list[CellKey]:
         """Label, seed and fraction of every cell, in the order of training."""
-        cells = itertools.product(self.fractions, self.seeds, self.arms)
-        return [(arm.label, seed, fraction) for fraction, seed, arm in cells]
+        cells = itertools.product(self.fractions, self.seeds, self.methods)
+        return [(compared.label, seed, fraction) for fraction, seed, compared in cells]
 
 
 def compare(
@@ -65,7 +64,7 @@ def compare(
     fractions: Sequence[float] = (1.0,),
     split: str = "test",
     out: Path | str = Path("comparisons"),
-    pages: Pages | None = None,
+    pages: ExtraFiles | None = None,
     teacher: Teacher | None = None,
     on_event: Listener = ignore,
 ) -> dict[str, Any]:
@@ -108,14 +107,14 @@ def compare(
             config.model_copy(update={"method": method}), teacher
         )  # refuses what cannot have such a foundation
     config = resolve_foundation(config.model_copy(update={"method": METHODS[0]}), teacher)
-    grid = _Grid(arms=arms_of(config, methods, variants), seeds=seeds, fractions=fractions)
+    grid = _Grid(methods=compared_methods(config, methods, variants), seeds=seeds, fractions=fractions)
     _check(grid, split)
-    for text in check_arms(grid.arms):
+    for text in check_available(grid.methods):
         on_event(Notice(text=text))
-    work = _Comparison(config, grid, split, Path(out), on_event, teacher)
-    document = work.run()
-    if work.fabric.is_global_zero:
-        patiently(lambda: work.store(pages), on_event)
+    comparison = _Comparison(config, grid, split, Path(out), on_event, teacher)
+    document = comparison.run()
+    if comparison.fabric.is_global_zero:
+        wait_for(lambda: comparison.store(pages), on_event)
     return document
 
 
@@ -141,22 +140,25 @@ def _identity(config: Config, samples: Mapping[str, RegionSamples]) -> str:
     return digest_json({"settings": settings, "data": {name: one.digest for name, one in samples.items()}})
 
 
-def _earlier_arms(document: Path, grid: _Grid) -> list[dict[str, Any]]:
+def _earlier_methods(document: Path, grid: _Grid) -> list[dict[str, Any]]:
     """Return the arms that earlier calls compared and this one does not ask for.
 
     Raises:
         UsageError: One of them has a label of this call and other settings.
     """
     stored = read_json(document, kind="compare")["arms"] if document.is_file() else []
-    asked = {arm.label: arm for arm in grid.arms}
+    asked = {compared.label: compared for compared in grid.methods}
     for earlier in stored:
-        arm = asked.get(earlier["label"])
+        compared = asked.get(earlier["label"])
         # equal settings with another digest: a method whose own constants have changed since; its old cells rest
-        same = arm is not None and (arm.config.method, list(arm.settings)) == (earlier["method"], earlier["settings"])
-        if arm is not None and arm.digest != earlier["digest"] and not same:
+        same = compared is not None and (compared.config.method, list(compared.settings)) == (
+            earlier["method"],
+            earlier["settings"],
+        )
+        if compared is not None and compared.digest != earlier["digest"] and not same:
             settings = ",".join(earlier["settings"]) or "no settings"
             raise UsageError(
-                f"label '{arm.label}' stands for {earlier['method']} with {settings} in {document.parent}",
+                f"label '{compared.label}' stands for {earlier['method']} with {settings} in {document.parent}",
                 required="one meaning a label",
                 fix="give the variant another label",
             )
@@ -175,102 +177,106 @@ class _Comparison:
         self.directory = out / f"{config.name}-{_identity(config, samples)[:8]}"
         self.path = self.directory / ("comparison.json" if split == "test" else f"comparison-{split}.json")
         self.foundations = out.parent / "foundations"
-        earlier = _earlier_arms(self.path, grid)  # before anything is trained
+        earlier = _earlier_methods(self.path, grid)  # before anything is trained
         regions = RegionSet(one.region for one in samples.values())
         counts = {name: len(splits.parts(name)["train"]) for name in regions.names}
-        for arm in grid.arms:
-            method = get_method(arm.config.method)
-            check_distillation(arm.config, method, regions, counts, teacher)
-            check_feature_cache(arm.config, method, regions, splits, self.foundations, teacher)
+        for compared in grid.methods:
+            method = get_method(compared.config.method)
+            check_distillation(compared.config, method, regions, counts, teacher)
+            check_feature_cache(compared.config, method, regions, splits, self.foundations, teacher)
         self.fabric = launch(config.train)
-        self.bench = replace(bench_of(config, samples, splits, split, teacher, on_event), foundations=self.foundations)
+        self.data = replace(
+            prepare_comparison(config, samples, splits, split, teacher, on_event), foundations=self.foundations
+        )
         for seed, fraction in itertools.product(grid.seeds, grid.fractions):
-            for one in self.bench.material.train.values():
+            for one in self.data.training_data.train.values():
                 check_fraction(one, fraction, seed=seed)
-        self.contrasts = Contrasts(self.bench.judged)
-        self.teacher: Judged | None = None
-        self._teach([*(arm.to_json() for arm in grid.arms), *earlier])
+        self.differences = PairedDifferences(self.data.scored_part)
+        self.evaluated: EvaluatedFoundation | None = None
+        self._evaluate_foundation([*(compared.to_json() for compared in grid.methods), *earlier])
 
     def run(self) -> dict[str, Any]:
         """Run all cells and return the document over them."""
         cells = self._cells()
         entries = [(label, cells[label, seed, fraction]) for label, seed, fraction in self.grid.keys]
-        return self._document([arm.to_json() for arm in self.grid.arms], entries)
+        return self._document([compared.to_json() for compared in self.grid.methods], entries)
 
-    def store(self, pages: Pages | None) -> None:
+    def store(self, pages: ExtraFiles | None) -> None:
         """Write the document over every finished cell: those of this call, of earlier ones and of others beside it."""
         with exclusive(self.directory):
-            arms = [*_earlier_arms(self.path, self.grid), *(arm.to_json() for arm in self.grid.arms)]
-            self._teach(arms)
+            methods = [*_earlier_methods(self.path, self.grid), *(compared.to_json() for compared in self.grid.methods)]
+            self._evaluate_foundation(methods)
             entries = [
-                (arm["label"], cell)
-                for cell in stored_cells(self.directory / "cells", self.bench)
-                for arm in arms
-                if arm["digest"] == cell.arm
+                (compared["label"], cell)
+                for cell in stored_cells(self.directory / "cells", self.data)
+                for compared in methods
+                if compared["digest"] == cell.method_digest
             ]
-            labels = [arm["label"] for arm in arms]
+            labels = [compared["label"] for compared in methods]
             entries.sort(key=lambda entry: (-entry[1].row["fraction"], entry[1].row["seed"], labels.index(entry[0])))
-            document = self._document(arms, entries)
+            document = self._document(methods, entries)
             write_json(self.path, document)
             for ending, text in (pages(document) if pages is not None else {}).items():
                 write_text(self.path.with_suffix(ending), text)
-            synthetic = self.bench.material.regions.synthetic
+            synthetic = self.data.training_data.regions.synthetic
             write_manifest(self.directory, "comparison", synthetic=synthetic, outside=("cells",))
 
-    def _document(self, arms: Sequence[dict[str, Any]], entries: Sequence[tuple[str, Cell]]) -> dict[str, Any]:
-        standings = Standings(self.directory.name, self.bench, self.teacher, self.contrasts)
-        return standings.document(arms, entries)
+    def _document(self, methods: Sequence[dict[str, Any]], entries: Sequence[tuple[str, Cell]]) -> dict[str, Any]:
+        document = ComparisonDocument(self.directory.name, self.data, self.evaluated, self.differences)
+        return document.build(methods, entries)
 
-    def _teach(self, arms: Sequence[Mapping[str, Any]]) -> None:
+    def _evaluate_foundation(self, methods: Sequence[Mapping[str, Any]]) -> None:
         """Fetch the foundation, pre-trained where it is not there, as soon as an arm needs it."""
-        if self.teacher is not None or not any(needs_foundation(get_method(arm["method"])) for arm in arms):
+        if self.evaluated is not None or not any(
+            needs_foundation(get_method(compared["method"])) for compared in methods
+        ):
             return
-        training_data = self.bench.material
+        training_data = self.data.training_data
 
         def fetch() -> Foundation:
             shared = (self.config, training_data, self.foundations, self.fabric, self.on_event)
             return foundation_for(*shared, resume=True, teacher=self.own_teacher)[0]
 
-        foundation = with_probes(patiently(fetch, self.on_event), training_data, self.on_event)
-        self.bench = replace(self.bench, foundation=foundation)
-        self.teacher = judge(foundation, self.bench)
+        foundation = with_probes(wait_for(fetch, self.on_event), training_data, self.on_event)
+        self.data = replace(self.data, foundation=foundation)
+        self.evaluated = evaluate_foundation(foundation, self.data)
 
-    def _cells(self) -> dict[Key, Cell]:
+    def _cells(self) -> dict[CellKey, Cell]:
         """Run all cells; those that another process trains are tried again after the others."""
-        cells: dict[Key, Cell] = {}
+        cells: dict[CellKey, Cell] = {}
         keys = self.grid.keys
         for index, key in enumerate(keys):
-            self.on_event(Notice(text=f"cell {index + 1} of {len(keys)}: {_words(key)}"))
+            self.on_event(Notice(text=f"cell {index + 1} of {len(keys)}: {_cell_name(key)}"))
             if (cell := self._cell(key)) is not None:
                 cells[key] = cell
             else:
-                text = f"another process trains {_words(key)}: its result is read when it is there"
+                text = f"another process trains {_cell_name(key)}: its result is read when it is there"
                 self.on_event(Notice(text=text))
         while len(cells) < len(keys):
             found = {key: cell for key in keys if key not in cells and (cell := self._cell(key)) is not None}
             cells |= found
             if not found:
-                time.sleep(PATIENCE)
+                time.sleep(POLL_SECONDS)
         return cells
 
-    def _cell(self, key: Key) -> Cell | None:
+    def _cell(self, key: CellKey) -> Cell | None:
         """Run a cell; None while another process trains it."""
         label, seed, fraction = key
-        arm = next(arm for arm in self.grid.arms if arm.label == label)
+        compared = next(compared for compared in self.grid.methods if compared.label == label)
         try:
-            return run_cell(arm, seed, fraction, self.bench, self.directory / "cells", self.fabric, self.on_event)
+            return run_cell(compared, seed, fraction, self.data, self.directory / "cells", self.fabric, self.on_event)
         except BusyError:
             if self.fabric.world_size > 1:  # its other processes wait for this one at a barrier
                 raise
             return None
 
 
-def _words(key: Key) -> str:
+def _cell_name(key: CellKey) -> str:
     label, seed, fraction = key
     return f"{label}, seed {seed}, fraction {fraction:g}"
 
 
-def patiently(action: Callable[[], T], on_event: Listener) -> T:
+def wait_for(action: Callable[[], T], on_event: Listener) -> T:
     """Do something as soon as no other process does it."""
     told = False
     while True:
@@ -280,4 +286,4 @@ def patiently(action: Callable[[], T], on_event: Listener) -> T:
             if not told:
                 on_event(Notice(text=f"{error.given}: waiting for it"))
             told = True
-            time.sleep(PATIENCE)
+            time.sleep(POLL_SECONDS)

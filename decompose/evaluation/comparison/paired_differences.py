@@ -28,11 +28,11 @@ from lorkit.decompose.metrics.paired import PairedDrop, mcnemar, widen_if_degene
 from lorkit.decompose.tasks import get_task
 
 REPLICATES = 2000
-Cases = Mapping[str, Floats]
+CaseScores = Mapping[str, Floats]
 """By region, (S, N, C): the `cases` of the task for the model of each seed; one for a model that no seed changes."""
 
 
-class Rate(NamedTuple):
+class ReplicatedRate(NamedTuple):
     """The headline of an arm on a region: as measured, and in each replicate (R,)."""
 
     point: float
@@ -44,7 +44,7 @@ class _Region:
     """What all arms share on one region."""
 
     draws: Resampling
-    hidden: float
+    bound: float
 
     @classmethod
     def of(cls, prepared: PreparedRegion, seed: int) -> _Region:
@@ -52,7 +52,7 @@ class _Region:
         task = get_task(prepared.region.task)
         return cls(draws, zero_event_bound(*task.groups_of_rarest_class(prepared.targets, prepared.groups)))
 
-    def rate(self, case_SNC: Floats, weight_RS: Floats) -> Rate:
+    def rate(self, case_SNC: Floats, weight_RS: Floats) -> ReplicatedRate:
         known_SNC = np.isfinite(case_SNC)
         value_SNC = np.where(known_SNC, case_SNC, 0.0)
         point_C = safe_divide(value_SNC.sum((0, 1)), known_SNC.sum((0, 1)).astype(np.float64))
@@ -62,36 +62,36 @@ class _Region:
         )
         # weights of seeds may be negative: what no case of a replicate defines is told by the count, not by its sign
         rate_RC = safe_divide(right, np.where(np.abs(seen) < 1e-9, 0.0, seen))
-        return Rate(float(mean_defined(point_C)), mean_defined(rate_RC))
+        return ReplicatedRate(float(mean_defined(point_C)), mean_defined(rate_RC))
 
 
-class Contrasts:
+class PairedDifferences:
     """Draws of one set of judged cases, the same for every arm.
 
     Args:
-        judged: The judged part of each region.
+        scored: The judged part of each region.
     """
 
-    def __init__(self, judged: Mapping[str, PreparedRegion]) -> None:
+    def __init__(self, scored: Mapping[str, PreparedRegion]) -> None:
         # a seed of its own for each region: their patients are independent
-        self._regions = {name: _Region.of(one, index) for index, (name, one) in enumerate(judged.items())}
-        self._judged = judged
-        self.metric = get_task(next(iter(judged.values())).region.task).headline
+        self._regions = {name: _Region.of(one, index) for index, (name, one) in enumerate(scored.items())}
+        self._scored = scored
+        self.metric = get_task(next(iter(scored.values())).region.task).headline
         # patients of different regions are different ones, so what could be hidden adds as independent errors do
-        self._hidden = math.hypot(*(region.hidden for region in self._regions.values())) / len(judged)
+        self._bound = math.hypot(*(region.bound for region in self._regions.values())) / len(scored)
 
-    def rates(self, cases: Cases) -> dict[str, Rate]:
+    def rates(self, cases: CaseScores) -> dict[str, ReplicatedRate]:
         """Score an arm on every region."""
         weight_RS = _seed_weights(len(next(iter(cases.values()))))
         return {name: region.rate(cases[name], weight_RS) for name, region in self._regions.items()}
 
-    def mean(self, rates: Mapping[str, Rate]) -> dict[str, Any]:
+    def mean(self, rates: Mapping[str, ReplicatedRate]) -> dict[str, Any]:
         """Return the mean over regions of an arm's headline, under its name, with its 95 % interval."""
         value = float(np.mean([rate.point for rate in rates.values()]))
         spread = interval(np.mean([rate.replicates_R for rate in rates.values()], axis=0))
-        return {self.metric: value, "ci": widen_if_degenerate(spread, value, self._hidden)}
+        return {self.metric: value, "ci": widen_if_degenerate(spread, value, self._bound)}
 
-    def pair(self, baseline: Cases, candidate: Cases) -> dict[str, Any]:
+    def pair(self, baseline: CaseScores, candidate: CaseScores) -> dict[str, Any]:
         """Return what the candidate loses against the baseline: a block a region, the mean, and who wins where.
 
         A region is won or lost by the candidate where the interval of its drop lies below or above zero.
@@ -106,12 +106,16 @@ class Contrasts:
         }
 
     def _drop(
-        self, name: str, baseline: Floats, candidate: Floats, rates: tuple[dict[str, Rate], dict[str, Rate]]
+        self,
+        name: str,
+        baseline: Floats,
+        candidate: Floats,
+        rates: tuple[dict[str, ReplicatedRate], dict[str, ReplicatedRate]],
     ) -> PairedDrop:
         one, two = (side[name] for side in rates)
         drop = one.point - two.point
-        low, high = _at_least(one.replicates_R - two.replicates_R, drop, self._regions[name].hidden)
-        groups = len(set(self._judged[name].groups))
+        low, high = _widened_interval(one.replicates_R - two.replicates_R, drop, self._regions[name].bound)
+        groups = len(set(self._scored[name].groups))
         return PairedDrop(
             drop=drop,
             ci=(low, high),
@@ -123,10 +127,12 @@ class Contrasts:
             mcnemar_p=_mcnemar(baseline, candidate),
         )
 
-    def _mean_drop(self, drops: Sequence[PairedDrop], rates: tuple[dict[str, Rate], dict[str, Rate]]) -> dict[str, Any]:
+    def _mean_drop(
+        self, drops: Sequence[PairedDrop], rates: tuple[dict[str, ReplicatedRate], dict[str, ReplicatedRate]]
+    ) -> dict[str, Any]:
         drop = sum(one.drop for one in drops) / len(drops)
         differences = [rates[0][name].replicates_R - rates[1][name].replicates_R for name in self._regions]
-        low, high = _at_least(np.mean(differences, axis=0), drop, self._hidden)
+        low, high = _widened_interval(np.mean(differences, axis=0), drop, self._bound)
         return {"drop": drop, "ci": [low, high], "decidable": (high - low) / 2}
 
 
@@ -148,7 +154,7 @@ def _seed_weights(seeds: int) -> Floats:
     return weights
 
 
-def _at_least(replicates_R: NDArray[np.float64], value: float, hidden: float) -> tuple[float, float]:
+def _widened_interval(replicates_R: NDArray[np.float64], value: float, bound: float) -> tuple[float, float]:
     """Return the percentile interval, never narrower than what no case has shown could still amount to."""
     low, high = interval(replicates_R) or [value, value]
-    return min(low, value - hidden), max(high, value + hidden)
+    return min(low, value - bound), max(high, value + bound)

@@ -10,9 +10,16 @@ from typing import Any
 import numpy as np
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION
-from lorkit.decompose.evaluation.comparison.cells import Bench, Cell, Evidences, block_of, cases_of, cost_of
+from lorkit.decompose.evaluation.comparison.cells import (
+    Cell,
+    ComparisonData,
+    ScoreInputsByRegion,
+    deployed_cost,
+    score_block,
+    scores_by_case,
+)
 from lorkit.decompose.evaluation.comparison.compared_methods import FOUNDATION
-from lorkit.decompose.evaluation.comparison.paired_differences import Cases, Contrasts
+from lorkit.decompose.evaluation.comparison.paired_differences import CaseScores, PairedDifferences
 from lorkit.decompose.evaluation.inference import collect_score_inputs
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.cost import count_parameters, training_macs
@@ -22,29 +29,29 @@ from lorkit.decompose.models.foundation.teacher import TeacherBackbone
 
 FEW_SEEDS = 3
 _COSTS = ("parameters", "macs", "deployed_bytes", "training_parameters", "training_macs")
-Key = tuple[str, float]
+MethodFraction = tuple[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Teacher:
+class EvaluatedFoundation:
     """The foundation as a contender of its own: nothing of it depends on a seed or fraction."""
 
     document: dict[str, Any]
-    evidence: Evidences
+    score_inputs: ScoreInputsByRegion
 
 
-def judge(foundation: Foundation, bench: Bench) -> Teacher:
+def evaluate_foundation(foundation: Foundation, data: ComparisonData) -> EvaluatedFoundation:
     """Judge the foundation, with its own heads or the probes."""
-    bench = bench.seen_by_teacher
-    networks = {name: foundation.model.deployable(name) for name in bench.material.regions.names}
-    found = {name: collect_score_inputs(network, bench.judged[name]) for name, network in networks.items()}
+    data = data.for_teacher
+    networks = {name: foundation.model.deployable(name) for name in data.training_data.regions.names}
+    found = {name: collect_score_inputs(network, data.scored_part[name]) for name, network in networks.items()}
     document = {
         "backbone": foundation.backbone,
         "heads": dict(foundation.heads),
-        "regions": {name: block_of(bench.judged[name], evidence) for name, evidence in found.items()},
-        **_costs_of(foundation, networks, bench.shape),
+        "regions": {name: score_block(data.scored_part[name], score_inputs) for name, score_inputs in found.items()},
+        **_costs_of(foundation, networks, data.shape),
     }
-    return Teacher(document=document, evidence=found)
+    return EvaluatedFoundation(document=document, score_inputs=found)
 
 
 def _costs_of(foundation: Foundation, networks: Mapping[str, Deployable], shape: tuple[int, ...]) -> dict[str, Any]:
@@ -53,113 +60,121 @@ def _costs_of(foundation: Foundation, networks: Mapping[str, Deployable], shape:
     if isinstance(backbone, TeacherBackbone) and not backbone.has_modules:
         return dict.fromkeys(_COSTS)
     training = {"training_parameters": count_parameters(foundation.model)}
-    return {**cost_of(networks, shape), **training, "training_macs": training_macs(foundation.model, shape)}
+    return {**deployed_cost(networks, shape), **training, "training_macs": training_macs(foundation.model, shape)}
 
 
-class Standings:
+class ComparisonDocument:
     """Cells by arm, fraction and seed, and what follows from them.
 
     Args:
         name: Of the comparison's directory.
-        bench: Data and teacher.
-        teacher: The judged foundation.
-        contrasts: Draws on the judged cases.
+        data: Data and teacher.
+        foundation: The judged foundation.
+        differences: Draws on the judged cases.
     """
 
-    def __init__(self, name: str, bench: Bench, teacher: Teacher | None, contrasts: Contrasts) -> None:
-        self.name, self.bench, self.teacher, self.contrasts = name, bench, teacher, contrasts
+    def __init__(
+        self, name: str, data: ComparisonData, foundation: EvaluatedFoundation | None, differences: PairedDifferences
+    ) -> None:
+        self.name, self.data, self.foundation, self.differences = name, data, foundation, differences
 
-    def document(self, arms: Sequence[Mapping[str, Any]], entries: Sequence[tuple[str, Cell]]) -> dict[str, Any]:
+    def build(self, methods: Sequence[Mapping[str, Any]], entries: Sequence[tuple[str, Cell]]) -> dict[str, Any]:
         """Return a `compare` document.
 
         Args:
-            arms: `Arm.to_json` of every label, in the order of the table.
+            methods: `ComparedMethod.to_json` of every label, in the order of the table.
             entries: Label and cell, in the order of the rows.
         """
-        groups: dict[Key, dict[int, Cell]] = {}
+        groups: dict[MethodFraction, dict[int, Cell]] = {}
         for label, cell in entries:
             groups.setdefault((label, cell.row["fraction"]), {})[cell.row["seed"]] = cell
         fractions = list(dict.fromkeys(fraction for _, fraction in groups))
-        keys = [(arm["label"], part) for part in fractions for arm in arms if (arm["label"], part) in groups]
+        keys = [
+            (method["label"], part) for part in fractions for method in methods if (method["label"], part) in groups
+        ]
         return {
             "schema_version": SCHEMA_VERSION,
             "kind": "compare",
-            "warnings": self._warnings(groups, arms),
+            "warnings": self._warnings(groups, methods),
             "id": self.name,
             "machine": fingerprint(),
-            "synthetic": self.bench.material.regions.synthetic,
-            "split": self.bench.split,
-            "metric": self.contrasts.metric,
-            "arms": list(arms),
+            "synthetic": self.data.training_data.regions.synthetic,
+            "split": self.data.split,
+            "metric": self.differences.metric,
+            "arms": list(methods),
             "foundation": self._foundation(),
             "rows": [{"label": label, **cell.row} for label, cell in entries],
             "pairs": [*self._against_the_foundation(groups, keys), *self._pairs(groups, keys)],
             "table": [self._summary(key, groups[key]) for key in keys],
         }
 
-    def _warnings(self, groups: Mapping[Key, Mapping[int, Cell]], arms: Sequence[Mapping[str, Any]]) -> list[str]:
+    def _warnings(
+        self, groups: Mapping[MethodFraction, Mapping[int, Cell]], methods: Sequence[Mapping[str, Any]]
+    ) -> list[str]:
         warnings = [
-            f"'{arm['label']}' was trained under settings of its own: {', '.join(arm['settings'])}"
-            for arm in arms
-            if any(setting.startswith("train.") for setting in arm["settings"])
+            f"'{method['label']}' was trained under settings of its own: {', '.join(method['settings'])}"
+            for method in methods
+            if any(setting.startswith("train.") for setting in method["settings"])
         ]
         fewest = min((len(cells) for cells in groups.values()), default=0)
         if fewest == 1:
             warnings.append("1 seed: intervals cover cases, not the luck of training")
         elif fewest < FEW_SEEDS:
             warnings.append(f"{fewest} seeds: intervals know little of the luck of training")
-        if self.bench.split == "val":
+        if self.data.split == "val":
             warnings.append("split val chose each cell's epoch: good for choosing settings, too good for reporting")
         return warnings
 
     def _foundation(self) -> dict[str, Any] | None:
-        if self.teacher is None:
+        if self.foundation is None:
             return None
         return {
-            **self.teacher.document,
-            **self.contrasts.mean(self.contrasts.rates(self._cases([self.teacher.evidence]))),
+            **self.foundation.document,
+            **self.differences.mean(self.differences.rates(self._cases([self.foundation.score_inputs]))),
         }
 
     def _against_the_foundation(
-        self, groups: Mapping[Key, Mapping[int, Cell]], keys: Sequence[Key]
+        self, groups: Mapping[MethodFraction, Mapping[int, Cell]], keys: Sequence[MethodFraction]
     ) -> list[dict[str, Any]]:
-        if self.teacher is None:
+        if self.foundation is None:
             return []
-        baseline = self._cases([self.teacher.evidence])
+        baseline = self._cases([self.foundation.score_inputs])
         return [
             {
                 **self._head(FOUNDATION, key, sorted(groups[key])),
-                **self.contrasts.pair(baseline, self._of(groups[key], sorted(groups[key]))),
+                **self.differences.pair(baseline, self._of(groups[key], sorted(groups[key]))),
             }
             for key in keys
         ]
 
-    def _pairs(self, groups: Mapping[Key, Mapping[int, Cell]], keys: Sequence[Key]) -> list[dict[str, Any]]:
+    def _pairs(
+        self, groups: Mapping[MethodFraction, Mapping[int, Cell]], keys: Sequence[MethodFraction]
+    ) -> list[dict[str, Any]]:
         """Compare each two arms of one fraction on the seeds that both have."""
         pairs = []
         for one, two in itertools.combinations(keys, 2):
             seeds = sorted(groups[one].keys() & groups[two].keys())
             if one[1] == two[1] and seeds:
                 sides = self._of(groups[one], seeds), self._of(groups[two], seeds)
-                pairs.append({**self._head(one[0], two, seeds), **self.contrasts.pair(*sides)})
+                pairs.append({**self._head(one[0], two, seeds), **self.differences.pair(*sides)})
         return pairs
 
-    def _summary(self, key: Key, cells: Mapping[int, Cell]) -> dict[str, Any]:
+    def _summary(self, key: MethodFraction, cells: Mapping[int, Cell]) -> dict[str, Any]:
         """Average the rows of one arm and fraction over seeds."""
         rows = [cells[seed].row for seed in sorted(cells)]
         names = list(rows[0]["regions"])
         # a metric that the split leaves undefined is NaN here and null in the document
         values = np.array(
-            [[row["regions"][name][self.contrasts.metric] for name in names] for row in rows], dtype=np.float64
+            [[row["regions"][name][self.differences.metric] for name in names] for row in rows], dtype=np.float64
         )
         means = values.mean(1)
-        interval = self.contrasts.mean(self.contrasts.rates(self._of(cells, sorted(cells))))["ci"]
+        interval = self.differences.mean(self.differences.rates(self._of(cells, sorted(cells))))["ci"]
         return {
             "label": key[0],
             "method": rows[0]["method"],
             "fraction": key[1],
             "seeds": len(rows),
-            self.contrasts.metric: _number(means.mean()),
+            self.differences.metric: _number(means.mean()),
             "sd": _number(means.std(ddof=1)) if len(rows) > 1 else None,
             "ci": interval if np.isfinite(means).all() else None,
             "regions": {name: _number(value) for name, value in zip(names, values.mean(0), strict=True)},
@@ -167,22 +182,22 @@ class Standings:
             "train_seconds": float(np.mean([row["train_seconds"] for row in rows])),
         }
 
-    def _of(self, cells: Mapping[int, Cell], seeds: Sequence[int]) -> Cases:
-        return self._cases([cells[seed].evidence for seed in seeds])
+    def _of(self, cells: Mapping[int, Cell], seeds: Sequence[int]) -> CaseScores:
+        return self._cases([cells[seed].score_inputs for seed in seeds])
 
-    def _cases(self, models: Sequence[Evidences]) -> Cases:
+    def _cases(self, models: Sequence[ScoreInputsByRegion]) -> CaseScores:
         return {
-            name: np.stack([cases_of(part, evidence[name]) for evidence in models])
-            for name, part in self.bench.judged.items()
+            name: np.stack([scores_by_case(part, score_inputs[name]) for score_inputs in models])
+            for name, part in self.data.scored_part.items()
         }
 
-    def _head(self, baseline: str, candidate: Key, seeds: Sequence[int]) -> dict[str, Any]:
+    def _head(self, baseline: str, candidate: MethodFraction, seeds: Sequence[int]) -> dict[str, Any]:
         return {
             "baseline": baseline,
             "candidate": candidate[0],
             "fraction": candidate[1],
             "seeds": list(seeds),
-            "metric": self.contrasts.metric,
+            "metric": self.differences.metric,
         }
 
 

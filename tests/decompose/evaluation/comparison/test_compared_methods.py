@@ -4,7 +4,7 @@ import pytest
 
 from lorkit.decompose.config import Config, config_digest, default_config
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
-from lorkit.decompose.evaluation.comparison.compared_methods import arms_of, check_arms
+from lorkit.decompose.evaluation.comparison.compared_methods import check_available, compared_methods
 
 
 @pytest.fixture(scope="module")
@@ -13,7 +13,9 @@ def config() -> Config:
 
 
 def test_methods_then_variants(config: Config) -> None:
-    arms = arms_of(config, ["mtl", "lorkd"], ["r:lorkd:lorkd.ranks={chest: 3, knee: 2},lorkd.rank=4, train.epochs=2"])
+    arms = compared_methods(
+        config, ["mtl", "lorkd"], ["r:lorkd:lorkd.ranks={chest: 3, knee: 2},lorkd.rank=4, train.epochs=2"]
+    )
     assert [arm.label for arm in arms] == ["mtl", "lorkd", "r"]
     assert [arm.config.method for arm in arms] == ["mtl", "lorkd", "lorkd"]
     variant = arms[2]
@@ -24,23 +26,25 @@ def test_methods_then_variants(config: Config) -> None:
 
 
 def test_the_digest_knows_settings_and_not_the_seed(config: Config) -> None:
-    one, two, three = arms_of(config, ["lorkd"], ["a:lorkd:", "b:lorkd:lorkd.rank=4"])
+    one, two, three = compared_methods(config, ["lorkd"], ["a:lorkd:", "b:lorkd:lorkd.rank=4"])
     assert one.digest == two.digest != three.digest
     other = config.model_copy(update={"seed": 7})
-    assert arms_of(other, ["lorkd"], [])[0].digest == one.digest
+    assert compared_methods(other, ["lorkd"], [])[0].digest == one.digest
 
 
 def test_the_constants_of_a_balancer_are_part_of_its_digest(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["mtl", "mtl-cagrad", "mtl-pcgrad", "lorkd"]
     variants = ["c:lorkd:train.balancer=cagrad", "p:lorkd:train.balancer=pcgrad"]
-    before = [arm.digest for arm in arms_of(config, names, variants)]
+    before = [arm.digest for arm in compared_methods(config, names, variants)]
     assert len(set(before)) == len(before)
-    assert before[0] == config_digest(arms_of(config, ["mtl"], [])[0].config), "cells of the sum keep their place"
+    assert before[0] == config_digest(compared_methods(config, ["mtl"], [])[0].config), (
+        "cells of the sum keep their place"
+    )
     monkeypatch.setattr("lorkit.decompose.training.gradients.balancing._CAGRAD_RADIUS", 0.5)
-    after = [arm.digest for arm in arms_of(config, names, variants)]
+    after = [arm.digest for arm in compared_methods(config, names, variants)]
     assert [one == two for one, two in zip(before, after, strict=True)] == [True, False, True, True, False, True]
     monkeypatch.setattr("lorkit.decompose.training.gradients.balancing._REVISION", 99)
-    last = [arm.digest for arm in arms_of(config, names, variants)]
+    last = [arm.digest for arm in compared_methods(config, names, variants)]
     assert [one == two for one, two in zip(before, last, strict=True)] == [True, False, False, True, False, False]
 
 
@@ -48,11 +52,11 @@ def test_all_that_is_missing_is_named_before_anything_is_trained(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    check_arms(arms_of(config, ["stl", "lorkd"], []))
+    check_available(compared_methods(config, ["stl", "lorkd"], []))
     with pytest.raises(MissingRuntimeError, match="balancer 'cagrad' needs torchjd, cvxpy, clarabel"):
-        check_arms(arms_of(config, ["mtl"], ["c:mtl:train.balancer=cagrad"]))
+        check_available(compared_methods(config, ["mtl"], ["c:mtl:train.balancer=cagrad"]))
     with pytest.raises(MissingRuntimeError, match=r'"lorkit\[peft\]"; pip install "lorkit\[balancers\]"$') as caught:
-        check_arms(arms_of(config, ["stl", "lora", "mtl-upgrad", "mtl-pcgrad"], []))
+        check_available(compared_methods(config, ["stl", "lora", "mtl-upgrad", "mtl-pcgrad"], []))
     assert "LoRA needs peft" in str(caught.value)
     assert "'upgrad' needs torchjd, qpsolvers, quadprog" in str(caught.value)
 
@@ -63,7 +67,7 @@ def test_a_variant_that_cannot_compile_is_refused(config: Config, monkeypatch: p
 
     monkeypatch.setattr("lorkit.decompose.evaluation.comparison.compared_methods.check_compiler", refuse)
     with pytest.raises(MissingRuntimeError, match="no compiler"):
-        check_arms(arms_of(config, ["mtl"], ["c:mtl:train.compile=true"]))
+        check_available(compared_methods(config, ["mtl"], ["c:mtl:train.compile=true"]))
 
 
 @pytest.mark.parametrize(
@@ -84,4 +88,4 @@ def test_a_variant_that_cannot_compile_is_refused(config: Config, monkeypatch: p
 )
 def test_what_a_variant_cannot_be(config: Config, variant: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        arms_of(config, ["mtl"], [variant])
+        compared_methods(config, ["mtl"], [variant])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.evaluation.comparison import paired_differences
-from lorkit.decompose.evaluation.comparison.paired_differences import Contrasts
+from lorkit.decompose.evaluation.comparison.paired_differences import PairedDifferences
 from lorkit.decompose.metrics.bootstrap import resample
 from lorkit.decompose.metrics.paired import paired_difference
 from lorkit.decompose.regions import Region
@@ -48,7 +48,7 @@ def cases(judged: dict[str, PreparedRegion], hits: dict[str, Floats]) -> dict[st
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_replicates_are_those_of_a_loop(seeds: int) -> None:
     judged, hits = case(seeds)
-    rates = Contrasts(judged).rates(cases(judged, hits))
+    rates = PairedDifferences(judged).rates(cases(judged, hits))
     drawn = np.random.default_rng(seeds).integers(0, seeds, size=(paired_differences.REPLICATES, seeds))
     for index, (name, one) in enumerate(judged.items()):
         counts = resample(np.asarray(one.groups), seed=index, replicates=paired_differences.REPLICATES)
@@ -69,7 +69,7 @@ def test_replicates_are_those_of_a_loop(seeds: int) -> None:
 def test_one_seed_is_the_paired_difference() -> None:
     judged, one = case(1)
     _, two = case(1, seed=4)
-    found = Contrasts(judged).pair(cases(judged, one), cases(judged, two))
+    found = PairedDifferences(judged).pair(cases(judged, one), cases(judged, two))
     for index, (name, prepared) in enumerate(judged.items()):
         expected = paired_difference(prepared.labels, one[name][0], two[name][0], prepared.groups, seed=index).to_json()
         assert found["regions"][name] == {key: pytest.approx(value) for key, value in expected.items()}
@@ -81,24 +81,24 @@ def test_the_spread_of_seeds_widens_the_interval() -> None:
     always = {name: np.ones((4, len(label))) for name, label in labels.items()}
     # half of the trainings fail on every case: no resampling of cases alone would see it
     luck = {name: np.repeat([[1.0], [1.0], [0.0], [0.0]], len(label), axis=1) for name, label in labels.items()}
-    found = Contrasts(judged).pair(cases(judged, always), cases(judged, luck))
+    found = PairedDifferences(judged).pair(cases(judged, always), cases(judged, luck))
     assert found["mean"]["drop"] == pytest.approx(0.5)
     assert found["mean"]["ci"][0] <= 0.05
     assert (found["wins"], found["losses"]) == (0, 0)
     sides = {n: v[:1] for n, v in always.items()}, {n: v.mean(0)[None] for n, v in luck.items()}
-    alone = Contrasts(judged).pair(*(cases(judged, side) for side in sides))
+    alone = PairedDifferences(judged).pair(*(cases(judged, side) for side in sides))
     assert alone["mean"]["ci"][0] > 0.3
 
 
 def test_equal_arms_decide_nothing_and_clear_ones_win() -> None:
     judged, hits = case(3, count=120)
-    same = Contrasts(judged).pair(cases(judged, hits), cases(judged, hits))
+    same = PairedDifferences(judged).pair(cases(judged, hits), cases(judged, hits))
     assert same["mean"]["drop"] == 0
     assert same["mean"]["ci"][0] < 0 < same["mean"]["ci"][1], "a difference that no case showed may still be there"
     right = {name: np.ones_like(value) for name, value in hits.items()}
-    won = Contrasts(judged).pair(cases(judged, hits), cases(judged, right))
+    won = PairedDifferences(judged).pair(cases(judged, hits), cases(judged, right))
     assert (won["wins"], won["losses"]) == (2, 0)
-    lost = Contrasts(judged).pair(cases(judged, right), cases(judged, hits))
+    lost = PairedDifferences(judged).pair(cases(judged, right), cases(judged, hits))
     assert (lost["wins"], lost["losses"]) == (0, 2)
     assert lost["mean"]["drop"] == pytest.approx(-won["mean"]["drop"])
 
@@ -106,7 +106,7 @@ def test_equal_arms_decide_nothing_and_clear_ones_win() -> None:
 def test_a_model_without_seeds_stands_beside_one_with() -> None:
     judged, hits = case(3)
     foundation = {name: value[:1] for name, value in hits.items()}
-    found = Contrasts(judged).pair(cases(judged, foundation), cases(judged, hits))
+    found = PairedDifferences(judged).pair(cases(judged, foundation), cases(judged, hits))
     assert found["regions"]["a"]["mcnemar_p"] is None
 
 
