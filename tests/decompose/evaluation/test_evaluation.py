@@ -15,14 +15,14 @@ from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.metrics import HEADLINE, scores
 from lorkit.decompose.runs import Run
-from lorkit.decompose.runs.locked_data import LockedData
+from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.runs.networks import RunNetworks
 
 pytestmark = pytest.mark.usefixtures("without_program")
 
 
 def test_logits_of_modules_and_callables_agree_and_modes_are_kept(small_run: Run) -> None:
-    prepared = LockedData(small_run, "knee").part("knee", "val")
+    prepared = RunSplits(small_run, "knee").part("knee", "val")
     network = RunNetworks(small_run).expert("knee").train()
     found = predict_logits(network, prepared, batch_size=7)
     assert network.training
@@ -50,7 +50,7 @@ def test_every_model_is_measured_on_every_region_and_stored(small_run: Run, mode
 
 
 def test_scores_are_those_of_the_live_model(small_run: Run) -> None:
-    prepared = LockedData(small_run, "chest").part("chest", "val")
+    prepared = RunSplits(small_run, "chest").part("chest", "val")
     with torch.no_grad():
         logits = RunNetworks(small_run).live(torch.from_numpy(np.array(prepared.images)), "chest").logits["chest"]
     expected = scores(prepared.labels, logits.numpy(), prepared.groups)

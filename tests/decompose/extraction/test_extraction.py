@@ -25,7 +25,7 @@ from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run, locked_data, open_run
 from lorkit.decompose.runs.expert import LoadedExpert, load_expert, plain_network
 from lorkit.decompose.runs.live_model import deployed_backbone, load_model
-from lorkit.decompose.runs.locked_data import LockedData
+from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.runs.networks import RunNetworks
 
 WITHOUT_LORKIT = "import sys; sys.modules['lorkit'] = None\n"
@@ -69,7 +69,7 @@ def test_it_is_the_public_class_with_its_own_keys_and_size(chest: LoadedExpert) 
 
 def test_equality_with_the_live_model_was_measured_on_real_images(chest: LoadedExpert) -> None:
     run = open_run(chest.path.parent.parent)
-    val = LockedData(run, "chest").part("chest", "val")
+    val = RunSplits(run, "chest").part("chest", "val")
     live = RunNetworks(run).live
     with torch.no_grad():
         expected = live(torch.from_numpy(np.array(val.images)), "chest").logits["chest"].numpy()

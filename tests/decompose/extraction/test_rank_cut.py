@@ -16,7 +16,7 @@ from lorkit.decompose.extraction.extraction import ExtractResult, extract
 from lorkit.decompose.metrics import paired_drop
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.expert import load_expert
-from lorkit.decompose.runs.locked_data import LockedData
+from lorkit.decompose.runs.locked_data import RunSplits
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def cut(run: Run, rank: int | None, **options: object) -> ExtractResult:
 
 def test_before_and_after_are_measured_on_the_validation_split(small_run: Run, tmp_path: Path) -> None:
     whole, result = cut(small_run, None, out=tmp_path / "whole"), cut(small_run, 1)
-    val = LockedData(small_run, "knee").part("knee", "val")
+    val = RunSplits(small_run, "knee").part("knee", "val")
     before, after = (predict_logits(load_expert(one.path).network, val) for one in (whole, result))
     expected = paired_drop(val.labels, before, after, val.groups)
     info = load_expert(result.path).info

@@ -15,7 +15,7 @@ from lorkit.decompose.runs.locked_data import RunSplits, check_part, prepare_fil
 
 def test_parts_are_found_by_digest_and_never_overlap(small_run: Run) -> None:
     document = read_json(small_run.path / "splits.json", kind="splits")
-    data = LockedData(small_run)
+    data = RunSplits(small_run)
     for name in small_run.regions.names:
         found = {part: data.part(name, part) for part in ("train", "val", "test")}
         for part, prepared in found.items():
@@ -46,7 +46,7 @@ def test_data_that_changed_is_refused(small_run: Run, tmp_path: Path) -> None:
     (small_run.path / "config.yaml").write_text(text.replace(str(source), str(tmp_path / "chest.npz")))
     changed = replace(small_run, path=small_run.path)
     with pytest.raises(DataError, match="locked train split are not in"):
-        LockedData(changed)
+        RunSplits(changed)
 
 
 def test_a_file_is_read_whole_and_its_classes_are_matched_by_name(small_run: Run, tmp_path: Path) -> None:
@@ -63,4 +63,4 @@ def test_a_file_is_read_whole_and_its_classes_are_matched_by_name(small_run: Run
 
 def test_a_run_that_moved_still_finds_its_data(small_run: Run, tmp_path: Path) -> None:
     moved = open_run(shutil.copytree(small_run.path, tmp_path / "elsewhere"))
-    assert LockedData(moved, "chest").part("chest", "val").digests
+    assert RunSplits(moved, "chest").part("chest", "val").digests

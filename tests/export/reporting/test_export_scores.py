@@ -47,7 +47,7 @@ def test_without_data_it_has_no_score_and_says_so(lowered: Run, monkeypatch: pyt
     def gone(*arguments: object) -> None:
         raise DataError("chest.npz is gone", required="the data", fix="bring it back")
 
-    monkeypatch.setattr(exported_scores, "LockedData", gone)
+    monkeypatch.setattr(exported_scores, "RunSplits", gone)
     warnings: list[str] = []
     assert scores_of(lowered, exports(lowered), warnings, ignore_progress) == {}
     assert "onnx-cpu-generic-int8 was not measured: chest.npz is gone" in warnings[0]

@@ -7,4 +7,4 @@ from lorkit.decompose.methods.losses.cka.products import Estimator, ProductSpace
 from lorkit.decompose.methods.losses.cka.similarity import cka
 from lorkit.decompose.methods.losses.cka.views import View
 
-__all__ = ["CKALoss", "Estimator", "Space", "View", "cka"]
+__all__ = ["CKALoss", "Estimator", "ProductSpace", "View", "cka"]
