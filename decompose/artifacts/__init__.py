@@ -29,7 +29,6 @@ __all__ = [
     "MANIFEST",
     "SCHEMA_VERSION",
     "Manifest",
-    "building",
     "check_files",
     "digest_bytes",
     "digest_file",
