@@ -103,7 +103,7 @@ def _standardised(x: Tensor, reach: Tensor) -> Tensor:
         noise = ULPS * limits.eps * samples**0.5 * mean.abs()
         kept = (length > noise) & (reach > floor)
         spread = torch.linalg.vector_norm(length * kept, dim=-1, keepdim=True) / samples**0.5
-        factor = kept / spread.clamp_min(limits.tiny)
+        factor: Tensor = kept / spread.clamp_min(limits.tiny)
     return centred * factor
 
 
