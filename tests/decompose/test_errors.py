@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from lorkit.decompose import errors
-from lorkit.decompose.errors import counted
 
 
 def test_message_is_one_line_of_three_parts() -> None:
@@ -37,4 +36,4 @@ def test_exit_codes_are_the_published_ones(kind: type[errors.LorkitError], code:
     ("count", "plural", "words"), [(0, "", "0 cases"), (1, "", "1 case"), (2, "", "2 cases"), (2, "lot", "2 lot")]
 )
 def test_one_is_singular(count: int, plural: str, words: str) -> None:
-    assert counted(count, "case", plural=plural) == words
+    assert plural(count, "case", plural=plural) == words

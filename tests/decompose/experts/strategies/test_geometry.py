@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from lorkit.decompose.experts.strategies.geometry import Site
+from lorkit.decompose.experts.strategies.geometry import LayerGeometry
 
 
 @pytest.mark.parametrize(
@@ -18,5 +18,5 @@ from lorkit.decompose.experts.strategies.geometry import Site
     ],
 )
 def test_the_site_knows_the_shape_of_the_output(layer: nn.Module, shape: tuple[int, ...]) -> None:
-    site = Site.of(layer, "conv", 2)  # type: ignore[arg-type]
+    site = LayerGeometry.of(layer, "conv", 2)  # type: ignore[arg-type]
     assert site.output(site.spatial(shape)) == site.spatial(tuple(layer(torch.zeros(shape)).shape))
