@@ -1,4 +1,4 @@
-"""`train --from` and `extract --rank` as a shell sees them: what arrives, what is printed, which exit code."""
+"""`train`, with `--from` as well, as a shell sees it: what arrives, what is printed, which exit code."""
 
 from __future__ import annotations
 
@@ -11,17 +11,44 @@ import pytest
 
 import lorkit.decompose
 from lorkit.decompose.artifacts import write_json, write_manifest
-from lorkit.decompose.extraction.extraction import ExtractResult
 from lorkit.decompose.training.training import TrainResult
 
-Decompose = Callable[..., Any]
-REDUCTION = {
-    "rank": 2,
-    "rank_before": 8,
-    "factor_parameters": {"before": 4000, "after": 1000},
-    "energy_kept": 0.875,
-    "validation": {"before": 0.9, "after": 0.85, "drop": 0.05, "ci": [0.01, 0.09]},
-}
+
+def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> None:
+    words = ["train", "--out", "there", "--resume", "--set", "train.epochs=3", "--method", "mtl"]
+    check_verb(
+        words,
+        TrainResult(run=Path("there/x"), regions=("chest",)),
+        options={"out": Path("there"), "resume": True, "force": False, "dry_run": False},
+        stdout="there/x\n",
+    )
+
+
+def test_train_says_up_to_date_and_shows_a_plan(decompose: Callable[..., Any], record: Callable[..., Any]) -> None:
+    recorder = record("train", TrainResult(run=Path("r"), up_to_date=True, regions=("chest",)))
+    assert "up to date: chest" in decompose("train").stderr
+    network = {"backbone": "resnet18", "parameters": 11, "macs": 22}
+    plan = {
+        "method": "lorkd",
+        "regions": {"chest": {"train": 4, "val": 2, "test": 1}},
+        "foundation": network,
+        "student": network,
+        "epochs": 3,
+        "batch_size": 8,
+        "training_parameters": 12,
+        "expert_layers": [
+            {"name": "conv1", "weight": [8, 3, 3, 3], "rank": 4, "strategy": "taps", "macs": 99, "overhead": 0.125}
+        ],
+        "expert_mac_overhead": 0.125,
+        "layers_without_experts": [["conv2", "not selected"]],
+    }
+    recorder.result = TrainResult(run=Path("r"), plan=plan)
+    outcome = decompose("train", "--dry-run")
+    assert "lorkd: 3 epochs, batch 8, 12 parameters to train, 1 expert layers" in outcome.stderr
+    assert "8x3x3x3" in outcome.stderr
+    assert "experts add 12.5% to the multiply-accumulates" in outcome.stderr
+    assert "no experts in conv2: not selected" in outcome.stderr
+    assert outcome.stdout == ""
 
 
 @pytest.fixture
@@ -37,7 +64,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return seen
 
 
-def test_options_arrive(decompose: Decompose, asked: dict[str, Any]) -> None:
+def test_options_arrive(decompose: Callable[..., Any], asked: dict[str, Any]) -> None:
     words = [
         "--from",
         "old",
@@ -69,7 +96,7 @@ def test_options_arrive(decompose: Decompose, asked: dict[str, Any]) -> None:
 
 
 def test_curves_are_asked_for_by_name_and_missed_aloud(
-    decompose: Decompose, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    decompose: Callable[..., Any], asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert decompose("train", "--from", "old", "--add-region", "wrist", "--tensorboard").code == 0
     assert asked["tensorboard"] is True
@@ -83,7 +110,7 @@ def test_curves_are_asked_for_by_name_and_missed_aloud(
 
 
 def test_a_run_without_curves_says_so_when_it_is_up_to_date(
-    decompose: Decompose, monkeypatch: pytest.MonkeyPatch
+    decompose: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = TrainResult(run=Path("runs/old"), up_to_date=True, regions=("chest",))
     monkeypatch.setattr(lorkit.decompose, "train", lambda config, **options: result, raising=False)
@@ -94,7 +121,7 @@ def test_a_run_without_curves_says_so_when_it_is_up_to_date(
     assert line not in decompose("train", "--tensorboard").stderr
 
 
-def test_a_removal_and_a_fine_tuning(decompose: Decompose, asked: dict[str, Any]) -> None:
+def test_a_removal_and_a_fine_tuning(decompose: Callable[..., Any], asked: dict[str, Any]) -> None:
     outcome = decompose("train", "--from", "old", "--remove-region", "knee", "--json")
     assert outcome.document["kind"] == "train"
     assert outcome.document["regions"] == ["chest", "wrist"]
@@ -120,7 +147,7 @@ def test_a_removal_and_a_fine_tuning(decompose: Decompose, asked: dict[str, Any]
     ],
 )
 def test_errors_are_one_line_with_their_code(
-    decompose: Decompose, tmp_path: Path, words: list[str], code: int, message: str
+    decompose: Callable[..., Any], tmp_path: Path, words: list[str], code: int, message: str
 ) -> None:
     (tmp_path / "other").mkdir()
     write_json(tmp_path / "other" / "x.json", {})
@@ -131,22 +158,3 @@ def test_errors_are_one_line_with_their_code(
     (line,) = [line for line in outcome.stderr.splitlines() if line.startswith("error:")]
     assert "required:" in line
     assert outcome.stdout == ""
-
-
-def test_a_cut_is_shown(decompose: Decompose, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: dict[str, Any] = {}
-
-    def extract(run: object, **options: Any) -> list[ExtractResult]:
-        seen.update(options)
-        one = ExtractResult(
-            region="chest", path=Path("e"), up_to_date=False, max_difference=1e-6, reduction=dict(REDUCTION)
-        )
-        return [one]
-
-    monkeypatch.setattr(lorkit.decompose, "extract", extract, raising=False)
-    outcome = decompose("extract", "--rank", "2")
-    assert (outcome.code, outcome.stdout, seen["rank"]) == (0, "e\n", 2)
-    for part in ("rank 8 to 2", "87.5 %", "0.900 to 0.850", "0.050 [0.010, 0.090]", "4,000 to 1,000 parameters"):
-        assert part in outcome.stderr
-    (row,) = decompose("extract", "--rank", "2", "--json").document["experts"]
-    assert row["reduction"] == REDUCTION

@@ -1,0 +1,55 @@
+"""Standard output holds results and nothing else, and may be closed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_what_libraries_print_does_not_reach_stdout() -> None:
+    """Both from Python and from below it, as an engine builder in C++ does."""
+    code = """
+import os, lorkit.decompose
+from lorkit.cli.main import run
+def chatty(*_, **__):
+    print("from python", flush=True); os.write(1, b"from below\\n")
+    raise SystemError("stop")
+lorkit.decompose.load_config = chatty
+run(["train", "--json"])
+print("stdout is back")
+"""
+    result = python(code)
+    text, _, rest = result.stdout.partition("}\n")
+    assert json.loads(text + "}")["exit_code"] == 70
+    assert rest == "stdout is back\n"
+    assert "from python" in result.stderr
+    assert "from below" in result.stderr
+
+
+def test_a_closed_pipe_is_no_failure() -> None:
+    code = "import sys; from lorkit.cli.main import run; sys.exit(run(['profiles', 'list']))"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdout = None  # closed here: communicate would read it
+        assert process.communicate(timeout=60)[1] == b""
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_verdict(closed: str, tmp_path: Path) -> None:
+    program = "from lorkit.cli.main import main; main()"
+    command = f'exec "$0" -c "{program}" gate --run nowhere --json {closed}'
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,58 @@
+"""`export` prints paths, passes permissions on, and its help says what each target lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lorkit.export.targets import TARGETS, Availability
+
+PARITY = {"status": "passed", "max_abs": 1e-6}
+
+
+@dataclass(frozen=True)
+class Exported:
+    path: Path
+    owner: str
+    region: str
+    parity: dict[str, Any]
+    up_to_date: bool
+    choice: dict[str, Any] | None = None
+
+
+def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> None:
+    words = ["export", "--target", "onnx", "--profile", "t4"]
+    check_verb(
+        words,
+        [Exported(Path("x"), "expert", "chest", PARITY, False)],
+        options={"target": "onnx", "profile": "t4", "precision": "fp32", "region": "all"},
+        stdout="x\n",
+    )
+
+
+def test_export_passes_the_permission_on(decompose: Callable[..., Any], record: Callable[..., Any]) -> None:
+    recorder = record("export", [Exported(Path("x"), "expert", "chest", PARITY, False)])
+    decompose("export", "--target", "triton")
+    assert recorder.options["allow_synthetic"] is False
+    decompose("export", "--target", "triton", "--allow-synthetic")
+    assert recorder.options["allow_synthetic"] is True
+
+
+def test_every_target_is_told_with_what_it_lacks(
+    decompose: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = {"onnx": Availability(True), "trt": Availability(False, "it is not here", "pip install it")}
+    states["trt-rtx"] = Availability(True, runs=False, cannot_run_because="there is no GPU")
+    for name, state in states.items():
+        monkeypatch.setattr(type(TARGETS[name]), "available", lambda self, profile=None, state=state: state)
+    outcome = decompose("export", "--help")
+    assert outcome.code == 0
+    text = " ".join(outcome.stdout.split())
+    assert all(f"{name} " in text for name in TARGETS)
+    assert "trt fp32, fp16, bf16, int8. Missing: it is not here; pip install it" in text
+    assert "trt-rtx fp32, fp16, bf16, int8. Builds here, does not run: there is no GPU" in text
+    assert "Targets and" not in decompose("bench", "--help").stdout

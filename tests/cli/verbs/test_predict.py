@@ -1,0 +1,33 @@
+"""`predict` prints a line per image, from an export or from the best one of a region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PREDICTION = {
+    "synthetic": False,
+    "predictions": [
+        {"input": "a.png", "label": "x", "top": [{"label": "x", "probability": 0.75}]},
+        {"input": "b.png", "label": None, "top": []},
+    ],
+}
+
+
+def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> None:
+    words = ["predict", "--region", "chest", "a.png", "b.png"]
+    check_verb(
+        words,
+        PREDICTION,
+        options={"region": "chest", "allow_synthetic": False, "top": 1},
+        stdout="a.png\tx 0.750\nb.png\trefused: does not look like the region\n",
+    )
+
+
+def test_predict_takes_a_path_or_a_region(decompose: Callable[..., Any], record: Callable[..., Any]) -> None:
+    recorder = record("predict", PREDICTION)
+    decompose("predict", "export/dir", "a.png")
+    assert recorder.args == (Path("export/dir"), [Path("a.png")])
+    decompose("predict", "--region", "chest", "a.png")
+    assert recorder.args == (None, [Path("a.png")])
