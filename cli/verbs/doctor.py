@@ -36,13 +36,11 @@ def doctor(as_json: options.Json = False) -> None:
 
 
 def _targets() -> dict[str, dict[str, Any]]:
-    from dataclasses import asdict
-
     from lorkit.export.targets import TARGETS
 
     found = {name: (target, target.available()) for name, target in TARGETS.items()}
     return {
-        name: {"runtime": target.runtime, **asdict(state), "runs": state.ok and state.runs}
+        name: {"runtime": target.runtime, **_availability(state), "runs": state.ok and state.runs}
         for name, (target, state) in found.items()
     }
 
@@ -55,6 +53,14 @@ def _features() -> dict[str, Any]:
 
     directory = Path("foundations") / "features"
     return {"directory": str(directory), "mib": round(held_mib(directory), 1)}
+
+
+def _availability(state: Any) -> dict[str, Any]:
+    """Return the fields of an availability under the names of the document."""
+    from dataclasses import asdict
+
+    names = {"cannot_run_because": "why"}
+    return {names.get(name, name): value for name, value in asdict(state).items()}
 
 
 def _attempt() -> dict[str, Any]:

@@ -33,7 +33,7 @@ class Availability:
         reason: Why it cannot be built.
         install: How to change that, or where else what was built can run.
         runs: What was built can also run here.
-        why: Why it cannot run here although it can be built.
+        cannot_run_because: Why it cannot run here although it can be built.
     """
 
     ok: bool
