@@ -33,7 +33,7 @@ def test_exit_codes_are_the_published_ones(kind: type[errors.LorkitError], code:
 
 
 @pytest.mark.parametrize(
-    ("count", "plural", "words"), [(0, "", "0 cases"), (1, "", "1 case"), (2, "", "2 cases"), (2, "lot", "2 lot")]
+    ("count", "several", "words"), [(0, "", "0 cases"), (1, "", "1 case"), (2, "", "2 cases"), (2, "lot", "2 lot")]
 )
-def test_one_is_singular(count: int, plural: str, words: str) -> None:
-    assert plural(count, "case", plural=plural) == words
+def test_one_is_singular(count: int, several: str, words: str) -> None:
+    assert errors.plural(count, "case", plural=several) == words

@@ -65,8 +65,9 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
 def other_process(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Another process that is in the middle of building `directory`."""
     code = (
-        "import sys, time; from pathlib import Path; from lorkit.decompose.artifacts.directories import building\n"
-        "with building(Path(sys.argv[1])) as staging:\n"
+        "import sys, time; from pathlib import Path\n"
+        "from lorkit.decompose.artifacts.directories import staged_directory\n"
+        "with staged_directory(Path(sys.argv[1])) as staging:\n"
         "    (staging / 'half').write_text('x'); print('in', flush=True); time.sleep(60)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(directory)], stdout=subprocess.PIPE)

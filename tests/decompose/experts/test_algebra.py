@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from lorkit.decompose.experts import algebra
+from lorkit.decompose.experts.config import FactorLayout
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,7 @@ from lorkit.decompose.experts import algebra
         (nn.ConvTranspose2d(5, 7, 3), "reshape", (6, 21), (15, 6)),
     ],
 )
-def test_factor_shapes(base: algebra.Base, layout: algebra.Layout, down: tuple[int, ...], up: tuple[int, ...]) -> None:
+def test_factor_shapes(base: algebra.Base, layout: FactorLayout, down: tuple[int, ...], up: tuple[int, ...]) -> None:
     first, second = algebra.factors(base, 2, layout)
     assert (tuple(first.shape), tuple(second.shape)) == (down, up)
     assert not second.any()
