@@ -28,7 +28,7 @@ from lorkit.export.noninferiority.latency import run_latency_test
 from lorkit.export.noninferiority.multiplicity import explain_accuracy
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
-from lorkit.export.runtime.preference import record_path, regions_of
+from lorkit.export.runtime.preference import record_path, recorded_regions
 
 AUTO, BASELINE = "auto", "fp32"
 BUILD_ERRORS = (ParityError, DataError, MissingRuntimeError, UsageError, ArtifactError)
@@ -120,7 +120,7 @@ def _earlier_choice(
     run: Run, source: ExportableNetwork, jobs: Sequence[ExportJob], conditions: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     """Return what was chosen before under the same conditions, as long as what was kept is still there."""
-    block = regions_of(record_path(run, jobs[0].target.name, jobs[0].profile.name)).get(source.region.name)
+    block = recorded_regions(record_path(run, jobs[0].target.name, jobs[0].profile.name)).get(source.region.name)
     if block is None or block["conditions"] != conditions:
         return None
     key = conditions["inputs"]
@@ -189,7 +189,7 @@ def _first_lower(sentence: str) -> str:
 
 def _record_choice(run: Run, region: str, job: ExportJob, block: dict[str, Any]) -> None:
     path = record_path(run, job.target.name, job.profile.name)
-    regions = regions_of(path)
+    regions = recorded_regions(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(
         path,

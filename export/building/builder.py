@@ -17,7 +17,7 @@ from lorkit.decompose.runs import Run
 from lorkit.export.building.packaging import Samples, graph_metadata, output_names, write_package
 from lorkit.export.building.sources import ExportableNetwork, ReferenceImageCache, ReferenceImages
 from lorkit.export.onnx.conversion import Tracer, to_onnx
-from lorkit.export.onnx.precision import Calibration, lower, require_precision
+from lorkit.export.onnx.precision import Calibration, convert_precision, require_precision
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.parity import Parity, compare, in_batches, require, seeded_inputs
 from lorkit.export.targets import MODEL, HardwareBound, Target
@@ -154,7 +154,7 @@ def _graph(source: ExportableNetwork, job: ExportJob, session: ExportSession, di
         # layers are chosen on the training part, so that the proof on the validation part is of a finished file
         seen = session.calibration_of(source)
         tried = seen.images[:_TRIED]
-        lowered = lower(
+        lowered = convert_precision(
             model,
             precision,
             scheme=job.scheme,

@@ -11,7 +11,7 @@ from lorkit.decompose.runs import Run, exports_of, open_run
 from lorkit.decompose.runs.lineage import run_with_digest
 from lorkit.export.gating.baselines import current_baselines, is_store
 from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
-from lorkit.export.runtime.preference import preference
+from lorkit.export.runtime.preference import export_preference
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +50,9 @@ def pair_exports(
 
     Without paths: the expert exports of the run against its foundation exports of the same target, profile and
     precision. A store of baselines has one for each of these. Where a region was exported in several ways, the pair
-    whose candidate comes last in `preference` is taken, one with a proven baseline before any without; the others,
-    those without a baseline too, are named in `not_judged`. A store may have a baseline of none of them: there is
-    no pair then.
+    whose candidate comes last by `export_preference` is taken, one with a proven baseline before any without; the
+    others, those without a baseline too, are named in `not_judged`. A store may have a baseline of none of them: there
+    is no pair then.
 
     Raises:
         UsageError: Nothing to compare, or two exports of different regions or classes.
@@ -71,7 +71,7 @@ def pair_exports(
         raise _nothing(candidates, run)
     for pair in pairs:
         _check(pair)
-    ordered = sorted(pairs, key=lambda pair: (pair.baseline.proven, *preference(pair.candidate, run)))
+    ordered = sorted(pairs, key=lambda pair: (pair.baseline.proven, *export_preference(pair.candidate, run)))
     best = {pair.region: pair for pair in ordered}
     paired = [pair.candidate for pair in ordered]
     alone = [one for one in candidates if all(one.path != other.path for other in paired)]

@@ -5,7 +5,7 @@ structure, batch by batch: those of a whole split would not fit into memory.
 
 A point estimate of the drop would pass a bad candidate on few cases. So the verdict is that of the interval: PASS
 needs its upper end below the allowed drop, FAIL its lower end above, and too few cases give neither. Structures and
-subgroups are judged beside the whole (`families`).
+subgroups are judged beside the whole (`multiplicity`).
 """
 
 from __future__ import annotations

@@ -10,16 +10,16 @@ import numpy as np
 
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.tasks import get_task
-from lorkit.export.prediction.network import Network, prepared
+from lorkit.export.prediction.network import LoadedNetwork, read_and_prepare
 
 
-def rows(network: Network, paths: Sequence[Path], top: int, allow_out_of_region: bool) -> list[dict[str, Any]]:
+def rows(network: LoadedNetwork, paths: Sequence[Path], top: int, allow_out_of_region: bool) -> list[dict[str, Any]]:
     """Label images that fit into memory together; `label` is None where one does not look like the region.
 
     Raises:
         DataError: An image cannot be read.
     """
-    images = np.stack([prepared(network, path)[0] for path in paths])
+    images = np.stack([read_and_prepare(network, path)[0] for path in paths])
     classes = network.region.classes
     decoded = get_task(network.region.task).decode(network.region, network.run(images), top=len(classes))
     check = network.info.get("in_region")

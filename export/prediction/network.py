@@ -16,12 +16,12 @@ from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction import inputs as files
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
-from lorkit.export.runtime.preference import preference
+from lorkit.export.runtime.preference import export_preference
 from lorkit.export.targets.base import Float32Array
 
 
 @dataclass(frozen=True)
-class Network:
+class LoadedNetwork:
     """A network that can be run, with what its artifact says about it."""
 
     path: Path
@@ -53,7 +53,7 @@ def open_network(
     region: str | None,
     selection: tuple[str | None, str | None, str | None],
     threads: int | None,
-) -> Network:
+) -> LoadedNetwork:
     """Open an export or expert directory; without one, a region of a run: its export, else its expert.
 
     Args:
@@ -85,14 +85,14 @@ def open_network(
     return _open_region(opened, region, selection, threads)
 
 
-def _open_region(run: Run, region: str, selection: tuple[str | None, ...], threads: int | None) -> Network:
+def _open_region(run: Run, region: str, selection: tuple[str | None, ...], threads: int | None) -> LoadedNetwork:
     target, profile, precision = selection
     entries = exports_of(run, owners=("expert",), region=region, target=target, profile=profile, precision=precision)
     found = [read_exported(entry.path) for entry in entries]
     # what could not be run where it was built is taken only where it is asked for
     found = [one for one in found if one.proven or any(selection)]
     if found:
-        best = max(found, key=lambda one: preference(one, run))
+        best = max(found, key=lambda one: export_preference(one, run))
         verify_chain(best.path)  # an export of an expert that was replaced since labels as the old one did
         return _open_export(best.path, threads)
     if any(selection):
@@ -104,13 +104,13 @@ def _open_region(run: Run, region: str, selection: tuple[str | None, ...], threa
     return _open_expert(experts_of(run, region)[region], threads)
 
 
-def _open_export(path: Path, threads: int | None) -> Network:
+def _open_export(path: Path, threads: int | None) -> LoadedNetwork:
     engine = load_engine(path, threads=threads)
     exported = engine.exported
-    return Network(path, engine.run, exported.as_region(), exported.info, exported.manifest.digest)
+    return LoadedNetwork(path, engine.run, exported.as_region(), exported.info, exported.manifest.digest)
 
 
-def _open_expert(path: Path, threads: int | None) -> Network:
+def _open_expert(path: Path, threads: int | None) -> LoadedNetwork:
     import torch
 
     from lorkit.decompose.runs.expert import load_expert
@@ -124,10 +124,10 @@ def _open_expert(path: Path, threads: int | None) -> Network:
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return Network(path, run, expert.region, expert.info, expert.manifest.digest)
+    return LoadedNetwork(path, run, expert.region, expert.info, expert.manifest.digest)
 
 
-def prepared(network: Network, path: Path) -> tuple[Float32Array, tuple[int, ...]]:
+def read_and_prepare(network: LoadedNetwork, path: Path) -> tuple[Float32Array, tuple[int, ...]]:
     """Read an image file and prepare it.
 
     Returns:

@@ -17,7 +17,7 @@ from lorkit.decompose.errors import ArtifactError, plural
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.export.prediction import classification, segmentation
 from lorkit.export.prediction import inputs as files
-from lorkit.export.prediction.network import Network, open_network
+from lorkit.export.prediction.network import LoadedNetwork, open_network
 from lorkit.export.runtime.batch_size import fitting
 
 DOCUMENT, TABLE = "predictions.json", "predictions.csv"
@@ -44,7 +44,7 @@ def predict(
 
     Args:
         path: An export or an expert directory; without one, `region` of a run is used: the export that `gate` would
-            judge (`choices.preference`), else its expert.
+            judge (`export_preference`), else its expert.
         inputs: Image files, or CSV files with a `path` column.
         run: A run by id or path; the newest by default.
         region: Region of the run.
@@ -88,7 +88,7 @@ def predict(
 
 
 def _rows(
-    network: Network,
+    network: LoadedNetwork,
     paths: Sequence[Path],
     masks: Sequence[str] | None,
     folder: Path,
@@ -111,7 +111,7 @@ def _rows(
     return rows
 
 
-def _document(network: Network, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _document(network: LoadedNetwork, rows: list[dict[str, Any]]) -> dict[str, Any]:
     answer, field = ("mask", "structures") if network.dense else ("label", "label")
     refused = sum(row[field] is None for row in rows)
     notes = []

@@ -19,7 +19,7 @@ from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.errors import UsageError
 from lorkit.export.prediction.classification import cell
 from lorkit.export.prediction.masks import decode_at, png
-from lorkit.export.prediction.network import Network, prepared
+from lorkit.export.prediction.network import LoadedNetwork, read_and_prepare
 from lorkit.export.prediction.nifti_grid import is_nifti, nifti_bytes, voxel_ml
 from lorkit.export.targets.base import Mask
 
@@ -43,7 +43,7 @@ def mask_names(paths: Sequence[Path], names: Sequence[str], out: Path) -> list[s
 
 
 def rows(
-    network: Network, paths: Sequence[Path], targets: Sequence[Path | None], allow_out_of_region: bool
+    network: LoadedNetwork, paths: Sequence[Path], targets: Sequence[Path | None], allow_out_of_region: bool
 ) -> list[dict[str, Any]]:
     """Segment images that fit into memory together.
 
@@ -59,7 +59,7 @@ def rows(
     Raises:
         DataError: An image cannot be read.
     """
-    ready = [prepared(network, path) for path in paths]
+    ready = [read_and_prepare(network, path) for path in paths]
     logits = network.run(np.stack([image for image, _ in ready]))
     check = network.info.get("in_region")
     found_rows = []

@@ -106,7 +106,7 @@ def path(points: Sequence[tuple[float, float]], **attributes: object) -> Markup:
     return tag("path", d=steps, fill="none", **attributes)
 
 
-def dodge(wanted: Sequence[float], gap: float, limits: tuple[float, float]) -> list[float]:
+def spread_labels(wanted: Sequence[float], gap: float, limits: tuple[float, float]) -> list[float]:
     """Move label positions apart until neighbours are `gap` apart, keeping their order, inside `limits`."""
     order = sorted(range(len(wanted)), key=lambda index: wanted[index])
     placed = list(wanted)

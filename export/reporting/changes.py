@@ -18,7 +18,7 @@ from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
-from lorkit.export.runtime.preference import preference
+from lorkit.export.runtime.preference import export_preference
 
 KIND = "changes"
 _SEED = 0
@@ -128,7 +128,7 @@ def _measure(home: Run, region: str, then: Exported, now: Exported) -> dict[str,
 def _best(run: Run, region: str) -> Exported | None:
     """Return the export of a region's expert that the gate would judge."""
     found = [read_exported(entry.path) for entry in exports_of(run, owners=("expert",), region=region)]
-    return max(found, key=lambda one: preference(one, run), default=None)
+    return max(found, key=lambda one: export_preference(one, run), default=None)
 
 
 def _row(document: Mapping[str, Any], region: str, judged: Exported | None) -> dict[str, Any] | None:

@@ -23,14 +23,14 @@ from lorkit.export.reporting.measurements import MODELS, evaluations_of, latenci
 from lorkit.export.reporting.pictures import pictures_of
 from lorkit.export.reporting.provenance import chain_of, commands_for, commands_of, orphans
 from lorkit.export.runtime.exported import Exported, read_exported
-from lorkit.export.runtime.preference import tried_precisions
+from lorkit.export.runtime.preference import precision_trials
 
 OWNER_OF = {"foundation": "foundation", "student": "student", "experts": "expert"}
 METRICS = ("accuracy", "balanced_accuracy", "auroc", "ece")
 """Of a classification; of any other task the metrics that it names itself."""
 
 
-def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
+def report_document(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
     """Gather the document of a report.
 
     Keys, stable from version to version:
@@ -79,18 +79,18 @@ def collect(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
         "metrics": list(metrics),
         "headline": task.headline,
         "table": table,
-        "summary": summarise(table, task.headline),
+        "summary": average_savings(table, task.headline),
         "evaluations": {model: _drawable(document) for model, document in evaluations.items()},
         "pictures": pictures_of(exports),
         "training": training(run),
         "gate": gate,
-        "precisions": tried_precisions(run),
+        "precisions": precision_trials(run),
         "chain": chain,
         "commands": commands_of(run, exports, gate),
     }
 
 
-def summarise(table: list[dict[str, Any]], headline: str = "balanced_accuracy") -> dict[str, float | None]:
+def average_savings(table: list[dict[str, Any]], headline: str = "balanced_accuracy") -> dict[str, float | None]:
     """Average what the experts save: geometric mean of baseline over expert, mean change of the headline metric."""
     best: dict[str, dict[str, dict[str, Any]]] = {}
     for row in table:

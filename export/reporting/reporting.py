@@ -21,7 +21,7 @@ from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.runs import open_run
 from lorkit.export import rendering
 from lorkit.export.reporting.changes import changes
-from lorkit.export.reporting.document import collect
+from lorkit.export.reporting.document import report_document
 from lorkit.export.reporting.pages import render_html, render_markdown
 
 FILES = ("report.html", "report.md", "report.json")
@@ -73,9 +73,9 @@ def report(
     other = None if against is None else open_run(against)
     if other is not None and other.manifest.digest == home.manifest.digest:
         raise UsageError(f"run {home.id} against itself", required="another run", fix="name one with --against")
-    document = collect(home, on_progress=on_progress)
+    document = report_document(home, on_progress=on_progress)
     if other is not None:
-        then = collect(other, on_progress=on_progress)
+        then = report_document(other, on_progress=on_progress)
         document["against"] = changes(home, other, document, then, on_progress)
         document["commands"] = _named_against(document["commands"], other.id)
     inputs = _inputs(document)

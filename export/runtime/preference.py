@@ -11,7 +11,7 @@ from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import Run
 from lorkit.export.runtime.exported import Exported
 
-CANONICAL = "onnx"
+CANONICAL_TARGET = "onnx"
 """The target whose engine is the canonical file itself: every runtime takes it, and the others are built from it."""
 
 
@@ -22,15 +22,15 @@ def record_path(run: Run, target: str, profile: str) -> Path:
 
 def chosen_precision(run: Run, target: str, profile: str, region: str) -> str | None:
     """Return what `auto` chose for a region, None where it was not asked."""
-    block = regions_of(record_path(run, target, profile)).get(region)
+    block = recorded_regions(record_path(run, target, profile)).get(region)
     return None if block is None else str(block["chosen"])
 
 
-def tried_precisions(run: Run) -> list[dict[str, Any]]:
+def precision_trials(run: Run) -> list[dict[str, Any]]:
     """Return what was tried on a run, one row a region, target and precision, without raw samples."""
     rows: list[dict[str, Any]] = []
     for path in sorted(run.measurements_dir.glob("precision-*.json")):
-        for region, block in regions_of(path).items():
+        for region, block in recorded_regions(path).items():
             for row in block["candidates"]:
                 latency, accuracy = row["latency"] or {}, row["accuracy"] or {}
                 rows.append(
@@ -48,7 +48,7 @@ def tried_precisions(run: Run) -> list[dict[str, Any]]:
     return rows
 
 
-def regions_of(path: Path) -> dict[str, dict[str, Any]]:
+def recorded_regions(path: Path) -> dict[str, dict[str, Any]]:
     """Return the regions of a record; one that is absent or damaged holds none, and is measured again."""
     try:
         found = read_json(path, kind="precision").get("regions") if path.is_file() else None
@@ -67,7 +67,7 @@ def regions_of(path: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def preference(exported: Exported, run: Run | None) -> tuple[bool, bool, int, bool, str, str]:
+def export_preference(exported: Exported, run: Run | None) -> tuple[bool, bool, int, bool, str, str]:
     """Return what orders the exports of one region, the best last; `predict` and `gate` both take the best.
 
     What was proven here comes before what was not. Then what `auto` chose for its target and profile; the target
@@ -84,5 +84,5 @@ def _rank(target: str, profile: str) -> int:
     """Return the place of a target in a profile's order behind the canonical one; the last where it is unknown."""
     # a user's own profile is known by its file, which an export need not lie beside
     listed = profiles.load(profile).targets if profile in profiles.available() else ()
-    order = [CANONICAL, *(name for name in listed if name != CANONICAL)]
+    order = [CANONICAL_TARGET, *(name for name in listed if name != CANONICAL_TARGET)]
     return order.index(target) if target in order else len(order)

@@ -118,9 +118,9 @@ def test_a_changed_key_is_noticed(change: Any, report_document: dict[str, Any]) 
 def written(measured_run: Path) -> dict[str, Any]:
     from lorkit.decompose.events import ignore_progress
     from lorkit.decompose.runs import open_run
-    from lorkit.export.reporting.document import collect
+    from lorkit.export.reporting.document import report_document
 
-    return json.loads(json.dumps(collect(open_run(measured_run), on_progress=ignore_progress)))
+    return json.loads(json.dumps(report_document(open_run(measured_run), on_progress=ignore_progress)))
 
 
 @pytest.fixture

@@ -5,6 +5,6 @@ images of the region's training part. What a network cannot stand is measured, a
 fp32 (`sensitivity`).
 """
 
-from lorkit.export.onnx.precision.lowering import Calibration, Lowered, lower, require_precision
+from lorkit.export.onnx.precision.lowering import Calibration, Lowered, convert_precision, require_precision
 
-__all__ = ["Calibration", "Lowered", "lower", "require_precision"]
+__all__ = ["Calibration", "Lowered", "convert_precision", "require_precision"]

@@ -25,7 +25,7 @@ _FP16_MAX = 65504.0
 _HEADROOM = 4.0
 
 
-def halve(model: onnx.ModelProto, precision: str, *, excluding: Sequence[str] = ()) -> onnx.ModelProto:
+def to_half_precision(model: onnx.ModelProto, precision: str, *, excluding: Sequence[str] = ()) -> onnx.ModelProto:
     """Return a graph that computes in `precision`, with float32 `image` and `logits`.
 
     Args:

@@ -24,7 +24,7 @@ from lorkit.export.targets.base import Float32Array
 _BATCH = 8
 
 
-class _Images:
+class _CalibrationBatches:
     """Feeds calibration images in small batches, as ONNX Runtime's calibrators read them."""
 
     def __init__(self, name: str, images: Float32Array) -> None:
@@ -64,7 +64,7 @@ def quantise(
         quantize_static(
             onnx.shape_inference.infer_shapes(model),
             path,
-            _Images(model.graph.input[0].name, images),
+            _CalibrationBatches(model.graph.input[0].name, images),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=scheme == "reduced",

@@ -13,7 +13,7 @@ import onnx
 from lorkit.decompose.errors import DataError, ParityError, plural
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.export.onnx.precision.cpu_runner import runner
-from lorkit.export.onnx.precision.half import DTYPES, halve, overflowing
+from lorkit.export.onnx.precision.half import DTYPES, overflowing, to_half_precision
 from lorkit.export.onnx.precision.int8 import quantise
 from lorkit.export.runtime.parity import Parity, compare, flips
 from lorkit.export.targets.base import Float32Array
@@ -56,7 +56,7 @@ class Lowered:
     notes: dict[str, Any]
 
 
-def lower(
+def convert_precision(
     model: onnx.ModelProto,
     precision: str,
     *,
@@ -86,13 +86,13 @@ def lower(
     if precision == "fp32":
         return Lowered(model=model, notes={})
     if precision == "bf16":  # ONNX Runtime has no bf16 on CPUs to try it with; its range is that of fp32
-        return Lowered(model=halve(model, precision), notes={"kept_fp32": [], "tried": False})
+        return Lowered(model=to_half_precision(model, precision), notes={"kept_fp32": [], "tried": False})
 
     def trial(candidate: onnx.ModelProto) -> Parity:
         return compare(runner(candidate), images, reference, precision=precision, inputs=inputs, batches=(8,))
 
     if precision == "int8":
-        seen = _checked(calibration)
+        seen = _require_images(calibration)
         notes = {"scheme": scheme, "calibration": {"part": "train", "n": len(seen.images), "inputs": seen.kind}}
         with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
             ranges = Path(folder) / "ranges.json"  # the images are run once, for all graphs that are tried
@@ -100,16 +100,16 @@ def lower(
             def build(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
                 return quantise(model, seen.images, scheme, only=only, excluding=excluding, ranges=ranges)
 
-            return _searched(model, build, trial, [], notes, precision, on_progress)
+            return _convert_or_retry(model, build, trial, [], notes, precision, on_progress)
 
     def build_half(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
         skipped = excluding if only is None else [node.name for node in model.graph.node if node.name not in only]
-        return halve(model, precision, excluding=skipped)
+        return to_half_precision(model, precision, excluding=skipped)
 
-    return _searched(model, build_half, trial, overflowing(model, images), {}, precision, on_progress)
+    return _convert_or_retry(model, build_half, trial, overflowing(model, images), {}, precision, on_progress)
 
 
-def _searched(
+def _convert_or_retry(
     model: onnx.ModelProto,
     build: Build,
     trial: Callable[[onnx.ModelProto], Parity],
@@ -126,11 +126,11 @@ def _searched(
             model, lambda name: trial(build(kept, [name])), lambda done, total: on_progress(text, done, total)
         )
         notes = notes | {"sensitivity": [{"layer": name, "error": error} for name, error in ranked[:10]]}
-        lowered, kept = _rescued(build, trial, kept, [name for name, _ in ranked], first, precision)
+        lowered, kept = _retry_excluding_layers(build, trial, kept, [name for name, _ in ranked], first, precision)
     return Lowered(model=lowered, notes=notes | {"kept_fp32": kept, "tried": True})
 
 
-def _rescued(
+def _retry_excluding_layers(
     build: Build,
     trial: Callable[[onnx.ModelProto], Parity],
     kept: list[str],
@@ -176,7 +176,7 @@ def require_precision(census: Mapping[str, Mapping[str, int]], precision: str) -
         )
 
 
-def _checked(seen: Calibration) -> Calibration:
+def _require_images(seen: Calibration) -> Calibration:
     if seen.kind == "seeded":
         raise DataError(
             "int8 has no image of the region to calibrate on",

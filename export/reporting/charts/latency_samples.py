@@ -27,7 +27,7 @@ _CUT = (2.0, 98.0)
 """Percentiles that the axes reach to; what lies beyond is drawn at the edge."""
 
 
-def strips(
+def latency_strips(
     key: str, region: str, samples: Mapping[str, Sequence[float]], margin: float, cycles: int | None = None
 ) -> Markup:
     """Draw the ratios of every pair, candidate and control above each other, over time and as histograms.

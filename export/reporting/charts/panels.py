@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from lorkit.export.rendering.svg import Plot, Scale, dodge, figure, path, tag
+from lorkit.export.rendering.svg import Plot, Scale, figure, path, spread_labels, tag
 
 WIDTH, HEIGHT = 340.0, 216.0
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 14.0, 26.0, 40.0
@@ -103,7 +103,7 @@ def curves(
     y = Scale((low, high if high > low else low + 1), _Y)
     whole = x.domain[1] - x.domain[0] < 5
     body = Plot(x, y, "epoch", y_title, x_count=int(x.domain[1] - x.domain[0]) if whole else 5).axes()
-    ends = dodge([y.clipped(points[-1][1]) for points in clean.values()], _LABEL, (TOP, HEIGHT - BOTTOM))
+    ends = spread_labels([y.clipped(points[-1][1]) for points in clean.values()], _LABEL, (TOP, HEIGHT - BOTTOM))
     for (name, points), end in zip(clean.items(), ends, strict=True):
         colour = f"c{colours.get(name, 0) % 8}"
         pixels = [(x(epoch), y.clipped(value)) for epoch, value in points]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from lorkit.export.rendering.svg import Plot, Scale, dodge, figure, path, tag
+from lorkit.export.rendering.svg import Plot, Scale, figure, path, spread_labels, tag
 
 WIDTH, HEIGHT = 520.0, 300.0
 LEFT, TOP, BOTTOM = 48.0, 28.0, 42.0
@@ -21,7 +21,7 @@ _LINE, _LETTER = 13.0, 6.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class ExportPoint:
     """One export of a trade-off: whose, how slow, how good, how large, and where its card is.
 
     `label` tells it in full, `short` only by what the drawn exports differ in.
@@ -36,7 +36,7 @@ class Point:
     size_bytes: int
     href: str
 
-    def beats(self, other: Point) -> bool:
+    def beats(self, other: ExportPoint) -> bool:
         """Whether it is as good in accuracy, latency and size, and better in at least one of them."""
         mine = (self.accuracy, -self.milliseconds, -self.size_bytes)
         theirs = (other.accuracy, -other.milliseconds, -other.size_bytes)
@@ -54,7 +54,7 @@ class Frame:
     size_bytes: int
 
     @classmethod
-    def around(cls, points: Sequence[Point]) -> Frame:
+    def around(cls, points: Sequence[ExportPoint]) -> Frame:
         """Return a frame that holds every point, with room for its area."""
         times = [point.milliseconds for point in points]
         return cls(
@@ -63,7 +63,7 @@ class Frame:
         )
 
 
-def trade_off(key: str, region: str, points: Sequence[Point], frame: Frame, measure: str) -> Markup:
+def trade_off(key: str, region: str, points: Sequence[ExportPoint], frame: Frame, measure: str) -> Markup:
     """Draw accuracy against latency; the area of a mark is its size on disk, the dashes are the front of the two.
 
     Args:
@@ -89,7 +89,7 @@ def trade_off(key: str, region: str, points: Sequence[Point], frame: Frame, meas
     return figure(key, title, said, (WIDTH, HEIGHT), body, role="group")
 
 
-def _accuracies(points: Sequence[Point]) -> tuple[float, float]:
+def _accuracies(points: Sequence[ExportPoint]) -> tuple[float, float]:
     """Return bounds that hold every interval; equal points still have an axis."""
     lows = [point.ci[0] if point.ci else point.accuracy for point in points]
     highs = [point.ci[1] if point.ci else point.accuracy for point in points]
@@ -97,25 +97,25 @@ def _accuracies(points: Sequence[Point]) -> tuple[float, float]:
     return max(0.0, min(lows) - room), min(1.0, max(highs) + room)
 
 
-def pareto(points: Sequence[Point]) -> list[Point]:
+def pareto(points: Sequence[ExportPoint]) -> list[ExportPoint]:
     """Return the points that no other beats in both latency and accuracy, fastest first."""
-    front: list[Point] = []
+    front: list[ExportPoint] = []
     for point in sorted(points, key=lambda point: (point.milliseconds, -point.accuracy)):
         if not front or point.accuracy > front[-1].accuracy:
             front.append(point)
     return front
 
 
-def undominated(points: Sequence[Point]) -> list[bool]:
+def undominated(points: Sequence[ExportPoint]) -> list[bool]:
     """Return for each point whether no other beats it in accuracy, latency and size at once."""
     return [not any(other.beats(point) for other in points) for point in points]
 
 
-def _radius(point: Point, frame: Frame) -> float:
+def _radius(point: ExportPoint, frame: Frame) -> float:
     return 4 + 14 * math.sqrt(point.size_bytes / max(1, frame.size_bytes))
 
 
-def _mark(point: Point, x: Scale, y: Scale, frame: Frame, measure: str, kept: bool) -> Markup:
+def _mark(point: ExportPoint, x: Scale, y: Scale, frame: Frame, measure: str, kept: bool) -> Markup:
     at, level, radius = x(point.milliseconds), y(point.accuracy), _radius(point, frame)
     interval = f" [{point.ci[0]:.3f}, {point.ci[1]:.3f}]" if point.ci else ""
     lines = [
@@ -136,12 +136,12 @@ def _mark(point: Point, x: Scale, y: Scale, frame: Frame, measure: str, kept: bo
     return tag("a", *parts, href=point.href, class_="mark", aria_label=", ".join(lines), data_tip="\n".join(lines))
 
 
-def _names(points: Sequence[Point], x: Scale, y: Scale) -> list[Markup]:
+def _names(points: Sequence[ExportPoint], x: Scale, y: Scale) -> list[Markup]:
     """Write the exports' names beside the plot, top to bottom as their marks lie, each with a line to its mark."""
     order = sorted(range(len(points)), key=lambda index: (-points[index].accuracy, points[index].milliseconds))
     wanted = [y(points[index].accuracy) + 1e-3 * rank for rank, index in enumerate(order)]
     names = []
-    for index, height in zip(order, dodge(wanted, _LINE, (TOP, HEIGHT - BOTTOM)), strict=True):
+    for index, height in zip(order, spread_labels(wanted, _LINE, (TOP, HEIGHT - BOTTOM)), strict=True):
         point = points[index]
         start = (x(point.milliseconds), y(point.accuracy))
         names.append(path([start, (x.pixels[1] + 8, height)], class_=f"leader {point.owner}"))

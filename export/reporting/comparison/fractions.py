@@ -18,12 +18,12 @@ from lorkit.export.rendering.svg import (
     WIDTH,
     Plot,
     Scale,
-    dodge,
     judged,
     named,
     path,
     sheet,
     shorten,
+    spread_labels,
     tag,
     watermark,
 )
@@ -33,7 +33,7 @@ _DASHES = (None, "6 3", "2 3")
 Row = Mapping[str, Any]
 
 
-def curves(document: Mapping[str, Any]) -> str | None:
+def fraction_curves(document: Mapping[str, Any]) -> str | None:
     """Draw each arm's mean over seeds, with its interval, over the fractions; None where there is one fraction only."""
     metric = document["metric"]
     rows = [{**row, "value": row[metric]} for row in document["table"] if row[metric] is not None]
@@ -56,7 +56,7 @@ def curves(document: Mapping[str, Any]) -> str | None:
         body += _level(teacher[metric], x, y)
     ends = [y(points[-1]["value"]) for points in arms.values()]
     gap = min(13.0, (HEIGHT - BOTTOM - TOP) / len(arms))
-    names = dodge(ends, gap, (TOP, HEIGHT - BOTTOM))
+    names = spread_labels(ends, gap, (TOP, HEIGHT - BOTTOM))
     for index, (label, points) in enumerate(arms.items()):
         shift = 3.0 * (index - (len(arms) - 1) / 2)  # intervals of equal fractions would hide each other
         body += _curve(label, points, index, shift, (x, y), (names[index], min(11.0, gap)))

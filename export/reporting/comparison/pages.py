@@ -27,7 +27,7 @@ from lorkit.export.rendering.svg import (
     tag,
     watermark,
 )
-from lorkit.export.reporting.comparison.fractions import curves
+from lorkit.export.reporting.comparison.fractions import fraction_curves
 
 _X, _Y = (LEFT, WIDTH - RIGHT), (HEIGHT - BOTTOM, TOP)
 _LINE = 13.0
@@ -36,7 +36,7 @@ _TITLE = "Accuracy against deployed cost"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point:
+class MethodPoint:
     """One arm in the drawing: its label, what it costs where it runs, and how good it is."""
 
     label: str
@@ -50,7 +50,7 @@ class Point:
 
 def pages(document: Mapping[str, Any]) -> dict[str, str]:
     """Return the files beside a `compare` document by their endings: `.md`, `.svg`, `.fractions.svg` for several."""
-    drawn = curves(document)
+    drawn = fraction_curves(document)
     found = {".md": markdown(document), ".svg": drawing(document)}
     return found | ({".fractions.svg": drawn} if drawn is not None else {})
 
@@ -148,7 +148,7 @@ def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
 
 
-def _points(document: Mapping[str, Any]) -> list[Point]:
+def _points(document: Mapping[str, Any]) -> list[MethodPoint]:
     fraction = max((row["fraction"] for row in document["table"]), default=1.0)
     metric = document["metric"]
     rows = [row for row in document["table"] if row["fraction"] == fraction and row[metric] is not None]
@@ -159,9 +159,9 @@ def _points(document: Mapping[str, Any]) -> list[Point]:
     return [*points, _point("foundation", teacher, metric, FOUNDATION)] if drawn else points
 
 
-def _point(label: str, row: Mapping[str, Any], metric: str, colour: str, turn: int = 0) -> Point:
+def _point(label: str, row: Mapping[str, Any], metric: str, colour: str, turn: int = 0) -> MethodPoint:
     ci = (row["ci"][0], row["ci"][1]) if row["ci"] else None
-    return Point(label=label, macs=row["macs"], accuracy=row[metric], ci=ci, colour=colour, round=turn)
+    return MethodPoint(label=label, macs=row["macs"], accuracy=row[metric], ci=ci, colour=colour, round=turn)
 
 
 def _spread(places: Sequence[float], gap: float = 9.0) -> list[float]:
@@ -200,7 +200,7 @@ def _line(labels: int) -> float:
     return min(_LINE, (HEIGHT - BOTTOM - TOP) / labels)
 
 
-def _mark(point: Point, at: float, y: Scale, label: tuple[float, float]) -> list[Markup]:
+def _mark(point: MethodPoint, at: float, y: Scale, label: tuple[float, float]) -> list[Markup]:
     level, (label_at, line) = y(point.accuracy), label
     said = f"{point.label}: {point.accuracy:.3f}, {point.macs:,} MACs"
     parts: list[Markup] = [path([(at, level), (_NAMES - 4, label_at)], class_="leader", stroke_dasharray="1 3")]
@@ -217,7 +217,7 @@ def _mark(point: Point, at: float, y: Scale, label: tuple[float, float]) -> list
     return [tag("g", tag("title", said), *parts)]
 
 
-def _shape(point: Point, at: float, level: float) -> Markup:
+def _shape(point: MethodPoint, at: float, level: float) -> Markup:
     if point.colour == FOUNDATION:
         return tag("rect", x=at - 4, y=level - 4, width=8.0, height=8.0, class_="solid", fill=point.colour)
     if point.round % 3 == 1:

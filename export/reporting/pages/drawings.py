@@ -60,14 +60,14 @@ def draw_gate(gate: Mapping[str, Any] | None) -> dict[str, dict[str, Markup]]:
 
 def draw_trade(table: Sequence[Mapping[str, Any]], headline: str) -> dict[str, Markup]:
     """Draw accuracy, latency and size of the exports of each region."""
-    points: dict[str, list[tradeoff.Point]] = defaultdict(list)
+    points: dict[str, list[tradeoff.ExportPoint]] = defaultdict(list)
     places = anchors(table)
     told = [name for name in ("target", "precision") if len({row[name] for row in table if row["digest"]}) > 1]
     for row in table:
         if row["latency"] is None or row[headline] is None or row["size_bytes"] is None:
             continue
         ci = row["ci"][headline]
-        point = tradeoff.Point(
+        point = tradeoff.ExportPoint(
             owner=row["owner"],
             label=label_of(row),
             short=" ".join([row["owner"], *(str(row[name]) for name in told)]),
@@ -145,7 +145,7 @@ def _samples(index: int, name: str, latency: Mapping[str, Any]) -> Markup:
     if not samples:
         return _NOTHING
     cycles = latency.get("cycles_per_pair")
-    return latency_samples.strips(f"gate-samples-{index}", name, samples, latency["margin"], cycles)
+    return latency_samples.latency_strips(f"gate-samples-{index}", name, samples, latency["margin"], cycles)
 
 
 def _blocks(region: str, evaluations: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -15,7 +15,7 @@ from lorkit.decompose.runs import open_run
 from lorkit.export.building import auto_precision
 from lorkit.export.building.exporting import ExportResult, export
 from lorkit.export.runtime import parity
-from lorkit.export.runtime.preference import record_path, tried_precisions
+from lorkit.export.runtime.preference import precision_trials, record_path
 
 OPTIONS: dict[str, Any] = {"region": "chest", "profile": "cpu-generic", "precision": "auto", "max_seconds": 1.0}
 
@@ -69,7 +69,7 @@ def test_what_is_faster_and_good_enough_stays_beside_fp32(run: Path, measured: d
     (row,) = document["regions"]["chest"]["candidates"]
     assert (row["verdict"], row["latency"]["ratio"]) == ("kept", 0.4)
     assert "flips" not in row["accuracy"]
-    (tried,) = tried_precisions(open_run(run))
+    (tried,) = precision_trials(open_run(run))
     assert (tried["region"], tried["precision"], tried["ratio_ci"]) == ("chest", "int8", [0.3, 0.5])
     assert "it loses little" in tried["reason"]
 
@@ -83,7 +83,7 @@ def test_what_is_not_decided_in_its_favour_is_removed(
     results = export(run, **OPTIONS)
     assert {precision for _, precision in names(results)} == {"fp32"}
     assert not list(run.glob("exports/**/*int8"))
-    (row,) = tried_precisions(open_run(run))
+    (row,) = precision_trials(open_run(run))
     assert row["verdict"] == "lost"
     assert reason in row["reason"]
 
@@ -104,7 +104,7 @@ def test_a_precision_that_the_network_cannot_stand_loses_with_its_reason(
     monkeypatch.setitem(parity.TOLERANCES, "int8", 1e-9)
     results = export(run, **OPTIONS)
     assert {precision for _, precision in names(results)} == {"fp32"}
-    assert "int8 differs by" in tried_precisions(open_run(run))[0]["reason"]
+    assert "int8 differs by" in precision_trials(open_run(run))[0]["reason"]
 
 
 def test_a_foundation_that_cannot_stand_it_is_left_out_and_said(
@@ -162,7 +162,7 @@ def test_other_conditions_are_measured_anew(
     if machine:
         monkeypatch.setattr(auto_precision, "fingerprint", lambda: {"cpu": "another"})
     export(run, **OPTIONS | ({} if machine else {"max_seconds": 2.0}))
-    assert tried_precisions(open_run(run))[0]["verdict"] == "lost"
+    assert precision_trials(open_run(run))[0]["verdict"] == "lost"
 
 
 HALF = '{"schema_version": 1, "kind": "precision", "regions": {"chest": {"chosen": 1}}}'
@@ -173,9 +173,9 @@ def test_a_damaged_record_counts_as_absent(run: Path, measured: dict[str, str], 
     export(run, **OPTIONS)
     path = record_path(open_run(run), "onnx", "cpu-generic")
     path.write_text(content)
-    assert tried_precisions(open_run(run)) == []
+    assert precision_trials(open_run(run)) == []
     assert export(run, **OPTIONS)[0].choice is not None
-    assert len(tried_precisions(open_run(run))) == 1
+    assert len(precision_trials(open_run(run))) == 1
 
 
 @pytest.mark.parametrize(
@@ -203,4 +203,4 @@ def test_a_builders_refusal_is_a_lost_candidate(
     monkeypatch.setattr(exporting, "build_export", build)
     results = export(run, **OPTIONS)
     assert {precision for _, precision in names(results)} == {"fp32"}
-    assert "the parser refuses it" in tried_precisions(open_run(run))[0]["reason"]
+    assert "the parser refuses it" in precision_trials(open_run(run))[0]["reason"]

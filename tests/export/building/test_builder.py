@@ -68,7 +68,7 @@ def test_a_precision_that_was_dropped_on_the_way_is_no_export(
     extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = shutil.copytree(extracted, tmp_path / "run")
-    monkeypatch.setattr(builder, "lower", lambda model, precision, **_: Lowered(model=model, notes={}))
+    monkeypatch.setattr(builder, "convert_precision", lambda model, precision, **_: Lowered(model=model, notes={}))
     with pytest.raises(ParityError, match=r"0% of the weights are int8; required: at least 50%"):
         export(run, **OPTIONS)  # type: ignore[arg-type]
 

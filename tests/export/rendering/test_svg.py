@@ -7,7 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lorkit.export.rendering.svg import Plot, Scale, dodge, figure, judged, named, path, sheet, shorten, tag, watermark
+from lorkit.export.rendering.svg import (
+    Plot,
+    Scale,
+    figure,
+    judged,
+    named,
+    path,
+    sheet,
+    shorten,
+    spread_labels,
+    tag,
+    watermark,
+)
 
 
 def test_text_and_attributes_are_escaped() -> None:
@@ -49,7 +61,7 @@ def test_log_ticks_are_few_and_inside(low: float, factor: float) -> None:
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=6))
 def test_labels_move_apart_and_keep_their_order(wanted: list[float]) -> None:
-    placed = dodge(wanted, 12, (0, 100))
+    placed = spread_labels(wanted, 12, (0, 100))
     order = np.argsort(wanted, kind="stable")
     assert (np.diff(np.array(placed)[order]) >= 12 - 1e-9).all()
     assert max(placed) <= 100

@@ -9,11 +9,11 @@ from lorkit.decompose.events import ignore_progress
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
 from lorkit.export.reporting import changes as module
 from lorkit.export.reporting.changes import changes
-from lorkit.export.reporting.document import collect
+from lorkit.export.reporting.document import report_document
 
 
 def compare(home: Run, other: Run) -> dict[str, Any]:
-    documents = [collect(run, on_progress=ignore_progress) for run in (home, other)]
+    documents = [report_document(run, on_progress=ignore_progress) for run in (home, other)]
     return changes(home, other, documents[0], documents[1], ignore_progress)
 
 

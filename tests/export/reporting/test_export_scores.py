@@ -7,7 +7,7 @@ from lorkit.decompose.errors import DataError
 from lorkit.decompose.events import ignore_progress
 from lorkit.decompose.runs import Run
 from lorkit.export.reporting import export_scores as exported_scores
-from lorkit.export.reporting.document import collect
+from lorkit.export.reporting.document import report_document
 from lorkit.export.reporting.export_scores import scores_of
 from lorkit.export.runtime.exported import read_exported
 
@@ -58,7 +58,7 @@ def test_the_table_tells_whose_score_it_is(measured: Run, workshop: Any, monkeyp
     place = measured.exports_dir / "chest" / "onnx-cpu-generic-int8"
     options = {"owner": "expert", "region": "chest", "parent": measured.path, "precision": "int8"}
     workshop.write_export(place, threshold=0.62, **options)
-    table = collect(measured, on_progress=ignore_progress)["table"]
+    table = report_document(measured, on_progress=ignore_progress)["table"]
     scored = {row["precision"]: row for row in table if row["region"] == "chest" and row["owner"] == "expert"}
     assert scored["fp32"]["scored"] == "network"
     assert scored["int8"]["scored"] == "export"

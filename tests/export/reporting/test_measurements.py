@@ -7,7 +7,7 @@ from lorkit.decompose.errors import DataError
 from lorkit.decompose.evaluation import evaluation
 from lorkit.decompose.events import ignore_progress
 from lorkit.decompose.runs import Run, locked_data
-from lorkit.export.reporting.document import collect
+from lorkit.export.reporting.document import report_document
 from lorkit.export.reporting.measurements import MODELS, evaluations_of
 
 
@@ -23,7 +23,7 @@ def test_what_is_missing_is_measured_on_data_read_once(
 
     monkeypatch.setattr(evaluation, "evaluate", evaluate)
     monkeypatch.setattr(locked_data, "RunSplits", lambda run: read.append(run) or "the data")
-    document = collect(a_run, on_progress=ignore_progress)
+    document = report_document(a_run, on_progress=ignore_progress)
     assert asked == [(model, "the data") for model in MODELS]
     assert len(read) == 1
     assert all(row["latency"] for row in document["table"])
@@ -44,7 +44,7 @@ def test_a_measurement_of_another_run_is_not_shown(measured: Run, monkeypatch: p
         raise DataError("the data is gone")
 
     monkeypatch.setattr(locked_data, "RunSplits", refuse)
-    document = collect(measured, on_progress=ignore_progress)
+    document = report_document(measured, on_progress=ignore_progress)
     assert document["evaluations"]["student"] is None
     assert "student: the data is gone" in document["warnings"][0]
     assert [row["accuracy"] for row in document["table"] if row["owner"] == "student"] == [None, None]

@@ -19,7 +19,7 @@ from lorkit.export.building.exporting import export
 from lorkit.export.gating.pairing import ExportSelection, pair_exports
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.runtime.engine import load_engine
-from lorkit.export.runtime.preference import preference, record_path, regions_of
+from lorkit.export.runtime.preference import export_preference, record_path, recorded_regions
 
 OPTIONS: dict[str, Any] = {"region": "chest", "profile": "cpu-generic", "owners": ("expert", "foundation")}
 
@@ -46,15 +46,16 @@ def test_proven_then_target_then_fp32_then_newest() -> None:
     foreign = one("7", "fp32", profile="of-a-user"), one("6", "fp32", target="openvino", profile="of-a-user")
     expected = [unproven, served, compiled, vino, low, old, new]
     assert (
-        sorted([new, vino, low, compiled, unproven, served, old], key=lambda found: preference(found, None)) == expected
+        sorted([new, vino, low, compiled, unproven, served, old], key=lambda found: export_preference(found, None))
+        == expected
     )
-    assert max(foreign, key=lambda found: preference(found, None)) is foreign[0]
+    assert max(foreign, key=lambda found: export_preference(found, None)) is foreign[0]
 
 
 def test_a_tie_is_decided_by_name_and_not_by_the_order_of_the_disk() -> None:
     pair = [one("1", "fp32", profile="cpu-avx512-vnni"), one("1", "fp32", profile="cpu-generic")]
-    assert max(pair, key=lambda found: preference(found, None)) is pair[1]
-    assert max(reversed(pair), key=lambda found: preference(found, None)) is pair[1]
+    assert max(pair, key=lambda found: export_preference(found, None)) is pair[1]
+    assert max(reversed(pair), key=lambda found: export_preference(found, None)) is pair[1]
 
 
 def test_what_auto_chose_for_another_target_is_what_predict_and_gate_take(extracted: Path, tmp_path: Path) -> None:
@@ -111,4 +112,4 @@ def test_a_damaged_record_is_none(tmp_path: Path) -> None:
     for name, rows in (("whole", [row]), ("text", [row | {"latency": "fast"}]), ("short", [{}]), ("number", 3)):
         found[name] = block | {"candidates": rows}
     write_json(tmp_path / "p.json", {"schema_version": 1, "kind": "precision", "warnings": [], "regions": found})
-    assert list(regions_of(tmp_path / "p.json")) == ["whole"]
+    assert list(recorded_regions(tmp_path / "p.json")) == ["whole"]

@@ -20,7 +20,7 @@ from lorkit.decompose.errors import DataError, ParityError
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.export.onnx.conversion import to_onnx
-from lorkit.export.onnx.precision import Calibration, Lowered, int8, lower, require_precision
+from lorkit.export.onnx.precision import Calibration, Lowered, convert_precision, int8, require_precision
 from lorkit.export.onnx.precision.lowering import by_sensitivity
 from lorkit.export.runtime import parity
 from lorkit.export.runtime.parity import seeded_inputs
@@ -63,7 +63,7 @@ def lowered(
     kind: str = "real",
     on_progress: OnProgress = ignore_progress,
 ) -> Lowered:
-    return lower(
+    return convert_precision(
         graph_of(module, path),
         precision,
         scheme=scheme,
@@ -168,8 +168,8 @@ def test_the_layer_that_int8_hurts_most_stays_in_fp32(tmp_path: Path, monkeypatc
 def test_the_search_says_how_far_it_is_and_runs_the_images_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs, told, read = [], [], int8._Images.get_next
-    monkeypatch.setattr(int8._Images, "get_next", lambda self: runs.append(self) or read(self))  # type: ignore[func-returns-value]
+    runs, told, read = [], [], int8._CalibrationBatches.get_next
+    monkeypatch.setattr(int8._CalibrationBatches, "get_next", lambda self: runs.append(self) or read(self))  # type: ignore[func-returns-value]
     monkeypatch.setitem(parity.TOLERANCES, "int8", 1e-9)
     with pytest.raises(ParityError):
         lowered(network(), tmp_path / "m.onnx", "int8", on_progress=lambda *step: told.append(step))

@@ -2,11 +2,11 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from lorkit.export.reporting.charts.tradeoff import Frame, Point, pareto, trade_off, undominated
+from lorkit.export.reporting.charts.tradeoff import ExportPoint, Frame, pareto, trade_off, undominated
 
 
-def point(owner: str, milliseconds: float, accuracy: float, size_bytes: int, label: str | None = None) -> Point:
-    return Point(
+def point(owner: str, milliseconds: float, accuracy: float, size_bytes: int, label: str | None = None) -> ExportPoint:
+    return ExportPoint(
         owner=owner,
         label=label or f"{owner} onnx fp32",
         short=owner,

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from lorkit.export.reporting.comparison.fractions import curves
+from lorkit.export.reporting.comparison.fractions import fraction_curves
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -32,7 +32,7 @@ def test_each_arm_is_a_line_over_the_fractions_with_its_intervals() -> None:
     rows = [
         row(arm, part, 0.6 + part / 10 + index / 50) for index, arm in enumerate("ab") for part in (1.0, 0.05, 0.25)
     ]
-    drawn = curves(document(rows))
+    drawn = fraction_curves(document(rows))
     assert drawn is not None
     root = ElementTree.fromstring(drawn)
     dots = [(float(one.attrib["cx"]), float(one.attrib["cy"])) for one in root.iter(f"{SVG}circle")]
@@ -49,14 +49,14 @@ def test_each_arm_is_a_line_over_the_fractions_with_its_intervals() -> None:
 
 
 def test_one_fraction_or_nothing_defined_is_no_curve() -> None:
-    assert curves(document([row("a", 1.0, 0.7), row("b", 1.0, 0.8)])) is None
-    assert curves(document([row("a", 1.0, None), row("a", 0.1, None)])) is None
+    assert fraction_curves(document([row("a", 1.0, 0.7), row("b", 1.0, 0.8)])) is None
+    assert fraction_curves(document([row("a", 1.0, None), row("a", 0.1, None)])) is None
 
 
 @pytest.mark.parametrize("arms", [1, 20])
 def test_labels_stay_inside_and_apart_and_phantoms_are_marked(arms: int) -> None:
     rows = [row(f"arm{index}", part, 0.7) for index in range(arms) for part in (0.1, 1.0)]
-    drawn = curves(document(rows, foundation=None, synthetic=True))
+    drawn = fraction_curves(document(rows, foundation=None, synthetic=True))
     assert drawn is not None
     root = ElementTree.fromstring(drawn)
     assert "SYNTHETIC" in drawn
