@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
@@ -17,14 +16,12 @@ from lorkit.decompose.config.schema import Balancer
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.models.ownership import owner_of
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.models.reprogrammers import resampled
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import Task, get_task
 from lorkit.decompose.tasks.losses import Terms, by_region
-
-# modules that hold one entry a region, in expert layers, norms by region and regional models
-_CONTAINERS = {"down", "up", "kernel", "regions", "heads"}
 
 
 class TrainingModule(nn.Module):
@@ -91,12 +88,9 @@ class TrainingModule(nn.Module):
         """Return the trainable parameters that belong to one region alone, by region: factors, norms and heads."""
         owned: dict[str, list[nn.Parameter]] = {name: [] for name in self.live.regions.names}
         for name, parameter in self.named_parameters():
-            parts = name.split(".")
-            for container, region in pairwise(parts):
-                # the container is checked too: a backbone may have a layer that is named like a region
-                if parameter.requires_grad and container in _CONTAINERS and region in owned:
-                    owned[region].append(parameter)
-                    break
+            region = owner_of(name, owned)
+            if parameter.requires_grad and region is not None:
+                owned[region].append(parameter)
         return owned
 
 

@@ -25,6 +25,7 @@ from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.models.stage_features import stage_view
+from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks.losses import Terms
 
 
@@ -41,13 +42,17 @@ class StudentPass(NamedTuple):
 
 
 class DistillationModule(TrainingModule):
-    """A student of one region under its own loss and the terms of a subclass.
+    """A student of one region under its own loss and the terms of a subclass, which may look at the foundation first.
 
     Attributes:
         layer: Which output of the two networks is compared.
     """
 
     layer: Layer = "pooled"
+
+    def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
+        del foundation
+        super().__init__(live, config.train)
 
     def query_teacher(self, teacher: RegionalModel, batch: Batch) -> Any:
         """Return the foundation's compared output for a batch."""
@@ -84,11 +89,19 @@ class DistilledStudents(SeparateStudents):
     """A student a region that learns from the frozen foundation; the student alone is deployed.
 
     Attributes:
+        module: What is trained.
         min_samples: Samples that a term needs to relate to each other; 1 where it looks at each sample by itself.
     """
 
+    module: type[DistillationModule]
     uses_teacher = True
     min_samples = 1
+
+    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
+        """Build the student and what is compared of it; UsageError without a foundation or stages to compare."""
+        if foundation is None:
+            raise missing_teacher()
+        return self.module(self.network(config, regions), config, foundation)
 
     def weights(self, config: Config) -> dict[str, float]:
         """Return the weight of each term by its key in the configuration."""

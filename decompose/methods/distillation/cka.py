@@ -13,25 +13,22 @@ from torch import Tensor
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.distillation.base import (
     DistillationModule,
     DistilledStudents,
     StudentPass,
-    missing_teacher,
 )
 from lorkit.decompose.methods.losses.cka import CKALoss
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.regions import RegionSet
 
 
 class CkaModule(DistillationModule):
     """The similarity of both feature spaces over the batch."""
 
-    def __init__(self, live: RegionalModel, config: Config) -> None:
-        super().__init__(live, config.train)
+    def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
+        super().__init__(live, config, foundation)
         self.settings = config.cka
         self.cka = CKALoss(estimator=self.settings.estimator, gather=True)
 
@@ -47,17 +44,12 @@ class AlignedStudents(DistilledStudents):
     """`cka`: a student a region whose features are aligned with the foundation's."""
 
     name = "cka"
+    module = CkaModule
     min_samples = 4
 
     def weights(self, config: Config) -> dict[str, float]:
         """Return the weight of the only term."""
         return {"cka.weight": config.cka.weight}
-
-    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the student; UsageError without a foundation."""
-        if foundation is None:
-            raise missing_teacher()
-        return CkaModule(self.network(config, regions), config)
 
 
 METHOD = AlignedStudents()

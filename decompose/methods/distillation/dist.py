@@ -13,20 +13,18 @@ from torch import Tensor
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.distillation.base import DistilledStudents, StudentPass, missing_teacher
+from lorkit.decompose.methods.distillation.base import DistilledStudents, StudentPass
 from lorkit.decompose.methods.distillation.kd import LogitModule
 from lorkit.decompose.methods.losses.relational import correlation_losses
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
-from lorkit.decompose.regions import RegionSet
 
 
 class DistModule(LogitModule):
     """The two correlations; every place of a dense network is a sample."""
 
-    def __init__(self, live: RegionalModel, config: Config) -> None:
-        super().__init__(live, config.train)
+    def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
+        super().__init__(live, config, foundation)
         self.settings = config.dist
 
     def terms(self, student: StudentPass, teacher: RegionalOutput, batch: Batch) -> dict[str, Tensor]:
@@ -43,17 +41,12 @@ class CorrelationDistillation(DistilledStudents):
     """`dist`: a student a region whose predictions correlate with the foundation's."""
 
     name = "dist"
+    module = DistModule
     min_samples = 2
 
     def weights(self, config: Config) -> dict[str, float]:
         """Return the weights of both terms."""
         return {"dist.inter": config.dist.inter, "dist.intra": config.dist.intra}
-
-    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the student; UsageError without a foundation."""
-        if foundation is None:
-            raise missing_teacher()
-        return DistModule(self.network(config, regions), config)
 
 
 METHOD = CorrelationDistillation()

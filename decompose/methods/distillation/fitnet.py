@@ -18,18 +18,15 @@ from torch import Tensor, nn
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.distillation.base import (
     DistillationModule,
     DistilledStudents,
     StudentPass,
     compared_widths,
-    missing_teacher,
 )
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks.losses import wide
 
 
@@ -47,14 +44,17 @@ class FitnetModule(DistillationModule):
     Args:
         live: The student of one region.
         config: Settings.
-        widths: Channels of the student's and the foundation's compared output.
+        foundation: The teacher.
+
+    Raises:
+        UsageError: A network has no stages to compare.
     """
 
-    def __init__(self, live: RegionalModel, config: Config, widths: tuple[int, int]) -> None:
-        super().__init__(live, config.train)
+    def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
+        super().__init__(live, config, foundation)
         self.settings = config.fitnet
         self.layer = self.settings.layer
-        self.regressor = Regressor(*widths)
+        self.regressor = Regressor(*compared_widths(live, foundation, self.layer, config))
 
     def terms(self, student: StudentPass, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
         """Return the term hint."""
@@ -69,17 +69,11 @@ class HintDistillation(DistilledStudents):
     """`fitnet`: a student a region from whose last stage the foundation's can be read off linearly."""
 
     name = "fitnet"
+    module = FitnetModule
 
     def weights(self, config: Config) -> dict[str, float]:
         """Return the weight of the only term."""
         return {"fitnet.weight": config.fitnet.weight}
-
-    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the student and its regressor; UsageError without a foundation, or without stages to compare."""
-        if foundation is None:
-            raise missing_teacher()
-        live = self.network(config, regions)
-        return FitnetModule(live, config, compared_widths(live, foundation, config.fitnet.layer, config))
 
 
 def one_grid(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,11 +17,9 @@ from lorkit.decompose.methods.distillation.base import (
     DistillationModule,
     DistilledStudents,
     StudentPass,
-    missing_teacher,
 )
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
-from lorkit.decompose.regions import RegionSet
 
 
 class LogitModule(DistillationModule):
@@ -36,8 +34,8 @@ class LogitModule(DistillationModule):
 class KdModule(LogitModule):
     """The divergence of softened probabilities."""
 
-    def __init__(self, live: RegionalModel, config: Config) -> None:
-        super().__init__(live, config.train)
+    def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
+        super().__init__(live, config, foundation)
         self.settings = config.kd
 
     def terms(self, student: StudentPass, teacher: RegionalOutput, batch: Batch) -> dict[str, Tensor]:
@@ -54,16 +52,11 @@ class KnowledgeDistillation(DistilledStudents):
     """`kd`: a student a region that matches the foundation's softened predictions."""
 
     name = "kd"
+    module = KdModule
 
     def weights(self, config: Config) -> dict[str, float]:
         """Return the weight of the only term."""
         return {"kd.weight": config.kd.weight}
-
-    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the student; UsageError without a foundation."""
-        if foundation is None:
-            raise missing_teacher()
-        return KdModule(self.network(config, regions), config)
 
 
 METHOD = KnowledgeDistillation()

@@ -13,25 +13,22 @@ from torch import Tensor
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.distillation.base import (
     DistillationModule,
     DistilledStudents,
     StudentPass,
-    missing_teacher,
 )
 from lorkit.decompose.methods.losses.relational import angle_loss, distance_loss
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.regions import RegionSet
 
 
 class RkdModule(DistillationModule):
     """Distances and angles of pooled features; maps of a dense network are averaged over their places first."""
 
-    def __init__(self, live: RegionalModel, config: Config) -> None:
-        super().__init__(live, config.train)
+    def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
+        super().__init__(live, config, foundation)
         self.settings = config.rkd
 
     def terms(self, student: StudentPass, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
@@ -46,17 +43,12 @@ class RelationalDistillation(DistilledStudents):
     """`rkd`: a student a region whose features lie to each other as the foundation's do."""
 
     name = "rkd"
+    module = RkdModule
     min_samples = 3
 
     def weights(self, config: Config) -> dict[str, float]:
         """Return the weights of both terms."""
         return {"rkd.distance": config.rkd.distance, "rkd.angle": config.rkd.angle}
-
-    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the student; UsageError without a foundation."""
-        if foundation is None:
-            raise missing_teacher()
-        return RkdModule(self.network(config, regions), config)
 
 
 METHOD = RelationalDistillation()

@@ -13,28 +13,26 @@ from torch import Tensor
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.distillation.base import (
     DistillationModule,
     DistilledStudents,
     StudentPass,
     compared_widths,
-    missing_teacher,
 )
 from lorkit.decompose.methods.losses.relational import similarity_loss
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.regions import RegionSet
 
 
 class SpModule(DistillationModule):
     """The difference of the two similarity matrices."""
 
-    def __init__(self, live: RegionalModel, config: Config) -> None:
-        super().__init__(live, config.train)
+    def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
+        super().__init__(live, config, foundation)
         self.settings = config.sp
         self.layer = self.settings.layer
+        compared_widths(live, foundation, self.layer, config)  # refuses here what has no stages
 
     def terms(self, student: StudentPass, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
         """Return the term sp."""
@@ -49,19 +47,12 @@ class SimilarityDistillation(DistilledStudents):
     """`sp`: a student a region that finds the same samples alike as the foundation does."""
 
     name = "sp"
+    module = SpModule
     min_samples = 2
 
     def weights(self, config: Config) -> dict[str, float]:
         """Return the weight of the only term."""
         return {"sp.weight": config.sp.weight}
-
-    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the student; UsageError without a foundation, or where a network has no stages to compare."""
-        if foundation is None:
-            raise missing_teacher()
-        live = self.network(config, regions)
-        compared_widths(live, foundation, config.sp.layer, config)  # refuses here what has no stages
-        return SpModule(live, config)
 
 
 METHOD = SimilarityDistillation()

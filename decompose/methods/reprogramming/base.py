@@ -12,12 +12,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.config import RdConfig, TrainConfig
+from lorkit.decompose.config import Config, RdConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError, plural
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.losses.cka import CKALoss
 from lorkit.decompose.methods.losses.cka.products import MIN_SAMPLES
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.tasks import get_task
@@ -45,13 +46,14 @@ class ReprogrammingModule(TrainingModule):
 
     Args:
         live: The student.
-        train: Budget and smoothing.
-        settings: Weights of the terms.
+        config: Settings.
+        foundation: The teacher, from which subclasses make their reprogrammers.
     """
 
-    def __init__(self, live: RegionalModel, train: TrainConfig, settings: RdConfig) -> None:
-        super().__init__(live, train)
-        self.settings = settings
+    def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
+        del foundation
+        super().__init__(live, config.train)
+        self.settings = settings = config.rd
         (region,) = live.regions
         self.task = get_task(region.task)
         view = settings.cka.view

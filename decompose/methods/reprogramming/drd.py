@@ -19,11 +19,10 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from lorkit.decompose.config import Config, RdConfig, TrainConfig
+from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.reprogramming.base import ReprogrammedPass, ReprogrammingModule, missing_teacher
+from lorkit.decompose.methods.reprogramming.base import ReprogrammedPass, ReprogrammingModule
 from lorkit.decompose.methods.reprogramming.batch_norms import InjectedPassNorms
 from lorkit.decompose.methods.reprogramming.rd import ReprogrammingDistillation
 from lorkit.decompose.models.backbones.stage_adapters import injection_context, stage_shapes, staged
@@ -32,7 +31,6 @@ from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.reprogrammers import GridReprogrammer
 from lorkit.decompose.models.stage_features import stage_shapes_of, stage_view
-from lorkit.decompose.regions import RegionSet
 
 Shapes = Sequence[tuple[int, ...]]
 
@@ -42,29 +40,22 @@ class DeepReprogramming(ReprogrammingModule):
 
     Args:
         live: The student of one region.
-        train: Budget and smoothing.
-        settings: Weights of the terms.
+        config: Settings.
         foundation: The teacher.
-        image: (C, *spatial) of the images.
-        seen: The same of what the teacher sees.
+
+    Raises:
+        UsageError: Its stages do not fit the student's.
     """
 
-    def __init__(
-        self,
-        live: RegionalModel,
-        train: TrainConfig,
-        settings: RdConfig,
-        foundation: Foundation,
-        image: tuple[int, ...],
-        seen: tuple[int, ...],
-    ) -> None:
-        super().__init__(live, train, settings)
+    def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
+        super().__init__(live, config, foundation)
+        image, seen = ((one.channels, *one.size) for one in (config.image, config.foundation_image))
         theirs, ours = stage_shapes_of(foundation.model.backbone, seen), stage_shapes(live.backbone, image)
         check_stages(theirs, ours)
         self.reprogrammers = nn.ModuleList(
-            GridReprogrammer(t[0], s[0], s[1:], settings.hidden) for t, s in zip(theirs, ours, strict=True)
+            GridReprogrammer(t[0], s[0], s[1:], self.settings.hidden) for t, s in zip(theirs, ours, strict=True)
         )
-        self.foreign = InjectedPassNorms(live.backbone, settings.bn_policy)
+        self.foreign = InjectedPassNorms(live.backbone, self.settings.bn_policy)
 
     @property
     def phis(self) -> list[nn.Module]:
@@ -105,18 +96,7 @@ class DeepReprogrammingDistillation(ReprogrammingDistillation):
     """`drd`: `rd` at every stage of the network."""
 
     name = "drd"
-
-    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the student and a reprogrammer a stage.
-
-        Raises:
-            UsageError: No foundation, or its stages do not fit the student's.
-        """
-        live = self.network(config, regions)
-        if foundation is None:
-            raise missing_teacher()
-        image, seen = ((one.channels, *one.size) for one in (config.image, config.foundation_image))
-        return DeepReprogramming(live, config.train, config.rd, foundation, image, seen)
+    module = DeepReprogramming
 
 
 def check_stages(theirs: Shapes, ours: Shapes) -> None:

@@ -17,7 +17,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from lorkit.decompose.config import Config, RdConfig, TrainConfig
+from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.baselines.students import SeparateStudents
@@ -35,28 +35,19 @@ class FeatureReprogramming(ReprogrammingModule):
 
     Args:
         live: The student of one region.
-        train: Budget and smoothing.
-        settings: Weights of the terms.
+        config: Settings.
         foundation: The teacher.
-        image: (C, *spatial) of the images.
     """
 
-    def __init__(
-        self,
-        live: RegionalModel,
-        train: TrainConfig,
-        settings: RdConfig,
-        foundation: Foundation,
-        image: tuple[int, ...],
-    ) -> None:
-        super().__init__(live, train, settings)
+    def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
+        super().__init__(live, config, foundation)
         wide, narrow = (cast(Backbone, model.backbone).feature_dim for model in (foundation.model, live))
-        self.grid = image[1:] if self.task.dense else ()
+        self.grid = config.image.size if self.task.dense else ()
         self.reprogrammer: nn.Module = (
-            GridReprogrammer(wide, narrow, self.grid, settings.hidden)
+            GridReprogrammer(wide, narrow, self.grid, self.settings.hidden)
             if self.task.dense
             else PooledReprogrammer(
-                wide, narrow, settings.hidden or narrow, rectified=getattr(live.backbone, "rectified", False)
+                wide, narrow, self.settings.hidden or narrow, rectified=getattr(live.backbone, "rectified", False)
             )
         )
 
@@ -92,15 +83,14 @@ class ReprogrammingDistillation(SeparateStudents):
     """`rd`: a student and a reprogrammer a region, trained together; the student alone is deployed."""
 
     name = "rd"
+    module: type[ReprogrammingModule] = FeatureReprogramming
     uses_teacher = True
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the student, and the reprogrammer from the foundation's features."""
-        live = self.network(config, regions)
+        """Build the student and its reprogrammers; UsageError without a foundation or where their stages do not fit."""
         if foundation is None:
             raise missing_teacher()
-        image = (config.image.channels, *config.image.size)
-        return FeatureReprogramming(live, config.train, config.rd, foundation, image)
+        return self.module(self.network(config, regions), config, foundation)
 
     def notices(self, config: Config) -> list[str]:
         """Announce every term that is switched off."""
