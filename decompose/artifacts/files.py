@@ -53,6 +53,18 @@ def digest_json(value: Any) -> str:
     return digest_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
 
 
+def digest_tensors(tensors: Mapping[str, Tensor], start: str = "") -> str:
+    """Return the SHA-256 of tensors with their names, types and shapes, in the order of names, after a text."""
+    import torch
+
+    found = hashlib.sha256(start.encode())
+    for name, value in sorted(tensors.items()):
+        plain = value.detach().cpu().contiguous()
+        found.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
+        found.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old content or the new one, never a part."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

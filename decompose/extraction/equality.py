@@ -5,7 +5,6 @@ Shapes: N images, K outputs; `spatial` is the grid of a dense task, else nothing
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from lorkit.decompose.artifacts import digest_tensors
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import ParityError, plural
 from lorkit.decompose.evaluation.inference import predict_logits
@@ -106,6 +106,5 @@ class _Routed(nn.Module):
 
 def _digests(module: nn.Module) -> Iterator[tuple[str, str]]:
     for key, value in module.state_dict().items():
-        array = value.detach().cpu().contiguous().numpy()
-        if array.size and (array != array.flat[0]).any():
-            yield key, hashlib.sha256(f"{array.dtype}{array.shape}".encode() + array.tobytes()).hexdigest()
+        if value.numel() and bool((value != value.flatten()[0]).any()):
+            yield key, digest_tensors({"": value})

@@ -8,12 +8,12 @@ Shapes: N images, C channels, C_i grid_i of stage i, F features.
 
 from __future__ import annotations
 
-import hashlib
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from lorkit.decompose.artifacts import digest_tensors
 from lorkit.decompose.config.schema import ImageConfig
 from lorkit.decompose.errors import UsageError
 
@@ -58,11 +58,7 @@ class Teacher(Protocol):
 
 def weights_digest(module: nn.Module) -> str:
     """Return the SHA-256 of a module's parameters and buffers with their names, types and shapes."""
-    found = hashlib.sha256()
-    for name, value in sorted(module.state_dict().items()):
-        found.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        found.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+    return digest_tensors(module.state_dict())
 
 
 def teacher_name(teacher: Teacher) -> str:

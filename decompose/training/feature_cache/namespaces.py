@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from lorkit.decompose.artifacts import digest_json
+from lorkit.decompose.artifacts import digest_json, digest_tensors
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.models.foundation.model import Foundation
@@ -85,13 +84,9 @@ def teacher_digest(foundation: Foundation) -> str:
 
     A user's own teacher states a digest besides: torch may hold none of its weights.
     """
-    digest = hashlib.sha256((foundation.digest if foundation.is_teacher else "").encode())
-    for name, value in sorted(foundation.model.state_dict().items()):
-        if not name.startswith("heads."):
-            plain = value.detach().cpu().contiguous()
-            digest.update(f"{name} {plain.dtype} {tuple(plain.shape)}\n".encode())
-            digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    state = foundation.model.state_dict().items()
+    tensors = {name: value for name, value in state if not name.startswith("heads.")}
+    return digest_tensors(tensors, foundation.digest if foundation.is_teacher else "")
 
 
 def cache_key(content: str, view: int) -> bytes:
