@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, load_tensors, save_tensors, write_json
-from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.models import RegionalModel, build_backbone
-from lorkit.decompose.models.foundation.model import Foundation, load_foundation, save_foundation
+from lorkit.decompose.models.foundation.model import Foundation, load_foundation, save_foundation, with_regions
 from lorkit.decompose.regions import Region, RegionSet
 
 REGIONS = RegionSet([Region(name="brain", classes=("a", "b")), Region(name="chest", classes=("a", "b", "c"))])
@@ -77,3 +77,20 @@ def test_a_description_without_its_fields_is_refused(tmp_path: Path) -> None:
     reseal(tmp_path, "foundation.json")
     with pytest.raises(ArtifactError, match="lacks its fields"):
         load_foundation(tmp_path)
+
+
+def test_a_narrowed_foundation_answers_for_its_own_numbers(tmp_path: Path) -> None:
+    foundation = written(tmp_path)
+    foundation.model.eval()
+    one = with_regions(foundation, RegionSet([REGIONS.get("chest")]))
+    image = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = foundation.model(image, "chest").logits["chest"]
+        assert torch.equal(one.model(image, torch.zeros(4, dtype=torch.int64)).logits["chest"], expected)
+    assert (one.regions.names, dict(one.heads), one.source) == (
+        ("chest",), {"chest": foundation.heads["chest"]}, foundation.source
+    )  # fmt: skip
+    assert one.model.backbone is foundation.model.backbone, "the weights are shared"
+    assert with_regions(foundation, REGIONS) is foundation
+    with pytest.raises(UsageError, match="liver"):
+        with_regions(foundation, RegionSet([Region(name="liver", classes=("x", "y"))]))
