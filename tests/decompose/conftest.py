@@ -25,6 +25,15 @@ from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
 from lorkit.decompose.runs.live_model import build_model, save_model
 
+DISTILLED = """
+method: rd
+image: {size: 16, channels: 1}
+split: {val: 0.25, test: 0.25}
+regions: {chest: {data: chest.npz}, knee: {data: knee.npz}}
+foundation: {backbone: shufflenet_v2_x1_0}
+student: {backbone: shufflenet_v2_x1_0}
+train: {epochs: 1, batch_size: 8}
+"""
 REGIONS = {"chest": ("normal", "pneumonia"), "knee": ("none", "mild", "severe")}
 
 
@@ -185,3 +194,22 @@ def make_batch() -> Callable[..., Batch]:
         return Batch(image=image, label=torch.arange(total) % 2, region=region, sample=torch.arange(total))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def configured() -> Callable[..., Config]:
+    """Write data of two regions, 24 x 24 pixels, and a configuration of `rd`: `configured(tmp_path, **settings)`."""
+
+    def write(directory: Path, **settings: object) -> Config:
+        for seed, (name, classes) in enumerate({"chest": ("no", "yes"), "knee": ("none", "mild", "severe")}.items()):
+            rng = np.random.default_rng(seed)
+            labels = np.arange(48) % len(classes)
+            images = np.clip(60 + 60 * labels[:, None, None] + rng.normal(0, 20, (48, 24, 24)), 0, 255).astype(np.uint8)
+            groups = np.array([f"p{index}" for index in range(48)])
+            names = np.array(classes)
+            np.savez(directory / f"{name}.npz", images=images, labels=labels, label_names=names, groups=groups)
+        path = directory / "decompose.yaml"
+        path.write_text(DISTILLED, encoding="utf-8")
+        return load_config(path, overrides=[f"{key}={value}" for key, value in settings.items()])
+
+    return write

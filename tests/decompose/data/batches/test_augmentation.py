@@ -84,3 +84,22 @@ def test_a_sample_is_changed_alike_in_any_batch() -> None:
     part = augment(x[[4, 1]], key[[4, 1]], config)
     torch.testing.assert_close(part, whole[[4, 1]], atol=1e-6, rtol=0)
     assert whole.shape == x.shape
+
+
+def test_both_images_show_the_same_after_every_change() -> None:
+    """A blob lands at the same relative place whatever size, aspect included, it is augmented at."""
+    rng = np.random.default_rng(0)
+    key = rng.integers(0, 2**63, 32, dtype=np.uint64)
+    config = AugmentConfig(share=1.0, rotate=40, shift=0.1, scale=0.1, intensity=0.0)
+
+    def centres(size: tuple[int, int], like: tuple[int, int] | None) -> np.ndarray:
+        y, x = (torch.arange(side).add(0.5) / side for side in size)
+        blob = torch.exp(-(((y[:, None] - 0.4) / 0.12) ** 2) - ((x[None] - 0.6) / 0.12) ** 2)
+        moved = augment(blob.expand(32, 1, *size).clone(), key, config, like=like)[:, 0]
+        total = moved.sum((1, 2))
+        return torch.stack([(moved.sum(2) @ y) / total, (moved.sum(1) @ x) / total], 1).numpy()
+
+    student = centres((40, 40), None)
+    np.testing.assert_allclose(centres((96, 96), (40, 40)), student, atol=0.01)
+    np.testing.assert_allclose(centres((40, 120), (40, 40)), student, atol=0.01)
+    assert np.abs(centres((40, 120), None) - student).max() > 0.03  # in its own pixels it would turn otherwise

@@ -26,7 +26,6 @@ from lorkit.decompose.models.backbones.resnet import ResNet
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.training.feature_cache import feature_cache_factory
-from lorkit.decompose.training.feature_cache.statistics import cache_statistics, describe_statistics
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.loop.epochs import Phase, fit
 
@@ -240,21 +239,3 @@ def test_the_speed_up_is_told_as_it_was_measured(train: Train) -> None:
     assert "8 images x 1 view" in texts[0]
     assert "1 epoch that asked the teacher" in texts[-1]
     assert "2 epochs that read" in texts[-1]
-
-
-def test_savings_say_only_what_was_seen() -> None:
-    def row(asked: int, read: int, seconds: float) -> dict[str, Any]:
-        kept = {"asked": asked, "read": read, "asked_seconds": asked / 10, "read_seconds": 0.1, "kept_bytes": 7}
-        return {"phase": "rd-a", "seconds": seconds, "teacher": kept}
-
-    (both,) = cache_statistics([row(10, 0, 4.0), row(5, 5, 3.0), row(0, 10, 1.0), row(0, 10, 3.0)])
-    assert (both["asked_epoch_seconds"], both["read_epoch_seconds"], both["speed_up"]) == (4.0, 2.0, 2.0)
-    assert both["asked_seconds"] == 1.0
-    assert "2.00 times as fast" in describe_statistics(both)
-    (reading,) = cache_statistics([row(0, 10, 1.0)])
-    assert reading["speed_up"] is None
-    assert "no speed-up to state" in describe_statistics(reading)
-    (asking,) = cache_statistics([row(10, 0, 1.0)])
-    assert "nothing was saved yet" in describe_statistics(asking)
-    assert cache_statistics([{"phase": "rd-a", "seconds": 1.0}]) == []
-    assert both["kept_bytes"] == 28

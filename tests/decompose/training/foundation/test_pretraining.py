@@ -1,0 +1,43 @@
+"""A foundation is pretrained for its own image, which its users then see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lorkit.decompose import train
+from lorkit.decompose.config import Config
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.evaluation.evaluation import evaluate
+from lorkit.decompose.models.foundation.model import load_foundation
+from lorkit.decompose.runs import open_run
+from lorkit.decompose.training.foundation.resolving import resolve_foundation
+from lorkit.decompose.training.training import pretrain
+
+
+def test_a_foundation_is_pretrained_and_adopted_with_its_own_image(
+    configured: Callable[..., Config], tmp_path: Path
+) -> None:
+    image = "{size: 32, channels: 3}"
+    path = pretrain(configured(tmp_path, **{"foundation.image": image}), out=tmp_path / "foundations")
+    assert path is not None
+    own = load_foundation(path).image
+    assert (tuple(own["size"]), own["channels"]) == ((32, 32), 3)
+    given = configured(tmp_path, **{"foundation.weights": str(path)})
+    assert resolve_foundation(given).foundation_image.channels == 3
+    result = train(given, out=tmp_path / "runs")
+    assert load_foundation(result.run / "foundation").image == own
+    assert evaluate(open_run(result.run), model="foundation")["regions"]["chest"]["source"] == "own"
+    with pytest.raises(UsageError, match=r"foundation.image.channels is 1, the foundation .* sees 3"):
+        resolve_foundation(
+            configured(tmp_path, **{"foundation.weights": str(path), "foundation.image": "{channels: 1}"})
+        )
+
+
+def test_adapted_foundations_are_deployed_at_their_own_image(configured: Callable[..., Config], tmp_path: Path) -> None:
+    config = configured(tmp_path, method="linear-probe", **{"foundation.image": "{size: 32, channels: 3}"})
+    run = open_run(train(config, out=tmp_path / "runs").run)
+    assert run.config.deployed_image.size == (32, 32)
+    assert evaluate(run)["regions"]["chest"]["n"] > 0

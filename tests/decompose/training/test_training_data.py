@@ -1,0 +1,40 @@
+"""What is prepared for the foundation comes from the originals and holds the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lorkit.decompose.config import Config
+from lorkit.decompose.data import read_regions, split_regions
+from lorkit.decompose.data.batches.loader import BatchLoader
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.training.training_data import prepare_for_teacher, prepare_parts
+
+
+def test_teacher_images_come_from_the_originals(configured: Callable[..., Config], tmp_path: Path) -> None:
+    config = configured(tmp_path, **{"foundation.image": "{size: 24}"})
+    samples = read_regions(config)
+    splits = split_regions(samples, config.split, seed=0)
+    seen = prepare_for_teacher(config, samples, splits, config.image)
+    assert seen is not None
+    for name, one in samples.items():
+        rows = splits.parts(name)["val"]
+        original = np.stack([one.images[int(row)] for row in rows]).astype(np.float32) / 255  # 24 x 24 as written
+        np.testing.assert_array_equal(seen["val"][name].stored[:, 0], original)
+    assert prepare_for_teacher(configured(tmp_path), samples, splits, config.image) is None
+
+
+def test_samples_of_both_must_agree(configured: Callable[..., Config], tmp_path: Path) -> None:
+    config = configured(tmp_path, **{"foundation.image": "{size: 24}"})
+    samples = read_regions(config)
+    splits = split_regions(samples, config.split, seed=0)
+    parts = prepare_parts(config, samples, splits, config.image)
+    seen = prepare_parts(config, samples, splits, config.foundation_image)
+    regions = RegionSet(one.region for one in samples.values())
+    with pytest.raises(DataError, match="other samples"):
+        BatchLoader(parts["train"], regions, batch_size=8, sampling="sqrt", seed=0, augment=None, teacher=seen["val"])
