@@ -1,1 +1,1 @@
-"""The verbs `evaluate` and `compare`, and inference over prepared images."""
+"""The commands `evaluate` and `compare`, and inference over prepared images."""

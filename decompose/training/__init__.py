@@ -1,1 +1,1 @@
-"""The verbs `train` and `pretrain`."""
+"""The commands `train` and `pretrain`."""

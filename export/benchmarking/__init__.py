@@ -1,1 +1,1 @@
-"""The verb `bench`: latency, throughput, memory and energy of exports."""
+"""The command `bench`: latency, throughput, memory and energy of exports."""

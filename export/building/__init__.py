@@ -1,1 +1,1 @@
-"""The verbs `export` and `verify`."""
+"""The commands `export` and `verify`."""

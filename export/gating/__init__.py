@@ -1,1 +1,1 @@
-"""The verb `gate`: candidates against baselines, by cost, latency and accuracy."""
+"""The command `gate`: candidates against baselines, by cost, latency and accuracy."""

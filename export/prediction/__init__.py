@@ -1,1 +1,1 @@
-"""The verb `predict`: from image files to labels, masks and tables."""
+"""The command `predict`: from image files to labels, masks and tables."""

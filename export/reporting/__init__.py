@@ -1,1 +1,1 @@
-"""The verb `report`: the document of a run and its pages."""
+"""The command `report`: the document of a run and its pages."""
