@@ -39,13 +39,21 @@ def benchmark(document: Mapping[str, Any]) -> None:
         for row in document.get("comparisons", ())
     ]
     if ratios:
-        table("against the reference (ratio of latencies)", ("region", "export", "ratio"), ratios)
+        table("ratio of latencies, against --against", ("region", "export", "ratio"), ratios)
     warnings(document)
 
 
 def verdicts(document: Mapping[str, Any]) -> None:
     """Print what `gate` decided: a row a region, then its reasons."""
-    columns = ("region", "verdict", "export", "latency ratio", "accuracy drop", "allowed", "smallest decidable drop")
+    columns = (
+        "region",
+        "verdict",
+        "export",
+        "latency ratio",
+        "accuracy change",
+        "allowed drop",
+        "smallest decidable drop",
+    )
     rows = []
     for name, row in document["regions"].items():
         latency, accuracy = row.get("latency") or {}, row.get("accuracy") or {}
@@ -55,7 +63,7 @@ def verdicts(document: Mapping[str, Any]) -> None:
                 row["verdict"].upper(),
                 " ".join(str((row.get("candidate") or {}).get(key, "-")) for key in ("target", "precision")),
                 interval(latency.get("ratio"), latency.get("ci")),
-                interval(accuracy.get("drop"), accuracy.get("ci")),
+                _change(accuracy),
                 accuracy.get("allowed"),
                 accuracy.get("decidable"),
             ]
@@ -69,6 +77,12 @@ def verdicts(document: Mapping[str, Any]) -> None:
     warnings(document)
 
 
+def _change(block: Mapping[str, Any]) -> str:
+    """Write a drop as a change, candidate minus baseline, with its interval."""
+    drop, ci = block.get("drop"), block.get("ci")
+    return interval(None if drop is None else 0.0 - drop, [0.0 - ci[1], 0.0 - ci[0]] if ci else None)
+
+
 def _parts(document: Mapping[str, Any]) -> None:
     """Print a row a structure and subgroup that was judged beside its region."""
     rows = [
@@ -76,7 +90,7 @@ def _parts(document: Mapping[str, Any]) -> None:
             region,
             f"{part['column']}={part['name']}" if "column" in part else part["name"],
             part["verdict"].replace("_", " ").upper(),
-            interval(part["drop"], part["ci"]),
+            _change(part),
             part["n"],
             part["groups"],
             part.get("p_worse_holm"),
@@ -87,7 +101,7 @@ def _parts(document: Mapping[str, Any]) -> None:
         for part in (block.get("accuracy") or {}).get(kind) or ()
     ]
     if rows:
-        columns = ("region", "part", "verdict", "accuracy drop", "n", "groups", "p worse", "p within")
+        columns = ("region", "part", "verdict", "accuracy change", "n", "groups", "p worse", "p within")
         table("structures and subgroups (p: Holm, over all rows)", columns, rows)
 
 
@@ -101,9 +115,9 @@ def _flips(document: Mapping[str, Any]) -> None:
             answers = [flip[side] for side in ("truth", "baseline", "candidate")]
             rows.append([region, flip["case"][:12], *answers, flip["change"]])
     if rows:
-        table("answers that changed", ("region", "case", "truth", "baseline", "candidate", "change"), rows)
+        table("changed predictions", ("region", "case", "truth", "baseline", "candidate", "change"), rows)
     if left:
-        line(f"{plural(left, 'more case')} changed: --json, or measurements/gate.json of the run, has all")
+        line(f"{plural(left, 'more case')} changed; all are in --json and in measurements/gate.json of the run")
 
 
 def replacements(document: Mapping[str, Any]) -> list[str]:
@@ -112,12 +126,14 @@ def replacements(document: Mapping[str, Any]) -> list[str]:
         return []
     entries = document["replaced_baselines"]
     if not entries:
-        return [f"the baselines stay: the verdict is {document['verdict'].upper()}; --because TEXT overrides that"]
+        return [
+            f"baselines unchanged: the verdict is {document['verdict'].upper()}; --because TEXT replaces them anyway"
+        ]
     said = []
     for entry in entries:
-        old = "a first baseline" if entry["replaced"] is None else entry["replaced"][:12]
-        kept = entry["replaced"] == entry["by"]
-        said.append(f"baseline {entry['key']}: " + ("unchanged" if kept else f"{old} replaced by {entry['by'][:12]}"))
+        new, old = entry["by"][:12], (entry["replaced"] or "")[:12]
+        change = "unchanged" if old == new else f"{old} replaced by {new}" if old else f"{new} stored, the first one"
+        said.append(f"baseline {entry['key']}: {change}")
     return said
 
 
@@ -168,4 +184,4 @@ def _first_wrong(cut: Mapping[str, Any]) -> str:
     if cut["layer"] is None:
         return f"no layer is off by more than {cut['limit']:.1e} of its largest value"
     sides = ["not a number" if cut[name] is None else f"{cut[name]:.1e}" for name in ("error", "before")]
-    return f"first off at layer {cut['layer']} ({cut['op']}): {sides[0]} of its largest value, {sides[1]} before it"
+    return f"first wrong layer {cut['layer']} ({cut['op']}): {sides[0]} of its largest value, {sides[1]} before it"

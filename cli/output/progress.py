@@ -15,6 +15,7 @@ from rich.table import Column
 from rich.text import Text
 
 from lorkit.decompose import events
+from lorkit.decompose.errors import plural
 from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class _Time(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         ends = task.fields["ends"]
-        return Text(f"{_clock(task.elapsed or 0)} so far" if ends is None else f"ETA {_clock(ends - task.get_time())}")
+        return Text(f"{_clock(task.elapsed or 0)} elapsed" if ends is None else f"ETA {_clock(ends - task.get_time())}")
 
 
 class _Memory(ProgressColumn):
@@ -210,7 +211,7 @@ class Training(_Live):
 def _started(event: events.Started) -> str:
     resumed = f", from epoch {event.first_epoch + 1}" if event.first_epoch else ""
     size = f", {event.parameters / 1e6:.1f} M parameters" if event.parameters else ""
-    return f"{event.phase}: {event.epochs} epochs of {event.steps} steps{size}{resumed}"
+    return f"{event.phase}: {plural(event.epochs, 'epoch')} of {plural(event.steps, 'step')}{size}{resumed}"
 
 
 def _validated(event: events.Validated) -> str:

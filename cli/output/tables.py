@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lorkit.decompose.errors import plural
+
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, console: Console | None = None) -> None:
     """Print a table; columns of words are flush left, columns with numbers flush right."""
@@ -63,7 +65,7 @@ def warnings(document: Mapping[str, Any]) -> None:
     for text in dict.fromkeys(document.get("warnings", ())):
         line(f"warning: {text}")
     if document.get("synthetic"):
-        line("SYNTHETIC: made from phantom images; not for any use on patients")
+        line("SYNTHETIC: made from phantom images; not for use on patients")
 
 
 def evaluation(document: Mapping[str, Any]) -> None:
@@ -114,7 +116,7 @@ def comparison(document: Mapping[str, Any]) -> None:
     ]  # fmt: skip
     if pairs:
         columns = ("baseline", "candidate", "fraction", "drop", "regions won", "regions lost")
-        table("what the candidate loses against the baseline, mean over regions", columns, pairs)
+        table("drop from baseline to candidate, mean over regions", columns, pairs)
     warnings(document)
 
 
@@ -162,7 +164,7 @@ def plan(document: Mapping[str, Any]) -> None:
     for name, reason in document["layers_without_experts"]:
         line(f"no experts in {name}: {reason}")
     line(
-        f"{document['method']}: {document['epochs']} epochs, batch {document['batch_size']}, "
+        f"{document['method']}: {plural(document['epochs'], 'epoch')}, batch {document['batch_size']}, "
         f"{document['training_parameters']:,} parameters to train, {len(document['expert_layers'])} expert layers"
     )
 
@@ -183,12 +185,12 @@ def _rehearsal(found: Mapping[str, Any]) -> None:
         f"{found['cka_view']}"
     )
     line(
-        f"MACs an image, forward: student {found['student_macs']:,}, reprogramming {found['extra_macs']:,} more, "
+        f"MACs per image, forward: student {found['student_macs']:,}, reprogramming {found['extra_macs']:,} more, "
         f"teacher {found['teacher_macs']:,}"
     )
     checked = found["gradient_paths"]
     table(
-        "gradients, each checked by a backward pass",
+        "gradients, checked by backward passes",
         ("path", "flows"),
         [[one["path"], one["flows"]] for one in checked],
     )

@@ -2,7 +2,7 @@
 
 Each candidate is exported as if it had been named, then held against the fp32 export of the same network on this
 machine: latency by interleaved pairs with a control, accuracy by the paired bootstrap on the validation part. Both
-must be decided in its favour; what is undecided loses. The test part is never looked at.
+must be decided in its favour; an undecided candidate is rejected. The test part is not used.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def choose_precision(
     run = source.run
     if run is None:
         raise UsageError(
-            f"--precision {AUTO} for an expert away from its run",
+            f"--precision {AUTO} for an expert without its run",
             required="the run, whose validation part accuracy is judged on",
             fix="name a precision, or the run",
         )
@@ -93,7 +93,7 @@ def choose_precision(
     won = sorted((row for row in rows if row["verdict"] == "kept"), key=lambda row: float(row["latency"]["ratio"]))
     for row in won[1:]:
         row["verdict"] = "lost"
-        row["reason"] = f"faster than fp32, but {won[0]['precision']} is faster still"
+        row["reason"] = f"faster than fp32, but {won[0]['precision']} is faster"
     for row, job in zip(rows, jobs[1:], strict=True):
         if row["verdict"] == "lost" and job.precision not in there:  # what a user exported before is his
             shutil.rmtree(source.home / job.name, ignore_errors=True)
@@ -144,7 +144,7 @@ def _try_candidate(
     try:
         candidate = read_exported(export_one(source, job))
         if not (candidate.proven and baseline.proven):
-            return row | {"reason": "it cannot be run here, so nothing was measured"}
+            return row | {"reason": "it cannot run here, so nothing was measured"}
         row |= {"bytes": candidate.info["size_bytes"], "kept_fp32": (candidate.info["lowering"] or {}).get("kept_fp32")}
         return row | _judge_candidate(run, ExportPair(baseline, candidate), limits)
     except BUILD_ERRORS as error:
@@ -179,7 +179,7 @@ def _judge_candidate(run: Run, pair: ExportPair, limits: AutoPrecisionLimits) ->
         "latency": latency,
         "accuracy": accuracy,
         "verdict": "kept" if kept else "lost",
-        "reason": reason if kept else f"not shown to be good enough: {_first_lower(sentence)}",
+        "reason": reason if kept else f"accuracy not shown to be within the allowed drop: {_first_lower(sentence)}",
     }
 
 

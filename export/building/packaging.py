@@ -130,8 +130,7 @@ def _readme(info: dict[str, Any], example: Example) -> str:
     lines = [
         f"# {info['region']} ({info['owner']}), {info['target']} for {info['profile']}, {info['precision']}",
         "",
-        "Not for diagnosis."
-        + (" Trained on drawn phantoms: it knows nothing of patients." if info["synthetic"] else ""),
+        "Not for diagnosis." + (" Trained on phantom images, not on patients." if info["synthetic"] else ""),
         "",
         f"- input `image`: float32 ({shape}) in [0, 1]; the normalisation is inside the graph, N is free",
         f"- output `logits`: float32 ({', '.join(['N', str(len(outputs)), *sides])}): {', '.join(outputs)}",

@@ -124,7 +124,7 @@ class ReferenceImageCache:
         name = source.region.name
         count = fitting(source.region, source.shape, most=self.count, total=HELD_BYTES)
         if source.run is None:
-            self.notes.append(f"region '{name}': no run beside the expert, so its images are not known")
+            self.notes.append(f"region '{name}': there is no run beside the expert, so its images are unknown")
             return ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")
         try:
             part = RunSplits(source.run, name).part(name, self.part, recipe=source.recipe, most=count)

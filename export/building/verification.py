@@ -226,7 +226,7 @@ class _References:
         place = exported.path / parent["path"] if parent else None
         if place is None or not (place / MANIFEST).is_file():
             raise UsageError(
-                f"--bisect for {exported.path}, whose source network is not at hand",
+                f"--bisect for {exported.path}, whose source network is missing",
                 required="the network that it was exported from, layer by layer",
                 fix="bisect it beside its run",
             )
@@ -237,7 +237,7 @@ class _References:
         if self.data is None:
             return _stored(exported)
         raise UsageError(
-            f"{exported.path} lies apart from the network it was made from",
+            f"{exported.path} is not beside the network it was made from",
             required="that network, to run it on other images",
             fix="leave --data out: its own samples are used then",
         )
@@ -272,5 +272,5 @@ def _stored(exported: Exported) -> _Reference:
             f"{path} cannot be read ({type(error).__name__})", required="an intact export", fix="export it again"
         ) from None
     kind = str((exported.info.get("samples") or {}).get("inputs", "seeded"))
-    note = f"{exported.path}: its source network is not at hand, so it is held against its own samples"
+    note = f"{exported.path}: its source network is missing, so it is compared with its own samples"
     return _Reference(images, logits, kind, "samples", (note,))

@@ -95,8 +95,8 @@ def replace_baseline(
     if verdict != "pass" and not (because or "").strip():
         raise UsageError(
             f"the verdict on {' '.join(candidate.key)} is {verdict.upper()}",
-            required="PASS, or a reason to replace the baseline all the same",
-            fix="state it with --because, or leave the baseline",
+            required="PASS, or a reason to replace the baseline anyway",
+            fix="give it with --because, or keep the baseline",
         )
     key, digest = "/".join(candidate.key), candidate.manifest.digest
     with exclusive(store):
@@ -168,9 +168,9 @@ def check_replacing(
 
 def _other_baseline(store: Path, key: str) -> UsageError:
     return UsageError(
-        f"{key} is in service in {store}, and the candidate was judged against another baseline",
-        required="a verdict against what is replaced",
-        fix=f"judge with --baseline {store}, or state with --because why it does not matter",
+        f"{key} is the baseline in {store}, and the candidate was judged against another one",
+        required="a verdict against the baseline to replace",
+        fix=f"judge with --baseline {store}, or give the reason with --because",
     )
 
 
@@ -192,7 +192,7 @@ def other_cases(store: Path, baseline: Exported, block: Mapping[str, Any]) -> st
     if then is None or now is None or then == now:
         return None
     return (
-        f"region {baseline.region}: judged on the cases {now[:12]}; its baseline came into service on {then[:12]}:"
+        f"region {baseline.region}: judged on the cases {now[:12]}; its baseline was stored on {then[:12]}:"
         " the two verdicts are of different case sets"
     )
 
@@ -233,7 +233,7 @@ def _open(store: Path, key: str, digest: str) -> Exported:
         )
     if not (place / MANIFEST).is_file() or digest_file(place / MANIFEST) != digest:
         raise ArtifactError(
-            f"{place} is not the export of that digest", required="the export as it was adopted", fix="fetch it again"
+            f"{place} is not the export of that digest", required="the export as it was stored", fix="fetch it again"
         )
     found = read_exported(place)
     if "/".join(found.key) != key:

@@ -115,5 +115,5 @@ def _verdict(bounds: list[float | None], budget: float) -> str:
 def _said(found: dict[str, Any], unit: str) -> str:
     low, high = found["bounds"]
     seen = f"{high:.1f}" if low == high else f"between {low:.2f} and {high:.2f} (95 % bounds)"
-    words = {"pass": "within", "fail": "above", "inconclusive": "not clear of"}
+    words = {"pass": "within", "fail": "above", "inconclusive": "the interval contains"}
     return f"The candidate takes {seen} {unit}: {words[found['verdict']]} the budget of {found['budget']:g}."

@@ -1,4 +1,4 @@
-"""What a network costs that can be read off its file: these checks never flake, whatever else the machine does.
+"""Costs that can be read from the file of a network. They are counted, so they do not depend on the machine.
 
 Bytes and multiply-accumulates decide. Nodes, number formats and the planned peak of the activations are stated beside
 them: they explain a difference in latency or memory, and one of them alone is no reason to refuse a candidate.

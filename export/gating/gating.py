@@ -35,10 +35,10 @@ from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
 
 NAME = "gate.json"
 _NOT_IN_STORE = (
-    "{store} has no baseline of this region: judge it against the foundation, without --baseline, and adopt it with"
-    " --update-baseline, or adopt it here with --because"
+    "{store} has no baseline of this region: judge it without --baseline, against the foundation, and store it with"
+    " --update-baseline; or store it now with --because"
 )
-_NO_FOUNDATION_EXPORT = "the foundation is not exported for this region: make one with `decompose export`"
+_NO_FOUNDATION_EXPORT = "the foundation is not exported for this region: run `decompose export`"
 
 
 def gate(
@@ -174,7 +174,7 @@ def _cases(pair: ExportPair, home: Run | None, data: Path | None) -> EvaluationC
     if data is not None:
         return replace(cases_of_file(data, pair, seen), unknown_ancestors=unknown_ancestors)
     if home is None:
-        return "neither --data nor a run with a locked test split is here"
+        return "there is neither --data nor a run with a locked test split"
     if pair.region not in home.regions.names:
         return f"the run {home.id} has no region '{pair.region}', and there is no --data"
     try:
@@ -229,7 +229,7 @@ def _baselines_without_candidate(paths: list[Path | None], home: Run | None, sel
         return []
     keys = {"/".join(one.key) for one in candidates_of(home, selection)}
     return [
-        f"{key} is in service in {store}, and the run has no such candidate: not judged."
+        f"{key} is a baseline in {store}, but the run has no such candidate: not judged."
         for key in sorted(read_record(store)["current"])
         if key not in keys and selection.matches(tuple(key.split("/")))
     ]
@@ -251,7 +251,7 @@ def _document(pairs: list[ExportPair], home: Run | None, limits: Limits, seed: i
         "synthetic": synthetic,
         "machine": fingerprint(),
         "tools": tool_versions(),
-        "warnings": (["Judged on synthetic phantoms: this says nothing about patients."] if synthetic else [])
+        "warnings": (["Judged on synthetic phantoms. The result does not apply to patients."] if synthetic else [])
         + [_not_judged_text(pair) for pair in pairs if pair.not_judged],
         "regions": {},
     }
@@ -260,6 +260,6 @@ def _document(pairs: list[ExportPair], home: Run | None, limits: Limits, seed: i
 def _not_judged_text(pair: ExportPair) -> str:
     _, target, profile, precision = pair.candidate.key
     return (
-        f"region {pair.region}: {target} {profile} {precision} was judged; exported too, and not judged: "
-        f"{', '.join(pair.not_judged)}; name one with --target, --profile and --precision."
+        f"region {pair.region}: {target} {profile} {precision} was judged. Other exports were not: "
+        f"{', '.join(pair.not_judged)}. Choose one with --target, --profile and --precision."
     )

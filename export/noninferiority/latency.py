@@ -210,7 +210,7 @@ def judge_look(times_PA: Float64Array, *, margin: float, level: float, seed: int
 
 
 def explain_latency(look: InterimLook, margin: float) -> str:
-    """Say in one plain sentence why a look ended as it did."""
+    """Explain the verdict of a look in one sentence."""
     low, high = look.question.ci
     times = f"takes {look.question.ratio:.3f} times as long as the baseline (interval {low:.3f} to {high:.3f}"
     seen = f"The candidate {times}, {look.question.pairs} pairs)"
@@ -218,22 +218,20 @@ def explain_latency(look: InterimLook, margin: float) -> str:
     noise = look.control.deviation
     noisy = noise > margin
     if look.verdict == "fail":
-        return f"{seen}: slower than the allowed {limit}" + (_cleared(noise) if noisy else "") + "."
+        return f"{seen}: above the allowed {limit}" + (_cleared(noise) if noisy else "") + "."
     if look.verdict == "pass":
         return f"{seen}: within the allowed {limit}" + (_cleared(noise) if noisy else "") + "."
     if noisy:
         return (
-            f"{seen}, but the same baseline against itself differs by up to {noise:.1%}, more than the margin of "
-            f"{margin:.1%}: this machine is too noisy to tell; raise --max-seconds or use a quieter machine."
+            f"{seen}, but the baseline differs from itself by up to {noise:.1%}, more than the margin of "
+            f"{margin:.1%}. This machine is too noisy; raise --max-seconds or use a quieter machine."
         )
-    return f"{seen}: the interval contains the allowed {limit}; raise --max-seconds to decide."
+    return f"{seen}: the interval contains the allowed {limit}. Raise --max-seconds to decide."
 
 
 def _cleared(noise: float) -> str:
-    return f", even though the machine's own noise reached {noise:.1%}"
+    return f", also with the noise of this machine ({noise:.1%})"
 
 
 def _too_few(pairs: int, seconds: float) -> str:
-    return (
-        f"Only {pairs} pairs could be timed in {seconds:.0f} s, and at least {_FEWEST} are needed; raise --max-seconds."
-    )
+    return f"Only {pairs} pairs were timed in {seconds:.0f} s; {_FEWEST} are needed. Raise --max-seconds."

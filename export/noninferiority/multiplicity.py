@@ -1,9 +1,8 @@
 """Verdicts of many comparisons at once: regions, and the structures and subgroups inside them.
 
-Whoever asks often enough finds a loss in something by chance. So a FAIL counts against all questions of its family
-(Holm): the regions of a gate are one family, all structures and subgroups of all regions another. A region's PASS is
-its own claim; the whole passes only where every region does, which needs no correction. That a structure or subgroup
-stays within the allowed drop is claimed under Holm as well.
+Many comparisons find a loss by chance. So a FAIL is corrected for all comparisons of its family (Holm): the regions of
+a gate are one family, all structures and subgroups of all regions another. A region's PASS needs no correction, because
+the whole passes only where every region does. A PASS of a structure or subgroup is corrected as well.
 """
 
 from __future__ import annotations
@@ -41,19 +40,21 @@ def adjust_for_multiplicity(blocks: Sequence[Mapping[str, Any]]) -> list[dict[st
 
 
 def explain_accuracy(block: Mapping[str, Any]) -> list[str]:
-    """Say in sentences what an adjusted block found; the first is about the region as a whole."""
+    """Describe an adjusted block in sentences; the first is about the region as a whole."""
     low, high = block["ci"]
-    change = "loses" if block["drop"] >= 0 else "gains"
+    before, after = f"{block['baseline']:.3f}", f"{block['candidate']:.3f}"
+    moved = f"{'falls' if block['drop'] > 0 else 'rises'} from {before} to {after}"
+    metric = METRICS[block["metric"]]
     seen = (
-        f"The candidate {change} {abs(block['drop']):.3f} in {METRICS[block['metric']]} ({block['baseline']:.3f} to "
-        f"{block['candidate']:.3f}; 95 % interval of the drop {low:.3f} to {high:.3f}; {plural(block['n'], 'case')}, "
+        f"{metric[0].upper()}{metric[1:]} {f'stays at {after}' if before == after else moved} "
+        f"(drop {block['drop']:.3f}, 95 % interval {low:.3f} to {high:.3f}; {plural(block['n'], 'case')}, "
         f"{plural(block['groups'], 'group')})"
     )
-    sentences = [f"{seen}: {_end(block)}."]
+    sentences = [f"{seen}. {_end(block)}."]
     sentences += [_about_parts(block)] if any(block[part] for part in PARTS) else []
     sentences += [_about_changes(block)] if block["flips"] else []
     if block["absent"]:
-        sentences.append(f"No case shows {', '.join(block['absent'])}: what is lost there cannot be seen, so no PASS.")
+        sentences.append(f"No case shows {', '.join(block['absent'])}: a loss there cannot be measured, so no PASS.")
     return sentences + _cross_check(block) + _about_cases(block["case_set"])
 
 
@@ -77,16 +78,17 @@ def _verdict(block: Mapping[str, Any]) -> str:
 
 def _end(block: Mapping[str, Any]) -> str:
     low, high = block["ci"]
-    allowed = f"the allowed {block['allowed']:.3f}"
+    allowed = f"the allowed drop of {block['allowed']:.3f}"
     if high < block["allowed"]:
-        return f"less than {allowed}"
+        return f"The interval lies below {allowed}"
     if block["p_worse_holm"] <= ALPHA:
-        return f"more than {allowed}"
+        return f"The drop exceeds {allowed}"
     if low > block["allowed"]:
-        return f"more than {allowed}, but not for all regions together (Holm: p {block['p_worse_holm']:.3f})"
+        corrected = f"Holm, p {block['p_worse_holm']:.3f}"
+        return f"The interval lies above {allowed}, but not after correction for all regions ({corrected})"
     needed = block["needed_n"]
-    more = f"; {allowed[4:]} needs about {needed} such cases" if needed and needed > block["n"] else ""
-    return f"the interval contains {allowed}; these cases can decide a drop of about {block['decidable']:.3f}{more}"
+    more = f". A drop of {block['allowed']:.3f} needs about {needed} cases" if needed and needed > block["n"] else ""
+    return f"The interval contains {allowed}. These cases can decide a drop of about {block['decidable']:.3f}{more}"
 
 
 def _about_parts(block: Mapping[str, Any]) -> str:
@@ -94,10 +96,10 @@ def _about_parts(block: Mapping[str, Any]) -> str:
     failed = [title for title, verdict in rows if verdict == "fail"]
     open_ = [title for title, verdict in rows if verdict in ("inconclusive", "not_judged")]
     looked = plural(len(rows), "structure or subgroup", plural="structures and subgroups")
-    said = f"Of {looked}, {len(rows) - len(failed) - len(open_)} stay within (Holm)"
-    said += f"; more is lost in {', '.join(failed)}" if failed else ""
-    said += f"; not shown for {', '.join(open_)}" if open_ else ""
-    return said + (", and --strict-subgroups asks for all." if open_ and block["strict"] else ".")
+    said = f"Of {looked}, {len(rows) - len(failed) - len(open_)} are within the allowed drop (Holm)"
+    said += f"; the drop is larger in {', '.join(failed)}" if failed else ""
+    said += f"; undecided: {', '.join(open_)}" if open_ else ""
+    return said + (". With --strict-subgroups all must be within it." if open_ and block["strict"] else ".")
 
 
 def _titled(row: Mapping[str, Any]) -> str:
@@ -115,9 +117,10 @@ def _cross_check(block: Mapping[str, Any]) -> list[str]:
         return []
     seen = p_value < _CROSS_CHECK
     if block["verdict"] == "pass" and seen and changes["worsened"] > changes["improved"]:
-        return [f"Cross-check: within what is allowed, yet worse in more cases than better (McNemar, p {p_value:.3f})."]
+        return [f"Cross-check: the drop is allowed, but more cases worsened than improved (McNemar, p {p_value:.3f})."]
     if block["p_worse_holm"] <= ALPHA and not seen:
-        return [f"Cross-check: McNemar, blind to class balance and patients, sees no difference (p {p_value:.3f})."]
+        ignored = "which ignores class balance and patients"
+        return [f"Cross-check: McNemar's test, {ignored}, finds no difference (p {p_value:.3f})."]
     return []
 
 
@@ -126,8 +129,8 @@ def _about_cases(about: Mapping[str, Any]) -> list[str]:
     excluded = {name: count for name, count in about["excluded"].items() if count}
     if excluded:
         words = {"same_patients": "other images of the same patients"}
-        counted = [f"{count} {words.get(name, f'that the {name} learnt from')}" for name, count in excluded.items()]
-        said.append(f"Left out of the cases: {', '.join(counted)}.")
+        counted = [f"{count} {words.get(name, f'that the {name} was trained on')}" for name, count in excluded.items()]
+        said.append(f"Excluded cases: {', '.join(counted)}.")
     for side in about["unknown"]:
-        said.append(f"Whether the {side} learnt from these cases cannot be told: its run is not here.")
+        said.append(f"It is unknown whether the {side} was trained on these cases: its run is not here.")
     return said

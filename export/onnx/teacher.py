@@ -184,7 +184,7 @@ def _expose(model: onnx.ModelProto, names: Sequence[str], path: Path) -> None:
             near = difflib.get_close_matches(name, known, n=_NEAREST, cutoff=0.3) or known[-_NEAREST:]
             raise UsageError(
                 f"{path} has no tensor '{name}'",
-                required=f"one of its {len(known)} tensors, as {', '.join(near)}",
+                required=f"one of its {len(known)} tensors, such as {', '.join(near)}",
                 fix="correct foundation.features or foundation.pooled",
             )
     typed = {value.name: value for value in (*model.graph.value_info, *model.graph.output)}

@@ -51,9 +51,9 @@ def predict(
         target: Selects among the exports of the run.
         profile: Selects among the exports of the run.
         precision: Selects among the exports of the run.
-        allow_synthetic: Use an expert that has only ever seen drawings.
-        allow_out_of_region: Answer for images that do not look like the region too.
-        top: How many classes to list an image.
+        allow_synthetic: Use an expert that was trained on phantoms only.
+        allow_out_of_region: Also predict for images that do not look like the region.
+        top: How many classes to list for each image.
         out: Directory for `predictions.csv`, `predictions.json` and, named by the stem of each image, one JSON file
             and the mask: a NIfTI file on the grid of a NIfTI input, else a PNG file of the input's size.
         threads: CPU threads.
@@ -71,7 +71,7 @@ def predict(
     network = open_network(path, run, region, (target, profile, precision), threads)
     if bool(network.info.get("synthetic", True)) and not allow_synthetic:
         raise ArtifactError(
-            f"{network.path} has only ever seen drawn phantoms",
+            f"{network.path} was trained on phantoms only",
             required="an expert trained on images of patients",
             fix="allow it for a test with --allow-synthetic",
         )
@@ -100,14 +100,14 @@ def _rows(
     rows: list[dict[str, Any]] = []
     step = fitting(network.region, network.shape, most=_CHUNK)
     for start in range(0, len(paths), step):
-        on_progress(f"predict {network.region.name}", start, len(paths))
+        on_progress(network.region.name, start, len(paths))
         chunk = paths[start : start + step]
         if network.dense:
             targets = [None] * len(chunk) if masks is None else [folder / name for name in masks[start : start + step]]
             rows += segmentation.rows(network, chunk, targets, allow_out_of_region)
         else:
             rows += classification.rows(network, chunk, top, allow_out_of_region)
-    on_progress(f"predict {network.region.name}", len(paths), len(paths))
+    on_progress(network.region.name, len(paths), len(paths))
     return rows
 
 
@@ -120,7 +120,7 @@ def _document(network: LoadedNetwork, rows: list[dict[str, Any]]) -> dict[str, A
             f"{refused} of {plural(len(rows), 'image')} do not look like region '{network.region.name}': no {answer}"
         )
     if network.info.get("in_region") is None:
-        notes.append(f"this network carries no in-region check: any image gets a {answer}")
+        notes.append(f"this network has no in-region check: every image gets a {answer}")
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "prediction",

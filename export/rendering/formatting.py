@@ -39,6 +39,16 @@ def signed(value: float | None, digits: int = 3) -> str:
     return f"{rounded:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if rounded else number(0.0, digits)
 
 
+def change(drop: float | None, digits: int = 3) -> str:
+    """Write a drop as a change: candidate minus baseline."""
+    return signed(None if drop is None else -drop, digits)
+
+
+def change_span(bounds: Sequence[float] | None, digits: int = 3) -> str:
+    """Write the interval of a drop as that of a change."""
+    return "" if bounds is None else f"[{change(bounds[1], digits)}, {change(bounds[0], digits)}]"
+
+
 def shown(value: object) -> str:
     """Write a value whose kind a page does not know, such as a key that a later gate adds."""
     if value is None:
@@ -146,6 +156,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "heading": heading,
     "number": number,
     "signed": signed,
+    "change": change,
+    "change_span": change_span,
     "shown": shown,
     "named_rows": named_rows,
     "inline_png": inline_png,

@@ -83,13 +83,13 @@ class _Paired:
         self.used: dict[str, dict[str, Any]] = {}
 
     def compare(self, region: str, then: Exported | None, now: Exported | None) -> tuple[dict[str, Any] | None, str]:
-        """Return what changed on the same cases, or None and why that cannot be told."""
+        """Return what changed on the same cases, or None and why it is undefined."""
         if then is None or now is None:
             return None, "not exported in both runs"
         if then.classes != now.classes:
             return None, f"other classes: {', '.join(then.classes)} then"
         if _held_back(self.home, region) != _held_back(self.other, region):
-            return None, "the runs hold back different test cases"
+            return None, "the runs have different test splits"
         key = f"{then.manifest.digest}:{now.manifest.digest}"
         try:
             found = self.known.get(key) or _measure(self.home, region, then, now)

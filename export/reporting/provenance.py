@@ -36,7 +36,7 @@ def orphans(chain: Sequence[dict[str, Any]]) -> list[str]:
     lost = [row["name"] for row in chain if row["parent"] is not None and row["parent"] not in there]
     if not lost:
         return []
-    return [f"Made from something that has been replaced since, make it anew: {', '.join(lost)}."]
+    return [f"Made from an artifact that was replaced later. Make again: {', '.join(lost)}."]
 
 
 def commands_of(run: Run, exports: Sequence[Exported], gate: dict[str, Any] | None) -> list[str]:

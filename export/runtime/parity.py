@@ -203,7 +203,7 @@ def flips(found: Mapping[str, Any]) -> str:
     """Say in words how many decisions of a comparison differ: labels of images, or pixels of masks."""
     if found.get("dice") is None:
         return plural(found["label_flips"], "label flip")
-    return f"{found['flip_rate']:.2g} of all pixels flipped (lowest Dice {found['dice']:.4f})"
+    return f"{found['flip_rate']:.2g} of all pixels changed (lowest Dice {found['dice']:.4f})"
 
 
 def seeded_inputs(shape: Sequence[int], count: int, *, seed: int = 0) -> Float32Array:

@@ -48,7 +48,7 @@ def unsupported(profile: Profile | None) -> Availability | None:
         return None
     return Availability(
         False,
-        f"this CPU lacks {', '.join(lacking)}, which profile '{profile.name}' stands for",
+        f"this CPU lacks {', '.join(lacking)}, which profile '{profile.name}' has",
         "run it on such a CPU, or choose this one's profile (`decompose profiles detect`)",
     )
 

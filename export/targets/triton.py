@@ -60,7 +60,7 @@ class TritonTarget:
         info = request.info
         if info["synthetic"] and not request.allow_synthetic:
             raise ArtifactError(
-                f"the {info['owner']} of region '{info['region']}' has only ever seen drawn phantoms",
+                f"the {info['owner']} of region '{info['region']}' was trained on phantoms only",
                 required="a network trained on images of patients, to be served",
                 fix="allow it for a test with --allow-synthetic",
             )

@@ -124,7 +124,7 @@ def _time_axis(pairs: int, bottom: float) -> list[Markup]:
     x = Scale((0.0, max(1.0, float(pairs - 1))), _X)
     ticks = [tag("text", label(t), x=x(t), y=bottom + 14, class_="tick", text_anchor="middle") for t in x.ticks(6)]
     middle = (_X[0] + _X[1]) / 2
-    note = "" if pairs <= _DRAWN else f" (one in {-(-pairs // _DRAWN)} is drawn, all are counted)"
+    note = "" if pairs <= _DRAWN else f" (one in {-(-pairs // _DRAWN)} is drawn)"
     return [
         *ticks,
         tag("text", f"pair{note}", x=middle, y=bottom + 28, class_="name", text_anchor="middle"),

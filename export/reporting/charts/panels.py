@@ -68,7 +68,7 @@ def calibration(key: str, region: str, curves: Mapping[str, Mapping[str, Sequenc
         for at, height, n in filled:
             radius = 1.5 + 7 * math.sqrt(n / total)
             body.append(tag("circle", cx=at, cy=height, r=radius, class_=f"area {owner}"))
-    said = f"Accuracy by confidence for {', '.join(curves)}; on the diagonal, confidence is honest."
+    said = f"Accuracy by confidence for {', '.join(curves)}; on the diagonal, confidence equals accuracy."
     return figure(key, f"{region}: calibration", said, (side, side), body)
 
 

@@ -84,7 +84,7 @@ def trade_off(key: str, region: str, points: Sequence[ExportPoint], frame: Frame
     body += _names(points, x, y)
     body += [_mark(points[index], x, y, frame, measure, kept[index]) for index in largest_first]
     best = ", ".join(point.label for point, one in zip(points, kept, strict=True) if one)
-    said = f"{len(points)} exports, each a link to its card. Not beaten in accuracy, latency and size at once: {best}."
+    said = f"{len(points)} exports, each a link to its card. On the Pareto front of accuracy, latency and size: {best}."
     title = f"{region}: accuracy, latency and size"
     return figure(key, title, said, (WIDTH, HEIGHT), body, role="group")
 
@@ -122,7 +122,7 @@ def _mark(point: ExportPoint, x: Scale, y: Scale, frame: Frame, measure: str, ke
         point.label,
         f"{measure} {point.accuracy:.3f}{interval}",
         f"{point.milliseconds:.2f} ms median, {point.size_bytes / 1e6:.2f} MB",
-        "on the front of accuracy, latency and size" if kept else "beaten in accuracy, latency and size at once",
+        "on the Pareto front of accuracy, latency and size" if kept else "another export is better in all three",
     ]
     parts = [
         tag("title", "\n".join(lines)),

@@ -59,7 +59,7 @@ def drawing(document: Mapping[str, Any]) -> str:
     """Draw the mean of the metric against the MACs of one region's deployed network, at the largest fraction."""
     points = _points(document)
     if not points:
-        return sheet(_TITLE, "nothing is defined on this split", [])
+        return sheet(_TITLE, "no metric is defined on this split", [])
     lows = [point.ci[0] if point.ci else point.accuracy for point in points]
     highs = [point.ci[1] if point.ci else point.accuracy for point in points]
     macs = [point.macs / 1e6 for point in points]
@@ -94,8 +94,8 @@ def markdown(document: Mapping[str, Any]) -> str:
         "",
     ]  # fmt: skip
     lines += _table(document)
-    lines += ["", "Drop: what the candidate loses against the baseline on the same cases and seeds, mean over regions; "
-              "won and lost: regions whose own interval lies on one side of zero.", ""]  # fmt: skip
+    lines += ["", "Drop: baseline minus candidate on the same cases and seeds, mean over regions. "
+              "Won and lost: regions whose own interval excludes zero.", ""]  # fmt: skip
     lines += _pairs(document)
     lines += ["", *(f"- {text}" for text in document["warnings"])]
     return "\n".join(lines).rstrip() + "\n"

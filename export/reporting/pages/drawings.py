@@ -51,7 +51,7 @@ def draw_gate(gate: Mapping[str, Any] | None) -> dict[str, dict[str, Markup]]:
     return {
         name: {
             "latency": _ratio(index, name, block["latency"]),
-            "accuracy": _drop(index, name, block["accuracy"]),
+            "accuracy": _change(index, name, block["accuracy"]),
             "samples": _samples(index, name, block["latency"]),
         }
         for index, (name, block) in enumerate((gate or {}).get("regions", {}).items())
@@ -132,12 +132,13 @@ def _ratio(index: int, name: str, latency: Mapping[str, Any]) -> Markup:
     )
 
 
-def _drop(index: int, name: str, accuracy: Mapping[str, Any]) -> Markup:
+def _change(index: int, name: str, accuracy: Mapping[str, Any]) -> Markup:
     if not accuracy.get("ci"):
         return _NOTHING
-    title = f"{name}: drop of {metric(accuracy['metric'])}"
-    limits = {"limit": accuracy["allowed"], "neutral": 0.0}
-    return panels.interval(f"gate-accuracy-{index}", title, accuracy["drop"], tuple(accuracy["ci"]), **limits)
+    title = f"{name}: change of {metric(accuracy['metric'])}"
+    low, high = accuracy["ci"]
+    limits = {"limit": -accuracy["allowed"], "neutral": 0.0}
+    return panels.interval(f"gate-accuracy-{index}", title, 0.0 - accuracy["drop"], (0.0 - high, 0.0 - low), **limits)
 
 
 def _samples(index: int, name: str, latency: Mapping[str, Any]) -> Markup:

@@ -188,7 +188,7 @@ def _metadata(request: BuildRequest, script_digest: str) -> dict[str, Any]:
     """Return `metadata.json`: what MONAI asks for, and under `lorkit` what lorkit's own readers need."""
     info, versions = request.info, _versions()
     what = f"{info['task']} of the region {info['region']}"
-    drawn = " Trained on drawn phantoms: it knows nothing of patients." if info["synthetic"] else ""
+    drawn = " Trained on phantom images, not on patients." if info["synthetic"] else ""
     volumes = recipe_dims(info["recipe"]) == 3
     outputs = ", ".join(str(name) for name in info["outputs"])
     return {
@@ -212,7 +212,7 @@ def _metadata(request: BuildRequest, script_digest: str) -> dict[str, Any]:
         "label_classes": f"outputs in this order: {outputs}",
         "pred_classes": f"{plural(len(info['outputs']), 'channel')} of logits: {outputs}",
         "eval_metrics": {},
-        "intended_use": "Research and evaluation. Not a medical device; no diagnosis may rest on it.",
+        "intended_use": "Research and evaluation. Not a medical device; not for diagnosis.",
         "references": [],
         "network_data_format": _data_format(request),
         "lorkit": {
@@ -273,7 +273,7 @@ def _readme(metadata: Mapping[str, Any], *, dense: bool, volumes: bool) -> str:
         " --meta_file configs/metadata.json --dataset_dir input --output_dir output",
         "```",
         "",
-        "MONAI runs what a configuration says: use bundles only of those whom you trust. The Python in `inference.json`"
+        "MONAI runs the code in a configuration. Use bundles only from people you trust. The Python in `inference.json`"
         " is the path of the model, the list of images and the call that starts.",
         "",
         "The model takes float32 in [0, 1] of the size in `metadata.json`, any number of images at once; the"

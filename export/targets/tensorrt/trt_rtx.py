@@ -169,14 +169,14 @@ def _build_apart(spec: EngineSpec) -> bytes:
         except subprocess.TimeoutExpired:
             raise ArtifactError(
                 f"TensorRT-RTX built no engine in {TIMEOUT_SECONDS:.0f} s",
-                required="a builder that comes to an end",
+                required="a builder that finishes",
                 fix="export a smaller network, or use --target onnx",
             ) from None
         log = _last_error(done.stdout + done.stderr)
         if not (Path(folder) / RESULT).is_file():
             raise ArtifactError(
                 f"the process that builds with TensorRT-RTX ended without an engine ({_ending(done.returncode)}{log})",
-                required="a builder that comes to an end",
+                required="a builder that finishes",
                 fix="try again, or use --target onnx",
             )
         error = read_json(Path(folder) / RESULT)["error"]

@@ -152,16 +152,16 @@ def test_time_goes_on_between_two_reports() -> None:
     training(STEP)
     steps("chest", 0, 2)
     assert "ETA 0:03" in frame(training)
-    assert "0:00 so far" in frame(steps)
+    assert "0:00 elapsed" in frame(steps)
     clock.now += 2
     assert "ETA 0:01" in frame(training)
-    assert "0:02 so far" in frame(steps)
+    assert "0:02 elapsed" in frame(steps)
     clock.now += 8
     assert "ETA 0:00" in frame(training)
     steps("brain", 1, 2)
     assert "ETA 0:10" in frame(steps)
     steps("another list", 0, 9)
-    assert "0:00 so far" in frame(steps), "its items take another time each"
+    assert "0:00 elapsed" in frame(steps), "its items take another time each"
     clock.now += 3700
     steps("another list", 1, 9)
     assert "ETA 8:13:20" in frame(steps)
@@ -185,12 +185,12 @@ def test_reading_and_preparing_show_what_is_left_of_them() -> None:
     training = Training(console)
     training(Working(text="preparing chest", done=0, total=40))
     assert frame(training).startswith("preparing chest  0/40 ")
-    assert "0:00 so far" in frame(training)
+    assert "0:00 elapsed" in frame(training)
     clock.now += 10
     training(Working(text="preparing chest", done=10, total=40))
     assert "ETA 0:30" in frame(training)
     training(Working(text="preparing brain", done=0, total=40))
-    assert "0:00 so far" in frame(training), "another region's images take another time each"
+    assert "0:00 elapsed" in frame(training), "another region's images take another time each"
     training(Started(phase="lorkd", epochs=1, steps=1))
     assert frame(training) == ""
 
@@ -204,7 +204,7 @@ def test_a_list_that_begins_anew_is_not_drawn_with_the_time_of_the_last_one() ->
         training(Working(text="preparing chest", done=40, total=40))
         training(Working(text="preparing brain", done=0, total=40))
     drawn = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.getvalue())
-    assert re.search(r"preparing brain  0/40 \S+ 0:00 so far", drawn)
+    assert re.search(r"preparing brain  0/40 \S+ 0:00 elapsed", drawn)
     assert not re.search(r" 0/40 \S+ ETA", drawn)
 
 

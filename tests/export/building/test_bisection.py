@@ -112,5 +112,5 @@ def test_a_failed_verification_names_the_layer(extracted: Path, tmp_path: Path) 
     with pytest.raises(ParityError, match=rf"first at layer {name} \(Conv\)"):
         verify(result.path, bisect=True)
     alone = shutil.copytree(result.path, tmp_path / "alone")
-    with pytest.raises(UsageError, match="whose source network is not at hand"):
+    with pytest.raises(UsageError, match="whose source network is missing"):
         verify(alone, bisect=True)

@@ -56,7 +56,7 @@ def test_other_images_can_be_named(exported: Path, tmp_path: Path) -> None:
 def test_a_copied_export_is_held_against_its_own_samples(copied: Path, tmp_path: Path) -> None:
     document = verify(copied)
     assert document["exports"][0]["against"] == "samples"
-    assert "held against its own samples" in document["warnings"][0]
+    assert "compared with its own samples" in document["warnings"][0]
     with pytest.raises(UsageError, match="lies apart"):
         verify(copied, data=tmp_path / "new.npz")
 

@@ -65,10 +65,10 @@ def test_what_is_in_service_yields_only_to_a_verdict_against_it(
         return RegionResult(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
 
     monkeypatch.setattr(gating, "judge_region", judge)
-    with pytest.raises(UsageError, match="against another baseline"):
+    with pytest.raises(UsageError, match="against another one"):
         gate(a_run.path, region="chest", update_baseline=store)
     assert judged == []  # said before anything is measured
-    with pytest.raises(UsageError, match="against another baseline"):  # another adoption was faster
+    with pytest.raises(UsageError, match="against another one"):  # another adoption was faster
         replace_baseline(store, exports[1], "pass", against="0" * 64)
     assert read_record(store)["current"]["chest/onnx/cpu-generic/fp32"] == exports[0].manifest.digest
     gate(a_run.path, region="chest", update_baseline=store, because="the foundation is the yardstick")
@@ -171,9 +171,9 @@ def test_what_is_in_service_and_was_not_judged_is_named(
 
     monkeypatch.setattr(gating, "judge_region", judge)
     said = " ".join(gate(a_run.path, baseline=store)["warnings"])
-    assert "knee/onnx/cpu-generic/fp32 is in service" in said
-    assert "not judged: onnx cpu-generic int8" in said
-    assert "in service" not in " ".join(gate(a_run.path, baseline=store, region="chest")["warnings"])
+    assert "knee/onnx/cpu-generic/fp32 is a baseline in" in said
+    assert "Other exports were not: onnx cpu-generic int8" in said
+    assert "is a baseline in" not in " ".join(gate(a_run.path, baseline=store, region="chest")["warnings"])
 
 
 def test_a_region_without_a_baseline_in_the_store_is_not_passed_over(

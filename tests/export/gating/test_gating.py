@@ -67,7 +67,7 @@ def test_too_few_cases_are_inconclusive_and_say_what_they_could_decide(a_run: Ru
     accuracy = document["regions"]["chest"]["accuracy"]
     assert accuracy["verdict"] == "inconclusive"
     assert accuracy["decidable"] > 0.001
-    assert "these cases can decide" in document["regions"]["chest"]["reasons"][-1]
+    assert "These cases can decide" in document["regions"]["chest"]["reasons"][-1]
     assert exit_code(document) == 3
     assert exit_code(document, "pass") == 0
     assert exit_code(document, "fail") == 1

@@ -48,7 +48,7 @@ def test_what_either_side_learnt_from_is_left_out_with_its_patients(
     assert about["excluded"] == {"baseline": 0, "candidate": len(arrays["labels"]) - len(test), "same_patients": 5}
     assert about["unknown"] == ["baseline"]
     everything = frozenset(kept.digests) | (training_digests(a_run) or frozenset())
-    with pytest.raises(DataError, match="learnt from the patients of all"):
+    with pytest.raises(DataError, match="was trained on the patients of all"):
         cases_of_file(tmp_path / "all.npz", pair, {"candidate": everything}).prepare(pair)
 
 

@@ -94,7 +94,7 @@ def test_a_synthetic_expert_is_refused_unless_allowed(
     make_export: Callable[..., Path], images: list[Path], tmp_path: Path
 ) -> None:
     phantom = make_export("phantom")
-    with pytest.raises(ArtifactError, match=r"drawn phantoms.*--allow-synthetic") as caught:
+    with pytest.raises(ArtifactError, match=r"trained on phantoms only.*--allow-synthetic") as caught:
         predict(phantom, images, out=tmp_path / "out")
     assert caught.value.exit_code == 4
     assert not (tmp_path / "out").exists()

@@ -58,7 +58,7 @@ def test_other_test_cases_give_no_interval(pair: tuple[Run, Run], workshop: Any,
     workshop.write_export(place, owner="expert", region="chest", parent=other.path)
     row = compare(pair[0], open_run(other.path))["rows"][0]
     assert row["paired"] is None
-    assert row["unpaired"] == "the runs hold back different test cases"
+    assert row["unpaired"] == "the runs have different test splits"
 
 
 def test_settings_and_regions_that_differ_are_named(tmp_path: Path, workshop: Any, measured: Run) -> None:

@@ -19,7 +19,7 @@ def test_a_report_without_a_gate_tells_how_to_run_one(measured: Run) -> None:
     assert [path.name for path in paths] == ["report.html", "report.md", "report.json"]
     html, markdown, document = read(paths)
     for text in (html, markdown):
-        assert "No gate has been run yet" in text
+        assert "The gate has not run yet" in text
         assert "decompose gate --run by-hand" in text
     assert "SYNTHETIC" in html
     assert "SYNTHETIC" in markdown

@@ -182,7 +182,7 @@ def test_the_engine_is_the_file_that_is_served(tmp_path: Path, build_request: Ca
 
 def test_drawings_are_served_only_with_permission(tmp_path: Path, build_request: Callable[..., BuildRequest]) -> None:
     plan = build_request(tmp_path, synthetic=True)
-    with pytest.raises(ArtifactError, match=r"only ever seen drawn phantoms.*--allow-synthetic") as caught:
+    with pytest.raises(ArtifactError, match=r"trained on phantoms only.*--allow-synthetic") as caught:
         TARGET.build(plan)
     assert caught.value.exit_code == 4
     assert not (tmp_path / "triton").exists()

@@ -48,9 +48,9 @@ def test_every_mark_is_a_link_that_says_its_numbers() -> None:
     assert set(links) == {"#foundation", "#student", "#expert", "#slow"}
     assert links["#expert"] == (
         "expert onnx fp32, balanced accuracy 0.880 [0.860, 0.900], 2.10 ms median, 44.00 MB, "
-        "on the front of accuracy, latency and size"
+        "on the Pareto front of accuracy, latency and size"
     )
-    assert links["#slow"].endswith("beaten in accuracy, latency and size at once")
+    assert links["#slow"].endswith("another export is better in all three")
 
 
 def test_the_area_of_a_mark_is_its_size() -> None:

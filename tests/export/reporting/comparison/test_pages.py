@@ -108,7 +108,7 @@ def test_the_table_has_intervals_costs_and_pairs() -> None:
 def test_what_is_undefined_is_a_dash_and_not_drawn() -> None:
     broken = document(table=[row("mtl", None, 10**6)], foundation=None)
     assert "| mtl | 1 | 2 | - | - | - | - |" in markdown(broken)
-    assert "nothing is defined" in drawing(broken)
+    assert "no metric is defined" in drawing(broken)
     assert ElementTree.fromstring(drawing(broken)).tag == f"{SVG}svg"
 
 

@@ -109,8 +109,8 @@ def test_a_drawing_is_marked(tmp_path: Path, build_request: Callable[..., BuildR
     TARGET.build(build_request(tmp_path, synthetic=True))
     metadata = read_json(tmp_path / "bundle" / "configs" / "metadata.json")
     assert metadata["lorkit"]["synthetic"] is True
-    assert "drawn phantoms" in metadata["description"]
-    assert "drawn phantoms" in (tmp_path / "bundle" / "docs" / "README.md").read_text(encoding="utf-8")
+    assert "phantom images" in metadata["description"]
+    assert "phantom images" in (tmp_path / "bundle" / "docs" / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["$print(1)", "@network_def", "%x.json::a", "a @::b", "a\n@#b"])
