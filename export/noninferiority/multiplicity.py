@@ -96,8 +96,8 @@ def _about_parts(block: Mapping[str, Any]) -> str:
     failed = [title for title, verdict in rows if verdict == "fail"]
     open_ = [title for title, verdict in rows if verdict in ("inconclusive", "not_judged")]
     looked = plural(len(rows), "structure or subgroup", plural="structures and subgroups")
-    said = f"Of {looked}, {len(rows) - len(failed) - len(open_)} are within the allowed drop (Holm)"
-    said += f"; the drop is larger in {', '.join(failed)}" if failed else ""
+    said = f"Within the allowed drop (Holm): {len(rows) - len(failed) - len(open_)} of {looked}"
+    said += f"; larger drop: {', '.join(failed)}" if failed else ""
     said += f"; undecided: {', '.join(open_)}" if open_ else ""
     return said + (". With --strict-subgroups all must be within it." if open_ and block["strict"] else ".")
 

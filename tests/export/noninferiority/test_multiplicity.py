@@ -44,7 +44,7 @@ def test_a_region_fails_for_a_subgroup_and_passes_without_proof_of_all_unless_st
     assert "With --strict-subgroups all must be within it" in " ".join(explain_accuracy(strict))
     (failed,) = adjust_for_multiplicity([block(subgroups=[part("f"), part("m", worse=0.02)])])
     assert failed["verdict"] == "fail"
-    assert "more is lost in sex=m" in " ".join(explain_accuracy(failed))
+    assert "larger drop: sex=m" in " ".join(explain_accuracy(failed))
 
 
 def test_what_no_case_shows_is_never_passed() -> None:

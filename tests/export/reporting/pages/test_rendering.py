@@ -249,7 +249,7 @@ def test_a_run_of_which_nothing_is_known_has_a_page(document: dict[str, Any]) ->
     document["summary"] = dict.fromkeys(document["summary"])
     html = render_html(document)
     Page(html)
-    for text in ("No gate has been run yet", "Nothing is exported yet", "Export the networks first", "not judged"):
+    for text in ("The gate has not run yet", "Nothing is exported yet", "Export the networks first", "not judged"):
         assert text in html, text
     assert render_markdown(document).startswith("## Not gated")
 
