@@ -17,7 +17,7 @@ from lorkit.decompose.evaluation.inference import FloatArray, NetworkCallable, c
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.foundation.teacher import Teacher
-from lorkit.decompose.runs import RUNS, Run, open_run
+from lorkit.decompose.runs import MODELS, RUNS, Run, open_run
 from lorkit.decompose.runs.expert import LoadedExpert, is_expert, load_expert
 from lorkit.decompose.runs.lineage import check_parent, find_parent
 from lorkit.decompose.runs.locked_data import RunSplits, check_part, foundation_recipe, prepare_file, recipe_of_region
@@ -25,7 +25,6 @@ from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.tasks import get_task
 
 __all__ = [
-    "MODELS",
     "FloatArray",
     "NetworkCallable",
     "check_parent",
@@ -35,7 +34,6 @@ __all__ = [
     "predict_logits",
 ]
 
-MODELS = ("experts", "student", "foundation")
 _FEW_GROUPS = 5
 
 

@@ -7,19 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.evaluation.inference import predict_logits
+from lorkit.decompose.evaluation.inference import FloatArray, predict_logits
 from lorkit.decompose.experts.truncation import LayerCut, reduce_, total
 from lorkit.decompose.metrics.paired import paired_cases
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.tasks import get_task
-
-Logits = NDArray[np.float32]
 
 
 def check_rank(live: RegionalModel | SeparateModels, rank: int) -> None:
@@ -33,8 +28,8 @@ def check_rank(live: RegionalModel | SeparateModels, rank: int) -> None:
 
 
 def cut_expert_(
-    network: Deployable, live: RegionalModel, rank: int, val: PreparedRegion, logits_NK: Logits
-) -> tuple[dict[str, Any], Logits]:
+    network: Deployable, live: RegionalModel, rank: int, val: PreparedRegion, logits_NK: FloatArray
+) -> tuple[dict[str, Any], FloatArray]:
     """Cut an extracted network to a rank, in place, and measure what that does on the validation split.
 
     Args:

@@ -14,7 +14,7 @@ from lorkit.decompose.data import RegionSamples, Splits, read_region, split_regi
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Finished, Listener, Notice, ignore
 from lorkit.decompose.lifecycle.new_region_model import AddedRegion, merge_region, single_region_model
-from lorkit.decompose.lifecycle.provenance import origin_record, rows_of, with_heads, with_known_head
+from lorkit.decompose.lifecycle.provenance import origin_record, with_heads, with_known_head
 from lorkit.decompose.lifecycle.settings import config_with_region, only_region
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation, load_strict
@@ -213,7 +213,7 @@ def _write(staging: Path, addition: _Addition, trained_region: _TrainedRegion, w
         splits=addition.split_document(),
         live=live.eval(),
         foundation=trained_region.foundation,
-        rows=[*rows_of(run), *trained_region.end.history],
+        rows=[*run.metrics, *trained_region.end.history],
         synthetic=run.manifest.synthetic or regions.synthetic,
         inputs=addition.inputs,
         extra={"origin": origin},

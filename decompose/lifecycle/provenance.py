@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -24,15 +22,6 @@ def origin_record(manifest: Manifest, change: str, **more: str) -> dict[str, str
     No name of a run is kept: it may hold the name of a region that the new run must not know.
     """
     return {"kind": manifest.kind, "sha256": manifest.digest, "change": change, **more}
-
-
-def rows_of(run: Run) -> list[dict[str, Any]]:
-    """Return the rows of a run's `metrics.jsonl`."""
-    path = run.path / "metrics.jsonl"
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
-    except ValueError:
-        raise ArtifactError(f"{path} is not JSON", required="an intact run", fix="train again with --force") from None
 
 
 def with_heads(source: Foundation, regions: RegionSet, others: Iterable[Foundation] = ()) -> Foundation:

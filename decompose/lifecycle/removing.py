@@ -14,7 +14,7 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.data import Splits
 from lorkit.decompose.errors import ParityError, UsageError, plural
 from lorkit.decompose.events import Listener, Notice, ignore
-from lorkit.decompose.lifecycle.provenance import origin_record, rows_of, with_heads
+from lorkit.decompose.lifecycle.provenance import origin_record, with_heads
 from lorkit.decompose.lifecycle.settings import without_region
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation
@@ -70,7 +70,7 @@ def remove_region(
         splits=_splits(run, region),
         live=_live(run, config, regions, region),
         foundation=_foundation(run, regions),
-        rows=_rows(rows_of(run), config.method, region),
+        rows=_rows(run.metrics, config.method, region),
         synthetic=run.manifest.synthetic,  # the shared weights have seen the region that goes
         inputs=inputs,
         extra={"origin": origin_record(run.manifest, "remove-region")},

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from lorkit.decompose.runs.store import (
     DERIVED,
+    MODELS,
     OUTSIDE,
     OWNERS,
     RUNS,
+    ExportSelection,
     Run,
     experts_of,
     export_directory,
@@ -17,9 +19,11 @@ from lorkit.decompose.runs.store import (
 
 __all__ = [
     "DERIVED",
+    "MODELS",
     "OUTSIDE",
     "OWNERS",
     "RUNS",
+    "ExportSelection",
     "Run",
     "experts_of",
     "export_directory",

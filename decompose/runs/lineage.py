@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from lorkit.decompose.artifacts import MANIFEST, digest_file, read_json, read_manifest
+from lorkit.decompose.artifacts import MANIFEST, Manifest, digest_file, read_json, read_manifest
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import RUNS, Run, list_runs, open_run
 from lorkit.decompose.runs.expert import LoadedExpert
@@ -31,6 +31,27 @@ def find_parent(expert: LoadedExpert, root: Path = RUNS) -> Run | None:
         if read_manifest(place, verify=False).digest == link["sha256"]:
             return open_run(place)
     return None
+
+
+def enclosing_run(path: Path) -> Run | None:
+    """Return the run that a directory lies in."""
+    for directory in path.resolve().parents:
+        if (directory / MANIFEST).is_file() and read_manifest(directory, verify=False).kind == "run":
+            return open_run(directory)
+    return None
+
+
+def run_of_expert(expert: Path) -> Run | None:
+    """Return the run that an expert directory lies in, where the expert was extracted from it as it is now."""
+    run, link = enclosing_run(expert), read_manifest(expert, verify=False).parent
+    return run if run is not None and link is not None and link["sha256"] == run.manifest.digest else None
+
+
+def run_of_export(manifest: Manifest) -> Run | None:
+    """Return the run that an export lies in, else the one below `runs/` that it was exported from, by digest."""
+    if (run := enclosing_run(manifest.path)) is not None:
+        return run
+    return None if manifest.parent is None else run_with_digest(manifest.parent["sha256"])
 
 
 def run_with_digest(digest: str, root: Path = RUNS) -> Run | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,6 +18,9 @@ from lorkit.decompose.regions import RegionSet
 
 RUNS = Path("runs")
 OWNERS = ("expert", "foundation", "student")
+"""Whose networks are exported."""
+MODELS = ("experts", "student", "foundation")
+"""What `evaluate` and the report call the networks of the owners."""
 # What later steps write into a run directory; not part of the run's own manifest.
 # What later verbs make of a run. A run trained anew keeps it; its digests then tell that it is of the earlier one.
 DERIVED = ("experts", "exports", "measurements", "report")
@@ -54,6 +59,19 @@ class Run:
             ) from None
 
     @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of `metrics.jsonl`, one per phase and epoch."""
+        path = self.path / "metrics.jsonl"
+        try:
+            return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        except FileNotFoundError:
+            return []
+        except ValueError:
+            raise ArtifactError(
+                f"{path} is not JSON lines", required="an intact run", fix="train again with --force"
+            ) from None
+
+    @property
     def foundation_dir(self) -> Path:
         """Where the frozen foundation model of the run lies."""
         return self.path / "foundation"
@@ -89,6 +107,37 @@ class ExportEntry:
     target: str
     profile: str
     precision: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportSelection:
+    """Which exports of a run; None takes any.
+
+    Attributes:
+        region: Names separated by commas, or "all".
+        target: Deployment format.
+        profile: Hardware.
+        precision: Number format.
+    """
+
+    region: str | None = None
+    target: str | None = None
+    profile: str | None = None
+    precision: str | None = None
+
+    @property
+    def any_build(self) -> bool:
+        """Whether target, profile and precision are all left open."""
+        return self.target is self.profile is self.precision is None
+
+    def matches(self, region: str, target: str, profile: str, precision: str) -> bool:
+        """Tell whether it takes an export of this region, target, profile and precision."""
+        regions = None if self.region in (None, "", "all") else [name.strip() for name in str(self.region).split(",")]
+        build = zip((self.target, self.profile, self.precision), (target, profile, precision), strict=True)
+        return (regions is None or region in regions) and all(wanted in (None, given) for wanted, given in build)
+
+
+ALL_EXPORTS = ExportSelection()
 
 
 def list_runs(root: Path = RUNS) -> list[Path]:
@@ -169,31 +218,20 @@ def export_directory(run: Run, owner: str, region: str, target: str, profile: st
 
 
 def exports_of(
-    run: Run,
-    *,
-    owners: Sequence[str] = OWNERS,
-    region: str | None = None,
-    target: str | None = None,
-    profile: str | None = None,
-    precision: str | None = None,
+    run: Run, selection: ExportSelection = ALL_EXPORTS, *, owners: Sequence[str] = OWNERS
 ) -> list[ExportEntry]:
     """Return the exports of a run that match a selection, by region, owner and path.
 
     Raises:
         UsageError: A region is unknown.
     """
-    entries = [
+    return [
         entry
-        for name in run.regions.select(region).names
+        for name in run.regions.select(selection.region).names
         for owner in owners
         for path in sorted(export_directory(run, owner, name, "*", "*", "*").parent.glob(f"*/{MANIFEST}"))
         if (entry := _entry(path.parent, owner, name)) is not None
-    ]
-    wanted = {"target": target, "profile": profile, "precision": precision}
-    return [
-        entry
-        for entry in entries
-        if all(value is None or getattr(entry, key) == value for key, value in wanted.items())
+        and selection.matches(entry.region, entry.target, entry.profile, entry.precision)
     ]
 
 

@@ -20,7 +20,8 @@ from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json, wr
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint, tool_versions
-from lorkit.decompose.runs import Run, exports_of, open_run
+from lorkit.decompose.metrics.bootstrap import Floats
+from lorkit.decompose.runs import ExportSelection, Run, exports_of, open_run
 from lorkit.export.benchmarking.chart import latencies
 from lorkit.export.benchmarking.device_times import device_times
 from lorkit.export.benchmarking.end_to_end import end_to_end
@@ -28,7 +29,6 @@ from lorkit.export.benchmarking.energy import millijoules
 from lorkit.export.benchmarking.footprint import footprint
 from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs, time_samples
 from lorkit.export.benchmarking.timing_statistics import (
-    Float64Array,
     paired_ratio,
     percentile,
     percentile_bound,
@@ -98,7 +98,8 @@ def bench(
     """
     sweep = _sweep(batch, (1,) if threads is None else threads, samples, max_seconds)
     home = None if paths else open_run(run)
-    subjects = _named(paths) if home is None else _found(home, region, target, profile, precision)
+    selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
+    subjects = _named(paths) if home is None else _found(home, selection)
     reference = None if against is None else read_exported(Path(against))
     document = _document()
     groups = _groups(subjects, reference)
@@ -153,7 +154,7 @@ def stored(run: Run) -> dict[str, Any] | None:
     return read_json(path, kind="bench") if path.is_file() else None
 
 
-def summary(times_P: Float64Array, setting: Setting) -> dict[str, Any]:
+def summary(times_P: Floats, setting: Setting) -> dict[str, Any]:
     """Reduce one engine's timings: medians and percentiles, null where the samples are too few to bound them."""
     median = float(np.median(times_P))
     return {
@@ -198,10 +199,8 @@ def _named(paths: Sequence[Path | str] | Path | str | None) -> list[Exported]:
     return [read_exported(Path(path)) for path in chosen]
 
 
-def _found(
-    run: Run, region: str | None, target: str | None, profile: str | None, precision: str | None
-) -> list[Exported]:
-    entries = exports_of(run, region=region, target=target, profile=profile, precision=precision)
+def _found(run: Run, selection: ExportSelection) -> list[Exported]:
+    entries = exports_of(run, selection)
     if not entries:
         raise UsageError(
             f"no export of that selection in {run.path}", required="an export", fix="run `decompose export` first"
@@ -274,7 +273,7 @@ def _measure(
     return rows, [] if reference is None else _ratios(subjects, times_PA, setting, seed)
 
 
-def _ratios(subjects: list[Exported], times_PA: Float64Array, setting: Setting, seed: int) -> list[dict[str, Any]]:
+def _ratios(subjects: list[Exported], times_PA: Floats, setting: Setting, seed: int) -> list[dict[str, Any]]:
     return [
         {
             "path": str(subject.path),

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.export.benchmarking.timing_statistics import Float64Array
+from lorkit.decompose.metrics.bootstrap import Floats
 
 ImageBatch = NDArray[np.float32]
 
@@ -85,7 +85,7 @@ def time_interleaved(
     deadline: float = float("inf"),
     start: int = 0,
     clock: Callable[[], float] = time.perf_counter,
-) -> Float64Array:
+) -> Floats:
     """Time every engine once a cycle, in an order drawn anew for each cycle.
 
     Args:
@@ -109,7 +109,7 @@ def time_interleaved(
     return times_PA
 
 
-def time_samples(engines: Sequence[TimedEngine], samples: int, seconds: float, seed: int) -> tuple[Float64Array, int]:
+def time_samples(engines: Sequence[TimedEngine], samples: int, seconds: float, seed: int) -> tuple[Floats, int]:
     """Time engines until there are enough samples or time is up, but at least one slice of cycles."""
     deadline = time.perf_counter() + seconds
     runs = runs_per_block(

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.stats import binom, t
 
-Float64Array = NDArray[np.float64]
+from lorkit.decompose.metrics.bootstrap import Floats
+
 ALPHA = 0.05
 BLOCK = 10
 """Fewest neighbouring pairs that are resampled together."""
@@ -86,7 +87,7 @@ def paired_ratio(
     )
 
 
-def fastest_of_neighbours(times: ArrayLike, cycles: int) -> Float64Array:
+def fastest_of_neighbours(times: ArrayLike, cycles: int) -> Floats:
     """Reduce times (P, A) to (P // cycles, A): of so many neighbouring cycles each engine keeps its fastest.
 
     A block that the scheduler interrupted says nothing about the network. On a loaded machine such blocks pull the
@@ -94,12 +95,12 @@ def fastest_of_neighbours(times: ArrayLike, cycles: int) -> Float64Array:
     """
     times_PA = np.asarray(times, np.float64)
     pairs = len(times_PA) // cycles
-    kept_PA: Float64Array = times_PA[: pairs * cycles].reshape(pairs, cycles, times_PA.shape[1]).min(axis=1)
+    kept_PA: Floats = times_PA[: pairs * cycles].reshape(pairs, cycles, times_PA.shape[1]).min(axis=1)
     return kept_PA
 
 
 def median_interval(
-    values: Float64Array, *, level: float, seed: int = 0, replicates: int = REPLICATES, block: int | None = None
+    values: Floats, *, level: float, seed: int = 0, replicates: int = REPLICATES, block: int | None = None
 ) -> tuple[float, float]:
     """Interval of the median of autocorrelated values, by the moving-block bootstrap.
 
@@ -127,7 +128,7 @@ def block_length(pairs: int) -> int:
     return min(pairs, max(BLOCK, round(3 * float(np.cbrt(pairs)))))
 
 
-def block_medians(values: Float64Array, block: int, *, seed: int, replicates: int) -> Float64Array:
+def block_medians(values: Floats, block: int, *, seed: int, replicates: int) -> Floats:
     """Medians of (R,) replicates, each glued together from randomly placed blocks of neighbours.
 
     Of values (P, K) the columns are resampled together, and their medians averaged.
@@ -183,9 +184,7 @@ def samples_for(percentile: float, confidence: float = 0.95) -> int:
     return math.ceil(math.log(1.0 - confidence) / math.log(percentile))
 
 
-def percentile_bound(
-    samples: Sequence[float] | Float64Array, percentile: float, confidence: float = 0.95
-) -> float | None:
+def percentile_bound(samples: Sequence[float] | Floats, percentile: float, confidence: float = 0.95) -> float | None:
     """Upper confidence bound of a percentile from order statistics, whatever the distribution.
 
     The r-th smallest of n samples is above the percentile q with the probability that fewer than r of them are
@@ -198,16 +197,14 @@ def percentile_bound(
     return float(ordered[rank - 1])
 
 
-def percentile_floor(
-    samples: Sequence[float] | Float64Array, percentile: float, confidence: float = 0.95
-) -> float | None:
+def percentile_floor(samples: Sequence[float] | Floats, percentile: float, confidence: float = 0.95) -> float | None:
     """Lower confidence bound of a percentile from order statistics; None where the samples are too few for one."""
     ordered = np.sort(np.asarray(samples, np.float64))
     rank = int(binom.ppf(1.0 - confidence, len(ordered), percentile))
     return float(ordered[rank - 1]) if rank >= 1 else None
 
 
-def percentile(samples: Sequence[float] | Float64Array, fraction: float) -> float | None:
+def percentile(samples: Sequence[float] | Floats, fraction: float) -> float | None:
     """Plain estimate of a percentile, or None where the samples are too few to bound it."""
     if len(samples) < samples_for(fraction):
         return None

@@ -18,6 +18,7 @@ from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
 from lorkit.decompose.runs.expert import load_expert
+from lorkit.decompose.runs.lineage import run_of_expert
 from lorkit.decompose.runs.locked_data import RunSplits, foundation_recipe, recipe_of_region
 from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.runs.store import missing_baseline
@@ -217,16 +218,6 @@ def origin_of(exported: Exported, parent: Path, opened: dict[Path, RunNetworks])
     if path not in opened:
         opened[path] = RunNetworks(open_run(path))
     return _exportable_model(opened[path].run, opened[path], exported.owner, exported.region, exported.path.parent)
-
-
-def run_of_expert(expert: Path) -> Run | None:
-    """Return the run that an expert directory lies in and was extracted from, if it still does."""
-    candidate = expert.resolve().parent.parent
-    if expert.resolve().parent.name != "experts" or not (candidate / MANIFEST).is_file():
-        return None
-    run = open_run(candidate)
-    parent = read_manifest(expert, verify=False).parent
-    return run if parent is not None and parent["sha256"] == run.manifest.digest else None
 
 
 def _exportable_model(run: Run, networks: RunNetworks, owner: str, name: str, home: Path) -> ExportableNetwork:

@@ -13,7 +13,7 @@ import numpy as np
 from lorkit.decompose.artifacts import MANIFEST, SCHEMA_VERSION, digest_file, read_manifest
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError, plural
 from lorkit.decompose.events import OnProgress, ignore_progress
-from lorkit.decompose.runs import exports_of, open_run
+from lorkit.decompose.runs import ExportSelection, exports_of, open_run
 from lorkit.decompose.runs.locked_data import prepare_file
 from lorkit.export.building.packaging import SAMPLES
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
@@ -81,7 +81,7 @@ def verify(
         MissingRuntimeError: The runtime or hardware of all, or of the named target, is not here; among others,
             such exports are listed under `not_run`.
     """
-    found = _select(path, run, region, (target, profile, precision))
+    found = _select(path, run, ExportSelection(region=region, target=target, profile=profile, precision=precision))
     references, rows, absent = _References(data), [], []
     for done, directory in enumerate(found):
         on_progress(str(directory), done, len(found))
@@ -139,14 +139,11 @@ def _require_parity(rows: Sequence[dict[str, Any]]) -> None:
         )
 
 
-def _select(
-    path: Path | str | None, run: Path | str | None, region: str | None, selection: tuple[str | None, ...]
-) -> list[Path]:
+def _select(path: Path | str | None, run: Path | str | None, selection: ExportSelection) -> list[Path]:
     if path is not None and (Path(path) / MANIFEST).is_file() and read_manifest(Path(path), verify=False).kind != "run":
         return [Path(path)]
     opened = open_run(path if path is not None else run)
-    target, profile, precision = selection
-    entries = exports_of(opened, region=region, target=target, profile=profile, precision=precision)
+    entries = exports_of(opened, selection)
     if not entries:
         raise UsageError(
             f"no such export in {opened.path}", required="at least one export", fix="run `decompose export` first"

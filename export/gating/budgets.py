@@ -17,6 +17,7 @@ from lorkit.decompose.machine import fingerprint
 from lorkit.export.benchmarking.footprint import footprint
 from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs, time_interleaved, warm_up
 from lorkit.export.benchmarking.timing_statistics import percentile_bound, percentile_floor, samples_for
+from lorkit.export.gating.limits import worst
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import INFO, Exported
 
@@ -79,8 +80,7 @@ def judge_budget(candidate: Exported, *, seconds: float, seed: int) -> tuple[dic
         verdict = "pass" if found <= profile.budget.peak_mib else "fail"
         block["peak_mib"] = {"budget": profile.budget.peak_mib, "bounds": [found, found], "verdict": verdict}
         reasons.append(_said(block["peak_mib"], "MiB at the peak"))
-    ranks = ("pass", "inconclusive", "fail")
-    block["verdict"] = max((block[name]["verdict"] for name in limits), key=ranks.index)
+    block["verdict"] = worst(block[name]["verdict"] for name in limits)
     return block, reasons
 
 

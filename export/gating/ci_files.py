@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import jinja2
 
 from lorkit.decompose.artifacts import write_text
+from lorkit.export.gating.limits import VERDICTS
 from lorkit.export.rendering.formatting import FILTERS
 
 CHECKS = ("deterministic", "latency", "accuracy", "budget")
@@ -72,8 +73,7 @@ def workflow_commands(document: Mapping[str, Any]) -> list[str]:
 
 def _worst_first(document: Mapping[str, Any]) -> dict[str, Any]:
     """Order regions, and the reasons of each, by verdict: a shortened comment still says what stops the merge."""
-    ranks = tuple(_LEVELS)
-    regions = sorted(document["regions"].items(), key=lambda item: ranks.index(item[1]["verdict"]))
+    regions = sorted(document["regions"].items(), key=lambda item: -VERDICTS.index(item[1]["verdict"]))
     return {region: {**block, "reasons": _worst_reasons(block)} for region, block in regions}
 
 

@@ -16,18 +16,17 @@ from lorkit.decompose.artifacts import SCHEMA_VERSION, write_json
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint, tool_versions
-from lorkit.decompose.runs import Run, open_run
-from lorkit.decompose.runs.lineage import ancestors, training_digests
+from lorkit.decompose.runs import ExportSelection, Run, open_run
+from lorkit.decompose.runs.lineage import ancestors, run_of_export, training_digests
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.gating.baselines import check_replacing, is_store, other_cases, read_record, replace_baselines
-from lorkit.export.gating.limits import DROP, Limits, limits_of
-from lorkit.export.gating.pairing import ExportSelection, candidates_of, pair_exports, run_of
+from lorkit.export.gating.limits import DROP, Limits, limits_of, worst
+from lorkit.export.gating.pairing import candidates_of, pair_exports
 from lorkit.export.gating.region_verdict import (
     RegionResult,
     judge_region,
     unjudged_regions,
     with_adjusted_verdicts,
-    worst,
 )
 from lorkit.export.noninferiority.accuracy import AccuracyTest
 from lorkit.export.noninferiority.cases import SIDES, EvaluationCases, cases_of_file, cases_of_split
@@ -158,7 +157,7 @@ def _find_run(run: Path | str | None, named: Path | None, *, alone: bool) -> Run
     """Find the run: as named, else that of the named export, else the newest unless both exports are named."""
     if run is not None:
         return open_run(run)
-    found = run_of(read_exported(named)) if named is not None else None
+    found = run_of_export(read_exported(named).manifest) if named is not None else None
     return found if found is not None or alone else open_run(None)
 
 
@@ -168,7 +167,9 @@ def _cases(pair: ExportPair, home: Run | None, data: Path | None) -> EvaluationC
     Raises:
         DataError: The named file cannot be used. A locked split that is gone only leaves accuracy undecided.
     """
-    homes = {side: run_of(one) for side, one in zip(SIDES, (pair.baseline, pair.candidate), strict=True)}
+    homes = {
+        side: run_of_export(one.manifest) for side, one in zip(SIDES, (pair.baseline, pair.candidate), strict=True)
+    }
     seen = {side: training_digests(run) for side, run in homes.items()}
     unknown_ancestors = frozenset(side for side, run in homes.items() if run is not None and not ancestors(run)[1])
     if data is not None:
@@ -231,7 +232,7 @@ def _baselines_without_candidate(paths: list[Path | None], home: Run | None, sel
     return [
         f"{key} is a baseline in {store}, but the run has no such candidate: not judged."
         for key in sorted(read_record(store)["current"])
-        if key not in keys and selection.matches(tuple(key.split("/")))
+        if key not in keys and selection.matches(*key.split("/"))
     ]
 
 

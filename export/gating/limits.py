@@ -11,7 +11,13 @@ DROP = 0.02
 ANY = "*"
 """In a mapping of allowed drops: every region that is not named."""
 _LONGEST = 86_400.0
-POLICIES = ("inconclusive", "pass", "fail")
+VERDICTS = ("pass", "inconclusive", "fail")
+"""From the best to the worst."""
+
+
+def worst(verdicts: Iterable[str]) -> str:
+    """Return the worst verdict: fail, then inconclusive, then pass."""
+    return max(verdicts, key=VERDICTS.index)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +64,9 @@ def limits_of(margin: float, drop: float | Mapping[str, float], max_seconds: flo
             required="fractions (0.03 is 3 %) and a time above 0 and below a day",
             fix="correct --margin, --max-accuracy-drop or --max-seconds",
         )
-    if on_inconclusive not in POLICIES:
+    if on_inconclusive not in VERDICTS:
         raise UsageError(
-            f"--on-inconclusive {on_inconclusive}", required=f"one of {', '.join(POLICIES)}", fix="name one of them"
+            f"--on-inconclusive {on_inconclusive}", required=f"one of {', '.join(VERDICTS)}", fix="name one of them"
         )
     default = drops.pop(ANY, DROP)
     return Limits(margin=margin, drop=default, drops=drops)

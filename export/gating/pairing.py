@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.runs import Run, exports_of, open_run
-from lorkit.decompose.runs.lineage import run_with_digest
+from lorkit.decompose.runs import ExportSelection, Run, exports_of
 from lorkit.export.gating.baselines import current_baselines, is_store
 from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
 from lorkit.export.runtime.preference import export_preference
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportSelection:
-    """Which exports of a run; None takes any."""
-
-    region: str | None = None
-    target: str | None = None
-    profile: str | None = None
-    precision: str | None = None
-
-    def matches(self, key: tuple[str, ...]) -> bool:
-        """Say whether an export with this region, target, profile and precision is meant."""
-        regions = None if self.region in (None, "", "all") else [name.strip() for name in str(self.region).split(",")]
-        wanted = (self.target, self.profile, self.precision)
-        inside = regions is None or key[0] in regions
-        return inside and all(one is None or one == stated for one, stated in zip(wanted, key[1:], strict=False))
-
-    def of(self, run: Run, owner: str) -> list[Exported]:
-        """Return the matching exports of one owner."""
-        entries = exports_of(
-            run,
-            owners=(owner,),
-            region=self.region,
-            target=self.target,
-            profile=self.profile,
-            precision=self.precision,
-        )
-        return [read_exported(entry.path, chained=True) for entry in entries]
 
 
 def pair_exports(
@@ -65,7 +34,7 @@ def pair_exports(
         named = read_exported(baseline)
         pairs = [ExportPair(named, one) for one in candidates if candidate or one.region == named.region]
     else:
-        by_key = {one.key: one for one in selection.of(_needed(run), "foundation")}
+        by_key = {one.key: one for one in _selected(run, selection, "foundation")}
         pairs = [ExportPair(by_key[one.key], one) for one in candidates if one.key in by_key]
     if not pairs and not (candidates and baseline is not None and is_store(baseline)):
         raise _nothing(candidates, run)
@@ -83,22 +52,13 @@ def pair_exports(
 
 def candidates_of(run: Run | None, selection: ExportSelection, candidate: Path | None = None) -> list[Exported]:
     """Return what is to be judged: the named export, else the expert exports of the run."""
-    return [read_exported(candidate)] if candidate else selection.of(_needed(run), "expert")
+    return [read_exported(candidate)] if candidate else _selected(run, selection, "expert")
 
 
-def run_of(subject: Exported) -> Run | None:
-    """Find the run that an export came from: around it, or in `runs/` by the digest of what it was exported from."""
-    for directory in subject.path.resolve().parents:
-        if (directory / MANIFEST).is_file() and read_manifest(directory, verify=False).kind == "run":
-            return open_run(directory)
-    link = subject.manifest.parent
-    return None if link is None else run_with_digest(link["sha256"])
-
-
-def _needed(run: Run | None) -> Run:
+def _selected(run: Run | None, selection: ExportSelection, owner: str) -> list[Exported]:
     if run is None:
         raise UsageError("no run", required="a run, or --baseline and --candidate", fix="name one with --run")
-    return run
+    return [read_exported(entry.path, chained=True) for entry in exports_of(run, selection, owners=(owner,))]
 
 
 def _named(candidate: Exported) -> str:

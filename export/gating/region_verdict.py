@@ -11,7 +11,7 @@ from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs
 from lorkit.export.gating.budgets import judge_budget
 from lorkit.export.gating.costs import judge_costs
-from lorkit.export.gating.limits import Limits
+from lorkit.export.gating.limits import VERDICTS, Limits, worst
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy, undecided_accuracy
 from lorkit.export.noninferiority.cases import EvaluationCases
 from lorkit.export.noninferiority.latency import run_latency_test
@@ -21,8 +21,6 @@ from lorkit.export.runtime.exported import Exported, ExportPair
 
 if TYPE_CHECKING:
     from lorkit.export.targets.base import Engine
-
-ORDER = ("pass", "inconclusive", "fail")
 THREADS = 1
 """Both engines run on one thread: a second one would wait for whatever else the machine does."""
 _BUDGET_SHARE = 0.1
@@ -55,7 +53,7 @@ class RegionResult:
         checks = (self.costs, self.latency, self.accuracy, self.budget or {})
         by_check = self._reasons_by_check()
         return {
-            "verdict": worst(check["verdict"] for check in checks if check.get("verdict") in ORDER),
+            "verdict": worst(check["verdict"] for check in checks if check.get("verdict") in VERDICTS),
             "latency": self.latency,
             "accuracy": self.accuracy,
             "deterministic": self.costs,
@@ -119,11 +117,6 @@ def with_adjusted_verdicts(results: Sequence[RegionResult]) -> list[RegionResult
     """Return the results with accuracy verdicts that are corrected for the number of regions."""
     blocks = adjust_for_multiplicity([result.accuracy for result in results])
     return [replace(result, accuracy=block) for result, block in zip(results, blocks, strict=True)]
-
-
-def worst(verdicts: Iterable[str]) -> str:
-    """Return the worst verdict: fail, then inconclusive, then pass."""
-    return max(verdicts, key=ORDER.index)
 
 
 def _judge_latency(pair: ExportPair, margin: float, seconds: float, seed: int) -> tuple[dict[str, Any], str]:

@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from lorkit.decompose.metrics.bootstrap import Floats
 from lorkit.export.benchmarking.interleaving import TimedEngine, runs_per_block, time_interleaved, warm_up
 from lorkit.export.benchmarking.timing_statistics import (
     FIRST_LOOK,
-    Float64Array,
     InterimLooks,
     Ratio,
     fastest_of_neighbours,
@@ -37,7 +37,7 @@ _AMPLE = 400
 """So many cycles must be affordable for each cycle in a pair."""
 _FEWEST = 8
 """Fewest pairs that are judged at all."""
-Extend = Callable[[Float64Array, int], Float64Array]
+Extend = Callable[[Floats, int], Floats]
 """Appends cycles to times (P, 3) until there are so many, or fewer when time is up."""
 
 
@@ -58,7 +58,7 @@ class LatencyTest:
     reason: str
     margin: float
     looks: tuple[InterimLook, ...]
-    times_PA: Float64Array
+    times_PA: Floats
     cycles_per_pair: int
     runs: int
     seconds: float
@@ -127,7 +127,7 @@ def run_latency_test(
     generator = np.random.default_rng(seed)
     affordable = int((begin + seconds - clock()) / (runs * sum(warm) / 1e3))
 
-    def extend(times_PA: Float64Array, size: int) -> Float64Array:
+    def extend(times_PA: Floats, size: int) -> Floats:
         missing, start = size - len(times_PA), len(times_PA)
         deadline = begin + seconds
         more = time_interleaved(
@@ -160,7 +160,7 @@ def decide(
     margin: float,
     seed: int,
     on_look: Callable[[InterimLook], None] = lambda look: None,
-) -> tuple[tuple[InterimLook, ...], Float64Array]:
+) -> tuple[tuple[InterimLook, ...], Floats]:
     """Look at growing times until they decide; the gate's rule, whether the times are measured now or were recorded.
 
     Args:
@@ -194,7 +194,7 @@ def decide(
     return tuple(looks), times_PA
 
 
-def judge_look(times_PA: Float64Array, *, margin: float, level: float, seed: int) -> InterimLook:
+def judge_look(times_PA: Floats, *, margin: float, level: float, seed: int) -> InterimLook:
     """Judge times (P, 3) of baseline, candidate and control, one row a pair, at one confidence level."""
     question = paired_ratio(times_PA[:, [BASELINE, CONTROL]], times_PA[:, CANDIDATE], level=level, seed=seed)
     control = paired_ratio(times_PA[:, BASELINE], times_PA[:, CONTROL], level=level, seed=seed)

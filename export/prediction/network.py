@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from lorkit.decompose.artifacts import read_manifest, verify_chain
 from lorkit.decompose.data.preprocessing.recipe import Recipe, apply_recipe, recipe_channels, recipe_size
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region
-from lorkit.decompose.runs import Run, experts_of, exports_of, open_run
+from lorkit.decompose.runs import ExportSelection, Run, experts_of, exports_of, open_run
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction import inputs as files
 from lorkit.export.runtime.engine import load_engine
@@ -50,8 +50,7 @@ class LoadedNetwork:
 def open_network(
     path: Path | str | None,
     run: Path | str | None,
-    region: str | None,
-    selection: tuple[str | None, str | None, str | None],
+    selection: ExportSelection,
     threads: int | None,
 ) -> LoadedNetwork:
     """Open an export or expert directory; without one, a region of a run: its export, else its expert.
@@ -59,8 +58,7 @@ def open_network(
     Args:
         path: An export, an expert or a run.
         run: A run by id or path when no `path` is given; the newest by default.
-        region: Region of the run.
-        selection: Target, profile and precision among the exports of the run.
+        selection: Region of the run, and which of its exports.
         threads: CPU threads.
 
     Raises:
@@ -76,26 +74,25 @@ def open_network(
         if kind != "run":
             raise UsageError(f"{path} is of kind '{kind}'", required="an export, an expert or a run", fix="name one")
         run = path
-    opened = open_run(run)
+    opened, region = open_run(run), selection.region
     if region is None and len(opened.regions) == 1:
         region = opened.regions.names[0]
     if region is None or region == "all" or "," in region:
         known = ", ".join(opened.regions.names)
         raise UsageError(f"region {region or '(none)'}", required=f"one of {known}", fix="name one with --region")
-    return _open_region(opened, region, selection, threads)
+    return _open_region(opened, replace(selection, region=region), threads)
 
 
-def _open_region(run: Run, region: str, selection: tuple[str | None, ...], threads: int | None) -> LoadedNetwork:
-    target, profile, precision = selection
-    entries = exports_of(run, owners=("expert",), region=region, target=target, profile=profile, precision=precision)
-    found = [read_exported(entry.path) for entry in entries]
+def _open_region(run: Run, selection: ExportSelection, threads: int | None) -> LoadedNetwork:
+    region = str(selection.region)
+    found = [read_exported(entry.path) for entry in exports_of(run, selection, owners=("expert",))]
     # what could not be run where it was built is taken only where it is asked for
-    found = [one for one in found if one.proven or any(selection)]
+    found = [one for one in found if one.proven or not selection.any_build]
     if found:
         best = max(found, key=lambda one: export_preference(one, run))
         verify_chain(best.path)  # an export of an expert that was replaced since labels as the old one did
         return _open_export(best.path, threads)
-    if any(selection):
+    if not selection.any_build:
         raise UsageError(
             f"no such export of region '{region}' in {run.path}",
             required="an export",

@@ -15,6 +15,7 @@ from typing import Any
 from lorkit.decompose.artifacts import SCHEMA_VERSION, write_bytes, write_json, write_text
 from lorkit.decompose.errors import ArtifactError, plural
 from lorkit.decompose.events import OnProgress, ignore_progress
+from lorkit.decompose.runs import ExportSelection
 from lorkit.export.prediction import classification, segmentation
 from lorkit.export.prediction import inputs as files
 from lorkit.export.prediction.network import LoadedNetwork, open_network
@@ -68,7 +69,8 @@ def predict(
         ArtifactError: The network is damaged, or synthetic and not allowed.
         DataError: An image cannot be read; nothing is written then.
     """
-    network = open_network(path, run, region, (target, profile, precision), threads)
+    selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
+    network = open_network(path, run, selection, threads)
     if bool(network.info.get("synthetic", True)) and not allow_synthetic:
         raise ArtifactError(
             f"{network.path} was trained on phantoms only",

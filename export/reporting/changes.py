@@ -13,7 +13,7 @@ from typing import Any
 from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json
 from lorkit.decompose.errors import LorkitError
 from lorkit.decompose.events import OnProgress
-from lorkit.decompose.runs import Run, exports_of
+from lorkit.decompose.runs import ExportSelection, Run, exports_of
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
 from lorkit.export.runtime.engine import load_engine
@@ -127,7 +127,7 @@ def _measure(home: Run, region: str, then: Exported, now: Exported) -> dict[str,
 
 def _best(run: Run, region: str) -> Exported | None:
     """Return the export of a region's expert that the gate would judge."""
-    found = [read_exported(entry.path) for entry in exports_of(run, owners=("expert",), region=region)]
+    found = [read_exported(entry.path) for entry in exports_of(run, ExportSelection(region=region), owners=("expert",))]
     return max(found, key=lambda one: export_preference(one, run), default=None)
 
 

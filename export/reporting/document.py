@@ -7,19 +7,17 @@ the run, is measured now.
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json
-from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.events import OnProgress
 from lorkit.decompose.machine import fingerprint, tool_versions
-from lorkit.decompose.runs import Run, exports_of
+from lorkit.decompose.runs import MODELS, Run, exports_of
 from lorkit.decompose.tasks import get_task
 from lorkit.export.gating import gating
 from lorkit.export.reporting.export_scores import answers_as_network, scores_of
-from lorkit.export.reporting.measurements import MODELS, evaluations_of, latencies_of
+from lorkit.export.reporting.measurements import evaluations_of, latencies_of
 from lorkit.export.reporting.pictures import pictures_of
 from lorkit.export.reporting.provenance import chain_of, commands_for, commands_of, orphans
 from lorkit.export.runtime.exported import Exported, read_exported
@@ -82,7 +80,7 @@ def report_document(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
         "summary": average_savings(table, task.headline),
         "evaluations": {model: _drawable(document) for model, document in evaluations.items()},
         "pictures": pictures_of(exports),
-        "training": training(run),
+        "training": run.metrics,
         "gate": gate,
         "precisions": precision_trials(run),
         "chain": chain,
@@ -119,17 +117,6 @@ def average_savings(table: list[dict[str, Any]], headline: str = "balanced_accur
     }
 
 
-def training(run: Run) -> list[dict[str, Any]]:
-    """Read the training log of a run, a row an epoch and phase."""
-    path = run.path / "metrics.jsonl"
-    if not path.is_file():
-        return []
-    try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except ValueError:
-        raise ArtifactError(f"{path} is not JSON lines", required="an intact run", fix="train again") from None
-
-
 def _table(
     run: Run,
     metrics: Sequence[str],
@@ -140,7 +127,7 @@ def _table(
 ) -> list[dict[str, Any]]:
     table = []
     for region in run.regions.names:
-        for model in MODELS:
+        for model in reversed(MODELS):
             block = ((evaluations[model] or {}).get("regions") or {}).get(region)
             own = [one for one in exports if one.owner == OWNER_OF[model] and one.region == region]
             if block is None and not own:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lorkit.decompose.artifacts import MANIFEST, read_json, read_manifest
 from lorkit.decompose.errors import DataError, MissingRuntimeError
 from lorkit.decompose.events import OnProgress
-from lorkit.decompose.runs import Run
+from lorkit.decompose.runs import MODELS, Run
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.benchmarking import benchmark
 from lorkit.export.runtime.exported import Exported
@@ -16,7 +16,6 @@ from lorkit.export.runtime.exported import Exported
 if TYPE_CHECKING:
     from lorkit.decompose.models.foundation.teacher import Teacher
 
-MODELS = ("foundation", "student", "experts")
 # Enough for a median with a useful spread; `decompose bench` measures thoroughly.
 _SAMPLES = 60
 _SECONDS_A_REGION = 3.0
@@ -24,7 +23,7 @@ _SECONDS_A_REGION = 3.0
 
 def evaluations_of(run: Run, warnings: list[str], on_progress: OnProgress) -> dict[str, dict[str, Any] | None]:
     """Return each model's measurement on the test split; measure where there is none of this very run."""
-    found = {model: _stored(run, model) for model in MODELS}
+    found = {model: _stored(run, model) for model in reversed(MODELS)}
     missing = [model for model, document in found.items() if document is None]
     if not missing:
         return found

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lorkit.decompose.errors import ArtifactError, DataError, plural
+from lorkit.decompose.metrics.bootstrap import Floats
 
 VERSION = 1
 THUMBNAIL = 8
@@ -31,7 +32,6 @@ FALSE_REFUSALS = 0.01
 _CHUNK = 256
 _DIGITS = 5
 
-Floats = NDArray[np.float64]
 Model = dict[str, Any]
 
 

@@ -7,12 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 
 from lorkit.decompose.artifacts import digest_file
-from lorkit.decompose.errors import ArtifactError
-from lorkit.decompose.lifecycle.provenance import origin_record, rows_of, with_heads, with_known_head
+from lorkit.decompose.lifecycle.provenance import origin_record, with_heads, with_known_head
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import Run
@@ -49,13 +47,7 @@ def test_a_foundation_keeps_the_heads_of_the_named_regions_alone(small_run: Run)
     assert torch.equal(left.model.heads["knee"].weight, whole.model.heads["knee"].weight)  # type: ignore[arg-type]
 
 
-def test_rows_and_record(small_run: Run) -> None:
-    assert rows_of(small_run) == []
-    (small_run.path / "metrics.jsonl").write_text('{"epoch": 0}\n{"epoch": 1}\n')
-    assert rows_of(small_run) == [{"epoch": 0}, {"epoch": 1}]
-    (small_run.path / "metrics.jsonl").write_text("{")
-    with pytest.raises(ArtifactError, match=r"metrics\.jsonl"):
-        rows_of(small_run)
+def test_an_origin_is_recorded_by_digest(small_run: Run) -> None:
     digest = small_run.manifest.digest
     assert origin_record(small_run.manifest, "x", region="y") == {
         "kind": "run",

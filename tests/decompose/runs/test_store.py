@@ -6,7 +6,16 @@ from lorkit.decompose.artifacts import write_json, write_manifest, write_text
 from lorkit.decompose.config import default_config, to_yaml
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.regions import Region, RegionSet
-from lorkit.decompose.runs import OUTSIDE, Run, experts_of, export_directory, exports_of, list_runs, open_run
+from lorkit.decompose.runs import (
+    OUTSIDE,
+    ExportSelection,
+    Run,
+    experts_of,
+    export_directory,
+    exports_of,
+    list_runs,
+    open_run,
+)
 
 REGIONS = RegionSet(Region(name=name, classes=("a", "b")) for name in ("chest", "brain"))
 
@@ -83,8 +92,8 @@ def test_exports_by_owner_region_and_target(tmp_path: Path) -> None:
         ("expert", "chest", "trt-rtx"),
         ("foundation", "chest", "trt-rtx"),
     ]
-    assert exports_of(run, target="onnx") == []
-    assert len(exports_of(run, owners=("expert",), profile="rtx-ada")) == 1
+    assert exports_of(run, ExportSelection(target="onnx")) == []
+    assert len(exports_of(run, ExportSelection(profile="rtx-ada"), owners=("expert",))) == 1
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"kind": "run"}'])
@@ -97,3 +106,25 @@ def test_a_foreign_directory_among_the_runs_is_passed_over(tmp_path: Path, text:
         open_run("nope", tmp_path)
     with pytest.raises(ArtifactError):
         open_run("junk", tmp_path)
+
+
+def test_metrics_are_read_line_by_line(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a")
+    path = run.path / "metrics.jsonl"
+    path.unlink(missing_ok=True)
+    assert run.metrics == []
+    path.write_text('{"epoch": 0}\n\n{"epoch": 1}\n')
+    assert run.metrics == [{"epoch": 0}, {"epoch": 1}]
+    path.write_text("{")
+    with pytest.raises(ArtifactError, match=r"metrics\.jsonl is not JSON lines"):
+        _ = run.metrics
+
+
+def test_a_selection_takes_regions_by_name_and_builds_that_it_states() -> None:
+    selection = ExportSelection(region="chest, knee", precision="fp16")
+    assert selection.matches("knee", "onnx", "cpu", "fp16")
+    assert not selection.matches("brain", "onnx", "cpu", "fp16")
+    assert not selection.matches("knee", "onnx", "cpu", "fp32")
+    assert not selection.any_build
+    assert ExportSelection(region="knee").any_build
+    assert ExportSelection(region="all").matches("brain", "trt", "gpu", "int8")

@@ -6,8 +6,9 @@ import pytest
 
 from lorkit.decompose.artifacts import write_manifest
 from lorkit.decompose.errors import ArtifactError, UsageError
-from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
-from lorkit.export.gating.pairing import ExportSelection, pair_exports, run_of
+from lorkit.decompose.runs import OUTSIDE, ExportSelection, Run, export_directory, open_run
+from lorkit.decompose.runs.lineage import run_of_export
+from lorkit.export.gating.pairing import pair_exports
 from lorkit.export.runtime.exported import read_exported
 
 
@@ -54,11 +55,11 @@ def test_a_missing_side_is_named(a_run: Run) -> None:
 
 def test_a_copied_export_finds_its_run_by_digest(a_run: Run, tmp_path: Path, make_export: Callable[..., Path]) -> None:
     shutil.copytree(export_of(a_run, "expert"), tmp_path / "elsewhere")
-    found = run_of(read_exported(tmp_path / "elsewhere"))
+    found = run_of_export(read_exported(tmp_path / "elsewhere").manifest)
     assert found is not None
     assert found.id == a_run.id
-    assert run_of(read_exported(export_of(a_run, "expert"))) is not None
-    assert run_of(read_exported(make_export("lone"))) is None
+    assert run_of_export(read_exported(export_of(a_run, "expert")).manifest) is not None
+    assert run_of_export(read_exported(make_export("lone")).manifest) is None
 
 
 def test_exports_of_a_replaced_source_are_not_judged(a_run: Run, tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from lorkit.decompose.artifacts import read_json, write_json
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.evaluation import evaluation
 from lorkit.decompose.events import ignore_progress
-from lorkit.decompose.runs import Run, locked_data
+from lorkit.decompose.runs import MODELS, Run, locked_data
 from lorkit.export.reporting.document import report_document
-from lorkit.export.reporting.measurements import MODELS, evaluations_of
+from lorkit.export.reporting.measurements import evaluations_of
 
 
 def test_what_is_missing_is_measured_on_data_read_once(
@@ -24,7 +24,7 @@ def test_what_is_missing_is_measured_on_data_read_once(
     monkeypatch.setattr(evaluation, "evaluate", evaluate)
     monkeypatch.setattr(locked_data, "RunSplits", lambda run: read.append(run) or "the data")
     document = report_document(a_run, on_progress=ignore_progress)
-    assert asked == [(model, "the data") for model in MODELS]
+    assert asked == [(model, "the data") for model in reversed(MODELS)]
     assert len(read) == 1
     assert all(row["latency"] for row in document["table"])
 

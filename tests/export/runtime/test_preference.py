@@ -13,10 +13,10 @@ from PIL import Image
 
 from lorkit.decompose.artifacts import write_json
 from lorkit.decompose.errors import MissingRuntimeError
-from lorkit.decompose.runs import open_run
+from lorkit.decompose.runs import ExportSelection, open_run
 from lorkit.export.benchmarking.benchmark import bench
 from lorkit.export.building.exporting import export
-from lorkit.export.gating.pairing import ExportSelection, pair_exports
+from lorkit.export.gating.pairing import pair_exports
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.preference import export_preference, record_path, recorded_regions
