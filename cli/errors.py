@@ -1,4 +1,4 @@
-"""Turn whatever ends a verb into one line and an exit code (docs/errors.md lists them)."""
+"""Turn whatever ends a command into one line and an exit code (docs/errors.md lists them)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Failure:
     exit_code: int
 
 
-def explain(error: BaseException) -> Failure:
+def describe_error(error: BaseException) -> Failure:
     """Return the line and the exit code of an error.
 
     Deliberate errors say what to do themselves; wrong options come from the parser; the rest is the machine's
@@ -57,15 +57,15 @@ def _usage(error: BaseException) -> str:
         return f"unknown option '{option}'; required: one of {', '.join(known)}; {fix}"
     message = _one_line(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
     if message.startswith("No such command") and context is not None:
-        return _unknown_verb(message, context.command.commands, help_line)
+        return _unknown_command(message, context.command.commands, help_line)
     return f"{message[:1].lower()}{message[1:]}; {help_line}"
 
 
-def _unknown_verb(message: str, known: dict[str, object], help_line: str) -> str:
+def _unknown_command(message: str, known: dict[str, object], help_line: str) -> str:
     given = message.split("'")[1]
     near = difflib.get_close_matches(given, known, n=1)
     fix = f"did you mean '{near[0]}'?" if near else help_line
-    return f"unknown verb '{given}'; required: one of {', '.join(known)}; {fix}"
+    return f"unknown command '{given}'; required: one of {', '.join(known)}; {fix}"
 
 
 def _one_line(text: str) -> str:

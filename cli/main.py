@@ -1,4 +1,4 @@
-"""The `decompose` command: its verbs, and the one place where an error becomes a line and an exit code."""
+"""The `decompose` program: its commands, and the one place where an error becomes a line and an exit code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import typer
 
 from lorkit import __version__
 from lorkit.cli import errors
-from lorkit.cli.output.streams import emit, note, open_closed_streams, results_only, say
+from lorkit.cli.output.streams import open_closed_streams, print_json, print_result, print_status, results_only
 from lorkit.cli.verbs.bench import bench
 from lorkit.cli.verbs.compare import compare
 from lorkit.cli.verbs.data import data
@@ -33,34 +33,34 @@ from lorkit.cli.verbs.report import report
 from lorkit.cli.verbs.train import train
 from lorkit.cli.verbs.verify import verify
 
-VERBS = (
+COMMANDS = (
     init, data, pretrain, train, evaluate, compare, extract, export, verify, bench, report, gate, predict, doctor,
 )  # fmt: skip
 
 # Plain help: rich panels would cost start-up time and break when the help is piped.
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-for _verb in VERBS:
-    app.command(_verb.__name__, cls=TargetsHelp if _verb is export else None)(_verb)
+for _command in COMMANDS:
+    app.command(_command.__name__, cls=TargetsHelp if _command is export else None)(_command)
 app.add_typer(profiles, name="profiles")
 
 
 @app.callback(invoke_without_command=True)
-def root(
+def callback(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; taken before or after the verb.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; taken before or after the command.")] = False,
 ) -> None:
     """Take a medical foundation model apart into small experts, export them, and prove what they cost and lose.
 
     In an empty directory: train, extract --region chest, export --target onnx, report, gate.
     """
     if version:
-        say(f"decompose (lorkit) {__version__}")
+        print_result(f"decompose (lorkit) {__version__}")
     elif context.invoked_subcommand is None:
-        say(context.get_help())
+        print_result(context.get_help())
 
 
-def run(arguments: Sequence[str]) -> int:
+def run_command_line(arguments: Sequence[str]) -> int:
     """Run one command line and return its exit code; never raises for what a user can cause.
 
     Args:
@@ -76,12 +76,12 @@ def run(arguments: Sequence[str]) -> int:
         except (Exception, KeyboardInterrupt) as error:
             if debug:
                 traceback.print_exc()
-            failure = errors.explain(error)
+            failure = errors.describe_error(error)
         if failure is None:
             return code if isinstance(code, int) else 0
-        note(f"error: {failure.message}")
+        print_status(f"error: {failure.message}")
         if "--json" in words:
-            emit({"kind": "error", "exit_code": failure.exit_code, "message": failure.message})
+            print_json({"kind": "error", "exit_code": failure.exit_code, "message": failure.message})
         return failure.exit_code
 
 
@@ -94,7 +94,7 @@ def main() -> NoReturn:
     if "--debug" not in sys.argv:
         threading.excepthook = _skip_tensorboard
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a container sends is as tidy as Ctrl-C
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run_command_line(sys.argv[1:]))
 
 
 def _skip_tensorboard(failure: threading.ExceptHookArgs) -> None:

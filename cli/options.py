@@ -1,4 +1,4 @@
-"""The options that several verbs share, spelled once."""
+"""The options that several commands share, spelled once."""
 
 from __future__ import annotations
 

@@ -11,23 +11,23 @@ _HEAD = """\
 # Command line
 
 Written by `python -m lorkit.cli.reference`; a test keeps it equal to `decompose --help`.
-Exit codes and messages: [errors.md](errors.md). Every verb takes `--debug` (tracebacks) and `--help`.
+Exit codes and messages: [errors.md](errors.md). Every command takes `--debug` (tracebacks) and `--help`.
 """
 
 
 def reference() -> str:
-    """Return the reference of all verbs as Markdown."""
+    """Return the reference of all commands as Markdown."""
     from lorkit.cli.main import app
 
-    sections = [_HEAD, *(_section(path, command) for path, command in verbs(typer.main.get_command(app)))]
+    sections = [_HEAD, *(_section(path, command) for path, command in list_commands(typer.main.get_command(app)))]
     return "\n".join(sections)
 
 
-def verbs(command: Any, path: str = "decompose") -> Iterator[tuple[str, Any]]:
-    """Yield every verb with the words that call it; a group yields its own verbs."""
+def list_commands(command: Any, path: str = "decompose") -> Iterator[tuple[str, Any]]:
+    """Yield every command with the words that call it; a group yields its own commands."""
     for name, child in command.commands.items():
         if hasattr(child, "commands"):
-            yield from verbs(child, f"{path} {name}")
+            yield from list_commands(child, f"{path} {name}")
         else:
             yield f"{path} {name}", child
 

@@ -1,6 +1,6 @@
 """The science of lorkit: data, networks, low-rank experts, training, extraction and evaluation.
 
-The verbs of the command line are functions here with the same options. They are imported on first use, so that
+The commands are functions here with the same options. They are imported on first use, so that
 `lorkit.decompose.errors` and the like cost no import of torch.
 """
 

@@ -1,6 +1,6 @@
 """Deployment: export experts to engines, prove parity, measure, judge, report and predict.
 
-The verbs of the command line are functions here with the same options. They are imported on first use: `predict`
+The commands are functions here with the same options. They are imported on first use: `predict`
 on an export needs ONNX Runtime, numpy and Pillow, and must not pay for an import of torch.
 """
 

@@ -16,14 +16,14 @@ import yaml
 
 from lorkit.cli import errors as failures
 from lorkit.cli.main import app
-from lorkit.cli.reference import reference, verbs
+from lorkit.cli.reference import list_commands, reference
 from lorkit.decompose import errors, load_config
 from lorkit.decompose.regions import RegionSet
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/*.md")])
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
-VERBS = {path: command for path, command in verbs(typer.main.get_command(app))}
+COMMANDS = {path: command for path, command in list_commands(typer.main.get_command(app))}
 FIVE = [
     ["train"],
     ["extract", "--region", "chest"],
@@ -48,9 +48,9 @@ def commands(page: Path) -> Iterator[list[str]]:
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_commands_are_known_with_known_options(page: Path) -> None:
     for words in commands(page):
-        path = next((path for path in VERBS if words[: len(path.split())] == path.split()), None)
+        path = next((path for path in COMMANDS if words[: len(path.split())] == path.split()), None)
         assert path, f"{page.name}: {' '.join(words)}"
-        known = {name for parameter in VERBS[path].params for name in parameter.opts} | {"--help", "--debug"}
+        known = {name for parameter in COMMANDS[path].params for name in parameter.opts} | {"--help", "--debug"}
         used = {word.split("=")[0] for word in words if word.startswith("--")}
         assert used <= known, f"{page.name}: {' '.join(words)}"
 
@@ -89,7 +89,7 @@ def test_the_readme_is_short_and_shows_the_five_commands() -> None:
     assert len(readme.read_text(encoding="utf-8").splitlines()) < 200
     assert [words[1:] for words in commands(readme)][:5] == FIVE
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    assert [verb for verb in re.findall(r"/decompose (\w+)", makefile)] == [words[0] for words in FIVE]
+    assert [command for command in re.findall(r"/decompose (\w+)", makefile)] == [words[0] for words in FIVE]
 
 
 def test_the_example_configuration_loads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Tables of what the verbs on exports found: bench, gate, export --precision auto, verify."""
+"""Tables of what the commands on exports found: bench, gate, export --precision auto, verify."""
 
 from __future__ import annotations
 

@@ -160,23 +160,23 @@ def _stderr() -> Console:
 
 
 class Steps(_Live):
-    """Progress of the verbs that count items: call it with a text, the items done and their total.
+    """Progress of the commands that count items: call it with a text, the items done and their total.
 
     Args:
-        verb: What is done to them.
+        command: What is done to them.
         console: Where to; stderr by default.
         images: Whether the items are images, and a rate makes sense.
     """
 
-    def __init__(self, verb: str, console: Console | None = None, *, images: bool = False) -> None:
+    def __init__(self, command: str, console: Console | None = None, *, images: bool = False) -> None:
         super().__init__(console)
-        self._verb, self._images, self._last = verb, images, ""
+        self._command, self._images, self._last = command, images, ""
 
     def __call__(self, text: str, done: int, total: int) -> None:
         """Render one report of progress; off a terminal a text is printed once."""
-        self.show(f"{self._verb}: {text}", done, total, images=self._images)
+        self.show(f"{self._command}: {text}", done, total, images=self._images)
         if not self.live and text != self._last and done < total:
-            self.line(f"{self._verb}: {text} ({done + 1}/{total})")
+            self.line(f"{self._command}: {text} ({done + 1}/{total})")
         self._last = text
 
 

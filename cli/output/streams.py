@@ -64,18 +64,18 @@ def open_closed_streams() -> None:
             setattr(sys, name, open(descriptor, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for as long as the process lives
 
 
-def say(line: str) -> None:
+def print_result(line: str) -> None:
     """Print a line of the result (the path of what was made, a prediction) on stdout."""
     _write(line)
 
 
-def emit(document: Mapping[str, Any], *, kind: str = "") -> None:
-    """Print the one JSON document of a verb; `schema_version`, `kind` and `warnings` are always there."""
+def print_json(document: Mapping[str, Any], *, kind: str = "") -> None:
+    """Print the one JSON document of a command; `schema_version`, `kind` and `warnings` are always there."""
     head = {"schema_version": SCHEMA_VERSION, "kind": kind, "warnings": []}
     _write(json.dumps({**head, **document}, indent=2, ensure_ascii=False, allow_nan=False, default=str))
 
 
-def note(line: str) -> None:
+def print_status(line: str) -> None:
     """Print a line for people on stderr."""
     print(line, file=sys.stderr, flush=True)
 

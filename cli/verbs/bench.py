@@ -35,7 +35,7 @@ def bench(
     """Measure latency, throughput and memory of exports."""
     from lorkit.cli.output import export_tables
     from lorkit.cli.output.progress import Steps
-    from lorkit.cli.output.streams import emit
+    from lorkit.cli.output.streams import print_json
     from lorkit.export import bench as measure
 
     with Steps("bench") as progress:
@@ -56,4 +56,4 @@ def bench(
         )
     export_tables.benchmark(document)
     if as_json:
-        emit(document)
+        print_json(document)

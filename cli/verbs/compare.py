@@ -38,7 +38,7 @@ def compare(
     """
     from lorkit.cli.output import tables
     from lorkit.cli.output.progress import Training
-    from lorkit.cli.output.streams import emit
+    from lorkit.cli.output.streams import print_json
     from lorkit.decompose import compare as run_all
     from lorkit.decompose import load_config
     from lorkit.export.reporting.comparison.pages import pages
@@ -60,4 +60,4 @@ def compare(
     tables.comparison(document)
     tables.line(f"{out / document['id']}/: all that was ever compared there, with intervals and a picture")
     if as_json:
-        emit(document)
+        print_json(document)

@@ -25,7 +25,7 @@ def data(
     """
     from lorkit.cli.output import tables
     from lorkit.cli.output.progress import Training
-    from lorkit.cli.output.streams import emit, say
+    from lorkit.cli.output.streams import print_json, print_result
     from lorkit.decompose import load_config
     from lorkit.decompose.data import read_regions
     from lorkit.decompose.data.inspection import contact_sheet, inspect
@@ -38,6 +38,6 @@ def data(
     if sheet is not None:
         document["sheet"] = str(contact_sheet(samples, sheet))
     if as_json:
-        emit(document)
+        print_json(document)
     elif sheet is not None:
-        say(str(sheet))
+        print_result(str(sheet))

@@ -14,7 +14,7 @@ def doctor(as_json: options.Json = False) -> None:
 
     Tells what each target lacks and how to get it; exit 4 when the self-test on a phantom fails.
     """
-    from lorkit.cli.output.streams import emit, note
+    from lorkit.cli.output.streams import print_json, print_status
     from lorkit.decompose.machine import fingerprint, tool_versions
     from lorkit.profiles import detect
 
@@ -28,10 +28,10 @@ def doctor(as_json: options.Json = False) -> None:
     }
     if not as_json:
         _show(document)
-    note("self-test: two experts, built, extracted, exported and run (a few seconds)")
+    print_status("self-test: two experts, built, extracted, exported and run (a few seconds)")
     document["self_test"] = _attempt()
     if as_json:
-        emit(document, kind="doctor")
+        print_json(document, kind="doctor")
     _conclude(document["self_test"])
 
 
@@ -74,14 +74,14 @@ def _attempt() -> dict[str, Any]:
 
 
 def _conclude(result: dict[str, Any]) -> None:
-    from lorkit.cli.output.streams import note
+    from lorkit.cli.output.streams import print_status
 
     if result["passed"]:
         worst = max(result["differences"].values())
-        note(f"self-test passed in {result['seconds']} s, largest difference {worst:.1e}")
+        print_status(f"self-test passed in {result['seconds']} s, largest difference {worst:.1e}")
         return
     reason = result.get("error") or f"differences {result['differences']}, allowed {result['tolerance']:.1e}"
-    note(f"self-test FAILED: {reason}; reinstall with `pip install -c constraints.txt -e .`")
+    print_status(f"self-test FAILED: {reason}; reinstall with `pip install -c constraints.txt -e .`")
     raise typer.Exit(4)
 
 

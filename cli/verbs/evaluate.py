@@ -44,7 +44,7 @@ def evaluate(
     """
     from lorkit.cli.output import tables
     from lorkit.cli.output.progress import Steps
-    from lorkit.cli.output.streams import emit
+    from lorkit.cli.output.streams import print_json
     from lorkit.decompose import evaluate as measure
     from lorkit.decompose import open_run
 
@@ -62,7 +62,7 @@ def evaluate(
         )
     tables.evaluation(document)
     if as_json:
-        emit(document)
+        print_json(document)
 
 
 def _of_run(model: Model, path: Path | None) -> bool:

@@ -33,7 +33,7 @@ def export(
     """
     from lorkit.cli.output import export_tables
     from lorkit.cli.output.progress import Steps
-    from lorkit.cli.output.streams import emit, note, say
+    from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.export import export as write
 
     options.one_of(path=path, run=run)
@@ -51,13 +51,13 @@ def export(
             on_progress=progress,
         )
     if as_json:
-        emit({"exports": [vars(result) for result in results]}, kind="export")
+        print_json({"exports": [vars(result) for result in results]}, kind="export")
         return
     export_tables.precisions({result.region: result.choice for result in results if result.choice is not None})
     for result in results:
         state = "up to date" if result.up_to_date else f"parity {result.parity['status']}"
-        note(f"{result.owner} {result.region}: {state}")
-        say(str(result.path))
+        print_status(f"{result.owner} {result.region}: {state}")
+        print_result(str(result.path))
 
 
 class TargetsHelp(TyperCommand):

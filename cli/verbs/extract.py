@@ -35,7 +35,7 @@ def extract(
     Each has original classes and keys, a model card, and a proof that it equals the live model.
     """
     from lorkit.cli.output.progress import Steps
-    from lorkit.cli.output.streams import emit, note, say
+    from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose import extract as take_out
 
     with Steps("extract") as progress:
@@ -43,14 +43,14 @@ def extract(
             run, region=region, recalibrate=recalibrate, rank=rank, out=out, force=force, on_progress=progress
         )
     if as_json:
-        emit({"experts": [vars(result) for result in results]}, kind="extract")
+        print_json({"experts": [vars(result) for result in results]}, kind="extract")
         return
     for result in results:
         state = "up to date" if result.up_to_date else "extracted"
-        note(f"{state}: {result.region}, largest difference from the live model {result.max_difference:.1e}")
+        print_status(f"{state}: {result.region}, largest difference from the live model {result.max_difference:.1e}")
         if result.reduction is not None:
-            note(_cut(result.reduction))
-        say(str(result.path))
+            print_status(_cut(result.reduction))
+        print_result(str(result.path))
 
 
 def _cut(reduction: Mapping[str, Any]) -> str:

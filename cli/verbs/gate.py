@@ -88,7 +88,7 @@ def gate(
     """
     from lorkit.cli.output import export_tables
     from lorkit.cli.output.progress import Steps
-    from lorkit.cli.output.streams import emit, note, say
+    from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.export import gate as judge
     from lorkit.export.gating.gating import exit_code
     from lorkit.export.gating.limits import parse_drops
@@ -117,8 +117,8 @@ def gate(
     export_tables.verdicts(document)
     publish(document, junit=junit, markdown=markdown, annotated=annotations)
     for text in export_tables.replacements(document):
-        note(text)
-    emit(document) if as_json else say(f"gate: {document['verdict'].upper()}")
+        print_status(text)
+    print_json(document) if as_json else print_result(f"gate: {document['verdict'].upper()}")
     raise typer.Exit(exit_code(document))
 
 

@@ -87,7 +87,7 @@ def init(
     as_json: options.Json = False,
 ) -> None:
     """Write a commented decompose.yaml."""
-    from lorkit.cli.output.streams import emit, note, say
+    from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose.artifacts import write_text
     from lorkit.decompose.errors import UsageError
 
@@ -100,12 +100,12 @@ def init(
     config = load_config(out)
     skipped = {str(entry.path): entry.problem for entry in found if entry.problem}
     if as_json:
-        emit({"config": out, "regions": list(config.regions), "skipped": skipped}, kind="init")
+        print_json({"config": out, "regions": list(config.regions), "skipped": skipped}, kind="init")
         return
     for path, problem in skipped.items():
-        note(f"left out {path}: {problem}")
-    note(f"regions: {', '.join(config.regions)}; look at them with `decompose data`, then `decompose train`")
-    say(str(out))
+        print_status(f"left out {path}: {problem}")
+    print_status(f"regions: {', '.join(config.regions)}; look at them with `decompose data`, then `decompose train`")
+    print_result(str(out))
 
 
 def template(found: Sequence[FoundSource], *, base: Path) -> str:

@@ -41,7 +41,7 @@ def predict(
     """
     from lorkit.cli.output import tables
     from lorkit.cli.output.progress import Steps
-    from lorkit.cli.output.streams import emit, say
+    from lorkit.cli.output.streams import print_json, print_result
     from lorkit.export import predict as label
 
     path, images = (None, inputs) if region or run else (inputs[0], inputs[1:])
@@ -62,10 +62,10 @@ def predict(
         )
     tables.warnings(document)
     if as_json:
-        emit(document)
+        print_json(document)
         return
     for row in document["predictions"]:
-        say(_line(row))
+        print_result(_line(row))
 
 
 def _line(row: dict[str, Any]) -> str:

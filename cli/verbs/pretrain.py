@@ -23,7 +23,7 @@ def pretrain(
     For users who have none; `train` does it on demand, and takes one that is there.
     """
     from lorkit.cli.output.progress import Training
-    from lorkit.cli.output.streams import emit, note, say
+    from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose import load_config
     from lorkit.decompose import pretrain as prepare
 
@@ -32,8 +32,8 @@ def pretrain(
         teacher = options.onnx_teacher(loaded)
         path = prepare(loaded, out=out, resume=resume, force=force, teacher=teacher, on_event=progress)
     if as_json:
-        emit({"foundation": path}, kind="pretrain")
+        print_json({"foundation": path}, kind="pretrain")
     elif path is None:
-        note(f"nothing to do: the configuration names the weights {loaded.foundation.weights}")
+        print_status(f"nothing to do: the configuration names the weights {loaded.foundation.weights}")
     else:
-        say(str(path))
+        print_result(str(path))

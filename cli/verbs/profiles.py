@@ -14,15 +14,15 @@ profiles = typer.Typer(help="List, show and detect hardware profiles.", rich_mar
 @profiles.command("list")
 def list_profiles(as_json: options.Json = False) -> None:
     """List the built-in profiles."""
-    from lorkit.cli.output.streams import emit, say
+    from lorkit.cli.output.streams import print_json, print_result
     from lorkit.profiles import available, load
 
     found = [load(name) for name in available()]
     if as_json:
-        emit({"profiles": [profile.model_dump(mode="json") for profile in found]}, kind="profiles")
+        print_json({"profiles": [profile.model_dump(mode="json") for profile in found]}, kind="profiles")
         return
     for profile in found:
-        say(f"{profile.name:<16} {profile.description}")
+        print_result(f"{profile.name:<16} {profile.description}")
 
 
 @profiles.command("show")
@@ -33,26 +33,26 @@ def show(
     """Show one profile as YAML."""
     import yaml
 
-    from lorkit.cli.output.streams import emit, say
+    from lorkit.cli.output.streams import print_json, print_result
     from lorkit.profiles import load
 
     profile = load(name).model_dump(mode="json")
     if as_json:
-        emit({"profile": profile}, kind="profile")
+        print_json({"profile": profile}, kind="profile")
     else:
-        say(yaml.safe_dump(profile, sort_keys=False).rstrip())
+        print_result(yaml.safe_dump(profile, sort_keys=False).rstrip())
 
 
 @profiles.command("detect")
 def detect(as_json: options.Json = False) -> None:
     """Name the profile of this machine."""
-    from lorkit.cli.output.streams import emit, say
+    from lorkit.cli.output.streams import print_json, print_result
     from lorkit.decompose.machine import fingerprint
     from lorkit.profiles import detect as choose
 
     machine = fingerprint()
     profile = choose(machine)
     if as_json:
-        emit({"profile": profile.model_dump(mode="json"), "machine": machine}, kind="profile")
+        print_json({"profile": profile.model_dump(mode="json"), "machine": machine}, kind="profile")
     else:
-        say(profile.name)
+        print_result(profile.name)

@@ -22,15 +22,15 @@ def report(
     report.html (one file that opens without network), report.md and report.json.
     """
     from lorkit.cli.output.progress import Steps
-    from lorkit.cli.output.streams import emit, note, say
+    from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.export import report as write
 
     with Steps("report") as progress:
         result = write(run, against=against, force=force, on_progress=progress)
     if as_json:
-        emit({"files": result.files, "up_to_date": result.up_to_date}, kind="report")
+        print_json({"files": result.files, "up_to_date": result.up_to_date}, kind="report")
         return
     if result.up_to_date:
-        note("up to date: report")
+        print_status("up to date: report")
     for path in result.files:
-        say(str(path))
+        print_result(str(path))

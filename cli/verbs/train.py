@@ -62,7 +62,7 @@ def train(
     Trains the shared student, the experts and the heads together, and writes runs/<id>/.
     """
     from lorkit.cli.output.progress import Training
-    from lorkit.cli.output.streams import emit, note, say
+    from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose import load_config, train_from
     from lorkit.decompose import train as decompose
 
@@ -96,14 +96,14 @@ def train(
                 on_event=progress,
             )
     if tensorboard and result.up_to_date and not (result.run / "tensorboard").is_dir():
-        note(f"note: {result.run} was trained without --tensorboard; --force trains it again")
+        print_status(f"note: {result.run} was trained without --tensorboard; --force trains it again")
     if as_json:
-        emit(asdict(result), kind="train")
+        print_json(asdict(result), kind="train")
     elif result.plan is not None:
         from lorkit.cli.output import tables
 
         tables.plan(result.plan)
     else:
         done = "written" if remove_region is not None else "trained"
-        note(f"{'up to date' if result.up_to_date else done}: {', '.join(result.regions)}")
-        say(str(result.run))
+        print_status(f"{'up to date' if result.up_to_date else done}: {', '.join(result.regions)}")
+        print_result(str(result.run))

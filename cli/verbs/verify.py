@@ -28,7 +28,7 @@ def verify(
     """
     from lorkit.cli.output import export_tables
     from lorkit.cli.output.progress import Steps
-    from lorkit.cli.output.streams import emit
+    from lorkit.cli.output.streams import print_json
     from lorkit.export import verify as check
 
     options.one_of(path=path, run=run)
@@ -46,4 +46,4 @@ def verify(
         )
     export_tables.parity(document)
     if as_json:
-        emit(document)
+        print_json(document)

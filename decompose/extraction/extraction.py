@@ -1,4 +1,4 @@
-"""The verb `extract`: from a run to plain networks of single regions, each with the proof of what it is."""
+"""The command `extract`: from a run to plain networks of single regions, each with the proof of what it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verbs `train` and `pretrain`: from a configuration to a finished run on disk."""
+"""The commands `train` and `pretrain`: from a configuration to a finished run on disk."""
 
 from __future__ import annotations
 

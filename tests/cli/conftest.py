@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from lorkit.cli.main import run
+from lorkit.cli.main import run_command_line
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def decompose(
 
     def call(*words: object) -> Outcome:
         capsys.readouterr()
-        code = run([str(word) for word in words])
+        code = run_command_line([str(word) for word in words])
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
 

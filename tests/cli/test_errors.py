@@ -1,4 +1,4 @@
-"""What ends a verb is one line and an exit code."""
+"""What ends a command is one line and an exit code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["trian"], "error: unknown verb 'trian'; required: one of init, "),
+        (["trian"], "error: unknown command 'trian'; required: one of init, "),
         (["train", "--resum"], "did you mean '--resume'?"),
         (["gate", "--margin", "wide"], "error: invalid value for '--margin': "),
         (["gate", "--on-inconclusive", "shrug"], "'shrug' is not one of 'inconclusive', 'pass', 'fail'"),

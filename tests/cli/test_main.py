@@ -1,4 +1,4 @@
-"""The edge of the program: start-up, verbs, errors as one line, and stdout that holds results only."""
+"""The edge of the program: start-up, commands, errors as one line, and stdout that holds results only."""
 
 from __future__ import annotations
 
@@ -14,38 +14,41 @@ import pytest
 from lorkit.cli import main
 
 HEAVY = ("torch", "numpy", "onnx", "onnxruntime", "monai", "rich", "pydantic")
-VERBS = [verb.__name__ for verb in main.VERBS]
+COMMANDS = [command.__name__ for command in main.COMMANDS]
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
 
 
-def test_help_lists_every_verb_and_loads_nothing_heavy() -> None:
+def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
     code = f"""
 import sys
-from lorkit.cli.main import run
-code = run(["--help"])
+from lorkit.cli.main import run_command_line
+code = run_command_line(["--help"])
 print("loaded", [name for name in {HEAVY} if name in sys.modules], code)
 """
     result = python(code)
     assert result.stdout.splitlines()[-1] == "loaded [] 0", result
-    for verb in [*VERBS, "profiles"]:
-        assert f"\n  {verb} " in result.stdout
+    for command in [*COMMANDS, "profiles"]:
+        assert f"\n  {command} " in result.stdout
 
 
 def test_help_starts_fast() -> None:
     """Best of a few processor times: the wall clock belongs to everyone on a shared machine."""
-    code = "import time, sys; from lorkit.cli.main import run; run(['--help']); print('cpu', time.process_time())"
+    code = (
+        "import time, sys; from lorkit.cli.main import run_command_line; run_command_line(['--help']);"
+        "print('cpu', time.process_time())"
+    )
     seconds = min(float(python(code).stdout.split()[-1]) for _ in range(3))
     assert seconds < 0.4
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "profiles list", "profiles show", "profiles detect"])
-def test_every_verb_has_help(decompose: Callable[..., Any], verb: str) -> None:
-    outcome = decompose(*verb.split(), "--help")
+@pytest.mark.parametrize("command", [*COMMANDS, "profiles list", "profiles show", "profiles detect"])
+def test_every_command_has_help(decompose: Callable[..., Any], command: str) -> None:
+    outcome = decompose(*command.split(), "--help")
     assert outcome.code == 0
-    assert f"Usage: decompose {verb}" in outcome.stdout
+    assert f"Usage: decompose {command}" in outcome.stdout
     assert "--json" in outcome.stdout
 
 
@@ -56,7 +59,7 @@ def test_version_and_bare_call(decompose: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_is_tidy(number: signal.Signals) -> None:
-    """A real signal while a verb works: Ctrl-C, or what a container sends.
+    """A real signal while a command works: Ctrl-C, or what a container sends.
 
     The child takes SIGINT whatever it inherits: background jobs of a shell ignore it, and so do their children.
     """

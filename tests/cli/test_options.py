@@ -7,7 +7,7 @@ import typer.main
 
 from lorkit.cli import options
 from lorkit.cli.main import app
-from lorkit.cli.reference import verbs
+from lorkit.cli.reference import list_commands
 from lorkit.decompose.errors import UsageError
 
 FROZEN = {
@@ -44,7 +44,7 @@ def test_the_options_are_frozen() -> None:
             for parameter in command.params
             if parameter.name != "help"
         )
-        for path, command in verbs(typer.main.get_command(app))
+        for path, command in list_commands(typer.main.get_command(app))
     }
     assert found == FROZEN
 

@@ -1,15 +1,15 @@
-"""The reference lists the verbs of the app."""
+"""The reference lists the commands of the app."""
 
 from __future__ import annotations
 
 from lorkit.cli import main
-from lorkit.cli.reference import verbs
+from lorkit.cli.reference import list_commands
 
-VERBS = [verb.__name__ for verb in main.VERBS]
+COMMANDS = [command.__name__ for command in main.COMMANDS]
 
 
 def test_verbs_are_those_of_the_app() -> None:
     import typer.main
 
-    names = [path.removeprefix("decompose ") for path, _ in verbs(typer.main.get_command(main.app))]
-    assert names == [*VERBS, "profiles list", "profiles show", "profiles detect"]
+    names = [path.removeprefix("decompose ") for path, _ in list_commands(typer.main.get_command(main.app))]
+    assert names == [*COMMANDS, "profiles list", "profiles show", "profiles detect"]

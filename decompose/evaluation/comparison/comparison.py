@@ -1,4 +1,4 @@
-"""The verb `compare`: methods, seeds and training fractions in one harness, on the same split and the same teacher."""
+"""The command `compare`: methods, seeds and training fractions in one harness, on one split and one teacher."""
 
 from __future__ import annotations
 

@@ -18,12 +18,12 @@ def test_what_libraries_print_does_not_reach_stdout() -> None:
     """Both from Python and from below it, as an engine builder in C++ does."""
     code = """
 import os, lorkit.decompose
-from lorkit.cli.main import run
+from lorkit.cli.main import run_command_line
 def chatty(*_, **__):
     print("from python", flush=True); os.write(1, b"from below\\n")
     raise SystemError("stop")
 lorkit.decompose.load_config = chatty
-run(["train", "--json"])
+run_command_line(["train", "--json"])
 print("stdout is back")
 """
     result = python(code)
@@ -35,7 +35,7 @@ print("stdout is back")
 
 
 def test_a_closed_pipe_is_no_failure() -> None:
-    code = "import sys; from lorkit.cli.main import run; sys.exit(run(['profiles', 'list']))"
+    code = "import sys; from lorkit.cli.main import run_command_line; sys.exit(run_command_line(['profiles', 'list']))"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.close()

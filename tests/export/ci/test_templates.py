@@ -15,7 +15,7 @@ import typer.main
 import yaml
 
 from lorkit.cli.main import app
-from lorkit.cli.reference import verbs
+from lorkit.cli.reference import list_commands
 
 SCRIPTS = Path(__file__).parents[3] / "examples" / "ci"
 TEMPLATES = ("github.yml", "gitlab.yml")
@@ -28,7 +28,7 @@ def test_templates_call_scripts_that_are_here_with_options_that_exist(template: 
     called = [words.split() for words in commands if words.startswith("ci/")]
     scripts = {"gate.sh", "adopt.sh", "baselines.sh", "candidate.sh", f"post-{Path(template).stem}.sh"}
     assert {words[0].removeprefix("ci/") for words in called} == scripts
-    gate = dict(verbs(typer.main.get_command(app)))["decompose gate"]
+    gate = dict(list_commands(typer.main.get_command(app)))["decompose gate"]
     known = {name for parameter in gate.params for name in parameter.opts}
     for name, *words in called:
         assert os.access(SCRIPTS / name.removeprefix("ci/"), os.X_OK)

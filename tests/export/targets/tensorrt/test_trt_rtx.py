@@ -16,7 +16,7 @@ import onnx
 import pytest
 
 from lorkit import profiles
-from lorkit.cli.main import run
+from lorkit.cli.main import run_command_line
 from lorkit.decompose.artifacts import digest_file, read_json, read_manifest
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.machine import fingerprint
@@ -270,7 +270,7 @@ def test_an_export_without_a_gpu_is_complete_but_unproven(
     read_manifest(result.path, kind="export")
     assert [again.up_to_date for again in export(expert, target="trt-rtx")] == [True]
     for verb in ("verify", "bench"):
-        assert run([verb, str(result.path)]) == 5
+        assert run_command_line([verb, str(result.path)]) == 5
     monkeypatch.setattr(trt_rtx, "_surroundings", lambda: {"tensorrt_rtx": "1.8.0"})
     said: list[str] = []
     (rebuilt,) = export(expert, target="trt-rtx", on_progress=lambda text, done, total: said.append(text))
@@ -321,7 +321,7 @@ def test_where_it_can_run_an_unproven_export_is_made_again_and_proven(
 
 def test_hardware_that_it_does_not_build_for_is_refused_before_anything_is_made(expert: Path) -> None:
     for name in ("h100", "cpu-generic"):
-        assert run(["export", str(expert), "--target", "trt-rtx", "--profile", name]) == 2
+        assert run_command_line(["export", str(expert), "--target", "trt-rtx", "--profile", name]) == 2
     assert not (expert / "exports").exists()
 
 
@@ -330,5 +330,5 @@ def test_a_gate_over_engines_that_cannot_run_is_inconclusive(
 ) -> None:
     copy = Path(shutil.copytree(extracted, tmp_path / "runs" / "small"))
     export(copy, region="chest", target="trt-rtx", profile="rtx-ada", owners=("expert", "foundation"))
-    assert run(["gate", "--run", str(copy), "--target", "trt-rtx", "--max-seconds", "5", "--json"]) == 3
+    assert run_command_line(["gate", "--run", str(copy), "--target", "trt-rtx", "--max-seconds", "5", "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["verdict"] == "inconclusive"
