@@ -30,11 +30,13 @@ from lorkit.cli.verbs.predict import predict
 from lorkit.cli.verbs.pretrain import pretrain
 from lorkit.cli.verbs.profiles import profiles
 from lorkit.cli.verbs.report import report
+from lorkit.cli.verbs.schema import schema
 from lorkit.cli.verbs.train import train
 from lorkit.cli.verbs.verify import verify
 
 COMMANDS = (
     init, data, pretrain, train, evaluate, compare, extract, export, verify, bench, report, gate, predict, doctor,
+    schema,
 )  # fmt: skip
 
 # Plain help: rich panels would cost start-up time and break when the help is piped.

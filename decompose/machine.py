@@ -10,9 +10,9 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import psutil
+from typing_extensions import TypedDict  # pydantic, which reads these from documents, asks for it below Python 3.12
 
 # Instruction sets that decide which kernels a runtime takes; the rest of the flags is noise.
 ISA_FLAGS = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16", "amx_int8", "asimd")
@@ -30,8 +30,29 @@ LIBRARIES = (
 )
 
 
+class Gpu(TypedDict):
+    """A GPU as its driver names it."""
+
+    name: str
+    driver: str
+    memory_mib: int | None
+    sm: str
+
+
+class Machine(TypedDict):
+    """The hardware and system of a machine; what could not be read is null."""
+
+    platform: str
+    python: str
+    cpu: str
+    threads: int
+    memory_gib: float | None
+    flags: list[str]
+    gpus: list[Gpu]
+
+
 @cache
-def fingerprint() -> dict[str, Any]:
+def fingerprint() -> Machine:
     """Return the hardware and system of this machine as plain data; what cannot be read is null."""
     info = _cpu_info()
     return {
@@ -79,7 +100,7 @@ def _memory_gib() -> float | None:
         return None
 
 
-def _gpus() -> list[dict[str, Any]]:
+def _gpus() -> list[Gpu]:
     """Ask the driver's own tool, so that no GPU library has to be imported to name a GPU."""
     tool = shutil.which("nvidia-smi")
     if tool is None:

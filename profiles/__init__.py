@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -50,7 +51,7 @@ def load(name: str | Path) -> Profile:
     return _builtin()[text]
 
 
-def detect(fingerprint: dict[str, object]) -> Profile:
+def detect(fingerprint: Mapping[str, object]) -> Profile:
     """Return the profile of the machine that a fingerprint (`lorkit.decompose.machine.fingerprint`) describes."""
     return choose(_builtin().values(), fingerprint)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lorkit.cli.output.tables import interval, line, table, warnings
+from lorkit.decompose.documents.verify import Bisection, VerifyDocument
 from lorkit.decompose.errors import plural
 
 _FLIPS = 5
@@ -40,7 +41,7 @@ def benchmark(document: Mapping[str, Any]) -> None:
     ]
     if ratios:
         table("ratio of latencies, against --against", ("region", "export", "ratio"), ratios)
-    warnings(document)
+    warnings(document.get("warnings", ()), synthetic=bool(document.get("synthetic")))
 
 
 def verdicts(document: Mapping[str, Any]) -> None:
@@ -74,7 +75,7 @@ def verdicts(document: Mapping[str, Any]) -> None:
     for name, row in document["regions"].items():
         for reason in row.get("reasons", ()):
             line(f"{name}: {reason}")
-    warnings(document)
+    warnings(document.get("warnings", ()), synthetic=bool(document.get("synthetic")))
 
 
 def _change(block: Mapping[str, Any]) -> str:
@@ -154,34 +155,38 @@ def precisions(choices: Mapping[str, Mapping[str, Any]]) -> None:
         table("lower precisions against fp32", ("region", "precision", "", "time", "drop", "because"), rows)
 
 
-def parity(document: Mapping[str, Any]) -> None:
+def parity(document: VerifyDocument) -> None:
     """Print what `verify` found: a row an export."""
     columns = ("region", "owner", "target", "status", "largest difference", "allowed", "flips", "Dice", "inputs")
     rows = [
         [
-            row["region"],
-            row["owner"],
-            f"{row['target']} {row['precision']}",
-            row["status"],
-            f"{row['max_abs']:.1e}",
-            f"{row['tolerance']:.1e}",
-            row["label_flips"] if row.get("dice") is None else f"{row['flip_rate']:.1e} of pixels",
-            row.get("dice"),
-            f"{row['n']} {row['inputs']}",
+            row.region,
+            row.owner,
+            f"{row.target} {row.precision}",
+            row.status,
+            _difference(row.max_abs),
+            _difference(row.tolerance),
+            row.label_flips if row.dice is None else f"{row.flip_rate:.1e} of pixels",
+            row.dice,
+            f"{row.n} {row.inputs}",
         ]
-        for row in document["exports"]
+        for row in document.exports
     ]
     table("exports against their networks", columns, rows)
-    for row in document["exports"]:
-        if "bisection" in row:
-            line(f"{row['path']}: {_first_wrong(row['bisection'])}")
-    warnings(document)
+    for row in document.exports:
+        if row.bisection is not None:
+            line(f"{row.path}: {_first_wrong(row.bisection)}")
+    warnings(document.warnings)
 
 
-def _first_wrong(cut: Mapping[str, Any]) -> str:
-    if "skipped" in cut:
-        return f"not bisected: {cut['skipped']}"
-    if cut["layer"] is None:
-        return f"no layer is off by more than {cut['limit']:.1e} of its largest value"
-    sides = ["not a number" if cut[name] is None else f"{cut[name]:.1e}" for name in ("error", "before")]
-    return f"first wrong layer {cut['layer']} ({cut['op']}): {sides[0]} of its largest value, {sides[1]} before it"
+def _first_wrong(cut: Bisection) -> str:
+    if cut.skipped is not None:
+        return f"not bisected: {cut.skipped}"
+    if cut.layer is None:
+        return f"no layer is off by more than {cut.limit:.1e} of its largest value"
+    sides = [_difference(cut.error), _difference(cut.before)]
+    return f"first wrong layer {cut.layer} ({cut.op}): {sides[0]} of its largest value, {sides[1]} before it"
+
+
+def _difference(value: float | None) -> str:
+    return "not a number" if value is None else f"{value:.1e}"

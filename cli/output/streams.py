@@ -69,10 +69,14 @@ def print_result(line: str) -> None:
     _write(line)
 
 
-def print_json(document: Mapping[str, Any], *, kind: str = "") -> None:
+def print_json(document: Mapping[str, object], *, kind: str = "") -> None:
     """Print the one JSON document of a command; `schema_version`, `kind` and `warnings` are always there."""
     head = {"schema_version": SCHEMA_VERSION, "kind": kind, "warnings": []}
-    _write(json.dumps({**head, **document}, indent=2, ensure_ascii=False, allow_nan=False, default=str))
+    _write(json.dumps({**head, **document}, indent=2, ensure_ascii=False, allow_nan=False, default=_plain))
+
+
+def _plain(value: object) -> object:
+    return value.to_json() if hasattr(value, "to_json") else str(value)
 
 
 def print_status(line: str) -> None:

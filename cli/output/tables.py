@@ -60,11 +60,11 @@ def interval(value: Any, bounds: Sequence[Any] | None) -> str:
     return number(value) if not bounds else f"{number(value)} [{number(bounds[0])}, {number(bounds[1])}]"
 
 
-def warnings(document: Mapping[str, Any]) -> None:
+def warnings(texts: Iterable[str], *, synthetic: bool = False) -> None:
     """Print the warnings of a document, one line each."""
-    for text in dict.fromkeys(document.get("warnings", ())):
+    for text in dict.fromkeys(texts):
         line(f"warning: {text}")
-    if document.get("synthetic"):
+    if synthetic:
         line("SYNTHETIC: made from phantom images; not for use on patients")
 
 
@@ -81,7 +81,7 @@ def evaluation(document: Mapping[str, Any]) -> None:
     mean = document.get("mean") or {}
     rows.append(["mean", "", *(number(mean.get(m)) for m in measures)])
     table(f"{document['model']} on {document['split']}", ("region", "n", *measures), rows)
-    warnings(document)
+    warnings(document.get("warnings", ()), synthetic=bool(document.get("synthetic")))
 
 
 def comparison(document: Mapping[str, Any]) -> None:
@@ -117,7 +117,7 @@ def comparison(document: Mapping[str, Any]) -> None:
     if pairs:
         columns = ("baseline", "candidate", "fraction", "drop", "regions won", "regions lost")
         table("drop from baseline to candidate, mean over regions", columns, pairs)
-    warnings(document)
+    warnings(document.get("warnings", ()), synthetic=bool(document.get("synthetic")))
 
 
 def inspection(document: Mapping[str, Any]) -> None:
@@ -138,7 +138,7 @@ def inspection(document: Mapping[str, Any]) -> None:
     speed = document["loader"]["images_per_second"]
     if speed is not None:
         line(f"loader: {speed:,.0f} images/s")
-    warnings(document)
+    warnings(document.get("warnings", ()), synthetic=bool(document.get("synthetic")))
 
 
 def plan(document: Mapping[str, Any]) -> None:

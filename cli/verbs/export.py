@@ -55,7 +55,7 @@ def export(
         return
     export_tables.precisions({result.region: result.choice for result in results if result.choice is not None})
     for result in results:
-        state = "up to date" if result.up_to_date else f"parity {result.parity['status']}"
+        state = "up to date" if result.up_to_date else f"parity {result.parity.status}"
         print_status(f"{result.owner} {result.region}: {state}")
         print_result(str(result.path))
 

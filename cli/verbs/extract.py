@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lorkit.cli import options
+
+if TYPE_CHECKING:
+    from lorkit.decompose.documents.expert import Reduction
 
 
 def extract(
@@ -53,16 +55,16 @@ def extract(
         print_result(str(result.path))
 
 
-def _cut(reduction: Mapping[str, Any]) -> str:
+def _cut(reduction: Reduction) -> str:
     """Say what cutting the rank cost and what it spares."""
     from lorkit.cli.output.tables import interval, number
 
-    found, factors = reduction["validation"], reduction["factor_parameters"]
-    kept = reduction["energy_kept"]
+    found, factors = reduction.validation, reduction.factor_parameters
+    kept = reduction.energy_kept
     energy = "-" if kept is None else f"{100 * kept:.1f} %"
-    drop = interval(found["drop"], found["ci"])
+    drop = interval(found.drop, found.ci)
     return (
-        f"  rank {reduction['rank_before']} to {reduction['rank']}: {energy} of the update's energy kept;"
-        f" balanced accuracy on validation {number(found['before'])} to {number(found['after'])}, drop {drop};"
-        f" factors {factors['before']:,} to {factors['after']:,} parameters, the deployed network keeps its size"
+        f"  rank {reduction.rank_before} to {reduction.rank}: {energy} of the update's energy kept;"
+        f" balanced accuracy on validation {number(found.before)} to {number(found.after)}, drop {drop};"
+        f" factors {factors.before:,} to {factors.after:,} parameters, the deployed network keeps its size"
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lorkit.cli import options
+
+if TYPE_CHECKING:
+    from lorkit.decompose.documents.predict import PredictedImage, StructureSize
 
 
 def predict(
@@ -60,27 +63,26 @@ def predict(
             out=out,
             on_progress=progress,
         )
-    tables.warnings(document)
+    tables.warnings(document.warnings, synthetic=document.synthetic)
     if as_json:
-        print_json(document)
+        print_json(document.to_json())
         return
-    for row in document["predictions"]:
+    for row in document.predictions:
         print_result(_line(row))
 
 
-def _line(row: dict[str, Any]) -> str:
-    if "structures" in row:
-        return f"{row['input']}\t{_amounts(row)}" + (f"\t{row['mask']}" if row["mask"] else "")
-    if row["label"] is None:
-        return f"{row['input']}\trefused: does not look like the region"
-    shares = " ".join(f"{entry['label']} {entry['probability']:.3f}" for entry in row["top"])
-    return f"{row['input']}\t{shares}"
+def _line(row: PredictedImage) -> str:
+    from lorkit.decompose.documents.predict import SegmentedImage
+
+    if row.refused:
+        found = "refused: does not look like the region"
+    elif isinstance(row, SegmentedImage):
+        found = ", ".join(f"{name} {_amount(size)}" for name, size in (row.structures or {}).items())
+    else:
+        found = " ".join(f"{entry.label} {entry.probability:.3f}" for entry in row.top)
+    mask = row.mask if isinstance(row, SegmentedImage) else None
+    return f"{row.input}\t{found}" + (f"\t{mask}" if mask else "")
 
 
-def _amounts(row: dict[str, Any]) -> str:
-    if row["structures"] is None:
-        return "refused: does not look like the region"
-    return ", ".join(
-        f"{name} {found['ml']:.3f} ml" if "ml" in found else f"{name} {found['pixels']} pixels"
-        for name, found in row["structures"].items()
-    )
+def _amount(size: StructureSize) -> str:
+    return f"{size.pixels} pixels" if size.ml is None else f"{size.ml:.3f} ml"

@@ -46,4 +46,4 @@ def verify(
         )
     export_tables.parity(document)
     if as_json:
-        print_json(document)
+        print_json(document.to_json())

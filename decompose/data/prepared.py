@@ -14,17 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.data.preprocessing.recipe import (
-    Recipe,
-    apply_recipe,
-    range_notice,
-    recipe_channels,
-    recipe_dims,
-    recipe_size,
-    resize_mask,
-)
+from lorkit.decompose.data.preprocessing.recipe import apply_recipe, range_notice, resize_mask
 from lorkit.decompose.data.samples.columns import Columns, take_columns
 from lorkit.decompose.data.samples.samples import RegionSamples
+from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import DataError, StorageError
 from lorkit.decompose.events import Listener, ignore, with_progress
 from lorkit.decompose.regions import Region
@@ -65,7 +58,7 @@ class PreparedRegion:
     def images(self) -> NDArray[np.float32]:
         """(N, C, *spatial) float32, read-only: a view in which gray planes repeat without being copied."""
         count, _, *spatial = self.stored.shape
-        return np.broadcast_to(self.stored, (count, recipe_channels(self.recipe), *spatial))
+        return np.broadcast_to(self.stored, (count, self.recipe.channels, *spatial))
 
     @property
     def targets(self) -> NDArray[Any]:
@@ -110,9 +103,9 @@ def prepare(
         StorageError: No room for the temporary file.
     """
     chosen = np.arange(len(samples), dtype=np.int64) if indices is None else np.asarray(indices, dtype=np.int64)
-    gray = all(samples.images[int(index)].ndim == recipe_dims(recipe) for index in chosen)
-    planes = 1 if gray else recipe_channels(recipe)
-    stored = _allocate((len(chosen), planes, *recipe_size(recipe)), memory_bytes)
+    gray = all(samples.images[int(index)].ndim == recipe.dims for index in chosen)
+    planes = 1 if gray else recipe.channels
+    stored = _allocate((len(chosen), planes, *recipe.size), memory_bytes)
     brightest = -1.0  # of 16-bit images
     for row, index in enumerate(with_progress(chosen.tolist(), f"preparing {samples.region.name}", on_event)):
         image = samples.images[index]
@@ -137,9 +130,9 @@ def prepare(
 def _masks(samples: RegionSamples, chosen: NDArray[np.int64], recipe: Recipe) -> NDArray[np.uint8] | None:
     if samples.masks is None:
         return None
-    masks = np.empty((len(chosen), *recipe_size(recipe)), dtype=np.uint8)
+    masks = np.empty((len(chosen), *recipe.size), dtype=np.uint8)
     for row, index in enumerate(chosen.tolist()):
-        masks[row] = resize_mask(samples.masks[index], recipe_size(recipe))
+        masks[row] = resize_mask(samples.masks[index], recipe.size)
     return masks
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, write_json
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.data.preprocessing.recipe import Recipe
+from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import UsageError, plural, unknown
 from lorkit.decompose.evaluation.inference import FloatArray, NetworkCallable, collect_score_inputs, predict_logits
 from lorkit.decompose.events import OnProgress, ignore_progress
@@ -114,7 +114,7 @@ class _MeasuredModel:
         task.check(prepared.region, prepared.targets)
         found = task.scores(prepared.region, prepared.targets, collect_score_inputs(network, prepared), prepared.groups)
         return {
-            **found,
+            **found.to_json(),
             "task": task.name,
             "classes": list(prepared.region.classes),
             "source": source,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from lorkit.decompose.data.preprocessing.recipe import recipe_channels, recipe_dims, recipe_size
+from lorkit.decompose.documents.expert import ExpertInfo
+from lorkit.decompose.documents.recipe import Intensity
 
 _RESIZE = """def resize(plane, height, width):
     return np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
@@ -13,52 +11,52 @@ _RESIZE = """def resize(plane, height, width):
 """
 
 
-def segments(info: Mapping[str, Any]) -> bool:
+def segments(info: ExpertInfo) -> bool:
     """Tell whether an expert answers with maps of structures."""
-    return bool(info["task"] == "segmentation")
+    return info.task == "segmentation"
 
 
-def example(info: Mapping[str, Any]) -> str:
+def example(info: ExpertInfo) -> str:
     """Return a program that reads `image.png`, or `image.nii.gz` where the expert is of volumes, and prints the answer.
 
     It needs torch, numpy and Pillow, for volumes also nibabel.
     """
-    read = _volume(info) if recipe_dims(info["recipe"]) == 3 else _picture(info)
+    read = _volume(info) if info.recipe.dims == 3 else _picture(info)
     head = "import json\n\nimport numpy as np\nimport torch\nfrom PIL import Image\n\n"
-    if recipe_dims(info["recipe"]) == 3:
+    if info.recipe.dims == 3:
         head = head.replace("import numpy", "import nibabel\nimport numpy")
     classes = 'classes = json.load(open("expert.json"))["classes"]\n'
     return f"{head}\n{_RESIZE}\n{classes}{read}{_answer(info)}"
 
 
-def _picture(info: Mapping[str, Any]) -> str:
-    count = recipe_channels(info["recipe"])
-    mode = "L" if count == 1 or info["gray"] else "RGB"
+def _picture(info: ExpertInfo) -> str:
+    count = info.recipe.channels
+    mode = "L" if count == 1 or info.gray else "RGB"
     stack = ".repeat(3, axis=0)" if count == 3 and mode == "L" else ""
-    height, width = recipe_size(info["recipe"])
+    height, width = info.recipe.size
     return f"""picture = Image.open("image.png")
 stored = "uint16" if picture.mode.startswith("I") else "float32" if picture.mode == "F" else "uint8"
 pixels = np.asarray(picture if stored != "uint8" else picture.convert("{mode}"), dtype=np.float32).reshape(-1)
 width, height = picture.size
 planes = pixels.reshape(height, width, -1).transpose(2, 0, 1)
-{_intensity(info["recipe"]["steps"][0])}
+{_intensity(info.recipe.intensity)}
 image = np.stack([resize(plane, {height}, {width}) for plane in planes]){stack}
 """
 
 
-def _volume(info: Mapping[str, Any]) -> str:
-    deep, height, width = recipe_size(info["recipe"])
+def _volume(info: ExpertInfo) -> str:
+    deep, height, width = info.recipe.size
     return f"""volume = nibabel.as_closest_canonical(nibabel.load("image.nii.gz"))  # RAS axes
 stored = str(np.asanyarray(volume.dataobj).dtype)
 planes = np.asarray(volume.dataobj, dtype=np.float32)
-{_intensity(info["recipe"]["steps"][0])}
+{_intensity(info.recipe.intensity)}
 planes = np.stack([resize(plane, {height}, {width}) for plane in planes])
 volume = resize(planes.reshape(len(planes), -1), {deep}, {height * width})
-image = volume.reshape(1, {deep}, {height}, {width}).repeat({recipe_channels(info["recipe"])}, axis=0)
+image = volume.reshape(1, {deep}, {height}, {width}).repeat({info.recipe.channels}, axis=0)
 """
 
 
-def _answer(info: Mapping[str, Any]) -> str:
+def _answer(info: ExpertInfo) -> str:
     network = 'network = torch.export.load("model.pt2").module()\n'
     if segments(info):
         return f"""{network}mask = network(torch.from_numpy(image)[None]).argmax(1)[0]  # 0 is background
@@ -69,12 +67,13 @@ print(dict(zip(classes, probabilities.tolist())))
 """
 
 
-def _intensity(step: Mapping[str, Any]) -> str:
-    if step["rule"] == "window":
-        return f"planes = np.clip((planes - {step['low']}) / {step['high'] - step['low']}, 0, 1)"
-    if step["rule"] == "percentile":
+def _intensity(step: Intensity) -> str:
+    if step.rule == "window":
+        low, high = step.bounds
+        return f"planes = np.clip((planes - {low}) / {high - low}, 0, 1)"
+    if step.rule == "percentile":
         return (
-            f"low, high = np.percentile(planes, ({step['low']}, {step['high']}))\n"
+            f"low, high = np.percentile(planes, ({step.low}, {step.high}))\n"
             "planes = np.clip((planes - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)"
         )
     return (

@@ -6,7 +6,6 @@ Shapes: N images, K outputs; `spatial` is the grid of a dense task, else nothing
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose.artifacts import digest_tensors
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.documents.expert import Equality
 from lorkit.decompose.errors import ParityError, plural
 from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.models.ownership import owner_of
@@ -25,7 +25,7 @@ TOLERANCE = 1e-3
 
 def check_equality(
     live: RegionalModel | SeparateModels, network: nn.Module, prepared: PreparedRegion, found_NK: NDArray[np.float32]
-) -> dict[str, Any]:
+) -> Equality:
     """Compare an extracted network with the live model on images of its region.
 
     Args:
@@ -56,14 +56,14 @@ def check_equality(
             required=f"at most {tolerance:.3g}",
             fix="train again, or report the backbone: its layers do not merge",
         )
-    return {
-        "n": len(found_NK),
-        "max_abs_difference": difference,
-        "tolerance": tolerance,
-        "label_flips": int(flipped_N.sum()),
-        "inputs": "phantom" if prepared.region.synthetic else "real",
-        "split": "val",
-    }
+    return Equality(
+        n=len(found_NK),
+        max_abs_difference=difference,
+        tolerance=tolerance,
+        label_flips=int(flipped_N.sum()),
+        inputs="phantom" if prepared.region.synthetic else "real",
+        split="val",
+    )
 
 
 def foreign_tensors(

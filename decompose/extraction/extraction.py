@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,18 +13,26 @@ from torch import Tensor
 
 from lorkit import __version__
 from lorkit.decompose.artifacts import (
-    SCHEMA_VERSION,
     digest_json,
     is_current,
     save_tensors,
     staged_directory,
-    write_json,
     write_manifest,
     write_text,
 )
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing import region_check
-from lorkit.decompose.data.preprocessing.recipe import Recipe
+from lorkit.decompose.documents.expert import Equality, ExpertInfo, ExpertSource, Output, Reduction
+from lorkit.decompose.documents.network import (
+    ImageShape,
+    MeasuredCheck,
+    Normalisation,
+    OtherRegions,
+    RefusalRate,
+    RegionCheck,
+)
+from lorkit.decompose.documents.recipe import Recipe
+from lorkit.decompose.documents.scores import TaskScores
 from lorkit.decompose.errors import DataError, plural
 from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.events import OnProgress, ignore_progress
@@ -46,7 +54,6 @@ from lorkit.decompose.runs.expert import (
     LoadedExpert,
     load_expert,
     plain_network,
-    region_of,
 )
 from lorkit.decompose.runs.live_model import deployed_backbone, deploys_foundation
 from lorkit.decompose.runs.locked_data import RunSplits
@@ -78,7 +85,7 @@ class ExtractResult:
     path: Path
     up_to_date: bool
     max_difference: float
-    reduction: dict[str, Any] | None = None
+    reduction: Reduction | None = None
 
 
 def extract(
@@ -124,18 +131,26 @@ def extract(
             with staged_directory(directory) as staging:
                 builder.build(name, staging)
         found = load_expert(directory)
-        difference = float(found.info["equality"]["max_abs_difference"])
+        difference = found.info.equality.max_abs_difference
         results.append(
             ExtractResult(
                 region=name,
                 path=directory,
                 up_to_date=current,
                 max_difference=difference,
-                reduction=found.info.get("reduction"),
+                reduction=found.info.reduction,
             )
         )
     on_progress("done", len(names), len(names))
     return results
+
+
+class _Measured(NamedTuple):
+    """What was proven and measured of an expert."""
+
+    equality: Equality
+    validation: TaskScores
+    reduction: Reduction | None
 
 
 class ExpertBuilder:
@@ -177,71 +192,67 @@ class ExpertBuilder:
             logits = predict_logits(network, val)
         task = get_task(val.region.task)
         found = task.scores(val.region, val.targets, task.score_inputs(logits, val.targets), val.groups)
-        measured = {"equality": equality, "validation": found, "reduction": reduction}
-        info = self._describe(region, network, train, val) | measured
+        info = self._describe(network, train, val, _Measured(equality, found, reduction))
         self._check_plain(network, info)
-        metadata = {"format": "pt", "region": region, "backbone": str(info["backbone"])}
+        metadata = {"format": "pt", "region": region, "backbone": info.backbone}
         save_tensors(directory / WEIGHTS, network.network.state_dict(), metadata)
         write_program(network, directory / PROGRAM, shape=tuple(val.images.shape[1:]))
-        write_json(directory / INFO, info)
+        info.write(directory / INFO)
         write_text(directory / CARD, model_card(info))
         synthetic = self.run.manifest.synthetic
-        extra = {"region": region, "task": info["task"]}
+        extra = {"region": region, "task": info.task}
         inputs = self.inputs(region)
         write_manifest(directory, "expert", synthetic=synthetic, parent=self.run.path, inputs=inputs, extra=extra)
 
-    def _describe(self, region: str, network: Deployable, train: PreparedRegion, val: PreparedRegion) -> dict[str, Any]:
-        config, one = self.run.config, self.run.regions.get(region)
-        shape = tuple(val.images.shape[1:])
-        in_region, warnings = self._in_region(region, train, val)
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "kind": "expert",
-            "warnings": warnings,
-            "region": region,
-            "task": one.task,
-            "classes": list(one.classes),
-            "modality": one.modality,
-            "backbone": deployed_backbone(config),
-            "image": {"size": list(config.deployed_image.size), "channels": config.deployed_image.channels},
-            "output": {"name": get_task(one.task).output, "channels": get_task(one.task).outputs(one)},
-            "gray": train.stored.shape[1] == 1,
-            "recipe": val.recipe,
-            "normalise": {"mean": list(network.mean), "std": list(network.std)},
-            "parameters": count_parameters(network),
-            "macs": count_macs(network, shape),
-            "recalibrated": self.recalibrate,
-            "data": {part: len(indices) for part, indices in self.data(region).splits.parts(region).items()},
-            "in_region": in_region,
-            "synthetic": self.run.manifest.synthetic,
-            "source": {
-                "run": self.run.id,
-                "run_manifest": self.run.manifest.digest,
-                "method": config.method,
-                "foundation": config.foundation.backbone,
-                "lorkit": __version__,
-            },
-        }
+    def _describe(
+        self, network: Deployable, train: PreparedRegion, val: PreparedRegion, measured: _Measured
+    ) -> ExpertInfo:
+        config, one = self.run.config, self.run.regions.get(val.region.name)
+        image, task = config.deployed_image, get_task(one.task)
+        check, warnings = self._in_region(one.name, train, val)
+        return ExpertInfo(
+            warnings=warnings,
+            region=one.name,
+            task=one.task,
+            classes=list(one.classes),
+            modality=one.modality,
+            backbone=deployed_backbone(config),
+            image=ImageShape(size=list(image.size), channels=image.channels),
+            output=Output(name=task.output, channels=task.outputs(one)),
+            gray=train.stored.shape[1] == 1,
+            recipe=val.recipe,
+            normalise=Normalisation(mean=list(network.mean), std=list(network.std)),
+            parameters=count_parameters(network),
+            macs=count_macs(network, tuple(val.images.shape[1:])),
+            recalibrated=self.recalibrate,
+            data={part: len(indices) for part, indices in self.data(one.name).splits.parts(one.name).items()},
+            in_region=check,
+            synthetic=self.run.manifest.synthetic,
+            source=ExpertSource(
+                run=self.run.id,
+                run_manifest=self.run.manifest.digest,
+                method=config.method,
+                foundation=config.foundation.backbone,
+                lorkit=__version__,
+            ),
+            equality=measured.equality,
+            validation=measured.validation,
+            reduction=measured.reduction,
+        )
 
-    def _in_region(self, region: str, train: PreparedRegion, val: PreparedRegion) -> tuple[dict[str, Any], list[str]]:
+    def _in_region(self, region: str, train: PreparedRegion, val: PreparedRegion) -> tuple[MeasuredCheck, list[str]]:
         """Fit the check, and measure it on images that chose neither its model nor its limit."""
-        model = region_check.fit(_evenly_spaced(train).images)
-        model = region_check.calibrate(model, _evenly_spaced(val).images)
+        model = region_check.calibrate(region_check.fit(_evenly_spaced(train).images), _evenly_spaced(val).images)
         own = self.data(region).part(region, "test", most=_MOST)
         rates, seen, warnings = self._refused(model, region, val.recipe)
-        measured = {
-            "false_refusal": {"rate": region_check.refusal_rate(model, own.images), "n": len(own), "split": "test"},
-            # no names: an expert says nothing of its siblings
-            "other_regions": {
-                "rate": float(np.mean(rates)) if rates else None,
-                "lowest": min(rates, default=None),
-                "regions": len(rates),
-                "n": seen,
-            },
-        }
-        return model | measured, warnings
+        refused = RefusalRate(rate=region_check.refusal_rate(model, own.images), n=len(own), split="test")
+        # no names: an expert says nothing of its siblings
+        others = OtherRegions(
+            rate=float(np.mean(rates)) if rates else None, lowest=min(rates, default=None), regions=len(rates), n=seen
+        )
+        return MeasuredCheck(**dict(model), false_refusal=refused, other_regions=others), warnings
 
-    def _refused(self, model: region_check.Model, region: str, recipe: Recipe) -> tuple[list[float], int, list[str]]:
+    def _refused(self, model: RegionCheck, region: str, recipe: Recipe) -> tuple[list[float], int, list[str]]:
         """Return the refusal rate on each other region, the images looked at, and a warning for data that is gone."""
         rates, seen, missing = [], 0, 0
         for name in self.run.regions.names:
@@ -258,11 +269,10 @@ class ExpertBuilder:
         text = f"the in-region check was not measured on {plural(missing, 'other region')}: their data cannot be read"
         return rates, seen, [text] if missing else []
 
-    def _check_plain(self, network: Deployable, info: dict[str, Any]) -> None:
+    def _check_plain(self, network: Deployable, info: ExpertInfo) -> None:
         """Refuse keys or shapes that the public class does not have."""
-        size = tuple(info["image"]["size"])
-        channels, region = info["image"]["channels"], region_of(info)
-        fresh = plain_network(info["backbone"], channels=channels, size=size, region=region)
+        image = info.image
+        fresh = plain_network(info.backbone, channels=image.channels, size=tuple(image.size), region=info.as_region())
         load_strict(fresh, network.network.state_dict(), Path(WEIGHTS))
 
 

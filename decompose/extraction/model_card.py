@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import yaml
 
-from lorkit.decompose.data.preprocessing.recipe import recipe_dims
+from lorkit.decompose.documents.expert import ExpertInfo, Reduction
+from lorkit.decompose.documents.network import MeasuredCheck
+from lorkit.decompose.documents.scores import SegmentationScores
 from lorkit.decompose.extraction.card_example import example, segments
 
 _NAMES = {
@@ -20,7 +19,7 @@ _NAMES = {
 }
 
 
-def model_card(info: Mapping[str, Any]) -> str:
+def model_card(info: ExpertInfo) -> str:
     """Return Markdown with YAML front matter, made from `expert.json` alone so that the two cannot disagree."""
     sections = [
         _front_matter(info),
@@ -34,23 +33,23 @@ def model_card(info: Mapping[str, Any]) -> str:
     return "\n\n".join(sections) + "\n"
 
 
-def _front_matter(info: Mapping[str, Any]) -> str:
+def _front_matter(info: ExpertInfo) -> str:
     results = [
-        {"type": name, "name": _NAMES[name], "value": round(float(info["validation"][name]), 4)}
+        {"type": name, "name": _NAMES[name], "value": round(value, 4)}
         for name in _NAMES
-        if info["validation"].get(name) is not None
+        if (value := info.validation.value(name)) is not None
     ]
-    dataset = {"name": f"{info['region']}, validation split of the run", "type": "private"}
+    dataset = {"name": f"{info.region}, validation split of the run", "type": "private"}
     task = {"type": _pipeline(info)}
     fields = {
         "license": "unknown",
         "library_name": "pytorch",
         "pipeline_tag": _pipeline(info),
-        "tags": ["medical", "lorkit", f"region:{info['region']}", *(["synthetic"] if info["synthetic"] else [])],
+        "tags": ["medical", "lorkit", f"region:{info.region}", *(["synthetic"] if info.synthetic else [])],
         "metrics": [result["type"] for result in results],
         "model-index": [
             {
-                "name": f"{info['region']}-expert",
+                "name": f"{info.region}-expert",
                 "results": [{"task": task, "dataset": dataset, "metrics": results}],
             }
         ],
@@ -58,110 +57,112 @@ def _front_matter(info: Mapping[str, Any]) -> str:
     return f"---\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)}---"
 
 
-def _title(info: Mapping[str, Any]) -> str:
-    source = info["source"]
+def _title(info: ExpertInfo) -> str:
+    source = info.source
     mark = (
         "\n\n> **Synthetic.** Trained on images that a program drew. It demonstrates the tool and knows no patient."
-        if info["synthetic"]
+        if info.synthetic
         else ""
     )
     return (
-        f"# Expert for {info['region']}{mark}\n\n"
-        f"A {info['backbone']} that {_does(info)}"
-        f"{' (' + info['modality'] + ')' if info['modality'] else ''}. Extracted from run `{source['run']}`"
-        f" (method {source['method']}, foundation {source['foundation']}) as a plain network:"
-        f" {info['parameters']:,} parameters, {info['macs']:,} multiply-accumulates an image."
+        f"# Expert for {info.region}{mark}\n\n"
+        f"A {info.backbone} that {_does(info)}"
+        f"{' (' + info.modality + ')' if info.modality else ''}. Extracted from run `{source.run}`"
+        f" (method {source.method}, foundation {source.foundation}) as a plain network:"
+        f" {info.parameters:,} parameters, {info.macs:,} multiply-accumulates an image."
     )
 
 
-def _pipeline(info: Mapping[str, Any]) -> str:
+def _pipeline(info: ExpertInfo) -> str:
     return "image-segmentation" if segments(info) else "image-classification"
 
 
-def _does(info: Mapping[str, Any]) -> str:
-    kind = "volumes" if recipe_dims(info["recipe"]) == 3 else "2D images"
-    verb = f"outlines {_list(info['classes'])}" if segments(info) else f"tells {_list(info['classes'])} apart"
+def _does(info: ExpertInfo) -> str:
+    kind = "volumes" if info.recipe.dims == 3 else "2D images"
+    verb = f"outlines {_list(info.classes)}" if segments(info) else f"tells {_list(info.classes)} apart"
     return f"{verb} in {kind}"
 
 
-def _use(info: Mapping[str, Any]) -> str:
+def _use(info: ExpertInfo) -> str:
     return (
         "## Intended use\n\n"
-        f"Research and evaluation on images of the region {info['region']}, prepared as below. It is **not a medical"
+        f"Research and evaluation on images of the region {info.region}, prepared as below. It is **not a medical"
         " device** and no diagnosis may rest on it: nobody has approved it for patients, and nothing here says how it"
         " does at another hospital, on another scanner or in another population."
     )
 
 
-def _data(info: Mapping[str, Any]) -> str:
-    kind = "drawn by a program" if info["synthetic"] else "of the run's data"
-    counts = ", ".join(f"{part} {count}" for part, count in info["data"].items())
+def _data(info: ExpertInfo) -> str:
+    kind = "drawn by a program" if info.synthetic else "of the run's data"
+    counts = ", ".join(f"{part} {count}" for part, count in info.data.items())
     return (
         f"## Data\n\nImages {kind}: {counts} (parts share no patient or group). No image is in this package."
         " The license of the data, and so of these weights, is unknown to the tool: ask whoever trained it."
     )
 
 
-def _metrics(info: Mapping[str, Any]) -> str:
-    found, equal = info["validation"], info["equality"]
+def _metrics(info: ExpertInfo) -> str:
+    found, equal = info.validation, info.equality
     lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
-    rows = [(label, found[name], found["ci"][name]) for name, label in _NAMES.items() if name in found]
-    rows += [(f"Dice of {row['structure']}", row["dice"], row["ci"]) for row in found.get("per_structure", ())]
+    rows = [(label, found.value(name), found.ci[name]) for name, label in _NAMES.items() if name in found.ci]
+    if isinstance(found, SegmentationScores):
+        rows += [(f"Dice of {row.structure}", row.dice, row.ci) for row in found.per_structure]
     for label, value, interval in rows:
         span = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "undefined"
         lines.append(f"| {label} | {'undefined' if value is None else format(value, '.3f')} | {span} |")
     unit = "pixels" if segments(info) else "labels"
-    cut = _cut(info.get("reduction"))
-    after = " Its batch norms were recalibrated on the training split afterwards." if info["recalibrated"] else ""
+    cut = _cut(info.reduction)
+    after = " Its batch norms were recalibrated on the training split afterwards." if info.recalibrated else ""
     return (
-        f"## Measured\n\nOn the validation split ({found['n']} images of {found['groups']} groups; the best epoch was"
+        f"## Measured\n\nOn the validation split ({found.n} images of {found.groups} groups; the best epoch was"
         " chosen on it, so expect less on new data; `decompose evaluate` measures the test split). Intervals come"
         " from resampling whole groups.\n\n"
         + "\n".join(lines)
-        + f"\n\nEqual to the live model on {equal['n']} {equal['inputs']} images within"
-        f" {equal['max_abs_difference']:.1e} ({equal['label_flips']} {unit} differ).{cut}{after}"
+        + f"\n\nEqual to the live model on {equal.n} {equal.inputs} images within"
+        f" {equal.max_abs_difference:.1e} ({equal.label_flips} {unit} differ).{cut}{after}"
     )
 
 
-def _cut(reduction: Mapping[str, Any] | None) -> str:
+def _cut(reduction: Reduction | None) -> str:
     if reduction is None:
         return ""
-    found, kept = reduction["validation"], reduction["energy_kept"]
+    found, kept = reduction.validation, reduction.energy_kept
     share = "" if kept is None else f", which keeps {100 * kept:.1f} % of its energy"
     return (
-        f" Afterwards its low-rank update was cut from rank {reduction['rank_before']} to {reduction['rank']}{share}:"
-        f" {found['metric'].replace('_', ' ')} {found['before']:.3f} before and {found['after']:.3f} after,"
-        f" a drop of {found['drop']:.3f}"
-        f" ({found['ci'][0]:.3f} to {found['ci'][1]:.3f}). The network has the same size either way."
+        f" Afterwards its low-rank update was cut from rank {reduction.rank_before} to {reduction.rank}{share}:"
+        f" {found.metric.replace('_', ' ')} {found.before:.3f} before and {found.after:.3f} after,"
+        f" a drop of {found.drop:.3f}"
+        f" ({found.ci[0]:.3f} to {found.ci[1]:.3f}). The network has the same size either way."
     )
 
 
-def _loading(info: Mapping[str, Any]) -> str:
+def _loading(info: ExpertInfo) -> str:
     return (
         "## Use without lorkit\n\n"
         "`model.pt2` holds the network with its normalisation; it needs torch alone. Beside this file:\n\n"
         f"```python\n{example(info)}```\n\n"
-        f"`model.safetensors` holds the weights of the plain {info['backbone']} under their usual names, without the"
+        f"`model.safetensors` holds the weights of the plain {info.backbone} under their usual names, without the"
         " normalisation."
     )
 
 
-def _limits(info: Mapping[str, Any]) -> str:
-    check = info["in_region"]
+def _limits(info: ExpertInfo) -> str:
     lines = [
         "## Limits",
         "",
-        f"- It answers with {'' if segments(info) else 'one of '}{_list(info['classes'])} whatever it is shown.",
-        f"- Out-of-region check (`expert.json`, `in_region`): refuses {_rate(check['false_refusal']['rate'])} of"
-        f" {check['false_refusal']['n']} unseen images of the region,"
-        f" {_rate(check['other_regions']['rate'])} of {check['other_regions']['n']} images of other regions. It sees"
-        " gross differences only.",
+        f"- It answers with {'' if segments(info) else 'one of '}{_list(info.classes)} whatever it is shown.",
         "- Probabilities are those of the network; see the calibration error before trusting them.",
     ]
-    kind = "structure" if segments(info) else "class"
-    rare = [row for row in info["validation"][f"per_{kind}"] if row["n"] < 20]
-    lines += [f"- Only {row['n']} validation images of {row[kind]}: its figures say little." for row in rare]
-    lines += [f"- Warning: {text}." for text in info["warnings"]]
+    if isinstance(check := info.in_region, MeasuredCheck):
+        lines.append(
+            f"- Out-of-region check (`expert.json`, `in_region`): refuses {_rate(check.false_refusal.rate)} of"
+            f" {check.false_refusal.n} unseen images of the region,"
+            f" {_rate(check.other_regions.rate)} of {check.other_regions.n} images of other regions. It sees"
+            " gross differences only."
+        )
+    rare = {name: n for name, n in info.validation.cases.items() if n < 20}
+    lines += [f"- Only {n} validation images of {name}: its figures say little." for name, n in rare.items()]
+    lines += [f"- Warning: {text}." for text in info.warnings]
     return "\n".join(lines)
 
 

@@ -5,12 +5,11 @@ Shapes: N images, K classes.
 
 from __future__ import annotations
 
-from typing import Any
-
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.documents.expert import BeforeAfter, CutLayer, CutScores, Reduction
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation.inference import FloatArray, predict_logits
-from lorkit.decompose.experts.truncation import LayerCut, reduce_, total
+from lorkit.decompose.experts.truncation import reduce_, total
 from lorkit.decompose.metrics.paired import paired_cases
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
@@ -29,7 +28,7 @@ def check_rank(live: RegionalModel | SeparateModels, rank: int) -> None:
 
 def cut_expert_(
     network: Deployable, live: RegionalModel, rank: int, val: PreparedRegion, logits_NK: FloatArray
-) -> tuple[dict[str, Any], FloatArray]:
+) -> tuple[Reduction, FloatArray]:
     """Cut an extracted network to a rank, in place, and measure what that does on the validation split.
 
     Args:
@@ -52,26 +51,22 @@ def cut_expert_(
     groups, weight = task.groups_of_rarest_class(val.targets, val.groups)
     found = paired_cases(before, after, val.groups, rarest_groups=groups, weight=weight)
     whole = total(cuts)
-    document = {
-        "rank": rank,
-        "rank_before": whole.rank,
-        "layers_cut": sum(cut.kept_rank < cut.rank for cut in cuts),
-        "factor_parameters": {"before": whole.parameters, "after": whole.kept_parameters},
-        "energy_kept": whole.share,
-        "validation": {
-            "metric": task.headline,
-            "split": "val",
-            "n": found.n,
-            "groups": found.groups,
-            "before": found.baseline,
-            "after": found.candidate,
-            "drop": found.drop,
-            "ci": list(found.ci),
-        },
-        "layers": [_row(cut) for cut in cuts],
-    }
-    return document, after_NK
-
-
-def _row(cut: LayerCut) -> dict[str, Any]:
-    return {"layer": cut.layer, "rank": [cut.rank, cut.kept_rank], "energy_kept": cut.share}
+    reduction = Reduction(
+        rank=rank,
+        rank_before=whole.rank,
+        layers_cut=sum(cut.kept_rank < cut.rank for cut in cuts),
+        factor_parameters=BeforeAfter(before=whole.parameters, after=whole.kept_parameters),
+        energy_kept=whole.share,
+        validation=CutScores(
+            metric=task.headline,
+            split="val",
+            n=found.n,
+            groups=found.groups,
+            before=found.baseline,
+            after=found.candidate,
+            drop=found.drop,
+            ci=found.ci,
+        ),
+        layers=[CutLayer(layer=cut.layer, rank=(cut.rank, cut.kept_rank), energy_kept=cut.share) for cut in cuts],
+    )
+    return reduction, after_NK

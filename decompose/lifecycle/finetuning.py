@@ -101,13 +101,13 @@ def _with_expert_network(config: Config, expert: LoadedExpert, notices: list[str
     """Return the configuration with the network that the expert has; what it states otherwise is announced."""
     info = expert.info
     image: dict[str, Any] = {
-        "channels": int(info["image"]["channels"]),
-        "mean": tuple(info["normalise"]["mean"]),
-        "std": tuple(info["normalise"]["std"]),
+        "channels": info.image.channels,
+        "mean": tuple(info.normalise.mean),
+        "std": tuple(info.normalise.std),
     }
     if "size" not in config.image.model_fields_set:
-        image["size"] = tuple(info["image"]["size"])
-    backbone = str(info["backbone"])
+        image["size"] = tuple(info.image.size)
+    backbone = info.backbone
     weights = {"backbone": backbone, "weights": str((expert.path / WEIGHTS).resolve()), "key_map": None, "image": None}
     for section, values in (("image", image), ("student", {"backbone": backbone}), ("foundation", weights)):
         stated = getattr(config, section)
@@ -136,7 +136,7 @@ def _check_size(config: Config, expert: LoadedExpert) -> None:
     given = detach_head(expert.plain).state_dict()
     if {key: value.shape for key, value in wanted.items()} != {key: value.shape for key, value in given.items()}:
         raise UsageError(
-            f"image.size = {list(config.image.size)} for a {config.student.backbone} of {expert.info['image']['size']}",
+            f"image.size = {list(config.image.size)} for a {config.student.backbone} of {expert.info.image.size}",
             required="the size that its weights are made for",
             fix="leave image.size out",
         )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from lorkit.decompose.artifacts import Manifest, load_tensors, read_json, read_manifest
-from lorkit.decompose.data.preprocessing.recipe import Recipe, recipe_channels, recipe_size, validate_recipe
-from lorkit.decompose.errors import ArtifactError, LorkitError, UsageError
+from lorkit.decompose.artifacts import Manifest, load_tensors, read_manifest
+from lorkit.decompose.documents.expert import ExpertInfo
+from lorkit.decompose.documents.recipe import Recipe
+from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.models.backbones.registry import attach_head, build_backbone, new_head
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation.model import load_strict
@@ -32,7 +32,7 @@ class LoadedExpert:
     """
 
     network: Deployable
-    info: dict[str, Any]
+    info: ExpertInfo
     manifest: Manifest
     path: Path
 
@@ -44,18 +44,17 @@ class LoadedExpert:
     @property
     def region(self) -> Region:
         """Its region."""
-        return region_of(self.info)
+        return self.info.as_region()
 
     @property
     def recipe(self) -> Recipe:
         """How an image becomes its input."""
-        recipe: Recipe = self.info["recipe"]
-        return recipe
+        return self.info.recipe
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of one input image, (C, H, W)."""
-        return recipe_channels(self.recipe), *recipe_size(self.recipe)
+        return self.recipe.shape
 
 
 def is_expert(path: Path) -> bool:
@@ -71,13 +70,11 @@ def load_expert(directory: Path | str) -> LoadedExpert:
     """
     path = Path(directory)
     manifest = read_manifest(path, kind="expert")
-    info = read_json(path / INFO, kind="expert")
+    info = ExpertInfo.read(path / INFO, fix="extract it again with --force")
     try:
         network = _build(info)
-        region_of(info)
-        validate_recipe(info["recipe"])
-    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
-        what = error if isinstance(error, LorkitError) else type(error).__name__
+    except (ValueError, UsageError) as error:
+        what = error if isinstance(error, UsageError) else type(error).__name__
         raise ArtifactError(
             f"{path / INFO} does not describe a network ({what})",
             required="an intact expert",
@@ -87,17 +84,6 @@ def load_expert(directory: Path | str) -> LoadedExpert:
     return LoadedExpert(network.eval(), info, manifest, path)
 
 
-def region_of(info: dict[str, Any]) -> Region:
-    """Return the region that an `expert.json` describes."""
-    return Region(
-        name=str(info["region"]),
-        task=str(info["task"]),
-        classes=tuple(str(name) for name in info["classes"]),
-        modality=info.get("modality"),
-        synthetic=bool(info["synthetic"]),
-    )
-
-
 def plain_network(backbone: str, *, channels: int, size: tuple[int, ...], region: Region) -> nn.Module:
     """Build a plain network with fresh weights: a backbone with a region's head, original classes and keys."""
     task = get_task(region.task)
@@ -105,8 +91,7 @@ def plain_network(backbone: str, *, channels: int, size: tuple[int, ...], region
     return attach_head(body, new_head(body, task.outputs(region)))
 
 
-def _build(info: dict[str, Any]) -> Deployable:
-    image, normalise = info["image"], info["normalise"]
-    size = tuple(int(side) for side in image["size"])
-    plain = plain_network(info["backbone"], channels=int(image["channels"]), size=size, region=region_of(info))
-    return Deployable(plain, mean=normalise["mean"], std=normalise["std"])
+def _build(info: ExpertInfo) -> Deployable:
+    image, region = info.image, info.as_region()
+    plain = plain_network(info.backbone, channels=image.channels, size=tuple(image.size), region=region)
+    return Deployable(plain, mean=info.normalise.mean, std=info.normalise.std)

@@ -12,10 +12,11 @@ import numpy as np
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.config import Config, ImageConfig, RegionConfig
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
-from lorkit.decompose.data.preprocessing.recipe import Recipe, build_recipe, recipe_dims
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.readers.registry import read_region
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
 from lorkit.decompose.data.splits import Indices, Splits, label_digest
+from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run
@@ -95,7 +96,7 @@ def prepare_file(path: Path | str, region: Region, recipe: Recipe) -> PreparedRe
         DataError: The file cannot be read, or holds a class that the region does not know; both are named.
     """
     config = _named(RegionConfig(data=(str(path),), task=region.task), region)
-    samples = read_region(region.name, config, base=Path.cwd(), complete=False, dims=recipe_dims(recipe))
+    samples = read_region(region.name, config, base=Path.cwd(), complete=False, dims=recipe.dims)
     return prepare(samples, recipe)
 
 

@@ -13,13 +13,15 @@ import yaml
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
 from lorkit.decompose.config import Config, load_config
+from lorkit.decompose.documents.base import Owner
+from lorkit.decompose.documents.evaluate import ModelName
 from lorkit.decompose.errors import ArtifactError, UsageError, unknown
 from lorkit.decompose.regions import RegionSet
 
 RUNS = Path("runs")
-OWNERS = ("expert", "foundation", "student")
+OWNERS: tuple[Owner, ...] = ("expert", "foundation", "student")
 """Whose networks are exported."""
-MODELS = ("experts", "student", "foundation")
+MODELS: tuple[ModelName, ...] = ("experts", "student", "foundation")
 """What `evaluate` and the report call the networks of the owners."""
 # What later steps write into a run directory; not part of the run's own manifest.
 # What later verbs make of a run. A run trained anew keeps it; its digests then tell that it is of the earlier one.

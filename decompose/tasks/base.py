@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lorkit.decompose.documents.scores import TaskScores
 from lorkit.decompose.regions import Region
 
 if TYPE_CHECKING:
@@ -66,10 +67,6 @@ class Task(Protocol):
         """
         ...
 
-    def decode(self, region: Region, outputs: ArrayLike, *, top: int = 1) -> list[dict[str, Any]]:
-        """Turn (N, K, *spatial) into one plain row a sample, in words."""
-        ...
-
     def score_inputs(self, outputs: ArrayLike, targets: ArrayLike) -> ScoreInputs:
         """Keep of outputs (N, K, *spatial) what `scores_by_case` and `scores` need: a sample's own row, small."""
         ...
@@ -87,6 +84,6 @@ class Task(Protocol):
 
     def scores(
         self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
-    ) -> dict[str, Any]:
+    ) -> TaskScores:
         """Return the metrics of an `evaluate` document's region block."""
         ...

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
+from lorkit.decompose.documents.predict import LabelProbability
+from lorkit.decompose.documents.scores import ClassificationScores
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import classification
 from lorkit.decompose.metrics.paired import groups_of_rarest_class
@@ -20,6 +22,28 @@ from lorkit.decompose.tasks.base import ScoreInputs
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def most_probable(region: Region, outputs: ArrayLike, *, top: int = 1) -> list[list[LabelProbability]]:
+    """Return the `top` most probable classes of each of the (N, C) logits, the best first.
+
+    Raises:
+        DataError: The logits are not of this region.
+    """
+    logit_NC = np.asarray(outputs, dtype=np.float64)
+    if logit_NC.ndim != 2 or logit_NC.shape[1] != len(region.classes):
+        raise DataError(
+            f"outputs of shape {logit_NC.shape} for region '{region.name}'",
+            required=f"(N, {len(region.classes)})",
+            fix="use the network of this region",
+        )
+    probability_NC = softmax(logit_NC, axis=1)
+    # by logit, not probability: saturated probabilities tie; stable, so that equal logits keep class order
+    order_NC = np.argsort(-logit_NC, axis=1, kind="stable")[:, : max(1, top)]
+    return [
+        [LabelProbability(label=region.classes[i], probability=float(probability_C[i])) for i in order_C]
+        for order_C, probability_C in zip(order_NC, probability_NC, strict=True)
+    ]
 
 
 class Classification:
@@ -56,27 +80,6 @@ class Classification:
 
         return softened_kl(student, teacher, temperature)
 
-    def decode(self, region: Region, outputs: ArrayLike, *, top: int = 1) -> list[dict[str, Any]]:
-        """Return `label`, `probability` and the `top` most probable classes of each of the (N, C) logits."""
-        logit_NC = np.asarray(outputs, dtype=np.float64)
-        if logit_NC.ndim != 2 or logit_NC.shape[1] != len(region.classes):
-            raise DataError(
-                f"outputs of shape {logit_NC.shape} for region '{region.name}'",
-                required=f"(N, {len(region.classes)})",
-                fix="use the network of this region",
-            )
-        probability_NC = softmax(logit_NC, axis=1)
-        # by logit, not probability: saturated probabilities tie; stable, so that equal logits keep class order
-        order_NC = np.argsort(-logit_NC, axis=1, kind="stable")[:, : max(1, top)]
-        return [
-            {
-                "label": region.classes[order_C[0]],
-                "probability": float(probability_C[order_C[0]]),
-                "top": [{"label": region.classes[i], "probability": float(probability_C[i])} for i in order_C],
-            }
-            for order_C, probability_C in zip(order_NC, probability_NC, strict=True)
-        ]
-
     def score_inputs(self, outputs: ArrayLike, targets: ArrayLike) -> ScoreInputs:
         """Return the (N, C) logits themselves."""
         del targets
@@ -97,6 +100,7 @@ class Classification:
 
     def scores(
         self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
-    ) -> dict[str, Any]:
+    ) -> ClassificationScores:
         """Score (N, C) logits; see `metrics.scores`."""
-        return classification.scores(targets, score_inputs, groups, classes=region.classes, seed=seed)
+        found = classification.scores(targets, score_inputs, groups, classes=region.classes, seed=seed)
+        return ClassificationScores.model_validate(found)

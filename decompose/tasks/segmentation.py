@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lorkit.decompose.documents.scores import SegmentationScores
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import segmentation
 from lorkit.decompose.regions import Region
@@ -58,28 +59,6 @@ class Segmentation:
 
         return softened_kl(student, teacher, temperature).flatten(1).mean(1)
 
-    def decode(self, region: Region, outputs: ArrayLike, *, top: int = 1) -> list[dict[str, Any]]:
-        """Return the number and the share of pixels of each structure, for each of the (N, K, *spatial) maps."""
-        del top
-        logit = np.asarray(outputs)
-        if logit.ndim < 4 or logit.shape[1] != self.outputs(region):
-            raise DataError(
-                f"outputs of shape {logit.shape} for region '{region.name}'",
-                required=f"(N, {self.outputs(region)}, *spatial)",
-                fix="use the network of this region",
-            )
-        flat_NP = logit.argmax(1).reshape(len(logit), -1)
-        counts = [np.bincount(row, minlength=logit.shape[1])[1:] for row in flat_NP]
-        return [
-            {
-                "structures": [
-                    {"structure": name, "pixels": int(count), "share": int(count) / flat_NP.shape[1]}
-                    for name, count in zip(region.classes, row, strict=True)
-                ]
-            }
-            for row in counts
-        ]
-
     def score_inputs(self, outputs: ArrayLike, targets: ArrayLike) -> ScoreInputs:
         """Return (N, S, 3) counts of pixels; see `overlap.overlap_counts`."""
         return segmentation.overlap_counts(outputs, targets)
@@ -100,7 +79,8 @@ class Segmentation:
 
     def scores(
         self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
-    ) -> dict[str, Any]:
+    ) -> SegmentationScores:
         """Score (N, S, 3) counts; see `overlap.overlap_scores`."""
         del targets
-        return segmentation.overlap_scores(score_inputs, groups, region.classes, seed=seed)
+        found = segmentation.overlap_scores(score_inputs, groups, region.classes, seed=seed)
+        return SegmentationScores.model_validate(found)

@@ -254,13 +254,13 @@ def _measure(
         ]
         rows = [
             {
-                **subject.describe(),
+                **subject.describe().to_json(),
                 **summary(times_PA[:, index], setting),
                 **devices[index],
                 **{name: round(value, 3) for name, value in costs[index].items()},
                 "end_to_end": waits[index],
                 "energy_mj": energies[index],
-                "size_bytes": int(subject.info["size_bytes"]),
+                "size_bytes": subject.info.size_bytes,
                 "provider": engines[index].provider,
                 "runs_per_sample": runs,
                 "measured": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

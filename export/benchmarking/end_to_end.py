@@ -19,6 +19,7 @@ from PIL import Image
 
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.tasks import get_task
+from lorkit.decompose.tasks.classification import most_probable
 from lorkit.export.prediction import inputs
 from lorkit.export.prediction.masks import decode_at
 from lorkit.export.runtime.exported import Exported
@@ -90,11 +91,10 @@ def _read(exported: Exported, path: Path) -> Any:
 
 def _answer(exported: Exported, logits: Float32Array, size: tuple[int, ...]) -> None:
     region = exported.as_region()
-    task = get_task(region.task)
-    if task.dense:
+    if get_task(region.task).dense:
         decode_at(logits[0], size)
     else:
-        task.decode(region, logits, top=len(region.classes))
+        most_probable(region, logits, top=len(region.classes))
 
 
 def _drawn(exported: Exported, folder: Path) -> Path:

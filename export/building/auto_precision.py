@@ -145,7 +145,8 @@ def _try_candidate(
         candidate = read_exported(export_one(source, job))
         if not (candidate.proven and baseline.proven):
             return row | {"reason": "it cannot run here, so nothing was measured"}
-        row |= {"bytes": candidate.info["size_bytes"], "kept_fp32": (candidate.info["lowering"] or {}).get("kept_fp32")}
+        lowering = candidate.info.lowering
+        row |= {"bytes": candidate.info.size_bytes, "kept_fp32": None if lowering is None else lowering.kept_fp32}
         return row | _judge_candidate(run, ExportPair(baseline, candidate), limits)
     except BUILD_ERRORS as error:
         return row | {"reason": str(error)}

@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -20,6 +19,7 @@ from onnx import TensorProto, helper
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import write_bytes
+from lorkit.decompose.documents.verify import Bisection, BisectionStep
 from lorkit.decompose.errors import UsageError
 from lorkit.export.building.sources import ExportableNetwork
 from lorkit.export.onnx.conversion import OUTPUT, Tracer
@@ -40,7 +40,7 @@ def first_wrong_layer(
     request: BuildRequest,
     images: Float32Array,
     limit: float,
-) -> dict[str, Any]:
+) -> Bisection:
     """Find the first layer whose output differs by more than a share of its largest value.
 
     Args:
@@ -65,35 +65,35 @@ def first_wrong_layer(
             fix="bisect the onnx export of the same network",
         )
     layers = _common_layers(lowered, original)
-    steps: list[dict[str, Any]] = []
+    steps: list[BisectionStep] = []
 
     def error(name: str) -> float:
         wanted = runner(beginning(original, name))(images)
         found = _run(target, request, beginning(lowered, name), images)
         difference = np.abs(found - wanted).max() / max(float(np.abs(wanted).max()), 1e-30)
-        steps.append({"layer": name, "error": float(difference) if np.isfinite(difference) else None})
+        steps.append(BisectionStep(layer=name, error=_finite(float(difference))))
         return float(difference) if np.isfinite(difference) else float("inf")
 
     index, errors = bisect([name for name, _ in layers], error, limit)
     found = None if index is None else layers[index]
-    return {
-        "layer": None if found is None else found[0],
-        "op": None if found is None else found[1],
-        "error": None if index is None else _finite(errors[index]),
-        "before": None if not index else _finite(errors.get(index - 1)),
-        "limit": limit,
-        "steps": steps,
-    }
+    return Bisection(
+        layer=None if found is None else found[0],
+        op=None if found is None else found[1],
+        error=None if index is None else _finite(errors[index]),
+        before=None if not index else _finite(errors.get(index - 1)),
+        limit=limit,
+        steps=steps,
+    )
 
 
-def bisect_export(exported: Exported, source: ExportableNetwork, images: Float32Array) -> dict[str, Any]:
+def bisect_export(exported: Exported, source: ExportableNetwork, images: Float32Array) -> Bisection:
     """Find the first layer of an export that is off by more than its precision allows; see `first_wrong_layer`."""
-    precision = str(exported.info["precision"])
+    precision = exported.info.precision
     request = BuildRequest(
         directory=exported.path,
         network=source.network,
         precision=precision,
-        profile=profiles.load(str(exported.info["profile"])),
+        profile=profiles.load(exported.info.profile),
         shape=source.shape,
         info=exported.info,
         images=images[:1],
@@ -101,7 +101,7 @@ def bisect_export(exported: Exported, source: ExportableNetwork, images: Float32
     channels, *size = source.shape
     original = ir.to_proto(Tracer().graph(source.network, channels=channels, size=size))
     lowered = onnx.load(exported.path / MODEL)
-    target = get_target(str(exported.info["target"]))
+    target = get_target(exported.info.target)
     return first_wrong_layer(lowered, original, target, request, images[:_IMAGES], TOLERANCES[precision])
 
 

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from onnx import ModelProto
 
 from lorkit import profiles
-from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, digest_json
+from lorkit.decompose.artifacts import digest_file, digest_json
+from lorkit.decompose.documents.export import (
+    ExportedNetwork,
+    ExportInfo,
+    ExportSource,
+    Graph,
+    KeptSamples,
+    Lowering,
+)
+from lorkit.decompose.documents.verify import NoParity
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import tool_versions
 from lorkit.decompose.runs import Run
-from lorkit.export.building.packaging import Samples, graph_metadata, output_names, write_package
+from lorkit.export.building.packaging import Samples, graph_metadata, network_info, write_package
 from lorkit.export.building.sources import ExportableNetwork, ReferenceImageCache, ReferenceImages
 from lorkit.export.onnx.conversion import Tracer, to_onnx
 from lorkit.export.onnx.precision import Calibration, convert_precision, require_precision
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.parity import Parity, compare, in_batches, require, seeded_inputs
 from lorkit.export.targets import MODEL, HardwareBound, Target
-from lorkit.export.targets.base import BuildRequest, Float32Array
+from lorkit.export.targets.base import Availability, BuildRequest, Float32Array
 
 # Raised when the content of an export changes for the same inputs, so that older ones are rebuilt.
 FORMAT = 3
@@ -105,34 +113,38 @@ def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSessi
     """
     inputs = session.images.of(source)
     reference = reference_logits(source, inputs.images)
-    graph = _graph(source, job, session, directory)
-    kept = _samples_to_keep(source, inputs)
+    graph, lowering = _graph(source, job, session, directory)
+    kept, network = _samples_to_keep(source, inputs), network_info(source)
     engine = parity = provider = None
     availability = job.target.available(job.profile)
     if availability.ok:
-        engine = job.target.build(_build_request(source, job, directory, kept)).relative_to(directory).as_posix()
+        request = _build_request(source, network, job, directory, kept)
+        engine = job.target.build(request).relative_to(directory).as_posix()
         if availability.runs:
             parity, provider = _check_parity(source, job, directory, inputs, reference)
-    seeded = inputs.kind == "seeded"
-    info = {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "export",
-        "warnings": [note for note in session.images.notes if f"'{source.region.name}'" in note] if seeded else [],
-        "target": job.target.name,
-        "runtime": job.target.runtime,
-        "profile": job.profile.name,
-        "hardware": job.profile.model_dump(mode="json"),
-        "precision": job.precision,
-        "provider": provider,
-        "engine": engine,
-        **graph,
-        "size_bytes": _engine_bytes(directory / (engine or MODEL)),
-        "onnx_digest": digest_file(directory / MODEL),
-        "parity": parity.to_json()
-        if parity
-        else {"status": "not_run", "reason": availability.reason or availability.cannot_run_because},
-    }
-    write_package(source, info, directory, kept, job.target.example)
+    notes = [note for note in session.images.notes if f"'{source.region.name}'" in note]
+    info = ExportInfo(
+        **{**dict(network), **dict(graph), "size_bytes": _engine_bytes(directory / (engine or MODEL))},
+        warnings=notes if inputs.kind == "seeded" else [],
+        target=job.target.name,
+        runtime=job.target.runtime,
+        profile=job.profile.name,
+        hardware=job.profile.model_dump(mode="json"),
+        precision=job.precision,
+        provider=provider,
+        engine=engine,
+        graph_precision=job.target.precisions[job.precision],
+        lowering=lowering,
+        onnx_digest=digest_file(directory / MODEL),
+        parity=parity.to_document() if parity else _unproven(availability),
+        samples=KeptSamples(inputs=kept.kind, n=len(kept.images)),
+        source=ExportSource(kind=source.parent.kind, manifest=source.parent.digest, weights=source.weights_digest),
+    )
+    write_package(info, directory, kept, job.target.example)
+
+
+def _unproven(availability: Availability) -> NoParity:
+    return NoParity(status="not_run", reason=availability.reason or availability.cannot_run_because)
 
 
 def _engine_bytes(path: Path) -> int:
@@ -141,11 +153,13 @@ def _engine_bytes(path: Path) -> int:
     return sum(one.stat().st_size for one in parts)
 
 
-def _graph(source: ExportableNetwork, job: ExportJob, session: ExportSession, directory: Path) -> dict[str, Any]:
+def _graph(
+    source: ExportableNetwork, job: ExportJob, session: ExportSession, directory: Path
+) -> tuple[Graph, Lowering | None]:
     """Write the canonical file and return what `export.json` says about it."""
     channels, *size = source.shape
     precision = job.target.precisions[job.precision]
-    notes: dict[str, Any] = {}
+    notes: list[Lowering] = []
     who = f"{source.region.name} ({source.owner})"
 
     def lowering(model: ModelProto) -> ModelProto:
@@ -164,7 +178,7 @@ def _graph(source: ExportableNetwork, job: ExportJob, session: ExportSession, di
             inputs=seen.kind,
             on_progress=lambda text, done, total: session.on_progress(f"{who}, {text}", done, total),
         )
-        notes.update(lowered.notes)
+        notes.extend([] if lowered.notes is None else [lowered.notes])
         return lowered.model
 
     graph = to_onnx(
@@ -176,26 +190,20 @@ def _graph(source: ExportableNetwork, job: ExportJob, session: ExportSession, di
         tracer=session.tracer,
         lowering=lowering,
     )
-    require_precision(graph["dtype_census"], precision)
-    return {**graph, "graph_precision": precision, "lowering": notes or None}
+    require_precision(graph.dtype_census, precision)
+    return graph, notes[0] if notes else None
 
 
-def _build_request(source: ExportableNetwork, job: ExportJob, directory: Path, kept: Samples) -> BuildRequest:
-    region = source.region
-    info: dict[str, Any] = {
-        "region": region.name,
-        "owner": source.owner,
-        "task": region.task,
-        "classes": list(region.classes),
-    }
-    info |= {"outputs": output_names(region), "recipe": source.recipe, "synthetic": source.synthetic}
+def _build_request(
+    source: ExportableNetwork, network: ExportedNetwork, job: ExportJob, directory: Path, kept: Samples
+) -> BuildRequest:
     return BuildRequest(
         directory=directory,
         network=source.network,
         precision=job.precision,
         profile=job.profile,
         shape=source.shape,
-        info=info,
+        info=network,
         images=kept.images,
         allow_synthetic=job.allow_synthetic,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import is_current, staged_directory, write_manifest
+from lorkit.decompose.documents.verify import NoParity, ProvenParity
 from lorkit.decompose.errors import UsageError, unknown
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint
@@ -37,7 +38,7 @@ class ExportResult:
     target: str
     profile: str
     precision: str
-    parity: dict[str, Any]
+    parity: ProvenParity | NoParity
     size_bytes: int
     up_to_date: bool
     choice: dict[str, Any] | None = None
@@ -229,7 +230,7 @@ def _export_one(
         target=job.target.name,
         profile=job.profile.name,
         precision=job.precision,
-        parity=info["parity"],
-        size_bytes=int(info["size_bytes"]),
+        parity=info.parity,
+        size_bytes=info.size_bytes,
         up_to_date=current,
     )

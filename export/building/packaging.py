@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.artifacts import write_bytes, write_json, write_text
-from lorkit.decompose.data.preprocessing.recipe import recipe_normalisation
+from lorkit.decompose.artifacts import write_bytes, write_text
+from lorkit.decompose.documents.export import ExportedNetwork, ExportInfo
+from lorkit.decompose.documents.network import ImageShape, Normalisation
+from lorkit.decompose.documents.verify import ImageKind, NoParity
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
 from lorkit.export.runtime.exported import INFO
@@ -41,7 +43,7 @@ class Samples:
     images: Float32Array
     logits: Float32Array
     masks: Mask | None
-    kind: str
+    kind: ImageKind
     labels: NDArray[np.int64] | None = None
 
 
@@ -56,7 +58,7 @@ def graph_metadata(source: ExportableNetwork, precision: str) -> dict[str, str]:
         "task": source.region.task,
         "classes": json.dumps(list(source.region.classes), ensure_ascii=False),
         "outputs": json.dumps(output_names(source.region), ensure_ascii=False),
-        "recipe": json.dumps(source.recipe, sort_keys=True),
+        "recipe": json.dumps(source.recipe.to_json(), sort_keys=True),
         "precision": precision,
         "synthetic": "true" if source.synthetic else "false",
         "weights_digest": source.weights_digest,
@@ -69,47 +71,43 @@ def output_names(region: Region) -> list[str]:
     return ["background", *region.classes] if get_task(region.task).dense else list(region.classes)
 
 
-def write_package(
-    source: ExportableNetwork, info: dict[str, Any], directory: Path, samples: Samples, example: Example
-) -> dict[str, Any]:
+def network_info(source: ExportableNetwork) -> ExportedNetwork:
+    """Return what an export says of its network, whatever the target."""
+    recipe = source.recipe
+    parameters, macs = source.cost()
+    return ExportedNetwork(
+        owner=source.owner,
+        region=source.region.name,
+        task=source.region.task,
+        modality=source.region.modality,
+        classes=list(source.region.classes),
+        outputs=output_names(source.region),
+        image=ImageShape(size=list(recipe.size), channels=recipe.channels),
+        recipe=recipe,
+        normalise=Normalisation(mean=recipe.normalise.mean, std=recipe.normalise.std),
+        in_region=None if source.info is None else source.info.in_region,
+        parameters=parameters,
+        macs=macs,
+        synthetic=source.synthetic,
+    )
+
+
+def write_package(info: ExportInfo, directory: Path, samples: Samples, example: Example) -> None:
     """Write `export.json`, `samples.npz`, `example.py`, the engine's own example and `README.md` beside the engine.
 
     Args:
-        source: What was exported.
-        info: What the exporter knows: graph, engine and parity.
+        info: `export.json`.
         directory: Where the engine lies.
         samples: Inputs that may be kept, and the source's logits for them.
         example: How the engine runs by itself.
-
-    Returns:
-        `export.json`.
     """
-    mean, std = recipe_normalisation(source.recipe)
-    document = {
-        **info,
-        "owner": source.owner,
-        "region": source.region.name,
-        "task": source.region.task,
-        "modality": source.region.modality,
-        "classes": list(source.region.classes),
-        "outputs": output_names(source.region),
-        "image": {"size": list(source.shape[1:]), "channels": source.shape[0]},
-        "recipe": source.recipe,
-        "normalise": {"mean": list(mean), "std": list(std)},
-        "in_region": source.info.get("in_region"),
-        **source.cost(),
-        "samples": {"inputs": samples.kind, "n": len(samples.images)},
-        "synthetic": source.synthetic,
-        "source": {"kind": source.parent.kind, "manifest": source.parent.digest, "weights": source.weights_digest},
-    }
-    write_json(directory / INFO, document)
+    info.write(directory / INFO)
     known = {"targets": samples.masks, "labels": samples.labels}
     kept = {name: values for name, values in known.items() if values is not None}
     write_bytes(directory / SAMPLES, _npz(image=samples.images, logits=samples.logits, **kept))
     for script in {ONNX_EXAMPLE, example}:
         write_text(directory / script.name, (_EXAMPLES / script.source).read_text(encoding="utf-8"))
-    write_text(directory / README, _readme(document, example))
-    return document
+    write_text(directory / README, _readme(info, example))
 
 
 def _npz(**arrays: NDArray[Any]) -> bytes:
@@ -119,22 +117,22 @@ def _npz(**arrays: NDArray[Any]) -> bytes:
     return stream.getvalue()
 
 
-def _readme(info: dict[str, Any], example: Example) -> str:
-    channels, size = info["image"]["channels"], info["image"]["size"]
+def _readme(info: ExportInfo, example: Example) -> str:
+    channels, *size = info.shape
     shape = ", ".join(str(side) for side in ("N", channels, *size))
-    engine, outputs, volumes = info["engine"], info["outputs"], len(size) == 3
-    dense = get_task(info["task"]).dense
+    engine, outputs, volumes = info.engine, info.outputs, len(size) == 3
+    dense = get_task(info.task).dense
     sides = [str(side) for side in size] if dense else []
     kind = "nii.gz" if volumes else "png"
     call = f"{'VOLUME' if volumes else 'IMAGE'}.{kind}" + (f" MASK.{kind}" if dense else "")
     lines = [
-        f"# {info['region']} ({info['owner']}), {info['target']} for {info['profile']}, {info['precision']}",
+        f"# {info.region} ({info.owner}), {info.target} for {info.profile}, {info.precision}",
         "",
-        "Not for diagnosis." + (" Trained on phantom images, not on patients." if info["synthetic"] else ""),
+        "Not for diagnosis." + (" Trained on phantom images, not on patients." if info.synthetic else ""),
         "",
         f"- input `image`: float32 ({shape}) in [0, 1]; the normalisation is inside the graph, N is free",
         f"- output `logits`: float32 ({', '.join(['N', str(len(outputs)), *sides])}): {', '.join(outputs)}",
-        f"- engine: `{engine}`" if engine else f"- no engine yet: {info['parity'].get('reason', '')}",
+        f"- engine: `{engine}`" if engine else f"- no engine yet: {_reason(info)}",
         "- `export.json` holds the preprocessing recipe, parity and cost; `manifest.json` the digest of every file",
         "- `samples.npz` holds inputs and the source network's logits for them",
         "",
@@ -143,8 +141,12 @@ def _readme(info: dict[str, Any], example: Example) -> str:
         *_commands(ONNX_EXAMPLE, call, volumes=volumes),
     ]
     if example != ONNX_EXAMPLE and engine:
-        lines += [f"Through the {info['target']} engine:", "", *_commands(example, call.split()[0], volumes=volumes)]
+        lines += [f"Through the {info.target} engine:", "", *_commands(example, call.split()[0], volumes=volumes)]
     return "\n".join(lines)
+
+
+def _reason(info: ExportInfo) -> str:
+    return info.parity.reason if isinstance(info.parity, NoParity) else ""
 
 
 def _commands(example: Example, call: str, *, volumes: bool) -> list[str]:

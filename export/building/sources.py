@@ -6,13 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
-from lorkit.decompose.data.preprocessing.recipe import Recipe, recipe_channels, recipe_size
+from lorkit.decompose.documents.base import Owner
+from lorkit.decompose.documents.expert import ExpertInfo
+from lorkit.decompose.documents.recipe import Recipe
+from lorkit.decompose.documents.verify import ImageKind
 from lorkit.decompose.errors import LorkitError, UsageError
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.regions import Region
@@ -47,19 +50,19 @@ class ExportableNetwork:
         info: `expert.json` of an expert.
     """
 
-    owner: str
+    owner: Owner
     region: Region
     parent: Manifest
     recipe: Recipe
     home: Path
     run: Run | None
     load: Callable[[], Deployable] = field(repr=False)
-    info: dict[str, Any] = field(default_factory=dict, repr=False)
+    info: ExpertInfo | None = field(default=None, repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(C, *spatial) of one image."""
-        return (recipe_channels(self.recipe), *recipe_size(self.recipe))
+        return self.recipe.shape
 
     @property
     def synthetic(self) -> bool:
@@ -76,11 +79,11 @@ class ExportableNetwork:
         """The network, on the CPU, in eval mode."""
         return self.load()
 
-    def cost(self) -> dict[str, int]:
-        """Return `parameters` and `macs` of one image."""
-        if {"parameters", "macs"} <= self.info.keys():
-            return {"parameters": int(self.info["parameters"]), "macs": int(self.info["macs"])}
-        return {"parameters": count_parameters(self.network), "macs": count_macs(self.network, self.shape)}
+    def cost(self) -> tuple[int, int]:
+        """Return parameters, and MACs of one image."""
+        if self.info is not None:
+            return self.info.parameters, self.info.macs
+        return count_parameters(self.network), count_macs(self.network, self.shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +98,7 @@ class ReferenceImages:
     """
 
     images: Float32Array
-    kind: str
+    kind: ImageKind
     masks: Mask | None = None
     labels: NDArray[np.int64] | None = None
 
@@ -132,7 +135,7 @@ class ReferenceImageCache:
         except LorkitError as error:
             self.notes.append(f"region '{name}': its images cannot be read ({error.given})")
             return ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")
-        kind = "phantom" if source.region.synthetic else "real"
+        kind: ImageKind = "phantom" if source.region.synthetic else "real"
         labels = part.labels if part.masks is None else None
         return ReferenceImages(images=part.images, kind=kind, masks=part.masks, labels=labels)
 
@@ -220,7 +223,7 @@ def origin_of(exported: Exported, parent: Path, opened: dict[Path, RunNetworks])
     return _exportable_model(opened[path].run, opened[path], exported.owner, exported.region, exported.path.parent)
 
 
-def _exportable_model(run: Run, networks: RunNetworks, owner: str, name: str, home: Path) -> ExportableNetwork:
+def _exportable_model(run: Run, networks: RunNetworks, owner: Owner, name: str, home: Path) -> ExportableNetwork:
     foundation = owner == "foundation"
     load = networks.foundation if foundation else networks.student
     return ExportableNetwork(

@@ -6,11 +6,18 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorkit.decompose.artifacts import MANIFEST, SCHEMA_VERSION, digest_file, read_manifest
+from lorkit.decompose.artifacts import MANIFEST, digest_file, read_manifest
+from lorkit.decompose.documents.verify import (
+    BatchParity,
+    Bisection,
+    ProvenParity,
+    VerifiedExport,
+    VerifyDocument,
+)
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError, plural
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.runs import ExportSelection, exports_of, open_run
@@ -19,7 +26,7 @@ from lorkit.export.building.packaging import SAMPLES
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
-from lorkit.export.runtime.parity import Parity, batch_sizes, compare, flips
+from lorkit.export.runtime.parity import batch_sizes, compare, flips
 from lorkit.export.targets.base import Float32Array
 
 if TYPE_CHECKING:
@@ -53,7 +60,7 @@ def verify(
     batches: Sequence[int] = BATCHES,
     bisect: bool = False,
     on_progress: OnProgress = ignore_progress,
-) -> dict[str, Any]:
+) -> VerifyDocument:
     """Hold exports against their source networks.
 
     The source runs by torch on images of the run's locked test split (or `data`). An export that was copied away
@@ -82,15 +89,17 @@ def verify(
             such exports are listed under `not_run`.
     """
     found = _select(path, run, ExportSelection(region=region, target=target, profile=profile, precision=precision))
-    references, rows, absent = _References(data), [], []
+    references, rows, notes, absent = _References(data), list[VerifiedExport](), list[str](), []
     for done, directory in enumerate(found):
         on_progress(str(directory), done, len(found))
         exported = read_exported(directory)
         try:
-            rows.append(_verify_one(exported, references, batches))
+            row, said = _verify_one(exported, references, batches)
+            notes += said
             if bisect:
                 on_progress(f"bisecting {directory}", done, len(found))
-                rows[-1]["bisection"] = _bisect(exported, references, alone=len(found) == 1)
+                row = row.with_changes(bisection=_bisect(exported, references, alone=len(found) == 1))
+            rows.append(row)
         except MissingRuntimeError as error:
             # a run may hold exports for other machines; where nothing else is left to verify, that is the answer
             absent.append((exported, error))
@@ -98,20 +107,17 @@ def verify(
     if absent and (target is not None or not rows):
         raise absent[0][1]
     _require_parity(rows)
-    notes = [note for row in rows for note in row.pop("notes")]
     notes += [f"{exported.path} was not verified: {error.given}" for exported, error in absent]
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "verification",
-        "warnings": list(dict.fromkeys(notes)),
-        "status": "passed",
-        "exports": rows,
-        "not_run": [exported.describe() for exported, _ in absent],
-    }
+    return VerifyDocument(
+        warnings=list(dict.fromkeys(notes)),
+        status="passed",
+        exports=rows,
+        not_run=[exported.describe() for exported, _ in absent],
+    )
 
 
-def _bisect(exported: Exported, references: _References, *, alone: bool) -> dict[str, Any]:
-    """Bisect an export; where it is one of several and cannot be bisected, say so and go on.
+def _bisect(exported: Exported, references: _References, *, alone: bool) -> Bisection:
+    """Bisect an export; one among several that cannot be is told of, not the end of the others.
 
     Raises:
         UsageError: It cannot be, and it is the only one.
@@ -121,20 +127,19 @@ def _bisect(exported: Exported, references: _References, *, alone: bool) -> dict
     except UsageError as error:
         if alone:
             raise
-        return {"layer": None, "skipped": error.given}
+        return Bisection(layer=None, skipped=error.given)
 
 
-def _require_parity(rows: Sequence[dict[str, Any]]) -> None:
-    failed = [row for row in rows if row["status"] != "passed"]
+def _require_parity(rows: Sequence[VerifiedExport]) -> None:
+    failed = [row for row in rows if row.status != "passed"]
     if failed:
         worst = failed[0]
-        inputs = plural(worst["n"], f"{worst['inputs']} input")
-        cut = worst.get("bisection") or {}
-        where = f"; first at layer {cut['layer']} ({cut['op']})" if cut.get("layer") else ""
+        inputs = plural(worst.n, f"{worst.inputs} input")
+        cut = worst.bisection
+        where = f"; first at layer {cut.layer} ({cut.op})" if cut is not None and cut.layer else ""
         raise ParityError(
-            f"{worst['path']} differs from its {worst['against']} by {worst['max_abs']} with {flips(worst)} "
-            f"on {inputs}{where}",
-            required=f"at most {worst['tolerance']:.3g}, and {worst['flip_limit']:.2g} of all decisions flipped",
+            f"{worst.path} differs from its {worst.against} by {worst.max_abs} with {flips(worst)} on {inputs}{where}",
+            required=f"at most {worst.tolerance:.3g}, and {worst.flip_limit:.2g} of all decisions flipped",
             fix="export it again with --force",
         )
 
@@ -151,7 +156,9 @@ def _select(path: Path | str | None, run: Path | str | None, selection: ExportSe
     return [entry.path for entry in entries]
 
 
-def _verify_one(exported: Exported, references: _References, batches: Sequence[int]) -> dict[str, Any]:
+def _verify_one(
+    exported: Exported, references: _References, batches: Sequence[int]
+) -> tuple[VerifiedExport, tuple[str, ...]]:
     with load_engine(exported.path) as engine:
         reference = references.reference(exported)
         found = {
@@ -159,33 +166,39 @@ def _verify_one(exported: Exported, references: _References, batches: Sequence[i
                 engine.run,
                 reference.images,
                 reference.logits,
-                precision=str(exported.info["precision"]),
+                precision=exported.info.precision,
                 inputs=reference.inputs,
                 batches=(batch,),
             )
             for batch in batch_sizes(batches, reference.logits)
         }
         provider = engine.provider
-    worst = max(found.values(), key=lambda parity: parity.max_abs)
-    return {
-        **exported.describe(),
-        **worst.to_json(),
-        "status": "passed" if all(parity.passed for parity in found.values()) else "failed",
-        "against": reference.against,
-        "provider": provider,
-        "label_flips": max(parity.label_flips for parity in found.values()),
-        "flip_rate": max(parity.flip_rate for parity in found.values()),
-        "dice": min((parity.dice for parity in found.values() if parity.dice is not None), default=None),
-        "batches": [_batch_row(batch, parity) for batch, parity in found.items()],
-        "notes": list(reference.notes),
-    }
+    worst = max(found.values(), key=lambda parity: parity.max_abs).to_document()
+    row = VerifiedExport(
+        **{
+            **dict(exported.describe()),
+            **dict(worst),
+            "status": "passed" if all(parity.passed for parity in found.values()) else "failed",
+            "against": reference.against,
+            "provider": provider,
+            "label_flips": max(parity.label_flips for parity in found.values()),
+            "flip_rate": max(parity.flip_rate for parity in found.values()),
+            "dice": min((parity.dice for parity in found.values() if parity.dice is not None), default=None),
+            "batches": [_batch_row(batch, parity.to_document()) for batch, parity in found.items()],
+        }
+    )
+    return row, reference.notes
 
 
-def _batch_row(batch: int, parity: Parity) -> dict[str, Any]:
-    document = parity.to_json()
-    return {"batch": batch} | {
-        key: document[key] for key in ("max_abs", "of_margin", "label_flips", "flip_rate", "dice")
-    }
+def _batch_row(batch: int, parity: ProvenParity) -> BatchParity:
+    return BatchParity(
+        batch=batch,
+        max_abs=parity.max_abs,
+        of_margin=parity.of_margin,
+        label_flips=parity.label_flips,
+        flip_rate=parity.flip_rate,
+        dice=parity.dice,
+    )
 
 
 class _References:
@@ -210,7 +223,7 @@ class _References:
             )
         return self._computed(exported, source)
 
-    def bisection(self, exported: Exported) -> dict[str, Any]:
+    def bisection(self, exported: Exported) -> Bisection:
         """Return the first layer that is off; it needs the source network.
 
         Raises:
@@ -268,6 +281,6 @@ def _stored(exported: Exported) -> _Reference:
         raise ArtifactError(
             f"{path} cannot be read ({type(error).__name__})", required="an intact export", fix="export it again"
         ) from None
-    kind = str((exported.info.get("samples") or {}).get("inputs", "seeded"))
+    kind = "seeded" if exported.info.samples is None else exported.info.samples.inputs
     note = f"{exported.path}: its source network is missing, so it is compared with its own samples"
     return _Reference(images, logits, kind, "samples", (note,))

@@ -32,7 +32,7 @@ def stated_profile(subject: Exported) -> profiles.Profile | None:
     Raises:
         ArtifactError: It is no profile.
     """
-    stated = subject.info.get("hardware")
+    stated = subject.info.hardware
     if stated is None:
         return None
     try:

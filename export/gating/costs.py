@@ -32,7 +32,7 @@ def judge_costs(pair: ExportPair, margin: float) -> tuple[dict[str, Any], list[s
     reasons = []
     sides = (pair.baseline, pair.candidate)
     for name, field, unit in DECIDING:
-        block[name] = _row([one.info.get(field) for one in sides], "not_judged")
+        block[name] = _row([getattr(one.info, field) for one in sides], "not_judged")
         ratio = block[name]["ratio"]
         if ratio is None:
             continue

@@ -60,8 +60,8 @@ class RegionResult:
             "budget": self.budget,
             "reasons": list(dict.fromkeys(sentence for sentences in by_check.values() for sentence in sentences)),
             "reasons_by_check": by_check,
-            "baseline": self.pair.baseline.describe(),
-            "candidate": self.pair.candidate.describe(),
+            "baseline": self.pair.baseline.describe().to_json(),
+            "candidate": self.pair.candidate.describe().to_json(),
         }
 
     def _reasons_by_check(self) -> dict[str, list[str]]:
@@ -151,7 +151,7 @@ def _block(candidate: Exported, reason: str, limits: Limits) -> dict[str, Any]:
     latency = {"verdict": "inconclusive", "ratio": None, "ci": None, "margin": margin, "pairs": 0, "noise_floor": None}
     costs: dict[str, Any] = {"verdict": "inconclusive", "margin": margin}
     for name, key in (("bytes", "size_bytes"), ("macs", "macs")):
-        own = candidate.info.get(key)
+        own = getattr(candidate.info, key)
         costs[name] = {"baseline": None, "candidate": own, "ratio": None, "verdict": "not_judged"}
     return {
         "verdict": "inconclusive",
@@ -161,6 +161,6 @@ def _block(candidate: Exported, reason: str, limits: Limits) -> dict[str, Any]:
         "budget": None,
         "reasons": [reason],
         "reasons_by_check": {"deterministic": [reason], "latency": [reason], "accuracy": [reason], "budget": []},
-        "baseline": {**candidate.describe(), "path": None, "digest": None, "owner": "foundation"},
-        "candidate": candidate.describe(),
+        "baseline": {**candidate.describe().to_json(), "path": None, "digest": None, "owner": "foundation"},
+        "candidate": candidate.describe().to_json(),
     }

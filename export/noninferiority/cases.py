@@ -19,7 +19,7 @@ from lorkit.export.runtime.exported import ExportPair
 
 if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion
-    from lorkit.decompose.data.preprocessing.recipe import Recipe
+    from lorkit.decompose.documents.recipe import Recipe
     from lorkit.decompose.runs import Run
 
 SIDES = ("baseline", "candidate")

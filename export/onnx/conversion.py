@@ -28,6 +28,7 @@ from onnxscript import optimizer
 from torch import nn
 
 from lorkit.decompose.artifacts import write_bytes
+from lorkit.decompose.documents.export import Graph, WeightCount
 from lorkit.decompose.errors import ParityError
 
 OPSET = 20
@@ -79,7 +80,7 @@ def to_onnx(
     metadata: Mapping[str, str],
     tracer: Tracer | None = None,
     lowering: Callable[[onnx.ModelProto], onnx.ModelProto] = lambda model: model,
-) -> dict[str, Any]:
+) -> Graph:
     """Write `network` as ONNX; equal weights and metadata give equal bytes.
 
     Args:
@@ -92,7 +93,7 @@ def to_onnx(
         lowering: Gives a graph of lower precision for the float32 graph.
 
     Returns:
-        `opset`, `nodes`, `size_bytes` and `dtype_census` (tensors and elements of the weights by dtype).
+        What the file holds.
 
     Raises:
         ParityError: The batch size got fixed, or the file would be larger than protobuf allows.
@@ -109,12 +110,12 @@ def to_onnx(
     data = model.SerializeToString(deterministic=True)  # once: the checker and the file take the same bytes
     onnx.checker.check_model(data, full_check=True)
     write_bytes(path, data)
-    return {
-        "opset": max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
-        "nodes": len(model.graph.node),
-        "size_bytes": len(data),
-        "dtype_census": _census(model.graph),
-    }
+    return Graph(
+        opset=max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
+        nodes=len(model.graph.node),
+        size_bytes=len(data),
+        dtype_census=_census(model.graph),
+    )
 
 
 def _trace(network: nn.Module, *, channels: int, size: Sequence[int]) -> torch.export.ExportedProgram:
@@ -200,11 +201,11 @@ def _strip(model: onnx.ModelProto) -> None:
         del part.metadata_props[:]
 
 
-def _census(graph: onnx.GraphProto) -> dict[str, dict[str, int]]:
+def _census(graph: onnx.GraphProto) -> dict[str, WeightCount]:
     tensors: Counter[str] = Counter()
     elements: Counter[str] = Counter()
     for tensor in graph.initializer:
         name = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).name
         tensors[name] += 1
         elements[name] += int(torch.Size(tensor.dims).numel())
-    return {name: {"tensors": tensors[name], "elements": elements[name]} for name in sorted(tensors)}
+    return {name: WeightCount(tensors=tensors[name], elements=elements[name]) for name in sorted(tensors)}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from lorkit.decompose.data.preprocessing import region_check
-from lorkit.decompose.tasks import get_task
-from lorkit.export.prediction.network import LoadedNetwork, read_and_prepare
+from lorkit.decompose.documents.predict import LabelledImage, LabelProbability, PredictDocument, PredictedImage
+from lorkit.decompose.tasks.classification import most_probable
+from lorkit.export.prediction.network import LoadedNetwork, checked, read_and_prepare
+from lorkit.export.targets.base import Float32Array
 
 
-def rows(network: LoadedNetwork, paths: Sequence[Path], top: int, allow_out_of_region: bool) -> list[dict[str, Any]]:
+def rows(network: LoadedNetwork, paths: Sequence[Path], top: int, allow_out_of_region: bool) -> list[PredictedImage]:
     """Label images that fit into memory together; `label` is None where one does not look like the region.
 
     Raises:
@@ -21,35 +21,42 @@ def rows(network: LoadedNetwork, paths: Sequence[Path], top: int, allow_out_of_r
     """
     images = np.stack([read_and_prepare(network, path)[0] for path in paths])
     classes = network.region.classes
-    decoded = get_task(network.region.task).decode(network.region, network.run(images), top=len(classes))
-    check = network.info.get("in_region")
-    found_rows = []
-    for path, image, found in zip(paths, images, decoded, strict=True):
-        distance, limit, inside = region_check.check(check, image) if check else (None, None, None)
-        probabilities = {entry["label"]: entry["probability"] for entry in found["top"]}
-        row = {
-            "input": str(path),
-            "label": found["label"],
-            "probability": found["probability"],
-            "probabilities": {name: probabilities[name] for name in classes},
-            "top": found["top"][: max(1, top)],
-            "out_of_region": None if inside is None else not inside,
-            "distance": distance,
-            "limit": limit,
-        }
-        if inside is False and not allow_out_of_region:
-            row |= {"label": None, "probability": None, "probabilities": None, "top": []}
-        found_rows.append(row)
-    return found_rows
+    decoded = most_probable(network.region, network.run(images), top=len(classes))
+    return [
+        _row(network, path, image, ranked, top, allow_out_of_region)
+        for path, image, ranked in zip(paths, images, decoded, strict=True)
+    ]
 
 
-def table(document: Mapping[str, Any]) -> list[list[str]]:
+def _row(
+    network: LoadedNetwork,
+    path: Path,
+    image: Float32Array,
+    ranked: Sequence[LabelProbability],
+    top: int,
+    allow_out_of_region: bool,
+) -> LabelledImage:
+    found = checked(network, image)
+    refused = found.out_of_region is True and not allow_out_of_region
+    probabilities = {entry.label: entry.probability for entry in ranked}
+    return LabelledImage(
+        input=str(path),
+        label=None if refused else ranked[0].label,
+        probability=None if refused else ranked[0].probability,
+        probabilities=None if refused else {name: probabilities[name] for name in network.region.classes},
+        top=[] if refused else list(ranked[: max(1, top)]),
+        **found._asdict(),
+    )
+
+
+def table(document: PredictDocument) -> list[list[str]]:
     """Return the lines of `predictions.csv`, the header first."""
-    lines = [["input", "label", "out_of_region", *(f"p_{name}" for name in document["classes"])]]
-    for row in document["predictions"]:
-        values = row["probabilities"] or {}
-        shares = [f"{values[name]:.6f}" if name in values else "" for name in document["classes"]]
-        lines.append([row["input"], row["label"] or "", cell(row["out_of_region"]), *shares])
+    lines = [["input", "label", "out_of_region", *(f"p_{name}" for name in document.classes)]]
+    for row in document.predictions:
+        assert isinstance(row, LabelledImage)
+        values = row.probabilities or {}
+        shares = [f"{values[name]:.6f}" if name in values else "" for name in document.classes]
+        lines.append([row.input, row.label or "", cell(row.out_of_region), *shares])
     return lines
 
 

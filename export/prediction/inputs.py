@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.data.preprocessing.recipe import Recipe, recipe_size
 from lorkit.decompose.data.readers.image_files import SUFFIXES, read_image
 from lorkit.decompose.data.readers.nifti import read_volume
+from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.export.prediction.nifti_grid import is_nifti, oriented
 
@@ -66,9 +66,9 @@ def read(path: Path, recipe: Recipe) -> NDArray[Any]:
         DataError: Unknown format, damaged, several frames, or a volume where the recipe is of pictures, or the other
             way round.
     """
-    windowed = recipe["steps"][0]["rule"] == "window"
+    windowed = recipe.intensity.rule == "window"
     name = path.name.lower()
-    if len(recipe_size(recipe)) == 3:
+    if recipe.dims == 3:
         return _read_volume(path)
     if is_nifti(path):
         return _read_nifti(path)

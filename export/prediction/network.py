@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from lorkit.decompose.artifacts import read_manifest, verify_chain
-from lorkit.decompose.data.preprocessing.recipe import Recipe, apply_recipe, recipe_channels, recipe_size
+from lorkit.decompose.data.preprocessing import region_check
+from lorkit.decompose.data.preprocessing.recipe import apply_recipe
+from lorkit.decompose.documents.expert import ExpertInfo
+from lorkit.decompose.documents.export import ExportInfo
+from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import ExportSelection, Run, experts_of, exports_of, open_run
@@ -27,19 +31,18 @@ class LoadedNetwork:
     path: Path
     run: Callable[[Float32Array], Float32Array]
     region: Region
-    info: dict[str, Any]
+    info: ExpertInfo | ExportInfo
     digest: str
 
     @property
     def recipe(self) -> Recipe:
         """How an image becomes its input."""
-        recipe: Recipe = self.info["recipe"]
-        return recipe
+        return self.info.recipe
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(C, *spatial) of one image."""
-        return (recipe_channels(self.recipe), *recipe_size(self.recipe))
+        return self.recipe.shape
 
     @property
     def dense(self) -> bool:
@@ -122,6 +125,22 @@ def _open_expert(path: Path, threads: int | None) -> LoadedNetwork:
     if threads is not None:
         torch.set_num_threads(threads)
     return LoadedNetwork(path, run, expert.region, expert.info, expert.manifest.digest)
+
+
+class RegionCheckResult(NamedTuple):
+    """What the in-region check says of an image; all None where the network carries none."""
+
+    out_of_region: bool | None = None
+    distance: float | None = None
+    limit: float | None = None
+
+
+def checked(network: LoadedNetwork, image: Float32Array) -> RegionCheckResult:
+    """Check that a prepared image looks like the region of a network."""
+    if network.info.in_region is None:
+        return RegionCheckResult()
+    distance, limit, inside = region_check.check(network.info.in_region, image)
+    return RegionCheckResult(out_of_region=not inside, distance=distance, limit=limit)
 
 
 def read_and_prepare(network: LoadedNetwork, path: Path) -> tuple[Float32Array, tuple[int, ...]]:

@@ -10,9 +10,10 @@ import io
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from lorkit.decompose.artifacts import SCHEMA_VERSION, write_bytes, write_json, write_text
+from lorkit.decompose.artifacts import write_bytes, write_text
+from lorkit.decompose.documents.export import ExportInfo
+from lorkit.decompose.documents.predict import PredictDocument, PredictedImage, PredictingNetwork, SegmentedImage
 from lorkit.decompose.errors import ArtifactError, plural
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.runs import ExportSelection
@@ -40,7 +41,7 @@ def predict(
     out: Path | None = None,
     threads: int | None = None,
     on_progress: OnProgress = ignore_progress,
-) -> dict[str, Any]:
+) -> PredictDocument:
     """Label or segment images with one expert.
 
     Args:
@@ -71,7 +72,7 @@ def predict(
     """
     selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
     network = open_network(path, run, selection, threads)
-    if bool(network.info.get("synthetic", True)) and not allow_synthetic:
+    if network.info.synthetic and not allow_synthetic:
         raise ArtifactError(
             f"{network.path} was trained on phantoms only",
             required="an expert trained on images of patients",
@@ -96,10 +97,10 @@ def _rows(
     folder: Path,
     options: tuple[int, bool],
     on_progress: OnProgress,
-) -> list[dict[str, Any]]:
+) -> list[PredictedImage]:
     """Answer for the images in chunks that fit into memory."""
     top, allow_out_of_region = options
-    rows: list[dict[str, Any]] = []
+    rows: list[PredictedImage] = []
     step = fitting(network.region, network.shape, most=_CHUNK)
     for start in range(0, len(paths), step):
         on_progress(network.region.name, start, len(paths))
@@ -113,50 +114,47 @@ def _rows(
     return rows
 
 
-def _document(network: LoadedNetwork, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    answer, field = ("mask", "structures") if network.dense else ("label", "label")
-    refused = sum(row[field] is None for row in rows)
+def _document(network: LoadedNetwork, rows: list[PredictedImage]) -> PredictDocument:
+    answer = "mask" if network.dense else "label"
+    refused = sum(row.refused for row in rows)
     notes = []
     if refused:
         notes.append(
             f"{refused} of {plural(len(rows), 'image')} do not look like region '{network.region.name}': no {answer}"
         )
-    if network.info.get("in_region") is None:
+    if network.info.in_region is None:
         notes.append(f"this network has no in-region check: every image gets a {answer}")
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "prediction",
-        "warnings": notes,
-        "not_for_diagnosis": True,
-        "synthetic": bool(network.info["synthetic"]),
-        "region": network.region.name,
-        "task": network.region.task,
-        "classes": list(network.region.classes),
-        "network": {
-            "path": str(network.path),
-            "kind": network.info["kind"],
-            "digest": network.digest,
-            "owner": network.info.get("owner", "expert"),
-            "target": network.info.get("target"),
-            "precision": network.info.get("precision", "fp32"),
-        },
-        "predictions": rows,
-    }
+    return PredictDocument(
+        warnings=notes,
+        not_for_diagnosis=True,
+        synthetic=network.info.synthetic,
+        region=network.region.name,
+        task=network.region.task,
+        classes=list(network.region.classes),
+        network=_about(network),
+        predictions=rows,
+    )
 
 
-def _write(document: dict[str, Any], names: Sequence[str], folder: Path, out: Path) -> None:
+def _about(network: LoadedNetwork) -> PredictingNetwork:
+    info, place = network.info, {"path": str(network.path), "digest": network.digest}
+    if isinstance(info, ExportInfo):
+        return PredictingNetwork(**place, kind="export", owner=info.owner, target=info.target, precision=info.precision)
+    return PredictingNetwork(**place, kind="expert", owner="expert", target=None, precision="fp32")
+
+
+def _write(document: PredictDocument, names: Sequence[str], folder: Path, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
-    shared = {key: value for key, value in document.items() if key not in ("predictions", "warnings")}
-    for name, row in zip(names, document["predictions"], strict=True):
-        if row.get("mask") is not None:
-            write_bytes(out / row["mask"], (folder / row["mask"]).read_bytes())
-        write_json(out / f"{name}.json", shared | {"warnings": [], "predictions": [row]})
+    for name, row in zip(names, document.predictions, strict=True):
+        if isinstance(row, SegmentedImage) and row.mask is not None:
+            write_bytes(out / row.mask, (folder / row.mask).read_bytes())
+        document.with_changes(warnings=[], predictions=[row]).write(out / f"{name}.json")
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    table = segmentation.table if "structures" in document["predictions"][0] else classification.table
-    writer.writerows(table(document))
+    dense = isinstance(document.predictions[0], SegmentedImage)
+    writer.writerows(segmentation.table(document) if dense else classification.table(document))
     write_text(out / TABLE, stream.getvalue())
-    write_json(out / DOCUMENT, document)
+    document.write(out / DOCUMENT)
 
 
 def _distinct(stems: Sequence[str]) -> list[str]:

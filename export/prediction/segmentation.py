@@ -8,18 +8,17 @@ Shapes: S structures; a mask is (H, W), or a volume in the order of the file's a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lorkit.decompose.artifacts import write_bytes
-from lorkit.decompose.data.preprocessing import region_check
+from lorkit.decompose.documents.predict import PredictDocument, PredictedImage, SegmentedImage, StructureSize
 from lorkit.decompose.errors import UsageError
 from lorkit.export.prediction.classification import cell
 from lorkit.export.prediction.masks import decode_at, png
-from lorkit.export.prediction.network import LoadedNetwork, read_and_prepare
+from lorkit.export.prediction.network import LoadedNetwork, checked, read_and_prepare
 from lorkit.export.prediction.nifti_grid import is_nifti, nifti_bytes, voxel_ml
 from lorkit.export.targets.base import Mask
 
@@ -44,7 +43,7 @@ def mask_names(paths: Sequence[Path], names: Sequence[str], out: Path) -> list[s
 
 def rows(
     network: LoadedNetwork, paths: Sequence[Path], targets: Sequence[Path | None], allow_out_of_region: bool
-) -> list[dict[str, Any]]:
+) -> list[PredictedImage]:
     """Segment images that fit into memory together.
 
     Args:
@@ -61,54 +60,52 @@ def rows(
     """
     ready = [read_and_prepare(network, path) for path in paths]
     logits = network.run(np.stack([image for image, _ in ready]))
-    check = network.info.get("in_region")
-    found_rows = []
+    found_rows: list[PredictedImage] = []
     for path, target, (image, size), one in zip(paths, targets, ready, logits, strict=True):
-        distance, limit, inside = region_check.check(check, image) if check else (None, None, None)
-        row: dict[str, Any] = {
-            "input": str(path),
-            "mask": None,
-            "size": list(size),
-            "structures": None,
-            "out_of_region": None if inside is None else not inside,
-            "distance": distance,
-            "limit": limit,
-        }
-        if inside is not False or allow_out_of_region:
-            mask = decode_at(one, size)
-            row["structures"] = _measure(network.region.classes, mask, path)
-            if target is not None:
-                write_bytes(target, nifti_bytes(mask, path) if is_nifti(path) else png(mask))
-                row["mask"] = target.name
-        found_rows.append(row)
+        found = checked(network, image)
+        refused = found.out_of_region is True and not allow_out_of_region
+        mask = None if refused else decode_at(one, size)
+        if mask is not None and target is not None:
+            write_bytes(target, nifti_bytes(mask, path) if is_nifti(path) else png(mask))
+        found_rows.append(
+            SegmentedImage(
+                input=str(path),
+                mask=None if mask is None or target is None else target.name,
+                size=list(size),
+                structures=None if mask is None else _measure(network.region.classes, mask, path),
+                **found._asdict(),
+            )
+        )
     return found_rows
 
 
-def table(document: Mapping[str, Any]) -> list[list[str]]:
+def table(document: PredictDocument) -> list[list[str]]:
     """Return the lines of `predictions.csv`, the header first: pixels, or voxels and millilitres, by structure."""
-    units = list(dict.fromkeys(unit for row in document["predictions"] for unit in _units(row)))
-    columns = [(name, unit) for name in document["classes"] for unit in units]
+    rows = [row for row in document.predictions if isinstance(row, SegmentedImage)]
+    units = list(dict.fromkeys(unit for row in rows for unit in _units(row)))
+    columns = [(name, unit) for name in document.classes for unit in units]
     lines = [["input", "mask", "out_of_region", *(f"{unit}_{name}" for name, unit in columns)]]
-    for row in document["predictions"]:
-        found = row["structures"] or {}
-        values = [found.get(name, {}).get(unit) for name, unit in columns]
+    for row in rows:
+        found = row.structures or {}
+        values = [getattr(found[name], unit) if name in found else None for name, unit in columns]
         written = ["" if value is None else f"{value:.4f}" if unit == "ml" else str(value)
                    for value, (_, unit) in zip(values, columns, strict=True)]  # fmt: skip
-        lines.append([row["input"], row["mask"] or "", cell(row["out_of_region"]), *written])
+        lines.append([row.input, row.mask or "", cell(row.out_of_region), *written])
     return lines
 
 
-def _units(row: Mapping[str, Any]) -> list[str]:
-    return list(next(iter((row["structures"] or {}).values()), {}))
+def _units(row: SegmentedImage) -> list[str]:
+    sizes = list((row.structures or {}).values())
+    return [unit for unit in ("pixels", "voxels", "ml") if sizes and getattr(sizes[0], unit) is not None]
 
 
-def _measure(structures: Sequence[str], mask: Mask, path: Path) -> dict[str, dict[str, float]]:
+def _measure(structures: Sequence[str], mask: Mask, path: Path) -> dict[str, StructureSize]:
     """Count the pixels of each structure; of a volume its voxels and, by the file's own scale, millilitres."""
     counts = np.bincount(mask.ravel(), minlength=len(structures) + 1)[1:]
     if mask.ndim == 2:
-        return {name: {"pixels": int(count)} for name, count in zip(structures, counts, strict=True)}
+        return {name: StructureSize(pixels=int(count)) for name, count in zip(structures, counts, strict=True)}
     each = voxel_ml(path)
     return {
-        name: {"voxels": int(count), "ml": round(float(count) * each, 6)}
+        name: StructureSize(voxels=int(count), ml=round(float(count) * each, 6))
         for name, count in zip(structures, counts, strict=True)
     }

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json
+from lorkit.decompose.documents.export import ScoredExport
 from lorkit.decompose.events import OnProgress
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import MODELS, Run, exports_of
@@ -123,7 +124,7 @@ def _table(
     evaluations: dict[str, dict[str, Any] | None],
     exports: list[Exported],
     measured: dict[str, dict[str, Any]],
-    scored: dict[str, dict[str, Any]],
+    scored: dict[str, ScoredExport],
 ) -> list[dict[str, Any]]:
     table = []
     for region in run.regions.names:
@@ -140,11 +141,12 @@ def _table(
 
 
 def _scores(
-    network: dict[str, Any] | None, one: Exported | None, metrics: Sequence[str], scored: dict[str, dict[str, Any]]
+    network: dict[str, Any] | None, one: Exported | None, metrics: Sequence[str], scored: dict[str, ScoredExport]
 ) -> dict[str, Any]:
     """Return the scores that stand for an export: its network's where it answers as that does, else its own."""
     as_network = one is None or answers_as_network(one)
-    block = network if as_network else scored.get(one.manifest.digest) if one is not None else None
+    own = None if one is None else scored.get(one.manifest.digest)
+    block = network if as_network else None if own is None else own.to_json()
     return {
         "source": (network or {}).get("source"),
         "scored": None if block is None else "network" if as_network else "export",
@@ -159,7 +161,7 @@ def _costs(run: Run, one: Exported | None, measured: dict[str, dict[str, Any]]) 
     row = None if one is None else measured.get(one.manifest.digest)
     shown = ("median_ms", "p90_ms", "p99_ms", "throughput", "peak_mib", "load_ms", "batch", "threads", "provider")
     return {
-        **{name: None if one is None else one.info.get(name) for name in names},
+        **{name: None if one is None else one.info.to_json().get(name) for name in names},
         "path": None if one is None else one.path.relative_to(run.path).as_posix(),
         "digest": None if one is None else one.manifest.digest,
         "latency": None if row is None else {name: row.get(name) for name in shown},

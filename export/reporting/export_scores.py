@@ -7,11 +7,10 @@ precision has answers of its own, so a score that was measured on the network wo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json
+from lorkit.decompose.documents.export import ExportScores, ScoredClassifier, ScoredExport, ScoredSegmenter
 from lorkit.decompose.errors import DataError, MissingRuntimeError
 from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import Run
@@ -21,18 +20,18 @@ from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported
 
-NAME, KIND = "exports-test.json", "export_scores"
+NAME = "exports-test.json"
 _BATCH = 64
 
 
 def answers_as_network(one: Exported) -> bool:
     """Whether the score of the network that an export was made from stands for the export as well."""
-    return str(one.info["precision"]) == "fp32"
+    return one.info.precision == "fp32"
 
 
 def scores_of(
     run: Run, exports: Sequence[Exported], warnings: list[str], on_progress: OnProgress
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, ScoredExport]:
     """Return the scores of exports of lower precision by digest; measure those that were not yet.
 
     Args:
@@ -45,7 +44,7 @@ def scores_of(
         Blocks as `evaluate` writes them, without curves. An export that cannot run here has none.
     """
     path = run.measurements_dir / NAME
-    known = read_json(path, kind=KIND)["exports"] if path.is_file() else {}
+    known = ExportScores.read(path).exports if path.is_file() else {}
     wanted = [one for one in exports if one.proven and not answers_as_network(one)]
     found = {one.manifest.digest: known[one.manifest.digest] for one in wanted if one.manifest.digest in known}
     missing = [one for one in wanted if one.manifest.digest not in known]
@@ -57,13 +56,12 @@ def scores_of(
         except (DataError, MissingRuntimeError) as error:
             warnings.append(f"The accuracy of {label} was not measured: {error}.")
     if missing and found:
-        document = {"schema_version": SCHEMA_VERSION, "kind": KIND, "warnings": [], "split": "test", "exports": found}
         run.measurements_dir.mkdir(parents=True, exist_ok=True)
-        write_json(path, document)
+        ExportScores(split="test", exports=found).write(path)
     return found
 
 
-def _measure(run: Run, one: Exported) -> dict[str, Any]:
+def _measure(run: Run, one: Exported) -> ScoredExport:
     region = run.regions.get(one.region)
     task = get_task(region.task)
     prepared = RunSplits(run, region.name).part(region.name, "test", recipe=one.recipe)
@@ -76,5 +74,5 @@ def _measure(run: Run, one: Exported) -> dict[str, Any]:
             kept.append(task.score_inputs(logits, prepared.targets[part]))
         provider = engine.provider
     found = task.scores(region, prepared.targets, np.concatenate(kept), prepared.groups)
-    names = ("n", "groups", "ci", *task.metrics)
-    return {**{name: found.get(name) for name in names}, "path": one.path.name, "provider": provider}
+    values = {**dict(found.figures), "path": one.path.name, "provider": provider}
+    return ScoredSegmenter(**values) if task.dense else ScoredClassifier(**values)

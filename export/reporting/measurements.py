@@ -23,7 +23,7 @@ _SECONDS_A_REGION = 3.0
 
 def evaluations_of(run: Run, warnings: list[str], on_progress: OnProgress) -> dict[str, dict[str, Any] | None]:
     """Return each model's measurement on the test split; measure where there is none of this very run."""
-    found = {model: _stored(run, model) for model in reversed(MODELS)}
+    found: dict[str, dict[str, Any] | None] = {model: _stored(run, model) for model in reversed(MODELS)}
     missing = [model for model, document in found.items() if document is None]
     if not missing:
         return found

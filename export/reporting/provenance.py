@@ -42,7 +42,7 @@ def orphans(chain: Sequence[dict[str, Any]]) -> list[str]:
 def commands_of(run: Run, exports: Sequence[Exported], gate: dict[str, Any] | None) -> list[str]:
     """Return the commands that make all of a run again, the gate with the limits that it judged by."""
     where = f"--run {run.id}"
-    ways = dict.fromkeys((one.info["target"], one.info["profile"], one.info["precision"]) for one in exports)
+    ways = dict.fromkeys(one.key[1:] for one in exports)
     limits = "" if gate is None else _limits(gate)
     return [
         f"decompose train runs/{run.id}/config.yaml",

@@ -11,6 +11,7 @@ from typing import Self
 
 import numpy as np
 
+from lorkit.decompose.documents.verify import NoParity
 from lorkit.decompose.errors import DataError, MissingRuntimeError, plural
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.targets import Engine, get_target
@@ -93,15 +94,16 @@ def load_engine(directory: Path | str, *, threads: int | None = None) -> Checked
         MissingRuntimeError: Its runtime or hardware is not here, or another provider than recorded would run it.
     """
     exported = read_exported(Path(directory))
-    if exported.info.get("engine", "") is None:
-        info = exported.info
+    info = exported.info
+    if "engine" in info.model_fields_set and info.engine is None:
+        reason = info.parity.reason if isinstance(info.parity, NoParity) else ""
         raise MissingRuntimeError(
-            f"{directory} holds no engine: {(info.get('parity') or {}).get('reason') or 'it could not be built'}",
-            required=str(info.get("runtime") or info["target"]),
-            fix=f"export it with --target {info['target']} --profile {info['profile']} where that can be built",
+            f"{directory} holds no engine: {reason or 'it could not be built'}",
+            required=info.runtime or info.target,
+            fix=f"export it with --target {info.target} --profile {info.profile} where that can be built",
         )
-    engine = get_target(str(exported.info["target"])).load(exported.path, threads=threads)
-    recorded = exported.info.get("provider")
+    engine = get_target(info.target).load(exported.path, threads=threads)
+    recorded = info.provider
     if recorded is not None and engine.provider != recorded:
         engine.close()
         raise MissingRuntimeError(

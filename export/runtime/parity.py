@@ -9,12 +9,12 @@ outputs (N, C) or (N, C, *spatial).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
+from lorkit.decompose.documents.verify import ParityFigures, ProvenParity
 from lorkit.decompose.errors import ParityError, plural
 from lorkit.decompose.metrics.segmentation import mask_dice
 from lorkit.export.targets.base import Float32Array
@@ -66,11 +66,10 @@ class Parity:
         """Whether every difference is allowed; in fp32 a label can then only flip where two classes tie."""
         return self.max_abs <= self.tolerance and self.flip_rate <= self.flip_limit
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data for `export.json`; an infinite error, of an engine that gives NaN, is null."""
-        document = asdict(self) | {"status": "passed" if self.passed else "failed", "batches": list(self.batches)}
-        return {key: None if isinstance(value, float) and not np.isfinite(value) else value
-                for key, value in document.items()}  # fmt: skip
+    def to_document(self) -> ProvenParity:
+        """Return it for `export.json`; an infinite error, of an engine that gives NaN, is null."""
+        values = asdict(self) | {"max_abs": _finite(self.max_abs), "of_margin": _finite(self.of_margin)}
+        return ProvenParity(**values, status="passed" if self.passed else "failed")
 
 
 def tolerance_of(precision: str, reference: Float32Array) -> float:
@@ -192,18 +191,22 @@ def require(parity: Parity, what: str) -> None:
     """
     if not parity.passed:
         raise ParityError(
-            f"{what} differs from its source by {parity.max_abs:.3g} with {flips(parity.to_json())} "
+            f"{what} differs from its source by {parity.max_abs:.3g} with {flips(parity)} "
             f"on {plural(parity.n, f'{parity.inputs} input')}",
             required=f"at most {parity.tolerance:.3g}, and {parity.flip_limit:.2g} of all decisions flipped",
             fix="nothing was kept; report the backbone and target",
         )
 
 
-def flips(found: Mapping[str, Any]) -> str:
+def flips(found: Parity | ParityFigures) -> str:
     """Say in words how many decisions of a comparison differ: labels of images, or pixels of masks."""
-    if found.get("dice") is None:
-        return plural(found["label_flips"], "label flip")
-    return f"{found['flip_rate']:.2g} of all pixels changed (lowest Dice {found['dice']:.4f})"
+    if found.dice is None:
+        return plural(found.label_flips, "label flip")
+    return f"{found.flip_rate:.2g} of all pixels changed (lowest Dice {found.dice:.4f})"
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def seeded_inputs(shape: Sequence[int], count: int, *, seed: int = 0) -> Float32Array:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from lorkit.decompose.errors import MissingRuntimeError
 if TYPE_CHECKING:
     from torch import nn
 
+    from lorkit.decompose.documents.export import ExportedNetwork
     from lorkit.profiles import Profile
 
 Float32Array = NDArray[np.float32]
@@ -54,7 +55,7 @@ class BuildRequest:
         precision: One of the target's `precisions`.
         profile: Hardware that it is built for; its batch range bounds an optimisation profile.
         shape: (C, *spatial) of one image.
-        info: `region`, `owner`, `task`, `classes`, `outputs`, `recipe` and `synthetic` of the network.
+        info: What the network is.
         images: (n, C, *spatial), a few that may be kept in the export: they warm an engine up, or try it.
         allow_synthetic: Whether a target that serves may take a network that has only seen drawings.
     """
@@ -64,7 +65,7 @@ class BuildRequest:
     precision: str
     profile: Profile
     shape: tuple[int, ...]
-    info: Mapping[str, Any]
+    info: ExportedNetwork
     images: Float32Array = field(repr=False)
     allow_synthetic: bool = False
 
@@ -73,7 +74,7 @@ class BuildRequest:
         """Whether the network answers with maps."""
         from lorkit.decompose.tasks import get_task  # SciPy comes with it, which listing the targets need not pay
 
-        return get_task(str(self.info["task"])).dense
+        return get_task(self.info.task).dense
 
     @property
     def onnx_path(self) -> Path:

@@ -58,9 +58,9 @@ class TritonTarget:
             ArtifactError: The network has only ever seen drawings, and that was not allowed.
         """
         info = request.info
-        if info["synthetic"] and not request.allow_synthetic:
+        if info.synthetic and not request.allow_synthetic:
             raise ArtifactError(
-                f"the {info['owner']} of region '{info['region']}' was trained on phantoms only",
+                f"the {info.owner} of region '{info.region}' was trained on phantoms only",
                 required="a network trained on images of patients, to be served",
                 fix="allow it for a test with --allow-synthetic",
             )
@@ -97,7 +97,7 @@ class TritonTarget:
 
 def model_name(request: BuildRequest) -> str:
     """Return what the server calls it: no two exports of a run share a name but those for other hardware."""
-    return f"{request.info['region']}-{request.info['owner']}-{request.precision}"
+    return f"{request.info.region}-{request.info.owner}-{request.precision}"
 
 
 def _claim(model: Path, digest: str) -> Path:
@@ -137,7 +137,7 @@ def _write_labels(model: Path, request: BuildRequest) -> str | None:
     """Write one class a line; a map of a segmentation has no such file, its channels are named in the parameters."""
     if request.dense:
         return None
-    names = request.info["outputs"]
+    names = request.info.outputs
     write_text(model / LABELS, "".join(" ".join(str(name).split()) + "\n" for name in names))
     return LABELS
 
@@ -149,13 +149,16 @@ def _provenance(request: BuildRequest, digest: str) -> dict[str, str]:
     graph = onnx.load(request.onnx_path, load_external_data=False)
     facts = {entry.key: entry.value for entry in graph.metadata_props if entry.key.startswith(NAMESPACE)}
     info = request.info
-    known = {name: str(info[name]) for name in ("region", "owner", "task")}
-    known |= {name: json.dumps(list(info[name]), ensure_ascii=False) for name in ("classes", "outputs")}
-    known |= {
-        "recipe": json.dumps(info["recipe"], sort_keys=True),
+    known = {
+        "region": info.region,
+        "owner": info.owner,
+        "task": info.task,
+        "classes": json.dumps(info.classes, ensure_ascii=False),
+        "outputs": json.dumps(info.outputs, ensure_ascii=False),
+        "recipe": json.dumps(info.recipe.to_json(), sort_keys=True),
         "precision": request.precision,
         "profile": request.profile.name,
-        "synthetic": "true" if info["synthetic"] else "false",
+        "synthetic": "true" if info.synthetic else "false",
         "onnx_sha256": digest,
         "use": "not for diagnosis",
     }

@@ -36,6 +36,11 @@ RECIPE = {
     ],
 }
 
+PARITY = {
+    "max_abs": 1e-7, "tolerance": 1e-4, "of_margin": 1e-7, "label_flips": 0, "flip_rate": 0.0, "flip_limit": 1.0,
+    "dice": None, "n": 3, "batches": [1, 3], "inputs": "phantom", "status": "passed",
+}  # fmt: skip
+
 
 def write_onnx(path: Path, *, work: int = 1, width: int = 8, threshold: float = 0.5) -> None:
     """Write a network that calls an image bright when its mean exceeds `threshold`, after `work` idle convolutions."""
@@ -95,7 +100,7 @@ def write_export(
         "size_bytes": (directory / "model.onnx").stat().st_size,
         "macs": 1000 * (1 + network.get("work", 1)),
         "parameters": 100 * (1 + network.get("work", 1)),
-        "parity": {"status": "passed", "max_abs": 1e-7, "tolerance": 1e-4, "label_flips": 0, "n": 3},
+        "parity": PARITY,
         "synthetic": True,
         "provider": "CPUExecutionProvider",
     }

@@ -61,7 +61,13 @@ def write_expert(directory: Path, size: tuple[int, ...], *, task: str = "segment
         "schema_version": 1, "kind": "expert", "region": "organ", "task": task, "classes": list(classes),
         "modality": None, "backbone": backbone, "image": {"size": list(size), "channels": 1},
         "recipe": {**version, "steps": steps}, "normalise": {"mean": [0.5], "std": [0.25]}, "in_region": None,
-        "synthetic": False, "parameters": 1, "macs": 1,
+        "synthetic": False, "parameters": 1, "macs": 1, "output": {"name": "logits", "channels": 1}, "gray": True,
+        "recalibrated": False, "data": {},
+        "validation": {"n": 0, "groups": 0, "dice": None, "ci": {}, "per_structure": []},
+        "source": {"run": "r", "run_manifest": 64 * "0", "method": "stl", "foundation": "small", "lorkit": "0.1.0"},
+        "equality": {
+            "n": 1, "max_abs_difference": 0.0, "tolerance": 1.0, "label_flips": 0, "inputs": "real", "split": "val"
+        },
     }  # fmt: skip
     save_tensors(directory / "model.safetensors", network.state_dict(), {"format": "pt"})
     write_json(directory / "expert.json", info)
@@ -145,7 +151,7 @@ def test_a_graph_of_maps_runs_at_any_batch_size_and_tells_its_structures(
                 wanted = network(torch.from_numpy(images)).numpy()
             assert wanted.shape == (batch, 3, *engine.shape[1:])
             np.testing.assert_allclose(engine.run(images), wanted, atol=1e-4)
-    (row,) = verify(directory)["exports"]
+    (row,) = verify(directory).to_json()["exports"]
     assert row["flip_rate"] <= 1e-3
     assert row["dice"] > 0.99
 
@@ -154,7 +160,7 @@ def test_a_classifier_of_volumes_is_exported_and_predicts(tmp_path: Path) -> Non
     expert = write_expert(tmp_path / "expert", (8, 10, 12), task="classification")
     (result,) = export(expert, profile="cpu-generic")
     one, two = (
-        predict(path, [volume(tmp_path / "a.nii.gz")])["predictions"][0]["probabilities"]
+        predict(path, [volume(tmp_path / "a.nii.gz")]).to_json()["predictions"][0]["probabilities"]
         for path in (expert, result.path)
     )
     assert one == pytest.approx(two, abs=1e-5)
@@ -163,7 +169,7 @@ def test_a_classifier_of_volumes_is_exported_and_predicts(tmp_path: Path) -> Non
 def test_a_picture_gets_a_mask_of_its_own_size(flat: Path, tmp_path: Path) -> None:
     image = np.random.default_rng(1).integers(0, 255, (50, 41), dtype=np.uint8)
     Image.fromarray(image).save(tmp_path / "case.png")
-    document = predict(flat, [tmp_path / "case.png"], out=tmp_path / "out")
+    document = predict(flat, [tmp_path / "case.png"], out=tmp_path / "out").to_json()
     (row,) = document["predictions"]
     mask = np.asarray(Image.open(tmp_path / "out" / "case.png"))
     assert mask.shape == (50, 41)
@@ -178,7 +184,7 @@ def test_a_picture_gets_a_mask_of_its_own_size(flat: Path, tmp_path: Path) -> No
 
 def test_a_volume_gets_its_mask_on_its_own_grid_however_it_is_stored(deep: Path, tmp_path: Path) -> None:
     paths = [volume(tmp_path / f"{axes.lower()}.nii.gz", axes=axes) for axes in ("RAS", "LPS", "SLA")]
-    rows = predict(deep, paths, out=tmp_path / "out")["predictions"]
+    rows = predict(deep, paths, out=tmp_path / "out").to_json()["predictions"]
     turned = []
     for path, row in zip(paths, rows, strict=True):
         image, mask = nib.load(path), nib.load(tmp_path / "out" / path.name)

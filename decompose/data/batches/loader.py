@@ -21,7 +21,6 @@ from torch import Tensor
 from lorkit.decompose.data.batches.augmentation import augment, augment_mask
 from lorkit.decompose.data.batches.sampler import DrawnSamples, RegionSampler, region_key
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.data.preprocessing.recipe import recipe_channels
 from lorkit.decompose.data.random_numbers import Keys, keys
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import RegionSet
@@ -167,7 +166,7 @@ class BatchLoader:
     def _image(self, draws: Mapping[str, DrawnSamples], prepared: Mapping[str, PreparedRegion]) -> Tensor:
         """Gather and augment the images: gray ones as the one plane that is stored, which is three times cheaper."""
         stored = {name: prepared[name].stored for name in draws}
-        channels = recipe_channels(prepared[next(iter(draws))].recipe)
+        channels = prepared[next(iter(draws))].recipe.channels
         pieces: dict[str, Tensor] = {}
         for planes in sorted({array.shape[1] for array in stored.values()}):
             names = [name for name in draws if stored[name].shape[1] == planes]

@@ -2,39 +2,31 @@
 
 A recipe travels with an expert (`expert.json`), so an image is prepared the same way in training, export and
 prediction, on a machine that has numpy and Pillow but no torch. The last step, `normalise`, is never applied here:
-it lives inside the network's graph, which therefore takes values in [0, 1]. Version 1 is of pictures; version 2 adds
-volumes: three sides, the trilinear filter, and `axes`, into whose order and direction an oriented file is turned.
+it lives inside the network's graph, which therefore takes values in [0, 1].
 
 Shapes: H W picture as stored, D H W volume, C channels; images are (H, W), (H, W, 3) or (D, H, W), results (C, *size).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lorkit.decompose.errors import ArtifactError, DataError
+from lorkit.decompose.documents.recipe import AXES, FILTERS, VERSIONS, Intensity, Recipe
+from lorkit.decompose.errors import DataError
 
 if TYPE_CHECKING:
     from lorkit.decompose.config import ImageConfig, RegionConfig
 
-RECIPE_VERSIONS = {2: 1, 3: 2}
-"""Version of the recipes of pictures and of volumes, by the number of sides."""
-AXES = "RAS"
-"""Axes of volumes: towards the right, anterior and superior, as NIfTI names them."""
-Recipe = dict[str, Any]
-Step = Mapping[str, Any]
 FloatImage = NDArray[np.float32]
 
 _RANGES = {"uint8": 255.0, "uint16": 65535.0}
 _PERCENTILES = (0.5, 99.5)
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, what Pillow's convert("L") uses
-_RULES = ("dtype", "percentile", "window")
-_FILTERS = {2: "bilinear", 3: "trilinear"}
 _THINNEST = 4  # voxels: a thinner "volume" is a picture whose last axis is colour
 
 
@@ -43,69 +35,30 @@ def build_recipe(image: ImageConfig, region: RegionConfig) -> Recipe:
 
     A stated window wins over the intensity rule, because only the user knows the physical units.
     """
-    intensity: dict[str, Any]
-    if region.window is not None:
-        intensity = {
-            "op": "intensity",
-            "rule": "window",
-            "low": float(region.window[0]),
-            "high": float(region.window[1]),
-        }
-    elif region.intensity == "percentile":
-        intensity = {"op": "intensity", "rule": "percentile", "low": _PERCENTILES[0], "high": _PERCENTILES[1]}
-    else:
-        intensity = {"op": "intensity", "rule": "dtype"}
+    sides = len(image.size)
     steps = [
-        intensity,
-        {"op": "resize", "size": [int(side) for side in image.size], "filter": _FILTERS[len(image.size)]},
-        {"op": "channels", "count": int(image.channels)},
-        {
-            "op": "normalise",
-            "mean": [float(value) for value in image.mean],
-            "std": [float(value) for value in image.std],
-        },
+        _intensity(region),
+        {"op": "resize", "size": list(image.size), "filter": FILTERS[sides]},
+        {"op": "channels", "count": image.channels},
+        {"op": "normalise", "mean": list(image.mean), "std": list(image.std)},
     ]
-    axes = {"axes": AXES} if len(image.size) == 3 else {}
-    recipe: Recipe = {"version": RECIPE_VERSIONS[len(image.size)], **axes, "steps": steps}
-    validate_recipe(recipe)
-    return recipe
+    axes = {"axes": AXES} if sides == 3 else {}
+    return Recipe.model_validate({"version": VERSIONS[sides], **axes, "steps": steps})
 
 
-def validate_recipe(recipe: Recipe) -> None:
-    """Check a recipe read from disk before anything is computed with it.
-
-    Raises:
-        ArtifactError: Another version, an unknown step, steps in another order, or a step's settings are wrong.
-    """
-    if not isinstance(recipe, dict) or recipe.get("version") not in RECIPE_VERSIONS.values():
-        version = recipe.get("version") if isinstance(recipe, dict) else recipe
-        raise _broken(
-            f"preprocessing recipe of version {version!r}", f"version {' or '.join(map(str, RECIPE_VERSIONS.values()))}"
-        )
-    steps = recipe.get("steps")
-    order = [step.get("op") for step in steps if isinstance(step, dict)] if isinstance(steps, list) else []
-    if order != ["intensity", "resize", "channels", "normalise"]:
-        raise _broken(f"preprocessing steps {order}", "intensity, resize, channels, normalise, in this order")
-    assert isinstance(steps, list)
-    for step, check in zip(steps, (_check_intensity, _check_resize, _check_channels, _check_normalise), strict=True):
-        check(step)
-    if recipe["version"] != RECIPE_VERSIONS[recipe_dims(recipe)] or recipe.get("axes") != (
-        AXES if recipe_dims(recipe) == 3 else None
-    ):
-        raise _broken(
-            f"recipe of version {recipe['version']} with size {steps[1]['size']} and axes {recipe.get('axes')!r}",
-            f"version 1 for pictures, version 2 with axes {AXES} for volumes",
-        )
-    count = steps[2]["count"]
-    if not count == len(steps[3]["mean"]) == len(steps[3]["std"]):
-        raise _broken("preprocessing recipe with another number of channels than of means", f"{count} means and stds")
+def _intensity(region: RegionConfig) -> Intensity:
+    if region.window is not None:
+        return Intensity(op="intensity", rule="window", low=region.window[0], high=region.window[1])
+    if region.intensity == "percentile":
+        return Intensity(op="intensity", rule="percentile", low=_PERCENTILES[0], high=_PERCENTILES[1])
+    return Intensity(op="intensity", rule="dtype")
 
 
 def apply_recipe(recipe: Recipe, image: NDArray[Any]) -> FloatImage:
     """Prepare one image.
 
     Args:
-        recipe: A validated recipe.
+        recipe: The recipe.
         image: (H, W), (H, W, 3) or, where the recipe is of volumes, (D, H, W); of uint8, uint16 or a floating dtype
             in the region's units.
 
@@ -116,10 +69,9 @@ def apply_recipe(recipe: Recipe, image: NDArray[Any]) -> FloatImage:
         DataError: The image has another shape or dtype, holds NaN or infinity, or is floating outside [0, 1] under
             a recipe that states no units.
     """
-    intensity, resize, recipe_channels, _ = recipe["steps"]
-    check_image(image, recipe_dims(recipe))
-    resized = resize_image(to_unit(intensity, image), resize["size"])
-    return to_channels(resized, recipe_channels["count"], recipe_dims(recipe))
+    check_image(image, recipe.dims)
+    resized = resize_image(to_unit(recipe.intensity, image), recipe.size)
+    return to_channels(resized, recipe.channels, recipe.dims)
 
 
 def resize_mask(mask: NDArray[np.uint8], target: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -128,28 +80,7 @@ def resize_mask(mask: NDArray[np.uint8], target: tuple[int, ...]) -> NDArray[np.
     return np.ascontiguousarray(mask[np.ix_(*axes)])
 
 
-def recipe_size(recipe: Recipe) -> tuple[int, ...]:
-    """Return the (height, width), or three sides of a volume, that a recipe resizes to."""
-    return tuple(int(side) for side in recipe["steps"][1]["size"])
-
-
-def recipe_dims(recipe: Recipe) -> int:
-    """Return 2 for a recipe of pictures, 3 for one of volumes."""
-    return len(recipe["steps"][1]["size"])
-
-
-def recipe_channels(recipe: Recipe) -> int:
-    """Return the number of channels that a recipe produces."""
-    return int(recipe["steps"][2]["count"])
-
-
-def recipe_normalisation(recipe: Recipe) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return the (mean, std) per channel that the network's graph applies to values in [0, 1]."""
-    step = recipe["steps"][3]
-    return tuple(step["mean"]), tuple(step["std"])
-
-
-def to_unit(step: Step, image: NDArray[Any]) -> FloatImage:
+def to_unit(step: Intensity, image: NDArray[Any]) -> FloatImage:
     """Map pixel values to [0, 1] float32 by an `intensity` step; shape is kept."""
     values = image.astype(np.float32)
     low, high = _limits(step, image, values)
@@ -159,7 +90,7 @@ def to_unit(step: Step, image: NDArray[Any]) -> FloatImage:
     return unit
 
 
-def resize_image(image: FloatImage, target: list[int]) -> FloatImage:
+def resize_image(image: FloatImage, target: Sequence[int]) -> FloatImage:
     """Resize float32 with Pillow's bilinear filter, which widens (antialiases) when shrinking.
 
     The filter is separable, so a volume is resized in the plane of its last two axes, then along its first.
@@ -172,7 +103,7 @@ def resize_image(image: FloatImage, target: list[int]) -> FloatImage:
         planes_DHW = np.stack([resize_image(plane, target[1:]) for plane in image])
         if len(image) == target[0]:
             return planes_DHW
-        flat = resize_image(planes_DHW.reshape(len(image), -1), [target[0], planes_DHW[0].size])
+        flat = resize_image(planes_DHW.reshape(len(image), -1), (target[0], planes_DHW[0].size))
         return flat.reshape([int(side) for side in target])
     height, width = int(target[0]), int(target[1])
     if image.shape[:2] == (height, width):
@@ -206,16 +137,16 @@ def range_notice(recipe: Recipe, dtype: str, largest: float) -> str | None:
 
     Twelve-bit detectors that write 16-bit files do that: their brightest pixel is below 4096 of 65535.
     """
-    if recipe["steps"][0]["rule"] != "dtype" or dtype != "uint16" or largest >= 65536 / 8:
+    if recipe.intensity.rule != "dtype" or dtype != "uint16" or largest >= 65536 / 8:
         return None
     return f"16-bit images reach only {largest:.0f} of 65535: set window: [0, {largest:.0f}] or intensity: percentile"
 
 
-def _limits(step: Step, image: NDArray[Any], values: FloatImage) -> tuple[float, float]:
-    if step["rule"] == "window":
-        return float(step["low"]), float(step["high"])
-    if step["rule"] == "percentile":
-        low, high = np.percentile(values, (step["low"], step["high"]))
+def _limits(step: Intensity, image: NDArray[Any], values: FloatImage) -> tuple[float, float]:
+    if step.rule == "window":
+        return step.bounds
+    if step.rule == "percentile":
+        low, high = np.percentile(values, step.bounds)
         return float(low), float(high)
     if image.dtype.name in _RANGES:
         return 0.0, _RANGES[image.dtype.name]
@@ -258,43 +189,3 @@ def check_image(image: NDArray[Any], sides: int) -> None:
         raise DataError(
             "image with NaN or infinite pixels", required="finite values", fix="repair the image or leave it out"
         )
-
-
-def _check_intensity(step: Step) -> None:
-    rule = step.get("rule")
-    bounds = {"low", "high"} if rule in ("percentile", "window") else set()
-    if rule not in _RULES or set(step) != {"op", "rule"} | bounds:
-        raise _broken(f"intensity step {dict(step)}", f"rule {', '.join(_RULES)} with low and high where it has bounds")
-    if bounds and not float(step["low"]) < float(step["high"]):
-        raise _broken(f"intensity bounds [{step['low']}, {step['high']}]", "low < high")
-
-
-def _check_resize(step: Step) -> None:
-    target = step.get("size")
-    whole = isinstance(target, list) and all(isinstance(side, int) and side > 0 for side in target)
-    known = whole and _FILTERS.get(len(step["size"])) == step.get("filter")
-    if set(step) != {"op", "size", "filter"} or not known:
-        required = "size [height, width] and filter bilinear, or three sides and filter trilinear"
-        raise _broken(f"resize step {dict(step)}", required)
-
-
-def _check_channels(step: Step) -> None:
-    if set(step) != {"op", "count"} or step["count"] not in (1, 3):
-        raise _broken(f"channels step {dict(step)}", "count 1 or 3")
-
-
-def _check_normalise(step: Step) -> None:
-    if set(step) != {"op", "mean", "std"} or not _numbers(step["mean"]) or not _numbers(step["std"]):
-        raise _broken(f"normalise step {dict(step)}", "mean and std, one number a channel")
-    if min(step["std"], default=0) <= 0:
-        raise _broken(f"normalise step with std {step['std']}", "std > 0")
-
-
-def _numbers(values: Any) -> bool:
-    return isinstance(values, list) and all(isinstance(value, int | float) for value in values)
-
-
-def _broken(given: str, required: str) -> ArtifactError:
-    return ArtifactError(
-        given, required=required, fix="use the lorkit version that wrote it, or extract the expert again"
-    )

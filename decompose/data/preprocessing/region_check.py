@@ -14,25 +14,22 @@ Shape legend: N images, C channels, H W pixels, F fingerprint values, K directio
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lorkit.decompose.errors import ArtifactError, DataError, plural
+from lorkit.decompose.documents.network import RegionCheck, RegionModel
+from lorkit.decompose.errors import DataError, plural
 from lorkit.decompose.metrics.bootstrap import Floats
 
-VERSION = 1
 THUMBNAIL = 8
 DIRECTIONS = 12
 QUANTILES = (0.02, 0.25, 0.5, 0.75, 0.98)
 FALSE_REFUSALS = 0.01
 _CHUNK = 256
 _DIGITS = 5
-
-Model = dict[str, Any]
 
 
 def fingerprint(images_NCHW: NDArray[np.float32]) -> Floats:
@@ -42,7 +39,7 @@ def fingerprint(images_NCHW: NDArray[np.float32]) -> Floats:
     return np.concatenate(blocks) if blocks else np.zeros((0, len(views) * _length(images_NCHW.shape[1])))
 
 
-def fit(images_NCHW: NDArray[np.float32]) -> Model:
+def fit(images_NCHW: NDArray[np.float32]) -> RegionModel:
     """Model the training images of a region; `calibrate` then adds the limit.
 
     Raises:
@@ -61,19 +58,19 @@ def fit(images_NCHW: NDArray[np.float32]) -> Model:
     values, vectors = np.linalg.eigh(np.cov((raw_NF - mean_F) / scale_F, rowvar=False))
     kept = min(DIRECTIONS, len(raw_NF) - 1, len(values) - 1)
     rest = float(max(values[:-kept].mean(), 0.01))
-    return {
-        "version": VERSION,
-        "channels": int(images_NCHW.shape[1]),
-        "mean": _plain(mean_F),
-        "scale": _plain(scale_F),
-        "directions": [_plain(row) for row in vectors.T[: -kept - 1 : -1]],
-        "variances": _plain(np.maximum(values[: -kept - 1 : -1], rest)),
-        "rest": round(rest, _DIGITS),
-        "trained_on": len(raw_NF),
-    }
+    return RegionModel(
+        version=1,
+        channels=int(images_NCHW.shape[1]),
+        mean=_plain(mean_F),
+        scale=_plain(scale_F),
+        directions=[_plain(row) for row in vectors.T[: -kept - 1 : -1]],
+        variances=_plain(np.maximum(values[: -kept - 1 : -1], rest)),
+        rest=round(rest, _DIGITS),
+        trained_on=len(raw_NF),
+    )
 
 
-def calibrate(model: Mapping[str, Any], images_NCHW: NDArray[np.float32]) -> Model:
+def calibrate(model: RegionModel, images_NCHW: NDArray[np.float32]) -> RegionCheck:
     """Add the `limit` that refuses at most `FALSE_REFUSALS` of these validation images."""
     found_N = np.sort(distances(model, images_NCHW))
     # the smallest order statistic that an unseen image of the region stays below with the wanted probability
@@ -81,41 +78,38 @@ def calibrate(model: Mapping[str, Any], images_NCHW: NDArray[np.float32]) -> Mod
     limit = float(found_N[rank - 1]) if len(found_N) else math.inf
     if not math.isfinite(limit):
         raise DataError("no validation images for the in-region check", required="at least one", fix="enlarge val")
-    return {**model, "limit": round(limit * 1.000001 + 10**-_DIGITS, _DIGITS), "calibrated_on": len(found_N)}
+    limit = round(limit * 1.000001 + 10**-_DIGITS, _DIGITS)
+    return RegionCheck(**dict(model), limit=limit, calibrated_on=len(found_N))
 
 
-def distances(model: Mapping[str, Any], images_NCHW: NDArray[np.float32]) -> Floats:
+def distances(model: RegionModel, images_NCHW: NDArray[np.float32]) -> Floats:
     """Return the (N,) distances of prepared images from the region: root mean squared standard deviations."""
     raw_NF = fingerprint(images_NCHW)
     mean_F, scale_F, basis_KF, variance_K = _parts(model)
     if raw_NF.shape[1] != len(mean_F):
         raise DataError(
             f"image with {plural(images_NCHW.shape[1], 'channel')}",
-            required=f"{model['channels']}",
+            required=f"{model.channels}",
             fix="prepare it with the expert's own recipe",
         )
     centred_NF = (raw_NF - mean_F) / scale_F
     along_NK = centred_NF @ basis_KF.T
     outside_N = np.maximum((centred_NF**2).sum(1) - (along_NK**2).sum(1), 0.0)
-    squared_N = (along_NK**2 / variance_K).sum(1) + outside_N / float(model["rest"])
+    squared_N = (along_NK**2 / variance_K).sum(1) + outside_N / model.rest
     distance_N: Floats = np.sqrt(squared_N / len(mean_F))
     return distance_N
 
 
-def check(model: Mapping[str, Any], image: NDArray[np.float32]) -> tuple[float, float, bool]:
-    """Judge one prepared image (C, H, W): its distance, the limit, and whether it is inside.
-
-    Raises:
-        ArtifactError: The stored check is not one that this version wrote.
-    """
-    distance, limit = float(distances(model, image[None])[0]), float(model["limit"])
-    return distance, limit, distance <= limit
+def check(model: RegionCheck, image: NDArray[np.float32]) -> tuple[float, float, bool]:
+    """Judge one prepared image (C, H, W): its distance, the limit, and whether it is inside."""
+    distance = float(distances(model, image[None])[0])
+    return distance, model.limit, distance <= model.limit
 
 
-def refusal_rate(model: Mapping[str, Any], images_NCHW: NDArray[np.float32]) -> float | None:
+def refusal_rate(model: RegionCheck, images_NCHW: NDArray[np.float32]) -> float | None:
     """Return the share of images that the check refuses; None for no images."""
     found_N = distances(model, images_NCHW)
-    return float((found_N > float(model["limit"])).mean()) if len(found_N) else None
+    return float((found_N > model.limit).mean()) if len(found_N) else None
 
 
 def _fingerprint(images_NCHW: NDArray[np.float32]) -> Floats:
@@ -152,15 +146,9 @@ def _chunks(count: int) -> Iterator[slice]:
         yield slice(start, start + _CHUNK)
 
 
-def _parts(model: Mapping[str, Any]) -> tuple[Floats, Floats, Floats, Floats]:
-    if model.get("version") != VERSION:
-        raise ArtifactError(
-            f"in-region check of version {model.get('version')!r}",
-            required=f"version {VERSION}",
-            fix="extract the expert again",
-        )
+def _parts(model: RegionModel) -> tuple[Floats, Floats, Floats, Floats]:
     mean, scale, basis, variance = (
-        np.asarray(model[key], dtype=np.float64) for key in ("mean", "scale", "directions", "variances")
+        np.asarray(values, dtype=np.float64) for values in (model.mean, model.scale, model.directions, model.variances)
     )
     return mean, scale, basis.reshape(-1, len(mean)), variance
 

@@ -197,7 +197,7 @@ def score_block(prepared: PreparedRegion, score_inputs: ScoreInputs) -> dict[str
     """Score evidence on a prepared part; the figures of an `evaluate` block without its tables."""
     task = get_task(prepared.region.task)
     found = task.scores(prepared.region, prepared.targets, score_inputs, prepared.groups)
-    return {name: found[name] for name in ("n", "groups", *task.metrics, "ci")}
+    return found.figures.to_json()
 
 
 def scores_by_case(prepared: PreparedRegion, score_inputs: ScoreInputs) -> NDArray[np.float64]:

@@ -6,10 +6,12 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import onnx
 
+from lorkit.decompose.documents.export import CalibrationSet, LayerError, Lowering, WeightCount
+from lorkit.decompose.documents.verify import ImageKind
 from lorkit.decompose.errors import DataError, ParityError, plural
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.export.onnx.precision.cpu_runner import runner
@@ -40,7 +42,7 @@ class Calibration:
     """
 
     images: Float32Array = field(repr=False)
-    kind: str
+    kind: ImageKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +51,11 @@ class Lowered:
 
     Attributes:
         model: The graph.
-        notes: `scheme`, `calibration`, the layers `kept_fp32` and the measured `sensitivity`, where they apply.
+        notes: What `export.json` says of it; None of a float32 graph.
     """
 
     model: onnx.ModelProto = field(repr=False)
-    notes: dict[str, Any]
+    notes: Lowering | None
 
 
 def convert_precision(
@@ -84,16 +86,17 @@ def convert_precision(
         ParityError: Even half of the layers in fp32 do not help.
     """
     if precision == "fp32":
-        return Lowered(model=model, notes={})
+        return Lowered(model=model, notes=None)
     if precision == "bf16":  # ONNX Runtime has no bf16 on CPUs to try it with; its range is that of fp32
-        return Lowered(model=to_half_precision(model, precision), notes={"kept_fp32": [], "tried": False})
+        return Lowered(model=to_half_precision(model, precision), notes=Lowering(kept_fp32=[], tried=False))
 
     def trial(candidate: onnx.ModelProto) -> Parity:
         return compare(runner(candidate), images, reference, precision=precision, inputs=inputs, batches=(8,))
 
     if precision == "int8":
         seen = _require_images(calibration)
-        notes = {"scheme": scheme, "calibration": {"part": "train", "n": len(seen.images), "inputs": seen.kind}}
+        calibrated = CalibrationSet(part="train", n=len(seen.images), inputs=seen.kind)
+        notes = Lowering(scheme=scheme, calibration=calibrated)
         with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
             ranges = Path(folder) / "ranges.json"  # the images are run once, for all graphs that are tried
 
@@ -106,7 +109,7 @@ def convert_precision(
         skipped = excluding if only is None else [node.name for node in model.graph.node if node.name not in only]
         return to_half_precision(model, precision, excluding=skipped)
 
-    return _convert_or_retry(model, build_half, trial, overflowing(model, images), {}, precision, on_progress)
+    return _convert_or_retry(model, build_half, trial, overflowing(model, images), Lowering(), precision, on_progress)
 
 
 def _convert_or_retry(
@@ -114,7 +117,7 @@ def _convert_or_retry(
     build: Build,
     trial: Callable[[onnx.ModelProto], Parity],
     kept: list[str],
-    notes: dict[str, Any],
+    notes: Lowering,
     precision: str,
     on_progress: OnProgress,
 ) -> Lowered:
@@ -125,9 +128,9 @@ def _convert_or_retry(
         ranked = by_sensitivity(
             model, lambda name: trial(build(kept, [name])), lambda done, total: on_progress(text, done, total)
         )
-        notes = notes | {"sensitivity": [{"layer": name, "error": error} for name, error in ranked[:10]]}
+        notes = notes.with_changes(sensitivity=[LayerError(layer=name, error=error) for name, error in ranked[:10]])
         lowered, kept = _retry_excluding_layers(build, trial, kept, [name for name, _ in ranked], first, precision)
-    return Lowered(model=lowered, notes=notes | {"kept_fp32": kept, "tried": True})
+    return Lowered(model=lowered, notes=notes.with_changes(kept_fp32=kept, tried=True))
 
 
 def _retry_excluding_layers(
@@ -148,14 +151,14 @@ def _retry_excluding_layers(
             return lowered, excluding
         count *= 2
     raise ParityError(
-        f"{precision} differs by {first.max_abs:.3g} with {flips(first.to_json())} on {plural(first.n, 'image')}, "
+        f"{precision} differs by {first.max_abs:.3g} with {flips(first)} on {plural(first.n, 'image')}, "
         f"and does not pass with {most} of {len(ranked)} layers in fp32",
         required=f"at most {first.tolerance:.3g}",
         fix="export it in a higher precision",
     )
 
 
-def require_precision(census: Mapping[str, Mapping[str, int]], precision: str) -> None:
+def require_precision(census: Mapping[str, WeightCount], precision: str) -> None:
     """Raise unless most weights of a written file are of the precision that it states.
 
     Args:
@@ -166,7 +169,7 @@ def require_precision(census: Mapping[str, Mapping[str, int]], precision: str) -
         ParityError: They are not.
     """
     wanted = DTYPES.get(precision, "int8" if precision == "int8" else "float32")
-    elements = {name: counts["elements"] for name, counts in census.items() if name != "int64"}
+    elements = {name: counts.elements for name, counts in census.items() if name != "int64"}
     share = elements.get(wanted, 0) / max(1, sum(elements.values()))
     if share < 1 - _MOST_KEPT:
         raise ParityError(

@@ -7,12 +7,14 @@ that writes either, all of them are constants below, and no name that a user cho
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from lorkit.decompose.data.preprocessing.recipe import Recipe, recipe_dims
+from lorkit.decompose.documents.recipe import Intensity, Recipe
 
 MODEL_PATH = "models/model.ts"
+Entry = dict[str, Any]
+"""A part of MONAI's own format: what is called, and its arguments."""
 # everything that is Python; what `python -m monai.bundle run` cannot do without
 EXPRESSIONS = {
     "model": f"$@bundle_root + '/{MODEL_PATH}'",
@@ -23,7 +25,7 @@ EXPRESSIONS = {
 }
 
 
-def inference_config(recipe: Recipe, *, dense: bool) -> dict[str, Any]:
+def inference_config(recipe: Recipe, *, dense: bool) -> Entry:
     """Return a configuration that runs the model on a folder of images.
 
     Classifiers write `predictions.csv`, a row of probabilities an image; segmenters a mask on each image's own grid.
@@ -32,7 +34,7 @@ def inference_config(recipe: Recipe, *, dense: bool) -> dict[str, Any]:
         recipe: How an image becomes an input.
         dense: Whether the network answers with maps.
     """
-    volumes = recipe_dims(recipe) == 3
+    volumes = recipe.dims == 3
     return {
         "bundle_root": ".",
         "device": "cpu",
@@ -61,9 +63,9 @@ def inference_config(recipe: Recipe, *, dense: bool) -> dict[str, Any]:
     }
 
 
-def _preprocessing(recipe: Recipe, *, dense: bool) -> list[dict[str, Any]]:
+def _preprocessing(recipe: Recipe, *, dense: bool) -> list[Entry]:
     """Return the recipe's steps but the last, which is inside the model."""
-    intensity, size, channels = recipe["steps"][0], list(recipe["steps"][1]["size"]), recipe["steps"][2]["count"]
+    size, channels = list(recipe.size), recipe.channels
     steps = _volume() if len(size) == 3 else _picture(channels)
     if dense:
         # carries where the voxels lie: what is done to it is recorded and can be undone for the mask
@@ -73,7 +75,7 @@ def _preprocessing(recipe: Recipe, *, dense: bool) -> list[dict[str, Any]]:
         steps += [{"_target_": "Orientationd", "keys": keys, "axcodes": "RAS"}]
     if dense:
         steps += [{"_target_": "Resized", "keys": "grid", "spatial_size": size if len(size) == 3 else size[::-1]}]
-    steps += [_intensity(intensity)]
+    steps += [_intensity(recipe.intensity)]
     steps += _resized_volume(size) if len(size) == 3 else [_transposed("image"), *_resized_picture(size)]
     if len(size) == 3 and channels > 1:
         steps += [{"_target_": "RepeatChanneld", "keys": "image", "repeats": channels}]
@@ -81,30 +83,30 @@ def _preprocessing(recipe: Recipe, *, dense: bool) -> list[dict[str, Any]]:
     return steps if dense else [*steps, {"_target_": "FromMetaTensord", "keys": "image"}]
 
 
-def _picture(channels: int) -> list[dict[str, Any]]:
+def _picture(channels: int) -> list[Entry]:
     """Read a picture as MONAI does, (C, W, H); gray as Pillow's `F`, which keeps what 8 bits would round."""
     converter = _function("PIL.Image.Image.convert", mode="F" if channels == 1 else "RGB")
     first = {"_target_": "EnsureChannelFirstd", "keys": "image", "channel_dim": "no_channel" if channels == 1 else -1}
     return [{"_target_": "LoadImaged", "keys": "image", "reader": "PILReader", "converter": converter}, first]
 
 
-def _volume() -> list[dict[str, Any]]:
+def _volume() -> list[Entry]:
     return [
         {"_target_": "LoadImaged", "keys": "image", "reader": "NibabelReader"},
         {"_target_": "EnsureChannelFirstd", "keys": "image", "channel_dim": "no_channel"},
     ]
 
 
-def _intensity(step: Mapping[str, Any]) -> dict[str, Any]:
+def _intensity(step: Intensity) -> Entry:
     scaled = {"keys": "image", "b_min": 0.0, "b_max": 1.0, "clip": True}
-    if step["rule"] == "percentile":
-        bounds = {"lower": step["low"], "upper": step["high"]}
+    if step.rule == "percentile":
+        bounds = dict(zip(("lower", "upper"), step.bounds, strict=True))
         return {"_target_": "ScaleIntensityRangePercentilesd", **scaled, **bounds}
-    low, high = (step["low"], step["high"]) if step["rule"] == "window" else (0.0, 255.0)
+    low, high = step.bounds if step.rule == "window" else (0.0, 255.0)
     return {"_target_": "ScaleIntensityRanged", **scaled, "a_min": low, "a_max": high}
 
 
-def _resized_picture(size: Sequence[int]) -> list[dict[str, Any]]:
+def _resized_picture(size: Sequence[int]) -> list[Entry]:
     """Resize (C, H, W) as Pillow does, smoothing where it shrinks, which MONAI's own Resized does differently."""
     return [
         _each("image", "torch.unsqueeze", dim=0),
@@ -113,7 +115,7 @@ def _resized_picture(size: Sequence[int]) -> list[dict[str, Any]]:
     ]
 
 
-def _resized_volume(size: Sequence[int]) -> list[dict[str, Any]]:
+def _resized_volume(size: Sequence[int]) -> list[Entry]:
     """Resize (1, D, H, W) plane by plane, then along D."""
     plane = math.prod(size[1:])
     return [
@@ -124,7 +126,7 @@ def _resized_volume(size: Sequence[int]) -> list[dict[str, Any]]:
     ]
 
 
-def _masks(*, volumes: bool) -> list[dict[str, Any]]:
+def _masks(*, volumes: bool) -> list[Entry]:
     """Bring the shares of each channel back to the image's own grid, then decide."""
     back = {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "grid"}
     saved = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir", "output_postfix": "mask"}
@@ -143,11 +145,11 @@ def _masks(*, volumes: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _shares() -> list[dict[str, Any]]:
+def _shares() -> list[Entry]:
     return [{"_target_": "Activationsd", "keys": "pred", "softmax": True}]
 
 
-def _table() -> dict[str, Any]:
+def _table() -> Entry:
     return {
         "_target_": "ClassificationSaver",
         "output_dir": "@output_dir",
@@ -156,23 +158,23 @@ def _table() -> dict[str, Any]:
     }
 
 
-def _smooth(key: str, size: Sequence[int]) -> dict[str, Any]:
+def _smooth(key: str, size: Sequence[int]) -> Entry:
     return _each(key, "torch.nn.functional.interpolate", size=list(size), mode="bilinear", antialias=True)
 
 
-def _transposed(key: str) -> dict[str, Any]:
+def _transposed(key: str) -> Entry:
     """Swap the sides of (C, W, H): MONAI reads and writes pictures with x first."""
     return _each(key, "torch.transpose", dim0=1, dim1=2)
 
 
-def _each(key: str, path: str, **options: Any) -> dict[str, Any]:
+def _each(key: str, path: str, **options: Any) -> Entry:
     return {"_target_": "Lambdad", "keys": key, "func": _function(path, **options)}
 
 
-def _function(path: str, **options: Any) -> dict[str, Any]:
+def _function(path: str, **options: Any) -> Entry:
     """Return a function with options set; MONAI makes a partial of it."""
     return {"_target_": path, "_mode_": "callable", **options}
 
 
-def _compose(steps: list[dict[str, Any]]) -> dict[str, Any]:
+def _compose(steps: list[Entry]) -> Entry:
     return {"_target_": "Compose", "transforms": steps}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorkit.decompose.artifacts import digest_bytes, digest_file, digest_json, write_bytes, write_json, write_text
-from lorkit.decompose.data.preprocessing.recipe import recipe_dims
+from lorkit.decompose.documents.export import ExportedNetwork
 from lorkit.decompose.errors import ArtifactError, UsageError, plural
 from lorkit.export.targets.base import Availability, BuildRequest, Example, Float32Array
 from lorkit.export.targets.monai.bundle_config import MODEL_PATH, inference_config
@@ -28,6 +28,7 @@ SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/downlo
 _TRACED_BATCH = 2
 # MONAI evaluates, resolves or expands texts that begin so, or hold the mark of a relative reference, in metadata too
 _CODE = re.compile(r"[$@%]|.*[@%](#|::)", re.S)
+_FACTS = ("region", "owner", "task", "classes", "outputs", "recipe", "synthetic")
 _LICENSE = """\
 No licence has been chosen for these weights.
 
@@ -70,7 +71,7 @@ class MonaiTarget:
         metadata = _metadata(request, digest_bytes(script))
         dense = request.dense
         write_json(root / METADATA, metadata)
-        write_json(root / INFERENCE, inference_config(request.info["recipe"], dense=dense))
+        write_json(root / INFERENCE, inference_config(request.info.recipe, dense=dense))
         write_text(root / "docs" / "README.md", _readme(metadata, dense=dense, volumes=len(request.shape) == 4))
         write_text(root / "LICENSE", _LICENSE)
         return root / MODEL_PATH
@@ -132,8 +133,8 @@ class BundleEngine:
         self._module = None
 
 
-def _check_names(info: Mapping[str, Any]) -> None:
-    for name in (*info["classes"], *info["outputs"]):
+def _check_names(info: ExportedNetwork) -> None:
+    for name in (*info.classes, *info.outputs):
         if _CODE.match(str(name)):
             raise UsageError(
                 f"MONAI would run or resolve the class name '{name}'",
@@ -187,10 +188,10 @@ def _versions() -> dict[str, str]:
 def _metadata(request: BuildRequest, script_digest: str) -> dict[str, Any]:
     """Return `metadata.json`: what MONAI asks for, and under `lorkit` what lorkit's own readers need."""
     info, versions = request.info, _versions()
-    what = f"{info['task']} of the region {info['region']}"
-    drawn = " Trained on phantom images, not on patients." if info["synthetic"] else ""
-    volumes = recipe_dims(info["recipe"]) == 3
-    outputs = ", ".join(str(name) for name in info["outputs"])
+    what = f"{info.task} of the region {info.region}"
+    drawn = " Trained on phantom images, not on patients." if info.synthetic else ""
+    volumes = info.recipe.dims == 3
+    outputs = ", ".join(str(name) for name in info.outputs)
     return {
         "schema": SCHEMA,
         "version": "1.0.0",
@@ -201,22 +202,22 @@ def _metadata(request: BuildRequest, script_digest: str) -> dict[str, Any]:
         "required_packages_version": {"pytorch-ignite": "0.5.5"}
         | ({"nibabel": versions["nibabel"]} if volumes else {}),
         "supported_apps": {},
-        "name": f"Expert for {info['region']}" if info["owner"] == "expert" else f"{info['region']}: {info['owner']}",
+        "name": f"Expert for {info.region}" if info.owner == "expert" else f"{info.region}: {info.owner}",
         "task": f"Medical image {what}",
         "description": f"A network for the {what}.{drawn} Not for diagnosis.",
         "authors": "made with lorkit",
         "copyright": "see LICENSE",
-        "data_source": "drawn phantoms" if info["synthetic"] else "not stated",
+        "data_source": "drawn phantoms" if info.synthetic else "not stated",
         "data_type": "nibabel" if volumes else "png",
         "image_classes": f"{plural(request.shape[0], 'channel')}, intensities in [0, 1]",
         "label_classes": f"outputs in this order: {outputs}",
-        "pred_classes": f"{plural(len(info['outputs']), 'channel')} of logits: {outputs}",
+        "pred_classes": f"{plural(len(info.outputs), 'channel')} of logits: {outputs}",
         "eval_metrics": {},
         "intended_use": "Research and evaluation. Not a medical device; not for diagnosis.",
         "references": [],
         "network_data_format": _data_format(request),
         "lorkit": {
-            **{name: info[name] for name in ("region", "owner", "task", "classes", "outputs", "recipe", "synthetic")},
+            **{name: value for name, value in info.to_json().items() if name in _FACTS},
             "precision": request.precision,
             "onnx_sha256": digest_file(request.onnx_path),
             "model_sha256": script_digest,
@@ -226,7 +227,7 @@ def _metadata(request: BuildRequest, script_digest: str) -> dict[str, Any]:
 
 def _data_format(request: BuildRequest) -> dict[str, Any]:
     channels, *size = request.shape
-    outputs = [str(name) for name in request.info["outputs"]]
+    outputs = [str(name) for name in request.info.outputs]
     dense = request.dense
     image = {
         "type": "image",

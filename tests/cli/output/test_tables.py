@@ -33,7 +33,7 @@ def test_a_table_of_words_and_numbers() -> None:
 
 
 def test_warnings_stand_once_and_unbroken(capsys: pytest.CaptureFixture[str]) -> None:
-    tables.warnings({"warnings": ["w" * 300, "w" * 300], "synthetic": True})
+    tables.warnings(["w" * 300, "w" * 300], synthetic=True)
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "warning: " + "w" * 300
     assert lines[1].startswith("SYNTHETIC")

@@ -54,8 +54,8 @@ def test_the_package_is_complete_and_its_chain_holds(chest: LoadedExpert) -> Non
     assert chest.region.classes == ("normal", "pneumonia")
     assert chest.shape == (1, 16, 16)
     locked = read_json(chest.path.parent.parent / "splits.json")["regions"]["chest"]
-    assert chest.info["data"] == {part: len(digests) for part, digests in locked.items()}
-    assert chest.info["parameters"] == sum(value.numel() for value in chest.plain.parameters())
+    assert chest.info.data == {part: len(digests) for part, digests in locked.items()}
+    assert chest.info.parameters == sum(value.numel() for value in chest.plain.parameters())
     assert not chest.manifest.synthetic
 
 
@@ -73,11 +73,11 @@ def test_equality_with_the_live_model_was_measured_on_real_images(chest: LoadedE
     live = RunNetworks(run).live
     with torch.no_grad():
         expected = live(torch.from_numpy(np.array(val.images)), "chest").logits["chest"].numpy()
-    found = chest.info["equality"]
+    found = chest.info.equality
     difference = np.abs(predict_logits(chest.network, val) - expected).max()
-    assert (found["n"], found["inputs"], found["label_flips"]) == (len(val), "real", 0)
-    assert found["max_abs_difference"] == pytest.approx(difference, rel=0.5, abs=1e-6)
-    assert found["max_abs_difference"] < found["tolerance"]
+    assert (found.n, found.inputs, found.label_flips) == (len(val), "real", 0)
+    assert found.max_abs_difference == pytest.approx(difference, rel=0.5, abs=1e-6)
+    assert found.max_abs_difference < found.tolerance
 
 
 def test_the_program_and_the_card_run_where_lorkit_is_not(chest: LoadedExpert, tmp_path: Path) -> None:
@@ -137,16 +137,16 @@ def test_the_card_states_use_metrics_and_limits(chest: LoadedExpert) -> None:
     assert front["license"] == "unknown"
     assert "region:chest" in front["tags"]
     value = front["model-index"][0]["results"][0]["metrics"][0]
-    assert value["value"] == pytest.approx(chest.info["validation"][value["type"]], abs=1e-4)
+    assert value["value"] == pytest.approx(chest.info.validation.value(value["type"]), abs=1e-4)
     assert "not a medical device" in " ".join(text.split()).replace("**", "")
     assert "95 % interval" in text
     assert "No image is in this package" in text
 
 
 def test_the_in_region_check_travels_and_was_measured(chest: LoadedExpert) -> None:
-    found = chest.info["in_region"]
-    assert found["false_refusal"]["n"] == chest.info["data"]["test"]
-    assert found["other_regions"]["regions"] == 1
+    found = chest.info.in_region
+    assert found.false_refusal.n == chest.info.data["test"]
+    assert found.other_regions.regions == 1
     black = np.zeros((1, 16, 16), np.float32)
     assert not check(found, black)[2]
 
@@ -164,7 +164,7 @@ def test_a_second_time_it_is_up_to_date_until_something_changes(small_run: Run, 
     after = load_tensors(again[0].path / "model.safetensors")
     changed = {key.rsplit(".", 1)[1] for key in before if not torch.equal(before[key], after[key])}
     assert changed == {"running_mean", "running_var", "num_batches_tracked"}
-    assert expert.info["recalibrated"]
+    assert expert.info.recalibrated
     assert "recalibrated on the training split" in (expert.path / "README.md").read_text()
     (expert.path / "README.md").write_text("PROVEN SAFE")
     with pytest.raises(ArtifactError, match=r"README\.md has changed"):
@@ -195,7 +195,7 @@ def test_a_site_without_the_other_regions_data_is_warned(small_run: Run, monkeyp
     monkeypatch.setattr(
         locked_data, "read_region", lambda name, *a, **k: (_gone if name == "knee" else real)(name, *a, **k)
     )
-    info = load_expert(extract(small_run, region="chest")[0].path).info
+    info = load_expert(extract(small_run, region="chest")[0].path).info.to_json()
     assert info["in_region"]["other_regions"] == {"rate": None, "lowest": None, "regions": 0, "n": 0}
     assert "not measured on 1 other region" in info["warnings"][0]
     with pytest.raises(DataError, match="no data"):
@@ -224,7 +224,7 @@ def test_a_damaged_expert_is_refused(chest: LoadedExpert, tmp_path: Path, name: 
     manifest = read_json(place / "manifest.json")
     manifest["files"][name] = digest_file(place / name)
     (place / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ArtifactError, match=r"does not describe|does not fit|cannot be read"):
+    with pytest.raises(ArtifactError, match=r"expert\.json lacks classes|does not fit|cannot be read"):
         load_expert(place)
 
 
@@ -237,5 +237,5 @@ def test_baselines_are_extracted_the_same_way(make_run: Callable[..., Run], tmp_
     assert result.max_difference < 1e-4
     expert = load_expert(result.path)
     assert expert.region.name == "knee"
-    assert expert.info["backbone"] == deployed_backbone(run.config)
+    assert expert.info.backbone == deployed_backbone(run.config)
     assert [manifest.kind for manifest in verify_chain(result.path)] == ["expert", "run"]

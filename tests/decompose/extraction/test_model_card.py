@@ -8,12 +8,13 @@ import yaml
 
 from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
+from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.extraction.card_example import example
 from lorkit.decompose.extraction.model_card import model_card
 from lorkit.decompose.metrics import scores
 
 
-def described(**changes: Any) -> dict[str, Any]:
+def described(**changes: Any) -> ExpertInfo:
     labels = np.arange(30) % 3
     info = {
         "region": "knee",
@@ -25,16 +26,28 @@ def described(**changes: Any) -> dict[str, Any]:
         "macs": 37_000_000,
         "recalibrated": False,
         "gray": True,
+        "image": {"size": [16, 16], "channels": 1},
+        "output": {"name": "logits", "channels": 3},
+        "normalise": {"mean": [0.5], "std": [0.25]},
         "recipe": build_recipe(ImageConfig(size=16), RegionConfig(data=("x.npz",))),
         "data": {"train": 100, "val": 30, "test": 30},
         "validation": scores(labels, np.eye(3)[labels], labels.astype(str), classes=["none", "mild", "severe"]),
-        "equality": {"n": 30, "inputs": "real", "max_abs_difference": 2e-6, "label_flips": 0},
-        "in_region": {"false_refusal": {"rate": 0.01, "n": 30}, "other_regions": {"rate": None, "n": 0}},
+        "equality": {
+            "n": 30, "inputs": "real", "max_abs_difference": 2e-6, "tolerance": 1e-3, "label_flips": 0, "split": "val"
+        },
+        "in_region": {
+            "version": 1, "channels": 1, "mean": [], "scale": [], "directions": [], "variances": [], "rest": 1.0,
+            "trained_on": 100, "limit": 1.0, "calibrated_on": 30,
+            "false_refusal": {"rate": 0.01, "n": 30, "split": "test"},
+            "other_regions": {"rate": None, "lowest": None, "regions": 0, "n": 0},
+        },
         "warnings": ["something is unknown"],
         "synthetic": False,
-        "source": {"run": "five", "method": "lorkd", "foundation": "resnet50"},
-    }
-    return {**info, **changes}
+        "source": {
+            "run": "five", "run_manifest": 64 * "a", "method": "lorkd", "foundation": "resnet50", "lorkit": "0.1.0"
+        },
+    }  # fmt: skip
+    return ExpertInfo.model_validate({**info, **changes})
 
 
 def test_front_matter_is_yaml_and_the_text_names_what_matters() -> None:

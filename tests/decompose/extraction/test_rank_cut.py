@@ -34,7 +34,7 @@ def test_before_and_after_are_measured_on_the_validation_split(small_run: Run, t
     val = RunSplits(small_run, "knee").part("knee", "val")
     before, after = (predict_logits(load_expert(one.path).network, val) for one in (whole, result))
     expected = paired_drop(val.labels, before, after, val.groups)
-    info = load_expert(result.path).info
+    info = load_expert(result.path).info.to_json()
     found = info["reduction"]["validation"]
     assert (found["split"], found["n"], found["metric"]) == ("val", len(val), "balanced_accuracy")
     assert (found["before"], found["after"]) == (expected.baseline, expected.candidate)
@@ -42,10 +42,11 @@ def test_before_and_after_are_measured_on_the_validation_split(small_run: Run, t
     assert info["validation"]["balanced_accuracy"] == pytest.approx(expected.candidate)
     assert info["equality"]["label_flips"] == 0  # the proof is of the network before the cut
     assert np.abs(before - after).max() > 1e-4
-    assert result.reduction == info["reduction"]
+    assert result.reduction is not None
+    assert result.reduction.to_json() == info["reduction"]
     assert 0 < info["reduction"]["energy_kept"] < 1
     assert "cut from rank 8 to 1" in (result.path / "README.md").read_text()
-    assert load_expert(whole.path).info["reduction"] is None
+    assert load_expert(whole.path).info.reduction is None
 
 
 def test_the_package_has_the_same_form_and_is_not_confused_with_the_whole(small_run: Run) -> None:
@@ -56,8 +57,9 @@ def test_the_package_has_the_same_form_and_is_not_confused_with_the_whole(small_
     assert not first.up_to_date
     assert cut(small_run, 2).up_to_date
     assert set(load_tensors(first.path / "model.safetensors")) == keys
-    factors = first.reduction["factor_parameters"] if first.reduction else {}
-    assert factors["before"] == 4 * factors["after"]
+    assert first.reduction is not None
+    factors = first.reduction.factor_parameters
+    assert factors.before == 4 * factors.after
     assert not cut(small_run, 3).up_to_date
     again = cut(small_run, None)
     assert not again.up_to_date
@@ -69,8 +71,8 @@ def test_a_rank_above_the_experts_own_changes_nothing(small_run: Run, tmp_path: 
     expected, found = (load_tensors(one.path / "model.safetensors") for one in (whole, same))
     assert all(torch.equal(value, found[key]) for key, value in expected.items())
     assert same.reduction is not None
-    assert (same.reduction["energy_kept"], same.reduction["layers_cut"]) == (1.0, 0)
-    assert same.reduction["validation"]["drop"] == 0
+    assert (same.reduction.energy_kept, same.reduction.layers_cut) == (1.0, 0)
+    assert same.reduction.validation.drop == 0
 
 
 def test_what_cannot_be_cut_is_refused(small_run: Run, make_run: Callable[..., Run], tmp_path: Path) -> None:

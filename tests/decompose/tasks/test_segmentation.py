@@ -75,13 +75,13 @@ def test_what_no_mask_holds_is_undefined_and_what_one_holds_is_zero() -> None:
     masks[0, :2] = 1
     logits = np.stack([np.eye(3)[mask].transpose(2, 0, 1) for mask in masks])
     found = TASK.scores(REGION, masks, TASK.score_inputs(logits, masks), ["a", "b"])
-    rows = found["per_structure"]
-    assert (rows[0]["n"], rows[0]["defined"], rows[0]["dice"]) == (1, 1, 1.0)
-    assert (rows[1]["n"], rows[1]["dice"], rows[1]["ci"]) == (0, None, None)
-    assert found["dice"] is None
-    assert found["ci"]["dice"] is None
+    rows = found.per_structure
+    assert (rows[0].n, rows[0].defined, rows[0].dice) == (1, 1, 1.0)
+    assert (rows[1].n, rows[1].dice, rows[1].ci) == (0, None, None)
+    assert found.dice is None
+    assert found.ci["dice"] is None
     logits[1, 2] += 9  # a structure that is not there is drawn
-    assert TASK.scores(REGION, masks, TASK.score_inputs(logits, masks), ["a", "b"])["dice"] == pytest.approx(0.5)
+    assert TASK.scores(REGION, masks, TASK.score_inputs(logits, masks), ["a", "b"]).dice == pytest.approx(0.5)
 
 
 def test_scores_have_intervals_over_groups_and_the_headline() -> None:
@@ -90,12 +90,12 @@ def test_scores_have_intervals_over_groups_and_the_headline() -> None:
     evidence = TASK.score_inputs(rng.normal(size=(12, 3, 6, 6)) + np.eye(3)[masks].transpose(0, 3, 1, 2), masks)
     groups = [f"p{index // 2}" for index in range(12)]
     found = TASK.scores(REGION, masks, evidence, groups)
-    low, high = found["ci"]["dice"]
-    assert low < found["dice"] < high
-    assert found["dice"] == pytest.approx(headline(TASK.scores_by_case(REGION, masks, evidence)))
-    assert (found["n"], found["groups"]) == (12, 6)
+    low, high = found.ci["dice"]
+    assert low < found.dice < high
+    assert found.dice == pytest.approx(headline(TASK.scores_by_case(REGION, masks, evidence)))
+    assert (found.n, found.groups) == (12, 6)
     alone = TASK.scores(REGION, masks, evidence, ["p"] * 12)
-    assert alone["ci"]["dice"] is None, "one patient has no spread"
+    assert alone.ci["dice"] is None, "one patient has no spread"
 
 
 def test_bad_outputs_and_masks_are_refused() -> None:
@@ -105,12 +105,3 @@ def test_bad_outputs_and_masks_are_refused() -> None:
         TASK.score_inputs(np.zeros((1, 3, 2, 2)), np.zeros((1, 3, 3)))
     with pytest.raises(DataError, match="up to 3 in region 'liver'"):
         TASK.check(REGION, np.full((1, 2, 2), 3))
-    with pytest.raises(DataError, match="use the network of this region"):
-        TASK.decode(REGION, np.zeros((1, 2, 4, 4)))
-
-
-def test_decoding_counts_pixels() -> None:
-    logits = np.zeros((1, 3, 2, 2))
-    logits[0, 2, 0] = 1
-    row = TASK.decode(REGION, logits)[0]["structures"]
-    assert [(one["structure"], one["pixels"], one["share"]) for one in row] == [("liver", 0, 0.0), ("tumour", 2, 0.5)]

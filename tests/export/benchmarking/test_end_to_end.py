@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorkit.decompose.data.preprocessing.recipe import RECIPE_VERSIONS, validate_recipe
+from lorkit.decompose.documents.recipe import VERSIONS, Recipe
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import Region
 from lorkit.export.benchmarking.end_to_end import STAGES, end_to_end
 
 
 def exported(size: tuple[int, ...], task: str = "classification", channels: int = 1) -> Any:
-    recipe = {
-        "version": RECIPE_VERSIONS[len(size)],
+    recipe = Recipe.model_validate({
+        "version": VERSIONS[len(size)],
         **({"axes": "RAS"} if len(size) == 3 else {}),
         "steps": [
             {"op": "intensity", "rule": "dtype"} if len(size) == 2
@@ -27,8 +27,7 @@ def exported(size: tuple[int, ...], task: str = "classification", channels: int 
             {"op": "channels", "count": channels},
             {"op": "normalise", "mean": [0.5] * channels, "std": [0.25] * channels},
         ],
-    }  # fmt: skip
-    validate_recipe(recipe)
+    })  # fmt: skip
     region = Region(name="chest", task=task, classes=("healthy", "ill"))
     return SimpleNamespace(recipe=recipe, shape=(channels, *size), as_region=lambda: region)
 

@@ -61,9 +61,10 @@ def test_the_broken_layer_is_named(tmp_path: Path, build_request: Callable[..., 
     before = plan.onnx_path.read_bytes()
     lowered, name = broken(original, layer)
     found = first_wrong_layer(lowered, original, get_target("onnx"), plan, IMAGES, 1e-3)
-    assert found["layer"] == name
-    assert found["error"] > 1e-3
-    assert found["before"] is None or found["before"] < 1e-3
+    assert found.layer == name
+    assert found.error is not None
+    assert found.error > 1e-3
+    assert found.before is None or found.before < 1e-3
     assert plan.onnx_path.read_bytes() == before
 
 
@@ -71,7 +72,7 @@ def test_a_sound_export_has_no_wrong_layer(tmp_path: Path, build_request: Callab
     plan = build_request(tmp_path)
     original = onnx.load(plan.onnx_path)
     found = first_wrong_layer(original, original, get_target("onnx"), plan, IMAGES, 1e-6)
-    assert (found["layer"], found["error"], len(found["steps"])) == (None, None, 1)
+    assert (found.layer, found.error, len(found.steps)) == (None, None, 1)
 
 
 def test_a_beginning_gives_what_the_whole_graph_has_there(
@@ -101,7 +102,7 @@ def test_what_is_compiled_from_torch_is_refused(tmp_path: Path, build_request: C
 def test_a_failed_verification_names_the_layer(extracted: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(extracted, tmp_path / "run"))
     (result,) = export(run, region="chest", profile="cpu-generic", owners=("expert",))
-    (row,) = verify(result.path, bisect=True)["exports"]
+    (row,) = verify(result.path, bisect=True).to_json()["exports"]
     assert row["bisection"]["layer"] is None
     path = result.path / "model.onnx"
     changed, name = broken(onnx.load(path), 0)

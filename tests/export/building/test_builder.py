@@ -36,7 +36,7 @@ def test_int8_is_proven_states_how_it_came_about_and_is_verified(extracted: Path
     properties = {entry.key: entry.value for entry in onnx.load(result.path / "model.onnx").metadata_props}
     assert properties["lorkit.precision"] == "int8"
     assert properties["lorkit.classes"]
-    (found,) = verify(result.path)["exports"]
+    (found,) = verify(result.path).to_json()["exports"]
     assert (found["status"], found["inputs"]) == ("passed", "real")
     assert [again.up_to_date for again in export(run, **OPTIONS)] == [True]  # type: ignore[arg-type]
 

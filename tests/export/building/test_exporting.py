@@ -87,7 +87,7 @@ def test_images_of_patients_stay_out_of_an_export(exported: Path) -> None:
 def test_a_copied_expert_is_exported_into_itself_and_stays_intact(expert: Path) -> None:
     (result,) = export(expert, profile="cpu-generic")
     assert result.path == expert / "exports" / NAME
-    assert result.parity["inputs"] == "seeded"
+    assert result.parity.inputs == "seeded"
     assert "its images are not known" in read_json(result.path / "export.json")["warnings"][0]
     read_manifest(expert, kind="expert")
 
@@ -151,7 +151,7 @@ def test_the_example_needs_no_lorkit_and_no_torch_and_agrees_with_predict(export
             capture_output=True, text=True, timeout=60, check=True,
         )  # fmt: skip
         found = json.loads(done.stdout)
-        (row,) = predict(directory, [path], allow_out_of_region=True)["predictions"]
+        (row,) = predict(directory, [path], allow_out_of_region=True).to_json()["predictions"]
         assert found["classes"] == list(row["probabilities"])
         np.testing.assert_allclose(found["probabilities"], list(row["probabilities"].values()), atol=1e-7)
         assert found["not_for_diagnosis"] is True

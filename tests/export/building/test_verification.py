@@ -23,7 +23,7 @@ def copied(exported: Path, tmp_path: Path) -> Path:
 
 
 def test_a_run_is_held_against_its_networks_on_its_test_split(exported: Path) -> None:
-    document = verify(exported)
+    document = verify(exported).to_json()
     json.dumps(document, allow_nan=False)
     assert document["kind"] == "verification"
     assert document["status"] == "passed"
@@ -38,9 +38,9 @@ def test_a_run_is_held_against_its_networks_on_its_test_split(exported: Path) ->
 
 
 def test_a_selection_is_verified_alone(exported: Path) -> None:
-    rows = verify(run=exported, region="knee", target="onnx", batches=(2,))["exports"]
+    rows = verify(run=exported, region="knee", target="onnx", batches=(2,)).to_json()["exports"]
     assert {row["region"] for row in rows} == {"knee"}
-    assert verify(exported / "exports" / "chest" / NAME)["exports"][0]["owner"] == "expert"
+    assert verify(exported / "exports" / "chest" / NAME).to_json()["exports"][0]["owner"] == "expert"
     with pytest.raises(UsageError, match="no such export"):
         verify(exported, target="trt")
 
@@ -49,12 +49,12 @@ def test_other_images_can_be_named(exported: Path, tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 255, (7, 16, 16), dtype=np.uint8)
     names = np.array(["normal", "pneumonia"])
     np.savez(tmp_path / "new.npz", images=images, labels=np.arange(7) % 2, label_names=names)
-    (row,) = verify(exported / "exports" / "chest" / NAME, data=tmp_path / "new.npz")["exports"]
+    (row,) = verify(exported / "exports" / "chest" / NAME, data=tmp_path / "new.npz").to_json()["exports"]
     assert row["n"] == 7
 
 
 def test_a_copied_export_is_held_against_its_own_samples(copied: Path, tmp_path: Path) -> None:
-    document = verify(copied)
+    document = verify(copied).to_json()
     assert document["exports"][0]["against"] == "samples"
     assert "compared with its own samples" in document["warnings"][0]
     with pytest.raises(UsageError, match="lies apart"):
@@ -91,7 +91,7 @@ def test_an_export_for_another_machine_is_listed_as_not_run(exported: Path, tmp_
     run = shutil.copytree(exported, tmp_path / "run")
     with pytest.raises(MissingRuntimeError):
         export(run, region="chest", target="trt", profile="h200", owners=("expert",))
-    document = verify(run, region="chest")
+    document = verify(run, region="chest").to_json()
     assert {row["status"] for row in document["exports"]} == {"passed"}
     assert [row["target"] for row in document["not_run"]] == ["trt"]
     assert "was not verified" in document["warnings"][-1]

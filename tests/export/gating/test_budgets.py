@@ -22,7 +22,7 @@ def subject(workshop: Any, tmp_path: Path) -> Make:
 
     def make(**changes: Any) -> Exported:
         found = read_exported(path)
-        found.info["hardware"] = profiles.load("cpu-generic").model_dump(mode="json") | changes
+        found.info.hardware = profiles.load("cpu-generic").model_dump(mode="json") | changes
         return found
 
     return make

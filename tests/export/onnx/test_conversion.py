@@ -48,9 +48,9 @@ def run(path: Path, image: np.ndarray) -> np.ndarray:
 def test_it_runs_at_any_batch_size_and_equals_torch(tmp_path: Path) -> None:
     network = Small().eval()
     info = write(network, tmp_path / "a.onnx")
-    assert info["opset"] == 20
-    assert info["size_bytes"] == (tmp_path / "a.onnx").stat().st_size
-    assert info["dtype_census"]["float32"]["elements"] > 0
+    assert info.opset == 20
+    assert info.size_bytes == (tmp_path / "a.onnx").stat().st_size
+    assert info.dtype_census["float32"].elements > 0
     for batch in (1, 3, 8):
         image = np.random.default_rng(batch).random((batch, 1, 12, 10), dtype=np.float32)
         with torch.no_grad():

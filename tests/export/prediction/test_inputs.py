@@ -12,12 +12,13 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
+from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.export.prediction.inputs import expand, read, stem
 
 
-def recipe(**intensity: Any) -> dict[str, Any]:
-    return {
+def recipe(**intensity: Any) -> Recipe:
+    return Recipe.model_validate({
         "version": 1,
         "steps": [
             {"op": "intensity", **(intensity or {"rule": "dtype"})},
@@ -25,7 +26,7 @@ def recipe(**intensity: Any) -> dict[str, Any]:
             {"op": "channels", "count": 1},
             {"op": "normalise", "mean": [0.5], "std": [0.25]},
         ],
-    }
+    })  # fmt: skip
 
 
 WINDOW = recipe(rule="window", low=-160.0, high=240.0)

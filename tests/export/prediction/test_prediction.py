@@ -31,7 +31,7 @@ def images(exported: Path, tmp_path: Path) -> list[Path]:
 
 
 def test_an_export_labels_what_belongs_and_refuses_what_does_not(exported: Path, images: list[Path]) -> None:
-    document = predict(exported / "exports" / "chest" / NAME, images)
+    document = predict(exported / "exports" / "chest" / NAME, images).to_json()
     json.dumps(document, allow_nan=False)
     assert document["kind"] == "prediction"
     assert document["not_for_diagnosis"] is True
@@ -51,7 +51,7 @@ def test_an_export_labels_what_belongs_and_refuses_what_does_not(exported: Path,
 
 def test_out_of_region_images_are_labelled_when_allowed(exported: Path, images: list[Path]) -> None:
     export = exported / "exports" / "chest" / NAME
-    (row,) = predict(export, images[2:], allow_out_of_region=True, top=5)["predictions"]
+    (row,) = predict(export, images[2:], allow_out_of_region=True, top=5).to_json()["predictions"]
     assert row["label"] is not None
     assert row["out_of_region"] is True
     assert [entry["label"] for entry in row["top"]] == sorted(
@@ -61,9 +61,9 @@ def test_out_of_region_images_are_labelled_when_allowed(exported: Path, images: 
 
 def test_an_expert_and_its_export_agree(exported: Path, images: list[Path], tmp_path: Path) -> None:
     copy = shutil.copytree(exported / "experts" / "chest", tmp_path / "copy")
-    one = predict(copy, images[:2])["predictions"]
-    two = predict(exported / "exports" / "chest" / NAME, images[:2])["predictions"]
-    three = predict(None, images[:2], run=exported, region="chest")["predictions"]
+    one = predict(copy, images[:2]).to_json()["predictions"]
+    two = predict(exported / "exports" / "chest" / NAME, images[:2]).to_json()["predictions"]
+    three = predict(None, images[:2], run=exported, region="chest").to_json()["predictions"]
     for row, other, third in zip(one, two, three, strict=True):
         assert row["label"] == other["label"]
         assert other == third
@@ -98,7 +98,7 @@ def test_a_synthetic_expert_is_refused_unless_allowed(
         predict(phantom, images, out=tmp_path / "out")
     assert caught.value.exit_code == 4
     assert not (tmp_path / "out").exists()
-    document = predict(phantom, images, allow_synthetic=True)
+    document = predict(phantom, images, allow_synthetic=True).to_json()
     assert document["synthetic"] is True
     assert "no in-region check" in document["warnings"][0]
     assert document["predictions"][0]["out_of_region"] is None
@@ -132,7 +132,7 @@ def test_it_needs_no_torch_on_an_export(exported: Path, images: list[Path]) -> N
         "            raise ImportError(name)\n"
         "sys.meta_path.insert(0, Blocked())\n"
         "from lorkit.export import predict\n"
-        f"print(predict({str(export)!r}, [{str(images[0])!r}])['predictions'][0]['label'])\n"
+        f"print(predict({str(export)!r}, [{str(images[0])!r}]).predictions[0].label)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() in ("normal", "pneumonia")

@@ -15,7 +15,7 @@ def test_an_export_tells_what_it_is(make_export: Callable[..., Path]) -> None:
     assert found.synthetic
     assert found.proven
     assert found.as_region().name == "chest"
-    assert found.describe()["digest"] == found.manifest.digest
+    assert found.describe().digest == found.manifest.digest
 
 
 def test_damage_is_named(make_export: Callable[..., Path]) -> None:
@@ -40,12 +40,12 @@ def test_a_missing_field_is_named(make_export: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("size_bytes", "many", "size_bytes as 'many'; required: a number"),
-        ("classes", 3, "classes as '3'; required: a list of names"),
-        ("region", {"a": 1}, r"region as .*; required: a text"),
-        ("parity", "passed", "parity as 'passed'; required: a block"),
-        ("lowering", "<b>", "lowering as '<b>'; required: a block"),
-        ("recipe", [], r"recipe as '\[\]'; required: a block"),
+        ("size_bytes", "many", "size_bytes as 'many'; required: a valid integer"),
+        ("classes", 3, "classes as '3'; required: a valid list"),
+        ("region", {"a": 1}, r"region as .*; required: a valid string"),
+        ("parity", "passed", "parity as 'passed'; required: an object"),
+        ("lowering", "<b>", "lowering as '<b>'; required: an object"),
+        ("recipe", [], r"recipe as '\[\]'; required: an object"),
     ],
 )
 def test_a_field_of_another_kind_is_refused(

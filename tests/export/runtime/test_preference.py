@@ -66,9 +66,11 @@ def test_what_auto_chose_for_another_target_is_what_predict_and_gate_take(extrac
     Image.fromarray(np.zeros((16, 16), dtype=np.uint8)).save(picture)
 
     def taken() -> tuple[str, str]:
-        found = predict(run=run, region="chest", inputs=[picture], allow_synthetic=True, allow_out_of_region=True)
+        found = predict(
+            run=run, region="chest", inputs=[picture], allow_synthetic=True, allow_out_of_region=True
+        ).network
         (pair,) = pair_exports(open_run(run), ExportSelection(region="chest"))
-        return found["network"]["target"], pair.candidate.info["target"]
+        return found.target, pair.candidate.info.target
 
     assert taken() == ("onnx", "onnx")  # although the other is newer
     record(run, "fp32", target="monai")
@@ -83,9 +85,11 @@ def test_predict_and_gate_take_what_auto_chose(extracted: Path, tmp_path: Path) 
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16), dtype=np.uint8)).save(picture)
 
     def taken() -> tuple[str, str, tuple[str, ...]]:
-        found = predict(run=run, region="chest", inputs=[picture], allow_synthetic=True, allow_out_of_region=True)
+        found = predict(
+            run=run, region="chest", inputs=[picture], allow_synthetic=True, allow_out_of_region=True
+        ).network
         (pair,) = pair_exports(open_run(run), ExportSelection(region="chest"))
-        return found["network"]["precision"], pair.candidate.info["precision"], pair.not_judged
+        return found.precision, pair.candidate.info.precision, pair.not_judged
 
     assert taken() == ("fp32", "fp32", ("onnx cpu-generic int8",))
     record(run, "int8")

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from lorkit import profiles
+from lorkit.decompose.documents.export import ExportedNetwork
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.export.onnx.conversion import to_onnx
 from lorkit.export.runtime.parity import seeded_inputs
@@ -20,7 +21,7 @@ from lorkit.export.targets import MODEL
 from lorkit.export.targets.base import BuildRequest
 
 CLASSES = ("healthy", "ill", "unclear")
-RECIPE = {
+RECIPE: dict[str, Any] = {
     "version": 1,
     "steps": [
         {"op": "intensity", "rule": "dtype"},
@@ -73,7 +74,7 @@ def build_request() -> Callable[..., BuildRequest]:
             precision=precision,
             profile=profiles.load(profile),
             shape=shape,
-            info=facts | info,
+            info=ExportedNetwork.model_validate(facts | info),
             images=seeded_inputs(shape, 4) if len(shape) > 1 else np.ones((4, *shape), np.float32),
         )
 

@@ -41,7 +41,7 @@ def test_an_engines_own_example_agrees_with_predict(extracted: Path, tmp_path: P
     example = get_target(target).example
     others = ("lorkit", "onnxruntime", "torch") if target == "openvino" else ("lorkit", "onnxruntime", "openvino")
     found = alone(result.path / example.name, str(picture), without=others)
-    wanted = predict(result.path, [picture], allow_out_of_region=True, allow_synthetic=True)["predictions"][0]
+    wanted = predict(result.path, [picture], allow_out_of_region=True, allow_synthetic=True).to_json()["predictions"][0]
     assert found["probabilities"] == pytest.approx(list(wanted["probabilities"].values()), abs=1e-4)
     assert found["not_for_diagnosis"] is True
     readme = (result.path / "README.md").read_text(encoding="utf-8")

@@ -86,7 +86,7 @@ def test_the_configuration_is_what_triton_reads(
     assert (model / "labels.txt").read_text() == "healthy\nill\nunclear\n"
     facts = {key: value.string_value for key, value in found.parameters.items()}
     assert facts["lorkit.onnx_sha256"] == digest_file(served) == digest_file(tmp_path / "model.onnx")
-    assert json.loads(facts["lorkit.recipe"]) == plan.info["recipe"]
+    assert json.loads(facts["lorkit.recipe"]) == plan.info.recipe.to_json()
     assert (facts["lorkit.region"], facts["lorkit.synthetic"], facts["lorkit.precision"]) == ("chest", "false", "fp16")
 
 
@@ -192,7 +192,7 @@ def test_drawings_are_served_only_with_permission(tmp_path: Path, build_request:
 def test_an_expert_becomes_a_sealed_repository(extracted: Path, tmp_path: Path) -> None:
     expert = shutil.copytree(extracted / "experts" / "chest", tmp_path / "expert")
     (result,) = export(expert, target="triton", profile="cpu-generic")
-    assert result.parity["status"] == "passed"
+    assert result.parity.status == "passed"
     files = read_manifest(result.path, kind="export").files
     (served,) = (name for name in files if name.startswith("triton/") and name.endswith("model.onnx"))
     assert {f"triton/chest-expert-fp32/{name}" for name in ("config.pbtxt", "labels.txt", "warmup/image-0")} <= set(
@@ -216,7 +216,7 @@ def test_an_expert_of_drawings_needs_permission_through_the_verb(extracted: Path
         export(expert, target="triton", profile="cpu-generic")
     assert not list((expert / "exports").iterdir())
     (result,) = export(expert, target="triton", profile="cpu-generic", allow_synthetic=True)
-    assert result.parity["status"] == "passed"
+    assert result.parity.status == "passed"
 
 
 @contextmanager

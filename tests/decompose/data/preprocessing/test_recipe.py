@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -12,16 +11,13 @@ from hypothesis import strategies as st
 
 from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.data.preprocessing.recipe import (
-    Recipe,
     apply_recipe,
     build_recipe,
     range_notice,
-    recipe_channels,
-    recipe_normalisation,
-    recipe_size,
     to_unit,
-    validate_recipe,
 )
+from lorkit.decompose.documents.base import parse
+from lorkit.decompose.documents.recipe import Intensity, Recipe
 from lorkit.decompose.errors import ArtifactError, DataError
 
 
@@ -43,7 +39,7 @@ def test_dtype_rule_divides_by_the_range(dtype: Any, largest: int) -> None:
 
 def test_window_is_linear_between_its_bounds_and_clips_outside() -> None:
     image = np.array([[-500.0, -160.0], [40.0, 900.0]], dtype=np.float32)
-    out = to_unit({"op": "intensity", "rule": "window", "low": -160.0, "high": 240.0}, image)
+    out = to_unit(Intensity(op="intensity", rule="window", low=-160.0, high=240.0), image)
     np.testing.assert_allclose(out, [[0, 0], [0.5, 1]])
 
 
@@ -124,9 +120,9 @@ def test_any_image_comes_out_in_shape_and_range(
 
 def test_recipe_is_plain_data_and_says_its_normalisation() -> None:
     made = recipe((10, 12), channels=3)
-    assert recipe_size(made) == (10, 12)
-    assert recipe_channels(made) == 3
-    assert recipe_normalisation(made) == ((0.5,) * 3, (0.25,) * 3)
+    assert made.size == (10, 12)
+    assert made.channels == 3
+    assert (made.normalise.mean, made.normalise.std) == ([0.5] * 3, [0.25] * 3)
 
 
 @pytest.mark.parametrize(
@@ -146,13 +142,13 @@ def test_recipe_is_plain_data_and_says_its_normalisation() -> None:
     ],
 )
 def test_damaged_recipes_are_refused(path: tuple[Any, ...], value: Any) -> None:
-    broken = copy.deepcopy(recipe())
+    broken = recipe().to_json()
     place: Any = broken
     for key in path[:-1]:
         place = place[key]
     place[path[-1]] = value
     with pytest.raises(ArtifactError):
-        validate_recipe(broken)
+        parse(Recipe, broken, "expert.json")
 
 
 def test_dark_16_bit_images_get_a_notice() -> None:

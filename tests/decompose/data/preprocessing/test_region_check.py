@@ -7,6 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from lorkit.decompose.data.preprocessing import region_check
+from lorkit.decompose.documents.base import parse
+from lorkit.decompose.documents.network import RegionCheck
 from lorkit.decompose.errors import ArtifactError, DataError
 
 Images = NDArray[np.float32]
@@ -22,35 +24,36 @@ def discs(n: int, *, channels: int = 1, seed: int = 0, inverted: bool = False) -
 
 
 @pytest.fixture(scope="module")
-def model() -> region_check.Model:
+def model() -> RegionCheck:
     return region_check.calibrate(region_check.fit(discs(400)), discs(300, seed=1))
 
 
-def test_images_of_the_region_pass_and_others_do_not(model: region_check.Model) -> None:
+def test_images_of_the_region_pass_and_others_do_not(model: RegionCheck) -> None:
     assert region_check.refusal_rate(model, discs(500, seed=2)) == pytest.approx(0.01, abs=0.02)
     noise = np.random.default_rng(0).random((50, 1, 32, 32)).astype(np.float32)
     for foreign in (noise, np.zeros((5, 1, 32, 32), np.float32), discs(50, seed=3, inverted=True)):
         assert region_check.refusal_rate(model, foreign) == 1.0
 
 
-def test_the_limit_refuses_at_most_one_in_a_hundred_validation_images(model: region_check.Model) -> None:
+def test_the_limit_refuses_at_most_one_in_a_hundred_validation_images(model: RegionCheck) -> None:
     assert (region_check.refusal_rate(model, discs(300, seed=1)) or 0) <= region_check.FALSE_REFUSALS
 
 
-def test_the_model_survives_json_and_judges_one_image(model: region_check.Model) -> None:
-    again = json.loads(json.dumps(model))
+def test_the_model_survives_json_and_judges_one_image(model: RegionCheck) -> None:
+    text = json.dumps(model.to_json())
+    again = RegionCheck.model_validate(json.loads(text))
     image = discs(1, seed=4)[0]
     distance, limit, inside = region_check.check(again, image)
     assert inside
     assert distance == region_check.check(model, image)[0] < limit
-    assert len(json.dumps(model)) < 30_000
+    assert len(text) < 30_000
 
 
-def test_distance_equals_the_formula_of_the_full_covariance(model: region_check.Model) -> None:
-    basis, variances = np.array(model["directions"]), np.array(model["variances"])
-    covariance = basis.T @ np.diag(variances - model["rest"]) @ basis + model["rest"] * np.eye(basis.shape[1])
+def test_distance_equals_the_formula_of_the_full_covariance(model: RegionCheck) -> None:
+    basis, variances = np.array(model.directions), np.array(model.variances)
+    covariance = basis.T @ np.diag(variances - model.rest) @ basis + model.rest * np.eye(basis.shape[1])
     images = discs(5, seed=5)
-    centred = (region_check.fingerprint(images) - model["mean"]) / np.array(model["scale"])
+    centred = (region_check.fingerprint(images) - model.mean) / np.array(model.scale)
     squared = np.einsum("nf,fg,ng->n", centred, np.linalg.inv(covariance), centred)
     np.testing.assert_allclose(region_check.distances(model, images), np.sqrt(squared / basis.shape[1]), rtol=1e-3)
 
@@ -72,9 +75,9 @@ def test_few_images_still_give_a_check_and_one_does_not() -> None:
         region_check.calibrate(model, discs(3)[:0])
 
 
-def test_other_channels_and_versions_are_refused(model: region_check.Model) -> None:
+def test_other_channels_and_versions_are_refused(model: RegionCheck) -> None:
     with pytest.raises(DataError, match="3 channel"):
         region_check.check(model, discs(1, channels=3)[0])
-    with pytest.raises(ArtifactError, match="version 9"):
-        region_check.check({**model, "version": 9}, discs(1)[0])
+    with pytest.raises(ArtifactError, match="states version as '9'; required: 1"):
+        parse(RegionCheck, {**model.to_json(), "version": 9}, "expert.json")
     assert region_check.refusal_rate(model, discs(3)[:0]) is None

@@ -16,6 +16,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from lorkit.decompose.documents.export import CalibrationSet, WeightCount
 from lorkit.decompose.errors import DataError, ParityError
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.models.deployable import Deployable
@@ -93,7 +94,7 @@ def test_it_answers_as_its_source_with_any_batch(tmp_path: Path, precision: str,
     for batch in (1, 3, 24):
         error = np.abs(run(found.model, IMAGES[:batch]) - reference[:batch]).max()
         assert 0 < error < share * np.abs(reference).max()
-    assert found.notes["kept_fp32"] == []
+    assert found.notes.kept_fp32 == []
     for value in (*found.model.graph.input, *found.model.graph.output):
         assert value.type.tensor_type.elem_type == TensorProto.FLOAT
 
@@ -119,7 +120,7 @@ def test_int8_is_of_the_scheme(tmp_path: Path) -> None:
         assert max(np.abs(one.astype(int)).max() for one in weights if one.size > 8) == (
             64 if scheme == "reduced" else 127
         )
-        assert found.notes["calibration"] == {"part": "train", "n": 16, "inputs": "real"}
+        assert found.notes.calibration == CalibrationSet(part="train", n=16, inputs="real")
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_bf16_holds_the_float32_weights_rounded_once(tmp_path: Path) -> None:
 def test_layers_that_overflow_fp16_stay_in_fp32(tmp_path: Path) -> None:
     module = network(1e6)
     found, reference = lowered(module, tmp_path / "m.onnx", "fp16"), answers(module)
-    assert found.notes["kept_fp32"]
+    assert found.notes.kept_fp32
     np.testing.assert_allclose(run(found.model, IMAGES), reference, atol=0.005 * np.abs(reference).max())
     assert TensorProto.FLOAT16 in types(found.model)
 
@@ -158,9 +159,9 @@ def test_the_layer_that_int8_hurts_most_stays_in_fp32(tmp_path: Path, monkeypatc
     monkeypatch.setitem(parity.TOLERANCES, "int8", 0.9 * error / np.abs(reference).max())
     found = lowered(module, tmp_path / "m.onnx", "int8")
     assert np.abs(run(found.model, IMAGES) - reference).max() <= 0.9 * error
-    (worst, *_) = found.notes["sensitivity"]
-    assert found.notes["kept_fp32"][0] == worst["layer"]
-    errors = [row["error"] for row in found.notes["sensitivity"]]
+    (worst, *_) = found.notes.sensitivity
+    assert found.notes.kept_fp32[0] == worst.layer
+    errors = [row.error for row in found.notes.sensitivity]
     assert errors == sorted(errors, reverse=True)
     assert sum(node.op_type == "QuantizeLinear" for node in found.model.graph.node) > 0
 
@@ -201,7 +202,7 @@ def test_int8_is_never_calibrated_on_patterns(tmp_path: Path) -> None:
     [("float16", "fp16", True), ("float32", "fp16", False), ("float32", "int8", False), ("float32", "fp32", True)],
 )
 def test_a_file_of_another_precision_than_it_states_is_refused(dtype: str, precision: str, fits: bool) -> None:
-    census = {dtype: {"tensors": 1, "elements": 60}, "bfloat16": {"tensors": 1, "elements": 40}}
+    census = {dtype: WeightCount(tensors=1, elements=60), "bfloat16": WeightCount(tensors=1, elements=40)}
     check: Callable[[], None] = lambda: require_precision(census, precision)  # noqa: E731
     if fits:
         check()

@@ -14,7 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lorkit.decompose.data.preprocessing.recipe import Recipe, apply_recipe
+from lorkit.decompose.data.preprocessing.recipe import apply_recipe
+from lorkit.decompose.documents.recipe import Recipe
 from lorkit.export.prediction import inputs
 from lorkit.export.targets import get_target
 from lorkit.export.targets.base import BuildRequest
@@ -24,15 +25,16 @@ GENERATOR = np.random.default_rng(0)
 
 
 def recipe(size: list[int], channels: int, intensity: dict[str, Any]) -> Recipe:
-    return {
-        "version": 1,
+    return Recipe.model_validate({
+        "version": 1 if len(size) == 2 else 2,
+        **({} if len(size) == 2 else {"axes": "RAS"}),
         "steps": [
             {"op": "intensity", **intensity},
             {"op": "resize", "size": size, "filter": "bilinear" if len(size) == 2 else "trilinear"},
             {"op": "channels", "count": channels},
             {"op": "normalise", "mean": [0.5] * channels, "std": [0.25] * channels},
         ],
-    }
+    })  # fmt: skip
 
 
 @pytest.fixture
@@ -125,7 +127,7 @@ def test_monai_runs_a_classifier_on_a_folder(
     with (tmp_path / "out" / "predictions.csv").open() as stream:
         rows = {Path(row[0]).name: [float(value) for value in row[1:]] for row in csv.reader(stream)}
     assert rows.keys() == {"a.png", "b.png", "c.png"}
-    steps = plan.info["recipe"]
+    steps = plan.info.recipe
     for path in paths:
         with torch.inference_mode():
             image = torch.from_numpy(apply_recipe(steps, inputs.read(path, steps)))

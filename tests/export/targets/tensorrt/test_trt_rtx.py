@@ -289,7 +289,7 @@ def test_a_run_is_exported_in_every_precision(
     )
     assert result.path.name == f"trt-rtx-rtx-ada-{precision}"
     assert (result.path / "model.engine").read_bytes()[:4] == b"vtrt"
-    assert result.parity["status"] == "not_run"
+    assert result.parity.status == "not_run"
 
 
 def test_where_it_can_run_an_unproven_export_is_made_again_and_proven(
@@ -315,7 +315,7 @@ def test_where_it_can_run_an_unproven_export_is_made_again_and_proven(
         export(expert, target="trt-rtx", profile="rtx-ada")
     monkeypatch.setattr(building, "require", lambda parity, name: None)
     (proven,) = export(expert, target="trt-rtx", profile="rtx-ada")
-    assert (unproven.parity["status"], proven.up_to_date) == ("not_run", False)
+    assert (unproven.parity.status, proven.up_to_date) == ("not_run", False)
     assert read_json(proven.path / "export.json")["provider"] == "TensorRT-RTX"
 
 

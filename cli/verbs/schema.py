@@ -1,0 +1,20 @@
+"""`decompose schema`: what another program may rely on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def schema(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A document, such as gate or report; all are in docs.")],
+) -> None:
+    """Print the JSON Schema of a document.
+
+    The documents are what --json prints and artifacts hold; docs/schemas has every schema.
+    """
+    from lorkit.cli.output.streams import print_result
+    from lorkit.decompose.documents.schemas import schema_text
+
+    print_result(schema_text(name).rstrip())

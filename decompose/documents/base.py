@@ -1,0 +1,103 @@
+"""What the documents of all commands share: strict keys, a version and a kind, one way to JSON and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lorkit.decompose.artifacts import read_json, write_json
+from lorkit.decompose.errors import ArtifactError
+
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+"""SHA-256 as hexadecimal text."""
+Share = Annotated[float, Field(ge=0, le=1)]
+"""A fraction, never a percentage."""
+Interval = tuple[float, float]
+"""Lower and upper end; of 95 % where nothing else is said."""
+Verdict = Literal["pass", "fail", "inconclusive"]
+Owner = Literal["expert", "foundation", "student"]
+Tools = dict[str, str | None]
+"""Versions of libraries by name; null where one is not installed."""
+P = TypeVar("P", bound="Part")
+
+
+class Part(BaseModel):
+    """A part of a document: unknown keys are refused, values do not change.
+
+    A key with a default is left out of JSON unless it was set.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain data, keys in the order of the fields."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    def with_changes(self, **values: object) -> Self:
+        """Return a copy with other values, which are taken as they are."""
+        return self.model_copy(update=values)
+
+
+class Document(Part):
+    """A document of a command, as `--json` prints it and artifacts hold it."""
+
+    schema_version: Literal[1] = 1
+    kind: str
+    warnings: list[str] = []
+
+    def model_post_init(self, context: object) -> None:
+        """Count the head of a document as set: every document states it."""
+        self.model_fields_set.update(("schema_version", "kind", "warnings"))
+
+    @classmethod
+    def read(cls, path: Path, *, fix: str = "build it again") -> Self:
+        """Read a document.
+
+        Raises:
+            ArtifactError: The file is missing, of another kind or version, or a key of it is wrong.
+        """
+        return parse(cls, read_json(path, kind=cls.model_fields["kind"].default), path, fix=fix)
+
+    def write(self, path: Path) -> None:
+        """Write a document atomically."""
+        write_json(path, self.to_json())
+
+
+def parse(model: type[P], value: object, where: Path | str, *, fix: str = "build it again") -> P:
+    """Turn plain data into a part of a document.
+
+    Raises:
+        ArtifactError: A key is missing, unknown or holds something else; the message names the first one.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(one) for one in first["loc"])
+        if first["type"] == "missing":
+            raise ArtifactError(f"{where} lacks {key}", required="every key of its version", fix=fix) from None
+        if first["type"] == "extra_forbidden":
+            raise ArtifactError(f"{where} has the unknown key {key}", required="no other key", fix=fix) from None
+        wanted = (
+            "an object"
+            if first["type"].startswith("model")
+            else first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        )
+        found = f"{key} as {str(first['input'])[:80]!r}" if key else "something else"
+        raise ArtifactError(f"{where} states {found}", required=wanted, fix=fix) from None
+
+
+def narrow(model: type[P], part: Part) -> P:
+    """Return those keys of a part that a smaller part has too."""
+    return model.model_validate(
+        {name: getattr(part, name) for name in model.model_fields if name in part.model_fields_set}
+    )

@@ -1,0 +1,78 @@
+"""What `decompose bench` measures: one row per export and setting."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lorkit.decompose.documents.base import Document, Part, Tools
+from lorkit.decompose.documents.measured import RatioBlock, Subject
+from lorkit.decompose.machine import Machine
+
+
+class EndToEnd(Part):
+    """Medians of one image from its file to an answer."""
+
+    input: str
+    n: int
+    read_ms: float
+    prepare_ms: float
+    engine_ms: float
+    answer_ms: float
+    total_ms: float
+
+
+class BenchRow(Subject):
+    """An export under one setting; p90 and p99 are null where the samples are too few to bound them."""
+
+    batch: int
+    threads: int | None
+    """Null: the runtime's choice."""
+    median_ms: float
+    p90_ms: float | None
+    p99_ms: float | None
+    p90_bound_ms: float | None = None
+    """Upper 95 % bound of the percentile, by order statistics."""
+    p99_bound_ms: float | None = None
+    """Upper 95 % bound of the percentile, by order statistics."""
+    throughput: float
+    """Images per second."""
+    samples_ms: list[float]
+    device_median_ms: float | None = None
+    """On the GPU's own clock; null where no CUDA event could be set, and device_note says why."""
+    device_samples_ms: list[float] | None = None
+    device_note: str | None = None
+    peak_mib: float | None
+    """By how much loading and running raises the peak of the process."""
+    process_mib: float | None = None
+    """Peak of the whole process, interpreter and libraries included."""
+    load_ms: float | None = None
+    first_ms: float | None = None
+    """The first inference after loading."""
+    end_to_end: EndToEnd | None = None
+    """Null for batches."""
+    energy_mj: float | None = None
+    """Millijoules per image, from the GPU's counter; null where there is none."""
+    size_bytes: int
+    provider: str | None = None
+    runs_per_sample: int | None = None
+    measured: str | None = None
+
+
+class BenchComparison(RatioBlock):
+    """An export against the reference, timed in turns."""
+
+    path: str
+    against: str
+    batch: int
+    threads: int | None
+
+
+class BenchDocument(Document):
+    """Measurements of `decompose bench`."""
+
+    kind: Literal["bench"] = "bench"
+    created: str
+    machine: Machine
+    tools: Tools
+    exports: list[BenchRow]
+    comparisons: list[BenchComparison]

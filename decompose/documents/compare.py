@@ -1,0 +1,159 @@
+"""What `decompose compare` finds: methods, seeds and training fractions on the same split and the same teacher."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lorkit.decompose.documents.base import Document, Interval, Part, Share
+from lorkit.decompose.documents.scores import TaskFigures
+from lorkit.decompose.machine import Machine
+
+
+class MethodRow(Part):
+    """A method that was compared: as configured, or a variant with settings of its own."""
+
+    label: str
+    method: str
+    settings: list[str]
+    digest: str
+    """Of its settings without the seed."""
+
+
+class DeployedCosts(Part):
+    """What the largest of the regions' networks costs where it is deployed."""
+
+    parameters: int
+    macs: int
+    deployed_bytes: int
+
+
+class Costs(DeployedCosts):
+    """The same, and what the networks cost while they are trained."""
+
+    training_parameters: int
+    training_macs: int
+
+
+class TrainedCosts(Costs):
+    """The same, and how long training took without the foundation's."""
+
+    train_seconds: float
+
+
+class Headline(Part):
+    """The mean over regions of the metric that tasks are judged by, under its own name."""
+
+    balanced_accuracy: Share | None = None
+    dice: Share | None = None
+
+    def value(self, metric: str) -> float | None:
+        """Return the metric by name."""
+        found: float | None = getattr(self, metric)
+        return found
+
+
+class CellHead(Part):
+    """Which training a cell is."""
+
+    method: str
+    seed: int
+    fraction: float
+
+
+class CellRow(CellHead, TrainedCosts):
+    """The figures of a cell: one method, seed and fraction."""
+
+    regions: dict[str, TaskFigures]
+
+
+class ComparisonRow(CellRow):
+    """A cell in a comparison."""
+
+    label: str
+
+
+class RegionDrop(Part):
+    """What the candidate loses against the baseline in one region."""
+
+    drop: float
+    ci: Interval
+    decidable: float
+    """Half-width of the interval."""
+    baseline: float
+    candidate: float
+    n: int
+    groups: int
+    mcnemar_p: float | None
+
+
+class MeanDrop(Part):
+    """What the candidate loses, mean over regions."""
+
+    drop: float
+    ci: Interval
+    decidable: float
+
+
+class PairedDifference(Part):
+    """What the candidate loses by region and on average, and the regions that it wins and loses."""
+
+    regions: dict[str, RegionDrop]
+    mean: MeanDrop
+    wins: int
+    losses: int
+
+
+class ComparedPair(PairedDifference):
+    """Two methods on the same cases and seeds."""
+
+    baseline: str
+    candidate: str
+    fraction: float
+    seeds: list[int]
+    metric: str
+
+
+class MethodSummary(Headline, TrainedCosts):
+    """A method at one fraction, mean over seeds."""
+
+    label: str
+    method: str
+    fraction: float
+    seeds: int
+    sd: float | None
+    """Over seeds; null for one."""
+    ci: Interval | None
+    """95 %, over patients and seeds."""
+    regions: dict[str, float | None]
+
+
+class ComparedFoundation(Headline):
+    """The foundation itself; costs are null of a teacher that torch does not run."""
+
+    backbone: str
+    heads: dict[str, str]
+    regions: dict[str, TaskFigures]
+    parameters: int | None
+    macs: int | None
+    deployed_bytes: int | None
+    training_parameters: int | None
+    training_macs: int | None
+    ci: Interval | None
+
+
+class CompareDocument(Document):
+    """A comparison of `decompose compare`."""
+
+    kind: Literal["compare"] = "compare"
+    id: str
+    machine: Machine
+    synthetic: bool
+    split: Literal["test", "val"]
+    metric: str
+    arms: list[MethodRow]
+    foundation: ComparedFoundation | None
+    rows: list[ComparisonRow]
+    """One per method, seed and fraction."""
+    pairs: list[ComparedPair]
+    """Each two methods of a fraction, and the foundation against each."""
+    table: list[MethodSummary]

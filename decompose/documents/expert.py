@@ -1,0 +1,99 @@
+"""`expert.json`: what an extracted expert is, where it came from, and what was proven and measured of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lorkit.decompose.documents.base import Digest, Document, Interval, Part
+from lorkit.decompose.documents.network import ImageShape, NetworkInfo, Normalisation
+from lorkit.decompose.documents.scores import TaskScores
+
+
+class Output(Part):
+    """The output of the graph."""
+
+    name: str
+    channels: int
+
+
+class Equality(Part):
+    """How exactly the extracted network gives the outputs of the live model."""
+
+    n: int
+    max_abs_difference: float
+    tolerance: float
+    label_flips: int
+    """Of images, or of pixels."""
+    inputs: Literal["real", "phantom"]
+    split: Literal["val"]
+
+
+class BeforeAfter(Part):
+    """A count before and after a cut."""
+
+    before: int
+    after: int
+
+
+class CutScores(Part):
+    """What cutting the rank costs on the validation split."""
+
+    metric: str
+    split: Literal["val"]
+    n: int
+    groups: int
+    before: float
+    after: float
+    drop: float
+    ci: Interval
+
+
+class CutLayer(Part):
+    """A layer whose update was cut: rank before and after, and the share of its energy that is kept."""
+
+    layer: str
+    rank: tuple[int, int]
+    energy_kept: float | None
+
+
+class Reduction(Part):
+    """An update that was cut to a lower rank."""
+
+    rank: int
+    rank_before: int
+    layers_cut: int
+    factor_parameters: BeforeAfter
+    energy_kept: float | None
+    validation: CutScores
+    layers: list[CutLayer]
+
+
+class ExpertSource(Part):
+    """The run that an expert was extracted from."""
+
+    run: str
+    run_manifest: Digest
+    method: str
+    foundation: str
+    lorkit: str
+
+
+class ExpertInfo(NetworkInfo, Document):
+    """The `expert.json` of an expert."""
+
+    kind: Literal["expert"] = "expert"
+    task: str
+    backbone: str
+    image: ImageShape
+    output: Output
+    gray: bool
+    normalise: Normalisation
+    parameters: int
+    macs: int
+    recalibrated: bool
+    data: dict[str, int]
+    synthetic: bool
+    source: ExpertSource
+    equality: Equality
+    validation: TaskScores
+    reduction: Reduction | None = None

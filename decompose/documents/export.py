@@ -1,0 +1,198 @@
+"""`export.json`: what an export is and how it was proven; and what `decompose export` made."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import JsonValue
+
+from lorkit.decompose.documents.base import Digest, Document, Owner, Part, Tools
+from lorkit.decompose.documents.gate import Accuracy, Latency
+from lorkit.decompose.documents.network import NetworkInfo
+from lorkit.decompose.documents.scores import ClassificationFigures, SegmentationFigures
+from lorkit.decompose.documents.verify import ImageKind, ParityBlock
+from lorkit.decompose.machine import Machine
+
+
+class WeightCount(Part):
+    """Weights of one number format."""
+
+    tensors: int
+    elements: int
+
+
+class Graph(Part):
+    """What an ONNX file holds."""
+
+    opset: int | None = None
+    nodes: int | None = None
+    size_bytes: int
+    """Of the engine on disk."""
+    dtype_census: dict[str, WeightCount] = {}
+
+
+class CalibrationSet(Part):
+    """Images that int8 was calibrated on."""
+
+    part: str
+    n: int
+    inputs: ImageKind
+
+
+class LayerError(Part):
+    """How far one layer at the lower precision is off."""
+
+    layer: str
+    error: float
+
+
+class Lowering(Part):
+    """How a graph was brought to a lower precision."""
+
+    scheme: str | None = None
+    calibration: CalibrationSet | None = None
+    sensitivity: list[LayerError] = []
+    """The most sensitive layers, the worst first."""
+    kept_fp32: list[str] = []
+    tried: bool = False
+
+
+class KeptSamples(Part):
+    """What `samples.npz` holds."""
+
+    inputs: ImageKind
+    n: int
+
+
+class ExportSource(Part):
+    """The artifact that an export was made from."""
+
+    kind: str
+    manifest: Digest
+    weights: Digest
+
+
+class ExportedNetwork(NetworkInfo):
+    """The network that is exported, and what its output channels stand for."""
+
+    owner: Owner
+    outputs: list[str] = []
+
+
+class ExportInfo(ExportedNetwork, Graph, Document):
+    """The `export.json` of an export."""
+
+    kind: Literal["export"] = "export"
+    target: str
+    runtime: str | None = None
+    profile: str
+    hardware: dict[str, JsonValue] | None = None
+    """The hardware profile that it was built for."""
+    precision: str
+    provider: str | None = None
+    engine: str | None = None
+    """Null where the engine could not be built here."""
+    graph_precision: str | None = None
+    lowering: Lowering | None = None
+    onnx_digest: Digest | None = None
+    parity: ParityBlock
+    samples: KeptSamples | None = None
+    source: ExportSource | None = None
+
+
+class PrecisionCandidate(Part):
+    """A lower precision that `export --precision auto` tried."""
+
+    precision: str
+    verdict: Literal["kept", "lost"]
+    latency: Latency | None
+    accuracy: Accuracy | None
+    bytes: int | None = None
+    kept_fp32: list[str] | None = None
+    reason: str
+
+
+class ChoiceConditions(Part):
+    """What a choice depends on: networks, limits, and the machine and libraries that measured."""
+
+    inputs: dict[str, Digest]
+    max_accuracy_drop: float
+    seconds: float
+    seed: int
+    machine: Machine
+    tools: Tools
+
+
+class PrecisionChoice(Part):
+    """What `auto` chose for one region."""
+
+    target: str
+    profile: str
+    chosen: str
+    candidates: list[PrecisionCandidate]
+    conditions: ChoiceConditions
+    reasons: list[str]
+
+
+class PrecisionRecord(Document):
+    """What `auto` measured on a run, for one target and profile."""
+
+    kind: Literal["precision"] = "precision"
+    created: str
+    run: str
+    synthetic: bool
+    target: str
+    profile: str
+    machine: Machine
+    tools: Tools
+    regions: dict[str, PrecisionChoice]
+
+
+class ExportResult(Part):
+    """One export on disk."""
+
+    path: str
+    owner: Owner
+    region: str
+    target: str
+    profile: str
+    precision: str
+    parity: ParityBlock
+    """The `parity` of its `export.json`; `status` is passed or not_run."""
+    size_bytes: int
+    up_to_date: bool
+    """It was there already, made from the same inputs."""
+    choice: PrecisionChoice | None
+    """What was measured to choose the precision of an expert under `auto`."""
+
+
+class ExportDocument(Document):
+    """What `decompose export` made, or found up to date."""
+
+    kind: Literal["export"] = "export"
+    exports: list[ExportResult]
+
+
+class ScoredClassifier(ClassificationFigures):
+    """How good an export answers by its own engine."""
+
+    path: str
+    provider: str
+
+
+class ScoredSegmenter(SegmentationFigures):
+    """How good an export answers by its own engine."""
+
+    path: str
+    provider: str
+
+
+ScoredExport = ScoredClassifier | ScoredSegmenter
+
+
+class ExportScores(Document):
+    """Scores of exports of lower precision on the test split, by digest of the export."""
+
+    kind: Literal["export_scores"] = "export_scores"
+    split: Literal["test"]
+    exports: dict[str, ScoredExport]

@@ -1,0 +1,271 @@
+"""What `decompose gate` decides, region by region. Rates are fractions; ratio is candidate over baseline.
+
+A drop is baseline minus candidate. Null stands for what could not be measured.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lorkit.decompose.documents.base import Digest, Document, Interval, Part, Share, Tools, Verdict
+from lorkit.decompose.documents.measured import Medians, RatioBlock, Subject, Timings
+from lorkit.decompose.machine import Machine
+
+Change = Literal["improved", "worsened", "wrong either way"]
+Side = Literal["baseline", "candidate"]
+
+
+class Look(RatioBlock):
+    """One look at the growing measurement of a latency test."""
+
+    noise_floor: float
+    verdict: Verdict
+
+
+class Latency(Part):
+    """The latency test of one region: interleaved pairs, with the baseline loaded again as control."""
+
+    verdict: Verdict
+    ratio: float | None
+    ci: Interval | None
+    level: float | None = None
+    margin: float
+    pairs: int
+    cycles_per_pair: int | None = None
+    """Neighbouring cycles of which each engine keeps its fastest."""
+    noise_floor: float | None
+    """By how much the baseline differs from itself, at most."""
+    control: RatioBlock | None = None
+    ratio_of_minima: float | None = None
+    median_ms: Medians | None = None
+    runs_per_sample: int | None = None
+    seconds: float | None = None
+    looks: list[Look] = []
+    samples_ms: Timings | None = None
+    batch: int | None = None
+    threads: int | None = None
+    provider: str | None = None
+
+
+class Subset(Part):
+    """A structure or a subgroup of the cases, judged beside the whole."""
+
+    column: str | None = None
+    """Of a subgroup: the column whose value `name` is."""
+    name: str
+    n: int
+    groups: int
+    verdict: Verdict | Literal["not_judged"]
+    drop: float | None
+    ci: Interval | None
+    p_worse: Share | None
+    p_within: Share | None
+    p_worse_holm: Share | None = None
+    p_within_holm: Share | None = None
+    absent: list[str] = []
+    """Of a subgroup: classes or structures that none of its cases shows."""
+
+    @property
+    def title(self) -> str:
+        """Its name, of a subgroup with the column."""
+        return self.name if self.column is None else f"{self.column}={self.name}"
+
+
+class ChangedAnswer(Part):
+    """A case that the two networks answer differently: with a class, or a mean Dice."""
+
+    case: str
+    """SHA-256 of the image."""
+    truth: str | None
+    baseline: str | float
+    candidate: str | float
+    change: Change
+    baseline_probability: Share | None = None
+    candidate_probability: Share | None = None
+    structure: str | None = None
+    """The structure that moved most."""
+    structure_baseline: Share | None = None
+    structure_candidate: Share | None = None
+    thumbnail: str | None = None
+    """A base64 PNG, where the privacy of the run allows it."""
+
+
+class CaseSet(Part):
+    """The cases that accuracy was judged on."""
+
+    digest: Digest
+    """Over images and targets, whatever their order; of an untouched locked split that of splits.json."""
+    n: int
+    groups: int
+    excluded: dict[str, int]
+    """Cases left out: that a side was trained on, and others of the same patients."""
+    unknown: list[Side]
+    """Sides whose training cases nobody can tell."""
+
+
+class Accuracy(Part):
+    """The drop of the task's headline metric on the same cases."""
+
+    verdict: Verdict
+    metric: str
+    drop: float | None
+    ci: Interval | None
+    decidable: float | None
+    """Half-width of the interval."""
+    baseline: float | None = None
+    candidate: float | None = None
+    n: int | None
+    groups: int | None = None
+    mcnemar_p: Share | None = None
+    """Exact two-sided McNemar test; a cross-check, it decides nothing."""
+    p_worse: Share | None = None
+    """Smallest error at which the interval lies above the allowed drop."""
+    p_within: Share | None = None
+    """Smallest error at which it lies below."""
+    needed_n: int | None = None
+    """About how many such cases show that a candidate which loses nothing stays within what is allowed."""
+    allowed: float
+    strict: bool = False
+    """PASS needs every structure and subgroup shown to stay within the allowed drop."""
+    absent: list[str] = []
+    """Classes or structures that no case shows: without them nothing passes."""
+    structures: list[Subset] = []
+    subgroups: list[Subset] = []
+    label_flips: int | None = None
+    flip_rate: Share | None = None
+    changes: dict[Change, int] = {}
+    flips: list[ChangedAnswer] = []
+    case_set: CaseSet | None
+    source: str | None
+    p_worse_holm: Share | None = None
+    """Corrected for all regions of the gate."""
+
+    @property
+    def subsets(self) -> list[Subset]:
+        """Structures, then subgroups."""
+        return [*self.structures, *self.subgroups]
+
+
+class Cost(Part):
+    """A number that is read off both files."""
+
+    baseline: int | None
+    candidate: int | None
+    ratio: float | None
+    verdict: Literal["pass", "fail", "not_judged", "stated"]
+
+
+class Dtypes(Part):
+    """Bytes of the weights by number format."""
+
+    baseline: dict[str, int] | None
+    candidate: dict[str, int] | None
+    verdict: Literal["stated"]
+
+
+class Deterministic(Part):
+    """Costs that are counted, not timed. Bytes and MACs decide, the others are stated."""
+
+    verdict: Verdict
+    margin: float
+    bytes: Cost
+    macs: Cost
+    nodes: Cost | None = None
+    peak_activation_bytes: Cost | None = None
+    dtypes: Dtypes | None = None
+
+
+class Bounded(Part):
+    """A measurement against a limit of the profile, with its 95 % bounds."""
+
+    budget: float
+    bounds: tuple[float | None, float | None]
+    samples: int | None = None
+    threads: int | None = None
+    verdict: Verdict
+    samples_ms: list[float] = []
+
+
+class Budget(Part):
+    """The limits that the profile states for its hardware."""
+
+    verdict: Verdict | Literal["not_applicable"]
+    profile: str
+    limits: dict[str, float]
+    p95_ms: Bounded | None = None
+    peak_mib: Bounded | None = None
+
+
+class Reasons(Part):
+    """Sentences by the check that they explain."""
+
+    deterministic: list[str]
+    latency: list[str]
+    accuracy: list[str]
+    budget: list[str]
+
+    @property
+    def all(self) -> list[str]:
+        """Every sentence once."""
+        return list(dict.fromkeys([*self.deterministic, *self.latency, *self.accuracy, *self.budget]))
+
+
+class GateRegion(Part):
+    """The verdict on one region, the worst of its checks."""
+
+    verdict: Verdict
+    latency: Latency
+    accuracy: Accuracy
+    deterministic: Deterministic
+    budget: Budget | None = None
+    reasons: list[str]
+    reasons_by_check: Reasons | None = None
+    """The same sentences, by the check that they explain."""
+    baseline: Subject
+    candidate: Subject
+
+
+class Replacement(Part):
+    """A baseline that was replaced: an entry of a store's history."""
+
+    key: str
+    replaced: Digest | None
+    """Null of a first baseline."""
+    by: Digest
+    verdict: Verdict
+    because: str | None
+    cases: Digest | None = None
+    who: str
+    commit: str | None = None
+    when: str
+
+
+class GateDocument(Document):
+    """A verdict of `decompose gate`."""
+
+    kind: Literal["gate"] = "gate"
+    created: str
+    verdict: Verdict
+    on_inconclusive: Verdict
+    margin: float
+    max_accuracy_drop: float
+    max_accuracy_drops: dict[str, float] = {}
+    """Allowed drop of regions that have one of their own."""
+    seed: int
+    run: str | None
+    synthetic: bool
+    machine: Machine
+    tools: Tools
+    regions: dict[str, GateRegion]
+    replaced_baselines: list[Replacement] | None = None
+    """With --update-baseline: what was written down; empty where the baselines stay."""
+
+
+class BaselineRecord(Document):
+    """`baselines.json` of a store: what is in service, and every replacement there was."""
+
+    kind: Literal["baselines"] = "baselines"
+    current: dict[str, Digest] = {}
+    """Digests by region, target, profile and precision."""
+    history: list[Replacement] = []
+    """Oldest first."""

@@ -1,0 +1,43 @@
+"""Parts that several documents have: which export was measured, and ratios of paired timings."""
+
+from __future__ import annotations
+
+from lorkit.decompose.documents.base import Digest, Interval, Owner, Part
+
+
+class Subject(Part):
+    """Which export was measured; path and digest are null where nothing was exported."""
+
+    path: str | None
+    digest: Digest | None
+    owner: Owner
+    region: str
+    target: str
+    profile: str
+    precision: str
+
+
+class RatioBlock(Part):
+    """Candidate time over baseline time: exponential of the median paired log-ratio."""
+
+    ratio: float
+    ci: Interval
+    level: float
+    """Confidence of the interval, after the correction for repeated looks."""
+    pairs: int
+
+
+class Timings(Part):
+    """Milliseconds of the three engines of a latency test, in the order they were taken."""
+
+    baseline: list[float]
+    candidate: list[float]
+    control: list[float]
+
+
+class Medians(Part):
+    """Median milliseconds of the three engines of a latency test."""
+
+    baseline: float
+    candidate: float
+    control: float

@@ -1,0 +1,99 @@
+"""What the description of a network on disk says, whether an expert or an export: its region, recipe and size."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lorkit.decompose.documents.base import Part, Share
+from lorkit.decompose.documents.recipe import Recipe
+from lorkit.decompose.regions import Region
+
+
+class ImageShape(Part):
+    """Shape of one input image."""
+
+    size: list[int]
+    channels: int
+
+
+class Normalisation(Part):
+    """Mean and std per channel, inside the network's graph."""
+
+    mean: list[float]
+    std: list[float]
+
+
+class RefusalRate(Part):
+    """Share of unseen images of the region that the check refuses; null where there were none."""
+
+    rate: Share | None
+    n: int
+    split: str
+
+
+class OtherRegions(Part):
+    """Share of images of other regions that the check refuses."""
+
+    rate: Share | None
+    lowest: Share | None
+    regions: int
+    n: int
+
+
+class RegionModel(Part):
+    """A Gaussian over fingerprints of training images, with a few free directions and one variance for all others."""
+
+    version: Literal[1]
+    channels: int
+    mean: list[float]
+    scale: list[float]
+    directions: list[list[float]]
+    variances: list[float]
+    rest: float
+    trained_on: int
+
+
+class RegionCheck(RegionModel):
+    """The check that travels with a network: beyond a distance an image is refused."""
+
+    limit: float
+    calibrated_on: int
+
+
+class MeasuredCheck(RegionCheck):
+    """The same, with what it refuses of images that chose neither its model nor its limit."""
+
+    false_refusal: RefusalRate
+    other_regions: OtherRegions
+
+
+class NetworkInfo(Part):
+    """What an `expert.json` and an `export.json` have in common: the network of one region."""
+
+    region: str
+    task: str = "classification"
+    classes: list[str]
+    modality: str | None = None
+    image: ImageShape | None = None
+    recipe: Recipe
+    normalise: Normalisation | None = None
+    in_region: MeasuredCheck | RegionCheck | None = None
+    """Null where the network carries no check."""
+    parameters: int | None = None
+    macs: int | None = None
+    synthetic: bool = True
+
+    def as_region(self) -> Region:
+        """Return the region as far as the network knows it."""
+        return Region(
+            name=self.region,
+            task=self.task,
+            classes=tuple(self.classes),
+            modality=self.modality,
+            synthetic=self.synthetic,
+        )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, *spatial) of one input image."""
+        return self.recipe.shape

@@ -1,0 +1,85 @@
+"""What `decompose predict` answers: one row per image. Research use: never a diagnosis."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lorkit.decompose.documents.base import Digest, Document, Owner, Part, Share
+
+
+class PredictingNetwork(Part):
+    """What answered."""
+
+    path: str
+    kind: Literal["export", "expert"]
+    digest: Digest
+    owner: Owner
+    target: str | None
+    precision: str
+
+
+class LabelProbability(Part):
+    """A class and its probability."""
+
+    label: str
+    probability: Share
+
+
+class LabelledImage(Part):
+    """A classifier's answer; label and probabilities are null where the image does not look like the region."""
+
+    input: str
+    label: str | None
+    probability: Share | None
+    probabilities: dict[str, Share] | None
+    top: list[LabelProbability]
+    out_of_region: bool | None
+    """Null where the network carries no check."""
+    distance: float | None
+    limit: float | None
+
+    @property
+    def refused(self) -> bool:
+        """Whether it does not look like the region."""
+        return self.label is None
+
+
+class StructureSize(Part):
+    """How much of an image a structure takes: pixels, or voxels and millilitres."""
+
+    pixels: int | None = None
+    voxels: int | None = None
+    ml: float | None = None
+
+
+class SegmentedImage(Part):
+    """A segmenter's answer; structures and mask are null where the image does not look like the region."""
+
+    input: str
+    mask: str | None
+    size: list[int]
+    structures: dict[str, StructureSize] | None
+    out_of_region: bool | None
+    distance: float | None
+    limit: float | None
+
+    @property
+    def refused(self) -> bool:
+        """Whether it does not look like the region."""
+        return self.structures is None
+
+
+PredictedImage = LabelledImage | SegmentedImage
+
+
+class PredictDocument(Document):
+    """Predictions of `decompose predict`."""
+
+    kind: Literal["prediction"] = "prediction"
+    not_for_diagnosis: Literal[True]
+    synthetic: bool
+    region: str
+    task: str
+    classes: list[str]
+    network: PredictingNetwork
+    predictions: list[PredictedImage]

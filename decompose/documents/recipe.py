@@ -1,0 +1,135 @@
+"""The preprocessing recipe as data: a version and four typed steps that turn an image into a network's input.
+
+`decompose.data.preprocessing.recipe` builds and applies it. Version 1 is of pictures; version 2 adds volumes: three
+sides, the trilinear filter, and `axes`, into whose order and direction an oriented file is turned.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lorkit.decompose.documents.base import Part
+
+VERSIONS = {2: 1, 3: 2}
+"""Version of the recipes of pictures and of volumes, by the number of sides."""
+AXES = "RAS"
+"""Axes of volumes: towards the right, anterior and superior, as NIfTI names them."""
+FILTERS = {2: "bilinear", 3: "trilinear"}
+
+
+class Intensity(Part):
+    """How pixel values become [0, 1]: by the range of their dtype, by percentiles, or by a stated window."""
+
+    op: Literal["intensity"]
+    rule: Literal["dtype", "percentile", "window"]
+    low: float | None = None
+    high: float | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        bounds = (self.low, self.high)
+        if self.rule == "dtype":
+            if self.model_fields_set & {"low", "high"}:
+                raise ValueError("rule dtype takes neither low nor high")
+        elif self.low is None or self.high is None or not self.low < self.high:
+            raise ValueError(f"rule {self.rule} needs low < high, not {bounds[0]} and {bounds[1]}")
+        return self
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Low and high of a percentile or window rule."""
+        assert self.low is not None
+        assert self.high is not None
+        return self.low, self.high
+
+
+class Resize(Part):
+    """The size that every image is stretched to: (height, width), or three sides of a volume."""
+
+    op: Literal["resize"]
+    size: Annotated[list[Annotated[int, Field(gt=0, strict=True)]], Field(min_length=2, max_length=3)]
+    filter: Literal["bilinear", "trilinear"]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.filter != FILTERS[len(self.size)]:
+            raise ValueError("filter bilinear for pictures, trilinear for volumes")
+        return self
+
+
+class Channels(Part):
+    """How many channels an image is brought to."""
+
+    op: Literal["channels"]
+    count: Literal[1, 3]
+
+
+class Normalise(Part):
+    """Mean and standard deviation per channel of values in [0, 1]; the network's graph applies them."""
+
+    op: Literal["normalise"]
+    mean: list[float]
+    std: list[Annotated[float, Field(gt=0)]]
+
+
+Step = Annotated[Intensity | Resize | Channels | Normalise, Field(discriminator="op")]
+_ORDER = ("intensity", "resize", "channels", "normalise")
+
+
+class Recipe(Part):
+    """How an image becomes a network's input; it travels with the network."""
+
+    version: Literal[1, 2]
+    axes: Literal["RAS"] | None = None
+    """Axes of volumes; absent from recipes of pictures."""
+    steps: list[Step]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if tuple(step.op for step in self.steps) != _ORDER:
+            raise ValueError(f"steps {', '.join(_ORDER)}, in this order")
+        if self.version != VERSIONS[self.dims] or self.axes != (AXES if self.dims == 3 else None):
+            raise ValueError(f"version 1 for pictures, version 2 with axes {AXES} for volumes")
+        if not self.channels == len(self.normalise.mean) == len(self.normalise.std):
+            raise ValueError(f"{self.channels} means and stds, one per channel")
+        return self
+
+    @property
+    def intensity(self) -> Intensity:
+        """How pixel values become [0, 1]."""
+        step = self.steps[0]
+        assert isinstance(step, Intensity)
+        return step
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The (height, width), or three sides of a volume."""
+        step = self.steps[1]
+        assert isinstance(step, Resize)
+        return tuple(step.size)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        step = self.steps[2]
+        assert isinstance(step, Channels)
+        return step.count
+
+    @property
+    def normalise(self) -> Normalise:
+        """Mean and std per channel that the network's graph applies."""
+        step = self.steps[3]
+        assert isinstance(step, Normalise)
+        return step
+
+    @property
+    def dims(self) -> int:
+        """2 for pictures, 3 for volumes."""
+        return len(self.size)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, *size) of one prepared image."""
+        return (self.channels, *self.size)

@@ -1,0 +1,173 @@
+"""What `decompose report` shows: `report.json`, from which `report.html` and `report.md` are drawn.
+
+Shares are fractions; what is undefined or was not measured is null.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, JsonValue
+
+from lorkit.decompose.documents.base import Digest, Document, Interval, Part, Share, Tools
+from lorkit.decompose.documents.changes import Changes
+from lorkit.decompose.documents.gate import GateDocument
+from lorkit.decompose.documents.report_row import ReportRow
+from lorkit.decompose.documents.scores import (
+    ClassScores,
+    Reliability,
+    StructureScores,
+)
+from lorkit.decompose.documents.training_log import EpochRow
+from lorkit.decompose.machine import Machine
+
+
+class ReportedRun(Part):
+    """The run that is reported."""
+
+    id: str
+    name: str
+    method: str
+    seed: int
+    digest: Digest
+    created: str
+    settings: dict[str, JsonValue]
+    """Its configuration."""
+
+
+class ReportedRegion(Part):
+    """A region and its cases by part."""
+
+    name: str
+    task: str
+    classes: list[str]
+    modality: str | None
+    synthetic: bool
+    cases: dict[str, int]
+
+
+class ReportSummary(Part):
+    """What the experts save against the foundation: geometric means, and the mean change of the headline metric."""
+
+    parameters: float | None
+    macs: float | None
+    size_bytes: float | None
+    latency: float | None
+    balanced_accuracy_change: float | None = None
+    dice_change: float | None = None
+
+
+class RegionTables(Part):
+    """The tables of one evaluation that the report draws."""
+
+    n: int | None
+    groups: int | None
+    classes: list[str] | None
+    confusion: list[list[int]] | None
+    reliability: Reliability | None
+    per_class: list[ClassScores] | None
+    per_structure: list[StructureScores] | None
+    ece: Share | None
+    source: str | None
+    ece_ci: Interval | None
+
+
+class Evaluations(Part):
+    """Evaluations by model and region; null of a model that was not measured."""
+
+    foundation: dict[str, RegionTables] | None
+    student: dict[str, RegionTables] | None
+    experts: dict[str, RegionTables] | None
+
+
+class ClassProbability(Part):
+    """A class and its probability."""
+
+    class_name: str = Field(alias="class")
+    probability: Share
+
+
+class Picture(Part):
+    """An image with the expert's answer: an outline of structures, or a class."""
+
+    png: str
+    """Base64."""
+    width: int
+    height: int
+    slice: int | None
+    """Null of single images."""
+    annotated: bool
+    truth: str | None = None
+    answer: str | None = None
+    top: list[ClassProbability] = []
+    dice: dict[str, Share | None] = {}
+
+
+class TriedPrecision(Part):
+    """A lower precision that `export --precision auto` tried."""
+
+    region: str
+    target: str
+    profile: str
+    precision: str
+    verdict: str
+    reason: str
+    ratio: float | None
+    ratio_ci: Interval | None
+    drop: float | None
+    drop_ci: Interval | None
+
+
+class ChainLink(Part):
+    """An artifact and what it was made from."""
+
+    kind: str
+    name: str
+    digest: Digest
+    parent: Digest | None
+    created: str
+
+
+class ReportedGate(GateDocument):
+    """The stored gate."""
+
+    stale: bool
+    """It judged an export that is no longer the same."""
+
+
+class ReportDocument(Document):
+    """The document of `decompose report`."""
+
+    kind: Literal["report"] = "report"
+    created: str
+    synthetic: bool
+    machine: Machine
+    tools: Tools
+    run: ReportedRun
+    regions: Annotated[list[ReportedRegion], Field(min_length=1)]
+    task: str
+    metrics: list[str]
+    """Columns of the table."""
+    headline: str
+    """The metric that the gate judges by."""
+    table: list[ReportRow]
+    summary: ReportSummary
+    evaluations: Evaluations
+    pictures: dict[str, list[Picture]]
+    training: list[EpochRow]
+    gate: ReportedGate | None
+    precisions: list[TriedPrecision]
+    chain: list[ChainLink]
+    commands: list[str]
+    """How to get all of this again."""
+    against: Changes | None = None
+
+
+class ReportFiles(Document):
+    """Where a report lies."""
+
+    kind: Literal["report"] = "report"
+    files: list[str]
+    """`report.html`, `report.md` and `report.json`."""
+    up_to_date: bool
+    """They were there already, and nothing that they show has changed."""

@@ -1,0 +1,59 @@
+"""A row of the report's table: what an export, or a network that is not exported, costs and how good it is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from lorkit.decompose.documents.base import Digest, Interval, Owner, Part, Share
+from lorkit.decompose.documents.verify import ParityBlock
+
+
+class ReportedLatency(Part):
+    """Batch 1, one thread."""
+
+    median_ms: float
+    p90_ms: float | None
+    p99_ms: float | None
+    throughput: float
+    peak_mib: float | None
+    load_ms: float | None
+    batch: int
+    threads: int | None
+    provider: str | None
+
+
+class ReportRow(Part):
+    """An export, or a network that is not exported, with what it costs and how good it is."""
+
+    region: str
+    owner: Owner
+    source: str | None
+    scored: Literal["network", "export"] | None
+    """What the metrics were measured on."""
+    n: int | None
+    accuracy: Share | None = None
+    balanced_accuracy: Share | None = None
+    auroc: Share | None = None
+    ece: Share | None = None
+    dice: Share | None = None
+    ci: dict[str, Interval | None]
+    parameters: int | None
+    macs: int | None
+    size_bytes: int | None
+    target: str | None
+    profile: str | None
+    precision: str | None
+    opset: int | None
+    nodes: int | None
+    parity: ParityBlock | None
+    path: str | None
+    """Below the run."""
+    digest: Digest | None
+    latency: ReportedLatency | None
+    commands: list[str]
+    """Check, time and use it."""
+
+    def value(self, metric: str) -> float | None:
+        """Return a metric by name; None where it is undefined or of another task."""
+        found: float | None = getattr(self, metric, None)
+        return found

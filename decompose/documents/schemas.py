@@ -1,0 +1,82 @@
+"""The JSON Schemas of the documents: what another program may rely on.
+
+`python -m lorkit.decompose.documents.schemas docs/schemas` writes all of them; a test keeps the files equal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from lorkit.decompose.artifacts import SCHEMA_VERSION, write_text
+from lorkit.decompose.documents.base import Document
+from lorkit.decompose.documents.bench import BenchDocument
+from lorkit.decompose.documents.compare import CompareDocument
+from lorkit.decompose.documents.evaluate import EvaluateDocument
+from lorkit.decompose.documents.expert import ExpertInfo
+from lorkit.decompose.documents.export import ExportDocument, ExportInfo
+from lorkit.decompose.documents.gate import GateDocument
+from lorkit.decompose.documents.predict import PredictDocument
+from lorkit.decompose.documents.report import ReportDocument, ReportFiles
+from lorkit.decompose.documents.verify import VerifyDocument
+from lorkit.decompose.errors import unknown
+
+DOCUMENTS: dict[str, type[Document]] = {
+    "bench": BenchDocument,
+    "compare": CompareDocument,
+    "evaluate": EvaluateDocument,
+    "expert-info": ExpertInfo,
+    "export": ExportDocument,
+    "export-info": ExportInfo,
+    "gate": GateDocument,
+    "predict": PredictDocument,
+    "report": ReportDocument,
+    "report-files": ReportFiles,
+    "verify": VerifyDocument,
+}
+"""By the command that prints them; `*-info` are the files `expert.json` and `export.json`."""
+_DRAFT = "https://json-schema.org/draft/2020-12/schema"
+_HEAD = ("schema_version", "kind", "warnings")
+
+
+class _Plain(GenerateJsonSchema):
+    """Leave out titles of keys, which repeat them, and defaults, which stand for keys that are not there."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def default_schema(self, schema: Any) -> dict[str, Any]:
+        return self.generate_inner(schema["schema"])
+
+
+def schema_of(name: str) -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a document.
+
+    Raises:
+        UsageError: There is no document of this name.
+    """
+    if name not in DOCUMENTS:
+        raise unknown("document", name, DOCUMENTS)
+    found = DOCUMENTS[name].model_json_schema(schema_generator=_Plain)
+    required = [*_HEAD, *(key for key in found["required"] if key not in _HEAD)]
+    return {"$schema": _DRAFT, "$id": f"urn:lorkit:schema:{name}:{SCHEMA_VERSION}", **found, "required": required}
+
+
+def schema_text(name: str) -> str:
+    """Return the JSON Schema of a document as the text of its file."""
+    return json.dumps(schema_of(name), indent=1, ensure_ascii=False) + "\n"
+
+
+def main(folder: Path) -> None:
+    """Write every schema into a folder as `NAME.schema.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in DOCUMENTS:
+        write_text(folder / f"{name}.schema.json", schema_text(name))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

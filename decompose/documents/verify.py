@@ -1,0 +1,99 @@
+"""How exactly an export gives its source's outputs: the `parity` of `export.json` and the rows of `verify`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from lorkit.decompose.documents.base import Document, Part, Share
+from lorkit.decompose.documents.measured import Subject
+
+ImageKind = Literal["real", "phantom", "seeded"]
+
+
+class ParityFigures(Part):
+    """Differences between the outputs of an engine and of its source network."""
+
+    max_abs: float | None
+    """Largest difference of a logit; null of an engine that gives NaN."""
+    tolerance: float
+    of_margin: float | None
+    """Largest difference as a share of the margin between the two best classes."""
+    label_flips: int
+    flip_rate: Share
+    flip_limit: Share
+    dice: Share | None = None
+    """Dice of the engine's masks against the source's, of the worst image; null of classifiers."""
+    n: int
+
+
+class ProvenParity(ParityFigures):
+    """The proof of an export that was run where it was built."""
+
+    batches: list[int]
+    inputs: ImageKind
+    status: Literal["passed", "failed"]
+
+
+class NoParity(Part):
+    """Why an export was not run where it was built."""
+
+    status: Literal["not_run"]
+    reason: str = ""
+
+
+ParityBlock = Annotated[ProvenParity | NoParity, Field(discriminator="status")]
+
+
+class BatchParity(Part):
+    """What one batch size gave."""
+
+    batch: int
+    max_abs: float | None
+    of_margin: float | None
+    label_flips: int
+    flip_rate: Share
+    dice: Share | None
+
+
+class BisectionStep(Part):
+    """A layer that was tried; the error is a share of its largest value, null of NaN."""
+
+    layer: str
+    error: float | None
+
+
+class Bisection(Part):
+    """The first layer that is off by more than the precision allows; null where none is."""
+
+    layer: str | None
+    op: str | None = None
+    error: float | None = None
+    before: float | None = None
+    """Error of the layer before."""
+    limit: float | None = None
+    steps: list[BisectionStep] = []
+    skipped: str | None = None
+    """Why this export was not bisected."""
+
+
+class VerifiedExport(Subject, ParityFigures):
+    """An export held against its source."""
+
+    inputs: ImageKind
+    status: Literal["passed", "failed"]
+    against: Literal["source", "samples"]
+    provider: str
+    batches: list[BatchParity]
+    bisection: Bisection | None = None
+
+
+class VerifyDocument(Document):
+    """What `decompose verify` finds."""
+
+    kind: Literal["verification"] = "verification"
+    status: Literal["passed"]
+    exports: list[VerifiedExport]
+    not_run: list[Subject]
+    """Exports whose runtime or hardware is not here."""
