@@ -65,8 +65,8 @@ class RdConfig(Section):
 
     `hidden` is the width of the reprogrammers, by default the student's; `kd_detach` lets the reprogrammed logits teach
     without being taught. Of DRD alone: whether the terms of the `stages` are summed or averaged, what the student's
-    batch norms do in passes of reprogrammed features (`bn_policy`, see `models.bn_policy`), and whose `skips` a U-Net's
-    decoder reads there (see `models.staged.foreign_context`).
+    batch norms do in passes of reprogrammed features (`bn_policy`, see `methods.reprogramming.batch_norms`), and whose
+    `skips` a U-Net's decoder reads there (see `models.backbones.stage_adapters.injection_context`).
     """
 
     hybrid: NonNegative = 1.0

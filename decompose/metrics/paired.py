@@ -123,7 +123,7 @@ def paired_cases(
     seed: int = 0,
     replicates: int = 2000,
 ) -> PairedDrop:
-    """Compare what two models have of the same cases: the `cases` of their task, NaN where one says nothing.
+    """Compare what two models have of the same cases: the `scores_by_case` of their task, NaN where one says nothing.
 
     Args:
         baseline_NS: How right the baseline is, in [0, 1].
@@ -211,10 +211,10 @@ def paired_means(
     expanded percentile interval of Hesterberg, The American Statistician 69, 2015, section 4.1). Nor is it ever
     narrower than what could still be hidden: with G groups an event never seen has a probability below
     1 - 0.05^(1/G) at 95 %, and is taken to weigh as much as the largest difference that a group showed. Fewer
-    groups than `spread.FEWEST` decide nothing: the interval is then [-1, 1].
+    groups than `intervals.MIN_GROUPS` decide nothing: the interval is then [-1, 1].
 
     Args:
-        baseline_NS: The `cases` of a task, in [0, 1], NaN where a case says nothing about a structure.
+        baseline_NS: The `scores_by_case` of a task, in [0, 1], NaN where a case says nothing about a structure.
         candidate_NS: Likewise, of the same cases.
         groups: (N,) patient (or other cluster) of each case.
         seed: Seed of the bootstrap.

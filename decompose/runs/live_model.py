@@ -1,4 +1,4 @@
-"""The live model of a run: built from its configuration, written and read as safetensors."""
+"""The live model of a run, which is the trained model before experts are merged: built, written and read."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Segment
 
 
 def headline(cases_NS: NDArray[np.float64]) -> float:
-    """Return a task's headline from its `cases`: the mean over classes of the mean over samples, where defined."""
+    """Return a task's headline from its `scores_by_case`: the mean over classes of the means over samples."""
     return float(mean_defined(mean_defined(cases_NS.T)))
 
 

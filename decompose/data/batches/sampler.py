@@ -1,8 +1,8 @@
 """Which samples stand in which batch: region shares, and streams without replacement that a resume finds again.
 
 Everything is a function of (seed, epoch), so nothing needs to be stored to resume exactly. A region's stream is an
-endless sequence of shuffled passes over its samples; an epoch takes the next stretch of it, and every rank its own
-part of that stretch. A small region therefore starts its next pass within an epoch, and a large one continues in the
+endless sequence of shuffled passes over its samples; an epoch takes the next segment of it, and every rank its own
+part of that segment. A small region therefore starts its next pass within an epoch, and a large one continues in the
 next epoch where it stopped.
 """
 
@@ -104,9 +104,9 @@ def region_shares(counts: Sequence[int], policy: str) -> NDArray[np.float64]:
 
 
 def allocate_samples(shares: NDArray[np.float64], batch_size: int, steps: int) -> NDArray[np.int64]:
-    """Return (steps, regions) seats: each row sums to `batch_size`, no seat number is 1, shares hold over time.
+    """Return (steps, regions) samples: each row sums to `batch_size`, no number is 1, shares hold over time.
 
-    A region earns its share of every batch as credit; one that cannot afford two seats waits for a later batch.
+    A region earns its share of every batch as credit; one that cannot afford two samples waits for a later batch.
     """
     samples_per_batch = np.zeros((steps, len(shares)), dtype=np.int64)
     credit = np.zeros(len(shares))

@@ -1,4 +1,4 @@
-"""One cell of a comparison: an arm, a seed and a fraction of the training groups, trained and judged once."""
+"""One cell of a comparison: a method, a seed and a fraction of the training groups, trained and scored once."""
 
 from __future__ import annotations
 
@@ -73,18 +73,18 @@ class ComparisonData:
 
     @property
     def for_teacher(self) -> ComparisonData:
-        """The same samples as the foundation sees them, which judge it and the methods that deploy it."""
+        """The same samples as the foundation sees them, on which it and the methods that deploy it are scored."""
         test = self.test if self.teacher_test is None else self.teacher_test
         return replace(self, training_data=self.training_data.for_teacher, test=test, teacher_test=None)
 
     @property
     def split(self) -> str:
-        """Name of the part that judges."""
+        """Name of the part that cells are scored on."""
         return "val" if self.test is None else "test"
 
     @property
     def scored_part(self) -> Mapping[str, PreparedRegion]:
-        """The part that judges."""
+        """The part that cells are scored on."""
         return self.training_data.val if self.test is None else self.test
 
     @property
@@ -101,7 +101,7 @@ def prepare_comparison(
     teacher: Teacher | None,
     on_event: Listener,
 ) -> ComparisonData:
-    """Prepare what the cells of a comparison share: the parts they train on, and the one that judges them."""
+    """Prepare what the cells of a comparison share: the parts they train on, and the one they are scored on."""
     names = tuple(dict.fromkeys(("train", "val", split)))
     parts = prepare_parts(config, samples, splits, config.image, names, on_event)
     seen = prepare_for_teacher(config, samples, splits, config.image, names, on_event)
@@ -119,7 +119,7 @@ def prepare_comparison(
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A cell's figures, and the evidence by region that its blocks were scored from: logits, or counts of pixels."""
+    """A cell's figures, and what its blocks were scored from by region: logits, or counts of pixels."""
 
     method_digest: str
     row: dict[str, Any]
@@ -135,9 +135,9 @@ def run_cell(
     fabric: Fabric,
     on_event: Listener,
 ) -> Cell:
-    """Read a cell that is there already, or train and judge it; an interrupted one continues after its last epoch.
+    """Read a cell that is there already, or train and score it; an interrupted one continues after its last epoch.
 
-    A cell that was judged on the test part has figures on validation too, so one of them serves both.
+    A cell that was scored on the test part has figures on validation too, so one of them serves both.
 
     Args:
         compared: What is trained.
@@ -173,9 +173,9 @@ def run_cell(
 
 
 def stored_cells(root: Path, data: ComparisonData) -> Iterator[Cell]:
-    """Yield every finished cell of the same data and teacher that has figures on the judging part, each once.
+    """Yield every finished cell of the same data and teacher that has figures on the scored part, each once.
 
-    A cell that was judged on validation and again on test has its figures on validation twice; the later one stands
+    A cell that was scored on validation and again on test has its figures on validation twice; the later one stands
     for both, as in `run_cell`.
     """
     cells: dict[tuple[str, int, float], Cell] = {}
@@ -194,14 +194,14 @@ def stored_cells(root: Path, data: ComparisonData) -> Iterator[Cell]:
 
 
 def score_block(prepared: PreparedRegion, score_inputs: ScoreInputs) -> dict[str, Any]:
-    """Score evidence on a prepared part; the figures of an `evaluate` block without its tables."""
+    """Score what a task keeps of outputs on a prepared part; the figures of an `evaluate` block without its tables."""
     task = get_task(prepared.region.task)
     found = task.scores(prepared.region, prepared.targets, score_inputs, prepared.groups)
     return found.figures.to_json()
 
 
 def scores_by_case(prepared: PreparedRegion, score_inputs: ScoreInputs) -> NDArray[np.float64]:
-    """Return the task's (N, S) `cases` of a prepared part."""
+    """Return the task's (N, S) scores of each case of a prepared part."""
     return get_task(prepared.region.task).scores_by_case(prepared.region, prepared.targets, score_inputs)
 
 

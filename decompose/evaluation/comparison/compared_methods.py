@@ -1,4 +1,4 @@
-"""The arms of a comparison: methods as they stand in the configuration, and variants with settings of their own."""
+"""The methods of a comparison: as they stand in the configuration, and variants with settings of their own."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FOUNDATION = "foundation"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # a comma inside brackets belongs to the value
 _COMMA = re.compile(r",(?![^{\[]*[}\]])")
-# what all arms share: data, split, teacher, seeds and the machine
+# what all methods share: data, split, teacher, seeds and the machine
 _SHARED = ("name", "method", "seed", "image", "regions", "split", "foundation", "cache", "privacy")
 _SHARED_TRAIN = ("precision", "accelerator", "devices", "num_nodes", "strategy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedMethod:
-    """One contender.
+    """One method that a comparison trains.
 
     Attributes:
         label: Its name in tables; the method's for a plain method.
@@ -43,7 +43,7 @@ class ComparedMethod:
 
     @property
     def digest(self) -> str:
-        """Digest of its settings without the seed: two arms of one digest share their cells."""
+        """Digest of its settings without the seed: two methods of one digest share their cells."""
         return settings_digest(self.config.model_copy(update={"seed": 0}))
 
     def to_json(self) -> dict[str, Any]:
@@ -65,10 +65,10 @@ def _balancer(config: Config) -> Balancer:
 
 
 def check_available(methods: Sequence[ComparedMethod]) -> list[str]:
-    """Refuse before the first cell what an arm cannot do here, and return what the user should know of the arms.
+    """Refuse before the first cell what a method cannot do here, and return what the user should know of the methods.
 
     Raises:
-        MissingRuntimeError: Libraries that arms need are not installed: all of them in one line.
+        MissingRuntimeError: Libraries that methods need are not installed: all of them in one line.
         UsageError: A gradient balancer that does not train in this precision.
     """
     notices: list[str] = []
@@ -89,16 +89,16 @@ def check_available(methods: Sequence[ComparedMethod]) -> list[str]:
 
 
 def compared_methods(config: Config, names: Sequence[str], variants: Sequence[str]) -> list[ComparedMethod]:
-    """Return the arms of a comparison, methods first.
+    """Return the methods of a comparison, plain ones first.
 
     Args:
-        config: What all arms have in common.
+        config: What all methods have in common.
         names: Of methods.
         variants: `LABEL:METHOD:key=value,key=value` each.
 
     Raises:
         UsageError: An unknown method, a label that stands twice, a malformed variant, or one that changes what all
-            arms have to share.
+            methods have to share.
     """
     methods = [
         ComparedMethod(label=get_method(name).name, config=with_overrides(config, method=name)) for name in names

@@ -68,7 +68,7 @@ def compare(
     teacher: Teacher | None = None,
     on_event: Listener = ignore,
 ) -> dict[str, Any]:
-    """Train and judge every combination and compare the arms on the same cases.
+    """Train and score every combination and compare the methods on the same cases.
 
     Data, split and foundation are those of `config` (its seed decides them) for every cell; a cell's own seed decides
     initial weights, order, augmentation and which groups a fraction below 1 takes. The foundation is given, as in
@@ -77,9 +77,9 @@ def compare(
     a finished one. Calls may run side by side: a cell that another process trains is left to it and read afterwards.
 
     Args:
-        config: What all arms have in common.
+        config: What all methods have in common.
         methods: Methods as the configuration has them.
-        variants: `LABEL:METHOD:key=value,key=value`: arms with settings of their own.
+        variants: `LABEL:METHOD:key=value,key=value`: methods with settings of their own.
         seeds: Repetitions.
         fractions: Of the training groups.
         split: `test`, or `val` to choose settings: the test part is then not even prepared.
@@ -92,14 +92,14 @@ def compare(
         A `compare` document over what was asked for. `<out>/<id>/comparison.json` (`comparison-val.json`) holds one
         over everything that was ever finished of this comparison. `rows`: one a cell, its figures by region;
         `parameters`, `macs` and `deployed_bytes` of what one region deploys; `training_parameters` and `training_macs`
-        of the networks while they are trained; `train_seconds` without the foundation's. `pairs`: for each two arms
-        and fraction, and for the foundation and each arm, what the second (`candidate`) loses against the first
+        of the networks while they are trained; `train_seconds` without the foundation's. `pairs`: for each two methods
+        and fraction, and for the foundation and each method, what the second (`candidate`) loses against the first
         (`baseline`) in balanced accuracy on the same cases and seeds, with 95 % intervals over both, and how many
         regions it wins and loses. `table`: means over seeds. `foundation`: the teacher
         itself, where a method needs one.
 
     Raises:
-        UsageError: An unknown or repeated arm or split, no seed or one out of range, or a fraction outside (0, 1].
+        UsageError: An unknown or repeated method or split, no seed or one out of range, or a fraction outside (0, 1].
         MissingRuntimeError: A method needs a library that is not installed.
     """
     for method in methods if teacher is not None else ():
@@ -141,7 +141,7 @@ def _identity(config: Config, samples: Mapping[str, RegionSamples]) -> str:
 
 
 def _earlier_methods(document: Path, grid: _Grid) -> list[dict[str, Any]]:
-    """Return the arms that earlier calls compared and this one does not ask for.
+    """Return the methods that earlier calls compared and this one does not ask for.
 
     Raises:
         UsageError: One of them has a label of this call and other settings.
@@ -226,7 +226,7 @@ class _Comparison:
         return document.build(methods, entries)
 
     def _evaluate_foundation(self, methods: Sequence[Mapping[str, Any]]) -> None:
-        """Fetch the foundation, pre-trained where it is not there, as soon as an arm needs it."""
+        """Fetch the foundation, pre-trained where it is not there, as soon as a method needs it."""
         if self.evaluated is not None or not any(
             needs_foundation(get_method(compared["method"])) for compared in methods
         ):

@@ -1,8 +1,8 @@
-"""Arms of a comparison against each other on the same cases and seeds, with intervals over both.
+"""Methods of a comparison against each other on the same cases and seeds, with intervals over both.
 
-A replicate draws groups (patients) within each region and seeds over all regions, both with replacement, and every arm
-is scored on the same draws: differences are paired in cases and seeds. Arms are linear in the drawn weights, so all of
-it is a handful of matrix products.
+A replicate draws groups (patients) within each region and seeds over all regions, both with replacement. Every method
+is scored on the same draws: differences are paired in cases and seeds. Scores are linear in the drawn weights, so all
+of it is a handful of matrix products.
 
 With S seeds, the spread of S drawn means is (S - 1) / S of the variance that training has; deviations from the mean of
 the seeds are stretched by sqrt(S / (S - 1)) to make up for it. One seed says nothing of training, and then the
@@ -29,11 +29,11 @@ from lorkit.decompose.tasks import get_task
 
 REPLICATES = 2000
 CaseScores = Mapping[str, Floats]
-"""By region, (S, N, C): the `cases` of the task for the model of each seed; one for a model that no seed changes."""
+"""By region, (S, N, C): scores by case for the model of each seed; S is 1 for a model that no seed changes."""
 
 
 class ReplicatedRate(NamedTuple):
-    """The headline of an arm on a region: as measured, and in each replicate (R,)."""
+    """The headline of a method on a region: as measured, and in each replicate (R,)."""
 
     point: float
     replicates_R: Floats
@@ -41,7 +41,7 @@ class ReplicatedRate(NamedTuple):
 
 @dataclass(frozen=True)
 class _Region:
-    """What all arms share on one region."""
+    """What all methods share on one region."""
 
     draws: Resampling
     bound: float
@@ -66,10 +66,10 @@ class _Region:
 
 
 class PairedDifferences:
-    """Draws of one set of judged cases, the same for every arm.
+    """Draws of one set of scored cases, the same for every method.
 
     Args:
-        scored: The judged part of each region.
+        scored: The scored part of each region.
     """
 
     def __init__(self, scored: Mapping[str, PreparedRegion]) -> None:
@@ -81,12 +81,12 @@ class PairedDifferences:
         self._bound = math.hypot(*(region.bound for region in self._regions.values())) / len(scored)
 
     def rates(self, cases: CaseScores) -> dict[str, ReplicatedRate]:
-        """Score an arm on every region."""
+        """Score a method on every region."""
         weight_RS = _seed_weights(len(next(iter(cases.values()))))
         return {name: region.rate(cases[name], weight_RS) for name, region in self._regions.items()}
 
     def mean(self, rates: Mapping[str, ReplicatedRate]) -> dict[str, Any]:
-        """Return the mean over regions of an arm's headline, under its name, with its 95 % interval."""
+        """Return the mean over regions of a method's headline, under its name, with its 95 % interval."""
         value = float(np.mean([rate.point for rate in rates.values()]))
         spread = interval(np.mean([rate.replicates_R for rate in rates.values()], axis=0))
         return {self.metric: value, "ci": widen_if_degenerate(spread, value, self._bound)}

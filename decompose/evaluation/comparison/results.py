@@ -1,4 +1,4 @@
-"""The document of a comparison: rows, what each two arms differ by, and the table, from cells that are finished."""
+"""The document of a comparison: rows, what each two methods differ by, and the table, from cells that are finished."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ MethodFraction = tuple[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedFoundation:
-    """The foundation as a contender of its own: nothing of it depends on a seed or fraction."""
+    """The foundation as one more method: nothing of it depends on a seed or fraction."""
 
     document: dict[str, Any]
     score_inputs: ScoreInputsByRegion
 
 
 def evaluate_foundation(foundation: Foundation, data: ComparisonData) -> EvaluatedFoundation:
-    """Judge the foundation, with its own heads or the probes."""
+    """Score the foundation, with its own heads or the probes."""
     data = data.for_teacher
     networks = {name: foundation.model.deployable(name) for name in data.training_data.regions.names}
     found = {name: collect_score_inputs(network, data.scored_part[name]) for name, network in networks.items()}
@@ -64,13 +64,13 @@ def _costs_of(foundation: Foundation, networks: Mapping[str, Deployable], shape:
 
 
 class ComparisonDocument:
-    """Cells by arm, fraction and seed, and what follows from them.
+    """Cells by method, fraction and seed, and what follows from them.
 
     Args:
         name: Of the comparison's directory.
         data: Data and teacher.
-        foundation: The judged foundation.
-        differences: Draws on the judged cases.
+        foundation: The scored foundation.
+        differences: Draws on the scored cases.
     """
 
     def __init__(
@@ -150,7 +150,7 @@ class ComparisonDocument:
     def _pairs(
         self, groups: Mapping[MethodFraction, Mapping[int, Cell]], keys: Sequence[MethodFraction]
     ) -> list[dict[str, Any]]:
-        """Compare each two arms of one fraction on the seeds that both have."""
+        """Compare each two methods of one fraction on the seeds that both have."""
         pairs = []
         for one, two in itertools.combinations(keys, 2):
             seeds = sorted(groups[one].keys() & groups[two].keys())
@@ -160,7 +160,7 @@ class ComparisonDocument:
         return pairs
 
     def _summary(self, key: MethodFraction, cells: Mapping[int, Cell]) -> dict[str, Any]:
-        """Average the rows of one arm and fraction over seeds."""
+        """Average the rows of one method and fraction over seeds."""
         rows = [cells[seed].row for seed in sorted(cells)]
         names = list(rows[0]["regions"])
         # a metric that the split leaves undefined is NaN here and null in the document

@@ -1,8 +1,8 @@
 """Backbones as four stages that can be entered anywhere: what reprogramming injects foreign features into.
 
-`walk` runs the network and keeps each stage's output as a grid; `forward_from` continues from a grid that stands for
-one of them. No hooks: the network's own modules are called in order, so compilers and DDP see plain calls. The adapter
-of an architecture stands in its file, which says what its stages are; it is found by the backbone's class.
+`run_stages` runs the network and keeps each stage's output as a grid; `forward_from` continues from a grid that stands
+for one of them. No hooks: the network's own modules are called in order, so compilers and DDP see plain calls. The
+adapter of an architecture stands in its file, which says what its stages are; it is found by the backbone's class.
 """
 
 from __future__ import annotations

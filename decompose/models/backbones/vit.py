@@ -169,7 +169,9 @@ class StagedTransformer:
             return []
         if context.tokens is None:
             raise UsageError(
-                "patch tokens without a class token", required="the student's own, from `walk`", fix="pass its context"
+                "patch tokens without a class token",
+                required="the student's own, from `run_stages`",
+                fix="pass its context",
             )
         x = torch.cat((context.tokens, _tokens(grid)), dim=1)
         grids: list[Tensor] = []
