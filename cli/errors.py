@@ -43,7 +43,7 @@ def describe_error(error: BaseException) -> Failure:
 def interrupted() -> Failure:
     """Return what Ctrl-C looks like: nothing is half-written, since every artifact is built aside and renamed."""
     fix = "run it again (a training continues with `decompose train --resume`)"
-    return Failure(f"interrupted; nothing half-written was kept; {fix}", INTERRUPTED)
+    return Failure(f"interrupted; no partial files were kept; {fix}", INTERRUPTED)
 
 
 def _usage(error: BaseException) -> str:

@@ -50,11 +50,13 @@ app.add_typer(profiles, name="profiles")
 def callback(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; taken before or after the command.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks. Can stand before or after the command.")
+    ] = False,
 ) -> None:
-    """Take a medical foundation model apart into small experts, export them, and prove what they cost and lose.
+    """Decompose a medical foundation model into small experts, export them, and measure their cost and accuracy.
 
-    In an empty directory: train, extract --region chest, export --target onnx, report, gate.
+    To start, in an empty directory: train, extract --region chest, export --target onnx, report, gate.
     """
     if version:
         print_result(f"decompose (lorkit) {__version__}")

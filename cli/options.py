@@ -1,4 +1,4 @@
-"""The options that several commands share, spelled once."""
+"""The options that several commands share."""
 
 from __future__ import annotations
 
@@ -20,54 +20,56 @@ ConfigPath: TypeAlias = Annotated[
     ),
 ]
 ArtifactPath: TypeAlias = Annotated[
-    Path | None, typer.Argument(metavar="PATH", help="An artifact directory instead of a run.", show_default=False)
+    Path | None, typer.Argument(metavar="PATH", help="An artifact directory, instead of a run.", show_default=False)
 ]
 RunName: TypeAlias = Annotated[
-    str | None, typer.Option("--run", metavar="ID|PATH", help="Which run. Default: the newest.", show_default=False)
+    str | None, typer.Option("--run", metavar="ID|PATH", help="The run. Default: the newest.", show_default=False)
 ]
 RegionName: TypeAlias = Annotated[
-    str, typer.Option("--region", metavar="NAME|all", help="Which regions, separated by commas.")
+    str, typer.Option("--region", metavar="NAME|all", help="Regions, separated by commas.")
 ]
 TargetName: TypeAlias = Annotated[
-    str | None, typer.Option("--target", metavar="NAME", help="Deployment format, as onnx or trt.", show_default=False)
+    str | None,
+    typer.Option("--target", metavar="NAME", help="Deployment format, such as onnx or trt.", show_default=False),
 ]
 ProfileName: TypeAlias = Annotated[
     str | None,
     typer.Option("--profile", metavar="NAME", help="Hardware. Default: this machine.", show_default=False),
 ]
 PrecisionName: TypeAlias = Annotated[
-    str | None, typer.Option("--precision", metavar="NAME", help="Number format, as fp32.", show_default=False)
+    str | None, typer.Option("--precision", metavar="NAME", help="Number format, such as fp32.", show_default=False)
 ]
 Settings: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="Override a setting; may be repeated.", show_default=False),
+    typer.Option("--set", metavar="A.B=C", help="Override a setting. Can be repeated.", show_default=False),
 ]
 MethodName: TypeAlias = Annotated[
-    str | None, typer.Option("--method", metavar="NAME", help="How to decompose, as lorkd.", show_default=False)
+    str | None,
+    typer.Option("--method", metavar="NAME", help="Method of decomposition, such as lorkd.", show_default=False),
 ]
 DataFile: TypeAlias = Annotated[
     Path | None,
-    typer.Option("--data", metavar="FILE", help="Judge on all rows of this file instead.", show_default=False),
+    typer.Option("--data", metavar="FILE", help="Use all rows of this file instead.", show_default=False),
 ]
-Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Rebuild what is there.")]
-Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Build again what already exists.")]
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 AllowSynthetic: TypeAlias = Annotated[
-    bool, typer.Option("--allow-synthetic", help="Accept an expert that has only seen phantoms.")
+    bool, typer.Option("--allow-synthetic", help="Accept an expert that was trained on phantoms only.")
 ]
 
 
 def _out(what: str, default: str) -> typer.models.OptionInfo:
     option: typer.models.OptionInfo = typer.Option(
-        "--out", metavar="DIR", help=f"Where {what}. Default: {default}.", show_default=False
+        "--out", metavar="DIR", help=f"Directory {what}. Default: {default}.", show_default=False
     )
     return option
 
 
-RunsOut: TypeAlias = Annotated[Path, _out("runs are kept", "runs")]
-FoundationsOut: TypeAlias = Annotated[Path, _out("foundation models are kept", "foundations")]
-ComparisonsOut: TypeAlias = Annotated[Path, _out("comparisons are kept", "comparisons")]
-ExpertsOut: TypeAlias = Annotated[Path | None, _out("the experts go", "experts/ of the run")]
-PredictionsOut: TypeAlias = Annotated[Path | None, _out("predictions.csv and .json go", "stdout only")]
+RunsOut: TypeAlias = Annotated[Path, _out("of the runs", "runs")]
+FoundationsOut: TypeAlias = Annotated[Path, _out("of the foundation models", "foundations")]
+ComparisonsOut: TypeAlias = Annotated[Path, _out("of the comparisons", "comparisons")]
+ExpertsOut: TypeAlias = Annotated[Path | None, _out("for the experts", "experts/ of the run")]
+PredictionsOut: TypeAlias = Annotated[Path | None, _out("for predictions.csv and .json", "stdout only")]
 
 
 def one_of(*, path: Path | None, run: str | None) -> None:
@@ -79,7 +81,7 @@ def one_of(*, path: Path | None, run: str | None) -> None:
     from lorkit.decompose.errors import UsageError
 
     if path is not None and run is not None:
-        raise UsageError(f"both {path} and --run {run}", required="one of them", fix="leave one out")
+        raise UsageError(f"both {path} and --run {run}", required="one of them", fix="remove one")
 
 
 def comma_separated(text: str | None) -> list[str]:
@@ -98,7 +100,9 @@ def whole_numbers(option: str, text: str) -> list[int]:
     parts = comma_separated(text)
     # isdecimal: superscripts are digits too; and no number of ours has twenty of them
     if not parts or not all(part.isdecimal() and len(part) < 20 for part in parts):
-        raise UsageError(f"{option} {text}", required="whole numbers separated by commas", fix=f"as in {option} 1,8")
+        raise UsageError(
+            f"{option} {text}", required="whole numbers separated by commas", fix=f"for example {option} 1,8"
+        )
     return [int(part) for part in parts]
 
 
@@ -116,7 +120,9 @@ def fractions(option: str, text: str) -> list[float]:
         values = []
     if not values or not all(0 < value <= 1 for value in values):
         raise UsageError(
-            f"{option} {text}", required="numbers above 0 and up to 1, separated by commas", fix=f"as in {option} 0.1,1"
+            f"{option} {text}",
+            required="numbers above 0 and up to 1, separated by commas",
+            fix=f"for example {option} 0.1,1",
         )
     return values
 

@@ -12,21 +12,23 @@ from lorkit.cli import options
 
 def bench(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH...", help="Exports instead of a run.", show_default=False)
+        list[Path] | None, typer.Argument(metavar="PATH...", help="Exports, instead of a run.", show_default=False)
     ] = None,
     run: options.RunName = None,
     region: options.RegionName = "all",
     target: options.TargetName = None,
     profile: options.ProfileName = None,
     precision: options.PrecisionName = None,
-    batch: Annotated[str, typer.Option(metavar="N,N", help="Batch sizes to sweep.")] = "1",
-    threads: Annotated[str, typer.Option(metavar="N,N", help="Threads to sweep; 0: the runtime's choice.")] = "1",
+    batch: Annotated[str, typer.Option(metavar="N,N", help="Batch sizes.")] = "1",
+    threads: Annotated[str, typer.Option(metavar="N,N", help="Numbers of threads. 0: chosen by the runtime.")] = "1",
     against: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="An export to compare with, pair by pair.", show_default=False)
+        Path | None, typer.Option(metavar="PATH", help="An export to compare with, in pairs.", show_default=False)
     ] = None,
     image: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Image to time from file to answer; else a drawn one.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Image for the time from file to prediction. Default: a drawn one.", show_default=False
+        ),
     ] = None,
     max_seconds: Annotated[float, typer.Option(help="Time for all measurements together.")] = 60.0,
     seed: Annotated[int, typer.Option(help="Seed of inputs, orders and intervals.")] = 0,

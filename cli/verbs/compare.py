@@ -18,14 +18,17 @@ def compare(
         typer.Option(
             "--variant",
             metavar="LABEL:METHOD:A.B=C,...",
-            help="A method with settings of its own; may be repeated.",
+            help="A method with its own settings. Can be repeated.",
             show_default=False,
         ),
     ] = None,
-    seeds: Annotated[str, typer.Option(metavar="N,N", help="Seeds to repeat with.")] = "0",
+    seeds: Annotated[str, typer.Option(metavar="N,N", help="Seeds.")] = "0",
     fractions: Annotated[str, typer.Option(metavar="F,F", help="Fractions of the training groups.")] = "1",
     split: Annotated[
-        str, typer.Option(metavar="test|val", help="Which part judges; val to choose settings, the test part unread.")
+        str,
+        typer.Option(
+            metavar="test|val", help="Part to evaluate on. Use val to choose settings; the test part is then not read."
+        ),
     ] = "test",
     settings: options.Settings = None,
     out: options.ComparisonsOut = Path("comparisons"),
@@ -33,8 +36,8 @@ def compare(
 ) -> None:
     """Compare methods on the same data and split.
 
-    Finished cells are kept, so the same command continues an interrupted comparison, and commands may run side by side.
-    Table, picture and document lie in the comparison's directory.
+    Finished trainings are kept: the same command continues an interrupted comparison. Several commands can run at once.
+    Table, picture and document are in the directory of the comparison.
     """
     from lorkit.cli.output import tables
     from lorkit.cli.output.progress import Training
@@ -58,6 +61,6 @@ def compare(
             on_event=progress,
         )
     tables.comparison(document)
-    tables.line(f"{out / document['id']}/: all that was ever compared there, with intervals and a picture")
+    tables.line(f"{out / document['id']}/: the whole comparison, with intervals and a picture")
     if as_json:
         print_json(document)

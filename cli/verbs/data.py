@@ -15,13 +15,13 @@ def data(
     settings: options.Settings = None,
     sheet: Annotated[
         Path | None,
-        typer.Option(metavar="PNG", help="Write a contact sheet; it shows patients' images.", show_default=False),
+        typer.Option(metavar="PNG", help="Write a contact sheet. It shows images of patients.", show_default=False),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Inspect the data before training on it.
 
-    Shows counts, balance, groups, leaks between splits and the speed of the loader, and draws a contact sheet.
+    Shows counts, balance, groups, leaks between splits and the speed of the loader. Can draw a contact sheet.
     """
     from lorkit.cli.output import tables
     from lorkit.cli.output.progress import Training

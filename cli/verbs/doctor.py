@@ -10,9 +10,9 @@ from lorkit.cli import options
 
 
 def doctor(as_json: options.Json = False) -> None:
-    """Examine this machine, with a self-test.
+    """Check this machine, with a self-test.
 
-    Tells what each target lacks and how to get it; exit 4 when the self-test on a phantom fails.
+    Reports what each target needs and how to install it. Exit code 4 if the self-test on a phantom fails.
     """
     from lorkit.cli.output.streams import print_json, print_status
     from lorkit.decompose.machine import fingerprint, tool_versions
@@ -96,7 +96,7 @@ def _show(document: dict[str, Any]) -> None:
         ["instruction sets", ", ".join(machine["flags"]) or "-"],
         ["GPU", gpus],
         ["profile", document["profile"]],
-        ["teacher cache", f"{kept['mib']:,.1f} MiB in {kept['directory']}, which can be removed at any time"],
+        ["teacher cache", f"{kept['mib']:,.1f} MiB in {kept['directory']}, which you can delete at any time"],
         *([name, version or "not installed"] for name, version in document["libraries"].items()),
     ]
     tables.table("this machine", ("", "value"), rows)
@@ -110,4 +110,4 @@ def _show(document: dict[str, Any]) -> None:
 def _state(row: dict[str, Any]) -> str:
     if not row["ok"]:
         return "missing"
-    return "ready" if row["runs"] else "builds, does not run"
+    return "ready" if row["runs"] else "builds, but cannot run"

@@ -31,16 +31,16 @@ def evaluate(
     path: options.ArtifactPath = None,
     run: options.RunName = None,
     region: options.RegionName = "all",
-    model: Annotated[Model, typer.Option(help="Experts: extracted if they are, else from the live model.")] = (
+    model: Annotated[Model, typer.Option(help="experts: the extracted ones, else those of the trained model.")] = (
         Model.experts
     ),
-    split: Annotated[Part, typer.Option(help="Part of the data, found by digest.")] = Part.test,
+    split: Annotated[Part, typer.Option(help="Part of the data, identified by digest.")] = Part.test,
     data: options.DataFile = None,
     as_json: options.Json = False,
 ) -> None:
-    """Measure accuracy and calibration with intervals.
+    """Measure accuracy and calibration, with intervals.
 
-    Accuracy, balanced accuracy, AUROC and expected calibration error, with 95% bootstrap intervals by group.
+    Accuracy, balanced accuracy, AUROC and expected calibration error, with 95% bootstrap intervals over groups.
     """
     from lorkit.cli.output import tables
     from lorkit.cli.output.progress import Steps

@@ -15,21 +15,24 @@ def export(
     run: options.RunName = None,
     region: options.RegionName = "all",
     target: Annotated[
-        str, typer.Option("--target", metavar="NAME", help="Deployment format, as onnx or trt.")
+        str, typer.Option("--target", metavar="NAME", help="Deployment format, such as onnx or trt.")
     ] = "onnx",
     profile: options.ProfileName = None,
     precision: Annotated[
-        str, typer.Option("--precision", metavar="NAME", help="Number format; auto: the fastest that is not worse.")
+        str,
+        typer.Option(
+            "--precision", metavar="NAME", help="Number format. auto: the fastest whose accuracy is not worse."
+        ),
     ] = "fp32",
-    max_accuracy_drop: Annotated[float, typer.Option(help="Under auto: what a lower precision may lose.")] = 0.02,
-    max_seconds: Annotated[float, typer.Option(help="Under auto: time for the latency of one candidate.")] = 20.0,
+    max_accuracy_drop: Annotated[float, typer.Option(help="With auto: the allowed drop of accuracy.")] = 0.02,
+    max_seconds: Annotated[float, typer.Option(help="With auto: seconds for the latency of one candidate.")] = 20.0,
     force: options.Force = False,
     allow_synthetic: options.AllowSynthetic = False,
     as_json: options.Json = False,
 ) -> None:
     """Export the extracted experts to an engine.
 
-    The foundation and the bare student are exported the same way, to be judged against; each with a parity proof.
+    Also exports the foundation and the student without experts, for comparison. Parity is checked for each.
     """
     from lorkit.cli.output import export_tables
     from lorkit.cli.output.progress import Steps
@@ -74,7 +77,7 @@ class TargetsHelp(TyperCommand):
             if not state.ok:
                 told += f". Missing: {state.reason}; {state.install}"
             elif not state.runs:
-                told += f". Builds here, does not run: {state.cannot_run_because}"
+                told += f". Builds here, but cannot run: {state.cannot_run_because}"
             rows.append((name, told))
         with formatter.section("Targets and their precisions"):
             formatter.write_dl(rows)

@@ -16,14 +16,18 @@ def extract(
     run: options.RunName = None,
     region: options.RegionName = "all",
     recalibrate: Annotated[
-        bool, typer.Option("--recalibrate", help="Measure batch-norm statistics on the region's own training images.")
+        bool,
+        typer.Option(
+            "--recalibrate", help="Estimate the batch-norm statistics again, on the training images of the region."
+        ),
     ] = False,
     rank: Annotated[
         int | None,
         typer.Option(
             "--rank",
             metavar="R",
-            help="Cut each layer's update by SVD to at most rank R, counted as lorkd.rank: R singular values in layout "
+            help="Cut each layer's update by SVD to at most rank R, as counted by lorkd.rank: R singular "
+            "values in layout "
             "conv, R times the kernel's first side in layout reshape. The deployed network keeps its size.",
             show_default=False,
         ),
@@ -32,9 +36,9 @@ def extract(
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
-    """Take experts out of a run as plain networks.
+    """Extract experts of a run as plain networks.
 
-    Each has original classes and keys, a model card, and a proof that it equals the live model.
+    Each has the original classes and keys and a model card, and is checked to equal the trained model.
     """
     from lorkit.cli.output.progress import Steps
     from lorkit.cli.output.streams import print_json, print_result, print_status
@@ -49,7 +53,7 @@ def extract(
         return
     for result in results:
         state = "up to date" if result.up_to_date else "extracted"
-        print_status(f"{state}: {result.region}, largest difference from the live model {result.max_difference:.1e}")
+        print_status(f"{state}: {result.region}, largest difference from the trained model {result.max_difference:.1e}")
         if result.reduction is not None:
             print_status(_cut(result.reduction))
         print_result(str(result.path))

@@ -23,36 +23,43 @@ class Policy(StrEnum):
 Baseline: TypeAlias = Annotated[
     Path | None,
     typer.Option(
-        metavar="PATH", help="Export to beat, or store of baselines. Default: the foundation's.", show_default=False
+        metavar="PATH",
+        help="Baseline export, or a store of baselines. Default: exports of the foundation.",
+        show_default=False,
     ),
 ]
 Candidate: TypeAlias = Annotated[
-    Path | None, typer.Option(metavar="PATH", help="Export to judge. Default: the experts'.", show_default=False)
+    Path | None,
+    typer.Option(metavar="PATH", help="Candidate export. Default: exports of the experts.", show_default=False),
 ]
 Drops: TypeAlias = Annotated[
     str,
-    typer.Option(metavar="DROP", help="Allowed drop of accuracy, a fraction; by region: 0.02,chest=0.01."),
+    typer.Option(metavar="DROP", help="Allowed drop of accuracy, as a fraction. By region: 0.02,chest=0.01."),
 ]
 Subgroups: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(metavar="COLUMN", help="Also judge the values of this column of the cases.", show_default=False),
+    typer.Option(metavar="COLUMN", help="Also judge each value of this column of the cases.", show_default=False),
 ]
 Strict: TypeAlias = Annotated[
-    bool, typer.Option("--strict-subgroups", help="PASS needs every structure and subgroup shown to be fine.")
+    bool,
+    typer.Option(
+        "--strict-subgroups", help="PASS also requires each structure and subgroup to be within the allowed drop."
+    ),
 ]
 Store: TypeAlias = Annotated[
     Path | None,
-    typer.Option(metavar="STORE", help="Make the candidates this store's baselines on PASS.", show_default=False),
+    typer.Option(metavar="STORE", help="On PASS, store the candidates as baselines here.", show_default=False),
 ]
 Because: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="TEXT", help="Why they become it although the verdict is not PASS.", show_default=False),
+    typer.Option(metavar="TEXT", help="Reason to store them although the verdict is not PASS.", show_default=False),
 ]
 JUnit: TypeAlias = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write JUnit XML here.", show_default=False)
+    Path | None, typer.Option(metavar="FILE", help="Write JUnit XML to this file.", show_default=False)
 ]
 Markdown: TypeAlias = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write Markdown for a pull request here.", show_default=False)
+    Path | None,
+    typer.Option(metavar="FILE", help="Write Markdown for a pull request to this file.", show_default=False),
 ]
 Annotations: TypeAlias = Annotated[
     bool, typer.Option("--annotations", help="Print workflow commands of GitHub Actions on stderr.")
@@ -72,7 +79,7 @@ def gate(
     data: options.DataFile = None,
     subgroup: Subgroups = None,
     strict_subgroups: Strict = False,
-    max_seconds: Annotated[float, typer.Option(help="Time for all latency measurements together.")] = 60.0,
+    max_seconds: Annotated[float, typer.Option(help="Seconds for all latency measurements together.")] = 60.0,
     on_inconclusive: Annotated[Policy, typer.Option(help="Map exit code 3 to 0 or 1.")] = Policy.inconclusive,
     update_baseline: Store = None,
     because: Because = None,
@@ -84,7 +91,7 @@ def gate(
 ) -> None:
     """Judge the experts against the foundation model.
 
-    On latency, accuracy, bytes and MACs; exit 0 PASS, 1 FAIL, 3 INCONCLUSIVE.
+    Compares latency, accuracy, bytes and MACs. Exit codes: 0 PASS, 1 FAIL, 3 INCONCLUSIVE.
     """
     from lorkit.cli.output import export_tables
     from lorkit.cli.output.progress import Steps

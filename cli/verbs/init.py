@@ -17,7 +17,7 @@ FILE = Path("decompose.yaml")
 
 _HEAD = """\
 # What `decompose train` reads. Relative paths start at this file; ${VARIABLES} are expanded.
-# Unknown keys are refused, so a typo cannot go unnoticed. Reference: docs/concepts.md, docs/data.md
+# Unknown keys are errors. Reference: docs/concepts.md, docs/data.md
 name: {name}
 method: lorkd                # lorkd; or another: rd, stl, mtl, mtl-kd, finetune, lora, mtl-pcgrad ...: docs/compare.md
 seed: 0
@@ -26,7 +26,7 @@ image:
   size: {size}                   # pixels; every image is resized to it
   channels: {channels}                # 1 gray, 3 colour (gray images are repeated)
 
-# One entry a region: an .npz, a folder of class folders, a CSV manifest, or phantom:NAME (built in, synthetic).
+# One entry per region: an .npz, a folder of class folders, a CSV manifest, or phantom:NAME (built in, synthetic).
 regions:
 """
 
@@ -37,14 +37,14 @@ split:                       # by patient (group), never by image
   test: 0.15
   by: group
 
-foundation:                  # the large model that is taken apart
+foundation:                  # the large model to decompose
   backbone: {foundation}
   weights: null              # your .safetensors or .pth; null: pre-train on all regions first
-  key_map: null              # prefixes of your file's keys, as {"model.": ""}
+  key_map: null              # prefixes of the keys in your file, such as {"model.": ""}
   regions: all
   epochs: {foundation_epochs}                  # null: train.epochs
 
-student:                     # the small network that every expert becomes
+student:                     # the small network of every expert
   backbone: {student}
 
 train:
@@ -55,22 +55,22 @@ train:
   weight_decay: {weight_decay}
   precision: fp32            # fp32, bf16, fp16
   sampling: sqrt             # of regions: balanced, sqrt, proportional
-  accumulate: 1              # micro-batches a batch: less memory, the same gradients
+  accumulate: 1              # micro-batches per batch: less memory, same gradients
   ema: null                  # 0.999: keep an exponential average of the weights
   checkpointing: false       # run blocks again in backward: less memory, more time
-  compile: false             # torch.compile the backbone; pays in long trainings
-  balancer: sum              # of regions' gradients: sum; pcgrad, cagrad, aligned-mtl, upgrad, nash-mtl (torchjd)
-  log_conflict: 0            # every so many epochs, the cosine between regions' gradients
+  compile: false             # torch.compile the backbone; faster in long trainings
+  balancer: sum              # of the gradients of regions: sum; pcgrad, cagrad, aligned-mtl, upgrad, nash-mtl (torchjd)
+  log_conflict: 0            # N: log the cosine between gradients of regions every N epochs
   devices: 1
 
 cache:                       # of the teacher's features on disk; needs train.augment null or {views: K}
   enabled: false
   budget: 2048               # MiB
-  dtype: fp32                # fp32: the same bits as without; fp16, bf16: half the room
+  dtype: fp32                # fp32: same result as without a cache; fp16, bf16: half the space
   directory: null            # null: foundations/features/
 
 privacy:
-  embed_images: phantom      # whose pixels may enter reports and samples: phantom, true, false
+  embed_images: phantom      # images in reports and samples: phantom, true, false
 
 lorkd:
   rank: 8                    # of every low-rank expert
@@ -80,10 +80,11 @@ lorkd:
 
 def init(
     from_data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Fill the regions from what lies here.", show_default=False)
+        Path | None,
+        typer.Option(metavar="DIR", help="Fill in the regions from the data in this directory.", show_default=False),
     ] = None,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write.")] = FILE,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Write a commented decompose.yaml."""
@@ -92,7 +93,7 @@ def init(
     from lorkit.decompose.errors import UsageError
 
     if out.exists() and not force:
-        raise UsageError(f"{out} is there already", required="a new file", fix="name another with --out, or --force")
+        raise UsageError(f"{out} exists", required="a new file", fix="choose another with --out, or use --force")
     found = _discover(from_data)
     write_text(out, template(found, base=out.resolve().parent))
     from lorkit.decompose import load_config
@@ -104,7 +105,7 @@ def init(
         return
     for path, problem in skipped.items():
         print_status(f"left out {path}: {problem}")
-    print_status(f"regions: {', '.join(config.regions)}; look at them with `decompose data`, then `decompose train`")
+    print_status(f"regions: {', '.join(config.regions)}; next: `decompose data`, then `decompose train`")
     print_result(str(out))
 
 

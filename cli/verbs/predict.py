@@ -18,7 +18,7 @@ def predict(
         list[Path],
         typer.Argument(
             metavar="[PATH] INPUT...",
-            help="An export or expert, then images; with --region only images.",
+            help="An export or expert, then images. With --region, images only.",
             show_default=False,
         ),
     ],
@@ -29,18 +29,18 @@ def predict(
     target: options.TargetName = None,
     profile: options.ProfileName = None,
     precision: options.PrecisionName = None,
-    top: Annotated[int, typer.Option(min=1, help="How many classes to list an image.")] = 1,
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to list per image.")] = 1,
     out: options.PredictionsOut = None,
     allow_synthetic: options.AllowSynthetic = False,
     allow_out_of_region: Annotated[
-        bool, typer.Option("--allow-out-of-region", help="Label images that do not look like the region.")
+        bool, typer.Option("--allow-out-of-region", help="Also predict for images that do not look like the region.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Label or segment images with an expert.
 
-    PNG, JPEG, DICOM and NIfTI, or a CSV that lists them. With --out a segmenter writes each mask at its image's own
-    size, of a NIfTI file on its own grid, and how much each structure takes. Research use: never a diagnosis.
+    Reads PNG, JPEG, DICOM, NIfTI, or a CSV that lists files. With --out, a segmentation expert writes a mask in the
+    size of each image (on the grid of a NIfTI file) and the volume of each structure. For research, not for diagnosis.
     """
     from lorkit.cli.output import tables
     from lorkit.cli.output.progress import Steps

@@ -13,14 +13,14 @@ from lorkit.cli import options
 def pretrain(
     config: options.ConfigPath = None,
     settings: options.Settings = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue where it was interrupted.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted training.")] = False,
     out: options.FoundationsOut = Path("foundations"),
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
     """Train a foundation model on all regions.
 
-    For users who have none; `train` does it on demand, and takes one that is there.
+    `train` does this when needed, and uses an existing one.
     """
     from lorkit.cli.output.progress import Training
     from lorkit.cli.output.streams import print_json, print_result, print_status

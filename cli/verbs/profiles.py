@@ -27,7 +27,7 @@ def list_profiles(as_json: options.Json = False) -> None:
 
 @profiles.command("show")
 def show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A profile, or the path of your own YAML file.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a profile, or path of a YAML file.")],
     as_json: options.Json = False,
 ) -> None:
     """Show one profile as YAML."""

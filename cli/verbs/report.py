@@ -17,9 +17,9 @@ def report(
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
-    """Write the report over everything exported.
+    """Write the report of a run.
 
-    report.html (one file that opens without network), report.md and report.json.
+    Writes report.html (one file, no network needed), report.md and report.json.
     """
     from lorkit.cli.output.progress import Steps
     from lorkit.cli.output.streams import print_json, print_result, print_status

@@ -24,8 +24,9 @@ Added: TypeAlias = Annotated[
     typer.Option(
         "--add-region",
         metavar="NAME",
-        help="A new run with this region besides; the others stay bit by bit. CONFIG (default: the run's own, with "
-        "--set regions.NAME.data=PATH) describes its data.",
+        help="Make a new run with this additional region. The others stay unchanged, bit by bit. CONFIG "
+        "describes the data "
+        "of the region (default: the configuration of the run, with --set regions.NAME.data=PATH).",
         show_default=False,
     ),
 ]
@@ -34,12 +35,12 @@ Removed: TypeAlias = Annotated[
     typer.Option(
         "--remove-region",
         metavar="NAME",
-        help="A new run in which nothing of this region is left; nothing is trained.",
+        help="Make a new run without this region. Nothing is trained.",
         show_default=False,
     ),
 ]
 Curves: TypeAlias = Annotated[
-    bool, typer.Option("--tensorboard", help="Keep curves for TensorBoard in the run's tensorboard/.")
+    bool, typer.Option("--tensorboard", help="Write curves for TensorBoard to tensorboard/ of the run.")
 ]
 
 
@@ -51,15 +52,15 @@ def train(
     add_region: Added = None,
     remove_region: Removed = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan; train and write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan. Train and write nothing.")] = False,
     tensorboard: Curves = False,
     out: options.RunsOut = Path("runs"),
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:
-    """Decompose a foundation model into one expert a region.
+    """Decompose a foundation model into one expert per region.
 
-    Trains the shared student, the experts and the heads together, and writes runs/<id>/.
+    Trains the shared student, the experts and the heads together. Writes runs/<id>/.
     """
     from lorkit.cli.output.progress import Training
     from lorkit.cli.output.streams import print_json, print_result, print_status

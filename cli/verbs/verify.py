@@ -18,13 +18,14 @@ def verify(
     precision: options.PrecisionName = None,
     data: options.DataFile = None,
     bisect: Annotated[
-        bool, typer.Option("--bisect", help="Also find the first layer that is off by more than the precision allows.")
+        bool,
+        typer.Option("--bisect", help="Also find the first layer whose error exceeds the tolerance of the precision."),
     ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Compare exports with the networks they came from.
 
-    On real inputs, at several batch sizes: the largest difference, and how many labels flip.
+    Runs real inputs at several batch sizes. Reports the largest difference and the number of changed labels.
     """
     from lorkit.cli.output import export_tables
     from lorkit.cli.output.progress import Steps

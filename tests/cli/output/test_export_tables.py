@@ -20,7 +20,7 @@ def gate(**accuracy: Any) -> dict[str, Any]:
 def test_a_verdict_shows_its_intervals_and_reasons(capsys: pytest.CaptureFixture[str]) -> None:
     export_tables.verdicts(gate())
     text = capsys.readouterr().err
-    for part in ("PASS", "0.500 [0.400, 0.600]", "0.125 [0.100, 0.150]", "0.250", "chest: it is fast"):
+    for part in ("PASS", "0.500 [0.400, 0.600]", "-0.125 [-0.150, -0.100]", "0.250", "chest: it is fast"):
         assert part in text
     assert "Holm" not in text
 

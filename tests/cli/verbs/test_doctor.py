@@ -46,7 +46,7 @@ def test_a_failed_self_test_is_exit_4(
 
 def test_a_target_that_builds_what_cannot_run_here_is_neither_ready_nor_missing() -> None:
     states = [doctor._state({"ok": ok, "runs": runs}) for ok, runs in ((True, True), (True, False), (False, False))]
-    assert states == ["ready", "builds, does not run", "missing"]
+    assert states == ["ready", "builds, but cannot run", "missing"]
 
 
 def test_random_experts_are_not_nothing() -> None:

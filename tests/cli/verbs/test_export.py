@@ -54,5 +54,5 @@ def test_every_target_is_told_with_what_it_lacks(
     text = " ".join(outcome.stdout.split())
     assert all(f"{name} " in text for name in TARGETS)
     assert "trt fp32, fp16, bf16, int8. Missing: it is not here; pip install it" in text
-    assert "trt-rtx fp32, fp16, bf16, int8. Builds here, does not run: there is no GPU" in text
+    assert "trt-rtx fp32, fp16, bf16, int8. Builds here, but cannot run: there is no GPU" in text
     assert "Targets and" not in decompose("bench", "--help").stdout

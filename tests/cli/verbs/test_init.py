@@ -20,7 +20,7 @@ def test_an_existing_file_stays(decompose: Callable[..., Any], tmp_path: Path) -
     (tmp_path / "decompose.yaml").write_text("mine")
     outcome = decompose("init")
     assert outcome.code == 2
-    assert "decompose.yaml is there already" in outcome.stderr
+    assert "decompose.yaml exists" in outcome.stderr
     assert (tmp_path / "decompose.yaml").read_text() == "mine"
     assert decompose("init", "--force", "--json").document["config"] == "decompose.yaml"
 
