@@ -175,7 +175,7 @@ def _samples(
     assert run is not None
     if data is None:
         run_splits = run_splits or RunSplits(run, region)
-        return {name: run_splits.part(name, split, recipe=recipe(name)) for name in run_splits.samples}
+        return {name: run_splits.part(name, split, recipe=recipe(name)) for name in run_splits.names}
     chosen = run.regions.select(region)
     if len(chosen) != 1:
         raise UsageError(

@@ -2,71 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from lorkit import __version__
-from lorkit.decompose.artifacts import (
-    digest_json,
-    is_current,
-    save_tensors,
-    staged_directory,
-    write_manifest,
-    write_text,
-)
-from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.data.preprocessing import region_check
-from lorkit.decompose.documents.expert import Equality, ExpertInfo, ExpertSource, Output, Reduction
-from lorkit.decompose.documents.network import (
-    ImageShape,
-    MeasuredCheck,
-    Normalisation,
-    OtherRegions,
-    RefusalRate,
-    RegionCheck,
-)
-from lorkit.decompose.documents.recipe import Recipe
-from lorkit.decompose.documents.scores import TaskScores
-from lorkit.decompose.errors import DataError, plural
-from lorkit.decompose.evaluation.inference import predict_logits
+from lorkit.decompose.artifacts import digest_json, is_current, staged_directory
+from lorkit.decompose.documents.expert import ExpertInfo, Reduction
 from lorkit.decompose.events import OnProgress, ignore_progress
-from lorkit.decompose.experts import recalibrate_norm_
-from lorkit.decompose.extraction.equality import check_equality, check_no_foreign_tensors
-from lorkit.decompose.extraction.model_card import model_card
-from lorkit.decompose.extraction.rank_cut import check_rank, cut_expert_
-from lorkit.decompose.extraction.torch_program import write_program
-from lorkit.decompose.models.cost import count_macs, count_parameters
-from lorkit.decompose.models.deployable import Deployable
-from lorkit.decompose.models.foundation.model import load_strict
-from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.runs import RUNS, Run, open_run
-from lorkit.decompose.runs.expert import (
-    CARD,
-    INFO,
-    PROGRAM,
-    WEIGHTS,
-    LoadedExpert,
-    load_expert,
-    plain_network,
-)
-from lorkit.decompose.runs.live_model import deployed_backbone, deploys_foundation
-from lorkit.decompose.runs.locked_data import RunSplits
-from lorkit.decompose.runs.networks import RunNetworks
-from lorkit.decompose.tasks import get_task
+from lorkit.decompose.runs.store import EXPERT_INFO
 
-__all__ = ["ExtractResult", "LoadedExpert", "extract", "load_expert"]
+if TYPE_CHECKING:
+    from lorkit.decompose.extraction.expert_builder import ExpertBuilder
 
 # Raised when the same run would give another package: older ones are then no longer "up to date".
 _REVISION = 1
-# Images that the in-region check looks at, at most: fingerprints of more change nothing.
-_MOST = 2000
-_BATCH = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,166 +71,41 @@ def extract(
     source = run if isinstance(run, Run) else open_run(run, root)
     names = source.regions.select(region).names
     target = Path(out) if out is not None else source.experts_dir
-    builder = ExpertBuilder(source, recalibrate, rank)
+    builder: ExpertBuilder | None = None
     results = []
     for index, name in enumerate(names):
         on_progress(f"expert of {name}", index, len(names))
         directory = target / name
-        current = not force and is_current(directory, "expert", builder.inputs(name))
+        inputs = _inputs(source, name, recalibrate, rank)
+        current = not force and is_current(directory, "expert", inputs)
         if not current:
+            builder = builder or _new_builder(source, recalibrate, rank)
             with staged_directory(directory) as staging:
-                builder.build(name, staging)
-        found = load_expert(directory)
-        difference = found.info.equality.max_abs_difference
+                builder.build(name, staging, inputs)
+        info = ExpertInfo.read(directory / EXPERT_INFO, fix="extract it again with --force")
+        difference = info.equality.max_abs_difference
         results.append(
             ExtractResult(
                 region=name,
                 path=directory,
                 up_to_date=current,
                 max_difference=difference,
-                reduction=found.info.reduction,
+                reduction=info.reduction,
             )
         )
     on_progress("done", len(names), len(names))
     return results
 
 
-class _Measured(NamedTuple):
-    """What was proven and measured of an expert."""
+def _new_builder(run: Run, recalibrate: bool, rank: int | None) -> ExpertBuilder:
+    # torch takes seconds to import, and what is up to date needs none
+    from lorkit.decompose.extraction.expert_builder import ExpertBuilder
 
-    equality: Equality
-    validation: TaskScores
-    reduction: Reduction | None
-
-
-class ExpertBuilder:
-    """Builds experts of one run; model and data are read once, and only when something is to be built."""
-
-    def __init__(self, run: Run, recalibrate: bool, rank: int | None) -> None:
-        self.run, self.recalibrate, self.rank = run, recalibrate, rank
-        self.networks = RunNetworks(run)
-        if rank is not None:
-            check_rank(self.networks.live, rank)
-        self._data: dict[str, RunSplits] = {}
-
-    def data(self, region: str) -> RunSplits:
-        """Return the data of one region, read once."""
-        if region not in self._data:
-            self._data[region] = RunSplits(self.run, region)
-        return self._data[region]
-
-    def inputs(self, region: str) -> str:
-        """Return the digest of everything that decides an expert."""
-        source = {"run": self.run.manifest.digest, "region": region, "recalibrate": self.recalibrate}
-        cut = {} if self.rank is None else {"rank": self.rank}
-        return digest_json({"revision": _REVISION, **source, **cut})
-
-    def build(self, region: str, directory: Path) -> None:
-        """Write one expert into a staging directory."""
-        network = self.networks.expert(region)
-        common = self.networks.foundation_model.model.backbone if deploys_foundation(self.run.config) else None
-        check_no_foreign_tensors(self.networks.live, network, region, self.run.regions.names, common)
-        val = self.data(region).part(region, "val")
-        logits = predict_logits(network, val)
-        equality = check_equality(self.networks.live, network, val, logits)
-        train = self.data(region).part(region, "train")
-        reduction = None
-        if self.rank is not None:
-            reduction, logits = cut_expert_(network, cast(RegionalModel, self.networks.live), self.rank, val, logits)
-        if self.recalibrate:
-            recalibrate_norm_(network, _batches(train))
-            logits = predict_logits(network, val)
-        task = get_task(val.region.task)
-        found = task.scores(val.region, val.targets, task.score_inputs(logits, val.targets), val.groups)
-        info = self._describe(network, train, val, _Measured(equality, found, reduction))
-        self._check_plain(network, info)
-        metadata = {"format": "pt", "region": region, "backbone": info.backbone}
-        save_tensors(directory / WEIGHTS, network.network.state_dict(), metadata)
-        write_program(network, directory / PROGRAM, shape=tuple(val.images.shape[1:]))
-        info.write(directory / INFO)
-        write_text(directory / CARD, model_card(info))
-        synthetic = self.run.manifest.synthetic
-        extra = {"region": region, "task": info.task}
-        inputs = self.inputs(region)
-        write_manifest(directory, "expert", synthetic=synthetic, parent=self.run.path, inputs=inputs, extra=extra)
-
-    def _describe(
-        self, network: Deployable, train: PreparedRegion, val: PreparedRegion, measured: _Measured
-    ) -> ExpertInfo:
-        config, one = self.run.config, self.run.regions.get(val.region.name)
-        image, task = config.deployed_image, get_task(one.task)
-        check, warnings = self._in_region(one.name, train, val)
-        return ExpertInfo(
-            warnings=warnings,
-            region=one.name,
-            task=one.task,
-            classes=list(one.classes),
-            modality=one.modality,
-            backbone=deployed_backbone(config),
-            image=ImageShape(size=list(image.size), channels=image.channels),
-            output=Output(name=task.output, channels=task.outputs(one)),
-            gray=train.stored.shape[1] == 1,
-            recipe=val.recipe,
-            normalise=Normalisation(mean=list(network.mean), std=list(network.std)),
-            parameters=count_parameters(network),
-            macs=count_macs(network, tuple(val.images.shape[1:])),
-            recalibrated=self.recalibrate,
-            data={part: len(indices) for part, indices in self.data(one.name).splits.parts(one.name).items()},
-            in_region=check,
-            synthetic=self.run.manifest.synthetic,
-            source=ExpertSource(
-                run=self.run.id,
-                run_manifest=self.run.manifest.digest,
-                method=config.method,
-                foundation=config.foundation.backbone,
-                lorkit=__version__,
-            ),
-            equality=measured.equality,
-            validation=measured.validation,
-            reduction=measured.reduction,
-        )
-
-    def _in_region(self, region: str, train: PreparedRegion, val: PreparedRegion) -> tuple[MeasuredCheck, list[str]]:
-        """Fit the check, and measure it on images that chose neither its model nor its limit."""
-        model = region_check.calibrate(region_check.fit(_evenly_spaced(train).images), _evenly_spaced(val).images)
-        own = self.data(region).part(region, "test", most=_MOST)
-        rates, seen, warnings = self._refused(model, region, val.recipe)
-        refused = RefusalRate(rate=region_check.refusal_rate(model, own.images), n=len(own), split="test")
-        # no names: an expert says nothing of its siblings
-        others = OtherRegions(
-            rate=float(np.mean(rates)) if rates else None, lowest=min(rates, default=None), regions=len(rates), n=seen
-        )
-        return MeasuredCheck(**dict(model), false_refusal=refused, other_regions=others), warnings
-
-    def _refused(self, model: RegionCheck, region: str, recipe: Recipe) -> tuple[list[float], int, list[str]]:
-        """Return the refusal rate on each other region, the images looked at, and a warning for data that is gone."""
-        rates, seen, missing = [], 0, 0
-        for name in self.run.regions.names:
-            if name == region:
-                continue
-            try:
-                # as this expert would see them: through its own recipe
-                images = self.data(name).part(name, "val", recipe=recipe, most=_MOST // 4).images
-            except DataError:  # a site need not hold the data of regions that it does not extract
-                missing += 1
-                continue
-            seen += len(images)
-            rates += [rate for rate in [region_check.refusal_rate(model, images)] if rate is not None]
-        text = f"the in-region check was not measured on {plural(missing, 'other region')}: their data cannot be read"
-        return rates, seen, [text] if missing else []
-
-    def _check_plain(self, network: Deployable, info: ExpertInfo) -> None:
-        """Refuse keys or shapes that the public class does not have."""
-        image = info.image
-        fresh = plain_network(info.backbone, channels=image.channels, size=tuple(image.size), region=info.as_region())
-        load_strict(fresh, network.network.state_dict(), Path(WEIGHTS))
+    return ExpertBuilder(run, recalibrate=recalibrate, rank=rank)
 
 
-def _batches(prepared: PreparedRegion) -> Iterator[Tensor]:
-    for start in range(0, len(prepared), _BATCH):
-        yield torch.from_numpy(np.array(prepared.images[start : start + _BATCH], order="C"))
-
-
-def _evenly_spaced(prepared: PreparedRegion) -> PreparedRegion:
-    """Return at most `_MOST` evenly spaced samples."""
-    return prepared.take(np.arange(len(prepared))[:: max(1, -(-len(prepared) // _MOST))])
+def _inputs(run: Run, region: str, recalibrate: bool, rank: int | None) -> str:
+    """Return the digest of everything that decides an expert."""
+    source = {"run": run.manifest.digest, "region": region, "recalibrate": recalibrate}
+    cut = {} if rank is None else {"rank": rank}
+    return digest_json({"revision": _REVISION, **source, **cut})

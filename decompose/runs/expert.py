@@ -15,9 +15,10 @@ from lorkit.decompose.models.backbones.registry import attach_head, build_backbo
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation.model import load_strict
 from lorkit.decompose.regions import Region
+from lorkit.decompose.runs.store import EXPERT_INFO
 from lorkit.decompose.tasks import get_task
 
-INFO, WEIGHTS, PROGRAM, CARD = "expert.json", "model.safetensors", "model.pt2", "README.md"
+WEIGHTS, PROGRAM, CARD = "model.safetensors", "model.pt2", "README.md"
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,13 @@ def load_expert(directory: Path | str) -> LoadedExpert:
     """
     path = Path(directory)
     manifest = read_manifest(path, kind="expert")
-    info = ExpertInfo.read(path / INFO, fix="extract it again with --force")
+    info = ExpertInfo.read(path / EXPERT_INFO, fix="extract it again with --force")
     try:
         network = _build(info)
     except (ValueError, UsageError) as error:
         what = error if isinstance(error, UsageError) else type(error).__name__
         raise ArtifactError(
-            f"{path / INFO} does not describe a network ({what})",
+            f"{path / EXPERT_INFO} does not describe a network ({what})",
             required="an intact expert",
             fix="extract it again with --force",
         ) from None

@@ -23,14 +23,41 @@ from lorkit.decompose.runs import Run
 
 
 class RunSplits:
-    """The samples of some regions of a run, read once, and the parts that the run was trained, tuned and tested on."""
+    """The samples of a run, each region read once at its first use, and the parts it was trained, tuned and tested on.
+
+    Pass one object through a command: images are then read and hashed once.
+
+    Args:
+        run: A finished run.
+        region: Which regions; all by default.
+
+    Raises:
+        UsageError: An unknown region.
+        ArtifactError: The run has no split.
+    """
 
     def __init__(self, run: Run, region: str | None = None) -> None:
-        self.run = run
-        self.samples: Mapping[str, RegionSamples] = {
-            one.name: _read(run.config, one) for one in run.regions.select(region)
-        }
-        self.splits: Splits = locked_splits(read_json(run.path / "splits.json", kind="splits"), self.samples)
+        self.run, self.names = run, run.regions.select(region).names
+        self._document = read_json(run.path / "splits.json", kind="splits")
+        self._samples: dict[str, RegionSamples] = {}
+        self._parts: dict[str, Mapping[str, Indices]] = {}
+
+    def samples(self, region: str) -> RegionSamples:
+        """Return the samples of a region, those of none of its parts included.
+
+        Raises:
+            DataError: They cannot be read, or are not what the run was trained on.
+        """
+        if region not in self._samples:
+            samples = _read(self.run.config, self.run.regions.get(region))
+            self._parts[region] = locked_splits(self._document, {region: samples}).parts(region)
+            self._samples[region] = samples
+        return self._samples[region]
+
+    def parts(self, region: str) -> Mapping[str, Indices]:
+        """Return the indices of each part of a region into its samples; errors as in `samples`."""
+        self.samples(region)
+        return self._parts[region]
 
     def recipe(self, region: str) -> Recipe:
         """Return how a region's images are prepared."""
@@ -45,10 +72,10 @@ class RunSplits:
             recipe: Another recipe than the region's own.
             most: Take at most so many samples, evenly spaced.
         """
-        indices = self.splits.parts(region)[check_part(part)]
+        indices = self.parts(region)[check_part(part)]
         if most is not None and len(indices) > most:
             indices = indices[:: -(-len(indices) // most)]
-        return prepare(self.samples[region], recipe or self.recipe(region), indices=indices)
+        return prepare(self.samples(region), recipe or self.recipe(region), indices=indices)
 
 
 def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSamples]) -> Splits:

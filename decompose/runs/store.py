@@ -19,6 +19,7 @@ from lorkit.decompose.errors import ArtifactError, UsageError, unknown
 from lorkit.decompose.regions import RegionSet
 
 RUNS = Path("runs")
+EXPERT_INFO = "expert.json"
 OWNERS: tuple[Owner, ...] = ("expert", "foundation", "student")
 """Whose networks are exported."""
 MODELS: tuple[ModelName, ...] = ("experts", "student", "foundation")

@@ -124,7 +124,7 @@ def small_run(made_run: Path, tmp_path: Path) -> Run:
 @pytest.fixture
 def without_program(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out `model.pt2`, which takes seconds, where a test is about something else."""
-    monkeypatch.setattr("lorkit.decompose.extraction.extraction.write_program", lambda *_, **__: None)
+    monkeypatch.setattr("lorkit.decompose.extraction.expert_builder.write_program", lambda *_, **__: None)
 
 
 class TinyBackbone(nn.Module):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 import yaml
 from PIL import Image
@@ -170,6 +171,29 @@ def test_a_second_time_it_is_up_to_date_until_something_changes(small_run: Run, 
     with pytest.raises(ArtifactError, match=r"README\.md has changed"):
         extract(small_run, region="chest", recalibrate=True)
     assert not extract(small_run, region="chest", recalibrate=True, force=True)[0].up_to_date
+
+
+@pytest.mark.usefixtures("without_program")
+def test_what_is_up_to_date_loads_no_network_and_no_data(small_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    load, read = safetensors.torch.load, locked_data.read_region
+    monkeypatch.setattr("safetensors.torch.load", lambda data: seen.append("network") or load(data))
+    monkeypatch.setattr(locked_data, "read_region", lambda name, *a, **k: seen.append(name) or read(name, *a, **k))
+    extract(small_run, region="all")
+    assert sorted(seen) == ["chest", "knee", "network"], "the live model, and not what was just written"
+    assert all(one.up_to_date for one in extract(small_run, region="all"))
+    assert len(seen) == 3
+
+
+def test_what_is_up_to_date_needs_no_torch(chest: LoadedExpert) -> None:
+    script = (
+        "import sys; from lorkit.decompose import extract;"
+        "print(extract(sys.argv[1], region='chest')[0].up_to_date, 'torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, chest.path.parent.parent], capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout.split(), done.stderr) == (["True", "False"], "")
 
 
 @pytest.mark.parametrize("why", ["parity", "data"])

@@ -34,7 +34,7 @@ def expert(made_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     run = open_run(shutil.copytree(made_run / "runs", home / "runs") / "small")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("lorkit.decompose.extraction.extraction.write_program", lambda *_, **__: None)
+        patch.setattr("lorkit.decompose.extraction.expert_builder.write_program", lambda *_, **__: None)
         (result,) = extract(run, region="chest")
     return Path(shutil.copytree(result.path, home / "copy"))
 

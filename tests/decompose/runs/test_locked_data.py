@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError, UsageError
-from lorkit.decompose.runs import Run, open_run
+from lorkit.decompose.runs import Run, locked_data, open_run
 from lorkit.decompose.runs.locked_data import RunSplits, check_part, prepare_file, recipe_of_region
 
 
@@ -28,12 +29,25 @@ def test_parts_are_found_by_digest_and_never_overlap(small_run: Run) -> None:
 
 def test_a_selection_reads_only_what_it_names(small_run: Run) -> None:
     data = RunSplits(small_run, "knee")
-    assert list(data.samples) == ["knee"]
+    assert data.names == ("knee",)
     assert len(data.part("knee", "train", most=7)) <= 7
     with pytest.raises(UsageError, match="unknown region 'kne'"):
         RunSplits(small_run, "kne")
     with pytest.raises(UsageError, match="unknown split 'dev'"):
         check_part("dev")
+
+
+def test_a_region_is_read_once_and_not_before_it_is_needed(
+    small_run: Run, monkeypatch: pytest.MonkeyPatch, reads: Counter[str]
+) -> None:
+    seen, read = [], locked_data.read_region
+    monkeypatch.setattr(locked_data, "read_region", lambda name, *a, **k: seen.append(name) or read(name, *a, **k))
+    data = RunSplits(small_run)
+    for part in ("train", "val"):
+        data.part("knee", part)
+    data.part("knee", "test", recipe=recipe_of_region(small_run, "chest"))
+    assert seen == ["knee"]
+    assert reads[str(small_run.path / "splits.json")] == 1
 
 
 def test_data_that_changed_is_refused(small_run: Run, tmp_path: Path) -> None:
@@ -46,7 +60,7 @@ def test_data_that_changed_is_refused(small_run: Run, tmp_path: Path) -> None:
     (small_run.path / "config.yaml").write_text(text.replace(str(source), str(tmp_path / "chest.npz")))
     changed = replace(small_run, path=small_run.path)
     with pytest.raises(DataError, match="locked train split are not in"):
-        RunSplits(changed)
+        RunSplits(changed).samples("chest")
 
 
 def test_a_file_is_read_whole_and_its_classes_are_matched_by_name(small_run: Run, tmp_path: Path) -> None:

@@ -1,0 +1,200 @@
+"""One expert of a run: merged, proven equal to the live model, measured and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lorkit import __version__
+from lorkit.decompose.artifacts import (
+    save_tensors,
+    write_manifest,
+    write_text,
+)
+from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.data.preprocessing import region_check
+from lorkit.decompose.documents.expert import Equality, ExpertInfo, ExpertSource, Output, Reduction
+from lorkit.decompose.documents.network import (
+    ImageShape,
+    MeasuredCheck,
+    Normalisation,
+    OtherRegions,
+    RefusalRate,
+    RegionCheck,
+)
+from lorkit.decompose.documents.recipe import Recipe
+from lorkit.decompose.documents.scores import TaskScores
+from lorkit.decompose.errors import DataError, plural
+from lorkit.decompose.evaluation.inference import predict_logits
+from lorkit.decompose.experts import recalibrate_norm_
+from lorkit.decompose.extraction.equality import check_equality, check_no_foreign_tensors
+from lorkit.decompose.extraction.model_card import model_card
+from lorkit.decompose.extraction.rank_cut import check_rank, cut_expert_
+from lorkit.decompose.extraction.torch_program import write_program
+from lorkit.decompose.models.cost import count_macs, count_parameters
+from lorkit.decompose.models.deployable import Deployable
+from lorkit.decompose.models.foundation.model import load_strict
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.runs import Run
+from lorkit.decompose.runs.expert import (
+    CARD,
+    PROGRAM,
+    WEIGHTS,
+    plain_network,
+)
+from lorkit.decompose.runs.live_model import deployed_backbone, deploys_foundation
+from lorkit.decompose.runs.locked_data import RunSplits
+from lorkit.decompose.runs.networks import RunNetworks
+from lorkit.decompose.runs.store import EXPERT_INFO
+from lorkit.decompose.tasks import get_task
+
+# Images that the in-region check looks at, at most: fingerprints of more change nothing.
+_MOST = 2000
+_BATCH = 128
+
+
+class _Measured(NamedTuple):
+    """What was proven and measured of an expert."""
+
+    equality: Equality
+    validation: TaskScores
+    reduction: Reduction | None
+
+
+class ExpertBuilder:
+    """Builds experts of one run; model and data are read once.
+
+    Args:
+        run: The run.
+        recalibrate: Re-estimate batch-norm statistics after merging.
+        rank: Cut the update of every layer to at most this rank; None leaves it.
+
+    Raises:
+        UsageError: A rank for a run without low-rank experts.
+        ArtifactError: The run is damaged.
+    """
+
+    def __init__(self, run: Run, *, recalibrate: bool = False, rank: int | None = None) -> None:
+        self.run, self.recalibrate, self.rank = run, recalibrate, rank
+        self.networks, self.data = RunNetworks(run), RunSplits(run)
+        if rank is not None:
+            check_rank(self.networks.live, rank)
+
+    def build(self, region: str, directory: Path, inputs: str) -> None:
+        """Write one expert into a staging directory, under the digest of what decides it.
+
+        Raises:
+            DataError: The run's data is gone: equality is proven on real images of the validation split.
+            ParityError: The network differs from the live model, or holds something of another region.
+        """
+        network = self.networks.expert(region)
+        common = self.networks.foundation_model.model.backbone if deploys_foundation(self.run.config) else None
+        check_no_foreign_tensors(self.networks.live, network, region, self.run.regions.names, common)
+        val = self.data.part(region, "val")
+        logits = predict_logits(network, val)
+        equality = check_equality(self.networks.live, network, val, logits)
+        train = self.data.part(region, "train")
+        reduction = None
+        if self.rank is not None:
+            reduction, logits = cut_expert_(network, cast(RegionalModel, self.networks.live), self.rank, val, logits)
+        if self.recalibrate:
+            recalibrate_norm_(network, _batches(train))
+            logits = predict_logits(network, val)
+        task = get_task(val.region.task)
+        found = task.scores(val.region, val.targets, task.score_inputs(logits, val.targets), val.groups)
+        info = self._describe(network, train, val, _Measured(equality, found, reduction))
+        self._check_plain(network, info)
+        metadata = {"format": "pt", "region": region, "backbone": info.backbone}
+        save_tensors(directory / WEIGHTS, network.network.state_dict(), metadata)
+        write_program(network, directory / PROGRAM, shape=tuple(val.images.shape[1:]))
+        info.write(directory / EXPERT_INFO)
+        write_text(directory / CARD, model_card(info))
+        synthetic = self.run.manifest.synthetic
+        extra = {"region": region, "task": info.task}
+        write_manifest(directory, "expert", synthetic=synthetic, parent=self.run.path, inputs=inputs, extra=extra)
+
+    def _describe(
+        self, network: Deployable, train: PreparedRegion, val: PreparedRegion, measured: _Measured
+    ) -> ExpertInfo:
+        config, one = self.run.config, self.run.regions.get(val.region.name)
+        image, task = config.deployed_image, get_task(one.task)
+        check, warnings = self._in_region(one.name, train, val)
+        return ExpertInfo(
+            warnings=warnings,
+            region=one.name,
+            task=one.task,
+            classes=list(one.classes),
+            modality=one.modality,
+            backbone=deployed_backbone(config),
+            image=ImageShape(size=list(image.size), channels=image.channels),
+            output=Output(name=task.output, channels=task.outputs(one)),
+            gray=train.stored.shape[1] == 1,
+            recipe=val.recipe,
+            normalise=Normalisation(mean=list(network.mean), std=list(network.std)),
+            parameters=count_parameters(network),
+            macs=count_macs(network, tuple(val.images.shape[1:])),
+            recalibrated=self.recalibrate,
+            data={part: len(indices) for part, indices in self.data.parts(one.name).items()},
+            in_region=check,
+            synthetic=self.run.manifest.synthetic,
+            source=ExpertSource(
+                run=self.run.id,
+                run_manifest=self.run.manifest.digest,
+                method=config.method,
+                foundation=config.foundation.backbone,
+                lorkit=__version__,
+            ),
+            equality=measured.equality,
+            validation=measured.validation,
+            reduction=measured.reduction,
+        )
+
+    def _in_region(self, region: str, train: PreparedRegion, val: PreparedRegion) -> tuple[MeasuredCheck, list[str]]:
+        """Fit the check, and measure it on images that chose neither its model nor its limit."""
+        model = region_check.calibrate(region_check.fit(_evenly_spaced(train).images), _evenly_spaced(val).images)
+        own = self.data.part(region, "test", most=_MOST)
+        rates, seen, warnings = self._refused(model, region, val.recipe)
+        refused = RefusalRate(rate=region_check.refusal_rate(model, own.images), n=len(own), split="test")
+        # no names: an expert says nothing of its siblings
+        others = OtherRegions(
+            rate=float(np.mean(rates)) if rates else None, lowest=min(rates, default=None), regions=len(rates), n=seen
+        )
+        return MeasuredCheck(**dict(model), false_refusal=refused, other_regions=others), warnings
+
+    def _refused(self, model: RegionCheck, region: str, recipe: Recipe) -> tuple[list[float], int, list[str]]:
+        """Return the refusal rate on each other region, the images looked at, and a warning for data that is gone."""
+        rates, seen, missing = [], 0, 0
+        for name in self.run.regions.names:
+            if name == region:
+                continue
+            try:
+                # as this expert would see them: through its own recipe
+                images = self.data.part(name, "val", recipe=recipe, most=_MOST // 4).images
+            except DataError:  # a site need not hold the data of regions that it does not extract
+                missing += 1
+                continue
+            seen += len(images)
+            rates += [rate for rate in [region_check.refusal_rate(model, images)] if rate is not None]
+        text = f"the in-region check was not measured on {plural(missing, 'other region')}: their data cannot be read"
+        return rates, seen, [text] if missing else []
+
+    def _check_plain(self, network: Deployable, info: ExpertInfo) -> None:
+        """Refuse keys or shapes that the public class does not have."""
+        image = info.image
+        fresh = plain_network(info.backbone, channels=image.channels, size=tuple(image.size), region=info.as_region())
+        load_strict(fresh, network.network.state_dict(), Path(WEIGHTS))
+
+
+def _batches(prepared: PreparedRegion) -> Iterator[Tensor]:
+    for start in range(0, len(prepared), _BATCH):
+        yield torch.from_numpy(np.array(prepared.images[start : start + _BATCH], order="C"))
+
+
+def _evenly_spaced(prepared: PreparedRegion) -> PreparedRegion:
+    """Return at most `_MOST` evenly spaced samples."""
+    return prepared.take(np.arange(len(prepared))[:: max(1, -(-len(prepared) // _MOST))])
