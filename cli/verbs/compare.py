@@ -44,7 +44,7 @@ def compare(
     from lorkit.cli.output.streams import print_json
     from lorkit.decompose import compare as run_all
     from lorkit.decompose import load_config
-    from lorkit.export.reporting.comparison.pages import pages
+    from lorkit.export.reporting.comparison.pages import comparison_files
 
     loaded = load_config(config, overrides=settings or ())
     with Training() as progress:
@@ -56,7 +56,7 @@ def compare(
             fractions=options.fractions("--fractions", fractions),
             split=split,
             out=out,
-            pages=pages,
+            pages=comparison_files,
             teacher=options.onnx_teacher(loaded),
             on_event=progress,
         )

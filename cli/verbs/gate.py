@@ -46,7 +46,7 @@ Strict: TypeAlias = Annotated[
         "--strict-subgroups", help="PASS also requires each structure and subgroup to be within the allowed drop."
     ),
 ]
-Store: TypeAlias = Annotated[
+StorePath: TypeAlias = Annotated[
     Path | None,
     typer.Option(metavar="STORE", help="On PASS, store the candidates as baselines here.", show_default=False),
 ]
@@ -81,7 +81,7 @@ def gate(
     strict_subgroups: Strict = False,
     max_seconds: Annotated[float, typer.Option(help="Seconds for all latency measurements together.")] = 60.0,
     on_inconclusive: Annotated[Policy, typer.Option(help="Map exit code 3 to 0 or 1.")] = Policy.inconclusive,
-    update_baseline: Store = None,
+    update_baseline: StorePath = None,
     because: Because = None,
     junit: JUnit = None,
     markdown: Markdown = None,

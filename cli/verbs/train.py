@@ -10,7 +10,7 @@ import typer
 
 from lorkit.cli import options
 
-Source: TypeAlias = Annotated[
+SourceRun: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--from",
@@ -39,7 +39,7 @@ Removed: TypeAlias = Annotated[
         show_default=False,
     ),
 ]
-Curves: TypeAlias = Annotated[
+TensorboardFlag: TypeAlias = Annotated[
     bool, typer.Option("--tensorboard", help="Write curves for TensorBoard to tensorboard/ of the run.")
 ]
 
@@ -48,12 +48,12 @@ def train(
     config: options.ConfigPath = None,
     method: options.MethodName = None,
     settings: options.Settings = None,
-    source: Source = None,
+    source: SourceRun = None,
     add_region: Added = None,
     remove_region: Removed = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan. Train and write nothing.")] = False,
-    tensorboard: Curves = False,
+    tensorboard: TensorboardFlag = False,
     out: options.RunsOut = Path("runs"),
     force: options.Force = False,
     as_json: options.Json = False,

@@ -27,7 +27,7 @@ from lorkit.export.building.sources import ExportableNetwork, ReferenceImageCach
 from lorkit.export.onnx.conversion import Tracer, to_onnx
 from lorkit.export.onnx.precision import Calibration, convert_precision, require_precision
 from lorkit.export.runtime.batch_size import fitting
-from lorkit.export.runtime.parity import Parity, compare, in_batches, require, seeded_inputs
+from lorkit.export.runtime.parity import Parity, in_batches, measure_parity, require_parity, seeded_inputs
 from lorkit.export.targets import MODEL, HardwareBound, Target
 from lorkit.export.targets.base import Availability, BuildRequest, Float32Array
 
@@ -214,10 +214,10 @@ def _check_parity(
 ) -> tuple[Parity, str]:
     engine = job.target.load(directory)
     try:
-        parity = compare(engine.run, inputs.images, reference, precision=job.precision, inputs=inputs.kind)
+        parity = measure_parity(engine.run, inputs.images, reference, precision=job.precision, inputs=inputs.kind)
     finally:
         engine.close()
-    require(parity, f"the {job.target.name} engine of region '{source.region.name}' ({source.owner})")
+    require_parity(parity, f"the {job.target.name} engine of region '{source.region.name}' ({source.owner})")
     return parity, engine.provider
 
 

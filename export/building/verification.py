@@ -26,7 +26,7 @@ from lorkit.export.building.packaging import SAMPLES
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
-from lorkit.export.runtime.parity import batch_sizes, compare, flips
+from lorkit.export.runtime.parity import batch_sizes, describe_flips, measure_parity
 from lorkit.export.targets.base import Float32Array
 
 if TYPE_CHECKING:
@@ -138,7 +138,8 @@ def _require_parity(rows: Sequence[VerifiedExport]) -> None:
         cut = worst.bisection
         where = f"; first at layer {cut.layer} ({cut.op})" if cut is not None and cut.layer else ""
         raise ParityError(
-            f"{worst.path} differs from its {worst.against} by {worst.max_abs} with {flips(worst)} on {inputs}{where}",
+            f"{worst.path} differs from its {worst.against} by {worst.max_abs} with {describe_flips(worst)} "
+            f"on {inputs}{where}",
             required=f"at most {worst.tolerance:.3g}, and {worst.flip_limit:.2g} of all decisions flipped",
             fix="export it again with --force",
         )
@@ -162,7 +163,7 @@ def _verify_one(
     with load_engine(exported.path) as engine:
         reference = references.reference(exported)
         found = {
-            batch: compare(
+            batch: measure_parity(
                 engine.run,
                 reference.images,
                 reference.logits,

@@ -94,7 +94,7 @@ def in_batches(run: Callable[[Float32Array], Float32Array], images: Float32Array
     return np.concatenate([found for _, found in _each(run, images, batch)])
 
 
-def compare(
+def measure_parity(
     run: Callable[[Float32Array], Float32Array],
     images: Float32Array,
     reference: Float32Array,
@@ -183,7 +183,7 @@ def _difference(found: Float32Array, reference: Float32Array, tolerance: float) 
     return float(error_P.max()), share, float((best_P != wanted_P).sum()), lost
 
 
-def require(parity: Parity, what: str) -> None:
+def require_parity(parity: Parity, what: str) -> None:
     """Raise unless the comparison passed.
 
     Raises:
@@ -191,14 +191,14 @@ def require(parity: Parity, what: str) -> None:
     """
     if not parity.passed:
         raise ParityError(
-            f"{what} differs from its source by {parity.max_abs:.3g} with {flips(parity)} "
+            f"{what} differs from its source by {parity.max_abs:.3g} with {describe_flips(parity)} "
             f"on {plural(parity.n, f'{parity.inputs} input')}",
             required=f"at most {parity.tolerance:.3g}, and {parity.flip_limit:.2g} of all decisions flipped",
             fix="nothing was kept; report the backbone and target",
         )
 
 
-def flips(found: Parity | ParityFigures) -> str:
+def describe_flips(found: Parity | ParityFigures) -> str:
     """Say in words how many decisions of a comparison differ: labels of images, or pixels of masks."""
     if found.dice is None:
         return plural(found.label_flips, "label flip")

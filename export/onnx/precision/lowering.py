@@ -17,7 +17,7 @@ from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.export.onnx.precision.cpu_runner import runner
 from lorkit.export.onnx.precision.half import DTYPES, overflowing, to_half_precision
 from lorkit.export.onnx.precision.int8 import quantise
-from lorkit.export.runtime.parity import Parity, compare, flips
+from lorkit.export.runtime.parity import Parity, describe_flips, measure_parity
 from lorkit.export.targets.base import Float32Array
 
 _MOST_KEPT = 0.5
@@ -91,7 +91,7 @@ def convert_precision(
         return Lowered(model=to_half_precision(model, precision), notes=Lowering(kept_fp32=[], tried=False))
 
     def trial(candidate: onnx.ModelProto) -> Parity:
-        return compare(runner(candidate), images, reference, precision=precision, inputs=inputs, batches=(8,))
+        return measure_parity(runner(candidate), images, reference, precision=precision, inputs=inputs, batches=(8,))
 
     if precision == "int8":
         seen = _require_images(calibration)
@@ -151,7 +151,7 @@ def _retry_excluding_layers(
             return lowered, excluding
         count *= 2
     raise ParityError(
-        f"{precision} differs by {first.max_abs:.3g} with {flips(first)} on {plural(first.n, 'image')}, "
+        f"{precision} differs by {first.max_abs:.3g} with {describe_flips(first)} on {plural(first.n, 'image')}, "
         f"and does not pass with {most} of {len(ranked)} layers in fp32",
         required=f"at most {first.tolerance:.3g}",
         fix="export it in a higher precision",

@@ -23,7 +23,7 @@ FEWEST = 5
 """Cases below which a bin says nothing about calibration and is not drawn."""
 
 
-def interval(
+def interval_chart(
     key: str,
     title: str,
     value: float,
@@ -54,7 +54,7 @@ def interval(
     return figure(key, title, said, (width, height), body)
 
 
-def calibration(key: str, region: str, curves: Mapping[str, Mapping[str, Sequence[Any]]]) -> Markup:
+def calibration_chart(key: str, region: str, curves: Mapping[str, Mapping[str, Sequence[Any]]]) -> Markup:
     """Draw accuracy against confidence by bin, for each owner; the area of a mark is the number of cases in it."""
     side = 250.0
     x, y = Scale((0.0, 1.0), (LEFT, side - RIGHT)), Scale((0.0, 1.0), (side - BOTTOM, TOP))
@@ -72,7 +72,7 @@ def calibration(key: str, region: str, curves: Mapping[str, Mapping[str, Sequenc
     return figure(key, f"{region}: calibration", said, (side, side), body)
 
 
-def curves(
+def curve_chart(
     key: str,
     title: str,
     series: Mapping[str, Sequence[tuple[float, float]]],

@@ -48,14 +48,14 @@ class MethodPoint:
     """How often the colours have come round before; each round has a mark of its own."""
 
 
-def pages(document: Mapping[str, Any]) -> dict[str, str]:
+def comparison_files(document: Mapping[str, Any]) -> dict[str, str]:
     """Return the files beside a `compare` document by their endings: `.md`, `.svg`, `.fractions.svg` for several."""
     drawn = fraction_curves(document)
-    found = {".md": markdown(document), ".svg": drawing(document)}
+    found = {".md": comparison_markdown(document), ".svg": comparison_chart(document)}
     return found | ({".fractions.svg": drawn} if drawn is not None else {})
 
 
-def drawing(document: Mapping[str, Any]) -> str:
+def comparison_chart(document: Mapping[str, Any]) -> str:
     """Draw the mean of the metric against the MACs of one region's deployed network, at the largest fraction."""
     points = _points(document)
     if not points:
@@ -81,7 +81,7 @@ def drawing(document: Mapping[str, Any]) -> str:
     return sheet(_TITLE, said, [*body, *watermark(document)])
 
 
-def markdown(document: Mapping[str, Any]) -> str:
+def comparison_markdown(document: Mapping[str, Any]) -> str:
     """Return the table of a `compare` document, and what each two arms differ by, as Markdown."""
     seeds = sorted({row["seed"] for row in document["rows"]})
     lines = [f"# Comparison {document['id']}", ""]

@@ -105,14 +105,14 @@ def draw_training(
                     losses[term][region].append((epoch, value))
         key = f"training-{number}"
         drawn = {
-            f"validation: {name}": panels.curves(
+            f"validation: {name}": panels.curve_chart(
                 f"{key}-val", f"Validation {name}", accuracy, y_title=name, colours=colours, bounds=(0.0, 1.0)
             )
         }
         for index, (term, series) in enumerate(losses.items()):
             spelled = "Dice + cross-entropy" if (term, headline) == ("ce", "dice") else _TERMS.get(term)
             title = f"loss: {spelled or term.replace('_', ' ')}"
-            drawn[title] = panels.curves(f"{key}-{index}", title, series, y_title="loss", colours=colours)
+            drawn[title] = panels.curve_chart(f"{key}-{index}", title, series, y_title="loss", colours=colours)
         drawings[phase] = drawn
     return drawings
 
@@ -120,7 +120,7 @@ def draw_training(
 def _ratio(index: int, name: str, latency: Mapping[str, Any]) -> Markup:
     if not latency.get("ci"):
         return _NOTHING
-    return panels.interval(
+    return panels.interval_chart(
         f"gate-latency-{index}",
         f"{name}: latency ratio",
         latency["ratio"],
@@ -138,7 +138,9 @@ def _change(index: int, name: str, accuracy: Mapping[str, Any]) -> Markup:
     title = f"{name}: change of {metric(accuracy['metric'])}"
     low, high = accuracy["ci"]
     limits = {"limit": -accuracy["allowed"], "neutral": 0.0}
-    return panels.interval(f"gate-accuracy-{index}", title, 0.0 - accuracy["drop"], (0.0 - high, 0.0 - low), **limits)
+    return panels.interval_chart(
+        f"gate-accuracy-{index}", title, 0.0 - accuracy["drop"], (0.0 - high, 0.0 - low), **limits
+    )
 
 
 def _samples(index: int, name: str, latency: Mapping[str, Any]) -> Markup:
@@ -157,7 +159,7 @@ def _blocks(region: str, evaluations: Mapping[str, Any]) -> dict[str, Mapping[st
 def _calibration(index: int, region: str, evaluations: Mapping[str, Any]) -> Markup:
     blocks = _blocks(region, evaluations)
     curves = {owner: block["reliability"] for owner, block in blocks.items() if block.get("reliability")}
-    return panels.calibration(f"calibration-{index}", region, curves) if curves else _NOTHING
+    return panels.calibration_chart(f"calibration-{index}", region, curves) if curves else _NOTHING
 
 
 def _roc(index: int, region: str, evaluations: Mapping[str, Any]) -> Markup:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorkit.decompose.errors import ParityError
-from lorkit.export.runtime.parity import compare, in_batches, require, seeded_inputs, tolerance_of
+from lorkit.export.runtime.parity import in_batches, measure_parity, require_parity, seeded_inputs, tolerance_of
 
 IMAGES = np.arange(24, dtype=np.float32).reshape(6, 1, 2, 2) / 24
 
@@ -17,7 +17,7 @@ def network(batch: np.ndarray) -> np.ndarray:
 
 
 def found(run: object, **options: object) -> object:
-    return compare(run, IMAGES, network(IMAGES), **{"precision": "fp32", "inputs": "seeded", **options})  # type: ignore[arg-type]
+    return measure_parity(run, IMAGES, network(IMAGES), **{"precision": "fp32", "inputs": "seeded", **options})  # type: ignore[arg-type]
 
 
 def test_an_equal_engine_passes() -> None:
@@ -27,14 +27,14 @@ def test_an_equal_engine_passes() -> None:
         "status": "passed", "max_abs": 0.0, "tolerance": result.tolerance, "of_margin": 0.0, "label_flips": 0,
         "flip_rate": 0.0, "flip_limit": 1.0, "dice": None, "n": 6, "batches": [1, 3, 8], "inputs": "seeded",
     }  # fmt: skip
-    require(result, "it")
+    require_parity(result, "it")
 
 
 def test_an_error_names_what_was_required_and_flips_are_counted() -> None:
     result = found(lambda batch: -network(batch))
     assert result.label_flips == 6
     with pytest.raises(ParityError, match=r"it differs from its source by .* with 6 label flips.*at most"):
-        require(result, "it")
+        require_parity(result, "it")
 
 
 def test_an_engine_that_fails_at_one_batch_size_only_is_caught() -> None:

@@ -23,7 +23,7 @@ from lorkit.decompose.artifacts import digest_file, read_manifest, write_manifes
 from lorkit.decompose.errors import ArtifactError
 from lorkit.export.building.exporting import export
 from lorkit.export.runtime.engine import load_engine
-from lorkit.export.runtime.parity import compare
+from lorkit.export.runtime.parity import measure_parity
 from lorkit.export.targets import get_target
 from lorkit.export.targets.base import BuildRequest
 from lorkit.export.targets.triton import quoted
@@ -170,7 +170,7 @@ def test_the_engine_is_the_file_that_is_served(tmp_path: Path, build_request: Ca
 
     with torch.inference_mode():
         reference = plan.network(torch.from_numpy(plan.images)).numpy()
-    assert compare(engine.run, plan.images, reference, precision="fp32", inputs="seeded").passed
+    assert measure_parity(engine.run, plan.images, reference, precision="fp32", inputs="seeded").passed
     assert engine.provider == "CPUExecutionProvider"
     served.unlink()
     with pytest.raises(ArtifactError, match="is missing"):

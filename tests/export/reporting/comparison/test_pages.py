@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from lorkit.export.rendering.svg import shorten
-from lorkit.export.reporting.comparison.pages import drawing, markdown, pages
+from lorkit.export.reporting.comparison.pages import comparison_chart, comparison_files, comparison_markdown
 
 SVG = "{http://www.w3.org/2000/svg}"
 COSTS = {"parameters": 1000, "deployed_bytes": 4000, "training_parameters": 2000, "training_macs": 3000}
@@ -44,7 +44,7 @@ def texts(svg: str) -> list[str]:
 
 
 def test_the_drawing_is_a_file_of_its_own_with_every_arm_named() -> None:
-    svg = drawing(document())
+    svg = comparison_chart(document())
     found = texts(svg)
     assert {"mtl 0.700", "a & <b> 0.750", "foundation 0.900"} <= set(found)
     assert "mtl 0.500" not in found, "one fraction is drawn, the largest"
@@ -61,7 +61,7 @@ def test_the_drawing_is_a_file_of_its_own_with_every_arm_named() -> None:
 
 def test_labels_stay_inside_and_apart() -> None:
     arms = [row(f"arm{index}", 0.7 + index / 1000, 10**6) for index in range(12)]
-    root = ElementTree.fromstring(drawing(document(table=arms, foundation=None)))
+    root = ElementTree.fromstring(comparison_chart(document(table=arms, foundation=None)))
     heights = sorted(float(text.get("y", 0)) for text in root.iter(f"{SVG}text") if (text.text or "").startswith("arm"))
     assert min(two - one for one, two in itertools.pairwise(heights)) >= 12
     assert heights[0] > 0
@@ -70,7 +70,9 @@ def test_labels_stay_inside_and_apart() -> None:
 
 
 def test_forty_arms_of_one_cost_stay_inside_and_look_different() -> None:
-    sheet = ElementTree.fromstring(drawing(document(table=[row(f"arm{index}", 0.7, 10**6) for index in range(40)])))
+    sheet = ElementTree.fromstring(
+        comparison_chart(document(table=[row(f"arm{index}", 0.7, 10**6) for index in range(40)]))
+    )
     width, height = (float(sheet.attrib["viewBox"].split()[index]) for index in (2, 3))
     names = [one for one in sheet.iter(f"{SVG}text") if (one.text or "").startswith("arm")]
     heights = sorted(float(one.attrib["y"]) for one in names)
@@ -92,13 +94,13 @@ def test_forty_arms_of_one_cost_stay_inside_and_look_different() -> None:
 
 @pytest.mark.parametrize("synthetic", [True, False])
 def test_synthetic_is_written_into_all(synthetic: bool) -> None:
-    found = pages(document(synthetic=synthetic))
+    found = comparison_files(document(synthetic=synthetic))
     assert set(found) == {".md", ".svg", ".fractions.svg"}
     assert all(("SYNTHETIC" in text) is synthetic for text in found.values())
 
 
 def test_the_table_has_intervals_costs_and_pairs() -> None:
-    text = markdown(document())
+    text = comparison_markdown(document())
     assert "| mtl | 1 | 2 | 0.700 [0.680, 0.730] | - | 0.700 | 0.700 | 1,000 | 1,000,000 |" in text
     assert "| foundation | - | - | 0.900 [0.850, 0.950] |" in text
     assert "| foundation | mtl | 1 | 2 | 0.200 [0.100, 0.300] | 0 | 2 |" in text
@@ -107,9 +109,9 @@ def test_the_table_has_intervals_costs_and_pairs() -> None:
 
 def test_what_is_undefined_is_a_dash_and_not_drawn() -> None:
     broken = document(table=[row("mtl", None, 10**6)], foundation=None)
-    assert "| mtl | 1 | 2 | - | - | - | - |" in markdown(broken)
-    assert "no metric is defined" in drawing(broken)
-    assert ElementTree.fromstring(drawing(broken)).tag == f"{SVG}svg"
+    assert "| mtl | 1 | 2 | - | - | - | - |" in comparison_markdown(broken)
+    assert "no metric is defined" in comparison_chart(broken)
+    assert ElementTree.fromstring(comparison_chart(broken)).tag == f"{SVG}svg"
 
 
 def test_other_tasks_are_shown_by_their_own_metric() -> None:
@@ -118,7 +120,7 @@ def test_other_tasks_are_shown_by_their_own_metric() -> None:
             return {("dice" if key == "balanced_accuracy" else key): renamed(one) for key, one in value.items()}
         return [renamed(one) for one in value] if isinstance(value, list) else value
 
-    found = pages(renamed(document()) | {"metric": "dice"})
+    found = comparison_files(renamed(document()) | {"metric": "dice"})
     assert set(found) == {".md", ".svg", ".fractions.svg"}
     assert all("dice" in text.lower() for text in found.values())
     assert not any("balanced" in text.lower() for text in found.values())

@@ -20,7 +20,7 @@ from lorkit.decompose.artifacts import read_json, read_manifest, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.export.building.exporting import export
 from lorkit.export.runtime.engine import load_engine
-from lorkit.export.runtime.parity import compare
+from lorkit.export.runtime.parity import measure_parity
 from lorkit.export.targets import get_target
 from lorkit.export.targets.base import BuildRequest
 
@@ -132,7 +132,7 @@ def test_the_engine_is_the_model_of_the_bundle(tmp_path: Path, build_request: Ca
         reference = plan.network(torch.from_numpy(images)).numpy()
     engine = TARGET.load(tmp_path)
     assert engine.provider == f"torch {torch.__version__} CPU"
-    found = compare(engine.run, images, reference, precision="fp32", inputs="seeded")
+    found = measure_parity(engine.run, images, reference, precision="fp32", inputs="seeded")
     assert found.passed
     assert list(found.batches) == [1, 3, 8]
     engine.close()

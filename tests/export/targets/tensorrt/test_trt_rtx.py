@@ -313,7 +313,7 @@ def test_where_it_can_run_an_unproven_export_is_made_again_and_proven(
     monkeypatch.setattr(trt_rtx, "TensorrtEngine", Wrong)
     with pytest.raises(ParityError, match="the trt-rtx engine of region 'chest'"):
         export(expert, target="trt-rtx", profile="rtx-ada")
-    monkeypatch.setattr(building, "require", lambda parity, name: None)
+    monkeypatch.setattr(building, "require_parity", lambda parity, name: None)
     (proven,) = export(expert, target="trt-rtx", profile="rtx-ada")
     assert (unproven.parity.status, proven.up_to_date) == ("not_run", False)
     assert read_json(proven.path / "export.json")["provider"] == "TensorRT-RTX"
