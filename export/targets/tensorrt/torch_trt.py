@@ -21,19 +21,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from lorkit.decompose.artifacts import digest_file, digest_json, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import MODEL, ONNX_EXAMPLE, Availability, BuildRequest, Example, Float32Array, missing
+from lorkit.export.targets.base import Availability, BuildRequest, Float32Array
 from lorkit.export.targets.gpu_timer import GpuTimer, device_ms
+from lorkit.export.targets.tensorrt.base import TensorrtTarget
 from lorkit.export.targets.tensorrt.building import (
-    KEY,
     batch_shapes,
-    differences,
-    engine_key,
-    read_key,
-    requested,
-    why_outdated,
 )
 from lorkit.export.targets.tensorrt.engine import in_range, parts, sees_gpu
 from lorkit.export.targets.tensorrt.timing_cache import read_timings, timing_path, write_timings
@@ -50,16 +44,16 @@ ENGINES = "_run_on_acc"  # what Torch-TensorRT calls the parts that it compiled;
 INSTALL = "pip install 'lorkit[torch-tensorrt]', beside a CUDA build of torch of the same minor version"
 
 
-class TorchTrtTarget:
+class TorchTrtTarget(TensorrtTarget):
     """The `torch-trt` target."""
 
     name: ClassVar[str] = "torch-trt"
     runtime: ClassVar[str] = "torch-tensorrt of torch's minor version and an NVIDIA GPU"
+    library: ClassVar[str] = "Torch-TensorRT"
+    engine: ClassVar[str] = PROGRAM
+    wanted: ClassVar[str] = "a program compiled on this machine"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp32", "bf16": "fp32"}
-    quantization: ClassVar[str] = "symmetric"
     built_from: ClassVar[str] = "torch"
-    example: ClassVar[Example] = ONNX_EXAMPLE
-    default_profile: ClassVar[str | None] = None
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Tell whether a Torch-TensorRT that fits torch, and a GPU that torch sees, are here."""
@@ -91,15 +85,9 @@ class TorchTrtTarget:
                 fix="set it to false, or use --target trt",
             )
 
-    def fingerprint(self) -> str:
-        """Return a digest of the libraries, GPU and driver; empty where nothing can be compiled."""
-        return digest_json(_surroundings()) if self.available().ok else ""
-
-    def outdated(self, directory: Path, profile: Profile) -> str:
-        """Return in what a program's key differs from this machine and profile; empty where it does not."""
-        if not self.available().ok or not (directory / PROGRAM).is_file():
-            return ""
-        return why_outdated(directory, profile, {**_surroundings(), **requested(profile)})
+    def surroundings(self) -> dict[str, str]:
+        """Return the versions of both libraries, the GPU and its driver."""
+        return _surroundings()
 
     def build(self, request: BuildRequest) -> Path:
         """Compile the network and save it as an exported program, with its key.
@@ -108,9 +96,7 @@ class TorchTrtTarget:
             MissingRuntimeError: Torch-TensorRT or a GPU is not here.
             UsageError: Torch-TensorRT refuses the network, or leaves all of it to torch.
         """
-        if not self.available().ok:
-            raise missing(self)
-        self.require(request.profile)
+        self.check_build(request.profile)
         library, path = importlib.import_module("torch_tensorrt"), request.directory / PROGRAM
         shapes = batch_shapes(request.profile, request.shape)
         program, example = _traced(request, shapes)
@@ -124,10 +110,8 @@ class TorchTrtTarget:
                 fix="change the backbone, or use --target aoti",
             )
         library.save(compiled, str(path), output_format="exported_program", arg_inputs=[example], retrace=False)
-        key = {**_surroundings(), **requested(request.profile), "batch_shapes": shapes}
-        key |= {"precision": request.precision, "engines": len(engines), "parts": len(parts)}
-        write_json(request.directory / KEY, engine_key(request.onnx_path, key))
-        return path
+        parts_of = {"engines": len(engines), "parts": len(parts)}
+        return self.write_key(request, batch_shapes=shapes, precision=request.precision, **parts_of)
 
     def load(self, directory: Path, *, threads: int | None = None) -> TorchTrtEngine:
         """Load the program on the GPU that it was compiled for.
@@ -137,23 +121,8 @@ class TorchTrtTarget:
             ArtifactError: There is no program, it is damaged, or it was compiled for another GPU or library.
         """
         del threads  # the GPU does the work
-        if not self.available().ok:
-            raise missing(self)
-        path = directory / PROGRAM
-        if not path.is_file():
-            raise ArtifactError(
-                f"{directory} holds no {PROGRAM}: it was exported where Torch-TensorRT is absent",
-                required="a program compiled on this machine",
-                fix=f"export it here with `decompose export --target {self.name} --force`",
-            )
-        key = read_key(directory)
-        if changed := differences(key, {"onnx": digest_file(directory / MODEL), **_surroundings()}):
-            raise ArtifactError(
-                f"{path} was built for another {changed}",
-                required="a program compiled on this machine",
-                fix=f"export it here with `decompose export --target {self.name} --force`",
-            )
-        return TorchTrtEngine(_loaded(path), key["batch_shapes"])
+        key = self.checked_key(directory)
+        return TorchTrtEngine(_loaded(directory / PROGRAM), key["batch_shapes"])
 
 
 class TorchTrtEngine:

@@ -13,20 +13,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lorkit.decompose.artifacts import digest_file, digest_json, write_bytes, write_json
-from lorkit.decompose.errors import ArtifactError, UsageError
+from lorkit.decompose.artifacts import write_bytes
+from lorkit.decompose.errors import UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import MODEL, ONNX_EXAMPLE, Availability, BuildRequest, Example, missing
+from lorkit.export.targets.base import Availability, BuildRequest
+from lorkit.export.targets.tensorrt.base import TensorrtTarget
 from lorkit.export.targets.tensorrt.building import (
     ENGINE,
-    KEY,
     build_plan,
-    differences,
-    engine_key,
     engine_spec,
-    read_key,
-    requested,
-    why_outdated,
 )
 from lorkit.export.targets.tensorrt.engine import NO_CUDA_TORCH, TensorrtEngine, sees_gpu
 from lorkit.export.targets.tensorrt.timing_cache import read_timings, timing_path, write_timings
@@ -40,16 +35,12 @@ INSTALL = "pip install 'tensorrt>=10.12,<12', on a machine with an NVIDIA GPU"
 _AMPERE = 8
 
 
-class TrtTarget:
+class TrtTarget(TensorrtTarget):
     """The `trt` target."""
 
     name: ClassVar[str] = "trt"
     runtime: ClassVar[str] = "TensorRT >=10.12,<12 and an NVIDIA GPU"
-    precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8"}
-    quantization: ClassVar[str] = "symmetric"
-    built_from: ClassVar[str] = "onnx"
-    example: ClassVar[Example] = ONNX_EXAMPLE
-    default_profile: ClassVar[str | None] = None
+    library: ClassVar[str] = "TensorRT"
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Tell whether a TensorRT that this is written for, and a GPU, are here."""
@@ -86,15 +77,19 @@ class TrtTarget:
                 fix="leave --profile out, or export on that hardware",
             )
 
-    def fingerprint(self) -> str:
-        """Return a digest of TensorRT, GPU and driver; empty where no engine can be built."""
-        return digest_json(_surroundings(_tensorrt())) if self.available().ok else ""
+    def surroundings(self) -> dict[str, str]:
+        """Return TensorRT's version, the GPU and its driver."""
+        gpu = fingerprint()["gpus"][0]
+        return {
+            "tensorrt": str(_tensorrt().__version__),
+            "gpu": str(gpu["name"]),
+            "sm": str(gpu.get("sm")),
+            "driver": str(gpu["driver"]),
+        }
 
-    def outdated(self, directory: Path, profile: Profile) -> str:
-        """Return in what an engine's key differs from this machine and profile; empty where it does not."""
-        if not self.available().ok or not (directory / ENGINE).is_file():
-            return ""
-        return why_outdated(directory, profile, {**_surroundings(_tensorrt()), **requested(profile)})
+    def bound_to(self, key: Mapping[str, Any]) -> dict[str, str]:
+        """Return the surroundings that an engine must have been built in: compatible ones leave some open."""
+        return _binding(key, self.surroundings())
 
     def build(self, request: BuildRequest) -> Path:
         """Parse the ONNX file into a strongly typed network and write its engine and the engine's key.
@@ -103,19 +98,14 @@ class TrtTarget:
             MissingRuntimeError: TensorRT or a GPU is not here.
             UsageError: TensorRT's parser or builder refuses the network; its own words are in the message.
         """
-        if not self.available().ok:
-            raise missing(self)
-        self.require(request.profile)
-        tensorrt = _tensorrt()
-        surroundings, spec = _surroundings(tensorrt), engine_spec(request)
-        timing = timing_path(surroundings)
-        plan, timings = build_plan(tensorrt, spec, read_timings(timing))
+        self.check_build(request.profile)
+        spec = engine_spec(request)
+        timing = timing_path(self.surroundings())
+        plan, timings = build_plan(_tensorrt(), spec, read_timings(timing))
         if timings:
             write_timings(timing, timings)
-        key = {**surroundings, **requested(request.profile), "batch_shapes": spec.shapes}
         write_bytes(request.directory / ENGINE, plan)
-        write_json(request.directory / KEY, engine_key(request.onnx_path, key))
-        return request.directory / ENGINE
+        return self.write_key(request, batch_shapes=spec.shapes)
 
     def load(self, directory: Path, *, threads: int | None = None) -> TensorrtEngine:
         """Deserialise the engine on the GPU that it was built for.
@@ -125,25 +115,7 @@ class TrtTarget:
             ArtifactError: There is no engine, or it was built for another GPU, driver or TensorRT.
         """
         del threads  # a GPU engine has no CPU threads of its own
-        availability = self.available()
-        if not availability.ok or not availability.runs:
-            raise missing(self)
-        tensorrt = _tensorrt()
-        path = directory / ENGINE
-        if not path.is_file():
-            raise ArtifactError(
-                f"{directory} holds no {ENGINE}: it was exported where TensorRT is absent",
-                required="an engine built on this machine",
-                fix="export it here with `decompose export --target trt --force`",
-            )
-        key = read_key(directory)
-        expected = {"onnx": digest_file(directory / MODEL), **_binding(key, _surroundings(tensorrt))}
-        if changed := differences(key, expected):
-            raise ArtifactError(
-                f"{path} was built for another {changed}",
-                required="an engine built on this machine",
-                fix="export it here with `decompose export --target trt --force`",
-            )
+        key, tensorrt = self.checked_key(directory), _tensorrt()
         engine = TensorrtEngine(tensorrt, directory, key, name="TensorRT")
         if key["settings"].get("version_compatible"):  # then any of this major version may run it
             engine.provider = f"TensorRT {_release(str(tensorrt.__version__))[0]}"
@@ -152,16 +124,6 @@ class TrtTarget:
 
 def _tensorrt() -> ModuleType:
     return importlib.import_module("tensorrt")
-
-
-def _surroundings(tensorrt: ModuleType) -> dict[str, str]:
-    gpu = fingerprint()["gpus"][0]
-    return {
-        "tensorrt": str(tensorrt.__version__),
-        "gpu": str(gpu["name"]),
-        "sm": str(gpu.get("sm")),
-        "driver": str(gpu["driver"]),
-    }
 
 
 def _binding(key: Mapping[str, Any], here: Mapping[str, str]) -> dict[str, str]:

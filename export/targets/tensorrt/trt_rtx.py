@@ -17,20 +17,15 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from lorkit.decompose.artifacts import digest_file, digest_json, read_json, write_bytes, write_json
+from lorkit.decompose.artifacts import read_json, write_bytes, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import MODEL, ONNX_EXAMPLE, Availability, BuildRequest, Example, missing
+from lorkit.export.targets.base import Availability, BuildRequest
+from lorkit.export.targets.tensorrt.base import TensorrtTarget
 from lorkit.export.targets.tensorrt.building import (
     ENGINE,
-    KEY,
     EngineSpec,
-    differences,
-    engine_key,
     engine_spec,
-    read_key,
-    requested,
-    why_outdated,
 )
 from lorkit.export.targets.tensorrt.engine import NO_CUDA_TORCH, TensorrtEngine, sees_gpu
 from lorkit.export.targets.tensorrt.rtx_process import RESULT
@@ -45,15 +40,13 @@ COMMAND = (sys.executable, "-m", "lorkit.export.targets.tensorrt.rtx_process")
 TIMEOUT_SECONDS = 3600.0
 
 
-class TrtRtxTarget:
+class TrtRtxTarget(TensorrtTarget):
     """The `trt-rtx` target."""
 
     name: ClassVar[str] = "trt-rtx"
     runtime: ClassVar[str] = "TensorRT-RTX; to run, an NVIDIA RTX GPU"
-    precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8"}
-    quantization: ClassVar[str] = "symmetric"
-    built_from: ClassVar[str] = "onnx"
-    example: ClassVar[Example] = ONNX_EXAMPLE
+    library: ClassVar[str] = "TensorRT-RTX"
+    wanted: ClassVar[str] = "an engine for this GPU and TensorRT-RTX"
     default_profile: ClassVar[str | None] = "rtx-ada"
 
     def available(self, profile: Profile | None = None) -> Availability:
@@ -101,15 +94,17 @@ class TrtRtxTarget:
                 fix="set it to false, or use --target trt",
             )
 
-    def fingerprint(self) -> str:
-        """Return a digest of the runtime's version; empty where no engine can be built."""
-        return digest_json(_surroundings()) if self.available().ok else ""
+    def surroundings(self) -> dict[str, Any]:
+        """Return the runtime's version."""
+        return {"tensorrt_rtx": str(_runtime().__version__)}
 
-    def outdated(self, directory: Path, profile: Profile) -> str:
-        """Return in what an engine's key differs from this runtime and profile; empty where it does not."""
-        if not self.available().ok or not (directory / ENGINE).is_file():
-            return ""
-        return why_outdated(directory, profile, {**_surroundings(), **_for(profile)})
+    def requested(self, profile: Profile) -> dict[str, Any]:
+        """Return the compute capability of a profile, and what it adds to every key."""
+        return {"compute_capability": profile.device.compute_capability, **super().requested(profile)}
+
+    def bound_to(self, key: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the runtime's version and the compute capability of the GPU."""
+        return {**super().bound_to(key), "compute_capability": str(fingerprint()["gpus"][0].get("sm"))}
 
     def build(self, request: BuildRequest) -> Path:
         """Build the engine in a process of its own, and write it and its key.
@@ -119,14 +114,10 @@ class TrtRtxTarget:
             UsageError: It does not build for the profile, or its parser or builder refuses the network.
             ArtifactError: The process ended, or took too long, without an engine.
         """
-        if not self.available().ok:
-            raise missing(self)
-        self.require(request.profile)
+        self.check_build(request.profile)
         spec = engine_spec(request, request.profile.device.compute_capability)
         write_bytes(request.directory / ENGINE, _build_apart(spec))
-        key = {**_surroundings(), **_for(request.profile), "batch_shapes": spec.shapes}
-        write_json(request.directory / KEY, engine_key(request.onnx_path, key))
-        return request.directory / ENGINE
+        return self.write_key(request, batch_shapes=spec.shapes)
 
     def load(self, directory: Path, *, threads: int | None = None) -> TensorrtEngine:
         """Load the engine on an RTX GPU, where its kernels are finished.
@@ -136,24 +127,7 @@ class TrtRtxTarget:
             ArtifactError: There is no engine, or it was built for another GPU or TensorRT-RTX.
         """
         del threads  # a GPU engine has no CPU threads of its own
-        availability = self.available()
-        if not availability.ok or not availability.runs:
-            raise missing(self)
-        if not (directory / ENGINE).is_file():
-            raise ArtifactError(
-                f"{directory} holds no {ENGINE}: it was exported where TensorRT-RTX is absent",
-                required="an engine",
-                fix=f"{INSTALL}, then `decompose export --target {self.name} --force`",
-            )
-        key = read_key(directory)
-        here = {"onnx": digest_file(directory / MODEL), **_surroundings()}
-        here["compute_capability"] = str(fingerprint()["gpus"][0].get("sm"))
-        if changed := differences(key, here):
-            raise ArtifactError(
-                f"{directory / ENGINE} was built for another {changed}",
-                required="an engine for this GPU and TensorRT-RTX",
-                fix=f"export it with `decompose export --target {self.name} --force` and a profile of this GPU",
-            )
+        key = self.checked_key(directory)  # first: it says what is missing
         return TensorrtEngine(_runtime(), directory, key, name="TensorRT-RTX")
 
 
@@ -199,14 +173,6 @@ def _last_error(log: str) -> str:
 
 def _runtime() -> ModuleType:
     return importlib.import_module("tensorrt_rtx")
-
-
-def _surroundings() -> dict[str, Any]:
-    return {"tensorrt_rtx": str(_runtime().__version__)}
-
-
-def _for(profile: Profile) -> dict[str, Any]:
-    return {"compute_capability": profile.device.compute_capability, **requested(profile)}
 
 
 def _capabilities() -> tuple[str, ...]:

@@ -16,8 +16,8 @@ def test_what_is_missing_is_measured_on_data_read_once(
 ) -> None:
     asked, read = [], []
 
-    def evaluate(run: Run, *, model: str, locked: object, teacher: object, on_progress: object) -> dict[str, Any]:
-        asked.append((model, locked))
+    def evaluate(run: Run, *, model: str, run_splits: object, teacher: object, on_progress: object) -> dict[str, Any]:
+        asked.append((model, run_splits))
         workshop.write_evaluations(run)
         return read_json(run.measurements_dir / f"evaluate-{model}-test.json")
 

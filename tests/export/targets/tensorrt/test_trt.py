@@ -16,6 +16,7 @@ from lorkit.decompose.artifacts import digest_file, read_json, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.export.targets.base import BuildRequest
 from lorkit.export.targets.tensorrt import timing_cache, trt
+from lorkit.export.targets.tensorrt.building import differences
 from lorkit.export.targets.tensorrt.trt import TARGET
 
 Build = Callable[..., Path]
@@ -292,7 +293,7 @@ def test_timings_are_kept_between_builds_and_damaged_ones_replaced(
 def test_timings_that_the_builder_refuses_cost_time_only(
     tensorrt: ModuleType, onnx_path: Path, build: Build, foreign: bytes
 ) -> None:
-    file = timing_cache.timing_path(trt._surroundings(tensorrt))
+    file = timing_cache.timing_path(TARGET.surroundings())
     timing_cache.write_timings(file, foreign)
     build(onnx_path)
     assert Builder.built[1].given == [foreign, b""]
@@ -334,7 +335,7 @@ def test_compatible_engines_leave_open_what_they_are_compatible_with(
     here = {"tensorrt": "10.12.0", "gpu": GPU["name"], "sm": "9.0", "driver": "580.1"}
     for name, value in change.items():
         here[{"name": "gpu", "version": "tensorrt"}.get(name, name)] = value
-    assert (trt.differences(key, trt._binding(key, here)) == "") is fits
+    assert (differences(key, trt._binding(key, here)) == "") is fits
 
 
 def test_a_profile_of_another_gpu_is_refused(tensorrt: ModuleType, onnx_path: Path, build: Build) -> None:

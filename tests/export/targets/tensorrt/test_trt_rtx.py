@@ -212,7 +212,7 @@ def test_an_engine_for_another_gpu_or_runtime_is_refused(
     with pytest.raises(ArtifactError, match=r"for another compute_capability \(8\.9, here 12\.0\)"):
         TARGET.load(tmp_path)
     monkeypatch.setattr(trt_rtx, "fingerprint", lambda: {"gpus": [GPU]})
-    monkeypatch.setattr(trt_rtx, "_surroundings", lambda: {"tensorrt_rtx": "1.8.0"})
+    monkeypatch.setattr(trt_rtx.TrtRtxTarget, "surroundings", lambda self: {"tensorrt_rtx": "1.8.0"})
     with pytest.raises(ArtifactError, match=r"another tensorrt_rtx .*here 1\.8\.0"):
         TARGET.load(tmp_path)
     assert "tensorrt_rtx" in TARGET.outdated(tmp_path, ADA)
@@ -271,7 +271,7 @@ def test_an_export_without_a_gpu_is_complete_but_unproven(
     assert [again.up_to_date for again in export(expert, target="trt-rtx")] == [True]
     for verb in ("verify", "bench"):
         assert run_command_line([verb, str(result.path)]) == 5
-    monkeypatch.setattr(trt_rtx, "_surroundings", lambda: {"tensorrt_rtx": "1.8.0"})
+    monkeypatch.setattr(trt_rtx.TrtRtxTarget, "surroundings", lambda self: {"tensorrt_rtx": "1.8.0"})
     said: list[str] = []
     (rebuilt,) = export(expert, target="trt-rtx", on_progress=lambda text, done, total: said.append(text))
     assert not rebuilt.up_to_date

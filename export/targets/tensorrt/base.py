@@ -1,0 +1,120 @@
+"""What the targets of NVIDIA's runtimes share: an engine, and beside it a key that names all that it is bound to."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lorkit.decompose.artifacts import digest_file, digest_json, write_json
+from lorkit.decompose.errors import ArtifactError
+from lorkit.export.targets.base import MODEL, ONNX_EXAMPLE, Availability, BuildRequest, Engine, Example, missing
+from lorkit.export.targets.tensorrt.building import (
+    ENGINE,
+    KEY,
+    differences,
+    engine_key,
+    read_key,
+    requested,
+    why_outdated,
+)
+
+if TYPE_CHECKING:
+    from lorkit.profiles import Profile
+
+
+class TensorrtTarget(ABC):
+    """A target whose engines are bound to libraries and hardware.
+
+    Attributes:
+        library: What its runtime calls itself.
+        engine: File of the engine.
+        wanted: What loading requires.
+    """
+
+    name: ClassVar[str]
+    runtime: ClassVar[str]
+    library: ClassVar[str]
+    engine: ClassVar[str] = ENGINE
+    wanted: ClassVar[str] = "an engine built on this machine"
+    precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8"}
+    quantization: ClassVar[str] = "symmetric"
+    built_from: ClassVar[str] = "onnx"
+    example: ClassVar[Example] = ONNX_EXAMPLE
+    default_profile: ClassVar[str | None] = None
+
+    @abstractmethod
+    def available(self, profile: Profile | None = None) -> Availability:
+        """Tell whether the runtime and a GPU are here."""
+
+    @abstractmethod
+    def require(self, profile: Profile) -> None:
+        """Raise UsageError where it does not build for a profile or with its settings."""
+
+    @abstractmethod
+    def surroundings(self) -> dict[str, Any]:
+        """Return the libraries and hardware that an engine built now would be bound to."""
+
+    @abstractmethod
+    def build(self, request: BuildRequest) -> Path:
+        """Build an engine, write its key, and return its file."""
+
+    @abstractmethod
+    def load(self, directory: Path, *, threads: int | None = None) -> Engine:
+        """Load an engine on the hardware that it is bound to."""
+
+    def requested(self, profile: Profile) -> dict[str, Any]:
+        """Return what a profile adds to the key."""
+        return requested(profile)
+
+    def bound_to(self, key: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what the key of an engine must state for the engine to run here."""
+        del key
+        return self.surroundings()
+
+    def fingerprint(self) -> str:
+        """Return a digest of libraries and hardware; empty where no engine can be built."""
+        return digest_json(self.surroundings()) if self.available().ok else ""
+
+    def outdated(self, directory: Path, profile: Profile) -> str:
+        """Return in what an engine's key differs from this machine and profile; empty where it does not."""
+        if not self.available().ok or not (directory / self.engine).is_file():
+            return ""
+        return why_outdated(directory, profile, {**self.surroundings(), **self.requested(profile)})
+
+    def check_build(self, profile: Profile) -> None:
+        """Raise MissingRuntimeError where nothing can be built here, UsageError where not for this profile."""
+        if not self.available().ok:
+            raise missing(self)
+        self.require(profile)
+
+    def write_key(self, request: BuildRequest, **more: Any) -> Path:
+        """Write the key of an engine that was just built, and return the engine's file."""
+        key = {**self.surroundings(), **self.requested(request.profile), **more}
+        write_json(request.directory / KEY, engine_key(request.onnx_path, key))
+        return request.directory / self.engine
+
+    def checked_key(self, directory: Path) -> dict[str, Any]:
+        """Return the key of an engine that can be loaded here.
+
+        Raises:
+            MissingRuntimeError: The runtime or a GPU is not here.
+            ArtifactError: There is no engine, or it was built for another GPU or library.
+        """
+        availability = self.available()
+        if not availability.ok or not availability.runs:
+            raise missing(self)
+        fix = f"export it here with `decompose export --target {self.name} --force`"
+        if not (directory / self.engine).is_file():
+            raise ArtifactError(
+                f"{directory} holds no {self.engine}: it was exported where {self.library} is absent",
+                required=self.wanted,
+                fix=fix,
+            )
+        key = read_key(directory)
+        if changed := differences(key, {"onnx": digest_file(directory / MODEL), **self.bound_to(key)}):
+            raise ArtifactError(
+                f"{directory / self.engine} was built for another {changed}", required=self.wanted, fix=fix
+            )
+        return key
