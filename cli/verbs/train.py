@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from lorkit.cli import options
+
+if TYPE_CHECKING:
+    from lorkit.decompose.training.training import RunOptions
 
 SourceRun: TypeAlias = Annotated[
     str | None,
@@ -69,6 +72,8 @@ def train(
 
     overrides = settings or ()
     with Training() as progress:
+        how: RunOptions = {"out": out, "resume": resume, "force": force, "dry_run": dry_run, "on_event": progress}
+        how["tensorboard"] = tensorboard
         if source is not None or add_region is not None or remove_region is not None:
             result = train_from(
                 source,
@@ -77,25 +82,11 @@ def train(
                 method=method,
                 add_region=add_region,
                 remove_region=remove_region,
-                out=out,
-                resume=resume,
-                force=force,
-                dry_run=dry_run,
-                tensorboard=tensorboard,
-                on_event=progress,
+                **how,
             )
         else:
             loaded = load_config(config, overrides=overrides, method=method)
-            result = decompose(
-                loaded,
-                out=out,
-                resume=resume,
-                force=force,
-                dry_run=dry_run,
-                tensorboard=tensorboard,
-                teacher=options.onnx_teacher(loaded),
-                on_event=progress,
-            )
+            result = decompose(loaded, teacher=options.onnx_teacher(loaded), **how)
     if tensorboard and result.up_to_date and not (result.run / "tensorboard").is_dir():
         print_status(f"note: {result.run} was trained without --tensorboard; --force trains it again")
     if as_json:

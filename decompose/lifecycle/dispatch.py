@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 from lorkit.decompose.config import load_config
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.events import Listener, ignore
+from lorkit.decompose.events import ignore
 from lorkit.decompose.lifecycle.adding import add_region as add
 from lorkit.decompose.lifecycle.finetuning import finetune_expert
 from lorkit.decompose.lifecycle.removing import remove_region as remove
 from lorkit.decompose.regions import check_region_name
 from lorkit.decompose.runs import RUNS, open_run
-from lorkit.decompose.training.training import TrainResult
+from lorkit.decompose.training.training import RunOptions, TrainResult
 
 
 def train_from(
@@ -24,12 +25,7 @@ def train_from(
     method: str | None = None,
     add_region: str | None = None,
     remove_region: str | None = None,
-    out: Path | str = RUNS,
-    resume: bool = False,
-    force: bool = False,
-    dry_run: bool = False,
-    tensorboard: bool = False,
-    on_event: Listener = ignore,
+    **options: Unpack[RunOptions],
 ) -> TrainResult:
     """Make a new run from a finished one, or from an expert.
 
@@ -40,16 +36,12 @@ def train_from(
         method: As in `load_config`.
         add_region: Name of a region to add to the run.
         remove_region: Name of a region to leave out of the run.
-        out: Directory of runs.
-        resume: Continue an interrupted training.
-        force: Do it again although the new run is complete.
-        dry_run: Return the plan, train and write nothing.
-        tensorboard: Keep the curves of what is trained in the new run's `tensorboard/`.
-        on_event: Receives progress.
+        options: As in `train`.
 
     Raises:
         UsageError: The options contradict each other, or as in `add_region`, `remove_region`, `finetune_expert`.
     """
+    out = Path(options.get("out", RUNS))
     if source is None:
         given = "--add-region" if add_region is not None else "--remove-region"
         raise UsageError(f"{given} without --from", required="a finished run", fix="name it with --from RUN")
@@ -60,17 +52,29 @@ def train_from(
             fix="make two runs, one by one",
         )
     if remove_region is not None:
-        _refuse_settings(config=config, overrides=overrides, method=method, resume=resume, tensorboard=tensorboard)
-        run = open_run(source, Path(out))
-        return remove(run, remove_region, out=out, force=force, dry_run=dry_run, on_event=on_event)
-    how = {"resume": resume, "force": force, "dry_run": dry_run, "tensorboard": tensorboard}
+        _refuse_settings(
+            config=config,
+            overrides=overrides,
+            method=method,
+            resume=options.get("resume"),
+            tensorboard=options.get("tensorboard"),
+        )
+        run = open_run(source, out)
+        return remove(
+            run,
+            remove_region,
+            out=out,
+            force=options.get("force", False),
+            dry_run=options.get("dry_run", False),
+            on_event=options.get("on_event", ignore),
+        )
     if add_region is not None:
         name = check_region_name(add_region)
-        run = open_run(source, Path(out))
+        run = open_run(source, out)
         base = Path.cwd() if config is None else None
         path = run.path / "config.yaml" if config is None else config
         stated = load_config(path, overrides=overrides, method=method, base=base)
-        return add(run, name, stated, out=out, on_event=on_event, **how)
+        return add(run, name, stated, **options)
     stated = load_config(config, overrides=overrides, method=method)
     if stated.method != "finetune":
         raise UsageError(
@@ -78,7 +82,7 @@ def train_from(
             required="--add-region NAME, --remove-region NAME or --method finetune",
             fix="say what to make of it",
         )
-    return finetune_expert(stated, source, out=out, on_event=on_event, **how)
+    return finetune_expert(stated, source, **options)
 
 
 def _refuse_settings(**options: object) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 
 from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.config import Config
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.events import Listener, Notice, ignore
+from lorkit.decompose.events import Notice, ignore
 from lorkit.decompose.lifecycle.provenance import origin_record
 from lorkit.decompose.lifecycle.settings import is_stated
 from lorkit.decompose.models.backbones.registry import build_backbone, detach_head
@@ -21,21 +21,11 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import RUNS, list_runs
 from lorkit.decompose.runs.expert import WEIGHTS, LoadedExpert, load_expert
 from lorkit.decompose.tasks import dense_outputs
-from lorkit.decompose.training.training import Start, TrainResult, train
+from lorkit.decompose.training.training import RunOptions, Start, TrainResult, train
 from lorkit.decompose.training.training_data import TrainingData
 
 
-def finetune_expert(
-    config: Config,
-    expert: LoadedExpert | Path | str,
-    *,
-    out: Path | str = RUNS,
-    resume: bool = False,
-    force: bool = False,
-    dry_run: bool = False,
-    tensorboard: bool = False,
-    on_event: Listener = ignore,
-) -> TrainResult:
+def finetune_expert(config: Config, expert: LoadedExpert | Path | str, **options: Unpack[RunOptions]) -> TrainResult:
     """Train all weights of a copy of an expert's network for each region of a configuration.
 
     The expert stands where a run has its foundation model: what the gate judges the result against is the expert as
@@ -45,12 +35,7 @@ def finetune_expert(
     Args:
         config: The new regions and how to train; its method is `finetune`.
         expert: An expert's directory, also one copied elsewhere.
-        out: Directory of runs.
-        resume: Continue an interrupted run.
-        force: Train again although the run is complete.
-        dry_run: Return the plan, train and write nothing.
-        tensorboard: As in `train`.
-        on_event: Receives progress.
+        options: As in `train`.
 
     Returns:
         What `train` returns; the run's manifest names the expert by digest as its `origin`. A region with exactly the
@@ -61,23 +46,14 @@ def finetune_expert(
         ArtifactError: It is damaged.
         MissingRuntimeError: `tensorboard`, and it is not installed.
     """
-    loaded = expert if isinstance(expert, LoadedExpert) else _load(Path(expert), Path(out))
+    loaded = expert if isinstance(expert, LoadedExpert) else _load(Path(expert), Path(options.get("out", RUNS)))
     notices: list[str] = []
     resolved = _with_expert_network(config, loaded, notices)
     for text in notices:
-        on_event(Notice(text=text))
+        options.get("on_event", ignore)(Notice(text=text))
     origin = origin_record(loaded.manifest, "finetune", region=loaded.region.name)
     start = Start(foundation=partial(_foundation, loaded, resolved), origin=origin, synthetic=loaded.manifest.synthetic)
-    return train(
-        resolved,
-        out=out,
-        resume=resume,
-        force=force,
-        dry_run=dry_run,
-        tensorboard=tensorboard,
-        start=start,
-        on_event=on_event,
-    )
+    return train(resolved, start=start, **options)
 
 
 def _load(path: Path, root: Path) -> LoadedExpert:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 
@@ -59,6 +59,17 @@ class TrainResult:
     best: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     teacher_cache: tuple[dict[str, Any], ...] = ()
+
+
+class RunOptions(TypedDict, total=False):
+    """What every way to make a run can be told; see `train`."""
+
+    out: Path | str
+    resume: bool
+    force: bool
+    dry_run: bool
+    tensorboard: bool
+    on_event: Listener
 
 
 @dataclass(frozen=True, kw_only=True)
