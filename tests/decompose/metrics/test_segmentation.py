@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.metrics.segmentation import dice, mask_dice, overlap_counts, overlap_scores
+
+
+def test_counts_and_dice_are_those_of_sets_of_pixels() -> None:
+    rng = np.random.default_rng(0)
+    logits, masks = rng.normal(size=(4, 3, 5, 6)), rng.integers(0, 3, (4, 5, 6))
+    counts = overlap_counts(logits, masks)
+    for n, s in np.ndindex(4, 2):
+        found = {tuple(at) for at in np.argwhere(logits[n].argmax(0) == s + 1)}
+        wanted = {tuple(at) for at in np.argwhere(masks[n] == s + 1)}
+        assert counts[n, s].tolist() == [len(found & wanted), len(found), len(wanted)]
+        assert dice(counts)[n, s] == pytest.approx(2 * len(found & wanted) / (len(found) + len(wanted)))
+        assert mask_dice(logits[n].argmax(0), masks[n], 2)[s] == pytest.approx(dice(counts)[n, s])
+
+
+def test_a_structure_that_neither_mask_holds_is_undefined_and_one_that_either_holds_is_zero() -> None:
+    found, wanted = np.array([[1, 1], [0, 2]]), np.array([[1, 0], [0, 0]])
+    np.testing.assert_allclose(mask_dice(found, wanted, 3), [2 / 3, 0.0, np.nan])
+    np.testing.assert_allclose(dice(np.array([[[1, 2, 1], [0, 1, 0], [0, 0, 0]]])), [[2 / 3, 0.0, np.nan]])
+
+
+def test_scores_average_cases_by_structure_and_one_group_has_no_interval() -> None:
+    counts = np.array([[[1, 2, 2], [0, 0, 0]], [[2, 2, 2], [1, 1, 3]], [[0, 1, 0], [0, 0, 0]]])
+    found = overlap_scores(counts, ["a", "b", "b"], ["core", "rim"])
+    assert found["dice"] == pytest.approx(((0.5 + 1 + 0) / 3 + 0.5) / 2)
+    assert [(row["n"], row["defined"]) for row in found["per_structure"]] == [(2, 3), (1, 1)]
+    assert found["ci"]["dice"][0] <= found["dice"] <= found["ci"]["dice"][1]
+    alone = overlap_scores(counts, ["a", "a", "a"], ["core", "rim"])
+    assert (alone["groups"], alone["ci"]["dice"], alone["dice"]) == (1, None, found["dice"])
+    assert overlap_scores(counts[::2], ["a", "b"], ["core", "rim"])["dice"] is None
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(DataError, match="same size"):
+        overlap_counts(np.zeros((2, 3, 4, 4)), np.zeros((2, 4, 5)))
+    with pytest.raises(DataError, match="NaN or infinite"):
+        overlap_counts(np.full((1, 2, 2, 2), np.nan), np.zeros((1, 2, 2)))
