@@ -10,19 +10,25 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import onnx
 import pytest
 import torch
 import yaml
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
-from lorkit.decompose.artifacts import write_json, write_manifest, write_text
+from lorkit.decompose.artifacts import save_tensors, write_json, write_manifest, write_text
 from lorkit.decompose.config import load_config, to_yaml
 from lorkit.decompose.metrics import scores
+from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
+from lorkit.decompose.runs import expert as expert_artifact
+from lorkit.decompose.runs.expert import plain_network
 from lorkit.export.benchmarking.benchmark import bench
+from lorkit.export.building.exporting import export
 
 SIZE = 16
 CLASSES = ("dark", "bright")
@@ -334,3 +340,103 @@ def cuda_events(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Any]]:
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: "current")
     return log
+
+
+STRUCTURES = ("core", "rim")
+
+
+@pytest.fixture(scope="session")
+def write_expert() -> Callable[..., Path]:
+    """Write an extracted expert around a U-Net, or around a classifier, with weights that nobody trained."""
+
+    def write(directory: Path, size: tuple[int, ...], *, task: str = "segmentation", seed: int = 0) -> Path:
+        classes = STRUCTURES if task == "segmentation" else ("no", "yes")
+        region = Region(name="organ", task=task, classes=classes)
+        backbone = {"segmentation": {2: "small", 3: "unet"}, "classification": {3: "small"}}[task][len(size)]
+        torch.manual_seed(seed)
+        network = plain_network(backbone, channels=1, size=size, region=region)
+        filters, version = {2: ("bilinear", {"version": 1}), 3: ("trilinear", {"version": 2, "axes": "RAS"})}[len(size)]
+        steps: list[dict[str, Any]] = [
+            {"op": "intensity", "rule": "percentile", "low": 0.5, "high": 99.5},
+            {"op": "resize", "size": list(size), "filter": filters},
+            {"op": "channels", "count": 1},
+            {"op": "normalise", "mean": [0.5], "std": [0.25]},
+        ]
+        directory.mkdir(parents=True)
+        info = {
+            "schema_version": 1, "kind": "expert", "region": "organ", "task": task, "classes": list(classes),
+            "modality": None, "backbone": backbone, "image": {"size": list(size), "channels": 1},
+            "recipe": {**version, "steps": steps}, "normalise": {"mean": [0.5], "std": [0.25]}, "in_region": None,
+            "synthetic": False, "parameters": 1, "macs": 1, "output": {"name": "logits", "channels": 1}, "gray": True,
+            "recalibrated": False, "data": {},
+            "validation": {"n": 0, "groups": 0, "dice": None, "ci": {}, "per_structure": []},
+            "source": {"run": "r", "run_manifest": 64 * "0", "method": "stl", "foundation": "small", "lorkit": "0.1.0"},
+            "equality": {
+                "n": 1, "max_abs_difference": 0.0, "tolerance": 1.0, "label_flips": 0, "inputs": "real", "split": "val"
+            },
+        }  # fmt: skip
+        save_tensors(directory / "model.safetensors", network.state_dict(), {"format": "pt"})
+        write_json(directory / "expert.json", info)
+        write_manifest(directory, "expert", synthetic=False, inputs="by hand", extra={"region": "organ", "task": task})
+        return directory
+
+    return write
+
+
+class Small(nn.Module):
+    """A backbone of one layer, of pictures and of volumes: tracing a real one costs seconds."""
+
+    feature_dim, head_name = 4, "head"
+
+    def __init__(self, dims: int, *, dense: bool) -> None:
+        super().__init__()
+        self.layer = (nn.Conv2d if dims == 2 else nn.Conv3d)(1, 4, 3, padding=1)
+        self.head, self.dense_dims = nn.Identity(), dims if dense else 0
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        maps = torch.relu(self.layer(image))
+        return self.head(maps if self.dense_dims else maps.flatten(2).mean(2))
+
+
+@pytest.fixture(scope="session")
+def small_backbone() -> Iterator[None]:
+    """The backbone `small`, beside the registry's own."""
+
+    def build(name: str, **options: Any) -> nn.Module:
+        if name != "small":
+            return build_backbone(name, **options)
+        return Small(len(options["image_size"]), dense=options["dense"])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(expert_artifact, "build_backbone", build)
+        yield
+
+
+@pytest.fixture(scope="session")
+def flat(small_backbone: None, write_expert: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A segmenter of pictures, exported into itself."""
+    expert = write_expert(tmp_path_factory.mktemp("flat") / "expert", (32, 16))
+    return export(expert, profile="cpu-generic")[0].path
+
+
+@pytest.fixture(scope="session")
+def deep(small_backbone: None, write_expert: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A segmenter of volumes, exported into itself."""
+    expert = write_expert(tmp_path_factory.mktemp("deep") / "expert", (32, 16, 16))
+    return export(expert, profile="cpu-generic")[0].path
+
+
+@pytest.fixture
+def write_volume() -> Callable[..., Path]:
+    """Write a volume whose voxels are 1 x 2 x 3 mm towards right, anterior and superior, stored along `axes`."""
+
+    def write(path: Path, shape: tuple[int, ...] = (9, 14, 11), *, axes: str = "RAS") -> Path:
+        values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+        image = nib.Nifti1Image(values, np.diag([1.0, 2.0, 3.0, 1.0]))
+        turn = nib.orientations.ornt_transform(
+            nib.orientations.io_orientation(image.affine), nib.orientations.axcodes2ornt(axes)
+        )
+        nib.save(image.as_reoriented(turn) if len(shape) == 3 else image, path)
+        return path
+
+    return write

@@ -67,9 +67,12 @@ def _without_detours(half: onnx.ModelProto) -> onnx.ModelProto:
             continue
         (direct,) = before.inputs
         assert direct is not None
-        ir.convenience.replace_all_uses_with(node.outputs[0], direct)
+        (cast,), ends = node.outputs, node.outputs[0].is_graph_output()
+        ir.convenience.replace_all_uses_with(cast, direct, replace_graph_outputs=True)
+        if ends:  # the graph's output keeps its name
+            direct.name, cast.name = cast.name, direct.name
+    model.graph.sort()  # the converter appends its casts at the end, and what feeds an unused one has to come before it
     RemoveUnusedNodesPass()(model)
-    model.graph.sort()  # the converter appends its casts at the end
     return ir.to_proto(model)
 
 

@@ -25,7 +25,7 @@ from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run, locked_data, open_run
 from lorkit.decompose.runs.expert import LoadedExpert, load_expert, plain_network
-from lorkit.decompose.runs.live_model import deployed_backbone, load_model
+from lorkit.decompose.runs.live_model import deployed_backbone
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.runs.networks import RunNetworks
 
@@ -108,18 +108,6 @@ def test_nothing_of_the_other_region_is_inside_by_name_or_digest(chest: LoadedEx
     assert len(theirs) > 100
     assert not mine & theirs - constant
     assert not proof.foreign_tensors(live, chest.network, "chest", run.regions.names)
-
-
-def test_what_all_regions_started_from_is_no_regions_own(make_run: Callable[..., Run], tmp_path: Path) -> None:
-    """A network with a frozen part, as LoRA leaves it, shares that part with the foundation and with its siblings."""
-    live = load_model(make_run(tmp_path / "runs" / "lora", method="lora").path)
-    common = live.models["chest"].backbone
-    live.models["knee"].backbone.conv1[1].load_state_dict(common.conv1[1].state_dict())
-    network, names = live.deployable("knee"), ("chest", "knee")
-    assert "network.conv1.1.running_mean" in proof.foreign_tensors(live, network, "knee", names)
-    assert not proof.foreign_tensors(live, network, "knee", names, common)
-    network.register_buffer("cache", live.models["chest"].heads["chest"].weight.detach().clone())
-    assert proof.foreign_tensors(live, network, "knee", names, common) == ["cache"]
 
 
 def test_a_planted_tensor_of_another_region_is_found(chest: LoadedExpert, small_run: Run) -> None:

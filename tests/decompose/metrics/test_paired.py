@@ -8,6 +8,7 @@ from scipy.stats import binomtest
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import paired_difference, paired_drop
 from lorkit.decompose.metrics.bootstrap import resample
+from lorkit.decompose.metrics.paired import paired_means
 
 Floats = NDArray[np.float64]
 
@@ -89,3 +90,28 @@ def test_average_hits_of_several_models_have_no_mcnemar() -> None:
 def test_other_classes_are_refused() -> None:
     with pytest.raises(DataError, match="same cases and classes"):
         paired_drop([0, 1], np.eye(2), np.eye(3)[:2], [0, 1])
+
+
+def test_few_groups_get_wide_intervals() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.uniform(0.6, 0.9, (40, 2))
+    two = one - 0.05 + rng.normal(0, 0.02, one.shape)
+    few, many = (paired_means(one, two, np.arange(40) % groups) for groups in (4, 40))
+    assert many.ci[0] < many.drop < many.ci[1]
+    assert few.decidable > many.decidable
+    assert paired_means(one, two, np.zeros(40)).ci == (-1.0, 1.0)
+    with pytest.raises(DataError, match="without any structure"):
+        paired_means(np.full((3, 1), np.nan), np.full((3, 1), np.nan), np.arange(3))
+
+
+def test_few_groups_seldom_pass_what_loses_as_much_as_is_allowed() -> None:
+    rng = np.random.default_rng(0)
+    for groups in (6, 9):
+        passed = 0
+        for seed in range(100):
+            lost = rng.normal(0.05, 0.05, (groups, 1))
+            found = paired_means(np.full_like(lost, 0.7), 0.7 - lost, np.arange(groups), seed=seed, replicates=300)
+            passed += found.ci[1] < 0.05
+        assert passed <= 8  # of 2.5 expected
+    same = np.full((5, 1), 0.7)
+    assert paired_means(same, same, np.arange(5)).ci == (-1.0, 1.0)

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,6 @@ from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.runs import Run, export_directory
 from lorkit.export.gating import region_verdict
 from lorkit.export.gating.gating import exit_code, gate
-from lorkit.export.gating.region_verdict import worst
 
 
 def replace_expert(run: Run, conftest: Any, region: str = "chest", **network: Any) -> None:
@@ -153,12 +154,6 @@ def test_one_file_cannot_judge_two_regions(a_run: Run, tmp_path: Path) -> None:
         gate(data=tmp_path / "chest.npz")
     with pytest.raises(DataError):
         quick(data=tmp_path / "nowhere.npz", max_seconds=1.0)
-
-
-def test_the_worst_verdict_wins() -> None:
-    assert worst(["pass", "pass"]) == "pass"
-    assert worst(["pass", "inconclusive"]) == "inconclusive"
-    assert worst(["inconclusive", "fail", "pass"]) == "fail"
 
 
 def test_the_seed_decides_the_accuracy_interval(a_run: Run) -> None:

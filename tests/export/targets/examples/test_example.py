@@ -15,7 +15,7 @@ from PIL import Image
 
 from lorkit.export.building.exporting import export
 from lorkit.export.prediction.prediction import predict
-from lorkit.export.targets import TARGETS, get_target
+from lorkit.export.targets import TARGETS, examples, get_target
 
 ALONE = "import runpy, sys; {blocked} sys.argv[:] = sys.argv[1:]; sys.path.insert(0, {folder!r}); "
 RUN = "runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -50,8 +50,6 @@ def test_an_engines_own_example_agrees_with_predict(extracted: Path, tmp_path: P
 
 
 def test_every_target_names_an_example_that_is_there() -> None:
-    from lorkit import export as package
-
-    folder = Path(package.__file__).parent
+    folder = Path(examples.__file__).parent
     for target in TARGETS.values():
         assert (folder / target.example.source).is_file()

@@ -1,0 +1,57 @@
+"""An expert that was taught runs from its file alone."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+
+@pytest.mark.parametrize("method", ["rd", "drd"])
+def test_a_taught_expert_runs_without_teacher_packages(tmp_path: Path, method: str) -> None:
+    from lorkit.decompose.extraction.extraction import extract
+    from lorkit.decompose.runs.networks import RunNetworks
+
+    place = Path(__file__).parents[2] / "decompose" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("small_runs_rd", place)
+    assert spec is not None
+    assert spec.loader is not None
+    small = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(small)
+    config = small.small_config(tmp_path, name="small", method=method, **{"student.backbone": "resnet18"})
+    run = small.write_run(config, tmp_path / "runs" / "small")
+    (expert, *_) = extract(run, region="chest")
+    images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        live = RunNetworks(run).expert("chest").eval()
+        wanted = live(images)
+    np.savez(tmp_path / "wanted.npz", images=images.numpy(), logits=wanted.numpy())
+    script = f"""
+import sys
+for name in ("timm", "monai", "onnxruntime", "onnx", "teacher"):
+    sys.modules[name] = None  # what imports it gets an ImportError
+import numpy as np, torch
+from lorkit.decompose.models.backbones.resnet import resnet18
+from lorkit.decompose.runs.expert import load_expert
+from safetensors.torch import load_file
+torch.set_num_threads({torch.get_num_threads()})
+stored = np.load({str(tmp_path / "wanted.npz")!r})
+images, wanted = torch.from_numpy(stored["images"]), torch.from_numpy(stored["logits"])
+expert = load_expert({str(expert.path)!r})
+plain = resnet18(1)
+plain.fc = torch.nn.Linear(512, 2)
+plain.load_state_dict(load_file({str(expert.path / "model.safetensors")!r}))
+plain.eval()
+with torch.inference_mode():
+    assert torch.equal(expert.network(images), wanted), "load_expert"
+    assert torch.equal(plain(expert.network.normalise(images)), wanted), "public class"
+    assert torch.equal(torch.export.load({str(expert.path / "model.pt2")!r}).module()(images), wanted), "program"
+print("equal")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.strip() == "equal", done.stderr

@@ -1,0 +1,45 @@
+"""int8 graphs of a convolution that is written by hand: their scheme, and ranges that were kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from lorkit.export.onnx.precision import int8
+
+IMAGES = np.random.default_rng(0).random((8, 1, 6, 6), dtype=np.float32)
+
+
+@pytest.fixture
+def graph() -> onnx.ModelProto:
+    kernel = np.random.default_rng(1).normal(size=(4, 1, 3, 3)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["image", "kernel"], ["maps"], "conv"),
+        helper.make_node("Flatten", ["maps"], ["logits"], "flat"),
+    ]
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, 6, 6])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 64])
+    whole = helper.make_graph(nodes, "g", [image], [logits], [numpy_helper.from_array(kernel, "kernel")])
+    return helper.make_model(whole, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+
+
+def test_ranges_that_were_kept_give_the_same_bytes(graph: onnx.ModelProto, tmp_path: Path) -> None:
+    kept = tmp_path / "ranges.json"
+    anew, written, read = (int8.quantise(graph, IMAGES, "reduced", ranges=path) for path in (None, kept, kept))
+    assert kept.is_file()
+    assert anew.SerializeToString() == written.SerializeToString() == read.SerializeToString()
+
+
+def test_weights_are_rounded_to_the_scale_of_their_channel(graph: onnx.ModelProto) -> None:
+    found = {
+        one.name: numpy_helper.to_array(one) for one in int8.quantise(graph, IMAGES, "symmetric").graph.initializer
+    }
+    (stored,) = [value for value in found.values() if value.shape == (4, 1, 3, 3)]
+    kernel = numpy_helper.to_array(graph.graph.initializer[0])
+    scale = np.abs(kernel).max((1, 2, 3), keepdims=True) / 127
+    assert stored.dtype == np.int8
+    np.testing.assert_allclose(stored * scale, kernel, atol=float(scale.max()) / 2 + 1e-6)
