@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from lorkit.decompose.documents.base import Part, Share
@@ -93,7 +94,25 @@ class NetworkInfo(Part):
             synthetic=self.synthetic,
         )
 
+
+@dataclass(frozen=True, kw_only=True)
+class StoredNetwork:
+    """The network of one region on disk, whether an expert, an export, or part of a run.
+
+    Attributes:
+        region: Whose outputs it gives.
+        recipe: How an image becomes its input.
+    """
+
+    region: Region
+    recipe: Recipe
+
     @property
     def shape(self) -> tuple[int, ...]:
         """(C, *spatial) of one input image."""
         return self.recipe.shape
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in output order."""
+        return self.region.classes

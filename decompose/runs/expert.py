@@ -9,7 +9,7 @@ from torch import nn
 
 from lorkit.decompose.artifacts import Manifest, load_tensors, read_manifest
 from lorkit.decompose.documents.expert import ExpertInfo
-from lorkit.decompose.documents.recipe import Recipe
+from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.models.backbones.registry import attach_head, build_backbone, new_head
 from lorkit.decompose.models.deployable import Deployable
@@ -22,7 +22,7 @@ WEIGHTS, PROGRAM, CARD = "model.safetensors", "model.pt2", "README.md"
 
 
 @dataclass(frozen=True)
-class LoadedExpert:
+class LoadedExpert(StoredNetwork):
     """An expert with intact digests.
 
     Attributes:
@@ -41,21 +41,6 @@ class LoadedExpert:
     def plain(self) -> nn.Module:
         """The network alone: original classes and keys, normalised images to logits."""
         return self.network.network
-
-    @property
-    def region(self) -> Region:
-        """Its region."""
-        return self.info.as_region()
-
-    @property
-    def recipe(self) -> Recipe:
-        """How an image becomes its input."""
-        return self.info.recipe
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one input image, (C, H, W)."""
-        return self.recipe.shape
 
 
 def is_expert(path: Path) -> bool:
@@ -82,7 +67,7 @@ def load_expert(directory: Path | str) -> LoadedExpert:
             fix="extract it again with --force",
         ) from None
     load_strict(network.network, load_tensors(path / WEIGHTS), path / WEIGHTS)
-    return LoadedExpert(network.eval(), info, manifest, path)
+    return LoadedExpert(network.eval(), info, manifest, path, region=info.as_region(), recipe=info.recipe)
 
 
 def plain_network(backbone: str, *, channels: int, size: tuple[int, ...], region: Region) -> nn.Module:

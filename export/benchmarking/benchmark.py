@@ -106,7 +106,7 @@ def bench(
     jobs = [(group, setting) for group in groups for setting in sweep]
     seconds = max_seconds
     for index, (group, setting) in enumerate(jobs):
-        on_progress(f"{group[0].region}, batch {setting.batch}", index, len(jobs))
+        on_progress(f"{group[0].region.name}, batch {setting.batch}", index, len(jobs))
         begin = time.perf_counter()
         try:
             rows, ratios = _measure(

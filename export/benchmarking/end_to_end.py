@@ -90,7 +90,7 @@ def _read(exported: Exported, path: Path) -> Any:
 
 
 def _answer(exported: Exported, logits: Float32Array, size: tuple[int, ...]) -> None:
-    region = exported.as_region()
+    region = exported.region
     if get_task(region.task).dense:
         decode_at(logits[0], size)
     else:

@@ -118,7 +118,7 @@ def _npz(**arrays: NDArray[Any]) -> bytes:
 
 
 def _readme(info: ExportInfo, example: Example) -> str:
-    channels, *size = info.shape
+    channels, *size = info.recipe.shape
     shape = ", ".join(str(side) for side in ("N", channels, *size))
     engine, outputs, volumes = info.engine, info.outputs, len(size) == 3
     dense = get_task(info.task).dense

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.expert import ExpertInfo
-from lorkit.decompose.documents.recipe import Recipe
+from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.documents.verify import ImageKind
 from lorkit.decompose.errors import LorkitError, UsageError
 from lorkit.decompose.models.cost import count_macs, count_parameters
-from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
 from lorkit.decompose.runs.expert import load_expert
 from lorkit.decompose.runs.lineage import run_of_expert
@@ -37,32 +36,23 @@ WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportableNetwork:
+class ExportableNetwork(StoredNetwork):
     """One network to export.
 
     Attributes:
         owner: expert, foundation or student.
-        region: Whose outputs it gives.
         parent: Checked manifest of the artifact that it comes from.
-        recipe: How an image becomes its input.
         home: Directory that its exports go to.
         run: The run that it belongs to; None for an expert that was copied out of one.
         info: `expert.json` of an expert.
     """
 
     owner: Owner
-    region: Region
     parent: Manifest
-    recipe: Recipe
     home: Path
     run: Run | None
     load: Callable[[], Deployable] = field(repr=False)
     info: ExpertInfo | None = field(default=None, repr=False)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(C, *spatial) of one image."""
-        return self.recipe.shape
 
     @property
     def synthetic(self) -> bool:
@@ -220,7 +210,7 @@ def origin_of(exported: Exported, parent: Path, opened: dict[Path, RunNetworks])
     path = (parent.parent if exported.owner == "foundation" else parent).resolve()
     if path not in opened:
         opened[path] = RunNetworks(open_run(path))
-    return _exportable_model(opened[path].run, opened[path], exported.owner, exported.region, exported.path.parent)
+    return _exportable_model(opened[path].run, opened[path], exported.owner, exported.region.name, exported.path.parent)
 
 
 def _exportable_model(run: Run, networks: RunNetworks, owner: Owner, name: str, home: Path) -> ExportableNetwork:

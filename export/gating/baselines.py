@@ -192,7 +192,7 @@ def other_cases(store: Path, baseline: Exported, block: Mapping[str, Any]) -> st
     if then is None or now is None or then == now:
         return None
     return (
-        f"region {baseline.region}: judged on the cases {now[:12]}; its baseline was stored on {then[:12]}:"
+        f"region {baseline.region.name}: judged on the cases {now[:12]}; its baseline was stored on {then[:12]}:"
         " the two verdicts are of different case sets"
     )
 

@@ -209,7 +209,7 @@ def _candidates_without_baseline(
     if paths[0] is not None and not is_store(paths[0]):
         return []
     judged = {pair.region for pair in pairs}
-    return [one for one in candidates_of(home, selection, paths[1]) if one.region not in judged]
+    return [one for one in candidates_of(home, selection, paths[1]) if one.region.name not in judged]
 
 
 def _no_baseline_text(store: Path | None) -> str:

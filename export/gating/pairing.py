@@ -32,7 +32,7 @@ def pair_exports(
         pairs = [ExportPair(by_key[one.key], one) for one in candidates if one.key in by_key]
     elif baseline is not None:
         named = read_exported(baseline)
-        pairs = [ExportPair(named, one) for one in candidates if candidate or one.region == named.region]
+        pairs = [ExportPair(named, one) for one in candidates if candidate or one.region.name == named.region.name]
     else:
         by_key = {one.key: one for one in _selected(run, selection, "foundation")}
         pairs = [ExportPair(by_key[one.key], one) for one in candidates if one.key in by_key]
@@ -45,7 +45,9 @@ def pair_exports(
     paired = [pair.candidate for pair in ordered]
     alone = [one for one in candidates if all(one.path != other.path for other in paired)]
     return [
-        replace(best[region], not_judged=tuple(_named(one) for one in (*alone, *paired) if one.region == region)[:-1])
+        replace(
+            best[region], not_judged=tuple(_named(one) for one in (*alone, *paired) if one.region.name == region)[:-1]
+        )
         for region in dict.fromkeys(pair.region for pair in pairs)
     ]
 
@@ -66,8 +68,8 @@ def _named(candidate: Exported) -> str:
 
 
 def _check(pair: ExportPair) -> None:
-    if pair.baseline.region != pair.candidate.region or pair.baseline.classes != pair.candidate.classes:
-        names = [f"{one.region} ({', '.join(one.classes)})" for one in (pair.baseline, pair.candidate)]
+    if pair.baseline.region.name != pair.candidate.region.name or pair.baseline.classes != pair.candidate.classes:
+        names = [f"{one.region.name} ({', '.join(one.classes)})" for one in (pair.baseline, pair.candidate)]
         raise UsageError(
             f"baseline of {names[0]}, candidate of {names[1]}",
             required="exports of one region with the same classes",

@@ -143,7 +143,7 @@ def _engines(subjects: Iterable[Exported], threads: int | None) -> Iterator[Sequ
 
 def unjudged_regions(candidates: Iterable[Exported], reason: str, limits: Limits) -> dict[str, Any]:
     """Return a block a region, INCONCLUSIVE, with the reason."""
-    return {one.region: _block(one, reason, limits) for one in candidates}
+    return {one.region.name: _block(one, reason, limits) for one in candidates}
 
 
 def _block(candidate: Exported, reason: str, limits: Limits) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def _block(candidate: Exported, reason: str, limits: Limits) -> dict[str, Any]:
     return {
         "verdict": "inconclusive",
         "latency": latency,
-        "accuracy": undecided_accuracy(candidate, limits.allowed(candidate.region)),
+        "accuracy": undecided_accuracy(candidate, limits.allowed(candidate.region.name)),
         "deterministic": costs,
         "budget": None,
         "reasons": [reason],

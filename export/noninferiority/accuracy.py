@@ -101,7 +101,7 @@ def judge_accuracy(
     baseline, candidate, about = cases.prepare(pair)
     prepared = (baseline, candidate)
     parts = [(name, subgroups(baseline.columns, name, cases.source)) for name in dict.fromkeys(test.columns)]
-    collect = _compare_masks if get_task(pair.candidate.as_region().task).dense else _compare_labels
+    collect = _compare_masks if get_task(pair.candidate.region.task).dense else _compare_labels
     evidence = collect(pair, engines, prepared, test.seed)
     found = evidence.compare(None)
     if found is None:
@@ -138,7 +138,7 @@ def judge_accuracy(
 
 def headline_metric(candidate: Exported) -> str:
     """Return the metric that an export's accuracy is judged by, as its task says."""
-    return get_task(candidate.as_region().task).headline
+    return get_task(candidate.region.task).headline
 
 
 def undecided_accuracy(candidate: Exported, allowed: float) -> dict[str, Any]:
@@ -195,7 +195,7 @@ def _compare_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared, see
     Raises:
         DataError: An engine gives no finite numbers.
     """
-    region = pair.candidate.as_region()
+    region = pair.candidate.region
     task = get_task(region.task)
     evidence: tuple[list[ScoreInputs], list[ScoreInputs]] = ([], [])
     differing = pixels = 0
@@ -244,7 +244,7 @@ def _batches(
     pair: ExportPair, engines: _Engines, prepared: _Prepared
 ) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
     """Run both engines over the cases, as many at once as fit into memory."""
-    region = pair.candidate.as_region()
+    region = pair.candidate.region
     most = min(fitting(region, one.shape, most=BATCH) for one in (pair.baseline, pair.candidate))
     for start in range(0, len(prepared[0]), most):
         part = slice(start, start + most)

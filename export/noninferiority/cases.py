@@ -104,7 +104,7 @@ def cases_of_file(
     path: Path, pair: ExportPair, seen: Mapping[str, frozenset[str] | None] | None = None
 ) -> EvaluationCases:
     """Take every row of a file, classes matched by name."""
-    region = pair.candidate.as_region()
+    region = pair.candidate.region
     return EvaluationCases(read=lambda recipe: prepare_file(path, region, recipe), source=str(path), seen=seen or {})
 
 

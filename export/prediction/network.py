@@ -5,44 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lorkit.decompose.artifacts import read_manifest, verify_chain
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.export import ExportInfo
-from lorkit.decompose.documents.recipe import Recipe
+from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import DataError, UsageError
-from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import ExportSelection, Run, experts_of, exports_of, open_run
 from lorkit.decompose.tasks import get_task
 from lorkit.export.prediction import inputs as files
 from lorkit.export.runtime.engine import load_engine
-from lorkit.export.runtime.exported import read_exported
+from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.preference import export_preference
 from lorkit.export.targets.base import Float32Array
 
+if TYPE_CHECKING:
+    from lorkit.decompose.runs.expert import LoadedExpert
+
 
 @dataclass(frozen=True)
-class LoadedNetwork:
+class LoadedNetwork(StoredNetwork):
     """A network that can be run, with what its artifact says about it."""
 
     path: Path
     run: Callable[[Float32Array], Float32Array]
-    region: Region
     info: ExpertInfo | ExportInfo
     digest: str
-
-    @property
-    def recipe(self) -> Recipe:
-        """How an image becomes its input."""
-        return self.info.recipe
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(C, *spatial) of one image."""
-        return self.recipe.shape
 
     @property
     def dense(self) -> bool:
@@ -106,8 +97,11 @@ def _open_region(run: Run, selection: ExportSelection, threads: int | None) -> L
 
 def _open_export(path: Path, threads: int | None) -> LoadedNetwork:
     engine = load_engine(path, threads=threads)
-    exported = engine.exported
-    return LoadedNetwork(path, engine.run, exported.as_region(), exported.info, exported.manifest.digest)
+    return _with_run(engine.exported, engine.run)
+
+
+def _with_run(found: Exported | LoadedExpert, run: Callable[[Float32Array], Float32Array]) -> LoadedNetwork:
+    return LoadedNetwork(found.path, run, found.info, found.manifest.digest, region=found.region, recipe=found.recipe)
 
 
 def _open_expert(path: Path, threads: int | None) -> LoadedNetwork:
@@ -124,7 +118,7 @@ def _open_expert(path: Path, threads: int | None) -> LoadedNetwork:
 
     if threads is not None:
         torch.set_num_threads(threads)
-    return LoadedNetwork(path, run, expert.region, expert.info, expert.manifest.digest)
+    return _with_run(expert, run)
 
 
 class RegionCheckResult(NamedTuple):

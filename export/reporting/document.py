@@ -130,7 +130,7 @@ def _table(
     for region in run.regions.names:
         for model in reversed(MODELS):
             block = ((evaluations[model] or {}).get("regions") or {}).get(region)
-            own = [one for one in exports if one.owner == OWNER_OF[model] and one.region == region]
+            own = [one for one in exports if one.owner == OWNER_OF[model] and one.region.name == region]
             if block is None and not own:
                 continue
             rows: list[Exported | None] = [*own] if own else [None]

@@ -62,7 +62,7 @@ def scores_of(
 
 
 def _measure(run: Run, one: Exported) -> ScoredExport:
-    region = run.regions.get(one.region)
+    region = run.regions.get(one.region.name)
     task = get_task(region.task)
     prepared = RunSplits(run, region.name).part(region.name, "test", recipe=one.recipe)
     step = fitting(region, one.shape, most=_BATCH)

@@ -47,9 +47,9 @@ def pictures_of(exports: Sequence[Exported]) -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = {}
     for one in exports:
         shown = one.owner == "expert" and one.info.samples is not None and one.info.samples.inputs != "seeded"
-        if shown and not found.get(one.region):
-            found[one.region] = _drawn(one)
-        found.setdefault(one.region, [])
+        if shown and not found.get(one.region.name):
+            found[one.region.name] = _drawn(one)
+        found.setdefault(one.region.name, [])
     return found
 
 

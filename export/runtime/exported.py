@@ -9,24 +9,18 @@ from lorkit.decompose.artifacts import Manifest, read_manifest, verify_chain
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.export import ExportInfo
 from lorkit.decompose.documents.measured import Subject
-from lorkit.decompose.documents.recipe import Recipe
-from lorkit.decompose.regions import Region
+from lorkit.decompose.documents.network import StoredNetwork
 
 INFO = "export.json"
 
 
 @dataclass(frozen=True)
-class Exported:
+class Exported(StoredNetwork):
     """One export directory with intact digests: `info` is its `export.json`."""
 
     path: Path
     manifest: Manifest
     info: ExportInfo
-
-    @property
-    def region(self) -> str:
-        """Region that it was exported for."""
-        return self.info.region
 
     @property
     def owner(self) -> Owner:
@@ -36,22 +30,7 @@ class Exported:
     @property
     def key(self) -> tuple[str, str, str, str]:
         """Region, target, profile and precision: what two exports must share to be compared by default."""
-        return self.region, self.info.target, self.info.profile, self.info.precision
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names in output order."""
-        return tuple(self.info.classes)
-
-    @property
-    def recipe(self) -> Recipe:
-        """How an image becomes its input."""
-        return self.info.recipe
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one input image, (C, H, W)."""
-        return self.recipe.shape
+        return self.region.name, self.info.target, self.info.profile, self.info.precision
 
     @property
     def synthetic(self) -> bool:
@@ -62,10 +41,6 @@ class Exported:
     def proven(self) -> bool:
         """Whether it was built here and gave its source's outputs."""
         return self.info.parity.status == "passed"
-
-    def as_region(self) -> Region:
-        """Return the region as far as the export knows it."""
-        return replace(self.info.as_region(), synthetic=self.synthetic)
 
     def describe(self) -> Subject:
         """Return what a measurement says about its subject."""
@@ -97,7 +72,8 @@ def read_exported(path: Path, *, chained: bool = False) -> Exported:
         verify_chain(path)
     manifest = read_manifest(path, kind="export")
     info = ExportInfo.read(path / INFO, fix="export it again with --force")
-    return Exported(path, manifest, info)
+    region = replace(info.as_region(), synthetic=manifest.synthetic)
+    return Exported(path, manifest, info, region=region, recipe=info.recipe)
 
 
 @dataclass(frozen=True)
@@ -111,4 +87,4 @@ class ExportPair:
     @property
     def region(self) -> str:
         """The region of both."""
-        return self.candidate.region
+        return self.candidate.region.name

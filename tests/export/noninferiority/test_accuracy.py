@@ -22,7 +22,7 @@ def test_the_gate_judges_the_dice_of_each_case(flat: Path, tmp_path: Path) -> No
     with load_engine(flat) as engine:
         masks = engine.run(images).argmax(1).astype(np.uint8)
         prepared = PreparedRegion(
-            region=exported.as_region(), recipe=exported.recipe, stored=images, labels=np.zeros(12, dtype=np.int64),
+            region=exported.region, recipe=exported.recipe, stored=images, labels=np.zeros(12, dtype=np.int64),
             groups=tuple(f"p{index // 2}" for index in range(12)), ids=("",) * 12,
             digests=tuple("abcdefghijkl"), target_names=("m",) * 12, masks=masks,
         )  # fmt: skip

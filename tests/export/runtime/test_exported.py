@@ -14,7 +14,7 @@ def test_an_export_tells_what_it_is(make_export: Callable[..., Path]) -> None:
     assert (found.owner, found.classes, found.shape) == ("expert", ("dark", "bright"), (1, 16, 16))
     assert found.synthetic
     assert found.proven
-    assert found.as_region().name == "chest"
+    assert found.region.name == "chest"
     assert found.describe().digest == found.manifest.digest
 
 
