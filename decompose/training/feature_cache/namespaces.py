@@ -73,7 +73,7 @@ def namespace_of(
         "precision": train.precision,
         "teacher": {"weights": teacher, "backbone": foundation.backbone, "image": _plain(foundation.image)},
         "asked": {name: part.to_json() for name, part in layout.items()},
-        "recipes": [one.recipe for one in prepared],
+        "recipes": [one.recipe.to_json() for one in prepared],
         "augment": augment,
     }
     return FeatureNamespace(name=digest_json(about)[:32], layout=layout, about=about)
