@@ -14,8 +14,9 @@ from torch import nn
 
 from lorkit.decompose.artifacts import write_json, write_manifest, write_text
 from lorkit.decompose.config import Config, default_config, load_config, to_yaml
-from lorkit.decompose.data import read_regions, split_regions
+from lorkit.decompose.data import PreparedRegion, read_regions, split_regions
 from lorkit.decompose.data.batches.loader import Batch
+from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.experts import expert_layers
 from lorkit.decompose.methods import TrainingModule, get_method
 from lorkit.decompose.models.backbones.registry import BACKBONES, Known, build_backbone
@@ -213,3 +214,19 @@ def configured() -> Callable[..., Config]:
         return load_config(path, overrides=[f"{key}={value}" for key, value in settings.items()])
 
     return write
+
+
+@pytest.fixture
+def make_prepared() -> Callable[[int], PreparedRegion]:
+    """Draw so many prepared pictures of region a, whose classes x and y take turns."""
+
+    def make(count: int) -> PreparedRegion:
+        stored = np.random.default_rng(count).random((count, 1, 16, 16), dtype=np.float32)
+        ids = tuple(str(index) for index in range(count))
+        config = default_config(overrides=["regions={a: {data: x}}", "image={size: 16, channels: 1}"])
+        return PreparedRegion(
+            region=Region(name="a", classes=("x", "y")), recipe=build_recipe(config.image, config.regions["a"]),
+            stored=stored, labels=np.arange(count) % 2, groups=ids, ids=ids, digests=ids,
+        )  # fmt: skip
+
+    return make

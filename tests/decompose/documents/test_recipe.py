@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from lorkit.decompose.documents.recipe import Recipe
+
+
+def recipe(**changes: dict[str, Any]) -> dict[str, Any]:
+    steps = {
+        "intensity": {"rule": "window", "low": -100, "high": 200},
+        "resize": {"size": [16, 8], "filter": "bilinear"},
+        "channels": {"count": 1},
+        "normalise": {"mean": [0.5], "std": [0.25]},
+    }
+    return {"version": 1, "steps": [{"op": name, **step, **changes.get(name, {})} for name, step in steps.items()]}
+
+
+def test_its_steps_are_typed_and_give_the_shape_of_an_input() -> None:
+    found = Recipe.model_validate(recipe())
+    assert (found.shape, found.size, found.dims) == ((1, 16, 8), (16, 8), 2)
+    assert found.intensity.bounds == (-100, 200)
+    assert (list(found.normalise.mean), list(found.normalise.std)) == ([0.5], [0.25])
+    volume = recipe(resize={"size": [4, 5, 6], "filter": "trilinear"}) | {"version": 2, "axes": "RAS"}
+    assert Recipe.model_validate(volume).shape == (1, 4, 5, 6)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (recipe(intensity={"low": 300}), "low < high"),
+        (recipe(intensity={"rule": "dtype"}), "neither low nor high"),
+        (recipe(resize={"filter": "trilinear"}), "bilinear for pictures"),
+        (recipe(normalise={"std": [0.25, 0.25]}), "1 means and stds"),
+        (recipe() | {"version": 2}, "version 1 for pictures"),
+        (recipe() | {"axes": "RAS"}, "version 1 for pictures"),
+        (recipe() | {"steps": recipe()["steps"][::-1]}, "in this order"),
+        (recipe(channels={"cuont": 1}), "cuont"),
+    ],
+)
+def test_what_cannot_be_applied_is_refused(document: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Recipe.model_validate(document)

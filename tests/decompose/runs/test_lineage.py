@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from lorkit.decompose.artifacts import read_json, read_manifest, write_json, write_manifest
+from lorkit.decompose.runs import OUTSIDE, Run, open_run
+from lorkit.decompose.runs.lineage import ancestors, enclosing_run, run_of_expert, run_with_digest, training_digests
+
+
+def derive(run: Run, change: str, origin: str) -> Run:
+    """Return a copy of a run that was made from another by a change, with one image of its own."""
+    path = Path(shutil.copytree(run.path, run.path.with_name(change)))
+    splits = read_json(path / "splits.json", kind="splits")
+    splits["regions"]["chest"]["train"] = ["new"]
+    write_json(path / "splits.json", splits)
+    extra = {**run.manifest.extra, "origin": {"sha256": origin, "change": change}}
+    write_manifest(path, "run", synthetic=False, inputs=change, extra=extra, outside=OUTSIDE)
+    return open_run(path)
+
+
+def test_a_run_has_seen_what_its_origin_has(small_run: Run) -> None:
+    own = training_digests(small_run)
+    assert own is not None
+    splits = read_json(small_run.path / "splits.json", kind="splits")["regions"]
+    assert own == {digest for parts in splits.values() for part in ("train", "val") for digest in parts[part]}
+    child = derive(small_run, "finetune", small_run.manifest.digest)
+    assert [run.path for run in ancestors(child)[0]] == [child.path, small_run.path]
+    assert training_digests(child) == own | {"new"}
+    assert training_digests(None) is None
+
+
+def test_an_origin_that_is_gone_leaves_unknown_only_what_a_fine_tuned_run_began_with(small_run: Run) -> None:
+    assert ancestors(derive(small_run, "finetune", "0" * 64))[1] is False
+    assert ancestors(derive(small_run, "add-region", "0" * 64))[1] is True
+
+
+def test_runs_are_found_by_their_own_digest_and_that_of_their_foundation(small_run: Run) -> None:
+    root = small_run.path.parent
+    foundation = read_manifest(small_run.path / "foundation")
+    for digest in (small_run.manifest.digest, foundation.digest):
+        found = run_with_digest(digest, root)
+        assert found is not None
+        assert found.path == small_run.path
+    assert run_with_digest("0" * 64, root) is None
+
+
+def test_an_expert_belongs_to_the_run_around_it_as_long_as_that_stays_the_same(small_run: Run) -> None:
+    expert = small_run.path / "experts" / "chest"
+    expert.mkdir(parents=True)
+    write_json(expert / "x.json", {})
+    write_manifest(expert, "expert", synthetic=True, parent=small_run.path)
+    found = run_of_expert(expert)
+    assert found is not None
+    assert found.path == small_run.path.resolve()
+    write_manifest(small_run.path, "run", synthetic=True, inputs="other", outside=OUTSIDE)
+    assert enclosing_run(expert) is not None
+    assert run_of_expert(expert) is None
