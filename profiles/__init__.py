@@ -71,7 +71,7 @@ def _read(path: Path) -> Profile:
         raise ProfileError(f"no profile file {path}; required: a YAML file of a profile; check the path") from None
     except yaml.YAMLError as error:
         raise ProfileError(
-            f"{path} is not YAML: {' '.join(str(error).split())}; required: a profile; mend it"
+            f"{path} is not YAML: {' '.join(str(error).split())}; required: a profile; correct it"
         ) from None
     except ValidationError as error:
         first = error.errors()[0]

@@ -22,7 +22,7 @@ class FoundationImage(Section):
         if self.size is not None and not (len(self.size) in (2, 3) and min(self.size) >= 8 and max(self.size) <= 4096):
             raise ValueError("two or three sides between 8 and 4096 pixels")
         if (self.mean is None) != (self.std is None) or len(self.mean or ()) != len(self.std or ()):
-            raise ValueError("mean and std together, one value a channel each")
+            raise ValueError("mean and std together, one value per channel")
         if self.std is not None and min(self.std, default=0) <= 0:
             raise ValueError("std above 0")
         return self
@@ -57,5 +57,5 @@ class FoundationConfig(Section):
         if self.is_onnx and not named:
             raise ValueError("foundation.features or foundation.pooled, naming tensors of the ONNX file")
         if self.is_onnx and self.key_map is not None:
-            raise ValueError("no foundation.key_map with an ONNX file, which brings its own weights")
+            raise ValueError("no foundation.key_map with an ONNX file, which has its own weights")
         return self

@@ -183,7 +183,7 @@ def _override(raw: dict[str, Any], override: str) -> dict[str, Any]:
     key, separator, text = override.partition("=")
     if not separator or not key.strip():
         raise UsageError(
-            f"--set {override}", required="KEY=VALUE with dots between sections", fix="as in train.epochs=5"
+            f"--set {override}", required="KEY=VALUE with dots between sections", fix="for example train.epochs=5"
         )
     try:
         value = yaml.load(text, Loader=_UniqueKeys)

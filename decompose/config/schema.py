@@ -82,7 +82,7 @@ class SplitConfig(Section):
     @model_validator(mode="after")
     def _something_to_train_on(self) -> SplitConfig:
         if self.val + self.test >= 0.9:
-            raise ValueError("val + test below 0.9, so that something is left to train on")
+            raise ValueError("val + test below 0.9, so that training data are left")
         return self
 
 
@@ -236,7 +236,7 @@ class Config(Section):
         if self.cache.enabled and self.train.augment is not None and self.train.augment.views is None:
             raise ValueError(
                 "train.augment.views (so many changed versions of an image) or train.augment null with cache.enabled, "
-                "because features of images that change at random every time would never be used again"
+                "because features of randomly changed images are never used again"
             )
         return self
 
@@ -260,5 +260,5 @@ class Config(Section):
             raise ValueError(f"foundation.image.size with as many sides as image.size ({len(self.image.size)})")
         channels = stated.channels or self.image.channels
         if stated.mean is not None and len(stated.mean) != channels:
-            raise ValueError(f"foundation.image: one mean a channel ({channels}), not {len(stated.mean)}")
+            raise ValueError(f"foundation.image: one mean per channel ({channels}), not {len(stated.mean)}")
         return self

@@ -153,7 +153,7 @@ def _allocate(shape: tuple[int, ...], memory_bytes: int) -> NDArray[np.float32]:
         raise StorageError(
             f"no room for {int(np.prod(shape)) * 4} bytes of prepared images in {tempfile.gettempdir()} ({error})",
             required="free disk space",
-            fix="free some, or name another place with TMPDIR",
+            fix="free some, or name another directory with TMPDIR",
         ) from None
 
 

@@ -106,7 +106,7 @@ def leak_error(samples: RegionSamples, leak: Leak) -> DataError:
     return DataError(
         f"region '{samples.region.name}': {one} and {two} {what}",
         required="parts that share neither groups nor images",
-        fix="move them into one part, or state data instead and let lorkit split",
+        fix="move them into one part, or state `data` and let lorkit split",
     )
 
 
@@ -232,7 +232,7 @@ def _check_classes(samples: RegionSamples, part: str, indices: Indices) -> None:
             raise DataError(
                 f"class '{name}' of region '{samples.region.name}' has no sample in its {part} part",
                 required="every class in every part",
-                fix="move samples, or state data instead and let lorkit split",
+                fix="move samples, or state `data` and let lorkit split",
             )
 
 

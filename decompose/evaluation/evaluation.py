@@ -219,7 +219,7 @@ def _warnings(blocks: Mapping[str, Any]) -> list[str]:
             warnings.append(f"region '{name}' has no case of {', '.join(absent)}: its macro metrics are undefined")
         if kind == "structure" and block["groups"] < _FEW_GROUPS:
             warnings.append(
-                f"region '{name}' is measured on {plural(block['groups'], 'group')}: its interval says little"
+                f"region '{name}' is measured on {plural(block['groups'], 'group')}: its interval is not reliable"
             )
         if block["source"] == "probe":
             warnings.append(f"region '{name}' is measured with a linear probe: the foundation has no head for it")

@@ -100,13 +100,13 @@ class ExpertLayer(nn.Module):
         if self.training and torch.is_grad_enabled():
             raise UsageError(
                 f"layer '{self.name}' is fused with region '{region}' and in training mode",
-                required="a live model for training",
+                required="an unmerged model for training",
                 fix="call unfuse_(model) first",
             )
         routed = self.routing.current(self.name)
         if routed.regions != (self.routing.index(region),) or not self.routing.experts_on:
             raise UsageError(
-                f"layer '{self.name}' is fused with region '{region}', the batch asks for others",
+                f"layer '{self.name}' is fused with region '{region}', the batch has other regions",
                 required=f"rows of region '{region}' only",
                 fix="call unfuse_(model), or fuse_ it with the region of the batch",
             )
@@ -115,7 +115,7 @@ class ExpertLayer(nn.Module):
         if self.fused is not None:
             raise UsageError(
                 f"layer '{self.name}' is fused with region '{self.fused}', so its base is not the shared one",
-                required=f"a live model to {verb}",
+                required=f"an unmerged model to {verb}",
                 fix="call unfuse_(model) first",
             )
 

@@ -293,6 +293,8 @@ def check_names(regions: Iterable[str]) -> tuple[str, ...]:
     for name in names:
         if "." in name or hasattr(torch.nn.ModuleDict, name) or hasattr(torch.nn.ParameterDict, name):
             raise UsageError(
-                f"region name '{name}'", required="a name that torch modules do not use", fix="rename the region"
+                f"region name '{name}'",
+                required="a name that is no attribute of torch modules",
+                fix="rename the region",
             )
     return names

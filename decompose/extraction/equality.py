@@ -51,8 +51,8 @@ def check_equality(
     # written so that a NaN fails
     if not difference <= tolerance or (flipped_N & decided_N).any():
         raise ParityError(
-            f"{type(network).__name__} of region '{region}' differs from the live model by {difference:.3g}"
-            f" ({int(flipped_N.sum())} of {flipped_N.size} labels flip)",
+            f"{type(network).__name__} of region '{region}' differs from the trained model by {difference:.3g}"
+            f" ({int(flipped_N.sum())} of {flipped_N.size} labels change)",
             required=f"at most {tolerance:.3g}",
             fix="train again, or report the backbone: its layers do not merge",
         )
@@ -87,9 +87,10 @@ def check_no_foreign_tensors(
     found = foreign_tensors(live, network, region, regions, common)
     if found:
         raise ParityError(
-            f"the network of region '{region}' holds {plural(len(found), 'tensor')} of other regions, as '{found[0]}'",
+            f"the network of region '{region}' holds {plural(len(found), 'tensor')} of other regions, "
+            f"such as '{found[0]}'",
             required="nothing of other regions",
-            fix="report the backbone: its modules were not taken apart",
+            fix="report the backbone: its modules were not separated by region",
         )
 
 

@@ -60,7 +60,7 @@ def _front_matter(info: ExpertInfo) -> str:
 def _title(info: ExpertInfo) -> str:
     source = info.source
     mark = (
-        "\n\n> **Synthetic.** Trained on images that a program drew. It demonstrates the tool and knows no patient."
+        "\n\n> **Synthetic.** Trained on images that a program drew. It demonstrates the tool and is not for patients."
         if info.synthetic
         else ""
     )
@@ -69,7 +69,7 @@ def _title(info: ExpertInfo) -> str:
         f"A {info.backbone} that {_does(info)}"
         f"{' (' + info.modality + ')' if info.modality else ''}. Extracted from run `{source.run}`"
         f" (method {source.method}, foundation {source.foundation}) as a plain network:"
-        f" {info.parameters:,} parameters, {info.macs:,} multiply-accumulates an image."
+        f" {info.parameters:,} parameters, {info.macs:,} multiply-accumulates per image."
     )
 
 
@@ -97,7 +97,7 @@ def _data(info: ExpertInfo) -> str:
     counts = ", ".join(f"{part} {count}" for part, count in info.data.items())
     return (
         f"## Data\n\nImages {kind}: {counts} (parts share no patient or group). No image is in this package."
-        " The license of the data, and so of these weights, is unknown to the tool: ask whoever trained it."
+        " The license of the data, and so of these weights, is unknown: ask the people who trained it."
     )
 
 
@@ -115,10 +115,11 @@ def _metrics(info: ExpertInfo) -> str:
     after = " Its batch norms were recalibrated on the training split afterwards." if info.recalibrated else ""
     return (
         f"## Measured\n\nOn the validation split ({found.n} images of {found.groups} groups; the best epoch was"
-        " chosen on it, so expect less on new data; `decompose evaluate` measures the test split). Intervals come"
+        " chosen on it, so expect lower values on new data; `decompose evaluate` measures the test "
+        "split). Intervals come"
         " from resampling whole groups.\n\n"
         + "\n".join(lines)
-        + f"\n\nEqual to the live model on {equal.n} {equal.inputs} images within"
+        + f"\n\nEqual to the trained model on {equal.n} {equal.inputs} images within"
         f" {equal.max_abs_difference:.1e} ({equal.label_flips} {unit} differ).{cut}{after}"
     )
 
@@ -150,18 +151,19 @@ def _limits(info: ExpertInfo) -> str:
     lines = [
         "## Limits",
         "",
-        f"- It answers with {'' if segments(info) else 'one of '}{_list(info.classes)} whatever it is shown.",
-        "- Probabilities are those of the network; see the calibration error before trusting them.",
+        f"- It answers with {'' if segments(info) else 'one of '}{_list(info.classes)} for every image, "
+        "also of another kind.",
+        "- Probabilities are those of the network; check the calibration error before use.",
     ]
     if isinstance(check := info.in_region, MeasuredCheck):
         lines.append(
             f"- Out-of-region check (`expert.json`, `in_region`): refuses {_rate(check.false_refusal.rate)} of"
             f" {check.false_refusal.n} unseen images of the region,"
-            f" {_rate(check.other_regions.rate)} of {check.other_regions.n} images of other regions. It sees"
-            " gross differences only."
+            f" {_rate(check.other_regions.rate)} of {check.other_regions.n} images of other regions. It detects"
+            " large differences only."
         )
     rare = {name: n for name, n in info.validation.cases.items() if n < 20}
-    lines += [f"- Only {n} validation images of {name}: its figures say little." for name, n in rare.items()]
+    lines += [f"- Only {n} validation images of {name}: its metrics are not reliable." for name, n in rare.items()]
     lines += [f"- Warning: {text}." for text in info.warnings]
     return "\n".join(lines)
 

@@ -165,7 +165,7 @@ def _read(run: Run, region: str, stated: Config) -> _Addition:
         raise UsageError(
             f"region '{region}' is in run {run.path} already",
             required=f"another name than {', '.join(run.regions.names)}",
-            fix="rename the new region, or take the old one out first with --remove-region",
+            fix="rename the new region, or remove the old one first with --remove-region",
         )
     config = config_with_region(run, stated, region)
     samples = read_region(region, config.regions[region], base=stated.base, dims=len(config.image.size))

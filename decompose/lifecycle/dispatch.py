@@ -49,7 +49,7 @@ def train_from(
         raise UsageError(
             "--add-region and --remove-region together",
             required="one change at a time",
-            fix="make two runs, one by one",
+            fix="make two runs, one after the other",
         )
     if remove_region is not None:
         _refuse_settings(
@@ -80,7 +80,7 @@ def train_from(
         raise UsageError(
             f"--from {source} with method {stated.method}",
             required="--add-region NAME, --remove-region NAME or --method finetune",
-            fix="say what to make of it",
+            fix="name the change",
         )
     return finetune_expert(stated, source, **options)
 

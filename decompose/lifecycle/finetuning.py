@@ -61,7 +61,7 @@ def _load(path: Path, root: Path) -> LoadedExpert:
         known = [place.as_posix() for run in list_runs(root) for place in sorted(run.glob("experts/*"))]
         raise UsageError(
             f"no expert at {path}",
-            required=f"the directory of an extracted expert, as {known[0]}" if known else "an extracted expert",
+            required=f"the directory of an extracted expert, such as {known[0]}" if known else "an extracted expert",
             fix="name one with --from" if known else "write one with `decompose extract`",
         )
     if read_manifest(path, verify=False).kind == "run":

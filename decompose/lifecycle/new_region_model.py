@@ -95,7 +95,7 @@ def merge_region(shared: Mapping[str, Tensor], single: RegionalModel) -> dict[st
         elif not torch.equal(value, shared[key]):
             raise ParityError(
                 f"training of region '{single.regions.names[0]}' moved the shared tensor '{key}'",
-                required="shared weights and norms that stay as they are, bit by bit",
+                required="shared weights and norms that do not change",
                 fix="report the backbone: a module of it changes outside the optimiser",
             )
     return merged

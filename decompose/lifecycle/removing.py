@@ -79,7 +79,7 @@ def remove_region(
         write_run(staging, content)
         mentions = traces(staging, region)
     for path in mentions:
-        text = f"'{region}' still stands in {path}, as part of another name or path: look whether that may stay"
+        text = f"'{region}' still occurs in {path}, as part of another name or path: check whether that is acceptable"
         on_event(Notice(text=text))
     return TrainResult(run=directory, regions=regions.names)
 
@@ -96,7 +96,7 @@ def traces(directory: Path, region: str) -> list[str]:
             raise ParityError(
                 f"{path.name} still holds {plural(len(named), 'tensor')} of region '{region}', as '{named[0]}'",
                 required="none",
-                fix="report the backbone: its modules were not taken apart",
+                fix="report the backbone: its modules were not separated by region",
             )
     word = re.compile(rf"(?<![a-z0-9]){re.escape(region)}(?![a-z0-9])")
     texts = [path for path in sorted(directory.rglob("*")) if path.suffix in (".json", ".jsonl", ".yaml")]
@@ -108,7 +108,7 @@ def _left(run: Run, region: str) -> RegionSet:
     if len(run.regions) == 1:
         raise UsageError(
             f"'{region}' is the only region of run {run.path}",
-            required="a run with another region besides",
+            required="a run with another region",
             fix="delete the run instead",
         )
     return RegionSet(one for one in run.regions if one.name != region)

@@ -111,7 +111,7 @@ def _refuse_other(origin: BaseModel, stated: BaseModel, section: str, keys: tupl
 
 
 def _locked(key: str, given: object, wanted: object, region: str) -> UsageError:
-    own = f"; a rank of its own is lorkd.ranks.{region}" if key == "lorkd.rank" else ""
+    own = f"; for another rank set lorkd.ranks.{region}" if key == "lorkd.rank" else ""
     return UsageError(
         f"{key} = {given} for region '{region}', where the run has {wanted}",
         required="the run's own: its regions share it",

@@ -193,7 +193,7 @@ class SeparateModels(_Regional):
         if tuple(models) != regions.names:
             raise UsageError(
                 f"models of {', '.join(models)}",
-                required=f"one a region, in order: {', '.join(regions.names)}",
+                required=f"one per region, in order: {', '.join(regions.names)}",
                 fix="build both from one RegionSet",
             )
         self.models = nn.ModuleDict(models)
@@ -229,12 +229,12 @@ def _grouped(image: Tensor, routed: BatchRouting, *, soft: bool = False) -> Tens
     if routed.gates is not None and not soft:
         raise UsageError(
             "soft gates",
-            required="one region a row, to choose its head or network",
+            required="one region per row, to choose its head or network",
             fix="call RegionalModel.features",
         )
     if isinstance(routed.source, Tensor) and len(routed.source) != len(image):
         raise DataError(
-            f"{len(routed.source)} region indices for {len(image)} images", required="one an image", fix="align them"
+            f"{len(routed.source)} region indices for {len(image)} images", required="one per image", fix="align them"
         )
     return routed.group(image)
 

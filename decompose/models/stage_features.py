@@ -67,8 +67,8 @@ def stage_view(backbone: nn.Module) -> HasStages:
         if len(backbone.stages) != STAGES:
             raise UsageError(
                 f"a teacher with {len(backbone.stages)} stages",
-                required=f"{STAGES} grids in what its features() returns, one a stage",
-                fix="name as many (foundation.features of an ONNX file), or take method rd, which needs none",
+                required=f"{STAGES} grids in the result of its features(), one per stage",
+                fix="name as many (foundation.features of an ONNX file), or use method rd, which needs none",
             )
         return _TeacherStages(backbone)
     if is_timm(backbone):

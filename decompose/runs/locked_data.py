@@ -89,7 +89,7 @@ def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSampl
         isinstance(document.get(key), dict) for key in ("regions", "labels")
     ):
         raise ArtifactError(
-            "the locked split is no split, or of an earlier version",
+            "the locked split is damaged, or of an earlier version",
             required="splits.json with images and labels",
             fix="train again",
         )
@@ -172,7 +172,7 @@ def _find(
         if label_digest(samples, found[part]) != labels.get(part):
             raise DataError(
                 f"region '{name}': labels of the locked {part} split are not those that the run was trained with",
-                required="unchanged labels: a measurement against others would not be comparable",
+                required="unchanged labels, for comparable results",
                 fix="restore them, or train again",
             )
     return found

@@ -119,7 +119,7 @@ def open_work_directory(
             raise UsageError(
                 f"{directory} was interrupted after a checkpoint",
                 required="a decision",
-                fix="pass --resume to continue it or --force to start anew",
+                fix="pass --resume to continue it or --force to start again",
             )
         if not resume:
             shutil.rmtree(work.path, ignore_errors=True)

@@ -140,7 +140,7 @@ def _require_parity(rows: Sequence[VerifiedExport]) -> None:
         raise ParityError(
             f"{worst.path} differs from its {worst.against} by {worst.max_abs} with {describe_flips(worst)} "
             f"on {inputs}{where}",
-            required=f"at most {worst.tolerance:.3g}, and {worst.flip_limit:.2g} of all decisions flipped",
+            required=f"at most {worst.tolerance:.3g}, and {worst.flip_limit:.2g} of all decisions changed",
             fix="export it again with --force",
         )
 

@@ -86,7 +86,7 @@ def _listed(path: Path) -> list[Path]:
             columns, rows = list(reader.fieldnames or ()), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(
-            f"{path} is no CSV ({error})", required="UTF-8 text with a header", fix="save it anew"
+            f"{path} is no CSV ({error})", required="UTF-8 text with a header", fix="save it again"
         ) from None
     if "path" not in columns:
         raise DataError(f"{path} has columns {', '.join(columns)}", required="a column 'path'", fix="name one so")
@@ -148,7 +148,7 @@ def _colour(path: Path, dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.ui
     from pydicom.pixels.processing import convert_color_space
 
     if pixels.dtype != np.uint8:
-        raise DataError(f"{path} has {pixels.dtype} colours", required="8 bit a colour", fix="convert it")
+        raise DataError(f"{path} has {pixels.dtype} colours", required="8 bits per colour", fix="convert it")
     if str(dataset.PhotometricInterpretation).startswith("YBR"):
         pixels = convert_color_space(pixels, str(dataset.PhotometricInterpretation), "RGB")
     return np.ascontiguousarray(pixels, dtype=np.uint8)

@@ -141,7 +141,7 @@ def _each(
         if len(found) != len(given):
             raise ParityError(
                 f"the engine returned {plural(len(found), 'row')} for {plural(len(given), 'image')}",
-                required="one row an image: a free batch size",
+                required="one row per image: a free batch size",
                 fix="export it again with --force",
             )
         yield part, found
@@ -187,13 +187,13 @@ def require_parity(parity: Parity, what: str) -> None:
     """Raise unless the comparison passed.
 
     Raises:
-        ParityError: It names the error found, the tolerance required and how many labels flipped.
+        ParityError: It names the error found, the tolerance required and how many labels changeped.
     """
     if not parity.passed:
         raise ParityError(
             f"{what} differs from its source by {parity.max_abs:.3g} with {describe_flips(parity)} "
             f"on {plural(parity.n, f'{parity.inputs} input')}",
-            required=f"at most {parity.tolerance:.3g}, and {parity.flip_limit:.2g} of all decisions flipped",
+            required=f"at most {parity.tolerance:.3g}, and {parity.flip_limit:.2g} of all decisions changed",
             fix="nothing was kept; report the backbone and target",
         )
 
@@ -201,7 +201,7 @@ def require_parity(parity: Parity, what: str) -> None:
 def describe_flips(found: Parity | ParityFigures) -> str:
     """Say in words how many decisions of a comparison differ: labels of images, or pixels of masks."""
     if found.dice is None:
-        return plural(found.label_flips, "label flip")
+        return plural(found.label_flips, "changed label")
     return f"{found.flip_rate:.2g} of all pixels changed (lowest Dice {found.dice:.4f})"
 
 

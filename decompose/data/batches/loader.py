@@ -226,7 +226,9 @@ def _check_prepared(prepared: Mapping[str, PreparedRegion], regions: RegionSet) 
         shapes[name] = prepared[name].images.shape[1:]
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise DataError(f"regions of differing shapes: {listed}", required="one recipe size", fix="prepare them alike")
+        raise DataError(
+            f"regions of differing shapes: {listed}", required="one recipe size", fix="prepare them with one recipe"
+        )
 
 
 def _check_same(

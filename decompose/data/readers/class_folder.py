@@ -49,7 +49,7 @@ def read(entries: list[str], config: RegionConfig) -> Source:
         raise DataError(
             f"no images in {root}",
             required=f"<class>/<image> with {', '.join(SUFFIXES)}",
-            fix="name the folder that holds one sub-folder a class",
+            fix="name the folder that holds one sub-folder per class",
         )
     classes = config.classes or order_classes(row.label for row in rows)
     return Source(

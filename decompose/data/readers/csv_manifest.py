@@ -91,7 +91,7 @@ def _cells(path: Path, line: int, row: dict[str, str | None]) -> dict[str, str]:
     if None in row or not all(cells[column] for column in _REQUIRED):
         raise DataError(
             f"{path}, line {line}: {'too many cells' if None in row else 'path or label is empty'}",
-            required="one cell a column, path and label filled",
+            required="one cell per column, path and label filled",
             fix="correct the line",
         )
     return cells

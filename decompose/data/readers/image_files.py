@@ -87,13 +87,13 @@ def within(root: Path, path: Path, where: str) -> Path:
         resolved.exists()  # asks the system, which knows how long a name may be
     except (ValueError, OSError) as error:  # a NUL byte, a name that is too long, a loop of links
         raise DataError(
-            f"{where}: {str(path)[:80]!r} is no path ({error})", required="paths of images", fix="correct the row"
+            f"{where}: {str(path)[:80]!r} is not a path ({error})", required="paths of images", fix="correct the row"
         ) from None
     if not resolved.is_relative_to(root.resolve()):
         raise DataError(
             f"{where}: {path} lies outside {root}",
             required="images below the stated root",
-            fix="state a root that holds them all",
+            fix="state a root that contains all of them",
         )
     return resolved
 
@@ -104,7 +104,7 @@ def _check_container(path: Path, image: Image.Image) -> None:
     frames = getattr(image, "n_frames", 1)
     if frames != 1:
         raise DataError(
-            f"{path} holds {frames} frames", required="one image a file", fix="split it or export one frame"
+            f"{path} holds {frames} frames", required="one image per file", fix="split it or export one frame"
         )
 
 

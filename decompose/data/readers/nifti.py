@@ -124,7 +124,7 @@ def open_volume(path: Path) -> SpatialImage:
     shape = tuple(image.shape)
     if len(shape) < 3 or any(side != 1 for side in shape[3:]):
         raise DataError(
-            f"{path} has shape {shape}", required="one volume of three axes a file", fix="split it into such files"
+            f"{path} has shape {shape}", required="one volume of three axes per file", fix="split it into such files"
         )
     return image
 
@@ -147,11 +147,11 @@ def _cases(folder: Path) -> dict[str, Path]:
         stem = path.name.removesuffix(".gz").removesuffix(".nii")
         if stem[:-1].endswith(_CHANNEL[:-1]) and stem[-1:].isdigit() and not stem.endswith(_CHANNEL):
             raise DataError(
-                f"{path} is a further channel of its case", required="one channel a case", fix="leave it out"
+                f"{path} is a further channel of its case", required="one channel per case", fix="leave it out"
             )
         case = stem.removesuffix(_CHANNEL)
         if case in cases:
-            raise DataError(f"{path} and {cases[case].name}: one case twice", required="one file", fix="remove one")
+            raise DataError(f"{path} and {cases[case].name} are the same case", required="one file", fix="remove one")
         cases[case] = path
     return cases
 
@@ -168,7 +168,7 @@ def _check_grid(image: Path, mask: Path) -> None:
     assert two.affine is not None
     if not np.allclose(one.affine, two.affine, atol=_TOLERANCE):
         raise DataError(
-            f"{mask} and its image state different places in space",
+            f"{mask} and its image have different affines",
             required="equal affines of an image and its mask",
             fix="resample the mask onto its image, or correct the header",
         )

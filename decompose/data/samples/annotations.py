@@ -134,7 +134,7 @@ def _check_every_structure(name: str, structures: tuple[str, ...], present: NDAr
     for text, present_N in zip(structures, present.T, strict=True):
         if not present_N.any():
             raise DataError(
-                f"structure '{text}' of region '{name}' stands in no mask of {origin}",
+                f"structure '{text}' of region '{name}' is in no mask of {origin}",
                 required="at least one sample of every structure",
                 fix="add samples or remove the structure",
             )

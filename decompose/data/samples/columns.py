@@ -47,6 +47,6 @@ def subgroups(columns: Columns, name: str, origin: str) -> dict[str, list[int]]:
         raise UsageError(
             f"--subgroup {name}: {len(found)} different values in {origin}",
             required=f"at most {MOST_VALUES}",
-            fix="put numbers into bands, such as 0-17, 18-64, 65+, in a column of their own",
+            fix="group numbers into ranges, such as 0-17, 18-64, 65+, in another column",
         )
     return dict(sorted(found.items()))

@@ -235,7 +235,7 @@ def _check_lengths(name: str, source: Source) -> None:
     if len(set(lengths.values())) != 1:
         counts = ", ".join(f"{count} {key}" for key, count in lengths.items())
         raise DataError(
-            f"region '{name}' in {source.origin} has {counts}", required="one of each a sample", fix="repair the file"
+            f"region '{name}' in {source.origin} has {counts}", required="one of each per sample", fix="repair the file"
         )
     if lengths["labels"] == 0:
         raise DataError(

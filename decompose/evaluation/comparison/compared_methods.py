@@ -124,7 +124,7 @@ def _variant(config: Config, text: str) -> ComparedMethod:
     if label in METHODS:
         raise UsageError(
             f"--variant {text}: '{label}' is the name of a method",
-            required="a label of its own: a method's name stands for the method as configured",
+            required="another label: the name of a method is the method as configured",
             fix=f"name it, as in {method}-2",
         )
     settings = tuple(part.strip() for part in _COMMA.split(values) if part.strip())
@@ -133,7 +133,7 @@ def _variant(config: Config, text: str) -> ComparedMethod:
         if section in _SHARED or (section == "train" and key in _SHARED_TRAIN):
             raise UsageError(
                 f"--variant {label} changes {setting.partition('=')[0]}",
-                required="settings of the method, the student or its training: the rest is the same for all arms",
-                fix="change it for all with --set, or compare two comparisons",
+                required="settings of the method, the student or its training: all others are the same for all methods",
+                fix="change it for all with --set, or make two comparisons",
             )
     return ComparedMethod(label=label, config=with_overrides(config, settings, method=method), settings=settings)

@@ -158,8 +158,8 @@ def _earlier_methods(document: Path, grid: _Grid) -> list[dict[str, Any]]:
         if compared is not None and compared.digest != earlier["digest"] and not same:
             settings = ",".join(earlier["settings"]) or "no settings"
             raise UsageError(
-                f"label '{compared.label}' stands for {earlier['method']} with {settings} in {document.parent}",
-                required="one meaning a label",
+                f"label '{compared.label}' is {earlier['method']} with {settings} in {document.parent}",
+                required="one method and settings per label",
                 fix="give the variant another label",
             )
     return [earlier for earlier in stored if earlier["label"] not in asked]
@@ -250,7 +250,7 @@ class _Comparison:
             if (cell := self._cell(key)) is not None:
                 cells[key] = cell
             else:
-                text = f"another process trains {_cell_name(key)}: its result is read when it is there"
+                text = f"another process trains {_cell_name(key)}: its result is read when it is finished"
                 self.on_event(Notice(text=text))
         while len(cells) < len(keys):
             found = {key: cell for key in keys if key not in cells and (cell := self._cell(key)) is not None}

@@ -112,17 +112,19 @@ class ComparisonDocument:
         self, groups: Mapping[MethodFraction, Mapping[int, Cell]], methods: Sequence[Mapping[str, Any]]
     ) -> list[str]:
         warnings = [
-            f"'{method['label']}' was trained under settings of its own: {', '.join(method['settings'])}"
+            f"'{method['label']}' was trained with its own settings: {', '.join(method['settings'])}"
             for method in methods
             if any(setting.startswith("train.") for setting in method["settings"])
         ]
         fewest = min((len(cells) for cells in groups.values()), default=0)
         if fewest == 1:
-            warnings.append("1 seed: intervals cover cases, not the luck of training")
+            warnings.append("1 seed: intervals do not include the variation between trainings")
         elif fewest < FEW_SEEDS:
-            warnings.append(f"{fewest} seeds: intervals know little of the luck of training")
+            warnings.append(f"{fewest} seeds: intervals include little of the variation between trainings")
         if self.data.split == "val":
-            warnings.append("split val chose each cell's epoch: good for choosing settings, too good for reporting")
+            warnings.append(
+                "split val also chose the epoch of each training: use it to choose settings, not to report results"
+            )
         return warnings
 
     def _foundation(self) -> dict[str, Any] | None:

@@ -53,7 +53,7 @@ class RegionNorm(nn.Module):
             return self._soft(x, routed)
         if routed.empty:
             raise UsageError(
-                f"norm '{self.name}' has statistics by region and was given none",
+                f"norm '{self.name}' has statistics by region and got no region",
                 required="a region for every row",
                 fix="route by region, or train with norm 'shared'",
             )
@@ -143,7 +143,7 @@ class RegionNorm(nn.Module):
     def _refuse_lone(self, region: str, x: Tensor) -> None:
         if self._lone(x):
             raise DataError(
-                f"region '{region}' has one value a channel at norm '{self.name}', which has no variance",
+                f"region '{region}' has one value per channel at norm '{self.name}', which has no variance",
                 required="two samples or more of each region in a training batch",
                 fix="raise train.batch_size or use balanced sampling",
             )
@@ -185,7 +185,9 @@ def recalibrate_norm_(model: nn.Module, batches: Iterable[Any]) -> int:
         DataError: There is no batch.
     """
     if any(isinstance(module, RegionNorm) for module in model.modules()):
-        raise UsageError("a live model", required="an extracted network", fix="recalibrate what `extract` returns")
+        raise UsageError(
+            "a model with experts", required="an extracted network", fix="recalibrate what `extract` returns"
+        )
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     before = [(norm.momentum, norm.training) for norm in norms]
     saved = [{key: getattr(norm, key).clone() for key in _STATISTICS} for norm in norms]

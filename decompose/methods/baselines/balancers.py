@@ -36,7 +36,7 @@ def check_balancer(name: str, settings: TrainConfig) -> None:
         raise UsageError(
             f"gradient balancer '{name}' with {given}",
             required="fp32 or bf16 on one device",
-            fix="set train.balancer to sum, or train so",
+            fix="set train.balancer to sum, or change train.precision or train.devices",
         )
     missing = [package for package in _NEEDS[name] if importlib.util.find_spec(package) is None]
     if missing:

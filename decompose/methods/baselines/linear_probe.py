@@ -22,7 +22,7 @@ class LinearProbe(FineTuned):
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build a copy of the foundation in which nothing but the heads can move."""
-        assert foundation is not None, "a probe stands on the foundation"
+        assert foundation is not None, "a linear probe needs a foundation"
         live = continued(with_regions(foundation, regions).model)
         live.backbone.requires_grad_(False)
         return TrainingModule(live, config.train)

@@ -118,13 +118,13 @@ class DistilledStudents(SeparateStudents):
         if size // pieces < self.min_samples:
             raise UsageError(
                 f"method {self.name} with train.batch_size {size} and train.accumulate {pieces}",
-                required=f"{self.min_samples} samples or more in a micro-batch, whose relations it compares",
+                required=f"{self.min_samples} samples or more in a micro-batch",
                 fix="raise train.batch_size or lower train.accumulate",
             )
         if self.min_samples > 1 and pieces > 1:
             texts.append(
-                f"method {self.name} relates the samples of a micro-batch to each other: train.accumulate {pieces} "
-                f"leaves {size // pieces} of {size}, so it is not the same training as with 1"
+                f"method {self.name} compares the samples of a micro-batch with each other: train.accumulate {pieces} "
+                f"leaves {size // pieces} of {size}, so the training differs from that with 1"
             )
         return texts
 

@@ -115,8 +115,8 @@ def check_stages(theirs: Shapes, ours: Shapes) -> None:
     if axes[0] != axes[1]:
         raise UsageError(
             f"stages of {'/'.join(map(str, axes[0]))} axes for a student's of {'/'.join(map(str, axes[1]))}",
-            required="images and volumes not mixed: a foundation of the student's number of dimensions",
-            fix="choose a foundation for volumes or for images, as the student's",
+            required="a foundation with the number of dimensions of the student",
+            fix="choose another foundation",
         )
 
 

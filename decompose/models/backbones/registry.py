@@ -110,7 +110,7 @@ def _unet(name: str, channels: int, image_size: tuple[int, ...], *, dense: bool)
     if not dense:
         raise UsageError(
             f"backbone '{name}' for classification",
-            required="task segmentation, which its maps of features are for",
+            required="task segmentation",
             fix=f"choose one of {', '.join(known_backbones(dims=len(image_size)))}",
         )
     divisor = UNETS[name].divisor

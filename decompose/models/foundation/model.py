@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 _DOCUMENT, _WEIGHTS, _BACKBONE = "foundation.json", "model.safetensors", "backbone."
-NOT_EXPORTABLE = "The foundation is a teacher of the user's own and is not exported: the gate has no baseline of it."
+NOT_EXPORTABLE = "The foundation is the user's own teacher. It is not exported, so the gate has no baseline of it."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +179,8 @@ def _backbone(
         return build_backbone(name, channels=image["channels"], image_size=tuple(image["size"]), dense=dense)
     if teacher is None:
         raise UsageError(
-            f"the foundation of {directory} is a teacher of the user's own, of which the run holds the digest alone",
-            required="the teacher itself, as in evaluate(..., teacher=...)",
+            f"the foundation of {directory} is the user's own teacher, of which the run holds only the digest",
+            required="the teacher itself, for example evaluate(..., teacher=...)",
             fix="pass it, or measure the experts and the student",
         )
     if teacher.digest != document["source"]["teacher"]:
@@ -214,7 +214,7 @@ def load_strict(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> 
         ]
     if wrong:
         raise ArtifactError(
-            f"{path} does not fit its description: {len(wrong)} tensors differ, as '{wrong[0]}'",
+            f"{path} does not fit its description: {len(wrong)} tensors differ, such as '{wrong[0]}'",
             required="the weights that were written with it",
             fix="rebuild the artifact",
         )

@@ -126,7 +126,7 @@ def _checked(owner: nn.Module, teacher: Teacher) -> TeacherFeatures:
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         shape = f"{image.channels} x {' x '.join(map(str, image.size))}"
         raise UsageError(
-            f"the teacher cannot be asked about images {shape} ({first[:160]})",
+            f"the teacher cannot process images {shape} ({first[:160]})",
             required="features(image) for images as its `image` states",
             fix="correct its image (size, channels), or its features",
         ) from None

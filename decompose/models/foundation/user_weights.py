@@ -153,7 +153,7 @@ def _check(
         first = [*report.missing[:2], *(f"+{key}" for key in report.unexpected[:2])]
         raise ArtifactError(
             f"{path} fits the backbone in {len(report.matched)} of {len(own)} keys: {len(report.missing)} missing, "
-            f"{len(report.unexpected)} unexpected (+), as {', '.join(first)}",
+            f"{len(report.unexpected)} unexpected (+), such as {', '.join(first)}",
             required="every key of the backbone, and no other",
             fix=_suggestion(values),
         )

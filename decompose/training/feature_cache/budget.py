@@ -132,7 +132,7 @@ def make_room(root: Path, needed: float, budget: float, keep: Collection[str], t
     over = sum(held.values()) / _MIB + needed - budget
     for name, size in held.items():
         if over > 0 and name not in keep and _remove(root / name):
-            tell(f"teacher cache: removed {size / _MIB:.1f} MiB of another teacher or preprocessing to make room")
+            tell(f"teacher cache: removed {size / _MIB:.1f} MiB of another teacher or preprocessing to free space")
             over -= size / _MIB
     free = shutil.disk_usage(root).free / _MIB
     if needed * _SPARE > free:

@@ -86,7 +86,7 @@ class FeatureCache:
                 if not bool(((found[0].float() - now).abs() <= allowed).all()):
                     raise ArtifactError(
                         f"the teacher cache {store.directory} holds other features than the teacher gives now",
-                        required="features of this very teacher",
+                        required="features of this teacher",
                         fix=f"remove {store.directory}",
                     )
 

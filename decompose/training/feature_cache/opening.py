@@ -50,7 +50,7 @@ def feature_cache_factory(
     if not config.cache.enabled:
         return None
     if not asked:
-        on_event(Notice(text=f"{config.method} asks no teacher: cache.enabled changes nothing"))
+        on_event(Notice(text=f"{config.method} uses no teacher: cache.enabled has no effect"))
         return None
     root = features_directory(config, foundations)
     return FeatureCacheFactory(config=config, train=train, root=root, on_event=on_event)
@@ -128,7 +128,7 @@ class FeatureCacheFactory:
         budget = f"cache.budget {estimate.settings.budget:g} MiB"
         text = f"teacher cache {self.root}: {estimate} at most ({budget}); of {regions} {missing:.1f} MiB are missing"
         if missing and estimate.views >= self.config.train.epochs and estimate.views > 1:
-            text += f"; with {estimate.views} views in {self.config.train.epochs} epochs hardly one is met again here"
+            text += f"; with {estimate.views} views in {self.config.train.epochs} epochs hardly any is used again"
         self.on_event(Notice(text=text))
 
     def _estimate(self, namespace: FeatureNamespace) -> Estimate:

@@ -28,17 +28,17 @@ def cache_statistics(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any
 def describe_statistics(row: Mapping[str, Any]) -> str:
     """Say what a row of `cache_statistics` says."""
     head = f"{row['phase']}: teacher cache"
-    reading = f"{_n(row['read_epochs'])} that read its features took {_s(row['read_epoch_seconds'])}"
+    reading = f"{_n(row['read_epochs'])} with stored features took {_s(row['read_epoch_seconds'])}"
     if row["read_epochs"]:
         reading += f" on average ({_s(row['read_seconds'])} of it reading)"
-    asking = f"{_n(row['asked_epochs'])} that asked the teacher took {_s(row['asked_epoch_seconds'])}"
+    asking = f"{_n(row['asked_epochs'])} with the teacher took {_s(row['asked_epoch_seconds'])}"
     if row["asked_epochs"]:
         asking += f" on average ({_s(row['asked_seconds'])} of it the teacher)"
     if row["speed_up"] is not None:
         return f"{head}: {asking}, {reading}: {row['speed_up']:.2f} times as fast"
     if row["read_epochs"]:
-        return f"{head}: {reading}; no epoch of this run asked the teacher for all, so there is no speed-up to state"
-    return f"{head}: {asking}; no epoch found all features, so nothing was saved yet"
+        return f"{head}: {reading}; no epoch of this run used the teacher for all images, so the speed-up is unknown"
+    return f"{head}: {asking}; no epoch found all features, so no time was saved yet"
 
 
 def _of_phase(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

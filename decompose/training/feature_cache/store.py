@@ -127,7 +127,7 @@ class Store:
                 continue
             except (ArtifactError, ValueError, KeyError, TypeError, RuntimeError) as error:
                 given = error.given if isinstance(error, ArtifactError) else f"{path} cannot be read"
-                self._warn(f"teacher cache: {given}; it is removed and what it held is computed again")
+                self._warn(f"teacher cache: {given}; it is removed, and its features are computed again")
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:

@@ -143,7 +143,7 @@ def with_probes(foundation: Foundation, training_data: TrainingData, on_event: L
             model.heads[region.name] = source.heads[region.name]
             continue
         name = region.name
-        on_event(Notice(text=f"the foundation has no head for '{name}': a linear probe on its features stands in"))
+        on_event(Notice(text=f"the foundation has no head for '{name}': a linear probe on its features is used"))
         model.heads[name] = probe_for(model, region, training_data.train[name], training_data.val[name], on_event)
         heads[name] = "probe"
     ordered = {name: heads[name] for name in training_data.regions.names}

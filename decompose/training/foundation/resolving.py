@@ -77,7 +77,7 @@ def _with_teacher(config: Config, teacher: Teacher) -> Config:
     if method.starts_from_foundation or isinstance(method, HasAdapter):
         raise UsageError(
             f"method {config.method} with a teacher that is no backbone of this project",
-            required="a method that trains a student, as rd, drd or lorkd",
+            required="a method that trains a student, such as rd, drd or lorkd",
             fix="choose another method, or name foundation.backbone and foundation.weights",
         )
     seen = _require_same_image(config, teacher.image, "the teacher")
@@ -90,15 +90,15 @@ def _require_same_image(config: Config, own: ImageConfig, what: str) -> Config:
     if len(own.size) != len(config.image.size):
         raise UsageError(
             f"{what} sees images of {len(own.size)} axes, image.size has {len(config.image.size)}",
-            required="volumes for a teacher of volumes, pictures for one of pictures",
+            required="images with the number of axes of the teacher",
             fix="take another foundation, or change image.size",
         )
     for key, value in ({} if stated is None else stated.model_dump(exclude_none=True)).items():
         if getattr(own, key) != value:
             raise UsageError(
                 f"foundation.image.{key} is {_text(value)}, {what} sees {_text(getattr(own, key))}",
-                required="the image that it was made for",
-                fix="leave foundation.image out: it brings its own",
+                required="the image size and channels of the foundation",
+                fix="remove foundation.image: the foundation states its own",
             )
     return _with_image(config, own)
 
@@ -169,7 +169,7 @@ def _earlier_foundation(config: Config, regions: RegionSet, path: Path, on_event
         )
     source = {**found.source, "manifest": digest_file(path / MANIFEST)}
     if dense_outputs(regions) and not dense_outputs(found.regions):
-        on_event(Notice(text=f"foundation {path}: a classifier; maps are read off its stages by probes"))
+        on_event(Notice(text=f"foundation {path}: a classifier; maps come from probes on its stages"))
         return replace(found, model=_with_maps(found, regions), regions=RegionSet([]), heads={}, source=source)
     same = [one for one in found.regions if one.name in regions.names and _same_classes(regions.get(one.name), one)]
     kept = {one.name: found.heads[one.name] for one in same}

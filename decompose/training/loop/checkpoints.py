@@ -135,5 +135,5 @@ def _name(epochs: int) -> str:
 
 def _damaged(path: Path, problem: str) -> ArtifactError:
     # not --force: `compare` has none, and whoever lost one phase need not train the others again
-    fix = f"remove {path.parent} and repeat the command: that phase is then trained anew"
+    fix = f"remove {path.parent} and repeat the command: that phase is then trained again"
     return ArtifactError(f"checkpoint {path} {problem}", required="an intact checkpoint of this training", fix=fix)

@@ -255,7 +255,7 @@ def _data_format(request: BuildRequest) -> dict[str, Any]:
 
 def _readme(metadata: Mapping[str, Any], *, dense: bool, volumes: bool) -> str:
     kind = "NIfTI volumes (`.nii.gz`)" if volumes else "8-bit PNG files"
-    answer = "one mask an image, on its own grid" if dense else "`predictions.csv`, the probabilities of each image"
+    answer = "one mask per image, on its own grid" if dense else "`predictions.csv`, the probabilities of each image"
     channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
     lines = [
         f"# {metadata['name']}",

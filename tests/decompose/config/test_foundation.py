@@ -18,7 +18,7 @@ from lorkit.decompose.errors import UsageError
         ("{size: 4}", "between 8 and 4096"),
         ("{size: [32, 32, 32]}", "as many sides as image.size"),
         ("{mean: [0.5]}", "mean and std together"),
-        ("{channels: 3, mean: [0.5], std: [0.2]}", "one mean a channel"),
+        ("{channels: 3, mean: [0.5], std: [0.2]}", "one mean per channel"),
         ("{channel: 3}", "did you mean 'channels'"),
     ],
 )

@@ -151,7 +151,7 @@ def test_lock_refuses_what_is_gone(make: Make) -> None:
         locked_splits(document, {"r": fewer})
     with pytest.raises(ArtifactError, match="no region 's'"):
         locked_splits(document, {"s": samples})
-    with pytest.raises(ArtifactError, match="no split"):
+    with pytest.raises(ArtifactError, match="locked split is damaged"):
         locked_splits({"kind": "run"}, {"r": samples})
 
 

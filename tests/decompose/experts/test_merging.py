@@ -180,15 +180,15 @@ def test_a_fused_model_refuses_to_save_load_train_and_run_another_region() -> No
     weights = copy.deepcopy(model.state_dict())
     fuse_(model, "brain")
     x = torch.randn(3, 3, 6, 6)
-    with pytest.raises(UsageError, match=r"fused with region 'brain'.*a live model to save"):
+    with pytest.raises(UsageError, match=r"fused with region 'brain'.*an unmerged model to save"):
         model.state_dict()
-    with pytest.raises(UsageError, match="a live model to load"):
+    with pytest.raises(UsageError, match="an unmerged model to load"):
         model.load_state_dict(weights)
-    with routing.use("chest"), pytest.raises(UsageError, match="the batch asks for others"):
+    with routing.use("chest"), pytest.raises(UsageError, match="the batch has other regions"):
         model(x)
-    with routing.use(torch.tensor([0, 0, 1])), pytest.raises(UsageError, match="the batch asks for others"):
+    with routing.use(torch.tensor([0, 0, 1])), pytest.raises(UsageError, match="the batch has other regions"):
         model(x)
-    with routing.without_experts(), pytest.raises(UsageError, match="the batch asks for others"):
+    with routing.without_experts(), pytest.raises(UsageError, match="the batch has other regions"):
         model(x)
     model.train()
     with pytest.raises(UsageError, match="in training mode"):

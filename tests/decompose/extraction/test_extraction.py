@@ -116,7 +116,7 @@ def test_a_planted_tensor_of_another_region_is_found(chest: LoadedExpert, small_
     planted = live.state_dict()["heads.knee.weight"]
     network.register_buffer("cache", planted.clone())
     assert proof.foreign_tensors(live, network, "chest", small_run.regions.names) == ["cache"]
-    with pytest.raises(ParityError, match="1 tensor of other regions, as 'cache'"):
+    with pytest.raises(ParityError, match="1 tensor of other regions, such as 'cache'"):
         proof.check_no_foreign_tensors(live, network, "chest", small_run.regions.names)
 
 

@@ -192,7 +192,7 @@ def test_experts_and_model_must_agree_on_the_regions() -> None:
         RegionalModel(backbone, REGIONS, routing=routing, **STATISTICS)
     with pytest.raises(UsageError, match="pass what add_experts_ returned"):
         RegionalModel(backbone, REGIONS, routing=Routing(REGIONS.names), **STATISTICS)
-    with pytest.raises(UsageError, match="one a region"):
+    with pytest.raises(UsageError, match="one per region"):
         SeparateModels({}, REGIONS)
 
 

@@ -85,7 +85,7 @@ def test_an_unknown_method_lists_the_known() -> None:
 def test_a_fused_model_is_not_saved(tmp_path: Path) -> None:
     model = written(tmp_path, "lorkd")
     fuse_(model, "knee")
-    with pytest.raises(UsageError, match="a live model to save"):
+    with pytest.raises(UsageError, match="an unmerged model to save"):
         save_model(model, tmp_path)
 
 

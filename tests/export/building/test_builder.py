@@ -92,5 +92,5 @@ def test_flipped_labels_are_no_export_even_where_the_error_is_small(
         return found
 
     monkeypatch.setattr(builder, "to_onnx", upside_down)
-    with pytest.raises(ParityError, match=r"label flips?.*of all decisions flipped"):
+    with pytest.raises(ParityError, match=r"changed labels?.*of all decisions changed"):
         export(run, force=True, **OPTIONS | {"precision": "fp32"})  # type: ignore[arg-type]

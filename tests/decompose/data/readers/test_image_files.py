@@ -122,5 +122,5 @@ def test_links_out_of_the_root_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a\0b.png", "x" * 5000])
 def test_a_text_that_is_no_path_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(DataError, match=r"row 3: .* is no path"):
+    with pytest.raises(DataError, match=r"row 3: .* is not a path"):
         within(tmp_path, tmp_path / name, "row 3")

@@ -62,7 +62,7 @@ def test_the_length_of_image_size_decides_what_four_axes_are(tmp_path: Path) -> 
         ({}, {"masks": MASKS.astype(np.int16) - 1}, "values -1 to 1"),
         ({}, {"masks": np.zeros_like(MASKS)}, "are empty"),
         ({"structures": ("a",)}, {"masks": MASKS}, "value 2 in the mask of sample"),
-        ({"structures": ("a", "b", "c")}, {"masks": MASKS}, "'c' of region 'r' stands in no mask"),
+        ({"structures": ("a", "b", "c")}, {"masks": MASKS}, "'c' of region 'r' is in no mask"),
         ({"structures": ("b", "a")}, {"masks": MASKS, "mask_names": np.array(["a", "b"])}, "in its order: a, b"),
         ({"classes": ("a", "b")}, {"masks": MASKS}, "structures in place of classes"),
         ({"structures": ("a", "b")}, {"labels": np.arange(6) % 2}, "classes in place of structures"),
@@ -119,7 +119,7 @@ def test_bad_pairs_of_volumes_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "two.nii.gz", np.zeros((9, 10, 11, 2), np.uint8), mask)
     refused("one volume of three axes")
     nibabel.save(nibabel.Nifti1Image(image, np.diag([2.0, 1, 1, 1])), tmp_path / "images" / "two.nii.gz")
-    refused("different places in space")
+    refused("different affines")
     write(tmp_path, "two.nii.gz", np.full((9, 10, 11), np.nan, np.float32), mask)
     refused("NaN")
     (tmp_path / "images" / "two.nii.gz").write_bytes(b"nothing")

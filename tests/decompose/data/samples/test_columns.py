@@ -15,7 +15,7 @@ def test_the_values_of_a_column_are_subgroups() -> None:
     assert subgroups(columns, "sex", "a.csv") == {"(empty)": [3], "f": [0, 2], "m": [1]}
     with pytest.raises(UsageError, match="age: no such column in a"):
         subgroups(columns, "age", "a.csv")
-    with pytest.raises(UsageError, match="into bands"):
+    with pytest.raises(UsageError, match="into ranges"):
         subgroups({"age": tuple(str(age) for age in range(30))}, "age", "a.csv")
 
 

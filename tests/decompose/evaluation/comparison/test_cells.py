@@ -116,5 +116,5 @@ def test_a_cell_of_another_process_is_left_to_it_and_read_afterwards(
         document = compare(config, methods=["mtl", "stl"], out=out, on_event=listen)
         other.join(timeout=30)
     assert [row["label"] for row in document["rows"]] == ["mtl", "stl"]
-    assert "another process trains mtl, seed 0, fraction 1: its result is read when it is there" in order
+    assert "another process trains mtl, seed 0, fraction 1: its result is read when it is finished" in order
     assert "mtl" not in order

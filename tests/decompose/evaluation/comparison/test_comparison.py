@@ -153,7 +153,7 @@ def test_validation_judges_without_the_test_part(
     parts = split_regions(read_regions(config), config.split, seed=config.seed).parts("knee")
     assert not set(prepared) & set(parts["test"].tolist())
     assert document["split"] == "val"
-    assert "too good for reporting" in document["warnings"][-1]
+    assert "not to report results" in document["warnings"][-1]
     (directory,) = (tmp_path / "comparisons").iterdir()
     assert read_json(directory / "comparison-val.json", kind="compare")["split"] == "val"
     assert not list(directory.rglob("*test*"))
@@ -182,8 +182,8 @@ def test_a_variant_has_a_label_and_settings_of_its_own(config: Config, compared:
         "settings": ["lorkd.rank=2", "train.lr=0.01"],
         "digest": found["arms"][1]["digest"],
     }
-    assert "'thin' was trained under settings of its own" in found["warnings"][0]
-    with pytest.raises(UsageError, match=r"label 'thin' stands for lorkd with lorkd.rank=2,train.lr=0.01"):
+    assert "'thin' was trained with its own settings" in found["warnings"][0]
+    with pytest.raises(UsageError, match=r"label 'thin' is lorkd with lorkd.rank=2,train.lr=0.01"):
         compare(config, variants=["thin:lorkd:lorkd.rank=3"], **call)
 
 

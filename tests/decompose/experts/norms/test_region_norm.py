@@ -148,7 +148,7 @@ def test_recalibration_without_images_or_with_bad_ones_changes_nothing() -> None
 
 def test_recalibration_refuses_a_live_model() -> None:
     norm, _ = build("region")
-    with pytest.raises(UsageError, match="live model"):
+    with pytest.raises(UsageError, match="a model with experts"):
         recalibrate_norm_(nn.Sequential(norm), [])
 
 
@@ -265,7 +265,7 @@ def test_a_lone_pixel_is_refused_before_any_statistics_change(
     norm.regions["b"].eps = eps
     before = {name: buffer.clone() for name, buffer in norm.named_buffers()}
     x = torch.randn(3, 8, 1, 1).to(dtype).to(memory_format=memory)
-    refused = pytest.raises(DataError, match="region 'b' has one value a channel")
+    refused = pytest.raises(DataError, match="region 'b' has one value per channel")
     with routing.use(torch.tensor([0, 0, 1])), torch.autocast("cpu", torch.bfloat16), refused:
         norm(x)
     assert all(torch.equal(buffer, before[name]) for name, buffer in norm.named_buffers())

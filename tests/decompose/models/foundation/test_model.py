@@ -65,7 +65,7 @@ def test_weights_of_another_network_are_refused_even_when_sealed(tmp_path: Path)
     tensors["heads.brain.bias"] = torch.zeros(5)
     save_tensors(tmp_path / "model.safetensors", tensors)
     reseal(tmp_path, "model.safetensors")
-    with pytest.raises(ArtifactError, match=r"1 tensors differ, as 'heads.brain.bias'"):
+    with pytest.raises(ArtifactError, match=r"1 tensors differ, such as 'heads.brain.bias'"):
         load_foundation(tmp_path)
 
 

@@ -52,7 +52,7 @@ def test_a_teacher_is_asked_before_any_data(monkeypatch: pytest.MonkeyPatch) -> 
     found = TeacherBackbone(teacher)
     assert (found.feature_dim, found.dense_dims, found.stages) == (6, 0, ((6, 12, 12),))
     teacher.image = ImageConfig(size=(24, 20), channels=3, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
-    with pytest.raises(UsageError, match=r"cannot be asked about images 3 x 24 x 20"):
+    with pytest.raises(UsageError, match=r"cannot process images 3 x 24 x 20"):
         TeacherBackbone(teacher)
     monkeypatch.setattr(Stubborn, "features", lambda self, image: TeacherFeatures((), image.mean((1, 2, 3))))
     with pytest.raises(UsageError, match=r"features \(2, F\)"):

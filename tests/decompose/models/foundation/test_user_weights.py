@@ -85,8 +85,8 @@ def test_data_parallel_files_are_recognised(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: w.pop("conv1.bias"), r"1 missing, 0 unexpected \(\+\), as conv1.bias"),
-        (lambda w: w.update(extra=torch.zeros(1)), r"0 missing, 1 unexpected \(\+\), as \+extra"),
+        (lambda w: w.pop("conv1.bias"), r"1 missing, 0 unexpected \(\+\), such as conv1.bias"),
+        (lambda w: w.update(extra=torch.zeros(1)), r"0 missing, 1 unexpected \(\+\), such as \+extra"),
         (lambda w: w.update({"conv1.weight": torch.zeros(4, 1, 3, 3)}), "'conv1.weight' is 4x1x3x3, .* is 4x3x3x3"),
         (lambda w: w.update({"conv1.bias": torch.zeros(4).long()}), r"'conv1.bias' is torch.int64"),
     ],

@@ -237,5 +237,5 @@ def test_the_speed_up_is_told_as_it_was_measured(train: Train) -> None:
     _, events = train("rd")
     texts = [event.text for event in events if isinstance(event, Notice)]
     assert "8 images x 1 view" in texts[0]
-    assert "1 epoch that asked the teacher" in texts[-1]
-    assert "2 epochs that read" in texts[-1]
+    assert "1 epoch with the teacher" in texts[-1]
+    assert "2 epochs with stored features" in texts[-1]

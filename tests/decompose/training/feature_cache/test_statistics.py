@@ -51,8 +51,8 @@ def test_savings_say_only_what_was_seen() -> None:
     assert "2.00 times as fast" in describe_statistics(both)
     (reading,) = cache_statistics([row(0, 10, 1.0)])
     assert reading["speed_up"] is None
-    assert "no speed-up to state" in describe_statistics(reading)
+    assert "the speed-up is unknown" in describe_statistics(reading)
     (asking,) = cache_statistics([row(10, 0, 1.0)])
-    assert "nothing was saved yet" in describe_statistics(asking)
+    assert "no time was saved yet" in describe_statistics(asking)
     assert cache_statistics([{"phase": "rd-a", "seconds": 1.0}]) == []
     assert both["kept_bytes"] == 28
