@@ -27,7 +27,7 @@ from lorkit.decompose.methods.losses.cka.products import cheaper_space
 from lorkit.decompose.models.backbones.registry import build_backbone
 
 Step = Callable[[], Any]
-# samples and both widths: section 5.3 of the specification, ResNets and ViTs at gap, their tokens, near the crossing
+# samples and both widths: a small set, ResNets and ViTs at gap, their tokens, near the crossing
 SHAPES = (
     (32, 512, 2048), (64, 25088, 512), (1568, 256, 256), (4096, 128, 128),
     (64, 512, 512), (64, 512, 2048), (64, 64, 64), (256, 192, 768), (1024, 512, 2048), (3136, 128, 768),

@@ -14,7 +14,7 @@ _MEASURED = (("latency", "ratio"), ("accuracy", "drop"))
 
 
 def benchmark(document: Mapping[str, Any]) -> None:
-    """Print what `bench` found: a row an export and setting, then the paired ratios."""
+    """Print what `bench` found: one row per export and setting, then the paired ratios."""
     on_gpu = any(row.get("device_median_ms") is not None for row in document["exports"])
     medians = ("median ms", "GPU median ms") if on_gpu else ("median ms",)
     timed = (*medians, "p90 ms", "p99 ms", "file to answer, ms", "first ms", "images/s", "MiB")
@@ -45,7 +45,7 @@ def benchmark(document: Mapping[str, Any]) -> None:
 
 
 def verdicts(document: Mapping[str, Any]) -> None:
-    """Print what `gate` decided: a row a region, then its reasons."""
+    """Print what `gate` decided: one row per region, then its reasons."""
     columns = (
         "region",
         "verdict",
@@ -85,7 +85,7 @@ def _change(block: Mapping[str, Any]) -> str:
 
 
 def _parts(document: Mapping[str, Any]) -> None:
-    """Print a row a structure and subgroup that was judged beside its region."""
+    """Print one row per structure and subgroup that was judged beside its region."""
     rows = [
         [
             region,
@@ -156,7 +156,7 @@ def precisions(choices: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def parity(document: VerifyDocument) -> None:
-    """Print what `verify` found: a row an export."""
+    """Print what `verify` found: one row per export."""
     columns = ("region", "owner", "target", "status", "largest difference", "allowed", "flips", "Dice", "inputs")
     rows = [
         [

@@ -69,7 +69,7 @@ def warnings(texts: Iterable[str], *, synthetic: bool = False) -> None:
 
 
 def evaluation(document: Mapping[str, Any]) -> None:
-    """Print what `evaluate` found: a row a region (and structure) with 95% intervals, and the mean."""
+    """Print what `evaluate` found: one row per region (and structure) with 95% intervals, and the mean."""
     measures = [name for name in ("dice", "accuracy", "balanced_accuracy", "auroc", "ece") if name in document["mean"]]
     rows = [
         [name, row["n"], *(interval(row.get(m), (row.get("ci") or {}).get(m)) for m in measures)]
@@ -121,7 +121,7 @@ def comparison(document: Mapping[str, Any]) -> None:
 
 
 def inspection(document: Mapping[str, Any]) -> None:
-    """Print what `data` found: a row a region, its classes by part, and every leak."""
+    """Print what `data` found: one row per region, its classes by part, and every leak."""
     rows = []
     for name, row in document["regions"].items():
         size = "x".join(map(str, row["smallest"]))

@@ -1,4 +1,4 @@
-"""`decompose extract`: plain networks out of a run, one a region."""
+"""`decompose extract`: plain networks out of a run, one per region."""
 
 from __future__ import annotations
 

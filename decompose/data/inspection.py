@@ -71,7 +71,7 @@ def inspect(
 
 
 def contact_sheet(samples: Mapping[str, RegionSamples], path: Path, *, columns: int = 8) -> Path:
-    """Write a PNG with a few samples of every class or structure of every region, one a row.
+    """Write a PNG with a few samples of every class or structure of every region, one per row.
 
     Of a volume a slice across its last axis is shown, the middle one or that with most of the structure; a structure is
     outlined.

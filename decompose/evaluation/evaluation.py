@@ -67,7 +67,7 @@ def evaluate(
         An `evaluate` document. Where a run is known it is also stored in its measurements.
 
     Raises:
-        UsageError: Unknown model, split, region or run; a file for several regions; no run for a lone expert.
+        UsageError: Unknown model, split, region or run; a file for several regions; no run for an expert alone.
         DataError: The data is gone or does not fit.
         ArtifactError: Run, expert or foundation is damaged, or the expert is of another run.
     """
@@ -145,7 +145,7 @@ class _MeasuredModel:
 
 
 def _find_run(expert: LoadedExpert, model: str, region: str | None, data: object, root: Path) -> Run | None:
-    """Check the options that go with a lone expert and find its run."""
+    """Check the options of an expert alone and find its run."""
     name = expert.region.name
     if model != "experts":
         raise UsageError(f"--model {model} with an expert", required="--model experts", fix="name its run instead")

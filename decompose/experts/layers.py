@@ -93,7 +93,7 @@ class ExpertLayer(nn.Module):
         return [self.routing.regions[t] for t in routed.regions]
 
     def _soft(self, x: Tensor, gates: Tensor) -> Tensor:
-        """Add each region's update under its gate; by linearity the same as gated weights a sample, in less memory."""
+        """Add each region's update times its gate: equal to gated weights per sample, with less memory."""
         raise NotImplementedError
 
     def _check_fused(self, region: str) -> None:

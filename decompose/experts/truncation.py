@@ -69,7 +69,7 @@ def reduce_(network: nn.Module, model: nn.Module, region: str, rank: int) -> lis
         rank: At most so many, as `lorkd.rank` counts them.
 
     Returns:
-        One entry a layer with low-rank factors.
+        One entry per layer with low-rank factors.
 
     Raises:
         UsageError: The rank is below 1, or the region unknown.

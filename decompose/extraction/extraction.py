@@ -58,7 +58,7 @@ def extract(
         rank: Cut the update of every layer to at most this rank, as `lorkd.rank` counts it (see `reduce_`). The
             network keeps its size; how well it does before and after is measured on the validation split.
         force: Rebuild although nothing changed.
-        out: Directory that gets one directory a region; the run's `experts` by default.
+        out: Directory that gets one directory per region; the run's `experts` by default.
         root: Where runs are looked up by id.
         on_progress: Told which region is being extracted.
 

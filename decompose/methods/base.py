@@ -1,6 +1,6 @@
-"""What a method of decomposition has to provide; one file a method in this package.
+"""The interface of a method of decomposition; one file per method in this package.
 
-A file defines `METHOD`, an object of a subclass of `Method`; nothing else has to know of it.
+A file defines `METHOD`, an object of a subclass of `Method`; `methods/__init__.py` lists it.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ class LorkdModule(DistillingModule):
     def parameter_groups(self, train: TrainConfig) -> list[dict[str, Any]]:
         """Return the groups of the base class with the factors in one of their own: own rate, by default no decay.
 
-        Decay would pull the experts of regions that a batch does not hold; see DESIGN section 6.
+        Weight decay would move the experts of regions that are absent from a batch.
         """
         factors = factor_parameters(self.live)
         ids = {id(parameter) for parameter in factors}

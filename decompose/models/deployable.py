@@ -31,8 +31,8 @@ class Deployable(nn.Module):
 
     Args:
         network: A plain network (N, C, *spatial) -> (N, classes), or (N, 1 + structures, *spatial).
-        mean: One value a channel.
-        std: One value a channel.
+        mean: One value per channel.
+        std: One value per channel.
     """
 
     def __init__(self, network: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> None:

@@ -1,4 +1,4 @@
-"""One model for all regions: normalisation, a backbone with or without experts, a head a region.
+"""One model for all regions: normalisation, a backbone with or without experts, one head per region.
 
 Shapes: N images of a batch, n_t of them of region t, F features, C_t outputs of region t.
 """
@@ -106,8 +106,8 @@ class RegionalModel(_Regional):
     Args:
         backbone: A headless network of `build_backbone`, plain or after `add_experts_`.
         regions: Their order is the order of the routing indices.
-        mean: Normalisation, one value a channel.
-        std: Normalisation, one value a channel.
+        mean: Normalisation, one value per channel.
+        std: Normalisation, one value per channel.
         routing: What `add_experts_` returned; None for a backbone without experts.
     """
 
@@ -181,7 +181,7 @@ class RegionalModel(_Regional):
 
 
 class SeparateModels(_Regional):
-    """An independent network a region behind the interface of `RegionalModel` (single-task learning).
+    """One independent network per region behind the interface of `RegionalModel` (single-task learning).
 
     Args:
         models: By region, a model of that region alone; their normalisations must agree.

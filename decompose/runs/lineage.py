@@ -80,7 +80,7 @@ def training_digests(run: Run | None) -> frozenset[str] | None:
 
 
 def ancestors(run: Run) -> tuple[list[Run], bool]:
-    """Return a run and those that it was made from, and whether what they learnt from is all known.
+    """Return a run and those that it was made from, and whether all their training data are known.
 
     A run with a region more or less keeps the locked parts of the others; one that was fine-tuned has only its own.
     """

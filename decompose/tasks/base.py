@@ -1,7 +1,7 @@
 """What a task has to answer about a region's outputs; one file a task.
 
 Shapes: N samples, n of one region in a batch, K outputs a sample or pixel, S classes or structures; `spatial` is empty
-for one answer a sample, and the image's grid where a task is dense.
+for one answer per sample, and the image's grid where a task is dense.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Losses of decomposition and distillation, one value a sample, and their sums by region.
+"""Losses of decomposition and distillation, one value per sample, and their sums by region.
 
 Shapes: N samples of a batch, F features, C classes of a region, K channels of a map, n samples of one region; `spatial`
-is empty for one answer a sample.
+is empty for one answer per sample.
 Values are float32 or wider whatever the autocast precision: a softmax over hundreds of features loses its tail in bf16.
 """
 
@@ -20,7 +20,7 @@ def softened_kl(student_NK: Tensor, teacher_NK: Tensor, temperature: float) -> T
     """Return T^2 * KL(softmax(teacher / T) || softmax(student / T)) of each row (N,) or pixel (N, *spatial).
 
     The factor T^2 keeps the gradient's size when the temperature changes. On features this is LoRKD's
-    feature loss (eq. of section 1 of the method), on logits it is classic knowledge distillation.
+    feature loss of LoRKD (Zhou et al. 2024), on logits it is classic knowledge distillation.
     """
     teacher = F.log_softmax(wide(teacher_NK) / temperature, dim=1)
     student = F.log_softmax(wide(student_NK) / temperature, dim=1)
@@ -57,7 +57,7 @@ def by_region(value_N: Tensor, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
     gradients is the gradient of the mean over all samples of all ranks: counts are global without communication.
 
     Args:
-        value_N: One value a sample.
+        value_N: One value per sample.
         rows: Positions of each present region's samples in the batch.
     """
     return {name: value_N.index_select(0, row).sum() / len(value_N) for name, row in rows.items()}

@@ -45,7 +45,7 @@ class Trained:
 
     @property
     def cache_statistics(self) -> list[dict[str, Any]]:
-        """What a cache of the teacher's features saved, a row a phase; empty without one."""
+        """What a cache of the teacher's features saved, one row per phase; empty without one."""
         return cache_statistics(row for end in self.ends for row in end.history)
 
     @property
@@ -72,7 +72,7 @@ def train_phases(
         method: What is trained.
         training_data: Regions in routing order with their prepared parts; validation chooses the epoch.
         foundation: With a head for every region; None where the method needs none.
-        directory: Gets the checkpoints, one directory a phase.
+        directory: Gets the checkpoints, one directory per phase.
         fabric: Launched.
         on_event: Receives progress.
         foundations: Directory of foundations; the features that they give are kept in it.

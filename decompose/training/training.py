@@ -49,7 +49,7 @@ class TrainResult:
         regions: Names in routing order.
         best: Mean of the task's headline metric on validation of the epoch that was kept, by phase.
         seconds: How long the student's phases took, the foundation left out.
-        teacher_cache: What a cache of the teacher's features saved, a row a phase; empty without one.
+        teacher_cache: What a cache of the teacher's features saved, one row per phase; empty without one.
     """
 
     run: Path
@@ -123,7 +123,7 @@ def train(
     teacher: Teacher | None = None,
     on_event: Listener = ignore,
 ) -> TrainResult:
-    """Decompose a foundation model into a run: a shared student with an expert a region, or a baseline.
+    """Decompose a foundation model into a run: a shared student with one expert per region, or a baseline.
 
     Args:
         config: Resolved settings; `config.method` decides what is trained.

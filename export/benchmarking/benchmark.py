@@ -90,7 +90,7 @@ def bench(
         on_progress: Told what is being measured.
 
     Returns:
-        DESIGN's document: `exports` (one row an export and setting) and `comparisons` (ratios to `against`).
+        The document of `bench`: `exports` (one row per export and setting) and `comparisons` (ratios to `against`).
 
     Raises:
         UsageError: Nothing to measure, or a number that makes no sense.

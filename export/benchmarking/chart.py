@@ -1,4 +1,4 @@
-"""Latencies of a benchmark as a drawing: a row an export and setting, with all samples, quartiles and the median."""
+"""Latencies of a benchmark as a drawing: one row per export and setting, with all samples, quartiles and the median."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ class ReferenceImageCache:
     Few where they are large: their outputs are held together.
 
     Attributes:
-        notes: Why seeded patterns stand in, one line a region.
+        notes: Why seeded patterns stand in, one line per region.
     """
 
     def __init__(self, *, part: str = "val", count: int = 24) -> None:

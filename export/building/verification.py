@@ -79,7 +79,7 @@ def verify(
         on_progress: Called with a text, steps done and steps in all.
 
     Returns:
-        A document with one block an export, each with its largest error and label flips by batch size.
+        A document with one block per export, each with its largest error and label flips by batch size.
 
     Raises:
         UsageError: Nothing was exported.

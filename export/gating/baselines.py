@@ -1,4 +1,4 @@
-"""The baselines in service: which export stands for a region today, by digest, and who replaced what.
+"""The store of baselines: the current export of each region, by digest, and all replacements.
 
 A store is a directory that one may commit, cache or copy:
 
@@ -88,7 +88,7 @@ def replace_baseline(
         commit and when.
 
     Raises:
-        UsageError: The verdict is not PASS, or was found against another baseline than the one in service, and nobody
+        UsageError: The verdict is not PASS, or was found against another baseline than the current one, and nobody
             says why it should not matter.
         BusyError: Another process is changing the store.
     """
@@ -186,7 +186,7 @@ def _reopen_judged(about: Mapping[str, Any]) -> Exported:
 
 
 def other_cases(store: Path, baseline: Exported, block: Mapping[str, Any]) -> str | None:
-    """Warn where a baseline came into service on other cases than a gate now judged it on; else None."""
+    """Warn where a baseline was stored on other cases than those of this gate; else None."""
     entries = [entry for entry in read_record(store)["history"] if entry.get("by") == baseline.manifest.digest]
     then, now = (entries[-1].get("cases") if entries else None), _cases(block)
     if then is None or now is None or then == now:

@@ -21,7 +21,7 @@ _BREAKS = [("%", "%25"), ("\r", "%0D"), ("\n", "%0A")]
 
 
 def write_junit(document: Mapping[str, Any], path: Path, policy: str | None = None) -> None:
-    """Write a gate as JUnit XML: a suite a region, a case a check.
+    """Write a gate as JUnit XML: one suite per region, one case per check.
 
     FAIL is a failure. INCONCLUSIVE is skipped, with its reasons, unless the policy maps it to a failure or to a pass.
 

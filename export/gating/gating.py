@@ -84,7 +84,7 @@ def gate(
         on_progress: Told what is being judged.
 
     Returns:
-        DESIGN's document; also stored in the run's `measurements/gate.json` where there is a run.
+        The document of the gate; also stored in the run's `measurements/gate.json` where there is a run.
 
     Raises:
         UsageError: Options that make no sense, or nothing to compare.

@@ -142,7 +142,7 @@ def _engines(subjects: Iterable[Exported], threads: int | None) -> Iterator[Sequ
 
 
 def unjudged_regions(candidates: Iterable[Exported], reason: str, limits: Limits) -> dict[str, Any]:
-    """Return a block a region, INCONCLUSIVE, with the reason."""
+    """Return one block per region, INCONCLUSIVE, with the reason."""
     return {one.region.name: _block(one, reason, limits) for one in candidates}
 
 

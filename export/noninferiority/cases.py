@@ -1,8 +1,8 @@
 """The cases that two networks are judged on: the same for both, and none that either was trained or tuned on.
 
-Two versions of an expert may come from runs that split the data differently, and then what one holds back is what the
-other learnt from. Such cases are left out, with every other case of their patients, and counted. Cases with identical
-images count as one patient: a file that holds an image a hundred times says no more than one that holds it once.
+Two versions of an expert can come from runs with different splits: a test case of one is then a training case of the
+other. Such cases are excluded and counted, with every other case of their patients. Cases with identical images count
+as one patient, because a repeated image adds no information.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class EvaluationCases:
     Attributes:
         read: Reads and prepares all of them, as one engine's recipe says.
         source: Where they come from, for documents.
-        seen: By side, the digests of the images that it learnt from; None where nobody can tell.
-        partly: Sides that learnt from more than `seen` holds: they were made from a run that is not here.
+        seen: By side, the digests of the images that it was trained on; None if unknown.
+        partly: Sides trained on more than `seen`: they come from a run that is not here.
     """
 
     read: Callable[[Recipe], PreparedRegion]
@@ -47,11 +47,11 @@ class EvaluationCases:
 
         Returns:
             The cases for either, and `digest` (that of `splits.json` for an untouched locked part), `n`, `groups`,
-            `excluded` (cases that each side learnt from, and others of `same_patients`) and `unknown` (sides whose
+            `excluded` (cases that each side was trained on, and others of `same_patients`) and `unknown` (sides whose
             training cases nobody can tell).
 
         Raises:
-            DataError: There is no case, or none that both sides have not learnt from.
+            DataError: There is no case, or each was used to train one side.
         """
         one, two = pair.baseline.recipe, pair.candidate.recipe
         baseline = _group_duplicates(self.read(one))
@@ -73,9 +73,9 @@ class EvaluationCases:
         return baseline, candidate, about
 
     def _kept(self, prepared: PreparedRegion) -> tuple[list[int], dict[str, int]]:
-        """Return the cases of patients that neither side learnt from, and how many others there are by reason."""
-        learnt = {side: known or frozenset() for side, known in self.seen.items()}
-        direct = [any(digest in known for known in learnt.values()) for digest in prepared.digests]
+        """Return the cases of patients that neither side was trained on, and how many others there are by reason."""
+        trained = {side: known or frozenset() for side, known in self.seen.items()}
+        direct = [any(digest in known for known in trained.values()) for digest in prepared.digests]
         tainted = {group for group, was in zip(prepared.groups, direct, strict=True) if was}
         kept = [index for index, group in enumerate(prepared.groups) if group not in tainted]
         if not kept:
@@ -85,7 +85,7 @@ class EvaluationCases:
                 required="cases that neither was trained or tuned on",
                 fix="name others with --data",
             )
-        excluded = {side: sum(digest in known for digest in prepared.digests) for side, known in learnt.items()}
+        excluded = {side: sum(digest in known for digest in prepared.digests) for side, known in trained.items()}
         return kept, {**excluded, "same_patients": len(prepared) - len(kept) - sum(direct)}
 
 

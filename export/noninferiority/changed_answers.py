@@ -36,8 +36,8 @@ def changed_labels(
     """List the cases whose class differs, what went wrong first.
 
     Returns:
-        A row a case: `case` (digest), `truth`, `baseline`, `candidate`, `change`, and the probability that each side
-        gives its own answer.
+        One row per case: `case` (digest), `truth`, `baseline`, `candidate`, `change`, and the probability
+        that each side gives its own answer.
     """
     answers = [np.asarray(logits, np.float64).argmax(1) for logits in (baseline_NC, candidate_NC)]
     shares = [softmax(np.asarray(logits, np.float64), axis=1) for logits in (baseline_NC, candidate_NC)]
@@ -65,8 +65,8 @@ def changed_dice(
     """List the cases whose mean Dice moves visibly, the largest loss first.
 
     Returns:
-        A row a case: `case` (digest), `truth` (None: a mask), mean Dice of `baseline` and `candidate`, `change`, and
-        the `structure` that moved most with its Dice, `structure_baseline` and `structure_candidate`.
+        One row per case: `case` (digest), `truth` (None: a mask), mean Dice of `baseline` and `candidate`, `change`,
+        and the `structure` that changed most with its Dice, `structure_baseline` and `structure_candidate`.
     """
     rows = []
     for index, (before_S, after_S) in enumerate(zip(baseline_NS, candidate_NS, strict=True)):

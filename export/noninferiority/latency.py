@@ -195,7 +195,7 @@ def decide(
 
 
 def judge_look(times_PA: Floats, *, margin: float, level: float, seed: int) -> InterimLook:
-    """Judge times (P, 3) of baseline, candidate and control, one row a pair, at one confidence level."""
+    """Judge times (P, 3) of baseline, candidate and control, one row per pair, at one confidence level."""
     question = paired_ratio(times_PA[:, [BASELINE, CONTROL]], times_PA[:, CANDIDATE], level=level, seed=seed)
     control = paired_ratio(times_PA[:, BASELINE], times_PA[:, CONTROL], level=level, seed=seed)
     # a control that stays within the margin costs nothing; a noisier one must be cleared as well

@@ -62,7 +62,7 @@ def predict(
         on_progress: Called with a text, images done and images in all.
 
     Returns:
-        A document with one row an image in `predictions`; `label`, or `structures` of a segmenter, is null where the
+        A document with one row per image in `predictions`; `label`, or `structures` of a segmenter, is null where the
         image was refused.
 
     Raises:

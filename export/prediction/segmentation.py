@@ -53,7 +53,7 @@ def rows(
         allow_out_of_region: Segment images that do not look like the region too.
 
     Returns:
-        One row an image; `structures` and `mask` are None where it does not look like the region.
+        One row per image; `structures` and `mask` are None where it does not look like the region.
 
     Raises:
         DataError: An image cannot be read.

@@ -130,7 +130,7 @@ _MARKS += [(mark, f"\\{mark}") for mark in "|`*_[]~"]
 
 def markdown(value: object) -> str:
     """Write text into a Markdown cell so that it stays text: no markup, no link, and nobody is called by name."""
-    text = " ".join(str(value).splitlines())  # a lone carriage return ends a line too
+    text = " ".join(str(value).splitlines())  # a single carriage return ends a line too
     for sign, safe in _MARKS:
         text = text.replace(sign, safe)
     return text

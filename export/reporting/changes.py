@@ -37,7 +37,7 @@ def changes(
         on_progress: Told which region is being measured.
 
     Returns:
-        `id` and `digest` of the other run; `verdict` of both gates; `rows`, one a region of both runs: `region`, the
+        `id` and `digest` of the other run; `verdict` of both gates; `rows`, one per region of both runs: `region`, the
         table rows `then` and `now` of the judged experts, `verdict` of both, `paired` (change of the headline metric
         on the same cases, its `ci`, `n`, `label_flips`) or null and then `unpaired`, which says why; `settings` that
         differ (`key`, `then`, `now`); regions that only one has, `only_then` and `only_now`.

@@ -37,7 +37,7 @@ def report_document(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
         `run`: `id`, `name`, `method`, `seed`, `digest`, `created`, `settings`;
         `regions`: `name`, `task`, `classes`, `modality`, `synthetic`, `cases` by part;
         `task`, `metrics` (columns of the table), `headline` (the one that the gate judges by);
-        `table`: one row a region, owner and export: `region`, `owner`, `source`, `n`, each of `metrics`, `ci`,
+        `table`: one row per region, owner and export: `region`, `owner`, `source`, `n`, each of `metrics`, `ci`,
             `parameters`, `macs`, `size_bytes`, `target`, `profile`, `precision`, `opset`, `nodes`, `parity`, `path`
             (below the run), `digest`, `latency` (`median_ms`, `p90_ms`, `p99_ms`, `throughput`, `peak_mib`, `batch`,
             `threads`, `provider`, or null), `scored` (on what the metrics were measured: "network", "export" or
@@ -48,7 +48,7 @@ def report_document(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
         `pictures`: images with answers by region, where the privacy of a run allows pixels in its exports;
         `training`: the lines of `metrics.jsonl`;
         `gate`: the stored gate with its raw samples, with `stale`, or null;
-        `precisions`: what `export --precision auto` tried, a row a region and precision, with why it was kept or lost;
+        `precisions`: what `export --precision auto` tried, one row per region and precision, with the reason;
         `chain`: `kind`, `name`, `digest`, `parent` of each artifact;
         `commands`: how to get all of this again.
     """

@@ -80,7 +80,7 @@ def _fresh(run: Run, model: str, document: dict[str, Any]) -> bool:
 def latencies_of(
     run: Run, exports: list[Exported], warnings: list[str], on_progress: OnProgress
 ) -> dict[str, dict[str, Any]]:
-    """Return one row an export digest (batch 1, one thread); measure shortly what has none."""
+    """Return one row per export digest (batch 1, one thread); measure shortly what has none."""
     rows = _bench_rows(benchmark.stored(run))
     if any(one.proven and one.manifest.digest not in rows for one in exports):
         seconds = _SECONDS_A_REGION * len({one.key for one in exports})

@@ -27,7 +27,7 @@ def chosen_precision(run: Run, target: str, profile: str, region: str) -> str | 
 
 
 def precision_trials(run: Run) -> list[dict[str, Any]]:
-    """Return what was tried on a run, one row a region, target and precision, without raw samples."""
+    """Return what was tried on a run, one row per region, target and precision, without raw samples."""
     rows: list[dict[str, Any]] = []
     for path in sorted(run.measurements_dir.glob("precision-*.json")):
         for region, block in recorded_regions(path).items():

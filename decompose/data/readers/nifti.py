@@ -1,4 +1,4 @@
-"""Reader of NIfTI pairs: a folder with `images` and `labels` (or `imagesTr` and `labelsTr`), one file a case in each.
+"""Reader of NIfTI pairs: a folder with `images` and `labels` (or `imagesTr` and `labelsTr`), one file per case in each.
 
 Files are paired by name; an image may end in nnU-Net's `_0000`. Both are turned into RAS axes by their affines, so
 what a network sees does not depend on how a scanner wrote its files. `dataset.json`, where there is one, names the

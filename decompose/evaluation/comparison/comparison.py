@@ -90,7 +90,7 @@ def compare(
 
     Returns:
         A `compare` document over what was asked for. `<out>/<id>/comparison.json` (`comparison-val.json`) holds one
-        over everything that was ever finished of this comparison. `rows`: one a cell, its figures by region;
+        over everything that was ever finished of this comparison. `rows`: one per cell, its figures by region;
         `parameters`, `macs` and `deployed_bytes` of what one region deploys; `training_parameters` and `training_macs`
         of the networks while they are trained; `train_seconds` without the foundation's. `pairs`: for each two methods
         and fraction, and for the foundation and each method, what the second (`candidate`) loses against the first

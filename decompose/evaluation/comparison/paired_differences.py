@@ -92,7 +92,7 @@ class PairedDifferences:
         return {self.metric: value, "ci": widen_if_degenerate(spread, value, self._bound)}
 
     def pair(self, baseline: CaseScores, candidate: CaseScores) -> dict[str, Any]:
-        """Return what the candidate loses against the baseline: a block a region, the mean, and who wins where.
+        """Return the drop from baseline to candidate: one block per region, the mean, wins and losses.
 
         A region is won or lost by the candidate where the interval of its drop lies below or above zero.
         """

@@ -126,7 +126,7 @@ def unflat(geometry: LayerGeometry, y_PC: Tensor, spatial: Sizes, like: Tensor) 
 def stacked(factors: Sequence[Tensor]) -> Tensor:
     """Stack the factors of T regions; their gradients come back as slices of one contiguous tensor.
 
-    Autograd takes such slices as they are; others it would copy, one by one, T times a layer.
+    Autograd takes such slices as they are; others it would copy, one by one, T times per layer.
     """
     return with_contiguous_gradient(torch.stack(list(factors)))
 

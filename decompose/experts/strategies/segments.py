@@ -19,7 +19,7 @@ def multiply(x_PK: Tensor, weight_TMK: Tensor, counts: Sizes, equal: bool) -> Te
 
     Args:
         x_PK: Positions by channels, grouped by region.
-        weight_TMK: A weight a region, as `torch.nn.Linear` has it.
+        weight_TMK: One weight per region, as `torch.nn.Linear` has it.
         counts: Positions of each region, which sum to P.
         equal: Whether they are all the same.
     """

@@ -1,6 +1,6 @@
 """`fused`: soft gates (N, T) in place of one region a row; all regions' factors side by side in one operation.
 
-By linearity, gating the r channels between the factors is the same as gated weights a sample, without them.
+By linearity, gating the r channels between the factors is the same as gated weights per sample, without them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Linear probes: the foundation frozen, and a linear head a region fitted on its features in one go."""
+"""Linear probes: the foundation frozen, and one linear head per region fitted on its features in one go."""
 
 from __future__ import annotations
 

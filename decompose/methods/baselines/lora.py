@@ -46,7 +46,7 @@ class LoraModule(TrainingModule):
 
 
 class Lora(FineTuned):
-    """`lora`: one adapter and head a region on the frozen foundation."""
+    """`lora`: one adapter and head per region on the frozen foundation."""
 
     name = "lora"
 

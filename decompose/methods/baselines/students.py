@@ -1,4 +1,4 @@
-"""One shared student with a head a region: the multi-task baseline, and the way a foundation is pre-trained."""
+"""One shared student with one head per region: the multi-task baseline, and the way a foundation is pre-trained."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class DistillationModule(TrainingModule):
 
 
 class DistilledStudents(SeparateStudents):
-    """A student a region that learns from the frozen foundation; the student alone is deployed.
+    """One student per region that learns from the frozen foundation; the student alone is deployed.
 
     Attributes:
         module: What is trained.

@@ -1,4 +1,4 @@
-"""CKA only: alignment of pooled features, one student a region; what is left of RD without reprogramming.
+"""CKA only: alignment of pooled features, one student per region; what is left of RD without reprogramming.
 
     L = CE(s) - w CKA(s, t)
 
@@ -41,7 +41,7 @@ class CkaModule(DistillationModule):
 
 
 class AlignedStudents(DistilledStudents):
-    """`cka`: a student a region whose features are aligned with the foundation's."""
+    """`cka`: one student per region whose features are aligned with the foundation's."""
 
     name = "cka"
     module = CkaModule

@@ -1,4 +1,4 @@
-"""DIST: distillation by correlation, one student a region.
+"""DIST: distillation by correlation, one student per region.
 
     L = CE(s) + b inter(s, t) + g intra(s, t)
 
@@ -38,7 +38,7 @@ class DistModule(LogitModule):
 
 
 class CorrelationDistillation(DistilledStudents):
-    """`dist`: a student a region whose predictions correlate with the foundation's."""
+    """`dist`: one student per region whose predictions correlate with the foundation's."""
 
     name = "dist"
     module = DistModule

@@ -1,4 +1,4 @@
-"""FitNet: regression of the foundation's hints, one student a region.
+"""FitNet: regression of the foundation's hints, one student per region.
 
     L = CE + w |R(s) - t|^2 / numbers
 
@@ -66,7 +66,7 @@ class FitnetModule(DistillationModule):
 
 
 class HintDistillation(DistilledStudents):
-    """`fitnet`: a student a region from whose last stage the foundation's can be read off linearly."""
+    """`fitnet`: one student per region whose last stage predicts that of the foundation linearly."""
 
     name = "fitnet"
     module = FitnetModule

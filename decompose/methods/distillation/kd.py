@@ -1,4 +1,4 @@
-"""KD: classic knowledge distillation of logits, one student a region.
+"""KD: classic knowledge distillation of logits, one student per region.
 
     L = CE(s) + w T^2 KL(softmax(t / T) || softmax(s / T))
 
@@ -49,7 +49,7 @@ class KdModule(LogitModule):
 
 
 class KnowledgeDistillation(DistilledStudents):
-    """`kd`: a student a region that matches the foundation's softened predictions."""
+    """`kd`: one student per region that matches the foundation's softened predictions."""
 
     name = "kd"
     module = KdModule

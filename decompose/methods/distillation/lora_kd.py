@@ -12,7 +12,7 @@ from lorkit.decompose.methods.distillation.kd import KnowledgeDistillation
 
 
 class AdaptedDistillation(KnowledgeDistillation):
-    """`lora-kd`: a student a region under the loss of `kd`, taught by the foundation after `lora`."""
+    """`lora-kd`: one student per region under the loss of `kd`, taught by the foundation after `lora`."""
 
     name = "lora-kd"
     adapter = Lora()

@@ -1,4 +1,4 @@
-"""RKD: relational knowledge distillation, one student a region.
+"""RKD: relational knowledge distillation, one student per region.
 
     L = CE + d distance(s, t) + a angle(s, t)
 
@@ -40,7 +40,7 @@ class RkdModule(DistillationModule):
 
 
 class RelationalDistillation(DistilledStudents):
-    """`rkd`: a student a region whose features lie to each other as the foundation's do."""
+    """`rkd`: one student per region whose features have the mutual distances of the foundation's."""
 
     name = "rkd"
     module = RkdModule

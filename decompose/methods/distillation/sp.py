@@ -1,4 +1,4 @@
-"""SP: similarity-preserving distillation, one student a region.
+"""SP: similarity-preserving distillation, one student per region.
 
     L = CE + w |G(s) - G(t)|^2 / N^2,    G(q) = q q^T with rows of length 1
 
@@ -44,7 +44,7 @@ class SpModule(DistillationModule):
 
 
 class SimilarityDistillation(DistilledStudents):
-    """`sp`: a student a region that finds the same samples alike as the foundation does."""
+    """`sp`: one student per region whose features have the sample similarities of the foundation's."""
 
     name = "sp"
     module = SpModule

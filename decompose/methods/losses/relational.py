@@ -1,4 +1,4 @@
-"""Losses of relations among the samples of a batch, one value a batch: RKD, SP and DIST.
+"""Losses of relations among the samples of a batch, one value per batch: RKD, SP and DIST.
 
 Shapes: N samples, F features of the student, G of the teacher, C classes. `y` is the teacher's side, a target.
 

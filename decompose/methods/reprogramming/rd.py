@@ -1,4 +1,4 @@
-"""RD: reprogramming distillation, one student a region beside a reprogrammed foundation and under a shared classifier.
+"""RD: reprogramming distillation. One student per region shares a classifier with a reprogrammed foundation.
 
 Shapes: N samples, G features of the foundation, F features of the student, C outputs; features and outputs of dense
 tasks are maps, (N, F, *spatial).

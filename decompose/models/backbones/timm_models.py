@@ -55,7 +55,7 @@ def build_timm(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Modu
 
 
 def timm_normalisation(backbone: str, channels: int) -> dict[str, tuple[float, ...]]:
-    """Return the mean and std, one value a channel, that timm's weights of a network were trained with.
+    """Return the mean and std, one value per channel, that timm's weights of a network were trained with.
 
     Of gray images they are the average over the colours.
     """

@@ -12,7 +12,7 @@ _NEARLY = 0.1
 
 
 def cache_statistics(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row a phase that had a cache.
+    """Return one row per phase that had a cache.
 
     Epochs that asked for nearly every image are set against those that read nearly every one; epochs that did both
     count for neither. The first epoch of a phase also warms up, so the ratio flatters a little; seconds of the teacher

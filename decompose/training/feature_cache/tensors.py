@@ -1,4 +1,4 @@
-"""A teacher's answer as named tensors, one row a sample, and back.
+"""A teacher's answer as named tensors, one row per sample, and back.
 
 Shapes: N samples, n of them of a region, F features, C channels, *grid of a stage.
 """

@@ -75,7 +75,7 @@ class SumBackward:
 
 
 class BalancedBackward:
-    """One backward a region, then an aggregator over the rows of the shared parameters.
+    """One backward per region, then an aggregator over the rows of the shared parameters.
 
     It holds T gradients of the shared parameters besides the usual one. A batch with one region has nothing to
     balance and gets its plain gradient.
@@ -84,12 +84,12 @@ class BalancedBackward:
     def __init__(self, fabric: Fabric, name: str, shared: Sequence[nn.Parameter]) -> None:
         self._fabric, self._name, self._shared = fabric, name, list(shared)
         self._rows: dict[str, list[Tensor | None]] = {}
-        # by regions present: Nash-MTL remembers weights, one a row
+        # by regions present: Nash-MTL remembers weights, one per row
         self._aggregators: dict[tuple[str, ...], Any] = {}
         self._memory: dict[tuple[str, ...], list[float]] = {}
 
     def add(self, terms: Terms, extra: Tensor | None = None) -> None:
-        """Run one backward a region and set the rows of the shared parameters aside."""
+        """Run one backward per region and set the rows of the shared parameters aside."""
         losses: dict[str, list[Tensor]] = defaultdict(list)
         for row in terms.values():
             for region, value in row.items():

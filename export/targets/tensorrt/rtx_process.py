@@ -3,7 +3,7 @@
 Its command is `python -m lorkit.export.targets.tensorrt.rtx_process SPEC DIRECTORY`.
 
 A build may crash at clean-up, after a correct engine. The engine, then `result.json`, are therefore written first, and
-the process then ends without clean-up; whoever started it believes the result, not the exit status.
+the process then ends without clean-up; the parent process reads the result, not the exit status.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Inner products of centred similarity matrices, in gram or in feature space, at any scale of the features.
 
 With K = X X' of centred features, <K, L> is (n - 1)^2 times the biased HSIC; with K's diagonal taken out and the rest
-U-centred (Song et al. 2012), it is n (n - 3) times the unbiased HSIC. Section 5.1 of the specification of RD.
+U-centred (Song et al. 2012), it is n (n - 3) times the unbiased HSIC.
 
 Shapes: N samples, P and Q features of the two sides; axes before these (...) are problems of their own.
 """

@@ -46,7 +46,7 @@ def cka(
 
     "biased" lies in [0, 1] and tends to 1 for any features as soon as there are more of them than samples; it is a
     loss, not a measure. "unbiased" lies in [-1, 1] with mean 0 for independent features: report that.
-    In section 5 of the specification of RD; after Kornblith et al. 2019 and Song et al. 2012.
+    After Kornblith et al. 2019 and Song et al. 2012.
 
     Args:
         x: Features (B, C), (B, C, H, W), (B, C, D, H, W) or tokens (B, L, D), channels last.
