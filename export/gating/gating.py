@@ -21,7 +21,7 @@ from lorkit.decompose.runs.lineage import ancestors, run_of_export, training_dig
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.gating.baselines import check_replacing, is_store, other_cases, read_record, replace_baselines
 from lorkit.export.gating.limits import DROP, Limits, limits_of, worst
-from lorkit.export.gating.pairing import candidates_of, pair_exports
+from lorkit.export.gating.pairing import GateExports, pair_exports
 from lorkit.export.gating.region_verdict import (
     RegionResult,
     judge_region,
@@ -96,15 +96,16 @@ def gate(
     home = _find_run(run, named, alone=None not in paths)
     selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
     reason = missing_baseline(home) if paths == [None, None] else None
-    pairs = [] if reason else pair_exports(home, selection, baseline=paths[0], candidate=paths[1])
+    exports = GateExports(home, selection, baseline=paths[0], candidate=paths[1])
+    pairs = [] if reason else pair_exports(exports)
     limits.check_regions([*(home.regions.names if home else ()), *(pair.region for pair in pairs)])
     _check_one(data, pairs)
     check_replacing(update_baseline, [(pair.baseline, pair.candidate) for pair in pairs], because)
     document = _document(pairs, home, limits, seed, on_inconclusive)
-    left = _candidates_without_baseline(home, selection, paths, pairs, reason)
+    left = _candidates_without_baseline(exports, pairs, reason)
     document["synthetic"] |= any(one.synthetic for one in left)
     document["regions"] |= unjudged_regions(left, reason or _no_baseline_text(paths[0]), limits)
-    document["warnings"] += _baselines_without_candidate(paths, home, selection)
+    document["warnings"] += _baselines_without_candidate(exports)
     columns = tuple(dict.fromkeys(subgroup))
     shared = AccuracyTest(
         allowed=limits.drop, seed=seed, columns=columns, strict=strict_subgroups, pictures=_may_embed_images(home)
@@ -189,27 +190,24 @@ def _may_embed_images(home: Run | None) -> bool:
     return home is not None and home.config.privacy.embed_images is True
 
 
-def _candidates_without_baseline(
-    home: Run | None, selection: ExportSelection, paths: list[Path | None], pairs: list[ExportPair], reason: str | None
-) -> list[Exported]:
+def _candidates_without_baseline(exports: GateExports, pairs: list[ExportPair], reason: str | None) -> list[Exported]:
     """Return candidates of regions without a baseline: no export of the foundation, or none in the store.
 
     Raises:
         UsageError: There is no candidate at all.
     """
-    if reason is not None and home is not None:
-        found = candidates_of(home, selection)
-        if not found:
+    if reason is not None and exports.run is not None:
+        if not exports.candidates:
             raise UsageError(
-                f"no expert export of that selection in {home.path}",
+                f"no expert export of that selection in {exports.run.path}",
                 required="a candidate",
                 fix="run `decompose extract` and `decompose export` first",
             )
-        return found
-    if paths[0] is not None and not is_store(paths[0]):
+        return exports.candidates
+    if exports.baseline is not None and exports.store is None:
         return []
     judged = {pair.region for pair in pairs}
-    return [one for one in candidates_of(home, selection, paths[1]) if one.region.name not in judged]
+    return [one for one in exports.candidates if one.region.name not in judged]
 
 
 def _no_baseline_text(store: Path | None) -> str:
@@ -223,16 +221,16 @@ def _other_case_warnings(store: Path | None, pairs: list[ExportPair], blocks: Ma
     return [text for text in found if text is not None]
 
 
-def _baselines_without_candidate(paths: list[Path | None], home: Run | None, selection: ExportSelection) -> list[str]:
+def _baselines_without_candidate(exports: GateExports) -> list[str]:
     """Warn of baselines in service that no candidate of the selection stands against: nothing says they still hold."""
-    store, candidate = paths
-    if store is None or candidate is not None or not is_store(store):
+    store = exports.store
+    if store is None or exports.candidate is not None:
         return []
-    keys = {"/".join(one.key) for one in candidates_of(home, selection)}
+    keys = {"/".join(one.key) for one in exports.candidates}
     return [
         f"{key} is a baseline in {store}, but the run has no such candidate: not judged."
         for key in sorted(read_record(store)["current"])
-        if key not in keys and selection.matches(*key.split("/"))
+        if key not in keys and exports.selection.matches(*key.split("/"))
     ]
 
 

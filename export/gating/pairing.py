@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
+from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import ExportSelection, Run, exports_of
 from lorkit.export.gating.baselines import current_baselines, is_store
@@ -12,9 +14,47 @@ from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
 from lorkit.export.runtime.preference import export_preference
 
 
-def pair_exports(
-    run: Run | None, selection: ExportSelection, *, baseline: Path | None = None, candidate: Path | None = None
-) -> list[ExportPair]:
+class GateExports:
+    """The exports that the gate may compare; each is listed and read once, and not before it is needed.
+
+    Args:
+        run: The run; None where both sides are named.
+        selection: Which of its exports.
+        baseline: An export directory or a store of baselines, in place of the run's foundation exports.
+        candidate: An export directory, in place of the run's expert exports.
+    """
+
+    def __init__(
+        self,
+        run: Run | None,
+        selection: ExportSelection,
+        *,
+        baseline: Path | None = None,
+        candidate: Path | None = None,
+    ) -> None:
+        self.run, self.selection, self.baseline, self.candidate = run, selection, baseline, candidate
+        self.store = baseline if baseline is not None and is_store(baseline) else None
+
+    @cached_property
+    def candidates(self) -> list[Exported]:
+        """What is to be judged: the named export, else the expert exports of the run."""
+        return [read_exported(self.candidate)] if self.candidate else self._selected("expert")
+
+    @cached_property
+    def baselines(self) -> list[Exported]:
+        """The named export, all of the named store, else the foundation exports of the run."""
+        if self.store is not None:
+            return current_baselines(self.store)
+        return [read_exported(self.baseline)] if self.baseline else self._selected("foundation")
+
+    def _selected(self, owner: Owner) -> list[Exported]:
+        if self.run is None:
+            raise UsageError("no run", required="a run, or --baseline and --candidate", fix="name one with --run")
+        entries = exports_of(self.run, self.selection, owners=(owner,))
+        return [read_exported(entry.path, chained=True) for entry in entries]
+
+
+def pair_exports(exports: GateExports) -> list[ExportPair]:
     """Pair candidates with baselines, one pair per region.
 
     Without paths: the expert exports of the run against its foundation exports of the same target, profile and
@@ -26,17 +66,16 @@ def pair_exports(
     Raises:
         UsageError: Nothing to compare, or two exports of different regions or classes.
     """
-    candidates = candidates_of(run, selection, candidate)
-    if baseline is not None and is_store(baseline):
-        by_key = {one.key: one for one in current_baselines(baseline)}
-        pairs = [ExportPair(by_key[one.key], one) for one in candidates if one.key in by_key]
-    elif baseline is not None:
-        named = read_exported(baseline)
-        pairs = [ExportPair(named, one) for one in candidates if candidate or one.region.name == named.region.name]
+    candidates, run = exports.candidates, exports.run
+    if exports.baseline is not None and exports.store is None:
+        (named,) = exports.baselines
+        pairs = [
+            ExportPair(named, one) for one in candidates if exports.candidate or one.region.name == named.region.name
+        ]
     else:
-        by_key = {one.key: one for one in _selected(run, selection, "foundation")}
+        by_key = {one.key: one for one in exports.baselines}
         pairs = [ExportPair(by_key[one.key], one) for one in candidates if one.key in by_key]
-    if not pairs and not (candidates and baseline is not None and is_store(baseline)):
+    if not pairs and not (candidates and exports.store is not None):
         raise _nothing(candidates, run)
     for pair in pairs:
         _check(pair)
@@ -50,17 +89,6 @@ def pair_exports(
         )
         for region in dict.fromkeys(pair.region for pair in pairs)
     ]
-
-
-def candidates_of(run: Run | None, selection: ExportSelection, candidate: Path | None = None) -> list[Exported]:
-    """Return what is to be judged: the named export, else the expert exports of the run."""
-    return [read_exported(candidate)] if candidate else _selected(run, selection, "expert")
-
-
-def _selected(run: Run | None, selection: ExportSelection, owner: str) -> list[Exported]:
-    if run is None:
-        raise UsageError("no run", required="a run, or --baseline and --candidate", fix="name one with --run")
-    return [read_exported(entry.path, chained=True) for entry in exports_of(run, selection, owners=(owner,))]
 
 
 def _named(candidate: Exported) -> str:

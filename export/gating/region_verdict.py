@@ -12,10 +12,11 @@ from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs
 from lorkit.export.gating.budgets import judge_budget
 from lorkit.export.gating.costs import judge_costs
 from lorkit.export.gating.limits import VERDICTS, Limits, worst
-from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy, undecided_accuracy
+from lorkit.export.noninferiority.accuracy import BATCH, AccuracyTest, judge_accuracy, undecided_accuracy
 from lorkit.export.noninferiority.cases import EvaluationCases
 from lorkit.export.noninferiority.latency import run_latency_test
 from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity, explain_accuracy
+from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, ExportPair
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from lorkit.export.targets.base import Engine
 THREADS = 1
 """Both engines run on one thread: a second one would wait for whatever else the machine does."""
+_Engines = tuple["Engine", "Engine", "Engine"]
+"""Baseline, candidate, and the baseline loaded a second time."""
 _BUDGET_SHARE = 0.1
 
 
@@ -94,10 +97,11 @@ def judge_region(
     accuracy, budget = undecided_accuracy(pair.candidate, test.allowed), None
     reasons = {"costs": cost_reasons}
     try:
-        if isinstance(cases, EvaluationCases):  # first: unusable cases are reported before a minute of timing
-            with _engines((pair.baseline, pair.candidate), None) as (baseline, candidate):
-                accuracy = judge_accuracy(pair, (baseline, candidate), cases, test)
-        latency, sentence = _judge_latency(pair, margin, seconds, test.seed)
+        with _engines(pair) as engines:
+            if isinstance(cases, EvaluationCases):  # first: unusable cases are reported before a minute of timing
+                accuracy = judge_accuracy(pair, engines[:2], cases, test)
+                _run_largest_batch(engines[2], pair.baseline, test.seed)
+            latency, sentence = _judge_latency(pair, engines, margin, seconds, test.seed)
         reasons["latency"] = [sentence]
         budget, reasons["budget"] = judge_budget(pair.candidate, seconds=_BUDGET_SHARE * seconds, seed=test.seed)
     except MissingRuntimeError as error:
@@ -119,26 +123,36 @@ def with_adjusted_verdicts(results: Sequence[RegionResult]) -> list[RegionResult
     return [replace(result, accuracy=block) for result, block in zip(results, blocks, strict=True)]
 
 
-def _judge_latency(pair: ExportPair, margin: float, seconds: float, seed: int) -> tuple[dict[str, Any], str]:
+def _judge_latency(
+    pair: ExportPair, engines: _Engines, margin: float, seconds: float, seed: int
+) -> tuple[dict[str, Any], str]:
     subjects = (pair.baseline, pair.candidate, pair.baseline)
-    with _engines(subjects, THREADS) as engines:
-        baseline, candidate, control = (
-            TimedEngine(name, engine.run, random_inputs((1, *one.shape), seed=seed))
-            for name, one, engine in zip(("baseline", "candidate", "control"), subjects, engines, strict=True)
-        )
-        test = run_latency_test(baseline, candidate, control, margin=margin, seconds=seconds, seed=seed)
+    baseline, candidate, control = (
+        TimedEngine(name, engine.run, random_inputs((1, *one.shape), seed=seed))
+        for name, one, engine in zip(("baseline", "candidate", "control"), subjects, engines, strict=True)
+    )
+    test = run_latency_test(baseline, candidate, control, margin=margin, seconds=seconds, seed=seed)
     return {**test.to_json(), "batch": 1, "threads": THREADS, "provider": engines[1].provider}, test.reason
 
 
+def _run_largest_batch(engine: Engine, subject: Exported, seed: int) -> None:
+    """Run a batch as large as those of the cases, so that the control is in the state of the engine that it controls.
+
+    An engine keeps the memory of its largest batch, and may be faster or slower for it.
+    """
+    size = fitting(subject.region, subject.shape, most=BATCH)
+    engine.run(random_inputs((size, *subject.shape), seed=seed, count=1)[0])
+
+
 @contextmanager
-def _engines(subjects: Iterable[Exported], threads: int | None) -> Iterator[Sequence[Engine]]:
-    """Load engines, each on its own, and close them again."""
+def _engines(pair: ExportPair) -> Iterator[_Engines]:
+    """Load baseline, candidate and baseline again as control, each on its own, and close them again."""
     with ExitStack() as stack:
-        engines = []
-        for subject in subjects:
-            engines.append(load_engine(subject.path, threads=threads))
-            stack.callback(engines[-1].close)
-        yield engines
+        baseline, candidate, control = (
+            stack.enter_context(load_engine(one.path, threads=THREADS))
+            for one in (pair.baseline, pair.candidate, pair.baseline)
+        )
+        yield baseline, candidate, control
 
 
 def unjudged_regions(candidates: Iterable[Exported], reason: str, limits: Limits) -> dict[str, Any]:

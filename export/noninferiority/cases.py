@@ -117,6 +117,7 @@ def cases_of_split(
         DataError: The data of the run is gone, or is not what it was.
     """
     data = RunSplits(run, region)
+    data.samples(region)  # so that data that is gone is reported here
     name = {"test": "locked test split", "val": "validation part", "train": "training part"}[part]
     return EvaluationCases(
         read=lambda recipe: data.part(region, part, recipe=recipe), source=f"{name} of {run.id}", seen=seen or {}

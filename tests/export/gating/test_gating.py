@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.runs import Run, export_directory
-from lorkit.export.gating import region_verdict
+from lorkit.export.gating import budgets, pairing, region_verdict
 from lorkit.export.gating.gating import exit_code, gate
 
 
@@ -42,6 +43,27 @@ def test_a_faster_equally_good_expert_passes(a_run: Run) -> None:
     assert document["synthetic"]
     assert exit_code(document) == 0
     assert read_json(a_run.measurements_dir / "gate.json", kind="gate") == document
+
+
+@pytest.mark.parametrize("store", [False, True])
+def test_exports_are_listed_once_and_engines_loaded_at_most_twice(
+    a_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: bool
+) -> None:
+    options: dict[str, Any] = {}
+    if store:
+        gate(a_run.path, region="chest", update_baseline=tmp_path / "store", because="to begin with", max_seconds=5.0)
+        options["baseline"] = tmp_path / "store"
+    listed, loaded = [], []
+    real_list, real_load = pairing.exports_of, region_verdict.load_engine
+    monkeypatch.setattr(pairing, "exports_of", lambda *a, owners: listed.append(owners) or real_list(*a, owners=owners))
+    for module in (region_verdict, budgets):
+        monkeypatch.setattr(module, "load_engine", lambda path, **k: loaded.append(path) or real_load(path, **k))
+    document = quick(a_run, max_seconds=5.0, **options)
+    chest = document["regions"]["chest"]
+    assert chest["accuracy"]["ci"] is not None
+    assert listed == ([("expert",)] if store else [("expert",), ("foundation",)])
+    counts = Counter(str(path) for path in loaded)
+    assert counts == {chest["baseline"]["path"]: 2, chest["candidate"]["path"]: 1}
 
 
 def test_a_slow_expert_fails(a_run: Run, workshop: Any) -> None:

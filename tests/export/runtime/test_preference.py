@@ -16,7 +16,7 @@ from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.runs import ExportSelection, open_run
 from lorkit.export.benchmarking.benchmark import bench
 from lorkit.export.building.exporting import export
-from lorkit.export.gating.pairing import pair_exports
+from lorkit.export.gating.pairing import GateExports, pair_exports
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.preference import export_preference, record_path, recorded_regions
@@ -69,7 +69,7 @@ def test_what_auto_chose_for_another_target_is_what_predict_and_gate_take(extrac
         found = predict(
             run=run, region="chest", inputs=[picture], allow_synthetic=True, allow_out_of_region=True
         ).network
-        (pair,) = pair_exports(open_run(run), ExportSelection(region="chest"))
+        (pair,) = pair_exports(GateExports(open_run(run), ExportSelection(region="chest")))
         return found.target, pair.candidate.info.target
 
     assert taken() == ("onnx", "onnx")  # although the other is newer
@@ -88,7 +88,7 @@ def test_predict_and_gate_take_what_auto_chose(extracted: Path, tmp_path: Path) 
         found = predict(
             run=run, region="chest", inputs=[picture], allow_synthetic=True, allow_out_of_region=True
         ).network
-        (pair,) = pair_exports(open_run(run), ExportSelection(region="chest"))
+        (pair,) = pair_exports(GateExports(open_run(run), ExportSelection(region="chest")))
         return found.precision, pair.candidate.info.precision, pair.not_judged
 
     assert taken() == ("fp32", "fp32", ("onnx cpu-generic int8",))
