@@ -8,13 +8,11 @@ from functools import partial
 
 import pytest
 import torch
-from torch import nn
 
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.methods import TrainingModule
-from lorkit.decompose.models.backbones.registry import BACKBONES, Known
 from lorkit.decompose.tasks.losses import total
 from lorkit.decompose.training.loop.compiling import check_compiler, compiled
 from lorkit.decompose.training.loop.devices import launch
@@ -24,19 +22,6 @@ Make = Callable[..., TrainingModule]
 MakeBatch = Callable[..., Batch]
 COUNTS = ((4, 8), (5, 7), (7, 5), (9, 3), (3, 9))
 needs_compiler = pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler here")
-
-
-class OneLayer(nn.Module):
-    """Little enough to compile in seconds."""
-
-    feature_dim, head_name = 8, "fc"
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer, self.fc = nn.Linear(256, 8), nn.Identity()
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc(torch.relu(self.layer(x.flatten(1))))
 
 
 def losses_of(module: TrainingModule, batches: list[Batch], *, on: bool, **settings: object) -> list[float]:
@@ -52,15 +37,11 @@ def losses_of(module: TrainingModule, batches: list[Batch], *, on: bool, **setti
 
 @pytest.mark.slow
 @needs_compiler
-def test_a_compiled_training_has_the_same_losses(
-    tiny_module: Make, make_batch: MakeBatch, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(BACKBONES, "one", Known(lambda channels, size: OneLayer()))
+@pytest.mark.usefixtures("one_layer")
+def test_a_compiled_training_has_the_same_losses(tiny_module: Make, make_batch: MakeBatch) -> None:
     batches = [make_batch(4, 4, seed=seed) for seed in range(3)]
     expected = losses_of(tiny_module("lorkd", backbone="one"), batches, on=False, ema=0.9)
-    # shared headers pay after many kernels; not monkeypatch, which would delete settings that were not read before
-    with torch._inductor.config.patch(cpp_cache_precompile_headers=False, compile_threads=1):
-        found = losses_of(tiny_module("lorkd", backbone="one"), batches, on=True, ema=0.9)
+    found = losses_of(tiny_module("lorkd", backbone="one"), batches, on=True, ema=0.9)
     assert found == pytest.approx(expected, rel=1e-5)
     assert found[-1] != found[0]
 

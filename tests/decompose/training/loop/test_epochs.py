@@ -99,7 +99,7 @@ OPTIONS = (
     ("student.backbone=tiny", "train.balancer=nash-mtl", "train.precision=bf16", "train.accumulate=2"),
     ("student.backbone=tiny", "train.balancer=pcgrad", "train.ema=0.5", "train.checkpointing=true"),
     pytest.param(
-        ("student.backbone=tiny", "train.compile=true", "train.ema=0.9"),
+        ("student.backbone=one", "train.compile=true", "train.ema=0.9"),
         marks=[
             pytest.mark.slow,
             pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler here"),
@@ -109,7 +109,7 @@ OPTIONS = (
 
 
 @pytest.mark.filterwarnings("ignore:Solution may be inaccurate")
-@pytest.mark.usefixtures("tiny")
+@pytest.mark.usefixtures("tiny", "one_layer")
 @pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
 def test_a_resumed_training_ends_with_the_same_bits(
     parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path, options: tuple[str, ...]
