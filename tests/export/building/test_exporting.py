@@ -88,7 +88,7 @@ def test_a_copied_expert_is_exported_into_itself_and_stays_intact(expert: Path) 
     (result,) = export(expert, profile="cpu-generic")
     assert result.path == expert / "exports" / NAME
     assert result.parity.inputs == "seeded"
-    assert "its images are not known" in read_json(result.path / "export.json")["warnings"][0]
+    assert "its images are unknown" in read_json(result.path / "export.json")["warnings"][0]
     read_manifest(expert, kind="expert")
 
 
