@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-import jinja2
-
 from lorkit.decompose.artifacts import write_text
 from lorkit.export.gating.limits import VERDICTS
-from lorkit.export.rendering.formatting import FILTERS
+from lorkit.export.rendering.templates import environment
 
 CHECKS = ("deterministic", "latency", "accuracy", "budget")
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -49,16 +47,8 @@ def write_junit(document: Mapping[str, Any], path: Path, policy: str | None = No
 
 def write_markdown(document: Mapping[str, Any], path: Path) -> None:
     """Write a gate as Markdown for a pull request: verdicts first, reasons folded."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=False,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(FILTERS)
-    write_text(path, environment.get_template("gate.md.jinja").render(gate=document, regions=_worst_first(document)))
+    template = environment(Path(__file__).parent).get_template("gate.md.jinja")
+    write_text(path, template.render(gate=document, regions=_worst_first(document)))
 
 
 def workflow_commands(document: Mapping[str, Any]) -> list[str]:

@@ -97,5 +97,5 @@ def check_splittable(samples_per_batch: NDArray[np.int64], pieces: int) -> None:
     Raises:
         UsageError: A batch cannot be cut so.
     """
-    for row in np.unique(samples_per_batch, axis=0) if pieces > 1 else ():
-        split_counts([int(count) for count in row if count], pieces)
+    if pieces > 1:
+        smallest_microbatch(samples_per_batch, pieces)

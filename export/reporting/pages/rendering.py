@@ -17,7 +17,8 @@ import jinja2
 from markupsafe import Markup
 
 from lorkit.export.prediction.masks import colour
-from lorkit.export.rendering.formatting import FILTERS, metric
+from lorkit.export.rendering.formatting import metric
+from lorkit.export.rendering.templates import environment
 from lorkit.export.reporting.charts.roc import shown_classes, swatch
 from lorkit.export.reporting.pages.drawings import anchors, draw, label_of
 
@@ -50,19 +51,11 @@ def render_markdown(document: Mapping[str, Any]) -> str:
 
 
 def _environment(*, autoescape: bool) -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=autoescape,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(FILTERS)
-    environment.globals.update(
+    found = environment(_HERE, autoescape=autoescape)
+    found.globals.update(
         label_of=label_of, swatch=swatch, shown_classes=shown_classes, shade=_shade, chip=_chip, export_of=_export_of
     )
-    return environment
+    return found
 
 
 def _text(name: str) -> str:

@@ -1,0 +1,28 @@
+"""The one environment of Jinja templates: strict about names, without blank lines, with the filters of this package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jinja2
+
+from lorkit.export.rendering.formatting import FILTERS
+
+
+def environment(folder: Path, *, autoescape: bool = False) -> jinja2.Environment:
+    """Return an environment for the templates in a folder.
+
+    Args:
+        folder: Holds the templates.
+        autoescape: Escape what is data, for HTML.
+    """
+    found = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=autoescape,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.filters.update(FILTERS)
+    return found
