@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -133,10 +133,10 @@ class TinyBackbone(nn.Module):
 
     feature_dim, head_name = 8, "fc"
 
-    def __init__(self, channels: int, norm: Callable[[int], nn.Module]) -> None:
+    def __init__(self, channels: int, norm: Callable[[int], nn.Module], groups: int = 1) -> None:
         super().__init__()
         self.stem, self.norm = nn.Conv2d(channels, 8, 3, 2, 1), norm(8)
-        self.blocks = nn.Sequential(*(TinyBlock(norm) for _ in range(2)))
+        self.blocks = nn.Sequential(*(TinyBlock(norm, groups) for _ in range(2)))
         self.fc: nn.Module = nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -144,20 +144,28 @@ class TinyBackbone(nn.Module):
 
 
 class TinyBlock(nn.Module):
-    def __init__(self, norm: Callable[[int], nn.Module]) -> None:
+    def __init__(self, norm: Callable[[int], nn.Module], groups: int) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(8, 8, 3, 1, 1), norm(8)
+        self.conv, self.norm = nn.Conv2d(8, 8, 3, 1, 1, groups=groups), norm(8)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + torch.relu(self.norm(self.conv(x)))
 
 
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Backbones `tiny` (batch norms) and `tiny_groups` (no statistics of a batch) for a test."""
-    monkeypatch.setitem(BACKBONES, "tiny", Known(lambda channels, size: TinyBackbone(channels, nn.BatchNorm2d)))
+@pytest.fixture(scope="session")
+def tiny() -> Iterator[None]:
+    """Backbones `tiny` (batch norms), `tiny_depthwise` and `tiny_groups` (no statistics of a batch)."""
+    with pytest.MonkeyPatch.context() as patch:
+        register_tiny(patch.setitem)
+        yield
+
+
+def register_tiny(put: Callable[[dict[str, Known], str, Known], None]) -> None:
+    """Put the tiny backbones into the registry."""
+    put(BACKBONES, "tiny", Known(lambda channels, size: TinyBackbone(channels, nn.BatchNorm2d)))
+    put(BACKBONES, "tiny_depthwise", Known(lambda channels, size: TinyBackbone(channels, nn.BatchNorm2d, groups=8)))
     groups = partial(nn.GroupNorm, 2)
-    monkeypatch.setitem(BACKBONES, "tiny_groups", Known(lambda channels, size: TinyBackbone(channels, groups)))
+    put(BACKBONES, "tiny_groups", Known(lambda channels, size: TinyBackbone(channels, groups)))
 
 
 @pytest.fixture

@@ -69,10 +69,12 @@ def test_the_foundation_has_its_old_heads_and_a_probe(grown: Pair) -> None:
 
 @pytest.mark.parametrize("norm", ["shared", "statistics", "region"])
 @pytest.mark.parametrize("layout", ["conv", "reshape"])
+@pytest.mark.usefixtures("tiny")
 def test_nothing_but_the_new_regions_own_moves(
     make_run: Callable[..., Run], wrist: Path, tmp_path: Path, norm: str, layout: str
 ) -> None:
     settings = {"lorkd.norm": norm, "lorkd.layout": layout, "lorkd.depthwise": True, "train.optimizer": "sgd"}
+    settings |= {"foundation.backbone": "tiny_depthwise", "student.backbone": "tiny_depthwise"}
     old = make_run(tmp_path / "runs" / "old", **settings)
     new = train_from(old.path, overrides=[f"regions.wrist.data={wrist}"], add_region="wrist", out=tmp_path / "runs")
     before, after = weights(old), weights(new.run)

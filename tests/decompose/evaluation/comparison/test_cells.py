@@ -18,10 +18,15 @@ from lorkit.decompose.evaluation.comparison import comparison
 from lorkit.decompose.evaluation.comparison.comparison import compare
 from lorkit.decompose.events import Event, Notice, Started
 
-SCRIPT = """
-import json, os, signal, sys
+TINY = ["foundation.backbone=tiny", "student.backbone=tiny", "train.augment=null"]
+SCRIPT = f"""
+import importlib.util, json, os, signal, sys
 import torch
 torch.set_num_threads(1)
+spec = importlib.util.spec_from_file_location("small", {str(Path(__file__).parents[2] / "conftest.py")!r})
+small = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(small)
+small.register_tiny(dict.__setitem__)
 from lorkit.decompose import compare, load_config
 from lorkit.decompose.events import Saved, Started
 started = []
@@ -30,9 +35,9 @@ def listen(event):
         started.append(event.phase)
     if isinstance(event, Saved) and event.phase == sys.argv[3]:
         os.kill(os.getpid(), signal.SIGKILL)
-config = load_config(sys.argv[1], overrides=["train.augment=null", "train.epochs=2"])
+config = load_config(sys.argv[1], overrides=[*{TINY}, "train.epochs=2"])
 document = compare(config, methods=sys.argv[2].split(","), on_event=listen)
-print(json.dumps({"started": started, "rows": [row["label"] for row in document["rows"]]}))
+print(json.dumps({{"started": started, "rows": [row["label"] for row in document["rows"]]}}))
 """
 
 
@@ -76,11 +81,12 @@ def test_two_processes_share_the_work(made_run: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "comparisons").rglob("*.training")), "nothing half-made is left"
 
 
+@pytest.mark.usefixtures("tiny")
 def test_a_killed_cell_goes_on_after_its_last_epoch(made_run: Path, tmp_path: Path) -> None:
     killed = start(made_run, tmp_path, "mtl", dies_after="mtl")
     end_of(killed)
     assert killed.returncode == -9
-    config = load_config(made_run / "decompose.yaml", overrides=["train.augment=null", "train.epochs=2"])
+    config = load_config(made_run / "decompose.yaml", overrides=[*TINY, "train.epochs=2"])
     heard: list[Event] = []
     found = compare(config, methods=["mtl"], out=tmp_path / "comparisons", on_event=heard.append)
     assert [event.first_epoch for event in heard if isinstance(event, Started)] == [1]
@@ -88,11 +94,12 @@ def test_a_killed_cell_goes_on_after_its_last_epoch(made_run: Path, tmp_path: Pa
     assert found["rows"][0]["regions"] == straight["rows"][0]["regions"]
 
 
+@pytest.mark.usefixtures("tiny")
 def test_a_cell_of_another_process_is_left_to_it_and_read_afterwards(
     made_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(comparison, "POLL_SECONDS", 0.05)
-    config: Config = load_config(made_run / "decompose.yaml", overrides=["train.augment=null"])
+    config: Config = load_config(made_run / "decompose.yaml", overrides=TINY)
     out = tmp_path / "comparisons"
     compare(config, methods=["mtl"], out=out)
     (cell,) = out.glob("*/cells/*")

@@ -19,8 +19,9 @@ from lorkit.decompose.training import training_data
 
 
 @pytest.fixture(scope="module")
-def config(made_run: Path) -> Config:
-    return load_config(made_run / "decompose.yaml", overrides=["name=small", "train.augment=null"])
+def config(made_run: Path, tiny: None) -> Config:
+    backbones = ["foundation.backbone=tiny", "student.backbone=tiny"]
+    return load_config(made_run / "decompose.yaml", overrides=["name=small", "train.augment=null", *backbones])
 
 
 @pytest.fixture(scope="module")
