@@ -35,7 +35,7 @@ tour: setup
 	@echo "the report: $$(ls -t $$PWD/tour/runs/*/report/report.html | head -1)"
 
 test: setup
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder --durations=15
 
 lint: setup
 	$(BIN)/ruff check .

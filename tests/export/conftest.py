@@ -19,16 +19,23 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from lorkit import profiles
 from lorkit.decompose.artifacts import save_tensors, write_json, write_manifest, write_text
 from lorkit.decompose.config import load_config, to_yaml
+from lorkit.decompose.documents.export import ExportedNetwork
 from lorkit.decompose.metrics import scores
 from lorkit.decompose.models.backbones.registry import build_backbone
+from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
 from lorkit.decompose.runs import expert as expert_artifact
 from lorkit.decompose.runs.expert import plain_network
 from lorkit.export.benchmarking.benchmark import bench
 from lorkit.export.building.exporting import export
+from lorkit.export.onnx.conversion import to_onnx
+from lorkit.export.runtime.parity import seeded_inputs
+from lorkit.export.targets import MODEL
+from lorkit.export.targets.base import BuildRequest
 
 SIZE = 16
 CLASSES = ("dark", "bright")
@@ -440,3 +447,53 @@ def write_volume() -> Callable[..., Path]:
         return path
 
     return write
+
+
+FINDINGS = ("healthy", "ill", "unclear")
+_TRACED: dict[tuple[int, ...], bytes] = {}  # tracing costs seconds, and every test takes the same network
+
+
+def network(channels: int = 1, classes: int = len(FINDINGS)) -> Deployable:
+    """Two convolutions with batch norms whose statistics are not those of a new network, and a head."""
+    torch.manual_seed(0)
+    body = nn.Sequential(
+        nn.Conv2d(channels, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, classes),
+    )  # fmt: skip
+    with torch.no_grad():
+        body.train()(torch.randn(64, channels, 16, 16))
+    return Deployable(body, mean=[0.5] * channels, std=[0.25] * channels).eval()
+
+
+@pytest.fixture
+def build_request() -> Callable[..., BuildRequest]:
+    """Return a function that makes a build request of a directory, with its `model.onnx` unless one lies there."""
+
+    def make(
+        directory: Path,
+        *,
+        precision: str = "fp32",
+        profile: str = "cpu-generic",
+        shape: tuple[int, ...] = (1, 16, 16),
+        **info: Any,
+    ) -> BuildRequest:
+        inside = network(shape[0])
+        if not (directory / MODEL).exists():
+            if shape not in _TRACED:
+                to_onnx(inside, directory / MODEL, channels=shape[0], size=shape[1:], metadata={"region": "chest"})
+                _TRACED[shape] = (directory / MODEL).read_bytes()
+            (directory / MODEL).write_bytes(_TRACED[shape])
+        facts = {"region": "chest", "owner": "expert", "task": "classification", "classes": list(FINDINGS)}
+        facts |= {"outputs": list(FINDINGS), "recipe": RECIPE, "synthetic": False}
+        return BuildRequest(
+            directory=directory,
+            network=inside,
+            precision=precision,
+            profile=profiles.load(profile),
+            shape=shape,
+            info=ExportedNetwork.model_validate(facts | info),
+            images=seeded_inputs(shape, 4) if len(shape) > 1 else np.ones((4, *shape), np.float32),
+        )
+
+    return make
