@@ -13,7 +13,7 @@ from lorkit.decompose.config import Config, ImageConfig, TrainConfig
 from lorkit.decompose.data import Splits
 from lorkit.decompose.data.batches.sampler import RegionSampler
 from lorkit.decompose.experts.forecast import estimate_costs, mean_overhead
-from lorkit.decompose.methods import HasAdapter, Method, needs_foundation
+from lorkit.decompose.methods import HasAdapter, Method, TrainingModule, needs_foundation
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.cost import count_macs, count_parameters
@@ -44,11 +44,12 @@ def plan_training(
     """
     image = config.deployed_image
     sizes = {name: {part: len(rows) for part, rows in splits.parts(name).items()} for name in regions.names}
+    counts = {name: parts["train"] for name, parts in sizes.items()}
     phases = method.phases(regions)
     foundation = untrained_foundation(config, regions, teacher)
     module = method.build(config, phases[0], foundation)
     if isinstance(module, ReprogrammingModule):
-        check_stage_shapes(config, method, regions, {name: parts["train"] for name, parts in sizes.items()}, foundation)
+        check_stage_shapes(config, method, regions, counts, foundation)
     routing = module.live.routing
     device = "cuda" if config.train.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
     shape = (image.channels, *image.size)
@@ -86,30 +87,33 @@ def plan_training(
         "rehearsal": check_gradient_paths(config, module, foundation)
         if isinstance(module, ReprogrammingModule)
         else None,
-        "teacher_cache": check_feature_cache(config, method, regions, splits, foundations, teacher),
+        "teacher_cache": _check_feature_cache(config, method, module, foundation, counts, foundations),
     }
 
 
-def check_feature_cache(
+def _check_feature_cache(
     config: Config,
     method: Method,
-    regions: RegionSet,
-    splits: Splits,
+    module: TrainingModule,
+    foundation: Foundation,
+    counts: dict[str, int],
     foundations: Path,
-    teacher: Teacher | None = None,
 ) -> dict[str, Any] | None:
     """Estimate the teacher's features from shapes alone, before anything is trained; None without a cache of them.
+
+    Args:
+        config: Resolved settings.
+        method: What is to be trained.
+        module: What it builds for one of its phases.
+        foundation: The untrained teacher of that phase.
+        counts: Training samples of each region.
+        foundations: Directory of foundations; features are kept in it.
 
     Raises:
         UsageError: They would be larger than `cache.budget`.
     """
     if not config.cache.enabled or not method.uses_teacher:
         return None
-    first = method.phases(regions)[0]
-    foundation = untrained_foundation(config, first, teacher)
-    with torch.random.fork_rng(devices=[]):
-        module = method.build(config, first, foundation)
-    counts = {name: len(splits.parts(name)["train"]) for name in regions.names}
     estimate = early_estimate(config, module, foundation, counts, features_directory(config, foundations))
     estimate.check()
     return estimate.to_json()
@@ -138,28 +142,37 @@ def _steps(settings: TrainConfig, regions: RegionSet, sizes: dict[str, dict[str,
     return once * passes_per_epoch(settings, once)
 
 
-def check_distillation(
-    config: Config, method: Method, regions: RegionSet, counts: dict[str, int], teacher: Teacher | None = None
+def check_training(
+    config: Config,
+    method: Method,
+    regions: RegionSet,
+    counts: dict[str, int],
+    foundations: Path = Path("foundations"),
+    teacher: Teacher | None = None,
 ) -> None:
-    """Refuse a foundation that a method cannot learn from or adapt, before one is pre-trained.
+    """Refuse what cannot be trained, before a foundation is pre-trained for it; each network is built once.
 
     Args:
         config: Resolved settings.
         method: What is to be trained.
         regions: All regions.
-        counts: Training samples of each.
+        counts: Training samples of each region.
+        foundations: Directory of foundations.
         teacher: The user's own, if any.
 
     Raises:
-        UsageError: Stages, sizes or layers that do not fit, or batches too small for the alignment.
+        UsageError: A foundation with stages, sizes or layers that do not fit, batches too small for the alignment, or
+            features of the teacher that are larger than `cache.budget`.
     """
     if not needs_foundation(method):
         return
     untrained = untrained_foundation(config, regions, teacher)
     for step in (method.adapter, method) if isinstance(method, HasAdapter) else (method,):
         members = step.phases(regions)[0]
-        step.build(config, members, with_regions(untrained, members))
+        known = with_regions(untrained, members)
+        module = step.build(config, members, known)
     check_stage_shapes(config, method, regions, counts, untrained)
+    _check_feature_cache(config, method, module, known, counts, foundations)
 
 
 def untrained_foundation(config: Config, regions: RegionSet, teacher: Teacher | None = None) -> Foundation:

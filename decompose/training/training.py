@@ -26,7 +26,7 @@ from lorkit.decompose.training.foundation.pretraining import foundation_for, fou
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.phases import Trained, train_phases
-from lorkit.decompose.training.plan import check_distillation, check_feature_cache, plan_training
+from lorkit.decompose.training.plan import check_training, plan_training
 from lorkit.decompose.training.tensorboard import check_tensorboard, recording
 from lorkit.decompose.training.training_data import TrainingData, prepare_for_teacher, prepare_parts
 from lorkit.decompose.training.work_directory import WorkDirectory, open_work_directory
@@ -159,8 +159,7 @@ def train(
     notices = task.method.notices(config)  # a method refuses here what it cannot do, before further processes start
     if start is None:
         counts = {name: len(task.splits.parts(name)["train"]) for name in task.regions.names}
-        check_distillation(config, task.method, task.regions, counts, teacher)
-        check_feature_cache(config, task.method, task.regions, task.splits, root, teacher)
+        check_training(config, task.method, task.regions, counts, root, teacher)
     fabric = launch(config.train)  # before anything is locked: further processes start from the command's beginning
     listener = on_event if fabric.is_global_zero else ignore
     for text in notices:

@@ -27,7 +27,7 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training.foundation.pretraining import foundation_for, with_probes
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.loop.devices import launch
-from lorkit.decompose.training.plan import check_distillation, check_feature_cache
+from lorkit.decompose.training.plan import check_training
 
 METHODS = ("stl", "mtl", "lorkd")
 SPLITS = ("test", "val")
@@ -182,8 +182,7 @@ class _Comparison:
         counts = {name: len(splits.parts(name)["train"]) for name in regions.names}
         for compared in grid.methods:
             method = get_method(compared.config.method)
-            check_distillation(compared.config, method, regions, counts, teacher)
-            check_feature_cache(compared.config, method, regions, splits, self.foundations, teacher)
+            check_training(compared.config, method, regions, counts, self.foundations, teacher)
         self.fabric = launch(config.train)
         self.data = replace(
             prepare_comparison(config, samples, splits, split, teacher, on_event), foundations=self.foundations
