@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ def subject(workshop: Any, tmp_path: Path) -> Make:
 
     def make(**changes: Any) -> Exported:
         found = read_exported(path)
-        found.info.hardware = profiles.load("cpu-generic").model_dump(mode="json") | changes
-        return found
+        hardware = profiles.load("cpu-generic").model_dump(mode="json") | changes
+        return replace(found, info=found.info.with_changes(hardware=hardware))
 
     return make
 
