@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lorkit.decompose.documents.compare import CompareDocument
 from lorkit.decompose.errors import plural
 
 
@@ -84,40 +85,40 @@ def evaluation(document: Mapping[str, Any]) -> None:
     warnings(document.get("warnings", ()), synthetic=bool(document.get("synthetic")))
 
 
-def comparison(document: Mapping[str, Any]) -> None:
+def comparison(document: CompareDocument) -> None:
     """Print what `compare` measured: a row an arm and fraction, then what each loses against the first."""
-    teacher = document["foundation"]
-    regions = list(document["rows"][0]["regions"])
-    metric = document["metric"]
+    teacher = document.foundation
+    regions = list(document.rows[0].regions)
+    metric = document.metric
     columns = ("arm", "fraction", "seeds", "mean", "sd", *regions, "parameters", "MACs", "bytes", "seconds")
     rows = [
         [
-            row["label"],
-            row["fraction"],
-            row["seeds"],
-            interval(row[metric], row["ci"]),
-            row["sd"],
-            *row["regions"].values(),
-            *(row[key] for key in ("parameters", "macs", "deployed_bytes", "train_seconds")),
+            row.label,
+            row.fraction,
+            row.seeds,
+            interval(row.value(metric), row.ci),
+            row.sd,
+            *row.regions.values(),
+            *(getattr(row, key) for key in ("parameters", "macs", "deployed_bytes", "train_seconds")),
         ]
-        for row in document["table"]
+        for row in document.table
     ]
     if teacher is not None:
-        scores = [teacher["regions"][name][metric] for name in regions]
-        costs = [teacher[key] for key in ("parameters", "macs", "deployed_bytes")]
-        mean = interval(teacher[metric], teacher["ci"])
+        scores = [teacher.regions[name].value(metric) for name in regions]
+        costs = [getattr(teacher, key) for key in ("parameters", "macs", "deployed_bytes")]
+        mean = interval(teacher.value(metric), teacher.ci)
         rows.append(["foundation", None, None, mean, None, *scores, *costs, None])
-    table(f"{metric.replace('_', ' ')} on the {document['split']} split; costs as deployed", columns, rows)
+    table(f"{document.metric_in_words} on the {document.split} split; costs as deployed", columns, rows)
     pairs = [
-        [pair["baseline"], pair["candidate"], pair["fraction"], interval(pair["mean"]["drop"], pair["mean"]["ci"]),
-         pair["wins"], pair["losses"]]
-        for pair in document["pairs"]
-        if pair["baseline"] in ("foundation", document["table"][0]["label"])
+        [pair.baseline, pair.candidate, pair.fraction, interval(pair.mean.drop, pair.mean.ci),
+         pair.wins, pair.losses]
+        for pair in document.pairs
+        if pair.baseline in ("foundation", document.table[0].label)
     ]  # fmt: skip
     if pairs:
         columns = ("baseline", "candidate", "fraction", "drop", "regions won", "regions lost")
         table("drop from baseline to candidate, mean over regions", columns, pairs)
-    warnings(document.get("warnings", ()), synthetic=bool(document.get("synthetic")))
+    warnings(document.warnings, synthetic=document.synthetic)
 
 
 def inspection(document: Mapping[str, Any]) -> None:

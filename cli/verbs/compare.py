@@ -61,6 +61,6 @@ def compare(
             on_event=progress,
         )
     tables.comparison(document)
-    tables.line(f"{out / document['id']}/: the whole comparison, with intervals and a picture")
+    tables.line(f"{out / document.id}/: the whole comparison, with intervals and a picture")
     if as_json:
-        print_json(document)
+        print_json(document.to_json())

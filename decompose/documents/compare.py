@@ -6,6 +6,7 @@ from typing import Literal
 
 from lorkit.decompose.documents.base import Document, Interval, Part, Share
 from lorkit.decompose.documents.scores import TaskFigures
+from lorkit.decompose.documents.training_log import CacheStatistics, EpochRow
 from lorkit.decompose.machine import Machine
 
 
@@ -64,6 +65,22 @@ class CellRow(CellHead, TrainedCosts):
     """The figures of a cell: one method, seed and fraction."""
 
     regions: dict[str, TaskFigures]
+
+
+class CellDocument(Document):
+    """A finished cell: `cell.json`."""
+
+    kind: Literal["cell"] = "cell"
+    head: CellHead
+    regions: dict[str, dict[str, TaskFigures]]
+    """Figures of each region by split."""
+    costs: TrainedCosts
+    history: list[EpochRow]
+    teacher_cache: list[CacheStatistics] | None = None
+    arm: str
+    """Digest of its settings without the seed."""
+    bench: str
+    """Digest of data, splits and foundation."""
 
 
 class ComparisonRow(CellRow):
@@ -157,3 +174,8 @@ class CompareDocument(Document):
     pairs: list[ComparedPair]
     """Each two methods of a fraction, and the foundation against each."""
     table: list[MethodSummary]
+
+    @property
+    def metric_in_words(self) -> str:
+        """The metric without its underscore."""
+        return self.metric.replace("_", " ")

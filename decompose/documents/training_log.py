@@ -19,6 +19,23 @@ class CacheFigures(Part):
     kept_bytes: int
 
 
+class CacheStatistics(Part):
+    """What a cache of the teacher's features saved in one phase: epochs that asked the teacher against those that read.
+
+    Seconds are means per epoch, and null where there is no such epoch.
+    """
+
+    phase: str
+    asked_epochs: int
+    asked_epoch_seconds: float | None
+    asked_seconds: float | None
+    read_epochs: int
+    read_epoch_seconds: float | None
+    read_seconds: float | None
+    kept_bytes: int
+    speed_up: float | None
+
+
 class EpochRow(Part):
     """One epoch: losses by term and region, the validation metric by region, and how fast it was."""
 

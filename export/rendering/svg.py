@@ -6,9 +6,8 @@ Colours are CSS classes and custom properties of the page, so one drawing serves
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup, escape
 
@@ -173,24 +172,10 @@ def sheet(title: str, said: str, body: Sequence[Markup], *, height: float = HEIG
     return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
 
 
-def judged(document: Mapping[str, Any]) -> str:
-    """Name the part that judged."""
-    return f"{document['split']} split"
-
-
-def named(document: Mapping[str, Any]) -> str:
-    """Name the metric in words."""
-    return str(document["metric"]).replace("_", " ")
-
-
-def watermark(document: Mapping[str, Any]) -> list[Markup]:
+def watermark(synthetic: bool) -> list[Markup]:
     """Return what marks a drawing of phantom results."""
     text = "SYNTHETIC: drawn phantoms, not patients"
-    return (
-        [tag("text", text, x=WIDTH - RIGHT, y=TOP - 8, class_="mark", text_anchor="end")]
-        if document["synthetic"]
-        else []
-    )
+    return [tag("text", text, x=WIDTH - RIGHT, y=TOP - 8, class_="mark", text_anchor="end")] if synthetic else []
 
 
 def shorten(label: str, most: int = 17) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import (
     MANIFEST,
-    SCHEMA_VERSION,
     check_files,
     digest_json,
     is_current,
     load_tensors,
-    read_json,
     read_manifest,
     save_tensors,
-    write_json,
     write_manifest,
 )
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits
 from lorkit.decompose.data.fractions import take_fraction
+from lorkit.decompose.documents.compare import CellDocument, CellHead, CellRow, DeployedCosts, TrainedCosts
+from lorkit.decompose.documents.scores import TaskFigures
+from lorkit.decompose.documents.training_log import CacheStatistics, EpochRow
 from lorkit.decompose.evaluation.comparison.compared_methods import ComparedMethod, settings_digest
 from lorkit.decompose.evaluation.inference import collect_score_inputs
 from lorkit.decompose.events import Listener
@@ -78,7 +78,7 @@ class ComparisonData:
         return replace(self, training_data=self.training_data.for_teacher, test=test, teacher_test=None)
 
     @property
-    def split(self) -> str:
+    def split(self) -> Literal["test", "val"]:
         """Name of the part that cells are scored on."""
         return "val" if self.test is None else "test"
 
@@ -122,7 +122,7 @@ class Cell:
     """A cell's figures, and what its blocks were scored from by region: logits, or counts of pixels."""
 
     method_digest: str
-    row: dict[str, Any]
+    row: CellRow
     score_inputs: ScoreInputsByRegion
 
 
@@ -163,9 +163,8 @@ def run_cell(
     with open_work_directory(directory, resume=True, fabric=fabric) as work:
         if not work.finished_elsewhere("cell", inputs):
             trained = _train(config, fraction, data, work.checkpoints, fabric, on_event)
-            head = {"method": config.method, "seed": seed, "fraction": fraction}
-            document, score_inputs = _measure(trained, data, head)
-            document |= {"arm": compared.digest, "bench": data.digest}
+            head = CellHead(method=config.method, seed=seed, fraction=fraction)
+            document, score_inputs = _measure(trained, data, head, compared.digest)
             work.finish(
                 lambda staging: _write(staging, document, score_inputs, inputs, data.training_data.regions.synthetic)
             )
@@ -187,17 +186,16 @@ def stored_cells(root: Path, data: ComparisonData) -> Iterator[Cell]:
         if (extra.get("revision"), extra.get("bench")) == (_REVISION, data.digest):
             check_files(manifest)
             cell = _read(path.parent, data.split)
-            key = (cell.method_digest, cell.row["seed"], cell.row["fraction"])
+            key = (cell.method_digest, cell.row.seed, cell.row.fraction)
             if key not in cells or (path.parent / _file("test")).is_file():
                 cells[key] = cell
     yield from cells.values()
 
 
-def score_block(prepared: PreparedRegion, score_inputs: ScoreInputs) -> dict[str, Any]:
+def score_block(prepared: PreparedRegion, score_inputs: ScoreInputs) -> TaskFigures:
     """Score what a task keeps of outputs on a prepared part; the figures of an `evaluate` block without its tables."""
     task = get_task(prepared.region.task)
-    found = task.scores(prepared.region, prepared.targets, score_inputs, prepared.groups)
-    return found.figures.to_json()
+    return task.scores(prepared.region, prepared.targets, score_inputs, prepared.groups).figures
 
 
 def scores_by_case(prepared: PreparedRegion, score_inputs: ScoreInputs) -> NDArray[np.float64]:
@@ -205,14 +203,14 @@ def scores_by_case(prepared: PreparedRegion, score_inputs: ScoreInputs) -> NDArr
     return get_task(prepared.region.task).scores_by_case(prepared.region, prepared.targets, score_inputs)
 
 
-def deployed_cost(networks: Mapping[str, Deployable], shape: tuple[int, ...]) -> dict[str, int]:
+def deployed_cost(networks: Mapping[str, Deployable], shape: tuple[int, ...]) -> DeployedCosts:
     """Return parameters, MACs and bytes of the largest of the regions' networks: what one machine has to carry."""
     tensors = [list(network.network.state_dict().values()) for network in networks.values()]
-    return {
-        "parameters": max(count_parameters(network) for network in networks.values()),
-        "macs": max(count_macs(network, shape) for network in networks.values()),
-        "deployed_bytes": max(sum(value.numel() * value.element_size() for value in values) for values in tensors),
-    }
+    return DeployedCosts(
+        parameters=max(count_parameters(network) for network in networks.values()),
+        macs=max(count_macs(network, shape) for network in networks.values()),
+        deployed_bytes=max(sum(value.numel() * value.element_size() for value in values) for values in tensors),
+    )
 
 
 def _inputs(config: Config, fraction: float, data: ComparisonData, split: str) -> str:
@@ -225,10 +223,10 @@ def _file(split: str) -> str:
 
 
 def _read(directory: Path, split: str) -> Cell:
-    document = read_json(directory / "cell.json", kind="cell")
+    document = CellDocument.read(directory / "cell.json")
     score_inputs = {name: value.numpy() for name, value in load_tensors(directory / _file(split)).items()}
-    row = {**document["head"], "regions": document["regions"][split], **document["costs"]}
-    return Cell(method_digest=document["arm"], row=row, score_inputs=score_inputs)
+    row = CellRow(**dict(document.head), **dict(document.costs), regions=document.regions[split])
+    return Cell(method_digest=document.arm, row=row, score_inputs=score_inputs)
 
 
 def _train(
@@ -258,8 +256,8 @@ def _train(
 
 
 def _measure(
-    trained: Trained, data: ComparisonData, head: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, ScoreInputsByRegion]]:
+    trained: Trained, data: ComparisonData, head: CellHead, method_digest: str
+) -> tuple[CellDocument, dict[str, ScoreInputsByRegion]]:
     networks = {name: trained.live.deployable(name) for name in data.training_data.regions.names}
     parts = {"val": data.training_data.val} | ({"test": data.test} if data.test is not None else {})
     score_inputs: dict[str, ScoreInputsByRegion] = {
@@ -270,19 +268,26 @@ def _measure(
         split: {name: score_block(part[name], score_inputs[split][name]) for name in networks}
         for split, part in parts.items()
     }
-    training = {"training_parameters": trained.parameters, "training_macs": trained.macs}
-    costs = {**deployed_cost(networks, data.shape), **training, "train_seconds": trained.seconds}
-    kept = {"teacher_cache": trained.cache_statistics} if trained.cache_statistics else {}
-    history = [row for end in trained.ends for row in end.history]
-    return {"head": head, "regions": blocks, "costs": costs, "history": history, **kept}, score_inputs
+    costs = TrainedCosts(
+        **dict(deployed_cost(networks, data.shape)),
+        training_parameters=trained.parameters,
+        training_macs=trained.macs,
+        train_seconds=trained.seconds,
+    )
+    history = [EpochRow.model_validate(row) for end in trained.ends for row in end.history]
+    document = CellDocument(
+        head=head, regions=blocks, costs=costs, history=history, arm=method_digest, bench=data.digest
+    )
+    if statistics := trained.cache_statistics:
+        document = document.with_changes(teacher_cache=[CacheStatistics.model_validate(row) for row in statistics])
+    return document, score_inputs
 
 
 def _write(
-    staging: Path, document: dict[str, Any], score_inputs: dict[str, ScoreInputsByRegion], inputs: str, synthetic: bool
+    staging: Path, document: CellDocument, score_inputs: dict[str, ScoreInputsByRegion], inputs: str, synthetic: bool
 ) -> None:
-    header = {"schema_version": SCHEMA_VERSION, "kind": "cell", "warnings": []}
-    write_json(staging / "cell.json", {**header, **document})
+    document.write(staging / "cell.json")
     for split, values in score_inputs.items():
         save_tensors(staging / _file(split), {name: torch.from_numpy(value) for name, value in values.items()})
-    extra = {"revision": _REVISION, "bench": document["bench"]}
+    extra = {"revision": _REVISION, "bench": document.bench}
     write_manifest(staging, "cell", synthetic=synthetic, inputs=inputs, extra=extra)

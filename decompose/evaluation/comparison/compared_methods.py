@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config import Config, config_digest, with_overrides
 from lorkit.decompose.config.schema import Balancer
+from lorkit.decompose.documents.compare import MethodRow
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.methods import METHODS, get_method
 from lorkit.decompose.methods.base import SetsBalancer
@@ -46,10 +46,11 @@ class ComparedMethod:
         """Digest of its settings without the seed: two methods of one digest share their cells."""
         return settings_digest(self.config.model_copy(update={"seed": 0}))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        own = {"method": self.config.method, "settings": list(self.settings)}
-        return {"label": self.label, **own, "digest": self.digest}
+    @property
+    def row(self) -> MethodRow:
+        """What the document says of it."""
+        method, settings = self.config.method, list(self.settings)
+        return MethodRow(label=self.label, method=method, settings=settings, digest=self.digest)
 
 
 def settings_digest(config: Config) -> str:

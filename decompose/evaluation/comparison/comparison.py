@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from lorkit.decompose.artifacts import digest_json, exclusive, read_json, write_json, write_manifest, write_text
+from lorkit.decompose.artifacts import digest_json, exclusive, write_manifest, write_text
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.config.schema import SEEDS
 from lorkit.decompose.data import RegionSamples, read_regions, split_regions
 from lorkit.decompose.data.fractions import check_fraction
+from lorkit.decompose.documents.compare import CompareDocument, MethodRow
 from lorkit.decompose.errors import BusyError, UsageError, unknown
 from lorkit.decompose.evaluation.comparison.cells import Cell, prepare_comparison, run_cell, stored_cells
 from lorkit.decompose.evaluation.comparison.compared_methods import ComparedMethod, check_available, compared_methods
@@ -34,7 +35,7 @@ SPLITS = ("test", "val")
 # Seconds between two looks at what another process is making.
 POLL_SECONDS = 1.0
 
-ExtraFiles = Callable[[Mapping[str, Any]], Mapping[str, str]]
+ExtraFiles = Callable[[CompareDocument], Mapping[str, str]]
 """Makes further files of a document: contents by the ending of their names, as `.md`."""
 CellKey = tuple[str, int, float]
 T = TypeVar("T")
@@ -67,7 +68,7 @@ def compare(
     pages: ExtraFiles | None = None,
     teacher: Teacher | None = None,
     on_event: Listener = ignore,
-) -> dict[str, Any]:
+) -> CompareDocument:
     """Train and score every combination and compare the methods on the same cases.
 
     Data, split and foundation are those of `config` (its seed decides them) for every cell; a cell's own seed decides
@@ -140,29 +141,29 @@ def _identity(config: Config, samples: Mapping[str, RegionSamples]) -> str:
     return digest_json({"settings": settings, "data": {name: one.digest for name, one in samples.items()}})
 
 
-def _earlier_methods(document: Path, grid: _Grid) -> list[dict[str, Any]]:
+def _earlier_methods(document: Path, grid: _Grid) -> list[MethodRow]:
     """Return the methods that earlier calls compared and this one does not ask for.
 
     Raises:
         UsageError: One of them has a label of this call and other settings.
     """
-    stored = read_json(document, kind="compare")["arms"] if document.is_file() else []
+    stored = CompareDocument.read(document).arms if document.is_file() else []
     asked = {compared.label: compared for compared in grid.methods}
     for earlier in stored:
-        compared = asked.get(earlier["label"])
+        compared = asked.get(earlier.label)
         # equal settings with another digest: a method whose own constants have changed since; its old cells rest
         same = compared is not None and (compared.config.method, list(compared.settings)) == (
-            earlier["method"],
-            earlier["settings"],
+            earlier.method,
+            earlier.settings,
         )
-        if compared is not None and compared.digest != earlier["digest"] and not same:
-            settings = ",".join(earlier["settings"]) or "no settings"
+        if compared is not None and compared.digest != earlier.digest and not same:
+            settings = ",".join(earlier.settings) or "no settings"
             raise UsageError(
-                f"label '{compared.label}' is {earlier['method']} with {settings} in {document.parent}",
+                f"label '{compared.label}' is {earlier.method} with {settings} in {document.parent}",
                 required="one method and settings per label",
                 fix="give the variant another label",
             )
-    return [earlier for earlier in stored if earlier["label"] not in asked]
+    return [earlier for earlier in stored if earlier.label not in asked]
 
 
 class _Comparison:
@@ -192,43 +193,41 @@ class _Comparison:
                 check_fraction(one, fraction, seed=seed)
         self.differences = PairedDifferences(self.data.scored_part)
         self.evaluated: EvaluatedFoundation | None = None
-        self._evaluate_foundation([*(compared.to_json() for compared in grid.methods), *earlier])
+        self._evaluate_foundation([*(compared.row for compared in grid.methods), *earlier])
 
-    def run(self) -> dict[str, Any]:
+    def run(self) -> CompareDocument:
         """Run all cells and return the document over them."""
         cells = self._cells()
         entries = [(label, cells[label, seed, fraction]) for label, seed, fraction in self.grid.keys]
-        return self._document([compared.to_json() for compared in self.grid.methods], entries)
+        return self._document([compared.row for compared in self.grid.methods], entries)
 
     def store(self, pages: ExtraFiles | None) -> None:
         """Write the document over every finished cell: those of this call, of earlier ones and of others beside it."""
         with exclusive(self.directory):
-            methods = [*_earlier_methods(self.path, self.grid), *(compared.to_json() for compared in self.grid.methods)]
+            methods = [*_earlier_methods(self.path, self.grid), *(compared.row for compared in self.grid.methods)]
             self._evaluate_foundation(methods)
             entries = [
-                (compared["label"], cell)
+                (compared.label, cell)
                 for cell in stored_cells(self.directory / "cells", self.data)
                 for compared in methods
-                if compared["digest"] == cell.method_digest
+                if compared.digest == cell.method_digest
             ]
-            labels = [compared["label"] for compared in methods]
-            entries.sort(key=lambda entry: (-entry[1].row["fraction"], entry[1].row["seed"], labels.index(entry[0])))
+            labels = [compared.label for compared in methods]
+            entries.sort(key=lambda entry: (-entry[1].row.fraction, entry[1].row.seed, labels.index(entry[0])))
             document = self._document(methods, entries)
-            write_json(self.path, document)
+            document.write(self.path)
             for ending, text in (pages(document) if pages is not None else {}).items():
                 write_text(self.path.with_suffix(ending), text)
             synthetic = self.data.training_data.regions.synthetic
             write_manifest(self.directory, "comparison", synthetic=synthetic, outside=("cells",))
 
-    def _document(self, methods: Sequence[dict[str, Any]], entries: Sequence[tuple[str, Cell]]) -> dict[str, Any]:
+    def _document(self, methods: Sequence[MethodRow], entries: Sequence[tuple[str, Cell]]) -> CompareDocument:
         document = ComparisonDocument(self.directory.name, self.data, self.evaluated, self.differences)
         return document.build(methods, entries)
 
-    def _evaluate_foundation(self, methods: Sequence[Mapping[str, Any]]) -> None:
+    def _evaluate_foundation(self, methods: Sequence[MethodRow]) -> None:
         """Fetch the foundation, pre-trained where it is not there, as soon as a method needs it."""
-        if self.evaluated is not None or not any(
-            needs_foundation(get_method(compared["method"])) for compared in methods
-        ):
+        if self.evaluated is not None or not any(needs_foundation(get_method(row.method)) for row in methods):
             return
         training_data = self.data.training_data
 

@@ -16,15 +16,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.documents.base import Interval
+from lorkit.decompose.documents.compare import MeanDrop, PairedDifference, RegionDrop
 from lorkit.decompose.metrics.bootstrap import Floats, Resampling, interval, mean_defined, resample, safe_divide
 from lorkit.decompose.metrics.intervals import zero_event_bound
-from lorkit.decompose.metrics.paired import PairedDrop, mcnemar, widen_if_degenerate
+from lorkit.decompose.metrics.paired import mcnemar, widen_if_degenerate
 from lorkit.decompose.tasks import get_task
 
 REPLICATES = 2000
@@ -85,25 +87,26 @@ class PairedDifferences:
         weight_RS = _seed_weights(len(next(iter(cases.values()))))
         return {name: region.rate(cases[name], weight_RS) for name, region in self._regions.items()}
 
-    def mean(self, rates: Mapping[str, ReplicatedRate]) -> dict[str, Any]:
-        """Return the mean over regions of a method's headline, under its name, with its 95 % interval."""
+    def mean(self, rates: Mapping[str, ReplicatedRate]) -> tuple[float, Interval]:
+        """Return the mean over regions of a method's headline with its 95 % interval."""
         value = float(np.mean([rate.point for rate in rates.values()]))
         spread = interval(np.mean([rate.replicates_R for rate in rates.values()], axis=0))
-        return {self.metric: value, "ci": widen_if_degenerate(spread, value, self._bound)}
+        low, high = widen_if_degenerate(spread, value, self._bound)
+        return value, (low, high)
 
-    def pair(self, baseline: CaseScores, candidate: CaseScores) -> dict[str, Any]:
+    def pair(self, baseline: CaseScores, candidate: CaseScores) -> PairedDifference:
         """Return the drop from baseline to candidate: one block per region, the mean, wins and losses.
 
         A region is won or lost by the candidate where the interval of its drop lies below or above zero.
         """
         rates = self.rates(baseline), self.rates(candidate)
         drops = {name: self._drop(name, baseline[name], candidate[name], rates) for name in self._regions}
-        return {
-            "regions": {name: drop.to_json() for name, drop in drops.items()},
-            "mean": self._mean_drop(list(drops.values()), rates),
-            "wins": sum(drop.ci[1] < 0 for drop in drops.values()),
-            "losses": sum(drop.ci[0] > 0 for drop in drops.values()),
-        }
+        return PairedDifference(
+            regions=drops,
+            mean=self._mean_drop(list(drops.values()), rates),
+            wins=sum(drop.ci[1] < 0 for drop in drops.values()),
+            losses=sum(drop.ci[0] > 0 for drop in drops.values()),
+        )
 
     def _drop(
         self,
@@ -111,12 +114,12 @@ class PairedDifferences:
         baseline: Floats,
         candidate: Floats,
         rates: tuple[dict[str, ReplicatedRate], dict[str, ReplicatedRate]],
-    ) -> PairedDrop:
+    ) -> RegionDrop:
         one, two = (side[name] for side in rates)
         drop = one.point - two.point
         low, high = _widened_interval(one.replicates_R - two.replicates_R, drop, self._regions[name].bound)
         groups = len(set(self._scored[name].groups))
-        return PairedDrop(
+        return RegionDrop(
             drop=drop,
             ci=(low, high),
             decidable=(high - low) / 2,
@@ -128,12 +131,12 @@ class PairedDifferences:
         )
 
     def _mean_drop(
-        self, drops: Sequence[PairedDrop], rates: tuple[dict[str, ReplicatedRate], dict[str, ReplicatedRate]]
-    ) -> dict[str, Any]:
+        self, drops: Sequence[RegionDrop], rates: tuple[dict[str, ReplicatedRate], dict[str, ReplicatedRate]]
+    ) -> MeanDrop:
         drop = sum(one.drop for one in drops) / len(drops)
         differences = [rates[0][name].replicates_R - rates[1][name].replicates_R for name in self._regions]
         low, high = _widened_interval(np.mean(differences, axis=0), drop, self._bound)
-        return {"drop": drop, "ci": [low, high], "decidable": (high - low) / 2}
+        return MeanDrop(drop=drop, ci=(low, high), decidable=(high - low) / 2)
 
 
 def _mcnemar(baseline_SNC: Floats, candidate_SNC: Floats) -> float | None:

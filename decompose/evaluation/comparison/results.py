@@ -5,11 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from lorkit.decompose.artifacts import SCHEMA_VERSION
+from lorkit.decompose.documents.base import narrow
+from lorkit.decompose.documents.compare import (
+    ComparedFoundation,
+    CompareDocument,
+    ComparedPair,
+    ComparisonRow,
+    Costs,
+    MethodRow,
+    MethodSummary,
+)
 from lorkit.decompose.evaluation.comparison.cells import (
     Cell,
     ComparisonData,
@@ -36,7 +44,7 @@ MethodFraction = tuple[str, float]
 class EvaluatedFoundation:
     """The foundation as one more method: nothing of it depends on a seed or fraction."""
 
-    document: dict[str, Any]
+    document: ComparedFoundation
     score_inputs: ScoreInputsByRegion
 
 
@@ -45,22 +53,28 @@ def evaluate_foundation(foundation: Foundation, data: ComparisonData) -> Evaluat
     data = data.for_teacher
     networks = {name: foundation.model.deployable(name) for name in data.training_data.regions.names}
     found = {name: collect_score_inputs(network, data.scored_part[name]) for name, network in networks.items()}
-    document = {
-        "backbone": foundation.backbone,
-        "heads": dict(foundation.heads),
-        "regions": {name: score_block(data.scored_part[name], score_inputs) for name, score_inputs in found.items()},
+    document = ComparedFoundation(
+        backbone=foundation.backbone,
+        heads=dict(foundation.heads),
+        regions={name: score_block(data.scored_part[name], score_inputs) for name, score_inputs in found.items()},
         **_costs_of(foundation, networks, data.shape),
-    }
+        ci=None,
+    )
     return EvaluatedFoundation(document=document, score_inputs=found)
 
 
-def _costs_of(foundation: Foundation, networks: Mapping[str, Deployable], shape: tuple[int, ...]) -> dict[str, Any]:
+def _costs_of(
+    foundation: Foundation, networks: Mapping[str, Deployable], shape: tuple[int, ...]
+) -> Mapping[str, int | None]:
     """Return what it costs; null of a teacher that torch does not run."""
     backbone = foundation.model.backbone
     if isinstance(backbone, TeacherBackbone) and not backbone.has_modules:
         return dict.fromkeys(_COSTS)
-    training = {"training_parameters": count_parameters(foundation.model)}
-    return {**deployed_cost(networks, shape), **training, "training_macs": training_macs(foundation.model, shape)}
+    training = count_parameters(foundation.model), training_macs(foundation.model, shape)
+    return {
+        **dict(deployed_cost(networks, shape)),
+        **dict(zip(("training_parameters", "training_macs"), training, strict=True)),
+    }
 
 
 class ComparisonDocument:
@@ -78,43 +92,37 @@ class ComparisonDocument:
     ) -> None:
         self.name, self.data, self.foundation, self.differences = name, data, foundation, differences
 
-    def build(self, methods: Sequence[Mapping[str, Any]], entries: Sequence[tuple[str, Cell]]) -> dict[str, Any]:
+    def build(self, methods: Sequence[MethodRow], entries: Sequence[tuple[str, Cell]]) -> CompareDocument:
         """Return a `compare` document.
 
         Args:
-            methods: `ComparedMethod.to_json` of every label, in the order of the table.
+            methods: The row of every label, in the order of the table.
             entries: Label and cell, in the order of the rows.
         """
         groups: dict[MethodFraction, dict[int, Cell]] = {}
         for label, cell in entries:
-            groups.setdefault((label, cell.row["fraction"]), {})[cell.row["seed"]] = cell
+            groups.setdefault((label, cell.row.fraction), {})[cell.row.seed] = cell
         fractions = list(dict.fromkeys(fraction for _, fraction in groups))
-        keys = [
-            (method["label"], part) for part in fractions for method in methods if (method["label"], part) in groups
-        ]
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "kind": "compare",
-            "warnings": self._warnings(groups, methods),
-            "id": self.name,
-            "machine": fingerprint(),
-            "synthetic": self.data.training_data.regions.synthetic,
-            "split": self.data.split,
-            "metric": self.differences.metric,
-            "arms": list(methods),
-            "foundation": self._foundation(),
-            "rows": [{"label": label, **cell.row} for label, cell in entries],
-            "pairs": [*self._against_the_foundation(groups, keys), *self._pairs(groups, keys)],
-            "table": [self._summary(key, groups[key]) for key in keys],
-        }
+        keys = [(method.label, part) for part in fractions for method in methods if (method.label, part) in groups]
+        return CompareDocument(
+            warnings=self._warnings(groups, methods),
+            id=self.name,
+            machine=fingerprint(),
+            synthetic=self.data.training_data.regions.synthetic,
+            split=self.data.split,
+            metric=self.differences.metric,
+            arms=list(methods),
+            foundation=self._foundation(),
+            rows=[ComparisonRow(label=label, **dict(cell.row)) for label, cell in entries],
+            pairs=[*self._against_the_foundation(groups, keys), *self._pairs(groups, keys)],
+            table=[self._summary(key, groups[key]) for key in keys],
+        )
 
-    def _warnings(
-        self, groups: Mapping[MethodFraction, Mapping[int, Cell]], methods: Sequence[Mapping[str, Any]]
-    ) -> list[str]:
+    def _warnings(self, groups: Mapping[MethodFraction, Mapping[int, Cell]], methods: Sequence[MethodRow]) -> list[str]:
         warnings = [
-            f"'{method['label']}' was trained with its own settings: {', '.join(method['settings'])}"
+            f"'{method.label}' was trained with its own settings: {', '.join(method.settings)}"
             for method in methods
-            if any(setting.startswith("train.") for setting in method["settings"])
+            if any(setting.startswith("train.") for setting in method.settings)
         ]
         fewest = min((len(cells) for cells in groups.values()), default=0)
         if fewest == 1:
@@ -127,62 +135,54 @@ class ComparisonDocument:
             )
         return warnings
 
-    def _foundation(self) -> dict[str, Any] | None:
+    def _foundation(self) -> ComparedFoundation | None:
         if self.foundation is None:
             return None
-        return {
-            **self.foundation.document,
-            **self.differences.mean(self.differences.rates(self._cases([self.foundation.score_inputs]))),
-        }
+        value, ci = self.differences.mean(self.differences.rates(self._cases([self.foundation.score_inputs])))
+        return self.foundation.document.with_changes(**{self.differences.metric: _number(value)}, ci=ci)
 
     def _against_the_foundation(
         self, groups: Mapping[MethodFraction, Mapping[int, Cell]], keys: Sequence[MethodFraction]
-    ) -> list[dict[str, Any]]:
+    ) -> list[ComparedPair]:
         if self.foundation is None:
             return []
         baseline = self._cases([self.foundation.score_inputs])
         return [
-            {
-                **self._head(FOUNDATION, key, sorted(groups[key])),
-                **self.differences.pair(baseline, self._of(groups[key], sorted(groups[key]))),
-            }
+            self._pair(FOUNDATION, key, sorted(groups[key]), (baseline, self._of(groups[key], sorted(groups[key]))))
             for key in keys
         ]
 
     def _pairs(
         self, groups: Mapping[MethodFraction, Mapping[int, Cell]], keys: Sequence[MethodFraction]
-    ) -> list[dict[str, Any]]:
+    ) -> list[ComparedPair]:
         """Compare each two methods of one fraction on the seeds that both have."""
         pairs = []
         for one, two in itertools.combinations(keys, 2):
             seeds = sorted(groups[one].keys() & groups[two].keys())
             if one[1] == two[1] and seeds:
                 sides = self._of(groups[one], seeds), self._of(groups[two], seeds)
-                pairs.append({**self._head(one[0], two, seeds), **self.differences.pair(*sides)})
+                pairs.append(self._pair(one[0], two, seeds, sides))
         return pairs
 
-    def _summary(self, key: MethodFraction, cells: Mapping[int, Cell]) -> dict[str, Any]:
+    def _summary(self, key: MethodFraction, cells: Mapping[int, Cell]) -> MethodSummary:
         """Average the rows of one method and fraction over seeds."""
-        rows = [cells[seed].row for seed in sorted(cells)]
-        names = list(rows[0]["regions"])
+        rows, metric = [cells[seed].row for seed in sorted(cells)], self.differences.metric
+        names = list(rows[0].regions)
         # a metric that the split leaves undefined is NaN here and null in the document
-        values = np.array(
-            [[row["regions"][name][self.differences.metric] for name in names] for row in rows], dtype=np.float64
-        )
+        values = np.array([[row.regions[name].value(metric) for name in names] for row in rows], dtype=np.float64)
         means = values.mean(1)
-        interval = self.differences.mean(self.differences.rates(self._of(cells, sorted(cells))))["ci"]
-        return {
-            "label": key[0],
-            "method": rows[0]["method"],
-            "fraction": key[1],
-            "seeds": len(rows),
-            self.differences.metric: _number(means.mean()),
-            "sd": _number(means.std(ddof=1)) if len(rows) > 1 else None,
-            "ci": interval if np.isfinite(means).all() else None,
-            "regions": {name: _number(value) for name, value in zip(names, values.mean(0), strict=True)},
-            **{name: rows[0][name] for name in _COSTS},
-            "train_seconds": float(np.mean([row["train_seconds"] for row in rows])),
-        }
+        _, interval = self.differences.mean(self.differences.rates(self._of(cells, sorted(cells))))
+        return MethodSummary(
+            label=key[0],
+            method=rows[0].method,
+            fraction=key[1],
+            seeds=len(rows),
+            sd=_number(means.std(ddof=1)) if len(rows) > 1 else None,
+            ci=interval if np.isfinite(means).all() else None,
+            regions={name: _number(value) for name, value in zip(names, values.mean(0), strict=True)},
+            **dict(narrow(Costs, rows[0])),
+            train_seconds=float(np.mean([row.train_seconds for row in rows])),
+        ).with_changes(**{metric: _number(means.mean())})
 
     def _of(self, cells: Mapping[int, Cell], seeds: Sequence[int]) -> CaseScores:
         return self._cases([cells[seed].score_inputs for seed in seeds])
@@ -193,14 +193,17 @@ class ComparisonDocument:
             for name, part in self.data.scored_part.items()
         }
 
-    def _head(self, baseline: str, candidate: MethodFraction, seeds: Sequence[int]) -> dict[str, Any]:
-        return {
-            "baseline": baseline,
-            "candidate": candidate[0],
-            "fraction": candidate[1],
-            "seeds": list(seeds),
-            "metric": self.differences.metric,
-        }
+    def _pair(
+        self, baseline: str, candidate: MethodFraction, seeds: Sequence[int], sides: tuple[CaseScores, CaseScores]
+    ) -> ComparedPair:
+        return ComparedPair(
+            baseline=baseline,
+            candidate=candidate[0],
+            fraction=candidate[1],
+            seeds=list(seeds),
+            metric=self.differences.metric,
+            **dict(self.differences.pair(*sides)),
+        )
 
 
 def _number(value: float) -> float | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from markupsafe import Markup
 
+from lorkit.decompose.documents.base import Interval
+from lorkit.decompose.documents.compare import CompareDocument
 from lorkit.export.rendering.svg import (
     BOTTOM,
     COLOURS,
@@ -18,8 +20,6 @@ from lorkit.export.rendering.svg import (
     WIDTH,
     Plot,
     Scale,
-    judged,
-    named,
     path,
     sheet,
     shorten,
@@ -30,60 +30,72 @@ from lorkit.export.rendering.svg import (
 
 _NAMES = WIDTH - RIGHT + 12
 _DASHES = (None, "6 3", "2 3")
-Row = Mapping[str, Any]
 
 
-def fraction_curves(document: Mapping[str, Any]) -> str | None:
+class FractionPoint(NamedTuple):
+    """A method at one fraction: the mean of the metric with its interval."""
+
+    label: str
+    fraction: float
+    value: float
+    ci: Interval | None
+
+
+def fraction_curves(document: CompareDocument) -> str | None:
     """Draw each arm's mean over seeds, with its interval, over the fractions; None where there is one fraction only."""
-    metric = document["metric"]
-    rows = [{**row, "value": row[metric]} for row in document["table"] if row[metric] is not None]
-    fractions = sorted({row["fraction"] for row in rows})
+    metric = document.metric
+    found = ((row, row.value(metric)) for row in document.table)
+    rows = [FractionPoint(row.label, row.fraction, value, row.ci) for row, value in found if value is not None]
+    fractions = sorted({row.fraction for row in rows})
     if len(fractions) < 2:
         return None
-    arms: dict[str, list[Row]] = {}
-    for row in sorted(rows, key=lambda row: row["fraction"]):
-        arms.setdefault(row["label"], []).append(row)
-    teacher = document["foundation"]
-    spans = [bound for row in rows for bound in (row["ci"] or [row["value"]])]
-    if teacher is not None and teacher[metric] is not None:
-        spans.append(teacher[metric])
+    arms: dict[str, list[FractionPoint]] = {}
+    for row in sorted(rows, key=lambda row: row.fraction):
+        arms.setdefault(row.label, []).append(row)
+    level = None if document.foundation is None else document.foundation.value(metric)
+    spans = [bound for row in rows for bound in (row.ci or [row.value])]
+    if level is not None:
+        spans.append(level)
     room = 0.04 * max(max(spans) - min(spans), 0.02)
     x = Scale((fractions[0] / 1.15, fractions[-1] * 1.15), (LEFT, WIDTH - RIGHT), log=True)
     y = Scale((min(spans) - room, max(spans) + room), (HEIGHT - BOTTOM, TOP))
     title = "share of the training patients (log)"
-    body = Plot(x, y, title, f"{named(document)}, {judged(document)}").axes()
-    if teacher is not None and teacher[metric] is not None:
-        body += _level(teacher[metric], x, y)
-    ends = [y(points[-1]["value"]) for points in arms.values()]
+    body = Plot(x, y, title, f"{document.metric_in_words}, {document.split} split").axes()
+    if level is not None:
+        body += _level(level, x, y)
+    ends = [y(points[-1].value) for points in arms.values()]
     gap = min(13.0, (HEIGHT - BOTTOM - TOP) / len(arms))
     names = spread_labels(ends, gap, (TOP, HEIGHT - BOTTOM))
     for index, (label, points) in enumerate(arms.items()):
         shift = 3.0 * (index - (len(arms) - 1) / 2)  # intervals of equal fractions would hide each other
         body += _curve(label, points, index, shift, (x, y), (names[index], min(11.0, gap)))
-    said = "; ".join(
-        f"{label}: {points[0]['value']:.3f} to {points[-1]['value']:.3f}" for label, points in arms.items()
-    )
-    return sheet("Accuracy against the share of training patients", said, [*body, *watermark(document)])
+    said = "; ".join(f"{label}: {points[0].value:.3f} to {points[-1].value:.3f}" for label, points in arms.items())
+    return sheet("Accuracy against the share of training patients", said, [*body, *watermark(document.synthetic)])
 
 
 def _curve(
-    label: str, points: Sequence[Row], index: int, shift: float, scales: tuple[Scale, Scale], name: tuple[float, float]
+    label: str,
+    points: Sequence[FractionPoint],
+    index: int,
+    shift: float,
+    scales: tuple[Scale, Scale],
+    name: tuple[float, float],
 ) -> list[Markup]:
     (x, y), (label_at, size) = scales, name
     turn, at = divmod(index, len(COLOURS))
     colour, dash = COLOURS[at], _DASHES[turn % len(_DASHES)]
-    line = [(x(row["fraction"]) + shift, y(row["value"])) for row in points]
+    line = [(x(row.fraction) + shift, y(row.value)) for row in points]
     parts: list[Markup] = [path(line, class_="bar", stroke=colour, stroke_dasharray=dash)]
     for row, (left, level) in zip(points, line, strict=True):
-        if row["ci"]:
-            low, high = (y(bound) for bound in row["ci"])
+        if row.ci:
+            low, high = (y(bound) for bound in row.ci)
             parts.append(tag("line", x1=left, x2=left, y1=low, y2=high, stroke=colour, stroke_width=1, opacity=0.5))
         parts.append(tag("circle", cx=left, cy=level, r=3, class_="solid", fill=colour))
     end = line[-1]
     parts.append(path([(end[0] + 4, end[1]), (_NAMES - 4, label_at)], class_="leader", stroke_dasharray="1 3"))
-    text = f"{shorten(label)} {points[-1]['value']:.3f}"
+    text = f"{shorten(label)} {points[-1].value:.3f}"
     parts.append(tag("text", text, x=_NAMES, y=label_at + size / 3, font_size=size, fill=colour))
-    told = ", ".join(f"{row['fraction']:g}: {row['value']:.3f}" for row in points)
+    told = ", ".join(f"{row.fraction:g}: {row.value:.3f}" for row in points)
     return [tag("g", tag("title", f"{label}: {told}"), *parts)]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 
+from lorkit.decompose.documents.compare import CompareDocument
 from lorkit.export.rendering.svg import (
     BOTTOM,
     COLOURS,
@@ -19,8 +19,6 @@ from lorkit.export.rendering.svg import (
     WIDTH,
     Plot,
     Scale,
-    judged,
-    named,
     path,
     sheet,
     shorten,
@@ -48,14 +46,14 @@ class MethodPoint:
     """How often the colours have come round before; each round has a mark of its own."""
 
 
-def comparison_files(document: Mapping[str, Any]) -> dict[str, str]:
+def comparison_files(document: CompareDocument) -> dict[str, str]:
     """Return the files beside a `compare` document by their endings: `.md`, `.svg`, `.fractions.svg` for several."""
     drawn = fraction_curves(document)
     found = {".md": comparison_markdown(document), ".svg": comparison_chart(document)}
     return found | ({".fractions.svg": drawn} if drawn is not None else {})
 
 
-def comparison_chart(document: Mapping[str, Any]) -> str:
+def comparison_chart(document: CompareDocument) -> str:
     """Draw the mean of the metric against the MACs of one region's deployed network, at the largest fraction."""
     points = _points(document)
     if not points:
@@ -70,7 +68,7 @@ def comparison_chart(document: Mapping[str, Any]) -> str:
         x,
         y,
         "MACs of one deployed network, millions (log; equal costs side by side)",
-        f"{named(document)}, {judged(document)}",
+        f"{document.metric_in_words}, {document.split} split",
     ).axes()
     places = _spread([x(value) for value in macs])
     order = sorted(range(len(points)), key=lambda index: -points[index].accuracy)
@@ -78,17 +76,17 @@ def comparison_chart(document: Mapping[str, Any]) -> str:
     for index, height in zip(order, heights, strict=True):
         body += _mark(points[index], places[index], y, (height, _line(len(points))))
     said = "; ".join(f"{one.label}: {one.macs / 1e6:.1f} million MACs, {one.accuracy:.3f}" for one in points)
-    return sheet(_TITLE, said, [*body, *watermark(document)])
+    return sheet(_TITLE, said, [*body, *watermark(document.synthetic)])
 
 
-def comparison_markdown(document: Mapping[str, Any]) -> str:
+def comparison_markdown(document: CompareDocument) -> str:
     """Return the table of a `compare` document, and what each two arms differ by, as Markdown."""
-    seeds = sorted({row["seed"] for row in document["rows"]})
-    lines = [f"# Comparison {document['id']}", ""]
-    if document["synthetic"]:
+    seeds = sorted({row.seed for row in document.rows})
+    lines = [f"# Comparison {document.id}", ""]
+    if document.synthetic:
         lines += ["**SYNTHETIC: made from phantom images; not for any use on patients**", ""]
     lines += [
-        f"{named(document).capitalize()}, {judged(document)}; mean over regions and seeds "
+        f"{document.metric_in_words.capitalize()}, {document.split} split; mean over regions and seeds "
         f"({', '.join(map(str, seeds))}) with its 95 % interval over patients and seeds, sd over seeds. Parameters, "
         "MACs and bytes are those of one region's deployed network.",
         "",
@@ -97,49 +95,49 @@ def comparison_markdown(document: Mapping[str, Any]) -> str:
     lines += ["", "Drop: baseline minus candidate on the same cases and seeds, mean over regions. "
               "Won and lost: regions whose own interval excludes zero.", ""]  # fmt: skip
     lines += _pairs(document)
-    lines += ["", *(f"- {text}" for text in document["warnings"])]
+    lines += ["", *(f"- {text}" for text in document.warnings)]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _table(document: Mapping[str, Any]) -> list[str]:
-    teacher = document["foundation"]
-    regions = list(document["table"][0]["regions"]) if document["table"] else []
+def _table(document: CompareDocument) -> list[str]:
+    teacher = document.foundation
+    regions = list(document.table[0].regions) if document.table else []
     heads = ["arm", "fraction", "seeds", "mean", "sd", *regions, "parameters", "MACs", "bytes",
              "training parameters", "training MACs", "seconds"]  # fmt: skip
     costs = ("parameters", "macs", "deployed_bytes", "training_parameters", "training_macs")
     rows = [
         [
-            row["label"],
-            f"{row['fraction']:g}",
-            str(row["seeds"]),
-            _interval(row[document["metric"]], row["ci"]),
-            _number(row["sd"]),
-            *(_number(row["regions"][name]) for name in regions),
-            *(f"{row[key]:,}" for key in costs),
-            f"{row['train_seconds']:,.1f}",
+            row.label,
+            f"{row.fraction:g}",
+            str(row.seeds),
+            _interval(row.value(document.metric), row.ci),
+            _number(row.sd),
+            *(_number(row.regions[name]) for name in regions),
+            *(f"{getattr(row, key):,}" for key in costs),
+            f"{row.train_seconds:,.1f}",
         ]
-        for row in document["table"]
+        for row in document.table
     ]
     if teacher is not None:
-        scores = [_number(teacher["regions"][name][document["metric"]]) for name in regions]
-        mean = _interval(teacher[document["metric"]], teacher["ci"])
-        paid = ("-" if teacher[key] is None else f"{teacher[key]:,}" for key in costs)
+        scores = [_number(teacher.regions[name].value(document.metric)) for name in regions]
+        mean = _interval(teacher.value(document.metric), teacher.ci)
+        paid = ("-" if getattr(teacher, key) is None else f"{getattr(teacher, key):,}" for key in costs)
         rows.append(["foundation", "-", "-", mean, "-", *scores, *paid, "-"])
     return _grid(heads, rows)
 
 
-def _pairs(document: Mapping[str, Any]) -> list[str]:
+def _pairs(document: CompareDocument) -> list[str]:
     rows = [
         [
-            pair["baseline"],
-            pair["candidate"],
-            f"{pair['fraction']:g}",
-            str(len(pair["seeds"])),
-            _interval(pair["mean"]["drop"], pair["mean"]["ci"]),
-            str(pair["wins"]),
-            str(pair["losses"]),
+            pair.baseline,
+            pair.candidate,
+            f"{pair.fraction:g}",
+            str(len(pair.seeds)),
+            _interval(pair.mean.drop, pair.mean.ci),
+            str(pair.wins),
+            str(pair.losses),
         ]
-        for pair in document["pairs"]
+        for pair in document.pairs
     ]
     return _grid(["baseline", "candidate", "fraction", "seeds", "drop", "won", "lost"], rows)
 
@@ -148,20 +146,24 @@ def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
 
 
-def _points(document: Mapping[str, Any]) -> list[MethodPoint]:
-    fraction = max((row["fraction"] for row in document["table"]), default=1.0)
-    metric = document["metric"]
-    rows = [row for row in document["table"] if row["fraction"] == fraction and row[metric] is not None]
-    turns = [divmod(index, len(COLOURS)) for index in range(len(rows))]
-    points = [_point(row["label"], row, metric, COLOURS[at], turn) for row, (turn, at) in zip(rows, turns, strict=True)]
-    teacher = document["foundation"]
-    drawn = teacher is not None and teacher["macs"] is not None  # an ONNX file's are not counted
-    return [*points, _point("foundation", teacher, metric, FOUNDATION)] if drawn else points
-
-
-def _point(label: str, row: Mapping[str, Any], metric: str, colour: str, turn: int = 0) -> MethodPoint:
-    ci = (row["ci"][0], row["ci"][1]) if row["ci"] else None
-    return MethodPoint(label=label, macs=row["macs"], accuracy=row[metric], ci=ci, colour=colour, round=turn)
+def _points(document: CompareDocument) -> list[MethodPoint]:
+    fraction = max((row.fraction for row in document.table), default=1.0)
+    metric = document.metric
+    points: list[MethodPoint] = []
+    for row in document.table:
+        value = row.value(metric)
+        if row.fraction == fraction and value is not None:
+            turn, at = divmod(len(points), len(COLOURS))
+            colour = COLOURS[at]
+            points.append(
+                MethodPoint(label=row.label, macs=row.macs, accuracy=value, ci=row.ci, colour=colour, round=turn)
+            )
+    teacher = document.foundation
+    accuracy = None if teacher is None else teacher.value(metric)
+    if teacher is None or teacher.macs is None or accuracy is None:  # an ONNX file's MACs are not counted
+        return points
+    drawn = MethodPoint(label="foundation", macs=teacher.macs, accuracy=accuracy, ci=teacher.ci, colour=FOUNDATION)
+    return [*points, drawn]
 
 
 def _spread(places: Sequence[float], gap: float = 9.0) -> list[float]:

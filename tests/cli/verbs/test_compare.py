@@ -5,16 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-COSTS = {"parameters": 10, "macs": 20, "deployed_bytes": 40}
+from lorkit.decompose.documents.compare import CompareDocument
+from lorkit.decompose.machine import fingerprint
+
+COSTS = {"parameters": 10, "macs": 20, "deployed_bytes": 40, "training_parameters": 10, "training_macs": 20}
+SCORES = {"n": 8, "groups": 4, "accuracy": None, "auroc": None, "ece": None, "brier": None, "ci": {}}
 
 COMPARISON = {
     "id": "small-1234",
+    "machine": fingerprint(),
+    "synthetic": False,
+    "arms": [],
     "split": "val",
     "metric": "balanced_accuracy",
-    "rows": [{"label": "mtl", "regions": {"chest": {"balanced_accuracy": 0.75}}}],
+    "rows": [
+        {
+            "label": "mtl",
+            "method": "mtl",
+            "seed": 0,
+            "fraction": 1.0,
+            "regions": {"chest": {**SCORES, "balanced_accuracy": 0.75}},
+            "train_seconds": 1.5,
+            **COSTS,
+        }
+    ],
     "table": [
         {
             "label": "mtl",
+            "method": "mtl",
             "fraction": 1.0,
             "seeds": 2,
             "balanced_accuracy": 0.75,
@@ -30,13 +48,18 @@ COMPARISON = {
             "baseline": "foundation",
             "candidate": "mtl",
             "fraction": 1.0,
-            "mean": {"drop": 0.05, "ci": [0.01, 0.09]},
+            "seeds": [0],
+            "metric": "balanced_accuracy",
+            "regions": {},
+            "mean": {"drop": 0.05, "ci": [0.01, 0.09], "decidable": 0.04},
             "wins": 0,
             "losses": 1,
         }
     ],
     "foundation": {
-        "regions": {"chest": {"balanced_accuracy": 0.8}},
+        "backbone": "vit",
+        "heads": {"chest": "own"},
+        "regions": {"chest": {**SCORES, "balanced_accuracy": 0.8}},
         "balanced_accuracy": 0.8,
         "ci": [0.75, 0.85],
         **COSTS,
@@ -52,7 +75,7 @@ def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> Non
     ]
     outcome = check_verb(
         words,
-        COMPARISON,
+        CompareDocument.model_validate(COMPARISON),
         options={
             "methods": ["stl", "mtl"],
             "variants": ["r4:lorkd:lorkd.rank=4"],

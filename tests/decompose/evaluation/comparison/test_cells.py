@@ -37,7 +37,7 @@ def listen(event):
         os.kill(os.getpid(), signal.SIGKILL)
 config = load_config(sys.argv[1], overrides=[*{TINY}, "train.epochs=2"])
 document = compare(config, methods=sys.argv[2].split(","), on_event=listen)
-print(json.dumps({{"started": started, "rows": [row["label"] for row in document["rows"]]}}))
+print(json.dumps({{"started": started, "rows": [row.label for row in document.rows]}}))
 """
 
 
@@ -88,9 +88,9 @@ def test_a_killed_cell_goes_on_after_its_last_epoch(made_run: Path, tmp_path: Pa
     assert killed.returncode == -9
     config = load_config(made_run / "decompose.yaml", overrides=[*TINY, "train.epochs=2"])
     heard: list[Event] = []
-    found = compare(config, methods=["mtl"], out=tmp_path / "comparisons", on_event=heard.append)
+    found = compare(config, methods=["mtl"], out=tmp_path / "comparisons", on_event=heard.append).to_json()
     assert [event.first_epoch for event in heard if isinstance(event, Started)] == [1]
-    straight = compare(config, methods=["mtl"], out=tmp_path / "straight" / "comparisons")
+    straight = compare(config, methods=["mtl"], out=tmp_path / "straight" / "comparisons").to_json()
     assert found["rows"][0]["regions"] == straight["rows"][0]["regions"]
 
 
@@ -120,7 +120,7 @@ def test_a_cell_of_another_process_is_left_to_it_and_read_afterwards(
     with exclusive(cell):  # as if another process trained it, and finished once this one has nothing else to do
         other = threading.Thread(target=finish)
         other.start()
-        document = compare(config, methods=["mtl", "stl"], out=out, on_event=listen)
+        document = compare(config, methods=["mtl", "stl"], out=out, on_event=listen).to_json()
         other.join(timeout=30)
     assert [row["label"] for row in document["rows"]] == ["mtl", "stl"]
     assert "another process trains mtl, seed 0, fraction 1: its result is read when it is finished" in order

@@ -72,7 +72,7 @@ def test_one_seed_is_the_paired_difference() -> None:
     found = PairedDifferences(judged).pair(cases(judged, one), cases(judged, two))
     for index, (name, prepared) in enumerate(judged.items()):
         expected = paired_difference(prepared.labels, one[name][0], two[name][0], prepared.groups, seed=index).to_json()
-        assert found["regions"][name] == {key: pytest.approx(value) for key, value in expected.items()}
+        assert found.regions[name].to_json() == {key: pytest.approx(value) for key, value in expected.items()}
 
 
 def test_the_spread_of_seeds_widens_the_interval() -> None:
@@ -82,32 +82,32 @@ def test_the_spread_of_seeds_widens_the_interval() -> None:
     # half of the trainings fail on every case: no resampling of cases alone would see it
     luck = {name: np.repeat([[1.0], [1.0], [0.0], [0.0]], len(label), axis=1) for name, label in labels.items()}
     found = PairedDifferences(judged).pair(cases(judged, always), cases(judged, luck))
-    assert found["mean"]["drop"] == pytest.approx(0.5)
-    assert found["mean"]["ci"][0] <= 0.05
-    assert (found["wins"], found["losses"]) == (0, 0)
+    assert found.mean.drop == pytest.approx(0.5)
+    assert found.mean.ci[0] <= 0.05
+    assert (found.wins, found.losses) == (0, 0)
     sides = {n: v[:1] for n, v in always.items()}, {n: v.mean(0)[None] for n, v in luck.items()}
     alone = PairedDifferences(judged).pair(*(cases(judged, side) for side in sides))
-    assert alone["mean"]["ci"][0] > 0.3
+    assert alone.mean.ci[0] > 0.3
 
 
 def test_equal_arms_decide_nothing_and_clear_ones_win() -> None:
     judged, hits = case(3, count=120)
     same = PairedDifferences(judged).pair(cases(judged, hits), cases(judged, hits))
-    assert same["mean"]["drop"] == 0
-    assert same["mean"]["ci"][0] < 0 < same["mean"]["ci"][1], "a difference that no case showed may still be there"
+    assert same.mean.drop == 0
+    assert same.mean.ci[0] < 0 < same.mean.ci[1], "a difference that no case showed may still be there"
     right = {name: np.ones_like(value) for name, value in hits.items()}
     won = PairedDifferences(judged).pair(cases(judged, hits), cases(judged, right))
-    assert (won["wins"], won["losses"]) == (2, 0)
+    assert (won.wins, won.losses) == (2, 0)
     lost = PairedDifferences(judged).pair(cases(judged, right), cases(judged, hits))
-    assert (lost["wins"], lost["losses"]) == (0, 2)
-    assert lost["mean"]["drop"] == pytest.approx(-won["mean"]["drop"])
+    assert (lost.wins, lost.losses) == (0, 2)
+    assert lost.mean.drop == pytest.approx(-won.mean.drop)
 
 
 def test_a_model_without_seeds_stands_beside_one_with() -> None:
     judged, hits = case(3)
     foundation = {name: value[:1] for name, value in hits.items()}
     found = PairedDifferences(judged).pair(cases(judged, foundation), cases(judged, hits))
-    assert found["regions"]["a"]["mcnemar_p"] is None
+    assert found.regions["a"].mcnemar_p is None
 
 
 def test_the_variance_over_seeds_is_unbiased() -> None:

@@ -6,19 +6,29 @@ from xml.etree import ElementTree
 
 import pytest
 
+from lorkit.decompose.documents.compare import CompareDocument
+from lorkit.decompose.machine import fingerprint
 from lorkit.export.reporting.comparison.fractions import fraction_curves
 
+COSTS = {"parameters": 1, "macs": 1, "deployed_bytes": 1, "training_parameters": 1, "training_macs": 1}
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def row(label: str, fraction: float, accuracy: float | None) -> dict[str, Any]:
     ci = None if accuracy is None else [accuracy - 0.02, accuracy + 0.03]
-    return {"label": label, "fraction": fraction, "balanced_accuracy": accuracy, "ci": ci}
+    scores = {"balanced_accuracy": accuracy, "sd": None, "ci": ci, "regions": {"chest": accuracy}}
+    head = {"label": label, "method": "mtl", "fraction": fraction, "seeds": 1}
+    return {**head, **scores, "train_seconds": 1.0, **COSTS}
 
 
-def document(rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
-    teacher = {"balanced_accuracy": 0.9, "ci": [0.85, 0.95]}
-    return {
+def document(rows: list[dict[str, Any]], **changes: Any) -> CompareDocument:
+    teacher = {"backbone": "vit", "heads": {}, "regions": {}, "balanced_accuracy": 0.9, "ci": [0.85, 0.95], **COSTS}
+    whole = {
+        "id": "small-1234",
+        "machine": fingerprint(),
+        "arms": [],
+        "rows": [],
+        "pairs": [],
         "split": "test",
         "metric": "balanced_accuracy",
         "synthetic": False,
@@ -26,6 +36,7 @@ def document(rows: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
         "foundation": teacher,
         **changes,
     }
+    return CompareDocument.model_validate(whole)
 
 
 def test_each_arm_is_a_line_over_the_fractions_with_its_intervals() -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-import copy
 import itertools
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
+from lorkit.decompose.documents.compare import CompareDocument
+from lorkit.decompose.machine import fingerprint
 from lorkit.export.rendering.svg import shorten
 from lorkit.export.reporting.comparison.pages import comparison_chart, comparison_files, comparison_markdown
 
@@ -18,25 +19,48 @@ def row(label: str, accuracy: float | None, macs: int, fraction: float = 1.0) ->
     ci = None if accuracy is None else [accuracy - 0.02, accuracy + 0.03]
     regions = {"chest": accuracy, "knee": accuracy}
     scores = {"balanced_accuracy": accuracy, "sd": None, "ci": ci, "regions": regions, "macs": macs}
-    return {"label": label, "fraction": fraction, "seeds": 2, "train_seconds": 12.34, **scores, **COSTS}
+    return {
+        "label": label,
+        "method": "mtl",
+        "fraction": fraction,
+        "seeds": 2,
+        "train_seconds": 12.34,
+        **scores,
+        **COSTS,
+    }
 
 
-def document(**changes: Any) -> dict[str, Any]:
-    block = {"balanced_accuracy": 0.9}
-    teacher = {"regions": {"chest": block, "knee": block}, "balanced_accuracy": 0.9, "ci": [0.85, 0.95], **COSTS}
+def plain(**changes: Any) -> dict[str, Any]:
+    counts = {"n": 8, "groups": 4, "ci": {}}
+    block = {"accuracy": None, "balanced_accuracy": 0.9, "auroc": None, "ece": None, "brier": None, **counts}
+    teacher = {
+        "backbone": "vit",
+        "heads": {},
+        "regions": {"chest": block, "knee": block},
+        "balanced_accuracy": 0.9,
+        "ci": [0.85, 0.95],
+        **COSTS,
+    }
     pair = {"baseline": "foundation", "candidate": "mtl", "fraction": 1.0, "seeds": [0, 1], "wins": 0, "losses": 2}
+    cell = {"method": "mtl", "fraction": 1.0, "label": "mtl", "regions": {}, "train_seconds": 1.0, "macs": 1, **COSTS}
     base = {
         "id": "small-1234",
         "split": "test",
         "metric": "balanced_accuracy",
         "synthetic": False,
         "warnings": ["2 seeds: intervals know little"],
-        "rows": [{"seed": 0}, {"seed": 1}],
+        "machine": fingerprint(),
+        "arms": [],
+        "rows": [{**cell, "seed": 0}, {**cell, "seed": 1}],
         "table": [row("mtl", 0.7, 10**6), row("a & <b>", 0.75, 10**6), row("mtl", 0.5, 10**6, fraction=0.1)],
-        "pairs": [{**pair, "mean": {"drop": 0.2, "ci": [0.1, 0.3]}}],
+        "pairs": [{**pair, "metric": "", "regions": {}, "mean": {"drop": 0.2, "ci": [0.1, 0.3], "decidable": 0.1}}],
         "foundation": {**teacher, "macs": 4 * 10**6},
     }
-    return {**copy.deepcopy(base), **changes}
+    return {**base, **changes}
+
+
+def document(**changes: Any) -> CompareDocument:
+    return CompareDocument.model_validate(plain(**changes))
 
 
 def texts(svg: str) -> list[str]:
@@ -116,11 +140,13 @@ def test_what_is_undefined_is_a_dash_and_not_drawn() -> None:
 
 def test_other_tasks_are_shown_by_their_own_metric() -> None:
     def renamed(value: Any) -> Any:
+        if isinstance(value, dict) and "accuracy" in value:
+            return {key: value[key] for key in ("n", "groups", "ci")} | {"dice": value["balanced_accuracy"]}
         if isinstance(value, dict):
             return {("dice" if key == "balanced_accuracy" else key): renamed(one) for key, one in value.items()}
         return [renamed(one) for one in value] if isinstance(value, list) else value
 
-    found = comparison_files(renamed(document()) | {"metric": "dice"})
+    found = comparison_files(CompareDocument.model_validate(renamed(plain()) | {"metric": "dice"}))
     assert set(found) == {".md", ".svg", ".fractions.svg"}
     assert all("dice" in text.lower() for text in found.values())
     assert not any("balanced" in text.lower() for text in found.values())
