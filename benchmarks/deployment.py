@@ -132,9 +132,9 @@ def _exports(run: Path, region: str, folder: Path) -> tuple[dict[str, dict[str, 
             found[f"{target} {precision}"] = {
                 "path": result.path,
                 "export_seconds": time.perf_counter() - begin,
-                "bytes": exported.info["size_bytes"],
-                "parity": {key: exported.info["parity"][key] for key in ("max_abs", "tolerance", "label_flips", "n")},
-                "kept_fp32": (exported.info["lowering"] or {}).get("kept_fp32", []),
+                "bytes": exported.info.size_bytes,
+                "parity": exported.info.parity.model_dump(include={"max_abs", "tolerance", "label_flips", "n"}),
+                "kept_fp32": exported.info.lowering.kept_fp32 if exported.info.lowering else [],
             }
     return found, failures
 

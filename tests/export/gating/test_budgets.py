@@ -32,7 +32,7 @@ def subject(workshop: Any, tmp_path: Path) -> Make:
 def test_without_a_budget_nothing_is_judged(subject: Make) -> None:
     assert judge_budget(subject(), seconds=1, seed=0) == (None, [])
     older = subject()
-    older.info.pop("hardware")
+    older = replace(older, info=older.info.with_changes(hardware=None))
     assert judge_budget(older, seconds=1, seed=0) == (None, [])
 
 
