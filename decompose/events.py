@@ -120,4 +120,4 @@ OnProgress: TypeAlias = Callable[[str, int, int], None]
 
 
 def ignore_progress(text: str, done: int, total: int) -> None:
-    """Tell nobody."""
+    """Ignore an event."""

@@ -59,7 +59,7 @@ class BatchRange(_Model):
 
 
 class Budget(_Model):
-    """What one inference may cost here; null where nobody has stated a limit."""
+    """Limits of one inference; null means no limit."""
 
     p95_ms: float | None = Field(default=None, gt=0)
     peak_mib: float | None = Field(default=None, gt=0)

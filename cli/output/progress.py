@@ -81,7 +81,7 @@ class _Line(Progress):
 
 
 class _Live:
-    """A line that is drawn anew while something runs; it exists on a terminal only, and is gone afterwards."""
+    """A progress line that is redrawn while something runs. It exists on a terminal only, and is removed at the end."""
 
     def __init__(self, console: Console | None = None) -> None:
         console = console or _stderr()

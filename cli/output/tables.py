@@ -41,7 +41,7 @@ def line(text: str) -> None:
 
 
 def _flat(text: str) -> str:
-    """Keep text from data on its line: at the start of one, `::` is a command to whoever runs a pipeline."""
+    """Keep text from data on its line: at the start of one, `::` is a command of the CI system."""
     return " ".join(text.splitlines())
 
 

@@ -88,7 +88,7 @@ def replace_directory(staging: Path, directory: Path, keep: Sequence[str] = ()) 
 def recover_interrupted(directory: Path) -> None:
     """Undo what a killed process left: bring a renamed artifact back, drop staging directories.
 
-    Call it with the lock held: only then is every leftover certainly nobody's.
+    Call it with the lock held: only then is no leftover in use.
     """
     for aside in sorted(directory.parent.glob(f".{directory.name}.old-*")):
         if directory.exists():

@@ -82,7 +82,7 @@ def split_regions(samples: Mapping[str, RegionSamples], split: SplitConfig, *, s
 
 
 def find_leaks(samples: RegionSamples) -> list[Leak]:
-    """Return one pair of samples for each group or image that stands in two stated parts."""
+    """Return one pair of samples for each group or image that is in two stated parts."""
     leaks = []
     for kind, keys in (("group", samples.groups), ("image", samples.digests)):
         seen: dict[str, int] = {}

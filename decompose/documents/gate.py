@@ -1,6 +1,6 @@
 """What `decompose gate` decides, region by region. Rates are fractions; ratio is candidate over baseline.
 
-A drop is baseline minus candidate. Null stands for what could not be measured.
+A drop is baseline minus candidate. Null means not measured.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class CaseSet(Part):
     excluded: dict[str, int]
     """Cases left out: that a side was trained on, and others of the same patients."""
     unknown: list[Side]
-    """Sides whose training cases nobody can tell."""
+    """Sides with unknown training cases."""
 
 
 class Accuracy(Part):

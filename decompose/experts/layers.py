@@ -70,7 +70,7 @@ class ExpertLayer(nn.Module):
         return copy.deepcopy(self.base, cast(dict[int, Any], memo))
 
     def fuse_(self, region: str) -> None:
-        """Write the merged weight of a region over the base, which is kept aside untouched."""
+        """Write the merged weight of a region over the base, which is kept unchanged."""
         merged = self.merged_weight(region)
         if self._kept is None:
             self._kept = self.base.weight.detach().clone()
@@ -136,7 +136,7 @@ class LowRankExperts(ExpertLayer):
 
     Computes base(x) + s_t * update_t(x) with t the region of each row and s_t = alpha / rank_t. The gradient of
     region t's factors comes from its rows alone, that of the base from all (efficient knowledge separation).
-    Parameters are `down.<region>` and `up.<region>`, so ranks may differ and one region's can be told by name.
+    Parameters are `down.<region>` and `up.<region>`, so ranks can differ, and the name gives the region.
     """
 
     def __init__(self, base: Base, config: ExpertConfig, routing: Routing, name: str = "") -> None:

@@ -55,7 +55,7 @@ def truncate(matrix_HW: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def reduce_(network: nn.Module, model: nn.Module, region: str, rank: int) -> list[LayerCut]:
-    """Merge the update of a region anew into its plain network, cut to a rank, in place.
+    """Merge the update of a region again into its plain network, cut to a rank, in place.
 
     One unit of rank is one singular value of the update as a matrix (O, I*k) in layout `conv`. In layout `reshape` it
     is k0 of them, of the (O*k0, I*k/k0) matrix whose factors that layout keeps; as a kernel that is a rank of up to

@@ -71,7 +71,7 @@ def foreign_tensors(
 ) -> list[str]:
     """Return what a network holds of other regions: its tensors that equal one of theirs, and keys that name one.
 
-    Tensors of one repeated value (a counter, a bias of zeros) tell nothing and are left out, and so is what stands in
+    Tensors of one repeated value (a counter, a bias of zeros) identify no region and are left out; so is what is in
     `common`, which all regions started from: where it was frozen, every region still has it.
     """
     others = set(regions) - {region}

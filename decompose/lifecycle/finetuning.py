@@ -28,7 +28,7 @@ from lorkit.decompose.training.training_data import TrainingData
 def finetune_expert(config: Config, expert: LoadedExpert | Path | str, **options: Unpack[RunOptions]) -> TrainResult:
     """Train all weights of a copy of an expert's network for each region of a configuration.
 
-    The expert stands where a run has its foundation model: what the gate judges the result against is the expert as
+    The expert replaces the foundation model of a run: what the gate judges the result against is the expert as
     it was, under its own head or a linear probe. Backbone, channels and normalisation are the expert's; so is the
     size of its images where the configuration states none.
 

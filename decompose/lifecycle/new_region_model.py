@@ -63,7 +63,7 @@ class AddedRegion(LorkdModule):
 def single_region_model(config: Config, shared: Mapping[str, Tensor], region: Region) -> RegionalModel:
     """Build the model of one new region on the shared weights of a run.
 
-    Its update starts at zero, its norms at the mean of the other regions' norms, its head anew.
+    Its update starts at zero, its norms at the mean of the other regions' norms, its head at random.
 
     Args:
         config: Settings of the grown run.

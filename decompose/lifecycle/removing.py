@@ -149,7 +149,7 @@ def _splits(run: Run, region: str) -> dict[str, Any]:
 def _rows(rows: list[dict[str, Any]], method: str, region: str) -> list[dict[str, Any]]:
     """Return rows of metrics without a region; phases of it alone go whole.
 
-    The mean of a score is taken anew over the regions that stay: the old one would tell that of the region that goes.
+    The mean of a score is computed again over the remaining regions: the old mean includes the removed one.
     """
     kept = []
     for row in rows:

@@ -90,7 +90,7 @@ def without_region(config: Config, region: str) -> Config:
 
 
 def is_stated(section: BaseModel, key: str) -> bool:
-    """Tell whether somebody wrote a value; a default normalisation is filled in where nobody did."""
+    """Return whether a value was stated; otherwise a default normalisation is filled in."""
     if isinstance(section, ImageConfig) and key in ("mean", "std"):
         return bool(getattr(section, key) != getattr(ImageConfig(channels=section.channels), key))
     return key in section.model_fields_set

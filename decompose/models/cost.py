@@ -13,7 +13,7 @@ from lorkit.decompose.models.regional import RegionalModel
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Return the number of parameters; one that stands at two places counts once."""
+    """Return the number of parameters; one that is used twice counts once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 

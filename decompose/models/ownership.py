@@ -1,4 +1,4 @@
-"""Which tensors of a live model belong to one region alone: told from their keys, wherever a model is taken apart."""
+"""Which tensors of a live model belong to one region alone: found by their keys."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class _TimmStages:
 
 
 def stage_shapes_of(backbone: nn.Module, image_shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return (C, *grid) of each stage for images (C, *spatial); a user's teacher has told its own.
+    """Return (C, *grid) of each stage for images (C, *spatial); a user's teacher states its own.
 
     Raises:
         UsageError: It has no stages that anything knows of, or not four.

@@ -53,7 +53,7 @@ def save_model(model: RegionalModel | SeparateModels, directory: Path) -> Path:
 def load_model(run: Path) -> RegionalModel | SeparateModels:
     """Rebuild the live model of a run directory from `config.yaml`, `regions.json` and `model.safetensors`.
 
-    The weights must fit exactly. Digests are the business of whoever opened the run (`runs.open_run`).
+    The weights must fit exactly. Digests are checked when the run is opened (`runs.open_run`).
 
     Returns:
         The model in eval mode, on the CPU.

@@ -151,7 +151,7 @@ def list_runs(root: Path = RUNS) -> list[Path]:
 
 
 def _readable(path: Path) -> Manifest | None:
-    """Read a manifest for a list; one that cannot be read is nobody's newest run, and is reported when it is named."""
+    """Read a manifest for a list; an unreadable one is never the newest run, and is reported when it is named."""
     try:
         return read_manifest(path, verify=False)
     except ArtifactError:

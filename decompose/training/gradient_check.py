@@ -1,6 +1,6 @@
 """A reprogramming method tried out on a few random images before anything is trained: shapes, costs, gradient paths.
 
-Every path that the method promises is checked by a backward pass of its own; a configuration in which one is broken is
+Every gradient path of the method is checked by its own backward pass; a configuration in which one is broken is
 refused. Shapes alone are checked on torch's meta device, which costs nothing.
 """
 

@@ -62,7 +62,7 @@ class TrainResult:
 
 
 class RunOptions(TypedDict, total=False):
-    """What every way to make a run can be told; see `train`."""
+    """Options of every command that makes a run; see `train`."""
 
     out: Path | str
     resume: bool

@@ -135,7 +135,7 @@ def bench(
 
 
 def store(run: Run, document: dict[str, Any]) -> None:
-    """Write a bench into a run; older rows of exports that are still the same and were not measured anew stay."""
+    """Write a bench into a run; older rows of exports that are unchanged and were not measured again stay."""
     run.measurements_dir.mkdir(parents=True, exist_ok=True)
     path = run.measurements_dir / NAME
     old = stored(run)

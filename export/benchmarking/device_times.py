@@ -1,4 +1,4 @@
-"""Device times of warm engines, taken in turns whose order is drawn anew."""
+"""Device times of warm engines, taken in turns in random order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def device_times(
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[dict[str, Any]]:
-    """Time warm engines on their GPU, in turns whose order is drawn anew; return the fields of each one's row.
+    """Time warm engines on their GPU, in turns in random order; return the fields of each one's row.
 
     Args:
         engines: Those that are measured.

@@ -86,7 +86,7 @@ def time_interleaved(
     start: int = 0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Floats:
-    """Time every engine once a cycle, in an order drawn anew for each cycle.
+    """Time every engine once a cycle, in a new random order for each cycle.
 
     Args:
         engines: The engines, already warm.

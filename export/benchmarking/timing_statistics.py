@@ -153,7 +153,7 @@ class InterimLooks:
     """When to look at a growing sample, and how sure one must be at each look.
 
     Looking often and stopping at the first decision would multiply the error. The error allowed at a look doubles
-    from look to look (strict early, when a burst can fool it) and the last look keeps half: by Bonferroni, all
+    from look to look (strict early, when a burst of noise can mislead) and the last look keeps half: by Bonferroni, all
     looks together err at most `alpha`.
 
     Attributes:

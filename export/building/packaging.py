@@ -67,7 +67,7 @@ def graph_metadata(source: ExportableNetwork, precision: str) -> dict[str, str]:
 
 
 def output_names(region: Region) -> list[str]:
-    """Return what each output channel stands for: the classes, or the background and the structures of a mask."""
+    """Return the meaning of each output channel: the classes, or the background and the structures of a mask."""
     return ["background", *region.classes] if get_task(region.task).dense else list(region.classes)
 
 

@@ -117,7 +117,7 @@ def verify(
 
 
 def _bisect(exported: Exported, references: _References, *, alone: bool) -> Bisection:
-    """Bisect an export; one among several that cannot be is told of, not the end of the others.
+    """Bisect an export; one of several that cannot be bisected is reported, and the others continue.
 
     Raises:
         UsageError: It cannot be, and it is the only one.

@@ -1,7 +1,7 @@
 """Absolute budgets of a profile: milliseconds and memory that a user has stated for named hardware.
 
 A limit in milliseconds means something on the hardware it was stated for and nowhere else, so it is judged only where
-this machine's fingerprint matches the profile. No profile of lorkit states one: whoever runs the ward knows it.
+this machine's fingerprint matches the profile. No profile of lorkit states one: the user does.
 """
 
 from __future__ import annotations

@@ -222,7 +222,7 @@ def _other_case_warnings(store: Path | None, pairs: list[ExportPair], blocks: Ma
 
 
 def _baselines_without_candidate(exports: GateExports) -> list[str]:
-    """Warn of baselines in service that no candidate of the selection stands against: nothing says they still hold."""
+    """Warn of stored baselines without a candidate in the selection: they are not judged."""
     store = exports.store
     if store is None or exports.candidate is not None:
         return []

@@ -48,7 +48,7 @@ class EvaluationCases:
         Returns:
             The cases for either, and `digest` (that of `splits.json` for an untouched locked part), `n`, `groups`,
             `excluded` (cases that each side was trained on, and others of `same_patients`) and `unknown` (sides whose
-            training cases nobody can tell).
+            training cases are unknown).
 
         Raises:
             DataError: There is no case, or each was used to train one side.

@@ -129,7 +129,7 @@ _MARKS += [(mark, f"\\{mark}") for mark in "|`*_[]~"]
 
 
 def markdown(value: object) -> str:
-    """Write text into a Markdown cell so that it stays text: no markup, no link, and nobody is called by name."""
+    """Write text into a Markdown cell so that it stays text: no markup, no link, no mention of a user."""
     text = " ".join(str(value).splitlines())  # a single carriage return ends a line too
     for sign, safe in _MARKS:
         text = text.replace(sign, safe)
@@ -137,7 +137,7 @@ def markdown(value: object) -> str:
 
 
 def code(value: object) -> str:
-    """Write text that stands between backticks."""
+    """Write text between backticks."""
     return " ".join(str(value).replace("`", "'").splitlines())
 
 

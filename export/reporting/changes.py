@@ -31,7 +31,7 @@ def changes(
 
     Args:
         home: The run that is reported.
-        other: The run that it stands against.
+        other: The run to compare with.
         now: Document of `home`.
         then: Document of `other`.
         on_progress: Told which region is being measured.

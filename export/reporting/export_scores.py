@@ -1,6 +1,6 @@
 """How good exports of lower precision are, by their own engines on the locked test split.
 
-An fp32 export with a passed parity answers as its network does, and the network's score stands for it. Another
+An fp32 export with a passed parity answers as its network does, and has the network's score. Another
 precision has answers of its own, so a score that was measured on the network would be made up for it.
 """
 
@@ -25,7 +25,7 @@ _BATCH = 64
 
 
 def answers_as_network(one: Exported) -> bool:
-    """Whether the score of the network that an export was made from stands for the export as well."""
+    """Whether an export has the score of its network."""
     return one.info.precision == "fp32"
 
 

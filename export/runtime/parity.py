@@ -210,7 +210,7 @@ def _finite(value: float) -> float | None:
 
 
 def seeded_inputs(shape: Sequence[int], count: int, *, seed: int = 0) -> Float32Array:
-    """Return (count, *shape) float32 in [0, 1]: what stands in for images where none may be read or kept.
+    """Return (count, *shape) float32 in [0, 1]: random inputs where images cannot be read or kept.
 
     A coarse pattern under fine noise, so that deep layers see structure and not an average.
     """

@@ -1,6 +1,6 @@
 """OpenVINO on the CPU, in fp32, in bf16 (its own lowering of the fp32 file) or from an int8 QDQ file.
 
-Two things happen in OpenVINO without a word, and both are errors here. A precision hint is no promise: the compiled
+OpenVINO does two things silently that are errors here. A precision hint is not binding: the compiled
 network is asked in which precision its layers run, and bf16 is refused where the CPU would only emulate it. And
 importing the package reports to Google Analytics and writes a client id into the home directory; it is imported with
 that switched off.

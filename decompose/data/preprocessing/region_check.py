@@ -1,4 +1,4 @@
-"""A cheap check that an image belongs to a region at all, as plain numbers that travel with an expert.
+"""A fast check that an image belongs to a region, as plain numbers stored with an expert.
 
 Each image becomes a short fingerprint: an 8 x 8 thumbnail, its colour, contrast, sharpness and intensity quantiles.
 Fingerprints of training images are modelled as a Gaussian with a few free directions and one variance for all

@@ -71,7 +71,7 @@ def read_masks(name: str, config: RegionConfig, source: Source, *, complete: boo
 
     Raises:
         UsageError: `classes` are stated, or other structures than the source names.
-        DataError: A mask has another shape than its image or a value without a name, or a structure stands nowhere.
+        DataError: A mask has another shape than its image or a value without a name, or a structure is in no mask.
     """
     assert source.masks is not None
     stated = _stated(name, config, source)

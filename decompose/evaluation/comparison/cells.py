@@ -57,7 +57,7 @@ class ComparisonData:
 
     Attributes:
         training_data: Regions with their whole training and validation parts, from which fractions are taken.
-        test: Whole test parts; None where settings are still being chosen, and then nobody can look at them.
+        test: Whole test parts; None while settings are chosen, so that they cannot be read.
         foundation: The teacher; None when no method needs one.
         teacher_test: `test` as the foundation sees it; None where that is the same.
         digest: Digest of data, splits and foundation.
@@ -174,7 +174,7 @@ def run_cell(
 def stored_cells(root: Path, data: ComparisonData) -> Iterator[Cell]:
     """Yield every finished cell of the same data and teacher that has figures on the scored part, each once.
 
-    A cell that was scored on validation and again on test has its figures on validation twice; the later one stands
+    A cell that was scored on validation and again on test has its metrics on validation twice; the later one is used
     for both, as in `run_cell`.
     """
     cells: dict[tuple[str, int, float], Cell] = {}

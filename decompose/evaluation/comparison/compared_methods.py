@@ -98,7 +98,7 @@ def compared_methods(config: Config, names: Sequence[str], variants: Sequence[st
         variants: `LABEL:METHOD:key=value,key=value` each.
 
     Raises:
-        UsageError: An unknown method, a label that stands twice, a malformed variant, or one that changes what all
+        UsageError: An unknown method, a repeated label, a malformed variant, or one that changes what all
             methods have to share.
     """
     methods = [

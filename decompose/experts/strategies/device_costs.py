@@ -2,7 +2,7 @@
 
 Those of the CPU were fitted to forward and backward times of ResNet layers at 64 x 64, one AVX-512 thread, float32
 (benchmarks/experts.py --layers shows how far the choice is from the best one measured). Those of CUDA are data-sheet
-figures, not measurements: they only say that launches dear and arithmetic cheap favour few large calls.
+figures, not measurements: expensive launches and cheap arithmetic favour few large calls.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class DeviceCosts:
         copied: An element copied from one feature map into another, forward and backward together.
         shuffled: An element of the taps, written, moved and read back.
         factor: An element of stacked factors.
-        merged: An element of merged weights: built, used, and its gradient taken apart again.
+        merged: An element of merged weights: built, used, and its gradient split again.
         call: A call of a kernel.
         threads: How many share the work other than calls.
     """

@@ -1,7 +1,7 @@
 """`grouped`: the shared operation, one convolution of r channels a region grouped by region, one batched product.
 
 Regions are folded into channels, which needs as many rows of each and copies the input once: few large calls, for
-accelerators where a call is dear.
+accelerators with expensive calls.
 """
 
 from __future__ import annotations

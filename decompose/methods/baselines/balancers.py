@@ -25,7 +25,7 @@ def check_balancer(name: str, settings: TrainConfig) -> None:
         settings: Precision and devices.
 
     Raises:
-        UsageError: fp16, whose loss scaling stands between losses and gradients, or several processes.
+        UsageError: fp16, whose loss scaling changes gradients, or several processes.
         MissingRuntimeError: torchjd or a solver that it calls is not installed.
     """
     if name == "sum":

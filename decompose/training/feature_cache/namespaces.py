@@ -80,7 +80,7 @@ def namespace_of(
 
 
 def teacher_digest(foundation: Foundation) -> str:
-    """Return the digest of a teacher's weights and normalisation; heads are asked anew and do not count.
+    """Return the digest of a teacher's weights and normalisation; heads are not included.
 
     A user's own teacher states a digest besides: torch may hold none of its weights.
     """

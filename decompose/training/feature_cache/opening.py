@@ -38,7 +38,7 @@ def feature_cache_factory(
     asked: bool,
     on_event: Listener,
 ) -> FeatureCacheFactory | None:
-    """Return what opens the cache of each phase, or None where none is wanted or nobody asks a teacher.
+    """Return what opens the cache of each phase, or None if it is off or the method has no teacher.
 
     Args:
         config: Settings.

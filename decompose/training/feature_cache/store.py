@@ -30,7 +30,7 @@ _ABANDONED_S = 3600.0
 def space_lock(directory: Path) -> ReadWriteLock:
     """Return the lock of a space, shared while it is open and exclusive while it is removed.
 
-    Its file lies beside the space and stays: a lock on a file that is gone excludes nobody.
+    Its file lies beside the space and stays: a lock on a deleted file excludes no process.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     return ReadWriteLock(directory.with_name(f".{directory.name}.lock"), is_singleton=False)
@@ -115,7 +115,7 @@ class Store:
     def refresh(self) -> None:
         """Take in the shards that other processes have written since.
 
-        One that is damaged or of another space is removed and told about; its entries are asked for again.
+        One that is damaged or of another space is removed and reported; its entries are computed again.
         """
         for path in sorted(self.directory.glob(f"*{SUFFIX}")):
             if path.name in self._known or path.name.startswith("."):

@@ -1,4 +1,4 @@
-"""ROC curves: how well each class is told from the rest, whatever the threshold."""
+"""ROC curves of each class against the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands beside `comparison.json`: a Markdown table and a drawing of accuracy against deployed cost."""
+"""The pages beside `comparison.json`: a Markdown table and a drawing of accuracy against deployed cost."""
 
 from __future__ import annotations
 

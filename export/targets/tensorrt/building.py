@@ -71,7 +71,7 @@ def build_plan(tensorrt: ModuleType, spec: EngineSpec, timing: bytes | None = No
     Args:
         tensorrt: `tensorrt` or `tensorrt_rtx`.
         spec: What to build.
-        timing: Timings of kernels from earlier builds; b"" to begin anew, None where the runtime keeps none.
+        timing: Timings of kernels from earlier builds; b"" to begin empty, None where the runtime keeps none.
 
     Returns:
         The engine, and the timings to keep where `timing` was given.
