@@ -4,9 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, NotRequired, TypeAlias, TypeVar
+
+# pydantic, which reads rows from documents, asks for typing_extensions' below Python 3.12
+from typing_extensions import TypedDict
 
 T = TypeVar("T")
+
+
+class CacheFigures(TypedDict):
+    """What the cache of the teacher's features did in one epoch: images asked for and read, and bytes kept."""
+
+    asked: int
+    read: int
+    asked_seconds: float
+    read_seconds: float
+    kept_bytes: int
+
+
+class CacheStatistics(TypedDict):
+    """What a cache of the teacher's features saved in one phase: epochs that asked the teacher against those that read.
+
+    Seconds are means per epoch, and null where there is no such epoch.
+    """
+
+    phase: str
+    asked_epochs: int
+    asked_epoch_seconds: float | None
+    asked_seconds: float | None
+    read_epochs: int
+    read_epoch_seconds: float | None
+    read_seconds: float | None
+    kept_bytes: int
+    speed_up: float | None
+
+
+class EpochRow(TypedDict):
+    """A row of `metrics.jsonl`: losses by term and region, the validation metric by region, and how fast it was."""
+
+    phase: str
+    epoch: int
+    loss: Mapping[str, Mapping[str, float]]
+    metric: NotRequired[str]
+    val: dict[str, Any]
+    """The metric by region under its name, and `mean`."""
+    lr: NotRequired[float]
+    seconds: NotRequired[float]
+    images_per_second: NotRequired[float]
+    loader_images_per_second: NotRequired[float]
+    memory_mib: NotRequired[float]
+    teacher: NotRequired[CacheFigures]
+    gradient_cosine: NotRequired[float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +87,7 @@ class Started(Event):
     steps: int
     first_epoch: int = 0
     parameters: int = 0
-    history: tuple[Mapping[str, Any], ...] = ()
+    history: tuple[EpochRow, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +144,7 @@ class Finished(Event):
     best_epoch: int
     best: float
     seconds: float
-    history: tuple[Mapping[str, Any], ...] = ()
+    history: tuple[EpochRow, ...] = ()
 
 
 Listener = Callable[[Event], None]

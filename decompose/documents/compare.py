@@ -6,7 +6,7 @@ from typing import Literal
 
 from lorkit.decompose.documents.base import Document, Interval, Part, Share
 from lorkit.decompose.documents.scores import TaskFigures
-from lorkit.decompose.documents.training_log import CacheStatistics, EpochRow
+from lorkit.decompose.events import CacheStatistics, EpochRow
 from lorkit.decompose.machine import Machine
 
 

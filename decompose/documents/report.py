@@ -18,7 +18,7 @@ from lorkit.decompose.documents.scores import (
     Reliability,
     StructureScores,
 )
-from lorkit.decompose.documents.training_log import EpochRow
+from lorkit.decompose.events import EpochRow
 from lorkit.decompose.machine import Machine
 
 

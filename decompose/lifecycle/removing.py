@@ -13,7 +13,7 @@ from lorkit.decompose.artifacts import MANIFEST, digest_json, is_current, load_t
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import Splits
 from lorkit.decompose.errors import ParityError, UsageError, plural
-from lorkit.decompose.events import Listener, Notice, ignore
+from lorkit.decompose.events import EpochRow, Listener, Notice, ignore
 from lorkit.decompose.lifecycle.provenance import origin_record, with_heads
 from lorkit.decompose.lifecycle.settings import without_region
 from lorkit.decompose.methods import get_method
@@ -146,17 +146,17 @@ def _splits(run: Run, region: str) -> dict[str, Any]:
     return {**document, **parts}
 
 
-def _rows(rows: list[dict[str, Any]], method: str, region: str) -> list[dict[str, Any]]:
+def _rows(rows: list[EpochRow], method: str, region: str) -> list[EpochRow]:
     """Return rows of metrics without a region; phases of it alone go whole.
 
     The mean of a score is computed again over the remaining regions: the old mean includes the removed one.
     """
-    kept = []
+    kept: list[EpochRow] = []
     for row in rows:
-        if row.get("phase") in (f"{method}-{region}", f"add-{region}"):
+        if row["phase"] in (f"{method}-{region}", f"add-{region}"):
             continue
-        loss = {term: _less(values, region) for term, values in row.get("loss", {}).items()}
-        scores = {key: _less(value, region) for key, value in row.get("val", {}).items()}
+        loss = {term: _less(values, region) for term, values in row["loss"].items()}
+        scores = {key: _less(value, region) for key, value in row["val"].items()}
         means = [value for value in scores.values() if isinstance(value, dict) and value]
         if "mean" in scores and means:
             scores["mean"] = sum(means[0].values()) / len(means[0])

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -16,6 +15,7 @@ from lorkit.decompose.config import Config, load_config
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.evaluate import ModelName
 from lorkit.decompose.errors import ArtifactError, UsageError, unknown
+from lorkit.decompose.events import EpochRow
 from lorkit.decompose.regions import RegionSet
 
 RUNS = Path("runs")
@@ -62,7 +62,7 @@ class Run:
             ) from None
 
     @property
-    def metrics(self) -> list[dict[str, Any]]:
+    def metrics(self) -> list[EpochRow]:
         """The rows of `metrics.jsonl`, one per phase and epoch."""
         path = self.path / "metrics.jsonl"
         try:

@@ -12,6 +12,7 @@ from typing import Any
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, write_json, write_manifest, write_text
 from lorkit.decompose.config import Config, to_yaml
+from lorkit.decompose.events import EpochRow
 from lorkit.decompose.models.foundation.model import Foundation, save_foundation
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import RegionSet
@@ -44,7 +45,7 @@ class RunContent:
     splits: Mapping[str, Any]
     live: RegionalModel | SeparateModels
     foundation: Foundation | None
-    rows: Sequence[Mapping[str, Any]]
+    rows: Sequence[EpochRow]
     synthetic: bool
     inputs: str
     extra: Mapping[str, Any] = field(default_factory=dict)

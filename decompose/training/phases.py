@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from lorkit.decompose.config import Config
-from lorkit.decompose.events import Finished, Listener, Notice
+from lorkit.decompose.events import CacheStatistics, EpochRow, Finished, Listener, Notice
 from lorkit.decompose.methods import FitsInOneGo, HasAdapter, Method, TrainingModule
 from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.foundation.model import Foundation, with_regions
@@ -44,7 +44,7 @@ class Trained:
     macs: int
 
     @property
-    def cache_statistics(self) -> list[dict[str, Any]]:
+    def cache_statistics(self) -> list[CacheStatistics]:
         """What a cache of the teacher's features saved, one row per phase; empty without one."""
         return cache_statistics(row for end in self.ends for row in end.history)
 
@@ -132,7 +132,7 @@ def _fit(method: FitsInOneGo, module: TrainingModule, phase: Phase, on_event: Li
     scores = {name: validation_score(module.live, phase.val[name], name, device) for name in phase.regions.names}
     mean = sum(scores.values()) / len(scores)
     metric = get_task(phase.regions[0].task).headline
-    row = {
+    row: EpochRow = {
         "phase": phase.name,
         "epoch": 0,
         "loss": {},

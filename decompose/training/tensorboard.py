@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lorkit.decompose.errors import MissingRuntimeError
-from lorkit.decompose.events import Event, Finished, Listener, Started, Step, Validated
+from lorkit.decompose.events import EpochRow, Event, Finished, Listener, Started, Step, Validated
 
 
 def check_tensorboard() -> None:
@@ -101,7 +101,7 @@ class Curves:
             for row in started.history:
                 self._write_row(row)
 
-    def _write_row(self, row: Mapping[str, Any]) -> None:
+    def _write_row(self, row: EpochRow) -> None:
         scores = row["val"][row["metric"]]
         values = _of_epoch(row["loss"], row["metric"], scores, row["val"]["mean"])
         rates = {"learning_rate": row["lr"], "images_per_second": row["images_per_second"]}

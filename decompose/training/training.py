@@ -13,7 +13,7 @@ from lorkit.decompose.artifacts import digest_json, is_current
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
 from lorkit.decompose.data.readers.registry import expected_task
-from lorkit.decompose.events import Listener, Notice, ignore
+from lorkit.decompose.events import CacheStatistics, Listener, Notice, ignore
 from lorkit.decompose.methods import Method, get_method
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.foundation.model import Foundation
@@ -58,7 +58,7 @@ class TrainResult:
     regions: tuple[str, ...] = ()
     best: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
-    teacher_cache: tuple[dict[str, Any], ...] = ()
+    teacher_cache: tuple[CacheStatistics, ...] = ()
 
 
 class RunOptions(TypedDict, total=False):

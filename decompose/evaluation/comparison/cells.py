@@ -26,7 +26,6 @@ from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits
 from lorkit.decompose.data.fractions import take_fraction
 from lorkit.decompose.documents.compare import CellDocument, CellHead, CellRow, DeployedCosts, TrainedCosts
 from lorkit.decompose.documents.scores import TaskFigures
-from lorkit.decompose.documents.training_log import CacheStatistics, EpochRow
 from lorkit.decompose.evaluation.comparison.compared_methods import ComparedMethod, settings_digest
 from lorkit.decompose.evaluation.inference import collect_score_inputs
 from lorkit.decompose.events import Listener
@@ -274,12 +273,12 @@ def _measure(
         training_macs=trained.macs,
         train_seconds=trained.seconds,
     )
-    history = [EpochRow.model_validate(row) for end in trained.ends for row in end.history]
+    history = [row for end in trained.ends for row in end.history]
     document = CellDocument(
         head=head, regions=blocks, costs=costs, history=history, arm=method_digest, bench=data.digest
     )
     if statistics := trained.cache_statistics:
-        document = document.with_changes(teacher_cache=[CacheStatistics.model_validate(row) for row in statistics])
+        document = document.with_changes(teacher_cache=statistics)
     return document, score_inputs
 
 

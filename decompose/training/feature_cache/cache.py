@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.events import CacheFigures
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.training.feature_cache.namespaces import cache_key
 from lorkit.decompose.training.feature_cache.store import Store
@@ -114,9 +115,9 @@ class FeatureCache:
         for store in dict.fromkeys(self._stores):
             store.close()
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> CacheFigures:
         """Return the figures since the last call: images asked and read, the seconds of both, bytes kept."""
-        row = {
+        row: CacheFigures = {
             "asked": self._asked,
             "read": self._read,
             "asked_seconds": round(self._asking.take(), 4),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from statistics import fmean
-from typing import Any
+
+from lorkit.decompose.events import CacheStatistics, EpochRow
 
 # An epoch draws whole batches, so a few images of a pass are left to the next one.
 _NEARLY = 0.1
 
 
-def cache_statistics(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def cache_statistics(history: Iterable[EpochRow]) -> list[CacheStatistics]:
     """Return one row per phase that had a cache.
 
     Epochs that asked for nearly every image are set against those that read nearly every one; epochs that did both
@@ -25,7 +26,7 @@ def cache_statistics(history: Iterable[Mapping[str, Any]]) -> list[dict[str, Any
     return [_of_phase(name, list(rows)) for name, rows in groupby(kept, key=lambda row: row["phase"])]
 
 
-def describe_statistics(row: Mapping[str, Any]) -> str:
+def describe_statistics(row: CacheStatistics) -> str:
     """Say what a row of `cache_statistics` says."""
     head = f"{row['phase']}: teacher cache"
     reading = f"{_n(row['read_epochs'])} with stored features took {_s(row['read_epoch_seconds'])}"
@@ -41,7 +42,7 @@ def describe_statistics(row: Mapping[str, Any]) -> str:
     return f"{head}: {asking}; no epoch found all features, so no time was saved yet"
 
 
-def _of_phase(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _of_phase(name: str, rows: Sequence[EpochRow]) -> CacheStatistics:
     asked = [row for row in rows if _share(row) >= 1 - _NEARLY]
     read = [row for row in rows if _share(row) <= _NEARLY]
     slow, fast = _mean(row["seconds"] for row in asked), _mean(row["seconds"] for row in read)
@@ -58,7 +59,7 @@ def _of_phase(name: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _share(row: Mapping[str, Any]) -> float:
+def _share(row: EpochRow) -> float:
     asked, read = row["teacher"]["asked"], row["teacher"]["read"]
     return float(asked / max(asked + read, 1))
 

@@ -23,6 +23,7 @@ from lorkit.decompose.artifacts import (
     write_json,
 )
 from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.events import EpochRow
 
 _STATE = "state.json"
 
@@ -34,7 +35,7 @@ class Progress:
     epochs_done: int = 0
     best_epoch: int = -1
     best: float = -1.0  # below every accuracy, and still JSON
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[EpochRow] = field(default_factory=list)
 
 
 class Checkpoints:

@@ -20,7 +20,7 @@ from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.batches.loader import Batch, BatchLoader
 from lorkit.decompose.data.batches.microbatches import check_splittable, smallest_microbatch
 from lorkit.decompose.data.prepared import PreparedRegion
-from lorkit.decompose.events import Event, Finished, Notice, Saved, Started, Step, Validated
+from lorkit.decompose.events import CacheFigures, EpochRow, Event, Finished, Notice, Saved, Started, Step, Validated
 from lorkit.decompose.experts import packed
 from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 from lorkit.decompose.methods.base import TrainingModule
@@ -235,7 +235,7 @@ class _Trainer:
         )
 
     def _validate(
-        self, epoch: int, losses: dict[str, dict[str, float]], rate: float, seconds: float, kept: dict[str, Any]
+        self, epoch: int, losses: dict[str, dict[str, float]], rate: float, seconds: float, kept: CacheFigures | None
     ) -> Validated:
         scores = self._scores()
         mean = sum(scores.values()) / len(scores)
@@ -243,22 +243,23 @@ class _Trainer:
         if best:
             self.progress.best, self.progress.best_epoch = mean, epoch
         self.progress.epochs_done = epoch + 1
-        self.progress.history.append(
-            {
-                "phase": self.phase.name,
-                "epoch": epoch,
-                "loss": losses,
-                "metric": self._metric,
-                "val": {self._metric: scores, "mean": mean},
-                "lr": learning_rate(self.settings, (epoch + 1) * self.steps - 1, self.steps),
-                "seconds": round(seconds, 3),
-                "images_per_second": round(rate, 1),
-                "loader_images_per_second": round(self.loader.images_per_second, 1),
-                "memory_mib": round(cuda_peak_mib() or resident_mib()),
-                **kept,
-                **self._conflict(epoch),
-            }
-        )
+        row: EpochRow = {
+            "phase": self.phase.name,
+            "epoch": epoch,
+            "loss": losses,
+            "metric": self._metric,
+            "val": {self._metric: scores, "mean": mean},
+            "lr": learning_rate(self.settings, (epoch + 1) * self.steps - 1, self.steps),
+            "seconds": round(seconds, 3),
+            "images_per_second": round(rate, 1),
+            "loader_images_per_second": round(self.loader.images_per_second, 1),
+            "memory_mib": round(cuda_peak_mib() or resident_mib()),
+        }
+        if kept is not None:
+            row["teacher"] = kept
+        if self._conflict_due(epoch):
+            row["gradient_cosine"] = self._conflict()
+        self.progress.history.append(row)
         return Validated(
             phase=self.phase.name,
             epoch=epoch,
@@ -272,15 +273,15 @@ class _Trainer:
             loader_images_per_second=self.loader.images_per_second,
         )
 
-    def _conflict(self, epoch: int) -> dict[str, float | None]:
-        """Measure how far regions agree on the shared backbone, on a few batches, in the epochs that are due."""
+    def _conflict_due(self, epoch: int) -> bool:
         every = self.settings.log_conflict
-        due = every and (epoch + 1) % every == 0 and len(self.phase.regions.names) > 1
-        if not due or not self.fabric.is_global_zero:
-            return {}
+        due = bool(every) and (epoch + 1) % every == 0 and len(self.phase.regions.names) > 1
+        return due and self.fabric.is_global_zero
+
+    def _conflict(self) -> float | None:
+        """Measure how far regions agree on the shared backbone, on a few batches."""
         batches = islice(self.loader, _CONFLICT_BATCHES)
-        found = gradient_conflict(self.module, batches, teacher=self.optimizer_step.ask_teacher)
-        return {"gradient_cosine": found.mean}
+        return gradient_conflict(self.module, batches, teacher=self.optimizer_step.ask_teacher).mean
 
     def _scores(self) -> dict[str, float]:
         """Score the validation parts on the first rank, whose batch statistics are the ones that are saved."""

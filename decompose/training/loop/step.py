@@ -12,6 +12,7 @@ from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.batches.microbatches import split_batch
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.events import CacheFigures
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import freeze_
@@ -135,14 +136,14 @@ class OptimizerStep:
             answer = self.ask_teacher(self.to_device(host))
             self.cache = cache_factory.open(answer, host, parts, seen, self._foundation, self.fabric)
 
-    def flush_features(self) -> dict[str, Any]:
-        """Write the features that an epoch asked for; return what goes to its row of metrics."""
+    def flush_features(self) -> CacheFigures | None:
+        """Write the features that an epoch asked for; return what goes to its row of metrics; None without a cache."""
         if self.cache is None:
-            return {}
+            return None
         self.cache.flush()
         self.fabric.barrier()
         self.cache.refresh()  # what the other ranks asked for
-        return {"teacher": self.cache.row()}
+        return self.cache.row()
 
     def close(self) -> None:
         """Let go of what others may want."""
