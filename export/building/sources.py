@@ -106,6 +106,7 @@ class ReferenceImageCache:
         self.part, self.count = part, count
         self.notes: list[str] = []
         self._found: dict[tuple[Path | None, str, tuple[int, ...]], ReferenceImages] = {}
+        self._splits: dict[Path, RunSplits] = {}
 
     def of(self, source: ExportableNetwork) -> ReferenceImages:
         """Return images of a source's region, the same for each of its owners."""
@@ -121,7 +122,10 @@ class ReferenceImageCache:
             self.notes.append(f"region '{name}': there is no run beside the expert, so its images are unknown")
             return ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")
         try:
-            part = RunSplits(source.run, name).part(name, self.part, recipe=source.recipe, most=count)
+            run = source.run
+            if run.path not in self._splits:  # one for all networks of a run, whose images are then read once
+                self._splits[run.path] = RunSplits(run)
+            part = self._splits[run.path].part(name, self.part, recipe=source.recipe, most=count)
         except LorkitError as error:
             self.notes.append(f"region '{name}': its images cannot be read ({error.given})")
             return ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")

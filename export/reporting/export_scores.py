@@ -48,11 +48,13 @@ def scores_of(
     wanted = [one for one in exports if one.proven and not answers_as_network(one)]
     found = {one.manifest.digest: known[one.manifest.digest] for one in wanted if one.manifest.digest in known}
     missing = [one for one in wanted if one.manifest.digest not in known]
+    run_splits: RunSplits | None = None
     for index, one in enumerate(missing):
         label = one.path.relative_to(run.path).as_posix()
         on_progress(f"accuracy of {label}", index, len(missing))
         try:
-            found[one.manifest.digest] = _measure(run, one)
+            run_splits = run_splits or RunSplits(run)
+            found[one.manifest.digest] = _measure(run_splits, one)
         except (DataError, MissingRuntimeError) as error:
             warnings.append(f"The accuracy of {label} was not measured: {error}.")
     if missing and found:
@@ -61,10 +63,10 @@ def scores_of(
     return found
 
 
-def _measure(run: Run, one: Exported) -> ScoredExport:
-    region = run.regions.get(one.region.name)
+def _measure(run_splits: RunSplits, one: Exported) -> ScoredExport:
+    region = run_splits.run.regions.get(one.region.name)
     task = get_task(region.task)
-    prepared = RunSplits(run, region.name).part(region.name, "test", recipe=one.recipe)
+    prepared = run_splits.part(region.name, "test", recipe=one.recipe)
     step = fitting(region, one.shape, most=_BATCH)
     kept = []
     with load_engine(one.path) as engine:

@@ -6,10 +6,14 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+
+from lorkit.decompose.runs import Run, locked_data
+from lorkit.export.building.sources import ReferenceImageCache
 
 
 @pytest.mark.parametrize("method", ["rd", "drd"])
@@ -55,3 +59,14 @@ print("equal")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False)
     assert done.stdout.strip() == "equal", done.stderr
+
+
+def test_networks_of_one_run_share_its_images(a_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, read = [], locked_data.read_region
+    monkeypatch.setattr(locked_data, "read_region", lambda name, *a, **k: seen.append(name) or read(name, *a, **k))
+    cache = ReferenceImageCache(part="test", count=2)
+    recipe = locked_data.recipe_of_region(a_run, "chest")
+    for shape in (recipe.shape, (3, 8, 8)):  # a foundation's input may have another shape than the expert's
+        network = SimpleNamespace(run=a_run, region=a_run.regions.get("chest"), shape=shape, recipe=recipe)
+        assert len(cache.of(network).images) == 2  # type: ignore[arg-type]
+    assert (seen, cache.notes) == (["chest"], [])

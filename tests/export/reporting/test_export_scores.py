@@ -5,7 +5,7 @@ import pytest
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.events import ignore_progress
-from lorkit.decompose.runs import Run
+from lorkit.decompose.runs import Run, locked_data
 from lorkit.export.reporting import export_scores as exported_scores
 from lorkit.export.reporting.document import report_document
 from lorkit.export.reporting.export_scores import scores_of
@@ -34,6 +34,18 @@ def test_a_lower_precision_is_scored_by_its_own_engine(lowered: Run) -> None:
     # images of 200 or 60 of 255 and an eighth of them at 140 and 120: a threshold of 0.62 of 255 = 158 loses the 140s
     assert 0.8 < block["balanced_accuracy"] < 0.95
     assert block["ci"]["balanced_accuracy"][0] < block["balanced_accuracy"] < block["ci"]["balanced_accuracy"][1]
+
+
+def test_the_images_of_a_region_are_read_once_for_all_its_exports(
+    lowered: Run, workshop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = lowered.exports_dir / "chest" / "onnx-cpu-generic-fp16"
+    options = {"owner": "expert", "region": "chest", "parent": lowered.path, "precision": "fp16"}
+    workshop.write_export(place, threshold=0.6, **options)
+    seen, read = [], locked_data.read_region
+    monkeypatch.setattr(locked_data, "read_region", lambda name, *a, **k: seen.append(name) or read(name, *a, **k))
+    assert len(scores_of(lowered, [*exports(lowered), read_exported(place)], [], ignore_progress)) == 2
+    assert seen == ["chest"]
 
 
 def test_it_is_measured_once(lowered: Run, monkeypatch: pytest.MonkeyPatch) -> None:
