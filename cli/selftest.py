@@ -5,10 +5,20 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 
-def self_test() -> dict[str, Any]:
+class SelfTest(TypedDict):
+    """How the self-test ended: differences by step with what is allowed, or the error that ended it."""
+
+    passed: bool
+    differences: NotRequired[dict[str, float]]
+    tolerance: NotRequired[float]
+    seconds: NotRequired[float]
+    error: NotRequired[str]
+
+
+def self_test() -> SelfTest:
     """Put random experts into an untrained network, and follow one of them through the whole house.
 
     Returns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +11,9 @@ from rich.text import Text
 
 from lorkit.decompose.documents.compare import CompareDocument
 from lorkit.decompose.errors import plural
+
+if TYPE_CHECKING:  # it reads arrays and pictures
+    from lorkit.decompose.data.inspection import Inspection
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, console: Console | None = None) -> None:
@@ -121,7 +124,7 @@ def comparison(document: CompareDocument) -> None:
     warnings(document.warnings, synthetic=document.synthetic)
 
 
-def inspection(document: Mapping[str, Any]) -> None:
+def inspection(document: Inspection) -> None:
     """Print what `data` found: one row per region, its classes by part, and every leak."""
     rows = []
     for name, row in document["regions"].items():

@@ -2,11 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import typer
 
 from lorkit.cli import options
+from lorkit.cli.selftest import SelfTest
+from lorkit.decompose.machine import Machine
+
+
+class TargetState(TypedDict):
+    """Whether a target can be built and run here, and if not, why not and how to change that."""
+
+    runtime: str
+    ok: bool
+    reason: str
+    install: str
+    runs: bool
+    why: str
+
+
+class KeptFeatures(TypedDict):
+    """Where features of teachers are kept, and how much room they take."""
+
+    directory: str
+    mib: float
+
+
+class Findings(TypedDict):
+    """What `doctor` finds before its self-test."""
+
+    machine: Machine
+    libraries: dict[str, str | None]
+    profile: str
+    targets: dict[str, TargetState]
+    teacher_cache: KeptFeatures
 
 
 def doctor(as_json: options.Json = False) -> None:
@@ -19,7 +49,7 @@ def doctor(as_json: options.Json = False) -> None:
     from lorkit.profiles import detect
 
     machine = fingerprint()
-    document: dict[str, Any] = {
+    document: Findings = {
         "machine": machine,
         "libraries": tool_versions(),
         "profile": detect(machine).name,
@@ -29,23 +59,30 @@ def doctor(as_json: options.Json = False) -> None:
     if not as_json:
         _show(document)
     print_status("self-test: two experts, built, extracted, exported and run (a few seconds)")
-    document["self_test"] = _attempt()
+    result = _attempt()
     if as_json:
-        print_json(document, kind="doctor")
-    _conclude(document["self_test"])
+        print_json({**document, "self_test": result}, kind="doctor")
+    _conclude(result)
 
 
-def _targets() -> dict[str, dict[str, Any]]:
+def _targets() -> dict[str, TargetState]:
     from lorkit.export.targets import TARGETS
 
     found = {name: (target, target.available()) for name, target in TARGETS.items()}
     return {
-        name: {"runtime": target.runtime, **_availability(state), "runs": state.ok and state.runs}
+        name: {
+            "runtime": target.runtime,
+            "ok": state.ok,
+            "reason": state.reason,
+            "install": state.install,
+            "runs": state.ok and state.runs,
+            "why": state.cannot_run_because,
+        }
         for name, (target, state) in found.items()
     }
 
 
-def _features() -> dict[str, Any]:
+def _features() -> KeptFeatures:
     """Tell where features of teachers are kept by default, seen from here, and how much room they take."""
     from pathlib import Path
 
@@ -55,15 +92,7 @@ def _features() -> dict[str, Any]:
     return {"directory": str(directory), "mib": round(held_mib(directory), 1)}
 
 
-def _availability(state: Any) -> dict[str, Any]:
-    """Return the fields of an availability under the names of the document."""
-    from dataclasses import asdict
-
-    names = {"cannot_run_because": "why"}
-    return {names.get(name, name): value for name, value in asdict(state).items()}
-
-
-def _attempt() -> dict[str, Any]:
+def _attempt() -> SelfTest:
     """Run the self-test; whatever breaks in it is a finding about this machine, not an end of the diagnosis."""
     from lorkit.cli.selftest import self_test
 
@@ -73,7 +102,7 @@ def _attempt() -> dict[str, Any]:
         return {"passed": False, "error": f"{type(error).__name__}: {error}"}
 
 
-def _conclude(result: dict[str, Any]) -> None:
+def _conclude(result: SelfTest) -> None:
     from lorkit.cli.output.streams import print_status
 
     if result["passed"]:
@@ -85,7 +114,7 @@ def _conclude(result: dict[str, Any]) -> None:
     raise typer.Exit(4)
 
 
-def _show(document: dict[str, Any]) -> None:
+def _show(document: Findings) -> None:
     from lorkit.cli.output import tables
 
     machine, kept = document["machine"], document["teacher_cache"]
@@ -107,7 +136,7 @@ def _show(document: dict[str, Any]) -> None:
     tables.table("targets", ("target", "state", "because", "how to get it"), states)
 
 
-def _state(row: dict[str, Any]) -> str:
+def _state(row: TargetState) -> str:
     if not row["ok"]:
         return "missing"
     return "ready" if row["runs"] else "builds, but cannot run"

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +28,59 @@ _OUTLINE = (255, 190, 40)
 _RARE = 0.1  # of the largest class
 
 
+class Counts(TypedDict):
+    """Cases, groups, and cases by class of one part."""
+
+    n: int
+    groups: int
+    classes: dict[str, int]
+
+
+class RegionInspection(TypedDict):
+    """What the data of a region are; `parts` is null where none are stated and a leak prevents a split."""
+
+    source: str
+    task: str
+    modality: str | None
+    synthetic: bool
+    n: int
+    classes: dict[str, int]
+    groups: int
+    components: int
+    smallest: list[int]
+    largest: list[int]
+    channels: list[int]
+    dtypes: list[str]
+    split: str
+    repeated_images: int
+    conflicting_labels: int
+    leaks: list[str]
+    parts: dict[str, Counts] | None
+    digest: str
+
+
+class LoaderSpeed(TypedDict):
+    """Images per second of training's loader, and of preparation."""
+
+    images_per_second: float | None
+    prepared_per_second: float | None
+
+
+class Inspection(TypedDict):
+    """A document of kind `data`; `sheet` names the contact sheet that was asked for."""
+
+    schema_version: int
+    kind: str
+    warnings: list[str]
+    synthetic: bool
+    regions: dict[str, RegionInspection]
+    loader: LoaderSpeed
+    sheet: NotRequired[str]
+
+
 def inspect(
     config: Config, samples: Mapping[str, RegionSamples] | None = None, on_event: Listener = ignore
-) -> dict[str, Any]:
+) -> Inspection:
     """Describe the data of a configuration.
 
     Leaks between stated parts are listed, not raised, so that a user sees all of them; training refuses them.
@@ -48,9 +98,10 @@ def inspect(
         DataError: Data that cannot be read at all, or NaN pixels.
     """
     samples = read_regions(config, on_event) if samples is None else samples
-    documents = {name: _describe(region) for name, region in samples.items()}
-    warnings = [f"region '{name}': {text}" for name, region in documents.items() for text in region.pop("warnings")]
-    loader: dict[str, float | None] = {"images_per_second": None, "prepared_per_second": None}
+    found = {name: _describe(region) for name, region in samples.items()}
+    documents = {name: document for name, (document, _) in found.items()}
+    warnings = [f"region '{name}': {text}" for name, (_, texts) in found.items() for text in texts]
+    loader: LoaderSpeed = {"images_per_second": None, "prepared_per_second": None}
     if not any(region["leaks"] for region in documents.values()):
         splits = split_regions(samples, config.split, seed=config.seed)
         for name, region in samples.items():
@@ -108,13 +159,13 @@ def contact_sheet(samples: Mapping[str, RegionSamples], path: Path, *, columns: 
     return path
 
 
-def _describe(samples: RegionSamples) -> dict[str, Any]:
+def _describe(samples: RegionSamples) -> tuple[RegionInspection, list[str]]:
     shapes = [tuple(samples.images[index].shape) for index in range(len(samples))]
     leaks = find_leaks(samples)
     counts = samples.counts()
     repeated = len(samples) - len(set(samples.digests))
     conflicting = _conflicting(samples)
-    document = {
+    document: RegionInspection = {
         "source": samples.source,
         "task": samples.region.task,
         "modality": samples.region.modality,
@@ -133,10 +184,8 @@ def _describe(samples: RegionSamples) -> dict[str, Any]:
         "leaks": [str(leak_error(samples, leak)) for leak in leaks],
         "parts": {part: _count(samples, _stated(samples, part)) for part in PARTS} if samples.parts[0] else None,
         "digest": samples.digest,
-        "warnings": [],
     }
-    document["warnings"] = _warnings(counts, samples.region.classes, len(leaks), conflicting)
-    return document
+    return document, _warnings(counts, samples.region.classes, len(leaks), conflicting)
 
 
 def _warnings(counts: list[int], classes: tuple[str, ...], leaks: int, conflicting: int) -> list[str]:
@@ -159,7 +208,7 @@ def _stated(samples: RegionSamples, part: str) -> NDArray[np.int64]:
     return np.flatnonzero(np.array(samples.parts) == part).astype(np.int64)
 
 
-def _count(samples: RegionSamples, indices: NDArray[np.int64]) -> dict[str, Any]:
+def _count(samples: RegionSamples, indices: NDArray[np.int64]) -> Counts:
     return {
         "n": len(indices),
         "groups": len({samples.groups[index] for index in indices.tolist()}),

@@ -43,11 +43,11 @@ class Backward(Protocol):
         """Leave the gradients of all micro-batches in `.grad`."""
         ...
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, list[float]]:
         """Return what a resume needs, as plain data."""
         ...
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, list[float]]) -> None:
         """Go back to a saved state."""
         ...
 
@@ -66,11 +66,11 @@ class SumBackward:
     def finish(self) -> None:
         """Do nothing: torch accumulates."""
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, list[float]]:
         """Return nothing."""
         return {}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, list[float]]) -> None:
         """Take nothing."""
 
 
@@ -134,14 +134,14 @@ class BalancedBackward:
                 del parameter.jac  # type: ignore[attr-defined]
                 parameter.grad = torch.zeros_like(parameter)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, list[float]]:
         """Return the weights that Nash-MTL starts its next solution from, by regions present."""
         if self._name != "nash-mtl":
             return {}
         found = {key: one.weighting.prvs_alpha.tolist() for key, one in self._aggregators.items()}
         return {"|".join(key): values for key, values in {**self._memory, **found}.items()}
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, list[float]]) -> None:
         """Take those weights."""
         self._aggregators.clear()
         self._memory = {tuple(key.split("|")): list(values) for key, values in state.items()}
@@ -183,7 +183,7 @@ def aggregator_of(name: str, regions: int) -> Any:
     return {"pcgrad": PCGrad, "aligned-mtl": AlignedMTL, "upgrad": UPGrad}[name]()
 
 
-def balancer_settings(name: str) -> dict[str, Any]:
+def balancer_settings(name: str) -> dict[str, str | float]:
     """Return what decides the gradients of a balancer besides its name; nothing for the sum."""
     if name == "sum":
         return {}

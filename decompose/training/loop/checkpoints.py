@@ -10,7 +10,7 @@ import io
 import pickle
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -26,6 +26,30 @@ from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.events import EpochRow
 
 _STATE = "state.json"
+
+
+class RandomState(TypedDict):
+    """The states of torch's generators; `cuda` has one per device."""
+
+    cpu: Tensor
+    cuda: list[Tensor]
+
+
+class StepState(TypedDict):
+    """What the optimiser's steps need to go on; `average` and `averaged` only where weights are averaged."""
+
+    module: dict[str, Tensor]
+    optimizer: Any
+    scaler: Any
+    backward: dict[str, list[float]]
+    average: NotRequired[dict[str, Tensor]]
+    averaged: NotRequired[int]
+
+
+class TrainingState(StepState):
+    """Everything that a resume needs besides the settings."""
+
+    random: RandomState
 
 
 @dataclass
@@ -49,7 +73,7 @@ class Checkpoints:
         """Whether at least one epoch has been saved."""
         return (self.directory / _STATE).is_file()
 
-    def save(self, state: dict[str, Any], progress: Progress) -> Path:
+    def save(self, state: TrainingState, progress: Progress) -> Path:
         """Write an epoch's state. Files are kept for this epoch and the best one, which may be the same.
 
         Args:
@@ -82,7 +106,7 @@ class Checkpoints:
             torn.unlink()  # what a killed process was writing; the training's lock is held
         return path
 
-    def load(self) -> tuple[dict[str, Any], Progress]:
+    def load(self) -> tuple[TrainingState, Progress]:
         """Return the newest state and the progress.
 
         Raises:
@@ -113,7 +137,7 @@ class Checkpoints:
         digests = read_json(self.directory / _STATE, kind="checkpoint").get("sha256")
         return digests if isinstance(digests, dict) else {}
 
-    def _read(self, name: str) -> dict[str, Any]:
+    def _read(self, name: str) -> TrainingState:
         path = self.directory / Path(name).name
         try:
             data = path.read_bytes()
@@ -127,7 +151,7 @@ class Checkpoints:
             raise _damaged(path, f"cannot be read ({type(error).__name__})") from None
         if not isinstance(state, dict):
             raise _damaged(path, "holds no state")
-        return state
+        return cast(TrainingState, state)
 
 
 def _name(epochs: int) -> str:

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -31,7 +31,7 @@ from lorkit.decompose.tasks import get_task
 from lorkit.decompose.training.feature_cache import FeatureCacheFactory, cache_statistics
 from lorkit.decompose.training.feature_cache.statistics import describe_statistics
 from lorkit.decompose.training.gradients.conflict import gradient_conflict
-from lorkit.decompose.training.loop.checkpoints import Checkpoints, Progress
+from lorkit.decompose.training.loop.checkpoints import Checkpoints, Progress, TrainingState
 from lorkit.decompose.training.loop.compiling import compiled
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.loop.loss_meter import LossMeter, PendingLosses
@@ -166,12 +166,12 @@ class _Trainer:
         self._began = time.perf_counter()
         self._first = 0
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> TrainingState:
         """Return everything that a resume needs besides the settings."""
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         return {**self.optimizer_step.state(), "random": {"cpu": torch.get_rng_state(), "cuda": cuda}}
 
-    def restore(self, state: dict[str, Any], progress: Progress) -> None:
+    def restore(self, state: TrainingState, progress: Progress) -> None:
         """Go back to a saved state."""
         self.optimizer_step.restore(state)
         torch.set_rng_state(state["random"]["cpu"])

@@ -20,6 +20,7 @@ from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.tasks.losses import Terms
 from lorkit.decompose.training.feature_cache import FeatureCache, FeatureCacheFactory
 from lorkit.decompose.training.gradients.balancing import build_backward
+from lorkit.decompose.training.loop.checkpoints import StepState
 from lorkit.decompose.training.loop.compiling import loosen_
 from lorkit.decompose.training.loop.devices import memory_format, set_layout_
 from lorkit.decompose.training.loop.optimizer import average_of, build_optimizer, set_learning_rate
@@ -99,19 +100,20 @@ class OptimizerStep:
                 return self.module.query_teacher(teacher, batch)
             return self.cache.query(lambda: self.module.query_teacher(teacher, batch), teacher, batch, host or batch)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> StepState:
         """Return what a resume needs besides random generators; `average` only where there is one."""
-        state: dict[str, Any] = {
+        state: StepState = {
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.fabric.strategy.precision.state_dict(),
             "backward": self.backward.state(),
         }
         if self.average is not None:
-            state |= {"average": self.evaluated_module.state_dict(), "averaged": int(self.average.n_averaged)}
+            state["average"] = self.evaluated_module.state_dict()
+            state["averaged"] = int(self.average.n_averaged)
         return state
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: StepState) -> None:
         """Go back to a saved state."""
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
