@@ -314,12 +314,15 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def exported(extracted: Path) -> Path:
-    """The same run with every owner exported to ONNX for a generic CPU; never write into it."""
+def exported(extracted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of that run with every owner exported to ONNX for a generic CPU; never write into it."""
     from lorkit.export.building.exporting import export
 
-    export(extracted, profile="cpu-generic")
-    return extracted
+    run = Path(
+        shutil.copytree(extracted.parent.parent, tmp_path_factory.mktemp("exported") / "home") / "runs" / "small"
+    )
+    export(run, profile="cpu-generic")
+    return run
 
 
 @pytest.fixture
