@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lorkit.cli.output.tables import interval, line, table, warnings
+from lorkit.decompose.documents.bench import BenchDocument
 from lorkit.decompose.documents.verify import Bisection, VerifyDocument
 from lorkit.decompose.errors import plural
 
@@ -13,35 +14,35 @@ _FLIPS = 5
 _MEASURED = (("latency", "ratio"), ("accuracy", "drop"))
 
 
-def benchmark(document: Mapping[str, Any]) -> None:
+def benchmark(document: BenchDocument) -> None:
     """Print what `bench` found: one row per export and setting, then the paired ratios."""
-    on_gpu = any(row.get("device_median_ms") is not None for row in document["exports"])
+    on_gpu = any(row.device_median_ms is not None for row in document.exports)
     medians = ("median ms", "GPU median ms") if on_gpu else ("median ms",)
     timed = (*medians, "p90 ms", "p99 ms", "file to answer, ms", "first ms", "images/s", "MiB")
     columns = ("region", "owner", "target", "batch", "threads", *timed)
     rows = [
         [
-            row["region"],
-            str(row.get("owner", "")),
-            f"{row['target']} {row['precision']}",
-            row["batch"],
-            row["threads"],
-            row["median_ms"],
-            *([row.get("device_median_ms")] if on_gpu else []),
-            *(row.get(key) for key in ("p90_ms", "p99_ms")),
-            (row.get("end_to_end") or {}).get("total_ms"),
-            *(row.get(key) for key in ("first_ms", "throughput", "peak_mib")),
+            row.region,
+            row.owner,
+            f"{row.target} {row.precision}",
+            row.batch,
+            row.threads,
+            row.median_ms,
+            *([row.device_median_ms] if on_gpu else []),
+            row.p90_ms,
+            row.p99_ms,
+            None if row.end_to_end is None else row.end_to_end.total_ms,
+            row.first_ms,
+            row.throughput,
+            row.peak_mib,
         ]
-        for row in document["exports"]
+        for row in document.exports
     ]
     table("latency", columns, rows)
-    ratios = [
-        [str(row.get("region", "")), str(row.get("path", "")), interval(row.get("ratio"), row.get("ci"))]
-        for row in document.get("comparisons", ())
-    ]
+    ratios = [[row.path, interval(row.ratio, row.ci)] for row in document.comparisons]
     if ratios:
-        table("ratio of latencies, against --against", ("region", "export", "ratio"), ratios)
-    warnings(document.get("warnings", ()), synthetic=bool(document.get("synthetic")))
+        table("ratio of latencies, against --against", ("export", "ratio"), ratios)
+    warnings(document.warnings)
 
 
 def verdicts(document: Mapping[str, Any]) -> None:

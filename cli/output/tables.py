@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lorkit.decompose.documents.compare import CompareDocument
+from lorkit.decompose.documents.evaluate import EvaluateDocument
 from lorkit.decompose.errors import plural
 
 if TYPE_CHECKING:  # it reads arrays and pictures
@@ -72,20 +73,19 @@ def warnings(texts: Iterable[str], *, synthetic: bool = False) -> None:
         line("SYNTHETIC: made from phantom images; not for use on patients")
 
 
-def evaluation(document: Mapping[str, Any]) -> None:
+def evaluation(document: EvaluateDocument) -> None:
     """Print what `evaluate` found: one row per region (and structure) with 95% intervals, and the mean."""
-    measures = [name for name in ("dice", "accuracy", "balanced_accuracy", "auroc", "ece") if name in document["mean"]]
-    rows = [
-        [name, row["n"], *(interval(row.get(m), (row.get("ci") or {}).get(m)) for m in measures)]
-        for name, row in document["regions"].items()
+    measures = [name for name in ("dice", "accuracy", "balanced_accuracy", "auroc", "ece") if name in document.mean]
+    rows: list[list[object]] = [
+        [name, row.n, *(interval(row.value(m), row.ci.get(m)) for m in measures)]
+        for name, row in document.regions.items()
     ]
-    for name, row in document["regions"].items():
-        for one in row.get("per_structure", ()):
-            rows.append([f"{name}: {one['structure']}", one["n"], interval(one["dice"], one["ci"])])
-    mean = document.get("mean") or {}
-    rows.append(["mean", "", *(number(mean.get(m)) for m in measures)])
-    table(f"{document['model']} on {document['split']}", ("region", "n", *measures), rows)
-    warnings(document.get("warnings", ()), synthetic=bool(document.get("synthetic")))
+    for name, row in document.regions.items():
+        if row.task == "segmentation":
+            rows += [[f"{name}: {one.structure}", one.n, interval(one.dice, one.ci)] for one in row.per_structure]
+    rows.append(["mean", "", *(number(document.mean.get(m)) for m in measures)])
+    table(f"{document.model} on {document.split}", ("region", "n", *measures), rows)
+    warnings(document.warnings, synthetic=document.synthetic)
 
 
 def comparison(document: CompareDocument) -> None:

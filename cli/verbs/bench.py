@@ -58,4 +58,4 @@ def bench(
         )
     export_tables.benchmark(document)
     if as_json:
-        print_json(document)
+        print_json(document.to_json())

@@ -62,7 +62,7 @@ def evaluate(
         )
     tables.evaluation(document)
     if as_json:
-        print_json(document)
+        print_json(document.to_json())
 
 
 def _of_run(model: Model, path: Path | None) -> bool:

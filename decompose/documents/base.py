@@ -101,3 +101,9 @@ def narrow(model: type[P], part: Part) -> P:
     return model.model_validate(
         {name: getattr(part, name) for name in model.model_fields if name in part.model_fields_set}
     )
+
+
+def combine(model: type[P], *parts: Part, **values: object) -> P:
+    """Build a part from the keys that others state, and further values."""
+    stated = {name: getattr(part, name) for part in parts for name in part.model_fields_set}
+    return model.model_validate({**stated, **values})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lorkit.decompose.documents.base import Document, Part, Tools
-from lorkit.decompose.documents.measured import RatioBlock, Subject
+from lorkit.decompose.documents.measured import Ratio, Subject
 from lorkit.decompose.machine import Machine
 
 
@@ -21,8 +21,8 @@ class EndToEnd(Part):
     total_ms: float
 
 
-class BenchRow(Subject):
-    """An export under one setting; p90 and p99 are null where the samples are too few to bound them."""
+class TimingSummary(Part):
+    """An engine's timings under one setting; p90 and p99 are null where the samples are too few to bound them."""
 
     batch: int
     threads: int | None
@@ -37,10 +37,20 @@ class BenchRow(Subject):
     throughput: float
     """Images per second."""
     samples_ms: list[float]
+
+
+class DeviceTimes(Part):
+    """What the GPU itself takes."""
+
     device_median_ms: float | None = None
     """On the GPU's own clock; null where no CUDA event could be set, and device_note says why."""
     device_samples_ms: list[float] | None = None
     device_note: str | None = None
+
+
+class BenchRow(DeviceTimes, TimingSummary, Subject):
+    """What an export costs under one setting."""
+
     peak_mib: float | None
     """By how much loading and running raises the peak of the process."""
     process_mib: float | None = None
@@ -58,7 +68,7 @@ class BenchRow(Subject):
     measured: str | None = None
 
 
-class BenchComparison(RatioBlock):
+class BenchComparison(Ratio):
     """An export against the reference, timed in turns."""
 
     path: str

@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Literal
 
 from lorkit.decompose.documents.base import Digest, Document, Interval, Part, Share, Tools, Verdict
-from lorkit.decompose.documents.measured import Medians, RatioBlock, Subject, Timings
+from lorkit.decompose.documents.measured import Medians, Ratio, Subject, Timings
 from lorkit.decompose.machine import Machine
 
 Change = Literal["improved", "worsened", "wrong either way"]
 Side = Literal["baseline", "candidate"]
 
 
-class Look(RatioBlock):
+class Look(Ratio):
     """One look at the growing measurement of a latency test."""
 
     noise_floor: float
@@ -35,7 +35,7 @@ class Latency(Part):
     """Neighbouring cycles of which each engine keeps its fastest."""
     noise_floor: float | None
     """By how much the baseline differs from itself, at most."""
-    control: RatioBlock | None = None
+    control: Ratio | None = None
     ratio_of_minima: float | None = None
     median_ms: Medians | None = None
     runs_per_sample: int | None = None

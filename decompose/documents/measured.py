@@ -17,7 +17,7 @@ class Subject(Part):
     precision: str
 
 
-class RatioBlock(Part):
+class Ratio(Part):
     """Candidate time over baseline time: exponential of the median paired log-ratio."""
 
     ratio: float
@@ -25,6 +25,11 @@ class RatioBlock(Part):
     level: float
     """Confidence of the interval, after the correction for repeated looks."""
     pairs: int
+
+    @property
+    def deviation(self) -> float:
+        """How far the interval reaches from 1, as a fraction: of identical engines, the noise floor."""
+        return max(self.ci[1] - 1.0, 1.0 - self.ci[0])
 
 
 class Timings(Part):

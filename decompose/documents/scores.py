@@ -94,6 +94,11 @@ class ClassificationScores(ClassificationFigures):
         return {row.class_name: row.n for row in self.per_class}
 
     @property
+    def undefined(self) -> list[str]:
+        """Classes without a case, which leave the means over classes undefined."""
+        return [row.class_name for row in self.per_class if not row.n]
+
+    @property
     def figures(self) -> ClassificationFigures:
         """The same without tables."""
         return narrow(ClassificationFigures, self)
@@ -108,6 +113,11 @@ class SegmentationScores(SegmentationFigures):
     def cases(self) -> dict[str, int]:
         """Cases that hold each structure."""
         return {row.structure: row.n for row in self.per_structure}
+
+    @property
+    def undefined(self) -> list[str]:
+        """Structures without a Dice, which leave the mean over structures undefined."""
+        return [row.structure for row in self.per_structure if not row.defined]
 
     @property
     def figures(self) -> SegmentationFigures:

@@ -78,7 +78,7 @@ class Bisection(Part):
     """Why this export was not bisected."""
 
 
-class VerifiedExport(Subject, ParityFigures):
+class VerifiedExport(ParityFigures, Subject):
     """An export held against its source."""
 
     inputs: ImageKind

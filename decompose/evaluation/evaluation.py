@@ -5,13 +5,21 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
-from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_file, write_json
+from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.documents.base import combine
+from lorkit.decompose.documents.evaluate import (
+    ClassificationEvaluation,
+    DataFile,
+    EvaluateDocument,
+    RegionEvaluation,
+    SegmentationEvaluation,
+)
 from lorkit.decompose.documents.recipe import Recipe
+from lorkit.decompose.documents.scores import SegmentationScores
 from lorkit.decompose.errors import UsageError, plural, unknown
 from lorkit.decompose.evaluation.inference import FloatArray, NetworkCallable, collect_score_inputs, predict_logits
 from lorkit.decompose.events import OnProgress, ignore_progress
@@ -48,7 +56,7 @@ def evaluate(
     run_splits: RunSplits | None = None,
     teacher: Teacher | None = None,
     on_progress: OnProgress = ignore_progress,
-) -> dict[str, Any]:
+) -> EvaluateDocument:
     """Measure a model on a locked split of its run, or on all rows of a file.
 
     Args:
@@ -64,7 +72,7 @@ def evaluate(
         on_progress: Told which region is being measured.
 
     Returns:
-        An `evaluate` document. Where a run is known it is also stored in its measurements.
+        What was measured. Where a run is known it is also stored in its measurements.
 
     Raises:
         UsageError: Unknown model, split, region or run; a file for several regions; no run for an expert alone.
@@ -81,7 +89,7 @@ def evaluate(
         run = path if isinstance(path, Run) else open_run(path, root)
     measured = _MeasuredModel(run, model, expert, teacher)
     samples = _samples(run, expert, split, data, region, run_splits, measured.recipe)
-    blocks: dict[str, Any] = {}
+    blocks: dict[str, RegionEvaluation] = {}
     for index, (name, prepared) in enumerate(samples.items()):
         on_progress(f"{model} on {name}", index, len(samples))
         blocks[name] = measured.measure(name, prepared)
@@ -108,18 +116,21 @@ class _MeasuredModel:
         self.networks.foundation(region)  # refuses first what cannot be measured
         return foundation_recipe(self.run, region)
 
-    def measure(self, region: str, prepared: PreparedRegion) -> dict[str, Any]:
+    def measure(self, region: str, prepared: PreparedRegion) -> RegionEvaluation:
+        """Score one region."""
         network, source = self._network(region)
         task = get_task(prepared.region.task)
         task.check(prepared.region, prepared.targets)
         found = task.scores(prepared.region, prepared.targets, collect_score_inputs(network, prepared), prepared.groups)
-        return {
-            **found.to_json(),
+        about = {
             "task": task.name,
             "classes": list(prepared.region.classes),
             "source": source,
             "synthetic": self.synthetic or prepared.region.synthetic,
         }
+        if isinstance(found, SegmentationScores):
+            return combine(SegmentationEvaluation, found, **about)
+        return combine(ClassificationEvaluation, found, **about)
 
     @property
     def synthetic(self) -> bool:
@@ -188,47 +199,45 @@ def _samples(
 
 
 def _document(
-    run: Run | None, model: str, split: str, data: Path | str | None, blocks: Mapping[str, Any]
-) -> dict[str, Any]:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "evaluate",
-        "warnings": _warnings(blocks),
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": fingerprint(),
-        "run": run.id if run else None,
-        "run_digest": run.manifest.digest if run else None,
-        "model": model,
-        "split": split if data is None else "data",
-        "data": _describe(Path(data)) if data is not None else None,
-        "synthetic": any(block["synthetic"] for block in blocks.values()),
-        "regions": dict(blocks),
-        "mean": {
-            name: _mean([block[name] for block in blocks.values()])
-            for name in get_task(next(iter(blocks.values()))["task"]).metrics
-        },
-    }
+    run: Run | None, model: str, split: str, data: Path | str | None, blocks: dict[str, RegionEvaluation]
+) -> EvaluateDocument:
+    return EvaluateDocument.model_validate(
+        {
+            "warnings": _warnings(blocks),
+            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "machine": fingerprint(),
+            "run": run.id if run else None,
+            "run_digest": run.manifest.digest if run else None,
+            "model": model,
+            "split": split if data is None else "data",
+            "data": _describe(Path(data)) if data is not None else None,
+            "synthetic": any(block.synthetic for block in blocks.values()),
+            "regions": blocks,
+            "mean": {
+                name: _mean([block.value(name) for block in blocks.values()])
+                for name in get_task(next(iter(blocks.values())).task).metrics
+            },
+        }
+    )
 
 
-def _warnings(blocks: Mapping[str, Any]) -> list[str]:
+def _warnings(blocks: Mapping[str, RegionEvaluation]) -> list[str]:
     warnings = []
     for name, block in blocks.items():
-        kind, count = ("class", "n") if "per_class" in block else ("structure", "defined")
-        absent = [row[kind] for row in block[f"per_{kind}"] if not row[count]]
-        if absent:
+        if absent := block.undefined:
             warnings.append(f"region '{name}' has no case of {', '.join(absent)}: its macro metrics are undefined")
-        if kind == "structure" and block["groups"] < _FEW_GROUPS:
+        if isinstance(block, SegmentationEvaluation) and block.groups < _FEW_GROUPS:
             warnings.append(
-                f"region '{name}' is measured on {plural(block['groups'], 'group')}: its interval is not reliable"
+                f"region '{name}' is measured on {plural(block.groups, 'group')}: its interval is not reliable"
             )
-        if block["source"] == "probe":
+        if block.source == "probe":
             warnings.append(f"region '{name}' is measured with a linear probe: the foundation has no head for it")
     return warnings
 
 
-def _describe(path: Path) -> dict[str, Any]:
+def _describe(path: Path) -> DataFile:
     """Name a file without the directory that it lies in."""
-    return {"name": path.name, "sha256": digest_file(path) if path.is_file() else None}
+    return DataFile(name=path.name, sha256=digest_file(path) if path.is_file() else None)
 
 
 def _mean(values: list[float | None]) -> float | None:
@@ -236,10 +245,10 @@ def _mean(values: list[float | None]) -> float | None:
     return sum(defined) / len(values) if len(defined) == len(values) else None
 
 
-def _store(run: Run, document: dict[str, Any], *, whole: bool) -> None:
+def _store(run: Run, document: EvaluateDocument, *, whole: bool) -> None:
     """Write the measurement beside the run; a selection of regions never replaces the measurement of all."""
-    parts = ["evaluate", document["model"], document["split"]]
-    parts += [(document["data"]["sha256"] or "folder")[:8]] if document["data"] else []
-    parts += [] if whole else list(document["regions"])
+    parts = ["evaluate", document.model, document.split]
+    parts += [(document.data.sha256 or "folder")[:8]] if document.data else []
+    parts += [] if whole else list(document.regions)
     run.measurements_dir.mkdir(exist_ok=True)
-    write_json(run.measurements_dir / f"{'-'.join(parts)}.json", document)
+    document.write(run.measurements_dir / f"{'-'.join(parts)}.json")

@@ -18,6 +18,7 @@ from lorkit.decompose.artifacts import (
 )
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing import region_check
+from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.expert import Equality, ExpertInfo, ExpertSource, Output, Reduction
 from lorkit.decompose.documents.network import (
     ImageShape,
@@ -164,7 +165,7 @@ class ExpertBuilder:
         others = OtherRegions(
             rate=float(np.mean(rates)) if rates else None, lowest=min(rates, default=None), regions=len(rates), n=seen
         )
-        return MeasuredCheck(**dict(model), false_refusal=refused, other_regions=others), warnings
+        return combine(MeasuredCheck, model, false_refusal=refused, other_regions=others), warnings
 
     def _refused(self, model: RegionCheck, region: str, recipe: Recipe) -> tuple[list[float], int, list[str]]:
         """Return the refusal rate on each other region, the images looked at, and a warning for data that is gone."""

@@ -12,11 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json, write_text
+from lorkit.decompose.artifacts import write_text
+from lorkit.decompose.documents.base import combine
+from lorkit.decompose.documents.bench import BenchComparison, BenchDocument, BenchRow, TimingSummary
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint, tool_versions
@@ -70,7 +72,7 @@ def bench(
     max_seconds: float = 60.0,
     seed: int = 0,
     on_progress: OnProgress = ignore_progress,
-) -> dict[str, Any]:
+) -> BenchDocument:
     """Measure exports.
 
     Args:
@@ -90,7 +92,7 @@ def bench(
         on_progress: Told what is being measured.
 
     Returns:
-        The document of `bench`: `exports` (one row per export and setting) and `comparisons` (ratios to `against`).
+        One row per export and setting, and ratios to `against`.
 
     Raises:
         UsageError: Nothing to measure, or a number that makes no sense.
@@ -101,15 +103,15 @@ def bench(
     selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
     subjects = _named(paths) if home is None else _found(home, selection)
     reference = None if against is None else read_exported(Path(against))
-    document = _document()
     groups = _groups(subjects, reference)
     jobs = [(group, setting) for group in groups for setting in sweep]
+    rows, ratios, warnings = list[BenchRow](), list[BenchComparison](), list[str]()
     seconds = max_seconds
     for index, (group, setting) in enumerate(jobs):
         on_progress(f"{group[0].region.name}, batch {setting.batch}", index, len(jobs))
         begin = time.perf_counter()
         try:
-            rows, ratios = _measure(
+            found = _measure(
                 group,
                 reference,
                 setting,
@@ -121,66 +123,61 @@ def bench(
         except MissingRuntimeError as error:
             if home is None or target is not None:
                 raise
-            document["warnings"].append(str(error))
+            warnings.append(str(error))
             continue
         seconds = max(0.0, seconds - (time.perf_counter() - begin))
-        document["exports"] += rows
-        document["comparisons"] += ratios
-    if not document["exports"]:
-        raise MissingRuntimeError(document["warnings"][0])
+        rows += found[0]
+        ratios += found[1]
+    if not rows:
+        raise MissingRuntimeError(warnings[0])
     on_progress("done", len(jobs), len(jobs))
+    document = BenchDocument(
+        warnings=warnings,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        machine=fingerprint(),
+        tools=tool_versions(),
+        exports=rows,
+        comparisons=ratios,
+    )
     if home is not None:
         store(home, document)
     return document
 
 
-def store(run: Run, document: dict[str, Any]) -> None:
+def store(run: Run, document: BenchDocument) -> None:
     """Write a bench into a run; older rows of exports that are unchanged and were not measured again stay."""
     run.measurements_dir.mkdir(parents=True, exist_ok=True)
     path = run.measurements_dir / NAME
     old = stored(run)
     if old is not None:
-        new = {_identity(row) for row in document["exports"]}
+        new = {_identity(row) for row in document.exports}
         current = {read_exported(entry.path).manifest.digest for entry in exports_of(run)}
-        kept = [row for row in old["exports"] if _identity(row) not in new and row["digest"] in current]
-        document = {**document, "exports": [*document["exports"], *kept]}
-    write_json(path, document)
-    write_text(path.with_suffix(".svg"), latencies(document["exports"]))
+        kept = [row for row in old.exports if _identity(row) not in new and row.digest in current]
+        document = document.with_changes(exports=[*document.exports, *kept])
+    document.write(path)
+    write_text(path.with_suffix(".svg"), latencies(document.exports))
 
 
-def stored(run: Run) -> dict[str, Any] | None:
+def stored(run: Run) -> BenchDocument | None:
     """Return the bench that a run holds, or None."""
     path = run.measurements_dir / NAME
-    return read_json(path, kind="bench") if path.is_file() else None
+    return BenchDocument.read(path, fix="remove it") if path.is_file() else None
 
 
-def summary(times_P: Floats, setting: Setting) -> dict[str, Any]:
+def summary(times_P: Floats, setting: Setting) -> TimingSummary:
     """Reduce one engine's timings: medians and percentiles, null where the samples are too few to bound them."""
     median = float(np.median(times_P))
-    return {
-        "batch": setting.batch,
-        "threads": setting.threads,
-        "median_ms": median,
-        "p90_ms": percentile(times_P, 0.90),
-        "p99_ms": percentile(times_P, 0.99),
-        "p90_bound_ms": percentile_bound(times_P, 0.90),
-        "p99_bound_ms": percentile_bound(times_P, 0.99),
-        "throughput": 1e3 * setting.batch / median,
-        "samples_ms": [round(float(value), 6) for value in times_P],
-    }
-
-
-def _document() -> dict[str, Any]:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "bench",
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": fingerprint(),
-        "tools": tool_versions(),
-        "warnings": [],
-        "exports": [],
-        "comparisons": [],
-    }
+    return TimingSummary(
+        batch=setting.batch,
+        threads=setting.threads,
+        median_ms=median,
+        p90_ms=percentile(times_P, 0.90),
+        p99_ms=percentile(times_P, 0.99),
+        p90_bound_ms=percentile_bound(times_P, 0.90),
+        p99_bound_ms=percentile_bound(times_P, 0.99),
+        throughput=1e3 * setting.batch / median,
+        samples_ms=[round(float(value), 6) for value in times_P],
+    )
 
 
 def _sweep(batch: Sequence[int], threads: Sequence[int | None], samples: int, max_seconds: float) -> list[Setting]:
@@ -230,7 +227,7 @@ def _measure(
     seconds: float,
     seed: int,
     image: Path | None,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+) -> tuple[list[BenchRow], list[BenchComparison]]:
     """Time one group under one setting; return its rows and its ratios to the reference."""
     subjects = group if reference is None else [reference, *group]
     costs = [footprint(subject.path, batch=setting.batch, threads=setting.threads) for subject in subjects]
@@ -253,18 +250,19 @@ def _measure(
             millijoules(engine.provider, one.run, one.inputs) for engine, one in zip(engines, timed, strict=True)
         ]
         rows = [
-            {
-                **subject.describe().to_json(),
-                **summary(times_PA[:, index], setting),
-                **devices[index],
+            combine(
+                BenchRow,
+                subject.describe(),
+                summary(times_PA[:, index], setting),
+                devices[index],
                 **{name: round(value, 3) for name, value in costs[index].items()},
-                "end_to_end": waits[index],
-                "energy_mj": energies[index],
-                "size_bytes": subject.info.size_bytes,
-                "provider": engines[index].provider,
-                "runs_per_sample": runs,
-                "measured": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            }
+                end_to_end=waits[index],
+                energy_mj=energies[index],
+                size_bytes=subject.info.size_bytes,
+                provider=engines[index].provider,
+                runs_per_sample=runs,
+                measured=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            )
             for index, subject in enumerate(subjects)
         ]
     finally:
@@ -273,19 +271,20 @@ def _measure(
     return rows, [] if reference is None else _ratios(subjects, times_PA, setting, seed)
 
 
-def _ratios(subjects: list[Exported], times_PA: Floats, setting: Setting, seed: int) -> list[dict[str, Any]]:
+def _ratios(subjects: list[Exported], times_PA: Floats, setting: Setting, seed: int) -> list[BenchComparison]:
     return [
-        {
-            "path": str(subject.path),
-            "against": str(subjects[0].path),
-            "batch": setting.batch,
-            "threads": setting.threads,
-            **paired_ratio(times_PA[:, 0], times_PA[:, index], seed=seed).to_json(),
-        }
+        combine(
+            BenchComparison,
+            paired_ratio(times_PA[:, 0], times_PA[:, index], seed=seed),
+            path=str(subject.path),
+            against=str(subjects[0].path),
+            batch=setting.batch,
+            threads=setting.threads,
+        )
         for index, subject in enumerate(subjects)
         if index > 0
     ]
 
 
-def _identity(row: dict[str, Any]) -> tuple[Any, ...]:
-    return row["digest"], row["batch"], row["threads"]
+def _identity(row: BenchRow) -> tuple[str | None, int, int | None]:
+    return row.digest, row.batch, row.threads

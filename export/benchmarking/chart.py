@@ -2,42 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup
 
+from lorkit.decompose.documents.bench import BenchRow
 from lorkit.export.rendering.svg import COLOURS, WIDTH, Scale, label, sheet, tag
 
 _LEFT, _RIGHT, _TOP, _ROW, _FOOT = 230.0, 96.0, 40.0, 26.0, 44.0
 _SHOWN = 150
 """Samples drawn a row; quartiles and median are of all."""
-Row = Mapping[str, Any]
 
 
-def latencies(rows: Sequence[Row]) -> str:
+def latencies(rows: Sequence[BenchRow]) -> str:
     """Draw the rows of a bench document, fastest per image first within a region.
 
     Args:
-        rows: With `region`, `owner`, `target`, `precision`, `batch`, `threads`, `median_ms` and `samples_ms`.
+        rows: Of a bench document.
     """
-    ordered = sorted(rows, key=lambda row: (row["region"], row["median_ms"] / row["batch"]))
-    spans = [np.percentile(row["samples_ms"], (2, 98)) for row in ordered]
+    ordered = sorted(rows, key=lambda row: (row.region, row.median_ms / row.batch))
+    spans = [np.percentile(row.samples_ms, (2, 98)) for row in ordered]
     low, high = min(span[0] for span in spans), max(span[1] for span in spans)
     height = _TOP + _ROW * len(ordered) + _FOOT
     x = Scale((low / 1.1, high * 1.1), (_LEFT, WIDTH - _RIGHT), log=True)
-    targets = sorted({str(row["target"]) for row in ordered})
+    targets = sorted({str(row.target) for row in ordered})
     body = _axis(x, height - _FOOT)
     for index, row in enumerate(ordered):
-        colour = COLOURS[targets.index(str(row["target"])) % len(COLOURS)]
+        colour = COLOURS[targets.index(str(row.target)) % len(COLOURS)]
         body += _row(row, x, _TOP + _ROW * (index + 0.5), colour)
-    said = "; ".join(f"{_name(row)}: median {row['median_ms']:.3g} ms" for row in ordered)
+    said = "; ".join(f"{_name(row)}: median {row.median_ms:.3g} ms" for row in ordered)
     return sheet("Latency by export", said, body, height=height)
 
 
-def _row(row: Row, x: Scale, at: float, colour: str) -> list[Markup]:
-    samples = np.asarray(row["samples_ms"], dtype=float)
+def _row(row: BenchRow, x: Scale, at: float, colour: str) -> list[Markup]:
+    samples = np.asarray(row.samples_ms, dtype=float)
     step = max(1, len(samples) // _SHOWN)
     first, middle, third = np.percentile(samples, (25, 50, 75))
     dots = [
@@ -64,7 +63,7 @@ def _axis(x: Scale, bottom: float) -> list[Markup]:
     return parts
 
 
-def _name(row: Row) -> str:
-    threads = "" if row["threads"] in (None, 1) else f", {row['threads']} threads"
-    batch = "" if row["batch"] == 1 else f", batch {row['batch']}"
-    return f"{row['region']} {row['owner']}, {row['target']} {row['precision']}{batch}{threads}"
+def _name(row: BenchRow) -> str:
+    threads = "" if row.threads in (None, 1) else f", {row.threads} threads"
+    batch = "" if row.batch == 1 else f", batch {row.batch}"
+    return f"{row.region} {row.owner}, {row.target} {row.precision}{batch}{threads}"

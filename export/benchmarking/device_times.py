@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lorkit.decompose.documents.bench import DeviceTimes
 from lorkit.export.benchmarking.interleaving import TimedEngine
 from lorkit.export.targets.gpu_timer import timer_of
 
@@ -25,7 +26,7 @@ def device_times(
     seed: int,
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
-) -> list[dict[str, Any]]:
+) -> list[DeviceTimes]:
     """Time warm engines on their GPU, in turns in random order; return the fields of each one's row.
 
     Args:
@@ -50,9 +51,9 @@ def device_times(
     return [_fields(samples.get(index), engine.provider) for index, engine in enumerate(engines)]
 
 
-def _fields(samples: list[float] | None, provider: str) -> dict[str, Any]:
+def _fields(samples: list[float] | None, provider: str) -> DeviceTimes:
     if samples is not None:
-        return {"device_median_ms": float(np.median(samples)), "device_samples_ms": samples, "device_note": None}
+        return DeviceTimes(device_median_ms=float(np.median(samples)), device_samples_ms=samples, device_note=None)
     on_gpu = any(word in provider.lower() for word in _GPU_WORDS)
     why = "it keeps its stream to itself" if on_gpu else "it runs on the CPU"
-    return {"device_median_ms": None, "device_samples_ms": None, "device_note": f"{provider}: {why}"}
+    return DeviceTimes(device_median_ms=None, device_samples_ms=None, device_note=f"{provider}: {why}")

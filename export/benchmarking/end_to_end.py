@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
+from lorkit.decompose.documents.bench import EndToEnd
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.tasks.classification import most_probable
 from lorkit.export.prediction import inputs
@@ -26,7 +27,6 @@ from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import seeded_inputs
 from lorkit.export.targets.base import Engine, Float32Array
 
-STAGES = ("read", "prepare", "engine", "answer")
 PICTURE, VOLUME = (512, 512), 2
 """Drawn files: a picture of this size, a volume of so many times the network's size along each axis."""
 _FEWEST, _MOST = 5, 50
@@ -39,7 +39,7 @@ def end_to_end(
     *,
     seconds: float = 2.0,
     clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, Any]:
+) -> EndToEnd:
     """Take one image from its file to an answer, again and again.
 
     The file is in the operating system's cache after the first time, which does not count.
@@ -50,9 +50,6 @@ def end_to_end(
         image: A file; a drawn one by default.
         seconds: Time for all rounds; at least five are made.
         clock: Seconds, monotonic.
-
-    Returns:
-        `input` (what the file was), `n`, and medians `read_ms`, `prepare_ms`, `engine_ms`, `answer_ms` and `total_ms`.
 
     Raises:
         DataError: The file cannot be read or prepared.
@@ -65,10 +62,12 @@ def end_to_end(
             rounds.append(_round(exported, engine, path, clock))
         shape = " x ".join(map(str, _read(exported, path).shape))
     times_RS = np.array(rounds) * 1e3
-    medians = dict(zip((f"{name}_ms" for name in STAGES), np.median(times_RS, axis=0).tolist(), strict=True))
+    read, prepare, run, answer = np.median(times_RS, axis=0).tolist()
     kind = f"{path.name}, {shape}" if image is not None else f"drawn {path.suffixes[0][1:]}, {shape}"
     total = float(np.median(times_RS.sum(axis=1)))
-    return {"input": kind, "n": len(rounds), **medians, "total_ms": total}
+    return EndToEnd(
+        input=kind, n=len(rounds), read_ms=read, prepare_ms=prepare, engine_ms=run, answer_ms=answer, total_ms=total
+    )
 
 
 def _round(exported: Exported, engine: Engine, path: Path, clock: Callable[[], float]) -> list[float]:

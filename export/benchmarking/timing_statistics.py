@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binom, t
 
+from lorkit.decompose.documents.measured import Ratio
 from lorkit.decompose.metrics.bootstrap import Floats
 
 ALPHA = 0.05
@@ -26,32 +26,6 @@ BLOCK = 10
 FIRST_LOOK = 40
 REPLICATES = 2000
 _CHUNK = 4_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """Candidate time over baseline time.
-
-    Attributes:
-        ratio: Exponential of the median paired log-ratio.
-        ci: Its interval at `level`.
-        level: Confidence, after the correction for repeated looks.
-        pairs: Number of pairs behind it.
-    """
-
-    ratio: float
-    ci: tuple[float, float]
-    level: float
-    pairs: int
-
-    @property
-    def deviation(self) -> float:
-        """How far the interval reaches from 1, as a fraction: of identical engines, the noise floor."""
-        return max(self.ci[1] - 1.0, 1.0 - self.ci[0])
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {"ratio": self.ratio, "ci": list(self.ci), "level": self.level, "pairs": self.pairs}
 
 
 def paired_ratio(

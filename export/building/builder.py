@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import digest_file, digest_json
+from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.export import (
     ExportedNetwork,
     ExportInfo,
@@ -123,8 +124,11 @@ def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSessi
         if availability.runs:
             parity, provider = _check_parity(source, job, directory, inputs, reference)
     notes = [note for note in session.images.notes if f"'{source.region.name}'" in note]
-    info = ExportInfo(
-        **{**dict(network), **dict(graph), "size_bytes": _engine_bytes(directory / (engine or MODEL))},
+    info = combine(
+        ExportInfo,
+        network,
+        graph,
+        size_bytes=_engine_bytes(directory / (engine or MODEL)),
         warnings=notes if inputs.kind == "seeded" else [],
         target=job.target.name,
         runtime=job.target.runtime,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, read_manifest
+from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.verify import (
     BatchParity,
     Bisection,
@@ -175,18 +176,17 @@ def _verify_one(
         }
         provider = engine.provider
     worst = max(found.values(), key=lambda parity: parity.max_abs).to_document()
-    row = VerifiedExport(
-        **{
-            **dict(exported.describe()),
-            **dict(worst),
-            "status": "passed" if all(parity.passed for parity in found.values()) else "failed",
-            "against": reference.against,
-            "provider": provider,
-            "label_flips": max(parity.label_flips for parity in found.values()),
-            "flip_rate": max(parity.flip_rate for parity in found.values()),
-            "dice": min((parity.dice for parity in found.values() if parity.dice is not None), default=None),
-            "batches": [_batch_row(batch, parity.to_document()) for batch, parity in found.items()],
-        }
+    row = combine(
+        VerifiedExport,
+        exported.describe(),
+        worst,
+        status="passed" if all(parity.passed for parity in found.values()) else "failed",
+        against=reference.against,
+        provider=provider,
+        label_flips=max(parity.label_flips for parity in found.values()),
+        flip_rate=max(parity.flip_rate for parity in found.values()),
+        dice=min((parity.dice for parity in found.values() if parity.dice is not None), default=None),
+        batches=[_batch_row(batch, parity.to_document()) for batch, parity in found.items()],
     )
     return row, reference.notes
 

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from lorkit.decompose.documents.measured import Ratio
 from lorkit.decompose.metrics.bootstrap import Floats
 from lorkit.export.benchmarking.interleaving import TimedEngine, runs_per_block, time_interleaved, warm_up
 from lorkit.export.benchmarking.timing_statistics import (
     FIRST_LOOK,
     InterimLooks,
-    Ratio,
     fastest_of_neighbours,
     paired_ratio,
 )

@@ -53,9 +53,11 @@ def report_document(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
         `commands`: how to get all of this again.
     """
     warnings: list[str] = []
-    evaluations = evaluations_of(run, warnings, on_progress)
+    found = evaluations_of(run, warnings, on_progress)
+    evaluations = {model: None if one is None else one.to_json() for model, one in found.items()}
     exports = [read_exported(entry.path) for entry in exports_of(run)]
-    measured = latencies_of(run, exports, warnings, on_progress)
+    rows = latencies_of(run, exports, warnings, on_progress)
+    measured = {digest: row.to_json() for digest, row in rows.items()}
     task = get_task(run.regions[0].task)
     metrics = METRICS if task.name == "classification" else task.metrics
     scored = scores_of(run, exports, warnings, on_progress)

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.export import ExportScores, ScoredClassifier, ScoredExport, ScoredSegmenter
+from lorkit.decompose.documents.scores import SegmentationScores
 from lorkit.decompose.errors import DataError, MissingRuntimeError
 from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import Run
@@ -76,5 +78,6 @@ def _measure(run_splits: RunSplits, one: Exported) -> ScoredExport:
             kept.append(task.score_inputs(logits, prepared.targets[part]))
         provider = engine.provider
     found = task.scores(region, prepared.targets, np.concatenate(kept), prepared.groups)
-    values = {**dict(found.figures), "path": one.path.name, "provider": provider}
-    return ScoredSegmenter(**values) if task.dense else ScoredClassifier(**values)
+    if isinstance(found, SegmentationScores):
+        return combine(ScoredSegmenter, found.figures, path=one.path.name, provider=provider)
+    return combine(ScoredClassifier, found.figures, path=one.path.name, provider=provider)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from lorkit.decompose.artifacts import MANIFEST, read_json, read_manifest
+from lorkit.decompose.artifacts import MANIFEST, read_manifest
+from lorkit.decompose.documents.bench import BenchDocument, BenchRow
+from lorkit.decompose.documents.evaluate import EvaluateDocument
 from lorkit.decompose.errors import DataError, MissingRuntimeError
 from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import MODELS, Run
@@ -21,9 +23,9 @@ _SAMPLES = 60
 _SECONDS_A_REGION = 3.0
 
 
-def evaluations_of(run: Run, warnings: list[str], on_progress: OnProgress) -> dict[str, dict[str, Any] | None]:
+def evaluations_of(run: Run, warnings: list[str], on_progress: OnProgress) -> dict[str, EvaluateDocument | None]:
     """Return each model's measurement on the test split; measure where there is none of this very run."""
-    found: dict[str, dict[str, Any] | None] = {model: _stored(run, model) for model in reversed(MODELS)}
+    found: dict[str, EvaluateDocument | None] = {model: _stored(run, model) for model in reversed(MODELS)}
     missing = [model for model, document in found.items() if document is None]
     if not missing:
         return found
@@ -54,32 +56,32 @@ def _teacher(run: Run) -> Teacher | None:
     return teacher_of(run)
 
 
-def _stored(run: Run, model: str) -> dict[str, Any] | None:
+def _stored(run: Run, model: str) -> EvaluateDocument | None:
     path = run.measurements_dir / f"evaluate-{model}-test.json"
-    document = read_json(path, kind="evaluate") if path.is_file() else None
+    document = EvaluateDocument.read(path, fix="remove it") if path.is_file() else None
     return document if document is not None and _fresh(run, model, document) else None
 
 
-def _fresh(run: Run, model: str, document: dict[str, Any]) -> bool:
+def _fresh(run: Run, model: str, document: EvaluateDocument) -> bool:
     """Whether a measurement is of this run and, for experts, of those that are extracted now."""
-    if document.get("run_digest") != run.manifest.digest or set(document["regions"]) != set(run.regions.names):
+    if document.run_digest != run.manifest.digest or set(document.regions) != set(run.regions.names):
         return False
     if model != "experts":
         return True
-    for name, block in document["regions"].items():
+    for name, block in document.regions.items():
         extracted = run.experts_dir / name / MANIFEST
-        if extracted.is_file() != (block.get("source") == "extracted"):
+        if extracted.is_file() != (block.source == "extracted"):
             return False
         if extracted.is_file():
             created = datetime.datetime.fromisoformat(read_manifest(extracted.parent, verify=False).created)
-            if datetime.datetime.fromisoformat(document["created"]) < created.replace(microsecond=0):
+            if datetime.datetime.fromisoformat(document.created) < created.replace(microsecond=0):
                 return False
     return True
 
 
 def latencies_of(
     run: Run, exports: list[Exported], warnings: list[str], on_progress: OnProgress
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, BenchRow]:
     """Return one row per export digest (batch 1, one thread); measure shortly what has none."""
     rows = _bench_rows(benchmark.stored(run))
     if any(one.proven and one.manifest.digest not in rows for one in exports):
@@ -93,6 +95,6 @@ def latencies_of(
     return rows
 
 
-def _bench_rows(document: dict[str, Any] | None) -> dict[str, dict[str, Any]]:
-    rows = [] if document is None else document["exports"]
-    return {row["digest"]: row for row in rows if row["batch"] == 1 and row["threads"] == 1}
+def _bench_rows(document: BenchDocument | None) -> dict[str, BenchRow]:
+    rows = [] if document is None else document.exports
+    return {str(row.digest): row for row in rows if row.batch == 1 and row.threads == 1}

@@ -87,12 +87,12 @@ def test_from_files_to_an_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     )
     assert info["recipe"].get("axes") == ("RAS" if volumes else None)
     assert "| Dice of " in (result.path / "README.md").read_text()
-    block = evaluate(run)["regions"]["box"]
+    block = evaluate(run).to_json()["regions"]["box"]
     assert block["source"] == "extracted"
     part = RunSplits(open_run(run)).part("box", "test")
     cases = scores_by_case(part, collect_score_inputs(load_expert(result.path).network, part))
     assert block["dice"] == pytest.approx(np.nanmean(cases))
-    assert evaluate(run, model="foundation")["mean"].keys() == {"dice"}
+    assert evaluate(run, model="foundation").to_json()["mean"].keys() == {"dice"}
 
 
 class Tiny(nn.Module):
@@ -119,7 +119,7 @@ def test_volumes_are_classified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     config = config_of(tmp_path / "d.yaml", [8, 8, 8], {"data": "a.npz"}, **backbones)
     settings = config.train.model_copy(update={"epochs": 1})
     run = train(config.model_copy(update={"method": "stl", "train": settings})).run
-    assert evaluate(run)["regions"]["box"]["task"] == "classification"
+    assert evaluate(run).to_json()["regions"]["box"]["task"] == "classification"
 
 
 def test_what_does_not_fit_the_task_is_refused_before_training(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from lorkit import profiles
 from lorkit.decompose.artifacts import save_tensors, write_json, write_manifest, write_text
 from lorkit.decompose.config import load_config, to_yaml
 from lorkit.decompose.documents.export import ExportedNetwork
+from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.metrics import scores
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.deployable import Deployable
@@ -185,17 +186,22 @@ def write_evaluations(run: Run, *, classes: tuple[str, ...] = CLASSES, cases: in
             logits = generator.normal(0, 1.2, (cases, len(classes))) + skill * np.eye(len(classes))[labels]
             found = scores(labels, logits, np.arange(cases), classes=classes, replicates=100)
             source = "own" if model == "foundation" else "live"
-            regions[name] = {**found, "classes": list(classes), "source": source, "synthetic": True}
+            about = {"task": "classification", "classes": list(classes), "source": source, "synthetic": True}
+            regions[name] = {**found, **about}
         document = {
             "schema_version": 1,
             "kind": "evaluate",
             "warnings": [],
             "created": "2026-01-01T00:00:00+00:00",
+            "machine": fingerprint(),
             "run": run.id,
             "run_digest": run.manifest.digest,
             "model": model,
             "split": "test",
+            "data": None,
+            "synthetic": True,
             "regions": regions,
+            "mean": {},
         }
         write_json(run.measurements_dir / f"evaluate-{model}-test.json", document)
 

@@ -58,7 +58,7 @@ def test_every_key_of_a_bench_is_described(measured: Run, monkeypatch: pytest.Mo
         export_directory(measured, owner, "chest", "onnx", "cpu-generic", "fp32") for owner in ("expert", "student")
     ]
     monkeypatch.setattr(inference, "timer_of", lambda engine: lambda batch: 0.25)
-    document = bench(paths[:1], against=paths[1], samples=4, max_seconds=2.0)
+    document = bench(paths[:1], against=paths[1], samples=4, max_seconds=2.0).to_json()
     assert document["exports"][0]["device_median_ms"] == 0.25
     assert set(undescribed(document, read_schema("bench"))) == set()
     assert errors(document) == []
@@ -88,7 +88,7 @@ def undescribed(value: Any, schema: dict[str, Any], root: dict[str, Any] | None 
 
 
 def test_an_evaluation_is_as_published(extracted: Path) -> None:
-    document = evaluate(extracted, model="student")
+    document = evaluate(extracted, model="student").to_json()
     assert errors(document) == []
     changed = copy.deepcopy(document)
     next(iter(changed["regions"].values()))["per_class"][0]["roc"] = [[0, 0], [1, 1]]

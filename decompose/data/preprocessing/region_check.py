@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.network import RegionCheck, RegionModel
 from lorkit.decompose.errors import DataError, plural
 from lorkit.decompose.metrics.bootstrap import Floats
@@ -79,7 +80,7 @@ def calibrate(model: RegionModel, images_NCHW: NDArray[np.float32]) -> RegionChe
     if not math.isfinite(limit):
         raise DataError("no validation images for the in-region check", required="at least one", fix="enlarge val")
     limit = round(limit * 1.000001 + 10**-_DIGITS, _DIGITS)
-    return RegionCheck(**dict(model), limit=limit, calibrated_on=len(found_N))
+    return combine(RegionCheck, model, limit=limit, calibrated_on=len(found_N))
 
 
 def distances(model: RegionModel, images_NCHW: NDArray[np.float32]) -> Floats:

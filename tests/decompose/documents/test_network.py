@@ -13,4 +13,4 @@ def test_it_states_its_region_and_the_shape_of_its_input() -> None:
         recipe=SimpleNamespace(shape=(1, 4, 5, 6)),
     )  # fmt: skip
     assert info.as_region() == region
-    assert info.shape == (1, 4, 5, 6)
+    assert info.recipe.shape == (1, 4, 5, 6)

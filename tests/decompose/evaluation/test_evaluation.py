@@ -38,7 +38,7 @@ def test_logits_of_modules_and_callables_agree_and_modes_are_kept(small_run: Run
 
 @pytest.mark.parametrize("model", ["experts", "student", "foundation"])
 def test_every_model_is_measured_on_every_region_and_stored(small_run: Run, model: str) -> None:
-    document = evaluate(small_run.path, model=model)
+    document = evaluate(small_run.path, model=model).to_json()
     assert list(document["regions"]) == ["chest", "knee"]
     block = document["regions"]["knee"]
     assert {"n", "ci", "confusion", "reliability", "per_class", *HEADLINE} <= set(block)
@@ -54,7 +54,7 @@ def test_scores_are_those_of_the_live_model(small_run: Run) -> None:
     with torch.no_grad():
         logits = RunNetworks(small_run).live(torch.from_numpy(np.array(prepared.images)), "chest").logits["chest"]
     expected = scores(prepared.labels, logits.numpy(), prepared.groups)
-    block = evaluate(small_run.path, split="val", region="chest")["regions"]["chest"]
+    block = evaluate(small_run.path, split="val", region="chest").to_json()["regions"]["chest"]
     assert block["confusion"] == expected["confusion"]
     assert block["auroc"] == pytest.approx(expected["auroc"])
 
@@ -66,7 +66,7 @@ def test_a_selection_does_not_replace_the_measurement_of_all(small_run: Run) -> 
 
 def test_extracted_experts_are_preferred_and_foreign_ones_refused(small_run: Run) -> None:
     path = extract(small_run, region="chest")[0].path
-    found = evaluate(small_run.path)["regions"]
+    found = evaluate(small_run.path).to_json()["regions"]
     assert (found["chest"]["source"], found["knee"]["source"]) == ("extracted", "live")
     manifest = small_run.path / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"inputs": "run"', '"inputs": "another"'))
@@ -78,10 +78,10 @@ def test_a_lone_expert_finds_its_run_or_asks_for_data(
     small_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expert = extract(small_run, region="knee")[0].path
-    at_home = evaluate(expert, split="val")["regions"]["knee"]
+    at_home = evaluate(expert, split="val").to_json()["regions"]["knee"]
     alone = Path(shutil.copytree(expert, tmp_path / "hospital" / "knee"))
     monkeypatch.chdir(tmp_path)
-    assert evaluate(alone, split="val")["regions"]["knee"]["confusion"] == at_home["confusion"]
+    assert evaluate(alone, split="val").to_json()["regions"]["knee"]["confusion"] == at_home["confusion"]
     shutil.move(small_run.path, tmp_path / "gone")
     with pytest.raises(UsageError, match="--data"):
         evaluate(alone)
@@ -93,7 +93,7 @@ def test_a_lone_expert_finds_its_run_or_asks_for_data(
         labels=[0, 0, 1, 1, 1, 1],
         label_names=np.array(["severe", "none"]),
     )
-    document = evaluate(alone, data=site)
+    document = evaluate(alone, data=site).to_json()
     assert document["split"] == "data"
     assert [row["n"] for row in document["regions"]["knee"]["per_class"]] == [4, 0, 2]
     assert document["mean"]["balanced_accuracy"] is None

@@ -24,7 +24,9 @@ def without_runtime(path: Path) -> Path:
 
 def test_a_run_is_measured_and_the_result_stored(a_run: Run) -> None:
     told: list[str] = []
-    document = bench(samples=40, max_seconds=5.0, region="chest", on_progress=lambda text, *_: told.append(text))
+    document = bench(
+        samples=40, max_seconds=5.0, region="chest", on_progress=lambda text, *_: told.append(text)
+    ).to_json()
     assert [row["owner"] for row in document["exports"]] == ["expert", "foundation", "student"]
     for row in document["exports"]:
         assert set(row) >= ROW
@@ -36,39 +38,41 @@ def test_a_run_is_measured_and_the_result_stored(a_run: Run) -> None:
         assert row["provider"] == "CPUExecutionProvider"
     medians = {row["owner"]: row["median_ms"] for row in document["exports"]}
     assert medians["expert"] < medians["foundation"]
-    assert stored(a_run) == document
+    kept = stored(a_run)
+    assert kept is not None
+    assert kept.to_json() == document
     assert told == ["chest, batch 1", "done"]
 
 
 def test_a_later_bench_keeps_what_it_did_not_measure(a_run: Run) -> None:
     bench(samples=4, max_seconds=2.0, region="chest")
-    document = bench(samples=4, max_seconds=2.0, region="knee")
+    document = bench(samples=4, max_seconds=2.0, region="knee").to_json()
     assert {row["region"] for row in document["exports"]} == {"knee"}
     kept = stored(a_run)
     assert kept is not None
-    assert sorted({row["region"] for row in kept["exports"]}) == ["chest", "knee"]
+    assert sorted({row.region for row in kept.exports}) == ["chest", "knee"]
     shutil.rmtree(a_run.exports_dir / "chest")
     bench(samples=4, max_seconds=2.0, region="knee")
     kept = stored(a_run)
     assert kept is not None
-    assert len(kept["exports"]) == 5
+    assert len(kept.exports) == 5
 
 
 def test_sweeps_and_percentiles(make_export: Callable[..., Path]) -> None:
-    document = bench([make_export("a")], batch=(1, 3), threads=(1, 2), samples=299, max_seconds=60.0)
+    document = bench([make_export("a")], batch=(1, 3), threads=(1, 2), samples=299, max_seconds=60.0).to_json()
     assert [(row["batch"], row["threads"]) for row in document["exports"]] == [(1, 1), (3, 1), (1, 2), (3, 2)]
     for row in document["exports"]:
         assert row["median_ms"] <= row["p90_ms"] <= row["p99_ms"] <= row["p99_bound_ms"]
 
 
 def test_time_is_kept(make_export: Callable[..., Path]) -> None:
-    document = bench(make_export("a", work=20, width=32), samples=100_000, max_seconds=1.0)
+    document = bench(make_export("a", work=20, width=32), samples=100_000, max_seconds=1.0).to_json()
     assert 10 <= len(document["exports"][0]["samples_ms"]) < 5_000
 
 
 def test_against_gives_paired_ratios(make_export: Callable[..., Path]) -> None:
     slow, fast = make_export("slow", work=30, width=16), make_export("fast", work=4, width=8)
-    document = bench([fast], against=slow, samples=40, max_seconds=10.0)
+    document = bench([fast], against=slow, samples=40, max_seconds=10.0).to_json()
     (ratio,) = document["comparisons"]
     assert ratio["path"] == str(fast)
     assert ratio["ci"][1] < 0.9
@@ -85,7 +89,7 @@ def test_what_cannot_run_is_an_error_when_named_and_a_warning_beside_others(
     directory = export_directory(a_run, "expert", "chest", "trt", "t4", "fp32")
     shutil.copytree(export_directory(a_run, "expert", "chest", "onnx", "cpu-generic", "fp32"), directory)
     without_runtime(directory)
-    document = bench(region="chest", samples=4, max_seconds=2.0)
+    document = bench(region="chest", samples=4, max_seconds=2.0).to_json()
     assert len(document["exports"]) == 3
     assert "trt" in document["warnings"][0]
     with pytest.raises(MissingRuntimeError):

@@ -7,15 +7,25 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from lorkit.decompose.documents.bench import BenchRow
 from lorkit.export.benchmarking.chart import latencies
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def row(target: str, middle: float, **changes: Any) -> dict[str, Any]:
+def row(target: str, middle: float, **changes: Any) -> BenchRow:
     samples = middle * np.exp(np.random.default_rng(0).normal(0, 0.1, 400))
-    found = {"region": "chest", "owner": "expert", "target": target, "precision": "fp32", "batch": 1, "threads": 1}
-    return found | {"median_ms": float(np.median(samples)), "samples_ms": samples.tolist()} | changes
+    found: dict[str, Any] = {
+        "region": "chest",
+        "owner": "expert",
+        "target": target,
+        "precision": "fp32",
+        "batch": 1,
+        "threads": 1,
+    }
+    found |= {"path": "a", "digest": None, "profile": "cpu-generic", "p90_ms": None, "p99_ms": None, "throughput": 1.0}
+    found |= {"median_ms": float(np.median(samples)), "samples_ms": samples.tolist(), "peak_mib": None, "size_bytes": 1}
+    return BenchRow.model_validate(found | changes)
 
 
 def test_rows_are_named_and_the_fastest_comes_first() -> None:

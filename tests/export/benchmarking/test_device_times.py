@@ -32,7 +32,8 @@ class Timed:
 
 def measured(engines: list[Any], seconds: float = 60.0, clock: Callable[[], float] = lambda: 0.0) -> list[Any]:
     arms = [TimedEngine("x", lambda batch: None, INPUTS) for _ in engines]
-    return device_times(engines, arms, 5, seed=0, seconds=seconds, clock=clock)
+    found = device_times(engines, arms, 5, seed=0, seconds=seconds, clock=clock)
+    return [row.to_json() for row in found]
 
 
 def test_inputs_take_turns_and_samples_are_kept() -> None:
@@ -88,14 +89,14 @@ def test_bench_shows_it_where_it_is(
     make_export: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     directory = make_export("a")
-    (row,) = bench([directory], samples=4, max_seconds=2.0)["exports"]
+    (row,) = bench([directory], samples=4, max_seconds=2.0).to_json()["exports"]
     assert (row["device_median_ms"], row["device_samples_ms"]) == (None, None)
     assert row["device_note"] == "CPUExecutionProvider: it runs on the CPU"
     export_tables.benchmark(bench([directory], samples=4, max_seconds=2.0))
     assert "GPU median" not in capsys.readouterr().err
     monkeypatch.setattr(inference, "timer_of", lambda engine: lambda batch: 0.25)
     document = bench([directory], samples=4, max_seconds=2.0)
-    assert document["exports"][0]["device_samples_ms"] == [0.25] * 4
+    assert document.exports[0].device_samples_ms == [0.25] * 4
     monkeypatch.setenv("COLUMNS", "200")
     export_tables.benchmark(document)
     shown = capsys.readouterr().err

@@ -13,7 +13,7 @@ from PIL import Image
 from lorkit.decompose.documents.recipe import VERSIONS, Recipe
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import Region
-from lorkit.export.benchmarking.end_to_end import STAGES, end_to_end
+from lorkit.export.benchmarking.end_to_end import end_to_end
 
 
 def exported(size: tuple[int, ...], task: str = "classification", channels: int = 1) -> Any:
@@ -53,24 +53,24 @@ def ticking(step: float) -> Any:
 def test_a_drawn_picture_goes_through_every_stage(channels: int) -> None:
     engine = Seen((2,))
     found = end_to_end(exported((16, 16), channels=channels), engine, clock=ticking(0.001))  # type: ignore[arg-type]
-    assert [found[f"{stage}_ms"] for stage in STAGES] == pytest.approx([1.0] * 4)
-    assert found["total_ms"] == pytest.approx(4.0)
-    assert found["input"] == "drawn png, 512 x 512" + (" x 3" if channels == 3 else "")
-    assert found["n"] == 50  # five milliseconds a round: the most there are, well within two seconds
-    assert len(engine.batches) == 1 + found["n"]
+    assert [found.read_ms, found.prepare_ms, found.engine_ms, found.answer_ms] == pytest.approx([1.0] * 4)
+    assert found.total_ms == pytest.approx(4.0)
+    assert found.input == "drawn png, 512 x 512" + (" x 3" if channels == 3 else "")
+    assert found.n == 50  # five milliseconds a round: the most there are, well within two seconds
+    assert len(engine.batches) == 1 + found.n
     assert engine.batches[0].shape == (1, channels, 16, 16)
     assert 0 <= engine.batches[0].min() < engine.batches[0].max() <= 1
 
 
 def test_a_slow_image_is_timed_a_few_times_all_the_same() -> None:
     found = end_to_end(exported((16, 16)), Seen((2,)), clock=ticking(3.0))  # type: ignore[arg-type]
-    assert found["n"] == 5
+    assert found.n == 5
 
 
 def test_a_drawn_volume_and_its_mask() -> None:
     engine = Seen((3, 8, 8, 8))
     found = end_to_end(exported((8, 8, 8), "segmentation"), engine, clock=ticking(0.1))  # type: ignore[arg-type]
-    assert found["input"] == "drawn nii, 16 x 16 x 16"
+    assert found.input == "drawn nii, 16 x 16 x 16"
     assert engine.batches[0].shape == (1, 1, 8, 8, 8)
 
 
@@ -78,8 +78,8 @@ def test_a_users_file(tmp_path: Path) -> None:
     path = tmp_path / "own.png"
     Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30).astype(np.uint8)).save(path)
     found = end_to_end(exported((16, 16)), Seen((2,)), path, seconds=0.01)  # type: ignore[arg-type]
-    assert found["input"] == "own.png, 20 x 30"
-    assert found["total_ms"] >= max(found[f"{stage}_ms"] for stage in STAGES) > 0
+    assert found.input == "own.png, 20 x 30"
+    assert found.total_ms >= max(found.read_ms, found.prepare_ms, found.engine_ms, found.answer_ms) > 0
     path.write_bytes(b"no picture")
     with pytest.raises(DataError):
         end_to_end(exported((16, 16)), Seen((2,)), path)  # type: ignore[arg-type]

@@ -76,7 +76,7 @@ def test_what_is_in_service_yields_only_to_a_verdict_against_it(
 
 
 def test_only_what_was_judged_is_adopted(exports: list[Exported], tmp_path: Path) -> None:
-    about = {**exports[0].describe(), "digest": exports[1].manifest.digest}
+    about = {**exports[0].describe().to_json(), "digest": exports[1].manifest.digest}
     document = {"verdict": "pass", "regions": {"chest": {"candidate": about, "baseline": about, "verdict": "pass"}}}
     with pytest.raises(ArtifactError, match="no longer the export that was judged"):
         replace_baselines(tmp_path / "store", document)

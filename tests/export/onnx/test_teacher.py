@@ -105,7 +105,7 @@ def test_it_teaches_masks(tmp_path: Path, method: str) -> None:
     config = load_config(tmp_path / "d.yaml")
     teacher = open_teacher(config)
     run = open_run(train(config, out=tmp_path / "runs", teacher=teacher).run)
-    found = evaluate(run, model="foundation", teacher=teacher)["regions"]["a"]
+    found = evaluate(run, model="foundation", teacher=teacher).to_json()["regions"]["a"]
     assert found["source"] == "probe"
 
 
@@ -182,7 +182,7 @@ def test_a_run_under_a_file_is_measured_and_never_passes_the_gate(
     teacher = open_teacher(config)
     run = open_run(train(config, out=tmp_path / "runs", teacher=teacher).run)
     assert run.config.foundation.backbone.startswith("teacher:")
-    found = evaluate(run, model="foundation", teacher=open_teacher(run.config))
+    found = evaluate(run, model="foundation", teacher=open_teacher(run.config)).to_json()
     assert found["regions"]["chest"]["source"] == "probe"
 
     from lorkit.decompose import extract

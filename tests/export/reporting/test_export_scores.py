@@ -30,10 +30,10 @@ def test_a_lower_precision_is_scored_by_its_own_engine(lowered: Run) -> None:
     assert warnings == []
     assert list(found) == [exports(lowered)[1].manifest.digest], "fp32 answers as its network does"
     (block,) = found.values()
-    assert block["n"] == 400
+    assert block.n == 400
     # images of 200 or 60 of 255 and an eighth of them at 140 and 120: a threshold of 0.62 of 255 = 158 loses the 140s
-    assert 0.8 < block["balanced_accuracy"] < 0.95
-    assert block["ci"]["balanced_accuracy"][0] < block["balanced_accuracy"] < block["ci"]["balanced_accuracy"][1]
+    assert 0.8 < block.balanced_accuracy < 0.95
+    assert block.ci["balanced_accuracy"][0] < block.balanced_accuracy < block.ci["balanced_accuracy"][1]
 
 
 def test_the_images_of_a_region_are_read_once_for_all_its_exports(

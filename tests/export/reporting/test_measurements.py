@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from lorkit.decompose.artifacts import read_json, write_json
+from lorkit.decompose.documents.evaluate import EvaluateDocument
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.evaluation import evaluation
 from lorkit.decompose.events import ignore_progress
@@ -16,10 +17,10 @@ def test_what_is_missing_is_measured_on_data_read_once(
 ) -> None:
     asked, read = [], []
 
-    def evaluate(run: Run, *, model: str, run_splits: object, teacher: object, on_progress: object) -> dict[str, Any]:
+    def evaluate(run: Run, *, model: str, run_splits: object, teacher: object, on_progress: object) -> EvaluateDocument:
         asked.append((model, run_splits))
         workshop.write_evaluations(run)
-        return read_json(run.measurements_dir / f"evaluate-{model}-test.json")
+        return EvaluateDocument.read(run.measurements_dir / f"evaluate-{model}-test.json")
 
     monkeypatch.setattr(evaluation, "evaluate", evaluate)
     monkeypatch.setattr(locked_data, "RunSplits", lambda run: read.append(run) or "the data")
@@ -38,7 +39,7 @@ def test_what_is_measured_needs_no_data(measured: Run, monkeypatch: pytest.Monke
 
 def test_a_measurement_of_another_run_is_not_shown(measured: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     path = measured.measurements_dir / "evaluate-student-test.json"
-    write_json(path, {**read_json(path), "run_digest": "another"})
+    write_json(path, {**read_json(path), "run_digest": 64 * "0"})
 
     def refuse(run: Run) -> None:
         raise DataError("the data is gone")

@@ -29,7 +29,7 @@ def test_a_foundation_is_pretrained_and_adopted_with_its_own_image(
     assert resolve_foundation(given).foundation_image.channels == 3
     result = train(given, out=tmp_path / "runs")
     assert load_foundation(result.run / "foundation").image == own
-    assert evaluate(open_run(result.run), model="foundation")["regions"]["chest"]["source"] == "own"
+    assert evaluate(open_run(result.run), model="foundation").to_json()["regions"]["chest"]["source"] == "own"
     with pytest.raises(UsageError, match=r"foundation.image.channels is 1, the foundation .* sees 3"):
         resolve_foundation(
             configured(tmp_path, **{"foundation.weights": str(path), "foundation.image": "{channels: 1}"})
@@ -40,4 +40,4 @@ def test_adapted_foundations_are_deployed_at_their_own_image(configured: Callabl
     config = configured(tmp_path, method="linear-probe", **{"foundation.image": "{size: 32, channels: 3}"})
     run = open_run(train(config, out=tmp_path / "runs").run)
     assert run.config.deployed_image.size == (32, 32)
-    assert evaluate(run)["regions"]["chest"]["n"] > 0
+    assert evaluate(run).to_json()["regions"]["chest"]["n"] > 0

@@ -125,7 +125,7 @@ def test_a_users_module_teaches_a_run(taught: tuple[Path, Config]) -> None:
     stored = load_config(run / "config.yaml")
     assert stored.foundation_image == SEEN
     assert train(config, out=run.parent, teacher=teacher).up_to_date
-    found = evaluate(open_run(run), model="foundation", teacher=teacher)
+    found = evaluate(open_run(run), model="foundation", teacher=teacher).to_json()
     assert all(block["source"] == "probe" for block in found["regions"].values())
     with pytest.raises(UsageError, match="teacher of the user's own"):
         evaluate(open_run(run), model="foundation")

@@ -23,7 +23,7 @@ def lend_latencies(run: Run, other: Run) -> None:
     timed = document["exports"][0]
     exports = [read_exported(entry.path) for entry in exports_of(other)]
     known = {row["digest"]: row for row in document["exports"]}
-    rows = [{**timed, **one.describe(), **known.get(one.manifest.digest, {})} for one in exports]
+    rows = [{**timed, **one.describe().to_json(), **known.get(one.manifest.digest, {})} for one in exports]
     write_json(other.measurements_dir / "bench.json", {**document, "exports": rows})
 
 
