@@ -1,1 +1,1 @@
-"""The results of the commands as typed documents: what the Python API returns, `--json` prints and artifacts hold."""
+"""Documents: the results of the commands as pydantic models, and their JSON Schemas."""

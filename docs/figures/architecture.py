@@ -106,7 +106,7 @@ def _column(names: list[Name], x: float, y: float) -> list[tuple[Name, Box]]:
 def draw_box(box: Box) -> list[Markup]:
     """Draw a package with its name and what it is for."""
     purpose = str(ast.get_docstring(ast.parse(_source(box.name).read_text(encoding="utf-8")))).split(".\n")[0]
-    lines = textwrap.wrap(purpose.splitlines()[0].rstrip(".").replace("`", ""), 50)
+    lines = textwrap.wrap(purpose.splitlines()[0].rstrip(".").replace("`", ""), 48)
     parts = [tag("rect", x=box.x, y=box.y, width=BOX, height=HEIGHT, rx=5, class_=box.name[0])]
     parts.append(tag("text", "/".join(box.name), x=box.x + 9, y=box.y + 17, class_="name"))
     return parts + [tag("text", line, x=box.x + 9, y=box.y + 31 + 13 * row) for row, line in enumerate(lines)]
