@@ -1,4 +1,4 @@
-"""The machine: hardware and library versions, recorded in every manifest and matched to profiles."""
+"""The machine: hardware and versions, recorded in manifests and matched to profiles."""
 
 from __future__ import annotations
 

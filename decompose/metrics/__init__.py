@@ -1,4 +1,4 @@
-"""Metrics: scores by class and structure, bootstrap over groups, intervals, paired differences."""
+"""Metrics: scores by class and structure, bootstrap over groups, paired differences."""
 
 from __future__ import annotations
 

@@ -107,6 +107,7 @@ def draw_box(box: Box) -> list[Markup]:
     """Draw a package with its name and what it is for."""
     purpose = str(ast.get_docstring(ast.parse(_source(box.name).read_text(encoding="utf-8")))).split(".\n")[0]
     lines = textwrap.wrap(purpose.splitlines()[0].rstrip(".").replace("`", ""), 48)
+    assert len(lines) <= 2, f"the first sentence of {'/'.join(box.name)} does not fit its box"
     parts = [tag("rect", x=box.x, y=box.y, width=BOX, height=HEIGHT, rx=5, class_=box.name[0])]
     parts.append(tag("text", "/".join(box.name), x=box.x + 9, y=box.y + 17, class_="name"))
     return parts + [tag("text", line, x=box.x + 9, y=box.y + 31 + 13 * row) for row, line in enumerate(lines)]

@@ -1,4 +1,4 @@
-"""The JSON Schemas of lorkit's documents, published and versioned: what another program may rely on."""
+"""The published JSON Schemas of lorkit's documents, with a version."""
 
 from __future__ import annotations
 
