@@ -13,8 +13,10 @@ from lorkit.decompose.documents.compare import CompareDocument
 from lorkit.decompose.documents.evaluate import EvaluateDocument
 from lorkit.decompose.errors import plural
 
-if TYPE_CHECKING:  # it reads arrays and pictures
+if TYPE_CHECKING:  # they load torch and what reads images
     from lorkit.decompose.data.inspection import Inspection
+    from lorkit.decompose.training.gradient_check import GradientCheck
+    from lorkit.decompose.training.plan import TrainingPlan
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, console: Console | None = None) -> None:
@@ -145,17 +147,17 @@ def inspection(document: Inspection) -> None:
     warnings(document.get("warnings", ()), synthetic=bool(document.get("synthetic")))
 
 
-def plan(document: Mapping[str, Any]) -> None:
+def plan(document: TrainingPlan) -> None:
     """Print what a dry run would do."""
     rows = [[name, *(parts[part] for part in ("train", "val", "test"))] for name, parts in document["regions"].items()]
     table("images", ("region", "train", "val", "test"), rows)
     networks = [
-        [name, document[name]["backbone"], document[name]["parameters"], document[name]["macs"]]
-        for name in ("foundation", "student")
+        [name, network["backbone"], network["parameters"], network["macs"]]
+        for name, network in (("foundation", document["foundation"]), ("student", document["student"]))
     ]
     table("networks", ("", "backbone", "parameters", "MACs"), networks)
-    if document.get("rehearsal"):
-        _rehearsal(document["rehearsal"])
+    if (checked := document["rehearsal"]) is not None:
+        _rehearsal(checked)
     if document["expert_layers"]:
         _expert_layers(document["expert_layers"])
         line(f"experts add {document['expert_mac_overhead']:.1%} to the multiply-accumulates of these layers")
@@ -173,12 +175,12 @@ def plan(document: Mapping[str, Any]) -> None:
     )
 
 
-def _rehearsal(found: Mapping[str, Any]) -> None:
+def _rehearsal(found: GradientCheck) -> None:
     """Print a reprogramming method's stages, what they cost and the gradient paths that were checked."""
     rows = [
         [
             f"{stage}",
-            *(" x ".join(map(str, row[side])) for side in ("teacher", "reprogrammed", "student")),
+            *(" x ".join(map(str, side)) for side in (row["teacher"], row["reprogrammed"], row["student"])),
             row["parameters"],
         ]
         for stage, row in enumerate(found["stages"], start=1)

@@ -26,7 +26,7 @@ from lorkit.decompose.training.feature_cache import feature_cache_factory
 from lorkit.decompose.training.foundation.pretraining import run_phase, with_probes
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.loop.epochs import Phase
-from lorkit.decompose.training.plan import plan_training
+from lorkit.decompose.training.plan import TrainingPlan, plan_training
 from lorkit.decompose.training.tensorboard import check_tensorboard, recording
 from lorkit.decompose.training.training import TrainResult
 from lorkit.decompose.training.training_data import TrainingData, prepare_for_teacher, prepare_parts
@@ -223,7 +223,7 @@ def _write(staging: Path, addition: _Addition, trained_region: _TrainedRegion, w
     write_run(staging, content)
 
 
-def _plan(addition: _Addition) -> dict[str, Any]:
+def _plan(addition: _Addition) -> TrainingPlan:
     """Return the plan of training the one region: no foundation is trained, and of the student only its own part."""
     config, region = addition.config, addition.region
     given = config.foundation.model_copy(update={"weights": str(addition.run.foundation_dir)})

@@ -24,7 +24,7 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import RUNS, Run
 from lorkit.decompose.runs.live_model import WEIGHTS, build_model
 from lorkit.decompose.runs.writing import RunContent, write_run
-from lorkit.decompose.training.plan import plan_training
+from lorkit.decompose.training.plan import TrainingPlan, plan_training
 from lorkit.decompose.training.training import TrainResult
 
 _REVISION = 1
@@ -168,7 +168,7 @@ def _less(values: Any, region: str) -> Any:
     return {name: value for name, value in values.items() if name != region} if isinstance(values, dict) else values
 
 
-def _plan(run: Run, config: Config, regions: RegionSet) -> dict[str, Any]:
+def _plan(run: Run, config: Config, regions: RegionSet) -> TrainingPlan:
     """Return the plan of a training with nothing to train."""
     locked = read_json(run.path / "splits.json", kind="splits")["regions"]
     splits = Splits(
@@ -176,5 +176,5 @@ def _plan(run: Run, config: Config, regions: RegionSet) -> dict[str, Any]:
     )
     given = config.foundation.model_copy(update={"weights": str(run.foundation_dir)})
     plan = plan_training(config.model_copy(update={"foundation": given}), get_method(config.method), regions, splits)
-    none = {"phases": [], "epochs": 0, "training_parameters": 0}
-    return {**plan, **none, "origin": origin_record(run.manifest, "remove-region")}
+    origin = origin_record(run.manifest, "remove-region")
+    return {**plan, "phases": [], "epochs": 0, "training_parameters": 0, "origin": origin}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +39,35 @@ class GradientPath(NamedTuple):
     wanted: bool
 
 
+class StageShapes(TypedDict):
+    """Shapes at one stage, and the parameters of its reprogramming."""
+
+    teacher: list[int]
+    reprogrammed: list[int]
+    student: list[int]
+    parameters: int
+
+
+class CheckedPath(TypedDict):
+    """A gradient path, and whether gradients flow."""
+
+    path: str
+    flows: bool
+
+
+class GradientCheck(TypedDict):
+    """What a trial of a reprogramming method found; MACs are those of one image, forward."""
+
+    stages: list[StageShapes]
+    trainable_parameters: int
+    frozen_parameters: int
+    student_macs: int
+    teacher_macs: int
+    extra_macs: int
+    cka_view: str
+    gradient_paths: list[CheckedPath]
+
+
 def check_stage_shapes(
     config: Config, method: Method, regions: RegionSet, counts: dict[str, int], foundation: Foundation
 ) -> None:
@@ -62,7 +91,7 @@ def check_stage_shapes(
         module.check_batches(_smallest(config.train, {name: counts[name] for name in phase.names}))
 
 
-def check_gradient_paths(config: Config, module: ReprogrammingModule, foundation: Foundation) -> dict[str, Any]:
+def check_gradient_paths(config: Config, module: ReprogrammingModule, foundation: Foundation) -> GradientCheck:
     """Try a module on random images; return its stages, its costs and the gradient paths that were checked.
 
     Args:

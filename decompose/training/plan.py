@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import nn
@@ -23,10 +23,61 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.live_model import deployed_backbone
 from lorkit.decompose.tasks import dense_outputs
 from lorkit.decompose.training.feature_cache import early_estimate, features_directory
+from lorkit.decompose.training.feature_cache.budget import PlannedFeatures
 from lorkit.decompose.training.foundation.pretraining import foundation_regions, foundation_settings
 from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, foundation_network
-from lorkit.decompose.training.gradient_check import check_gradient_paths, check_stage_shapes
+from lorkit.decompose.training.gradient_check import GradientCheck, check_gradient_paths, check_stage_shapes
 from lorkit.decompose.training.loop.optimizer import passes_per_epoch
+
+
+class NetworkCost(TypedDict):
+    """Parameters and multiply-accumulates; null of a teacher that torch does not run."""
+
+    parameters: int | None
+    macs: int | None
+
+
+class PlannedStudent(NetworkCost):
+    """The student's backbone and its cost."""
+
+    backbone: str
+
+
+class PlannedFoundation(PlannedStudent):
+    """The foundation, and how long it is pre-trained."""
+
+    input: list[int]
+    weights: str | None
+    epochs: int
+    steps: int
+
+
+class PlannedPhase(TypedDict):
+    """A phase of training: its regions, epochs, and steps per epoch."""
+
+    regions: list[str]
+    epochs: int
+    steps: int
+
+
+class TrainingPlan(TypedDict):
+    """What a training would do; `origin` only where it starts from another artifact."""
+
+    method: str
+    input: list[int]
+    regions: dict[str, dict[str, int]]
+    foundation: PlannedFoundation
+    student: PlannedStudent
+    phases: list[PlannedPhase]
+    training_parameters: int
+    expert_layers: list[dict[str, Any]]
+    expert_mac_overhead: float
+    layers_without_experts: list[list[str]]
+    epochs: int
+    batch_size: int
+    rehearsal: GradientCheck | None
+    teacher_cache: PlannedFeatures | None
+    origin: NotRequired[dict[str, str]]
 
 
 def plan_training(
@@ -36,7 +87,7 @@ def plan_training(
     splits: Splits,
     foundations: Path = Path("foundations"),
     teacher: Teacher | None = None,
-) -> dict[str, Any]:
+) -> TrainingPlan:
     """Describe a training: parts, steps, networks with their cost, and which layers get experts and which do not.
 
     Raises:
@@ -98,7 +149,7 @@ def _check_feature_cache(
     foundation: Foundation,
     counts: dict[str, int],
     foundations: Path,
-) -> dict[str, Any] | None:
+) -> PlannedFeatures | None:
     """Estimate the teacher's features from shapes alone, before anything is trained; None without a cache of them.
 
     Args:
@@ -119,13 +170,13 @@ def _check_feature_cache(
     return estimate.to_json()
 
 
-def _student_cost(config: Config, regions: RegionSet) -> dict[str, Any]:
+def _student_cost(config: Config, regions: RegionSet) -> NetworkCost:
     image, dense = config.deployed_image, dense_outputs(regions)
     name = deployed_backbone(config)
     return _cost(build_backbone(name, channels=image.channels, image_size=image.size, dense=dense), image)
 
 
-def _cost(network: nn.Module, image: ImageConfig) -> dict[str, Any]:
+def _cost(network: nn.Module, image: ImageConfig) -> NetworkCost:
     """Return parameters and multiply-accumulates; null of a teacher that torch does not run."""
     if isinstance(network, TeacherBackbone) and not network.has_modules:
         return {"parameters": None, "macs": None}

@@ -26,7 +26,7 @@ from lorkit.decompose.training.foundation.pretraining import foundation_for, fou
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.phases import Trained, train_phases
-from lorkit.decompose.training.plan import check_training, plan_training
+from lorkit.decompose.training.plan import TrainingPlan, check_training, plan_training
 from lorkit.decompose.training.tensorboard import check_tensorboard, recording
 from lorkit.decompose.training.training_data import TrainingData, prepare_for_teacher, prepare_parts
 from lorkit.decompose.training.work_directory import WorkDirectory, open_work_directory
@@ -54,7 +54,7 @@ class TrainResult:
 
     run: Path
     up_to_date: bool = False
-    plan: dict[str, Any] | None = None
+    plan: TrainingPlan | None = None
     regions: tuple[str, ...] = ()
     best: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import torch
 from filelock import Timeout
@@ -22,6 +22,18 @@ from lorkit.decompose.training.feature_cache.tensors import layout_of
 
 _MIB = 2**20
 _SPARE = 1.05  # keys, headers and blocks of the file system
+
+
+class PlannedFeatures(TypedDict):
+    """What the cache of the teacher's features will hold at most."""
+
+    images: int
+    views: int
+    bytes_per_view: int
+    dtype: str
+    mib: float
+    budget_mib: float
+    directory: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +83,12 @@ class Estimate:
             fix=f"{', '.join(ways)}, or set cache.enabled to false",
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> PlannedFeatures:
         """Return plain data."""
-        own = {"images": self.samples, "views": self.views, "bytes_per_view": self.sample_bytes}
         return {
-            **own,
+            "images": self.samples,
+            "views": self.views,
+            "bytes_per_view": self.sample_bytes,
             "dtype": self.settings.dtype,
             "mib": round(self.mib, 1),
             "budget_mib": self.settings.budget,

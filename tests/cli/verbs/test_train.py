@@ -41,6 +41,8 @@ def test_train_says_up_to_date_and_shows_a_plan(decompose: Callable[..., Any], r
         ],
         "expert_mac_overhead": 0.125,
         "layers_without_experts": [["conv2", "not selected"]],
+        "rehearsal": None,
+        "teacher_cache": None,
     }
     recorder.result = TrainResult(run=Path("r"), plan=plan)
     outcome = decompose("train", "--dry-run")
