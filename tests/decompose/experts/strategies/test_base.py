@@ -53,7 +53,7 @@ def test_every_strategy_has_every_derivative(strategy: str, kind: str, ids: list
     routing = Routing(("a", "b"))
     config = ExpertConfig(rank=2, alpha=3, layout="conv")
     layer = LowRankExperts(base, config, routing, "layer")  # type: ignore[arg-type]
-    if strategy not in {one.name for one in layer.choice.candidates}:
+    if strategy not in {one.name for one in layer.selector.candidates}:
         pytest.skip("the strategy does not compute this layer")
     if strategy == "grouped" and ids[0] != ids[1]:
         pytest.skip("the strategy takes equal regions alone")
