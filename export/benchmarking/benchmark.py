@@ -106,20 +106,12 @@ def bench(
     groups = _groups(subjects, reference)
     jobs = [(group, setting) for group in groups for setting in sweep]
     rows, ratios, warnings = list[BenchRow](), list[BenchComparison](), list[str]()
-    seconds = max_seconds
+    seconds, file = max_seconds, None if image is None else Path(image)
     for index, (group, setting) in enumerate(jobs):
         on_progress(f"{group[0].region.name}, batch {setting.batch}", index, len(jobs))
         begin = time.perf_counter()
         try:
-            found = _measure(
-                group,
-                reference,
-                setting,
-                samples,
-                seconds / (len(jobs) - index),
-                seed,
-                None if image is None else Path(image),
-            )
+            found = _measure(group, reference, setting, samples, seconds / (len(jobs) - index), seed, file)
         except MissingRuntimeError as error:
             if home is None or target is not None:
                 raise

@@ -6,9 +6,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import pytest
+from pydantic import BaseModel
 
 from lorkit.cli.main import run_command_line
 
@@ -42,3 +44,33 @@ def decompose(
         return Outcome(code, captured.out, captured.err)
 
     return call
+
+
+def as_document(annotation: Any, value: Any) -> Any:
+    """Build a document, or a part of one, from the keys that a test is about; reading any other key fails.
+
+    Of several possible parts it takes the first that has all the keys.
+    """
+    options = [annotation]
+    if get_origin(annotation) in (Union, UnionType, Annotated):
+        options = [one for one in get_args(annotation) if isinstance(one, type) or get_origin(one) is not None]
+    for option in options:
+        if isinstance(value, dict) and isinstance(option, type) and issubclass(option, BaseModel):
+            fields = option.model_fields
+            if value.keys() <= fields.keys():
+                parts = {name: as_document(fields[name].annotation, part) for name, part in value.items()}
+                return option.model_construct(_fields_set=set(parts), **parts)
+        inner = get_args(option)
+        if isinstance(value, list) and get_origin(option) is list:
+            return [as_document(inner[0], part) for part in value]
+        if isinstance(value, dict) and get_origin(option) is dict:
+            return {name: as_document(inner[1], part) for name, part in value.items()}
+        if get_origin(option) in (Union, UnionType, Annotated):
+            return as_document(option, value)
+    return value
+
+
+@pytest.fixture
+def draft() -> Callable[..., Any]:
+    """Build documents of which a test states some keys: `draft(BenchDocument, {"exports": [...]})`."""
+    return as_document

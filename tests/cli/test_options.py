@@ -31,6 +31,7 @@ FROZEN = {
     "predict": "[PATH] INPUT... --run --region --target --profile "
     "--precision --top --out --allow-synthetic --allow-out-of-region --json",
     "doctor": "--json",
+    "schema": "NAME",
     "profiles list": "--json",
     "profiles show": "NAME --json",
     "profiles detect": "--json",

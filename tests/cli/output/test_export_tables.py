@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from lorkit.cli.output import export_tables
+from lorkit.decompose.documents.verify import VerifyDocument
 
 ACCURACY = {"drop": 0.125, "ci": [0.1, 0.15], "allowed": 0.25, "decidable": 0.3}
 PART = {"name": "rim", "verdict": "not_judged", "drop": None, "ci": None, "n": 1234, "groups": 7}
@@ -71,11 +73,11 @@ def test_precisions_that_lost_say_why(capsys: pytest.CaptureFixture[str]) -> Non
     ],
 )
 def test_the_first_wrong_layer_is_named(
-    capsys: pytest.CaptureFixture[str], cut: dict[str, Any], parts: list[str]
+    capsys: pytest.CaptureFixture[str], draft: Callable[..., Any], cut: dict[str, Any], parts: list[str]
 ) -> None:
     row = {"region": "chest", "owner": "expert", "target": "onnx", "precision": "fp32", "status": "failed"}
     row |= {"max_abs": 0.5, "tolerance": 1e-4, "label_flips": 3, "n": 8, "inputs": "real", "path": "here"}
-    export_tables.parity({"exports": [{**row, "bisection": cut}]})
+    export_tables.parity(draft(VerifyDocument, {"exports": [{**row, "bisection": cut}]}))
     lines = capsys.readouterr().err.splitlines()
     (told,) = [line for line in lines if line.startswith("here: ")]
     assert all(part in told for part in parts)

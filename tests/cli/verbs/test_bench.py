@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lorkit.decompose.documents.bench import BenchDocument
+
 BENCH = {
     "exports": [
         {
@@ -21,11 +23,12 @@ BENCH = {
             "peak_mib": 20.0,
         }
     ],
-    "comparisons": [{"region": "chest", "path": "x", "ratio": 0.5, "ci": [0.4, 0.6]}],
+    "warnings": [],
+    "comparisons": [{"against": "y", "path": "x", "ratio": 0.5, "ci": [0.4, 0.6]}],
 }
 
 
-def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> None:
+def test_options_arrive_and_results_leave(check_verb: Callable[..., Any], draft: Callable[..., Any]) -> None:
     words = ["bench", "--batch", "1,8", "--threads", "0,2"]
-    outcome = check_verb(words, BENCH, options={"batch": [1, 8], "threads": [None, 2]}, stdout="")
+    outcome = check_verb(words, draft(BenchDocument, BENCH), options={"batch": [1, 8], "threads": [None, 2]}, stdout="")
     assert "0.500 [0.400, 0.600]" in outcome.stderr

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from lorkit.decompose.documents.evaluate import EvaluateDocument
+
 EVALUATION = {
     "schema_version": 1,
     "kind": "evaluate",
@@ -12,13 +14,25 @@ EVALUATION = {
     "synthetic": True,
     "model": "experts",
     "split": "test",
-    "regions": {"chest": {"n": 12, "accuracy": 0.5, "balanced_accuracy": 0.5, "auroc": None, "ece": 0.1, "ci": {}}},
+    "regions": {
+        "chest": {
+            "task": "classification",
+            "n": 12,
+            "accuracy": 0.5,
+            "balanced_accuracy": 0.5,
+            "auroc": None,
+            "ece": 0.1,
+            "ci": {},
+        }
+    },
     "mean": {"accuracy": 0.5, "balanced_accuracy": 0.5, "auroc": None, "ece": 0.1},
 }
 
 
-def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> None:
+def test_options_arrive_and_results_leave(check_verb: Callable[..., Any], draft: Callable[..., Any]) -> None:
     words = ["evaluate", "--model", "student", "--split", "val"]
-    outcome = check_verb(words, EVALUATION, options={"model": "student", "split": "val"}, stdout="")
+    outcome = check_verb(
+        words, draft(EvaluateDocument, EVALUATION), options={"model": "student", "split": "val"}, stdout=""
+    )
     assert "few cases" in outcome.stderr
     assert "chest" in outcome.stderr

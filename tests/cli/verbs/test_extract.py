@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import lorkit.decompose
+from lorkit.decompose.documents.expert import Reduction
 from lorkit.decompose.extraction.extraction import ExtractResult
 
 
@@ -27,7 +28,18 @@ REDUCTION = {
     "rank_before": 8,
     "factor_parameters": {"before": 4000, "after": 1000},
     "energy_kept": 0.875,
-    "validation": {"before": 0.9, "after": 0.85, "drop": 0.05, "ci": [0.01, 0.09]},
+    "layers_cut": 1,
+    "layers": [{"layer": "conv1", "rank": [8, 2], "energy_kept": 0.875}],
+    "validation": {
+        "metric": "balanced_accuracy",
+        "split": "val",
+        "n": 40,
+        "groups": 20,
+        "before": 0.9,
+        "after": 0.85,
+        "drop": 0.05,
+        "ci": [0.01, 0.09],
+    },
 }
 
 
@@ -37,7 +49,11 @@ def test_a_cut_is_shown(decompose: Callable[..., Any], monkeypatch: pytest.Monke
     def extract(run: object, **options: Any) -> list[ExtractResult]:
         seen.update(options)
         one = ExtractResult(
-            region="chest", path=Path("e"), up_to_date=False, max_difference=1e-6, reduction=dict(REDUCTION)
+            region="chest",
+            path=Path("e"),
+            up_to_date=False,
+            max_difference=1e-6,
+            reduction=Reduction.model_validate(REDUCTION),
         )
         return [one]
 

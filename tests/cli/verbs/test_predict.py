@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from lorkit.decompose.documents.predict import PredictDocument
+
 PREDICTION = {
     "synthetic": False,
+    "warnings": [],
     "predictions": [
         {"input": "a.png", "label": "x", "top": [{"label": "x", "probability": 0.75}]},
         {"input": "b.png", "label": None, "top": []},
@@ -15,18 +18,20 @@ PREDICTION = {
 }
 
 
-def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> None:
+def test_options_arrive_and_results_leave(check_verb: Callable[..., Any], draft: Callable[..., Any]) -> None:
     words = ["predict", "--region", "chest", "a.png", "b.png"]
     check_verb(
         words,
-        PREDICTION,
+        draft(PredictDocument, PREDICTION),
         options={"region": "chest", "allow_synthetic": False, "top": 1},
         stdout="a.png\tx 0.750\nb.png\trefused: does not look like the region\n",
     )
 
 
-def test_predict_takes_a_path_or_a_region(decompose: Callable[..., Any], record: Callable[..., Any]) -> None:
-    recorder = record("predict", PREDICTION)
+def test_predict_takes_a_path_or_a_region(
+    decompose: Callable[..., Any], record: Callable[..., Any], draft: Callable[..., Any]
+) -> None:
+    recorder = record("predict", draft(PredictDocument, PREDICTION))
     decompose("predict", "export/dir", "a.png")
     assert recorder.args == (Path("export/dir"), [Path("a.png")])
     decompose("predict", "--region", "chest", "a.png")

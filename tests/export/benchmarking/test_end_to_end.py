@@ -29,7 +29,7 @@ def exported(size: tuple[int, ...], task: str = "classification", channels: int 
         ],
     })  # fmt: skip
     region = Region(name="chest", task=task, classes=("healthy", "ill"))
-    return SimpleNamespace(recipe=recipe, shape=(channels, *size), as_region=lambda: region)
+    return SimpleNamespace(recipe=recipe, shape=(channels, *size), region=region)
 
 
 class Seen:

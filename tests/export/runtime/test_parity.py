@@ -33,7 +33,7 @@ def test_an_equal_engine_passes() -> None:
 def test_an_error_names_what_was_required_and_flips_are_counted() -> None:
     result = found(lambda batch: -network(batch))
     assert result.label_flips == 6
-    with pytest.raises(ParityError, match=r"it differs from its source by .* with 6 label flips.*at most"):
+    with pytest.raises(ParityError, match=r"it differs from its source by .* with 6 changed labels.*at most"):
         require_parity(result, "it")
 
 
