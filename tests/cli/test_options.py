@@ -51,7 +51,8 @@ def test_the_options_are_frozen() -> None:
 
 
 def test_every_verb_speaks_json() -> None:
-    assert all("--json" in line.split() for line in FROZEN.values())
+    said = {verb for verb, line in FROZEN.items() if "--json" not in line.split()}
+    assert said == {"schema"}  # which prints nothing but JSON
 
 
 @pytest.mark.parametrize("text", ["", ",", "1,b", "-1", "1.5", "\u00b2", "9" * 5000])
