@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from lorkit.cli.output.tables import interval, line, table, warnings
 from lorkit.decompose.documents.bench import BenchDocument
+from lorkit.decompose.documents.export import PrecisionChoice
+from lorkit.decompose.documents.gate import Accuracy, GateDocument, Subset
 from lorkit.decompose.documents.verify import Bisection, VerifyDocument
 from lorkit.decompose.errors import plural
 
 _FLIPS = 5
-_MEASURED = (("latency", "ratio"), ("accuracy", "drop"))
 
 
 def benchmark(document: BenchDocument) -> None:
@@ -45,7 +45,7 @@ def benchmark(document: BenchDocument) -> None:
     warnings(document.warnings)
 
 
-def verdicts(document: Mapping[str, Any]) -> None:
+def verdicts(document: GateDocument) -> None:
     """Print what `gate` decided: one row per region, then its reasons."""
     columns = (
         "region",
@@ -56,101 +56,97 @@ def verdicts(document: Mapping[str, Any]) -> None:
         "allowed drop",
         "smallest decidable drop",
     )
-    rows = []
-    for name, row in document["regions"].items():
-        latency, accuracy = row.get("latency") or {}, row.get("accuracy") or {}
-        rows.append(
-            [
-                name,
-                row["verdict"].upper(),
-                " ".join(str((row.get("candidate") or {}).get(key, "-")) for key in ("target", "precision")),
-                interval(latency.get("ratio"), latency.get("ci")),
-                _change(accuracy),
-                accuracy.get("allowed"),
-                accuracy.get("decidable"),
-            ]
-        )
+    rows = [
+        [
+            name,
+            row.verdict.upper(),
+            f"{row.candidate.target} {row.candidate.precision}",
+            interval(row.latency.ratio, row.latency.ci),
+            _change(row.accuracy),
+            row.accuracy.allowed,
+            row.accuracy.decidable,
+        ]
+        for name, row in document.regions.items()
+    ]
     table("candidate against baseline", columns, rows)
     _parts(document)
     _flips(document)
-    for name, row in document["regions"].items():
-        for reason in row.get("reasons", ()):
+    for name, row in document.regions.items():
+        for reason in row.reasons:
             line(f"{name}: {reason}")
-    warnings(document.get("warnings", ()), synthetic=bool(document.get("synthetic")))
+    warnings(document.warnings, synthetic=document.synthetic)
 
 
-def _change(block: Mapping[str, Any]) -> str:
+def _change(block: Accuracy | Subset) -> str:
     """Write a drop as a change, candidate minus baseline, with its interval."""
-    drop, ci = block.get("drop"), block.get("ci")
+    drop, ci = block.drop, block.ci
     return interval(None if drop is None else 0.0 - drop, [0.0 - ci[1], 0.0 - ci[0]] if ci else None)
 
 
-def _parts(document: Mapping[str, Any]) -> None:
+def _parts(document: GateDocument) -> None:
     """Print one row per structure and subgroup that was judged beside its region."""
     rows = [
         [
             region,
-            f"{part['column']}={part['name']}" if "column" in part else part["name"],
-            part["verdict"].replace("_", " ").upper(),
+            part.title,
+            part.verdict.replace("_", " ").upper(),
             _change(part),
-            part["n"],
-            part["groups"],
-            part.get("p_worse_holm"),
-            part.get("p_within_holm"),
+            part.n,
+            part.groups,
+            part.p_worse_holm,
+            part.p_within_holm,
         ]
-        for region, block in document["regions"].items()
-        for kind in ("structures", "subgroups")
-        for part in (block.get("accuracy") or {}).get(kind) or ()
+        for region, block in document.regions.items()
+        for part in block.accuracy.subsets
     ]
     if rows:
         columns = ("region", "part", "verdict", "accuracy change", "n", "groups", "p worse", "p within")
         table("structures and subgroups (p: Holm, over all rows)", columns, rows)
 
 
-def _flips(document: Mapping[str, Any]) -> None:
+def _flips(document: GateDocument) -> None:
     """Print the cases whose answer changed, worst first, a few of each region; the document has all."""
     rows, left = [], 0
-    for region, block in document["regions"].items():
-        found = (block.get("accuracy") or {}).get("flips") or []
+    for region, block in document.regions.items():
+        found = block.accuracy.flips
         left += max(0, len(found) - _FLIPS)
-        for flip in found[:_FLIPS]:
-            answers = [flip[side] for side in ("truth", "baseline", "candidate")]
-            rows.append([region, flip["case"][:12], *answers, flip["change"]])
+        rows += [
+            [region, flip.case[:12], flip.truth, flip.baseline, flip.candidate, flip.change] for flip in found[:_FLIPS]
+        ]
     if rows:
         table("changed predictions", ("region", "case", "truth", "baseline", "candidate", "change"), rows)
     if left:
         line(f"{plural(left, 'more case')} changed; all are in --json and in measurements/gate.json of the run")
 
 
-def replacements(document: Mapping[str, Any]) -> list[str]:
+def replacements(document: GateDocument) -> list[str]:
     """Say which baselines a gate replaced, where it was asked to."""
-    if "replaced_baselines" not in document:
+    entries = document.replaced_baselines
+    if entries is None:
         return []
-    entries = document["replaced_baselines"]
     if not entries:
-        return [
-            f"baselines unchanged: the verdict is {document['verdict'].upper()}; --because TEXT replaces them anyway"
-        ]
+        return [f"baselines unchanged: the verdict is {document.verdict.upper()}; --because TEXT replaces them anyway"]
     said = []
     for entry in entries:
-        new, old = entry["by"][:12], (entry["replaced"] or "")[:12]
+        new, old = entry.by[:12], (entry.replaced or "")[:12]
         change = "unchanged" if old == new else f"{old} replaced by {new}" if old else f"{new} stored, the first one"
-        said.append(f"baseline {entry['key']}: {change}")
+        said.append(f"baseline {entry.key}: {change}")
     return said
 
 
-def precisions(choices: Mapping[str, Mapping[str, Any]]) -> None:
+def precisions(choices: Mapping[str, PrecisionChoice]) -> None:
     """Print what `export --precision auto` measured: a row a candidate, with why it was kept or lost."""
     rows = [
         [
             region,
-            row["precision"],
-            row["verdict"],
-            *(interval((row[block] or {}).get(name), (row[block] or {}).get("ci")) for block, name in _MEASURED),
-            row["reason"],
+            row.precision,
+            row.verdict,
+            interval(None, None) if row.latency is None else interval(row.latency.ratio, row.latency.ci),
+            interval(None, None) if row.accuracy is None else interval(row.accuracy.drop, row.accuracy.ci),
+            row.reason,
         ]
         for region, choice in choices.items()
-        for row in choice["candidates"]
+        for row in choice.candidates
     ]
     if rows:
         table("lower precisions against fp32", ("region", "precision", "", "time", "drop", "because"), rows)

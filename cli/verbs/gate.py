@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
 from lorkit.cli import options
+
+if TYPE_CHECKING:
+    from lorkit.decompose.documents.gate import GateDocument
 
 
 class Policy(StrEnum):
@@ -125,11 +128,11 @@ def gate(
     publish(document, junit=junit, markdown=markdown, annotated=annotations)
     for text in export_tables.replacements(document):
         print_status(text)
-    print_json(document) if as_json else print_result(f"gate: {document['verdict'].upper()}")
+    print_json(document.to_json()) if as_json else print_result(f"gate: {document.verdict.upper()}")
     raise typer.Exit(exit_code(document))
 
 
-def publish(document: dict[str, Any], *, junit: Path | None, markdown: Path | None, annotated: bool) -> None:
+def publish(document: GateDocument, *, junit: Path | None, markdown: Path | None, annotated: bool) -> None:
     """Write what continuous integration reads."""
     from lorkit.export.gating import ci_files
 

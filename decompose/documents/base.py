@@ -46,6 +46,10 @@ class Part(BaseModel):
         """Return a copy with other values, which are taken as they are."""
         return self.model_copy(update=values)
 
+    def without(self, *names: str) -> Self:
+        """Return a copy that leaves keys out."""
+        return type(self).model_validate({name: getattr(self, name) for name in self.model_fields_set - {*names}})
+
 
 class Document(Part):
     """A document of a command, as `--json` prints it and artifacts hold it."""

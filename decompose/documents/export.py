@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import JsonValue
 
 from lorkit.decompose.documents.base import Digest, Document, Owner, Part, Tools
-from lorkit.decompose.documents.gate import Accuracy, Latency
+from lorkit.decompose.documents.gate import Accuracy, JudgedAccuracy, Latency
 from lorkit.decompose.documents.network import NetworkInfo
 from lorkit.decompose.documents.scores import ClassificationFigures, SegmentationFigures
 from lorkit.decompose.documents.verify import ImageKind, ParityBlock
@@ -106,7 +106,7 @@ class PrecisionCandidate(Part):
     precision: str
     verdict: Literal["kept", "lost"]
     latency: Latency | None
-    accuracy: Accuracy | None
+    accuracy: JudgedAccuracy | Accuracy | None
     bytes: int | None = None
     kept_fp32: list[str] | None = None
     reason: str

@@ -146,6 +146,22 @@ class Accuracy(Part):
         return [*self.structures, *self.subgroups]
 
 
+class JudgedAccuracy(Accuracy):
+    """The same, where there were cases to judge on."""
+
+    drop: float
+    ci: Interval
+    decidable: float
+    baseline: float
+    candidate: float
+    n: int
+    groups: int
+    p_worse: Share
+    p_within: Share
+    case_set: CaseSet
+    source: str
+
+
 class Cost(Part):
     """A number that is read off both files."""
 
@@ -215,7 +231,7 @@ class GateRegion(Part):
 
     verdict: Verdict
     latency: Latency
-    accuracy: Accuracy
+    accuracy: JudgedAccuracy | Accuracy
     deterministic: Deterministic
     budget: Budget | None = None
     reasons: list[str]

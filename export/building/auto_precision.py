@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from lorkit.decompose.artifacts import SCHEMA_VERSION, is_current, write_json
+from lorkit.decompose.artifacts import is_current
+from lorkit.decompose.documents.export import ChoiceConditions, PrecisionCandidate, PrecisionChoice, PrecisionRecord
 from lorkit.decompose.errors import ArtifactError, DataError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run
@@ -59,7 +59,7 @@ def choose_precision(
     export_one: ExportOne,
     *,
     force: bool = False,
-) -> dict[str, Any]:
+) -> PrecisionChoice:
     """Export an expert at every precision, keep fp32 and the fastest that is proven faster and not worse.
 
     Args:
@@ -70,8 +70,7 @@ def choose_precision(
         force: Measure again what was measured.
 
     Returns:
-        The region's block: `chosen`, and one row a candidate with its `verdict` ("kept" or "lost"), `reason`,
-        `latency` and `accuracy`.
+        The precision that was chosen for the region, and what was measured.
 
     Raises:
         UsageError: An expert without its run: there is nothing to judge accuracy on.
@@ -90,43 +89,60 @@ def choose_precision(
         return known
     baseline = read_exported(export_one(source, jobs[0]))
     rows = [_try_candidate(run, source, baseline, job, limits, export_one) for job in jobs[1:]]
-    won = sorted((row for row in rows if row["verdict"] == "kept"), key=lambda row: float(row["latency"]["ratio"]))
-    for row in won[1:]:
-        row["verdict"] = "lost"
-        row["reason"] = f"faster than fp32, but {won[0]['precision']} is faster"
+    kept = [row for row in rows if row.verdict == "kept"]
+    best = min(kept, key=_ratio, default=None)
+    rows = [row if row is best or row.verdict == "lost" else _beaten(row, best) for row in rows]
     for row, job in zip(rows, jobs[1:], strict=True):
-        if row["verdict"] == "lost" and job.precision not in there:  # what a user exported before is his
+        if row.verdict == "lost" and job.precision not in there:  # what a user exported before is his
             shutil.rmtree(source.home / job.name, ignore_errors=True)
-    chosen = won[0]["precision"] if won else BASELINE
-    block = {
-        "target": jobs[0].target.name,
-        "profile": jobs[0].profile.name,
-        "chosen": chosen,
-        "candidates": rows,
-        "conditions": _conditions(key, limits),
-        "reasons": [f"{row['precision']}: {row['reason']}" for row in rows],
-    }
+    block = PrecisionChoice(
+        target=jobs[0].target.name,
+        profile=jobs[0].profile.name,
+        chosen=BASELINE if best is None else best.precision,
+        candidates=rows,
+        conditions=_conditions(key, limits),
+        reasons=[f"{row.precision}: {row.reason}" for row in rows],
+    )
     _record_choice(run, source.region.name, jobs[0], block)
     return block
 
 
-def _conditions(key: Mapping[str, str], limits: AutoPrecisionLimits) -> dict[str, Any]:
+def _ratio(row: PrecisionCandidate) -> float:
+    """Return the time of a candidate as a share of that of fp32."""
+    assert row.latency is not None  # measured of what is kept
+    assert row.latency.ratio is not None
+    return row.latency.ratio
+
+
+def _beaten(row: PrecisionCandidate, best: PrecisionCandidate | None) -> PrecisionCandidate:
+    assert best is not None  # a row was kept
+    return row.with_changes(verdict="lost", reason=f"faster than fp32, but {best.precision} is faster")
+
+
+def _conditions(key: Mapping[str, str], limits: AutoPrecisionLimits) -> ChoiceConditions:
     """Return what a choice depends on: networks, bounds, and the machine and libraries that measured."""
-    asked = {"max_accuracy_drop": limits.max_accuracy_drop, "seconds": limits.seconds, "seed": limits.seed}
-    return {"inputs": dict(key), **asked, "machine": fingerprint(), "tools": tool_versions()}
+    return ChoiceConditions(
+        inputs=dict(key),
+        max_accuracy_drop=limits.max_accuracy_drop,
+        seconds=limits.seconds,
+        seed=limits.seed,
+        machine=fingerprint(),
+        tools=tool_versions(),
+    )
 
 
 def _earlier_choice(
-    run: Run, source: ExportableNetwork, jobs: Sequence[ExportJob], conditions: Mapping[str, Any]
-) -> dict[str, Any] | None:
+    run: Run, source: ExportableNetwork, jobs: Sequence[ExportJob], conditions: ChoiceConditions
+) -> PrecisionChoice | None:
     """Return what was chosen before under the same conditions, as long as what was kept is still there."""
     block = recorded_regions(record_path(run, jobs[0].target.name, jobs[0].profile.name)).get(source.region.name)
-    if block is None or block["conditions"] != conditions:
+    if block is None or block.conditions != conditions:
         return None
-    key = conditions["inputs"]
-    kept = {BASELINE, block["chosen"]}
+    kept = {BASELINE, block.chosen}
     current = [
-        is_current(source.home / job.name, "export", key[job.precision]) for job in jobs if job.precision in kept
+        is_current(source.home / job.name, "export", conditions.inputs[job.precision])
+        for job in jobs
+        if job.precision in kept
     ]
     return block if all(current) else None
 
@@ -138,21 +154,24 @@ def _try_candidate(
     job: ExportJob,
     limits: AutoPrecisionLimits,
     export_one: ExportOne,
-) -> dict[str, Any]:
+) -> PrecisionCandidate:
     """Export and judge one candidate."""
-    row: dict[str, Any] = {"precision": job.precision, "verdict": "lost", "latency": None, "accuracy": None}
+    lost = PrecisionCandidate(precision=job.precision, verdict="lost", latency=None, accuracy=None, reason="")
     try:
         candidate = read_exported(export_one(source, job))
         if not (candidate.proven and baseline.proven):
-            return row | {"reason": "it cannot run here, so nothing was measured"}
+            return lost.with_changes(reason="it cannot run here, so nothing was measured")
         lowering = candidate.info.lowering
-        row |= {"bytes": candidate.info.size_bytes, "kept_fp32": None if lowering is None else lowering.kept_fp32}
-        return row | _judge_candidate(run, ExportPair(baseline, candidate), limits)
+        kept = None if lowering is None else lowering.kept_fp32
+        lost = lost.with_changes(bytes=candidate.info.size_bytes, kept_fp32=kept)
+        return _judge_candidate(run, ExportPair(baseline, candidate), limits, lost)
     except BUILD_ERRORS as error:
-        return row | {"reason": str(error)}
+        return lost.with_changes(reason=str(error))
 
 
-def _judge_candidate(run: Run, pair: ExportPair, limits: AutoPrecisionLimits) -> dict[str, Any]:
+def _judge_candidate(
+    run: Run, pair: ExportPair, limits: AutoPrecisionLimits, row: PrecisionCandidate
+) -> PrecisionCandidate:
     subjects = (pair.baseline, pair.candidate, pair.baseline)
     with ExitStack() as stack:
         engines = [stack.enter_context(load_engine(one.path, threads=THREADS)) for one in subjects]
@@ -162,49 +181,40 @@ def _judge_candidate(run: Run, pair: ExportPair, limits: AutoPrecisionLimits) ->
         ]
         # no margin: the interval of the ratio, cleared of the noise that the control shows, must lie below 1
         test = run_latency_test(*timed, margin=0.0, seconds=limits.seconds, seed=limits.seed)
-        latency = {name: value for name, value in test.to_json().items() if name != "looks"}
-        latency |= {"batch": 1, "threads": THREADS, "provider": engines[1].provider}
+        latency = test.to_document().without("looks")
+        latency = latency.with_changes(batch=1, threads=THREADS, provider=engines[1].provider)
         if test.verdict != "pass":
-            return {"latency": latency, "reason": f"not shown to be faster: {_first_lower(test.reason)}"}
+            reason = f"not shown to be faster: {_first_lower(test.reason)}"
+            return row.with_changes(latency=latency, reason=reason)
         accuracy = judge_accuracy(
             pair,
             (engines[0], engines[1]),
             cases_of_split(run, pair.region, "val"),
             AccuracyTest(allowed=limits.max_accuracy_drop, seed=limits.seed),
         )
-        sentence = explain_accuracy(accuracy)[0]
-        del accuracy["flips"]  # counted; the record of a choice names no cases
-    kept = accuracy["verdict"] == "pass"
-    reason = f"{latency['ratio']:.2f} times the time of fp32; {_first_lower(sentence)}"
-    return {
-        "latency": latency,
-        "accuracy": accuracy,
-        "verdict": "kept" if kept else "lost",
-        "reason": reason if kept else f"accuracy not shown to be within the allowed drop: {_first_lower(sentence)}",
-    }
+    # counted; the record of a choice names no cases
+    row = row.with_changes(latency=latency, accuracy=accuracy.without("flips"))
+    sentence = _first_lower(explain_accuracy(accuracy)[0])
+    if accuracy.verdict != "pass":
+        return row.with_changes(reason=f"accuracy not shown to be within the allowed drop: {sentence}")
+    return row.with_changes(verdict="kept", reason=f"{latency.ratio:.2f} times the time of fp32; {sentence}")
 
 
 def _first_lower(sentence: str) -> str:
     return (sentence[:1].lower() + sentence[1:]).rstrip(".")
 
 
-def _record_choice(run: Run, region: str, job: ExportJob, block: dict[str, Any]) -> None:
+def _record_choice(run: Run, region: str, job: ExportJob, block: PrecisionChoice) -> None:
     path = record_path(run, job.target.name, job.profile.name)
-    regions = recorded_regions(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(
-        path,
-        {
-            "schema_version": SCHEMA_VERSION,
-            "kind": "precision",
-            "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "warnings": [],
-            "run": run.id,
-            "synthetic": run.manifest.synthetic,
-            "target": job.target.name,
-            "profile": job.profile.name,
-            "machine": fingerprint(),
-            "tools": tool_versions(),
-            "regions": regions | {region: block},
-        },
+    record = PrecisionRecord(
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        run=run.id,
+        synthetic=run.manifest.synthetic,
+        target=job.target.name,
+        profile=job.profile.name,
+        machine=fingerprint(),
+        tools=tool_versions(),
+        regions=recorded_regions(path) | {region: block},
     )
+    record.write(path)

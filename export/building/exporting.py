@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import is_current, staged_directory, write_manifest
+from lorkit.decompose.documents.export import PrecisionChoice
 from lorkit.decompose.documents.verify import NoParity, ProvenParity
 from lorkit.decompose.errors import UsageError, unknown
 from lorkit.decompose.events import OnProgress, ignore_progress
@@ -41,7 +41,7 @@ class ExportResult:
     parity: ProvenParity | NoParity
     size_bytes: int
     up_to_date: bool
-    choice: dict[str, Any] | None = None
+    choice: PrecisionChoice | None = None
 
 
 def export(
@@ -98,7 +98,7 @@ def export(
     for reason in dict.fromkeys(missing_baseline(source.run) for source in sources):
         if reason is not None and "foundation" in owners:
             on_progress(reason, 0, len(sources))
-    chosen: dict[str, dict[str, Any]] = {}
+    chosen: dict[str, PrecisionChoice] = {}
     built: set[Path] = set()
 
     def build(source: ExportableNetwork, job: ExportJob) -> Path:
@@ -136,8 +136,8 @@ def _limits(max_accuracy_drop: float, max_seconds: float) -> AutoPrecisionLimits
     return AutoPrecisionLimits(max_accuracy_drop=max_accuracy_drop, seconds=max_seconds)
 
 
-def _jobs_to_keep(jobs: Sequence[ExportJob], choice: dict[str, Any] | None) -> list[ExportJob]:
-    return [job for job in jobs if job.precision in (BASELINE, (choice or {}).get("chosen"))]
+def _jobs_to_keep(jobs: Sequence[ExportJob], choice: PrecisionChoice | None) -> list[ExportJob]:
+    return [job for job in jobs if job.precision in (BASELINE, None if choice is None else choice.chosen)]
 
 
 def _export_counterparts(

@@ -16,11 +16,13 @@ import getpass
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from lorkit.decompose.artifacts import MANIFEST, SCHEMA_VERSION, digest_file, exclusive, read_json, write_json
+from lorkit.decompose.artifacts import MANIFEST, digest_file, exclusive
+from lorkit.decompose.documents.base import Verdict
+from lorkit.decompose.documents.gate import BaselineRecord, GateDocument, GateRegion, Replacement
+from lorkit.decompose.documents.measured import Subject
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.export.runtime.exported import Exported, read_exported
 
@@ -34,25 +36,15 @@ def is_store(path: Path) -> bool:
     return (path / RECORD).is_file()
 
 
-def read_record(store: Path) -> dict[str, Any]:
-    """Return the record of a store: `current` by key, and `history`, oldest first; empty where there is none yet.
+def read_record(store: Path) -> BaselineRecord:
+    """Return the record of a store; empty where there is none yet.
 
     Raises:
         ArtifactError: It is damaged.
     """
-    path = store / RECORD
-    if not path.is_file():
-        return {"schema_version": SCHEMA_VERSION, "kind": "baselines", "warnings": [], "current": {}, "history": []}
-    found = read_json(path, kind="baselines")
-    current, history = found.get("current"), found.get("history")
-    whole = isinstance(current, dict) and isinstance(history, list) and all(map(_is_entry, history))
-    if not whole or not all(_is_digest(digest) for digest in current.values()):  # type: ignore[union-attr]
-        raise ArtifactError(
-            f"{path} holds no baselines",
-            required="`current` (digests by region, target, profile, precision) and `history`",
-            fix="restore it from version control",
-        )
-    return found
+    if not is_store(store):
+        return BaselineRecord(current={}, history=[])
+    return BaselineRecord.read(store / RECORD, fix="restore it from version control")
 
 
 def current_baselines(store: Path) -> list[Exported]:
@@ -61,18 +53,18 @@ def current_baselines(store: Path) -> list[Exported]:
     Raises:
         ArtifactError: One is not in the store, is damaged, or is another than its digest says.
     """
-    return [_open(store, key, digest) for key, digest in sorted(read_record(store)["current"].items())]
+    return [_open(store, key, digest) for key, digest in sorted(read_record(store).current.items())]
 
 
 def replace_baseline(
     store: Path,
     candidate: Exported,
-    verdict: str,
+    verdict: Verdict,
     *,
     because: str | None = None,
     cases: str | None = None,
     against: str | None = None,
-) -> dict[str, Any]:
+) -> Replacement:
     """Make a candidate the baseline of its region, target, profile and precision.
 
     Args:
@@ -84,8 +76,7 @@ def replace_baseline(
         against: Digest of the baseline that it was judged against; None where nothing was compared.
 
     Returns:
-        The entry of the history: key, digests of the old (null for a first) and the new, verdict, reason, cases, who,
-        commit and when.
+        The entry of the history.
 
     Raises:
         UsageError: The verdict is not PASS, or was found against another baseline than the current one, and nobody
@@ -101,46 +92,45 @@ def replace_baseline(
     key, digest = "/".join(candidate.key), candidate.manifest.digest
     with exclusive(store):
         record = read_record(store)
-        replaced = record["current"].get(key)
+        replaced = record.current.get(key)
         if against and not (because or "").strip() and replaced not in (None, digest, against):
             raise _other_baseline(store, key)
         _copy_into_store(store, candidate)
-        entry = {
-            "key": key,
-            "replaced": replaced,
-            "by": digest,
-            "verdict": verdict,
-            "because": because,
-            "cases": cases,
-            "who": _first_set(_WHO) or _user(),
-            "commit": _first_set(_COMMIT),
-            "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        }
+        entry = Replacement(
+            key=key,
+            replaced=replaced,
+            by=digest,
+            verdict=verdict,
+            because=because,
+            cases=cases,
+            who=_first_set(_WHO) or _user(),
+            commit=_first_set(_COMMIT),
+            when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        )
         if replaced == digest:
             return entry
-        record["current"][key] = digest
-        record["history"].append(entry)
-        write_json(store / RECORD, record)
+        current, history = record.current | {key: digest}, [*record.history, entry]
+        record.with_changes(current=current, history=history).write(store / RECORD)
     return entry
 
 
-def replace_baselines(store: Path, document: Mapping[str, Any], because: str | None = None) -> list[dict[str, Any]]:
+def replace_baselines(store: Path, document: GateDocument, because: str | None = None) -> list[Replacement]:
     """Adopt every candidate that a gate judged: all of them where its verdict is PASS or a reason is given, else none.
 
     Returns:
         The entries of the history; empty where the baselines stay.
     """
-    if document["verdict"] != "pass" and not (because or "").strip():
+    if document.verdict != "pass" and not (because or "").strip():
         return []
-    judged = [(_reopen_judged(block["candidate"]), block) for block in document["regions"].values()]
+    judged = [(_reopen_judged(block.candidate), block) for block in document.regions.values()]
     return [
         replace_baseline(
             store,
             candidate,
-            str(block["verdict"]),
+            block.verdict,
             because=because,
             cases=_cases(block),
-            against=block["baseline"]["digest"],
+            against=block.baseline.digest,
         )
         for candidate, block in judged
     ]
@@ -159,7 +149,7 @@ def check_replacing(
     if store is None or (because or "").strip():
         return
     store = Path(store)
-    current = read_record(store)["current"]
+    current = read_record(store).current
     for baseline, candidate in pairs:
         key = "/".join(candidate.key)
         if current.get(key) not in (None, candidate.manifest.digest, baseline.manifest.digest):
@@ -174,9 +164,9 @@ def _other_baseline(store: Path, key: str) -> UsageError:
     )
 
 
-def _reopen_judged(about: Mapping[str, Any]) -> Exported:
-    found = read_exported(Path(about["path"]))
-    if found.manifest.digest != about["digest"]:
+def _reopen_judged(about: Subject) -> Exported:
+    found = read_exported(Path(str(about.path)))
+    if found.manifest.digest != about.digest:
         raise ArtifactError(
             f"{found.path} is no longer the export that was judged",
             required="the same export",
@@ -185,10 +175,10 @@ def _reopen_judged(about: Mapping[str, Any]) -> Exported:
     return found
 
 
-def other_cases(store: Path, baseline: Exported, block: Mapping[str, Any]) -> str | None:
+def other_cases(store: Path, baseline: Exported, block: GateRegion) -> str | None:
     """Warn where a baseline was stored on other cases than those of this gate; else None."""
-    entries = [entry for entry in read_record(store)["history"] if entry.get("by") == baseline.manifest.digest]
-    then, now = (entries[-1].get("cases") if entries else None), _cases(block)
+    entries = [entry for entry in read_record(store).history if entry.by == baseline.manifest.digest]
+    then, now = (entries[-1].cases if entries else None), _cases(block)
     if then is None or now is None or then == now:
         return None
     return (
@@ -197,10 +187,9 @@ def other_cases(store: Path, baseline: Exported, block: Mapping[str, Any]) -> st
     )
 
 
-def _cases(block: Mapping[str, Any]) -> str | None:
+def _cases(block: GateRegion) -> str | None:
     """Return the digest of the cases that a region of a gate was judged on."""
-    found = ((block.get("accuracy") or {}).get("case_set") or {}).get("digest")
-    return None if found is None else str(found)
+    return None if block.accuracy.case_set is None else block.accuracy.case_set.digest
 
 
 def _copy_into_store(store: Path, candidate: Exported) -> None:
@@ -243,14 +232,6 @@ def _open(store: Path, key: str, digest: str) -> Exported:
             fix=f"restore {RECORD} from version control",
         )
     return found
-
-
-def _is_digest(value: object) -> bool:
-    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
-
-
-def _is_entry(value: object) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("cases"), str | None)
 
 
 def _user() -> str:

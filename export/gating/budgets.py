@@ -6,12 +6,12 @@ this machine's fingerprint matches the profile. No profile of lorkit states one:
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from pydantic import ValidationError
 
 from lorkit import profiles
+from lorkit.decompose.documents.base import Verdict
+from lorkit.decompose.documents.gate import Bounded, Budget
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.benchmarking.footprint import footprint
@@ -46,7 +46,7 @@ def stated_profile(subject: Exported) -> profiles.Profile | None:
         ) from None
 
 
-def judge_budget(candidate: Exported, *, seconds: float, seed: int) -> tuple[dict[str, Any] | None, list[str]]:
+def judge_budget(candidate: Exported, *, seconds: float, seed: int) -> tuple[Budget | None, list[str]]:
     """Judge a candidate by the budget of its profile.
 
     The percentile's 95 % bounds come from order statistics: PASS where the upper one keeps the budget, FAIL where the
@@ -67,24 +67,23 @@ def judge_budget(candidate: Exported, *, seconds: float, seed: int) -> tuple[dic
     limits = {} if profile is None else {name: value for name, value in profile.budget if value is not None}
     if profile is None or not limits:
         return None, []
-    block: dict[str, Any] = {"verdict": "not_applicable", "profile": profile.name, "limits": limits}
+    block = Budget(verdict="not_applicable", profile=profile.name, limits=limits)
     if not profiles.matches(profile, fingerprint()):
         reason = f"The budget of profile {profile.name} was not judged: this machine does not match it."
         return block, [reason]
-    reasons = []
+    reasons, judged = [], dict[str, Bounded]()
     if profile.budget.p95_ms is not None:
-        block["p95_ms"] = _latency(candidate, profile.budget.p95_ms, seconds, seed)
-        reasons.append(_said(block["p95_ms"], "ms at the 95th percentile"))
+        judged["p95_ms"] = _latency(candidate, profile.budget.p95_ms, seconds, seed)
+        reasons.append(_said(judged["p95_ms"], "ms at the 95th percentile"))
     if profile.budget.peak_mib is not None:
         found = footprint(candidate.path)["peak_mib"]
-        verdict = "pass" if found <= profile.budget.peak_mib else "fail"
-        block["peak_mib"] = {"budget": profile.budget.peak_mib, "bounds": [found, found], "verdict": verdict}
-        reasons.append(_said(block["peak_mib"], "MiB at the peak"))
-    block["verdict"] = worst(block[name]["verdict"] for name in limits)
-    return block, reasons
+        verdict: Verdict = "pass" if found <= profile.budget.peak_mib else "fail"
+        judged["peak_mib"] = Bounded(budget=profile.budget.peak_mib, bounds=(found, found), verdict=verdict)
+        reasons.append(_said(judged["peak_mib"], "MiB at the peak"))
+    return block.with_changes(**judged, verdict=worst(one.verdict for one in judged.values())), reasons
 
 
-def _latency(candidate: Exported, budget: float, seconds: float, seed: int) -> dict[str, Any]:
+def _latency(candidate: Exported, budget: float, seconds: float, seed: int) -> Bounded:
     engine = load_engine(candidate.path, threads=None)
     try:
         timed = TimedEngine("candidate", engine.run, random_inputs((1, *candidate.shape), seed=seed))
@@ -94,26 +93,26 @@ def _latency(candidate: Exported, budget: float, seconds: float, seed: int) -> d
         times = time_interleaved([timed], count, runs=1, generator=np.random.default_rng(seed))[:, 0]
     finally:
         engine.close()
-    bounds = [percentile_floor(times, PERCENTILE), percentile_bound(times, PERCENTILE)]
-    return {
-        "budget": budget,
-        "bounds": bounds,
-        "samples": count,
-        "threads": None,
-        "verdict": _verdict(bounds, budget),
-        "samples_ms": [round(float(value), 6) for value in times],
-    }
+    bounds = percentile_floor(times, PERCENTILE), percentile_bound(times, PERCENTILE)
+    return Bounded(
+        budget=budget,
+        bounds=bounds,
+        samples=count,
+        threads=None,
+        verdict=_verdict(bounds, budget),
+        samples_ms=[round(float(value), 6) for value in times],
+    )
 
 
-def _verdict(bounds: list[float | None], budget: float) -> str:
+def _verdict(bounds: tuple[float | None, float | None], budget: float) -> Verdict:
     low, high = bounds
     if high is not None and high <= budget:
         return "pass"
     return "fail" if low is not None and low > budget else "inconclusive"
 
 
-def _said(found: dict[str, Any], unit: str) -> str:
-    low, high = found["bounds"]
+def _said(found: Bounded, unit: str) -> str:
+    low, high = found.bounds
     seen = f"{high:.1f}" if low == high else f"between {low:.2f} and {high:.2f} (95 % bounds)"
     words = {"pass": "within", "fail": "above", "inconclusive": "the interval contains"}
-    return f"The candidate takes {seen} {unit}: {words[found['verdict']]} the budget of {found['budget']:g}."
+    return f"The candidate takes {seen} {unit}: {words[found.verdict]} the budget of {found.budget:g}."

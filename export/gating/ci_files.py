@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 from lorkit.decompose.artifacts import write_text
+from lorkit.decompose.documents.gate import Accuracy, Budget, Deterministic, GateDocument, GateRegion, Latency
 from lorkit.export.gating.limits import VERDICTS
 from lorkit.export.rendering.templates import environment
 
@@ -18,7 +18,7 @@ _LEVELS = {"fail": "error", "inconclusive": "warning", "pass": "notice"}
 _BREAKS = [("%", "%25"), ("\r", "%0D"), ("\n", "%0A")]
 
 
-def write_junit(document: Mapping[str, Any], path: Path, policy: str | None = None) -> None:
+def write_junit(document: GateDocument, path: Path, policy: str | None = None) -> None:
     """Write a gate as JUnit XML: one suite per region, one case per check.
 
     FAIL is a failure. INCONCLUSIVE is skipped, with its reasons, unless the policy maps it to a failure or to a pass.
@@ -28,16 +28,16 @@ def write_junit(document: Mapping[str, Any], path: Path, policy: str | None = No
         path: The file.
         policy: `--on-inconclusive`; by default that of the document.
     """
-    policy = policy or str(document.get("on_inconclusive", "inconclusive"))
+    policy = policy or document.on_inconclusive
     root = ElementTree.Element("testsuites", name="decompose gate")
-    for region, block in document["regions"].items():
-        suite = ElementTree.SubElement(root, "testsuite", name=_xml(region), timestamp=document["created"])
+    for region, block in document.regions.items():
+        suite = ElementTree.SubElement(root, "testsuite", name=_xml(region), timestamp=document.created)
         ElementTree.SubElement(ElementTree.SubElement(suite, "properties"), "property", _subject(block))
         for name, check in _checks(block):
-            seconds = float(check.get("seconds") or 0.0)
+            seconds = check.seconds or 0.0 if isinstance(check, Latency) else 0.0
             attributes = {"classname": f"gate.{_xml(region)}", "name": name, "time": f"{seconds:.3f}"}
             case = ElementTree.SubElement(suite, "testcase", attributes)
-            _outcome(case, str(check["verdict"]), policy, _reasons(block, name))
+            _outcome(case, check.verdict, policy, _xml("\n".join(_told(block, name))))
         _count(suite)
     _count(root)
     ElementTree.indent(root)
@@ -45,48 +45,43 @@ def write_junit(document: Mapping[str, Any], path: Path, policy: str | None = No
     write_text(path, f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n')
 
 
-def write_markdown(document: Mapping[str, Any], path: Path) -> None:
+def write_markdown(document: GateDocument, path: Path) -> None:
     """Write a gate as Markdown for a pull request: verdicts first, reasons folded."""
     template = environment(Path(__file__).parent).get_template("gate.md.jinja")
     write_text(path, template.render(gate=document, regions=_worst_first(document)))
 
 
-def workflow_commands(document: Mapping[str, Any]) -> list[str]:
+def workflow_commands(document: GateDocument) -> list[str]:
     """Return workflow commands of GitHub Actions: a verdict with its reasons a region, then the warnings."""
     lines = []
     for region, block in _worst_first(document).items():
-        title = _command(f"gate {region}: {block['verdict'].upper()}").replace(":", "%3A").replace(",", "%2C")
-        message = _command("\n".join(map(str, block["reasons"])) or block["verdict"])
-        lines.append(f"::{_LEVELS[block['verdict']]} title={title}::{message}")
-    return lines + [f"::warning title=gate::{_command(text)}" for text in document["warnings"]]
+        title = _command(f"gate {region}: {block.verdict.upper()}").replace(":", "%3A").replace(",", "%2C")
+        message = _command("\n".join(block.reasons) or block.verdict)
+        lines.append(f"::{_LEVELS[block.verdict]} title={title}::{message}")
+    return lines + [f"::warning title=gate::{_command(text)}" for text in document.warnings]
 
 
-def _worst_first(document: Mapping[str, Any]) -> dict[str, Any]:
+def _worst_first(document: GateDocument) -> dict[str, GateRegion]:
     """Order regions, and the reasons of each, by verdict: a shortened comment still says what stops the merge."""
-    regions = sorted(document["regions"].items(), key=lambda item: -VERDICTS.index(item[1]["verdict"]))
-    return {region: {**block, "reasons": _worst_reasons(block)} for region, block in regions}
+    regions = sorted(document.regions.items(), key=lambda item: -VERDICTS.index(item[1].verdict))
+    return {region: block.with_changes(reasons=_worst_reasons(block)) for region, block in regions}
 
 
-def _worst_reasons(block: Mapping[str, Any]) -> list[str]:
+def _worst_reasons(block: GateRegion) -> list[str]:
     """Return the sentences of a region, those of the checks that stop it before all others."""
-    told = block.get("reasons_by_check") or {}
-    stopping = [
-        text for name, check in _checks(block) if check["verdict"] == block["verdict"] for text in told.get(name) or ()
-    ]
-    return [*stopping, *(text for text in block.get("reasons") or () if text not in stopping)]
+    stopping = [text for name, check in _checks(block) if check.verdict == block.verdict for text in _told(block, name)]
+    return [*stopping, *(text for text in block.reasons if text not in stopping)]
 
 
-def _checks(block: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for name in CHECKS:
-        check = block.get(name)
-        if isinstance(check, Mapping) and check.get("verdict") in _LEVELS:
-            yield name, check
+def _checks(block: GateRegion) -> Iterator[tuple[str, Deterministic | Latency | Accuracy | Budget]]:
+    checks = {name: getattr(block, name) for name in CHECKS}
+    yield from ((name, check) for name, check in checks.items() if check is not None and check.verdict in _LEVELS)
 
 
-def _reasons(block: Mapping[str, Any], name: str) -> str:
+def _told(block: GateRegion, name: str) -> list[str]:
     """Return the sentences of one check; all of the region where a gate did not tell them apart."""
-    found = (block.get("reasons_by_check") or {}).get(name, block.get("reasons"))
-    return _xml("\n".join(map(str, found or ())))
+    found: list[str] = block.reasons if block.reasons_by_check is None else getattr(block.reasons_by_check, name)
+    return found
 
 
 def _outcome(case: ElementTree.Element, verdict: str, policy: str, told: str) -> None:
@@ -107,8 +102,8 @@ def _count(element: ElementTree.Element) -> None:
     element.set("errors", "0")
 
 
-def _subject(block: Mapping[str, Any]) -> dict[str, str]:
-    digests = [(block.get(side) or {}).get("digest") or "none" for side in ("baseline", "candidate")]
+def _subject(block: GateRegion) -> dict[str, str]:
+    digests = [side.digest or "none" for side in (block.baseline, block.candidate)]
     return {"name": "digests", "value": f"baseline {digests[0]}, candidate {digests[1]}"}
 
 

@@ -6,19 +6,18 @@ them: they explain a difference in latency or memory, and one of them alone is n
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
+from lorkit.decompose.documents.gate import Cost, Deterministic, Dtypes
 from lorkit.export.onnx.graph_costs import graph_costs
-from lorkit.export.runtime.exported import ExportPair
+from lorkit.export.runtime.exported import Exported, ExportPair
 from lorkit.export.targets.base import MODEL
 
-DECIDING = (("bytes", "size_bytes", "bytes"), ("macs", "macs", "MACs"))
-STATED = (("nodes", "nodes"), ("peak_activation_bytes", "bytes of activations at the peak"))
 _RELEVANT = 1.005
 """A stated number is mentioned where it grows by more."""
 
 
-def judge_costs(pair: ExportPair, margin: float) -> tuple[dict[str, Any], list[str]]:
+def judge_costs(pair: ExportPair, margin: float) -> tuple[Deterministic, list[str]]:
     """Compare what two files cost. A cost that an export does not state is not judged.
 
     Args:
@@ -28,36 +27,54 @@ def judge_costs(pair: ExportPair, margin: float) -> tuple[dict[str, Any], list[s
     Returns:
         The gate's `deterministic` block, and a sentence on each number that decided or grew.
     """
-    block: dict[str, Any] = {"verdict": "pass", "margin": margin}
-    reasons = []
-    sides = (pair.baseline, pair.candidate)
-    for name, field, unit in DECIDING:
-        block[name] = _row([getattr(one.info, field) for one in sides], "not_judged")
-        ratio = block[name]["ratio"]
-        if ratio is None:
-            continue
-        failed = ratio > 1.0 + margin
-        block[name]["verdict"] = "fail" if failed else "pass"
-        block["verdict"] = "fail" if failed else block["verdict"]
-        reasons.append(
-            f"The candidate has {block[name]['candidate']:,} {unit} against {block[name]['baseline']:,}, a ratio of "
-            f"{ratio:.3f}: {'more than' if failed else 'within'} the allowed {1.0 + margin:.3f}."
-        )
-    found = [graph_costs(one.path / MODEL) for one in sides]
-    for name, unit in STATED:
-        block[name] = _row([one.get(name) for one in found], "stated")
-        ratio = block[name]["ratio"]
-        if ratio is not None and ratio > _RELEVANT:
-            reasons.append(
-                f"The candidate has {block[name]['candidate']:,} {unit} against {block[name]['baseline']:,} "
-                "(stated, not judged)."
-            )
-    block["dtypes"] = {"baseline": found[0].get("dtypes"), "candidate": found[1].get("dtypes"), "verdict": "stated"}
-    return block, reasons
+    one, two = pair.baseline.info, pair.candidate.info
+    decided = [_decide(one.size_bytes, two.size_bytes, "bytes", margin), _decide(one.macs, two.macs, "MACs", margin)]
+    costs = [graph_costs(side.path / MODEL) for side in (pair.baseline, pair.candidate)]
+    stated = [
+        _state(costs[0].nodes, costs[1].nodes, "nodes"),
+        _state(costs[0].peak_activation_bytes, costs[1].peak_activation_bytes, "bytes of activations at the peak"),
+    ]
+    block = Deterministic(
+        verdict="fail" if any(cost.verdict == "fail" for cost, _ in decided) else "pass",
+        margin=margin,
+        bytes=decided[0][0],
+        macs=decided[1][0],
+        nodes=stated[0][0],
+        peak_activation_bytes=stated[1][0],
+        dtypes=Dtypes(baseline=costs[0].dtypes, candidate=costs[1].dtypes, verdict="stated"),
+    )
+    return block, [text for _, texts in (*decided, *stated) for text in texts]
 
 
-def _row(values: list[Any], verdict: str) -> dict[str, Any]:
-    if values[0] is None or values[1] is None:
-        return {"baseline": values[0], "candidate": values[1], "ratio": None, "verdict": "not_judged"}
-    ratio = float(values[1]) / float(values[0]) if values[0] else None
-    return {"baseline": int(values[0]), "candidate": int(values[1]), "ratio": ratio, "verdict": verdict}
+def undecided_costs(candidate: Exported, margin: float) -> Deterministic:
+    """Return the block of a candidate that has no baseline."""
+    return Deterministic(
+        verdict="inconclusive",
+        margin=margin,
+        bytes=_cost(None, candidate.info.size_bytes, "not_judged"),
+        macs=_cost(None, candidate.info.macs, "not_judged"),
+    )
+
+
+def _decide(one: int | None, two: int | None, unit: str, margin: float) -> tuple[Cost, list[str]]:
+    cost = _cost(one, two, "not_judged")
+    if cost.ratio is None:
+        return cost, []
+    failed = cost.ratio > 1.0 + margin
+    text = (
+        f"The candidate has {two:,} {unit} against {one:,}, a ratio of "
+        f"{cost.ratio:.3f}: {'more than' if failed else 'within'} the allowed {1.0 + margin:.3f}."
+    )
+    return cost.with_changes(verdict="fail" if failed else "pass"), [text]
+
+
+def _state(one: int | None, two: int | None, unit: str) -> tuple[Cost, list[str]]:
+    cost = _cost(one, two, "stated")
+    grew = cost.ratio is not None and cost.ratio > _RELEVANT
+    return cost, [f"The candidate has {two:,} {unit} against {one:,} (stated, not judged)."] if grew else []
+
+
+def _cost(one: int | None, two: int | None, verdict: Literal["not_judged", "stated"]) -> Cost:
+    if one is None or two is None:
+        return Cost(baseline=one, candidate=two, ratio=None, verdict="not_judged")
+    return Cost(baseline=one, candidate=two, ratio=two / one if one else None, verdict=verdict)

@@ -10,9 +10,10 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import cast
 
-from lorkit.decompose.artifacts import SCHEMA_VERSION, write_json
+from lorkit.decompose.documents.base import Verdict
+from lorkit.decompose.documents.gate import GateDocument, GateRegion
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.events import OnProgress, ignore_progress
 from lorkit.decompose.machine import fingerprint, tool_versions
@@ -60,7 +61,7 @@ def gate(
     because: str | None = None,
     seed: int = 0,
     on_progress: OnProgress = ignore_progress,
-) -> dict[str, Any]:
+) -> GateDocument:
     """Judge candidates against baselines.
 
     Args:
@@ -101,37 +102,49 @@ def gate(
     limits.check_regions([*(home.regions.names if home else ()), *(pair.region for pair in pairs)])
     _check_one(data, pairs)
     check_replacing(update_baseline, [(pair.baseline, pair.candidate) for pair in pairs], because)
-    document = _document(pairs, home, limits, seed, on_inconclusive)
     left = _candidates_without_baseline(exports, pairs, reason)
-    document["synthetic"] |= any(one.synthetic for one in left)
-    document["regions"] |= unjudged_regions(left, reason or _no_baseline_text(paths[0]), limits)
-    document["warnings"] += _baselines_without_candidate(exports)
-    columns = tuple(dict.fromkeys(subgroup))
     shared = AccuracyTest(
-        allowed=limits.drop, seed=seed, columns=columns, strict=strict_subgroups, pictures=_may_embed_images(home)
+        allowed=limits.drop,
+        seed=seed,
+        columns=tuple(dict.fromkeys(subgroup)),
+        strict=strict_subgroups,
+        pictures=_may_embed_images(home),
     )
-    seconds = max_seconds
+    results = _judge(pairs, home, shared, limits, None if data is None else Path(data), max_seconds, on_progress)
+    regions = unjudged_regions(left, reason or _no_baseline_text(paths[0]), limits)
+    regions |= {found.pair.region: found.to_document() for found in with_adjusted_verdicts(results)}
+    warnings = [*_baselines_without_candidate(exports), *_other_case_warnings(paths[0], pairs, regions)]
+    synthetic = any(one.synthetic for one in left)
+    document = _document(pairs, home, limits, regions, synthetic, warnings, seed, on_inconclusive)
+    _store_document(home, document)  # an adoption that fails must not lose the verdict
+    if update_baseline is None:
+        return document
+    replaced = replace_baselines(Path(update_baseline), document, because)
+    document = document.with_changes(replaced_baselines=replaced)
+    _store_document(home, document)
+    return document
+
+
+def _judge(
+    pairs: Sequence[ExportPair],
+    home: Run | None,
+    shared: AccuracyTest,
+    limits: Limits,
+    data: Path | None,
+    seconds: float,
+    on_progress: OnProgress,
+) -> list[RegionResult]:
+    """Judge the pairs one by one; the time that one leaves goes to the next."""
     results: list[RegionResult] = []
     for index, pair in enumerate(pairs):
         on_progress(pair.region, index, len(pairs))
         test = replace(shared, allowed=limits.allowed(pair.region))
-        cases = _cases(pair, home, None if data is None else Path(data))
-        found = judge_region(pair, cases, test, margin=margin, seconds=seconds / (len(pairs) - index))
-        seconds -= min(seconds, found.latency.get("seconds") or 0.0)
+        cases = _cases(pair, home, data)
+        found = judge_region(pair, cases, test, margin=limits.margin, seconds=seconds / (len(pairs) - index))
+        seconds -= min(seconds, found.latency.seconds or 0.0)
         results.append(found)
-    document["regions"] |= {found.pair.region: found.to_json() for found in with_adjusted_verdicts(results)}
-    document["warnings"] += _other_case_warnings(paths[0], pairs, document["regions"])
     on_progress("done", len(pairs), len(pairs))
-    document["verdict"] = worst(found["verdict"] for found in document["regions"].values())
-    _store_document(home, document)  # an adoption that fails must not lose the verdict
-    if update_baseline is not None:
-        _replace_baselines(home, document, Path(update_baseline), because)
-    return document
-
-
-def _replace_baselines(home: Run | None, document: dict[str, Any], store: Path, because: str | None) -> None:
-    document["replaced_baselines"] = replace_baselines(store, document, because)
-    _store_document(home, document)
+    return results
 
 
 def _check_one(data: Path | str | None, pairs: list[ExportPair]) -> None:
@@ -139,19 +152,17 @@ def _check_one(data: Path | str | None, pairs: list[ExportPair]) -> None:
         raise UsageError(f"--data {data} for {len(pairs)} regions", required="one region", fix="name it with --region")
 
 
-def _store_document(home: Run | None, document: dict[str, Any]) -> None:
+def _store_document(home: Run | None, document: GateDocument) -> None:
     if home is not None:
         home.measurements_dir.mkdir(parents=True, exist_ok=True)
-        write_json(home.measurements_dir / NAME, document)
+        document.write(home.measurements_dir / NAME)
 
 
-def exit_code(document: Mapping[str, Any], on_inconclusive: str | None = None) -> int:
+def exit_code(document: GateDocument, on_inconclusive: str | None = None) -> int:
     """Return the exit code of a gate: 0 PASS, 1 FAIL, 3 INCONCLUSIVE unless the policy maps it to 0 or 1."""
-    policy = on_inconclusive or str(document.get("on_inconclusive", "inconclusive"))
-    verdict = document["verdict"]
-    if verdict == "inconclusive":
-        return {"pass": 0, "fail": 1}.get(policy, 3)
-    return int(verdict != "pass")
+    if document.verdict == "inconclusive":
+        return {"pass": 0, "fail": 1}.get(on_inconclusive or document.on_inconclusive, 3)
+    return int(document.verdict != "pass")
 
 
 def _find_run(run: Path | str | None, named: Path | None, *, alone: bool) -> Run | None:
@@ -214,7 +225,7 @@ def _no_baseline_text(store: Path | None) -> str:
     return _NO_FOUNDATION_EXPORT if store is None else _NOT_IN_STORE.format(store=store)
 
 
-def _other_case_warnings(store: Path | None, pairs: list[ExportPair], blocks: Mapping[str, Any]) -> list[str]:
+def _other_case_warnings(store: Path | None, pairs: list[ExportPair], blocks: Mapping[str, GateRegion]) -> list[str]:
     if store is None or not is_store(store):
         return []
     found = [other_cases(store, pair.baseline, blocks[pair.region]) for pair in pairs]
@@ -229,31 +240,38 @@ def _baselines_without_candidate(exports: GateExports) -> list[str]:
     keys = {"/".join(one.key) for one in exports.candidates}
     return [
         f"{key} is a baseline in {store}, but the run has no such candidate: not judged."
-        for key in sorted(read_record(store)["current"])
+        for key in sorted(read_record(store).current)
         if key not in keys and exports.selection.matches(*key.split("/"))
     ]
 
 
-def _document(pairs: list[ExportPair], home: Run | None, limits: Limits, seed: int, policy: str) -> dict[str, Any]:
-    synthetic = any(pair.candidate.synthetic or pair.baseline.synthetic for pair in pairs)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "gate",
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "verdict": "inconclusive",
-        "on_inconclusive": policy,
-        "margin": limits.margin,
-        "max_accuracy_drop": limits.drop,
-        "max_accuracy_drops": dict(limits.drops),
-        "seed": seed,
-        "run": None if home is None else home.id,
-        "synthetic": synthetic,
-        "machine": fingerprint(),
-        "tools": tool_versions(),
-        "warnings": (["Judged on synthetic phantoms. The result does not apply to patients."] if synthetic else [])
-        + [_not_judged_text(pair) for pair in pairs if pair.not_judged],
-        "regions": {},
-    }
+def _document(
+    pairs: list[ExportPair],
+    home: Run | None,
+    limits: Limits,
+    regions: dict[str, GateRegion],
+    synthetic: bool,
+    warnings: list[str],
+    seed: int,
+    policy: str,
+) -> GateDocument:
+    judged = any(pair.candidate.synthetic or pair.baseline.synthetic for pair in pairs)
+    about = ["Judged on synthetic phantoms. The result does not apply to patients."] if judged else []
+    return GateDocument(
+        warnings=[*about, *(_not_judged_text(pair) for pair in pairs if pair.not_judged), *warnings],
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        verdict=worst(region.verdict for region in regions.values()),
+        on_inconclusive=cast(Verdict, policy),
+        margin=limits.margin,
+        max_accuracy_drop=limits.drop,
+        max_accuracy_drops=dict(limits.drops),
+        seed=seed,
+        run=None if home is None else home.id,
+        synthetic=judged or synthetic,
+        machine=fingerprint(),
+        tools=tool_versions(),
+        regions=regions,
+    )
 
 
 def _not_judged_text(pair: ExportPair) -> str:

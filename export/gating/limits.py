@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from lorkit.decompose.documents.base import Verdict
 from lorkit.decompose.errors import UsageError
 
 DROP = 0.02
 ANY = "*"
 """In a mapping of allowed drops: every region that is not named."""
 _LONGEST = 86_400.0
-VERDICTS = ("pass", "inconclusive", "fail")
+VERDICTS: tuple[Verdict, ...] = ("pass", "inconclusive", "fail")
 """From the best to the worst."""
 
 
-def worst(verdicts: Iterable[str]) -> str:
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the worst verdict: fail, then inconclusive, then pass."""
     return max(verdicts, key=VERDICTS.index)
 

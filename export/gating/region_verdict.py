@@ -5,16 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from lorkit.decompose.documents.base import Verdict
+from lorkit.decompose.documents.gate import (
+    Accuracy,
+    Budget,
+    Deterministic,
+    GateRegion,
+    JudgedAccuracy,
+    Latency,
+    Reasons,
+)
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs
 from lorkit.export.gating.budgets import judge_budget
-from lorkit.export.gating.costs import judge_costs
-from lorkit.export.gating.limits import VERDICTS, Limits, worst
+from lorkit.export.gating.costs import judge_costs, undecided_costs
+from lorkit.export.gating.limits import Limits, worst
 from lorkit.export.noninferiority.accuracy import BATCH, AccuracyTest, judge_accuracy, undecided_accuracy
 from lorkit.export.noninferiority.cases import EvaluationCases
-from lorkit.export.noninferiority.latency import run_latency_test
+from lorkit.export.noninferiority.latency import run_latency_test, undecided_latency
 from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity, explain_accuracy
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.engine import load_engine
@@ -44,39 +54,44 @@ class RegionResult:
     """
 
     pair: ExportPair
-    costs: dict[str, Any]
-    latency: dict[str, Any]
-    accuracy: dict[str, Any]
-    budget: dict[str, Any] | None = None
+    costs: Deterministic
+    latency: Latency
+    accuracy: Accuracy
+    budget: Budget | None = None
     reasons: dict[str, list[str]] = field(default_factory=dict)
     missing_reason: str | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_document(self) -> GateRegion:
         """Return a region's block of the gate's document."""
-        checks = (self.costs, self.latency, self.accuracy, self.budget or {})
         by_check = self._reasons_by_check()
-        return {
-            "verdict": worst(check["verdict"] for check in checks if check.get("verdict") in VERDICTS),
-            "latency": self.latency,
-            "accuracy": self.accuracy,
-            "deterministic": self.costs,
-            "budget": self.budget,
-            "reasons": list(dict.fromkeys(sentence for sentences in by_check.values() for sentence in sentences)),
-            "reasons_by_check": by_check,
-            "baseline": self.pair.baseline.describe().to_json(),
-            "candidate": self.pair.candidate.describe().to_json(),
-        }
+        return GateRegion(
+            verdict=self._verdict(),
+            latency=self.latency,
+            accuracy=self.accuracy,
+            deterministic=self.costs,
+            budget=self.budget,
+            reasons=by_check.all,
+            reasons_by_check=by_check,
+            baseline=self.pair.baseline.describe(),
+            candidate=self.pair.candidate.describe(),
+        )
 
-    def _reasons_by_check(self) -> dict[str, list[str]]:
+    def _verdict(self) -> Verdict:
+        verdicts = [self.costs.verdict, self.latency.verdict, self.accuracy.verdict]
+        if self.budget is not None and self.budget.verdict != "not_applicable":
+            verdicts.append(self.budget.verdict)
+        return worst(verdicts)
+
+    def _reasons_by_check(self) -> Reasons:
         """Return the sentences by check; where nothing could run, each check without a result says so."""
         missing = self.reasons.get("missing", [])
         about = [f"Accuracy was not judged: {self.missing_reason}."] if self.missing_reason else missing
-        return {
-            "deterministic": self.reasons.get("costs", []),
-            "latency": self.reasons.get("latency", missing),
-            "accuracy": about if self.accuracy.get("ci") is None else explain_accuracy(self.accuracy),
-            "budget": self.reasons.get("budget", missing),
-        }
+        return Reasons(
+            deterministic=self.reasons.get("costs", []),
+            latency=self.reasons.get("latency", missing),
+            accuracy=explain_accuracy(self.accuracy) if isinstance(self.accuracy, JudgedAccuracy) else about,
+            budget=self.reasons.get("budget", missing),
+        )
 
 
 def judge_region(
@@ -92,9 +107,8 @@ def judge_region(
         seconds: Time for the latency measurement.
     """
     costs, cost_reasons = judge_costs(pair, margin)
-    latency: dict[str, Any] = {"verdict": "inconclusive", "ratio": None, "ci": None, "margin": margin}
-    latency |= {"pairs": 0, "noise_floor": None}
-    accuracy, budget = undecided_accuracy(pair.candidate, test.allowed), None
+    latency, budget = undecided_latency(margin), None
+    accuracy: Accuracy = undecided_accuracy(pair.candidate, test.allowed)
     reasons = {"costs": cost_reasons}
     try:
         with _engines(pair) as engines:
@@ -125,14 +139,15 @@ def with_adjusted_verdicts(results: Sequence[RegionResult]) -> list[RegionResult
 
 def _judge_latency(
     pair: ExportPair, engines: _Engines, margin: float, seconds: float, seed: int
-) -> tuple[dict[str, Any], str]:
+) -> tuple[Latency, str]:
     subjects = (pair.baseline, pair.candidate, pair.baseline)
     baseline, candidate, control = (
         TimedEngine(name, engine.run, random_inputs((1, *one.shape), seed=seed))
         for name, one, engine in zip(("baseline", "candidate", "control"), subjects, engines, strict=True)
     )
     test = run_latency_test(baseline, candidate, control, margin=margin, seconds=seconds, seed=seed)
-    return {**test.to_json(), "batch": 1, "threads": THREADS, "provider": engines[1].provider}, test.reason
+    found = test.to_document().with_changes(batch=1, threads=THREADS, provider=engines[1].provider)
+    return found, test.reason
 
 
 def _run_largest_batch(engine: Engine, subject: Exported, seed: int) -> None:
@@ -155,26 +170,21 @@ def _engines(pair: ExportPair) -> Iterator[_Engines]:
         yield baseline, candidate, control
 
 
-def unjudged_regions(candidates: Iterable[Exported], reason: str, limits: Limits) -> dict[str, Any]:
+def unjudged_regions(candidates: Iterable[Exported], reason: str, limits: Limits) -> dict[str, GateRegion]:
     """Return one block per region, INCONCLUSIVE, with the reason."""
     return {one.region.name: _block(one, reason, limits) for one in candidates}
 
 
-def _block(candidate: Exported, reason: str, limits: Limits) -> dict[str, Any]:
-    margin = limits.margin
-    latency = {"verdict": "inconclusive", "ratio": None, "ci": None, "margin": margin, "pairs": 0, "noise_floor": None}
-    costs: dict[str, Any] = {"verdict": "inconclusive", "margin": margin}
-    for name, key in (("bytes", "size_bytes"), ("macs", "macs")):
-        own = getattr(candidate.info, key)
-        costs[name] = {"baseline": None, "candidate": own, "ratio": None, "verdict": "not_judged"}
-    return {
-        "verdict": "inconclusive",
-        "latency": latency,
-        "accuracy": undecided_accuracy(candidate, limits.allowed(candidate.region.name)),
-        "deterministic": costs,
-        "budget": None,
-        "reasons": [reason],
-        "reasons_by_check": {"deterministic": [reason], "latency": [reason], "accuracy": [reason], "budget": []},
-        "baseline": {**candidate.describe().to_json(), "path": None, "digest": None, "owner": "foundation"},
-        "candidate": candidate.describe().to_json(),
-    }
+def _block(candidate: Exported, reason: str, limits: Limits) -> GateRegion:
+    subject = candidate.describe()
+    return GateRegion(
+        verdict="inconclusive",
+        latency=undecided_latency(limits.margin),
+        accuracy=undecided_accuracy(candidate, limits.allowed(candidate.region.name)),
+        deterministic=undecided_costs(candidate, limits.margin),
+        budget=None,
+        reasons=[reason],
+        reasons_by_check=Reasons(deterministic=[reason], latency=[reason], accuracy=[reason], budget=[]),
+        baseline=subject.with_changes(path=None, digest=None, owner="foundation"),
+        candidate=subject,
+    )

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.data.samples.columns import subgroups
+from lorkit.decompose.documents.gate import Accuracy, ChangedAnswer, JudgedAccuracy, Subset
 from lorkit.decompose.errors import DataError, plural
 from lorkit.decompose.metrics import PairedDrop, paired_drop
 from lorkit.decompose.metrics.intervals import DropUncertainty
@@ -25,7 +26,7 @@ from lorkit.decompose.metrics.paired import paired_means
 from lorkit.decompose.tasks import ScoreInputs, get_task
 from lorkit.export.noninferiority import changed_answers
 from lorkit.export.noninferiority.cases import EvaluationCases
-from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity
+from lorkit.export.noninferiority.multiplicity import adjust_judged
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.exported import Exported, ExportPair
 
@@ -69,8 +70,8 @@ class _AccuracyEvidence:
     compare: _Compare
     absent: _Absent
     structures: Mapping[str, _Compare]
-    changed: list[dict[str, Any]]
-    flips: dict[str, Any]
+    changed: list[ChangedAnswer]
+    rate: dict[str, float | None]
 
 
 def engine_logits(engine: Engine, prepared: PreparedRegion, batch: int = BATCH) -> NDArray[np.float32]:
@@ -82,7 +83,7 @@ def engine_logits(engine: Engine, prepared: PreparedRegion, batch: int = BATCH) 
 
 def judge_accuracy(
     pair: ExportPair, engines: tuple[Engine, Engine], cases: EvaluationCases, test: AccuracyTest
-) -> dict[str, Any]:
+) -> JudgedAccuracy:
     """Compare two engines on the same cases.
 
     Args:
@@ -112,28 +113,38 @@ def judge_accuracy(
         )
     shown = test.pictures or baseline.region.synthetic
     changed = changed_answers.with_pictures(evidence.changed, candidate) if shown else evidence.changed
-    block = {
-        "verdict": "inconclusive",
-        "metric": headline_metric(pair.candidate),
-        **found.to_json(),
-        **_decided(found, test.allowed),
-        "needed_n": _spread(found).needed(test.allowed, found.n),
-        "allowed": test.allowed,
-        "strict": test.strict,
-        "absent": evidence.absent(None),
-        "structures": [_part(name, compare, None, test.allowed) for name, compare in evidence.structures.items()],
-        "subgroups": [
-            {"column": column, **_part(value, evidence.compare, rows, test.allowed), "absent": evidence.absent(rows)}
+    worse, within = _spread(found).p_values(test.allowed)
+    block = JudgedAccuracy(
+        verdict="inconclusive",
+        metric=headline_metric(pair.candidate),
+        drop=found.drop,
+        ci=found.ci,
+        decidable=found.decidable,
+        baseline=found.baseline,
+        candidate=found.candidate,
+        n=found.n,
+        groups=found.groups,
+        mcnemar_p=found.mcnemar_p,
+        p_worse=worse,
+        p_within=within,
+        needed_n=_spread(found).needed(test.allowed, found.n),
+        allowed=test.allowed,
+        strict=test.strict,
+        absent=evidence.absent(None),
+        structures=[_subset(name, compare, None, test.allowed) for name, compare in evidence.structures.items()],
+        subgroups=[
+            _subset(value, evidence.compare, rows, test.allowed).with_changes(
+                column=column, absent=evidence.absent(rows)
+            )
             for column, values in parts
             for value, rows in values.items()
         ],
-        **evidence.flips,
-        "changes": changed_answers.counts(changed),
-        "flips": changed,
-        "case_set": about,
-        "source": cases.source,
-    }
-    return adjust_for_multiplicity([block])[0]
+        changes=changed_answers.counts(changed),
+        flips=changed,
+        case_set=about,
+        source=cases.source,
+    )
+    return adjust_judged([block.with_changes(**evidence.rate)])[0]
 
 
 def headline_metric(candidate: Exported) -> str:
@@ -141,30 +152,39 @@ def headline_metric(candidate: Exported) -> str:
     return get_task(candidate.region.task).headline
 
 
-def undecided_accuracy(candidate: Exported, allowed: float) -> dict[str, Any]:
+def undecided_accuracy(candidate: Exported, allowed: float) -> Accuracy:
     """Return the block of a gate that has nothing to judge accuracy on."""
-    empty = ("drop", "ci", "decidable", "needed_n", "n", "source", "case_set")
-    return {
-        "verdict": "inconclusive",
-        "metric": headline_metric(candidate),
-        **dict.fromkeys(empty),
-        "allowed": allowed,
-    }
+    return Accuracy(
+        verdict="inconclusive",
+        metric=headline_metric(candidate),
+        drop=None,
+        ci=None,
+        decidable=None,
+        n=None,
+        needed_n=None,
+        allowed=allowed,
+        case_set=None,
+        source=None,
+    )
 
 
-def _part(name: str, compare: _Compare, rows: Sequence[int] | None, allowed: float) -> dict[str, Any]:
+def _subset(name: str, compare: _Compare, rows: Sequence[int] | None, allowed: float) -> Subset:
     """Compare on a part of the cases; one that says nothing about the metric is not judged."""
     found = compare(rows)
     if found is None or not np.isfinite(found.drop):
-        empty = dict.fromkeys(("drop", "ci", "p_worse", "p_within"))
-        return {"name": name, "n": 0 if found is None else found.n, "groups": 0, "verdict": "not_judged", **empty}
-    about = {"name": name, "n": found.n, "groups": found.groups, "verdict": "inconclusive"}
-    return {**about, "drop": found.drop, "ci": list(found.ci), **_decided(found, allowed)}
-
-
-def _decided(found: PairedDrop, allowed: float) -> dict[str, float]:
+        n = 0 if found is None else found.n
+        return Subset(name=name, n=n, groups=0, verdict="not_judged", drop=None, ci=None, p_worse=None, p_within=None)
     worse, within = _spread(found).p_values(allowed)
-    return {"p_worse": worse, "p_within": within}
+    return Subset(
+        name=name,
+        n=found.n,
+        groups=found.groups,
+        verdict="inconclusive",
+        drop=found.drop,
+        ci=found.ci,
+        p_worse=worse,
+        p_within=within,
+    )
 
 
 def _spread(found: PairedDrop) -> DropUncertainty:

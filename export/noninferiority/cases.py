@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lorkit.decompose.data.splits import components, digest_cases
+from lorkit.decompose.documents.gate import CaseSet, Side
 from lorkit.decompose.errors import DataError, plural
 from lorkit.decompose.runs.locked_data import RunSplits, prepare_file
 from lorkit.export.runtime.exported import ExportPair
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from lorkit.decompose.documents.recipe import Recipe
     from lorkit.decompose.runs import Run
 
-SIDES = ("baseline", "candidate")
+SIDES: tuple[Side, ...] = ("baseline", "candidate")
 """Parts that shaped a network: the second chose among its states."""
 
 
@@ -39,16 +40,14 @@ class EvaluationCases:
 
     read: Callable[[Recipe], PreparedRegion]
     source: str
-    seen: Mapping[str, frozenset[str] | None] = field(default_factory=dict)
+    seen: Mapping[Side, frozenset[str] | None] = field(default_factory=dict)
     unknown_ancestors: frozenset[str] = frozenset()
 
-    def prepare(self, pair: ExportPair) -> tuple[PreparedRegion, PreparedRegion, dict[str, Any]]:
+    def prepare(self, pair: ExportPair) -> tuple[PreparedRegion, PreparedRegion, CaseSet]:
         """Prepare what is left of the cases for baseline and candidate, and say what was left out.
 
         Returns:
-            The cases for either, and `digest` (that of `splits.json` for an untouched locked part), `n`, `groups`,
-            `excluded` (cases that each side was trained on, and others of `same_patients`) and `unknown` (sides whose
-            training cases are unknown).
+            The cases for either, and which they are.
 
         Raises:
             DataError: There is no case, or each was used to train one side.
@@ -63,13 +62,13 @@ class EvaluationCases:
             same = candidate is baseline
             baseline = baseline.take(kept)
             candidate = baseline if same else candidate.take(kept)
-        about = {
-            "digest": digest_cases(baseline.digests, baseline.target_names),
-            "n": len(baseline),
-            "groups": len(set(baseline.groups)),
-            "excluded": excluded,
-            "unknown": [side for side, known in self.seen.items() if known is None or side in self.unknown_ancestors],
-        }
+        about = CaseSet(
+            digest=digest_cases(baseline.digests, baseline.target_names),
+            n=len(baseline),
+            groups=len(set(baseline.groups)),
+            excluded=excluded,
+            unknown=[side for side, known in self.seen.items() if known is None or side in self.unknown_ancestors],
+        )
         return baseline, candidate, about
 
     def _kept(self, prepared: PreparedRegion) -> tuple[list[int], dict[str, int]]:
@@ -86,7 +85,8 @@ class EvaluationCases:
                 fix="name others with --data",
             )
         excluded = {side: sum(digest in known for digest in prepared.digests) for side, known in trained.items()}
-        return kept, {**excluded, "same_patients": len(prepared) - len(kept) - sum(direct)}
+        same = {"same_patients": len(prepared) - len(kept) - sum(direct)}
+        return kept, {str(side): count for side, count in excluded.items()} | same
 
 
 def _group_duplicates(prepared: PreparedRegion) -> PreparedRegion:
@@ -101,7 +101,7 @@ def _group_duplicates(prepared: PreparedRegion) -> PreparedRegion:
 
 
 def cases_of_file(
-    path: Path, pair: ExportPair, seen: Mapping[str, frozenset[str] | None] | None = None
+    path: Path, pair: ExportPair, seen: Mapping[Side, frozenset[str] | None] | None = None
 ) -> EvaluationCases:
     """Take every row of a file, classes matched by name."""
     region = pair.candidate.region
@@ -109,7 +109,7 @@ def cases_of_file(
 
 
 def cases_of_split(
-    run: Run, region: str, part: str = "test", seen: Mapping[str, frozenset[str] | None] | None = None
+    run: Run, region: str, part: str = "test", seen: Mapping[Side, frozenset[str] | None] | None = None
 ) -> EvaluationCases:
     """Take a locked part of a run, found by the digests of its images.
 

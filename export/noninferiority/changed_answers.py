@@ -11,19 +11,23 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import softmax
 
+from lorkit.decompose.documents.gate import Change, ChangedAnswer
+
 if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion
 
-IMPROVED, WORSENED, BOTH_WRONG = "improved", "worsened", "wrong either way"
-ORDER = (WORSENED, BOTH_WRONG, IMPROVED)
+IMPROVED: Final = "improved"
+WORSENED: Final = "worsened"
+BOTH_WRONG: Final = "wrong either way"
+ORDER: tuple[Change, ...] = (WORSENED, BOTH_WRONG, IMPROVED)
 VISIBLE_DICE = 0.01
 """A case whose mean Dice moves by less is not listed: pixels at an edge flip with every rounding."""
 _PICTURES = 100
@@ -32,7 +36,7 @@ _SIDE = 48
 
 def changed_labels(
     prepared: PreparedRegion, baseline_NC: NDArray[Any], candidate_NC: NDArray[Any], classes: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> list[ChangedAnswer]:
     """List the cases whose class differs, what went wrong first.
 
     Returns:
@@ -44,24 +48,23 @@ def changed_labels(
     rows = []
     for index in np.flatnonzero(answers[0] != answers[1]).tolist():
         truth, before, after = int(prepared.labels[index]), int(answers[0][index]), int(answers[1][index])
-        change = IMPROVED if after == truth else WORSENED if before == truth else BOTH_WRONG
         rows.append(
-            {
-                "case": prepared.digests[index],
-                "truth": classes[truth],
-                "baseline": classes[before],
-                "candidate": classes[after],
-                "change": change,
-                "baseline_probability": float(shares[0][index, before]),
-                "candidate_probability": float(shares[1][index, after]),
-            }
+            ChangedAnswer(
+                case=prepared.digests[index],
+                truth=classes[truth],
+                baseline=classes[before],
+                candidate=classes[after],
+                change=IMPROVED if after == truth else WORSENED if before == truth else BOTH_WRONG,
+                baseline_probability=float(shares[0][index, before]),
+                candidate_probability=float(shares[1][index, after]),
+            )
         )
-    return sorted(rows, key=lambda row: (ORDER.index(row["change"]), -row["candidate_probability"], row["case"]))
+    return sorted(rows, key=lambda row: (ORDER.index(row.change), -(row.candidate_probability or 0.0), row.case))
 
 
 def changed_dice(
     prepared: PreparedRegion, baseline_NS: NDArray[Any], candidate_NS: NDArray[Any], structures: Sequence[str]
-) -> list[dict[str, Any]]:
+) -> list[ChangedAnswer]:
     """List the cases whose mean Dice moves visibly, the largest loss first.
 
     Returns:
@@ -80,31 +83,34 @@ def changed_dice(
             continue
         most = int(np.where(known_S, np.abs(after_S - before_S), -1.0).argmax())
         rows.append(
-            {
-                "case": prepared.digests[index],
-                "truth": None,
-                "baseline": before,
-                "candidate": after,
-                "change": IMPROVED if after > before else WORSENED,
-                "structure": structures[most],
-                "structure_baseline": float(before_S[most]),
-                "structure_candidate": float(after_S[most]),
-            }
+            (
+                after - before,
+                ChangedAnswer(
+                    case=prepared.digests[index],
+                    truth=None,
+                    baseline=before,
+                    candidate=after,
+                    change=IMPROVED if after > before else WORSENED,
+                    structure=structures[most],
+                    structure_baseline=float(before_S[most]),
+                    structure_candidate=float(after_S[most]),
+                ),
+            )
         )
-    return sorted(rows, key=lambda row: (row["candidate"] - row["baseline"], row["case"]))
+    return [row for _, row in sorted(rows, key=lambda one: (one[0], one[1].case))]
 
 
-def counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+def counts(rows: Sequence[ChangedAnswer]) -> dict[Change, int]:
     """Count the rows by change."""
-    found = Counter(row["change"] for row in rows)
+    found = Counter(row.change for row in rows)
     return {change: found[change] for change in (IMPROVED, WORSENED, BOTH_WRONG)}
 
 
-def with_pictures(rows: list[dict[str, Any]], prepared: PreparedRegion) -> list[dict[str, Any]]:
+def with_pictures(rows: list[ChangedAnswer], prepared: PreparedRegion) -> list[ChangedAnswer]:
     """Put a small picture beside the first rows: `thumbnail`, a base64 PNG; a volume shows its middle slice."""
     places = {digest: index for index, digest in reversed(list(enumerate(prepared.digests)))}
     return [
-        {**row, "thumbnail": _thumbnail(prepared.images[places[row["case"]]])} if at < _PICTURES else row
+        row.with_changes(thumbnail=_thumbnail(prepared.images[places[row.case]])) if at < _PICTURES else row
         for at, row in enumerate(rows)
     ]
 

@@ -15,11 +15,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from lorkit.decompose.documents.measured import Ratio
+from lorkit.decompose.documents.base import Verdict, combine
+from lorkit.decompose.documents.gate import Latency, Look
+from lorkit.decompose.documents.measured import Medians, Ratio, Timings
 from lorkit.decompose.metrics.bootstrap import Floats
 from lorkit.export.benchmarking.interleaving import TimedEngine, runs_per_block, time_interleaved, warm_up
 from lorkit.export.benchmarking.timing_statistics import (
@@ -30,6 +31,7 @@ from lorkit.export.benchmarking.timing_statistics import (
 )
 
 BASELINE, CANDIDATE, CONTROL = range(3)
+_NAMES = ("baseline", "candidate", "control")
 WARM_SHARE = 0.1
 MAX_CYCLES_PER_PAIR = 2
 """Cycles in a pair where time allows: each engine keeps its fastest block of them."""
@@ -47,14 +49,14 @@ class InterimLook:
 
     question: Ratio
     control: Ratio
-    verdict: str
+    verdict: Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyTest:
     """Outcome of one latency test; `times_PA` holds the raw milliseconds a run of (A, B, A') in every cycle."""
 
-    verdict: str
+    verdict: Verdict
     reason: str
     margin: float
     looks: tuple[InterimLook, ...]
@@ -63,38 +65,41 @@ class LatencyTest:
     runs: int
     seconds: float
 
-    def to_json(self) -> dict[str, Any]:
+    def to_document(self) -> Latency:
         """Return the gate's `latency` block: the last look on top, the earlier ones and the raw samples below."""
-        names = ("baseline", "candidate", "control")
         last = self.looks[-1] if self.looks else None
-        median = np.median(self.times_PA, axis=0) if len(self.times_PA) else None
-        fastest = self.times_PA.min(axis=0) if len(self.times_PA) else None
-        return {
-            "verdict": self.verdict,
-            "ratio": last.question.ratio if last else None,
-            "ci": list(last.question.ci) if last else None,
-            "level": last.question.level if last else None,
-            "margin": self.margin,
-            "pairs": len(self.times_PA) // self.cycles_per_pair,
-            "cycles_per_pair": self.cycles_per_pair,
-            "noise_floor": last.control.deviation if last else None,
-            "control": last.control.to_json() if last else None,
-            "ratio_of_minima": float(fastest[CANDIDATE] / min(fastest[BASELINE], fastest[CONTROL]))
-            if fastest is not None
+        timed = len(self.times_PA) > 0
+        fastest = self.times_PA.min(axis=0) if timed else None
+        samples = [[round(float(value), 6) for value in column] for column in self.times_PA.T]
+        return Latency(
+            verdict=self.verdict,
+            ratio=last.question.ratio if last else None,
+            ci=last.question.ci if last else None,
+            level=last.question.level if last else None,
+            margin=self.margin,
+            pairs=len(self.times_PA) // self.cycles_per_pair,
+            cycles_per_pair=self.cycles_per_pair,
+            noise_floor=last.control.deviation if last else None,
+            control=last.control if last else None,
+            ratio_of_minima=None
+            if fastest is None
+            else float(fastest[CANDIDATE] / min(fastest[BASELINE], fastest[CONTROL])),
+            median_ms=Medians(**dict(zip(_NAMES, np.median(self.times_PA, axis=0).tolist(), strict=True)))
+            if timed
             else None,
-            "median_ms": {name: float(median[index]) for index, name in enumerate(names)}
-            if median is not None
-            else None,
-            "runs_per_sample": self.runs,
-            "seconds": round(self.seconds, 3),
-            "looks": [
-                {**look.question.to_json(), "noise_floor": look.control.deviation, "verdict": look.verdict}
+            runs_per_sample=self.runs,
+            seconds=round(self.seconds, 3),
+            looks=[
+                combine(Look, look.question, noise_floor=look.control.deviation, verdict=look.verdict)
                 for look in self.looks
             ],
-            "samples_ms": {
-                name: [round(float(value), 6) for value in self.times_PA[:, index]] for index, name in enumerate(names)
-            },
-        }
+            samples_ms=Timings(**dict(zip(_NAMES, samples, strict=True))),
+        )
+
+
+def undecided_latency(margin: float) -> Latency:
+    """Return the block of a latency that was not measured."""
+    return Latency(verdict="inconclusive", ratio=None, ci=None, margin=margin, pairs=0, noise_floor=None)
 
 
 def run_latency_test(
@@ -201,7 +206,7 @@ def judge_look(times_PA: Floats, *, margin: float, level: float, seed: int) -> I
     # a control that stays within the margin costs nothing; a noisier one must be cleared as well
     slack = 1.0 + (control.deviation if control.deviation > margin else 0.0)
     if question.ci[0] > (1.0 + margin) * slack:
-        verdict = "fail"
+        verdict: Verdict = "fail"
     elif question.ci[1] * slack < 1.0 + margin:
         verdict = "pass"
     else:

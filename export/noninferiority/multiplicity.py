@@ -7,18 +7,17 @@ the whole passes only where every region does. A PASS of a structure or subgroup
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from lorkit.decompose.documents.gate import Accuracy, CaseSet, JudgedAccuracy, Subset
 from lorkit.decompose.errors import plural
 from lorkit.decompose.metrics.intervals import ALPHA, holm
 from lorkit.decompose.metrics.names import METRICS
 
-PARTS = ("structures", "subgroups")
 _CROSS_CHECK = 0.05
 
 
-def adjust_for_multiplicity(blocks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def adjust_for_multiplicity(blocks: Sequence[Accuracy]) -> list[Accuracy]:
     """Return the `accuracy` blocks of a gate with verdicts that hold for all of them together.
 
     A block fails where its own drop, or that of a structure or subgroup, is shown to exceed what is allowed. It passes
@@ -26,111 +25,121 @@ def adjust_for_multiplicity(blocks: Sequence[Mapping[str, Any]]) -> list[dict[st
     whose cases lack a class or structure (`absent`): what is lost there cannot be seen. Blocks that judge nothing stay
     as they are.
     """
-    adjusted = [_copy(block) for block in blocks]
-    judged = [block for block in adjusted if block.get("p_worse") is not None]
-    rows = [row for block in judged for part in PARTS for row in block[part] if row["p_worse"] is not None]
-    _adjust(judged, ("p_worse",))
-    _adjust(rows, ("p_worse", "p_within"))
-    for row in rows:
-        within = row["p_within_holm"] <= ALPHA and not row.get("absent")
-        row["verdict"] = "fail" if row["p_worse_holm"] <= ALPHA else "pass" if within else "inconclusive"
-    for block in judged:
-        block["verdict"] = _verdict(block)
-    return adjusted
+    adjusted = iter(adjust_judged([block for block in blocks if isinstance(block, JudgedAccuracy)]))
+    return [next(adjusted) if isinstance(block, JudgedAccuracy) else block for block in blocks]
 
 
-def explain_accuracy(block: Mapping[str, Any]) -> list[str]:
+def adjust_judged(blocks: Sequence[JudgedAccuracy]) -> list[JudgedAccuracy]:
+    """Adjust blocks that all have cases."""
+    parts = [(row.p_worse, row.p_within) for block in blocks for row in block.subsets]
+    known = [(worse, within) for worse, within in parts if worse is not None and within is not None]
+    p_values = iter(zip(*(holm([pair[side] for pair in known]) for side in (0, 1)), strict=True))
+
+    def adjust(row: Subset) -> Subset:
+        return row if row.p_worse is None else _with_verdict(row, *next(p_values))
+
+    return [
+        _with_own_verdict(
+            block.with_changes(
+                p_worse_holm=p_worse,
+                structures=[adjust(row) for row in block.structures],
+                subgroups=[adjust(row) for row in block.subgroups],
+            )
+        )
+        for block, p_worse in zip(blocks, holm([block.p_worse for block in blocks]), strict=True)
+    ]
+
+
+def _with_verdict(row: Subset, worse: float, within: float) -> Subset:
+    shown = within <= ALPHA and not row.absent
+    verdict = "fail" if worse <= ALPHA else "pass" if shown else "inconclusive"
+    return row.with_changes(p_worse_holm=worse, p_within_holm=within, verdict=verdict)
+
+
+def _with_own_verdict(block: JudgedAccuracy) -> JudgedAccuracy:
+    verdicts = {row.verdict for row in block.subsets}
+    if _exceeds(block) or "fail" in verdicts:
+        return block.with_changes(verdict="fail")
+    shown = block.ci[1] < block.allowed and not block.absent
+    passed = shown and not (block.strict and verdicts - {"pass"})
+    return block.with_changes(verdict="pass" if passed else "inconclusive")
+
+
+def _exceeds(block: Accuracy) -> bool:
+    """Whether the drop is shown to exceed what is allowed, after the correction for all regions."""
+    return block.p_worse_holm is not None and block.p_worse_holm <= ALPHA
+
+
+def explain_accuracy(block: JudgedAccuracy) -> list[str]:
     """Describe an adjusted block in sentences; the first is about the region as a whole."""
-    low, high = block["ci"]
-    before, after = f"{block['baseline']:.3f}", f"{block['candidate']:.3f}"
-    moved = f"{'falls' if block['drop'] > 0 else 'rises'} from {before} to {after}"
-    metric = METRICS[block["metric"]]
+    low, high = block.ci
+    before, after = f"{block.baseline:.3f}", f"{block.candidate:.3f}"
+    moved = f"{'falls' if block.drop > 0 else 'rises'} from {before} to {after}"
+    metric = METRICS[block.metric]
     seen = (
         f"{metric[0].upper()}{metric[1:]} {f'stays at {after}' if before == after else moved} "
-        f"(drop {block['drop']:.3f}, 95 % interval {low:.3f} to {high:.3f}; {plural(block['n'], 'case')}, "
-        f"{plural(block['groups'], 'group')})"
+        f"(drop {block.drop:.3f}, 95 % interval {low:.3f} to {high:.3f}; {plural(block.n, 'case')}, "
+        f"{plural(block.groups, 'group')})"
     )
     sentences = [f"{seen}. {_end(block)}."]
-    sentences += [_about_parts(block)] if any(block[part] for part in PARTS) else []
-    sentences += [_about_changes(block)] if block["flips"] else []
-    if block["absent"]:
-        sentences.append(f"No case shows {', '.join(block['absent'])}: a loss there cannot be measured, so no PASS.")
-    return sentences + _cross_check(block) + _about_cases(block["case_set"])
+    sentences += [_about_parts(block)] if block.subsets else []
+    sentences += [_about_changes(block)] if block.flips else []
+    if block.absent:
+        sentences.append(f"No case shows {', '.join(block.absent)}: a loss there cannot be measured, so no PASS.")
+    return sentences + _cross_check(block) + _about_cases(block.case_set)
 
 
-def _copy(block: Mapping[str, Any]) -> dict[str, Any]:
-    return {**block, **{part: [dict(row) for row in block[part]] for part in PARTS if part in block}}
-
-
-def _adjust(rows: Sequence[dict[str, Any]], names: Sequence[str]) -> None:
-    for name in names:
-        for row, adjusted in zip(rows, holm([row[name] for row in rows]), strict=True):
-            row[f"{name}_holm"] = adjusted
-
-
-def _verdict(block: Mapping[str, Any]) -> str:
-    verdicts = [row["verdict"] for part in PARTS for row in block[part]]
-    if block["p_worse_holm"] <= ALPHA or "fail" in verdicts:
-        return "fail"
-    shown = block["ci"][1] < block["allowed"] and not block["absent"]
-    return "pass" if shown and not (block["strict"] and set(verdicts) - {"pass"}) else "inconclusive"
-
-
-def _end(block: Mapping[str, Any]) -> str:
-    low, high = block["ci"]
-    allowed = f"the allowed drop of {block['allowed']:.3f}"
-    if high < block["allowed"]:
+def _end(block: JudgedAccuracy) -> str:
+    low, high = block.ci
+    allowed = f"the allowed drop of {block.allowed:.3f}"
+    if high < block.allowed:
         return f"The interval lies below {allowed}"
-    if block["p_worse_holm"] <= ALPHA:
+    if _exceeds(block):
         return f"The drop exceeds {allowed}"
-    if low > block["allowed"]:
-        corrected = f"Holm, p {block['p_worse_holm']:.3f}"
+    if low > block.allowed:
+        corrected = f"Holm, p {block.p_worse_holm or 0.0:.3f}"
         return f"The interval lies above {allowed}, but not after correction for all regions ({corrected})"
-    needed = block["needed_n"]
-    more = f". A drop of {block['allowed']:.3f} needs about {needed} cases" if needed and needed > block["n"] else ""
-    return f"The interval contains {allowed}. These cases can decide a drop of about {block['decidable']:.3f}{more}"
+    needed = block.needed_n
+    more = f". A drop of {block.allowed:.3f} needs about {needed} cases" if needed and needed > block.n else ""
+    return f"The interval contains {allowed}. These cases can decide a drop of about {block.decidable:.3f}{more}"
 
 
-def _about_parts(block: Mapping[str, Any]) -> str:
-    rows = [(_titled(row), row["verdict"]) for part in PARTS for row in block[part]]
+def _about_parts(block: JudgedAccuracy) -> str:
+    rows = [(row.title, row.verdict) for row in block.subsets]
     failed = [title for title, verdict in rows if verdict == "fail"]
     open_ = [title for title, verdict in rows if verdict in ("inconclusive", "not_judged")]
     looked = plural(len(rows), "structure or subgroup", plural="structures and subgroups")
     said = f"Within the allowed drop (Holm): {len(rows) - len(failed) - len(open_)} of {looked}"
     said += f"; larger drop: {', '.join(failed)}" if failed else ""
     said += f"; undecided: {', '.join(open_)}" if open_ else ""
-    return said + (". With --strict-subgroups all must be within it." if open_ and block["strict"] else ".")
+    return said + (". With --strict-subgroups all must be within it." if open_ and block.strict else ".")
 
 
-def _titled(row: Mapping[str, Any]) -> str:
-    return f"{row['column']}={row['name']}" if "column" in row else str(row["name"])
+def _about_changes(block: JudgedAccuracy) -> str:
+    found = ", ".join(f"{count} {change}" for change, count in block.changes.items() if count)
+    return f"{len(block.flips)} of {plural(block.case_set.n, 'case')} changed: {found}."
 
 
-def _about_changes(block: Mapping[str, Any]) -> str:
-    found = ", ".join(f"{count} {change}" for change, count in block["changes"].items() if count)
-    return f"{len(block['flips'])} of {plural(block['case_set']['n'], 'case')} changed: {found}."
-
-
-def _cross_check(block: Mapping[str, Any]) -> list[str]:
-    p_value, changes = block.get("mcnemar_p"), block["changes"]
+def _cross_check(block: JudgedAccuracy) -> list[str]:
+    p_value, changes = block.mcnemar_p, block.changes
     if p_value is None:
         return []
     seen = p_value < _CROSS_CHECK
-    if block["verdict"] == "pass" and seen and changes["worsened"] > changes["improved"]:
+    if block.verdict == "pass" and seen and changes["worsened"] > changes["improved"]:
         return [f"Cross-check: the drop is allowed, but more cases worsened than improved (McNemar, p {p_value:.3f})."]
-    if block["p_worse_holm"] <= ALPHA and not seen:
+    if _exceeds(block) and not seen:
         ignored = "which ignores class balance and patients"
         return [f"Cross-check: McNemar's test, {ignored}, finds no difference (p {p_value:.3f})."]
     return []
 
 
-def _about_cases(about: Mapping[str, Any]) -> list[str]:
+def _about_cases(about: CaseSet) -> list[str]:
     said = []
-    excluded = {name: count for name, count in about["excluded"].items() if count}
+    excluded = {name: count for name, count in about.excluded.items() if count}
     if excluded:
         words = {"same_patients": "other images of the same patients"}
         counted = [f"{count} {words.get(name, f'that the {name} was trained on')}" for name, count in excluded.items()]
         said.append(f"Excluded cases: {', '.join(counted)}.")
-    for side in about["unknown"]:
+    for side in about.unknown:
         said.append(f"It is unknown whether the {side} was trained on these cases: its run is not here.")
     return said

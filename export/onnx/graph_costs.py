@@ -6,29 +6,38 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import onnx
 
 
-def graph_costs(path: Path) -> dict[str, Any]:
-    """Read nodes, number formats and planned peak memory from an ONNX file; empty where there is no such file.
+class GraphCosts(NamedTuple):
+    """What is read from an ONNX file; all None where there is no such file.
 
-    Returns:
-        `nodes`; `dtypes`: weights of each number format in bytes; `peak_activation_bytes` for one image: the most that
-        inputs, outputs and inner values take at once when each is freed after its last use and nothing works in place,
-        null where a shape cannot be inferred. Runtimes fuse nodes and need less; between two files the plan is the
-        same, so it can be compared.
+    Attributes:
+        nodes: Number of nodes.
+        peak_activation_bytes: For one image, the most that inputs, outputs and inner values take at once when each is
+            freed after its last use and nothing works in place; None where a shape cannot be inferred. Runtimes fuse
+            nodes and need less; between two files the plan is the same, so it can be compared.
+        dtypes: Weights of each number format in bytes.
     """
+
+    nodes: int | None = None
+    peak_activation_bytes: int | None = None
+    dtypes: dict[str, int] | None = None
+
+
+def graph_costs(path: Path) -> GraphCosts:
+    """Read nodes, number formats and planned peak memory from an ONNX file."""
     if not path.is_file():
-        return {}
+        return GraphCosts()
     model = onnx.load(path, load_external_data=False)
     dtypes: Counter[str] = Counter()
     for tensor in model.graph.initializer:
         kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
         dtypes[kind.name] += math.prod(tensor.dims) * kind.itemsize
     peak = peak_activation_bytes(model)
-    return {"nodes": len(model.graph.node), "dtypes": dict(sorted(dtypes.items())), "peak_activation_bytes": peak}
+    return GraphCosts(nodes=len(model.graph.node), peak_activation_bytes=peak, dtypes=dict(sorted(dtypes.items())))
 
 
 def peak_activation_bytes(model: onnx.ModelProto) -> int | None:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json, write_json
+from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.documents.changes import PairedChange, PairedChanges
 from lorkit.decompose.errors import LorkitError
 from lorkit.decompose.events import OnProgress
 from lorkit.decompose.runs import ExportSelection, Run, exports_of
@@ -56,7 +57,7 @@ def changes(
                 "then": _row(then, name, theirs),
                 "now": _row(now, name, ours),
                 "verdict": {"then": _verdict(then, name), "now": _verdict(now, name)},
-                "paired": paired,
+                "paired": None if paired is None else paired.to_json(),
                 "unpaired": reason,
             }
         )
@@ -78,11 +79,11 @@ class _Paired:
     def __init__(self, home: Run, other: Run) -> None:
         self.home, self.other = home, other
         self.path = home.measurements_dir / f"against-{other.manifest.digest[:12]}.json"
-        stored = read_json(self.path, kind=KIND)["pairs"] if self.path.is_file() else {}
-        self.known: dict[str, dict[str, Any]] = stored
-        self.used: dict[str, dict[str, Any]] = {}
+        stored = PairedChanges.read(self.path, fix="remove it").pairs if self.path.is_file() else {}
+        self.known: dict[str, PairedChange] = stored
+        self.used: dict[str, PairedChange] = {}
 
-    def compare(self, region: str, then: Exported | None, now: Exported | None) -> tuple[dict[str, Any] | None, str]:
+    def compare(self, region: str, then: Exported | None, now: Exported | None) -> tuple[PairedChange | None, str]:
         """Return what changed on the same cases, or None and why it is undefined."""
         if then is None or now is None:
             return None, "not exported in both runs"
@@ -102,27 +103,24 @@ class _Paired:
         """Write what was measured, and nothing else."""
         if self.used and self.used != self.known:
             self.home.measurements_dir.mkdir(parents=True, exist_ok=True)
-            document = {"schema_version": SCHEMA_VERSION, "kind": KIND, "warnings": [], "pairs": self.used}
-            write_json(self.path, document)
+            PairedChanges(pairs=self.used).write(self.path)
 
 
-def _measure(home: Run, region: str, then: Exported, now: Exported) -> dict[str, Any]:
+def _measure(home: Run, region: str, then: Exported, now: Exported) -> PairedChange:
     cases = cases_of_split(home, region)
     with load_engine(then.path) as before, load_engine(now.path) as after:
         block = judge_accuracy(ExportPair(then, now), (before, after), cases, AccuracyTest(allowed=0.0, seed=_SEED))
-    low, high = block["ci"]
-    names: tuple[str, ...] = ("label_flips", "flip_rate")
-    flips = {name: block[name] for name in names if name in block}
-    return {
-        "metric": block["metric"],
-        "then": block["baseline"],
-        "now": block["candidate"],
-        "change": -block["drop"],
-        "ci": [-high, -low],
-        "n": block["n"],
-        "groups": block["groups"],
-        **flips,
-    }
+    low, high = block.ci
+    names = ("label_flips", "flip_rate")
+    return PairedChange(
+        metric=block.metric,
+        then=block.baseline,
+        now=block.candidate,
+        change=-block.drop,
+        ci=(-high, -low),
+        n=block.n,
+        groups=block.groups,
+    ).with_changes(**{name: getattr(block, name) for name in names if name in block.model_fields_set})
 
 
 def _best(run: Run, region: str) -> Exported | None:

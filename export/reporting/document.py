@@ -85,7 +85,7 @@ def report_document(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
         "pictures": pictures_of(exports),
         "training": run.metrics,
         "gate": gate,
-        "precisions": precision_trials(run),
+        "precisions": [row.to_json() for row in precision_trials(run)],
         "chain": chain,
         "commands": commands_of(run, exports, gate),
     }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from lorkit import profiles
-from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.documents.export import PrecisionChoice, PrecisionRecord
+from lorkit.decompose.documents.report import TriedPrecision
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import Run
 from lorkit.export.runtime.exported import Exported
@@ -23,48 +23,36 @@ def record_path(run: Run, target: str, profile: str) -> Path:
 def chosen_precision(run: Run, target: str, profile: str, region: str) -> str | None:
     """Return what `auto` chose for a region, None where it was not asked."""
     block = recorded_regions(record_path(run, target, profile)).get(region)
-    return None if block is None else str(block["chosen"])
+    return None if block is None else block.chosen
 
 
-def precision_trials(run: Run) -> list[dict[str, Any]]:
+def precision_trials(run: Run) -> list[TriedPrecision]:
     """Return what was tried on a run, one row per region, target and precision, without raw samples."""
-    rows: list[dict[str, Any]] = []
-    for path in sorted(run.measurements_dir.glob("precision-*.json")):
-        for region, block in recorded_regions(path).items():
-            for row in block["candidates"]:
-                latency, accuracy = row["latency"] or {}, row["accuracy"] or {}
-                rows.append(
-                    {
-                        "region": region,
-                        "target": block["target"],
-                        "profile": block["profile"],
-                        **{name: row[name] for name in ("precision", "verdict", "reason")},
-                        "ratio": latency.get("ratio"),
-                        "ratio_ci": latency.get("ci"),
-                        "drop": accuracy.get("drop"),
-                        "drop_ci": accuracy.get("ci"),
-                    }
-                )
-    return rows
+    return [
+        TriedPrecision(
+            region=region,
+            target=block.target,
+            profile=block.profile,
+            precision=row.precision,
+            verdict=row.verdict,
+            reason=row.reason,
+            ratio=None if row.latency is None else row.latency.ratio,
+            ratio_ci=None if row.latency is None else row.latency.ci,
+            drop=None if row.accuracy is None else row.accuracy.drop,
+            drop_ci=None if row.accuracy is None else row.accuracy.ci,
+        )
+        for path in sorted(run.measurements_dir.glob("precision-*.json"))
+        for region, block in recorded_regions(path).items()
+        for row in block.candidates
+    ]
 
 
-def recorded_regions(path: Path) -> dict[str, dict[str, Any]]:
+def recorded_regions(path: Path) -> dict[str, PrecisionChoice]:
     """Return the regions of a record; one that is absent or damaged holds none, and is measured again."""
     try:
-        found = read_json(path, kind="precision").get("regions") if path.is_file() else None
+        return PrecisionRecord.read(path).regions if path.is_file() else {}
     except ArtifactError:
-        found = None
-    whole = {"target", "profile", "chosen", "candidates", "conditions"}
-    rows = {"precision", "verdict", "reason", "latency", "accuracy"}
-    return {
-        name: block
-        for name, block in (found.items() if isinstance(found, dict) else ())
-        if isinstance(block, dict)
-        and whole <= block.keys()
-        and isinstance(block["candidates"], list)
-        and all(isinstance(row, dict) and rows <= row.keys() for row in block["candidates"])
-        and all(isinstance(row[name], dict | None) for row in block["candidates"] for name in ("latency", "accuracy"))
-    }
+        return {}
 
 
 def export_preference(exported: Exported, run: Run | None) -> tuple[bool, bool, int, bool, str, str]:

@@ -41,7 +41,7 @@ def test_an_unknown_kind_is_refused() -> None:
 
 
 def test_gate_bench_and_report_are_as_published(measured: Run) -> None:
-    verdict = gate(max_seconds=4.0, max_accuracy_drop=0.05)
+    verdict = gate(max_seconds=4.0, max_accuracy_drop=0.05).to_json()
     documents = [verdict, read_json(measured.measurements_dir / "bench.json")]
     documents.append(read_json(report().files[2]))
     for document in documents:
@@ -49,7 +49,9 @@ def test_gate_bench_and_report_are_as_published(measured: Run) -> None:
 
 
 def test_every_key_of_a_gate_is_described(measured: Run) -> None:
-    verdict = gate(max_seconds=4.0, max_accuracy_drop={"chest": 0.05}, update_baseline="store", because="a first one")
+    verdict = gate(
+        max_seconds=4.0, max_accuracy_drop={"chest": 0.05}, update_baseline="store", because="a first one"
+    ).to_json()
     assert set(undescribed(verdict, read_schema("gate"))) == set()
 
 

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sample_documents import SUBJECT, accuracy, flip, gate, latency, region, subset
 
 from lorkit.cli.output import export_tables
+from lorkit.decompose.documents.export import PrecisionCandidate, PrecisionChoice
+from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.verify import VerifyDocument
+from lorkit.decompose.machine import fingerprint, tool_versions
 
-ACCURACY = {"drop": 0.125, "ci": [0.1, 0.15], "allowed": 0.25, "decidable": 0.3}
-PART = {"name": "rim", "verdict": "not_judged", "drop": None, "ci": None, "n": 1234, "groups": 7}
+PART = subset("rim", None, None, column=None, verdict="not_judged", drop=None, ci=None, n=1234, groups=7)
 
 
-def gate(**accuracy: Any) -> dict[str, Any]:
-    row = {"verdict": "pass", "latency": {"ratio": 0.5, "ci": [0.4, 0.6]}, "accuracy": {**ACCURACY, **accuracy}}
-    return {"verdict": "pass", "regions": {"chest": {**row, "reasons": ["it is fast"]}}}
+def judged(**changes: Any) -> GateDocument:
+    found = accuracy(**{"drop": 0.125, "ci": [0.1, 0.15], "allowed": 0.25, "decidable": 0.3, **changes})
+    return gate({"chest": region(accuracy=found, reasons=["it is fast"])})
 
 
 def test_a_verdict_shows_its_intervals_and_reasons(capsys: pytest.CaptureFixture[str]) -> None:
-    export_tables.verdicts(gate())
+    export_tables.verdicts(judged())
     text = capsys.readouterr().err
     for part in ("PASS", "0.500 [0.400, 0.600]", "-0.125 [-0.150, -0.100]", "0.250", "chest: it is fast"):
         assert part in text
@@ -28,27 +30,28 @@ def test_a_verdict_shows_its_intervals_and_reasons(capsys: pytest.CaptureFixture
 
 
 def test_structures_and_subgroups_get_a_row_each(capsys: pytest.CaptureFixture[str]) -> None:
-    subgroup = {**PART, "column": "sex", "name": "f", "verdict": "pass", "p_within_holm": 0.01}
-    export_tables.verdicts(gate(structures=[PART], subgroups=[subgroup]))
+    subgroup = subset("f", verdict="pass", p_within_holm=0.01)
+    export_tables.verdicts(judged(structures=[PART], subgroups=[subgroup]))
     rows = {row.split()[1]: row for row in capsys.readouterr().err.splitlines() if row.startswith("chest ")}
     assert rows["rim"].split() == ["chest", "rim", "NOT", "JUDGED", "-", "1,234", "7", "-", "-"]
     assert rows["sex=f"].endswith("0.010")
 
 
 def test_five_changed_answers_are_shown_and_the_others_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    flips = [{"case": f"case{n}", "truth": "x", "baseline": "x", "candidate": "y", "change": "worse"} for n in range(7)]
-    export_tables.verdicts(gate(flips=flips))
+    flips = [flip(f"case{n}") for n in range(7)]
+    export_tables.verdicts(judged(flips=flips))
     text = capsys.readouterr().err
     assert [f"case{n}" in text for n in range(7)] == [True] * 5 + [False] * 2
     assert "2 more cases" in text
 
 
 def test_replaced_baselines_are_named_by_the_start_of_their_digests() -> None:
-    assert export_tables.replacements(gate()) == []
-    assert "PASS" in export_tables.replacements({**gate(), "replaced_baselines": []})[0]
+    assert export_tables.replacements(judged()) == []
+    assert "PASS" in export_tables.replacements(gate(replaced_baselines=[]))[0]
     same, other = "a" * 64, "b" * 64
-    entries = [{"key": key, "replaced": old, "by": other} for key, old in (("one", other), ("two", same))]
-    one, two = export_tables.replacements({**gate(), "replaced_baselines": entries})
+    about = {"by": other, "verdict": "pass", "because": None, "who": "ward", "when": "now"}
+    entries = [{"key": key, "replaced": old, **about} for key, old in (("one", other), ("two", same))]
+    one, two = export_tables.replacements(gate(replaced_baselines=entries))
     assert "one" in one
     assert other[:12] not in one
     assert all(part in two for part in ("two", same[:12], other[:12]))
@@ -56,8 +59,13 @@ def test_replaced_baselines_are_named_by_the_start_of_their_digests() -> None:
 
 
 def test_precisions_that_lost_say_why(capsys: pytest.CaptureFixture[str]) -> None:
-    row = {"precision": "int8", "verdict": "fail", "latency": {"ratio": 0.5, "ci": [0.4, 0.6]}, "accuracy": None}
-    export_tables.precisions({"chest": {"candidates": [{**row, "reason": "too inaccurate"}]}})
+    row = PrecisionCandidate(
+        precision="int8", verdict="lost", latency=latency(), accuracy=None, reason="too inaccurate"
+    )
+    conditions = {"inputs": {}, "max_accuracy_drop": 0.02, "seconds": 1.0, "seed": 0}
+    conditions |= {"machine": fingerprint(), "tools": tool_versions()}
+    about = {"target": "onnx", "profile": "any", "chosen": "fp32", "reasons": [], "conditions": conditions}
+    export_tables.precisions({"chest": PrecisionChoice.model_validate({**about, "candidates": [row]})})
     assert "0.500 [0.400, 0.600]" in (text := capsys.readouterr().err)
     assert "too inaccurate" in text
     export_tables.precisions({})
@@ -73,11 +81,12 @@ def test_precisions_that_lost_say_why(capsys: pytest.CaptureFixture[str]) -> Non
     ],
 )
 def test_the_first_wrong_layer_is_named(
-    capsys: pytest.CaptureFixture[str], draft: Callable[..., Any], cut: dict[str, Any], parts: list[str]
+    capsys: pytest.CaptureFixture[str], cut: dict[str, Any], parts: list[str]
 ) -> None:
-    row = {"region": "chest", "owner": "expert", "target": "onnx", "precision": "fp32", "status": "failed"}
-    row |= {"max_abs": 0.5, "tolerance": 1e-4, "label_flips": 3, "n": 8, "inputs": "real", "path": "here"}
-    export_tables.parity(draft(VerifyDocument, {"exports": [{**row, "bisection": cut}]}))
+    row = {**SUBJECT, "path": "here", "max_abs": 0.5, "tolerance": 1e-4, "of_margin": 1.0, "label_flips": 3}
+    row |= {"flip_rate": 0.4, "flip_limit": 0.1, "n": 8, "inputs": "real", "status": "failed", "against": "source"}
+    row |= {"provider": "CPU", "batches": [], "bisection": {"layer": None, **cut}}
+    export_tables.parity(VerifyDocument.model_validate({"status": "passed", "exports": [row], "not_run": []}))
     lines = capsys.readouterr().err.splitlines()
     (told,) = [line for line in lines if line.startswith("here: ")]
     assert all(part in told for part in parts)

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sample_documents import accuracy, flip, latency
 
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.runs import open_run
 from lorkit.export.building import auto_precision
 from lorkit.export.building.exporting import ExportResult, export
@@ -34,19 +36,13 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     def run_test(*engines: Any, margin: float, **_: Any) -> Any:
         assert margin == 0.0
         assert [engine.name for engine in engines] == ["baseline", "candidate", "control"]
-        found = {"ratio": 0.4, "ci": [0.3, 0.5], "looks": [1]}
-        return SimpleNamespace(verdict=verdicts["latency"], reason="It takes its time.", to_json=lambda: found)
+        found = latency(ratio=0.4, ci=[0.3, 0.5], looks=[])
+        return SimpleNamespace(verdict=verdicts["latency"], reason="It takes its time.", to_document=lambda: found)
 
     def judge(pair: Any, engines: Any, cases: Any, test: Any) -> Any:
         assert "validation part" in cases.source
         assert len(cases.read(pair.candidate.recipe)) > 0
-        return {
-            "verdict": verdicts["accuracy"],
-            "drop": 0.01,
-            "ci": [0.0, 0.02],
-            "allowed": test.allowed,
-            "flips": [{"case": "a digest"}],
-        }
+        return accuracy(verdict=verdicts["accuracy"], allowed=test.allowed, flips=[flip("a digest")])
 
     monkeypatch.setattr(auto_precision, "run_latency_test", run_test)
     monkeypatch.setattr(auto_precision, "judge_accuracy", judge)
@@ -65,14 +61,14 @@ def test_what_is_faster_and_good_enough_stays_beside_fp32(run: Path, measured: d
     assert all(result.path.is_dir() for result in results)
     choice = results[0].choice
     assert choice is not None
-    assert choice["chosen"] == "int8"
+    assert choice.chosen == "int8"
     document = read_json(record_path(open_run(run), "onnx", "cpu-generic"), kind="precision")
     (row,) = document["regions"]["chest"]["candidates"]
     assert (row["verdict"], row["latency"]["ratio"]) == ("kept", 0.4)
     assert "flips" not in row["accuracy"]
     (tried,) = precision_trials(open_run(run))
-    assert (tried["region"], tried["precision"], tried["ratio_ci"]) == ("chest", "int8", [0.3, 0.5])
-    assert "it loses little" in tried["reason"]
+    assert (tried.region, tried.precision, tried.ratio_ci) == ("chest", "int8", (0.3, 0.5))
+    assert "it loses little" in tried.reason
 
 
 @pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
@@ -87,8 +83,8 @@ def test_what_is_not_decided_in_its_favour_is_removed(
     assert {precision for _, precision in names(results)} == {"fp32"}
     assert not list(run.glob("exports/**/*int8"))
     (row,) = precision_trials(open_run(run))
-    assert row["verdict"] == "lost"
-    assert reason in row["reason"]
+    assert row.verdict == "lost"
+    assert reason in row.reason
 
 
 def test_what_was_measured_is_not_measured_again(
@@ -107,7 +103,7 @@ def test_a_precision_that_the_network_cannot_stand_loses_with_its_reason(
     monkeypatch.setitem(parity.TOLERANCES, "int8", 1e-9)
     results = export(run, **OPTIONS)
     assert {precision for _, precision in names(results)} == {"fp32"}
-    assert "int8 differs by" in precision_trials(open_run(run))[0]["reason"]
+    assert "int8 differs by" in precision_trials(open_run(run))[0].reason
 
 
 def test_a_foundation_that_cannot_stand_it_is_left_out_and_said(
@@ -141,11 +137,11 @@ def test_measured_for_real_nothing_that_is_slower_stays(run: Path) -> None:
     results = export(run, **OPTIONS)
     choice = results[0].choice
     assert choice is not None
-    (row,) = choice["candidates"]
-    kept = row["verdict"] == "kept"
-    assert choice["chosen"] == ("int8" if kept else "fp32")
-    assert (row["latency"]["ci"][1] < 1) or not kept
-    assert row["reason"]
+    (row,) = choice.candidates
+    kept = row.verdict == "kept"
+    assert choice.chosen == ("int8" if kept else "fp32")
+    assert not kept or (row.latency is not None and row.latency.ci is not None and row.latency.ci[1] < 1)
+    assert row.reason
 
 
 def test_what_a_user_exported_before_is_left_alone(run: Path, measured: dict[str, str]) -> None:
@@ -163,9 +159,9 @@ def test_other_conditions_are_measured_anew(
     export(run, **OPTIONS)
     measured["latency"] = "fail"
     if machine:
-        monkeypatch.setattr(auto_precision, "fingerprint", lambda: {"cpu": "another"})
+        monkeypatch.setattr(auto_precision, "fingerprint", lambda: {**fingerprint(), "cpu": "another"})
     export(run, **OPTIONS | ({} if machine else {"max_seconds": 2.0}))
-    assert precision_trials(open_run(run))[0]["verdict"] == "lost"
+    assert precision_trials(open_run(run))[0].verdict == "lost"
 
 
 HALF = '{"schema_version": 1, "kind": "precision", "regions": {"chest": {"chosen": 1}}}'
@@ -206,4 +202,4 @@ def test_a_builders_refusal_is_a_lost_candidate(
     monkeypatch.setattr(exporting, "build_export", build)
     results = export(run, **OPTIONS)
     assert {precision for _, precision in names(results)} == {"fp32"}
-    assert "the parser refuses it" in precision_trials(open_run(run))[0]["reason"]
+    assert "the parser refuses it" in precision_trials(open_run(run))[0].reason

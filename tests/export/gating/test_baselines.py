@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sample_documents import accuracy, costs, latency, region
+from sample_documents import gate as gate_document
 
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.runs import Run, export_directory
@@ -35,13 +37,13 @@ def test_who_replaced_what_is_recorded_by_digest(
     old, new = (one.manifest.digest for one in exports)
     record = read_record(store)
     assert is_store(store)
-    assert record["current"] == {"chest/onnx/cpu-generic/fp32": new}
-    seen = [(entry["replaced"], entry["by"], entry["who"], entry["commit"]) for entry in record["history"]]
+    assert record.current == {"chest/onnx/cpu-generic/fp32": new}
+    seen = [(entry.replaced, entry.by, entry.who, entry.commit) for entry in record.history]
     assert seen == [(None, old, "ward", "c0ffee"), (old, new, "ward", "c0ffee")]
     assert [one.manifest.digest for one in current_baselines(store)] == [new]
     assert {path.name for path in (store / "exports").iterdir()} == {old, new}
     replace_baseline(store, exports[1], "pass")
-    assert len(read_record(store)["history"]) == 2
+    assert len(read_record(store).history) == 2
 
 
 def test_only_a_pass_or_a_reason_replaces(exports: list[Exported], tmp_path: Path) -> None:
@@ -50,7 +52,7 @@ def test_only_a_pass_or_a_reason_replaces(exports: list[Exported], tmp_path: Pat
             replace_baseline(tmp_path / "store", exports[0], "inconclusive", because=reason)
     assert not (tmp_path / "store").exists()
     entry = replace_baseline(tmp_path / "store", exports[0], "fail", because="the ward asked for it")
-    assert (entry["verdict"], entry["because"]) == ("fail", "the ward asked for it")
+    assert (entry.verdict, entry.because) == ("fail", "the ward asked for it")
 
 
 def test_what_is_in_service_yields_only_to_a_verdict_against_it(
@@ -62,7 +64,7 @@ def test_what_is_in_service_yields_only_to_a_verdict_against_it(
 
     def judge(pair: Any, *_: Any, **__: Any) -> RegionResult:
         judged.append(pair)
-        return RegionResult(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
+        return RegionResult(pair=pair, costs=costs(), latency=latency(), accuracy=accuracy())
 
     monkeypatch.setattr(gating, "judge_region", judge)
     with pytest.raises(UsageError, match="against another one"):
@@ -70,14 +72,14 @@ def test_what_is_in_service_yields_only_to_a_verdict_against_it(
     assert judged == []  # said before anything is measured
     with pytest.raises(UsageError, match="against another one"):  # another adoption was faster
         replace_baseline(store, exports[1], "pass", against="0" * 64)
-    assert read_record(store)["current"]["chest/onnx/cpu-generic/fp32"] == exports[0].manifest.digest
+    assert read_record(store).current["chest/onnx/cpu-generic/fp32"] == exports[0].manifest.digest
     gate(a_run.path, region="chest", update_baseline=store, because="the foundation is the yardstick")
-    assert len(read_record(store)["history"]) == 2
+    assert len(read_record(store).history) == 2
 
 
 def test_only_what_was_judged_is_adopted(exports: list[Exported], tmp_path: Path) -> None:
-    about = {**exports[0].describe().to_json(), "digest": exports[1].manifest.digest}
-    document = {"verdict": "pass", "regions": {"chest": {"candidate": about, "baseline": about, "verdict": "pass"}}}
+    about = exports[0].describe().with_changes(digest=exports[1].manifest.digest)
+    document = gate_document({"chest": region(baseline=about, candidate=about)})
     with pytest.raises(ArtifactError, match="no longer the export that was judged"):
         replace_baselines(tmp_path / "store", document)
     assert not (tmp_path / "store").exists()
@@ -92,15 +94,15 @@ def test_a_user_without_a_name_is_recorded_by_number(
     monkeypatch.delenv("GITHUB_ACTOR", raising=False)
     monkeypatch.delenv("GITLAB_USER_LOGIN", raising=False)
     monkeypatch.setattr("getpass.getuser", nobody)
-    assert replace_baseline(tmp_path / "store", exports[0], "pass")["who"].startswith(f"{os.getuid()}@")
+    assert replace_baseline(tmp_path / "store", exports[0], "pass").who.startswith(f"{os.getuid()}@")
 
 
 @pytest.mark.parametrize("history", [["x"], [{"cases": 5}]])
 def test_a_history_of_something_else_is_refused(exports: list[Exported], tmp_path: Path, history: list[Any]) -> None:
     replace_baseline(tmp_path, exports[0], "pass")
-    record = read_record(tmp_path)
+    record = read_record(tmp_path).to_json()
     (tmp_path / "baselines.json").write_text(json.dumps(record | {"history": history}))
-    with pytest.raises(ArtifactError, match="holds no baselines"):
+    with pytest.raises(ArtifactError, match=r"baselines\.json .*history.0.*; restore it from version control"):
         read_record(tmp_path)
 
 
@@ -133,24 +135,24 @@ def test_a_gate_judges_a_run_against_a_store_and_replaces_on_pass(
     verdicts = iter(("pass", "fail", "pass"))
 
     def judge(pair: Any, *_: Any, **__: Any) -> RegionResult:
-        return RegionResult(pair=pair, costs={"verdict": next(verdicts)}, latency={}, accuracy={"verdict": "pass"})
+        return RegionResult(pair=pair, costs=costs(verdict=next(verdicts)), latency=latency(), accuracy=accuracy())
 
     monkeypatch.setattr(gating, "judge_region", judge)
-    first = gate(a_run.path, region="chest", update_baseline=store)
+    first = gate(a_run.path, region="chest", update_baseline=store).to_json()
     assert [entry["replaced"] for entry in first["replaced_baselines"]] == [None]
-    assert gate(a_run.path, region="chest", baseline=store, update_baseline=store)["replaced_baselines"] == []
-    again = gate(a_run.path, region="chest", baseline=store, update_baseline=store)
+    assert gate(a_run.path, region="chest", baseline=store, update_baseline=store).to_json()["replaced_baselines"] == []
+    again = gate(a_run.path, region="chest", baseline=store, update_baseline=store).to_json()
     directory = export_directory(a_run, "expert", "chest", "onnx", "cpu-generic", "fp32")
     assert again["regions"]["chest"]["baseline"]["digest"] == read_exported(directory).manifest.digest
     assert again["regions"]["chest"]["baseline"]["path"].startswith(str(store))
-    assert len(read_record(store)["history"]) == 1
+    assert len(read_record(store).history) == 1
 
 
 def test_a_store_without_any_of_the_regions_is_inconclusive(
     a_run: Run, exports: list[Exported], tmp_path: Path
 ) -> None:
     replace_baseline(tmp_path / "store", exports[0], "pass")
-    document = gate(a_run.path, region="knee", baseline=tmp_path / "store")
+    document = gate(a_run.path, region="knee", baseline=tmp_path / "store").to_json()
     assert (document["verdict"], list(document["regions"])) == ("inconclusive", ["knee"])
     assert document["warnings"] == []
 
@@ -167,13 +169,13 @@ def test_what_is_in_service_and_was_not_judged_is_named(
     workshop.write_export(lower, owner="expert", region="chest", parent=a_run.path, precision="int8")
 
     def judge(pair: Any, *_: Any, **__: Any) -> RegionResult:
-        return RegionResult(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
+        return RegionResult(pair=pair, costs=costs(), latency=latency(), accuracy=accuracy())
 
     monkeypatch.setattr(gating, "judge_region", judge)
-    said = " ".join(gate(a_run.path, baseline=store)["warnings"])
+    said = " ".join(gate(a_run.path, baseline=store).to_json()["warnings"])
     assert "knee/onnx/cpu-generic/fp32 is a baseline in" in said
     assert "Other exports were not: onnx cpu-generic int8" in said
-    assert "is a baseline in" not in " ".join(gate(a_run.path, baseline=store, region="chest")["warnings"])
+    assert "is a baseline in" not in " ".join(gate(a_run.path, baseline=store, region="chest").to_json()["warnings"])
 
 
 def test_a_region_without_a_baseline_in_the_store_is_not_passed_over(
@@ -183,11 +185,10 @@ def test_a_region_without_a_baseline_in_the_store_is_not_passed_over(
     replace_baseline(store, exports[0], "pass", cases="0" * 64)
 
     def judge(pair: Any, *_: Any, **__: Any) -> RegionResult:
-        accuracy = {"verdict": "pass", "case_set": {"digest": "1" * 64}}
-        return RegionResult(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy=accuracy)
+        return RegionResult(pair=pair, costs=costs(), latency=latency(), accuracy=accuracy())
 
     monkeypatch.setattr(gating, "judge_region", judge)
-    document = gate(a_run.path, baseline=store, update_baseline=store)
+    document = gate(a_run.path, baseline=store, update_baseline=store).to_json()
     assert {name: block["verdict"] for name, block in document["regions"].items()} == {
         "chest": "pass",
         "knee": "inconclusive",
@@ -195,9 +196,11 @@ def test_a_region_without_a_baseline_in_the_store_is_not_passed_over(
     assert "has no baseline of this region" in document["regions"]["knee"]["reasons"][0]
     assert document["replaced_baselines"] == []
     assert any("of different case sets" in text for text in document["warnings"])
-    kept = gate(a_run.path, baseline=store, update_baseline=store, because="knee is new")["replaced_baselines"]
+    kept = gate(a_run.path, baseline=store, update_baseline=store, because="knee is new").to_json()[
+        "replaced_baselines"
+    ]
     assert sorted(entry["key"].split("/")[0] for entry in kept) == ["chest", "knee"]
-    assert gate(a_run.path, baseline=store)["verdict"] == "pass"
+    assert gate(a_run.path, baseline=store).to_json()["verdict"] == "pass"
 
 
 def test_what_was_exported_anew_since_it_was_judged_is_not_adopted(
@@ -206,7 +209,7 @@ def test_what_was_exported_anew_since_it_was_judged_is_not_adopted(
     def judge(pair: Any, *_: Any, **__: Any) -> RegionResult:
         shutil.rmtree(pair.candidate.path)
         workshop.write_export(pair.candidate.path, owner="expert", region="chest", parent=a_run.path, work=7)
-        return RegionResult(pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"})
+        return RegionResult(pair=pair, costs=costs(), latency=latency(), accuracy=accuracy())
 
     monkeypatch.setattr(gating, "judge_region", judge)
     with pytest.raises(ArtifactError, match="no longer the export that was judged"):

@@ -42,8 +42,8 @@ def test_milliseconds_are_judged_on_the_hardware_they_were_stated_for(
 ) -> None:
     block, reasons = judge_budget(subject(budget={"p95_ms": p95_ms, "peak_mib": None}), seconds=0.2, seed=0)
     assert block is not None
-    assert block["verdict"] == block["p95_ms"]["verdict"] == verdict
-    assert block["p95_ms"]["samples"] == len(block["p95_ms"]["samples_ms"]) >= 59
+    assert block.verdict == block.p95_ms.verdict == verdict
+    assert block.p95_ms.samples == len(block.p95_ms.samples_ms) >= 59
     assert f"the budget of {p95_ms:g}" in reasons[0]
 
 
@@ -52,14 +52,14 @@ def test_memory_is_that_of_a_process_of_its_own(subject: Make, monkeypatch: pyte
     for limit, verdict in ((12.0, "pass"), (11.9, "fail")):
         block, _ = judge_budget(subject(budget={"p95_ms": None, "peak_mib": limit}), seconds=1, seed=0)
         assert block is not None
-        assert block["verdict"] == verdict
+        assert block.verdict == verdict
 
 
 def test_other_hardware_is_not_judged(subject: Make) -> None:
     flags = {"gpu": None, "flags": ["no_such_instruction"], "priority": 0}
     block, reasons = judge_budget(subject(budget={"p95_ms": 1e-4, "peak_mib": None}, match=flags), seconds=1, seed=0)
     assert block is not None
-    assert block["verdict"] == "not_applicable"
+    assert block.verdict == "not_applicable"
     assert "does not match" in reasons[0]
 
 

@@ -4,34 +4,19 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from sample_documents import accuracy, flip, gate, latency, region
 
+from lorkit.decompose.documents.gate import GateDocument, Replacement
+from lorkit.decompose.machine import fingerprint
 from lorkit.export.gating.ci_files import workflow_commands, write_junit, write_markdown
 
-SUBJECT = {"digest": "0" * 64, "path": "x", "owner": "expert", "target": "onnx", "profile": "any", "precision": "fp32"}
 
-
-def document(verdict: str = "fail", **changes: Any) -> dict[str, Any]:
-    block = {
-        "verdict": verdict,
-        "deterministic": {"verdict": "pass", "bytes": {"ratio": 0.5}, "macs": {"ratio": None}},
-        "latency": {"verdict": verdict, "ratio": 1.1, "ci": [1.05, 1.15], "margin": 0.03, "seconds": 2.5},
-        "accuracy": {"verdict": "pass", "drop": 0.001, "ci": [-0.01, 0.01], "allowed": 0.02},
-        "budget": None,
-        "reasons": ["takes 1.1 times <as long>,\n100% sure", "ok"],
-        "baseline": SUBJECT,
-        "candidate": SUBJECT,
-    }
-    return {
-        "verdict": verdict,
-        "created": "2026-01-01T00:00:00+00:00",
-        "on_inconclusive": "inconclusive",
-        "synthetic": False,
-        "machine": {"cpu": "a_b*c", "threads": 2},
-        "margin": 0.03,
-        "seed": 0,
-        "warnings": [],
-        "regions": {"chest|<b>": block | changes},
-    }
+def document(verdict: str = "fail", **changes: Any) -> GateDocument:
+    slow = latency(verdict=verdict, ratio=1.1, ci=[1.05, 1.15], seconds=2.5)
+    reasons = ["takes 1.1 times <as long>,\n100% sure", "ok"]
+    block = region(**{"verdict": verdict, "latency": slow, "reasons": reasons, **changes})
+    machine = {**fingerprint(), "cpu": "a_b*c", "threads": 2}
+    return gate({"chest|<b>": block}, verdict=verdict, machine=machine)
 
 
 def test_junit_holds_a_suite_a_region_and_a_case_a_check(tmp_path: Path) -> None:
@@ -77,7 +62,7 @@ def test_an_annotation_is_one_line_and_cannot_start_another(tmp_path: Path) -> N
 
 
 def test_the_reason_that_stops_a_region_is_said_before_those_that_do_not(tmp_path: Path) -> None:
-    told = {"deterministic": ["few bytes"], "latency": ["too slow"], "accuracy": ["as good"]}
+    told = {"deterministic": ["few bytes"], "latency": ["too slow"], "accuracy": ["as good"], "budget": []}
     judged = document(reasons=["few bytes", "too slow", "as good", "two flips"], reasons_by_check=told)
     (line,) = workflow_commands(judged)
     assert line.endswith("::too slow%0Afew bytes%0Aas good%0Atwo flips")
@@ -103,10 +88,9 @@ def test_markdown_says_the_verdict_first_and_escapes_names(tmp_path: Path) -> No
 
 
 def test_what_stops_the_merge_comes_first_and_is_unfolded(tmp_path: Path) -> None:
-    whole = document()
-    for name, verdict in (("abdomen", "pass"), ("brain", "inconclusive")):
-        whole["regions"] = {name: whole["regions"]["chest|<b>"] | {"verdict": verdict}} | whole["regions"]
-    write_markdown(whole, tmp_path / "gate.md")
+    (block,) = document().regions.values()
+    order = (("brain", "inconclusive"), ("abdomen", "pass"), ("chest|<b>", "fail"))
+    write_markdown(gate({name: block.with_changes(verdict=verdict) for name, verdict in order}), tmp_path / "gate.md")
     text = (tmp_path / "gate.md").read_text(encoding="utf-8")
     assert re.findall("<details( open|)><summary>([a-z]+)", text) == [
         (" open", "chest"), (" open", "brain"), ("", "abdomen"),
@@ -115,8 +99,9 @@ def test_what_stops_the_merge_comes_first_and_is_unfolded(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("entries", [[], [{"key": "a/b/c/d", "replaced": None, "by": "1" * 64, "because": "new|<i>"}]])
 def test_markdown_says_who_replaced_what(tmp_path: Path, entries: list[dict[str, Any]]) -> None:
-    entries = [entry | {"who": "ward"} for entry in entries]
-    write_markdown(document() | {"replaced_baselines": entries}, tmp_path / "gate.md")
+    entries = [entry | {"verdict": "pass", "who": "ward", "when": "now"} for entry in entries]
+    replaced = [Replacement.model_validate(entry) for entry in entries]
+    write_markdown(document().with_changes(replaced_baselines=replaced), tmp_path / "gate.md")
     text = (tmp_path / "gate.md").read_text(encoding="utf-8")
     row = "| a/b/c/d | \N{EN DASH} | 111111111111 | ward | new\\|&lt;i&gt; |"
     assert (row in text, "The baselines are unchanged." in text) == (bool(entries), not entries)
@@ -134,7 +119,6 @@ def test_each_check_in_junit_gives_its_own_reasons(tmp_path: Path) -> None:
 
 
 def test_markdown_names_the_cases_that_changed(tmp_path: Path) -> None:
-    flips = [{"case": "ab" * 32, "truth": "ill", "baseline": "ill", "candidate": "well", "change": "worsened"}]
-    accuracy = document()["regions"]["chest|<b>"]["accuracy"] | {"flips": flips}
-    write_markdown(document(accuracy=accuracy), tmp_path / "gate.md")
+    flips = [flip("ab" * 32, truth="ill", baseline="ill", candidate="well")]
+    write_markdown(document(accuracy=accuracy(flips=flips)), tmp_path / "gate.md")
     assert "| abababababababab | ill | ill | well | worsened |" in (tmp_path / "gate.md").read_text(encoding="utf-8")

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sample_documents import accuracy, costs, latency
 
 from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.runs import Run, export_directory
 from lorkit.export.gating import budgets, pairing, region_verdict
@@ -22,12 +24,15 @@ def replace_expert(run: Run, conftest: Any, region: str = "chest", **network: An
 
 
 def quick(run: Run | None = None, **options: Any) -> dict[str, Any]:
-    return gate(run and run.path, **{"max_seconds": 30.0, "region": "chest", "max_accuracy_drop": 0.05, **options})
+    options = {"max_seconds": 30.0, "region": "chest", "max_accuracy_drop": 0.05, **options}
+    return gate(run and run.path, **options).to_json()
 
 
 def test_a_faster_equally_good_expert_passes(a_run: Run) -> None:
     told: list[str] = []
-    document = gate(max_seconds=60.0, max_accuracy_drop=0.05, on_progress=lambda text, done, total: told.append(text))
+    document = gate(
+        max_seconds=60.0, max_accuracy_drop=0.05, on_progress=lambda text, done, total: told.append(text)
+    ).to_json()
     assert document["verdict"] == "pass", document["regions"]
     assert list(document["regions"]) == ["chest", "knee"]
     assert told == ["chest", "knee", "done"]
@@ -41,7 +46,7 @@ def test_a_faster_equally_good_expert_passes(a_run: Run) -> None:
     assert len(chest["reasons"]) == 4
     assert [len(sentences) for sentences in chest["reasons_by_check"].values()] == [2, 1, 1, 0]
     assert document["synthetic"]
-    assert exit_code(document) == 0
+    assert exit_code(GateDocument.model_validate(document)) == 0
     assert read_json(a_run.measurements_dir / "gate.json", kind="gate") == document
 
 
@@ -72,7 +77,7 @@ def test_a_slow_expert_fails(a_run: Run, workshop: Any) -> None:
     chest = document["regions"]["chest"]
     assert chest["latency"]["verdict"] == "fail"
     assert chest["deterministic"]["verdict"] == "fail"
-    assert exit_code(document) == 1
+    assert exit_code(GateDocument.model_validate(document)) == 1
 
 
 def test_an_inaccurate_expert_fails_although_it_is_fast(a_run: Run, workshop: Any) -> None:
@@ -91,9 +96,9 @@ def test_too_few_cases_are_inconclusive_and_say_what_they_could_decide(a_run: Ru
     assert accuracy["verdict"] == "inconclusive"
     assert accuracy["decidable"] > 0.001
     assert "These cases can decide" in document["regions"]["chest"]["reasons"][-1]
-    assert exit_code(document) == 3
-    assert exit_code(document, "pass") == 0
-    assert exit_code(document, "fail") == 1
+    assert exit_code(GateDocument.model_validate(document)) == 3
+    assert exit_code(GateDocument.model_validate(document), "pass") == 0
+    assert exit_code(GateDocument.model_validate(document), "fail") == 1
 
 
 def test_lone_exports_are_never_passed_without_cases(a_run: Run, tmp_path: Path, monkeypatch: Any) -> None:
@@ -159,13 +164,11 @@ def test_a_region_whose_foundation_was_not_exported_is_not_passed_over(
     a_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def judge(pair: Any, *_: Any, **__: Any) -> region_verdict.RegionResult:
-        return region_verdict.RegionResult(
-            pair=pair, costs={"verdict": "pass"}, latency={}, accuracy={"verdict": "pass"}
-        )
+        return region_verdict.RegionResult(pair=pair, costs=costs(), latency=latency(), accuracy=accuracy())
 
     monkeypatch.setattr("lorkit.export.gating.gating.judge_region", judge)
     shutil.rmtree(export_directory(a_run, "foundation", "knee", "onnx", "cpu-generic", "fp32"))
-    document = gate(a_run.path)
+    document = gate(a_run.path).to_json()
     verdicts = {name: block["verdict"] for name, block in document["regions"].items()}
     assert verdicts == {"chest": "pass", "knee": "inconclusive"}
     assert document["verdict"] == "inconclusive"

@@ -28,10 +28,10 @@ def test_the_gate_judges_the_dice_of_each_case(flat: Path, tmp_path: Path) -> No
         )  # fmt: skip
         cases = EvaluationCases(read=lambda recipe: prepared, source="here")
         block = judge_accuracy(ExportPair(exported, exported), (engine, engine), cases, AccuracyTest(allowed=0.02))
-    assert block["metric"] == "dice"
-    assert (block["verdict"], len(block["absent"])) == ("inconclusive", 1)  # nothing shows the other structure
-    assert block["ci"][1] < block["allowed"]
-    assert (block["drop"], block["baseline"], block["flip_rate"]) == (0.0, 1.0, 0.0)
+    assert block.metric == "dice"
+    assert (block.verdict, len(block.absent)) == ("inconclusive", 1)  # nothing shows the other structure
+    assert block.ci[1] < block.allowed
+    assert (block.drop, block.baseline, block.flip_rate) == (0.0, 1.0, 0.0)
     assert "Mean Dice" in explain_accuracy(block)[0]
-    assert [row["verdict"] for row in block["structures"]] == ["not_judged", "pass"]
-    json.dumps(block, allow_nan=False)
+    assert [row.verdict for row in block.structures] == ["not_judged", "pass"]
+    json.dumps(block.to_json(), allow_nan=False)

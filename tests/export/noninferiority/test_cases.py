@@ -27,9 +27,9 @@ def pair(a_run: Run) -> ExportPair:
 def test_the_digest_of_a_locked_split_is_the_one_that_the_run_has_written_down(a_run: Run, pair: ExportPair) -> None:
     baseline, candidate, about = cases_of_split(a_run, "chest").prepare(pair)
     written = read_json(a_run.path / "splits.json", kind="splits")["labels"]["chest"]["test"]
-    assert about["digest"] == written
-    assert about["n"] == len(baseline) == len(candidate)
-    assert (about["excluded"], about["unknown"]) == ({"same_patients": 0}, [])
+    assert about.digest == written
+    assert about.n == len(baseline) == len(candidate)
+    assert (about.excluded, about.unknown) == ({"same_patients": 0}, [])
 
 
 def test_what_either_side_learnt_from_is_left_out_with_its_patients(
@@ -45,8 +45,8 @@ def test_what_either_side_learnt_from_is_left_out_with_its_patients(
     seen = {"baseline": None, "candidate": training_digests(a_run)}
     _, kept, about = cases_of_file(tmp_path / "all.npz", pair, seen).prepare(pair)
     assert len(kept) == len(test) - 5
-    assert about["excluded"] == {"baseline": 0, "candidate": len(arrays["labels"]) - len(test), "same_patients": 5}
-    assert about["unknown"] == ["baseline"]
+    assert about.excluded == {"baseline": 0, "candidate": len(arrays["labels"]) - len(test), "same_patients": 5}
+    assert about.unknown == ["baseline"]
     everything = frozenset(kept.digests) | (training_digests(a_run) or frozenset())
     with pytest.raises(DataError, match="was trained on the patients of all"):
         cases_of_file(tmp_path / "all.npz", pair, {"candidate": everything}).prepare(pair)
@@ -62,7 +62,7 @@ def test_two_versions_are_judged_on_what_neither_has_seen(a_run: Run, workshop: 
     new = workshop.write_export(tmp_path / "new", owner="expert", region="chest", parent=a_run.path, threshold=0.6)
     document = gate(
         baseline=old, candidate=new, data=tmp_path / "all.npz", subgroup=["sex"], max_seconds=2.0, strict_subgroups=True
-    )  # fmt: skip
+    ).to_json()  # fmt: skip
     accuracy = document["regions"]["chest"]["accuracy"]
     assert accuracy["case_set"]["n"] == int((arrays["split"] == "test").sum())
     assert accuracy["case_set"]["unknown"] == []
@@ -99,7 +99,9 @@ def test_an_image_that_is_there_often_counts_once(a_run: Run, tmp_path: Path) ->
     paths = [
         export_directory(a_run, owner, "chest", "onnx", "cpu-generic", "fp32") for owner in ("foundation", "expert")
     ]
-    found = gate(baseline=paths[0], candidate=paths[1], data=tmp_path / "often.npz", max_seconds=1.0, margin=1.0)
+    found = gate(
+        baseline=paths[0], candidate=paths[1], data=tmp_path / "often.npz", max_seconds=1.0, margin=1.0
+    ).to_json()
     accuracy = found["regions"]["chest"]["accuracy"]
     assert (accuracy["n"], accuracy["groups"], accuracy["verdict"]) == (400, 4, "inconclusive")
 
@@ -112,7 +114,7 @@ def test_cases_of_one_class_pass_nobody(a_run: Run, workshop: Any, tmp_path: Pat
         np.savez(tmp_path / "bright.npz", **arrays, label_names=stored["label_names"])
     old = export_directory(a_run, "foundation", "chest", "onnx", "cpu-generic", "fp32")
     always = workshop.write_export(tmp_path / "new", owner="expert", region="chest", parent=a_run.path, threshold=0.0)
-    found = gate(baseline=old, candidate=always, data=tmp_path / "bright.npz", max_seconds=1.0, margin=1.0)
+    found = gate(baseline=old, candidate=always, data=tmp_path / "bright.npz", max_seconds=1.0, margin=1.0).to_json()
     accuracy = found["regions"]["chest"]["accuracy"]
     assert (accuracy["absent"], accuracy["verdict"]) == (["dark"], "inconclusive")
     assert accuracy["ci"][1] < accuracy["allowed"]

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from sample_documents import flip
 
+from lorkit.decompose.documents.gate import ChangedAnswer
 from lorkit.export.noninferiority.changed_answers import changed_dice, changed_labels, counts, with_pictures
 
 
@@ -21,13 +23,13 @@ def test_every_changed_label_is_named_with_whether_it_is_an_improvement() -> Non
     prepared = cases([0, 1, 2, 0, 1])
     before, after = np.eye(3)[[0, 0, 0, 0, 1]], 4 * np.eye(3)[[0, 1, 1, 2, 1]]
     rows = changed_labels(prepared, before, after, ("a", "b", "c"))
-    assert [(row["case"], row["truth"], row["baseline"], row["candidate"], row["change"]) for row in rows] == [
+    assert [(row.case, row.truth, row.baseline, row.candidate, row.change) for row in rows] == [
         ("digest3", "a", "a", "c", "worsened"),
         ("digest2", "c", "a", "b", "wrong either way"),
         ("digest1", "b", "a", "b", "improved"),
     ]
     assert counts(rows) == {"improved": 1, "worsened": 1, "wrong either way": 1}
-    assert rows[0]["candidate_probability"] > rows[0]["baseline_probability"]
+    assert rows[0].candidate_probability > rows[0].baseline_probability
     assert changed_labels(prepared, before, before, ("a", "b", "c")) == []
 
 
@@ -36,16 +38,16 @@ def test_a_mask_changes_where_its_dice_moves_visibly_or_something_is_invented() 
     before = np.array([[0.9, 0.8], [0.9, nan], [0.5, 0.5], [nan, nan]])
     after = np.array([[0.9, 0.803], [0.9, 0.0], [0.9, 0.5], [nan, nan]])
     rows = changed_dice(cases([0, 0, 0, 0]), before, after, ("tip", "base"))
-    assert [(row["case"], row["change"], row["structure"]) for row in rows] == [
+    assert [(row.case, row.change, row.structure) for row in rows] == [
         ("digest1", "worsened", "base"),  # nothing is there, and the candidate draws something
         ("digest2", "improved", "tip"),
     ]
-    assert (rows[0]["structure_baseline"], rows[0]["structure_candidate"]) == (1.0, 0.0)
+    assert (rows[0].structure_baseline, rows[0].structure_candidate) == (1.0, 0.0)
 
 
 def test_pictures_are_small_and_volumes_show_a_slice() -> None:
     for shape in ((1, 100, 60), (3, 100, 60), (1, 60, 100, 9)):
-        rows = with_pictures([{"case": "digest1"}], cases([0, 1], shape))
-        with Image.open(io.BytesIO(base64.b64decode(rows[0]["thumbnail"]))) as picture:
+        rows = with_pictures([ChangedAnswer.model_validate(flip("digest1"))], cases([0, 1], shape))
+        with Image.open(io.BytesIO(base64.b64decode(rows[0].thumbnail or ""))) as picture:
             assert max(picture.size) == 48
             assert picture.mode == ("RGB" if shape[0] == 3 else "L")

@@ -57,7 +57,7 @@ def test_a_candidate_twice_as_fast_passes_at_the_first_look() -> None:
 def test_a_slow_candidate_fails() -> None:
     found = latency_test(1.1)
     assert found.verdict == "fail"
-    assert found.to_json()["ratio"] == pytest.approx(1.1, abs=0.01)
+    assert found.to_document().ratio == pytest.approx(1.1, abs=0.01)
     assert "above the allowed 1.030" in found.reason
 
 
@@ -101,14 +101,14 @@ def test_the_noise_widens_the_demand() -> None:
 def test_too_few_pairs_decide_nothing() -> None:
     found = latency_test(0.5, level=3.0, seconds=20.0)
     assert (found.verdict, found.looks) == ("inconclusive", ())
-    document = found.to_json()
+    document = found.to_document().to_json()
     assert document["ratio"] is None
     assert document["pairs"] == len(document["samples_ms"]["baseline"])
     assert "8 are needed" in found.reason
 
 
 def test_the_document_keeps_every_sample() -> None:
-    document = latency_test(0.5).to_json()
+    document = latency_test(0.5).to_document().to_json()
     assert {name: len(times) for name, times in document["samples_ms"].items()} == {
         "baseline": 40 * MAX_CYCLES_PER_PAIR,
         "candidate": 40 * MAX_CYCLES_PER_PAIR,

@@ -3,84 +3,78 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from sample_documents import CASES, accuracy, flip, subset, undecided
 
-from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity, explain_accuracy
-
-
-def block(p_worse: float = 1.0, *, high: float = 0.01, **more: Any) -> dict[str, Any]:
-    return {
-        "verdict": "inconclusive", "metric": "balanced_accuracy", "drop": 0.01, "ci": [0.0, high], "allowed": 0.02,
-        "baseline": 0.9, "candidate": 0.89, "n": 100, "groups": 50, "decidable": 0.03, "needed_n": 300,
-        "p_worse": p_worse, "p_within": 0.01, "strict": False, "absent": [],
-        "structures": [], "subgroups": [], "mcnemar_p": 0.5,
-        "flips": [], "changes": {"improved": 0, "worsened": 0, "wrong either way": 0},
-        "case_set": {"n": 100, "excluded": {}, "unknown": []}, **more,
-    }  # fmt: skip
+from lorkit.decompose.documents.gate import JudgedAccuracy
+from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity, adjust_judged, explain_accuracy
 
 
-def part(name: str, worse: float = 1.0, within: float = 0.001) -> dict[str, Any]:
-    return {"column": "sex", "name": name, "n": 9, "groups": 9, "verdict": "inconclusive", "drop": 0.0,
-            "ci": [0.0, 0.0], "p_worse": worse, "p_within": within}  # fmt: skip
+def block(p_worse: float = 1.0, *, high: float = 0.01, **more: Any) -> JudgedAccuracy:
+    found = {"drop": 0.01, "ci": [0.0, high], "candidate": 0.89, "decidable": 0.03, "p_within": 0.01}
+    return accuracy(verdict="inconclusive", p_worse=p_worse, **found | more)
 
 
 def test_a_loss_counts_against_all_regions_that_were_asked_about() -> None:
-    (alone,) = adjust_for_multiplicity([block(0.03, high=0.09)])
-    assert alone["verdict"] == "fail"
-    both = adjust_for_multiplicity([block(0.03, high=0.09), block()])
-    assert [one["verdict"] for one in both] == ["inconclusive", "pass"]
-    assert both[0]["p_worse_holm"] == pytest.approx(0.06)
-    still = adjust_for_multiplicity([block(0.02, high=0.09), block()])
-    assert still[0]["verdict"] == "fail"
+    (alone,) = adjust_judged([block(0.03, high=0.09)])
+    assert alone.verdict == "fail"
+    both = adjust_judged([block(0.03, high=0.09), block()])
+    assert [one.verdict for one in both] == ["inconclusive", "pass"]
+    assert both[0].p_worse_holm == pytest.approx(0.06)
+    still = adjust_judged([block(0.02, high=0.09), block()])
+    assert still[0].verdict == "fail"
 
 
 def test_a_region_fails_for_a_subgroup_and_passes_without_proof_of_all_unless_strict() -> None:
-    parts = [part("f"), part("m", within=0.6)]
+    parts = [subset("f"), subset("m", within=0.6)]
     (loose,), (strict,) = (
-        adjust_for_multiplicity([block(subgroups=parts)]),
-        adjust_for_multiplicity([block(subgroups=parts, strict=True)]),
+        adjust_judged([block(subgroups=parts)]),
+        adjust_judged([block(subgroups=parts, strict=True)]),
     )
-    assert [row["verdict"] for row in loose["subgroups"]] == ["pass", "inconclusive"]
-    assert (loose["verdict"], strict["verdict"]) == ("pass", "inconclusive")
+    assert [row.verdict for row in loose.subgroups] == ["pass", "inconclusive"]
+    assert (loose.verdict, strict.verdict) == ("pass", "inconclusive")
     assert "With --strict-subgroups all must be within it" in " ".join(explain_accuracy(strict))
-    (failed,) = adjust_for_multiplicity([block(subgroups=[part("f"), part("m", worse=0.02)])])
-    assert failed["verdict"] == "fail"
+    (failed,) = adjust_judged([block(subgroups=[subset("f"), subset("m", worse=0.02)])])
+    assert failed.verdict == "fail"
     assert "larger drop: sex=m" in " ".join(explain_accuracy(failed))
 
 
 def test_what_no_case_shows_is_never_passed() -> None:
-    (lacking,) = adjust_for_multiplicity([block(absent=["bright"])])
-    assert lacking["verdict"] == "inconclusive"
+    (lacking,) = adjust_judged([block(absent=["bright"])])
+    assert lacking.verdict == "inconclusive"
     assert "No case shows bright" in " ".join(explain_accuracy(lacking))
-    (failed,) = adjust_for_multiplicity([block(0.01, high=0.09, absent=["bright"])])
-    assert failed["verdict"] == "fail"
-    (row,) = adjust_for_multiplicity([block(subgroups=[part("f") | {"absent": ["dark"]}])])[0]["subgroups"]
-    assert row["verdict"] == "inconclusive"
+    (failed,) = adjust_judged([block(0.01, high=0.09, absent=["bright"])])
+    assert failed.verdict == "fail"
+    (row,) = adjust_judged([block(subgroups=[subset("f", absent=["dark"])])])[0].subgroups
+    assert row.verdict == "inconclusive"
 
 
 def test_parts_of_all_regions_are_one_family() -> None:
-    regions = [block(subgroups=[part("m", worse=0.02)]), block(structures=[part("tip"), part("base")])]
-    assert adjust_for_multiplicity(regions)[0]["subgroups"][0]["p_worse_holm"] == pytest.approx(0.06)
-    assert adjust_for_multiplicity(regions)[0]["verdict"] == "pass"
-    assert regions[0]["subgroups"][0] == part("m", worse=0.02)  # what was given stays
+    regions = [block(subgroups=[subset("m", worse=0.02)]), block(structures=[subset("tip"), subset("base")])]
+    assert adjust_judged(regions)[0].subgroups[0].p_worse_holm == pytest.approx(0.06)
+    assert adjust_judged(regions)[0].verdict == "pass"
+    assert regions[0].subgroups[0].to_json() == subset("m", worse=0.02)  # what was given stays
 
 
 def test_what_judged_nothing_stays_as_it_is() -> None:
-    empty = {"verdict": "inconclusive", "drop": None, "ci": None}
+    empty = undecided()
     assert adjust_for_multiplicity([empty, block()])[0] == empty
-    unseen = {**part("tip"), "p_worse": None, "p_within": None, "verdict": "not_judged", "drop": None, "ci": None}
-    assert adjust_for_multiplicity([block(structures=[unseen])])[0]["structures"] == [unseen]
+    assert adjust_for_multiplicity([empty, block(0.01, high=0.09)])[1].verdict == "fail"
+    unseen = subset("tip", worse=None, within=None, verdict="not_judged", drop=None, ci=None)
+    (row,) = adjust_judged([block(structures=[unseen])])[0].structures
+    assert row.to_json() == unseen
 
 
 def test_the_sentences_name_numbers_left_out_cases_and_contradictions() -> None:
-    about = {"n": 90, "excluded": {"baseline": 7, "candidate": 0, "same_patients": 3}, "unknown": ["candidate"]}
+    excluded = {"baseline": 7, "candidate": 0, "same_patients": 3}
+    about = {**CASES, "n": 90, "excluded": excluded, "unknown": ["candidate"]}
     changes = {"improved": 1, "worsened": 9, "wrong either way": 0}
-    (found,) = adjust_for_multiplicity([block(mcnemar_p=0.02, flips=[{}] * 10, changes=changes, case_set=about)])
+    (found,) = adjust_judged([block(mcnemar_p=0.02, flips=[flip()] * 10, changes=changes, case_set=about)])
     said = " ".join(explain_accuracy(found))
     assert "10 of 90 cases changed: 1 improved, 9 worsened." in said
     assert "Excluded cases: 7 that the baseline was trained on, 3 other images of the same patients." in said
     assert "unknown whether the candidate was trained on these cases" in said
     assert "more cases worsened than improved" in said
-    (open_,) = adjust_for_multiplicity([block(high=0.05)])
+    (open_,) = adjust_judged([block(high=0.05)])
     assert "A drop of 0.020 needs about 300 cases" in explain_accuracy(open_)[0]
-    (lost,) = adjust_for_multiplicity([block(0.01, high=0.09)])
+    (lost,) = adjust_judged([block(0.01, high=0.09)])
     assert "finds no difference" in " ".join(explain_accuracy(lost))

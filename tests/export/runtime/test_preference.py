@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorkit.decompose.artifacts import write_json
+from lorkit.decompose.artifacts import read_json, write_json
+from lorkit.decompose.documents.export import PrecisionRecord
 from lorkit.decompose.errors import MissingRuntimeError
+from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.runs import ExportSelection, open_run
 from lorkit.export.benchmarking.benchmark import bench
 from lorkit.export.building.exporting import export
@@ -25,10 +27,14 @@ OPTIONS: dict[str, Any] = {"region": "chest", "profile": "cpu-generic", "owners"
 
 
 def record(run: Path, chosen: str, target: str = "onnx") -> None:
-    block = {"target": target, "profile": "cpu-generic", "chosen": chosen, "candidates": [], "conditions": {}}
+    conditions = {"inputs": {}, "max_accuracy_drop": 0.02, "seconds": 1.0, "seed": 0}
+    conditions |= {"machine": fingerprint(), "tools": {}}
+    about = {"target": target, "profile": "cpu-generic"}
+    block = {**about, "chosen": chosen, "candidates": [], "reasons": [], "conditions": conditions}
+    document = {**about, "created": "", "run": "run", "synthetic": False, "machine": fingerprint(), "tools": {}}
     path = record_path(open_run(run), target, "cpu-generic")
     path.parent.mkdir(exist_ok=True)
-    write_json(path, {"schema_version": 1, "kind": "precision", "warnings": [], "regions": {"chest": block}})
+    PrecisionRecord.model_validate({**document, "regions": {"chest": block}}).write(path)
 
 
 def one(
@@ -109,11 +115,14 @@ def test_what_was_not_built_here_keeps_nothing_else_from_running(extracted: Path
     assert any("holds no engine" in text for text in document["warnings"])
 
 
-def test_a_damaged_record_is_none(tmp_path: Path) -> None:
-    row = {"precision": "int8", "verdict": "lost", "reason": "", "latency": None, "accuracy": {}}
-    block: dict[str, Any] = {"target": "onnx", "profile": "t4", "chosen": "fp32", "conditions": {}}
-    found = {}
-    for name, rows in (("whole", [row]), ("text", [row | {"latency": "fast"}]), ("short", [{}]), ("number", 3)):
-        found[name] = block | {"candidates": rows}
-    write_json(tmp_path / "p.json", {"schema_version": 1, "kind": "precision", "warnings": [], "regions": found})
-    assert list(recorded_regions(tmp_path / "p.json")) == ["whole"]
+@pytest.mark.parametrize("candidates", [[{}], 3, [{"precision": "int8", "verdict": "lost", "latency": "fast"}]])
+def test_a_damaged_record_is_none(extracted: Path, tmp_path: Path, candidates: object) -> None:
+    run = Path(shutil.copytree(extracted, tmp_path / "run"))
+    record(run, "int8")
+    path = record_path(open_run(run), "onnx", "cpu-generic")
+    assert list(recorded_regions(path)) == ["chest"]
+    document = read_json(path)
+    document["regions"]["chest"]["candidates"] = candidates
+    write_json(path, document)
+    assert recorded_regions(path) == {}
+    assert recorded_regions(tmp_path / "none.json") == {}
