@@ -6,20 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sample_documents import gate, latency, region, undecided
 
-GATE = {
-    "verdict": "inconclusive",
-    "on_inconclusive": "inconclusive",
-    "regions": {
-        "chest": {
-            "verdict": "inconclusive",
-            "latency": {"ratio": 1.0, "ci": [0.9, 1.1]},
-            "accuracy": {"drop": None, "ci": None, "allowed": 0.02, "decidable": None},
-            "deterministic": {},
-            "reasons": ["the interval straddles the limit"],
-        }
-    },
-}
+STRADDLES = region(
+    verdict="inconclusive",
+    latency=latency(verdict="inconclusive", ratio=1.0, ci=[0.9, 1.1]),
+    accuracy=undecided(),
+    reasons=["the interval straddles the limit"],
+)
+GATE = gate({"chest": STRADDLES}, verdict="inconclusive")
 
 
 def test_options_arrive(decompose: Callable[..., Any], record: Callable[..., Any]) -> None:
@@ -32,7 +27,7 @@ def test_options_arrive(decompose: Callable[..., Any], record: Callable[..., Any
 
 @pytest.mark.parametrize(("policy", "code"), [("inconclusive", 3), ("pass", 0), ("fail", 1)])
 def test_the_gates_exit_code(decompose: Callable[..., Any], record: Callable[..., Any], policy: str, code: int) -> None:
-    recorder = record("gate", GATE | {"on_inconclusive": policy})
+    recorder = record("gate", GATE.with_changes(on_inconclusive=policy))
     outcome = decompose("gate", "--on-inconclusive", policy)
     assert (outcome.code, outcome.stdout) == (code, "gate: INCONCLUSIVE\n")
     assert recorder.options["on_inconclusive"] == policy
