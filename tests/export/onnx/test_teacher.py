@@ -192,7 +192,7 @@ def test_a_run_under_a_file_is_measured_and_never_passes_the_gate(
     extract(run)
     assert {source.owner for source in networks_of_run(run)} == {"expert", "student"}
     export(run.path, owners=("expert",))
-    document = gate(run.path).to_json()
-    assert document["verdict"] == "inconclusive"
+    document = gate(run.path)
+    assert document.verdict == "inconclusive"
     assert exit_code(document) == 3
-    assert "not exported" in document["regions"]["chest"]["reasons"][0]
+    assert "not exported" in document.regions["chest"].reasons[0]

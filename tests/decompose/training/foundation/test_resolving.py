@@ -127,7 +127,7 @@ def test_a_users_module_teaches_a_run(taught: tuple[Path, Config]) -> None:
     assert train(config, out=run.parent, teacher=teacher).up_to_date
     found = evaluate(open_run(run), model="foundation", teacher=teacher).to_json()
     assert all(block["source"] == "probe" for block in found["regions"].values())
-    with pytest.raises(UsageError, match="teacher of the user's own"):
+    with pytest.raises(UsageError, match="the user's own teacher"):
         evaluate(open_run(run), model="foundation")
 
 

@@ -263,7 +263,7 @@ def test_an_export_without_a_gpu_is_complete_but_unproven(
     monkeypatch.setattr(exporting, "fingerprint", lambda: {"gpus": [], "flags": []})
     (result,) = export(expert, target="trt-rtx")
     assert result.path.name == "trt-rtx-rtx-ada-fp32"
-    assert result.parity == {"status": "not_run", "reason": "no NVIDIA GPU answers to nvidia-smi"}
+    assert result.parity.to_json() == {"status": "not_run", "reason": "no NVIDIA GPU answers to nvidia-smi"}
     assert result.size_bytes == (result.path / "model.engine").stat().st_size > 100_000
     info = read_json(result.path / "export.json", kind="export")
     assert (info["engine"], info["provider"]) == ("model.engine", None)
