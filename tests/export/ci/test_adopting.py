@@ -76,14 +76,13 @@ def test_adoption_stores_first_and_commits_who_replaced_what(a_run: Run, job: An
     words = ("--region", "chest", "--max-seconds", "2", "--max-accuracy-drop", "0.05")
     done = job.run("adopt.sh", *words, "--because", "the first", **settings)
     assert done.returncode in (0, 3), done.stderr
-    record = read_record(job.path / "baselines")
-    (entry,) = record["history"]
-    assert (entry["replaced"], entry["because"], entry["who"]) == (None, "the first", "ward")
-    assert entry["cases"]
-    assert (job.remembered / "assets" / f"{entry['by']}.tar.gz").is_file()
+    (entry,) = read_record(job.path / "baselines").history
+    assert (entry.replaced, entry.because, entry.who) == (None, "the first", "ward")
+    assert entry.cases
+    assert (job.remembered / "assets" / f"{entry.by}.tar.gz").is_file()
     remote = job.path / "remote.git"
     assert git("show", "--name-only", "--format=%s", "main", at=remote).splitlines()[2:] == ["baselines/baselines.json"]
-    assert entry["by"] in git("show", "main:baselines/baselines.json", at=remote)
+    assert entry.by in git("show", "main:baselines/baselines.json", at=remote)
     job.decompose(1)
     done = job.run("adopt.sh", *words, **settings)
     assert (done.returncode, done.stdout) == (1, "the baselines stay\n")
