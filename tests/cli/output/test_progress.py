@@ -101,8 +101,8 @@ def test_training_on_a_terminal_shows_step_terms_rate_remaining_time_and_memory(
 @pytest.mark.parametrize(
     ("width", "line"),
     [
-        (90, r"lorkd 2/4 13/40 ━.{19} loss 0\.750 100 images/s ETA 0:03 memory \d+ MiB"),
-        (80, r"lorkd 2/4 13/40 loss 0\.750 100 images/s ETA 0:03 memory \d+ MiB"),
+        (90, r"lorkd 2/4 13/40 ━.{19} loss 0\.750 100 images/s ETA 0:03 memory [\d.]+ [MG]iB"),
+        (80, r"lorkd 2/4 13/40 loss 0\.750 100 images/s ETA 0:03 memory [\d.]+ [MG]iB"),
         (40, r"lorkd 2/4 13/40 loss 0\.750 ETA 0:03"),
         (30, r"lorkd 2/4 13/40 ETA 0:03"),
         (20, r"lorkd 2/4 ETA 0:03"),

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from lorkit.export.onnx.graph_costs import graph_costs, peak_activation_bytes
+from lorkit.export.onnx.graph_costs import GraphCosts, graph_costs, peak_activation_bytes
 
 
 def graph(nodes: list[Any], *, weights: Any = (), size: list[Any] | None = None) -> onnx.ModelProto:
@@ -55,5 +55,5 @@ def test_the_formats_of_weights_are_counted_in_bytes(tmp_path: Path) -> None:
     ]
     onnx.save(graph([helper.make_node("MatMul", ["image", "w"], ["out"])], weights=weights), tmp_path / "model.onnx")
     found = graph_costs(tmp_path / "model.onnx")
-    assert found == {"nodes": 1, "dtypes": {"float32": 128, "int8": 3}, "peak_activation_bytes": (4 + 8) * 4}
-    assert graph_costs(tmp_path / "none.onnx") == {}
+    assert found == GraphCosts(nodes=1, dtypes={"float32": 128, "int8": 3}, peak_activation_bytes=(4 + 8) * 4)
+    assert graph_costs(tmp_path / "none.onnx") == GraphCosts()
