@@ -1,7 +1,7 @@
-"""The science of lorkit: data, networks, low-rank experts, training, extraction and evaluation.
+"""The core library: data, networks, low-rank experts, training, extraction and evaluation.
 
-The commands are functions here with the same options. They are imported on first use, so that
-`lorkit.decompose.errors` and the like cost no import of torch.
+The commands are functions with the same options. They are imported on first use: importing `lorkit.decompose.errors`
+does not import torch.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its room on first use."""
+    """Import a public name from its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"lorkit.decompose.{_HOMES[name]}"), name)

@@ -1,4 +1,4 @@
-"""Build a directory aside and move it into place whole, so that a crash or Ctrl-C leaves the old one or nothing."""
+"""Replace directories atomically: a crash or Ctrl-C leaves the old directory or none."""
 
 from __future__ import annotations
 
@@ -19,11 +19,7 @@ _MANIFEST = "manifest.json"
 
 @contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Hold the right to write `directory` against other processes; the lock dies with the process.
-
-    Raises:
-        BusyError: Another process is writing it.
-    """
+    """Lock `directory` against writing by other processes; raise BusyError if another process holds the lock."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     path = directory.parent / f".{directory.name}.lock"
     lock = FileLock(path)
@@ -46,16 +42,13 @@ def exclusive(directory: Path) -> Iterator[None]:
 
 @contextmanager
 def staged_directory(directory: Path) -> Iterator[Path]:
-    """Yield a hidden staging directory beside `directory` that takes its place when the block ends well.
+    """Yield a hidden staging directory that replaces `directory` when the block succeeds.
 
-    An artifact that is there already stays readable until then and is replaced by renaming it aside. On any
-    exception, Ctrl-C included, the staging directory is removed and the old one stays.
-
-    Args:
-        directory: Where the finished directory shall lie.
+    An existing artifact stays readable until then. On any exception, Ctrl-C included, it is kept and the staging
+    directory is removed.
 
     Raises:
-        UsageError: `directory` holds something that is no artifact, which is never overwritten.
+        UsageError: `directory` holds something that is not an artifact, which is never overwritten.
         StorageError: Another process is writing it.
     """
     directory = Path(os.path.abspath(directory))
@@ -74,7 +67,7 @@ def staged_directory(directory: Path) -> Iterator[Path]:
 
 
 def replace_directory(staging: Path, directory: Path, keep: Sequence[str] = ()) -> None:
-    """Move `staging` to `directory`; what was there is renamed aside first and removed afterwards, but for `keep`."""
+    """Rename `staging` to `directory` and remove what it replaces, except the names in `keep`."""
     aside = directory.parent / f".{directory.name}.old-{os.getpid()}"
     if directory.exists():
         os.replace(directory, aside)
@@ -86,9 +79,9 @@ def replace_directory(staging: Path, directory: Path, keep: Sequence[str] = ()) 
 
 
 def recover_interrupted(directory: Path) -> None:
-    """Undo what a killed process left: bring a renamed artifact back, drop staging directories.
+    """Repair what a killed process left: restore a renamed artifact, remove staging directories.
 
-    Call it with the lock held: only then is no leftover in use.
+    The caller must hold the lock, since only then are leftovers unused.
     """
     for aside in sorted(directory.parent.glob(f".{directory.name}.old-*")):
         if directory.exists():
@@ -100,10 +93,10 @@ def recover_interrupted(directory: Path) -> None:
 
 
 def remove_stale(parent: Path) -> None:
-    """Remove what killed processes of this host were building in `parent`, under any name.
+    """Remove the staging directories that killed processes of this host left in `parent`, under any name.
 
-    Whether a builder lives is asked of its lock, which dies with it, and not of its process id, which may be another
-    process's by now. What another host builds stays: not every shared file system shares locks.
+    A process is alive if its lock is held; process ids are reused. Directories of other hosts are kept, because some
+    shared file systems do not share locks.
     """
     for partial in parent.glob(f".*.{_mark()}*"):
         name = partial.name[1:].partition(f".{_mark()}")[0]
@@ -122,11 +115,7 @@ def _mark() -> str:
 
 
 def check_replaceable(directory: Path) -> None:
-    """Refuse to replace a file, or a non-empty directory that no artifact of ours is.
-
-    Raises:
-        UsageError: Something else lies there.
-    """
+    """Raise UsageError for a file, or for a non-empty directory that is not an artifact of lorkit."""
     if directory.is_dir() and ((directory / _MANIFEST).is_file() or not any(directory.iterdir())):
         return
     if directory.exists() or directory.is_symlink():

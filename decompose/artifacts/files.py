@@ -1,6 +1,6 @@
 """Files of an artifact: digests, atomic writes, JSON with a kind and a version, tensors as safetensors.
 
-Nothing here unpickles or evaluates: a file may come from anyone.
+Nothing is unpickled or evaluated: files are not trusted.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ def digest_bytes(data: bytes) -> str:
 def digest_file(path: Path) -> str:
     """Return the SHA-256 of a file's content, as hexadecimal text.
 
-    One process reads an unchanged file once: a report checks every artifact of a chain from each of its links, and the
-    chain's weights are hundreds of megabytes. Unchanged means the same inode, size, mtime and ctime, which no user can
-    set back. A file of the last second is always read, because two writes may share one tick of the clock.
+    A process reads an unchanged file (same inode, size, mtime and ctime) once, since reports check the weights of a
+    chain from each of its links. A file changed within the last second is always read: two writes may have the same
+    timestamp.
     """
     with path.open("rb") as stream:
         status = os.fstat(stream.fileno())
@@ -49,12 +49,12 @@ def digest_file(path: Path) -> str:
 
 
 def digest_json(value: Any) -> str:
-    """Return the SHA-256 of plain data, whatever the order of its keys."""
+    """Return the SHA-256 of plain data, independent of the order of keys."""
     return digest_bytes(json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
 
 
 def digest_tensors(tensors: Mapping[str, Tensor], start: str = "") -> str:
-    """Return the SHA-256 of tensors with their names, types and shapes, in the order of names, after a text."""
+    """Return the SHA-256 of a text, then of tensors by name with their dtypes and shapes."""
     import torch
 
     found = hashlib.sha256(start.encode())
@@ -66,7 +66,7 @@ def digest_tensors(tensors: Mapping[str, Tensor], start: str = "") -> str:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part."""
+    """Write a file atomically."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -86,16 +86,12 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain data as JSON atomically. NaN and infinity are refused: an undefined number is null."""
+    """Write plain data as JSON atomically; NaN and infinity are refused (an undefined number is null)."""
     write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path, *, kind: str | None = None) -> dict[str, Any]:
-    """Read a JSON object, of a stated kind where one is asked for.
-
-    Raises:
-        ArtifactError: The file is missing, not a JSON object, or of another kind or schema version.
-    """
+    """Read a JSON object; raise ArtifactError if it is missing, damaged, or not of `kind` or of this schema version."""
     document = _parse_json(path, _read_bytes(path, "a complete artifact"))
     if kind is not None:
         _check_kind(path, document, kind)
@@ -103,12 +99,7 @@ def read_json(path: Path, *, kind: str | None = None) -> dict[str, Any]:
 
 
 def read_document(path: Path, *, kind: str | None = None) -> tuple[dict[str, Any], str]:
-    """Read a JSON object that states its kind, as `read_json` does, and return it with the SHA-256 of the same bytes.
-
-    Args:
-        path: The file.
-        kind: The kind that it must have; None takes any.
-    """
+    """Read a JSON object as `read_json` does, and return it with the SHA-256 of the same bytes."""
     data = _read_bytes(path, "a complete artifact")
     document = _parse_json(path, data)
     _check_kind(path, document, kind or str(document.get("kind", "artifact")))
@@ -157,7 +148,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
-    """Put metadata into a safetensors file that has none, in sorted order: its own writer shuffles them every time."""
+    """Add metadata to a safetensors file without any, in sorted order; the order of its own writer is random."""
     end = 8 + int.from_bytes(data[:8], "little")
     empty = b'{"__metadata__":{}'
     if not metadata:
@@ -170,11 +161,7 @@ def _with_metadata(data: bytes, metadata: Mapping[str, str]) -> bytes:
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file onto the CPU.
-
-    Raises:
-        ArtifactError: The file is missing, truncated, or a pickle.
-    """
+    """Read a safetensors file to the CPU; raise ArtifactError if it is missing, truncated, or a pickle."""
     from safetensors import SafetensorError
     from safetensors.torch import load
 

@@ -1,8 +1,7 @@
 """Artifact directories: atomic writes, digests of every file, and the chain from parent to child.
 
-Every step of the pipeline reads and writes directories only. A directory is complete when it holds a
-`manifest.json`, which is written last and names the SHA-256 of each file; readers check all of them. Nothing
-here unpickles, evaluates or follows a path out of the directory: artifacts may come from anyone.
+A directory is complete if it has a `manifest.json`, which is written last and states the SHA-256 of each file; readers
+check all of them. Nothing is unpickled or evaluated, and no path may leave the directory: artifacts are not trusted.
 """
 
 from __future__ import annotations
@@ -53,16 +52,16 @@ def write_manifest(
     extra: Mapping[str, Any] | None = None,
     outside: Sequence[str] = (),
 ) -> Manifest:
-    """Seal a directory: digest each file in it and write `manifest.json` last.
+    """Digest each file of a directory and write its `manifest.json`.
 
     Args:
-        directory: The directory, or the staging directory that will take its place.
-        kind: What it is: run, foundation, expert, export, report, comparison.
+        directory: The directory, or its staging directory.
+        kind: run, foundation, expert, export, report or comparison.
         synthetic: Whether any of its data was drawn by a program.
         parent: Directory of the artifact that it was made from.
-        inputs: Digest of everything that decides its content; equal inputs mean "up to date".
+        inputs: Digest of everything that determines its content; equal inputs mean "up to date".
         extra: Further plain data.
-        outside: Names at the top of the directory that are not part of it (later steps write there).
+        outside: Names at the top of the directory that are not part of it; later steps write there.
     """
     files = {
         path.relative_to(directory).as_posix(): digest_file(path)
@@ -115,10 +114,10 @@ def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = Tr
 
 
 def is_current(directory: Path, kind: str, inputs: str) -> bool:
-    """Tell whether a directory is complete and was made from the same inputs.
+    """Return whether a directory is complete and was made from the same inputs.
 
     Raises:
-        ArtifactError: It was, but a file has changed since: that is damage or tampering, never silently rebuilt.
+        ArtifactError: It was, but a file has changed since; damaged artifacts are not rebuilt silently.
     """
     if not (directory / MANIFEST).is_file():
         return False
@@ -130,13 +129,13 @@ def is_current(directory: Path, kind: str, inputs: str) -> bool:
 
 
 def verify_chain(directory: Path, *, kind: str | None = None) -> list[Manifest]:
-    """Check a directory, of a stated kind where one is asked for, and every ancestor that is where its child says.
+    """Check a directory and all its ancestors that still exist.
 
     Returns:
         Their manifests, child first.
 
     Raises:
-        ArtifactError: A file, or a parent's manifest, is not the one that the child was made from.
+        ArtifactError: The directory is not of `kind`, or a file or a parent's manifest has changed.
     """
     chain = [read_manifest(directory, kind=kind)]
     while (link := chain[-1].parent) is not None:
@@ -173,11 +172,7 @@ def _manifest(directory: Path, document: dict[str, Any], digest: str) -> Manifes
 
 
 def check_files(manifest: Manifest) -> None:
-    """Check each file that a manifest names.
-
-    Raises:
-        ArtifactError: One is missing, changed or outside the directory.
-    """
+    """Raise ArtifactError if a file of a manifest is missing, changed or outside the directory."""
     root = manifest.path.resolve()
     for name, digest in manifest.files.items():
         path = manifest.path / name

@@ -1,4 +1,4 @@
-"""What every section of `decompose.yaml` is made of: strictness, and the kinds of numbers."""
+"""Base class of the sections of `decompose.yaml`, and types of numbers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
-    """A part of the configuration: unknown keys are refused, values do not change after reading."""
+    """A section of the configuration: unknown keys are refused, and values are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def as_list(value: Any) -> Any:
-    """Let one text stand for a list of one."""
+    """Convert a single text to a list of one."""
     return [value] if isinstance(value, str) else value
 
 
 def as_square(value: Any) -> Any:
-    """Let one whole number stand for both sides of a square; refuse anything but two or three sides."""
+    """Convert one whole number to two equal sides; refuse anything but two or three sides."""
     if isinstance(value, int) and not isinstance(value, bool):
         return (value, value)
     if isinstance(value, list | tuple) and len(value) not in (2, 3):

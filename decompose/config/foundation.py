@@ -1,4 +1,4 @@
-"""The section of `decompose.yaml` that belongs to the foundation model."""
+"""The section of `decompose.yaml` for the foundation model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lorkit.decompose.config.base import Count, Section, as_list, as_square
 
 
 class FoundationImage(Section):
-    """What the foundation sees where that differs from `image`; a key left out is as there."""
+    """Image settings of the foundation; omitted keys are those of `image`."""
 
     size: Annotated[tuple[int, ...], BeforeValidator(as_square)] | None = None
     channels: Literal[1, 3] | None = None
@@ -29,10 +29,10 @@ class FoundationImage(Section):
 
 
 class FoundationConfig(Section):
-    """The teacher: a backbone with a user's weights, pre-trained here when `weights` is null, or an ONNX file.
+    """The teacher: a backbone with the user's weights, pre-trained if `weights` is null, or an ONNX file.
 
-    `image` is what it sees where that is not what the student sees. Of an ONNX file `features` names the tensors of
-    its stages and `pooled` that of its pooled features (default: the last stage, averaged).
+    `image` overrides the image settings of the student. For an ONNX file `features` names the tensors of its stages and
+    `pooled` the tensor of its pooled features (default: the last stage, averaged).
     """
 
     backbone: str = "resnet50"
@@ -46,7 +46,7 @@ class FoundationConfig(Section):
 
     @property
     def is_onnx(self) -> bool:
-        """Whether the weights are a graph for ONNX Runtime."""
+        """Whether the weights are an ONNX file."""
         return self.weights is not None and self.weights.endswith(".onnx")
 
     @model_validator(mode="after")

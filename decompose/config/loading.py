@@ -36,7 +36,7 @@ _DEFAULT: dict[str, Any] = {
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Safe loader that refuses a mapping with the same key twice; plain YAML keeps the last one silently."""
+    """Safe loader that refuses duplicate keys, of which plain YAML silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping after checking its keys."""
@@ -48,24 +48,24 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def default_config(*, overrides: Sequence[str] = (), method: str | None = None) -> Config:
-    """Return the built-in configuration: four phantom regions, LoRKD, no data or weights to fetch."""
+    """Return the built-in configuration: four phantom regions and LoRKD; no data or weights are needed."""
     return _build(dict(_DEFAULT), Path.cwd(), "the built-in configuration", overrides, method)
 
 
 def load_config(
     path: Path | str | None, *, overrides: Sequence[str] = (), method: str | None = None, base: Path | None = None
 ) -> Config:
-    """Read a configuration, or `./decompose.yaml`, or the built-in phantom one where neither is.
+    """Read a configuration; without a path `./decompose.yaml`, or the built-in one if there is no such file.
 
     Args:
-        path: A YAML file, or a directory that holds `decompose.yaml`; None looks in the current directory.
+        path: A YAML file, or a directory with `decompose.yaml`.
         overrides: `a.b=c` settings, applied before validation; values are read as YAML.
         method: Replaces the file's `method`.
-        base: Directory from which relative paths start; that of the file by default.
+        base: Directory for relative paths; that of the file by default.
 
     Raises:
-        UsageError: The file is missing or not YAML, a key is unknown (the nearest known one is named) or a value
-            is out of bounds. Unknown keys are reported before missing ones.
+        UsageError: The file is missing or not YAML, a key is unknown (the nearest known one is named), or a value is
+            out of bounds.
     """
     if path is None:
         if not Path(FILE_NAME).exists():
@@ -78,10 +78,10 @@ def load_config(
 
 
 def with_overrides(config: Config, overrides: Sequence[str] = (), *, method: str | None = None) -> Config:
-    """Return a configuration with `a.b=c` settings applied on top of a resolved one, and perhaps another method.
+    """Return a resolved configuration with `a.b=c` settings applied, and optionally another method.
 
     Raises:
-        UsageError: As `load_config`.
+        UsageError: As for `load_config`.
     """
     return _build(config.model_dump(mode="json"), config.base, "the variant", overrides, method)
 
@@ -92,9 +92,9 @@ def to_yaml(config: Config) -> str:
 
 
 def config_digest(config: Config) -> str:
-    """Return a digest of the settings without the paths of the data, whose content has digests of its own.
+    """Return a digest of the settings without the paths of the data, whose content has its own digests.
 
-    A cache of fp32 features changes nothing but time; rounded features train something else.
+    A cache of fp32 features changes only the time; rounded features change the training.
     """
     settings = config.model_dump(mode="json")
     cache = settings.pop("cache")
@@ -107,7 +107,7 @@ def config_digest(config: Config) -> str:
 
 
 def resolve_path(text: str, base: Path) -> str:
-    """Expand `${VARIABLES}` and make a path absolute from `base`; `phantom:` names pass through.
+    """Expand `${VARIABLES}` and make a path absolute from `base`, except `phantom:` names.
 
     Raises:
         UsageError: A variable is not set.
@@ -202,7 +202,7 @@ def _with(raw: Any, path: list[str], value: Any, override: str) -> dict[str, Any
 
 
 def _explain(error: ValidationError, where: str) -> UsageError:
-    """Turn the first problem into one line; unknown keys come first, since a typo often explains a missing key."""
+    """Describe the first problem in one line; unknown keys come first, since a typo often explains a missing key."""
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     problem = problems[0]
     key = ".".join(str(part) for part in problem["loc"])
@@ -222,7 +222,7 @@ def _explain(error: ValidationError, where: str) -> UsageError:
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Return the keys that the section at `location` knows, by walking the models."""
+    """Return the keys of the section at `location`."""
     model: Any = Config
     for part in location:
         if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:

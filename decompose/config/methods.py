@@ -1,4 +1,4 @@
-"""The sections of `decompose.yaml` that belong to methods."""
+"""The sections of `decompose.yaml` for methods."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class AlignmentConfig(Section):
 
 
 class CkaConfig(AlignmentConfig):
-    """The alignment term: weight, estimator, and whether the reprogrammed side only serves as its target.
+    """The alignment term: weight, estimator, and whether the reprogrammed features are a constant target.
 
-    `view` is what one sample of the alignment is (`cka.views`): `auto` takes images (`gap`) for classification, and the
-    places of all images (`token`) for dense tasks.
+    `view` selects the samples of the alignment (`cka.views`): `auto` is images (`gap`) for classification and positions
+    of all images (`token`) for dense tasks.
     """
 
     detach: bool = False
@@ -61,12 +61,12 @@ class CkaConfig(AlignmentConfig):
 
 
 class RdConfig(Section):
-    """RD and DRD: weights of the terms beside the student's own loss; `hybrid` and `kd` fade to a share `decay_end`.
+    """RD and DRD: weights of the terms added to the student's loss; `hybrid` and `kd` decay to `decay_end`.
 
-    `hidden` is the width of the reprogrammers, by default the student's; `kd_detach` lets the reprogrammed logits teach
-    without being taught. Of DRD alone: whether the terms of the `stages` are summed or averaged, what the student's
-    batch norms do in passes of reprogrammed features (`bn_policy`, see `methods.reprogramming.batch_norms`), and whose
-    `skips` a U-Net's decoder reads there (see `models.backbones.stage_adapters.injection_context`).
+    `hidden` is the width of the reprogrammers, by default that of the student; `kd_detach` stops the gradient of `kd`
+    in the reprogrammed logits. For DRD only: whether the terms of the `stages` are summed or averaged, the mode of the
+    student's batch norms in hybrid passes (`bn_policy`, see `methods.reprogramming.batch_norms`), and the source of a
+    U-Net's `skips` in them (see `models.backbones.stage_adapters.injection_context`).
     """
 
     hybrid: NonNegative = 1.0
@@ -82,21 +82,21 @@ class RdConfig(Section):
 
 
 class FitnetConfig(Section):
-    """FitNet: weight of the hint, and what is regressed: the last stage's `grid`, or the `pooled` features."""
+    """FitNet: weight of the hint, and its target: the last stage's `grid`, or the `pooled` features."""
 
     weight: NonNegative = 1.0
     layer: Layer = "grid"
 
 
 class RkdConfig(Section):
-    """RKD: weights of the distance-wise and the angle-wise term."""
+    """RKD: weights of the distance-wise and the angle-wise terms."""
 
     distance: NonNegative = 25.0
     angle: NonNegative = 50.0
 
 
 class SpConfig(Section):
-    """SP: its weight, and what tells samples alike: the last stage's `grid`, or the `pooled` features."""
+    """SP: its weight, and the features whose similarities are compared: the last stage's `grid`, or `pooled`."""
 
     weight: NonNegative = 3000.0
     layer: Layer = "grid"

@@ -1,4 +1,4 @@
-"""The section of `decompose.yaml` that says where the samples of a region lie and how they are read."""
+"""The section of `decompose.yaml` for the samples of a region."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Paths = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)
 
 
 class RegionConfig(Section):
-    """Where the samples of one region lie and how they are read.
+    """Location and format of the samples of one region.
 
     `data` is split by the `split` section; `train`, `val` and `test` state the parts instead.
     """

@@ -1,8 +1,4 @@
-"""The sections of `decompose.yaml` as pydantic models: every key, its bounds and its default.
-
-Unknown keys are errors (`extra="forbid"`), values are frozen once read, and nothing here evaluates anything:
-a configuration is data.
-"""
+"""The sections of `decompose.yaml` as frozen pydantic models: every key, its bounds and its default."""
 
 from __future__ import annotations
 
@@ -34,10 +30,10 @@ Balancer = Literal["sum", "pcgrad", "cagrad", "aligned-mtl", "upgrad", "nash-mtl
 
 
 class ImageConfig(Section):
-    """What the network sees: its size, channels, and the normalisation (x - mean) / std.
+    """The network's input: size, channels, and the normalisation (x - mean) / std.
 
-    `size` is (height, width) of pictures, or three sides in voxels of volumes, in the order of their array's axes. Its
-    length decides how data of four axes is read: (N, H, W, 3) pictures, or (N, D, H, W) volumes.
+    `size` is (height, width) of 2D images, or three sides in voxels of volumes, in the order of the array's axes. Its
+    length decides how arrays of four axes are read: (N, H, W, 3) images, or (N, D, H, W) volumes.
     """
 
     size: Annotated[tuple[int, int] | tuple[int, int, int], BeforeValidator(as_square)] = (64, 64)
@@ -95,9 +91,9 @@ class StudentConfig(Section):
 class AugmentConfig(Section):
     """Random changes of training images: mirror, shift (fraction), rotate (degrees), scale, intensity (fractions).
 
-    Resampling blurs a little, so only a `share` of the images is shifted, rotated and scaled: a network that saw none
-    but resampled images would do worse on the untouched ones that it is used on. With `views` an image has so many
-    changed versions, which its passes go through in turn; without, every pass draws another one.
+    Resampling blurs, so only a `share` of the images is shifted, rotated and scaled: a network trained only on
+    resampled images is less accurate on original ones. `views` is the number of augmented versions of an image, used in
+    turn; without it every pass draws a new one.
     """
 
     flip: bool = True
@@ -110,12 +106,12 @@ class AugmentConfig(Section):
 
 
 class TrainConfig(Section):
-    """The training loop: budget, optimiser, schedule, precision, devices, and what saves memory or time.
+    """The training loop: budget, optimiser, schedule, precision, devices, and options that save memory or time.
 
-    `min_steps` is for little data: an epoch goes through it as often as it takes for the whole training to have so many
-    optimiser steps; schedule, warm-up, validation and checkpoints stay with the epochs.
-    `accumulate` cuts a batch into micro-batches, `ema` validates and keeps averaged weights, `balancer` combines the
-    regions' gradients on shared weights, `log_conflict` measures their cosines every so many epochs.
+    `min_steps` repeats little data in each epoch until the training has this number of optimiser steps; schedule,
+    warm-up, validation and checkpoints still follow epochs. `accumulate` splits a batch into micro-batches, `ema`
+    validates and saves averaged weights, `balancer` combines the regions' gradients on shared weights, `log_conflict`
+    is the interval in epochs at which their cosines are measured.
     """
 
     epochs: Count = 20
@@ -154,9 +150,9 @@ class TrainConfig(Section):
 
 
 class CacheConfig(Section):
-    """Whether a frozen teacher's features are kept on disk: at most `budget` MiB, in `dtype`, below `directory`.
+    """Cache of a frozen teacher's features on disk: at most `budget` MiB, in `dtype`, below `directory`.
 
-    Null `directory` is `foundations/features/` beside the runs, which all runs, seeds and comparisons there share.
+    A null `directory` is `foundations/features/` beside the runs, shared by all runs, seeds and comparisons there.
     """
 
     enabled: bool = False
@@ -166,13 +162,13 @@ class CacheConfig(Section):
 
 
 class PrivacyConfig(Section):
-    """Whether pixels may enter reports and sample files; `phantom` means only those that a program drew."""
+    """Whether pixels may enter reports and sample files; `phantom` allows only drawn images."""
 
     embed_images: bool | Literal["phantom"] = "phantom"
 
 
 class Config(Section):
-    """The whole of `decompose.yaml`, resolved."""
+    """All of `decompose.yaml`, resolved."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")] = "run"
     method: str = "lorkd"
@@ -198,12 +194,12 @@ class Config(Section):
 
     @property
     def base(self) -> Path:
-        """Directory from which relative paths of this configuration start."""
+        """Directory for the relative paths of this configuration."""
         return self._base
 
     @property
     def foundation_image(self) -> ImageConfig:
-        """What the foundation sees: what `foundation.image` states, for the rest `image`."""
+        """Image settings of the foundation: `foundation.image`, with `image` for omitted keys."""
         stated = {} if self.foundation.image is None else self.foundation.image.model_dump(exclude_none=True)
         if not stated:
             return self.image
@@ -214,7 +210,7 @@ class Config(Section):
 
     @property
     def deployed_image(self) -> ImageConfig:
-        """What the network that the method deploys sees: the foundation's images where that network is its own."""
+        """Image settings of the deployed network: those of the foundation if the method deploys it."""
         return self.foundation_image if self.method in OF_FOUNDATION else self.image
 
     @field_validator("regions")

@@ -1,6 +1,6 @@
 """Data: reading, splitting by group, preparing, sampling, and the built-in phantoms.
 
-The modules of `batches` need torch. Import them from there: reading data loads no torch.
+The modules of `batches` need torch; import them from there. Reading data does not import torch.
 """
 
 from lorkit.decompose.data.prepared import PreparedRegion, prepare

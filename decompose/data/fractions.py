@@ -18,11 +18,7 @@ def take_fraction(prepared: PreparedRegion, fraction: float, *, seed: int) -> Pr
 
 
 def check_fraction(prepared: PreparedRegion, fraction: float, *, seed: int) -> None:
-    """Refuse a fraction in which a class of the training part has no sample left: its head could not be trained.
-
-    Raises:
-        UsageError: A class is lost.
-    """
+    """Raise DataError if a fraction has no sample of a class, whose head could not be trained."""
     region, chosen = prepared.region, indices_of(prepared, fraction, seed=seed)
     if prepared.masks is None:
         labels, word = np.asarray(prepared.labels), "class"
@@ -40,10 +36,10 @@ def check_fraction(prepared: PreparedRegion, fraction: float, *, seed: int) -> N
 
 
 def indices_of(prepared: PreparedRegion, fraction: float, *, seed: int) -> list[int]:
-    """Return which samples a fraction of the groups has, ascending.
+    """Return the sample indices of a fraction of the groups, ascending.
 
-    Groups are taken class by class (by the class that most of a group's samples have), at least one of each, in an
-    order that depends on their names and the seed alone: a smaller fraction is part of a larger one.
+    Groups are taken by class (the most frequent of their samples), at least one of each, in an order that depends only
+    on their names and the seed: smaller fractions are part of larger ones.
 
     Raises:
         UsageError: The fraction is not above 0 and at most 1.

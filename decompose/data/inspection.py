@@ -1,4 +1,4 @@
-"""Look at the data before anything is trained on it: counts, balance, groups, leaks, speed, and a contact sheet."""
+"""Inspect data before training: counts, balance, groups, leaks, speed, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Counts(TypedDict):
 
 
 class RegionInspection(TypedDict):
-    """What the data of a region are; `parts` is null where none are stated and a leak prevents a split."""
+    """What the data of a region are; `parts` is null if none are stated and a leak prevents a split."""
 
     source: str
     task: str
@@ -60,14 +60,14 @@ class RegionInspection(TypedDict):
 
 
 class LoaderSpeed(TypedDict):
-    """Images per second of training's loader, and of preparation."""
+    """Images per second of the training loader, and of preparation."""
 
     images_per_second: float | None
     prepared_per_second: float | None
 
 
 class Inspection(TypedDict):
-    """A document of kind `data`; `sheet` names the contact sheet that was asked for."""
+    """A document of kind `data`; `sheet` is the path of the contact sheet, if one was written."""
 
     schema_version: int
     kind: str
@@ -83,19 +83,19 @@ def inspect(
 ) -> Inspection:
     """Describe the data of a configuration.
 
-    Leaks between stated parts are listed, not raised, so that a user sees all of them; training refuses them.
+    Leaks between stated parts are listed, not raised, so that the user sees all of them; training refuses them.
 
     Args:
         config: The configuration.
-        samples: What `read_regions(config)` returned, where it was read already.
+        samples: The result of `read_regions(config)`, if it was read already.
         on_event: Receives progress.
 
     Returns:
         A document of kind `data`: by region the counts by class and part, groups, sizes, dtypes, repeated images and
-        leaks; images per second of preparation and of the training loader (null where a leak prevents a split).
+            leaks; images per second of preparation and of the training loader (null if a leak prevents a split).
 
     Raises:
-        DataError: Data that cannot be read at all, or NaN pixels.
+        DataError: The data cannot be read, or pixels are NaN.
     """
     samples = read_regions(config, on_event) if samples is None else samples
     found = {name: _describe(region) for name, region in samples.items()}
@@ -124,15 +124,13 @@ def inspect(
 def contact_sheet(samples: Mapping[str, RegionSamples], path: Path, *, columns: int = 8) -> Path:
     """Write a PNG with a few samples of every class or structure of every region, one per row.
 
-    Of a volume a slice across its last axis is shown, the middle one or that with most of the structure; a structure is
-    outlined.
-
-    It shows patients: call it only where the user asked for a sheet, and never put it into an artifact.
+    Volumes are shown as a slice across the last axis: the middle one, or that with most of the structure, which is
+    outlined. The sheet shows patients: write it only on request, never into an artifact.
 
     Args:
         samples: Regions to show.
         path: The PNG to write.
-        columns: Samples a class, evenly spaced over its patients.
+        columns: Samples per class, evenly spaced over its patients.
 
     Raises:
         StorageError: The file cannot be written.
@@ -250,7 +248,7 @@ def _loader_speed(config: Config, prepared: Mapping[str, PreparedRegion]) -> flo
 
 
 def _slice(samples: RegionSamples, index: int, label: int) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Return a picture of a sample and, of a structure, where it is; of a volume, the slice with most of it."""
+    """Return a 2D image of a sample and the mask of a structure; of a volume, the slice with most of it."""
     image = samples.images[index]
     where = None if samples.masks is None else samples.masks[index] == label + 1
     if samples.dims == 2:
@@ -260,7 +258,7 @@ def _slice(samples: RegionSamples, index: int, label: int) -> tuple[NDArray[Any]
 
 
 def _tile(image: NDArray[Any], where: NDArray[np.bool_] | None = None) -> Image.Image:
-    """Return an image as a tile, stretched to its own range and fitted with its aspect ratio kept; `where` outlined."""
+    """Return an image as a tile with contrast stretched, aspect ratio kept and `where` outlined."""
     values = image.astype(np.float32)
     low, high = float(values.min()), float(values.max())
     if image.dtype != np.uint8:

@@ -1,6 +1,6 @@
-"""Prepared regions: every image brought through its recipe once, held in memory or, when large, in a mapped file.
+"""Prepared regions: every image preprocessed once, in memory or, if large, in a memory-mapped file.
 
-Shapes: N samples, C channels of the recipe, P planes stored (1 when all images are gray, else C); `spatial` is the
+Shapes: N samples, C channels of the recipe, P planes stored (1 if all images are gray, else C); `spatial` is the
 recipe's size, (H, W) or (D, H, W).
 """
 
@@ -30,12 +30,12 @@ class PreparedRegion:
     """Samples ready for a network.
 
     Attributes:
-        stored: (N, P, *spatial) float32 in [0, 1]; gray images are stored once, whatever number of channels they fill.
-        labels: (N,) int64; zeros where there are masks.
+        stored: (N, P, *spatial) float32 in [0, 1]; gray images are stored once for all channels.
+        labels: (N,) int64; zeros if there are masks.
         masks: (N, *spatial) uint8 of a segmentation, else None.
-        target_names: What tells the target of each sample from others: its class's name, or the digest of its mask.
-        columns: What else the source says about each sample.
-        notices: What the user should know about how the pixels were brought to [0, 1].
+        target_names: Name of each sample's class, or digest of its mask.
+        columns: Further columns of the source.
+        notices: Notices for the user on the mapping of pixels to [0, 1].
     """
 
     region: Region
@@ -51,18 +51,17 @@ class PreparedRegion:
     masks: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
-        """Return the number of samples."""
         return len(self.labels)
 
     @property
     def images(self) -> NDArray[np.float32]:
-        """(N, C, *spatial) float32, read-only: a view in which gray planes repeat without being copied."""
+        """(N, C, *spatial) float32, read-only; gray planes are repeated as a view, without a copy."""
         count, _, *spatial = self.stored.shape
         return np.broadcast_to(self.stored, (count, self.recipe.channels, *spatial))
 
     @property
     def targets(self) -> NDArray[Any]:
-        """What outputs are compared with: (N,) labels, or (N, *spatial) masks where there are any."""
+        """Targets: (N,) labels, or (N, *spatial) masks of a segmentation."""
         return self.labels if self.masks is None else self.masks
 
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> PreparedRegion:
@@ -89,13 +88,13 @@ def prepare(
     memory_bytes: int = _MEMORY_BYTES,
     on_event: Listener = ignore,
 ) -> PreparedRegion:
-    """Bring images through a recipe.
+    """Apply a recipe to the images of a region.
 
     Args:
         samples: A region's samples.
-        recipe: How its pixels become the network's input.
+        recipe: Its preprocessing.
         indices: Which samples, in which order; None takes all.
-        memory_bytes: Above this size the result lies in an unnamed temporary file, mapped into memory.
+        memory_bytes: Above this size the result is an unnamed temporary file, mapped into memory.
         on_event: Receives progress.
 
     Raises:

@@ -1,8 +1,8 @@
-"""Random numbers by counter: a hash of what is drawn, for whom, and when, instead of a generator's hidden state.
+"""Random numbers by counter: a hash of what is drawn, for which sample and when, without a generator's state.
 
-The same key gives the same number whatever was drawn before, on every machine and with every numpy version; so a
-resumed run repeats its augmentation and the phantom stays bit-identical. The hash is splitmix64's finaliser (Steele,
-Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014), which passes BigCrush on counters.
+The same key gives the same number independent of earlier draws, machine and numpy version, so that resumed runs repeat
+their augmentation and phantoms stay bit-identical. The hash is splitmix64's finaliser (Steele, Lea and Flood, "Fast
+splittable pseudorandom number generators", OOPSLA 2014), which passes BigCrush on counters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SECOND = np.uint64(0x94D049BB133111EB)
 
 
 def keys(*parts: int | NDArray[Any]) -> Keys:
-    """Hash integers, or arrays of them that broadcast, to keys of their broadcast shape (at least one element)."""
+    """Hash integers or arrays, which broadcast, to keys of their broadcast shape (at least one element)."""
     mixed = np.zeros(1, dtype=np.uint64)
     for part in parts:
         mixed = mix(mixed + _GOLDEN + _as_words(part))
@@ -35,7 +35,7 @@ def mix(words: Keys) -> Keys:
 
 
 def uniform(key: Keys, draw: int, low: float = 0.0, high: float = 1.0) -> NDArray[np.float32]:
-    """Return float32 in [low, high), one a key; `draw` numbers the quantity that is drawn.
+    """Return float32 in [low, high), one per key; `draw` numbers the drawn quantity.
 
     The 24 upper bits fill a float32 exactly, so the result is the same everywhere.
     """

@@ -2,8 +2,8 @@
 
 Shapes: N samples, P planes, `spatial` (H, W) or (D, H, W).
 
-A sample's draws depend on (seed, epoch, region, pass, sample) only, never on the
-batch it stands in, so a resumed run and a run on other ranks see the same pictures.
+The draws of a sample depend only on (seed, epoch, region, pass, sample), not on its batch, so resumed runs and runs
+with other ranks augment equally.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ _FLIP, _ROTATE, _SCALE, _SHIFT_X, _SHIFT_Y, _GAIN, _OFFSET, _MOVED, _SHIFT_Z = r
 def augment(image: Tensor, key: Keys, config: AugmentConfig, *, like: tuple[int, ...] | None = None) -> Tensor:
     """Mirror, rotate, scale and shift each image, then change its contrast and brightness.
 
-    A picture is mirrored left to right, a volume along its first axis (left to right too, in RAS axes), and rotated in
-    the plane of its first two (the axial one).
+    2D images are mirrored left to right. Volumes are mirrored along their first axis (left to right in RAS axes) and
+    rotated in the plane of the first two (axial).
 
     Args:
         image: (N, P, *spatial) float32 in [0, 1].
         key: (N,) keys of the samples' draws.
-        config: How far each change may go; 0 or False leaves it out.
-        like: Spatial size whose geometry is meant, of images that show the same at another size; by default their
-            own. A rotation in the pixels of one stretched size is none in those of another.
+        config: Range of each change; 0 or False disables it.
+        like: Spatial size in whose pixels rotations are meant, if the images are the same at another size; by default
+            their own.
 
     Returns:
-        (N, P, *spatial) float32 in [0, 1]; pixels from outside repeat the border.
+        (N, P, *spatial) float32 in [0, 1]; pixels outside repeat the border.
     """
     image = _move(image, key, config, "bilinear", like)
     if config.intensity:
@@ -50,12 +50,11 @@ def augment(image: Tensor, key: Keys, config: AugmentConfig, *, like: tuple[int,
 
 
 def augment_mask(mask: Tensor, key: Keys, config: AugmentConfig) -> Tensor:
-    """Move masks (N, *spatial) uint8 as `augment` moves the images of these keys, without mixing values."""
+    """Transform masks (N, *spatial) uint8 as `augment` transforms the images of these keys, without mixing values."""
     return _move(mask[:, None].float(), key, config, "nearest")[:, 0].to(mask.dtype)
 
 
 def _move(image: Tensor, key: Keys, config: AugmentConfig, mode: str, like: tuple[int, ...] | None = None) -> Tensor:
-    """Mirror, rotate, scale and shift (N, P, *spatial)."""
     if config.shift or config.rotate or config.scale:
         volumes = image.dim() == 5
         theta = (affine_volume if volumes else affine)(key, config, like or tuple(image.shape[2:]))
@@ -70,7 +69,7 @@ def _move(image: Tensor, key: Keys, config: AugmentConfig, mode: str, like: tupl
 def affine(key: Keys, config: AugmentConfig, size: tuple[int, ...]) -> Tensor:
     """Return (N, 2, 3) maps from output to input coordinates in [-1, 1], as `affine_grid` takes them.
 
-    Rotation is a rotation in pixels also where height and width differ.
+    Rotations are in pixels, also where height and width differ.
     """
     aspect = size[0] / size[1]
     moved = (uniform(key, _MOVED) < config.share).astype(np.float32)
@@ -86,7 +85,7 @@ def affine(key: Keys, config: AugmentConfig, size: tuple[int, ...]) -> Tensor:
 
 
 def affine_volume(key: Keys, config: AugmentConfig, size: tuple[int, ...]) -> Tensor:
-    """Return (N, 3, 4) maps as `affine` does, for volumes (D, H, W); coordinates are in the order of W, H, D."""
+    """Return (N, 3, 4) maps as `affine` does, for volumes (D, H, W); coordinates are in the order W, H, D."""
     aspect = size[0] / size[1]
     moved = (uniform(key, _MOVED) < config.share).astype(np.float32)
     angle = np.radians(moved * uniform(key, _ROTATE, -config.rotate, config.rotate))

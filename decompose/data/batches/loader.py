@@ -1,9 +1,8 @@
-"""Batches for training and evaluation, out of prepared regions.
+"""Batches for training and evaluation from prepared regions.
 
 Shapes: N samples, C channels, P planes stored, `spatial` (H, W) or (D, H, W).
 
-Batches are region-sorted: the samples of a region stand together,
-in routing order, so that expert layers work on contiguous slices.
+Batches are sorted by region in routing order, so that expert layers work on contiguous slices.
 """
 
 from __future__ import annotations
@@ -40,9 +39,9 @@ class Batch(NamedTuple):
         label: (N,) int64 within the sample's region; (N, *spatial) of a segmentation.
         region: (N,) int64 routing indices, ascending.
         sample: (N,) int64 positions in the region's prepared set.
-        teacher_image: The same samples under the same changes, prepared for the teacher's own size and channels; None
-            where both networks see the same image.
-        view: (N,) int64 which of its versions stands for a sample; None where every pass draws another one.
+        teacher_image: The same samples with the same augmentation in the teacher's size and channels; None if both
+            networks see the same image.
+        view: (N,) int64 augmentation view of each sample; None if every pass draws a new one.
     """
 
     image: Tensor
@@ -54,26 +53,26 @@ class Batch(NamedTuple):
 
     @property
     def image_for_teacher(self) -> Tensor:
-        """(N, C, *spatial) what the teacher is asked about."""
+        """(N, C, *spatial) input of the teacher."""
         return self.image if self.teacher_image is None else self.teacher_image
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        """Return the batch with every tensor that is there changed by a function: moved, or some rows of it."""
+        """Return the batch with a function applied to each of its tensors."""
         changed = {name: change(value) for name, value in self._asdict().items() if value is not None}
         return self._replace(**changed)
 
 
 class BatchLoader:
-    """Mixed-region training batches of one rank; a function of (seed, epoch) and nothing else.
+    """Mixed-region training batches of one rank, determined by (seed, epoch).
 
     Args:
-        prepared: The training part of every region.
-        regions: Regions in routing order; all of them must be prepared, at one size.
-        batch_size: Samples a batch on this rank.
+        prepared: The training part of every region, at one size.
+        regions: Regions in routing order.
+        batch_size: Samples per batch on this rank.
         sampling: `balanced`, `sqrt` or `proportional`.
         seed: Seed of order and augmentation.
-        augment: Random changes; None leaves images as they are.
-        teacher: The same samples of every region, prepared for a teacher that sees other images.
+        augment: Random changes; None disables them.
+        teacher: The same samples prepared for a teacher with other image settings.
         rank: This process.
         world_size: Number of processes.
 
@@ -113,21 +112,21 @@ class BatchLoader:
         self._images, self._seconds = 0, 0.0
 
     def __len__(self) -> int:
-        """Return the number of steps in an epoch, the same on every rank."""
+        """Return the number of steps per epoch, equal on every rank."""
         return self._sampler.steps
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration delivers."""
+        """Choose the epoch of the next iteration."""
         self._epoch = epoch
 
     @property
     def samples_per_batch(self) -> NDArray[np.int64]:
-        """(steps, regions) samples of each region in each batch, the same in every epoch and on every rank."""
+        """(steps, regions) samples of each region in each batch, equal in every epoch and on every rank."""
         return self._sampler.samples_per_batch
 
     @property
     def images_per_second(self) -> float:
-        """Images delivered per second spent in the loader since the last epoch began; 0 before the first batch."""
+        """Images per second of loading time in this epoch; 0 before the first batch."""
         return self._images / self._seconds if self._seconds else 0.0
 
     def __iter__(self) -> Iterator[Batch]:
@@ -154,7 +153,7 @@ class BatchLoader:
         )
 
     def _label(self, draws: Mapping[str, DrawnSamples]) -> Tensor:
-        """Gather the targets; masks are moved as their images are."""
+        """Gather the targets; masks are transformed like their images."""
         gathered = np.concatenate([self._prepared[name].targets[draw.indices] for name, draw in draws.items()])
         label = torch.from_numpy(gathered)
         if label.dim() > 1 and self._augment is not None:
@@ -164,7 +163,7 @@ class BatchLoader:
         return label.long()
 
     def _image(self, draws: Mapping[str, DrawnSamples], prepared: Mapping[str, PreparedRegion]) -> Tensor:
-        """Gather and augment the images: gray ones as the one plane that is stored, which is three times cheaper."""
+        """Gather and augment the images; gray images as their one stored plane, which is three times cheaper."""
         stored = {name: prepared[name].stored for name in draws}
         channels = prepared[next(iter(draws))].recipe.channels
         pieces: dict[str, Tensor] = {}
@@ -192,19 +191,14 @@ class BatchLoader:
 
 
 def content_keys(digests: Sequence[str]) -> NDArray[np.uint64]:
-    """Return (N,) the first 64 bits of samples' digests."""
+    """Return (N,) the first 64 bits of the digests of samples."""
     return np.array([int(digest[:16], 16) for digest in digests], dtype=np.uint64)
 
 
 def eval_batches(prepared: PreparedRegion, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield image (N, C, *spatial) float32 in [0, 1] and target in order, without augmentation.
+    """Yield images (N, C, *spatial) float32 in [0, 1] and int64 labels (N,) or masks (N, *spatial), in order.
 
-    Args:
-        prepared: The samples.
-        batch_size: Images a batch; None for as many as `eval_batch_size` gives.
-
-    Yields:
-        Images, and labels (N,) or masks (N, *spatial) as int64.
+    `batch_size` is that of `eval_batch_size` by default.
     """
     images, size = prepared.images, batch_size or eval_batch_size(prepared.images.shape[2:])
     for start in range(0, len(prepared), size):
@@ -214,7 +208,7 @@ def eval_batches(prepared: PreparedRegion, batch_size: int | None = None) -> Ite
 
 
 def eval_batch_size(spatial: tuple[int, ...]) -> int:
-    """Return how many images a batch without gradients holds: up to 256, fewer where they are large."""
+    """Return the number of images per batch without gradients: up to 256, fewer for large images."""
     return max(1, min(256, _EVAL_PIXELS // math.prod(spatial)))
 
 

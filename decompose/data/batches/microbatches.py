@@ -1,7 +1,7 @@
-"""Gradient accumulation: one batch cut into micro-batches whose losses add up to its own.
+"""Gradient accumulation: one batch split into micro-batches whose losses sum to its own.
 
-Every loss is a sum over samples divided by the size of the batch, so micro-batches weighted by their share of the
-samples give the loss and the gradients of the whole batch wherever no statistics of a batch enter.
+Every loss is a sum over samples divided by the batch size. So micro-batches weighted by their share of the samples give
+the loss and the gradients of the whole batch, unless batch statistics are used.
 """
 
 from __future__ import annotations
@@ -20,16 +20,12 @@ _LEAST = 2  # batch statistics of a region need two samples
 
 
 def split_batch(batch: Batch, pieces: int) -> list[Batch]:
-    """Cut a region-sorted batch into micro-batches of about equal size; each is region-sorted too.
+    """Split a region-sorted batch of N samples into `pieces` region-sorted micro-batches of about equal size.
 
-    A region with n samples goes into min(pieces, n // 2) of them, so wherever it appears it has at least two.
-
-    Args:
-        batch: N samples, those of a region together.
-        pieces: Number of micro-batches; 1 returns the batch itself.
+    The n samples of a region go into min(pieces, n // 2) of them, so each has none or at least two of a region.
 
     Raises:
-        UsageError: The batch cannot give every micro-batch two samples of a region.
+        UsageError: There are too few samples for this.
     """
     if pieces == 1:
         return [batch]
@@ -47,14 +43,14 @@ def split_batch(batch: Batch, pieces: int) -> list[Batch]:
 
 
 def split_counts(counts: Sequence[int], pieces: int) -> NDArray[np.int64]:
-    """Return (pieces, regions) how many samples of each region every micro-batch gets: none, or two and more.
+    """Return (pieces, regions) samples of each region in every micro-batch: none, or at least two.
 
     Args:
         counts: Samples of each region in the batch.
         pieces: Number of micro-batches.
 
     Raises:
-        UsageError: A micro-batch would stay empty.
+        UsageError: A micro-batch would be empty.
     """
     shares = np.zeros((pieces, len(counts)), dtype=np.int64)
     for column, count in enumerate(counts):
@@ -74,28 +70,20 @@ def split_counts(counts: Sequence[int], pieces: int) -> NDArray[np.int64]:
 
 
 def smallest_microbatch(samples_per_batch: NDArray[np.int64], pieces: int) -> int:
-    """Return the samples of the smallest micro-batch.
+    """Return the size of the smallest micro-batch.
 
     Args:
         samples_per_batch: (steps, regions) samples of each region in each batch.
         pieces: Number of micro-batches.
 
     Raises:
-        UsageError: A batch cannot be cut so.
+        UsageError: A batch cannot be split.
     """
     rows = [[int(count) for count in row if count] for row in np.unique(samples_per_batch, axis=0)]
     return min(int(split_counts(row, pieces).sum(1).min()) if pieces > 1 else sum(row) for row in rows)
 
 
 def check_splittable(samples_per_batch: NDArray[np.int64], pieces: int) -> None:
-    """Refuse before training what `split_batch` would refuse in the middle of an epoch.
-
-    Args:
-        samples_per_batch: (steps, regions) samples of each region in each batch.
-        pieces: Number of micro-batches.
-
-    Raises:
-        UsageError: A batch cannot be cut so.
-    """
+    """Raise UsageError before training if `split_batch` would fail for (steps, regions) samples per batch."""
     if pieces > 1:
         smallest_microbatch(samples_per_batch, pieces)

@@ -1,9 +1,8 @@
-"""Which samples stand in which batch: region shares, and streams without replacement that a resume finds again.
+"""Sampling of batches: shares of regions, and resumable streams without replacement.
 
-Everything is a function of (seed, epoch), so nothing needs to be stored to resume exactly. A region's stream is an
-endless sequence of shuffled passes over its samples; an epoch takes the next segment of it, and every rank its own
-part of that segment. A small region therefore starts its next pass within an epoch, and a large one continues in the
-next epoch where it stopped.
+Everything is a function of (seed, epoch), so that nothing is stored to resume exactly. The stream of a region is an
+endless sequence of shuffled passes over its samples. An epoch takes the next segment, and every rank its own part of
+it: a small region starts its next pass within an epoch, and a large one continues in the next epoch.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ class RegionSampler:
 
     Args:
         counts: Number of training samples of each region, in routing order.
-        batch_size: Samples in a batch of one rank, at least 2.
-        policy: `balanced` gives regions equal shares, `proportional` shares by size, `sqrt` by its square root.
+        batch_size: Samples per batch of one rank, at least 2.
+        policy: `balanced` gives regions equal shares, `proportional` by size, `sqrt` by the square root of the size.
         seed: Seed of all streams.
         rank: This process.
-        world_size: Number of processes; together they draw `world_size` batches a step.
+        world_size: Number of processes; together they draw `world_size` batches per step.
 
     Raises:
         UsageError: Unknown policy, too small a batch, or no samples.
@@ -62,7 +61,7 @@ class RegionSampler:
         self.samples_per_batch = allocate_samples(region_shares(list(counts.values()), policy), batch_size, self.steps)
 
     def epoch(self, epoch: int) -> list[dict[str, DrawnSamples]]:
-        """Return the batches of an epoch for this rank: regions in routing order, absent ones left out."""
+        """Return the batches of an epoch for this rank: regions in routing order, absent ones omitted."""
         batches: list[dict[str, DrawnSamples]] = [{} for _ in range(self.steps)]
         for column, (name, count) in enumerate(self.counts.items()):
             samples_per_batch = self.samples_per_batch[:, column]
@@ -92,21 +91,21 @@ class RegionSampler:
 
 
 def region_key(name: str) -> int:
-    """Return a number for a region's name, so that adding a region leaves the streams of the others as they are."""
+    """Return a number for a region's name, so that adding a region does not change the streams of others."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
 
 
 def region_shares(counts: Sequence[int], policy: str) -> NDArray[np.float64]:
-    """Return each region's share of the samples drawn; the shares sum to 1."""
+    """Return each region's share of the drawn samples; shares sum to 1."""
     sizes = np.asarray(counts, dtype=np.float64)
     weights = {"balanced": np.ones_like(sizes), "sqrt": np.sqrt(sizes), "proportional": sizes}[policy]
     return np.asarray(weights / weights.sum(), dtype=np.float64)
 
 
 def allocate_samples(shares: NDArray[np.float64], batch_size: int, steps: int) -> NDArray[np.int64]:
-    """Return (steps, regions) samples: each row sums to `batch_size`, no number is 1, shares hold over time.
+    """Return (steps, regions) samples: rows sum to `batch_size`, no entry is 1, and shares hold over time.
 
-    A region earns its share of every batch as credit; one that cannot afford two samples waits for a later batch.
+    Each batch adds a region's share to its credit; a region with a credit below two samples waits for a later batch.
     """
     samples_per_batch = np.zeros((steps, len(shares)), dtype=np.int64)
     credit = np.zeros(len(shares))

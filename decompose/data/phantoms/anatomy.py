@@ -1,9 +1,9 @@
 """Drawn anatomy and its diseases: a chest film, a brain slice, a breast ultrasound and a knee film.
 
-The regions conflict on purpose. The same bright blob is a nodule in the chest, a harmless vessel in the brain, the
+The regions conflict by design. The same bright blob is a nodule in the chest, a harmless vessel in the brain, the
 calcification of a malignant lesion in the breast and a harmless fabella in the knee; the same dark band is a skin fold
 in the chest, a sulcus in the brain, a ligament's shadow in the breast and a fracture in the knee. Every region shows
-blobs and bands, so a network that all regions share must both heed and ignore them, which separate experts need not.
+blobs and bands, so a shared network must both use and ignore them, which separate experts need not.
 
 Shapes as in `canvas`: fields (N, H, W), parameters and masks of classes (N, 1, 1).
 """
@@ -23,7 +23,7 @@ _NOISE = 0.035
 class Anatomy(NamedTuple):
     """A region's classes in output order, its modality, and the function that draws it.
 
-    `draw` takes a blank canvas and one (N, 1, 1) field a class that is 1 where the sample has that class.
+    `draw` takes a blank canvas and one (N, 1, 1) field per class that is 1 for samples of that class.
     """
 
     classes: tuple[str, ...]
@@ -45,7 +45,7 @@ def band(canvas: Canvas, shown: Field, x: Field, y: Field, strength: Field) -> N
 
 
 def grain(canvas: Canvas, amount: float) -> None:
-    """Add detector noise, and an exposure that differs between pictures."""
+    """Add detector noise, and an exposure that varies between images."""
     exposure = canvas.draws("exposure", 0.9, 1.1, of="picture")
     canvas.image = canvas.image * exposure + canvas.noise("noise") * np.float32(amount)
 

@@ -1,11 +1,11 @@
-"""A stack of small images to draw on: ellipses, bands, waves and textures, for all samples of a chunk at once.
+"""Small images to draw on: ellipses, bands, waves and textures, for all samples of a chunk at once.
 
-Every operation is an IEEE-exact one (sums, products, quotients, square roots, comparisons) or an integer hash, and no
-result depends on the order of a sum. So the pixels are the same on every machine and with every numpy version, and the
-digests that lock a split stay valid.
+Every operation is IEEE-exact (sums, products, quotients, square roots, comparisons) or an integer hash, and no result
+depends on the order of a sum. So the pixels, and the digests of splits, are the same on every machine and with every
+numpy version.
 
-Shapes: N samples, H = W = `SIDE`; parameters of a shape are (N, 1, 1) or numbers; fields are (N, H, W). Coordinates run
-from -1 to 1, u to the right and v downwards; lengths are fractions of half the side.
+Shapes: N samples, H = W = `SIDE`; parameters of a shape are (N, 1, 1) or numbers; fields are (N, H, W). Coordinates are
+in [-1, 1], u to the right and v downwards; lengths are fractions of half the side.
 """
 
 from __future__ import annotations
@@ -26,13 +26,12 @@ Value = Field | float
 
 
 class Draws:
-    """Random parameters by name: of the patient (anatomy, disease) or of the single picture (pose, noise)."""
+    """Random parameters by name: of the patient (anatomy, disease) or of the single image (pose, noise)."""
 
     def __init__(self, patient: Keys, picture: Keys) -> None:
         self._keys = {"patient": patient, "picture": picture}
 
     def __len__(self) -> int:
-        """Return the number of samples."""
         return len(self._keys["picture"])
 
     def __call__(self, name: str, low: float, high: float, *, of: str = "patient") -> Field:
@@ -40,7 +39,7 @@ class Draws:
         return uniform(self._keys[of], zlib.crc32(name.encode()), low, high)[:, None, None]
 
     def chance(self, name: str, share: float, *, of: str = "patient") -> Field:
-        """Return (N, 1, 1) of 1 for that share of the samples, else 0."""
+        """Return (N, 1, 1) of 1 for this share of the samples, else 0."""
         return (self(name, 0.0, 1.0, of=of) < share).astype(np.float32)
 
     def side(self, name: str) -> Field:
@@ -48,13 +47,13 @@ class Draws:
         return 1 - 2 * self.chance(name, 0.5)
 
     def words(self, name: str, count: int) -> NDArray[np.uint64]:
-        """Return (N, count) hashed words of the picture."""
+        """Return (N, count) hashed words of the image."""
         counters = np.arange(count, dtype=np.uint64)[None, :]
         return keys(self._keys["picture"][:, None], zlib.crc32(name.encode()), counters)
 
 
 class Canvas:
-    """Images under construction in `image`, with coordinate fields `u` and `v` of each picture's pose."""
+    """Images under construction in `image`, with coordinate fields `u` and `v` in each image's pose."""
 
     def __init__(self, draws: Draws) -> None:
         axis = ((2 * np.arange(SIDE) + 1 - SIDE) / SIDE).astype(np.float32)
@@ -70,11 +69,11 @@ class Canvas:
         self.image: Field = np.zeros_like(self.u)
 
     def paint(self, mask: Field, value: Value) -> None:
-        """Cover the image with `value` where `mask` is 1, and in part where it is between 0 and 1."""
+        """Blend the image with `value` by `mask` in [0, 1]."""
         self.image += mask * (value - self.image)
 
     def add(self, mask: Field, amount: Value) -> None:
-        """Brighten (or darken) the image by `amount` under the mask."""
+        """Add `amount` to the image under the mask."""
         self.image += mask * amount
 
     def radius(self, x: Value, y: Value, width: Value, height: Value) -> Field:
@@ -87,7 +86,7 @@ class Canvas:
         return _unit((1 - self.radius(x, y, width, height)) * sharpness)
 
     def blob(self, x: Value, y: Value, size: Value) -> Field:
-        """Return a round blob that fades outwards: the one cue that means something else in every region."""
+        """Return a round blob that fades outwards: the feature that has another meaning in every region."""
         inside = _unit(1 - self.radius(x, y, size, size))
         return np.asarray(inside * (2 - inside))
 
@@ -108,7 +107,7 @@ class Canvas:
         return _unit(field * sharpness + 0.5)
 
     def texture(self, name: str) -> Field:
-        """Return a smooth random field in [-1, 1]: hashed nodes, linearly joined.
+        """Return a smooth random field in [-1, 1]: hashed nodes, linearly interpolated.
 
         Weights and nodes are small multiples of powers of two, so the products are exact in any order of summation.
         """
@@ -117,7 +116,7 @@ class Canvas:
         return np.asarray(_JOIN @ grid @ _JOIN.T, dtype=np.float32)
 
     def noise(self, name: str) -> Field:
-        """Return bell-shaped noise of variance 1, the sum of four uniform numbers, grainy along rows."""
+        """Return approximately normal noise of variance 1, the sum of four uniform numbers, grainy along rows."""
         words = self.draws.words(name, SIDE * SIDE // 4)
         fields = words.astype("<u8", copy=False).view("<u2").astype(np.float32)
         rolled = fields + np.roll(fields, 1, axis=1)
@@ -125,7 +124,7 @@ class Canvas:
         return ((total - 131070.0) / 37837.0).reshape(-1, SIDE, SIDE)
 
     def pixels(self) -> NDArray[np.uint8]:
-        """Return the images as uint8, [0, 1] stretched over its range."""
+        """Return the images as uint8, scaled from [0, 1]."""
         return np.asarray(np.rint(_unit(self.image) * 255), dtype=np.uint8)
 
 

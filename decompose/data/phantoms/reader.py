@@ -1,7 +1,7 @@
-"""Built-in phantom regions: drawn patients with drawn diseases, so that everything runs without data or a download.
+"""Built-in phantom regions: drawn patients with drawn diseases, without data or a download.
 
-Parts are stated by the source, patients are numbered through, and every patient has two pictures. Nothing is cached:
-drawing a region takes a fraction of a second, and the same pixels come out on every machine.
+The source states the parts; every patient has two images. Nothing is cached, since drawing a region takes a fraction of
+a second and gives the same pixels on every machine.
 """
 
 from __future__ import annotations
@@ -32,16 +32,12 @@ _SEEDS = {"chest": 11, "brain": 12, "breast": 13, "knee": 14}
 
 
 def accepts(entries: list[str]) -> int:
-    """Return how many leading data entries this reader takes: 1 for `phantom:REGION`."""
+    """Return the number of leading data entries that this reader takes: 1 for `phantom:REGION`."""
     return int(entries[0].startswith(PREFIX))
 
 
 def read(entries: list[str], config: RegionConfig) -> Source:
-    """Draw all samples of a phantom region.
-
-    Raises:
-        UsageError: There is no phantom of this name.
-    """
+    """Draw all samples of a phantom region; raise UsageError for an unknown name."""
     name = entries[0].removeprefix(PREFIX)
     if name not in ANATOMIES:
         raise unknown("phantom region", name, ANATOMIES)
@@ -68,12 +64,12 @@ def labels_of(name: str, patients: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def draw(name: str, patients: NDArray[np.int64], pictures: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Draw pictures of a region.
+    """Draw images of a region.
 
     Args:
         name: One of `PHANTOM_REGIONS`.
         patients: (N,) patient numbers, which decide class, anatomy and disease.
-        pictures: (N,) picture numbers, which decide pose, exposure and noise.
+        pictures: (N,) image numbers, which decide pose, exposure and noise.
 
     Returns:
         (N, 64, 64) uint8.

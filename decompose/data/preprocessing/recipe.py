@@ -1,10 +1,10 @@
-"""Preprocessing as data: a versioned recipe of named steps that turns any picture or volume into the network's input.
+"""Preprocessing as data: a versioned recipe of named steps from any 2D image or volume to the network's input.
 
-A recipe travels with an expert (`expert.json`), so an image is prepared the same way in training, export and
-prediction, on a machine that has numpy and Pillow but no torch. The last step, `normalise`, is never applied here:
-it lives inside the network's graph, which therefore takes values in [0, 1].
+A recipe is stored with an expert (`expert.json`), so images are prepared alike in training, export and prediction, with
+numpy and Pillow and without torch. The last step, `normalise`, is not applied here: it is part of the network's graph,
+whose inputs are in [0, 1].
 
-Shapes: H W picture as stored, D H W volume, C channels; images are (H, W), (H, W, 3) or (D, H, W), results (C, *size).
+Shapes: H W image, D H W volume, C channels; images are (H, W), (H, W, 3) or (D, H, W), results (C, *size).
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _THINNEST = 4  # voxels: a thinner "volume" is a picture whose last axis is colo
 
 
 def build_recipe(image: ImageConfig, region: RegionConfig) -> Recipe:
-    """Write down how a region's images become the network's input.
+    """Return the recipe of a region's images.
 
-    A stated window wins over the intensity rule, because only the user knows the physical units.
+    A stated window overrides the intensity rule, because only the user knows the physical units.
     """
     sides = len(image.size)
     steps = [
@@ -59,15 +59,14 @@ def apply_recipe(recipe: Recipe, image: NDArray[Any]) -> FloatImage:
 
     Args:
         recipe: The recipe.
-        image: (H, W), (H, W, 3) or, where the recipe is of volumes, (D, H, W); of uint8, uint16 or a floating dtype
-            in the region's units.
+        image: (H, W), (H, W, 3) or, for recipes of volumes, (D, H, W); uint8, uint16 or floating in the region's units.
 
     Returns:
-        (C, *size) float32 in [0, 1], stretched to the recipe's size (the aspect ratio is not kept).
+        (C, *size) float32 in [0, 1], resized without keeping the aspect ratio.
 
     Raises:
-        DataError: The image has another shape or dtype, holds NaN or infinity, or is floating outside [0, 1] under
-            a recipe that states no units.
+        DataError: The image has another shape or dtype, has NaN or infinity, or is floating outside [0, 1] and the
+            recipe states no units.
     """
     check_image(image, recipe.dims)
     resized = resize_image(to_unit(recipe.intensity, image), recipe.size)
@@ -75,13 +74,13 @@ def apply_recipe(recipe: Recipe, image: NDArray[Any]) -> FloatImage:
 
 
 def resize_mask(mask: NDArray[np.uint8], target: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Resize a mask, (H, W) or (D, H, W): each pixel takes the value at its centre, as Pillow's NEAREST does."""
+    """Resize a mask, (H, W) or (D, H, W), to the nearest values, as Pillow's NEAREST does."""
     axes = [(2 * np.arange(new) + 1) * old // (2 * new) for old, new in zip(mask.shape, target, strict=True)]
     return np.ascontiguousarray(mask[np.ix_(*axes)])
 
 
 def to_unit(step: Intensity, image: NDArray[Any]) -> FloatImage:
-    """Map pixel values to [0, 1] float32 by an `intensity` step; shape is kept."""
+    """Map pixel values to [0, 1] float32 by an `intensity` step."""
     values = image.astype(np.float32)
     low, high = _limits(step, image, values)
     if high <= low:  # a constant image under the percentile rule: nothing to stretch
@@ -91,12 +90,12 @@ def to_unit(step: Intensity, image: NDArray[Any]) -> FloatImage:
 
 
 def resize_image(image: FloatImage, target: Sequence[int]) -> FloatImage:
-    """Resize float32 with Pillow's bilinear filter, which widens (antialiases) when shrinking.
+    """Resize a float32 image with Pillow's antialiased bilinear filter.
 
-    The filter is separable, so a volume is resized in the plane of its last two axes, then along its first.
+    Volumes are resized in the plane of their last two axes, then along the first; the filter is separable.
 
     Args:
-        image: (H, W) or (H, W, 3); (D, H, W) where `target` has three sides.
+        image: (H, W) or (H, W, 3); (D, H, W) if `target` has three sides.
         target: Sides.
     """
     if len(target) == 3:
@@ -117,10 +116,10 @@ def resize_image(image: FloatImage, target: Sequence[int]) -> FloatImage:
 
 
 def to_channels(image: FloatImage, count: int, sides: int = 2) -> FloatImage:
-    """Bring an image to (count, *spatial): gray is repeated, colour is weighted to luma when count is 1.
+    """Convert an image to (count, *spatial): gray is repeated, colour is converted to luma if count is 1.
 
     Args:
-        image: (H, W) or (H, W, 3); (D, H, W) where `sides` is 3.
+        image: (H, W) or (H, W, 3); (D, H, W) if `sides` is 3.
         count: Channels.
         sides: Number of spatial axes.
     """
@@ -133,9 +132,9 @@ def to_channels(image: FloatImage, count: int, sides: int = 2) -> FloatImage:
 
 
 def range_notice(recipe: Recipe, dtype: str, largest: float) -> str | None:
-    """Say so when 16-bit images use so little of their range that dividing by it leaves them almost black.
+    """Return a notice if 16-bit images use so little of their range that they become almost black.
 
-    Twelve-bit detectors that write 16-bit files do that: their brightest pixel is below 4096 of 65535.
+    Twelve-bit detectors that write 16-bit files do: their brightest pixel is below 4096 of 65535.
     """
     if recipe.intensity.rule != "dtype" or dtype != "uint16" or largest >= 65536 / 8:
         return None
@@ -160,14 +159,11 @@ def _limits(step: Intensity, image: NDArray[Any], values: FloatImage) -> tuple[f
 
 
 def check_image(image: NDArray[Any], sides: int) -> None:
-    """Refuse what cannot be prepared.
+    """Raise DataError for a shape or dtype that no recipe takes, and for NaN or infinity.
 
     Args:
         image: As stored.
-        sides: Entries of `image.size`: 2 for pictures, 3 for volumes.
-
-    Raises:
-        DataError: Another shape or dtype than a recipe takes, NaN or infinity.
+        sides: Entries of `image.size`: 2 for images, 3 for volumes.
     """
     if sides == 3 and (image.ndim != 3 or min(image.shape) < _THINNEST):
         raise DataError(

@@ -1,12 +1,12 @@
 """A fast check that an image belongs to a region, as plain numbers stored with an expert.
 
-Each image becomes a short fingerprint: an 8 x 8 thumbnail, its colour, contrast, sharpness and intensity quantiles.
-Fingerprints of training images are modelled as a Gaussian with a few free directions and one variance for all
-others (probabilistic PCA, Tipping and Bishop 1999), and an image is refused when it is farther from them than all
-but a stated share of the validation images. It catches the wrong body part, modality, inversion or a blank frame;
-it is no judge of whether a diagnosis is plausible.
+Each image is reduced to a fingerprint: an 8 x 8 thumbnail, its colour, contrast, sharpness and intensity quantiles.
+Fingerprints of training images are modelled as a Gaussian with a few free directions and one variance for all others
+(probabilistic PCA, Tipping and Bishop 1999). An image is refused if its distance exceeds that of all but a stated share
+of the validation images. The check detects a wrong body part, modality, inversion or a blank frame; it does not check a
+diagnosis.
 
-A volume is judged by its middle slices along its three axes, whose fingerprints are joined.
+The fingerprint of a volume joins those of its middle slices along the three axes.
 
 Shape legend: N images, C channels, H W pixels, F fingerprint values, K directions.
 """
@@ -41,11 +41,7 @@ def fingerprint(images_NCHW: NDArray[np.float32]) -> Floats:
 
 
 def fit(images_NCHW: NDArray[np.float32]) -> RegionModel:
-    """Model the training images of a region; `calibrate` then adds the limit.
-
-    Raises:
-        DataError: Fewer than two images.
-    """
+    """Fit the model to the training images of a region (two or more, else DataError); `calibrate` adds the limit."""
     if len(images_NCHW) < 2:
         raise DataError(
             f"{plural(len(images_NCHW), 'training image')} for the in-region check",
@@ -102,7 +98,7 @@ def distances(model: RegionModel, images_NCHW: NDArray[np.float32]) -> Floats:
 
 
 def check(model: RegionCheck, image: NDArray[np.float32]) -> tuple[float, float, bool]:
-    """Judge one prepared image (C, H, W): its distance, the limit, and whether it is inside."""
+    """Check one prepared image (C, H, W): its distance, the limit, and whether it is inside."""
     distance = float(distances(model, image[None])[0])
     return distance, model.limit, distance <= model.limit
 
@@ -132,7 +128,7 @@ def _thumbnails(gray_NHW: Floats) -> Floats:
 
 
 def _views(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Return pictures as they are; of volumes (N, C, D, H, W) the middle slice across each axis."""
+    """Return 2D images unchanged, and of volumes (N, C, D, H, W) the middle slice across each axis."""
     if images.ndim == 4:
         return [images]
     return [images.take(images.shape[axis] // 2, axis=axis) for axis in (2, 3, 4)]
