@@ -7,50 +7,33 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from lorkit.decompose.errors import UsageError
+
 if TYPE_CHECKING:
     from lorkit.decompose.config import Config
     from lorkit.decompose.models.foundation.teacher import Teacher
 
 ConfigPath: TypeAlias = Annotated[
     Path | None,
-    typer.Argument(
-        metavar="CONFIG",
-        help="A configuration. Default: ./decompose.yaml, else the built-in phantom.",
-        show_default=False,
-    ),
+    typer.Argument(metavar="CONFIG", help="A configuration. Default: ./decompose.yaml, else the built-in phantom."),
 ]
 ArtifactPath: TypeAlias = Annotated[
-    Path | None, typer.Argument(metavar="PATH", help="An artifact directory, instead of a run.", show_default=False)
+    Path | None, typer.Argument(metavar="PATH", help="An artifact directory, instead of a run.")
 ]
-RunName: TypeAlias = Annotated[
-    str | None, typer.Option("--run", metavar="ID|PATH", help="The run. Default: the newest.", show_default=False)
-]
-RegionName: TypeAlias = Annotated[
-    str, typer.Option("--region", metavar="NAME|all", help="Regions, separated by commas.")
-]
+RunName: TypeAlias = Annotated[str | None, typer.Option(metavar="ID|PATH", help="The run. Default: the newest.")]
+RegionName: TypeAlias = Annotated[str, typer.Option(metavar="NAME|all", help="Regions, separated by commas.")]
 TargetName: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--target", metavar="NAME", help="Deployment format, such as onnx or trt.", show_default=False),
+    str | None, typer.Option(metavar="NAME", help="Deployment format, such as onnx or trt.")
 ]
-ProfileName: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--profile", metavar="NAME", help="Hardware. Default: this machine.", show_default=False),
-]
-PrecisionName: TypeAlias = Annotated[
-    str | None, typer.Option("--precision", metavar="NAME", help="Number format, such as fp32.", show_default=False)
-]
+ProfileName: TypeAlias = Annotated[str | None, typer.Option(metavar="NAME", help="Hardware. Default: this machine.")]
+PrecisionName: TypeAlias = Annotated[str | None, typer.Option(metavar="NAME", help="Number format, such as fp32.")]
 Settings: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="A.B=C", help="Override a setting. Can be repeated.", show_default=False),
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a setting. Can be repeated.")
 ]
 MethodName: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--method", metavar="NAME", help="Method of decomposition, such as lorkd.", show_default=False),
+    str | None, typer.Option(metavar="NAME", help="Method of decomposition, such as lorkd.")
 ]
-DataFile: TypeAlias = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="FILE", help="Use all rows of this file instead.", show_default=False),
-]
+DataFile: TypeAlias = Annotated[Path | None, typer.Option(metavar="FILE", help="Use all rows of this file instead.")]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Build again what already exists.")]
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 AllowSynthetic: TypeAlias = Annotated[
@@ -78,8 +61,6 @@ def one_of(*, path: Path | None, run: str | None) -> None:
     Raises:
         UsageError: Both are given.
     """
-    from lorkit.decompose.errors import UsageError
-
     if path is not None and run is not None:
         raise UsageError(f"both {path} and --run {run}", required="one of them", fix="remove one")
 
@@ -95,8 +76,6 @@ def whole_numbers(option: str, text: str) -> list[int]:
     Raises:
         UsageError: A part is not a whole number, or there is none.
     """
-    from lorkit.decompose.errors import UsageError
-
     parts = comma_separated(text)
     # isdecimal: superscripts are digits too; and no number of ours has twenty of them
     if not parts or not all(part.isdecimal() and len(part) < 20 for part in parts):
@@ -112,8 +91,6 @@ def fractions(option: str, text: str) -> list[float]:
     Raises:
         UsageError: A part is not such a number, or there is none.
     """
-    from lorkit.decompose.errors import UsageError
-
     try:
         values = [float(part) for part in comma_separated(text)]
     except ValueError:

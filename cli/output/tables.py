@@ -195,11 +195,7 @@ def _rehearsal(found: GradientCheck) -> None:
         f"teacher {found['teacher_macs']:,}"
     )
     checked = found["gradient_paths"]
-    table(
-        "gradients, checked by backward passes",
-        ("path", "flows"),
-        [[one["path"], one["flows"]] for one in checked],
-    )
+    table("gradients, checked by backward passes", ("path", "flows"), [[one["path"], one["flows"]] for one in checked])
 
 
 def _expert_layers(layers: Sequence[Mapping[str, Any]]) -> None:

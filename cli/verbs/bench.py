@@ -11,9 +11,7 @@ from lorkit.cli import options
 
 
 def bench(
-    paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="PATH...", help="Exports, instead of a run.", show_default=False)
-    ] = None,
+    paths: Annotated[list[Path] | None, typer.Argument(metavar="PATH...", help="Exports, instead of a run.")] = None,
     run: options.RunName = None,
     region: options.RegionName = "all",
     target: options.TargetName = None,
@@ -21,14 +19,10 @@ def bench(
     precision: options.PrecisionName = None,
     batch: Annotated[str, typer.Option(metavar="N,N", help="Batch sizes.")] = "1",
     threads: Annotated[str, typer.Option(metavar="N,N", help="Numbers of threads. 0: chosen by the runtime.")] = "1",
-    against: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="An export to compare with, in pairs.", show_default=False)
-    ] = None,
+    against: Annotated[Path | None, typer.Option(metavar="PATH", help="An export to compare with, in pairs.")] = None,
     image: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Image for the time from file to prediction. Default: a drawn one.", show_default=False
-        ),
+        typer.Option(metavar="FILE", help="Image for the time from file to prediction. Default: a drawn one."),
     ] = None,
     max_seconds: Annotated[float, typer.Option(help="Time for all measurements together.")] = 60.0,
     seed: Annotated[int, typer.Option(help="Seed of inputs, orders and intervals.")] = 0,

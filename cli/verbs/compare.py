@@ -16,10 +16,7 @@ def compare(
     variant: Annotated[
         list[str] | None,
         typer.Option(
-            "--variant",
-            metavar="LABEL:METHOD:A.B=C,...",
-            help="A method with its own settings. Can be repeated.",
-            show_default=False,
+            "--variant", metavar="LABEL:METHOD:A.B=C,...", help="A method with its own settings. Can be repeated."
         ),
     ] = None,
     seeds: Annotated[str, typer.Option(metavar="N,N", help="Seeds.")] = "0",

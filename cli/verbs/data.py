@@ -14,8 +14,7 @@ def data(
     config: options.ConfigPath = None,
     settings: options.Settings = None,
     sheet: Annotated[
-        Path | None,
-        typer.Option(metavar="PNG", help="Write a contact sheet. It shows images of patients.", show_default=False),
+        Path | None, typer.Option(metavar="PNG", help="Write a contact sheet. It shows images of patients.")
     ] = None,
     as_json: options.Json = False,
 ) -> None:

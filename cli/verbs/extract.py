@@ -24,12 +24,9 @@ def extract(
     rank: Annotated[
         int | None,
         typer.Option(
-            "--rank",
             metavar="R",
-            help="Cut each layer's update by SVD to at most rank R, as counted by lorkd.rank: R singular "
-            "values in layout "
-            "conv, R times the kernel's first side in layout reshape. The deployed network keeps its size.",
-            show_default=False,
+            help="Cut each layer's update by SVD to at most rank R, as counted by lorkd.rank: R singular values in "
+            "layout conv, R times the kernel's first side in layout reshape. The deployed network keeps its size.",
         ),
     ] = None,
     out: options.ExpertsOut = None,

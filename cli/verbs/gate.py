@@ -25,23 +25,16 @@ class Policy(StrEnum):
 
 Baseline: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        metavar="PATH",
-        help="Baseline export, or a store of baselines. Default: exports of the foundation.",
-        show_default=False,
-    ),
+    typer.Option(metavar="PATH", help="Baseline export, or a store of baselines. Default: exports of the foundation."),
 ]
 Candidate: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(metavar="PATH", help="Candidate export. Default: exports of the experts.", show_default=False),
+    Path | None, typer.Option(metavar="PATH", help="Candidate export. Default: exports of the experts.")
 ]
 Drops: TypeAlias = Annotated[
-    str,
-    typer.Option(metavar="DROP", help="Allowed drop of accuracy, as a fraction. By region: 0.02,chest=0.01."),
+    str, typer.Option(metavar="DROP", help="Allowed drop of accuracy, as a fraction. By region: 0.02,chest=0.01.")
 ]
 Subgroups: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(metavar="COLUMN", help="Also judge each value of this column of the cases.", show_default=False),
+    list[str] | None, typer.Option(metavar="COLUMN", help="Also judge each value of this column of the cases.")
 ]
 Strict: TypeAlias = Annotated[
     bool,
@@ -50,19 +43,14 @@ Strict: TypeAlias = Annotated[
     ),
 ]
 StorePath: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(metavar="STORE", help="On PASS, store the candidates as baselines here.", show_default=False),
+    Path | None, typer.Option(metavar="STORE", help="On PASS, store the candidates as baselines here.")
 ]
 Because: TypeAlias = Annotated[
-    str | None,
-    typer.Option(metavar="TEXT", help="Reason to store them although the verdict is not PASS.", show_default=False),
+    str | None, typer.Option(metavar="TEXT", help="Reason to store them although the verdict is not PASS.")
 ]
-JUnit: TypeAlias = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write JUnit XML to this file.", show_default=False)
-]
+JUnit: TypeAlias = Annotated[Path | None, typer.Option(metavar="FILE", help="Write JUnit XML to this file.")]
 Markdown: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Write Markdown for a pull request to this file.", show_default=False),
+    Path | None, typer.Option(metavar="FILE", help="Write Markdown for a pull request to this file.")
 ]
 Annotations: TypeAlias = Annotated[
     bool, typer.Option("--annotations", help="Print workflow commands of GitHub Actions on stderr.")

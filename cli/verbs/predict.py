@@ -16,16 +16,10 @@ if TYPE_CHECKING:
 def predict(
     inputs: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="[PATH] INPUT...",
-            help="An export or expert, then images. With --region, images only.",
-            show_default=False,
-        ),
+        typer.Argument(metavar="[PATH] INPUT...", help="An export or expert, then images. With --region, images only."),
     ],
     run: options.RunName = None,
-    region: Annotated[
-        str | None, typer.Option("--region", metavar="NAME", help="A region of the run.", show_default=False)
-    ] = None,
+    region: Annotated[str | None, typer.Option("--region", metavar="NAME", help="A region of the run.")] = None,
     target: options.TargetName = None,
     profile: options.ProfileName = None,
     precision: options.PrecisionName = None,

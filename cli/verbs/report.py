@@ -11,9 +11,7 @@ from lorkit.cli import options
 
 def report(
     run: options.RunName = None,
-    against: Annotated[
-        str | None, typer.Option(metavar="ID|PATH", help="Show what changed since this run.", show_default=False)
-    ] = None,
+    against: Annotated[str | None, typer.Option(metavar="ID|PATH", help="Show what changed since this run.")] = None,
     force: options.Force = False,
     as_json: options.Json = False,
 ) -> None:

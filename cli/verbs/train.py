@@ -19,28 +19,18 @@ SourceRun: TypeAlias = Annotated[
         "--from",
         metavar="RUN|EXPERT",
         help="A finished run (--add-region, --remove-region) or an extracted expert (--method finetune).",
-        show_default=False,
     ),
 ]
 Added: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--add-region",
         metavar="NAME",
-        help="Make a new run with this additional region. The others stay unchanged, bit by bit. CONFIG "
-        "describes the data "
-        "of the region (default: the configuration of the run, with --set regions.NAME.data=PATH).",
-        show_default=False,
+        help="Make a new run with this additional region. The others stay unchanged, bit by bit. CONFIG describes the "
+        "data of the region (default: the configuration of the run, with --set regions.NAME.data=PATH).",
     ),
 ]
 Removed: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--remove-region",
-        metavar="NAME",
-        help="Make a new run without this region. Nothing is trained.",
-        show_default=False,
-    ),
+    str | None, typer.Option(metavar="NAME", help="Make a new run without this region. Nothing is trained.")
 ]
 TensorboardFlag: TypeAlias = Annotated[
     bool, typer.Option("--tensorboard", help="Write curves for TensorBoard to tensorboard/ of the run.")
