@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import torch
+from small_methods import REGIONS
 
 from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.foundation.model import Foundation
-from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks.losses import total
 
-REGIONS = RegionSet([Region(name="a", classes=("x", "y")), Region(name="b", classes=("x", "y", "z"))])
 DATA = "regions={a: {data: x}, b: {data: x}}"
 
 

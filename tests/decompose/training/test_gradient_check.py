@@ -4,36 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from reprogramming_pairs import MAPS, make_pair, settings
 
-from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import get_method
-from lorkit.decompose.methods.baselines.students import shared_network
-from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.methods.reprogramming.drd import check_stages
-from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.training.gradient_check import check_gradient_paths, check_stage_shapes
 
-MAPS = RegionSet([Region(name="a", classes=("x", "y"), task="segmentation")])
 CLASSES = RegionSet([Region(name="a", classes=("x", "y", "z"))])
-
-
-def settings(*overrides: str, student: str, teacher: str, size: str = "[16, 16]") -> Config:
-    names = (f"student.backbone={student}", f"foundation.backbone={teacher}", f"image.size={size}")
-    return default_config(overrides=["regions={a: {data: x}}", *names, *overrides])
-
-
-def make(
-    method: str, config: Config, regions: RegionSet = MAPS, dtype: torch.dtype = torch.float64
-) -> tuple[ReprogrammingModule, Foundation]:
-    torch.manual_seed(0)
-    name = config.foundation.backbone
-    model = shared_network(config, name, regions).to(dtype).eval()
-    foundation = Foundation(model=model, backbone=name, regions=regions, heads={"a": "own"}, image={}, source={})
-    module = get_method(method).build(config, regions, foundation).to(dtype)
-    assert isinstance(module, ReprogrammingModule)
-    return module, foundation
 
 
 @pytest.mark.parametrize(
@@ -51,7 +30,7 @@ def test_a_rehearsal_finds_every_gradient_where_it_belongs(
     method: str, student: str, teacher: str, size: str, regions: RegionSet
 ) -> None:
     config = settings(student=student, teacher=teacher, size=size)
-    module, foundation = make(method, config, regions, torch.float32)
+    module, foundation = make_pair(method, config, regions, torch.float32)
     found = check_gradient_paths(config, module, foundation)
     stages = 4 if method == "drd" else 1
     assert len(found["stages"]) == stages
@@ -63,7 +42,7 @@ def test_a_rehearsal_finds_every_gradient_where_it_belongs(
 
 def test_a_rehearsal_names_a_path_that_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     config = settings(student="dynunet", teacher="dynunet")
-    module, foundation = make("drd", config, MAPS, torch.float32)
+    module, foundation = make_pair("drd", config, MAPS, torch.float32)
     monkeypatch.setattr(module.phis[1], "forward", lambda grid: torch.zeros(len(grid), 32, 8, 8))
     with pytest.raises(UsageError, match="no gradient on the path hybrid 2 alone -> phi 2"):
         check_gradient_paths(config, module, foundation)
@@ -79,7 +58,7 @@ def test_a_rehearsal_names_a_path_that_is_broken(monkeypatch: pytest.MonkeyPatch
 )
 def test_batches_too_small_for_the_alignment_are_refused(overrides: tuple[str, ...], count: int, message: str) -> None:
     config = settings(*overrides, student="basicunet", teacher="dynunet", size="[16, 32]")
-    _, foundation = make("drd", config, MAPS, torch.float32)
+    _, foundation = make_pair("drd", config, MAPS, torch.float32)
     with pytest.raises(UsageError, match=message) as caught:
         check_stage_shapes(config, get_method("drd"), MAPS, {"a": count}, foundation)
     assert "\n" not in str(caught.value)

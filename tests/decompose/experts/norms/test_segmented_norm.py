@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
+from derivatives import derivatives, forward_mode, twice
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
 from lorkit.decompose.experts import RegionNorm, Routing
-
-Function = Callable[[Tensor], Tensor]
-
-
-def twice(f: Function, x: Tensor, parameters: list[Tensor]) -> tuple[Tensor, ...]:
-    inputs = [x.detach().requires_grad_(), *parameters]
-    first = torch.autograd.grad(f(inputs[0]).sin().sum(), inputs, create_graph=True)
-    return torch.autograd.grad(sum(one.sin().sum() for one in first), inputs)
-
-
-def derivatives(f: Function, x: Tensor) -> list[Tensor]:
-    def loss(x: Tensor) -> Tensor:
-        return f(x).sin().sum()
-
-    gradient, product = torch.func.jvp(torch.func.grad(loss), (x,), (x.cos(),))
-    return [torch.func.grad(loss)(x), gradient, product, *torch.func.jvp(f, (x,), (x.cos(),))]
-
-
-def forward_mode(f: Function, x: Tensor) -> Tensor:
-    with forward_ad.dual_level():
-        return forward_ad.unpack_dual(f(forward_ad.make_dual(x, x.cos()))).tangent
 
 
 @pytest.mark.parametrize("policy", ["statistics", "region"])

@@ -8,39 +8,19 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from derivatives import derivatives, forward_mode, twice
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
 from lorkit.decompose.experts import ExpertConfig, LowRankExperts, Routing, add_experts_
 from lorkit.decompose.experts.strategies import STRATEGIES
 
-Function = Callable[[Tensor], Tensor]
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "linear": (lambda: nn.Linear(3, 4), (3,)),
     "conv": (lambda: nn.Conv2d(3, 4, 3, stride=2, padding=1), (3, 4, 5)),
     "transposed": (lambda: nn.ConvTranspose2d(3, 4, 2, stride=2), (3, 2, 3)),
 }
-
-
-def twice(f: Function, x: Tensor, parameters: list[Tensor]) -> tuple[Tensor, ...]:
-    inputs = [x.detach().requires_grad_(), *parameters]
-    first = torch.autograd.grad(f(inputs[0]).sin().sum(), inputs, create_graph=True)
-    return torch.autograd.grad(sum(one.sin().sum() for one in first), inputs)
-
-
-def derivatives(f: Function, x: Tensor) -> list[Tensor]:
-    def loss(x: Tensor) -> Tensor:
-        return f(x).sin().sum()
-
-    gradient, product = torch.func.jvp(torch.func.grad(loss), (x,), (x.cos(),))
-    return [torch.func.grad(loss)(x), gradient, product, *torch.func.jvp(f, (x,), (x.cos(),))]
-
-
-def forward_mode(f: Function, x: Tensor) -> Tensor:
-    with forward_ad.dual_level():
-        return forward_ad.unpack_dual(f(forward_ad.make_dual(x, x.cos()))).tangent
 
 
 @pytest.mark.parametrize("ids", [[0, 0, 1, 1], [0, 1, 1, 0, 1]], ids=["equal", "unequal"])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from small_methods import REGIONS
 from torch import nn
 
 from lorkit.decompose.config import default_config
@@ -9,9 +10,7 @@ from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.baselines import linear_probe
 from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.foundation.model import Foundation
-from lorkit.decompose.regions import Region, RegionSet
-
-REGIONS = RegionSet([Region(name="a", classes=("x", "y")), Region(name="b", classes=("x", "y", "z"))])
+from lorkit.decompose.regions import Region
 
 
 def test_heads_are_fitted_on_a_frozen_copy_of_the_foundation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import torch
+from small_methods import REGIONS
 
 from lorkit.decompose.config import ImageConfig, default_config
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.regions import Region, RegionSet
-
-REGIONS = RegionSet([Region(name="a", classes=("x", "y")), Region(name="b", classes=("x", "y", "z"))])
 
 
 def test_stl_trains_each_region_by_itself() -> None:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
+from small_methods import REGIONS
+
 from lorkit.decompose.config import default_config
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.distillation.feature_and_logit import DistillingModule
-from lorkit.decompose.regions import Region, RegionSet
 
-REGIONS = RegionSet([Region(name="a", classes=("x", "y")), Region(name="b", classes=("x", "y", "z"))])
 SMALL = ("regions={a: {data: x}, b: {data: x}}", "image.size=16", "student.backbone=shufflenet_v2_x1_0")
 
 

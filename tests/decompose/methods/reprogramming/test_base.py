@@ -8,41 +8,19 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from reprogramming_pairs import MAPS, make_pair, settings
 from torch import Tensor
 
-from lorkit.decompose.config import Config, default_config
+from lorkit.decompose.config import Config
 from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
-from lorkit.decompose.methods import get_method
-from lorkit.decompose.methods.baselines.students import shared_network
-from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.methods.reprogramming.drd import DeepReprogramming
 from lorkit.decompose.models.backbones.stage_adapters import injection_context, staged
 from lorkit.decompose.models.foundation.model import Foundation
-from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.tasks.losses import total
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.loop.epochs import Phase, fit
-
-MAPS = RegionSet([Region(name="a", classes=("x", "y"), task="segmentation")])
-
-
-def settings(*overrides: str, student: str, teacher: str, size: str = "[16, 16]") -> Config:
-    names = (f"student.backbone={student}", f"foundation.backbone={teacher}", f"image.size={size}")
-    return default_config(overrides=["regions={a: {data: x}}", *names, *overrides])
-
-
-def make(
-    method: str, config: Config, regions: RegionSet = MAPS, dtype: torch.dtype = torch.float64
-) -> tuple[ReprogrammingModule, Foundation]:
-    torch.manual_seed(0)
-    name = config.foundation.backbone
-    model = shared_network(config, name, regions).to(dtype).eval()
-    foundation = Foundation(model=model, backbone=name, regions=regions, heads={"a": "own"}, image={}, source={})
-    module = get_method(method).build(config, regions, foundation).to(dtype)
-    assert isinstance(module, ReprogrammingModule)
-    return module, foundation
 
 
 def batch_of(config: Config, count: int = 3) -> Batch:
@@ -80,7 +58,7 @@ def test_values_and_gradients_on_maps_are_those_of_the_formulas(
     method: str, student: str, teacher: str, skips: str
 ) -> None:
     config = settings(f"rd.skips={skips}", "rd.kd.temperature=2", student=student, teacher=teacher)
-    module, foundation = make(method, config)
+    module, foundation = make_pair(method, config)
     module.progress = 0.25
     given = batch_of(config)
     with torch.no_grad():
@@ -141,7 +119,7 @@ def test_training_on_maps_resumes_with_the_same_bits_and_leaves_the_teacher_alon
     parts = prepared_maps(config, 8)
 
     def run(directory: Path, *, stop: bool = False, resume: bool = False) -> tuple[dict[str, Tensor], Foundation]:
-        module, foundation = make("drd", config, MAPS, torch.float32)
+        module, foundation = make_pair("drd", config, MAPS, torch.float32)
         phase = Phase(
             name="a",
             regions=MAPS,

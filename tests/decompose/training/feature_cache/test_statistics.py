@@ -4,40 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-import torch
-from torch import nn
-
-from lorkit.decompose.models.backbones.registry import BACKBONES, Known
-from lorkit.decompose.models.backbones.resnet import ResNet
 from lorkit.decompose.training.feature_cache.statistics import cache_statistics, describe_statistics
-
-
-class SmallResNet(ResNet):
-    """Four stages of one convolution: what rd and drd need of a network, in milliseconds."""
-
-    def __init__(self, channels: int) -> None:
-        nn.Module.__init__(self)
-        self.conv1, self.bn1 = nn.Conv2d(channels, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
-        self.relu, self.maxpool, self.avgpool = nn.ReLU(), nn.Identity(), nn.AdaptiveAvgPool2d(1)
-        for stage in range(4):
-            convolution = nn.Conv2d(8, 8, 3, 1 + stage % 2, 1, bias=False)
-            self.add_module(f"layer{stage + 1}", nn.Sequential(convolution, nn.BatchNorm2d(8), nn.ReLU()))
-        self.fc: nn.Module = nn.Identity()
-        self.feature_dim, self.stages = 8, 4
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKBONES, "small", Known(lambda channels, size: SmallResNet(channels)))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_savings_say_only_what_was_seen() -> None:

@@ -7,22 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from cka_reference import SPACES, draw, related
 
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.methods.losses.cka import CKALoss, cka
-
-SPACES = ("gram", "feature")
-
-
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def related(n: int = 12, p: int = 5, q: int = 7, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Draw two sides that share a part, so that CKA is neither 0 nor 1."""
-    x = draw(n, p, seed=seed)
-    return x, x @ draw(p, q, seed=seed + 1) + draw(n, q, seed=seed + 2)
 
 
 @pytest.mark.parametrize("space", SPACES)

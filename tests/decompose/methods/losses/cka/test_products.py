@@ -8,32 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from cka_reference import SPACES, draw, related, song
 from torch import Tensor
 
 from lorkit.decompose.methods.losses.cka.products import cheaper_space, products, standardise
-
-SPACES = ("gram", "feature")
-
-
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def related(n: int = 12, p: int = 5, q: int = 7, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Draw two sides that share a part, so that CKA is neither 0 nor 1."""
-    x = draw(n, p, seed=seed)
-    return x, x @ draw(p, q, seed=seed + 1) + draw(n, q, seed=seed + 2)
-
-
-def song(k: Tensor, l: Tensor) -> float:  # noqa: E741
-    """Return unbiased HSIC of two kernel matrices by the formula of Song et al. (2012), term by term."""
-    n = len(k)
-    k, l = k - torch.diag(torch.diag(k)), l - torch.diag(torch.diag(l))  # noqa: E741
-    one = torch.ones(n, dtype=k.dtype)
-    first = torch.trace(k @ l)
-    second = (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2))
-    third = 2 / (n - 2) * (one @ k @ l @ one)
-    return float(first + second - third) / (n * (n - 3))
 
 
 def naive(x: Tensor, y: Tensor) -> float:
