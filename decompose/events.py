@@ -1,10 +1,10 @@
-"""Events: what training reports to its caller, as plain data that any program can show."""
+"""Events: what a long command reports to its caller, as plain data that any program can show."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NotRequired, TypeAlias, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, NotRequired, TypeVar
 
 # pydantic, which reads rows from documents, asks for typing_extensions' below Python 3.12
 from typing_extensions import TypedDict
@@ -69,7 +69,7 @@ class Notice(Event):
     text: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Working(Event):
     """Something that takes a while and trains nothing; `done` of `total` items are through."""
 
@@ -155,17 +155,14 @@ def ignore(event: Event) -> None:
     del event
 
 
+def named(name: str, on_event: Listener) -> Listener:
+    """Return a listener that puts a name before the text of what is being done."""
+    return lambda event: on_event(replace(event, text=f"{name}, {event.text}") if isinstance(event, Working) else event)
+
+
 def with_progress(items: Sequence[T], text: str, on_event: Listener) -> Iterator[T]:
     """Yield items, and tell before each, and after the last, how many are through."""
     for done, item in enumerate(items):
-        on_event(Working(text=text, done=done, total=len(items)))
+        on_event(Working(text, done, len(items)))
         yield item
-    on_event(Working(text=text, done=len(items), total=len(items)))
-
-
-OnProgress: TypeAlias = Callable[[str, int, int], None]
-"""Called with a short text, the number of steps done, and their total."""
-
-
-def ignore_progress(text: str, done: int, total: int) -> None:
-    """Ignore an event."""
+    on_event(Working(text, len(items), len(items)))

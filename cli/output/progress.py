@@ -80,16 +80,25 @@ class _Line(Progress):
         return Constrain(table, room)
 
 
-class _Live:
-    """A progress line that is redrawn while something runs. It exists on a terminal only, and is removed at the end."""
+class ProgressLine:
+    """A listener with a line that is redrawn while something runs, on a terminal only, and is removed at the end.
 
-    def __init__(self, console: Console | None = None) -> None:
+    Off a terminal it prints a line per item of a command that counts items, and per epoch of a training.
+
+    Args:
+        command: What is done to the items, written before each; empty for a training.
+        console: Where to; stderr by default.
+        images: Whether the items are images, and a rate makes sense.
+    """
+
+    def __init__(self, command: str = "", console: Console | None = None, *, images: bool = False) -> None:
         console = console or _stderr()
         first = os.environ.get("LOCAL_RANK", "0") == "0"  # processes that train together share one terminal
         self.live = first and console.is_terminal and not console.is_dumb_terminal
         self.progress = _Line(console=console, refresh_per_second=4, transient=True, disable=not self.live)
         self._task = self.progress.add_task("", visible=False)
         self._items = ("", 0)
+        self._command, self._images, self._last = command, images, ""
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -100,11 +109,46 @@ class _Live:
     ) -> None:
         self.progress.stop()
 
-    def line(self, text: str) -> None:
+    def __call__(self, event: Event) -> None:
+        """Render one event."""
+        match event:
+            case events.Notice():
+                self._print(f"note: {event.text}")
+            case events.Working():
+                self._work(event)
+            case events.Started():
+                self._hide()
+                self._print(_started(event))
+            case events.Step():
+                self._show(
+                    f"{event.phase} {event.epoch + 1}/{event.epochs}",
+                    event.epoch * event.steps + event.step + 1,
+                    event.epochs * event.steps,
+                    kind=event.phase,
+                    losses=event.losses,
+                    rate=event.images_per_second,
+                    left=event.eta_s,
+                )
+            case events.Validated():
+                self._print(_validated(event))
+            case events.Finished():
+                self._hide()
+
+    def _work(self, event: events.Working) -> None:
+        if not self._command:
+            self._show(event.text, event.done, event.total, kind=event.text)
+            return
+        text = f"{self._command}: {event.text}"
+        self._show(text, event.done, event.total)
+        if not self.live and text != self._last and event.done < event.total:
+            self._print(f"{text} ({event.done + 1}/{event.total})")
+        self._last = text
+
+    def _print(self, text: str) -> None:
         """Print a line that stays."""
         self.progress.console.print(text, markup=False)
 
-    def show(
+    def _show(
         self,
         text: str,
         done: int,
@@ -114,7 +158,6 @@ class _Live:
         losses: Mapping[str, float] | None = None,
         rate: float | None = None,
         left: float | None = None,
-        images: bool = False,
     ) -> None:
         """Show this from the next frame on, where there are any.
 
@@ -124,16 +167,15 @@ class _Live:
             total: Of so many.
             kind: Of the items; another kind, or a list that begins anew, takes another time per item.
             losses: Loss terms of the last step.
-            rate: Images per second.
+            rate: Images per second; None derives it from the items done, where they are images.
             left: Seconds that remain; None derives them from the items done.
-            images: Whether the items are images, whose rate is derived.
         """
         (task,) = self.progress.tasks
         again = (kind, total) != self._items or done < task.completed
         self._items = (kind, total)
         passed = 0.0 if again else task.elapsed
         if passed and done:
-            rate = done / passed if images else rate
+            rate = done / passed if self._images else rate
             left = passed / done * (total - done) if left is None else left
         tell = self.progress.reset if again else self.progress.update
         tell(
@@ -148,7 +190,7 @@ class _Live:
             rate="" if rate is None else f"{rate:>3.0f} images/s",
         )
 
-    def clear(self) -> None:
+    def _hide(self) -> None:
         """Show nothing until something is known again."""
         self.progress.update(self._task, visible=False, refresh=True)
 
@@ -157,55 +199,6 @@ def _stderr() -> Console:
     """Return a console on stderr that is a terminal where that is one, whatever FORCE_COLOR and the like say."""
     forced = None if sys.stderr.isatty() else False
     return Console(stderr=True, highlight=False, soft_wrap=True, force_terminal=forced)
-
-
-class Steps(_Live):
-    """Progress of the commands that count items: call it with a text, the items done and their total.
-
-    Args:
-        command: What is done to them.
-        console: Where to; stderr by default.
-        images: Whether the items are images, and a rate makes sense.
-    """
-
-    def __init__(self, command: str, console: Console | None = None, *, images: bool = False) -> None:
-        super().__init__(console)
-        self._command, self._images, self._last = command, images, ""
-
-    def __call__(self, text: str, done: int, total: int) -> None:
-        """Render one report of progress; off a terminal a text is printed once."""
-        self.show(f"{self._command}: {text}", done, total, images=self._images)
-        if not self.live and text != self._last and done < total:
-            self.line(f"{self._command}: {text} ({done + 1}/{total})")
-        self._last = text
-
-
-class Training(_Live):
-    """Progress of training, from its events; off a terminal one line per epoch."""
-
-    def __call__(self, event: Event) -> None:
-        """Render one event."""
-        if isinstance(event, events.Notice):
-            self.line(f"note: {event.text}")
-        elif isinstance(event, events.Working):
-            self.show(event.text, event.done, event.total, kind=event.text)
-        elif isinstance(event, events.Started):
-            self.clear()
-            self.line(_started(event))
-        elif isinstance(event, events.Step):
-            self.show(
-                f"{event.phase} {event.epoch + 1}/{event.epochs}",
-                event.epoch * event.steps + event.step + 1,
-                event.epochs * event.steps,
-                kind=event.phase,
-                losses=event.losses,
-                rate=event.images_per_second,
-                left=event.eta_s,
-            )
-        elif isinstance(event, events.Validated):
-            self.line(_validated(event))
-        elif isinstance(event, events.Finished):
-            self.clear()
 
 
 def _started(event: events.Started) -> str:

@@ -30,11 +30,11 @@ def bench(
 ) -> None:
     """Measure latency, throughput and memory of exports."""
     from lorkit.cli.output import export_tables
-    from lorkit.cli.output.progress import Steps
+    from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json
     from lorkit.export import bench as measure
 
-    with Steps("bench") as progress:
+    with ProgressLine("bench") as progress:
         document = measure(
             paths,
             run=run,
@@ -48,7 +48,7 @@ def bench(
             image=image,
             max_seconds=max_seconds,
             seed=seed,
-            on_progress=progress,
+            on_event=progress,
         )
     export_tables.benchmark(document)
     if as_json:

@@ -37,14 +37,14 @@ def compare(
     Table, picture and document are in the directory of the comparison.
     """
     from lorkit.cli.output import tables
-    from lorkit.cli.output.progress import Training
+    from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json
     from lorkit.decompose import compare as run_all
     from lorkit.decompose import load_config
     from lorkit.export.reporting.comparison.pages import comparison_files
 
     loaded = load_config(config, overrides=settings or ())
-    with Training() as progress:
+    with ProgressLine() as progress:
         document = run_all(
             loaded,
             methods=options.comma_separated(methods),

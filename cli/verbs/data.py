@@ -23,14 +23,14 @@ def data(
     Shows counts, balance, groups, leaks between splits and the speed of the loader. Can draw a contact sheet.
     """
     from lorkit.cli.output import tables
-    from lorkit.cli.output.progress import Training
+    from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result
     from lorkit.decompose import load_config
     from lorkit.decompose.data import read_regions
     from lorkit.decompose.data.inspection import contact_sheet, inspect
 
     loaded = load_config(config, overrides=settings or ())
-    with Training() as progress:
+    with ProgressLine() as progress:
         samples = read_regions(loaded, progress)
         document = inspect(loaded, samples, progress)
     tables.inspection(document)

@@ -43,13 +43,13 @@ def evaluate(
     Accuracy, balanced accuracy, AUROC and expected calibration error, with 95% bootstrap intervals over groups.
     """
     from lorkit.cli.output import tables
-    from lorkit.cli.output.progress import Steps
+    from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json
     from lorkit.decompose import evaluate as measure
     from lorkit.decompose import open_run
 
     options.one_of(path=path, run=run)
-    with Steps("evaluate") as progress:
+    with ProgressLine("evaluate") as progress:
         teacher = options.onnx_teacher(open_run(path or run).config) if _of_run(model, path) else None
         document = measure(
             path or run,
@@ -58,7 +58,7 @@ def evaluate(
             data=data,
             region=region,
             teacher=teacher,
-            on_progress=progress,
+            on_event=progress,
         )
     tables.evaluation(document)
     if as_json:

@@ -35,12 +35,12 @@ def export(
     Also exports the foundation and the student without experts, for comparison. Parity is checked for each.
     """
     from lorkit.cli.output import export_tables
-    from lorkit.cli.output.progress import Steps
+    from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.export import export as write
 
     options.one_of(path=path, run=run)
-    with Steps("export") as progress:
+    with ProgressLine("export") as progress:
         results = write(
             path or run,
             region=region,
@@ -51,7 +51,7 @@ def export(
             max_seconds=max_seconds,
             force=force,
             allow_synthetic=allow_synthetic,
-            on_progress=progress,
+            on_event=progress,
         )
     if as_json:
         print_json({"exports": [vars(result) for result in results]}, kind="export")

@@ -37,13 +37,13 @@ def extract(
 
     Each has the original classes and keys and a model card, and is checked to equal the trained model.
     """
-    from lorkit.cli.output.progress import Steps
+    from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose import extract as take_out
 
-    with Steps("extract") as progress:
+    with ProgressLine("extract") as progress:
         results = take_out(
-            run, region=region, recalibrate=recalibrate, rank=rank, out=out, force=force, on_progress=progress
+            run, region=region, recalibrate=recalibrate, rank=rank, out=out, force=force, on_event=progress
         )
     if as_json:
         print_json({"experts": [vars(result) for result in results]}, kind="extract")

@@ -85,13 +85,13 @@ def gate(
     Compares latency, accuracy, bytes and MACs. Exit codes: 0 PASS, 1 FAIL, 3 INCONCLUSIVE.
     """
     from lorkit.cli.output import export_tables
-    from lorkit.cli.output.progress import Steps
+    from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.export import gate as judge
     from lorkit.export.gating.gating import exit_code
     from lorkit.export.gating.limits import parse_drops
 
-    with Steps("gate") as progress:
+    with ProgressLine("gate") as progress:
         document = judge(
             run,
             baseline=baseline,
@@ -110,7 +110,7 @@ def gate(
             update_baseline=update_baseline,
             because=because,
             seed=seed,
-            on_progress=progress,
+            on_event=progress,
         )
     export_tables.verdicts(document)
     publish(document, junit=junit, markdown=markdown, annotated=annotations)

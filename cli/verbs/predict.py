@@ -37,12 +37,12 @@ def predict(
     size of each image (on the grid of a NIfTI file) and the volume of each structure. For research, not for diagnosis.
     """
     from lorkit.cli.output import tables
-    from lorkit.cli.output.progress import Steps
+    from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result
     from lorkit.export import predict as label
 
     path, images = (None, inputs) if region or run else (inputs[0], inputs[1:])
-    with Steps("predict", images=True) as progress:
+    with ProgressLine("predict", images=True) as progress:
         document = label(
             path,
             images,
@@ -55,7 +55,7 @@ def predict(
             allow_out_of_region=allow_out_of_region,
             top=top,
             out=out,
-            on_progress=progress,
+            on_event=progress,
         )
     tables.warnings(document.warnings, synthetic=document.synthetic)
     if as_json:

@@ -22,13 +22,13 @@ def pretrain(
 
     `train` does this when needed, and uses an existing one.
     """
-    from lorkit.cli.output.progress import Training
+    from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose import load_config
     from lorkit.decompose import pretrain as prepare
 
     loaded = load_config(config, overrides=settings or ())
-    with Training() as progress:
+    with ProgressLine() as progress:
         teacher = options.onnx_teacher(loaded)
         path = prepare(loaded, out=out, resume=resume, force=force, teacher=teacher, on_event=progress)
     if as_json:

@@ -19,12 +19,12 @@ def report(
 
     Writes report.html (one file, no network needed), report.md and report.json.
     """
-    from lorkit.cli.output.progress import Steps
+    from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.export import report as write
 
-    with Steps("report") as progress:
-        result = write(run, against=against, force=force, on_progress=progress)
+    with ProgressLine("report") as progress:
+        result = write(run, against=against, force=force, on_event=progress)
     if as_json:
         print_json({"files": result.files, "up_to_date": result.up_to_date}, kind="report")
         return

@@ -55,13 +55,13 @@ def train(
 
     Trains the shared student, the experts and the heads together. Writes runs/<id>/.
     """
-    from lorkit.cli.output.progress import Training
+    from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.decompose import load_config, train_from
     from lorkit.decompose import train as decompose
 
     overrides = settings or ()
-    with Training() as progress:
+    with ProgressLine() as progress:
         how: RunOptions = {"out": out, "resume": resume, "force": force, "dry_run": dry_run, "on_event": progress}
         how["tensorboard"] = tensorboard
         if source is not None or add_region is not None or remove_region is not None:

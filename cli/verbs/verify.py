@@ -28,12 +28,12 @@ def verify(
     Runs real inputs at several batch sizes. Reports the largest difference and the number of changed labels.
     """
     from lorkit.cli.output import export_tables
-    from lorkit.cli.output.progress import Steps
+    from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json
     from lorkit.export import verify as check
 
     options.one_of(path=path, run=run)
-    with Steps("verify") as progress:
+    with ProgressLine("verify") as progress:
         document = check(
             path,
             run=run,
@@ -43,7 +43,7 @@ def verify(
             precision=precision,
             data=data,
             bisect=bisect,
-            on_progress=progress,
+            on_event=progress,
         )
     export_tables.parity(document)
     if as_json:

@@ -109,7 +109,7 @@ def inspect(
         training = {name: splits.parts(name)["train"] for name in samples}
         prepared, loader["prepared_per_second"] = _prepare(config, samples, training, on_event)
         warnings += [notice for region in prepared.values() for notice in region.notices]
-        on_event(Working(text="timing the loader", done=0, total=1))
+        on_event(Working("timing the loader", 0, 1))
         loader["images_per_second"] = _loader_speed(config, prepared)
     return {
         "schema_version": SCHEMA_VERSION,

@@ -22,7 +22,7 @@ from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.documents.scores import SegmentationScores
 from lorkit.decompose.errors import UsageError, plural, unknown
 from lorkit.decompose.evaluation.inference import FloatArray, NetworkCallable, collect_score_inputs, predict_logits
-from lorkit.decompose.events import OnProgress, ignore_progress
+from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.runs import MODELS, RUNS, Run, open_run
@@ -55,7 +55,7 @@ def evaluate(
     root: Path = RUNS,
     run_splits: RunSplits | None = None,
     teacher: Teacher | None = None,
-    on_progress: OnProgress = ignore_progress,
+    on_event: Listener = ignore,
 ) -> EvaluateDocument:
     """Measure a model on a locked split of its run, or on all rows of a file.
 
@@ -69,7 +69,7 @@ def evaluate(
         root: Where runs are looked up by id.
         run_splits: The run's data where the caller has read them already.
         teacher: The foundation itself, where it is one of the user's own that no run can hold.
-        on_progress: Told which region is being measured.
+        on_event: Told which region is being measured.
 
     Returns:
         What was measured. Where a run is known it is also stored in its measurements.
@@ -91,9 +91,9 @@ def evaluate(
     samples = _samples(run, expert, split, data, region, run_splits, measured.recipe)
     blocks: dict[str, RegionEvaluation] = {}
     for index, (name, prepared) in enumerate(samples.items()):
-        on_progress(f"{model} on {name}", index, len(samples))
+        on_event(Working(f"{model} on {name}", index, len(samples)))
         blocks[name] = measured.measure(name, prepared)
-    on_progress("done", len(samples), len(samples))
+    on_event(Working("done", len(samples), len(samples)))
     document = _document(run, model, split, data, blocks)
     if run is not None:
         _store(run, document, whole=set(blocks) == set(run.regions.names))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lorkit.decompose.artifacts import digest_json, is_current, staged_directory
 from lorkit.decompose.documents.expert import ExpertInfo, Reduction
-from lorkit.decompose.events import OnProgress, ignore_progress
+from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.runs import RUNS, Run, open_run
 from lorkit.decompose.runs.store import EXPERT_INFO
 
@@ -47,7 +47,7 @@ def extract(
     force: bool = False,
     out: Path | str | None = None,
     root: Path = RUNS,
-    on_progress: OnProgress = ignore_progress,
+    on_event: Listener = ignore,
 ) -> list[ExtractResult]:
     """Write the plain network of each region: original classes and keys, a torch program, a model card.
 
@@ -60,7 +60,7 @@ def extract(
         force: Rebuild although nothing changed.
         out: Directory that gets one directory per region; the run's `experts` by default.
         root: Where runs are looked up by id.
-        on_progress: Told which region is being extracted.
+        on_event: Told which region is being extracted.
 
     Raises:
         UsageError: Unknown run or region, or a rank for a run without low-rank experts.
@@ -74,7 +74,7 @@ def extract(
     builder: ExpertBuilder | None = None
     results = []
     for index, name in enumerate(names):
-        on_progress(f"expert of {name}", index, len(names))
+        on_event(Working(f"expert of {name}", index, len(names)))
         directory = target / name
         inputs = _inputs(source, name, recalibrate, rank)
         current = not force and is_current(directory, "expert", inputs)
@@ -93,7 +93,7 @@ def extract(
                 reduction=info.reduction,
             )
         )
-    on_progress("done", len(names), len(names))
+    on_event(Working("done", len(names), len(names)))
     return results
 
 

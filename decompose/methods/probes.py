@@ -38,7 +38,7 @@ def features_of(
     pairs: list[tuple[Tensor, Tensor]] = []
     done = 0
     for image, target in eval_batches(prepared):
-        on_event(Working(text=f"probing {region}", done=done, total=len(prepared)))
+        on_event(Working(f"probing {region}", done, len(prepared)))
         feature = model.features(image.to(device), region).cpu()
         pairs.append((feature, target) if target.dim() == 1 else _sampled(feature, target, most, generator))
         done += len(image)

@@ -20,7 +20,7 @@ from lorkit.decompose.artifacts import write_text
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.bench import BenchComparison, BenchDocument, BenchRow, TimingSummary
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
-from lorkit.decompose.events import OnProgress, ignore_progress
+from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.metrics.bootstrap import Floats
 from lorkit.decompose.runs import ExportSelection, Run, exports_of, open_run
@@ -71,7 +71,7 @@ def bench(
     samples: int = SAMPLES,
     max_seconds: float = 60.0,
     seed: int = 0,
-    on_progress: OnProgress = ignore_progress,
+    on_event: Listener = ignore,
 ) -> BenchDocument:
     """Measure exports.
 
@@ -89,7 +89,7 @@ def bench(
         samples: Timings of each export and setting; 299 or more give a p99.
         max_seconds: Time for all timings together, shared out fairly; loading and memory come on top.
         seed: Seed of inputs, orders and intervals.
-        on_progress: Told what is being measured.
+        on_event: Told what is being measured.
 
     Returns:
         One row per export and setting, and ratios to `against`.
@@ -108,7 +108,7 @@ def bench(
     rows, ratios, warnings = list[BenchRow](), list[BenchComparison](), list[str]()
     seconds, file = max_seconds, None if image is None else Path(image)
     for index, (group, setting) in enumerate(jobs):
-        on_progress(f"{group[0].region.name}, batch {setting.batch}", index, len(jobs))
+        on_event(Working(f"{group[0].region.name}, batch {setting.batch}", index, len(jobs)))
         begin = time.perf_counter()
         try:
             found = _measure(group, reference, setting, samples, seconds / (len(jobs) - index), seed, file)
@@ -122,7 +122,7 @@ def bench(
         ratios += found[1]
     if not rows:
         raise MissingRuntimeError(warnings[0])
-    on_progress("done", len(jobs), len(jobs))
+    on_event(Working("done", len(jobs), len(jobs)))
     document = BenchDocument(
         warnings=warnings,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

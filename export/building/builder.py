@@ -20,7 +20,7 @@ from lorkit.decompose.documents.export import (
     Lowering,
 )
 from lorkit.decompose.documents.verify import NoParity
-from lorkit.decompose.events import OnProgress, ignore_progress
+from lorkit.decompose.events import Listener, ignore, named
 from lorkit.decompose.machine import tool_versions
 from lorkit.decompose.runs import Run
 from lorkit.export.building.packaging import Samples, graph_metadata, network_info, write_package
@@ -70,9 +70,9 @@ class ExportJob:
 
 @dataclass(frozen=True)
 class ExportSession:
-    """What the exports of one call share: traced architectures, images read once, and the progress callback."""
+    """What the exports of one call share: traced architectures, images read once, and the listener."""
 
-    on_progress: OnProgress = ignore_progress
+    on_event: Listener = ignore
     tracer: Tracer = field(default_factory=Tracer)
     images: ReferenceImageCache = field(default_factory=ReferenceImageCache)
     _calibration: ReferenceImageCache = field(
@@ -180,7 +180,7 @@ def _graph(
             images=tried,
             reference=reference_logits(source, tried),
             inputs=seen.kind,
-            on_progress=lambda text, done, total: session.on_progress(f"{who}, {text}", done, total),
+            on_event=named(who, session.on_event),
         )
         notes.extend([] if lowered.notes is None else [lowered.notes])
         return lowered.model

@@ -11,7 +11,7 @@ from lorkit.decompose.artifacts import is_current, staged_directory, write_manif
 from lorkit.decompose.documents.export import PrecisionChoice
 from lorkit.decompose.documents.verify import NoParity, ProvenParity
 from lorkit.decompose.errors import UsageError, unknown
-from lorkit.decompose.events import OnProgress, ignore_progress
+from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.runs import OWNERS, open_run
 from lorkit.decompose.runs.store import missing_baseline
@@ -58,7 +58,7 @@ def export(
     out: Path | None = None,
     max_accuracy_drop: float = 0.02,
     max_seconds: float = 20.0,
-    on_progress: OnProgress = ignore_progress,
+    on_event: Listener = ignore,
 ) -> list[ExportResult]:
     """Export extracted experts and, the same way, the foundation model and bare student that they are measured against.
 
@@ -77,7 +77,7 @@ def export(
         out: Directory in place of the run's or expert's `exports/`.
         max_accuracy_drop: What a lower precision may lose under `auto`, a fraction.
         max_seconds: Time under `auto` for the latency of one candidate.
-        on_progress: Called with a text, steps done and steps in all.
+        on_event: Told how many steps are done.
 
     Returns:
         What was exported, or was up to date, experts first.
@@ -94,10 +94,10 @@ def export(
         sources = networks_of_run(open_run(run), region, owners, out)
     else:
         sources = networks_at(Path(path), region, owners, out)
-    session, results = ExportSession(on_progress=on_progress), []
+    session, results = ExportSession(on_event=on_event), []
     for reason in dict.fromkeys(missing_baseline(source.run) for source in sources):
         if reason is not None and "foundation" in owners:
-            on_progress(reason, 0, len(sources))
+            on_event(Working(reason, 0, len(sources)))
     chosen: dict[str, PrecisionChoice] = {}
     built: set[Path] = set()
 
@@ -107,9 +107,9 @@ def export(
         return result.path
 
     for done, source in enumerate(sources):
-        on_progress(f"{source.region.name} ({source.owner})", done, len(sources))
+        on_event(Working(f"{source.region.name} ({source.owner})", done, len(sources)))
         for stale in filter(None, (job.outdated(source.home / job.name) for job in jobs)):
-            on_progress(f"{source.region.name} ({source.owner}) is built again: {stale}", done, len(sources))
+            on_event(Working(f"{source.region.name} ({source.owner}) is built again: {stale}", done, len(sources)))
         if precision != AUTO:
             results.append(_export_one(source, jobs[0], session, force=force))
         elif source.owner == "expert":
@@ -119,8 +119,8 @@ def export(
             results += [replace(one, choice=choice, up_to_date=one.path not in built) for one in found]
         else:
             wanted = _jobs_to_keep(jobs, chosen.get(source.region.name))
-            results += _export_counterparts(source, wanted, session, force=force, on_progress=on_progress)
-    on_progress("exported", len(sources), len(sources))
+            results += _export_counterparts(source, wanted, session, force=force, on_event=on_event)
+    on_event(Working("exported", len(sources), len(sources)))
     if not jobs[0].target.available(jobs[0].profile).ok:
         raise missing(jobs[0].target, jobs[0].profile)
     return results
@@ -146,7 +146,7 @@ def _export_counterparts(
     session: ExportSession,
     *,
     force: bool,
-    on_progress: OnProgress,
+    on_event: Listener,
 ) -> list[ExportResult]:
     """Export what an expert is compared with; a lower precision that cannot be built is left out, and reported."""
     results = []
@@ -156,7 +156,8 @@ def _export_counterparts(
         except BUILD_ERRORS as error:
             if job.precision == BASELINE:
                 raise
-            on_progress(f"{source.owner} of {source.region.name} is not exported at {job.precision}: {error}", 0, 1)
+            text = f"{source.owner} of {source.region.name} is not exported at {job.precision}: {error}"
+            on_event(Working(text, 0, 1))
     return results
 
 

@@ -20,7 +20,7 @@ from lorkit.decompose.documents.verify import (
     VerifyDocument,
 )
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError, plural
-from lorkit.decompose.events import OnProgress, ignore_progress
+from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.runs import ExportSelection, exports_of, open_run
 from lorkit.decompose.runs.locked_data import prepare_file
 from lorkit.export.building.packaging import SAMPLES
@@ -60,7 +60,7 @@ def verify(
     data: Path | str | None = None,
     batches: Sequence[int] = BATCHES,
     bisect: bool = False,
-    on_progress: OnProgress = ignore_progress,
+    on_event: Listener = ignore,
 ) -> VerifyDocument:
     """Hold exports against their source networks.
 
@@ -77,7 +77,7 @@ def verify(
         data: A file with images of the region in place of the test split.
         batches: Batch sizes.
         bisect: Also find the first layer whose output is off by more than the precision allows.
-        on_progress: Called with a text, steps done and steps in all.
+        on_event: Told how many steps are done.
 
     Returns:
         A document with one block per export, each with its largest error and label flips by batch size.
@@ -92,19 +92,19 @@ def verify(
     found = _select(path, run, ExportSelection(region=region, target=target, profile=profile, precision=precision))
     references, rows, notes, absent = _References(data), list[VerifiedExport](), list[str](), []
     for done, directory in enumerate(found):
-        on_progress(str(directory), done, len(found))
+        on_event(Working(str(directory), done, len(found)))
         exported = read_exported(directory)
         try:
             row, said = _verify_one(exported, references, batches)
             notes += said
             if bisect:
-                on_progress(f"bisecting {directory}", done, len(found))
+                on_event(Working(f"bisecting {directory}", done, len(found)))
                 row = row.with_changes(bisection=_bisect(exported, references, alone=len(found) == 1))
             rows.append(row)
         except MissingRuntimeError as error:
             # a run may hold exports for other machines; where nothing else is left to verify, that is the answer
             absent.append((exported, error))
-    on_progress("verified", len(found), len(found))
+    on_event(Working("verified", len(found), len(found)))
     if absent and (target is not None or not rows):
         raise absent[0][1]
     _require_parity(rows)

@@ -15,7 +15,7 @@ from typing import cast
 from lorkit.decompose.documents.base import Verdict
 from lorkit.decompose.documents.gate import GateDocument, GateRegion
 from lorkit.decompose.errors import DataError, UsageError
-from lorkit.decompose.events import OnProgress, ignore_progress
+from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import ExportSelection, Run, open_run
 from lorkit.decompose.runs.lineage import ancestors, run_of_export, training_digests
@@ -60,7 +60,7 @@ def gate(
     update_baseline: Path | str | None = None,
     because: str | None = None,
     seed: int = 0,
-    on_progress: OnProgress = ignore_progress,
+    on_event: Listener = ignore,
 ) -> GateDocument:
     """Judge candidates against baselines.
 
@@ -82,7 +82,7 @@ def gate(
         update_baseline: A store in which the candidates become the baselines where the whole verdict is PASS.
         because: Why they become the baselines although it is not; recorded.
         seed: Seed of inputs, orders and intervals.
-        on_progress: Told what is being judged.
+        on_event: Told what is being judged.
 
     Returns:
         The document of the gate; also stored in the run's `measurements/gate.json` where there is a run.
@@ -110,7 +110,7 @@ def gate(
         strict=strict_subgroups,
         pictures=_may_embed_images(home),
     )
-    results = _judge(pairs, home, shared, limits, None if data is None else Path(data), max_seconds, on_progress)
+    results = _judge(pairs, home, shared, limits, None if data is None else Path(data), max_seconds, on_event)
     regions = unjudged_regions(left, reason or _no_baseline_text(paths[0]), limits)
     regions |= {found.pair.region: found.to_document() for found in with_adjusted_verdicts(results)}
     warnings = [*_baselines_without_candidate(exports), *_other_case_warnings(paths[0], pairs, regions)]
@@ -132,18 +132,18 @@ def _judge(
     limits: Limits,
     data: Path | None,
     seconds: float,
-    on_progress: OnProgress,
+    on_event: Listener,
 ) -> list[RegionResult]:
     """Judge the pairs one by one; the time that one leaves goes to the next."""
     results: list[RegionResult] = []
     for index, pair in enumerate(pairs):
-        on_progress(pair.region, index, len(pairs))
+        on_event(Working(pair.region, index, len(pairs)))
         test = replace(shared, allowed=limits.allowed(pair.region))
         cases = _cases(pair, home, data)
         found = judge_region(pair, cases, test, margin=limits.margin, seconds=seconds / (len(pairs) - index))
         seconds -= min(seconds, found.latency.seconds or 0.0)
         results.append(found)
-    on_progress("done", len(pairs), len(pairs))
+    on_event(Working("done", len(pairs), len(pairs)))
     return results
 
 

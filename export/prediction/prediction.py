@@ -15,7 +15,7 @@ from lorkit.decompose.artifacts import write_bytes, write_text
 from lorkit.decompose.documents.export import ExportInfo
 from lorkit.decompose.documents.predict import PredictDocument, PredictedImage, PredictingNetwork, SegmentedImage
 from lorkit.decompose.errors import ArtifactError, plural
-from lorkit.decompose.events import OnProgress, ignore_progress
+from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.runs import ExportSelection
 from lorkit.export.prediction import classification, segmentation
 from lorkit.export.prediction import inputs as files
@@ -40,7 +40,7 @@ def predict(
     top: int = 1,
     out: Path | None = None,
     threads: int | None = None,
-    on_progress: OnProgress = ignore_progress,
+    on_event: Listener = ignore,
 ) -> PredictDocument:
     """Label or segment images with one expert.
 
@@ -59,7 +59,7 @@ def predict(
         out: Directory for `predictions.csv`, `predictions.json` and, named by the stem of each image, one JSON file
             and the mask: a NIfTI file on the grid of a NIfTI input, else a PNG file of the input's size.
         threads: CPU threads.
-        on_progress: Called with a text, images done and images in all.
+        on_event: Told how many images are done.
 
     Returns:
         A document with one row per image in `predictions`; `label`, or `structures` of a segmenter, is null where the
@@ -83,7 +83,7 @@ def predict(
     # masks lie here until every image has been answered: a broken last one must not leave half of them behind
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
         masks = None if out is None or not network.dense else segmentation.mask_names(paths, names, Path(out))
-        rows = _rows(network, paths, masks, Path(folder), (top, allow_out_of_region), on_progress)
+        rows = _rows(network, paths, masks, Path(folder), (top, allow_out_of_region), on_event)
         document = _document(network, rows)
         if out is not None:
             _write(document, names, Path(folder), Path(out))
@@ -96,21 +96,21 @@ def _rows(
     masks: Sequence[str] | None,
     folder: Path,
     options: tuple[int, bool],
-    on_progress: OnProgress,
+    on_event: Listener,
 ) -> list[PredictedImage]:
     """Answer for the images in chunks that fit into memory."""
     top, allow_out_of_region = options
     rows: list[PredictedImage] = []
     step = fitting(network.region, network.shape, most=_CHUNK)
     for start in range(0, len(paths), step):
-        on_progress(network.region.name, start, len(paths))
+        on_event(Working(network.region.name, start, len(paths)))
         chunk = paths[start : start + step]
         if network.dense:
             targets = [None] * len(chunk) if masks is None else [folder / name for name in masks[start : start + step]]
             rows += segmentation.rows(network, chunk, targets, allow_out_of_region)
         else:
             rows += classification.rows(network, chunk, top, allow_out_of_region)
-    on_progress(network.region.name, len(paths), len(paths))
+    on_event(Working(network.region.name, len(paths), len(paths)))
     return rows
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.documents.changes import PairedChange, PairedChanges
 from lorkit.decompose.errors import LorkitError
-from lorkit.decompose.events import OnProgress
+from lorkit.decompose.events import Listener, Working
 from lorkit.decompose.runs import ExportSelection, Run, exports_of
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
@@ -26,7 +26,7 @@ _SEED = 0
 
 
 def changes(
-    home: Run, other: Run, now: Mapping[str, Any], then: Mapping[str, Any], on_progress: OnProgress
+    home: Run, other: Run, now: Mapping[str, Any], then: Mapping[str, Any], on_event: Listener
 ) -> dict[str, Any]:
     """Compare the documents of two runs, and their experts' exports on the same cases.
 
@@ -35,7 +35,7 @@ def changes(
         other: The run to compare with.
         now: Document of `home`.
         then: Document of `other`.
-        on_progress: Told which region is being measured.
+        on_event: Told which region is being measured.
 
     Returns:
         `id` and `digest` of the other run; `verdict` of both gates; `rows`, one per region of both runs: `region`, the
@@ -48,7 +48,7 @@ def changes(
     kept = _Paired(home, other)
     rows = []
     for index, name in enumerate(shared):
-        on_progress(f"{name} against {other.id}", index, len(shared))
+        on_event(Working(f"{name} against {other.id}", index, len(shared)))
         ours, theirs = _best(home, name), _best(other, name)
         paired, reason = kept.compare(name, theirs, ours)
         rows.append(

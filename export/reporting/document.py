@@ -12,7 +12,7 @@ from typing import Any
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json
 from lorkit.decompose.documents.export import ScoredExport
-from lorkit.decompose.events import OnProgress
+from lorkit.decompose.events import Listener
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import MODELS, Run, exports_of
 from lorkit.decompose.tasks import get_task
@@ -29,7 +29,7 @@ METRICS = ("accuracy", "balanced_accuracy", "auroc", "ece")
 """Of a classification; of any other task the metrics that it names itself."""
 
 
-def report_document(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
+def report_document(run: Run, *, on_event: Listener) -> dict[str, Any]:
     """Gather the document of a report.
 
     Keys, stable from version to version:
@@ -53,14 +53,14 @@ def report_document(run: Run, *, on_progress: OnProgress) -> dict[str, Any]:
         `commands`: how to get all of this again.
     """
     warnings: list[str] = []
-    found = evaluations_of(run, warnings, on_progress)
+    found = evaluations_of(run, warnings, on_event)
     evaluations = {model: None if one is None else one.to_json() for model, one in found.items()}
     exports = [read_exported(entry.path) for entry in exports_of(run)]
-    rows = latencies_of(run, exports, warnings, on_progress)
+    rows = latencies_of(run, exports, warnings, on_event)
     measured = {digest: row.to_json() for digest, row in rows.items()}
     task = get_task(run.regions[0].task)
     metrics = METRICS if task.name == "classification" else task.metrics
-    scored = scores_of(run, exports, warnings, on_progress)
+    scored = scores_of(run, exports, warnings, on_event)
     table = _table(run, metrics, evaluations, exports, measured, scored)
     if not exports:
         warnings.append("Nothing is exported yet: sizes and latencies are missing. Run `decompose export`.")

@@ -14,7 +14,7 @@ from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.export import ExportScores, ScoredClassifier, ScoredExport, ScoredSegmenter
 from lorkit.decompose.documents.scores import SegmentationScores
 from lorkit.decompose.errors import DataError, MissingRuntimeError
-from lorkit.decompose.events import OnProgress
+from lorkit.decompose.events import Listener, Working
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.tasks import get_task
@@ -32,7 +32,7 @@ def answers_as_network(one: Exported) -> bool:
 
 
 def scores_of(
-    run: Run, exports: Sequence[Exported], warnings: list[str], on_progress: OnProgress
+    run: Run, exports: Sequence[Exported], warnings: list[str], on_event: Listener
 ) -> dict[str, ScoredExport]:
     """Return the scores of exports of lower precision by digest; measure those that were not yet.
 
@@ -40,7 +40,7 @@ def scores_of(
         run: The run that they lie in.
         exports: All exports of it.
         warnings: Gets a line where one could not be measured.
-        on_progress: Told which export is being measured.
+        on_event: Told which export is being measured.
 
     Returns:
         Blocks as `evaluate` writes them, without curves. An export that cannot run here has none.
@@ -53,7 +53,7 @@ def scores_of(
     run_splits: RunSplits | None = None
     for index, one in enumerate(missing):
         label = one.path.relative_to(run.path).as_posix()
-        on_progress(f"accuracy of {label}", index, len(missing))
+        on_event(Working(f"accuracy of {label}", index, len(missing)))
         try:
             run_splits = run_splits or RunSplits(run)
             found[one.manifest.digest] = _measure(run_splits, one)

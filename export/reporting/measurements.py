@@ -9,7 +9,7 @@ from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.documents.bench import BenchDocument, BenchRow
 from lorkit.decompose.documents.evaluate import EvaluateDocument
 from lorkit.decompose.errors import DataError, MissingRuntimeError
-from lorkit.decompose.events import OnProgress
+from lorkit.decompose.events import Listener
 from lorkit.decompose.runs import MODELS, Run
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.benchmarking import benchmark
@@ -23,7 +23,7 @@ _SAMPLES = 60
 _SECONDS_A_REGION = 3.0
 
 
-def evaluations_of(run: Run, warnings: list[str], on_progress: OnProgress) -> dict[str, EvaluateDocument | None]:
+def evaluations_of(run: Run, warnings: list[str], on_event: Listener) -> dict[str, EvaluateDocument | None]:
     """Return each model's measurement on the test split; measure where there is none of this very run."""
     found: dict[str, EvaluateDocument | None] = {model: _stored(run, model) for model in reversed(MODELS)}
     missing = [model for model, document in found.items() if document is None]
@@ -40,7 +40,7 @@ def evaluations_of(run: Run, warnings: list[str], on_progress: OnProgress) -> di
             if model == "foundation" and teacher is None and (reason := missing_baseline(run)) is not None:
                 warnings.append(f"Not measured: {model}: {reason}")
                 continue
-            found[model] = evaluate(run, model=model, run_splits=locked, teacher=teacher, on_progress=on_progress)
+            found[model] = evaluate(run, model=model, run_splits=locked, teacher=teacher, on_event=on_event)
     except DataError as error:
         unmeasured = ", ".join(model for model, document in found.items() if document is None)
         warnings.append(f"Not measured: {unmeasured}: {error}.")
@@ -79,15 +79,13 @@ def _fresh(run: Run, model: str, document: EvaluateDocument) -> bool:
     return True
 
 
-def latencies_of(
-    run: Run, exports: list[Exported], warnings: list[str], on_progress: OnProgress
-) -> dict[str, BenchRow]:
+def latencies_of(run: Run, exports: list[Exported], warnings: list[str], on_event: Listener) -> dict[str, BenchRow]:
     """Return one row per export digest (batch 1, one thread); measure shortly what has none."""
     rows = _bench_rows(benchmark.stored(run))
     if any(one.proven and one.manifest.digest not in rows for one in exports):
         seconds = _SECONDS_A_REGION * len({one.key for one in exports})
         try:
-            document = benchmark.bench(run=run.path, samples=_SAMPLES, max_seconds=seconds, on_progress=on_progress)
+            document = benchmark.bench(run=run.path, samples=_SAMPLES, max_seconds=seconds, on_event=on_event)
         except MissingRuntimeError as error:
             warnings.append(f"Latency was not measured: {error}.")
             return rows

@@ -17,7 +17,7 @@ from lorkit.decompose.artifacts import (
     write_text,
 )
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.events import OnProgress, ignore_progress
+from lorkit.decompose.events import Listener, ignore
 from lorkit.decompose.runs import open_run
 from lorkit.export import rendering
 from lorkit.export.reporting.changes import changes
@@ -52,7 +52,7 @@ def report(
     *,
     against: Path | str | None = None,
     force: bool = False,
-    on_progress: OnProgress = ignore_progress,
+    on_event: Listener = ignore,
 ) -> ReportResult:
     """Write the report of a run, measuring what has not been measured yet.
 
@@ -60,7 +60,7 @@ def report(
         run: The run, by path or id; default the newest.
         against: Another run, by path or id, whose experts stand beside those of this one.
         force: Write it again although nothing changed.
-        on_progress: Told what is being measured.
+        on_event: Told what is being measured.
 
     Returns:
         Where `report.html`, `report.md` and `report.json` lie, and whether they were there already.
@@ -73,10 +73,10 @@ def report(
     other = None if against is None else open_run(against)
     if other is not None and other.manifest.digest == home.manifest.digest:
         raise UsageError(f"run {home.id} against itself", required="another run", fix="name one with --against")
-    document = report_document(home, on_progress=on_progress)
+    document = report_document(home, on_event=on_event)
     if other is not None:
-        then = report_document(other, on_progress=on_progress)
-        document["against"] = changes(home, other, document, then, on_progress)
+        then = report_document(other, on_event=on_event)
+        document["against"] = changes(home, other, document, then, on_event)
         document["commands"] = _named_against(document["commands"], other.id)
     inputs = _inputs(document)
     paths = [home.report_dir / name for name in FILES]

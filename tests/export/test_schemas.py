@@ -118,11 +118,11 @@ def test_a_changed_key_is_noticed(change: Any, report_document: dict[str, Any]) 
 
 @pytest.fixture(scope="module")
 def written(measured_run: Path) -> dict[str, Any]:
-    from lorkit.decompose.events import ignore_progress
+    from lorkit.decompose.events import ignore
     from lorkit.decompose.runs import open_run
     from lorkit.export.reporting.document import report_document
 
-    return json.loads(json.dumps(report_document(open_run(measured_run), on_progress=ignore_progress)))
+    return json.loads(json.dumps(report_document(open_run(measured_run), on_event=ignore)))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import onnx
 from lorkit.decompose.documents.export import CalibrationSet, LayerError, Lowering, WeightCount
 from lorkit.decompose.documents.verify import ImageKind
 from lorkit.decompose.errors import DataError, ParityError, plural
-from lorkit.decompose.events import OnProgress, ignore_progress
+from lorkit.decompose.events import Listener, ignore, with_progress
 from lorkit.export.onnx.precision.cpu_runner import runner
 from lorkit.export.onnx.precision.half import DTYPES, overflowing, to_half_precision
 from lorkit.export.onnx.precision.int8 import quantise
@@ -67,7 +67,7 @@ def convert_precision(
     images: Float32Array,
     reference: Float32Array,
     inputs: str,
-    on_progress: OnProgress = ignore_progress,
+    on_event: Listener = ignore,
 ) -> Lowered:
     """Lower a graph; layers are taken back to fp32, the most sensitive first, until its answers are close enough.
 
@@ -79,7 +79,7 @@ def convert_precision(
         images: (N, C, *spatial) to try the graph on.
         reference: The source's logits for them.
         inputs: What the images are.
-        on_progress: Told of the search, which tries every layer, where the whole graph does not pass.
+        on_event: Told of the search, which tries every layer, where the whole graph does not pass.
 
     Raises:
         DataError: int8, and there is no image of the region to calibrate on.
@@ -103,13 +103,13 @@ def convert_precision(
             def build(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
                 return quantise(model, seen.images, scheme, only=only, excluding=excluding, ranges=ranges)
 
-            return _convert_or_retry(model, build, trial, [], notes, precision, on_progress)
+            return _convert_or_retry(model, build, trial, [], notes, precision, on_event)
 
     def build_half(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
         skipped = excluding if only is None else [node.name for node in model.graph.node if node.name not in only]
         return to_half_precision(model, precision, excluding=skipped)
 
-    return _convert_or_retry(model, build_half, trial, overflowing(model, images), Lowering(), precision, on_progress)
+    return _convert_or_retry(model, build_half, trial, overflowing(model, images), Lowering(), precision, on_event)
 
 
 def _convert_or_retry(
@@ -119,15 +119,13 @@ def _convert_or_retry(
     kept: list[str],
     notes: Lowering,
     precision: str,
-    on_progress: OnProgress,
+    on_event: Listener,
 ) -> Lowered:
     """Lower a graph, all of it but for `kept` where that passes."""
     lowered = build(kept)
     if not (first := trial(lowered)).passed:
         text = f"{precision} alone is off by {first.max_abs:.2g} (at most {first.tolerance:.2g}): trying each layer"
-        ranked = by_sensitivity(
-            model, lambda name: trial(build(kept, [name])), lambda done, total: on_progress(text, done, total)
-        )
+        ranked = by_sensitivity(model, lambda name: trial(build(kept, [name])), text, on_event)
         notes = notes.with_changes(sensitivity=[LayerError(layer=name, error=error) for name, error in ranked[:10]])
         lowered, kept = _retry_excluding_layers(build, trial, kept, [name for name, _ in ranked], first, precision)
     return Lowered(model=lowered, notes=notes.with_changes(kept_fp32=kept, tried=True))
@@ -193,19 +191,16 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def by_sensitivity(
-    model: onnx.ModelProto, alone: Callable[[str], Parity], on_step: Callable[[int, int], None]
+    model: onnx.ModelProto, alone: Callable[[str], Parity], text: str, on_event: Listener
 ) -> list[tuple[str, float]]:
     """Return the layers of a graph with the largest error of a logit when that layer alone is lowered, worst first.
 
     Args:
         model: The float32 graph.
         alone: Tries the graph with one layer lowered, by the name of its node.
-        on_step: Told how many layers were tried, and of how many.
+        text: Told with how many layers were tried, and of how many.
+        on_event: Told so.
     """
     names = [node.name for node in model.graph.node if node.op_type in LAYERS]
-    errors = []
-    for done, name in enumerate(names):
-        on_step(done, len(names))
-        errors.append((name, alone(name).max_abs))
-    on_step(len(names), len(names))
+    errors = [(name, alone(name).max_abs) for name in with_progress(names, text, on_event)]
     return sorted(errors, key=lambda found: -found[1])

@@ -10,7 +10,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from lorkit.cli.output.progress import Steps, Training
+from lorkit.cli.output.progress import ProgressLine
 from lorkit.decompose.events import Finished, Notice, Started, Step, Validated, Working, with_progress
 
 STEP = Step(
@@ -56,7 +56,7 @@ def screen(
     return console, text
 
 
-def frame(progress: Steps | Training) -> str:
+def frame(progress: ProgressLine) -> str:
     """The line as it is now."""
     console = progress.progress.console
     lines = console.render_lines(progress.progress.get_renderable(), pad=False)
@@ -68,7 +68,7 @@ def frame(progress: Steps | Training) -> str:
 
 def test_training_without_a_terminal_is_a_line_an_epoch() -> None:
     console, text = screen(terminal=False)
-    with Training(console) as progress:
+    with ProgressLine(console=console) as progress:
         progress(Notice(text="logit KD is off"))
         progress(Started(phase="lorkd", epochs=4, steps=10, first_epoch=1, parameters=2_500_000))
         for _ in range(10):
@@ -83,7 +83,7 @@ def test_training_without_a_terminal_is_a_line_an_epoch() -> None:
 
 def test_training_on_a_terminal_shows_step_terms_rate_remaining_time_and_memory() -> None:
     console, text = screen()
-    with Training(console) as progress:
+    with ProgressLine(console=console) as progress:
         progress(Started(phase="lorkd", epochs=4, steps=10))
         assert frame(progress) == ""
         progress(STEP)
@@ -110,7 +110,7 @@ def test_training_on_a_terminal_shows_step_terms_rate_remaining_time_and_memory(
 )
 def test_a_narrow_terminal_shows_what_matters_most(width: int, line: str) -> None:
     console, _ = screen(width=width)
-    training = Training(console)
+    training = ProgressLine(console=console)
     training(STEP)
     assert re.fullmatch(line, frame(training)), frame(training)
 
@@ -119,26 +119,26 @@ def test_a_narrow_terminal_shows_what_matters_most(width: int, line: str) -> Non
 @pytest.mark.parametrize("text", ["chest", "runs/phantom-lorkd-b4100c0a/exports/chest/onnx-cpu-x86-fp32", ""])
 def test_no_line_is_too_long(width: int, text: str) -> None:
     console, _ = screen(width=width)
-    steps = Steps("verify", console)
+    steps = ProgressLine("verify", console)
     for done, total in ((0, 0), (0, 9), (5, 9)):
-        steps(text, done, total)
+        steps(Working(text, done, total))
         assert frame(steps)
 
 
 def test_a_text_that_is_too_long_is_cut_before_count_and_time() -> None:
     clock = Clock()
     console, _ = screen(width=40, clock=clock)
-    steps = Steps("verify", console)
-    steps("runs/phantom/exports/chest/onnx", 0, 5)
+    steps = ProgressLine("verify", console)
+    steps(Working("runs/phantom/exports/chest/onnx", 0, 5))
     clock.now += 3
-    steps("runs/phantom/exports/chest/onnx", 1, 5)
+    steps(Working("runs/phantom/exports/chest/onnx", 1, 5))
     assert frame(steps) == "verify: runs/phantom/expo… 1/5 ETA 0:12"
 
 
 def test_terminals_without_box_characters_get_a_plain_bar() -> None:
     file = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     console = Console(file=file, force_terminal=True, width=160)
-    training = Training(console)
+    training = ProgressLine(console=console)
     training(STEP)
     assert "━" not in frame(training)
     assert " ------" in frame(training)
@@ -148,9 +148,9 @@ def test_time_goes_on_between_two_reports() -> None:
     """A validation tells nothing for seconds: what remains and what has passed must not stand still."""
     clock = Clock()
     console, _ = screen(clock=clock)
-    training, steps = Training(console), Steps("gate", console)
+    training, steps = ProgressLine(console=console), ProgressLine("gate", console)
     training(STEP)
-    steps("chest", 0, 2)
+    steps(Working("chest", 0, 2))
     assert "ETA 0:03" in frame(training)
     assert "0:00 elapsed" in frame(steps)
     clock.now += 2
@@ -158,23 +158,23 @@ def test_time_goes_on_between_two_reports() -> None:
     assert "0:02 elapsed" in frame(steps)
     clock.now += 8
     assert "ETA 0:00" in frame(training)
-    steps("brain", 1, 2)
+    steps(Working("brain", 1, 2))
     assert "ETA 0:10" in frame(steps)
-    steps("another list", 0, 9)
+    steps(Working("another list", 0, 9))
     assert "0:00 elapsed" in frame(steps), "its items take another time each"
     clock.now += 3700
-    steps("another list", 1, 9)
+    steps(Working("another list", 1, 9))
     assert "ETA 8:13:20" in frame(steps)
 
 
 def test_images_are_counted_by_the_second() -> None:
     clock = Clock()
     console, _ = screen(clock=clock)
-    steps = Steps("predict", console, images=True)
-    steps("chest", 0, 300)
+    steps = ProgressLine("predict", console, images=True)
+    steps(Working("chest", 0, 300))
     assert "images/s" not in frame(steps)
     clock.now += 2
-    steps("chest", 100, 300)
+    steps(Working("chest", 100, 300))
     assert "100/300" in frame(steps)
     assert "  50 images/s ETA 0:04 " in frame(steps)
 
@@ -182,14 +182,14 @@ def test_images_are_counted_by_the_second() -> None:
 def test_reading_and_preparing_show_what_is_left_of_them() -> None:
     clock = Clock()
     console, _ = screen(clock=clock)
-    training = Training(console)
-    training(Working(text="preparing chest", done=0, total=40))
+    training = ProgressLine(console=console)
+    training(Working("preparing chest", 0, 40))
     assert frame(training).startswith("preparing chest  0/40 ")
     assert "0:00 elapsed" in frame(training)
     clock.now += 10
-    training(Working(text="preparing chest", done=10, total=40))
+    training(Working("preparing chest", 10, 40))
     assert "ETA 0:30" in frame(training)
-    training(Working(text="preparing brain", done=0, total=40))
+    training(Working("preparing brain", 0, 40))
     assert "0:00 elapsed" in frame(training), "another region's images take another time each"
     training(Started(phase="lorkd", epochs=1, steps=1))
     assert frame(training) == ""
@@ -198,11 +198,11 @@ def test_reading_and_preparing_show_what_is_left_of_them() -> None:
 def test_a_list_that_begins_anew_is_not_drawn_with_the_time_of_the_last_one() -> None:
     clock = Clock()
     console, text = screen(clock=clock)
-    with Training(console) as training:
-        training(Working(text="preparing chest", done=0, total=40))
+    with ProgressLine(console=console) as training:
+        training(Working("preparing chest", 0, 40))
         clock.now += 10
-        training(Working(text="preparing chest", done=40, total=40))
-        training(Working(text="preparing brain", done=0, total=40))
+        training(Working("preparing chest", 40, 40))
+        training(Working("preparing brain", 0, 40))
     drawn = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.getvalue())
     assert re.search(r"preparing brain  0/40 \S+ 0:00 elapsed", drawn)
     assert not re.search(r" 0/40 \S+ ETA", drawn)
@@ -211,17 +211,17 @@ def test_a_list_that_begins_anew_is_not_drawn_with_the_time_of_the_last_one() ->
 def test_what_is_tracked_is_told_before_each_item_and_after_the_last() -> None:
     told: list[Working] = []
     for item in with_progress("ab", "reading", told.append):
-        assert told[-1] == Working(text="reading", done="ab".index(item), total=2)
-    assert told[-1] == Working(text="reading", done=2, total=2)
+        assert told[-1] == Working("reading", "ab".index(item), 2)
+    assert told[-1] == Working("reading", 2, 2)
     assert len(told) == 3
 
 
 def test_only_the_first_of_processes_that_train_together_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     console, _ = screen()
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert not Training(console).live
+    assert not ProgressLine(console=console).live
     monkeypatch.setenv("LOCAL_RANK", "0")
-    assert Training(console).live
+    assert ProgressLine(console=console).live
 
 
 @pytest.mark.parametrize("name", ["FORCE_COLOR", "TTY_COMPATIBLE"])
@@ -230,7 +230,7 @@ def test_off_a_terminal_no_variable_brings_the_live_line_back(
 ) -> None:
     """Such variables ask for colours; a log would hold a thousand lines that erase each other."""
     monkeypatch.setenv(name, "1")
-    with Training() as progress:
+    with ProgressLine() as progress:
         progress(Started(phase="lorkd", epochs=4, steps=10))
         progress(STEP)
     assert not progress.live
@@ -239,27 +239,27 @@ def test_off_a_terminal_no_variable_brings_the_live_line_back(
 
 def test_a_terminal_that_cannot_erase_gets_plain_lines() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": "dumb"})
-    assert not Training(console).live
+    assert not ProgressLine(console=console).live
 
 
 def test_steps_without_a_terminal_say_each_text_once() -> None:
     console, text = screen(terminal=False)
-    with Steps("export", console) as progress:
-        progress("chest", 0, 2)
-        progress("chest", 0, 2)
-        progress("brain", 1, 2)
-        progress("done", 2, 2)
+    with ProgressLine("export", console) as progress:
+        progress(Working("chest", 0, 2))
+        progress(Working("chest", 0, 2))
+        progress(Working("brain", 1, 2))
+        progress(Working("done", 2, 2))
     assert text.getvalue().splitlines() == ["export: chest (1/2)", "export: brain (2/2)"]
 
 
 def test_the_cursor_comes_back_after_an_error() -> None:
     console, text = screen()
     with pytest.raises(KeyboardInterrupt):
-        interrupt(Steps("gate", console))
+        interrupt(ProgressLine("gate", console))
     assert "\x1b[?25h" in text.getvalue()
 
 
-def interrupt(progress: Steps) -> None:
+def interrupt(progress: ProgressLine) -> None:
     with progress:
-        progress("chest", 0, 1)
+        progress(Working("chest", 0, 1))
         raise KeyboardInterrupt

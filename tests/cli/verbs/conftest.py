@@ -10,6 +10,7 @@ import pytest
 
 import lorkit.decompose
 import lorkit.export
+from lorkit.decompose.events import Working
 
 
 @dataclass
@@ -22,9 +23,9 @@ class Recorder:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         self.args, self.options = args, options
-        if "on_progress" in options:
-            options["on_progress"]("chest", 0, 1)
-            options["on_progress"]("done", 1, 1)
+        if "on_event" in options:
+            options["on_event"](Working("chest", 0, 1))
+            options["on_event"](Working("done", 1, 1))
         return self.result
 
 

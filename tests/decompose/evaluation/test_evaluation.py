@@ -12,6 +12,7 @@ from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.evaluation.inference import predict_logits
+from lorkit.decompose.events import Event, Working
 from lorkit.decompose.extraction.extraction import extract
 from lorkit.decompose.metrics import HEADLINE, scores
 from lorkit.decompose.runs import Run
@@ -116,7 +117,7 @@ def test_wrong_options_are_one_clear_line(small_run: Run, tmp_path: Path) -> Non
 
 
 def test_progress_names_each_region(small_run: Run) -> None:
-    heard: list[tuple[str, int, int]] = []
-    evaluate(small_run.path, on_progress=lambda *call: heard.append(call))
-    assert [done for _, done, _ in heard] == [0, 1, 2]
-    assert heard[0] == ("experts on chest", 0, 2)
+    heard: list[Event] = []
+    evaluate(small_run.path, on_event=heard.append)
+    texts = ("experts on chest", "experts on knee", "done")
+    assert heard == [Working(text, done, 2) for done, text in enumerate(texts)]

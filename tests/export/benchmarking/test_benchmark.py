@@ -7,6 +7,7 @@ import pytest
 
 from lorkit.decompose.artifacts import read_json, write_json, write_manifest
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
+from lorkit.decompose.events import Event, Working
 from lorkit.decompose.runs import Run, export_directory
 from lorkit.export.benchmarking.benchmark import bench, stored
 
@@ -23,10 +24,8 @@ def without_runtime(path: Path) -> Path:
 
 
 def test_a_run_is_measured_and_the_result_stored(a_run: Run) -> None:
-    told: list[str] = []
-    document = bench(
-        samples=40, max_seconds=5.0, region="chest", on_progress=lambda text, *_: told.append(text)
-    ).to_json()
+    told: list[Event] = []
+    document = bench(samples=40, max_seconds=5.0, region="chest", on_event=told.append).to_json()
     assert [row["owner"] for row in document["exports"]] == ["expert", "foundation", "student"]
     for row in document["exports"]:
         assert set(row) >= ROW
@@ -41,7 +40,7 @@ def test_a_run_is_measured_and_the_result_stored(a_run: Run) -> None:
     kept = stored(a_run)
     assert kept is not None
     assert kept.to_json() == document
-    assert told == ["chest, batch 1", "done"]
+    assert told == [Working("chest, batch 1", 0, 1), Working("done", 1, 1)]
 
 
 def test_a_later_bench_keeps_what_it_did_not_measure(a_run: Run) -> None:

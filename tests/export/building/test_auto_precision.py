@@ -12,6 +12,7 @@ from sample_documents import accuracy, flip, latency
 
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.events import Event
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.runs import open_run
 from lorkit.export.building import auto_precision
@@ -120,11 +121,11 @@ def test_a_foundation_that_cannot_stand_it_is_left_out_and_said(
         real(source, job, session, directory)
 
     monkeypatch.setattr(exporting, "build_export", build)
-    said: list[str] = []
-    results = export(run, on_progress=lambda text, done, of: said.append(text), **OPTIONS)
+    said: list[Event] = []
+    results = export(run, on_event=said.append, **OPTIONS)
     assert ("foundation", "int8") not in names(results)
     assert ("expert", "int8") in names(results)
-    assert any("foundation of chest is not exported at int8: too far" in text for text in said)
+    assert "foundation of chest is not exported at int8: too far" in str(said)
 
 
 def test_an_expert_away_from_its_run_cannot_be_judged(run: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from sample_documents import accuracy, costs, latency
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
+from lorkit.decompose.events import Event, Working
 from lorkit.decompose.runs import Run, export_directory
 from lorkit.export.gating import budgets, pairing, region_verdict
 from lorkit.export.gating.gating import exit_code, gate
@@ -29,13 +30,11 @@ def quick(run: Run | None = None, **options: Any) -> dict[str, Any]:
 
 
 def test_a_faster_equally_good_expert_passes(a_run: Run) -> None:
-    told: list[str] = []
-    document = gate(
-        max_seconds=60.0, max_accuracy_drop=0.05, on_progress=lambda text, done, total: told.append(text)
-    ).to_json()
+    told: list[Event] = []
+    document = gate(max_seconds=60.0, max_accuracy_drop=0.05, on_event=told.append).to_json()
     assert document["verdict"] == "pass", document["regions"]
     assert list(document["regions"]) == ["chest", "knee"]
-    assert told == ["chest", "knee", "done"]
+    assert told == [Working(text, done, 2) for done, text in enumerate(("chest", "knee", "done"))]
     chest = document["regions"]["chest"]
     assert chest["latency"]["ratio"] < 0.8
     assert chest["latency"]["pairs"] >= 40

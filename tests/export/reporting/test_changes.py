@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from lorkit.decompose.artifacts import write_manifest
-from lorkit.decompose.events import ignore_progress
+from lorkit.decompose.events import ignore
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
 from lorkit.export.reporting import changes as module
 from lorkit.export.reporting.changes import changes
@@ -13,14 +13,14 @@ from lorkit.export.reporting.document import report_document
 
 
 def compare(home: Run, other: Run) -> dict[str, Any]:
-    documents = [report_document(run, on_progress=ignore_progress) for run in (home, other)]
-    return changes(home, other, documents[0], documents[1], ignore_progress)
+    documents = [report_document(run, on_event=ignore) for run in (home, other)]
+    return changes(home, other, documents[0], documents[1], ignore)
 
 
 @pytest.fixture
 def pair(tmp_path: Path, workshop: Any, monkeypatch: pytest.MonkeyPatch) -> tuple[Run, Run]:
     """Two runs over the same cases whose experts differ: the older one calls fewer images bright."""
-    monkeypatch.setattr("lorkit.export.reporting.document.latencies_of", lambda run, exports, warnings, on_progress: {})
+    monkeypatch.setattr("lorkit.export.reporting.document.latencies_of", lambda run, exports, warnings, on_event: {})
     runs = []
     for name, threshold in (("now", 0.5), ("then", 0.62)):
         run = workshop.write_run(tmp_path / name / "runs" / name, regions=("chest",), cases=400)

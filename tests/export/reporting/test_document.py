@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from lorkit.decompose.artifacts import write_json, write_manifest
-from lorkit.decompose.events import ignore_progress
+from lorkit.decompose.events import ignore
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
 from lorkit.export.reporting.document import average_savings, report_document
 
 
 def test_everything_known_is_in_one_document(measured: Run) -> None:
-    document = report_document(measured, on_progress=ignore_progress)
+    document = report_document(measured, on_event=ignore)
     json.dumps(document, allow_nan=False)
     assert [(row["region"], row["owner"]) for row in document["table"]] == [
         (region, owner) for region in ("chest", "knee") for owner in ("foundation", "student", "expert")
@@ -39,7 +39,7 @@ def test_a_gate_of_replaced_exports_is_stale(measured: Run) -> None:
         "regions": {"chest": block},
     }
     write_json(measured.measurements_dir / "gate.json", stored)
-    document = report_document(measured, on_progress=ignore_progress)
+    document = report_document(measured, on_event=ignore)
     assert document["gate"]["stale"]
     assert document["gate"]["regions"]["chest"]["latency"]["samples_ms"] == {"baseline": [1.0]}
     assert "decompose gate --run by-hand --margin 0.5 --max-accuracy-drop 0.25 --seed 0" in document["commands"]
@@ -48,7 +48,7 @@ def test_a_gate_of_replaced_exports_is_stale(measured: Run) -> None:
 def test_exports_of_a_replaced_source_are_named(measured: Run, workshop: Any) -> None:
     write_manifest(measured.path, "run", synthetic=True, outside=OUTSIDE)
     workshop.write_evaluations(open_run(measured.path))
-    document = report_document(open_run(measured.path), on_progress=ignore_progress)
+    document = report_document(open_run(measured.path), on_event=ignore)
     assert any("exports/chest/onnx-cpu-generic-fp32" in text for text in document["warnings"])
 
 
@@ -71,6 +71,6 @@ def test_averages_are_geometric_and_leave_out_what_is_missing() -> None:
 def test_a_run_without_exports_says_so(tmp_path: Path, workshop: Any) -> None:
     run = workshop.write_run(tmp_path / "runs" / "bare", cases=80)
     workshop.write_evaluations(run, cases=40)
-    document = report_document(run, on_progress=ignore_progress)
+    document = report_document(run, on_event=ignore)
     assert "Nothing is exported yet" in document["warnings"][0]
     assert document["table"][0]["size_bytes"] is None

@@ -4,7 +4,7 @@ import pytest
 
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.events import ignore_progress
+from lorkit.decompose.events import ignore
 from lorkit.decompose.runs import Run, locked_data
 from lorkit.export.reporting import export_scores as exported_scores
 from lorkit.export.reporting.document import report_document
@@ -26,7 +26,7 @@ def exports(run: Run) -> list[Any]:
 
 def test_a_lower_precision_is_scored_by_its_own_engine(lowered: Run) -> None:
     warnings: list[str] = []
-    found = scores_of(lowered, exports(lowered), warnings, ignore_progress)
+    found = scores_of(lowered, exports(lowered), warnings, ignore)
     assert warnings == []
     assert list(found) == [exports(lowered)[1].manifest.digest], "fp32 answers as its network does"
     (block,) = found.values()
@@ -44,14 +44,14 @@ def test_the_images_of_a_region_are_read_once_for_all_its_exports(
     workshop.write_export(place, threshold=0.6, **options)
     seen, read = [], locked_data.read_region
     monkeypatch.setattr(locked_data, "read_region", lambda name, *a, **k: seen.append(name) or read(name, *a, **k))
-    assert len(scores_of(lowered, [*exports(lowered), read_exported(place)], [], ignore_progress)) == 2
+    assert len(scores_of(lowered, [*exports(lowered), read_exported(place)], [], ignore)) == 2
     assert seen == ["chest"]
 
 
 def test_it_is_measured_once(lowered: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = scores_of(lowered, exports(lowered), [], ignore_progress)
+    first = scores_of(lowered, exports(lowered), [], ignore)
     monkeypatch.setattr(exported_scores, "_measure", lambda *arguments: pytest.fail("measured again"))
-    assert scores_of(lowered, exports(lowered), [], ignore_progress) == first
+    assert scores_of(lowered, exports(lowered), [], ignore) == first
     assert read_json(lowered.measurements_dir / "exports-test.json", kind="export_scores")["split"] == "test"
 
 
@@ -61,16 +61,16 @@ def test_without_data_it_has_no_score_and_says_so(lowered: Run, monkeypatch: pyt
 
     monkeypatch.setattr(exported_scores, "RunSplits", gone)
     warnings: list[str] = []
-    assert scores_of(lowered, exports(lowered), warnings, ignore_progress) == {}
+    assert scores_of(lowered, exports(lowered), warnings, ignore) == {}
     assert "onnx-cpu-generic-int8 was not measured: chest.npz is gone" in warnings[0]
 
 
 def test_the_table_tells_whose_score_it_is(measured: Run, workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lorkit.export.reporting.document.latencies_of", lambda run, exports, warnings, on_progress: {})
+    monkeypatch.setattr("lorkit.export.reporting.document.latencies_of", lambda run, exports, warnings, on_event: {})
     place = measured.exports_dir / "chest" / "onnx-cpu-generic-int8"
     options = {"owner": "expert", "region": "chest", "parent": measured.path, "precision": "int8"}
     workshop.write_export(place, threshold=0.62, **options)
-    table = report_document(measured, on_progress=ignore_progress)["table"]
+    table = report_document(measured, on_event=ignore)["table"]
     scored = {row["precision"]: row for row in table if row["region"] == "chest" and row["owner"] == "expert"}
     assert scored["fp32"]["scored"] == "network"
     assert scored["int8"]["scored"] == "export"

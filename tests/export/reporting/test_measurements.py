@@ -6,7 +6,7 @@ from lorkit.decompose.artifacts import read_json, write_json
 from lorkit.decompose.documents.evaluate import EvaluateDocument
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.evaluation import evaluation
-from lorkit.decompose.events import ignore_progress
+from lorkit.decompose.events import ignore
 from lorkit.decompose.runs import MODELS, Run, locked_data
 from lorkit.export.reporting.document import report_document
 from lorkit.export.reporting.measurements import evaluations_of
@@ -17,14 +17,14 @@ def test_what_is_missing_is_measured_on_data_read_once(
 ) -> None:
     asked, read = [], []
 
-    def evaluate(run: Run, *, model: str, run_splits: object, teacher: object, on_progress: object) -> EvaluateDocument:
+    def evaluate(run: Run, *, model: str, run_splits: object, teacher: object, on_event: object) -> EvaluateDocument:
         asked.append((model, run_splits))
         workshop.write_evaluations(run)
         return EvaluateDocument.read(run.measurements_dir / f"evaluate-{model}-test.json")
 
     monkeypatch.setattr(evaluation, "evaluate", evaluate)
     monkeypatch.setattr(locked_data, "RunSplits", lambda run: read.append(run) or "the data")
-    document = report_document(a_run, on_progress=ignore_progress)
+    document = report_document(a_run, on_event=ignore)
     assert asked == [(model, "the data") for model in reversed(MODELS)]
     assert len(read) == 1
     assert all(row["latency"] for row in document["table"])
@@ -33,7 +33,7 @@ def test_what_is_missing_is_measured_on_data_read_once(
 def test_what_is_measured_needs_no_data(measured: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locked_data, "RunSplits", None)
     warnings: list[str] = []
-    assert all(evaluations_of(measured, warnings, ignore_progress).values())
+    assert all(evaluations_of(measured, warnings, ignore).values())
     assert warnings == []
 
 
@@ -45,7 +45,7 @@ def test_a_measurement_of_another_run_is_not_shown(measured: Run, monkeypatch: p
         raise DataError("the data is gone")
 
     monkeypatch.setattr(locked_data, "RunSplits", refuse)
-    document = report_document(measured, on_progress=ignore_progress)
+    document = report_document(measured, on_event=ignore)
     assert document["evaluations"]["student"] is None
     assert "student: the data is gone" in document["warnings"][0]
     assert [row["accuracy"] for row in document["table"] if row["owner"] == "student"] == [None, None]

@@ -18,7 +18,7 @@ from torch import nn
 
 from lorkit.decompose.documents.export import CalibrationSet, WeightCount
 from lorkit.decompose.errors import DataError, ParityError
-from lorkit.decompose.events import OnProgress, ignore_progress
+from lorkit.decompose.events import Event, Listener, Working, ignore
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.export.onnx.conversion import to_onnx
 from lorkit.export.onnx.precision import Calibration, Lowered, convert_precision, int8, require_precision
@@ -69,7 +69,7 @@ def lowered(
     precision: str,
     scheme: str = "asymmetric",
     kind: str = "real",
-    on_progress: OnProgress = ignore_progress,
+    on_event: Listener = ignore,
 ) -> Lowered:
     return convert_precision(
         graph_of(module, path),
@@ -79,7 +79,7 @@ def lowered(
         images=IMAGES,
         reference=answers(module),
         inputs="real",
-        on_progress=on_progress,
+        on_event=on_event,
     )
 
 
@@ -176,13 +176,15 @@ def test_the_layer_that_int8_hurts_most_stays_in_fp32(tmp_path: Path, monkeypatc
 def test_the_search_says_how_far_it_is_and_runs_the_images_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs, told, read = [], [], int8._CalibrationBatches.get_next
+    runs, read = [], int8._CalibrationBatches.get_next
+    told: list[Event] = []
     monkeypatch.setattr(int8._CalibrationBatches, "get_next", lambda self: runs.append(self) or read(self))  # type: ignore[func-returns-value]
     monkeypatch.setitem(parity.TOLERANCES, "int8", 1e-9)
     with pytest.raises(ParityError):
-        lowered(network(), tmp_path / "m.onnx", "int8", on_progress=lambda *step: told.append(step))
-    assert [(done, total) for _, done, total in told] == [(done, 4) for done in range(5)]
-    assert {text.partition(" is off")[0] for text, *_ in told} == {"int8 alone"}
+        lowered(network(), tmp_path / "m.onnx", "int8", on_event=told.append)
+    steps = [event for event in told if isinstance(event, Working)]
+    assert [(step.done, step.total) for step in steps] == [(done, 4) for done in range(5)]
+    assert {step.text.partition(" is off")[0] for step in steps} == {"int8 alone"}
     assert len(set(runs)) == 1
 
 
@@ -219,8 +221,8 @@ def test_worst_first_and_layers_only() -> None:
     def alone(name: str) -> Any:
         return SimpleNamespace(max_abs=errors[name])
 
-    steps: list[tuple[int, int]] = []
+    told: list[Event] = []
     graph = helper.make_model(helper.make_graph(nodes, "g", [], []))
-    ranked = by_sensitivity(graph, alone, lambda done, total: steps.append((done, total)))
-    assert steps == [(done, 4) for done in range(5)]
+    ranked = by_sensitivity(graph, alone, "trying", told.append)
+    assert told == [Working("trying", done, 4) for done in range(5)]
     assert ranked == [("d", float("inf")), ("c", 3.0), ("e", 0.2), ("a", 0.1)]

@@ -19,6 +19,7 @@ from lorkit import profiles
 from lorkit.cli.main import run_command_line
 from lorkit.decompose.artifacts import digest_file, read_json, read_manifest
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError
+from lorkit.decompose.events import Event
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.building import builder as building
 from lorkit.export.building import exporting
@@ -272,10 +273,10 @@ def test_an_export_without_a_gpu_is_complete_but_unproven(
     for verb in ("verify", "bench"):
         assert run_command_line([verb, str(result.path)]) == 5
     monkeypatch.setattr(trt_rtx.TrtRtxTarget, "surroundings", lambda self: {"tensorrt_rtx": "1.8.0"})
-    said: list[str] = []
-    (rebuilt,) = export(expert, target="trt-rtx", on_progress=lambda text, done, total: said.append(text))
+    said: list[Event] = []
+    (rebuilt,) = export(expert, target="trt-rtx", on_event=said.append)
     assert not rebuilt.up_to_date
-    assert [text for text in said if "is built again: its engine was built for another tensorrt_rtx (1." in text]
+    assert "is built again: its engine was built for another tensorrt_rtx (1." in str(said)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
