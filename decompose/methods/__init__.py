@@ -6,7 +6,7 @@ from lorkit.decompose.errors import unknown
 from lorkit.decompose.methods import lorkd
 from lorkit.decompose.methods.base import FitsInOneGo, HasAdapter, Method, TrainingModule, needs_foundation
 from lorkit.decompose.methods.baselines import balanced, finetune, linear_probe, lora, students
-from lorkit.decompose.methods.distillation import cka, dist, distilled_students, fitnet, kd, lora_kd, rkd, sp
+from lorkit.decompose.methods.distillation import cka, dist, feature_and_logit, fitnet, kd, rkd, sp
 from lorkit.decompose.methods.reprogramming import drd, rd
 
 __all__ = ["METHODS", "FitsInOneGo", "HasAdapter", "Method", "TrainingModule", "get_method", "needs_foundation"]
@@ -16,15 +16,14 @@ _ALL: tuple[Method, ...] = (
     rd.METHOD,
     drd.METHOD,
     *students.METHODS,
-    *distilled_students.METHODS,
+    *feature_and_logit.METHODS,
     *balanced.METHODS,
-    kd.METHOD,
+    *kd.METHODS,
     fitnet.METHOD,
     rkd.METHOD,
     sp.METHOD,
     dist.METHOD,
     cka.METHOD,
-    lora_kd.METHOD,
     finetune.METHOD,
     linear_probe.METHOD,
     lora.METHOD,

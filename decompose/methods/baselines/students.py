@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from lorkit.decompose.config import Config, ImageConfig
+from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import Method, TrainingModule
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.foundation.model import Foundation
@@ -34,7 +37,6 @@ class SharedStudent(Method):
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the shared student."""
-        del foundation
         return TrainingModule(self.network(config, regions), config.train)
 
 
@@ -43,6 +45,27 @@ class SeparateStudents(SharedStudent):
 
     name = "stl"
     separate = True
+
+
+class TaughtStudents(SeparateStudents):
+    """One student per region that learns from the frozen foundation; the student alone is deployed.
+
+    Attributes:
+        module: What is trained.
+        kind: What learning from a foundation is called here.
+    """
+
+    uses_teacher = True
+    module: Callable[[RegionalModel, Config, Foundation], TrainingModule]
+    kind: str
+
+    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
+        """Build the student and what is compared of it; UsageError without a foundation, or where stages do not fit."""
+        if foundation is None:
+            raise UsageError(
+                f"{self.kind} without a foundation", required="a frozen teacher", fix="set foundation.weights"
+            )
+        return self.module(self.network(config, regions), config, foundation)
 
 
 METHODS = (SharedStudent(), SeparateStudents())

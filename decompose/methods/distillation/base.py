@@ -18,14 +18,13 @@ from lorkit.decompose.config.methods import Layer
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.baselines.students import SeparateStudents
+from lorkit.decompose.methods.baselines.students import TaughtStudents
 from lorkit.decompose.models.backbones.registry import Backbone
 from lorkit.decompose.models.backbones.stage_adapters import staged
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.models.stage_features import stage_view
-from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks.losses import Terms
 
 
@@ -42,17 +41,29 @@ class StudentPass(NamedTuple):
 
 
 class DistillationModule(TrainingModule):
-    """A student of one region under its own loss and the terms of a subclass, which may look at the foundation first.
+    """A student of one region under its own loss and the terms of a subclass.
 
     Attributes:
+        section: Section of the configuration with the settings of the terms.
+        weights: Keys of that section that weigh a term.
+        min_samples: Samples that a term needs to relate to each other; 1 where it looks at each sample by itself.
         layer: Which output of the two networks is compared.
+        widths: Channels of that output, of the student and of the foundation.
+
+    Raises:
+        UsageError: A network has no stages, and their grids are to be compared.
     """
 
-    layer: Layer = "pooled"
+    section: str
+    weights: tuple[str, ...] = ("weight",)
+    min_samples = 1
 
     def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
-        del foundation
         super().__init__(live, config.train)
+        self.settings: Any = getattr(config, self.section)
+        self.layer: Layer = getattr(self.settings, "layer", "pooled")
+        ours, theirs = (torch.zeros(1, one.channels, *one.size) for one in (config.image, config.foundation_image))
+        self.widths = _width(live, self.layer, ours), _width(foundation.model, self.layer, theirs)
 
     def query_teacher(self, teacher: RegionalModel, batch: Batch) -> Any:
         """Return the foundation's compared output for a batch."""
@@ -63,8 +74,6 @@ class DistillationModule(TrainingModule):
 
     def forward(self, batch: Batch, teacher: Any) -> Terms:
         """Return the term ce and those of the subclass."""
-        if teacher is None:
-            raise missing_teacher()
         student = self._student_pass(batch)
         (name,) = self.live.regions.names
         taught = {term: {name: value} for term, value in self.terms(student, teacher, batch).items()}
@@ -85,27 +94,19 @@ class DistillationModule(TrainingModule):
         return StudentPass(output, outputs.grids[-1])
 
 
-class DistilledStudents(SeparateStudents):
+class DistilledStudents(TaughtStudents):
     """One student per region that learns from the frozen foundation; the student alone is deployed.
 
-    Attributes:
+    Args:
+        name: As the configuration states it.
         module: What is trained.
-        min_samples: Samples that a term needs to relate to each other; 1 where it looks at each sample by itself.
     """
 
+    kind = "distillation"
     module: type[DistillationModule]
-    uses_teacher = True
-    min_samples = 1
 
-    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the student and what is compared of it; UsageError without a foundation or stages to compare."""
-        if foundation is None:
-            raise missing_teacher()
-        return self.module(self.network(config, regions), config, foundation)
-
-    def weights(self, config: Config) -> dict[str, float]:
-        """Return the weight of each term by its key in the configuration."""
-        raise NotImplementedError
+    def __init__(self, name: str, module: type[DistillationModule]) -> None:
+        self.name, self.module = name, module
 
     def notices(self, config: Config) -> list[str]:
         """Announce terms that are off, and relations that micro-batches thin out.
@@ -113,30 +114,22 @@ class DistilledStudents(SeparateStudents):
         Raises:
             UsageError: Micro-batches are too small for a relation.
         """
-        texts = [f"{key} is 0: this term is off" for key, weight in self.weights(config).items() if not weight]
+        section, least = self.module.section, self.module.min_samples
+        settings = getattr(config, section)
+        texts = [f"{section}.{key} is 0: this term is off" for key in self.module.weights if not getattr(settings, key)]
         size, pieces = config.train.batch_size, config.train.accumulate
-        if size // pieces < self.min_samples:
+        if size // pieces < least:
             raise UsageError(
                 f"method {self.name} with train.batch_size {size} and train.accumulate {pieces}",
-                required=f"{self.min_samples} samples or more in a micro-batch",
+                required=f"{least} samples or more in a micro-batch",
                 fix="raise train.batch_size or lower train.accumulate",
             )
-        if self.min_samples > 1 and pieces > 1:
+        if least > 1 and pieces > 1:
             texts.append(
                 f"method {self.name} compares the samples of a micro-batch with each other: train.accumulate {pieces} "
                 f"leaves {size // pieces} of {size}, so the training differs from that with 1"
             )
         return texts
-
-
-def compared_widths(live: RegionalModel, foundation: Foundation, layer: Layer, config: Config) -> tuple[int, int]:
-    """Return the channels of the compared output of the student and of the foundation.
-
-    Raises:
-        UsageError: A network has no stages, and their grids are to be compared.
-    """
-    ours, theirs = (torch.zeros(1, image.channels, *image.size) for image in (config.image, config.foundation_image))
-    return _width(live, layer, ours), _width(foundation.model, layer, theirs)
 
 
 def _width(model: RegionalModel, layer: Layer, example: Tensor) -> int:
@@ -150,8 +143,3 @@ def _width(model: RegionalModel, layer: Layer, example: Tensor) -> int:
     finally:
         model.train(training)
     return outputs.grids[-1].shape[1]
-
-
-def missing_teacher() -> UsageError:
-    """Return the error of a method that cannot do without a foundation."""
-    return UsageError("distillation without a foundation", required="a frozen teacher", fix="set foundation.weights")

@@ -13,11 +13,7 @@ from torch import Tensor
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.methods.distillation.base import (
-    DistillationModule,
-    DistilledStudents,
-    StudentPass,
-)
+from lorkit.decompose.methods.distillation.base import DistillationModule, DistilledStudents, StudentPass
 from lorkit.decompose.methods.losses.cka import CKALoss
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
@@ -27,29 +23,18 @@ from lorkit.decompose.models.regional import RegionalModel
 class CkaModule(DistillationModule):
     """The similarity of both feature spaces over the batch."""
 
+    section = "cka"
+    min_samples = 4
+
     def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
         super().__init__(live, config, foundation)
-        self.settings = config.cka
         self.cka = CKALoss(estimator=self.settings.estimator, gather=True)
 
     def terms(self, student: StudentPass, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
         """Return the term cka."""
-        del batch
         if not self.settings.weight:
             return {}
         return {"cka": self.settings.weight * self.cka(student.layer, teacher.features)}
 
 
-class AlignedStudents(DistilledStudents):
-    """`cka`: one student per region whose features are aligned with the foundation's."""
-
-    name = "cka"
-    module = CkaModule
-    min_samples = 4
-
-    def weights(self, config: Config) -> dict[str, float]:
-        """Return the weight of the only term."""
-        return {"cka.weight": config.cka.weight}
-
-
-METHOD = AlignedStudents()
+METHOD = DistilledStudents("cka", CkaModule)

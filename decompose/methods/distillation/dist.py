@@ -11,25 +11,22 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.distillation.base import DistilledStudents, StudentPass
 from lorkit.decompose.methods.distillation.kd import LogitModule
 from lorkit.decompose.methods.losses.relational import correlation_losses
-from lorkit.decompose.models.foundation.model import Foundation
-from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
+from lorkit.decompose.models.regional import RegionalOutput
 
 
 class DistModule(LogitModule):
     """The two correlations; every place of a dense network is a sample."""
 
-    def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
-        super().__init__(live, config, foundation)
-        self.settings = config.dist
+    section = "dist"
+    weights = ("inter", "intra")
+    min_samples = 2
 
     def terms(self, student: StudentPass, teacher: RegionalOutput, batch: Batch) -> dict[str, Tensor]:
         """Return the terms inter and intra."""
-        del batch
         (name,) = self.live.regions.names
         x, y = (side.logits[name].movedim(1, -1).flatten(0, -2) for side in (student.output, teacher))
         inter, intra = correlation_losses(x, y, self.settings.temperature)
@@ -37,16 +34,4 @@ class DistModule(LogitModule):
         return {term: weight * value for term, (weight, value) in terms.items() if weight}
 
 
-class CorrelationDistillation(DistilledStudents):
-    """`dist`: one student per region whose predictions correlate with the foundation's."""
-
-    name = "dist"
-    module = DistModule
-    min_samples = 2
-
-    def weights(self, config: Config) -> dict[str, float]:
-        """Return the weights of both terms."""
-        return {"dist.inter": config.dist.inter, "dist.intra": config.dist.intra}
-
-
-METHOD = CorrelationDistillation()
+METHOD = DistilledStudents("dist", DistModule)

@@ -22,12 +22,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lorkit.decompose.config import LorkdConfig, TrainConfig
+from lorkit.decompose.config import Config, LorkdConfig, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
+from lorkit.decompose.methods.baselines.students import SharedStudent
 from lorkit.decompose.models.backbones.registry import Backbone
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
+from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks.losses import Terms, by_region, softened_kl
 
 
@@ -111,3 +113,29 @@ def switched_off(settings: LorkdConfig) -> list[str]:
     return [
         f"lorkd.{name}.weight is 0: this distillation term is off" for name, weight in weights.items() if not weight
     ]
+
+
+class DistilledSharedStudent(SharedStudent):
+    """`mtl-kd`: every region on one backbone, with the distillation terms of `lorkd`."""
+
+    name = "mtl-kd"
+    uses_teacher = True
+
+    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
+        """Build the shared student and the projector from the foundation's features."""
+        live = self.network(config, regions)
+        return DistillingModule(live, config.train, config.lorkd, foundation)
+
+    def notices(self, config: Config) -> list[str]:
+        """Announce every distillation term that is switched off."""
+        return switched_off(config.lorkd)
+
+
+class DistilledSeparateStudents(DistilledSharedStudent):
+    """`stl-kd`: as many students, projectors and phases as there are regions."""
+
+    name = "stl-kd"
+    separate = True
+
+
+METHODS = (DistilledSharedStudent(), DistilledSeparateStudents())

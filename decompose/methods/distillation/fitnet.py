@@ -18,12 +18,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.methods.distillation.base import (
-    DistillationModule,
-    DistilledStudents,
-    StudentPass,
-    compared_widths,
-)
+from lorkit.decompose.methods.distillation.base import DistillationModule, DistilledStudents, StudentPass
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
@@ -39,22 +34,13 @@ class Regressor(nn.Linear):
 
 
 class FitnetModule(DistillationModule):
-    """A student and the regressor of its hints.
+    """A student and the regressor of its hints."""
 
-    Args:
-        live: The student of one region.
-        config: Settings.
-        foundation: The teacher.
-
-    Raises:
-        UsageError: A network has no stages to compare.
-    """
+    section = "fitnet"
 
     def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
         super().__init__(live, config, foundation)
-        self.settings = config.fitnet
-        self.layer = self.settings.layer
-        self.regressor = Regressor(*compared_widths(live, foundation, self.layer, config))
+        self.regressor = Regressor(*self.widths)
 
     def terms(self, student: StudentPass, teacher: TeacherFeatures, batch: Batch) -> dict[str, Tensor]:
         """Return the term hint."""
@@ -65,17 +51,6 @@ class FitnetModule(DistillationModule):
         return {"hint": self.settings.weight * value_N.sum() / len(batch.label)}
 
 
-class HintDistillation(DistilledStudents):
-    """`fitnet`: one student per region whose last stage predicts that of the foundation linearly."""
-
-    name = "fitnet"
-    module = FitnetModule
-
-    def weights(self, config: Config) -> dict[str, float]:
-        """Return the weight of the only term."""
-        return {"fitnet.weight": config.fitnet.weight}
-
-
 def one_grid(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Average both (N, C, *grid) down to the coarser grid, axis by axis; features without a grid stay."""
     grid = [min(pair) for pair in zip(x.shape[2:], y.shape[2:], strict=True)]
@@ -84,4 +59,4 @@ def one_grid(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return left, right
 
 
-METHOD = HintDistillation()
+METHOD = DistilledStudents("fitnet", FitnetModule)

@@ -4,6 +4,9 @@
 
 s are the student's logits, t those of the foundation's head of the region: its own, or the linear probe fitted on the
 training part where it has none. Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network (2015).
+
+`lora-kd` adapts the foundation to the region first: two trainings a region, each with the whole budget of `train`,
+`lora` on the foundation, whose factors are merged, then `kd` with the merged network in the foundation's place.
 """
 
 from __future__ import annotations
@@ -13,12 +16,8 @@ from torch import Tensor
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.distillation.base import (
-    DistillationModule,
-    DistilledStudents,
-    StudentPass,
-)
-from lorkit.decompose.models.foundation.model import Foundation
+from lorkit.decompose.methods.baselines.lora import Lora
+from lorkit.decompose.methods.distillation.base import DistillationModule, DistilledStudents, StudentPass
 from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 
 
@@ -34,9 +33,7 @@ class LogitModule(DistillationModule):
 class KdModule(LogitModule):
     """The divergence of softened probabilities."""
 
-    def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
-        super().__init__(live, config, foundation)
-        self.settings = config.kd
+    section = "kd"
 
     def terms(self, student: StudentPass, teacher: RegionalOutput, batch: Batch) -> dict[str, Tensor]:
         """Return the term kd."""
@@ -48,15 +45,14 @@ class KdModule(LogitModule):
         return {"kd": self.settings.weight * value_N.sum() / len(batch.label)}
 
 
-class KnowledgeDistillation(DistilledStudents):
-    """`kd`: one student per region that matches the foundation's softened predictions."""
+class AdaptedDistillation(DistilledStudents):
+    """`lora-kd`: one student per region under the loss of `kd`, taught by the foundation after `lora`."""
 
-    name = "kd"
-    module = KdModule
+    adapter = Lora()
 
-    def weights(self, config: Config) -> dict[str, float]:
-        """Return the weight of the only term."""
-        return {"kd.weight": config.kd.weight}
+    def notices(self, config: Config) -> list[str]:
+        """Return what both methods announce; MissingRuntimeError where peft is not installed."""
+        return [*self.adapter.notices(config), *super().notices(config)]
 
 
-METHOD = KnowledgeDistillation()
+METHODS = (DistilledStudents("kd", KdModule), AdaptedDistillation("lora-kd", KdModule))

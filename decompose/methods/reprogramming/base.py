@@ -18,7 +18,6 @@ from lorkit.decompose.errors import UsageError, plural
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.losses.cka import CKALoss
 from lorkit.decompose.methods.losses.cka.products import MIN_SAMPLES
-from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.tasks import get_task
@@ -42,16 +41,17 @@ class ReprogrammedPass(NamedTuple):
 
 
 class ReprogrammingModule(TrainingModule):
-    """A student of one region beside reprogrammed features of the foundation.
+    """A student of one region beside features of the foundation that subclasses reprogram.
 
-    Args:
-        live: The student.
-        config: Settings.
-        foundation: The teacher, from which subclasses make their reprogrammers.
+    Attributes:
+        phis: The reprogrammers, by stage.
+        grids: The places of the student's features at each stage.
     """
 
-    def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
-        del foundation
+    phis: Sequence[nn.Module]
+    grids: Sequence[tuple[int, ...]]
+
+    def __init__(self, live: RegionalModel, config: Config) -> None:
         super().__init__(live, config.train)
         self.settings = settings = config.rd
         (region,) = live.regions
@@ -63,16 +63,6 @@ class ReprogrammingModule(TrainingModule):
             gather=True,  # how many samples there are, on all ranks, decides what an alignment can tell
         )
 
-    @property
-    def phis(self) -> Sequence[nn.Module]:
-        """The reprogrammers, by stage."""
-        raise NotImplementedError
-
-    @property
-    def grids(self) -> Sequence[tuple[int, ...]]:
-        """The places of the student's features at each stage."""
-        raise NotImplementedError
-
     def run_passes(self, batch: Batch, teacher: TeacherFeatures) -> ReprogrammedPass:
         """Run the student and every hybrid pass; subclasses implement it."""
         raise NotImplementedError
@@ -81,10 +71,8 @@ class ReprogrammingModule(TrainingModule):
         """Return the student's own features of each stage: what they depend on lies in the stages up to it."""
         raise NotImplementedError
 
-    def forward(self, batch: Batch, teacher: TeacherFeatures | None) -> Terms:
+    def forward(self, batch: Batch, teacher: TeacherFeatures) -> Terms:
         """Return the terms ce, hybrid, kd and cka, those with a weight above zero."""
-        if teacher is None:
-            raise missing_teacher()
         (name,) = self.live.regions.names
         settings, size = self.settings, len(batch.label)
         passes = self.run_passes(batch, teacher)
@@ -148,8 +136,3 @@ class ReprogrammingModule(TrainingModule):
 def decayed(settings: RdConfig, progress: float) -> float:
     """Return what the hybrid and kd terms are multiplied by after a share of the training."""
     return 1.0 if settings.decay == "constant" else 1.0 - progress * (1.0 - settings.decay_end)
-
-
-def missing_teacher() -> UsageError:
-    """Return the error of a method that cannot do without a foundation."""
-    return UsageError("reprogramming without a foundation", required="a frozen teacher", fix="set foundation.weights")

@@ -15,7 +15,6 @@ what they leave open are settings of `rd`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 from torch import Tensor, nn
 
@@ -38,34 +37,20 @@ Shapes = Sequence[tuple[int, ...]]
 class DeepReprogramming(ReprogrammingModule):
     """Student, a reprogrammer a stage, and the student's later stages and head, which all hybrid passes share.
 
-    Args:
-        live: The student of one region.
-        config: Settings.
-        foundation: The teacher.
-
     Raises:
         UsageError: Its stages do not fit the student's.
     """
 
     def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
-        super().__init__(live, config, foundation)
+        super().__init__(live, config)
         image, seen = ((one.channels, *one.size) for one in (config.image, config.foundation_image))
         theirs, ours = stage_shapes_of(foundation.model.backbone, seen), stage_shapes(live.backbone, image)
         check_stages(theirs, ours)
         self.reprogrammers = nn.ModuleList(
             GridReprogrammer(t[0], s[0], s[1:], self.settings.hidden) for t, s in zip(theirs, ours, strict=True)
         )
+        self.phis, self.grids = list(self.reprogrammers), [shape[1:] for shape in ours]
         self.foreign = InjectedPassNorms(live.backbone, self.settings.bn_policy)
-
-    @property
-    def phis(self) -> list[nn.Module]:
-        """The reprogrammers, by stage."""
-        return list(self.reprogrammers)
-
-    @property
-    def grids(self) -> list[tuple[int, ...]]:
-        """The places of each stage of the student."""
-        return [cast(GridReprogrammer, module).grid for module in self.reprogrammers]
 
     def query_teacher(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
         """Return the foundation's stages for a batch."""

@@ -19,47 +19,31 @@ from torch import Tensor, nn
 
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.baselines.students import SeparateStudents
-from lorkit.decompose.methods.reprogramming.base import ReprogrammedPass, ReprogrammingModule, missing_teacher
+from lorkit.decompose.methods.baselines.students import TaughtStudents
+from lorkit.decompose.methods.reprogramming.base import ReprogrammedPass, ReprogrammingModule
 from lorkit.decompose.models.backbones.registry import Backbone
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.models.reprogrammers import GridReprogrammer, PooledReprogrammer
-from lorkit.decompose.regions import RegionSet
 
 
 class FeatureReprogramming(ReprogrammingModule):
-    """Student, reprogrammer and the classifier that they share.
-
-    Args:
-        live: The student of one region.
-        config: Settings.
-        foundation: The teacher.
-    """
+    """Student, reprogrammer and the classifier that they share."""
 
     def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
-        super().__init__(live, config, foundation)
+        super().__init__(live, config)
         wide, narrow = (cast(Backbone, model.backbone).feature_dim for model in (foundation.model, live))
-        self.grid = config.image.size if self.task.dense else ()
-        self.reprogrammer: nn.Module = (
-            GridReprogrammer(wide, narrow, self.grid, self.settings.hidden)
-            if self.task.dense
-            else PooledReprogrammer(
-                wide, narrow, self.settings.hidden or narrow, rectified=getattr(live.backbone, "rectified", False)
-            )
-        )
-
-    @property
-    def phis(self) -> list[nn.Module]:
-        """The one reprogrammer."""
-        return [self.reprogrammer]
-
-    @property
-    def grids(self) -> list[tuple[int, ...]]:
-        """The grid of the features, without places where they are pooled."""
-        return [self.grid]
+        hidden = self.settings.hidden
+        self.reprogrammer: nn.Module
+        if self.task.dense:
+            self.grids = [config.image.size]
+            self.reprogrammer = GridReprogrammer(wide, narrow, config.image.size, hidden)
+        else:
+            self.grids = [()]
+            rectified = getattr(live.backbone, "rectified", False)
+            self.reprogrammer = PooledReprogrammer(wide, narrow, hidden or narrow, rectified=rectified)
+        self.phis = [self.reprogrammer]
 
     def query_teacher(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
         """Return the foundation's features for a batch: pooled, or maps where the task is dense."""
@@ -79,18 +63,12 @@ class FeatureReprogramming(ReprogrammingModule):
         return [self.live(batch.image, batch.region).features]
 
 
-class ReprogrammingDistillation(SeparateStudents):
+class ReprogrammingDistillation(TaughtStudents):
     """`rd`: a student and a reprogrammer a region, trained together; the student alone is deployed."""
 
     name = "rd"
+    kind = "reprogramming"
     module: type[ReprogrammingModule] = FeatureReprogramming
-    uses_teacher = True
-
-    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the student and its reprogrammers; UsageError without a foundation or where their stages do not fit."""
-        if foundation is None:
-            raise missing_teacher()
-        return self.module(self.network(config, regions), config, foundation)
 
     def notices(self, config: Config) -> list[str]:
         """Announce every term that is switched off."""

@@ -30,3 +30,20 @@ def test_students_are_distilled_by_the_terms_of_lorkd(name: str) -> None:
     ), "a probe is nothing that the foundation knew"
     off, _ = make_foundation("lorkd.feature_kd.weight=0")
     assert len(get_method(name).notices(off)) == 1
+
+
+def test_one_shares_a_student_and_the_other_has_one_per_region() -> None:
+    shared, separate = get_method("mtl-kd"), get_method("stl-kd")
+    assert (shared.uses_teacher, separate.uses_teacher) == (True, True)
+    assert [phase.names for phase in shared.phases(REGIONS)] == [("a", "b")]
+    assert [phase.names for phase in separate.phases(REGIONS)] == [("a",), ("b",)]
+
+
+def test_without_a_foundation_there_is_no_projector_and_what_is_off_is_announced() -> None:
+    config, _ = make_foundation("lorkd.feature_kd.weight=0", "lorkd.logit_kd.weight=0")
+    module = get_method("mtl-kd").build(config, REGIONS, None)
+    assert isinstance(module, DistillingModule)
+    assert module.projector is None
+    assert set(module.live.heads) == {"a", "b"}
+    said = get_method("mtl-kd").notices(config)
+    assert [name in line for name, line in zip(("feature_kd", "logit_kd"), said, strict=True)] == [True, True]

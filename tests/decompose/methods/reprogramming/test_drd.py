@@ -127,8 +127,6 @@ def test_structures_cross(student: str, teacher: str) -> None:
 
 
 def test_without_a_teacher_it_refuses() -> None:
-    config, module, _ = make()
+    config, _, _ = make()
     with pytest.raises(UsageError, match="reprogramming without a foundation"):
         get_method("drd").build(config, ONE, None)
-    with pytest.raises(UsageError, match="reprogramming without a foundation"):
-        module(batch(), None)

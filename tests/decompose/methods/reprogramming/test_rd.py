@@ -123,11 +123,9 @@ def test_terms_that_are_off_are_announced_and_absent() -> None:
 
 
 def test_without_a_teacher_it_refuses() -> None:
-    config, module, _ = make()
+    config, _, _ = make()
     with pytest.raises(UsageError, match="reprogramming without a foundation"):
         get_method("rd").build(config, ONE, None)
-    with pytest.raises(UsageError, match="reprogramming without a foundation"):
-        module(batch(), None)
 
 
 def test_the_reprogrammer_does_not_depend_on_the_length_of_the_features() -> None:
