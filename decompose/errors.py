@@ -1,7 +1,7 @@
 """Errors: one root class, and an exit code for each kind of error.
 
-A message is one line of three parts: what was given, what is required, what to do. Only the command line turns
-an error into text and an exit code; everything else lets it pass through.
+A message is one line of three parts: what was given, what is required, what to do. Only the command line turns an error
+into text and an exit code.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterable
 
 
 class LorkitError(Exception):
-    """Root of every error that lorkit raises on purpose.
+    """Base class of all errors that lorkit raises deliberately.
 
     Args:
         given: What was found, with the offending value.
-        required: What would have been accepted.
-        fix: What the user can do about it, as an imperative.
+        required: What is accepted.
+        fix: What the user can do, as an imperative.
     """
 
     exit_code = 70
@@ -52,7 +52,7 @@ class ParityError(LorkitError):
 
 
 class MissingRuntimeError(LorkitError):
-    """A runtime or a piece of hardware that is not here."""
+    """A runtime or a device that is missing."""
 
     exit_code = 5
 
@@ -64,22 +64,16 @@ class StorageError(LorkitError):
 
 
 class BusyError(StorageError):
-    """Something that another process is writing right now."""
+    """Something that another process is writing."""
 
 
 def plural(count: int, noun: str, *, plural: str = "") -> str:
-    """Return a number with its noun, such as `1 case`, `1200 cases` and `2 classes`.
-
-    Args:
-        count: How many.
-        noun: The word for one of them.
-        plural: The word for several; the noun with an s by default.
-    """
+    """Return a number with its noun, such as `1 case`, `1200 cases` and `2 classes`; `plural` defaults to noun + s."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Build the error for an unknown name, with the nearest known one first."""
+    """Return the error for an unknown name, which suggests the nearest known one."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
     fix = f"did you mean '{near[0]}'?" if near else f"choose one of them with --{kind.split()[-1]}"

@@ -1,4 +1,4 @@
-"""Events: what a long command reports to its caller, as plain data that any program can show."""
+"""Events: what training reports to its caller, as plain data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class CacheFigures(TypedDict):
-    """What the cache of the teacher's features did in one epoch: images asked for and read, and bytes kept."""
+    """Use of the teacher's feature cache in one epoch: images requested and read, and bytes stored."""
 
     asked: int
     read: int
@@ -23,9 +23,9 @@ class CacheFigures(TypedDict):
 
 
 class CacheStatistics(TypedDict):
-    """What a cache of the teacher's features saved in one phase: epochs that asked the teacher against those that read.
+    """Time saved by the teacher's feature cache in one phase: epochs that ran the teacher against those that read.
 
-    Seconds are means per epoch, and null where there is no such epoch.
+    Seconds are means per epoch, and null without such an epoch.
     """
 
     phase: str
@@ -40,7 +40,7 @@ class CacheStatistics(TypedDict):
 
 
 class EpochRow(TypedDict):
-    """A row of `metrics.jsonl`: losses by term and region, the validation metric by region, and how fast it was."""
+    """A row of `metrics.jsonl`: losses by term and region, the validation metric by region, and speed."""
 
     phase: str
     epoch: int
@@ -59,19 +59,19 @@ class EpochRow(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened."""
+    """Base class of events."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Notice(Event):
-    """A sentence that the user should read: a term that is off, what matched in a weights file."""
+    """A sentence for the user, such as an unused term or the matches in a weights file."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Working(Event):
-    """Something that takes a while and trains nothing; `done` of `total` items are through."""
+    """Progress of something other than training; `done` of `total` items are finished."""
 
     text: str
     done: int
@@ -80,7 +80,7 @@ class Working(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Started(Event):
-    """A phase of training begins, at `first_epoch` (above 0 after a resume; `history` has a row for each before it)."""
+    """A phase of training begins, at `first_epoch` (above 0 after a resume; `history` has the earlier epochs)."""
 
     phase: str
     epochs: int
@@ -92,9 +92,9 @@ class Started(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Step(Event):
-    """One optimiser step; losses are the terms' means over the batch, rates in images a second.
+    """One optimiser step; losses are the terms' means over the batch, rates in images per second.
 
-    `memory_mib` is the resident set of the process now, `cuda_mib` the most that was held at once on its GPU.
+    `memory_mib` is the current resident set of the process, `cuda_mib` the peak memory on its GPU.
     """
 
     phase: str
@@ -129,7 +129,7 @@ class Validated(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Saved(Event):
-    """A checkpoint is safely on disk."""
+    """A checkpoint is saved on disk."""
 
     phase: str
     epoch: int
@@ -151,7 +151,7 @@ Listener = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """Listen to nothing."""
+    """Ignore an event."""
     del event
 
 
@@ -161,7 +161,7 @@ def named(name: str, on_event: Listener) -> Listener:
 
 
 def with_progress(items: Sequence[T], text: str, on_event: Listener) -> Iterator[T]:
-    """Yield items, and tell before each, and after the last, how many are through."""
+    """Yield items, and report progress before each and after the last."""
     for done, item in enumerate(items):
         on_event(Working(text, done, len(items)))
         yield item

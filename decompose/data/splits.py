@@ -1,7 +1,7 @@
 """Train, validation and test parts that share no group and no identical image.
 
-Samples are tied into components first: two samples belong together when they share a group (patient) or are the same
-image. Components, never samples, are dealt out, greedily by class, so every part has about its fraction of each class.
+Samples that share a group (patient) or are the same image form a component. Components are assigned to parts greedily
+by class, so that every part has about its fraction of each class.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LARGE = 0.25  # of the smallest part: a component above this is hard to place
 
 
 class Leak(NamedTuple):
-    """Two samples of different parts that must not be torn apart."""
+    """Two samples of different parts that must not be separated."""
 
     kind: str
     first: int
@@ -60,18 +60,18 @@ class Splits:
 
 
 def label_digest(samples: RegionSamples, indices: Indices) -> str:
-    """Digest the class names or masks that belong to some images, whatever the order of rows."""
+    """Digest the class names or masks of some images, independent of the order of rows."""
     return digest_cases([samples.digests[index] for index in indices], [samples.target(index) for index in indices])
 
 
 def digest_cases(digests: Sequence[str], targets: Sequence[str]) -> str:
-    """Digest a set of cases: images and what they are compared with, whatever their order."""
+    """Digest a set of cases (images and their targets), independent of their order."""
     rows = sorted(f"{digest}\t{target}" for digest, target in zip(digests, targets, strict=True))
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
 
 
 def split_regions(samples: Mapping[str, RegionSamples], split: SplitConfig, *, seed: int) -> Splits:
-    """Split every region; a part that the source states is kept and checked.
+    """Split every region; parts stated by the source are kept and checked.
 
     The result depends on the seed and the content, not on the order of rows.
 
@@ -97,7 +97,7 @@ def find_leaks(samples: RegionSamples) -> list[Leak]:
 
 
 def leak_error(samples: RegionSamples, leak: Leak) -> DataError:
-    """Name both samples of a leak, their groups and their parts."""
+    """Return the error of a leak, with both samples, their groups and their parts."""
     one, two = (
         f"'{samples.ids[index]}' (group '{samples.groups[index]}') in {part}"
         for index, part in zip((leak.first, leak.second), leak.parts, strict=True)
@@ -111,7 +111,7 @@ def leak_error(samples: RegionSamples, leak: Leak) -> DataError:
 
 
 def components(groups: Sequence[str], digests: Sequence[str]) -> list[Indices]:
-    """Return the samples tied together by a shared group or an identical image, each ascending."""
+    """Return components of samples that share a group or an identical image, each ascending."""
     parent = list(range(len(groups)))
 
     def root(index: int) -> int:
@@ -155,7 +155,7 @@ def _parts_of(samples: RegionSamples, split: SplitConfig, seed: int) -> dict[str
 def _fill_missing(
     samples: RegionSamples, parts: Mapping[str, Indices], split: SplitConfig, seed: int
 ) -> dict[str, Indices]:
-    """Take val or test out of train, by group, where the source states only the other parts."""
+    """Take val or test out of train, by group, if the source states only the other parts."""
     shares = {part: getattr(split, part) for part in ("val", "test") if not len(parts[part])}
     if not shares or not len(parts["train"]):
         return {}
@@ -163,7 +163,7 @@ def _fill_missing(
 
 
 def _deal(samples: RegionSamples, pool: Indices, shares: Mapping[str, float], seed: int) -> dict[str, Indices]:
-    """Deal the components of `pool` to parts so that each part gets its share of every class."""
+    """Assign the components of `pool` to parts so that each part has its share of every class."""
     inside = set(pool.tolist())
     least = min(shares.values()) * len(pool)
     tied = components(samples.groups, samples.digests)
@@ -190,7 +190,7 @@ def _deal(samples: RegionSamples, pool: Indices, shares: Mapping[str, float], se
 
 
 def _first_of_each_class(samples: RegionSamples, counts: NDArray[np.int64], parts: list[str]) -> dict[int, int]:
-    """Give every part one component of every class, rarest class first, so that no part lacks a class.
+    """Give every part one component of every class, rarest class first.
 
     Raises:
         DataError: A class has fewer groups than there are parts.
@@ -237,7 +237,7 @@ def _check_classes(samples: RegionSamples, part: str, indices: Indices) -> None:
 
 
 def _check_structures(samples: RegionSamples, indices: Indices) -> None:
-    """Refuse a training part in which no mask shows a structure; where others lack it, its Dice is undefined."""
+    """Refuse a training part without any mask of a structure; in other parts its Dice is undefined."""
     if samples.present is None:
         return
     for name, count in zip(samples.region.classes, samples.present[indices].sum(0), strict=True):
@@ -250,9 +250,9 @@ def _check_structures(samples: RegionSamples, indices: Indices) -> None:
 
 
 def _in_order(pieces: list[Indices], samples: RegionSamples, seed: int, least: float) -> list[Indices]:
-    """Order components by a hash of content and seed, so that the order of rows does not matter.
+    """Order components by a hash of content and seed, independent of the order of rows.
 
-    Large ones, measured by the `least` samples that a part is to get, come first and by size.
+    Components larger than `least`, the smallest number of samples of a part, come first by size.
     """
 
     def key(piece: Indices) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""What the documents of all commands share: strict keys, a version and a kind, one way to JSON and back."""
+"""Base classes of the documents of all commands: strict keys, a version and a kind, JSON output and input."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ P = TypeVar("P", bound="Part")
 
 
 class Part(BaseModel):
-    """A part of a document: unknown keys are refused, values do not change.
+    """A part of a document: unknown keys are refused, and values are frozen.
 
-    A key with a default is left out of JSON unless it was set.
+    A key with a default is omitted from JSON unless it was set.
     """
 
     model_config = ConfigDict(
@@ -43,11 +43,11 @@ class Part(BaseModel):
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
     def with_changes(self, **values: object) -> Self:
-        """Return a copy with other values, which are taken as they are."""
+        """Return a copy with other values, which are not validated."""
         return self.model_copy(update=values)
 
     def without(self, *names: str) -> Self:
-        """Return a copy that leaves keys out."""
+        """Return a copy without some keys."""
         return type(self).model_validate({name: getattr(self, name) for name in self.model_fields_set - {*names}})
 
 
@@ -59,16 +59,12 @@ class Document(Part):
     warnings: list[str] = []
 
     def model_post_init(self, context: object) -> None:
-        """Count the head of a document as set: every document states it."""
+        """Mark the head of a document as set, since every document states it."""
         self.model_fields_set.update(("schema_version", "kind", "warnings"))
 
     @classmethod
     def read(cls, path: Path, *, fix: str = "build it again") -> Self:
-        """Read a document.
-
-        Raises:
-            ArtifactError: The file is missing, of another kind or version, or a key of it is wrong.
-        """
+        """Read a document; raise ArtifactError if it is missing, of another kind or version, or invalid."""
         return parse(cls, read_json(path, kind=cls.model_fields["kind"].default), path, fix=fix)
 
     def write(self, path: Path) -> None:
@@ -77,10 +73,10 @@ class Document(Part):
 
 
 def parse(model: type[P], value: object, where: Path | str, *, fix: str = "build it again") -> P:
-    """Turn plain data into a part of a document.
+    """Validate plain data as a part of a document.
 
     Raises:
-        ArtifactError: A key is missing, unknown or holds something else; the message names the first one.
+        ArtifactError: A key is missing, unknown or invalid; the message names the first one.
     """
     try:
         return model.model_validate(value)
@@ -101,13 +97,13 @@ def parse(model: type[P], value: object, where: Path | str, *, fix: str = "build
 
 
 def narrow(model: type[P], part: Part) -> P:
-    """Return those keys of a part that a smaller part has too."""
+    """Return a part as a smaller model, with only its keys."""
     return model.model_validate(
         {name: getattr(part, name) for name in model.model_fields if name in part.model_fields_set}
     )
 
 
 def combine(model: type[P], *parts: Part, **values: object) -> P:
-    """Build a part from the keys that others state, and further values."""
+    """Build a part from the keys of others and further values."""
     stated = {name: getattr(part, name) for part in parts for name in part.model_fields_set}
     return model.model_validate({**stated, **values})

@@ -1,4 +1,4 @@
-"""What `decompose bench` measures: one row per export and setting."""
+"""The result of `decompose bench`: one row per export and setting."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lorkit.decompose.machine import Machine
 
 
 class EndToEnd(Part):
-    """Medians of one image from its file to an answer."""
+    """Median times from the file of one image to the prediction."""
 
     input: str
     n: int
@@ -22,7 +22,7 @@ class EndToEnd(Part):
 
 
 class TimingSummary(Part):
-    """An engine's timings under one setting; p90 and p99 are null where the samples are too few to bound them."""
+    """An engine's timings under one setting; p90 and p99 are null if there are too few samples."""
 
     batch: int
     threads: int | None
@@ -40,7 +40,7 @@ class TimingSummary(Part):
 
 
 class DeviceTimes(Part):
-    """What the GPU itself takes."""
+    """Times of the GPU itself."""
 
     device_median_ms: float | None = None
     """On the GPU's own clock; null where no CUDA event could be set, and device_note says why."""
@@ -49,7 +49,7 @@ class DeviceTimes(Part):
 
 
 class BenchRow(DeviceTimes, TimingSummary, Subject):
-    """What an export costs under one setting."""
+    """Latency and memory of an export under one setting."""
 
     peak_mib: float | None
     """By how much loading and running raises the peak of the process."""
@@ -69,7 +69,7 @@ class BenchRow(DeviceTimes, TimingSummary, Subject):
 
 
 class BenchComparison(Ratio):
-    """An export against the reference, timed in turns."""
+    """An export against the reference, timed interleaved."""
 
     path: str
     against: str

@@ -1,4 +1,4 @@
-"""What `decompose compare` finds: methods, seeds and training fractions on the same split and the same teacher."""
+"""The result of `decompose compare`: methods, seeds and training fractions on the same split and teacher."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lorkit.decompose.machine import Machine
 
 
 class MethodRow(Part):
-    """A method that was compared: as configured, or a variant with settings of its own."""
+    """A compared method: as configured, or a variant with its own settings."""
 
     label: str
     method: str
@@ -21,7 +21,7 @@ class MethodRow(Part):
 
 
 class DeployedCosts(Part):
-    """What the largest of the regions' networks costs where it is deployed."""
+    """Costs of the largest of the regions' deployed networks."""
 
     parameters: int
     macs: int
@@ -29,20 +29,20 @@ class DeployedCosts(Part):
 
 
 class Costs(DeployedCosts):
-    """The same, and what the networks cost while they are trained."""
+    """Costs of deployment and of training."""
 
     training_parameters: int
     training_macs: int
 
 
 class TrainedCosts(Costs):
-    """The same, and how long training took without the foundation's."""
+    """Costs, and the time of training without that of the foundation."""
 
     train_seconds: float
 
 
 class Headline(Part):
-    """The mean over regions of the metric that tasks are judged by, under its own name."""
+    """The mean over regions of the tasks' headline metric, under its own name."""
 
     balanced_accuracy: Share | None = None
     dice: Share | None = None
@@ -62,7 +62,7 @@ class CellHead(Part):
 
 
 class CellRow(CellHead, TrainedCosts):
-    """The figures of a cell: one method, seed and fraction."""
+    """The results of a cell: one method, seed and fraction."""
 
     regions: dict[str, TaskFigures]
 
@@ -90,7 +90,7 @@ class ComparisonRow(CellRow):
 
 
 class RegionDrop(Part):
-    """What the candidate loses against the baseline in one region."""
+    """The drop from baseline to candidate in one region."""
 
     drop: float
     ci: Interval
@@ -104,7 +104,7 @@ class RegionDrop(Part):
 
 
 class MeanDrop(Part):
-    """What the candidate loses, mean over regions."""
+    """The drop from baseline to candidate, mean over regions."""
 
     drop: float
     ci: Interval
@@ -112,7 +112,7 @@ class MeanDrop(Part):
 
 
 class PairedDifference(Part):
-    """What the candidate loses by region and on average, and the regions that it wins and loses."""
+    """The drop from baseline to candidate by region and on average, and the numbers of regions won and lost."""
 
     regions: dict[str, RegionDrop]
     mean: MeanDrop
@@ -145,7 +145,7 @@ class MethodSummary(Headline, TrainedCosts):
 
 
 class ComparedFoundation(Headline):
-    """The foundation itself; costs are null of a teacher that torch does not run."""
+    """The foundation itself; costs are null for a teacher that torch does not run."""
 
     backbone: str
     heads: dict[str, str]

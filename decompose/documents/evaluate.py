@@ -1,4 +1,4 @@
-"""What `decompose evaluate` finds: how good a model is on one part of the data. An undefined metric is null."""
+"""The result of `decompose evaluate`: accuracy of a model on one part of the data. An undefined metric is null."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ModelName = Literal["experts", "student", "foundation"]
 
 
 class DataFile(Part):
-    """A file that was measured on in place of a locked part."""
+    """A file that was used instead of a locked part."""
 
     name: str
     sha256: Digest | None
@@ -22,7 +22,7 @@ class DataFile(Part):
 
 
 class ClassificationEvaluation(ClassificationScores):
-    """A region that a classifier was measured on."""
+    """A region evaluated with a classifier."""
 
     task: Literal["classification"]
     classes: list[str]
@@ -31,7 +31,7 @@ class ClassificationEvaluation(ClassificationScores):
 
 
 class SegmentationEvaluation(SegmentationScores):
-    """A region that a segmenter was measured on."""
+    """A region evaluated with a segmentation network."""
 
     task: Literal["segmentation"]
     classes: list[str]

@@ -1,4 +1,4 @@
-"""`expert.json`: what an extracted expert is, where it came from, and what was proven and measured of it."""
+"""`expert.json`: an extracted expert, its source, its checks and measurements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Output(Part):
 
 
 class Equality(Part):
-    """How exactly the extracted network gives the outputs of the live model."""
+    """Differences between the outputs of the extracted network and the live model."""
 
     n: int
     max_abs_difference: float
@@ -29,14 +29,14 @@ class Equality(Part):
 
 
 class BeforeAfter(Part):
-    """A count before and after a cut."""
+    """A count before and after the reduction of rank."""
 
     before: int
     after: int
 
 
 class CutScores(Part):
-    """What cutting the rank costs on the validation split."""
+    """The cost of the reduction of rank on the validation split."""
 
     metric: str
     split: Literal["val"]
@@ -49,7 +49,7 @@ class CutScores(Part):
 
 
 class CutLayer(Part):
-    """A layer whose update was cut: rank before and after, and the share of its energy that is kept."""
+    """A layer with reduced rank: before and after, and the remaining fraction of its energy."""
 
     layer: str
     rank: tuple[int, int]
@@ -57,7 +57,7 @@ class CutLayer(Part):
 
 
 class Reduction(Part):
-    """An update that was cut to a lower rank."""
+    """The reduction of an update to a lower rank."""
 
     rank: int
     rank_before: int

@@ -1,4 +1,4 @@
-"""`export.json`: what an export is and how it was proven; and what `decompose export` made."""
+"""`export.json`: an export and its parity; and the result of `decompose export`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class WeightCount(Part):
 
 
 class Graph(Part):
-    """What an ONNX file holds."""
+    """Contents of an ONNX file."""
 
     opset: int | None = None
     nodes: int | None = None
@@ -32,7 +32,7 @@ class Graph(Part):
 
 
 class CalibrationSet(Part):
-    """Images that int8 was calibrated on."""
+    """Images for the calibration of int8."""
 
     part: str
     n: int
@@ -40,14 +40,14 @@ class CalibrationSet(Part):
 
 
 class LayerError(Part):
-    """How far one layer at the lower precision is off."""
+    """Error of one layer at the lower precision."""
 
     layer: str
     error: float
 
 
 class Lowering(Part):
-    """How a graph was brought to a lower precision."""
+    """Conversion of a graph to a lower precision."""
 
     scheme: str | None = None
     calibration: CalibrationSet | None = None
@@ -58,7 +58,7 @@ class Lowering(Part):
 
 
 class KeptSamples(Part):
-    """What `samples.npz` holds."""
+    """Contents of `samples.npz`."""
 
     inputs: ImageKind
     n: int
@@ -73,7 +73,7 @@ class ExportSource(Part):
 
 
 class ExportedNetwork(NetworkInfo):
-    """The network that is exported, and what its output channels stand for."""
+    """The exported network, and the meaning of its output channels."""
 
     owner: Owner
     outputs: list[str] = []
@@ -113,7 +113,7 @@ class PrecisionCandidate(Part):
 
 
 class ChoiceConditions(Part):
-    """What a choice depends on: networks, limits, and the machine and libraries that measured."""
+    """Conditions of a choice: networks, limits, machine and libraries."""
 
     inputs: dict[str, Digest]
     max_accuracy_drop: float
@@ -124,7 +124,7 @@ class ChoiceConditions(Part):
 
 
 class PrecisionChoice(Part):
-    """What `auto` chose for one region."""
+    """The choice of `auto` for one region."""
 
     target: str
     profile: str
@@ -135,7 +135,7 @@ class PrecisionChoice(Part):
 
 
 class PrecisionRecord(Document):
-    """What `auto` measured on a run, for one target and profile."""
+    """Measurements of `auto` on a run, for one target and profile."""
 
     kind: Literal["precision"] = "precision"
     created: str
@@ -167,21 +167,21 @@ class ExportResult(Part):
 
 
 class ExportDocument(Document):
-    """What `decompose export` made, or found up to date."""
+    """The exports that `decompose export` built or found up to date."""
 
     kind: Literal["export"] = "export"
     exports: list[ExportResult]
 
 
 class ScoredClassifier(ClassificationFigures):
-    """How good an export answers by its own engine."""
+    """Accuracy of an export with its own engine."""
 
     path: str
     provider: str
 
 
 class ScoredSegmenter(SegmentationFigures):
-    """How good an export answers by its own engine."""
+    """Accuracy of an export with its own engine."""
 
     path: str
     provider: str

@@ -1,4 +1,4 @@
-"""What `decompose gate` decides, region by region. Rates are fractions; ratio is candidate over baseline.
+"""The result of `decompose gate`, by region. Rates are fractions; ratios are candidate over baseline.
 
 A drop is baseline minus candidate. Null means not measured.
 """
@@ -16,7 +16,7 @@ Side = Literal["baseline", "candidate"]
 
 
 class Look(Ratio):
-    """One look at the growing measurement of a latency test."""
+    """An interim analysis of a latency test."""
 
     noise_floor: float
     verdict: Verdict
@@ -48,7 +48,7 @@ class Latency(Part):
 
 
 class Subset(Part):
-    """A structure or a subgroup of the cases, judged beside the whole."""
+    """A structure or a subgroup of the cases, judged separately."""
 
     column: str | None = None
     """Of a subgroup: the column whose value `name` is."""
@@ -67,12 +67,12 @@ class Subset(Part):
 
     @property
     def title(self) -> str:
-        """Its name, of a subgroup with the column."""
+        """Its name, for subgroups with the column."""
         return self.name if self.column is None else f"{self.column}={self.name}"
 
 
 class ChangedAnswer(Part):
-    """A case that the two networks answer differently: with a class, or a mean Dice."""
+    """A case with different answers of the two networks: a class, or a mean Dice."""
 
     case: str
     """SHA-256 of the image."""
@@ -91,7 +91,7 @@ class ChangedAnswer(Part):
 
 
 class CaseSet(Part):
-    """The cases that accuracy was judged on."""
+    """The cases of the accuracy test."""
 
     digest: Digest
     """Over images and targets, whatever their order; of an untouched locked split that of splits.json."""
@@ -147,7 +147,7 @@ class Accuracy(Part):
 
 
 class JudgedAccuracy(Accuracy):
-    """The same, where there were cases to judge on."""
+    """The accuracy test of a region with cases."""
 
     drop: float
     ci: Interval
@@ -163,7 +163,7 @@ class JudgedAccuracy(Accuracy):
 
 
 class Cost(Part):
-    """A number that is read off both files."""
+    """A number that is read from both files."""
 
     baseline: int | None
     candidate: int | None
@@ -180,7 +180,7 @@ class Dtypes(Part):
 
 
 class Deterministic(Part):
-    """Costs that are counted, not timed. Bytes and MACs decide, the others are stated."""
+    """Costs that are counted, not timed. Bytes and MACs are judged, the others are only reported."""
 
     verdict: Verdict
     margin: float
@@ -192,7 +192,7 @@ class Deterministic(Part):
 
 
 class Bounded(Part):
-    """A measurement against a limit of the profile, with its 95 % bounds."""
+    """A measurement with its 95 % bounds and the limit of the profile."""
 
     budget: float
     bounds: tuple[float | None, float | None]
@@ -203,7 +203,7 @@ class Bounded(Part):
 
 
 class Budget(Part):
-    """The limits that the profile states for its hardware."""
+    """The limits of the profile for its hardware."""
 
     verdict: Verdict | Literal["not_applicable"]
     profile: str
@@ -213,7 +213,7 @@ class Budget(Part):
 
 
 class Reasons(Part):
-    """Sentences by the check that they explain."""
+    """Reasons by check."""
 
     deterministic: list[str]
     latency: list[str]
@@ -222,12 +222,12 @@ class Reasons(Part):
 
     @property
     def all(self) -> list[str]:
-        """Every sentence once."""
+        """All reasons without repetition."""
         return list(dict.fromkeys([*self.deterministic, *self.latency, *self.accuracy, *self.budget]))
 
 
 class GateRegion(Part):
-    """The verdict on one region, the worst of its checks."""
+    """The verdict on one region: the worst of its checks."""
 
     verdict: Verdict
     latency: Latency
@@ -242,7 +242,7 @@ class GateRegion(Part):
 
 
 class Replacement(Part):
-    """A baseline that was replaced: an entry of a store's history."""
+    """A replaced baseline: an entry in the history of a store."""
 
     key: str
     replaced: Digest | None
@@ -278,7 +278,7 @@ class GateDocument(Document):
 
 
 class BaselineRecord(Document):
-    """`baselines.json` of a store: what is in service, and every replacement there was."""
+    """`baselines.json` of a store: the current baselines and all replacements."""
 
     kind: Literal["baselines"] = "baselines"
     current: dict[str, Digest] = {}

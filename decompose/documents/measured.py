@@ -1,4 +1,4 @@
-"""Parts that several documents have: which export was measured, and ratios of paired timings."""
+"""Parts of several documents: the measured export, and ratios of paired timings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lorkit.decompose.documents.base import Digest, Interval, Owner, Part
 
 
 class Subject(Part):
-    """Which export was measured; path and digest are null where nothing was exported."""
+    """The measured export; path and digest are null if nothing was exported."""
 
     path: str | None
     digest: Digest | None
@@ -28,12 +28,12 @@ class Ratio(Part):
 
     @property
     def deviation(self) -> float:
-        """How far the interval reaches from 1, as a fraction: of identical engines, the noise floor."""
+        """Largest distance of the interval from 1; for identical engines this is the noise."""
         return max(self.ci[1] - 1.0, 1.0 - self.ci[0])
 
 
 class Timings(Part):
-    """Milliseconds of the three engines of a latency test, in the order they were taken."""
+    """Milliseconds of the three engines of a latency test, in the order of measurement."""
 
     baseline: list[float]
     candidate: list[float]

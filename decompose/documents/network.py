@@ -1,4 +1,4 @@
-"""What the description of a network on disk says, whether an expert or an export: its region, recipe and size."""
+"""Description of a network on disk, whether expert or export: its region, recipe and size."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class ImageShape(Part):
 
 
 class Normalisation(Part):
-    """Mean and std per channel, inside the network's graph."""
+    """Mean and std per channel, part of the network's graph."""
 
     mean: list[float]
     std: list[float]
 
 
 class RefusalRate(Part):
-    """Share of unseen images of the region that the check refuses; null where there were none."""
+    """Fraction of unseen images of the region that the check refuses; null without such images."""
 
     rate: Share | None
     n: int
@@ -33,7 +33,7 @@ class RefusalRate(Part):
 
 
 class OtherRegions(Part):
-    """Share of images of other regions that the check refuses."""
+    """Fraction of images of other regions that the check refuses."""
 
     rate: Share | None
     lowest: Share | None
@@ -55,21 +55,21 @@ class RegionModel(Part):
 
 
 class RegionCheck(RegionModel):
-    """The check that travels with a network: beyond a distance an image is refused."""
+    """The check stored with a network: images beyond a distance are refused."""
 
     limit: float
     calibrated_on: int
 
 
 class MeasuredCheck(RegionCheck):
-    """The same, with what it refuses of images that chose neither its model nor its limit."""
+    """The check with its refusal rates on images that were not used to fit it."""
 
     false_refusal: RefusalRate
     other_regions: OtherRegions
 
 
 class NetworkInfo(Part):
-    """What an `expert.json` and an `export.json` have in common: the network of one region."""
+    """The common keys of `expert.json` and `export.json`: the network of one region."""
 
     region: str
     task: str = "classification"
@@ -85,7 +85,7 @@ class NetworkInfo(Part):
     synthetic: bool = True
 
     def as_region(self) -> Region:
-        """Return the region as far as the network knows it."""
+        """Return the region as described by the network."""
         return Region(
             name=self.region,
             task=self.task,
@@ -100,8 +100,8 @@ class StoredNetwork:
     """The network of one region on disk, whether an expert, an export, or part of a run.
 
     Attributes:
-        region: Whose outputs it gives.
-        recipe: How an image becomes its input.
+        region: The region of its outputs.
+        recipe: Preprocessing of its inputs.
     """
 
     region: Region

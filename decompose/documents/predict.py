@@ -1,4 +1,4 @@
-"""What `decompose predict` answers: one row per image. Research use: never a diagnosis."""
+"""The result of `decompose predict`: one row per image. For research, not for diagnosis."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from lorkit.decompose.documents.base import Digest, Document, Owner, Part, Share
 
 
 class PredictingNetwork(Part):
-    """What answered."""
+    """The network of the predictions."""
 
     path: str
     kind: Literal["export", "expert"]
@@ -26,7 +26,7 @@ class LabelProbability(Part):
 
 
 class LabelledImage(Part):
-    """A classifier's answer; label and probabilities are null where the image does not look like the region."""
+    """The prediction of a classifier; label and probabilities are null if the image was refused."""
 
     input: str
     label: str | None
@@ -40,12 +40,12 @@ class LabelledImage(Part):
 
     @property
     def refused(self) -> bool:
-        """Whether it does not look like the region."""
+        """Whether the image does not look like the region."""
         return self.label is None
 
 
 class StructureSize(Part):
-    """How much of an image a structure takes: pixels, or voxels and millilitres."""
+    """Size of a structure: pixels, or voxels and millilitres."""
 
     pixels: int | None = None
     voxels: int | None = None
@@ -53,7 +53,7 @@ class StructureSize(Part):
 
 
 class SegmentedImage(Part):
-    """A segmenter's answer; structures and mask are null where the image does not look like the region."""
+    """The prediction of a segmentation network; structures and mask are null if the image was refused."""
 
     input: str
     mask: str | None
@@ -65,7 +65,7 @@ class SegmentedImage(Part):
 
     @property
     def refused(self) -> bool:
-        """Whether it does not look like the region."""
+        """Whether the image does not look like the region."""
         return self.structures is None
 
 

@@ -1,7 +1,7 @@
 """The preprocessing recipe as data: a version and four typed steps that turn an image into a network's input.
 
-`decompose.data.preprocessing.recipe` builds and applies it. Version 1 is of pictures; version 2 adds volumes: three
-sides, the trilinear filter, and `axes`, into whose order and direction an oriented file is turned.
+`decompose.data.preprocessing.recipe` builds and applies it. Version 1 is for 2D images; version 2 adds volumes: three
+sides, the trilinear filter, and `axes`, the order and direction to which an oriented file is turned.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FILTERS = {2: "bilinear", 3: "trilinear"}
 
 
 class Intensity(Part):
-    """How pixel values become [0, 1]: by the range of their dtype, by percentiles, or by a stated window."""
+    """Mapping of pixel values to [0, 1]: by the range of their dtype, by percentiles, or by a stated window."""
 
     op: Literal["intensity"]
     rule: Literal["dtype", "percentile", "window"]
@@ -39,14 +39,14 @@ class Intensity(Part):
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Low and high of a percentile or window rule."""
+        """Low and high bound of a percentile or window rule."""
         assert self.low is not None
         assert self.high is not None
         return self.low, self.high
 
 
 class Resize(Part):
-    """The size that every image is stretched to: (height, width), or three sides of a volume."""
+    """The size of prepared images: (height, width), or three sides of a volume."""
 
     op: Literal["resize"]
     size: Annotated[list[Annotated[int, Field(gt=0, strict=True)]], Field(min_length=2, max_length=3)]
@@ -60,7 +60,7 @@ class Resize(Part):
 
 
 class Channels(Part):
-    """How many channels an image is brought to."""
+    """The number of channels of prepared images."""
 
     op: Literal["channels"]
     count: Literal[1, 3]
@@ -79,7 +79,7 @@ _ORDER = ("intensity", "resize", "channels", "normalise")
 
 
 class Recipe(Part):
-    """How an image becomes a network's input; it travels with the network."""
+    """Preprocessing of an image to the input of a network, stored with the network."""
 
     version: Literal[1, 2]
     axes: Literal["RAS"] | None = None
@@ -98,7 +98,7 @@ class Recipe(Part):
 
     @property
     def intensity(self) -> Intensity:
-        """How pixel values become [0, 1]."""
+        """Mapping of pixel values to [0, 1]."""
         step = self.steps[0]
         assert isinstance(step, Intensity)
         return step
@@ -119,14 +119,14 @@ class Recipe(Part):
 
     @property
     def normalise(self) -> Normalise:
-        """Mean and std per channel that the network's graph applies."""
+        """Mean and std per channel, applied by the network's graph."""
         step = self.steps[3]
         assert isinstance(step, Normalise)
         return step
 
     @property
     def dims(self) -> int:
-        """2 for pictures, 3 for volumes."""
+        """2 for 2D images, 3 for volumes."""
         return len(self.size)
 
     @property

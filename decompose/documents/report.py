@@ -1,6 +1,6 @@
-"""What `decompose report` shows: `report.json`, from which `report.html` and `report.md` are drawn.
+"""The result of `decompose report`: `report.json`, from which `report.html` and `report.md` are written.
 
-Shares are fractions; what is undefined or was not measured is null.
+Shares are fractions; undefined or missing values are null.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ReportedRegion(Part):
 
 
 class ReportSummary(Part):
-    """What the experts save against the foundation: geometric means, and the mean change of the headline metric."""
+    """Savings of the experts against the foundation: geometric means, and the mean change of the headline metric."""
 
     parameters: float | None
     macs: float | None
@@ -58,7 +58,7 @@ class ReportSummary(Part):
 
 
 class RegionTables(Part):
-    """The tables of one evaluation that the report draws."""
+    """The tables of one evaluation in the report."""
 
     n: int | None
     groups: int | None
@@ -73,7 +73,7 @@ class RegionTables(Part):
 
 
 class Evaluations(Part):
-    """Evaluations by model and region; null of a model that was not measured."""
+    """Evaluations by model and region; null for a model that was not evaluated."""
 
     foundation: dict[str, RegionTables] | None
     student: dict[str, RegionTables] | None
@@ -88,7 +88,7 @@ class ClassProbability(Part):
 
 
 class Picture(Part):
-    """An image with the expert's answer: an outline of structures, or a class."""
+    """An image with the expert's prediction: an outline of structures, or a class."""
 
     png: str
     """Base64."""
@@ -119,7 +119,7 @@ class TriedPrecision(Part):
 
 
 class ChainLink(Part):
-    """An artifact and what it was made from."""
+    """An artifact and its parent."""
 
     kind: str
     name: str
@@ -164,7 +164,7 @@ class ReportDocument(Document):
 
 
 class ReportFiles(Document):
-    """Where a report lies."""
+    """Locations of a report."""
 
     kind: Literal["report"] = "report"
     files: list[str]

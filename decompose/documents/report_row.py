@@ -1,4 +1,4 @@
-"""A row of the report's table: what an export, or a network that is not exported, costs and how good it is."""
+"""A row of the report's table: costs and accuracy of an export, or of a network that is not exported."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lorkit.decompose.documents.verify import ParityBlock
 
 
 class ReportedLatency(Part):
-    """Batch 1, one thread."""
+    """Latency at batch 1 on one thread."""
 
     median_ms: float
     p90_ms: float | None
@@ -23,7 +23,7 @@ class ReportedLatency(Part):
 
 
 class ReportRow(Part):
-    """An export, or a network that is not exported, with what it costs and how good it is."""
+    """Costs and accuracy of an export, or of a network that is not exported."""
 
     region: str
     owner: Owner
@@ -54,6 +54,6 @@ class ReportRow(Part):
     """Check, time and use it."""
 
     def value(self, metric: str) -> float | None:
-        """Return a metric by name; None where it is undefined or of another task."""
+        """Return a metric by name; None if it is undefined or of another task."""
         found: float | None = getattr(self, metric, None)
         return found

@@ -1,6 +1,6 @@
-"""The JSON Schemas of the documents: what another program may rely on.
+"""The JSON Schemas of the documents, which other programs can rely on.
 
-`python -m lorkit.decompose.documents.schemas docs/schemas` writes all of them; a test keeps the files equal.
+`python -m lorkit.decompose.documents.schemas docs/schemas` writes all of them; a test compares the files.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _HEAD = ("schema_version", "kind", "warnings")
 
 
 class _Plain(GenerateJsonSchema):
-    """Leave out titles of keys, which repeat them, and defaults, which stand for keys that are not there."""
+    """Omit titles, which repeat the keys, and defaults, which stand for missing keys."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -54,11 +54,7 @@ class _Plain(GenerateJsonSchema):
 
 
 def schema_of(name: str) -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a document.
-
-    Raises:
-        UsageError: There is no document of this name.
-    """
+    """Return the JSON Schema (draft 2020-12) of a document; raise UsageError for an unknown name."""
     if name not in DOCUMENTS:
         raise unknown("document", name, DOCUMENTS)
     found = DOCUMENTS[name].model_json_schema(schema_generator=_Plain)

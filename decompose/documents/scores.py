@@ -1,4 +1,4 @@
-"""How good a model answers, by task: what `evaluate` measures and `compare`, `extract` and `report` quote."""
+"""Accuracy of a model by task, as `evaluate` measures it and `compare`, `extract` and `report` show it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Roc(Part):
 
 
 class Reliability(Part):
-    """Cases in bins of the confidence of their answer, a value per bin; null in an empty one."""
+    """Cases in bins of confidence, one value per bin; null in an empty one."""
 
     low: list[float]
     high: list[float]
@@ -51,19 +51,19 @@ class StructureScores(Part):
 
 
 class Figures(Part):
-    """What the scores of every task have: cases, groups, and 95 % intervals by metric."""
+    """Scores of every task: cases, groups, and 95 % intervals by metric."""
 
     n: int
     groups: int
 
     def value(self, metric: str) -> float | None:
-        """Return a metric by name; None where it is undefined or of another task."""
+        """Return a metric by name; None if it is undefined or of another task."""
         found: float | None = getattr(self, metric, None)
         return found
 
 
 class ClassificationFigures(Figures):
-    """How good a classifier is."""
+    """Scores of a classifier."""
 
     accuracy: Share | None
     balanced_accuracy: Share | None
@@ -74,14 +74,14 @@ class ClassificationFigures(Figures):
 
 
 class SegmentationFigures(Figures):
-    """How good a segmenter is."""
+    """Scores of a segmentation network."""
 
     dice: Share | None
     ci: dict[str, Interval | None]
 
 
 class ClassificationScores(ClassificationFigures):
-    """How good a classifier is, with its tables."""
+    """Scores of a classifier, with tables."""
 
     confusion: list[list[int]]
     """Cases by true class (row) and predicted class (column)."""
@@ -95,33 +95,33 @@ class ClassificationScores(ClassificationFigures):
 
     @property
     def undefined(self) -> list[str]:
-        """Classes without a case, which leave the means over classes undefined."""
+        """Classes without a case, for which the means over classes are undefined."""
         return [row.class_name for row in self.per_class if not row.n]
 
     @property
     def figures(self) -> ClassificationFigures:
-        """The same without tables."""
+        """The scores without tables."""
         return narrow(ClassificationFigures, self)
 
 
 class SegmentationScores(SegmentationFigures):
-    """How good a segmenter is, with its tables."""
+    """Scores of a segmentation network, with tables."""
 
     per_structure: list[StructureScores]
 
     @property
     def cases(self) -> dict[str, int]:
-        """Cases that hold each structure."""
+        """Number of cases with each structure."""
         return {row.structure: row.n for row in self.per_structure}
 
     @property
     def undefined(self) -> list[str]:
-        """Structures without a Dice, which leave the mean over structures undefined."""
+        """Structures without a Dice, for which the mean over structures is undefined."""
         return [row.structure for row in self.per_structure if not row.defined]
 
     @property
     def figures(self) -> SegmentationFigures:
-        """The same without tables."""
+        """The scores without tables."""
         return narrow(SegmentationFigures, self)
 
 

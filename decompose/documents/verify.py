@@ -1,4 +1,4 @@
-"""How exactly an export gives its source's outputs: the `parity` of `export.json` and the rows of `verify`."""
+"""Parity of an export with its source: `parity` in `export.json` and the rows of `verify`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class ParityFigures(Part):
 
 
 class ProvenParity(ParityFigures):
-    """The proof of an export that was run where it was built."""
+    """Parity of an export that was run on the machine that built it."""
 
     batches: list[int]
     inputs: ImageKind
@@ -37,7 +37,7 @@ class ProvenParity(ParityFigures):
 
 
 class NoParity(Part):
-    """Why an export was not run where it was built."""
+    """Reason why an export was not run on the machine that built it."""
 
     status: Literal["not_run"]
     reason: str = ""
@@ -47,7 +47,7 @@ ParityBlock = Annotated[ProvenParity | NoParity, Field(discriminator="status")]
 
 
 class BatchParity(Part):
-    """What one batch size gave."""
+    """Results of one batch size."""
 
     batch: int
     max_abs: float | None
@@ -58,14 +58,14 @@ class BatchParity(Part):
 
 
 class BisectionStep(Part):
-    """A layer that was tried; the error is a share of its largest value, null of NaN."""
+    """A layer that was compared; the error is a fraction of its largest value, null for NaN."""
 
     layer: str
     error: float | None
 
 
 class Bisection(Part):
-    """The first layer that is off by more than the precision allows; null where none is."""
+    """The first layer whose error exceeds the tolerance of the precision; null if there is none."""
 
     layer: str | None
     op: str | None = None
@@ -79,7 +79,7 @@ class Bisection(Part):
 
 
 class VerifiedExport(ParityFigures, Subject):
-    """An export held against its source."""
+    """An export compared with its source."""
 
     inputs: ImageKind
     status: Literal["passed", "failed"]
@@ -90,7 +90,7 @@ class VerifiedExport(ParityFigures, Subject):
 
 
 class VerifyDocument(Document):
-    """What `decompose verify` finds."""
+    """The result of `decompose verify`."""
 
     kind: Literal["verification"] = "verification"
     status: Literal["passed"]

@@ -1,4 +1,4 @@
-"""Measure how good the experts, the bare student or the foundation model of a run are."""
+"""Measure the accuracy of the experts, the student without experts or the foundation of a run."""
 
 from __future__ import annotations
 
@@ -57,26 +57,26 @@ def evaluate(
     teacher: Teacher | None = None,
     on_event: Listener = ignore,
 ) -> EvaluateDocument:
-    """Measure a model on a locked split of its run, or on all rows of a file.
+    """Evaluate a model on a locked split of its run, or on all rows of a file.
 
     Args:
-        path: A run (id or directory; None is the newest) or an expert directory, also one copied elsewhere.
-        model: `experts` (extracted where they are, else merged from the live model), `student` (experts off) or
-            `foundation` (its own heads, else the probes fitted when the run was trained).
+        path: A run (id or directory; None is the newest) or an expert directory, also a copied one.
+        model: `experts` (extracted, else merged from the live model), `student` (without experts) or `foundation` (its
+            own heads, else the probes fitted in training).
         split: "train", "val" or "test".
-        data: A file or folder whose rows are all used instead; classes are matched by name.
+        data: A file or folder whose rows are used instead; classes are matched by name.
         region: Which regions; all by default.
-        root: Where runs are looked up by id.
-        run_splits: The run's data where the caller has read them already.
-        teacher: The foundation itself, where it is one of the user's own that no run can hold.
-        on_event: Told which region is being measured.
+        root: Directory of runs.
+        run_splits: The run's data, if they were read already.
+        teacher: The user's own foundation, which a run cannot store.
+        on_progress: Receives progress.
 
     Returns:
-        What was measured. Where a run is known it is also stored in its measurements.
+        The evaluation. If a run is known it is also stored in its measurements.
 
     Raises:
         UsageError: Unknown model, split, region or run; a file for several regions; no run for an expert alone.
-        DataError: The data is gone or does not fit.
+        DataError: The data is missing or does not fit.
         ArtifactError: Run, expert or foundation is damaged, or the expert is of another run.
     """
     if model not in MODELS:
@@ -101,14 +101,14 @@ def evaluate(
 
 
 class _MeasuredModel:
-    """Finds the network of each region and remembers where it came from."""
+    """Networks by region, with their sources."""
 
     def __init__(self, run: Run | None, model: str, expert: LoadedExpert | None, teacher: Teacher | None) -> None:
         self.run, self.model, self.expert = run, model, expert
         self.networks = RunNetworks(run, teacher) if run is not None else None
 
     def recipe(self, region: str) -> Recipe:
-        """Return how the measured network's images are prepared."""
+        """Return the preprocessing of the network's images."""
         assert self.run is not None
         assert self.networks is not None
         if self.model != "foundation":
@@ -134,7 +134,7 @@ class _MeasuredModel:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the model has seen nothing but what a program drew."""
+        """Whether the model was trained on drawn data only."""
         known = self.expert.manifest if self.expert is not None else self.run.manifest if self.run is not None else None
         return known is not None and known.synthetic
 
@@ -156,7 +156,7 @@ class _MeasuredModel:
 
 
 def _find_run(expert: LoadedExpert, model: str, region: str | None, data: object, root: Path) -> Run | None:
-    """Check the options of an expert alone and find its run."""
+    """Check the options for an expert alone and find its run."""
     name = expert.region.name
     if model != "experts":
         raise UsageError(f"--model {model} with an expert", required="--model experts", fix="name its run instead")
@@ -236,7 +236,7 @@ def _warnings(blocks: Mapping[str, RegionEvaluation]) -> list[str]:
 
 
 def _describe(path: Path) -> DataFile:
-    """Name a file without the directory that it lies in."""
+    """Return the file without its directory."""
     return DataFile(name=path.name, sha256=digest_file(path) if path.is_file() else None)
 
 
@@ -246,7 +246,7 @@ def _mean(values: list[float | None]) -> float | None:
 
 
 def _store(run: Run, document: EvaluateDocument, *, whole: bool) -> None:
-    """Write the measurement beside the run; a selection of regions never replaces the measurement of all."""
+    """Store the evaluation in the run; a selection of regions never replaces an evaluation of all."""
     parts = ["evaluate", document.model, document.split]
     parts += [(document.data.sha256 or "folder")[:8]] if document.data else []
     parts += [] if whole else list(document.regions)

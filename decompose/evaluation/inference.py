@@ -1,6 +1,6 @@
-"""What networks answer to prepared images: all of it, or only what their task scores by.
+"""Inference over prepared images: all outputs, or only the inputs of the scores.
 
-Shapes: N images, C channels, K outputs an image or, of dense tasks, a pixel.
+Shapes: N images, C channels, K outputs per image or, for dense tasks, per pixel.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def predict_logits(network: NetworkCallable, prepared: PreparedRegion, *, batch_
     """Run a network over prepared images and return (N, K, *spatial) float32 logits.
 
     Args:
-        network: A module, which is put into eval mode for the time and gets tensors on its own device, or any
-            callable from a float32 array (N, C, *spatial) to outputs, such as an engine's `run`.
+        network: A module, which is set to eval mode and gets tensors on its own device, or a callable from a float32
+            array (N, C, *spatial) to outputs, such as an engine's `run`.
         prepared: The images.
-        batch_size: Images a forward pass; None for `loading.eval_batch_size`.
+        batch_size: Images per forward pass; None for `eval_batch_size`.
     """
     rows = [outputs for _, outputs in _outputs(network, prepared, batch_size)]
     task, region = get_task(prepared.region.task), prepared.region
@@ -40,7 +40,7 @@ def predict_logits(network: NetworkCallable, prepared: PreparedRegion, *, batch_
 def collect_score_inputs(
     network: NetworkCallable, prepared: PreparedRegion, *, batch_size: int | None = None
 ) -> ScoreInputs:
-    """Run a network and keep of its outputs only what its task scores by; arguments as in `predict_logits`.
+    """Run a network and return only what its task is scored by; arguments as in `predict_logits`.
 
     Raises:
         DataError: There is no image, or an output is not finite.

@@ -1,7 +1,7 @@
 """Reader of image folders: `<root>/<class>/image.png`, or `<root>/{train,val,test}/<class>/image.png`.
 
-An image in a sub-directory of its class (`<class>/<patient>/image.png`) belongs to the group of that name; an image
-directly in its class is its own group.
+An image in a sub-directory of its class (`<class>/<patient>/image.png`) is in the group of that name; others are groups
+of their own.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class _Row(NamedTuple):
 
 
 def accepts(entries: list[str]) -> int:
-    """Return how many leading data entries this reader takes: 1 for a directory."""
+    """Return the number of leading data entries that this reader takes: 1 for a directory."""
     return int(Path(entries[0]).is_dir())
 
 
 def read(entries: list[str], config: RegionConfig) -> Source:
-    """List a folder of classes; files are decoded when asked for.
+    """List a folder of classes; files are decoded on access.
 
     Raises:
         DataError: There is no class folder, a file is of an unknown kind, or a link leads out of the root.

@@ -1,7 +1,7 @@
 """Reader of CSV manifests of image files: columns `path` and `label`, optionally `group`, `split`, `id` and others.
 
-Two data entries `[manifest.csv, images/]` name the manifest and the root of its paths; one entry takes the manifest's
-own directory as root. Paths that lead out of the root are refused.
+Two data entries `[manifest.csv, images/]` are the manifest and the root of its paths; with one, the root is the
+manifest's directory. Paths that lead out of the root are refused.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _KNOWN = (*_REQUIRED, "group", "split", "id")
 
 
 def accepts(entries: list[str]) -> int:
-    """Return how many leading data entries this reader takes: a `.csv`, and the directory that follows it."""
+    """Return the number of leading data entries that this reader takes: a `.csv`, and a directory after it."""
     if Path(entries[0]).suffix.lower() != ".csv":
         return 0
     return 2 if len(entries) > 1 and Path(entries[1]).is_dir() else 1
 
 
 def read(entries: list[str], config: RegionConfig) -> Source:
-    """Read a manifest; the images are decoded when asked for.
+    """Read a manifest; images are decoded on access.
 
     Raises:
         DataError: A column, label or file is missing, or a path leads out of the root.

@@ -1,4 +1,4 @@
-"""Find data that the readers take below a directory, one region a find: the first draft of a configuration."""
+"""Find data below a directory that the readers take, one region per source, to draft a configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DEPTH = 4
 
 @dataclass(frozen=True)
 class FoundSource:
-    """One data source; `problem` says why it cannot become a region, and is empty where it can."""
+    """One data source; `problem` is the reason why it cannot become a region, else empty."""
 
     name: str
     path: Path
@@ -26,13 +26,13 @@ class FoundSource:
 
 
 def discover(root: Path) -> list[FoundSource]:
-    """Return the data sources below a directory, in order of their paths.
+    """Return the data sources below a directory, in the order of their paths.
 
-    Taken are `.npz` files with images and labels, CSV manifests with path and label, and folders of class folders.
-    A region is named after the directory of its only source, else after the source itself.
+    These are `.npz` files with images and labels, CSV manifests with path and label, and folders of class folders. A
+    region is named after the directory of its only source, else after the source itself.
 
     Raises:
-        DataError: There is no such directory, or nothing in it that could become a region.
+        DataError: There is no such directory, or it has nothing that could become a region.
     """
     if not root.is_dir():
         raise DataError(f"no directory at {root}", required="a directory with data", fix="check the path")
@@ -66,7 +66,7 @@ def _holds_images(folder: Path) -> bool:
 
 
 def _holds_parts(folders: list[Path]) -> bool:
-    """Tell whether the folders are train, val and test, each with class folders."""
+    """Return whether the folders are train, val and test, each with class folders."""
     parts = {folder.name.lower() for folder in folders}
     return parts == {"train", "val", "test"} and all(
         sum(_holds_images(child) for child in folder.iterdir() if child.is_dir()) >= 2 for folder in folders

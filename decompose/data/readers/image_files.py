@@ -1,7 +1,7 @@
-"""Image files of untrusted origin, decoded to arrays: PNG, JPEG, BMP and TIFF, 8 or 16 bit, gray or RGB.
+"""Decode untrusted image files to arrays: PNG, JPEG, BMP and TIFF, 8 or 16 bit, gray or RGB.
 
-Metadata (EXIF orientation included) is ignored: the pixels count as they are stored. A 16-bit RGB file is read with
-8 bits a channel, which is what Pillow decodes.
+Pixels are used as stored; metadata (EXIF orientation included) is ignored. Pillow decodes 16-bit RGB files with 8 bits
+per channel.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def read_image(path: Path) -> NDArray[Any]:
     """Decode one file to (H, W) uint8, uint16 or float32, or to (H, W, 3) uint8.
 
     Raises:
-        DataError: The file is missing, damaged, no still image of a known format, or larger than `MAX_PIXELS`.
+        DataError: The file is missing, damaged, not a still image of a known format, or larger than `MAX_PIXELS`.
     """
     try:
         with warnings.catch_warnings():
@@ -49,7 +49,7 @@ def read_image(path: Path) -> NDArray[Any]:
 
 
 class FileImages:
-    """Images in files, decoded at first use and kept while they fit the budget."""
+    """Image files, decoded at first use and kept in memory within a budget."""
 
     def __init__(self, paths: Sequence[Path], cache_bytes: int = _CACHE_BYTES) -> None:
         self.paths = tuple(paths)
@@ -57,7 +57,6 @@ class FileImages:
         self._left = cache_bytes
 
     def __len__(self) -> int:
-        """Return the number of files."""
         return len(self.paths)
 
     def decode(self, path: Path) -> NDArray[Any]:
@@ -65,7 +64,6 @@ class FileImages:
         return read_image(path)
 
     def __getitem__(self, index: int, /) -> NDArray[Any]:
-        """Return one decoded image."""
         kept = self._cache.get(index)
         if kept is not None:
             return kept
@@ -77,11 +75,7 @@ class FileImages:
 
 
 def within(root: Path, path: Path, where: str) -> Path:
-    """Return the resolved `path`, which must lie below `root` after links and '..' are followed.
-
-    Raises:
-        DataError: It does not.
-    """
+    """Return the resolved `path`; raise DataError if links or '..' lead out of `root`."""
     try:
         resolved = path.resolve()
         resolved.exists()  # asks the system, which knows how long a name may be
@@ -129,7 +123,7 @@ def _to_array(path: Path, image: Image.Image) -> NDArray[Any]:
 
 
 def _without_alpha(path: Path, image: Image.Image) -> Image.Image:
-    """Drop a fully opaque alpha channel; what lies under a transparent one is not defined."""
+    """Drop a fully opaque alpha channel; pixels under a transparent one are undefined."""
     if image.mode not in ("LA", "RGBA"):
         return image
     if image.getchannel("A").getextrema() != (255, 255):

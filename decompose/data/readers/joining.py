@@ -1,4 +1,4 @@
-"""Join the sources of one region: a region may be stated as several files or folders."""
+"""Join the sources of one region, which can be several files or folders."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from lorkit.decompose.errors import DataError
 
 
 def concatenate(sources: Sequence[Source]) -> Source:
-    """Join sources of one region; their classes are matched by name.
+    """Join sources of one region; classes are matched by name.
 
-    A group that two sources name alike is one group: the same patient may appear in both.
+    Groups of the same name in two sources are one group: the same patient may appear in both.
 
     Raises:
         DataError: Some have masks and others labels, or their structures differ.
@@ -71,11 +71,9 @@ class JoinedImages:
         self._starts = np.cumsum([0, *(len(block) for block in blocks)])
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return int(self._starts[-1])
 
     def __getitem__(self, index: int, /) -> Any:
-        """Return one image."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         block = int(np.searchsorted(self._starts, index, side="right")) - 1

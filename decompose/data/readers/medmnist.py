@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def accepts(entries: list[str]) -> int:
-    """Return how many leading data entries this reader takes: 1 for an `.npz` with `train_images`."""
+    """Return the number of leading data entries that this reader takes: 1 for an `.npz` with `train_images`."""
     return int(Path(entries[0]).suffix.lower() == ".npz" and "train_images" in keys_of(Path(entries[0])))
 
 
 def read(entries: list[str], config: RegionConfig) -> Source:
-    """Read one file with its three parts; each image is its own group, since MedMNIST publishes no patients.
+    """Read one file with its three parts; each image is a group, since MedMNIST publishes no patients.
 
     Raises:
         DataError: An array is missing or the parts' images differ in shape.

@@ -1,8 +1,8 @@
 """Reader of NIfTI pairs: a folder with `images` and `labels` (or `imagesTr` and `labelsTr`), one file per case in each.
 
-Files are paired by name; an image may end in nnU-Net's `_0000`. Both are turned into RAS axes by their affines, so
-what a network sees does not depend on how a scanner wrote its files. `dataset.json`, where there is one, names the
-structures as the Medical Segmentation Decathlon or nnU-Net does. Each case is its own group: files state no patient.
+Files are paired by name; image names may end in nnU-Net's `_0000`. Both are turned to RAS axes by their affines. An
+optional `dataset.json` names the structures as the Medical Segmentation Decathlon or nnU-Net does. Each case is a
+group, because the files do not state patients.
 """
 
 from __future__ import annotations
@@ -31,15 +31,16 @@ _TOLERANCE = 1e-2  # of affines, in mm: headers are rounded
 
 
 def accepts(entries: list[str]) -> int:
-    """Return how many leading data entries this reader takes: 1 for a folder in this layout."""
+    """Return the number of leading data entries that this reader takes: 1 for a folder in this layout."""
     return int(_layout(Path(entries[0])) is not None)
 
 
 def read(entries: list[str], config: RegionConfig) -> Source:
-    """Pair the files of a folder; voxels are read when asked for.
+    """Pair the files of a folder; voxels are read on access.
 
     Raises:
-        DataError: An image has no mask or a mask no image, several channels a case, or the two lie on other grids.
+        DataError: An image has no mask or a mask no image, a case has several channels, or the two have different
+            grids.
     """
     del config
     root = Path(entries[0])
@@ -90,7 +91,7 @@ def read_volume(path: Path) -> NDArray[Any]:
     """Read a NIfTI file in RAS axes to (D, H, W) uint8, uint16 or float32; a last axis of length 1 is dropped.
 
     Raises:
-        DataError: The file is missing, damaged, or holds a time series or several channels.
+        DataError: The file is missing, damaged, or has a time series or several channels.
     """
     import nibabel
 
@@ -107,11 +108,7 @@ def read_volume(path: Path) -> NDArray[Any]:
 
 
 def open_volume(path: Path) -> SpatialImage:
-    """Open a NIfTI file without reading its voxels.
-
-    Raises:
-        DataError: It is missing or damaged, or holds other than one volume.
-    """
+    """Open a NIfTI file without reading voxels; raise DataError if it is missing, damaged or not one volume."""
     import nibabel
     from nibabel.filebasedimages import ImageFileError
 
@@ -175,7 +172,7 @@ def _check_grid(image: Path, mask: Path) -> None:
 
 
 def _structures(path: Path) -> tuple[str, ...]:
-    """Return the names that `dataset.json` gives to 1, 2, ..., or nothing where there is none."""
+    """Return the names of the values 1, 2, ... in `dataset.json`; empty without the file."""
     if not path.is_file():
         return ()
     try:

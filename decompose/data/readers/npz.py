@@ -1,8 +1,7 @@
 """Reader of `.npz`: `images` (N, H, W[, 3]) or (N, D, H, W) with `labels` or `masks`.
 
-Optional are `label_names` or `mask_names`, `ids`, `groups` and `split`; any other array of N values is a column.
-
-MedMNIST's layout (`train_images`, `train_labels`, `val_images`, ...) is the neighbour module's.
+Optional are `label_names` or `mask_names`, `ids`, `groups` and `split`; any other array of N values is a column. The
+`medmnist` module reads the layout of MedMNIST (`train_images`, `train_labels`, ...).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _PICKLED = ("allow_pickle", "pickle")
 
 
 def accepts(entries: list[str]) -> int:
-    """Return how many leading data entries this reader takes: 1 for an `.npz` in this layout."""
+    """Return the number of leading data entries that this reader takes: 1 for an `.npz` in this layout."""
     return int(Path(entries[0]).suffix.lower() == ".npz" and "train_images" not in keys_of(Path(entries[0])))
 
 
@@ -40,7 +39,7 @@ def read(entries: list[str], config: RegionConfig) -> Source:
 
     Raises:
         DataError: The file is damaged, pickled, or lacks images, or labels or masks.
-        UsageError: It holds several labels a sample, or labels and masks where no task is stated.
+        UsageError: It has several labels per sample, or labels and masks although no task is stated.
     """
     path = Path(entries[0])
     arrays = load_arrays(path)
@@ -68,11 +67,7 @@ def read(entries: list[str], config: RegionConfig) -> Source:
 
 
 def keys_of(path: Path) -> tuple[str, ...]:
-    """Return the array names of an `.npz`, without reading an array.
-
-    Raises:
-        DataError: The file is missing, or not an intact `.npz`.
-    """
+    """Return the array names of an `.npz` without reading arrays; raise DataError if it is missing or damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             return tuple(name.removesuffix(".npy") for name in archive.namelist())
@@ -83,11 +78,7 @@ def keys_of(path: Path) -> tuple[str, ...]:
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Read every array of an `.npz`; never unpickles.
-
-    Raises:
-        DataError: The file is damaged, truncated or holds pickled objects.
-    """
+    """Read every array of an `.npz`; raise DataError if it is damaged, truncated or has pickled objects."""
     keys_of(path)  # a bare pickle or .npy under this name is no zip archive, and np.load would take the latter
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -103,11 +94,7 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def task_of(path: Path, arrays: Mapping[str, Any], stated: str | None) -> str:
-    """Return the task that a file has targets for, the stated one where it has both.
-
-    Raises:
-        UsageError: It has labels and masks, and none is stated.
-    """
+    """Return the task of a file's targets; with labels and masks it must be stated, else raise UsageError."""
     if stated is not None:
         return stated
     if "labels" in arrays and "masks" in arrays:
@@ -120,10 +107,10 @@ def task_of(path: Path, arrays: Mapping[str, Any], stated: str | None) -> str:
 
 
 def check_images(path: Path, images: NDArray[Any]) -> NDArray[Any]:
-    """Bring an image array to (N, H, W), (N, H, W, 3) or (N, D, H, W) of uint8, uint16 or float32.
+    """Convert an image array to (N, H, W), (N, H, W, 3) or (N, D, H, W) of uint8, uint16 or float32.
 
-    Which of the last two it is, `image.size` decides later. Signed integers (CT numbers) become float32, which needs a
-    stated window.
+    `image.size` later decides between the last two. Signed integers (CT numbers) become float32, which needs a stated
+    window.
     """
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
@@ -146,7 +133,7 @@ def read_labels(
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return (N,) indices and the class names they index.
 
-    Integers index `names`, else the configured classes, else "0", "1", ...; text labels are their own names.
+    Integers index `names`, else the configured classes, else "0", "1", ...; text labels are class names.
     """
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
@@ -183,7 +170,7 @@ def _names(arrays: Mapping[str, NDArray[Any]]) -> tuple[str, ...] | None:
 
 
 def _columns(arrays: Mapping[str, NDArray[Any]], samples: int) -> Columns:
-    """Return the other arrays that hold a text or number of each sample."""
+    """Return the other arrays with a text or number per sample."""
     others = {name: array for name, array in arrays.items() if name not in _KNOWN and array.shape == (samples,)}
     return {name: texts(array) or () for name, array in others.items() if array.dtype.kind in "USuibf"}
 

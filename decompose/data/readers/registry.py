@@ -1,4 +1,4 @@
-"""The registry of readers: which one takes a region's data entries, and how entries become samples."""
+"""The registry of readers: choose the reader of a region's data entries, and read them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Reader(NamedTuple):
-    """One kind of source: what it is called, how many leading entries it takes, and how they are read."""
+    """One kind of source: its name, the number of leading entries that it takes, and its reading function."""
 
     kind: str
     accepts: Callable[[list[str]], int]
@@ -44,13 +44,13 @@ def read_region(name: str, config: RegionConfig, *, base: Path, complete: bool =
 
     Args:
         name: Region name.
-        config: Where its samples lie: `data`, or stated `train`, `val` and `test`.
-        base: Directory from which relative paths start.
-        complete: Demand a sample of every class; False when a file is only evaluated.
-        dims: Entries of `image.size`: 2 reads images as pictures, 3 as volumes.
+        config: Location of its samples: `data`, or stated `train`, `val` and `test`.
+        base: Directory for relative paths.
+        complete: Require a sample of every class; False for a file that is only evaluated.
+        dims: Entries of `image.size`: 2 reads 2D images, 3 volumes.
 
     Raises:
-        UsageError: An unknown kind of source, or a task that is not handled.
+        UsageError: An unknown kind of source, or an unsupported task.
         DataError: Samples that cannot be used; the message names file, sample and region.
     """
     if config.data is not None:
@@ -66,8 +66,8 @@ def read_regions(config: Config, on_event: Listener = ignore) -> dict[str, Regio
     """Read every region of a configuration, in its order.
 
     Raises:
-        UsageError: Its regions have different tasks; else as `read_region`.
-        DataError: As `read_region`.
+        UsageError: Its regions have different tasks; else as for `read_region`.
+        DataError: As for `read_region`.
     """
     dims = len(config.image.size)
     regions = with_progress(list(config.regions.items()), "reading data", on_event)
@@ -83,7 +83,7 @@ def read_regions(config: Config, on_event: Listener = ignore) -> dict[str, Regio
 
 
 def expected_task(config: Config) -> str:
-    """Return the task that a configuration will turn out to have, as far as that shows without reading its data."""
+    """Return the task that a configuration is expected to have, without reading its data."""
     for region in config.regions.values():
         if region.task in KNOWN_TASKS:
             return str(region.task)
@@ -98,7 +98,7 @@ def expected_task(config: Config) -> str:
 
 
 def read_entries(entries: Sequence[str], config: RegionConfig, base: Path) -> Source:
-    """Read a list of data entries, each by the first reader that takes it, into one source."""
+    """Read a list of data entries into one source, each with the first reader that takes it."""
     left = [resolve_path(entry, base) for entry in entries]
     sources = []
     while left:

@@ -1,4 +1,4 @@
-"""Masks of a segmentation: their values checked, their structures named and counted.
+"""Segmentation masks: check their values, name and count their structures.
 
 Shapes: N samples, S structures; a mask is (H, W) or (D, H, W) uint8, 0 for background and 1..S for structures.
 """
@@ -22,12 +22,12 @@ _MOST = 255
 
 
 class Masks(NamedTuple):
-    """What the masks of a region hold.
+    """The masks of a region.
 
     Attributes:
         structures: Names of the values 1..S.
-        digests: sha256 of each mask.
-        present: (N, S) which structures stand in each mask.
+        digests: SHA-256 of each mask.
+        present: (N, S) whether a structure is in a mask.
     """
 
     structures: tuple[str, ...]
@@ -36,11 +36,7 @@ class Masks(NamedTuple):
 
 
 def as_mask(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
-    """Return whole numbers from 0 to 255, of any dtype, as uint8.
-
-    Raises:
-        DataError: Fractions, negative or larger numbers.
-    """
+    """Convert whole numbers from 0 to 255 of any dtype to uint8; raise DataError for other numbers."""
     if values.dtype == np.uint8:
         return values
     if values.dtype.kind not in "buif":
@@ -56,21 +52,21 @@ def as_mask(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
 
 
 def without_background(names: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the names of the structures; a leading background is value 0, which needs no name."""
+    """Return the names of the structures without a leading background, which is value 0."""
     return names[1:] if names and names[0].strip().lower() == BACKGROUND else names
 
 
 def read_masks(name: str, config: RegionConfig, source: Source, *, complete: bool) -> Masks:
-    """Look at every mask of a source.
+    """Check every mask of a source.
 
     Args:
         name: Region name.
         config: The region's settings; `structures` names the values.
-        source: What the reader found.
-        complete: Demand a sample of every structure.
+        source: The result of the reader.
+        complete: Require a sample of every structure.
 
     Raises:
-        UsageError: `classes` are stated, or other structures than the source names.
+        UsageError: `classes` are stated, or `structures` differ from those of the source.
         DataError: A mask has another shape than its image or a value without a name, or a structure is in no mask.
     """
     assert source.masks is not None
@@ -147,7 +143,7 @@ def _check_every_structure(name: str, structures: tuple[str, ...], present: NDAr
 
 
 def relabel(name: str, source: Source, classes: tuple[str, ...]) -> NDArray[np.int64]:
-    """Map labels from the source's class order to `classes`, by name, or raise DataError where one has no name."""
+    """Map labels from the source's classes to `classes` by name; raise DataError if one is missing."""
     wrong = np.flatnonzero((source.labels < 0) | (source.labels >= len(source.classes)))
     if len(wrong):
         first = int(wrong[0])

@@ -1,6 +1,6 @@
-"""What else a source says about its samples: sex, age band, scanner, site; never an input of a network.
+"""Further columns of a source: sex, age band, scanner, site. They are never an input of a network.
 
-A column holds a text of each sample. The gate judges subgroups by them.
+A column has a text per sample. The gate judges subgroups by them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _EMPTY = "(empty)"
 
 
 def join_columns(parts: Sequence[tuple[Columns, int]]) -> Columns:
-    """Join the columns of several sources, each with its number of samples; what a source does not say is empty."""
+    """Join the columns of several sources, each with its number of samples; missing values are empty."""
     names = dict.fromkeys(name for columns, _ in parts for name in columns)
     return {
         name: tuple(value for columns, count in parts for value in columns.get(name, ("",) * count)) for name in names
@@ -29,10 +29,10 @@ def take_columns(columns: Columns, indices: Sequence[int]) -> Columns:
 
 
 def subgroups(columns: Columns, name: str, origin: str) -> dict[str, list[int]]:
-    """Return the samples of each value of a column, by value; an empty cell is a value of its own.
+    """Return the samples of each value of a column; an empty cell is a value of its own.
 
     Raises:
-        UsageError: There is no such column, or it has so many values that they are no subgroups.
+        UsageError: There is no such column, or it has too many values for subgroups.
     """
     if name not in columns:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""The samples of one region as every reader delivers them: images, labels or masks, ids, groups and parts.
+"""The samples of one region as all readers return them: images, labels or masks, ids, groups and parts.
 
 Shapes: N samples, S structures; an image is (H, W), (H, W, 3) or a volume (D, H, W) of uint8, uint16 or float32.
 """
@@ -43,10 +43,10 @@ class RegionSamples:
     """Checked samples of one region; fields as in `Source`, labels index `region.classes`.
 
     Attributes:
-        digests: sha256 of each image's dtype, shape and pixels: equal images have equal digests.
-        dims: 2 for pictures, 3 for volumes.
-        mask_digests: sha256 of each mask; empty without masks.
-        present: (N, S) which structures stand in each mask; None without masks.
+        digests: SHA-256 of each image's dtype, shape and pixels: equal images have equal digests.
+        dims: 2 for 2D images, 3 for volumes.
+        mask_digests: SHA-256 of each mask; empty without masks.
+        present: (N, S) whether a structure is in a mask; None without masks.
     """
 
     region: Region
@@ -64,12 +64,11 @@ class RegionSamples:
     columns: Columns = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """Return the number of samples."""
         return len(self.labels)
 
     @cached_property
     def digest(self) -> str:
-        """Digest of everything that training sees of the region: pixels, labels, classes, groups and stated parts."""
+        """Digest of all that training uses of the region: pixels, labels, classes, groups and stated parts."""
         targets = self.mask_digests or [str(label) for label in self.labels.tolist()]
         rows = zip(self.digests, targets, self.groups, self.parts, strict=True)
         lines = "\n".join("\t".join((digest, target, group, part or "")) for digest, target, group, part in rows)
@@ -77,11 +76,11 @@ class RegionSamples:
 
     @property
     def strata(self) -> tuple[str, ...]:
-        """What a split spreads evenly, indexed by `labels`: the classes; samples with masks are all of one kind."""
+        """The classes between which a split is stratified, indexed by `labels`; one for samples with masks."""
         return self.region.classes if self.masks is None else ("sample",)
 
     def counts(self, indices: NDArray[np.int64] | None = None) -> list[int]:
-        """Return how many samples there are of each class, or with each structure."""
+        """Return the number of samples of each class, or with each structure."""
         chosen = slice(None) if indices is None else indices
         if self.present is not None:
             return [int(count) for count in self.present[chosen].sum(0)]
@@ -89,28 +88,28 @@ class RegionSamples:
         return [int(count) for count in counts]
 
     def target(self, index: int) -> str:
-        """Return what tells the target of one sample from others: its class's name, or the digest of its mask."""
+        """Return the name of a sample's class, or the digest of its mask."""
         return self.mask_digests[index] if self.mask_digests else self.region.classes[self.labels[index]]
 
     def describe(self, index: int) -> str:
-        """Name one sample in a message."""
+        """Return the name of a sample for messages."""
         return f"sample '{self.ids[index]}' of region '{self.region.name}'"
 
 
 def check_samples(
     name: str, config: RegionConfig, source: Source, *, complete: bool = True, dims: int = 2
 ) -> RegionSamples:
-    """Check what a reader found and bring its labels to the configured class order.
+    """Check the result of a reader and map its labels to the configured class order.
 
     Args:
         name: Region name.
         config: The region's settings; its `classes` state the output order.
-        source: What the reader found.
-        complete: Demand at least one sample of every class; False for a file that is only evaluated.
-        dims: Entries of `image.size`: 2 reads images as pictures, 3 as volumes.
+        source: The result of the reader.
+        complete: Require a sample of every class; False for a file that is only evaluated.
+        dims: Entries of `image.size`: 2 reads 2D images, 3 volumes.
 
     Raises:
-        UsageError: The stated task is not handled, or not the one that the source has targets for.
+        UsageError: The stated task is not supported, or the source has no targets for it.
         DataError: No samples, unequal lengths, labels out of range, or a class without samples.
     """
     _check_task(name, config, source)
@@ -146,24 +145,20 @@ def check_samples(
 
 
 def digest_image(image: NDArray[Any]) -> str:
-    """Return sha256 of dtype, shape and pixels, in little-endian order so that it is the same everywhere."""
+    """Return the SHA-256 of dtype, shape and pixels, in little-endian order on every machine."""
     plain = np.ascontiguousarray(image, dtype=image.dtype.newbyteorder("<"))
     return hashlib.sha256(f"{plain.dtype.name}{plain.shape}".encode() + plain.tobytes()).hexdigest()
 
 
 def order_classes(names: Iterable[str]) -> tuple[str, ...]:
-    """Sort class names: as numbers when all of them are, else as text."""
+    """Sort class names: as numbers if all of them are, else as text."""
     distinct = set(names)
     numeric = all(name.isascii() and name.isdigit() for name in distinct)
     return tuple(sorted(distinct, key=int)) if numeric else tuple(sorted(distinct))
 
 
 def encode(names: Sequence[str], origin: str, classes: tuple[str, ...]) -> NDArray[np.int64]:
-    """Turn class names into indices of `classes`.
-
-    Raises:
-        DataError: A name is not among them; the message names the row.
-    """
+    """Convert class names to indices of `classes`; raise DataError naming the row of an unknown one."""
     index = {name: position for position, name in enumerate(classes)}
     for row, name in enumerate(names):
         if name not in index:
@@ -176,11 +171,7 @@ def encode(names: Sequence[str], origin: str, classes: tuple[str, ...]) -> NDArr
 
 
 def part_name(text: str, where: str) -> str | None:
-    """Return the part that a split column's value names; empty leaves the choice to the split.
-
-    Raises:
-        DataError: The value names no part.
-    """
+    """Return the part of a split column's value, None if empty; raise DataError for another value."""
     if not text.strip():
         return None
     part = _PART_NAMES.get(text.strip().lower())

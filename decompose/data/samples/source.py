@@ -12,7 +12,7 @@ from lorkit.decompose.data.samples.columns import Columns
 
 
 class Images(Protocol):
-    """A sized sequence of images; an array of shape (N, H, W[, 3]) is one, and so is a list of files."""
+    """A sized sequence of images, such as an array (N, H, W[, 3]) or a list of files."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Any: ...
@@ -20,21 +20,20 @@ class Images(Protocol):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Source:
-    """What a reader found, before the checks that all readers share.
+    """The result of a reader, before the checks that all readers share.
 
     Attributes:
-        images: The images, decoded when asked for.
-        labels: (N,) integers into `classes`; zeros where there are masks.
-        classes: Class names in the source's own order; of masks the names of the values 1, 2, ..., empty where the
-            source does not know them.
-        ids: A name of each sample, for messages.
-        groups: What must not be torn apart by a split: the patient, or the sample itself.
-        parts: "train", "val" or "test" as the source states it; None leaves the choice to the split.
-        origin: Where the samples came from.
-        modality: Imaging modality, where the source knows it.
-        synthetic: Whether a program drew the images.
-        masks: Of a segmentation, a mask of each image: (H, W) or (D, H, W) uint8.
-        columns: What else the source says about each sample, by column.
+        images: The images, decoded on access.
+        labels: (N,) integers into `classes`; zeros if there are masks.
+        classes: Class names in the source's order; of masks the names of the values 1, 2, ..., empty if unknown.
+        ids: Name of each sample, for messages.
+        groups: Unit that a split keeps together: the patient, or the sample itself.
+        parts: "train", "val" or "test" as stated by the source; None leaves the choice to the split.
+        origin: Location of the samples.
+        modality: Imaging modality, if the source states it.
+        synthetic: Whether the images were drawn by a program.
+        masks: Segmentation mask of each image: (H, W) or (D, H, W) uint8.
+        columns: Further columns of the source.
     """
 
     images: Images

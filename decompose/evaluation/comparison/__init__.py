@@ -1,1 +1,1 @@
-"""The command `compare`: several methods, seeds and fractions of the data in one harness."""
+"""The command `compare`: several methods, seeds and fractions of the data under the same conditions."""

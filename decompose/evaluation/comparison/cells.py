@@ -52,15 +52,15 @@ _REVISION = 4
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonData:
-    """What all cells of a comparison share.
+    """Data and teacher that all cells of a comparison share.
 
     Attributes:
         training_data: Regions with their whole training and validation parts, from which fractions are taken.
         test: Whole test parts; None while settings are chosen, so that they cannot be read.
-        foundation: The teacher; None when no method needs one.
-        teacher_test: `test` as the foundation sees it; None where that is the same.
+        foundation: The teacher; None if no method needs one.
+        teacher_test: `test` prepared for the foundation; None if that is the same.
         digest: Digest of data, splits and foundation.
-        foundations: Where they lie; the teacher's features are kept in it.
+        foundations: Directory of foundations and of cached features.
     """
 
     training_data: TrainingData
@@ -72,7 +72,7 @@ class ComparisonData:
 
     @property
     def for_teacher(self) -> ComparisonData:
-        """The same samples as the foundation sees them, on which it and the methods that deploy it are scored."""
+        """The same samples prepared for the foundation, to score it and the methods that deploy it."""
         test = self.test if self.teacher_test is None else self.teacher_test
         return replace(self, training_data=self.training_data.for_teacher, test=test, teacher_test=None)
 
@@ -100,7 +100,7 @@ def prepare_comparison(
     teacher: Teacher | None,
     on_event: Listener,
 ) -> ComparisonData:
-    """Prepare what the cells of a comparison share: the parts they train on, and the one they are scored on."""
+    """Prepare the parts on which the cells of a comparison are trained and scored."""
     names = tuple(dict.fromkeys(("train", "val", split)))
     parts = prepare_parts(config, samples, splits, config.image, names, on_event)
     seen = prepare_for_teacher(config, samples, splits, config.image, names, on_event)
@@ -118,7 +118,7 @@ def prepare_comparison(
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """A cell's figures, and what its blocks were scored from by region: logits, or counts of pixels."""
+    """A cell's results, and its score inputs by region: logits, or counts of pixels."""
 
     method_digest: str
     row: CellRow
@@ -134,12 +134,12 @@ def run_cell(
     fabric: Fabric,
     on_event: Listener,
 ) -> Cell:
-    """Read a cell that is there already, or train and score it; an interrupted one continues after its last epoch.
+    """Read a finished cell, or train and score it; an interrupted one continues after its last epoch.
 
-    A cell that was scored on the test part has figures on validation too, so one of them serves both.
+    A cell that was scored on the test part has results on validation too, so it serves for both.
 
     Args:
-        compared: What is trained.
+        compared: The method.
         seed: Of initial weights, order, augmentation and the choice of a fraction.
         fraction: Of the training groups of each region.
         data: Data and teacher.
@@ -148,7 +148,7 @@ def run_cell(
         on_event: Receives the progress of training.
 
     Raises:
-        BusyError: Another process trains this very cell.
+        BusyError: Another process trains this cell.
     """
     config = compared.config.model_copy(update={"seed": seed})
     if deploys_foundation(config):
@@ -171,10 +171,9 @@ def run_cell(
 
 
 def stored_cells(root: Path, data: ComparisonData) -> Iterator[Cell]:
-    """Yield every finished cell of the same data and teacher that has figures on the scored part, each once.
+    """Yield each finished cell of the same data and teacher that has results on the scored part, once.
 
-    A cell that was scored on validation and again on test has its metrics on validation twice; the later one is used
-    for both, as in `run_cell`.
+    If a cell was scored on validation and later on test, the later one is used for both, as in `run_cell`.
     """
     cells: dict[tuple[str, int, float], Cell] = {}
     for path in sorted(root.glob(f"*/{MANIFEST}")):
@@ -192,7 +191,7 @@ def stored_cells(root: Path, data: ComparisonData) -> Iterator[Cell]:
 
 
 def score_block(prepared: PreparedRegion, score_inputs: ScoreInputs) -> TaskFigures:
-    """Score what a task keeps of outputs on a prepared part; the figures of an `evaluate` block without its tables."""
+    """Score a prepared part: the results of an `evaluate` block without its tables."""
     task = get_task(prepared.region.task)
     return task.scores(prepared.region, prepared.targets, score_inputs, prepared.groups).figures
 
@@ -203,7 +202,7 @@ def scores_by_case(prepared: PreparedRegion, score_inputs: ScoreInputs) -> NDArr
 
 
 def deployed_cost(networks: Mapping[str, Deployable], shape: tuple[int, ...]) -> DeployedCosts:
-    """Return parameters, MACs and bytes of the largest of the regions' networks: what one machine has to carry."""
+    """Return parameters, MACs and bytes of the largest of the regions' networks."""
     tensors = [list(network.network.state_dict().values()) for network in networks.values()]
     return DeployedCosts(
         parameters=max(count_parameters(network) for network in networks.values()),

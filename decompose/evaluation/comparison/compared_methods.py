@@ -1,4 +1,4 @@
-"""The methods of a comparison: as they stand in the configuration, and variants with settings of their own."""
+"""The methods of a comparison: as configured, and variants with their own settings."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _SHARED_TRAIN = ("precision", "accelerator", "devices", "num_nodes", "strategy")
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedMethod:
-    """One method that a comparison trains.
+    """One method of a comparison.
 
     Attributes:
-        label: Its name in tables; the method's for a plain method.
+        label: Its name in tables.
         config: Settings with its method.
-        settings: `a.b=c` for what it changes.
+        settings: `a.b=c` settings of a variant.
     """
 
     label: str
@@ -43,18 +43,18 @@ class ComparedMethod:
 
     @property
     def digest(self) -> str:
-        """Digest of its settings without the seed: two methods of one digest share their cells."""
+        """Digest of its settings without the seed: methods with the same digest share their cells."""
         return settings_digest(self.config.model_copy(update={"seed": 0}))
 
     @property
     def row(self) -> MethodRow:
-        """What the document says of it."""
+        """Its row in the document."""
         method, settings = self.config.method, list(self.settings)
         return MethodRow(label=self.label, method=method, settings=settings, digest=self.digest)
 
 
 def settings_digest(config: Config) -> str:
-    """Return the digest of what decides a training: its settings, and the constants of its gradient balancer."""
+    """Return the digest of the settings of a training and of the constants of its gradient balancer."""
     balancer = balancer_settings(_balancer(config))
     settings = config_digest(config)
     return digest_json({"settings": settings, "balancer": balancer}) if balancer else settings
@@ -66,11 +66,11 @@ def _balancer(config: Config) -> Balancer:
 
 
 def check_available(methods: Sequence[ComparedMethod]) -> list[str]:
-    """Refuse before the first cell what a method cannot do here, and return what the user should know of the methods.
+    """Check before the first cell that all methods can run here, and return notices for the user.
 
     Raises:
-        MissingRuntimeError: Libraries that methods need are not installed: all of them in one line.
-        UsageError: A gradient balancer that does not train in this precision.
+        MissingRuntimeError: Libraries are missing; one line names all of them.
+        UsageError: A gradient balancer does not support this precision.
     """
     notices: list[str] = []
     missing: dict[str, MissingRuntimeError] = {}
@@ -93,13 +93,13 @@ def compared_methods(config: Config, names: Sequence[str], variants: Sequence[st
     """Return the methods of a comparison, plain ones first.
 
     Args:
-        config: What all methods have in common.
-        names: Of methods.
+        config: Settings that all methods share.
+        names: Names of methods.
         variants: `LABEL:METHOD:key=value,key=value` each.
 
     Raises:
-        UsageError: An unknown method, a repeated label, a malformed variant, or one that changes what all
-            methods have to share.
+        UsageError: An unknown method, a repeated label, a malformed variant, or one that changes a setting that all
+            methods must share.
     """
     methods = [
         ComparedMethod(label=get_method(name).name, config=with_overrides(config, method=name)) for name in names

@@ -1,4 +1,4 @@
-"""The command `compare`: methods, seeds and training fractions in one harness, on one split and one teacher."""
+"""The command `compare`: methods, seeds and training fractions on one split with one teacher."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class _Grid:
-    """What was asked for."""
+    """The requested cells."""
 
     methods: Sequence[ComparedMethod]
     seeds: Sequence[int]
@@ -71,33 +71,32 @@ def compare(
 ) -> CompareDocument:
     """Train and score every combination and compare the methods on the same cases.
 
-    Data, split and foundation are those of `config` (its seed decides them) for every cell; a cell's own seed decides
-    initial weights, order, augmentation and which groups a fraction below 1 takes. The foundation is given, as in
-    the papers: it has seen the whole training part, whatever the fraction. Finished cells are kept below
-    `<out>/<id>/cells` and used again, so the same call continues an interrupted comparison and a longer list extends
-    a finished one. Calls may run side by side: a cell that another process trains is left to it and read afterwards.
+    All cells share the data, split and foundation of `config` (its seed decides them). A cell's seed decides initial
+    weights, order, augmentation and the groups of a fraction below 1. As in the papers, the foundation is trained on
+    the whole training part for every fraction. Finished cells are stored in `<out>/<id>/cells` and reused, so that the
+    same call continues an interrupted comparison and a longer list extends a finished one. Concurrent calls are
+    possible: a cell that another process trains is read afterwards.
 
     Args:
-        config: What all methods have in common.
-        methods: Methods as the configuration has them.
-        variants: `LABEL:METHOD:key=value,key=value`: methods with settings of their own.
+        config: Settings that all methods share.
+        methods: Methods as configured.
+        variants: `LABEL:METHOD:key=value,key=value`: methods with their own settings.
         seeds: Repetitions.
         fractions: Of the training groups.
-        split: `test`, or `val` to choose settings: the test part is then not even prepared.
+        split: `test`, or `val` to choose settings; the test part is then not prepared.
         out: Directory of comparisons.
-        pages: Makes further files of the stored document.
-        teacher: A foundation of the user's own, in place of one that `config` can name.
+        pages: Writes further files from the stored document.
+        teacher: The user's own foundation, instead of that of `config`.
         on_event: Receives progress.
 
     Returns:
-        A `compare` document over what was asked for. `<out>/<id>/comparison.json` (`comparison-val.json`) holds one
-        over everything that was ever finished of this comparison. `rows`: one per cell, its figures by region;
-        `parameters`, `macs` and `deployed_bytes` of what one region deploys; `training_parameters` and `training_macs`
-        of the networks while they are trained; `train_seconds` without the foundation's. `pairs`: for each two methods
-        and fraction, and for the foundation and each method, what the second (`candidate`) loses against the first
-        (`baseline`) in balanced accuracy on the same cases and seeds, with 95 % intervals over both, and how many
-        regions it wins and loses. `table`: means over seeds. `foundation`: the teacher
-        itself, where a method needs one.
+        A `compare` document of the requested cells. `<out>/<id>/comparison.json` (`comparison-val.json`) is a document
+        of all finished cells of this comparison. `rows`: one per cell, with results by region; `parameters`, `macs` and
+        `deployed_bytes` of the deployed network of one region; `training_parameters` and `training_macs` of the
+        networks in training; `train_seconds` without the foundation. `pairs`: for each two methods and fraction, and
+        for the foundation and each method, the drop in balanced accuracy from the first (`baseline`) to the second
+        (`candidate`) on the same cases and seeds, with 95 % intervals over both, and the numbers of regions won and
+        lost. `table`: means over seeds. `foundation`: the teacher itself, if a method needs one.
 
     Raises:
         UsageError: An unknown or repeated method or split, no seed or one out of range, or a fraction outside (0, 1].
@@ -136,16 +135,16 @@ def _check(grid: _Grid, split: str) -> None:
 
 
 def _identity(config: Config, samples: Mapping[str, RegionSamples]) -> str:
-    """Digest what all cells share, so that a longer list of methods finds the cells of a shorter one."""
+    """Digest what all cells share, so that a longer list of methods reuses the cells of a shorter one."""
     settings = config_digest(config.model_copy(update={"method": METHODS[0]}))
     return digest_json({"settings": settings, "data": {name: one.digest for name, one in samples.items()}})
 
 
 def _earlier_methods(document: Path, grid: _Grid) -> list[MethodRow]:
-    """Return the methods that earlier calls compared and this one does not ask for.
+    """Return the methods of earlier calls that are not in this one.
 
     Raises:
-        UsageError: One of them has a label of this call and other settings.
+        UsageError: One of them has a label of this call with other settings.
     """
     stored = CompareDocument.read(document).arms if document.is_file() else []
     asked = {compared.label: compared for compared in grid.methods}
@@ -167,7 +166,7 @@ def _earlier_methods(document: Path, grid: _Grid) -> list[MethodRow]:
 
 
 class _Comparison:
-    """One call: what its cells share is read when it begins."""
+    """One call of `compare`; shared data are read on construction."""
 
     def __init__(
         self, config: Config, grid: _Grid, split: str, out: Path, on_event: Listener, teacher: Teacher | None
@@ -196,13 +195,13 @@ class _Comparison:
         self._evaluate_foundation([*(compared.row for compared in grid.methods), *earlier])
 
     def run(self) -> CompareDocument:
-        """Run all cells and return the document over them."""
+        """Run all cells and return their document."""
         cells = self._cells()
         entries = [(label, cells[label, seed, fraction]) for label, seed, fraction in self.grid.keys]
         return self._document([compared.row for compared in self.grid.methods], entries)
 
     def store(self, pages: ExtraFiles | None) -> None:
-        """Write the document over every finished cell: those of this call, of earlier ones and of others beside it."""
+        """Write the document of all finished cells: of this call, of earlier and of concurrent ones."""
         with exclusive(self.directory):
             methods = [*_earlier_methods(self.path, self.grid), *(compared.row for compared in self.grid.methods)]
             self._evaluate_foundation(methods)
@@ -226,7 +225,7 @@ class _Comparison:
         return document.build(methods, entries)
 
     def _evaluate_foundation(self, methods: Sequence[MethodRow]) -> None:
-        """Fetch the foundation, pre-trained where it is not there, as soon as a method needs it."""
+        """Get the foundation, pre-trained if missing, as soon as a method needs it."""
         if self.evaluated is not None or not any(needs_foundation(get_method(row.method)) for row in methods):
             return
         training_data = self.data.training_data
@@ -240,7 +239,7 @@ class _Comparison:
         self.evaluated = evaluate_foundation(foundation, self.data)
 
     def _cells(self) -> dict[CellKey, Cell]:
-        """Run all cells; those that another process trains are tried again after the others."""
+        """Run all cells; those in training by another process are tried again at the end."""
         cells: dict[CellKey, Cell] = {}
         keys = self.grid.keys
         for index, key in enumerate(keys):
@@ -275,7 +274,7 @@ def _cell_name(key: CellKey) -> str:
 
 
 def wait_for(action: Callable[[], T], on_event: Listener) -> T:
-    """Do something as soon as no other process does it."""
+    """Call a function as soon as no other process is busy with it."""
     told = False
     while True:
         try:

@@ -1,12 +1,11 @@
-"""Methods of a comparison against each other on the same cases and seeds, with intervals over both.
+"""Differences between methods on the same cases and seeds, with intervals over both.
 
 A replicate draws groups (patients) within each region and seeds over all regions, both with replacement. Every method
-is scored on the same draws: differences are paired in cases and seeds. Scores are linear in the drawn weights, so all
-of it is a handful of matrix products.
+is scored on the same draws: differences are paired in cases and seeds. Scores are linear in the drawn weights, so the
+replicates are computed by a few matrix products.
 
-With S seeds, the spread of S drawn means is (S - 1) / S of the variance that training has; deviations from the mean of
-the seeds are stretched by sqrt(S / (S - 1)) to make up for it. One seed says nothing of training, and then the
-intervals cover cases alone.
+With S seeds, the variance of S drawn means is (S - 1) / S of the variance of training, so deviations from the mean of
+the seeds are multiplied by sqrt(S / (S - 1)). With one seed the intervals include only cases.
 
 Shape legend: N cases, S seeds, C classes or structures, R replicates.
 """
@@ -35,7 +34,7 @@ CaseScores = Mapping[str, Floats]
 
 
 class ReplicatedRate(NamedTuple):
-    """The headline of a method on a region: as measured, and in each replicate (R,)."""
+    """The headline metric of a method on a region: as measured, and in each replicate (R,)."""
 
     point: float
     replicates_R: Floats
@@ -43,7 +42,7 @@ class ReplicatedRate(NamedTuple):
 
 @dataclass(frozen=True)
 class _Region:
-    """What all methods share on one region."""
+    """Data of one region that all methods share."""
 
     draws: Resampling
     bound: float
@@ -68,11 +67,7 @@ class _Region:
 
 
 class PairedDifferences:
-    """Draws of one set of scored cases, the same for every method.
-
-    Args:
-        scored: The scored part of each region.
-    """
+    """Bootstrap draws of the scored part of each region, the same for every method."""
 
     def __init__(self, scored: Mapping[str, PreparedRegion]) -> None:
         # a seed of its own for each region: their patients are independent
@@ -88,16 +83,16 @@ class PairedDifferences:
         return {name: region.rate(cases[name], weight_RS) for name, region in self._regions.items()}
 
     def mean(self, rates: Mapping[str, ReplicatedRate]) -> tuple[float, Interval]:
-        """Return the mean over regions of a method's headline with its 95 % interval."""
+        """Return the mean over regions of a method's headline metric with its 95 % interval."""
         value = float(np.mean([rate.point for rate in rates.values()]))
         spread = interval(np.mean([rate.replicates_R for rate in rates.values()], axis=0))
         low, high = widen_if_degenerate(spread, value, self._bound)
         return value, (low, high)
 
     def pair(self, baseline: CaseScores, candidate: CaseScores) -> PairedDifference:
-        """Return the drop from baseline to candidate: one block per region, the mean, wins and losses.
+        """Return the drop from baseline to candidate by region and on average, with wins and losses.
 
-        A region is won or lost by the candidate where the interval of its drop lies below or above zero.
+        The candidate wins or loses a region if the interval of its drop is below or above zero.
         """
         rates = self.rates(baseline), self.rates(candidate)
         drops = {name: self._drop(name, baseline[name], candidate[name], rates) for name in self._regions}
@@ -140,7 +135,7 @@ class PairedDifferences:
 
 
 def _mcnemar(baseline_SNC: Floats, candidate_SNC: Floats) -> float | None:
-    """Return McNemar's p-value where both are one model and every case is a hit or a miss of one class."""
+    """Return McNemar's p-value if both have one seed and every case is a hit or a miss of one class."""
     if len(baseline_SNC) != 1 or len(candidate_SNC) != 1 or (np.isfinite(baseline_SNC[0]).sum(1) != 1).any():
         return None
     return mcnemar(np.stack([np.nansum(side[0], axis=1) for side in (baseline_SNC, candidate_SNC)], axis=1))
@@ -158,6 +153,6 @@ def _seed_weights(seeds: int) -> Floats:
 
 
 def _widened_interval(replicates_R: NDArray[np.float64], value: float, bound: float) -> tuple[float, float]:
-    """Return the percentile interval, never narrower than what no case has shown could still amount to."""
+    """Return the percentile interval, at least as wide as a loss that no case has shown could be."""
     low, high = interval(replicates_R) or [value, value]
     return min(low, value - bound), max(high, value + bound)

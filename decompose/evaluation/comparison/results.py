@@ -1,4 +1,4 @@
-"""The document of a comparison: rows, what each two methods differ by, and the table, from cells that are finished."""
+"""The document of a comparison from finished cells: rows, pairs of methods, and the table."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ MethodFraction = tuple[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedFoundation:
-    """The foundation as one more method: nothing of it depends on a seed or fraction."""
+    """The foundation as a compared method, which does not depend on seed or fraction."""
 
     document: ComparedFoundation
     score_inputs: ScoreInputsByRegion
 
 
 def evaluate_foundation(foundation: Foundation, data: ComparisonData) -> EvaluatedFoundation:
-    """Score the foundation, with its own heads or the probes."""
+    """Score the foundation, with its own heads or linear probes."""
     data = data.for_teacher
     networks = {name: foundation.model.deployable(name) for name in data.training_data.regions.names}
     found = {name: collect_score_inputs(network, data.scored_part[name]) for name, network in networks.items()}
@@ -66,7 +66,7 @@ def evaluate_foundation(foundation: Foundation, data: ComparisonData) -> Evaluat
 def _costs_of(
     foundation: Foundation, networks: Mapping[str, Deployable], shape: tuple[int, ...]
 ) -> Mapping[str, int | None]:
-    """Return what it costs; null of a teacher that torch does not run."""
+    """Return the costs of the foundation; null for a teacher that torch does not run."""
     backbone = foundation.model.backbone
     if isinstance(backbone, TeacherBackbone) and not backbone.has_modules:
         return dict.fromkeys(_COSTS)
@@ -78,10 +78,10 @@ def _costs_of(
 
 
 class ComparisonDocument:
-    """Cells by method, fraction and seed, and what follows from them.
+    """Cells by method, fraction and seed, and the results that follow.
 
     Args:
-        name: Of the comparison's directory.
+        name: Name of the comparison's directory.
         data: Data and teacher.
         foundation: The scored foundation.
         differences: Draws on the scored cases.
@@ -155,7 +155,7 @@ class ComparisonDocument:
     def _pairs(
         self, groups: Mapping[MethodFraction, Mapping[int, Cell]], keys: Sequence[MethodFraction]
     ) -> list[ComparedPair]:
-        """Compare each two methods of one fraction on the seeds that both have."""
+        """Compare each two methods of one fraction on their common seeds."""
         pairs = []
         for one, two in itertools.combinations(keys, 2):
             seeds = sorted(groups[one].keys() & groups[two].keys())
