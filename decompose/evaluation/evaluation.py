@@ -69,7 +69,7 @@ def evaluate(
         root: Directory of runs.
         run_splits: The run's data, if they were read already.
         teacher: The user's own foundation, which a run cannot store.
-        on_progress: Receives progress.
+        on_event: Receives progress.
 
     Returns:
         The evaluation. If a run is known it is also stored in its measurements.
