@@ -198,7 +198,7 @@ class ProgressLine:
 def _stderr() -> Console:
     """Return a console on stderr that is a terminal where that is one, whatever FORCE_COLOR and the like say."""
     forced = None if sys.stderr.isatty() else False
-    return Console(stderr=True, highlight=False, soft_wrap=True, force_terminal=forced)
+    return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True, force_terminal=forced)
 
 
 def _started(event: events.Started) -> str:

@@ -37,8 +37,8 @@ def stderr(console: Console | None = None) -> Console:
     """Return a console on stderr; without a terminal it is wide enough that no cell is cut."""
     if console is not None:
         return console
-    plain = Console(stderr=True, highlight=False)
-    return plain if plain.is_terminal else Console(stderr=True, highlight=False, width=160)
+    plain = Console(stderr=True, highlight=False, emoji=False)
+    return plain if plain.is_terminal else Console(stderr=True, highlight=False, emoji=False, width=160)
 
 
 def line(text: str) -> None:

@@ -263,3 +263,10 @@ def interrupt(progress: ProgressLine) -> None:
     with progress:
         progress(Working("chest", 0, 1))
         raise KeyboardInterrupt
+
+
+def test_words_between_colons_stay_words(capsys: pytest.CaptureFixture[str]) -> None:
+    with ProgressLine("predict") as progress:
+        progress(Notice(text="phantom:brain: a leak"))
+        progress(Working("x:brain:1.png", 0, 1))
+    assert capsys.readouterr().err == "note: phantom:brain: a leak\npredict: x:brain:1.png (1/1)\n"

@@ -44,3 +44,9 @@ def test_text_of_data_begins_no_line_of_its_own(capsys: pytest.CaptureFixture[st
     tables.line(f"said: {evil}")
     tables.table("t", ["x"], [[evil]])
     assert not [text for text in capsys.readouterr().err.splitlines() if text.strip().startswith("::")]
+
+
+def test_words_between_colons_stay_words(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.line("phantom:brain: a leak")
+    tables.table("data", ("region",), [["phantom:brain: 2"]])
+    assert capsys.readouterr().err.count("phantom:brain: ") == 2
