@@ -72,9 +72,9 @@ def plural(count: int, noun: str, *, plural: str = "") -> str:
     return f"{count} {noun if count == 1 else plural or noun + 's'}"
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Return the error for an unknown name, which suggests the nearest known one."""
+def unknown(kind: str, name: str, known: Iterable[str], *, fix: str | None = None) -> UsageError:
+    """Return the error for an unknown name, which suggests the nearest known one, else `fix`, else its option."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1)
-    fix = f"did you mean '{near[0]}'?" if near else f"choose one of them with --{kind.split()[-1]}"
+    fix = f"did you mean '{near[0]}'?" if near else fix or f"choose one of them with --{kind.split()[-1]}"
     return UsageError(f"unknown {kind} '{name}'", required=f"one of {', '.join(names) or '(none here)'}", fix=fix)

@@ -56,7 +56,7 @@ class _Plain(GenerateJsonSchema):
 def schema_of(name: str) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a document; raise UsageError for an unknown name."""
     if name not in DOCUMENTS:
-        raise unknown("document", name, DOCUMENTS)
+        raise unknown("document", name, DOCUMENTS, fix="name one of them")
     found = DOCUMENTS[name].model_json_schema(schema_generator=_Plain)
     required = [*_HEAD, *(key for key in found["required"] if key not in _HEAD)]
     return {"$schema": _DRAFT, "$id": f"urn:lorkit:schema:{name}:{SCHEMA_VERSION}", **found, "required": required}

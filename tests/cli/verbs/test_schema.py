@@ -16,3 +16,8 @@ def test_a_schema_is_printed_on_stdout(capsys: pytest.CaptureFixture[str]) -> No
 def test_an_unknown_document_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command_line(["schema", "gatte"]) == 2
     assert "did you mean 'gate'" in capsys.readouterr().err
+
+
+def test_an_unlike_name_is_told_no_option_that_schema_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command_line(["schema", "nothing"]) == 2
+    assert capsys.readouterr().err.rstrip().endswith("name one of them")
