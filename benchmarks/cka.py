@@ -22,7 +22,7 @@ from experts import paired, timed  # the benchmark beside this one
 from torch import Tensor, nn
 
 from lorkit.decompose.machine import fingerprint
-from lorkit.decompose.methods.losses.cka import cka
+from lorkit.decompose.methods.losses.cka import loss
 from lorkit.decompose.methods.losses.cka.products import cheaper_space
 from lorkit.decompose.models.backbones.registry import build_backbone
 
@@ -139,7 +139,8 @@ def _pass(sides: list[Tensor], estimator: str, space: str) -> Step:
     wanted = [side for side in sides if side.requires_grad]
 
     def both_ways() -> None:
-        value = cka(*sides, estimator=estimator, space=space)  # type: ignore[arg-type]
+        pair = loss.sides(*sides, view="gap", gather=False)
+        value = loss.similarity(*pair, estimator=estimator, space=space).value  # type: ignore[arg-type]
         torch.autograd.grad(value, wanted)
 
     return both_ways

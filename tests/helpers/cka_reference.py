@@ -9,6 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from lorkit.decompose.methods.losses.cka.loss import sides, similarity
+from lorkit.decompose.methods.losses.cka.products import Estimator, ProductSpace
+from lorkit.decompose.methods.losses.cka.views import View
+
 ESTIMATORS = ("biased", "unbiased")
 SPACES = ("gram", "feature")
 both = pytest.mark.parametrize("estimator", ESTIMATORS)
@@ -49,3 +53,10 @@ def hsic(x: Tensor, y: Tensor, estimator: str) -> float:
 def reference(x: Tensor, y: Tensor, estimator: str) -> float:
     """Return CKA, which is HSIC over that of each side with itself."""
     return hsic(x, y, estimator) / math.sqrt(hsic(x, x, estimator) * hsic(y, y, estimator))
+
+
+def cka(
+    x: Tensor, y: Tensor, *, estimator: Estimator = "biased", view: View = "gap", space: ProductSpace = "auto"
+) -> Tensor:
+    """Return the similarity that `CKALoss` is the negative of, however few the samples."""
+    return similarity(*sides(x, y, view=view, gather=False), estimator=estimator, space=space).value

@@ -14,7 +14,7 @@ from torch import Tensor
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods.distillation.base import DistillationModule, DistilledStudents, StudentPass
-from lorkit.decompose.methods.losses.cka import CKALoss
+from lorkit.decompose.methods.losses.cka.loss import CKALoss
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel

@@ -16,7 +16,7 @@ from lorkit.decompose.config import Config, RdConfig
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError, plural
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.losses.cka import CKALoss
+from lorkit.decompose.methods.losses.cka.loss import CKALoss
 from lorkit.decompose.methods.losses.cka.products import MIN_SAMPLES
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel

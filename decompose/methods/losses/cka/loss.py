@@ -1,12 +1,27 @@
-"""CKA as a term of training: the negative similarity, with a count of the batches that had none."""
+"""CKA of two sets of features as a term of training: views, gathering across ranks, products, cosine.
+
+After Kornblith et al. 2019 and Song et al. 2012.
+
+Shapes: B images, N samples (images or places, as the view says), P and Q features.
+"""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.methods.losses.cka.products import MIN_SAMPLES, Estimator, ProductSpace, check_options
-from lorkit.decompose.methods.losses.cka.similarity import samples_of, sides, similarity
-from lorkit.decompose.methods.losses.cka.views import View
+from lorkit.decompose.methods.losses.cka.gather import gather_rows
+from lorkit.decompose.methods.losses.cka.products import MIN_SAMPLES, Estimator, ProductSpace, products, standardise
+from lorkit.decompose.methods.losses.cka.views import View, sample_matrices
+
+
+class Similarity(NamedTuple):
+    """The mean CKA, and how many of its problems (images of "patch-image", else one) have none and count as 0."""
+
+    value: Tensor
+    degenerate: Tensor
 
 
 class CKALoss(nn.Module):
@@ -15,47 +30,47 @@ class CKALoss(nn.Module):
     CKA fixes neither the scale of features nor, where both sides train, that they keep more than one direction: a
     task loss beside it does. At fewer than 32 samples the unbiased loss has steep gradients: lower its weight.
 
+    "biased" lies in [0, 1] and tends to 1 for any features as soon as there are more of them than samples; it is a
+    loss, not a measure. "unbiased" lies in [-1, 1] with mean 0 for independent features: report that.
+
     Args:
-        estimator: "biased", the papers' form, or "unbiased".
+        estimator: "biased", the papers' form, or "unbiased" (U-centred).
         view: What a sample is; see `views.sample_matrices`.
-        space: "gram", "feature", or "auto" for the cheaper one by shape.
-        gather: Join the samples of all ranks; see `cka`.
-        detach_target: Let no gradient reach the second side.
+        gather: Join the samples of all ranks of the default process group; batches may differ in size. With gradients
+            averaged over ranks, as DDP does, parameters get those of one process with the joined batch.
 
     Attributes:
         skipped: Batches with too few samples for the estimator; their loss is 0, with gradients of 0.
     """
 
-    def __init__(
-        self,
-        *,
-        estimator: Estimator = "biased",
-        view: View = "gap",
-        space: ProductSpace = "auto",
-        gather: bool = False,
-        detach_target: bool = False,
-    ) -> None:
+    def __init__(self, *, estimator: Estimator = "biased", view: View = "gap", gather: bool = False) -> None:
         super().__init__()
-        check_options(estimator, space)
         self.estimator: Estimator = estimator
         self.view: View = view
-        self.space: ProductSpace = space
-        self.gather, self.detach_target = gather, detach_target
+        self.gather = gather
         self.skipped = 0
         self._degenerate: Tensor | None = None
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the loss of features `x` towards target `y`, a scalar in float32 or wider.
+        """Return the loss of two networks' features of the same samples, a scalar.
+
+        Computed in float32, or float64 where a side is that wide, whatever autocast says. Gradients go to both sides:
+        detach the one that is a target. Features without variance have CKA 0 and a gradient of 0.
+
+        Args:
+            x: Features (B, C), (B, C, H, W), (B, C, D, H, W) or tokens (B, L, D), channels last.
+            y: The same of the other network, of any of these forms and any width.
 
         Raises:
             DataError: Features that do not fit together or are not finite.
         """
-        pair = sides(x, y.detach() if self.detach_target else y, view=self.view, gather=self.gather)
-        if samples_of(pair) < MIN_SAMPLES[self.estimator]:
+        pair = sides(x, y, view=self.view, gather=self.gather)
+        samples = pair[0].shape[-2] if pair[0].numel() else 0
+        if samples < MIN_SAMPLES[self.estimator]:
             self.skipped += 1
             # sums of nothing keep the graph whole, so that DDP waits for no parameter, and carry no NaN over
             return pair[0][:0].sum() + pair[1][:0].sum()
-        found = similarity(*pair, estimator=self.estimator, space=self.space)
+        found = similarity(*pair, estimator=self.estimator)
         # kept on the device: reading it here would make the host wait
         self._degenerate = found.degenerate if self._degenerate is None else self._degenerate + found.degenerate
         return -found.value
@@ -67,4 +82,21 @@ class CKALoss(nn.Module):
 
     def extra_repr(self) -> str:
         """Return the options, for `print(module)`."""
-        return f"estimator={self.estimator}, view={self.view}, space={self.space}, gather={self.gather}"
+        return f"estimator={self.estimator}, view={self.view}, gather={self.gather}"
+
+
+def sides(x: Tensor, y: Tensor, *, view: View, gather: bool) -> tuple[Tensor, Tensor]:
+    """Return the sample matrices of both sides, of all ranks where `gather` is set."""
+    with torch.autocast(x.device.type, enabled=False):
+        matrices = sample_matrices(x, y, view)
+        return (gather_rows(matrices[0]), gather_rows(matrices[1])) if gather else matrices
+
+
+def similarity(x: Tensor, y: Tensor, *, estimator: Estimator, space: ProductSpace = "auto") -> Similarity:
+    """Return the mean CKA over problems of sample matrices (..., N, P) and (..., N, Q)."""
+    with torch.autocast(x.device.type, enabled=False):
+        found = products(*standardise(x, y), estimator=estimator, space=space)
+        # chosen before the root: a root's slope at 0 is infinite, and 0 times infinity is NaN
+        norm = torch.where(found.varies, found.xx * found.yy, 1).sqrt()
+        value = torch.where(found.varies, found.xy, 0) / norm
+        return Similarity(value.mean(), (~found.varies).sum())

@@ -8,12 +8,12 @@ Shapes: N samples, P and Q features of the two sides; axes before these (...) ar
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.errors import DataError
 
 Estimator = Literal["biased", "unbiased"]
 ProductSpace = Literal["auto", "gram", "feature"]
@@ -32,14 +32,6 @@ class Products(NamedTuple):
     xx: Tensor
     yy: Tensor
     varies: Tensor
-
-
-def check_options(estimator: Estimator, space: ProductSpace) -> None:
-    """Refuse an estimator or a space that is not there."""
-    if estimator not in get_args(Estimator):
-        raise UsageError(f"CKA estimator {estimator!r}", required=" or ".join(get_args(Estimator)))
-    if space not in get_args(ProductSpace):
-        raise UsageError(f"CKA space {space!r}", required=" or ".join(get_args(ProductSpace)))
 
 
 def standardise(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,12 +6,12 @@ Shapes: B images, C and D channels, L = H * W (* depth) places of a grid, N samp
 from __future__ import annotations
 
 from math import prod
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.errors import DataError
 
 View = Literal["gap", "flatten", "token", "patch-image"]
 TAKEN = "features (B, C), (B, C, H, W), (B, C, D, H, W) or tokens (B, L, D)"
@@ -30,11 +30,8 @@ def sample_matrices(x: Tensor, y: Tensor, view: View) -> tuple[Tensor, Tensor]:
             places. The last two need one grid on both sides; tokens lie on a grid row by row, without class token.
 
     Raises:
-        UsageError: No such view.
         DataError: Another form, no features, other images, or other grids.
     """
-    if view not in get_args(View):
-        raise UsageError(f"CKA view {view!r}", required=" or ".join(get_args(View)))
     for features in (x, y):
         _check(features)
     if len(x) != len(y):

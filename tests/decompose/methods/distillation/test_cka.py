@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from cka_reference import cka
 
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.methods.losses.cka import cka
 from lorkit.decompose.models.backbones.stage_adapters import staged
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from cka_reference import cka
 from torch import Tensor
 
 from lorkit.decompose.config import Config, default_config
@@ -12,7 +13,6 @@ from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.baselines.students import shared_network
-from lorkit.decompose.methods.losses.cka import cka
 from lorkit.decompose.methods.reprogramming.drd import DeepReprogramming
 from lorkit.decompose.models.backbones.stage_adapters import staged
 from lorkit.decompose.models.backbones.stages import STAGES

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import torch
 
-from lorkit.decompose.methods.losses.cka import cka
+from lorkit.decompose.methods.losses.cka.loss import CKALoss
 
 # Ranks of unequal batches, a width that differs, and a batch that is too small alone but not together.
 SCRIPT = """
 import gc, os, sys, torch, torch.distributed as dist
 from datetime import timedelta
 from torch.nn.parallel import DistributedDataParallel
-from lorkit.decompose.methods.losses.cka import CKALoss, cka
+from lorkit.decompose.methods.losses.cka.loss import CKALoss
 from lorkit.decompose.errors import DataError
 torch.set_num_threads(1)
 
@@ -28,7 +28,7 @@ def compute():
         part = slice(0, split) if rank == 0 else slice(split, None)
         for view in ("gap", "token", "patch-image"):
             x, y = given["x"][part].clone().requires_grad_(), given["y"][part].clone().requires_grad_()
-            value = cka(x, y, estimator="unbiased", view=view, gather=True)
+            value = CKALoss(estimator="unbiased", view=view, gather=True)(x, y)
             value.backward()
             found[name, view] = (value.detach(), x.grad, y.grad)
         layer = torch.nn.Linear(6, 5, dtype=torch.float64)
@@ -40,7 +40,7 @@ def compute():
     few(given["x"][:rank], given["y"][:rank])
     found["few"] = few.skipped
     try:
-        cka(given["x"][:, : 3 + rank], given["y"], gather=True)
+        CKALoss(gather=True)(given["x"][:, : 3 + rank], given["y"])
     except DataError as error:
         found["width"] = str(error)
     torch.save(found, f"{folder}/found{rank}.pt")
@@ -73,14 +73,14 @@ def test_two_processes_are_one_with_the_joined_batch(tmp_path: Path) -> None:
     for name in splits:
         for view in ("gap", "token", "patch-image"):
             a, b = x.clone().requires_grad_(), y.clone().requires_grad_()
-            value = cka(a, b, estimator="unbiased", view=view)
+            value = CKALoss(estimator="unbiased", view=view)(a, b)
             value.backward()
             torch.testing.assert_close([rank[name, view][0] for rank in ranks], [value.detach()] * 2)
             for side, grad in ((1, a.grad), (2, b.grad)):
                 # a sum over ranks, of which the mean over ranks makes one process's gradient
                 torch.testing.assert_close(torch.cat([rank[name, view][side] for rank in ranks]), 2 * grad)
         layer.zero_grad()
-        (-cka(layer(x.mean((2, 3))), y)).backward()
+        CKALoss()(layer(x.mean((2, 3))), y).backward()
         for rank in ranks:
             torch.testing.assert_close(rank[name, "ddp"][:2], (layer.weight.grad, layer.bias.grad))
             assert rank[name, "ddp"][2] == 0

@@ -11,6 +11,7 @@ import torch
 from cka_reference import SPACES, draw, related, song
 from torch import Tensor
 
+from lorkit.decompose.errors import DataError
 from lorkit.decompose.methods.losses.cka.products import cheaper_space, products, standardise
 
 
@@ -55,3 +56,14 @@ def test_unbiased_hsic_of_features_with_themselves_is_never_negative(space: Any)
 )
 def test_shape_chooses_the_space(shape: tuple[int, int, int], space: str) -> None:
     assert cheaper_space(*shape) == cheaper_space(*shape, (True, False)) == space
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_not_a_number_is_an_error_that_names_the_side(bad: float) -> None:
+    x, y = related()
+    broken = y.clone()
+    broken[3, 1] = bad
+    with pytest.raises(DataError, match=r"NaN or infinity, in the second input; required: finite"):
+        standardise(x, broken)
+    with pytest.raises(DataError, match="first input"):
+        standardise(broken, x)

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cka_reference import all_ways, both, draw, reference
+from cka_reference import all_ways, both, cka, draw, reference
 from torch import Tensor
 
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.methods.losses.cka import CKALoss, cka
+from lorkit.decompose.methods.losses.cka.loss import CKALoss
 
 SHAPES = {
     "vector": (6, 8),
