@@ -1,4 +1,4 @@
-"""The machine: hardware and versions, recorded in manifests and matched to profiles."""
+"""The machine: hardware and versions, stored in manifests and matched with profiles."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Gpu(TypedDict):
 
 
 class Machine(TypedDict):
-    """The hardware and system of a machine; what could not be read is null."""
+    """The hardware and system of a machine; unknown values are null."""
 
     platform: str
     python: str
@@ -53,7 +53,7 @@ class Machine(TypedDict):
 
 @cache
 def fingerprint() -> Machine:
-    """Return the hardware and system of this machine as plain data; what cannot be read is null."""
+    """Return the hardware and system of this machine as plain data; unknown values are null."""
     info = _cpu_info()
     return {
         "platform": f"{platform.system()}-{platform.machine()}",
@@ -68,7 +68,7 @@ def fingerprint() -> Machine:
 
 @cache
 def tool_versions() -> dict[str, str | None]:
-    """Return the version of each library that can change a result; null where it is not installed."""
+    """Return the version of each library that can change a result; null if it is not installed."""
     return {name: _version(name) for name in LIBRARIES}
 
 
@@ -80,7 +80,7 @@ def _version(name: str) -> str | None:
 
 
 def usable_threads() -> int:
-    """Return how many processors this process may run on."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -101,7 +101,7 @@ def _memory_gib() -> float | None:
 
 
 def _gpus() -> list[Gpu]:
-    """Ask the driver's own tool, so that no GPU library has to be imported to name a GPU."""
+    """Return the GPUs from the driver's tool, without importing a GPU library."""
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return []
@@ -123,9 +123,9 @@ def resident_mib() -> float:
 
 
 def cuda_peak_mib() -> float | None:
-    """Return the most that torch has held at once on the current GPU, in MiB; None where it has used none.
+    """Return the peak memory of torch on the current GPU in MiB; None if it has used none.
 
-    torch is not imported for it: a process that has not loaded it holds nothing there.
+    torch is not imported: a process that has not loaded it uses no memory there.
     """
     cuda = sys.modules.get("torch.cuda")
     begun = getattr(cuda, "is_initialized", None)  # a progress line asks while another thread is importing torch

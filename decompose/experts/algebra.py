@@ -1,9 +1,9 @@
-"""Factors of one layer and what they do to an input, for every layer kind that is linear in its weight.
+"""Low-rank factors of one layer and their operation, for all layer kinds that are linear in their weight.
 
-Shapes: O output, I input channels, k = (k0, k1, ...) the kernel (empty for linear layers), r the rank, N rows.
-Weights are (O, I, *k), of transposed convolutions (I, O, *k). Layout `conv`: down (r, I, *k) and up (O, r), of
-transposed convolutions down (r, I) and up (r, O, *k). Layout `reshape` (LoRKD's): up (W0*k0, r*k0) and down
-(r*k0, W1*k1*...) with W0, W1 the first two sizes of the weight.
+Shapes: O output, I input channels, k = (k0, k1, ...) the kernel (empty for linear layers), r the rank, N rows. Weights
+are (O, I, *k), of transposed convolutions (I, O, *k). Layout `conv`: down (r, I, *k) and up (O, r), of transposed
+convolutions down (r, I) and up (r, O, *k). Layout `reshape` (LoRKD's): up (W0*k0, r*k0) and down (r*k0, W1*k1*...) with
+W0, W1 the first two sizes of the weight.
 """
 
 from __future__ import annotations
@@ -40,15 +40,14 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 def hooked(module: nn.Module) -> bool:
-    """Return whether calling a module does more than its class: it has hooks, or a forward of its own."""
+    """Return whether a module has hooks or its own `forward`, so that calling it does more than its class."""
     return "forward" in vars(module) or any(vars(module).get(key) for key in _HOOKS)
 
 
 def require_exact(base: nn.Module, layer: str) -> None:
-    """Refuse a base that is not exactly what its class says; torch parametrizes a layer by changing its class.
+    """Raise UsageError unless a base is exactly of its class, without parametrizations.
 
-    Raises:
-        UsageError: A subclass may use its weight in another way; a computed weight cannot be written over.
+    A subclass may use its weight in another way, and a computed weight cannot be written.
     """
     own = base._parameters  # empty in the replicas of DataParallel
     if type(base) in KINDS and (not own or own.get("weight") is not None):
@@ -61,7 +60,7 @@ def require_exact(base: nn.Module, layer: str) -> None:
 
 
 def factors(base: Base, rank: int, layout: FactorLayout) -> tuple[nn.Parameter, nn.Parameter]:
-    """Return new (down, up) of one region: down uniform as torch's own layers, up zero, so the update starts at 0."""
+    """Return new (down, up) of one region: down uniform as in torch's layers, up zero, so the update starts at 0."""
     size = tuple(base.weight.shape)
     if layout == "reshape":
         first = size[2] if len(size) > 2 else 1
@@ -77,7 +76,7 @@ def factors(base: Base, rank: int, layout: FactorLayout) -> tuple[nn.Parameter, 
 
 
 def delta(base: Base, down: Tensor, up: Tensor, layout: FactorLayout) -> Tensor:
-    """Return the update that the factors make to the weight, unscaled, in the weight's shape."""
+    """Return the unscaled update of the weight, in the shape of the weight."""
     transposed = layout == "conv" and type(base) in TRANSPOSED
     product = down.mT @ up.flatten(1) if transposed else up @ down.flatten(1)
     return product.view(base.weight.shape)
@@ -110,14 +109,14 @@ def pointwise(base: Base, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def low_rank(base: Base, x: Tensor, down: Tensor, up: Tensor, gates: Tensor | None = None) -> Tensor:
-    """Return the update's output in layout `conv`, without bias, through r channels.
+    """Return the output of the update in layout `conv`, without bias.
 
     Args:
         base: The layer.
         x: Its input.
-        down: Factor to r channels; several regions' stacked along r for soft routing.
+        down: Factor to r channels; for soft gates those of several regions stacked along r.
         up: Factor from r channels, scaled.
-        gates: (N, r) weights of the channels between, for soft routing.
+        gates: (N, r) weights of the r channels, for soft gates.
     """
     transposed = type(base) in TRANSPOSED
     low = pointwise(base, x, down) if transposed else apply(base, x, down)
@@ -127,7 +126,7 @@ def low_rank(base: Base, x: Tensor, down: Tensor, up: Tensor, gates: Tensor | No
 
 
 def spread(base: Base, x: Tensor, gates: Tensor) -> Tensor:
-    """Shape (N, r) or (N, 1) gates so that they multiply the channels of `x`."""
+    """Reshape (N, r) or (N, 1) gates to broadcast over the channels of `x`."""
     middle = (1,) * (x.dim() - 2)
     if isinstance(base, nn.Linear):
         return gates.view(len(gates), *middle, gates.shape[1]).to(x.dtype)
@@ -140,10 +139,9 @@ def stack(base: Base, downs: list[Tensor], ups: list[Tensor]) -> tuple[Tensor, T
 
 
 def transformed() -> bool:
-    """Return whether `torch.func` or forward-mode derivatives are at work.
+    """Return whether `torch.func` or forward-mode derivatives are active.
 
-    They do not see through autograd functions that state a backward alone: those give way to plain operations then,
-    which have the same numbers and every derivative.
+    They do not support autograd functions that define only a backward, so equivalent plain operations are used instead.
     """
     if torch.compiler.is_compiling():
         return False

@@ -1,4 +1,4 @@
-"""What an expert is made of: rank, scale, factor layout and norm policy."""
+"""The configuration of experts: rank, scale, factor layout and norm policy."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class ExpertConfig:
     """How `add_experts_` adapts a network.
 
     Attributes:
-        rank: Rank of the factors where `ranks` does not name the region.
+        rank: Rank of the factors of regions that are not in `ranks`.
         ranks: Rank by region; regions with much data may need more.
-        alpha: The update is scaled by alpha / rank, so a change of rank keeps its size.
-        layout: `conv` is a k x k convolution to `rank` channels followed by a 1 x 1 one (cheap: two small
-            convolutions beside the shared one). `reshape` is the papers' (O*k, r*k) @ (r*k, I*k) product viewed as a
-            kernel (rank up to r*k^2, needs merged weights; for the authors' checkpoints).
-        norm: Of batch norms, `shared` keeps one, `statistics` gives each region its own running statistics under
-            one affine map, `region` gives each region a norm of its own.
-        depthwise: Give grouped convolutions a full update a region; the papers leave them shared.
-        strategy: How every layer computes: `auto` lets the cost model choose at each input shape.
-        strategies: Strategy by layer, keys are names or patterns as in `layer1.*`; the first that matches holds.
+        alpha: The update is scaled by alpha / rank, so its size does not depend on the rank.
+        layout: `conv` is a k x k convolution to `rank` channels followed by a 1 x 1 one (two small convolutions added
+            to the shared one). `reshape` is the papers' (O*k, r*k) @ (r*k, I*k) product viewed as a kernel (rank up to
+            r*k^2; needs merged weights; for the authors' checkpoints).
+        norm: Batch norms: `shared` for all regions, `statistics` with running statistics per region and a shared affine
+            map, or `region` for one norm per region.
+        depthwise: Give grouped convolutions a full update per region; the papers leave them shared.
+        strategy: How every layer computes: `auto` uses the cost model at each input shape.
+        strategies: Strategy by layer name or pattern such as `layer1.*`; the first match counts.
     """
 
     rank: int = 8
@@ -41,7 +41,6 @@ class ExpertConfig:
     strategies: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what no layer could be built from."""
         for name, rank in (("rank", self.rank), *((f"ranks.{name}", rank) for name, rank in self.ranks.items())):
             if rank < 1:
                 raise UsageError(f"{name} = {rank}", required="a rank of at least 1", fix="correct the expert config")
@@ -63,11 +62,11 @@ class ExpertConfig:
         return self.alpha / self.rank_of(region)
 
     def strategy_of(self, layer: str) -> str:
-        """Return the strategy that is asked for a layer."""
+        """Return the configured strategy of a layer."""
         return next((name for key, name in self.strategies.items() if fnmatch.fnmatchcase(layer, key)), self.strategy)
 
     def check_regions(self, regions: Iterable[str]) -> None:
-        """Raise UsageError when `ranks` names a region that is not there."""
+        """Raise UsageError if `ranks` has an unknown region."""
         known = tuple(regions)
         for name in self.ranks:
             if name not in known:

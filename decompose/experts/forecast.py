@@ -1,4 +1,4 @@
-"""What experts will cost a network, layer by layer, from shapes alone."""
+"""Costs of experts by layer, from shapes alone."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class LayerCosts:
         name: In the network.
         weight: Shape of its weight.
         rank: The highest of the regions.
-        strategy: What will compute it on a balanced batch.
-        macs: Multiply-accumulates of the layer alone, for one image.
-        overhead: Those of its experts as a fraction of them, forward.
-        parameters: Of all regions' factors.
+        strategy: Strategy for a balanced batch.
+        macs: Multiply-accumulates of the layer without experts, for one image.
+        overhead: Multiply-accumulates of its experts as a fraction of `macs`, forward.
+        parameters: Of the factors of all regions.
     """
 
     name: str
@@ -52,15 +52,15 @@ def estimate_costs(
     device: str = "cpu",
     threads: int | None = None,
 ) -> list[LayerCosts]:
-    """Say for each layer which strategy a balanced batch will take, and what it costs.
+    """Return the strategy and the costs of each layer for a balanced batch.
 
     Args:
-        model: A network after `add_experts_`; not touched, and nothing is computed.
-        routing: What `add_experts_` returned.
+        model: A network after `add_experts_`; nothing is computed or changed.
+        routing: The result of `add_experts_`.
         image_shape: (C, *spatial) of one image.
-        batch: Images of a batch; a region has an equal part of it, two at least.
-        device: Type of the device that will train.
-        threads: CPU threads; None: those of torch here.
+        batch: Batch size; regions have equal parts of it, at least two.
+        device: Type of the training device.
+        threads: CPU threads; None for the current number of torch.
     """
     regions = min(len(routing.regions), max(1, batch // 2))
     equal = batch % regions == 0
@@ -91,12 +91,12 @@ def estimate_costs(
 
 
 def mean_overhead(layers: Sequence[LayerCosts]) -> float:
-    """Return the experts' multiply-accumulates as a fraction of those of the layers that carry them."""
+    """Return the multiply-accumulates of experts as a fraction of those of their layers."""
     return sum(layer.macs * layer.overhead for layer in layers) / max(1, sum(layer.macs for layer in layers))
 
 
 def layer_inputs(model: nn.Module, routing: Routing, image_shape: Sizes) -> dict[str, Sizes]:
-    """Return the shape that each expert layer sees for one image, from a run on torch's meta device."""
+    """Return the input shape of each expert layer for one image, from a run on torch's meta device."""
     memo: dict[int, Any] = {id(value): nn.Parameter(value.to("meta"), False) for value in model.parameters()}
     memo |= {id(value): value.to("meta") for value in model.buffers()}
     network = copy.deepcopy(model, memo).eval()

@@ -1,4 +1,4 @@
-"""Put experts into a network, in place, and say which layers got none and why."""
+"""Insert experts into a network, in place, and list the layers that were skipped with the reason."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ _WRAPPERS = ("DistributedDataParallel", "DataParallel", "FullyShardedDataParalle
 def add_experts_(
     model: nn.Module, regions: Iterable[str], config: ExpertConfig, *, select: Select | None = None
 ) -> Routing:
-    """Give every dense layer of a network low-rank experts, and its batch norms the policy of `config`, in place.
+    """Add low-rank experts to the dense layers of a network and apply the norm policy of `config`, in place.
 
-    Adapted are layers of exactly the classes Linear, Conv1d/2d/3d and ConvTranspose1d/2d/3d; a subclass may use its
-    weight in another way. The returned routing lists the `wrapped` layers, and the `skipped` ones with the reason.
+    Only layers of exactly the classes Linear, Conv1d/2d/3d and ConvTranspose1d/2d/3d are adapted; a subclass may use
+    its weight in another way. The returned routing lists the `wrapped` layers, and the `skipped` ones with the reason.
 
     Args:
         model: The network, before DDP, compilation or weight averaging wrap it.
         regions: Names, in the order of the routing's indices.
         config: Rank, scale, layout, norm policy.
-        select: `(module, name) -> bool`, which layers to adapt; norms follow `config.norm` alone.
+        select: `(module, name) -> bool`, which layers to adapt; norms depend only on `config.norm`.
 
     Raises:
-        UsageError: Nothing was adapted, or the network is wrapped, adapted already, or holds a module that would
-            bypass its experts.
+        UsageError: Nothing was adapted, or the network is wrapped, adapted already, or has a module that would bypass
+            its experts.
     """
     routing = Routing(check_names(regions))
     config.check_regions(routing.regions)
@@ -78,7 +78,7 @@ def add_experts_(
 
 
 def factor_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Return the parameters of the experts alone: factors and depthwise updates, no norms."""
+    """Return the factors and depthwise updates of the experts, without norms."""
     return [
         parameter
         for layer in expert_layers(model).values()
@@ -114,7 +114,7 @@ def _refuse(model: nn.Module, select: Select | None) -> None:
 
 
 def _weights(model: nn.Module) -> Iterator[nn.Parameter]:
-    """Yield the weight of each distinct module, so that a weight shared by two modules comes twice."""
+    """Yield the weight of each distinct module, so that shared weights are repeated."""
     for module in model.modules():
         weight = module._parameters.get("weight")
         if weight is not None:
@@ -124,7 +124,7 @@ def _weights(model: nn.Module) -> Iterator[nn.Parameter]:
 def _reason(
     module: nn.Module, name: str, config: ExpertConfig, select: Select | None, tied: Counter[int]
 ) -> str | None:
-    """Return None to wrap a module, the reason to skip it, or "" where there is nothing to say."""
+    """Return None to wrap a module, the reason to skip it, or "" if it has no weights to adapt."""
     if isinstance(module, _BatchNorm) and config.norm != "shared":
         if type(module) not in NORMS:
             return f"class {type(module).__name__} is none of the exact classes, so its statistics stay shared"

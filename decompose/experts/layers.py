@@ -1,7 +1,7 @@
-"""Layers that carry the experts: one shared base, and of each region low-rank factors or a full small kernel.
+"""Layers with experts: a shared base, and for each region low-rank factors or a full small kernel.
 
-A wrapper by composition without a `.weight` property, on purpose: code that reads the weight of a child instead
-of calling it (as torch's fused attention does) then fails loudly instead of ignoring the expert.
+A wrapper without a `.weight` property by design: code that reads the weight of a child instead of calling it (such as
+torch's fused attention) then fails instead of ignoring the expert.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lorkit.decompose.experts.strategies.soft_gates import run_soft
 
 
 class ExpertLayer(nn.Module):
-    """What every expert layer shares: the base, the routing, the switch between live and fused."""
+    """Base class of expert layers: the base layer, the routing, and fusing."""
 
     def __init__(self, base: Base, config: ExpertConfig, routing: Routing, name: str = "") -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class ExpertLayer(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run the base with each row's own expert; rows are (L, ...) as `BatchRouting.split` describes."""
+        """Run the base with the expert of each row; rows are (L, ...) as in `BatchRouting.split`."""
         algebra.require_exact(self.base, self.name)
         if self.fused is not None:
             self._check_fused(self.fused)
@@ -65,12 +65,12 @@ class ExpertLayer(nn.Module):
         return merged.to(base.dtype)
 
     def plain(self, region: str) -> nn.Module:
-        """Return a new layer of the base's class that computes what this one does for a region."""
+        """Return an equivalent plain layer for a region, of the base's class."""
         memo = {id(self.base.weight): nn.Parameter(self.merged_weight(region), self.base.weight.requires_grad)}
         return copy.deepcopy(self.base, cast(dict[int, Any], memo))
 
     def fuse_(self, region: str) -> None:
-        """Write the merged weight of a region over the base, which is kept unchanged."""
+        """Replace the base weight by the merged weight of a region; the base weight is kept for `unfuse_`."""
         merged = self.merged_weight(region)
         if self._kept is None:
             self._kept = self.base.weight.detach().clone()
@@ -79,7 +79,7 @@ class ExpertLayer(nn.Module):
         self.fused = region
 
     def unfuse_(self) -> None:
-        """Put the kept base back, bit by bit."""
+        """Restore the base weight, bit by bit."""
         if self._kept is not None:
             with torch.no_grad():
                 self.base.weight.copy_(self._kept)
@@ -131,12 +131,12 @@ class ExpertLayer(nn.Module):
 class LowRankExperts(ExpertLayer):
     """Low-rank experts around one dense layer (LoRKD's low-rank expert module).
 
-    A base with hooks is called with the rows grouped by region, and its output is without the update, whatever computes
-    the layer; hooks that change it hold for a live model alone. One without may have its weight used directly.
+    Computes base(x) + s_t * update_t(x) with the region t of each row and s_t = alpha / rank_t. The factors of region t
+    get gradients only from its rows, the base from all (efficient knowledge separation). Parameters are `down.<region>`
+    and `up.<region>`, so ranks can differ.
 
-    Computes base(x) + s_t * update_t(x) with t the region of each row and s_t = alpha / rank_t. The gradient of
-    region t's factors comes from its rows alone, that of the base from all (efficient knowledge separation).
-    Parameters are `down.<region>` and `up.<region>`, so ranks can differ, and the name gives the region.
+    A base with hooks is called with rows grouped by region, and its output does not include the update, for every
+    strategy; hooks that change it affect only a live model. Without hooks, the weight of the base may be used directly.
     """
 
     def __init__(self, base: Base, config: ExpertConfig, routing: Routing, name: str = "") -> None:
@@ -149,9 +149,9 @@ class LowRankExperts(ExpertLayer):
         self._packs: tuple[Pack | None, Pack | None] = (None, None)
 
     def pack_(self) -> bool:
-        """Put the factors of all regions side by side in memory; return whether they can be (see `pack`).
+        """Make the factors of all regions contiguous in memory; return whether that is possible (see `packed_factors`).
 
-        Values, names and identities of the parameters stay. Moving the layer undoes it; `unpack_` does too.
+        Values, names and identities of the parameters do not change. Moving the layer or `unpack_` undoes it.
         """
         self.unpack_()
         downs, ups = ([factors[region] for region in self.routing.regions] for factors in (self.down, self.up))
@@ -161,7 +161,7 @@ class LowRankExperts(ExpertLayer):
         return False
 
     def unpack_(self) -> None:
-        """Give every factor memory of its own again."""
+        """Give every factor its own memory again."""
         for pack in self._packs:
             if pack is not None:
                 pack.release_()
@@ -207,9 +207,9 @@ class LowRankExperts(ExpertLayer):
 
 
 class DepthwiseExperts(ExpertLayer):
-    """Full updates a region for a grouped or depthwise convolution, whose weight is small to begin with.
+    """Full updates per region for a grouped or depthwise convolution, whose weight is small.
 
-    A base with hooks is called, as `LowRankExperts` describes.
+    A base with hooks is called, as for `LowRankExperts`.
     """
 
     def __init__(self, base: Base, config: ExpertConfig, routing: Routing, name: str = "") -> None:

@@ -1,4 +1,4 @@
-"""From a live model to the plain network of one region."""
+"""Merge a live model into the plain network of one region."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from lorkit.decompose.experts.norms.region_norm import RegionNorm
 
 
 def expert_layers(model: nn.Module) -> dict[str, ExpertLayer]:
-    """Return the layers of a model that carry experts, by name."""
+    """Return the expert layers of a model, by name."""
     return {name: module for name, module in model.named_modules() if isinstance(module, ExpertLayer)}
 
 
 def extract(model: nn.Module, region: str) -> nn.Module:
     """Return the network of one region: a new object with the original classes, keys and size.
 
-    The argument is not touched, and nothing of the other regions is copied: every expert layer is replaced by a
-    base layer with the merged weight, every regional norm by the region's own, before the rest is deep-copied.
+    The argument is not changed, and nothing of other regions is copied: expert layers are replaced by base layers with
+    the merged weight, regional norms by the region's, and the rest is deep-copied.
 
     Args:
-        model: A network that went through `add_experts_`, live or fused.
-        region: Whose expert to merge.
+        model: A network after `add_experts_`, live or fused.
+        region: Region whose expert is merged.
 
     Raises:
         UsageError: The region is unknown.
@@ -41,14 +41,14 @@ def extract(model: nn.Module, region: str) -> nn.Module:
 def pack_(model: nn.Module) -> list[str]:
     """Pack the factors of every layer that allows it, in place; return the names of those layers.
 
-    Regions of different ranks keep their factors apart. Call it after the model was moved and its memory format set.
+    Factors of different ranks are not packed. Call it after moving the model and setting its memory format.
     """
     layers = expert_layers(model).items()
     return [name for name, layer in layers if isinstance(layer, LowRankExperts) and layer.pack_()]
 
 
 def unpack_(model: nn.Module) -> None:
-    """Undo `pack_`; values stay to the bit."""
+    """Undo `pack_`, bit by bit."""
     for layer in expert_layers(model).values():
         if isinstance(layer, LowRankExperts):
             layer.unpack_()
@@ -56,7 +56,7 @@ def unpack_(model: nn.Module) -> None:
 
 @contextmanager
 def packed(model: nn.Module) -> Iterator[None]:
-    """Pack experts inside the context; outside, a factor that is saved must not drag all others along."""
+    """Pack experts inside the context; when a packed factor is saved, all others would be saved with it."""
     pack_(model)
     try:
         yield
@@ -67,9 +67,9 @@ def packed(model: nn.Module) -> Iterator[None]:
 def fuse_(model: nn.Module, region: str) -> None:
     """Make a live model run one region at the cost of its plain network, in place.
 
-    Each base weight is kept aside and the merged one written over it, always computed from the kept one: adding and
-    subtracting updates drifts (1e-6 relative in float32 after 1,000 switches, 1e-2 in bfloat16). Calling it with
-    another region switches. The region becomes the active one; a fused model refuses to train, save or load.
+    Base weights are kept and replaced by merged ones, always computed from the kept ones: adding and subtracting
+    updates drifts (1e-6 relative in float32 after 1,000 switches, 1e-2 in bfloat16). Another call switches the region,
+    which becomes the active one; a fused model refuses to train, save or load.
 
     Raises:
         UsageError: The region is unknown, or the model has no experts.
@@ -82,7 +82,7 @@ def fuse_(model: nn.Module, region: str) -> None:
 
 
 def unfuse_(model: nn.Module) -> None:
-    """Put the kept base weights back, bit by bit; no region is active afterwards."""
+    """Restore the base weights, bit by bit; no region is active afterwards."""
     layers = _layers(model)
     if layers[0].fused is not None:
         layers[0].routing.activate(None)

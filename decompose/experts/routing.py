@@ -1,6 +1,6 @@
-"""Which expert each row of a batch uses, computed once a batch and shared by reference with every expert layer.
+"""Routing of the rows of a batch to experts, computed once per batch and shared by all expert layers.
 
-Shapes: N samples of the batch, T regions, L = k*N rows that a layer sees (k windows or tokens a sample, the batch
+Shapes: N samples of the batch, T regions, L = k*N rows of a layer's input (k windows or tokens per sample, batch
 outermost).
 """
 
@@ -24,18 +24,18 @@ class BatchRouting:
     """The rows of one batch by region.
 
     Attributes:
-        source: What `Routing.use` was given.
-        regions: Indices of the regions in the batch, ascending; empty when no expert is in use.
-        counts: Rows of each of them; empty when one region owns every row, however many there are.
-        order: (N,) permutation that groups the rows by region, or None when they are grouped already.
+        source: Argument of `Routing.use`.
+        regions: Indices of the regions in the batch, ascending; empty if no expert is in use.
+        counts: Rows of each of them; empty if one region owns every row, however many there are.
+        order: (N,) permutation that groups the rows by region, or None if they are grouped.
         inverse: (N,) permutation that undoes `order`.
-        presorted: The caller has applied `order` itself, so layers see grouped rows.
-        gates: (N, T) soft weights in place of one region a row.
+        presorted: The caller has applied `order`, so layers get grouped rows.
+        gates: (N, T) soft weights instead of one region per row.
         samples: N, the sum of `counts`.
         threads: CPU threads at the start of the batch.
-        equal: Whether every region present has as many rows. These three are settled here because a compiler that lets
-            counts vary cannot follow such questions.
-        version: torch's count of changes in place to `source` when the plan was made; None where it keeps none.
+        equal: Whether all regions present have equally many rows. Computed here, as `samples` and `threads`, because a
+            compiler with variable counts cannot trace it.
+        version: torch's counter of in-place changes to `source` at the time of the plan; None if it has none.
     """
 
     source: RegionSelection
@@ -61,24 +61,20 @@ class BatchRouting:
         return not self.regions and self.gates is None
 
     def rows(self, x: Tensor, layer: str) -> tuple[int, ...]:
-        """Return the rows of `x` (L, ...) that each of `regions` has.
-
-        Raises:
-            DataError: L is no multiple of N.
-        """
+        """Return the number of rows of `x` (L, ...) of each of `regions`; raise DataError if L is no multiple of N."""
         if not self.counts:
             return (len(x),)
         repeat = self._repeat(x, self.samples, layer)
         return tuple(count * repeat for count in self.counts)
 
     def arrange(self, x: Tensor) -> Tensor:
-        """Group the rows of `x` (L, ...) by region, unless they are."""
+        """Group the rows of `x` (L, ...) by region, unless they are grouped."""
         if self.order is None or self.presorted:
             return x
         return x.index_select(0, _rows(self.order, len(x) // len(self.order), x))
 
     def split(self, x: Tensor, layer: str) -> list[tuple[int, Tensor]]:
-        """Return (region index, its rows) for each region of the batch; slices without a copy when grouped.
+        """Return (region index, its rows) for each region of the batch; views if the rows are grouped.
 
         Args:
             x: (L, ...) with L a multiple of N and the batch outermost.
@@ -91,7 +87,7 @@ class BatchRouting:
         return list(zip(self.regions, torch.split(self.arrange(x), list(rows)), strict=True))
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
-        """Put results of `split`, in its order, back into the order of the batch."""
+        """Concatenate results of `split` in the order of the batch."""
         return self.rearrange(parts[0] if len(parts) == 1 else torch.cat(tuple(parts)))
 
     def rearrange(self, y: Tensor) -> Tensor:
@@ -101,7 +97,7 @@ class BatchRouting:
         return y.index_select(0, _rows(self.inverse, len(y) // len(self.inverse), y))
 
     def group(self, x: Tensor) -> Tensor:
-        """Apply `order` to the N rows of `x`, as the caller of a presorted plan must."""
+        """Apply `order` to the N rows of `x`, as callers of a presorted plan must."""
         return x if self.order is None else x.index_select(0, self.order.to(x.device))
 
     def restore(self, x: Tensor) -> Tensor:
@@ -109,7 +105,7 @@ class BatchRouting:
         return x if self.inverse is None else x.index_select(0, self.inverse.to(x.device))
 
     def gates_for(self, x: Tensor, layer: str) -> Tensor:
-        """Return the soft weights of the rows of `x`: (L, T)."""
+        """Return the soft weights (L, T) of the rows of `x`."""
         assert self.gates is not None
         repeat = self._repeat(x, len(self.gates), layer)
         return self.gates.repeat_interleave(repeat, 0) if repeat > 1 else self.gates
@@ -127,16 +123,16 @@ class BatchRouting:
 
 @dataclass(eq=False)
 class Routing:
-    """Regions of a model and the scope that says which of them each row of the batch belongs to.
+    """Regions of a model, and the scope that assigns the rows of a batch to them.
 
-    The training step opens the scope around forward *and* backward, because activation checkpointing runs the
-    forward again during backward. Outside every scope the active region holds; where there is none, a layer
-    raises rather than silently compute without its expert. A deep copy starts outside every scope.
+    The training step opens the scope for forward *and* backward, because activation checkpointing runs the forward
+    again in backward. Outside all scopes the active region applies; without one, layers raise an error instead of
+    silently computing without expert. A deep copy starts outside all scopes.
 
     Attributes:
         regions: Names, in the order of their indices.
-        wrapped: Names of the layers that carry experts.
-        skipped: (name, reason) of the layers with weights that do not.
+        wrapped: Names of the layers with experts.
+        skipped: (name, reason) of other layers with weights.
     """
 
     regions: tuple[str, ...]
@@ -153,26 +149,26 @@ class Routing:
         return copy
 
     def index(self, region: str) -> int:
-        """Return the index of a region, or raise UsageError listing the known ones."""
+        """Return the index of a region; raise UsageError with the known ones."""
         if region not in self.regions:
             raise unknown("region", region, self.regions)
         return self.regions.index(region)
 
     def activate(self, region: str | None) -> None:
-        """Switch a live model to one region until the next call (None: to no default region)."""
+        """Switch a live model to one region until the next call (None: to no region)."""
         if region is not None:
             self.index(region)
         self.active = region
 
     @contextmanager
     def use(self, ids: RegionSelection, *, sort: bool = False) -> Iterator[BatchRouting]:
-        """Route the rows of a batch; the scope before it comes back on exit.
+        """Route the rows of a batch inside the context.
 
         Args:
-            ids: (N,) region indices, one region name for the whole batch, (N, T) soft gates, or None for the
-                network without experts. The very selection of the scope in force is reused, not computed again.
-                A tensor must not be changed in place while its scope is open.
-            sort: The caller will group the rows itself with the plan's `order` and undo it with `inverse`.
+            ids: (N,) region indices, one region name for the whole batch, (N, T) soft gates, or None for the network
+                without experts. The plan of the current scope is reused for the same object. A tensor must not be
+                changed in place while its scope is open.
+            sort: The caller groups the rows with the plan's `order` and undoes it with `inverse`.
 
         Raises:
             DataError: Indices out of range, or a shape that fits neither ids nor gates.
@@ -189,7 +185,7 @@ class Routing:
 
     @contextmanager
     def without_experts(self) -> Iterator[None]:
-        """Switch the low-rank updates off; per-region norms still follow the routing."""
+        """Switch the low-rank updates off; norms by region still follow the routing."""
         before, self.experts_on = self.experts_on, False
         try:
             yield
@@ -197,7 +193,7 @@ class Routing:
             self.experts_on = before
 
     def current(self, layer: str) -> BatchRouting:
-        """Return the plan in force.
+        """Return the current plan.
 
         Raises:
             UsageError: There is no scope and no active region, or the ids were changed since the scope was opened.
@@ -268,14 +264,14 @@ def _holds(routed: BatchRouting, ids: RegionSelection) -> bool:
 
 
 def _version(ids: RegionSelection) -> int | None:
-    """Return torch's count of changes in place; a compiler and inference mode keep none."""
+    """Return torch's counter of in-place changes; compilers and inference mode have none."""
     if not isinstance(ids, Tensor) or torch.compiler.is_compiling() or ids.is_inference():
         return None
     return ids._version
 
 
 def _rows(order: Tensor, repeat: int, x: Tensor) -> Tensor:
-    """Widen a permutation of N samples to their k*N rows, on the device of `x`."""
+    """Extend a permutation of N samples to their k*N rows, on the device of `x`."""
     order = order.to(x.device)
     if repeat == 1:
         return order
@@ -283,9 +279,9 @@ def _rows(order: Tensor, repeat: int, x: Tensor) -> Tensor:
 
 
 def check_names(regions: Iterable[str]) -> tuple[str, ...]:
-    """Return the names as a tuple, or raise UsageError when they cannot name parameters.
+    """Return the names as a tuple; raise UsageError if they cannot be names of parameters.
 
-    Names become keys of `nn.ParameterDict` and `nn.ModuleDict`, whose own attributes ('keys', 'train') are taken.
+    Names become keys of `nn.ParameterDict` and `nn.ModuleDict`, whose attributes ('keys', 'train') are reserved.
     """
     names = tuple(regions)
     if not names or len(set(names)) != len(names):

@@ -1,8 +1,8 @@
-"""Cut a trained expert to a lower rank: truncated SVD of each layer's update, merged into the plain network.
+"""Reduce the rank of a trained expert: truncated SVD of each layer's update, merged into the plain network.
 
-Shapes: O I k as in `algebra`; (H, W) the update as the matrix of its layout, q singular values.
-The truncated SVD is the nearest matrix of rank q in the Frobenius norm (Eckart and Young, 1936); the share of the
-energy that it keeps is the sum of the q largest squared singular values over the sum of all.
+Shapes: O I k as in `algebra`; (H, W) the update as the matrix of its layout, q singular values. The truncated SVD is
+the nearest matrix of rank q in the Frobenius norm (Eckart and Young, 1936); its share of the energy is the sum of the q
+largest squared singular values over the sum of all.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from lorkit.decompose.experts.merging import expert_layers
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCut:
-    """What became of one layer's update.
+    """The reduction of one layer's update.
 
     Attributes:
         layer: Its name.
         rank: Rank before, in the unit of `lorkd.rank`.
         kept_rank: Rank after.
-        parameters: Of its factors before.
-        kept_parameters: Of factors of the rank after, in the same layout.
+        parameters: Parameters of its factors before.
+        kept_parameters: Parameters of factors of the rank after, in the same layout.
         energy: Squared Frobenius norm of the update before.
-        kept_energy: After.
+        kept_energy: The same after.
     """
 
     layer: str
@@ -42,7 +42,7 @@ class LayerCut:
 
     @property
     def share(self) -> float | None:
-        """Share of the energy that was kept; None of an update of zeros."""
+        """Remaining share of the energy; None for an update of zeros."""
         return self.kept_energy / self.energy if self.energy else None
 
 
@@ -55,18 +55,17 @@ def truncate(matrix_HW: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def reduce_(network: nn.Module, model: nn.Module, region: str, rank: int) -> list[LayerCut]:
-    """Merge the update of a region again into its plain network, cut to a rank, in place.
+    """Replace the merged update of a region in its plain network by one of reduced rank, in place.
 
     One unit of rank is one singular value of the update as a matrix (O, I*k) in layout `conv`. In layout `reshape` it
-    is k0 of them, of the (O*k0, I*k/k0) matrix whose factors that layout keeps; as a kernel that is a rank of up to
-    rank * k0^2 for a square one. Layers of that rank or less are left as they are, bit by bit, and so are the full
-    updates of depthwise layers.
+    is k0 of them, of the (O*k0, I*k/k0) matrix of that layout; as a square kernel that is a rank of up to rank * k0^2.
+    Layers of at most that rank are unchanged, bit by bit, and so are depthwise layers.
 
     Args:
-        network: What `extract` made of `model` for the region; layers have the same names in both.
+        network: The result of `extract` for the region; layers have the same names as in `model`.
         model: The live network with experts.
-        region: Whose update.
-        rank: At most so many, as `lorkd.rank` counts them.
+        region: Region of the update.
+        rank: Highest rank, in units of `lorkd.rank`.
 
     Returns:
         One entry per layer with low-rank factors.
@@ -81,7 +80,7 @@ def reduce_(network: nn.Module, model: nn.Module, region: str, rank: int) -> lis
 
 
 def total(cuts: Sequence[LayerCut]) -> LayerCut:
-    """Add up layers: the highest ranks, the sums of parameters and energies."""
+    """Combine layers: the highest ranks, the sums of parameters and energies."""
     return LayerCut(
         layer="all",
         rank=max(cut.rank for cut in cuts),
@@ -124,7 +123,7 @@ def _reduce_layer(plain: nn.Module, layer: ExpertLayer, name: str, region: str, 
 
 
 def _as_matrix(layer: ExpertLayer, region: str) -> tuple[Tensor, int]:
-    """Return a region's update as the matrix whose rank its layout bounds, and the singular values a unit of rank."""
+    """Return a region's update as the matrix of its layout, and the singular values per unit of rank."""
     update = layer.delta_weight(region)
     if layer.config.layout == "reshape":
         unit = update.shape[2] if update.dim() > 2 else 1

@@ -1,1 +1,1 @@
-"""The command `extract`: the plain network of one region, a proof of equality, a model card."""
+"""The command `extract`: the plain network of one region, a check of equality, a model card."""

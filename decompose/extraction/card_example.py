@@ -1,4 +1,4 @@
-"""The program on an expert's card: from one file to its answer with torch alone, by the expert's own recipe."""
+"""The program on an expert's card: predict one file with torch alone, with the expert's recipe."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _RESIZE = """def resize(plane, height, width):
 
 
 def segments(info: ExpertInfo) -> bool:
-    """Tell whether an expert answers with maps of structures."""
+    """Return whether an expert is a segmentation network."""
     return info.task == "segmentation"
 
 
 def example(info: ExpertInfo) -> str:
-    """Return a program that reads `image.png`, or `image.nii.gz` where the expert is of volumes, and prints the answer.
+    """Return a program that reads `image.png` (`image.nii.gz` for volumes) and prints the prediction.
 
     It needs torch, numpy and Pillow, for volumes also nibabel.
     """

@@ -1,6 +1,6 @@
-"""What an extracted expert has to prove: it equals the live model, and nothing of other regions is in it.
+"""Checks of an extracted expert: it equals the live model, and has no tensors of other regions.
 
-Shapes: N images, K outputs; `spatial` is the grid of a dense task, else nothing.
+Shapes: N images, K outputs; `spatial` is the grid of a dense task, else empty.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ def check_equality(
 
     Args:
         live: The model that it came from, routed per sample.
-        network: The extracted network; only named in the error.
+        network: The extracted network, named in the error.
         prepared: Images.
-        found_NK: What the network answers, (N, K, *spatial).
+        found_NK: Outputs of the network, (N, K, *spatial).
 
     Returns:
-        `n`, `max_abs_difference`, `tolerance`, `label_flips` (of images, or of pixels), and whether the inputs
-        were `real` or `phantom`.
+        `n`, `max_abs_difference`, `tolerance`, `label_flips` (of images, or of pixels), and whether the inputs were
+        `real` or `phantom`.
 
     Raises:
-        ParityError: A logit differs by more than the tolerance, or a label that was no tie changed.
+        ParityError: A logit differs by more than the tolerance, or a label changed that was not a tie.
     """
     region = prepared.region.name
     expected_NK = predict_logits(_Routed(live, region), prepared)
@@ -69,10 +69,10 @@ def check_equality(
 def foreign_tensors(
     live: nn.Module, network: nn.Module, region: str, regions: tuple[str, ...], common: nn.Module | None = None
 ) -> list[str]:
-    """Return what a network holds of other regions: its tensors that equal one of theirs, and keys that name one.
+    """Return the tensors of a network that equal one of another region, and keys that name one.
 
-    Tensors of one repeated value (a counter, a bias of zeros) identify no region and are left out; so is what is in
-    `common`, which all regions started from: where it was frozen, every region still has it.
+    Tensors of one repeated value (a counter, a bias of zeros) identify no region and are ignored, as are tensors of
+    `common`, the common start of all regions, some of which were frozen.
     """
     others = set(regions) - {region}
     shared = {digest for _, digest in _digests(common)} if common is not None else set()
@@ -83,7 +83,7 @@ def foreign_tensors(
 def check_no_foreign_tensors(
     live: nn.Module, network: nn.Module, region: str, regions: tuple[str, ...], common: nn.Module | None = None
 ) -> None:
-    """Raise ParityError when a network holds a tensor of another region than its own."""
+    """Raise ParityError if a network has a tensor of another region."""
     found = foreign_tensors(live, network, region, regions, common)
     if found:
         raise ParityError(
@@ -95,7 +95,7 @@ def check_no_foreign_tensors(
 
 
 class _Routed(nn.Module):
-    """A live model that answers for one region."""
+    """A live model routed to one region."""
 
     def __init__(self, live: RegionalModel | SeparateModels, region: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""One expert of a run: merged, proven equal to the live model, measured and written."""
+"""Build one expert of a run: merge it, check that it equals the live model, measure and write it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _BATCH = 128
 
 
 class _Measured(NamedTuple):
-    """What was proven and measured of an expert."""
+    """Results of the checks and measurements of an expert."""
 
     equality: Equality
     validation: TaskScores
@@ -73,7 +73,7 @@ class ExpertBuilder:
     Args:
         run: The run.
         recalibrate: Re-estimate batch-norm statistics after merging.
-        rank: Cut the update of every layer to at most this rank; None leaves it.
+        rank: Reduce the update of every layer to at most this rank; None does not.
 
     Raises:
         UsageError: A rank for a run without low-rank experts.
@@ -87,11 +87,11 @@ class ExpertBuilder:
             check_rank(self.networks.live, rank)
 
     def build(self, region: str, directory: Path, inputs: str) -> None:
-        """Write one expert into a staging directory, under the digest of what decides it.
+        """Write one expert into a staging directory; `inputs` is the digest of all that determines it.
 
         Raises:
-            DataError: The run's data is gone: equality is proven on real images of the validation split.
-            ParityError: The network differs from the live model, or holds something of another region.
+            DataError: The run's data is missing: equality is checked on images of the validation split.
+            ParityError: The network differs from the live model, or has tensors of another region.
         """
         network = self.networks.expert(region)
         common = self.networks.foundation_model.model.backbone if deploys_foundation(self.run.config) else None
@@ -156,7 +156,7 @@ class ExpertBuilder:
         )
 
     def _in_region(self, region: str, train: PreparedRegion, val: PreparedRegion) -> tuple[MeasuredCheck, list[str]]:
-        """Fit the check, and measure it on images that chose neither its model nor its limit."""
+        """Fit the region check, and measure it on images that were not used to fit its model or limit."""
         model = region_check.calibrate(region_check.fit(_evenly_spaced(train).images), _evenly_spaced(val).images)
         own = self.data.part(region, "test", most=_MOST)
         rates, seen, warnings = self._refused(model, region, val.recipe)
@@ -168,7 +168,7 @@ class ExpertBuilder:
         return combine(MeasuredCheck, model, false_refusal=refused, other_regions=others), warnings
 
     def _refused(self, model: RegionCheck, region: str, recipe: Recipe) -> tuple[list[float], int, list[str]]:
-        """Return the refusal rate on each other region, the images looked at, and a warning for data that is gone."""
+        """Return the refusal rate on each other region, the number of images, and a warning for missing data."""
         rates, seen, missing = [], 0, 0
         for name in self.run.regions.names:
             if name == region:

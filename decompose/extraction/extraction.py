@@ -1,4 +1,4 @@
-"""The command `extract`: from a run to plain networks of single regions, each with the proof of what it is."""
+"""The command `extract`: write the plain networks of single regions of a run, with checks."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class ExtractResult:
     Attributes:
         region: Its region.
         path: Its directory.
-        up_to_date: It was there already, from the same run and options.
-        max_difference: Largest difference of a logit from the live model's on validation images, before any cut.
-        reduction: What cutting to a lower rank did, as in `expert.json`; None where that was not asked for.
+        up_to_date: It existed already, from the same run and options.
+        max_difference: Largest difference of a logit from the live model on validation images, before rank reduction.
+        reduction: The reduction of rank, as in `expert.json`; None without.
     """
 
     region: str
@@ -54,19 +54,19 @@ def extract(
     Args:
         run: A run, its id or directory; None is the newest.
         region: Which regions.
-        recalibrate: Re-estimate batch-norm statistics on the region's own training split after merging.
-        rank: Cut the update of every layer to at most this rank, as `lorkd.rank` counts it (see `reduce_`). The
-            network keeps its size; how well it does before and after is measured on the validation split.
-        force: Rebuild although nothing changed.
-        out: Directory that gets one directory per region; the run's `experts` by default.
-        root: Where runs are looked up by id.
-        on_event: Told which region is being extracted.
+        recalibrate: Re-estimate batch-norm statistics on the region's training split after merging.
+        rank: Reduce the update of every layer to at most this rank, in units of `lorkd.rank` (see `reduce_`). The size
+            of the network does not change; its accuracy before and after is measured on the validation split.
+        force: Rebuild experts that are up to date.
+        out: Directory for one directory per region; the run's `experts` by default.
+        root: Directory of runs.
+        on_event: Receives progress.
 
     Raises:
         UsageError: Unknown run or region, or a rank for a run without low-rank experts.
-        DataError: The run's data is gone: equality is proven on real images of the validation split.
-        ParityError: The network differs from the live model, or holds something of another region.
-        ArtifactError: The run, or an expert that is there, is damaged.
+        DataError: The run's data is missing: equality is checked on images of the validation split.
+        ParityError: The network differs from the live model, or has tensors of another region.
+        ArtifactError: The run, or an existing expert, is damaged.
     """
     source = run if isinstance(run, Run) else open_run(run, root)
     names = source.regions.select(region).names
@@ -105,7 +105,7 @@ def _new_builder(run: Run, recalibrate: bool, rank: int | None) -> ExpertBuilder
 
 
 def _inputs(run: Run, region: str, recalibrate: bool, rank: int | None) -> str:
-    """Return the digest of everything that decides an expert."""
+    """Return the digest of everything that determines an expert."""
     source = {"run": run.manifest.digest, "region": region, "recalibrate": recalibrate}
     cut = {} if rank is None else {"rank": rank}
     return digest_json({"revision": _REVISION, **source, **cut})

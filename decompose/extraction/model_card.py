@@ -1,4 +1,4 @@
-"""The page that travels with an expert: what it is for, what it was measured to do, how to load it with torch alone."""
+"""The model card of an expert: its use, its measurements, and how to load it with torch alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NAMES = {
 
 
 def model_card(info: ExpertInfo) -> str:
-    """Return Markdown with YAML front matter, made from `expert.json` alone so that the two cannot disagree."""
+    """Return Markdown with YAML front matter, made from `expert.json` alone."""
     sections = [
         _front_matter(info),
         _title(info),

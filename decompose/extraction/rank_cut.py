@@ -1,4 +1,4 @@
-"""What cutting an expert to a lower rank costs: measured on the validation split, never on the test split.
+"""The cost of reducing an expert's rank, measured on the validation split, never on the test split.
 
 Shapes: N images, K classes.
 """
@@ -17,7 +17,7 @@ from lorkit.decompose.tasks import get_task
 
 
 def check_rank(live: RegionalModel | SeparateModels, rank: int) -> None:
-    """Raise UsageError unless a model has experts that could be cut, and the rank is one."""
+    """Raise UsageError unless a model has low-rank experts and the rank is valid."""
     if rank < 1:
         raise UsageError(f"--rank {rank}", required="a rank of at least 1", fix="correct it")
     if not isinstance(live, RegionalModel) or not live.routing.wrapped:
@@ -29,17 +29,17 @@ def check_rank(live: RegionalModel | SeparateModels, rank: int) -> None:
 def cut_expert_(
     network: Deployable, live: RegionalModel, rank: int, val: PreparedRegion, logits_NK: FloatArray
 ) -> tuple[Reduction, FloatArray]:
-    """Cut an extracted network to a rank, in place, and measure what that does on the validation split.
+    """Reduce the rank of an extracted network, in place, and measure the effect on the validation split.
 
     Args:
         network: The region's network as extracted.
         live: The model that it came from.
-        rank: At most so many, as `lorkd.rank` counts them.
+        rank: Highest rank, in units of `lorkd.rank`.
         val: The validation part of the region.
-        logits_NK: What `network` answers on it before.
+        logits_NK: Outputs of `network` on it before.
 
     Returns:
-        The `reduction` of `expert.json`, and the logits of the cut network.
+        The `reduction` of `expert.json`, and the logits of the reduced network.
     """
     cuts = reduce_(network.network, live.backbone, val.region.name, rank)
     after_NK = predict_logits(network, val)

@@ -1,4 +1,4 @@
-"""A network as one file that torch alone can run: `torch.export`, without a trace of where it was made."""
+"""Write a network as one file that torch alone can run (`torch.export`), without traces of its origin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BATCHES = (1, 3)
 
 
 def write_program(network: nn.Module, path: Path, *, shape: tuple[int, ...]) -> None:
-    """Write a network as `model.pt2` with a free batch size, and prove that what was written computes the same.
+    """Write a network as `model.pt2` with a free batch size, and check that it computes the same when read back.
 
     Args:
         network: In eval mode, from images (N, *shape) to outputs.
@@ -23,7 +23,7 @@ def write_program(network: nn.Module, path: Path, *, shape: tuple[int, ...]) -> 
         shape: (C, H, W) of one image.
 
     Raises:
-        ParityError: The program read back gives other outputs than the network.
+        ParityError: The program that was read back gives other outputs.
     """
     example = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     program = torch.export.export(network, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))
@@ -37,7 +37,7 @@ def write_program(network: nn.Module, path: Path, *, shape: tuple[int, ...]) -> 
 
 
 def _forget_origin(program: ExportedProgram) -> None:
-    """Drop stack traces: they hold directories of the machine and lines of code, and no runtime reads them."""
+    """Delete stack traces, which contain directories and lines of code that no runtime reads."""
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:

@@ -1,4 +1,4 @@
-"""Add a region to a finished run: its expert is trained on its own data, everything that is there stays as it is."""
+"""Add a region to a finished run: train its expert on its own data and keep everything else unchanged."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _REVISION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class _Addition:
-    """A run, and the region that it gets, with its samples read and split."""
+    """A run and its new region, with samples read and split."""
 
     run: Run
     config: Config
@@ -63,7 +63,7 @@ class _Addition:
 
     @property
     def inputs(self) -> str:
-        """Digest of everything that decides the new run."""
+        """Digest of everything that determines the new run."""
         decides = {"settings": config_digest(self.config), "data": self.samples.digest}
         origin = {"run": self.run.manifest.digest, "region": self.region.name}
         return digest_json({"revision": _REVISION, **decides, **origin})
@@ -79,7 +79,7 @@ class _Addition:
         return TrainingData(regions=only, digests=digests, teacher=seen, **parts)
 
     def split_document(self) -> dict[str, Any]:
-        """Return `splits.json`: the locked parts of the other regions as they are, and those of the new one."""
+        """Return `splits.json`: the locked parts of the other regions unchanged, and those of the new one."""
         document = read_json(self.run.path / "splits.json", kind="splits")
         new = self.splits.to_json({self.region.name: self.samples})
         return {**document, **{key: {**document[key], **new[key]} for key in ("regions", "labels")}}
@@ -87,7 +87,7 @@ class _Addition:
 
 @dataclass(frozen=True, kw_only=True)
 class _TrainedRegion:
-    """What the training left: the tensors of all regions, the foundation with all heads, how it ended."""
+    """The result of the training: the tensors of all regions, the foundation with all heads, the losses."""
 
     tensors: dict[str, torch.Tensor]
     foundation: Foundation
@@ -106,20 +106,20 @@ def add_region(
     tensorboard: bool = False,
     on_event: Listener = ignore,
 ) -> TrainResult:
-    """Make a new run with one region more. The old run is not touched.
+    """Make a new run with one more region. The old run is not changed.
 
-    Only the factors, norms and head of the new region are trained, on its data alone, under the losses of LoRKD
-    against the run's own foundation. The tensors of the other regions are copied, so their experts stay the same bits.
+    Only the factors, norms and head of the new region are trained, on its data, with the losses of LoRKD and the run's
+    foundation. The tensors of the other regions are copied, so their experts stay identical bit by bit.
 
     Args:
         run: A finished run of method `lorkd`.
         region: Name of the new region.
-        config: Describes its data, and its training where that shall differ from the run's (see `config_with_region`).
+        config: Its data, and settings of its training that differ from the run's (see `config_with_region`).
         out: Directory of runs.
         resume: Continue an interrupted addition.
         force: Train again although the new run is complete.
         dry_run: Return the plan, train and write nothing.
-        tensorboard: Keep the curves in the new run's `tensorboard/`, as event files.
+        tensorboard: Write curves to the new run's `tensorboard/`, as event files.
         on_event: Receives progress.
 
     Raises:
@@ -127,7 +127,7 @@ def add_region(
             run; an interrupted addition and neither `resume` nor `force`.
         DataError: The region's data cannot be used.
         ArtifactError: The run is damaged.
-        MissingRuntimeError: `tensorboard`, and it is not installed.
+        MissingRuntimeError: `tensorboard` is not installed.
     """
     if tensorboard:
         check_tensorboard()
@@ -224,7 +224,7 @@ def _write(staging: Path, addition: _Addition, trained_region: _TrainedRegion, w
 
 
 def _plan(addition: _Addition) -> TrainingPlan:
-    """Return the plan of training the one region: no foundation is trained, and of the student only its own part."""
+    """Return the plan of training one region, without foundation and shared weights."""
     config, region = addition.config, addition.region
     given = config.foundation.model_copy(update={"weights": str(addition.run.foundation_dir)})
     only, regions = only_region(config, region.name).model_copy(update={"foundation": given}), RegionSet([region])

@@ -1,4 +1,4 @@
-"""`train --from`: which of the three ways to make a run from an artifact is meant, and that nothing else was asked."""
+"""`train --from`: choose among the three ways to make a run from an artifact, and refuse other options."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def train_from(
 
     Args:
         source: A run (id or directory), or with method `finetune` the directory of an expert.
-        config: A configuration; to add a region, the run's own where none is given.
+        config: A configuration; to add a region, the run's own by default.
         overrides: `a.b=c` settings. Without `config`, relative paths in them start at the current directory.
-        method: As in `load_config`.
+        method: As for `load_config`.
         add_region: Name of a region to add to the run.
-        remove_region: Name of a region to leave out of the run.
-        options: As in `train`.
+        remove_region: Name of a region to remove from the run.
+        options: As for `train`.
 
     Raises:
-        UsageError: The options contradict each other, or as in `add_region`, `remove_region`, `finetune_expert`.
+        UsageError: The options contradict each other, or as for `add_region`, `remove_region`, `finetune_expert`.
     """
     out = Path(options.get("out", RUNS))
     if source is None:
@@ -86,7 +86,7 @@ def train_from(
 
 
 def _refuse_settings(**options: object) -> None:
-    """Refuse what would change nothing: a removal trains nothing and reads no settings."""
+    """Refuse settings that have no effect: a removal does not train."""
     names = {"config": "a configuration", "overrides": "--set", "method": "--method", "resume": "--resume"}
     names["tensorboard"] = "--tensorboard"
     for key, value in options.items():

@@ -1,4 +1,4 @@
-"""Fine-tune an extracted expert on other data: its network takes the place of the foundation model."""
+"""Fine-tune an extracted expert on other data: its network replaces the foundation model."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from lorkit.decompose.training.training_data import TrainingData
 def finetune_expert(config: Config, expert: LoadedExpert | Path | str, **options: Unpack[RunOptions]) -> TrainResult:
     """Train all weights of a copy of an expert's network for each region of a configuration.
 
-    The expert replaces the foundation model of a run: what the gate judges the result against is the expert as
-    it was, under its own head or a linear probe. Backbone, channels and normalisation are the expert's; so is the
-    size of its images where the configuration states none.
+    The expert replaces the foundation of the run: the gate compares the result with the original expert, under its own
+    head or a linear probe. Backbone, channels and normalisation are the expert's; so is the image size unless the
+    configuration states one.
 
     Args:
-        config: The new regions and how to train; its method is `finetune`.
-        expert: An expert's directory, also one copied elsewhere.
-        options: As in `train`.
+        config: The new regions and training; its method is `finetune`.
+        expert: An expert's directory, also a copied one.
+        options: As for `train`.
 
     Returns:
-        What `train` returns; the run's manifest names the expert by digest as its `origin`. A region with exactly the
-        expert's classes starts with its head, any other with a linear probe on its features.
+        As for `train`; the run's manifest has the expert's digest as its `origin`. A region with exactly the expert's
+        classes starts with its head, any other with a linear probe on its features.
 
     Raises:
         UsageError: There is no expert, or its weights are bound to another image size.
         ArtifactError: It is damaged.
-        MissingRuntimeError: `tensorboard`, and it is not installed.
+        MissingRuntimeError: `tensorboard` is not installed.
     """
     loaded = expert if isinstance(expert, LoadedExpert) else _load(Path(expert), Path(options.get("out", RUNS)))
     notices: list[str] = []
@@ -74,7 +74,7 @@ def _load(path: Path, root: Path) -> LoadedExpert:
 
 
 def _with_expert_network(config: Config, expert: LoadedExpert, notices: list[str]) -> Config:
-    """Return the configuration with the network that the expert has; what it states otherwise is announced."""
+    """Return the configuration with the expert's network, with notices on settings that it replaces."""
     info = expert.info
     image: dict[str, Any] = {
         "channels": info.image.channels,
@@ -119,7 +119,7 @@ def _check_size(config: Config, expert: LoadedExpert) -> None:
 
 
 def _foundation(expert: LoadedExpert, config: Config, training_data: TrainingData) -> Foundation:
-    """Return the expert as a foundation: its backbone, and its head for every region with exactly its classes."""
+    """Return the expert as a foundation: its backbone, and its head for regions with exactly its classes."""
     image, source = config.image, expert.plain
     dense = dense_outputs(training_data.regions)
     backbone = build_backbone(config.student.backbone, channels=image.channels, image_size=image.size, dense=dense)

@@ -1,7 +1,7 @@
-"""A run's network as one new region sees it: everything that is shared frozen, nothing of the other regions in it.
+"""The model of one new region: shared weights frozen, without other regions.
 
-The new region is trained in a model of its own that holds the shared weights and nothing of the other regions, so
-that no step could move them; afterwards its tensors join those of the run, which are copied from its file.
+The new region is trained in a separate model, so that no step can change the other regions; afterwards its tensors are
+joined with those of the run.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _NORMS = "regions"  # what `RegionNorm` calls the norms of its regions
 
 
 class AddedRegion(LorkdModule):
-    """The LoRKD loss of one region, under which only what belongs to that region alone may move.
+    """The LoRKD loss of one region, which trains only that region's parameters.
 
-    Shared weights get no gradient, and shared norms normalise with the statistics that they have.
+    Shared weights get no gradient, and shared norms use their running statistics.
 
     Args:
-        live: A model of the region alone, as `single_region_model` returns it.
+        live: A model of the region alone, from `single_region_model`.
         train: Settings of the training.
         settings: Distillation terms.
         foundation: The frozen teacher with a head for this region.
@@ -55,7 +55,7 @@ class AddedRegion(LorkdModule):
         return self
 
     def parameter_groups(self, train: TrainConfig) -> list[dict[str, Any]]:
-        """Return the groups of the base class without what is frozen."""
+        """Return the groups of the base class without frozen parameters."""
         groups = super().parameter_groups(train)
         return [{**group, "params": [one for one in group["params"] if one.requires_grad]} for group in groups]
 
@@ -66,9 +66,9 @@ def single_region_model(config: Config, shared: Mapping[str, Tensor], region: Re
     Its update starts at zero, its norms at the mean of the other regions' norms, its head at random.
 
     Args:
-        config: Settings of the grown run.
+        config: Settings of the new run.
         shared: Tensors of the run's live model, of all its regions.
-        region: The new one.
+        region: The new region.
 
     Raises:
         ArtifactError: The tensors are of another model.
@@ -83,10 +83,10 @@ def single_region_model(config: Config, shared: Mapping[str, Tensor], region: Re
 
 
 def merge_region(shared: Mapping[str, Tensor], single: RegionalModel) -> dict[str, Tensor]:
-    """Return the tensors of a run with those that belong to the region of `single` alone.
+    """Return the tensors of a run with those of the region of `single` added.
 
     Raises:
-        ParityError: A shared tensor is not what it was, so the experts of the other regions would not be either.
+        ParityError: A shared tensor has changed, so the experts of the other regions would change too.
     """
     merged = dict(shared)
     for key, value in single.state_dict().items():
@@ -102,9 +102,9 @@ def merge_region(shared: Mapping[str, Tensor], single: RegionalModel) -> dict[st
 
 
 def _mean_norm(key: str, fresh: Tensor, shared: Mapping[str, Tensor], region: str) -> Tensor:
-    """Return the mean of the other regions' norms where the key is of a norm, else the fresh value.
+    """Return the mean of the other regions' norms for a key of a norm, else the fresh value.
 
-    The shared weights were trained between norms like these; ones and zeros would be a jump.
+    The shared weights were trained with norms like these, not with ones and zeros.
     """
     parts = key.split(".")
     at = next((i for i in range(1, len(parts)) if parts[i] == region and parts[i - 1] == _NORMS), None)

@@ -1,4 +1,4 @@
-"""What a run that is made from another artifact remembers of it, and what it takes over."""
+"""Provenance of a run that is made from another artifact, and the heads that it takes over."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from lorkit.decompose.runs import Run
 
 
 def origin_record(manifest: Manifest, change: str, **more: str) -> dict[str, str]:
-    """Return the `origin` of a manifest: what was changed in which artifact, by digest.
+    """Return the `origin` of a manifest: the change, and the source by digest.
 
-    No name of a run is kept: it may hold the name of a region that the new run must not know.
+    Names of runs are not stored, since they may contain the name of a removed region.
     """
     return {"kind": manifest.kind, "sha256": manifest.digest, "change": change, **more}
 
 
 def with_heads(source: Foundation, regions: RegionSet, others: Iterable[Foundation] = ()) -> Foundation:
-    """Return a foundation with the heads of `regions` alone, each taken whole from the first that has it.
+    """Return a foundation with the heads of `regions` only, each from the first foundation that has it.
 
     Args:
-        source: Whose backbone and provenance it has.
+        source: Foundation with the backbone and provenance of the result.
         regions: All of them have a head in `source` or in one of `others`.
         others: Foundations on the same backbone with heads of further regions.
 
@@ -52,10 +52,10 @@ def with_heads(source: Foundation, regions: RegionSet, others: Iterable[Foundati
 
 
 def with_known_head(run: Run, foundation: Foundation, region: Region) -> Foundation:
-    """Return a run's foundation as it knows one region: with its own head where it ever had one, else with none.
+    """Return a run's foundation with its own head for one region, if it ever had one, else with none.
 
-    A run keeps the heads of its regions only. Where its foundation is a directory that is still there, as the
-    digest in the run says, a head that was trained for the region lies in that.
+    A run stores the heads of its regions only. Others are read from the foundation's directory, if it still exists with
+    the digest in the run.
     """
     headless = replace(foundation, heads={}, regions=RegionSet([]))
     for source in _sources(run, foundation):

@@ -1,4 +1,4 @@
-"""Take a region out of a run: a new run in which nothing of it is left, and everything else is the same bits."""
+"""Remove a region from a run: a new run without it, with everything else identical bit by bit."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ def remove_region(
     dry_run: bool = False,
     on_event: Listener = ignore,
 ) -> TrainResult:
-    """Make a new run without one region; nothing is trained, and no data are read. The old run is not touched.
+    """Make a new run without one region, without training and reading data. The old run is not changed.
 
-    Gone are its tensors, its head of the foundation, its split, its settings and its metrics. What the shared
-    backbone and the foundation learned from its images stays: this takes an expert away and unlearns nothing.
+    Its tensors, its head of the foundation, its split, settings and metrics are removed. The effects of its images on
+    the shared backbone and the foundation remain: this removes an expert and unlearns nothing.
 
     Args:
         run: A finished run.
         region: Which region.
         out: Directory of runs.
-        force: Write the new run again although it is there.
-        dry_run: Return what would be left; write nothing.
-        on_event: Receives what the user should know.
+        force: Write the new run again if it exists.
+        dry_run: Return the plan; write nothing.
+        on_event: Receives notices.
 
     Raises:
-        UsageError: The region is unknown or the only one, or the method does not keep its regions apart.
+        UsageError: The region is unknown or the only one, or the method does not separate its regions.
         ArtifactError: The run is damaged.
     """
     regions = _left(run, region)
@@ -85,11 +85,7 @@ def remove_region(
 
 
 def traces(directory: Path, region: str) -> list[str]:
-    """Return the text files below a run that hold the letters of a region's name.
-
-    Raises:
-        ParityError: A tensor is named after the region.
-    """
+    """Return the text files of a run that contain a region's name; raise ParityError for a tensor named after it."""
     for path in directory.rglob("*.safetensors"):
         named = [key for key in load_tensors(path) if owner_of(key, (region,)) is not None]
         if named:
@@ -147,9 +143,9 @@ def _splits(run: Run, region: str) -> dict[str, Any]:
 
 
 def _rows(rows: list[EpochRow], method: str, region: str) -> list[EpochRow]:
-    """Return rows of metrics without a region; phases of it alone go whole.
+    """Return rows of metrics without a region, and without phases of it alone.
 
-    The mean of a score is computed again over the remaining regions: the old mean includes the removed one.
+    The mean of a score is computed again over the remaining regions.
     """
     kept: list[EpochRow] = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""The settings of a run that grows by a region: the run's own, and what a configuration states about the new region."""
+"""Settings of a run with one more region: those of the run, and those of a configuration for the new region."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _FREE = ("name", "seed", "privacy")
 
 
 def config_with_region(run: Run, stated: Config, region: str) -> Config:
-    """Return the settings of `run` with one region more.
+    """Return the settings of `run` with one more region.
 
-    The run's settings hold; of `stated`, the new region's section is taken, and whatever else it states about its
-    training: `train`, `split`, `seed`, distillation, its rank (`lorkd.ranks`). Other regions in it are not read.
+    From `stated` come the new region's section and what it states about its training: `train`, `split`, `seed`,
+    distillation, its rank (`lorkd.ranks`). All else is from the run; other regions of `stated` are ignored.
 
     Args:
-        run: The run that grows.
-        stated: A configuration that describes the new region.
+        run: The run to extend.
+        stated: A configuration with the new region.
         region: Its name.
 
     Raises:
-        UsageError: `stated` does not know the region, or states something else than the run about what the regions
-            share (image, student, foundation, shape of the experts).
+        UsageError: `stated` lacks the region, or differs from the run in what regions share (image, student,
+            foundation, shape of the experts).
     """
     if region not in stated.regions:
         raise UsageError(
@@ -69,7 +69,7 @@ def config_with_region(run: Run, stated: Config, region: str) -> Config:
 
 
 def only_region(config: Config, region: str) -> Config:
-    """Return the settings with one region and nothing of the others, for building what is that region's."""
+    """Return the settings with one region and nothing of the others."""
     ranks = {name: rank for name, rank in config.lorkd.ranks.items() if name == region}
     return config.model_copy(
         update={"regions": {region: config.regions[region]}, "lorkd": config.lorkd.model_copy(update={"ranks": ranks})}
@@ -77,7 +77,7 @@ def only_region(config: Config, region: str) -> Config:
 
 
 def without_region(config: Config, region: str) -> Config:
-    """Return the settings without a region: its section, its rank, its mention among the foundation's regions."""
+    """Return the settings without a region: its section, its rank, its name among the foundation's regions."""
     ranks = {name: rank for name, rank in config.lorkd.ranks.items() if name != region}
     update: dict[str, Any] = {
         "regions": {name: section for name, section in config.regions.items() if name != region},
@@ -90,7 +90,7 @@ def without_region(config: Config, region: str) -> Config:
 
 
 def is_stated(section: BaseModel, key: str) -> bool:
-    """Return whether a value was stated; otherwise a default normalisation is filled in."""
+    """Return whether a value was stated, or is a normalisation filled in by default."""
     if isinstance(section, ImageConfig) and key in ("mean", "std"):
         return bool(getattr(section, key) != getattr(ImageConfig(channels=section.channels), key))
     return key in section.model_fields_set

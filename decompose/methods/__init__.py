@@ -32,11 +32,7 @@ METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 
 
 def get_method(name: str) -> Method:
-    """Return a method by name.
-
-    Raises:
-        UsageError: There is no such method; the known ones are listed.
-    """
+    """Return a method by name; raise UsageError with the known ones."""
     if name not in METHODS:
         raise unknown("method", name, METHODS)
     return METHODS[name]

@@ -1,6 +1,6 @@
 """The interface of a method of decomposition; one file per method in this package.
 
-A file defines `METHOD`, an object of a subclass of `Method`; `methods/__init__.py` lists it.
+A file defines `METHOD`, an instance of a subclass of `Method`; `methods/__init__.py` lists it.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from lorkit.decompose.tasks.losses import Terms, by_region
 
 
 class TrainingModule(nn.Module):
-    """The live network plus what only training needs; its forward returns loss terms, so that DDP sees it all.
+    """The live network with all that only training needs; its forward returns loss terms, for DDP.
 
-    Every term is a sum over samples divided by the size of the batch: gradient accumulation relies on it.
+    Every term is a sum over samples divided by the batch size, as gradient accumulation requires.
 
     Attributes:
-        live: The network that is trained, and of which experts are taken.
-        progress: Share of the phase's steps that are done, for weights that fade; the training loop sets it.
+        live: The trained network, from which experts are extracted.
+        progress: Fraction of the phase's steps that are finished, for decaying weights; set by the training loop.
     """
 
     live: RegionalModel
@@ -48,7 +48,7 @@ class TrainingModule(nn.Module):
         return {"ce": self.task_loss(self.live(batch.image, batch.region), batch)}
 
     def query_teacher(self, teacher: RegionalModel, batch: Batch) -> Any:
-        """Return what `forward` takes of the frozen foundation; called without gradients."""
+        """Return the outputs of the frozen foundation that `forward` needs; called without gradients."""
         output: RegionalOutput = teacher(batch.image_for_teacher, batch.region)
         places = tuple(batch.image.shape[2:])
         if output.features.dim() == 2 or tuple(output.features.shape[2:]) == places:
@@ -62,7 +62,7 @@ class TrainingModule(nn.Module):
         return get_task(self.live.regions.get(region).task)
 
     def task_loss(self, output: RegionalOutput, batch: Batch) -> dict[str, Any]:
-        """Return the loss of each region's task at its own head."""
+        """Return the loss of each region's task at its head."""
         terms = {}
         for name, row in output.rows.items():
             values = self.task_of(name).loss(output.logits[name], batch.label.index_select(0, row), self.smoothing)
@@ -70,7 +70,7 @@ class TrainingModule(nn.Module):
         return terms
 
     def check_batches(self, least: int) -> None:
-        """Raise UsageError where a term is undefined in the smallest micro-batch, of `least` samples."""
+        """Raise UsageError if a term is undefined in the smallest micro-batch, of `least` samples."""
 
     def finished(self) -> RegionalModel:
         """Return the trained network as it is saved and deployed, on the CPU."""
@@ -85,7 +85,7 @@ class TrainingModule(nn.Module):
         ]
 
     def region_parameters(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trainable parameters that belong to one region alone, by region: factors, norms and heads."""
+        """Return the trainable parameters of single regions, by region: factors, norms and heads."""
         owned: dict[str, list[nn.Parameter]] = {name: [] for name in self.live.regions.names}
         for name, parameter in self.named_parameters():
             region = owner_of(name, owned)
@@ -95,13 +95,13 @@ class TrainingModule(nn.Module):
 
 
 class Method(ABC):
-    """A way to turn a foundation model into deployable networks of regions.
+    """A method to decompose a foundation model into deployable networks of regions.
 
     Attributes:
-        name: As the configuration states it.
+        name: Name in the configuration.
         uses_teacher: Whether its losses need the foundation's outputs.
-        separate: Whether each region has an independent network and a training of its own.
-        starts_from_foundation: Whether its networks are the foundation's own, adapted; else they are the student's.
+        separate: Whether each region has an independent network and its own training.
+        starts_from_foundation: Whether its networks are the adapted foundation, else the student.
     """
 
     name: str
@@ -119,31 +119,31 @@ class Method(ABC):
 
     @abstractmethod
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build what one phase trains."""
+        """Build the training module of one phase."""
 
     def notices(self, config: Config) -> list[str]:
-        """Return what the user should know about these settings before training starts; refuse what cannot run."""
+        """Return notices for the user before training; raise an error for settings that cannot run."""
         del config
         return []
 
 
 @runtime_checkable
 class SetsBalancer(Protocol):
-    """A method that sets its gradient balancer itself, whatever `train.balancer` states."""
+    """A method that sets its own gradient balancer instead of `train.balancer`."""
 
     balancer: Balancer
 
 
 @runtime_checkable
 class HasAdapter(Protocol):
-    """A method whose teacher is made first: another method adapts the foundation to the regions of each phase."""
+    """A method whose teacher is trained first: another method adapts the foundation to the regions of each phase."""
 
     adapter: Method
 
 
 @runtime_checkable
 class FitsInOneGo(Protocol):
-    """A method that fits its networks in one go instead of running epochs of the training loop."""
+    """A method that fits its networks directly, without epochs of the training loop."""
 
     def fit(self, live: RegionalModel, train: Mapping[str, PreparedRegion], val: Mapping[str, PreparedRegion]) -> None:
         """Fit a built network to prepared parts, in place."""
@@ -151,7 +151,7 @@ class FitsInOneGo(Protocol):
 
 
 def needs_foundation(method: Method) -> bool:
-    """Tell whether a method can do nothing without a foundation."""
+    """Return whether a method needs a foundation."""
     return method.uses_teacher or method.starts_from_foundation
 
 

@@ -1,6 +1,6 @@
 """LoRKD: one joint training of a shared backbone, low-rank experts and heads, distilled from a frozen foundation.
 
-The loss is that of `distillation`; what LoRKD adds to a distilled shared student are the experts.
+The loss is that of `distillation`; LoRKD adds the experts to a distilled shared student.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from lorkit.decompose.tasks import dense_outputs
 
 
 class LorkdModule(DistillingModule):
-    """Experts, backbone, heads and projector under the distillation loss."""
+    """Experts, backbone, heads and projector with the distillation loss."""
 
     def parameter_groups(self, train: TrainConfig) -> list[dict[str, Any]]:
-        """Return the groups of the base class with the factors in one of their own: own rate, by default no decay.
+        """Return the groups of the base class with a separate group for the factors: own rate, by default no decay.
 
-        Weight decay would move the experts of regions that are absent from a batch.
+        Weight decay would change the experts of regions that are absent from a batch.
         """
         factors = factor_parameters(self.live)
         ids = {id(parameter) for parameter in factors}
@@ -45,7 +45,7 @@ class Lorkd(Method):
     uses_teacher = True
 
     def network(self, config: Config, regions: RegionSet) -> RegionalModel:
-        """Build the student with an expert and a head for each region; UsageError where it cannot carry experts."""
+        """Build the student with an expert and a head for each region; raise UsageError if it cannot have experts."""
         image, least, dense = config.image, config.lorkd.select_min_channels, dense_outputs(regions)
         backbone = build_backbone(config.student.backbone, channels=image.channels, image_size=image.size, dense=dense)
         select = _wide(least) if least else None
@@ -57,7 +57,7 @@ class Lorkd(Method):
         return LorkdModule(self.network(config, regions), config.train, config.lorkd, foundation)
 
     def notices(self, config: Config) -> list[str]:
-        """Announce every distillation term that is switched off."""
+        """Return a notice for each disabled distillation term."""
         return switched_off(config.lorkd)
 
 
@@ -77,7 +77,7 @@ def expert_config(config: Config) -> ExpertConfig:
 
 
 def _wide(least: int) -> Select:
-    """Select layers with `least` input channels or more, where an update of low rank is small beside the layer."""
+    """Select layers with at least `least` input channels, where a low-rank update is small compared with the layer."""
 
     def select(module: nn.Module, name: str) -> bool:
         channels = getattr(module, "in_channels", getattr(module, "in_features", 0))

@@ -1,6 +1,6 @@
-"""Linear probes: what a frozen foundation knows about a region for which it has no head of its own.
+"""Linear probes: heads on the features of a frozen foundation for regions without a head.
 
-Shapes: N samples (of a dense task: sampled pixels), F features, C classes.
+Shapes: N samples (for a dense task: sampled pixels), F features, C classes.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def features_of(
 ) -> tuple[Tensor, Tensor]:
     """Return features (N, F) and labels (N,) of a prepared region, on the CPU.
 
-    Of a dense task they are those of pixels: in each image as many of every structure and of the background, and no
-    more than `PIXELS` in all, drawn the same way every time.
+    For a dense task they are those of pixels: per image equally many of every structure and of the background, at most
+    `PIXELS` in all, drawn reproducibly.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -48,7 +48,7 @@ def features_of(
 def probe_for(
     model: RegionalModel, region: Region, train: PreparedRegion, val: PreparedRegion, on_event: Listener = ignore
 ) -> nn.Module:
-    """Return a head for a region on a model's frozen features, linear or, where it is dense, of kernel 1."""
+    """Return a head for a region on a model's frozen features: linear, or a 1x1 convolution for a dense task."""
     task = get_task(region.task)
     known = features_of(model, train, region.name, on_event)
     head = fit_probe(known, features_of(model, val, region.name, on_event), task.outputs(region))
@@ -60,7 +60,7 @@ def probe_for(
 
 
 def _sampled(feature: Tensor, target: Tensor, most: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Take pixels of (n, F, *spatial) and (n, *spatial), up to `most` an image, evenly over the values there."""
+    """Sample pixels of (n, F, *spatial) and (n, *spatial), up to `most` per image, evenly over the values present."""
     features, labels = [], []
     for feature_FP, label_P in zip(feature.flatten(2), target.flatten(1), strict=True):
         values = label_P.unique().tolist()
@@ -76,7 +76,7 @@ def fit_probe(train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], classes:
     """Fit multinomial logistic regression on standardised features, class-balanced, ridge chosen on validation.
 
     Returns:
-        A linear layer on the raw features: the standardisation is folded into it.
+        A linear layer on the raw features, with the standardisation folded into it.
     """
     feature_NF, label_N = train
     mean_F, std_F = feature_NF.mean(0), feature_NF.std(0).clamp_min(1e-6)

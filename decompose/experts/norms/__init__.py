@@ -1,1 +1,1 @@
-"""Norm layers that keep one set of statistics and weights for each region."""
+"""Norm layers with statistics and weights for each region."""

@@ -26,11 +26,11 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class RegionNorm(nn.Module):
-    """A batch norm whose statistics, and with policy `region` affine map too, belong to the region of each row.
+    """A batch norm with statistics, and with policy `region` an affine map, for each region.
 
-    Mixed-batch statistics are used on single-region data once an expert is extracted; with per-region ones the
-    extracted network sees what training saw. A region's norm takes the shared one's place in `extract`. Hooks belong
-    on this module: the regional norms hold state and are not always called.
+    An extracted expert runs on single-region data, to which statistics of mixed batches do not apply; those of the
+    region are the same in training and after `extract`. Register hooks on this module: the norms of the regions are not
+    always called.
     """
 
     def __init__(self, base: _BatchNorm, policy: NormPolicy, routing: Routing, name: str = "") -> None:
@@ -83,7 +83,7 @@ class RegionNorm(nn.Module):
         return segmented_norm(x, rows, statistics, [self._affine(norm) for norm in norms], norms[0].eps)
 
     def _many(self, x: Tensor, rows: Sizes) -> bool:
-        """Whether one norm over regions folded into channels is quicker than a norm a region (measured: from 16)."""
+        """Whether one norm over regions folded into channels is faster than one per region (measured: from 16)."""
         if len(rows) < (16 if x.device.type == "cpu" else 2) or self._lone(x[: rows[0]]):
             return False
         if x.device.type == "cpu" and x.numel() > _LARGE:
@@ -111,7 +111,7 @@ class RegionNorm(nn.Module):
         return y.contiguous() if x.is_contiguous() and not y.is_contiguous() else y
 
     def _affine(self, norm: _BatchNorm) -> tuple[Tensor | None, Tensor | None]:
-        """Return the weight and bias that a region's norm computes with; a norm may have a weight alone."""
+        """Return the weight and bias for a region; a norm may have only a weight."""
         return (self.weight, self.bias) if self.policy == "statistics" else (norm.weight, norm.bias)
 
     def plain(self, region: str) -> nn.Module:
@@ -153,7 +153,7 @@ class RegionNorm(nn.Module):
         return x.numel() == x.shape[1]
 
     def _soft(self, x: Tensor, routed: BatchRouting) -> Tensor:
-        """Mix the regions' norms under the gates; in training no row belongs to one region's statistics."""
+        """Mix the norms of the regions by the gates; training is refused, since rows then have no single region."""
         if self.training:
             raise UsageError(
                 f"norm '{self.name}' has statistics by region and got soft gates in training",
@@ -169,19 +169,19 @@ class RegionNorm(nn.Module):
 
 
 def recalibrate_norm_(model: nn.Module, batches: Iterable[Any]) -> int:
-    """Replace the running statistics of a plain network's batch norms by those of the given images, in place.
+    """Replace the running statistics of a plain network's batch norms by those of images, in place.
 
-    The statistics are cumulative averages over the batches (momentum None), so their order has no weight.
+    Statistics are cumulative averages over the batches (momentum None), so their order does not matter.
 
     Args:
-        model: A plain network, as `extract` returns it.
-        batches: Images (N, C, *spatial) as the network takes them, or tuples that start with them.
+        model: A plain network, as from `extract`.
+        batches: Images (N, C, *spatial), or tuples that start with them.
 
     Returns:
-        The number of norms recalibrated (0: the network has none that track statistics).
+        The number of norms recalibrated (0: the network has none with running statistics).
 
     Raises:
-        UsageError: The model still has norms by region.
+        UsageError: The model has norms by region.
         DataError: There is no batch.
     """
     if any(isinstance(module, RegionNorm) for module in model.modules()):

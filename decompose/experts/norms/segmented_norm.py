@@ -1,7 +1,7 @@
-"""Batch normalisation of rows grouped by region, each group with its own statistics, without cutting the batch apart.
+"""Batch normalisation of rows grouped by region, with statistics for each group, without splitting the batch.
 
-Each group is normalised straight into its slice of one output, and its gradient copied while it is still in cache:
-for large maps that saves a pass over memory forward and one backward. Numbers are those of torch's batch norm.
+Each group is normalised into its slice of one output, and its gradient copied while in cache, which saves a pass over
+memory in each direction for large maps. Results equal those of torch's batch norm.
 
 Shapes: L rows grouped by region, T regions, C channels.
 """
@@ -21,7 +21,7 @@ _backward = torch.ops.aten.native_batch_norm_backward
 
 
 class Statistics(NamedTuple):
-    """Of one region: running mean and variance (None: untracked), and the weight of a batch in them."""
+    """Running mean and variance of one region (None: not tracked), and the weight of a batch in them."""
 
     mean: Tensor | None
     variance: Tensor | None
@@ -35,9 +35,9 @@ def segmented_norm(
     affine: Sequence[tuple[Tensor | None, Tensor | None]],
     eps: float,
 ) -> Tensor:
-    """Normalise each region's rows of `x` (L, C, *S) by their own statistics, and update the running ones in place.
+    """Normalise the rows of each region of `x` (L, C, *S) by their own statistics, and update the running ones.
 
-    Differentiable twice; not under `torch.func` or forward-mode derivatives.
+    Twice differentiable; not under `torch.func` or forward-mode derivatives.
 
     Args:
         x: Rows grouped by region.

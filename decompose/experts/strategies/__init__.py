@@ -1,4 +1,4 @@
-"""Ways to compute an expert layer: one file for each, listed here."""
+"""Strategies to compute an expert layer: one file for each, listed here."""
 
 from __future__ import annotations
 
@@ -18,11 +18,7 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def get_strategy(name: str) -> Strategy:
-    """Return a strategy by name.
-
-    Raises:
-        UsageError: There is no such strategy; the known ones are listed.
-    """
+    """Return a strategy by name; raise UsageError with the known ones."""
     if name not in STRATEGIES:
         raise unknown("strategy", name, ("auto", *STRATEGIES))
     return STRATEGIES[name]

@@ -1,6 +1,6 @@
-"""What a way of computing an expert layer has to provide; one file a strategy in this package.
+"""The interface of a strategy to compute an expert layer.
 
-A file defines one class of this protocol; the package lists an object of it.
+Each file of this package defines one class of this protocol; the package lists an instance of it.
 
 Shapes: L rows grouped by region, T regions, I and O channels, r rank, k kernel sizes, P positions (rows x pixels).
 """
@@ -23,7 +23,7 @@ from lorkit.decompose.experts.strategies.packed_factors import Pack
 
 @dataclass(frozen=True, kw_only=True)
 class LayerInputs:
-    """One forward: the layer, and of each region in the batch its factors, scale and rows.
+    """One forward pass: the layer, and the factors, scale and rows of each region in the batch.
 
     Attributes:
         geometry: Geometry.
@@ -32,7 +32,7 @@ class LayerInputs:
         ups: Second factors, unscaled.
         scales: alpha / rank.
         rows: Rows of each region; the input is grouped in this order.
-        equal: Whether all of them are the same.
+        equal: Whether all of them are equal.
         packed_downs: The pack of the first factors, if the layer has one.
         packed_ups: The pack of the second factors.
     """
@@ -49,7 +49,7 @@ class LayerInputs:
 
     @property
     def widest(self) -> int:
-        """The highest rank present; stacked factors are filled up with zeros to it, which changes nothing."""
+        """The highest rank in the batch, to which stacked factors are padded with zeros."""
         return max(len(down) for down in self.downs)
 
     def stack_downs(self) -> Tensor:
@@ -60,7 +60,7 @@ class LayerInputs:
         return stacked([pad_rank(down.movedim(1, -1), 0, self.widest) for down in self.downs])
 
     def stack_plain_downs(self) -> Tensor:
-        """Return (T, r, ...) of first factors as they are."""
+        """Return (T, r, ...) of first factors in their own order of axes."""
         return self._stack(self.downs, self.packed_downs, axis=0)
 
     def stack_ups(self) -> Tensor:
@@ -76,33 +76,33 @@ class LayerInputs:
         return stacked([pad_rank(factor, axis, self.widest) for factor in factors]) if packed is None else packed
 
     def positions(self, per_row: int) -> Sizes:
-        """Return the positions of each region where a row has so many."""
+        """Return the positions of each region for a number of positions per row."""
         return tuple(count * per_row for count in self.rows)
 
 
 class Strategy(Protocol):
-    """A way to compute base(x) + s * up(down(x)) with each row's own factors.
+    """A strategy to compute base(x) + s * up(down(x)) with the factors of each row.
 
     Attributes:
-        name: As the configuration states it.
+        name: Name in the configuration.
     """
 
     name: str
 
     def refusal(self, geometry: LayerGeometry) -> str | None:
-        """Return why this strategy cannot compute a layer, or None."""
+        """Return the reason why this strategy cannot compute a layer, or None."""
         ...
 
     def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
-        """Compute the layer; `x` (L, ...) is grouped by region as `inputs.rows` says."""
+        """Compute the layer; `x` (L, ...) is grouped by region as in `inputs.rows`."""
         ...
 
     def macs(self, geometry: LayerGeometry, workload: Workload) -> int:
-        """Return the multiply-accumulates of one forward beyond the base's."""
+        """Return the multiply-accumulates of one forward pass, without those of the base."""
         ...
 
     def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
-        """Estimate the time of forward and backward beyond the base's."""
+        """Estimate the time of forward and backward, without that of the base."""
         ...
 
 
@@ -124,15 +124,15 @@ def unflat(geometry: LayerGeometry, y_PC: Tensor, spatial: Sizes, like: Tensor) 
 
 
 def stacked(factors: Sequence[Tensor]) -> Tensor:
-    """Stack the factors of T regions; their gradients come back as slices of one contiguous tensor.
+    """Stack the factors of T regions so that their gradients are slices of one contiguous tensor.
 
-    Autograd takes such slices as they are; others it would copy, one by one, T times per layer.
+    Autograd uses such slices as they are; others it would copy one by one, T times per layer.
     """
     return with_contiguous_gradient(torch.stack(list(factors)))
 
 
 def with_contiguous_gradient(x: Tensor) -> Tensor:
-    """Return the same tensor; its gradient will be contiguous."""
+    """Return the same tensor with a contiguous gradient."""
     return x if transformed() else cast(Tensor, cast(Any, _ContiguousGradient).apply(x))
 
 
@@ -156,14 +156,14 @@ class _ContiguousGradient(torch.autograd.Function):
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[None]:
-    """Switch autocast off, on devices that have it (shapes alone run on one that has not)."""
+    """Switch autocast off, on devices that have it (the meta device has not)."""
     if not torch.amp.is_autocast_available(device.type):
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
 
 
 def pad_rank(factor: Tensor, axis: int, size: int) -> Tensor:
-    """Fill a factor up with zeros along its rank."""
+    """Pad a factor with zeros along its rank."""
     missing = size - factor.shape[axis]
     if not missing:
         return factor

@@ -1,8 +1,8 @@
-"""What arithmetic, memory and calls cost on a kind of device: the constants of the cost model.
+"""Costs of arithmetic, memory and calls on a kind of device: the constants of the cost model.
 
 Those of the CPU were fitted to forward and backward times of ResNet layers at 64 x 64, one AVX-512 thread, float32
-(benchmarks/experts.py --layers shows how far the choice is from the best one measured). Those of CUDA are data-sheet
-figures, not measurements: expensive launches and cheap arithmetic favour few large calls.
+(benchmarks/experts.py --layers compares the choice with the measured optimum). Those of CUDA are data-sheet figures,
+not measurements: expensive launches and cheap arithmetic favour few large calls.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from lorkit.decompose.experts.strategies.geometry import Workload
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceCosts:
-    """Seconds a unit on one thread or device.
+    """Seconds per unit on one thread or device.
 
     Attributes:
         mac: A multiply-accumulate of a large product.
-        narrow_mac: One of a convolution to few channels, which fills no vector.
-        passed: An element of a feature map read or written once more, forward and backward together.
-        copied: An element copied from one feature map into another, forward and backward together.
-        shuffled: An element of the taps, written, moved and read back.
+        narrow_mac: A multiply-accumulate of a convolution to few channels, which does not fill vectors.
+        passed: An element of a feature map read or written once more, in forward and backward.
+        copied: An element copied between feature maps, in forward and backward.
+        shuffled: An element of the taps, written, moved and read.
         factor: An element of stacked factors.
-        merged: An element of merged weights: built, used, and its gradient split again.
-        call: A call of a kernel.
-        threads: How many share the work other than calls.
+        merged: An element of merged weights: built, used, and its gradient split.
+        call: A kernel call.
+        threads: Number that divides all work except calls.
     """
 
     mac: float
@@ -50,7 +50,7 @@ class DeviceCosts:
         merged: float = 0,
         calls: float = 0,
     ) -> float:
-        """Return the seconds that so many units take."""
+        """Return the seconds of these numbers of units."""
         work = macs * self.mac + narrow_macs * self.narrow_mac + passed * self.passed + copied * self.copied
         work += shuffled * self.shuffled + factors * self.factor + merged * self.merged
         return work / self.threads + calls * self.call
@@ -79,7 +79,7 @@ _CUDA = DeviceCosts(
 
 
 def of(workload: Workload) -> DeviceCosts:
-    """Return the prices of the device of a load."""
+    """Return the costs of a workload's device."""
     if workload.device == "cuda":
         return _CUDA
     return DeviceCosts(**{**_CPU.__dict__, "threads": workload.threads})

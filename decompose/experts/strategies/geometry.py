@@ -1,4 +1,4 @@
-"""The geometry of one adapted layer: what decides which ways of computing it are open, and what each costs."""
+"""The geometry of one adapted layer, from which strategies are chosen and their costs estimated."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ Sizes = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class LayerGeometry:
-    """One layer, its experts' rank, and nothing of its weights.
+    """The geometry of one layer and the rank of its experts, without weights.
 
     Attributes:
         kind: Linear, convolution or transposed convolution.
-        layout: Of the factors.
-        inputs: Channels in.
-        outputs: Channels out.
+        layout: Layout of the factors.
+        inputs: Input channels.
+        outputs: Output channels.
         kernel: Taps along each spatial axis; empty for linear layers.
-        stride: Of the operation.
-        before: Zeros in front of each spatial axis.
-        padding: Zeros in front and behind together.
+        stride: Stride along each spatial axis.
+        before: Zeros before each spatial axis.
+        padding: Zeros before and after together.
         dilation: Distance of taps.
         extra: Output padding of transposed convolutions.
-        groups: Of the base.
+        groups: Groups of the base.
         zeros: Whether the border is padded with zeros (or not at all).
         rank: The highest of the regions' ranks.
     """
@@ -51,7 +51,7 @@ class LayerGeometry:
 
     @classmethod
     def of(cls, base: Base, layout: FactorLayout, rank: int) -> LayerGeometry:
-        """Read the geometry of a layer."""
+        """Return the geometry of a layer."""
         if isinstance(base, nn.Linear):
             return cls(kind="linear", layout=layout, inputs=base.in_features, outputs=base.out_features, rank=rank)
         kernel, dilation = tuple(base.kernel_size), tuple(base.dilation)
@@ -89,7 +89,7 @@ class LayerGeometry:
         return self.kind == "linear" or (self.kind == "conv" and self.taps == 1 and not any(self.padding))
 
     def spatial(self, shape: Sizes) -> Sizes:
-        """Return the spatial sizes of an input, for linear layers every axis between rows and channels."""
+        """Return the spatial sizes of an input; for linear layers all axes between rows and channels."""
         return tuple(shape[1:-1]) if self.kind == "linear" else tuple(shape[2:])
 
     def output(self, spatial: Sizes) -> Sizes:
@@ -104,14 +104,14 @@ class LayerGeometry:
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """One forward through a site.
+    """One forward pass of a layer.
 
     Attributes:
         rows: Rows of the batch.
         regions: Number of regions present.
-        equal: Whether every one of them has as many rows.
-        inside: Positions of one row going in.
-        outside: Positions of one row coming out.
+        equal: Whether all of them have equally many rows.
+        inside: Input positions per row.
+        outside: Output positions per row.
         device: Type of the device.
         threads: CPU threads.
     """
@@ -135,7 +135,7 @@ class Workload:
         device: str = "cpu",
         threads: int = 1,
     ) -> Workload:
-        """Describe a forward on an input of a shape."""
+        """Return the workload of an input shape."""
         spatial = geometry.spatial(shape)
         return cls(
             rows=shape[0],
@@ -149,16 +149,16 @@ class Workload:
 
     @property
     def pixels_in(self) -> int:
-        """Positions of the whole batch going in."""
+        """Input positions of the whole batch."""
         return self.rows * self.inside
 
     @property
     def pixels_out(self) -> int:
-        """Positions of the whole batch coming out."""
+        """Output positions of the whole batch."""
         return self.rows * self.outside
 
 
 def base_macs(geometry: LayerGeometry, workload: Workload) -> int:
-    """Return the multiply-accumulates of the layer without experts on a load."""
+    """Return the multiply-accumulates of the layer without experts."""
     pixels = workload.pixels_in if geometry.kind == "transposed" else workload.pixels_out
     return pixels * geometry.inputs * geometry.outputs * geometry.taps // geometry.groups

@@ -1,6 +1,6 @@
-"""`grouped`: the shared operation, one convolution of r channels a region grouped by region, one batched product.
+"""`grouped`: the shared operation, one convolution to r channels per region grouped by region, one batched product.
 
-Regions are folded into channels, which needs as many rows of each and copies the input once: few large calls, for
+Regions are folded into channels, which needs equally many rows of each and copies the input once: few large calls, for
 accelerators with expensive calls.
 """
 
@@ -25,7 +25,7 @@ class Grouped:
     name = "grouped"
 
     def refusal(self, geometry: LayerGeometry) -> str | None:
-        """Refuse what is no zero-padded convolution of layout `conv`."""
+        """Refuse all but zero-padded convolutions of layout `conv`."""
         if geometry.layout != "conv":
             return "layout 'reshape' has no low-rank path"
         if geometry.kind != "conv":
@@ -33,11 +33,7 @@ class Grouped:
         return None if geometry.zeros else "the border is not padded with zeros"
 
     def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
-        """Compute base(x) + up(grouped down).
-
-        Raises:
-            DataError: The regions of the batch have different numbers of rows.
-        """
+        """Compute base(x) + up(grouped down); raise DataError if regions have different numbers of rows."""
         if not inputs.equal:
             raise DataError(
                 f"strategy 'grouped' on {', '.join(map(str, inputs.rows))} rows of the regions",
@@ -63,7 +59,7 @@ class Grouped:
         return low_rank_macs(geometry, workload)
 
     def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
-        """Price a narrow convolution, copies of the input there and back, and a pass over the output."""
+        """Estimate a narrow convolution, copies of the input in both directions, and a pass over the output."""
         if not workload.equal:
             return float("inf")
         passed = 3 * workload.pixels_in * geometry.inputs + 1.5 * workload.pixels_out * geometry.outputs

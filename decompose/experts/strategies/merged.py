@@ -1,7 +1,7 @@
-"""`merged`: each region's own full weight, W0 + s * delta, on its rows.
+"""`merged`: each region's full weight, W0 + s * delta, on its rows.
 
-Costs no arithmetic beyond the base's but T weights built and differentiated: the choice for narrow layers with large
-maps, and the only form of layout `reshape`. A pointwise layer is one batched product of rows and merged weights.
+No arithmetic is added, but T weights are built and differentiated: the best choice for narrow layers with large maps,
+and the only one for layout `reshape`. A pointwise layer is one batched product of rows and merged weights.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Workload
 
 
 class Merged:
-    """One operation a region with its merged weight."""
+    """One operation per region with its merged weight."""
 
     name = "merged"
 
@@ -46,7 +46,7 @@ class Merged:
         return workload.regions * geometry.rank * geometry.outputs * geometry.inputs * reach
 
     def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
-        """Price T merged weights, and the copies that cut the batch apart and join it again."""
+        """Estimate T merged weights, and the copies that split the batch and join it again."""
         merged = workload.regions * geometry.outputs * geometry.inputs * geometry.taps
         whole = geometry.pointwise and workload.equal
         copied = 0 if whole else workload.pixels_in * geometry.inputs + workload.pixels_out * geometry.outputs
@@ -57,7 +57,7 @@ class Merged:
 
 
 def merged_weights(inputs: LayerInputs) -> Tensor:
-    """Return (T, *weight.shape), in full precision also under autocast: a small update must not be rounded away."""
+    """Return (T, *weight.shape), in full precision also under autocast, where small updates would be rounded away."""
     base, geometry = inputs.base.weight, inputs.geometry
     if geometry.layout == "reshape" or geometry.kind == "transposed":
         return base + weight_updates(inputs)
@@ -83,7 +83,7 @@ def weight_updates(inputs: LayerInputs) -> Tensor:
 
 
 def _beside(inputs: LayerInputs, x: Tensor) -> Tensor:
-    """Compute base(x) + op(x_t, s_t delta_t): hooks on the base see what they see under the other strategies."""
+    """Compute base(x) + op(x_t, s_t delta_t), so that hooks on the base see the same as with other strategies."""
     y: Tensor = inputs.base(x)
     pairs = zip(torch.split(x, list(inputs.rows)), weight_updates(inputs).unbind(), strict=True)
     return y + torch.cat([algebra.apply(inputs.base, part, update) for part, update in pairs])

@@ -1,8 +1,8 @@
-"""Factors of all regions side by side in one block of memory, so that stacking them costs nothing.
+"""Factors of all regions contiguous in one buffer, so that stacking them needs no copy.
 
-Most ways to compute an expert layer take the factors of T regions as one tensor (T, ...). Copied together each forward
-and apart each backward, that is most of what a narrow layer costs. Packed parameters stay what they were, one a
-region, but their values are consecutive slices of one buffer, which then is the stack.
+Most strategies use the factors of T regions as one tensor (T, ...). Copying them together in each forward and apart in
+each backward is most of the cost of a narrow layer. Packed parameters remain one per region, but their values are
+consecutive slices of one buffer, which is the stack.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from lorkit.decompose.experts.algebra import transformed
 
 
 class Pack:
-    """A buffer (T, ...) and the parameters whose values are its slices, in order."""
+    """A buffer (T, ...) and the parameters that are its slices, in order."""
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = tuple(parameters)
@@ -27,9 +27,9 @@ class Pack:
         self._addresses = [parameter.data_ptr() for parameter in self.parameters]
 
     def stack(self, factors: Sequence[Tensor]) -> Tensor | None:
-        """Return the stack of factors without a copy where they are this pack's parameters, still in their places.
+        """Return the stack without a copy if the factors are this pack's parameters and still slices, else None.
 
-        Parameters that were moved, replaced or copied are no longer slices of the buffer; they give None.
+        Parameters that were moved, replaced or copied are no longer slices of the buffer.
         """
         if torch.compiler.is_compiling() or transformed() or len(factors) != len(self.parameters):
             return None
@@ -39,21 +39,21 @@ class Pack:
         return cast(Tensor, cast(Any, _Joined).apply(self.buffer, *factors))
 
     def release_(self) -> None:
-        """Give every parameter that is still in its place memory of its own again."""
+        """Give every parameter that is still a slice its own memory again."""
         for parameter, address in zip(self.parameters, self._addresses, strict=True):
             if parameter.data_ptr() == address:
                 parameter.data = parameter.data.clone(memory_format=torch.preserve_format)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> None:
-        """Leave the pack behind: the parameters of a copy have memory of their own."""
+        """Return no pack: the parameters of a copy have their own memory."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Leave the pack behind when its layer is pickled."""
+        """Return no pack when the layer is pickled."""
         return type(None), ()
 
 
 def packable(parameters: Sequence[nn.Parameter]) -> bool:
-    """Tell whether parameters can share a buffer: several of one shape, type, device and memory order."""
+    """Return whether parameters can share a buffer: several of one shape, type, device and memory order."""
     if len(parameters) < 2 or parameters[0].device.type == "meta":
         return False
     kinds = {(one.shape, one.dtype, one.device, one.stride(), one.requires_grad) for one in parameters}
@@ -65,7 +65,7 @@ def _ordered(factor: Tensor) -> bool:
 
 
 def _joined(values: Sequence[Tensor]) -> Tensor:
-    """Stack tensors so that every slice has the memory order that it had."""
+    """Stack tensors, keeping the memory order of every slice."""
     last = not values[0].is_contiguous()
     ordered = [value.movedim(1, -1) if last else value for value in values]
     # plain strides also for axes of size 1, of which gradients have those
@@ -74,7 +74,7 @@ def _joined(values: Sequence[Tensor]) -> Tensor:
 
 
 class _Joined(torch.autograd.Function):
-    """The stack of tensors that lie side by side; their gradients are slices of one tensor in the same order."""
+    """The stack of contiguous tensors; their gradients are slices of one tensor in the same order."""
 
     @staticmethod
     def forward(buffer: Tensor, *factors: Tensor) -> Tensor:

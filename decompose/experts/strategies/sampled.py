@@ -1,6 +1,6 @@
-"""`sampled`: the shared operation, one convolution grouped by row with each row's own down factor, one product a row.
+"""`sampled`: the shared operation, one convolution grouped by row with its down factor, one product per row.
 
-Any mixture of regions in any numbers in a fixed number of calls; copies the factors of each row.
+Any mixture of regions in a fixed number of calls; copies the factors of each row.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Sampled:
     name = "sampled"
 
     def refusal(self, geometry: LayerGeometry) -> str | None:
-        """Refuse what is neither linear nor a zero-padded convolution of layout `conv`."""
+        """Refuse all but linear layers and zero-padded convolutions of layout `conv`."""
         if geometry.layout != "conv":
             return "layout 'reshape' has no low-rank path"
         if geometry.kind == "transposed":
@@ -53,7 +53,7 @@ class Sampled:
         return low_rank_macs(geometry, workload)
 
     def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
-        """Price a narrow convolution, copies of input, output and the factors of every row."""
+        """Estimate a narrow convolution, copies of input, output and the factors of every row."""
         passed = 3 * workload.pixels_in * geometry.inputs + 3 * workload.pixels_out * geometry.outputs
         factors = workload.rows * geometry.rank * (geometry.inputs * geometry.taps + geometry.outputs)
         return device_costs.of(workload).time(

@@ -1,6 +1,6 @@
-"""Rows that are grouped by region through one matrix a region, as linear layers.
+"""Multiply rows grouped by region with one matrix per region, as linear layers do.
 
-Shapes: P positions of the batch (rows x pixels), grouped by region; T regions; K channels in, M out.
+Shapes: P positions of the batch (rows x pixels), grouped by region; T regions; K input channels, M output channels.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from lorkit.decompose.experts.strategies.geometry import Sizes
 
 
 def multiply(x_PK: Tensor, weight_TMK: Tensor, counts: Sizes, equal: bool) -> Tensor:
-    """Return (P, M): each region's positions through its own weight; one batched product where regions are equal.
+    """Return (P, M): each region's positions times its weight; one batched product if regions are equal.
 
     Args:
         x_PK: Positions by channels, grouped by region.
-        weight_TMK: One weight per region, as `torch.nn.Linear` has it.
+        weight_TMK: One weight per region, as in `torch.nn.Linear`.
         counts: Positions of each region, which sum to P.
-        equal: Whether they are all the same.
+        equal: Whether they are all equal.
     """
     if equal:
         x_PK, weight_TMK = _cast(x_PK, weight_TMK)
@@ -34,7 +34,7 @@ def multiply(x_PK: Tensor, weight_TMK: Tensor, counts: Sizes, equal: bool) -> Te
 
 
 def add_product(y_PM: Tensor, x_PK: Tensor, weight_TMK: Tensor, counts: Sizes, equal: bool) -> Tensor:
-    """Return y + `multiply(x, weight, counts)`, in one pass over y where regions are equal."""
+    """Return y + `multiply(x, weight, counts)`, in one pass over y if regions are equal."""
     if not equal:
         return y_PM + multiply(x_PK, weight_TMK, counts, equal)
     y_PM, x_PK, weight_TMK = _cast(y_PM, x_PK, weight_TMK)
@@ -47,8 +47,8 @@ def add_product(y_PM: Tensor, x_PK: Tensor, weight_TMK: Tensor, counts: Sizes, e
 class _Product(torch.autograd.Function):
     """x W^T of every region, with the weight's gradient as dy^T x.
 
-    Autograd's own formula is (x^T dy)^T: slow where a region has few positions, and every region's part is copied to
-    be put into the memory order of its factor.
+    Autograd's formula is (x^T dy)^T: slow for regions with few positions, and copied to the memory order of each
+    factor.
     """
 
     @staticmethod
@@ -80,7 +80,7 @@ def _pull(
 
 
 def _cast(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Bring tensors to autocast's type where it is on, so that forward and backward compute in the same one."""
+    """Convert tensors to autocast's type if it is on, so that forward and backward use the same one."""
     device = tensors[0].device.type
     if any(tensor.dtype == torch.float64 for tensor in tensors):  # autocast leaves it alone
         return tensors

@@ -1,4 +1,4 @@
-"""The cost model's choice: which strategy computes a layer, given its geometry and what comes in."""
+"""Selection of a layer's strategy with the cost model, from its geometry and input."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Sizes, W
 
 
 class StrategySelector:
-    """What computes one layer: the strategy asked for, or at each input shape the cheapest that can.
+    """Strategy of one layer: the configured one, or the cheapest possible one at each input shape.
 
     Args:
         geometry: Geometry of the layer.
@@ -39,7 +39,7 @@ class StrategySelector:
     def strategy(
         self, shape: Sizes, regions: int, *, equal: bool = True, device: str = "cpu", threads: int = 1
     ) -> Strategy:
-        """Return what computes an input of a shape whose rows belong to so many regions, in equal parts or not."""
+        """Return the strategy for an input shape with rows of `regions` regions, in equal parts or not."""
         if len(self.candidates) == 1:
             return self.candidates[0]
         if torch.compiler.is_compiling():  # a compiled graph keeps the choice, and would watch a table that grows

@@ -1,6 +1,6 @@
-"""`fused`: soft gates (N, T) in place of one region a row; all regions' factors side by side in one operation.
+"""`fused`: soft gates (N, T) instead of one region per row; all regions' factors in one operation.
 
-By linearity, gating the r channels between the factors is the same as gated weights per sample, without them.
+By linearity, gating the r channels between the factors equals gated weights per sample, without building them.
 """
 
 from __future__ import annotations

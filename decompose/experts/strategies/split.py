@@ -1,7 +1,6 @@
-"""`split`: the shared operation on the whole batch, and two small operations a region on its rows.
+"""`split`: the shared operation on the whole batch, and two small operations per region on its rows.
 
-Exact for every layer of layout `conv`, in plain operations that any backend knows; T small calls make it slow for many
-regions.
+Exact for every layer of layout `conv`, in plain operations of any backend; slow for many regions.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Workload
 
 
 class Split:
-    """Two small operations a region."""
+    """Two small operations per region."""
 
     name = "split"
 
     def refusal(self, geometry: LayerGeometry) -> str | None:
-        """Refuse what has no low-rank path."""
+        """Refuse layers without a low-rank form."""
         return "layout 'reshape' has no low-rank path" if geometry.layout != "conv" else None
 
     def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
-        """Compute base(x) + join of the regions' updates."""
+        """Compute base(x) + the joined updates of the regions."""
         regions = zip(torch.split(x, list(inputs.rows)), inputs.downs, inputs.ups, inputs.scales, strict=True)
         updates = [algebra.low_rank(inputs.base, part, down, up * scale) for part, down, up, scale in regions]
         y: Tensor = inputs.base(x)
@@ -36,7 +35,7 @@ class Split:
         return low_rank_macs(geometry, workload)
 
     def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
-        """Price narrow convolutions, the join and the sum, and the calls."""
+        """Estimate narrow convolutions, the join and the sum, and the calls."""
         passed = workload.pixels_in * geometry.inputs + 2 * workload.pixels_out * geometry.outputs
         factors = workload.regions * geometry.rank * geometry.inputs * geometry.taps
         calls = 10 + 25 * workload.regions

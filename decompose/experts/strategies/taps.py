@@ -1,6 +1,7 @@
 """`taps`: the shared operation, one product with all kernel taps of the down factor, a shifted sum, one product up.
 
-No input is unfolded or copied, and regions share two batched products: the choice for wide layers and many regions.
+No input is unfolded or copied, and regions share two batched products: the best choice for wide layers and many
+regions.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Sizes, W
 
 
 class Taps:
-    """Low-rank path through (positions, r * taps) products."""
+    """Low-rank updates through (positions, r * taps) products."""
 
     name = "taps"
 
     def refusal(self, geometry: LayerGeometry) -> str | None:
-        """Refuse what is no sum over shifted taps of the input."""
+        """Refuse layers that are not a sum over shifted taps of the input."""
         if geometry.layout != "conv":
             return "layout 'reshape' has no low-rank path"
         if geometry.kind == "transposed":
@@ -58,7 +59,7 @@ class Taps:
         return geometry.rank * (entered * geometry.inputs * geometry.taps + workload.pixels_out * geometry.outputs)
 
     def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
-        """Price two products, the shifted sum, and a pass over input and output."""
+        """Estimate two products, the shifted sum, and a pass over input and output."""
         costs = device_costs.of(workload)
         wide = 0 if geometry.pointwise else workload.pixels_in * geometry.rank * geometry.taps
         passed = workload.pixels_in * geometry.inputs + workload.pixels_out * geometry.outputs
@@ -133,7 +134,7 @@ def _spread(low: Tensor, geometry: LayerGeometry, spatial: Sizes) -> Tensor:
 
 @lru_cache(maxsize=4096)
 def _taps(geometry: LayerGeometry, spatial: Sizes) -> tuple[_Tap, ...]:
-    """List the taps that reach the input at all, with the slices of rows and positions that they connect."""
+    """Return the taps that reach the input, with the slices of rows and positions that they connect."""
     axes = zip(
         spatial,
         geometry.output(spatial),
@@ -156,7 +157,7 @@ def _taps(geometry: LayerGeometry, spatial: Sizes) -> tuple[_Tap, ...]:
 
 
 def _reach(size: int, out: int, stride: int, offset: int) -> tuple[slice, slice]:
-    """Return the outputs p with 0 <= stride * p + offset < size, and those inputs."""
+    """Return the outputs p with 0 <= stride * p + offset < size, and their inputs."""
     first = max(0, -(offset // stride))
     last = min(out, (size - 1 - offset) // stride + 1)
     if last <= first:

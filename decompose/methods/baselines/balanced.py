@@ -1,4 +1,4 @@
-"""The shared student with its regions' gradients balanced on the backbone: multi-task baselines against conflict."""
+"""The shared student with balanced gradients of the regions on the backbone: multi-task baselines."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from lorkit.decompose.regions import RegionSet
 
 
 class BalancedStudent(SharedStudent):
-    """`mtl-...`: cross-entropy of every region on one backbone, under one gradient balancer.
+    """`mtl-...`: cross-entropy of every region on one backbone, with one gradient balancer.
 
     Args:
-        name: As the configuration states it.
-        balancer: What takes the place of `train.balancer`.
+        name: Name in the configuration.
+        balancer: Replaces `train.balancer`.
     """
 
     def __init__(self, name: str, balancer: Balancer) -> None:
         self.name, self.balancer = name, balancer
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the shared student; UsageError or MissingRuntimeError where the balancer cannot run."""
+        """Build the shared student; raise UsageError or MissingRuntimeError if the balancer cannot run."""
         check_balancer(self.balancer, config.train)
         module = super().build(config, regions, foundation)
         module.balancer = self.balancer
         return module
 
     def notices(self, config: Config) -> list[str]:
-        """Say which setting the method replaces; the balancer is looked for here, before any training."""
+        """Return which setting the method replaces; check here that the balancer is installed."""
         check_balancer(self.balancer, config.train)
         stated = config.train.balancer
         if stated in ("sum", self.balancer):

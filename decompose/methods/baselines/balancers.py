@@ -1,4 +1,4 @@
-"""Which package a gradient balancer needs, and whether it is installed."""
+"""Packages that gradient balancers need."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _NEEDS = {
 
 
 def check_balancer(name: str, settings: TrainConfig) -> None:
-    """Refuse before training what a balancer cannot do.
+    """Check before training that a balancer can run.
 
     Args:
-        name: As `train.balancer` states it.
+        name: Value of `train.balancer`.
         settings: Precision and devices.
 
     Raises:
         UsageError: fp16, whose loss scaling changes gradients, or several processes.
-        MissingRuntimeError: torchjd or a solver that it calls is not installed.
+        MissingRuntimeError: torchjd or a solver that it needs is not installed.
     """
     if name == "sum":
         return

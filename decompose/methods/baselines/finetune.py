@@ -1,4 +1,4 @@
-"""The foundation itself, fine-tuned on each region alone: what one gets without making anything smaller."""
+"""The foundation fine-tuned on each region: the baseline without a smaller network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lorkit.decompose.regions import RegionSet
 
 
 class FineTuned(Method):
-    """`finetune`: a copy of the foundation a region, every weight of it trained with the full batch."""
+    """`finetune`: a copy of the foundation per region, with all weights trained."""
 
     name = "finetune"
     separate = True
@@ -24,17 +24,13 @@ class FineTuned(Method):
         return shared_network(config, config.foundation.backbone, regions, image=config.foundation_image)
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build a copy of the foundation with its heads of these regions (own, or the probe)."""
+        """Build a copy of the foundation with its heads of these regions (its own, or linear probes)."""
         assert foundation is not None, "finetune starts from the foundation"
         return TrainingModule(continued(with_regions(foundation, regions).model), config.train)
 
 
 def continued(start: RegionalModel) -> RegionalModel:
-    """Return a copy of a trained model that can be trained further: its weights are where fine-tuning starts.
-
-    Args:
-        start: The foundation, or any other model without experts; it is not touched.
-    """
+    """Return a trainable copy of a trained model without experts, to start fine-tuning from its weights."""
     return copy.deepcopy(start).cpu().requires_grad_(True)
 
 

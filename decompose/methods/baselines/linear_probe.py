@@ -1,4 +1,4 @@
-"""Linear probes: the foundation frozen, and one linear head per region fitted on its features in one go."""
+"""Linear probes: the frozen foundation, with one linear head per region fitted directly on its features."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ class LinearProbe(FineTuned):
     separate = False  # all heads stand on one backbone
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build a copy of the foundation in which nothing but the heads can move."""
+        """Build a copy of the foundation with only the heads trainable."""
         assert foundation is not None, "a linear probe needs a foundation"
         live = continued(with_regions(foundation, regions).model)
         live.backbone.requires_grad_(False)
         return TrainingModule(live, config.train)
 
     def fit(self, live: RegionalModel, train: Mapping[str, PreparedRegion], val: Mapping[str, PreparedRegion]) -> None:
-        """Replace the head of each region by one fitted on the features of its training part."""
+        """Fit the head of each region on the features of its training part."""
         for region in live.regions:
             name = region.name
             head = probe_for(live, region, train[name], val[name])
             live.heads[name] = head.to(next(live.parameters()).device)
 
     def notices(self, config: Config) -> list[str]:
-        """Say which settings have no meaning here."""
+        """Return which settings have no effect."""
         del config
         return ["linear-probe fits its heads on frozen features: train.epochs, train.lr and augmentation do not apply"]
 

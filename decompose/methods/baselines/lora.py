@@ -1,8 +1,8 @@
-"""LoRA: the foundation frozen, thin factors and a head trained for each region, merged when training ends.
+"""LoRA: the frozen foundation with low-rank factors and a head trained for each region, merged after training.
 
-Factors, their start and their merging are those of Hugging Face peft (Hu et al. 2021 for linear layers; a convolution
-gets a thin convolution and a 1x1 one). What is saved and deployed is the merged foundation: its classes and keys, no
-trace of peft.
+Factors, their initialisation and merging are those of Hugging Face peft (Hu et al. 2021 for linear layers; a
+convolution gets a low-rank convolution and a 1x1 one). The merged foundation, with its classes and keys, is saved and
+deployed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LoraModule(TrainingModule):
         _insert(live.backbone, settings)
 
     def train(self, mode: bool = True) -> LoraModule:
-        """Switch the mode; batch norms stay frozen with the weights that they belong to."""
+        """Set the mode; batch norms stay frozen like their weights."""
         super().train(mode)
         for module in self.live.backbone.modules():
             if isinstance(module, _BatchNorm):
@@ -51,7 +51,7 @@ class Lora(FineTuned):
     name = "lora"
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build a copy of the foundation with factors, starting from its heads of these regions.
+        """Build a copy of the foundation with factors and its heads of these regions.
 
         Raises:
             MissingRuntimeError: peft is not installed.
@@ -61,11 +61,7 @@ class Lora(FineTuned):
         return LoraModule(continued(with_regions(foundation, regions).model), config.train, config.lora)
 
     def notices(self, config: Config) -> list[str]:
-        """Refuse before anything is trained where peft is absent.
-
-        Raises:
-            MissingRuntimeError: peft is not installed.
-        """
+        """Raise MissingRuntimeError before training if peft is not installed."""
         del config
         _peft()
         return []
@@ -85,7 +81,7 @@ def _peft() -> Any:
 
 
 def _insert(backbone: nn.Module, settings: LoraConfig) -> None:
-    """Freeze a backbone and put factors on its dense layers, in place."""
+    """Freeze a backbone and add factors to its dense layers, in place."""
     peft = _peft()
     names = [name for name, module in backbone.named_modules() if _is_dense(module)]
     if not names:
@@ -100,13 +96,13 @@ def _insert(backbone: nn.Module, settings: LoraConfig) -> None:
 
 
 def _is_dense(module: nn.Module) -> bool:
-    """Tell exact classes: a subclass may compute something else, and a grouped convolution has no low rank."""
+    """Test exact classes: a subclass may compute something else, and a grouped convolution has no low rank."""
     convolves = isinstance(module, nn.Conv2d | nn.Conv3d) and type(module) in (nn.Conv2d, nn.Conv3d)
     return type(module) is nn.Linear or (convolves and cast(Any, module).groups == 1)
 
 
 def _merge(backbone: nn.Module) -> None:
-    """Add the factors to their layers and put those back, in place."""
+    """Merge the factors into their layers and restore these, in place."""
     from peft.tuners.lora import LoraLayer
 
     for name, module in list(backbone.named_modules()):

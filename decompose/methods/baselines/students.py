@@ -1,4 +1,4 @@
-"""One shared student with one head per region: the multi-task baseline, and the way a foundation is pre-trained."""
+"""One shared student with one head per region: the multi-task baseline, also used to pre-train a foundation."""
 
 from __future__ import annotations
 
@@ -17,10 +17,7 @@ from lorkit.decompose.tasks import dense_outputs
 def shared_network(
     config: Config, backbone: str, regions: RegionSet, *, image: ImageConfig | None = None
 ) -> RegionalModel:
-    """Build a backbone without experts and a head for each region, for maps where their task has maps.
-
-    It is made for `config.image`, or for another image.
-    """
+    """Build a backbone without experts and a head for each region, for `config.image` or another image."""
     image = image or config.image
     network = build_backbone(backbone, channels=image.channels, image_size=image.size, dense=dense_outputs(regions))
     return RegionalModel(network, regions, mean=image.mean, std=image.std)
@@ -41,7 +38,7 @@ class SharedStudent(Method):
 
 
 class SeparateStudents(SharedStudent):
-    """`stl`: as many networks and phases as there are regions."""
+    """`stl`: one network and phase per region."""
 
     name = "stl"
     separate = True

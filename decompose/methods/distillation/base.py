@@ -1,9 +1,9 @@
-"""What the baselines of distillation share: a student of one region under its own loss and terms of a foundation.
+"""Common parts of the distillation baselines: a student of one region with its own loss and terms of a foundation.
 
     L = CE(student) + terms(student, foundation)
 
-A term is a mean over the batch. One that relates samples to each other sees those of a micro-batch: batches hold one
-region here, and are full even where the region has fewer samples than that (it is gone through again within the batch).
+A term is a mean over the batch. Relations between samples are those of a micro-batch: batches have one region, and are
+full even if the region has fewer samples (which are then repeated within the batch).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lorkit.decompose.tasks.losses import Terms
 
 
 class StudentPass(NamedTuple):
-    """What a student makes of a batch.
+    """Outputs of a student for a batch.
 
     Attributes:
         output: Features, logits and rows.
@@ -41,17 +41,17 @@ class StudentPass(NamedTuple):
 
 
 class DistillationModule(TrainingModule):
-    """A student of one region under its own loss and the terms of a subclass.
+    """A student of one region with its own loss and the terms of a subclass.
 
     Attributes:
         section: Section of the configuration with the settings of the terms.
         weights: Keys of that section that weigh a term.
-        min_samples: Samples that a term needs to relate to each other; 1 where it looks at each sample by itself.
+        min_samples: Samples that a term relates to each other; 1 if it uses samples independently.
         layer: Which output of the two networks is compared.
         widths: Channels of that output, of the student and of the foundation.
 
     Raises:
-        UsageError: A network has no stages, and their grids are to be compared.
+        UsageError: A network has no stages, although grids are compared.
     """
 
     section: str
@@ -80,7 +80,7 @@ class DistillationModule(TrainingModule):
         return {"ce": self.task_loss(student.output, batch), **taught}
 
     def terms(self, student: StudentPass, teacher: Any, batch: Batch) -> dict[str, Tensor]:
-        """Return what the foundation adds: weighted means over the batch, those with a weight above zero."""
+        """Return the terms with a weight above zero, as weighted means over the batch."""
         raise NotImplementedError
 
     def _student_pass(self, batch: Batch) -> StudentPass:
@@ -95,11 +95,11 @@ class DistillationModule(TrainingModule):
 
 
 class DistilledStudents(TaughtStudents):
-    """One student per region that learns from the frozen foundation; the student alone is deployed.
+    """One student per region that is distilled from the frozen foundation; only the student is deployed.
 
     Args:
-        name: As the configuration states it.
-        module: What is trained.
+        name: Name in the configuration.
+        module: Class of the training module.
     """
 
     kind = "distillation"
@@ -109,7 +109,7 @@ class DistilledStudents(TaughtStudents):
         self.name, self.module = name, module
 
     def notices(self, config: Config) -> list[str]:
-        """Announce terms that are off, and relations that micro-batches thin out.
+        """Return notices on disabled terms, and on relations that use fewer samples with micro-batches.
 
         Raises:
             UsageError: Micro-batches are too small for a relation.

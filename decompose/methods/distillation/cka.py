@@ -1,10 +1,9 @@
-"""CKA only: alignment of pooled features, one student per region; what is left of RD without reprogramming.
+"""CKA only: alignment of pooled features, one student per region; RD without reprogramming.
 
     L = CE(s) - w CKA(s, t)
 
-s and t are pooled features of the student and the foundation, of any width: CKA needs no map between them. There is no
-reprogrammer and no shared classifier. Kornblith et al., Similarity of Neural Network Representations Revisited (ICML
-2019), as a loss.
+s and t are pooled features of the student and the foundation, of any width: CKA needs no map between them. Kornblith et
+al., Similarity of Neural Network Representations Revisited (ICML 2019), as a loss.
 """
 
 from __future__ import annotations

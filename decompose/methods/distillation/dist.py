@@ -19,7 +19,7 @@ from lorkit.decompose.models.regional import RegionalOutput
 
 
 class DistModule(LogitModule):
-    """The two correlations; every place of a dense network is a sample."""
+    """The two correlations; every position of a dense network is a sample."""
 
     section = "dist"
     weights = ("inter", "intra")

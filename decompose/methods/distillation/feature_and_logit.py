@@ -1,17 +1,17 @@
 """Distillation from a frozen foundation: the loss that `lorkd`, `mtl-kd` and `stl-kd` share, term by term.
 
-Shapes: N samples, F features of the student, G features of the foundation, n samples of one region. Of dense tasks,
-features and logits are maps, (N, F, *spatial); every pixel is then projected and compared, and a sample has their mean.
+Shapes: N samples, F features of the student, G features of the foundation, n samples of one region. For dense tasks,
+features and logits are maps, (N, F, *spatial); pixels are projected and compared, and averaged per sample.
 
     L = CE + w_f T_f^2 KL(softmax(P g / T_f) || softmax(f / T_f)) + w_l T_l^2 KL(teacher logits || student logits) + A
 
-f are the student's pooled features, g the foundation's at a fixed length, P a trainable projector. LoRKD's released
-scripts multiply both distillation terms by zero and never train P; here every term is on, logged by name, and a zero
-weight is announced. A anchors P: the student's own heads, held fixed in this term, must classify P g. Without it the
-cheapest P is one whose output is the same for every image, which the student could match without learning anything.
+f are the student's pooled features, g the foundation's scaled to a fixed length, P a trainable projector. LoRKD's
+released scripts multiply both distillation terms by zero and never train P; here every term is on and logged by name.
+The term A is the classification loss of P g under the student's heads, which are constant in it. Without it P would
+converge to a constant output, which the student could match without learning.
 
-Weights and temperatures are `lorkd.feature_kd` and `lorkd.logit_kd` for all three methods, so that a comparison cannot
-give them different ones by accident.
+Weights and temperatures are `lorkd.feature_kd` and `lorkd.logit_kd` for all three methods, so that comparisons use the
+same ones.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from lorkit.decompose.tasks.losses import Terms, by_region, softened_kl
 
 
 class Projector(nn.Linear):
-    """A linear map of the foundation's feature directions into the student's feature space.
+    """A linear map from the directions of the foundation's features to the student's feature space.
 
-    The length of a feature vector is set to a constant first. Measured on foundations trained here, the squared length
-    differs between regions by a factor of 60, and one map under one learning rate diverges on the longest.
+    Feature vectors are first scaled to a constant length. On foundations trained here, their squared length differs
+    between regions by a factor of 60, and one map with one learning rate diverges on the longest.
     """
 
     length = 8.0
@@ -54,7 +54,7 @@ class DistillingModule(TrainingModule):
         live: The student.
         train: Budget and smoothing.
         settings: Weight and temperature of the two terms.
-        foundation: The teacher; None leaves the cross-entropy alone.
+        foundation: The teacher; None leaves only the cross-entropy.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class DistillingModule(TrainingModule):
         self.taught = frozenset(name for name, kind in heads if kind == "own")
 
     def forward(self, batch: Batch, teacher: RegionalOutput | None) -> Terms:
-        """Return the terms ce, feature_kd, projector and logit_kd, those with a weight above zero."""
+        """Return those of the terms ce, feature_kd, projector and logit_kd with a weight above zero."""
         output = self.live(batch.image, batch.region)
         terms: Terms = {"ce": self.task_loss(output, batch)}
         if teacher is None:
@@ -127,12 +127,12 @@ class DistilledSharedStudent(SharedStudent):
         return DistillingModule(live, config.train, config.lorkd, foundation)
 
     def notices(self, config: Config) -> list[str]:
-        """Announce every distillation term that is switched off."""
+        """Return a notice for each disabled distillation term."""
         return switched_off(config.lorkd)
 
 
 class DistilledSeparateStudents(DistilledSharedStudent):
-    """`stl-kd`: as many students, projectors and phases as there are regions."""
+    """`stl-kd`: one student, projector and phase per region."""
 
     name = "stl-kd"
     separate = True

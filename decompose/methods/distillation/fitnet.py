@@ -4,8 +4,8 @@
 
 s and t are the last stage's grids of the student and the foundation (or their pooled features), R a trained 1x1
 convolution to the foundation's channels. Where grids differ, the finer is averaged down to the coarser, axis by axis.
-Romero et al., FitNets: Hints for Thin Deep Nets (ICLR 2015). Theirs are two stages, the hint first and the task
-after it; here both are trained jointly, as in later comparisons, so that all baselines have one budget.
+Romero et al., FitNets: Hints for Thin Deep Nets (ICLR 2015). The paper trains the hint before the task; here both are
+trained jointly, as in later comparisons, so that all baselines have one budget.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lorkit.decompose.tasks.losses import wide
 
 
 class Regressor(nn.Linear):
-    """A 1x1 convolution over any number of axes, none included: a linear map of the channels of each place."""
+    """A 1x1 convolution over any number of axes, including none: a linear map of the channels of each position."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, *grid) to (N, G, *grid)."""
@@ -52,7 +52,7 @@ class FitnetModule(DistillationModule):
 
 
 def one_grid(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Average both (N, C, *grid) down to the coarser grid, axis by axis; features without a grid stay."""
+    """Average both (N, C, *grid) to the coarser grid, axis by axis; features without a grid are unchanged."""
     grid = [min(pair) for pair in zip(x.shape[2:], y.shape[2:], strict=True)]
     pools: dict[int, Callable[[Tensor, Any], Tensor]] = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
     left, right = (side if list(side.shape[2:]) == grid else pools[len(grid)](side, grid) for side in (x, y))

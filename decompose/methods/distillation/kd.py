@@ -2,11 +2,11 @@
 
     L = CE(s) + w T^2 KL(softmax(t / T) || softmax(s / T))
 
-s are the student's logits, t those of the foundation's head of the region: its own, or the linear probe fitted on the
-training part where it has none. Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network (2015).
+s are the student's logits, t those of the foundation's head of the region: its own, or a linear probe fitted on the
+training part. Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network (2015).
 
-`lora-kd` adapts the foundation to the region first: two trainings a region, each with the whole budget of `train`,
-`lora` on the foundation, whose factors are merged, then `kd` with the merged network in the foundation's place.
+`lora-kd` trains twice per region, each time with the whole budget of `train`: `lora` on the foundation, whose factors
+are merged, then `kd` with the merged network as the foundation.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class KdModule(LogitModule):
 
 
 class AdaptedDistillation(DistilledStudents):
-    """`lora-kd`: one student per region under the loss of `kd`, taught by the foundation after `lora`."""
+    """`lora-kd`: one student per region with the loss of `kd` and the foundation after `lora` as teacher."""
 
     adapter = Lora()
 
     def notices(self, config: Config) -> list[str]:
-        """Return what both methods announce; MissingRuntimeError where peft is not installed."""
+        """Return the notices of both methods; raise MissingRuntimeError if peft is not installed."""
         return [*self.adapter.notices(config), *super().notices(config)]
 
 

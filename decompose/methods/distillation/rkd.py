@@ -2,8 +2,8 @@
 
     L = CE + d distance(s, t) + a angle(s, t)
 
-s and t are pooled features of the student and the foundation; both terms compare how the samples of a batch lie to
-each other, see `relational`. Park et al., Relational Knowledge Distillation (CVPR 2019); weights are theirs for
+s and t are pooled features of the student and the foundation; both terms compare relations between the samples of a
+batch, see `relational`. Park et al., Relational Knowledge Distillation (CVPR 2019); weights are theirs for
 classification.
 """
 
@@ -18,7 +18,7 @@ from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 
 
 class RkdModule(DistillationModule):
-    """Distances and angles of pooled features; maps of a dense network are averaged over their places first."""
+    """Distances and angles of pooled features; maps of a dense network are averaged over positions first."""
 
     section = "rkd"
     weights = ("distance", "angle")

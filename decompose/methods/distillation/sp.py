@@ -1,10 +1,9 @@
 """SP: similarity-preserving distillation, one student per region.
 
-    L = CE + w |G(s) - G(t)|^2 / N^2,    G(q) = q q^T with rows of length 1
+    L = CE + w |G(s) - G(t)|^2 / N^2, G(q) = q q^T with rows of length 1
 
-s and t (N, all numbers of the last stage) are what student and foundation make of the batch; see
-`relational.similarity_loss`. Tung and Mori, Similarity-Preserving Knowledge Distillation (ICCV 2019), whose weight is
-the default.
+s and t (N, all values of the last stage) are the features of student and foundation; see `relational.similarity_loss`.
+Tung and Mori, Similarity-Preserving Knowledge Distillation (ICCV 2019), whose weight is the default.
 """
 
 from __future__ import annotations

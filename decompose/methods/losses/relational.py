@@ -1,14 +1,14 @@
-"""Losses of relations among the samples of a batch, one value per batch: RKD, SP and DIST.
+"""Relational losses between the samples of a batch, one value per batch: RKD, SP and DIST.
 
 Shapes: N samples, F features of the student, G of the teacher, C classes. `y` is the teacher's side, a target.
 
-Written from the papers' formulas. Of the libraries that have them, torchdistill needs torchvision and pycocotools and
-takes its inputs from hooks by module path, and those of mmrazor, KD_Lib and mdistiller have had no release since 2023.
-The papers' own code averages RKD over all index pairs and triples, those of a sample with itself too; here, as in the
-formulas, samples are distinct, so that the size of the batch does not enter.
+Written from the papers' formulas: torchdistill needs torchvision and pycocotools and takes its inputs from hooks by
+module path, and mmrazor, KD_Lib and mdistiller have had no release since 2023. The papers' code averages RKD over all
+pairs and triples, including a sample with itself; here, as in the formulas, samples are distinct, so the result does
+not depend on the batch size.
 
-Everything is computed in float32 or wider whatever autocast says: differences and products of features lose their
-digits in bf16. Scales are taken out first, so that features of any length give finite values and gradients.
+Everything is computed in float32 or wider, also under autocast: differences and products of features lose digits in
+bf16. Scales are divided out first, so that features of any length give finite values and gradients.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from lorkit.decompose.tasks.losses import wide
 def distance_loss(x_NF: Tensor, y_NG: Tensor) -> Tensor:
     """Return RKD's distance-wise loss: Huber between the distances of pairs, each side's in units of its mean.
 
-    Park et al., Relational Knowledge Distillation (CVPR 2019), eq. 4 to 6. Translating, rotating or scaling a side
-    changes nothing. 0 below two samples.
+    Park et al., Relational Knowledge Distillation (CVPR 2019), eq. 4 to 6. Invariant to translation, rotation and scale
+    of a side. 0 below two samples.
     """
     with _exact(x_NF):
         if len(x_NF) < 2:
@@ -40,8 +40,8 @@ def distance_loss(x_NF: Tensor, y_NG: Tensor) -> Tensor:
 def angle_loss(x_NF: Tensor, y_NG: Tensor) -> Tensor:
     """Return RKD's angle-wise loss: Huber between the cosines of the angles that triples of samples form.
 
-    Park et al. 2019, eq. 7 to 9. Translating, rotating or scaling a side changes nothing. 0 below three samples.
-    Takes memory of N * N * (N + F + G) numbers.
+    Park et al. 2019, eq. 7 to 9. Invariant to translation, rotation and scale of a side. 0 below three samples. Needs
+    memory for N * N * (N + F + G) numbers.
     """
     with _exact(x_NF):
         count = len(x_NF)
@@ -60,8 +60,8 @@ def angle_loss(x_NF: Tensor, y_NG: Tensor) -> Tensor:
 def similarity_loss(x_NF: Tensor, y_NG: Tensor) -> Tensor:
     """Return SP's loss: the mean square difference of the Gram matrices, their rows of length 1.
 
-    Tung and Mori, Similarity-Preserving Knowledge Distillation (ICCV 2019), eq. 1 to 4. Rotating or scaling a side
-    changes nothing; translating it does. 0 for one sample.
+    Tung and Mori, Similarity-Preserving Knowledge Distillation (ICCV 2019), eq. 1 to 4. Invariant to rotation and scale
+    of a side, not to translation. 0 for one sample.
     """
     with _exact(x_NF):
         evened = [_even(side.flatten(1)) for side in (x_NF, y_NG)]
@@ -73,8 +73,8 @@ def correlation_losses(x_NC: Tensor, y_NC: Tensor, temperature: float = 1.0) -> 
     """Return DIST's two losses on logits: T^2 (1 - Pearson) of rows (`inter`) and of columns (`intra`), both means.
 
     Huang et al., Knowledge Distillation from A Stronger Teacher (NeurIPS 2022), eq. 7 to 10, on the probabilities at
-    the temperature, with the factor T^2 of the authors' code. Of two classes the correlation of a row is 1 or -1 and
-    has no gradient: `intra` alone teaches there. Below two samples there is no column to correlate and `intra` is 0.
+    the temperature, with the factor T^2 of the authors' code. With two classes the correlation of a row is 1 or -1 and
+    has no gradient: only `intra` is effective. Below two samples `intra` is 0.
     """
     with _exact(x_NC):
         x, y = (F.softmax(wide(side) / temperature, dim=1) for side in (x_NC, y_NC))
@@ -84,18 +84,18 @@ def correlation_losses(x_NC: Tensor, y_NC: Tensor, temperature: float = 1.0) -> 
 
 
 def pearson(x: Tensor, y: Tensor) -> Tensor:
-    """Return the correlation of the last axes, (...); 0 where a side is constant."""
+    """Return the correlation along the last axis, (...); 0 if a side is constant."""
     x, y = (side - side.mean(-1, keepdim=True) for side in (x, y))
     return F.cosine_similarity(x, y, dim=-1)
 
 
 def _differences(x_NF: Tensor) -> Tensor:
-    """Return (N, N, F): [j, i] leads from sample j to sample i."""
+    """Return (N, N, F): [j, i] is the difference from sample j to sample i."""
     return x_NF.unsqueeze(0) - x_NF.unsqueeze(1)
 
 
 def _lengths(away_NNF: Tensor, *, instead: float = 0.0) -> Tensor:
-    """Return (N, N) Euclidean lengths, and a constant for those of zero, where a root has no slope."""
+    """Return (N, N) Euclidean lengths, and a constant for zero lengths, where a root has no derivative."""
     square = away_NNF.square().sum(2)
     apart = square > 0
     return torch.where(apart, torch.where(apart, square, 1.0).sqrt(), instead)
@@ -109,14 +109,14 @@ def _relative(lengths_NN: Tensor) -> Tensor:
 
 
 def _even(x: Tensor) -> Tensor:
-    """Scale so that the largest number is 1: by a constant, which leaves these losses and their gradients alone."""
+    """Scale by a constant so that the largest value is 1, which changes neither these losses nor their gradients."""
     x = wide(x)
     largest = x.detach().abs().amax()
     return x / torch.where(largest > 0, largest, 1.0)
 
 
 def _nothing(x: Tensor) -> Tensor:
-    """Return 0 with the graph of `x`, so that DDP waits for no parameter."""
+    """Return 0 with the graph of `x`, so that DDP finds all parameters used."""
     return wide(x)[:0].sum()
 
 

@@ -1,6 +1,6 @@
-"""What `rd` and `drd` share: their terms out of one pass of student and reprogrammed features, and who may learn of it.
+"""Common parts of `rd` and `drd`: their loss terms from one pass of student and reprogrammed features.
 
-Shapes: N samples, K outputs, C channels of a stage, *grid its places (none where features are pooled).
+Shapes: N samples, K outputs, C channels of a stage, *grid its positions (none for pooled features).
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class ReprogrammedPass(NamedTuple):
     """One pass through student and reprogrammers, before any loss.
 
     Attributes:
-        logits: (N, K, *spatial) of the student itself.
+        logits: (N, K, *spatial) of the student.
         hybrid: The same of each stage's reprogrammed features through the student's later stages and head.
         reprogrammed: (N, C, *grid) of each stage, phi_i(t_i).
-        own: (N, C, *grid) of each stage, the student's.
+        own: (N, C, *grid) of each stage of the student.
     """
 
     logits: Tensor
@@ -41,11 +41,12 @@ class ReprogrammedPass(NamedTuple):
 
 
 class ReprogrammingModule(TrainingModule):
-    """A student of one region beside features of the foundation that subclasses reprogram.
+    """A student of one region and the reprogrammed features of the foundation.
 
-    Attributes:
-        phis: The reprogrammers, by stage.
-        grids: The places of the student's features at each stage.
+    Args:
+        live: The student.
+        config: Settings.
+        foundation: The teacher, for which subclasses build their reprogrammers.
     """
 
     phis: Sequence[nn.Module]
@@ -68,11 +69,11 @@ class ReprogrammingModule(TrainingModule):
         raise NotImplementedError
 
     def reached(self, batch: Batch) -> list[Tensor]:
-        """Return the student's own features of each stage: what they depend on lies in the stages up to it."""
+        """Return the student's features of each stage, which depend only on the stages up to it."""
         raise NotImplementedError
 
     def forward(self, batch: Batch, teacher: TeacherFeatures) -> Terms:
-        """Return the terms ce, hybrid, kd and cka, those with a weight above zero."""
+        """Return those of the terms ce, hybrid, kd and cka with a weight above zero."""
         (name,) = self.live.regions.names
         settings, size = self.settings, len(batch.label)
         passes = self.run_passes(batch, teacher)
@@ -103,14 +104,7 @@ class ReprogrammingModule(TrainingModule):
         return [self.cka(own, other.detach() if detach else other) for own, other in pairs]
 
     def check_batches(self, least: int) -> None:
-        """Refuse micro-batches in which the alignment of some stage would be undefined.
-
-        Args:
-            least: Samples of the smallest micro-batch.
-
-        Raises:
-            UsageError: It has too few.
-        """
+        """Raise UsageError if the alignment of a stage is undefined in micro-batches of `least` samples."""
         if not self.settings.cka.weight:
             return
         needed = max(MIN_SAMPLES[self.cka.estimator], 3)  # two centred samples always have the similarity 1
@@ -134,5 +128,5 @@ class ReprogrammingModule(TrainingModule):
 
 
 def decayed(settings: RdConfig, progress: float) -> float:
-    """Return what the hybrid and kd terms are multiplied by after a share of the training."""
+    """Return the factor of the hybrid and kd terms after a fraction of the training."""
     return 1.0 if settings.decay == "constant" else 1.0 - progress * (1.0 - settings.decay_end)

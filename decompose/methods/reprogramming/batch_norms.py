@@ -1,7 +1,7 @@
-"""What batch norms do in passes whose activations are never deployed.
+"""Batch norms in passes whose activations are not deployed.
 
-Reprogrammed features run through the student's own later stages. With their batches in the running statistics, the
-deployed student would be normalised by numbers that half belong to another network's features.
+Reprogrammed features pass through the student's later stages. If they changed the running statistics, the deployed
+student would be normalised in part by another network's features.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class InjectedPassNorms(nn.Module):
-    """Runs passes through a network under a policy for its batch norms.
+    """Runs passes through a network with a policy for its batch norms.
 
-    - `no_update`: statistics of the batch; the running ones stay as they are.
-    - `separate`: statistics of the batch, and running ones of these passes alone.
+    - `no_update`: statistics of the batch; the running ones do not change.
+    - `separate`: statistics of the batch, and separate running ones for these passes.
     - `eval`: the running statistics of the network's own passes.
     - `shared`: as any other pass, as the papers may have done.
 
     Args:
-        network: Whose batch norms.
+        network: The network.
         policy: One of `POLICIES`.
 
     Raises:

@@ -1,15 +1,15 @@
 """DRD: deep reprogramming distillation, a reprogrammer at every stage of a student.
 
-Shapes: N samples, i = 1..4 stages, C channels of a stage and *grid its places (2D or 3D), F features.
+Shapes: N samples, i = 1..4 stages, C channels of a stage and *grid its positions (2D or 3D), F features.
 
-    r_i = phi_i(t_i),  z_i = h(S_4(... S_{i+1}(r_i)))
+    r_i = phi_i(t_i), z_i = h(S_4(... S_{i+1}(r_i)))
     L = loss(z_s) + a sum_i loss(z_i) + b sum_i T^2 KL(z_i || z_s) - c sum_i CKA(r_i, s_i)
 
 t_i and s_i are the outputs of the frozen foundation's and the student's stage i, z_s the student's own logits, h its
-head; the loss is the task's. a and b fade over the training (`rd.decay`). What a hybrid pass reads of the student
-besides r_i (a transformer's class token, a U-Net's skips) is held fixed, so that z_i teaches no stage up to i; whose
-skips it reads is `rd.skips`. Reconstructed from notes on DRD (arXiv 2605.04447), whose text and code are not public;
-what they leave open are settings of `rd`.
+head; the loss is the task's. a and b decay over the training (`rd.decay`). Other inputs of a hybrid pass from the
+student (a transformer's class token, a U-Net's skips) are constants, so that z_i trains no stage up to i; `rd.skips`
+selects the skips. Reconstructed from notes on DRD (arXiv 2605.04447), whose text and code are not public; open choices
+are settings of `rd`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ Shapes = Sequence[tuple[int, ...]]
 
 
 class DeepReprogramming(ReprogrammingModule):
-    """Student, a reprogrammer a stage, and the student's later stages and head, which all hybrid passes share.
+    """Student, a reprogrammer per stage, and the student's later stages and head, which all hybrid passes share.
 
     Raises:
-        UsageError: Its stages do not fit the student's.
+        UsageError: Its stages do not match the student's.
     """
 
     def __init__(self, live: RegionalModel, config: Config, foundation: Foundation) -> None:
@@ -73,7 +73,7 @@ class DeepReprogramming(ReprogrammingModule):
         return ReprogrammedPass(head(outputs.features), hybrid, injected, outputs.grids)
 
     def reached(self, batch: Batch) -> list[Tensor]:
-        """Return the student's own grids."""
+        """Return the student's feature maps."""
         return staged(self.live.backbone).run_stages(self.live.normalise(batch.image)).grids
 
 
@@ -85,11 +85,7 @@ class DeepReprogrammingDistillation(ReprogrammingDistillation):
 
 
 def check_stages(theirs: Shapes, ours: Shapes) -> None:
-    """Refuse a foundation whose stages (C, *grid) no reprogrammer could map to the student's.
-
-    Raises:
-        UsageError: Another number of stages, or of axes.
-    """
+    """Raise UsageError if the stages (C, *grid) of the foundation differ in number or axes from the student's."""
     if len(theirs) != len(ours):
         raise UsageError(
             f"a foundation of {len(theirs)} stages for a student of {len(ours)}",

@@ -3,12 +3,11 @@
 Shapes: N samples, G features of the foundation, F features of the student, C outputs; features and outputs of dense
 tasks are maps, (N, F, *spatial).
 
-    L = loss(h(s)) + a loss(h(r)) + b T^2 KL(h(r) || h(s)) - c CKA(r, s),    r = phi(t)
+    L = loss(h(s)) + a loss(h(r)) + b T^2 KL(h(r) || h(s)) - c CKA(r, s), r = phi(t)
 
-t (N, G) are the frozen foundation's features, s (N, F) the student's, h the head that both share; the loss is the
-task's. h(r) can be right only where r lies where the student's own decision boundary works, which is what makes r a
-target that a student of any structure can follow. Reconstructed from the abstract of RD (arXiv 2407.06504) and notes on
-DRD; no official code is known.
+t (N, G) are the frozen foundation's features, s (N, F) the student's, h the shared head; the loss is the task's. h(r)
+is correct only if r fits the decision boundaries of the student, which makes r a target for a student of any structure.
+Reconstructed from the abstract of RD (arXiv 2407.06504) and notes on DRD; no official code is known.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class FeatureReprogramming(ReprogrammingModule):
         self.phis = [self.reprogrammer]
 
     def query_teacher(self, teacher: RegionalModel, batch: Batch) -> TeacherFeatures:
-        """Return the foundation's features for a batch: pooled, or maps where the task is dense."""
+        """Return the foundation's features for a batch: pooled, or maps for a dense task."""
         return TeacherFeatures((), teacher.features(batch.image_for_teacher, batch.region))
 
     def run_passes(self, batch: Batch, teacher: TeacherFeatures) -> ReprogrammedPass:
@@ -59,19 +58,19 @@ class FeatureReprogramming(ReprogrammingModule):
         )
 
     def reached(self, batch: Batch) -> list[Tensor]:
-        """Return the student's features: all of its body lies before the head."""
+        """Return the student's features: its whole body is before the head."""
         return [self.live(batch.image, batch.region).features]
 
 
 class ReprogrammingDistillation(TaughtStudents):
-    """`rd`: a student and a reprogrammer a region, trained together; the student alone is deployed."""
+    """`rd`: a student and a reprogrammer per region, trained together; only the student is deployed."""
 
     name = "rd"
     kind = "reprogramming"
     module: type[ReprogrammingModule] = FeatureReprogramming
 
     def notices(self, config: Config) -> list[str]:
-        """Announce every term that is switched off."""
+        """Return a notice for each disabled term."""
         weights = {"hybrid": config.rd.hybrid, "kd.weight": config.rd.kd.weight, "cka.weight": config.rd.cka.weight}
         return [f"rd.{name} is 0: this term is off" for name, weight in weights.items() if not weight]
 

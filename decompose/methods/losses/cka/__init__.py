@@ -1,1 +1,1 @@
-"""Centred kernel alignment (CKA): how alike two networks see the same samples, as a loss."""
+"""Centred kernel alignment (CKA): similarity of two networks' features of the same samples, as a loss."""

@@ -1,6 +1,6 @@
-"""Rows of all ranks as one tensor, through which gradients find their way back.
+"""Gather the rows of all ranks into one tensor, with gradients.
 
-Shapes: R ranks, N rows of a rank, any axes behind.
+Shapes: R ranks, N rows of a rank, any further axes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ AXES = 8
 def gather_rows(rows: Tensor) -> Tensor:
     """Return the rows of all ranks of the default process group, in the order of ranks: (N, ...) -> (sum of N, ...).
 
-    Every rank must call it, with as many rows as it has. The gradient of a rank's rows is the sum over ranks of the
-    gradients that they give to these rows; averaged over ranks, as DDP does, a loss that every rank computes from all
-    rows has the gradients of one process. Without a process group the rows are already all there are.
+    Every rank must call it, with any number of rows. The gradient of a rank's rows is the sum over ranks of their
+    gradients for these rows. Averaged over ranks, as in DDP, a loss that every rank computes from all rows has the
+    gradients of one process. Without a process group the rows are returned.
 
     Raises:
-        DataError: On every rank, where axes behind the first differ.
+        DataError: On every rank, if axes after the first differ.
     """
     if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
         return rows
@@ -37,7 +37,7 @@ def gather_rows(rows: Tensor) -> Tensor:
 
 
 def _shapes(rows: Tensor) -> list[tuple[int, ...]]:
-    """Return the shape on every rank, at the cost of one small message."""
+    """Return the shape on every rank, with one small message."""
     mine = torch.full((AXES,), -1, dtype=torch.int64)
     mine[: rows.dim()] = torch.tensor(rows.shape)
     mine = mine.to(rows.device)
@@ -47,7 +47,7 @@ def _shapes(rows: Tensor) -> list[tuple[int, ...]]:
 
 
 class _Gather(torch.autograd.Function):
-    """All-gather whose backward is its adjoint; torch's own is deprecated and wants batches of one size."""
+    """All-gather with its adjoint as backward; torch's own is deprecated and needs batches of one size."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:

@@ -1,8 +1,8 @@
-"""CKA of two sets of features as a term of training: views, gathering across ranks, products, cosine.
+"""CKA of two sets of features as a loss: views, gathering across ranks, products, cosine.
 
 After Kornblith et al. 2019 and Song et al. 2012.
 
-Shapes: B images, N samples (images or places, as the view says), P and Q features.
+Shapes: B images, N samples (images or positions, depending on the view), P and Q features.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ class Similarity(NamedTuple):
 
 
 class CKALoss(nn.Module):
-    """The loss -CKA; add 1 for one that ends at 0.
+    """The loss -CKA.
 
-    CKA fixes neither the scale of features nor, where both sides train, that they keep more than one direction: a
-    task loss beside it does. At fewer than 32 samples the unbiased loss has steep gradients: lower its weight.
+    CKA determines neither the scale of features nor, if both sides are trained, that they span more than one direction,
+    so combine it with a task loss. With fewer than 32 samples the unbiased loss has steep gradients: lower its weight.
 
-    "biased" lies in [0, 1] and tends to 1 for any features as soon as there are more of them than samples; it is a
-    loss, not a measure. "unbiased" lies in [-1, 1] with mean 0 for independent features: report that.
+    "biased" CKA is in [0, 1] and tends to 1 if there are more features than samples: use it as a loss, not as a
+    measure. "unbiased" is in [-1, 1] with mean 0 for independent features: report this one.
 
     Args:
         estimator: "biased", the papers' form, or "unbiased" (U-centred).
-        view: What a sample is; see `views.sample_matrices`.
+        view: Definition of a sample; see `views.sample_matrices`.
         gather: Join the samples of all ranks of the default process group; batches may differ in size. With gradients
-            averaged over ranks, as DDP does, parameters get those of one process with the joined batch.
+            averaged over ranks, as in DDP, they equal those of one process with the joined batch.
 
     Attributes:
         skipped: Batches with too few samples for the estimator; their loss is 0, with gradients of 0.
@@ -77,7 +77,7 @@ class CKALoss(nn.Module):
 
     @property
     def degenerate(self) -> int:
-        """Problems so far (batches, or images in view "patch-image") without variance, whose similarity was 0."""
+        """Number of problems so far (batches, or images in view "patch-image") without variance, with similarity 0."""
         return 0 if self._degenerate is None else int(self._degenerate)
 
     def extra_repr(self) -> str:
@@ -86,7 +86,7 @@ class CKALoss(nn.Module):
 
 
 def sides(x: Tensor, y: Tensor, *, view: View, gather: bool) -> tuple[Tensor, Tensor]:
-    """Return the sample matrices of both sides, of all ranks where `gather` is set."""
+    """Return the sample matrices of both sides, of all ranks if `gather` is set."""
     with torch.autocast(x.device.type, enabled=False):
         matrices = sample_matrices(x, y, view)
         return (gather_rows(matrices[0]), gather_rows(matrices[1])) if gather else matrices

@@ -1,9 +1,9 @@
 """Inner products of centred similarity matrices, in gram or in feature space, at any scale of the features.
 
-With K = X X' of centred features, <K, L> is (n - 1)^2 times the biased HSIC; with K's diagonal taken out and the rest
+With K = X X' of centred features, <K, L> is (n - 1)^2 times the biased HSIC; with K's diagonal removed and the rest
 U-centred (Song et al. 2012), it is n (n - 3) times the unbiased HSIC.
 
-Shapes: N samples, P and Q features of the two sides; axes before these (...) are problems of their own.
+Shapes: N samples, P and Q features of the two sides; leading axes (...) are separate problems.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PASSES = 40
 
 
 class Products(NamedTuple):
-    """Inner products (...) of the two centred similarity matrices, and whether both are more than rounding noise."""
+    """Inner products (...) of the two centred similarity matrices, and whether both exceed rounding errors."""
 
     xy: Tensor
     xx: Tensor
@@ -35,10 +35,10 @@ class Products(NamedTuple):
 
 
 def standardise(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre both sides and divide each by its own spread: squares then sum to N, which no cosine sees.
+    """Centre both sides and divide each by its spread, so that squares sum to N, which does not change a cosine.
 
-    Divisors are constants to autograd: CKA does not depend on them, so gradients are exact all the same. They grow
-    as 1 / spread, as CKA's own: features of size 1e-12 have gradients of size 1e9, which only clipping tames.
+    Divisors are constants for autograd, which is exact because CKA does not depend on them. Gradients grow as 1 /
+    spread, as those of CKA do: features of size 1e-12 have gradients of size 1e9 and need clipping.
 
     Args:
         x: Samples by features (..., N, P) in float32 or float64.
@@ -65,7 +65,7 @@ def products(x: Tensor, y: Tensor, *, estimator: Estimator, space: ProductSpace)
         x: Standardised rows (..., N, P).
         y: Standardised rows (..., N, Q).
         estimator: "biased", or "unbiased" with U-centred matrices.
-        space: "gram" forms N x N, "feature" P x Q matrices; equal up to rounding. "auto" takes the cheaper one.
+        space: "gram" forms N x N, "feature" P x Q matrices; equal up to rounding. "auto" chooses the cheaper one.
     """
     if space == "auto":
         space = cheaper_space(x.shape[-2], x.shape[-1], y.shape[-1], (x.requires_grad, y.requires_grad))
@@ -75,8 +75,8 @@ def products(x: Tensor, y: Tensor, *, estimator: Estimator, space: ProductSpace)
 def cheaper_space(samples: int, p: int, q: int, graded: tuple[bool, bool] = (True, True)) -> Literal["gram", "feature"]:
     """Return the space in which a forward and a backward pass cost less.
 
-    A product of matrices is done once forward and once more for each operand that wants a gradient; each element
-    of the result costs PASSES multiply-accumulates more.
+    A matrix product is computed once in forward and once more for each operand with a gradient; each element of the
+    result costs PASSES further multiply-accumulates.
     """
     x, y = (1 + 2 * wanted for wanted in graded)  # X X' has X twice
     gram = samples * samples * ((p + PASSES) * x + (q + PASSES) * y)
@@ -110,9 +110,9 @@ def _in_gram_space(x: Tensor, y: Tensor, estimator: Estimator) -> Products:
 
 
 def _u_centred(k: Tensor) -> Tensor:
-    """Take out the diagonal and the means, so that rows sum to zero; rows of K sum to zero before, as X is centred.
+    """Remove the diagonal and the means, so that rows sum to zero; rows of K sum to zero before, as X is centred.
 
-    Entries are corrected before they are multiplied: with many features, the correction is larger than what stays.
+    Entries are corrected before they are multiplied: with many features, the correction is larger than the result.
     """
     n, norm = k.shape[-1], k.diagonal(dim1=-2, dim2=-1)
     shift = (norm - norm.sum(-1, keepdim=True) / (2 * (n - 1))) / (n - 2)
@@ -134,7 +134,7 @@ def _in_feature_space(x: Tensor, y: Tensor, estimator: Estimator) -> Products:
 
 
 def _diagonal_part(k: Tensor, l: Tensor, n: int) -> Tensor:  # noqa: E741
-    """Return what the diagonals k and l (..., N) of centred K and L add to <K, L> beyond its U-centred value."""
+    """Return the contribution of the diagonals k and l (..., N) of centred K and L to <K, L>."""
     inner: Tensor = torch.linalg.vecdot(k, l)
     return inner * (n / (n - 2)) - k.sum(-1) * l.sum(-1) / ((n - 1) * (n - 2))
 

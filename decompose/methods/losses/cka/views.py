@@ -1,6 +1,6 @@
-"""Which matrix of samples by features goes into CKA, from what layers of different networks give.
+"""Views: the matrix of samples by features for CKA, from the outputs of layers of different networks.
 
-Shapes: B images, C and D channels, L = H * W (* depth) places of a grid, N samples, P features.
+Shapes: B images, C and D channels, L = H * W (* depth) positions of a grid, N samples, P features.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ TAKEN = "features (B, C), (B, C, H, W), (B, C, D, H, W) or tokens (B, L, D)"
 def sample_matrices(x: Tensor, y: Tensor, view: View) -> tuple[Tensor, Tensor]:
     """Return both sides as (N, P) and (N, Q), with "patch-image" as (B, L, P) and (B, L, Q), in one wide dtype.
 
-    float64 stays; everything narrower, and integers, becomes float32 before anything is summed.
+    float64 is kept; all other types become float32 before summation.
 
     Args:
         x: Features (B, C), (B, C, H, W), (B, C, D, H, W) or tokens (B, L, D), channels last.
         y: The same of the same images, in order; of any of these forms and any width.
-        view: "gap", the mean over places, samples are images; "flatten", every number a feature, samples are images;
-            "token", samples are the places of all images; "patch-image", each image is a problem of its own over its
-            places. The last two need one grid on both sides; tokens lie on a grid row by row, without class token.
+        view: "gap": samples are images, features are means over positions; "flatten": samples are images, features are
+            all values; "token": samples are the positions of all images; "patch-image": each image is a separate
+            problem over its positions. The last two need the same grid on both sides; tokens are in row order, without
+            class token.
 
     Raises:
         DataError: Another form, no features, other images, or other grids.
@@ -53,7 +54,7 @@ def _check(features: Tensor) -> None:
 
 
 def _check_grids(x: Tensor, y: Tensor, view: View) -> None:
-    """Refuse grids whose places do not correspond; tokens tell only how many places there are."""
+    """Refuse grids whose positions do not correspond; tokens give only the number of positions."""
     grids = [_grid(x), _grid(y)]
     same = prod(grids[0]) == prod(grids[1]) if 1 in (len(grids[0]), len(grids[1])) else grids[0] == grids[1]
     if not all(grids) or not same:
@@ -66,7 +67,7 @@ def _check_grids(x: Tensor, y: Tensor, view: View) -> None:
 
 
 def _grid(features: Tensor) -> tuple[int, ...]:
-    """Return the places of each axis: none for (B, C)."""
+    """Return the size of each axis of positions: empty for (B, C)."""
     shape = tuple(features.shape)
     return shape[1:2] if len(shape) == 3 else shape[2:]
 
