@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import onnx
 import pytest
+import small_runs
 import torch
 import yaml
 from onnx import TensorProto, helper, numpy_helper
@@ -304,17 +304,11 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     from lorkit.decompose.extraction.extraction import extract
     from lorkit.decompose.models.backbones.registry import BACKBONES, Known
 
-    place = Path(__file__).parent.parent / "decompose" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("small_runs", place)
-    assert spec is not None
-    assert spec.loader is not None
-    small = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(small)
     root = tmp_path_factory.mktemp("extracted")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BACKBONES, "tiny", Known(lambda channels, image_size: Tiny(channels)))
         tiny = {"foundation.backbone": "tiny", "student.backbone": "tiny"}
-        run = small.write_run(small.small_config(root, name="small", **tiny), root / "runs" / "small")
+        run = small_runs.write_run(small_runs.small_config(root, name="small", **tiny), root / "runs" / "small")
         extract(run, region="all")
         yield run.path
 

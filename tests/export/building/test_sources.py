@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from small_runs import small_config, write_run
 
 from lorkit.decompose.runs import Run, locked_data
 from lorkit.export.building.sources import ReferenceImageCache
@@ -21,14 +21,8 @@ def test_a_taught_expert_runs_without_teacher_packages(tmp_path: Path, method: s
     from lorkit.decompose.extraction.extraction import extract
     from lorkit.decompose.runs.networks import RunNetworks
 
-    place = Path(__file__).parents[2] / "decompose" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("small_runs_rd", place)
-    assert spec is not None
-    assert spec.loader is not None
-    small = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(small)
-    config = small.small_config(tmp_path, name="small", method=method, **{"student.backbone": "resnet18"})
-    run = small.write_run(config, tmp_path / "runs" / "small")
+    config = small_config(tmp_path, name="small", method=method, **{"student.backbone": "resnet18"})
+    run = write_run(config, tmp_path / "runs" / "small")
     (expert, *_) = extract(run, region="chest")
     images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

@@ -20,13 +20,12 @@ from lorkit.decompose.events import Event, Notice, Started
 
 TINY = ["foundation.backbone=tiny", "student.backbone=tiny", "train.augment=null"]
 SCRIPT = f"""
-import importlib.util, json, os, signal, sys
+import json, os, signal, sys
 import torch
 torch.set_num_threads(1)
-spec = importlib.util.spec_from_file_location("small", {str(Path(__file__).parents[2] / "conftest.py")!r})
-small = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(small)
-small.register_tiny(dict.__setitem__)
+sys.path.insert(0, {str(Path(__file__).parents[3] / "helpers")!r})
+from small_runs import register_tiny
+register_tiny(dict.__setitem__)
 from lorkit.decompose import compare, load_config
 from lorkit.decompose.events import Saved, Started
 started = []

@@ -1,0 +1,115 @@
+"""Small finished runs with weights that nobody trained, and tiny backbones: for fixtures and for other processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from lorkit.decompose.artifacts import write_json, write_manifest, write_text
+from lorkit.decompose.config import Config, load_config, to_yaml
+from lorkit.decompose.data import read_regions, split_regions
+from lorkit.decompose.experts import expert_layers
+from lorkit.decompose.models.backbones.registry import BACKBONES, Known, build_backbone
+from lorkit.decompose.models.foundation.model import Foundation, save_foundation
+from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.runs import OUTSIDE, Run, open_run
+from lorkit.decompose.runs.live_model import build_model, save_model
+
+REGIONS = {"chest": ("normal", "pneumonia"), "knee": ("none", "mild", "severe")}
+
+
+def write_data(path: Path, classes: tuple[str, ...], *, count: int = 120, seed: int = 0) -> Path:
+    """Write gray images whose brightness tells the class, two a patient."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) // 2 % len(classes)
+    level = 60 + 60 * labels[:, None, None]
+    images = np.clip(level + rng.normal(0, 20, (count, 24, 24)) + 40 * seed, 0, 255).astype(np.uint8)
+    groups = np.array([f"p{index // 2}" for index in range(count)])
+    np.savez(path, images=images, labels=labels, label_names=np.array(classes), groups=groups)
+    return path
+
+
+def small_config(directory: Path, **settings: object) -> Config:
+    """Write data of two regions and a configuration over them."""
+    lines = ["image: {size: 16, channels: 1}", "split: {val: 0.25, test: 0.25}", "regions:"]
+    for seed, (name, classes) in enumerate(REGIONS.items()):
+        write_data(directory / f"{name}.npz", classes, seed=seed)
+        lines.append(f"  {name}: {{data: {name}.npz}}")
+    lines += ["foundation: {backbone: shufflenet_v2_x1_0}", "student: {backbone: shufflenet_v2_x1_0}"]
+    lines += ["train: {epochs: 1, batch_size: 16}"]
+    path = directory / "decompose.yaml"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return load_config(path, overrides=[f"{key}={value}" for key, value in settings.items()])
+
+
+def write_run(config: Config, directory: Path) -> Run:
+    """Write a run directory as training would, with random weights and settled norms."""
+    torch.manual_seed(0)
+    samples = read_regions(config)
+    regions = RegionSet(one.region for one in samples.values())
+    live = build_model(config, regions)
+    with torch.no_grad():
+        for name, value in live.named_parameters():
+            if ".up." in name or "heads" in name:
+                value.normal_(0, 0.05)
+        for name, value in live.named_buffers():
+            if name.endswith("running_mean"):
+                value.normal_(0, 0.05)
+    assert expert_layers(live) or config.method != "lorkd"
+    image = config.image
+    backbone = build_backbone(config.foundation.backbone, channels=image.channels, image_size=image.size)
+    teacher = RegionalModel(backbone, regions, mean=image.mean, std=image.std)
+    foundation = Foundation(
+        model=teacher.eval(),
+        backbone=config.foundation.backbone,
+        regions=regions,
+        heads={"chest": "own", "knee": "probe"},
+        image=image.model_dump(mode="json"),
+    )
+    directory.mkdir(parents=True)
+    write_text(directory / "config.yaml", to_yaml(config))
+    write_json(directory / "regions.json", {"schema_version": 1, "kind": "regions", "regions": regions.to_json()})
+    write_json(directory / "splits.json", split_regions(samples, config.split, seed=config.seed).to_json(samples))
+    save_model(live, directory)
+    (directory / "foundation").mkdir()
+    save_foundation(foundation, directory / "foundation", synthetic=regions.synthetic, inputs="foundation")
+    write_manifest(directory, "run", synthetic=regions.synthetic, inputs="run", outside=OUTSIDE)
+    return open_run(directory)
+
+
+class TinyBackbone(nn.Module):
+    """A stem and two residual blocks of 8 channels: what a backbone has, in milliseconds."""
+
+    feature_dim, head_name = 8, "fc"
+
+    def __init__(self, channels: int, norm: Callable[[int], nn.Module], groups: int = 1) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(channels, 8, 3, 2, 1), norm(8)
+        self.blocks = nn.Sequential(*(TinyBlock(norm, groups) for _ in range(2)))
+        self.fc: nn.Module = nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.blocks(torch.relu(self.norm(self.stem(x)))).mean((2, 3)))
+
+
+class TinyBlock(nn.Module):
+    def __init__(self, norm: Callable[[int], nn.Module], groups: int) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(8, 8, 3, 1, 1, groups=groups), norm(8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.relu(self.norm(self.conv(x)))
+
+
+def register_tiny(put: Callable[[dict[str, Known], str, Known], None]) -> None:
+    """Put the tiny backbones into the registry."""
+    put(BACKBONES, "tiny", Known(lambda channels, size: TinyBackbone(channels, nn.BatchNorm2d)))
+    put(BACKBONES, "tiny_depthwise", Known(lambda channels, size: TinyBackbone(channels, nn.BatchNorm2d, groups=8)))
+    groups = partial(nn.GroupNorm, 2)
+    put(BACKBONES, "tiny_groups", Known(lambda channels, size: TinyBackbone(channels, groups)))
