@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +34,31 @@ class RunSplits:
 
     Raises:
         UsageError: An unknown region.
-        ArtifactError: The run has no split.
     """
 
     def __init__(self, run: Run, region: str | None = None) -> None:
         self.run, self.names = run, run.regions.select(region).names
-        self._document = read_json(run.path / "splits.json", kind="splits")
         self._samples: dict[str, RegionSamples] = {}
         self._parts: dict[str, Mapping[str, Indices]] = {}
+
+    @cached_property
+    def _document(self) -> dict[str, Any]:
+        return read_json(self.run.path / "splits.json", kind="splits")
+
+    def digests(self, region: str) -> Mapping[str, list[str]]:
+        """Return the digests of a region's images by part, which needs no image.
+
+        Raises:
+            ArtifactError: The run has no split.
+        """
+        found: Mapping[str, list[str]] = self._document["regions"].get(region, {})
+        return found
 
     def samples(self, region: str) -> RegionSamples:
         """Return the samples of a region, those of none of its parts included.
 
         Raises:
+            ArtifactError: The run has no split.
             DataError: They cannot be read, or are not what the run was trained on.
         """
         if region not in self._samples:

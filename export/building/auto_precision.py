@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lorkit.decompose.artifacts import is_current
@@ -19,9 +20,10 @@ from lorkit.decompose.documents.export import ChoiceConditions, PrecisionCandida
 from lorkit.decompose.errors import ArtifactError, DataError, MissingRuntimeError, ParityError, UsageError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run
+from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs
 from lorkit.export.building.builder import ExportJob, inputs_digest
-from lorkit.export.building.sources import ExportableNetwork
+from lorkit.export.building.sources import ExportableNetwork, OpenedSplits
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
 from lorkit.export.noninferiority.latency import run_latency_test
@@ -35,6 +37,7 @@ BUILD_ERRORS = (ParityError, DataError, MissingRuntimeError, UsageError, Artifac
 """Errors of building or running a lower precision: the candidate is then not kept."""
 THREADS = 1
 ExportOne = Callable[[ExportableNetwork, ExportJob], Path]
+Judge = Callable[[ExportPair, PrecisionCandidate], PrecisionCandidate]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,7 @@ def choose_precision(
     jobs: Sequence[ExportJob],
     limits: AutoPrecisionLimits,
     export_one: ExportOne,
+    splits: OpenedSplits,
     *,
     force: bool = False,
 ) -> PrecisionChoice:
@@ -67,6 +71,7 @@ def choose_precision(
         jobs: fp32 first, then the candidates.
         limits: What a candidate may lose.
         export_one: Exports a source and returns the directory.
+        splits: Opens the data of the run, which accuracy is judged on.
         force: Measure again what was measured.
 
     Returns:
@@ -88,7 +93,8 @@ def choose_precision(
     if known is not None and not force:
         return known
     baseline = read_exported(export_one(source, jobs[0]))
-    rows = [_try_candidate(run, source, baseline, job, limits, export_one) for job in jobs[1:]]
+    judge = partial(_judge_candidate, splits.of(run), limits)
+    rows = [_try_candidate(source, baseline, job, export_one, judge) for job in jobs[1:]]
     kept = [row for row in rows if row.verdict == "kept"]
     best = min(kept, key=_ratio, default=None)
     rows = [row if row is best or row.verdict == "lost" else _beaten(row, best) for row in rows]
@@ -148,12 +154,7 @@ def _earlier_choice(
 
 
 def _try_candidate(
-    run: Run,
-    source: ExportableNetwork,
-    baseline: Exported,
-    job: ExportJob,
-    limits: AutoPrecisionLimits,
-    export_one: ExportOne,
+    source: ExportableNetwork, baseline: Exported, job: ExportJob, export_one: ExportOne, judge: Judge
 ) -> PrecisionCandidate:
     """Export and judge one candidate."""
     lost = PrecisionCandidate(precision=job.precision, verdict="lost", latency=None, accuracy=None, reason="")
@@ -164,13 +165,13 @@ def _try_candidate(
         lowering = candidate.info.lowering
         kept = None if lowering is None else lowering.kept_fp32
         lost = lost.with_changes(bytes=candidate.info.size_bytes, kept_fp32=kept)
-        return _judge_candidate(run, ExportPair(baseline, candidate), limits, lost)
+        return judge(ExportPair(baseline, candidate), lost)
     except BUILD_ERRORS as error:
         return lost.with_changes(reason=str(error))
 
 
 def _judge_candidate(
-    run: Run, pair: ExportPair, limits: AutoPrecisionLimits, row: PrecisionCandidate
+    run_splits: RunSplits, limits: AutoPrecisionLimits, pair: ExportPair, row: PrecisionCandidate
 ) -> PrecisionCandidate:
     subjects = (pair.baseline, pair.candidate, pair.baseline)
     with ExitStack() as stack:
@@ -189,7 +190,7 @@ def _judge_candidate(
         accuracy = judge_accuracy(
             pair,
             (engines[0], engines[1]),
-            cases_of_split(run, pair.region, "val"),
+            cases_of_split(run_splits, pair.region, "val"),
             AccuracyTest(allowed=limits.max_accuracy_drop, seed=limits.seed),
         )
     # counted; the record of a choice names no cases

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -24,7 +24,7 @@ from lorkit.decompose.events import Listener, ignore, named
 from lorkit.decompose.machine import tool_versions
 from lorkit.decompose.runs import Run
 from lorkit.export.building.packaging import Samples, graph_metadata, network_info, write_package
-from lorkit.export.building.sources import ExportableNetwork, ReferenceImageCache, ReferenceImages
+from lorkit.export.building.sources import ExportableNetwork, OpenedSplits, ReferenceImageCache, ReferenceImages
 from lorkit.export.onnx.conversion import Tracer, to_onnx
 from lorkit.export.onnx.precision import Calibration, convert_precision, require_precision
 from lorkit.export.runtime.batch_size import fitting
@@ -68,16 +68,13 @@ class ExportJob:
         return self.target.outdated(directory, self.profile) if isinstance(self.target, HardwareBound) else ""
 
 
-@dataclass(frozen=True)
 class ExportSession:
     """What the exports of one call share: traced architectures, images read once, and the listener."""
 
-    on_event: Listener = ignore
-    tracer: Tracer = field(default_factory=Tracer)
-    images: ReferenceImageCache = field(default_factory=ReferenceImageCache)
-    _calibration: ReferenceImageCache = field(
-        default_factory=lambda: ReferenceImageCache(part="train", count=_CALIBRATION)
-    )
+    def __init__(self, on_event: Listener = ignore) -> None:
+        self.on_event, self.tracer, self.splits = on_event, Tracer(), OpenedSplits()
+        self.images = ReferenceImageCache(self.splits)
+        self._calibration = ReferenceImageCache(self.splits, part="train", count=_CALIBRATION)
 
     def calibration_of(self, source: ExportableNetwork) -> Calibration:
         """Return images of the training part of a source's region."""

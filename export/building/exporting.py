@@ -94,7 +94,7 @@ def export(
         sources = networks_of_run(open_run(run), region, owners, out)
     else:
         sources = networks_at(Path(path), region, owners, out)
-    session, results = ExportSession(on_event=on_event), []
+    session, results = ExportSession(on_event), []
     for reason in dict.fromkeys(missing_baseline(source.run) for source in sources):
         if reason is not None and "foundation" in owners:
             on_event(Working(reason, 0, len(sources)))
@@ -113,7 +113,7 @@ def export(
         if precision != AUTO:
             results.append(_export_one(source, jobs[0], session, force=force))
         elif source.owner == "expert":
-            choice = choose_precision(source, jobs, limits, build, force=force)
+            choice = choose_precision(source, jobs, limits, build, session.splits, force=force)
             chosen[source.region.name] = choice
             found = [_export_one(source, job, session) for job in _jobs_to_keep(jobs, choice)]
             results += [replace(one, choice=choice, up_to_date=one.path not in built) for one in found]

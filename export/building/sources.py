@@ -93,6 +93,17 @@ class ReferenceImages:
     labels: NDArray[np.int64] | None = None
 
 
+class OpenedSplits:
+    """The data of runs, opened once for all that a command does with it: images are then read and hashed once."""
+
+    def __init__(self) -> None:
+        self._opened: dict[Path, RunSplits] = {}
+
+    def of(self, run: Run) -> RunSplits:
+        """Return the data of a run."""
+        return self._opened.setdefault(run.path.resolve(), RunSplits(run))
+
+
 class ReferenceImageCache:
     """Images to compare networks on: a run's locked split where it can still be read, else seeded patterns.
 
@@ -102,11 +113,10 @@ class ReferenceImageCache:
         notes: Why seeded patterns stand in, one line per region.
     """
 
-    def __init__(self, *, part: str = "val", count: int = 24) -> None:
-        self.part, self.count = part, count
+    def __init__(self, splits: OpenedSplits, *, part: str = "val", count: int = 24) -> None:
+        self.splits, self.part, self.count = splits, part, count
         self.notes: list[str] = []
         self._found: dict[tuple[Path | None, str, tuple[int, ...]], ReferenceImages] = {}
-        self._splits: dict[Path, RunSplits] = {}
 
     def of(self, source: ExportableNetwork) -> ReferenceImages:
         """Return images of a source's region, the same for each of its owners."""
@@ -122,10 +132,7 @@ class ReferenceImageCache:
             self.notes.append(f"region '{name}': there is no run beside the expert, so its images are unknown")
             return ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")
         try:
-            run = source.run
-            if run.path not in self._splits:  # one for all networks of a run, whose images are then read once
-                self._splits[run.path] = RunSplits(run)
-            part = self._splits[run.path].part(name, self.part, recipe=source.recipe, most=count)
+            part = self.splits.of(source.run).part(name, self.part, recipe=source.recipe, most=count)
         except LorkitError as error:
             self.notes.append(f"region '{name}': its images cannot be read ({error.given})")
             return ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")

@@ -256,7 +256,7 @@ class _References:
     def _computed(self, exported: Exported, parent: Path) -> _Reference:
         """Run the source by torch; imported here, since samples need none."""
         from lorkit.export.building.builder import reference_logits
-        from lorkit.export.building.sources import ReferenceImageCache, origin_of
+        from lorkit.export.building.sources import OpenedSplits, ReferenceImageCache, origin_of
 
         source = origin_of(exported, parent, self._opened)
         if self.data is not None:
@@ -265,7 +265,7 @@ class _References:
             cut = f"{self.data}: the first {count} of {len(images)} images were compared"
             notes: tuple[str, ...] = (cut,) if count < len(images) else ()
             return _Reference(images[:count], reference_logits(source, images[:count]), kind, "source", notes)
-        self._images = self._images or ReferenceImageCache(part="test", count=_COUNT)
+        self._images = self._images or ReferenceImageCache(OpenedSplits(), part="test", count=_COUNT)
         inputs = self._images.of(source)
         notes = tuple(self._images.notes) if inputs.kind == "seeded" else ()
         return _Reference(inputs.images, reference_logits(source, inputs.images), inputs.kind, "source", notes)

@@ -19,6 +19,7 @@ from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import ExportSelection, Run, open_run
 from lorkit.decompose.runs.lineage import ancestors, run_of_export, training_digests
+from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.gating.baselines import check_replacing, is_store, other_cases, read_record, replace_baselines
 from lorkit.export.gating.limits import DROP, Limits, limits_of, worst
@@ -191,7 +192,7 @@ def _cases(pair: ExportPair, home: Run | None, data: Path | None) -> EvaluationC
     if pair.region not in home.regions.names:
         return f"the run {home.id} has no region '{pair.region}', and there is no --data"
     try:
-        return replace(cases_of_split(home, pair.region, seen=seen), unknown_ancestors=unknown_ancestors)
+        return replace(cases_of_split(RunSplits(home), pair.region, seen=seen), unknown_ancestors=unknown_ancestors)
     except DataError as error:
         return f"the locked test split cannot be read ({error})"
 

@@ -21,7 +21,6 @@ from lorkit.export.runtime.exported import ExportPair
 if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion
     from lorkit.decompose.documents.recipe import Recipe
-    from lorkit.decompose.runs import Run
 
 SIDES: tuple[Side, ...] = ("baseline", "candidate")
 """Parts that shaped a network: the second chose among its states."""
@@ -109,16 +108,17 @@ def cases_of_file(
 
 
 def cases_of_split(
-    run: Run, region: str, part: str = "test", seen: Mapping[Side, frozenset[str] | None] | None = None
+    run_splits: RunSplits, region: str, part: str = "test", seen: Mapping[Side, frozenset[str] | None] | None = None
 ) -> EvaluationCases:
     """Take a locked part of a run, found by the digests of its images.
 
     Raises:
         DataError: The data of the run is gone, or is not what it was.
     """
-    data = RunSplits(run, region)
-    data.samples(region)  # so that data that is gone is reported here
+    run_splits.samples(region)  # so that data that is gone is reported here
     name = {"test": "locked test split", "val": "validation part", "train": "training part"}[part]
     return EvaluationCases(
-        read=lambda recipe: data.part(region, part, recipe=recipe), source=f"{name} of {run.id}", seen=seen or {}
+        read=lambda recipe: run_splits.part(region, part, recipe=recipe),
+        source=f"{name} of {run_splits.run.id}",
+        seen=seen or {},
     )

@@ -15,6 +15,7 @@ from lorkit.decompose.documents.changes import PairedChange, PairedChanges
 from lorkit.decompose.errors import LorkitError
 from lorkit.decompose.events import Listener, Working
 from lorkit.decompose.runs import ExportSelection, Run, exports_of
+from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
 from lorkit.export.runtime.engine import load_engine
@@ -107,7 +108,7 @@ class _Paired:
 
 
 def _measure(home: Run, region: str, then: Exported, now: Exported) -> PairedChange:
-    cases = cases_of_split(home, region)
+    cases = cases_of_split(RunSplits(home), region)
     with load_engine(then.path) as before, load_engine(now.path) as after:
         block = judge_accuracy(ExportPair(then, now), (before, after), cases, AccuracyTest(allowed=0.0, seed=_SEED))
     low, high = block.ci

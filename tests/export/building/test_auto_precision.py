@@ -14,7 +14,7 @@ from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Event
 from lorkit.decompose.machine import fingerprint
-from lorkit.decompose.runs import open_run
+from lorkit.decompose.runs import locked_data, open_run
 from lorkit.export.building import auto_precision
 from lorkit.export.building.exporting import ExportResult, export
 from lorkit.export.runtime import parity
@@ -55,8 +55,13 @@ def names(results: list[ExportResult]) -> list[tuple[str, str]]:
     return [(result.owner, result.precision) for result in results]
 
 
-def test_what_is_faster_and_good_enough_stays_beside_fp32(run: Path, measured: dict[str, str]) -> None:
+def test_what_is_faster_and_good_enough_stays_beside_fp32(
+    run: Path, measured: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, read = [], locked_data.read_region
+    monkeypatch.setattr(locked_data, "read_region", lambda name, *a, **k: seen.append(name) or read(name, *a, **k))
     results = export(run, **OPTIONS)
+    assert seen == ["chest"], "parity, calibration and accuracy share the images"
     both = [(owner, precision) for owner in ("expert", "foundation", "student") for precision in ("fp32", "int8")]
     assert sorted(names(results)) == sorted(both)
     assert all(result.path.is_dir() for result in results)

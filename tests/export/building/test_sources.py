@@ -13,7 +13,7 @@ import torch
 from small_runs import small_config, write_run
 
 from lorkit.decompose.runs import Run, locked_data
-from lorkit.export.building.sources import ReferenceImageCache
+from lorkit.export.building.sources import OpenedSplits, ReferenceImageCache
 
 
 @pytest.mark.parametrize("method", ["rd", "drd"])
@@ -58,7 +58,7 @@ print("equal")
 def test_networks_of_one_run_share_its_images(a_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     seen, read = [], locked_data.read_region
     monkeypatch.setattr(locked_data, "read_region", lambda name, *a, **k: seen.append(name) or read(name, *a, **k))
-    cache = ReferenceImageCache(part="test", count=2)
+    cache = ReferenceImageCache(OpenedSplits(), part="test", count=2)
     recipe = locked_data.recipe_of_region(a_run, "chest")
     for shape in (recipe.shape, (3, 8, 8)):  # a foundation's input may have another shape than the expert's
         network = SimpleNamespace(run=a_run, region=a_run.regions.get("chest"), shape=shape, recipe=recipe)

@@ -11,6 +11,7 @@ from lorkit.decompose.artifacts import read_json, write_json, write_manifest
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
 from lorkit.decompose.runs.lineage import ancestors, training_digests
+from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export.gating.gating import gate
 from lorkit.export.noninferiority.cases import EvaluationCases, cases_of_file, cases_of_split
 from lorkit.export.runtime.exported import ExportPair, read_exported
@@ -25,7 +26,7 @@ def pair(a_run: Run) -> ExportPair:
 
 
 def test_the_digest_of_a_locked_split_is_the_one_that_the_run_has_written_down(a_run: Run, pair: ExportPair) -> None:
-    baseline, candidate, about = cases_of_split(a_run, "chest").prepare(pair)
+    baseline, candidate, about = cases_of_split(RunSplits(a_run), "chest").prepare(pair)
     written = read_json(a_run.path / "splits.json", kind="splits")["labels"]["chest"]["test"]
     assert about.digest == written
     assert about.n == len(baseline) == len(candidate)
