@@ -29,10 +29,11 @@ import torch
 import torch._inductor
 from torch._inductor import config
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import experts_of, open_run
 from lorkit.decompose.runs.expert import load_expert
-from lorkit.export.benchmarking.interleaving import ImageBatch, TimedEngine, random_inputs, time_interleaved, warm_up
+from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs, time_interleaved, warm_up
 from lorkit.export.benchmarking.timing_statistics import paired_ratio
 from lorkit.export.targets.aoti import compilation as compiling
 
@@ -112,13 +113,13 @@ def _compiler_seconds() -> Iterator[Counter[str]]:
         yield seconds
 
 
-def _loaded(path: Path) -> Callable[[ImageBatch], object]:
+def _loaded(path: Path) -> Callable[[Float32Array], object]:
     with compiling.quiet():
         compiled = torch._inductor.aoti_load_package(str(path))
     return lambda images: compiled(torch.from_numpy(images))
 
 
-def _timed(calls: dict[str, Callable[[ImageBatch], object]], shape: tuple[int, ...], cycles: int) -> dict[str, Any]:
+def _timed(calls: dict[str, Callable[[Float32Array], object]], shape: tuple[int, ...], cycles: int) -> dict[str, Any]:
     """Time arms in turns; factors are those of each to the first."""
     arms = [TimedEngine(name, call, random_inputs(shape, seed=SEED)) for name, call in calls.items()]
     for arm in arms:

@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import LorkitError
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.metrics import paired_drop
 from lorkit.decompose.models.backbones.registry import attach_head, build_backbone, new_head
 from lorkit.decompose.runs import experts_of, open_run
 from lorkit.decompose.runs.locked_data import RunSplits
-from lorkit.export.benchmarking.interleaving import ImageBatch, TimedEngine, random_inputs, time_interleaved, warm_up
+from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs, time_interleaved, warm_up
 from lorkit.export.benchmarking.timing_statistics import paired_ratio
 from lorkit.export.building.exporting import export
 from lorkit.export.building.sources import exportable_expert
@@ -72,7 +73,7 @@ def _measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     foundation = attach_head(foundation, new_head(foundation, len(source.region.classes))).eval()
     session = _session(exports["onnx fp32"]["path"])
     engines = {name: load_engine(found["path"], threads=1) for name, found in exports.items()}
-    runs: dict[str, Callable[[ImageBatch], object]] = {
+    runs: dict[str, Callable[[Float32Array], object]] = {
         EAGER: _eager(source.network),
         FOUNDATION: _eager(foundation),
         RAW: lambda batch: session.run(None, {"image": batch}),
@@ -139,8 +140,8 @@ def _exports(run: Path, region: str, folder: Path) -> tuple[dict[str, dict[str, 
     return found, failures
 
 
-def _eager(network: torch.nn.Module) -> Callable[[ImageBatch], object]:
-    def run(batch: ImageBatch) -> object:
+def _eager(network: torch.nn.Module) -> Callable[[Float32Array], object]:
+    def run(batch: Float32Array) -> object:
         with torch.inference_mode():
             return network(torch.from_numpy(batch)).numpy()
 

@@ -24,9 +24,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.benchmarking.interleaving import (
-    ImageBatch,
     TimedEngine,
     random_inputs,
     runs_per_block,
@@ -146,7 +146,7 @@ def _arm(name: str, folder: Path) -> TimedEngine:
     settings.intra_op_num_threads = settings.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
 
-    def run(image: ImageBatch) -> object:
+    def run(image: Float32Array) -> object:
         return session.run(None, {"image": image})
 
     return TimedEngine(name, run, random_inputs((1, 3, SIZE, SIZE), seed=0))

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe, range_notice, resize_mask
 from lorkit.decompose.data.samples.columns import Columns, take_columns
 from lorkit.decompose.data.samples.samples import RegionSamples
@@ -40,7 +41,7 @@ class PreparedRegion:
 
     region: Region
     recipe: Recipe
-    stored: NDArray[np.float32]
+    stored: Float32Array
     labels: NDArray[np.int64]
     groups: tuple[str, ...]
     ids: tuple[str, ...]
@@ -54,7 +55,7 @@ class PreparedRegion:
         return len(self.labels)
 
     @property
-    def images(self) -> NDArray[np.float32]:
+    def images(self) -> Float32Array:
         """(N, C, *spatial) float32, read-only; gray planes are repeated as a view, without a copy."""
         count, _, *spatial = self.stored.shape
         return np.broadcast_to(self.stored, (count, self.recipe.channels, *spatial))
@@ -135,14 +136,14 @@ def _masks(samples: RegionSamples, chosen: NDArray[np.int64], recipe: Recipe) ->
     return masks
 
 
-def _apply(samples: RegionSamples, index: int, image: NDArray[Any], recipe: Recipe) -> NDArray[np.float32]:
+def _apply(samples: RegionSamples, index: int, image: NDArray[Any], recipe: Recipe) -> Float32Array:
     try:
         return apply_recipe(recipe, image)
     except DataError as error:
         raise DataError(f"{samples.describe(index)}: {error.given}", required=error.required, fix=error.fix) from None
 
 
-def _allocate(shape: tuple[int, ...], memory_bytes: int) -> NDArray[np.float32]:
+def _allocate(shape: tuple[int, ...], memory_bytes: int) -> Float32Array:
     if int(np.prod(shape)) * 4 <= memory_bytes:
         return np.empty(shape, dtype=np.float32)
     try:

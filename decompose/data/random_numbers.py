@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.artifacts.arrays import Float32Array
+
 Keys = NDArray[np.uint64]
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -34,7 +36,7 @@ def mix(words: Keys) -> Keys:
     return words ^ (words >> np.uint64(31))
 
 
-def uniform(key: Keys, draw: int, low: float = 0.0, high: float = 1.0) -> NDArray[np.float32]:
+def uniform(key: Keys, draw: int, low: float = 0.0, high: float = 1.0) -> Float32Array:
     """Return float32 in [low, high), one per key; `draw` numbers the drawn quantity.
 
     The 24 upper bits fill a float32 exactly, so the result is the same everywhere.

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from lorkit.decompose.artifacts import digest_file
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.evaluate import (
@@ -21,7 +22,7 @@ from lorkit.decompose.documents.evaluate import (
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.documents.scores import SegmentationScores
 from lorkit.decompose.errors import UsageError, plural, unknown
-from lorkit.decompose.evaluation.inference import FloatArray, NetworkCallable, collect_score_inputs, predict_logits
+from lorkit.decompose.evaluation.inference import NetworkCallable, collect_score_inputs, predict_logits
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.foundation.teacher import Teacher
@@ -33,7 +34,7 @@ from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.tasks import get_task
 
 __all__ = [
-    "FloatArray",
+    "Float32Array",
     "NetworkCallable",
     "check_parent",
     "collect_score_inputs",

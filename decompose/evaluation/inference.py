@@ -10,19 +10,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.batches.loader import eval_batch_size
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.tasks import ScoreInputs, get_task
 
-FloatArray = NDArray[np.float32]
-NetworkCallable = nn.Module | Callable[[FloatArray], Any]
+NetworkCallable = nn.Module | Callable[[Float32Array], Any]
 
 
-def predict_logits(network: NetworkCallable, prepared: PreparedRegion, *, batch_size: int | None = None) -> FloatArray:
+def predict_logits(
+    network: NetworkCallable, prepared: PreparedRegion, *, batch_size: int | None = None
+) -> Float32Array:
     """Run a network over prepared images and return (N, K, *spatial) float32 logits.
 
     Args:
@@ -56,7 +57,7 @@ def collect_score_inputs(
 
 def _outputs(
     network: NetworkCallable, prepared: PreparedRegion, batch_size: int | None
-) -> Iterator[tuple[slice, FloatArray]]:
+) -> Iterator[tuple[slice, Float32Array]]:
     size = batch_size or eval_batch_size(prepared.images.shape[2:])
     places = [slice(start, start + size) for start in range(0, len(prepared), size)]
     batches = (np.array(prepared.images[at], order="C") for at in places)
@@ -65,7 +66,7 @@ def _outputs(
 
 
 @torch.inference_mode()
-def _run_module(network: nn.Module, batches: Iterator[FloatArray]) -> Iterator[FloatArray]:
+def _run_module(network: nn.Module, batches: Iterator[Float32Array]) -> Iterator[Float32Array]:
     training = network.training
     network.eval()
     anything = next(network.parameters(), None)
@@ -75,6 +76,6 @@ def _run_module(network: nn.Module, batches: Iterator[FloatArray]) -> Iterator[F
     network.train(training)
 
 
-def _run_callable(network: Callable[[FloatArray], Any], batches: Iterator[FloatArray]) -> Iterator[FloatArray]:
+def _run_callable(network: Callable[[Float32Array], Any], batches: Iterator[Float32Array]) -> Iterator[Float32Array]:
     for batch in batches:
         yield np.asarray(network(batch), dtype=np.float32)

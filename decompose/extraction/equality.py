@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lorkit.decompose.artifacts import digest_tensors
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.expert import Equality
 from lorkit.decompose.errors import ParityError, plural
@@ -24,7 +24,7 @@ TOLERANCE = 1e-3
 
 
 def check_equality(
-    live: RegionalModel | SeparateModels, network: nn.Module, prepared: PreparedRegion, found_NK: NDArray[np.float32]
+    live: RegionalModel | SeparateModels, network: nn.Module, prepared: PreparedRegion, found_NK: Float32Array
 ) -> Equality:
     """Compare an extracted network with the live model on images of its region.
 

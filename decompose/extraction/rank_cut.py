@@ -5,10 +5,11 @@ Shapes: N images, K classes.
 
 from __future__ import annotations
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.expert import BeforeAfter, CutLayer, CutScores, Reduction
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.evaluation.inference import FloatArray, predict_logits
+from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.experts.truncation import reduce_, total
 from lorkit.decompose.metrics.paired import paired_cases
 from lorkit.decompose.models.deployable import Deployable
@@ -27,8 +28,8 @@ def check_rank(live: RegionalModel | SeparateModels, rank: int) -> None:
 
 
 def cut_expert_(
-    network: Deployable, live: RegionalModel, rank: int, val: PreparedRegion, logits_NK: FloatArray
-) -> tuple[Reduction, FloatArray]:
+    network: Deployable, live: RegionalModel, rank: int, val: PreparedRegion, logits_NK: Float32Array
+) -> tuple[Reduction, Float32Array]:
     """Reduce the rank of an extracted network, in place, and measure the effect on the validation split.
 
     Args:

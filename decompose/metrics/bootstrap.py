@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lorkit.decompose.artifacts.arrays import Floats, Ints
 from lorkit.decompose.errors import DataError
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 CHUNK = 4_000_000
 """Most numbers that a block of replicate-by-case weights may hold (32 MB)."""
 

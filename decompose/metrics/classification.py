@@ -15,16 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax, logsumexp
 
-from lorkit.decompose.metrics.bootstrap import (
-    Floats,
-    Ints,
-    Resampling,
-    check_scores,
-    interval,
-    mean_defined,
-    resample,
-    safe_divide,
-)
+from lorkit.decompose.artifacts.arrays import Floats, Ints
+from lorkit.decompose.metrics.bootstrap import Resampling, check_scores, interval, mean_defined, resample, safe_divide
 from lorkit.decompose.metrics.paired import undetected_drop, widen_if_degenerate
 
 BINS = 15

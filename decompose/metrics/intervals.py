@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm, t
 
-from lorkit.decompose.metrics.bootstrap import Floats, interval
+from lorkit.decompose.artifacts.arrays import Floats
+from lorkit.decompose.metrics.bootstrap import interval
 
 ALPHA = 0.05
 """Two-sided error of every interval, unless it is asked for another."""

@@ -12,16 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binomtest
 
+from lorkit.decompose.artifacts.arrays import Floats, Ints
 from lorkit.decompose.errors import DataError, plural
-from lorkit.decompose.metrics.bootstrap import (
-    Floats,
-    Ints,
-    Resampling,
-    check_scores,
-    mean_defined,
-    resample,
-    safe_divide,
-)
+from lorkit.decompose.metrics.bootstrap import Resampling, check_scores, mean_defined, resample, safe_divide
 from lorkit.decompose.metrics.intervals import DropUncertainty, zero_event_bound
 
 

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lorkit.decompose.artifacts.arrays import Floats, Ints
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.metrics.bootstrap import Floats, Ints, Resampling, interval, mean_defined, resample, safe_divide
+from lorkit.decompose.metrics.bootstrap import Resampling, interval, mean_defined, resample, safe_divide
 
 REPLICATES = 1000
 

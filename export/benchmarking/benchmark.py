@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorkit.decompose.artifacts import write_text
+from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.bench import BenchComparison, BenchDocument, BenchRow, TimingSummary
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint, tool_versions
-from lorkit.decompose.metrics.bootstrap import Floats
 from lorkit.decompose.runs import ExportSelection, Run, exports_of, open_run
 from lorkit.export.benchmarking.chart import latencies
 from lorkit.export.benchmarking.device_times import device_times

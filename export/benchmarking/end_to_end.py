@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.documents.bench import EndToEnd
 from lorkit.decompose.tasks import get_task
@@ -25,7 +26,7 @@ from lorkit.export.prediction import inputs
 from lorkit.export.prediction.masks import decode_at
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import seeded_inputs
-from lorkit.export.targets.base import Engine, Float32Array
+from lorkit.export.targets.base import Engine
 
 PICTURE, VOLUME = (512, 512), 2
 """Drawn files: a picture of this size, a volume of so many times the network's size along each axis."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lorkit.export.benchmarking.interleaving import ImageBatch
+from lorkit.decompose.artifacts.arrays import Float32Array
 
 _GPU_WORDS = ("cuda", "tensorrt")
 SECONDS = 1.0
@@ -20,8 +20,8 @@ SECONDS = 1.0
 
 def millijoules(
     provider: str,
-    run: Callable[[ImageBatch], object],
-    inputs: Sequence[ImageBatch],
+    run: Callable[[Float32Array], object],
+    inputs: Sequence[Float32Array],
     *,
     seconds: float = SECONDS,
     clock: Callable[[], float] = time.perf_counter,

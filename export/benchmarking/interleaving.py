@@ -13,11 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lorkit.decompose.metrics.bootstrap import Floats
-
-ImageBatch = NDArray[np.float32]
+from lorkit.decompose.artifacts.arrays import Float32Array, Floats
 
 WARM_SECONDS = 0.2
 WARM_RUNS = 10
@@ -36,11 +33,11 @@ class TimedEngine:
     """One engine to time: what to call, and the inputs that it takes in turn."""
 
     name: str
-    run: Callable[[ImageBatch], object]
-    inputs: Sequence[ImageBatch]
+    run: Callable[[Float32Array], object]
+    inputs: Sequence[Float32Array]
 
 
-def random_inputs(shape: tuple[int, ...], *, seed: int, count: int = INPUTS) -> list[ImageBatch]:
+def random_inputs(shape: tuple[int, ...], *, seed: int, count: int = INPUTS) -> list[Float32Array]:
     """Draw batches of shape (N, C, *spatial), uniform in [0, 1); they rotate, so that none stays in the cache."""
     generator = np.random.default_rng(seed)
     return [generator.random(shape, dtype=np.float32) for _ in range(count)]

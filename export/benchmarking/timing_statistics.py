@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import binom, t
 
+from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.documents.measured import Ratio
-from lorkit.decompose.metrics.bootstrap import Floats
 
 ALPHA = 0.05
 BLOCK = 10

@@ -19,6 +19,7 @@ from onnx import TensorProto, helper
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import write_bytes
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.verify import Bisection, BisectionStep
 from lorkit.decompose.errors import UsageError
 from lorkit.export.building.sources import ExportableNetwork
@@ -27,7 +28,7 @@ from lorkit.export.onnx.precision.cpu_runner import runner
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import TOLERANCES
 from lorkit.export.targets import MODEL, Target, get_target
-from lorkit.export.targets.base import BuildRequest, Float32Array
+from lorkit.export.targets.base import BuildRequest
 
 _IMAGES = 8
 Error = Callable[[str], float]

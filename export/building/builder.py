@@ -10,6 +10,7 @@ from onnx import ModelProto
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import digest_file, digest_json
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.export import (
     ExportedNetwork,
@@ -30,7 +31,7 @@ from lorkit.export.onnx.precision import Calibration, convert_precision, require
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.parity import Parity, in_batches, measure_parity, require_parity, seeded_inputs
 from lorkit.export.targets import MODEL, HardwareBound, Target
-from lorkit.export.targets.base import Availability, BuildRequest, Float32Array
+from lorkit.export.targets.base import Availability, BuildRequest
 
 # Raised when the content of an export changes for the same inputs, so that older ones are rebuilt.
 FORMAT = 3

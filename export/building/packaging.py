@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import write_bytes, write_text
+from lorkit.decompose.artifacts.arrays import Float32Array, Mask
 from lorkit.decompose.documents.export import ExportedNetwork, ExportInfo
 from lorkit.decompose.documents.network import ImageShape, Normalisation
 from lorkit.decompose.documents.verify import ImageKind, NoParity
@@ -19,7 +20,7 @@ from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
 from lorkit.export.runtime.exported import INFO
 from lorkit.export.targets import examples
-from lorkit.export.targets.base import ONNX_EXAMPLE, Example, Float32Array, Mask
+from lorkit.export.targets.base import ONNX_EXAMPLE, Example
 
 if TYPE_CHECKING:
     from lorkit.export.building.sources import ExportableNetwork

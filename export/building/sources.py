@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
+from lorkit.decompose.artifacts.arrays import Float32Array, Mask
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.network import StoredNetwork
@@ -27,7 +28,6 @@ from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import seeded_inputs
-from lorkit.export.targets.base import Float32Array, Mask
 
 if TYPE_CHECKING:
     from lorkit.decompose.models.deployable import Deployable

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, read_manifest
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.verify import (
     BatchParity,
@@ -28,7 +29,6 @@ from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.parity import batch_sizes, describe_flips, measure_parity
-from lorkit.export.targets.base import Float32Array
 
 if TYPE_CHECKING:
     from lorkit.decompose.runs.networks import RunNetworks

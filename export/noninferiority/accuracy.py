@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.samples.columns import subgroups
 from lorkit.decompose.documents.gate import Accuracy, ChangedAnswer, JudgedAccuracy, Subset
 from lorkit.decompose.errors import DataError, plural
@@ -74,7 +75,7 @@ class _AccuracyEvidence:
     rate: dict[str, float | None]
 
 
-def engine_logits(engine: Engine, prepared: PreparedRegion, batch: int = BATCH) -> NDArray[np.float32]:
+def engine_logits(engine: Engine, prepared: PreparedRegion, batch: int = BATCH) -> Float32Array:
     """Run every case through an engine: (N, C, *spatial) in, (N, classes) out."""
     images = prepared.images
     parts = [engine.run(np.ascontiguousarray(images[at : at + batch])) for at in range(0, len(images), batch)]
@@ -260,9 +261,7 @@ def _shown(mask_NX: NDArray[Any], structures: int) -> NDArray[np.bool_]:
     return np.stack([np.bincount(mask.ravel(), minlength=structures + 1)[1:] > 0 for mask in mask_NX])
 
 
-def _batches(
-    pair: ExportPair, engines: _Engines, prepared: _Prepared
-) -> Iterator[tuple[slice, list[NDArray[np.float32]]]]:
+def _batches(pair: ExportPair, engines: _Engines, prepared: _Prepared) -> Iterator[tuple[slice, list[Float32Array]]]:
     """Run both engines over the cases, as many at once as fit into memory."""
     region = pair.candidate.region
     most = min(fitting(region, one.shape, most=BATCH) for one in (pair.baseline, pair.candidate))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import softmax
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.gate import Change, ChangedAnswer
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def with_pictures(rows: list[ChangedAnswer], prepared: PreparedRegion) -> list[C
     ]
 
 
-def _thumbnail(image: NDArray[np.float32]) -> str:
+def _thumbnail(image: Float32Array) -> str:
     plane = image if image.ndim == 3 else image[..., image.shape[-1] // 2]
     gray = np.clip(plane[0] if plane.shape[0] != 3 else np.moveaxis(plane, 0, -1), 0.0, 1.0)
     picture = Image.fromarray(np.round(255 * gray).astype(np.uint8))

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.documents.base import Verdict, combine
 from lorkit.decompose.documents.gate import Latency, Look
 from lorkit.decompose.documents.measured import Medians, Ratio, Timings
-from lorkit.decompose.metrics.bootstrap import Floats
 from lorkit.export.benchmarking.interleaving import TimedEngine, runs_per_block, time_interleaved, warm_up
 from lorkit.export.benchmarking.timing_statistics import (
     FIRST_LOOK,

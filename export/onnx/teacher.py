@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lorkit.decompose.artifacts import digest_file
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import Config, ImageConfig
 from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
@@ -209,7 +210,7 @@ def _session(model: onnx.ModelProto, path: Path) -> onnxruntime.InferenceSession
         ) from None
 
 
-def _grid(name: str, value: NDArray[Any]) -> NDArray[np.float32]:
+def _grid(name: str, value: NDArray[Any]) -> Float32Array:
     """Return (N, C, *grid); of tokens (N, S, D) a square grid, without one leading class token where there is one."""
     if value.ndim >= 4:
         return value.astype(np.float32, copy=False)
@@ -226,10 +227,10 @@ def _grid(name: str, value: NDArray[Any]) -> NDArray[np.float32]:
     )
 
 
-def _pooled(name: str, value: NDArray[Any]) -> NDArray[np.float32]:
+def _pooled(name: str, value: NDArray[Any]) -> Float32Array:
     """Return (N, F); a grid is averaged."""
     if value.ndim in (2, 4, 5):
-        pooled: NDArray[np.float32] = value.astype(np.float32).mean(axis=tuple(range(2, value.ndim)))
+        pooled: Float32Array = value.astype(np.float32).mean(axis=tuple(range(2, value.ndim)))
         return pooled
     raise UsageError(
         f"tensor '{name}' of the teacher has shape {list(value.shape)}",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.predict import LabelledImage, LabelProbability, PredictDocument, PredictedImage
 from lorkit.decompose.tasks.classification import most_probable
 from lorkit.export.prediction.network import LoadedNetwork, checked, read_and_prepare
-from lorkit.export.targets.base import Float32Array
 
 
 def rows(network: LoadedNetwork, paths: Sequence[Path], top: int, allow_out_of_region: bool) -> list[PredictedImage]:

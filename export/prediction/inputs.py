@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.readers.image_files import SUFFIXES, read_image
 from lorkit.decompose.data.readers.nifti import read_volume
 from lorkit.decompose.documents.recipe import Recipe
@@ -154,7 +155,7 @@ def _colour(path: Path, dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.ui
     return np.ascontiguousarray(pixels, dtype=np.uint8)
 
 
-def _physical(dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.float32]:
+def _physical(dataset: Dataset, pixels: NDArray[Any]) -> Float32Array:
     """Apply slope and intercept; MONOCHROME1, where low is bright, is turned over within its stored range."""
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         low, high = _stored_range(dataset)
@@ -163,7 +164,7 @@ def _physical(dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.float32]:
     return (pixels.astype(np.float64) * slope + intercept).astype(np.float32)
 
 
-def _stored(dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.float32]:
+def _stored(dataset: Dataset, pixels: NDArray[Any]) -> Float32Array:
     """Scale by the range of the stored bits: a slope and intercept would cancel out."""
     low, high = _stored_range(dataset)
     unit = np.clip((pixels.astype(np.float64) - low) / (high - low), 0.0, 1.0)

@@ -17,8 +17,8 @@ from PIL import Image
 from scipy import ndimage
 from scipy.special import softmax
 
+from lorkit.decompose.artifacts.arrays import Float32Array, Mask
 from lorkit.decompose.data.preprocessing.recipe import resize_image
-from lorkit.export.targets.base import Float32Array, Mask
 
 _COLOURS = (
     (0, 0, 0), (0, 114, 178), (230, 120, 0), (0, 158, 115), (204, 90, 160), (240, 228, 66), (86, 180, 233),

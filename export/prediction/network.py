@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lorkit.decompose.artifacts import read_manifest, verify_chain
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.documents.expert import ExpertInfo
@@ -20,7 +21,6 @@ from lorkit.export.prediction import inputs as files
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.preference import export_preference
-from lorkit.export.targets.base import Float32Array
 
 if TYPE_CHECKING:
     from lorkit.decompose.runs.expert import LoadedExpert

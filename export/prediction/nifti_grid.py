@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lorkit.export.targets.base import Mask
+from lorkit.decompose.artifacts.arrays import Mask
 
 _SUFFIXES = (".nii", ".nii.gz")
 _TO_MM = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}

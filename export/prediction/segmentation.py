@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from lorkit.decompose.artifacts import write_bytes
+from lorkit.decompose.artifacts.arrays import Mask
 from lorkit.decompose.documents.predict import PredictDocument, PredictedImage, SegmentedImage, StructureSize
 from lorkit.decompose.errors import UsageError
 from lorkit.export.prediction.classification import cell
 from lorkit.export.prediction.masks import decode_at, png
 from lorkit.export.prediction.network import LoadedNetwork, checked, read_and_prepare
 from lorkit.export.prediction.nifti_grid import is_nifti, nifti_bytes, voxel_ml
-from lorkit.export.targets.base import Mask
 
 
 def mask_names(paths: Sequence[Path], names: Sequence[str], out: Path) -> list[str]:

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.special import softmax
 
+from lorkit.decompose.artifacts.arrays import Float32Array, Mask
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.metrics.segmentation import mask_dice
 from lorkit.export.building.packaging import SAMPLES
 from lorkit.export.prediction.masks import colour, decode, outline
 from lorkit.export.runtime.exported import Exported
-from lorkit.export.targets.base import Float32Array, Mask
 
 _MOST = 4
 _MOST_LABELLED = 6

@@ -11,11 +11,11 @@ from typing import Self
 
 import numpy as np
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.verify import NoParity
 from lorkit.decompose.errors import DataError, MissingRuntimeError, plural
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.targets import Engine, get_target
-from lorkit.export.targets.base import Float32Array
 from lorkit.export.targets.gpu_timer import timer_of
 
 

@@ -14,10 +14,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.verify import ParityFigures, ProvenParity
 from lorkit.decompose.errors import ParityError, plural
 from lorkit.decompose.metrics.segmentation import mask_dice
-from lorkit.export.targets.base import Float32Array
 
 BATCHES = (1, 3, 8)
 

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
-
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import MissingRuntimeError
 
 if TYPE_CHECKING:
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
     from lorkit.decompose.documents.export import ExportedNetwork
     from lorkit.profiles import Profile
 
-Float32Array = NDArray[np.float32]
 MODEL = "model.onnx"
 
 
@@ -209,6 +206,3 @@ def missing(target: Target, profile: Profile | None = None) -> MissingRuntimeErr
         required=target.runtime,
         fix=availability.install,
     )
-
-
-Mask = NDArray[np.uint8]

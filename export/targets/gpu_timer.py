@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
-from lorkit.export.targets.base import DeviceTimed, Engine, Float32Array
+from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.export.targets.base import DeviceTimed, Engine
 
 BatchTimer = Callable[[Float32Array], float]
 

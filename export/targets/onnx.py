@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from lorkit.decompose.artifacts import read_json, write_json
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import MODEL, ONNX_EXAMPLE, Availability, BuildRequest, Example, Float32Array
+from lorkit.export.targets.base import MODEL, ONNX_EXAMPLE, Availability, BuildRequest, Example
 
 if TYPE_CHECKING:
     import onnxruntime

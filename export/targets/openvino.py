@@ -16,9 +16,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import tool_versions
-from lorkit.export.targets.base import Availability, BuildRequest, Example, Float32Array, missing
+from lorkit.export.targets.base import Availability, BuildRequest, Example, missing
 from lorkit.export.targets.host_note import (
     SHARE,
     EngineRequirements,

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.random_numbers import Keys, uniform
 
 if TYPE_CHECKING:
@@ -101,5 +101,5 @@ def affine_volume(key: Keys, config: AugmentConfig, size: tuple[int, ...]) -> Te
     return torch.from_numpy(np.array(rows, dtype=np.float32).transpose(2, 0, 1).copy())
 
 
-def _column(values: NDArray[np.float32], image: Tensor) -> Tensor:
+def _column(values: Float32Array, image: Tensor) -> Tensor:
     return torch.from_numpy(values).view(-1, *(1,) * (image.dim() - 1))

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.recipe import AXES, FILTERS, VERSIONS, Intensity, Recipe
 from lorkit.decompose.errors import DataError
 
 if TYPE_CHECKING:
     from lorkit.decompose.config import ImageConfig, RegionConfig
 
-FloatImage = NDArray[np.float32]
 
 _RANGES = {"uint8": 255.0, "uint16": 65535.0}
 _PERCENTILES = (0.5, 99.5)
@@ -54,7 +54,7 @@ def _intensity(region: RegionConfig) -> Intensity:
     return Intensity(op="intensity", rule="dtype")
 
 
-def apply_recipe(recipe: Recipe, image: NDArray[Any]) -> FloatImage:
+def apply_recipe(recipe: Recipe, image: NDArray[Any]) -> Float32Array:
     """Prepare one image.
 
     Args:
@@ -79,17 +79,17 @@ def resize_mask(mask: NDArray[np.uint8], target: tuple[int, ...]) -> NDArray[np.
     return np.ascontiguousarray(mask[np.ix_(*axes)])
 
 
-def to_unit(step: Intensity, image: NDArray[Any]) -> FloatImage:
+def to_unit(step: Intensity, image: NDArray[Any]) -> Float32Array:
     """Map pixel values to [0, 1] float32 by an `intensity` step."""
     values = image.astype(np.float32)
     low, high = _limits(step, image, values)
     if high <= low:  # a constant image under the percentile rule: nothing to stretch
         return np.zeros_like(values)
-    unit: FloatImage = np.clip((values - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
+    unit: Float32Array = np.clip((values - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
     return unit
 
 
-def resize_image(image: FloatImage, target: Sequence[int]) -> FloatImage:
+def resize_image(image: Float32Array, target: Sequence[int]) -> Float32Array:
     """Resize a float32 image with Pillow's antialiased bilinear filter.
 
     Volumes are resized in the plane of their last two axes, then along the first; the filter is separable.
@@ -115,7 +115,7 @@ def resize_image(image: FloatImage, target: Sequence[int]) -> FloatImage:
     return resized[0] if image.ndim == 2 else np.stack(resized, axis=-1)
 
 
-def to_channels(image: FloatImage, count: int, sides: int = 2) -> FloatImage:
+def to_channels(image: Float32Array, count: int, sides: int = 2) -> Float32Array:
     """Convert an image to (count, *spatial): gray is repeated, colour is converted to luma if count is 1.
 
     Args:
@@ -126,7 +126,7 @@ def to_channels(image: FloatImage, count: int, sides: int = 2) -> FloatImage:
     if image.ndim == sides:
         return np.repeat(image[None], count, axis=0)
     if count == 1:
-        luma: FloatImage = np.clip(image @ _LUMA, 0.0, 1.0)
+        luma: Float32Array = np.clip(image @ _LUMA, 0.0, 1.0)
         return luma[None]
     return np.ascontiguousarray(image.transpose(2, 0, 1))
 
@@ -141,7 +141,7 @@ def range_notice(recipe: Recipe, dtype: str, largest: float) -> str | None:
     return f"16-bit images reach only {largest:.0f} of 65535: set window: [0, {largest:.0f}] or intensity: percentile"
 
 
-def _limits(step: Intensity, image: NDArray[Any], values: FloatImage) -> tuple[float, float]:
+def _limits(step: Intensity, image: NDArray[Any], values: Float32Array) -> tuple[float, float]:
     if step.rule == "window":
         return step.bounds
     if step.rule == "percentile":

@@ -17,13 +17,12 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from lorkit.decompose.artifacts.arrays import Float32Array, Floats
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.network import RegionCheck, RegionModel
 from lorkit.decompose.errors import DataError, plural
-from lorkit.decompose.metrics.bootstrap import Floats
 
 THUMBNAIL = 8
 DIRECTIONS = 12
@@ -33,14 +32,14 @@ _CHUNK = 256
 _DIGITS = 5
 
 
-def fingerprint(images_NCHW: NDArray[np.float32]) -> Floats:
+def fingerprint(images_NCHW: Float32Array) -> Floats:
     """Return the (N, F) fingerprints of prepared images, float32 in [0, 1]."""
     views = _views(images_NCHW)
     blocks = [np.concatenate([_fingerprint(view[at]) for view in views], axis=1) for at in _chunks(len(images_NCHW))]
     return np.concatenate(blocks) if blocks else np.zeros((0, len(views) * _length(images_NCHW.shape[1])))
 
 
-def fit(images_NCHW: NDArray[np.float32]) -> RegionModel:
+def fit(images_NCHW: Float32Array) -> RegionModel:
     """Fit the model to the training images of a region (two or more, else DataError); `calibrate` adds the limit."""
     if len(images_NCHW) < 2:
         raise DataError(
@@ -67,7 +66,7 @@ def fit(images_NCHW: NDArray[np.float32]) -> RegionModel:
     )
 
 
-def calibrate(model: RegionModel, images_NCHW: NDArray[np.float32]) -> RegionCheck:
+def calibrate(model: RegionModel, images_NCHW: Float32Array) -> RegionCheck:
     """Add the `limit` that refuses at most `FALSE_REFUSALS` of these validation images."""
     found_N = np.sort(distances(model, images_NCHW))
     # the smallest order statistic that an unseen image of the region stays below with the wanted probability
@@ -79,7 +78,7 @@ def calibrate(model: RegionModel, images_NCHW: NDArray[np.float32]) -> RegionChe
     return combine(RegionCheck, model, limit=limit, calibrated_on=len(found_N))
 
 
-def distances(model: RegionModel, images_NCHW: NDArray[np.float32]) -> Floats:
+def distances(model: RegionModel, images_NCHW: Float32Array) -> Floats:
     """Return the (N,) distances of prepared images from the region: root mean squared standard deviations."""
     raw_NF = fingerprint(images_NCHW)
     mean_F, scale_F, basis_KF, variance_K = _parts(model)
@@ -97,19 +96,19 @@ def distances(model: RegionModel, images_NCHW: NDArray[np.float32]) -> Floats:
     return distance_N
 
 
-def check(model: RegionCheck, image: NDArray[np.float32]) -> tuple[float, float, bool]:
+def check(model: RegionCheck, image: Float32Array) -> tuple[float, float, bool]:
     """Check one prepared image (C, H, W): its distance, the limit, and whether it is inside."""
     distance = float(distances(model, image[None])[0])
     return distance, model.limit, distance <= model.limit
 
 
-def refusal_rate(model: RegionCheck, images_NCHW: NDArray[np.float32]) -> float | None:
+def refusal_rate(model: RegionCheck, images_NCHW: Float32Array) -> float | None:
     """Return the share of images that the check refuses; None for no images."""
     found_N = distances(model, images_NCHW)
     return float((found_N > model.limit).mean()) if len(found_N) else None
 
 
-def _fingerprint(images_NCHW: NDArray[np.float32]) -> Floats:
+def _fingerprint(images_NCHW: Float32Array) -> Floats:
     images_NCHW = images_NCHW.astype(np.float64)
     gray_NHW = images_NCHW.mean(1)
     flat_NP = gray_NHW.reshape(len(gray_NHW), -1)
@@ -127,7 +126,7 @@ def _thumbnails(gray_NHW: Floats) -> Floats:
     return np.stack(small).reshape(len(small), -1).astype(np.float64)
 
 
-def _views(images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+def _views(images: Float32Array) -> list[Float32Array]:
     """Return 2D images unchanged, and of volumes (N, C, D, H, W) the middle slice across each axis."""
     if images.ndim == 4:
         return [images]

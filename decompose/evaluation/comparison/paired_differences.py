@@ -20,10 +20,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.base import Interval
 from lorkit.decompose.documents.compare import MeanDrop, PairedDifference, RegionDrop
-from lorkit.decompose.metrics.bootstrap import Floats, Resampling, interval, mean_defined, resample, safe_divide
+from lorkit.decompose.metrics.bootstrap import Resampling, interval, mean_defined, resample, safe_divide
 from lorkit.decompose.metrics.intervals import zero_event_bound
 from lorkit.decompose.metrics.paired import mcnemar, widen_if_degenerate
 from lorkit.decompose.tasks import get_task

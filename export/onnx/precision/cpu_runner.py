@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from lorkit.export.targets.base import Float32Array
+from lorkit.decompose.artifacts.arrays import Float32Array
 
 _BATCH = 8
 PROVIDER = "CPUExecutionProvider"

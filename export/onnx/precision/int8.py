@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from lorkit.export.targets.base import Float32Array
+from lorkit.decompose.artifacts.arrays import Float32Array
 
 _BATCH = 8
 

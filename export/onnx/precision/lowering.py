@@ -10,6 +10,7 @@ from typing import Protocol
 
 import onnx
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.export import CalibrationSet, LayerError, Lowering, WeightCount
 from lorkit.decompose.documents.verify import ImageKind
 from lorkit.decompose.errors import DataError, ParityError, plural
@@ -18,7 +19,6 @@ from lorkit.export.onnx.precision.cpu_runner import runner
 from lorkit.export.onnx.precision.half import DTYPES, overflowing, to_half_precision
 from lorkit.export.onnx.precision.int8 import quantise
 from lorkit.export.runtime.parity import Parity, describe_flips, measure_parity
-from lorkit.export.targets.base import Float32Array
 
 _MOST_KEPT = 0.5
 """Share of the layers that may stay in fp32: beyond it the file would not be of the precision that it states."""

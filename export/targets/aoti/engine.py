@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import ArtifactError
 from lorkit.export.targets.gpu_timer import GpuTimer, device_ms
 from lorkit.export.targets.host_note import EngineRequirements
-
-if TYPE_CHECKING:
-    from lorkit.export.targets.base import Float32Array
 
 CPU, CUDA = "cpu", "cuda"
 FIX = "export it here with `decompose export --target aoti --force`"

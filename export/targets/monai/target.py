@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorkit.decompose.artifacts import digest_bytes, digest_file, digest_json, write_bytes, write_json, write_text
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.export import ExportedNetwork
 from lorkit.decompose.errors import ArtifactError, UsageError, plural
-from lorkit.export.targets.base import Availability, BuildRequest, Example, Float32Array
+from lorkit.export.targets.base import Availability, BuildRequest, Example
 from lorkit.export.targets.monai.bundle_config import MODEL_PATH, inference_config
 
 if TYPE_CHECKING:

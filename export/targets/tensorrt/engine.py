@@ -9,17 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.export.targets.base import MODEL
 from lorkit.export.targets.gpu_timer import GpuTimer, device_ms
 from lorkit.export.targets.tensorrt.building import ENGINE
-
-if TYPE_CHECKING:
-    from lorkit.export.targets.base import Float32Array
 
 DEVICE = "cuda"
 NO_CUDA_TORCH = "this torch sees no CUDA device"

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import Availability, BuildRequest, Float32Array
+from lorkit.export.targets.base import Availability, BuildRequest
 from lorkit.export.targets.gpu_timer import GpuTimer, device_ms
 from lorkit.export.targets.tensorrt.base import TensorrtTarget
 from lorkit.export.targets.tensorrt.building import (

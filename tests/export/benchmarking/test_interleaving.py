@@ -4,8 +4,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.export.benchmarking.interleaving import (
-    ImageBatch,
     TimedEngine,
     random_inputs,
     runs_per_block,
@@ -27,7 +27,7 @@ class Bench:
     def engine(self, name: str, seconds: Callable[[int], float]) -> TimedEngine:
         turns = itertools.count()
 
-        def run(image: ImageBatch) -> None:
+        def run(image: Float32Array) -> None:
             self.now += seconds(next(turns))
             self.order.append(name)
 

@@ -4,7 +4,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lorkit.export.benchmarking.interleaving import ImageBatch, TimedEngine, random_inputs
+from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs
 from lorkit.export.noninferiority.latency import (
     MAX_CYCLES_PER_PAIR,
     LatencyTest,
@@ -28,7 +29,7 @@ class Clock:
     def engine(self, name: str, seconds: Callable[[int], float]) -> TimedEngine:
         turns = itertools.count()
 
-        def run(image: ImageBatch) -> None:
+        def run(image: Float32Array) -> None:
             self.now += seconds(next(turns))
 
         return TimedEngine(name, run, random_inputs((1, 1, 2, 2), seed=0))

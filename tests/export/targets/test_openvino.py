@@ -19,12 +19,13 @@ import pytest
 import torch
 
 from lorkit.decompose.artifacts import digest_file, read_json, write_json
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.runtime.parity import in_batches, seeded_inputs
 from lorkit.export.targets import MODEL, get_target
 from lorkit.export.targets import openvino as module
-from lorkit.export.targets.base import BuildRequest, Float32Array
+from lorkit.export.targets.base import BuildRequest
 from lorkit.export.targets.host_note import NATIVE_BF16, NOTE
 from lorkit.export.targets.openvino import BIN, TARGET, XML
 

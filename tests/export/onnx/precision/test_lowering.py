@@ -16,6 +16,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.export import CalibrationSet, WeightCount
 from lorkit.decompose.errors import DataError, ParityError
 from lorkit.decompose.events import Event, Listener, Working, ignore
@@ -25,7 +26,6 @@ from lorkit.export.onnx.precision import Calibration, Lowered, convert_precision
 from lorkit.export.onnx.precision.lowering import by_sensitivity
 from lorkit.export.runtime import parity
 from lorkit.export.runtime.parity import seeded_inputs
-from lorkit.export.targets.base import Float32Array
 
 IMAGES = seeded_inputs((1, 16, 16), 24)
 

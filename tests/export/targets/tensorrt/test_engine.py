@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import Float32Array
 from lorkit.export.targets.tensorrt import engine as tensorrt_running
 from lorkit.export.targets.tensorrt.engine import TensorrtEngine, in_range
 

@@ -1,0 +1,13 @@
+"""Types of NumPy arrays by what they hold: here, at the bottom, since every package above passes some."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32Array = NDArray[np.float32]
+"""Images, logits and what else networks take and return."""
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.uint8]
+"""Structures by pixel, 0 the background."""
