@@ -1,4 +1,4 @@
-"""Regions: the targets of a decomposition, in a fixed order that maps names to indices."""
+"""Regions: the parts of a decomposition, in a fixed order that maps names to indices."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
 def check_region_name(name: str) -> str:
-    """Return `name` unchanged when it can name a region, a directory and a module.
+    """Return `name` if it can name a region, a directory and a module.
 
     Raises:
-        UsageError: The name is reserved or holds characters that a path or a parameter name cannot.
+        UsageError: The name is reserved or has characters that a path or a parameter name cannot have.
     """
     if name in RESERVED:
         raise UsageError(
@@ -34,7 +34,7 @@ def check_region_name(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """One target of decomposition: a name, what its outputs mean, and its classes in output order.
+    """One region of a decomposition: its name, task, modality, and classes in output order.
 
     The classes of a segmentation are its structures, values 1..n of a mask; 0 is the background, which has no name.
     """
@@ -46,7 +46,6 @@ class Region:
     synthetic: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what could not be written to disk and read back."""
         check_region_name(self.name)
         # beside a structure there always is the background; a single class would be no question
         least, word, words = (1, "structure", "structures") if self.task == "segmentation" else (2, "class", "classes")
@@ -78,11 +77,9 @@ class RegionSet(Sequence[Region]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Region]: ...
     def __getitem__(self, index: int | slice) -> Region | Sequence[Region]:
-        """Return the region at a position."""
         return self._regions[index]
 
     def __len__(self) -> int:
-        """Return the number of regions."""
         return len(self._regions)
 
     @property
@@ -92,25 +89,21 @@ class RegionSet(Sequence[Region]):
 
     @property
     def synthetic(self) -> bool:
-        """Whether any region was drawn by a program instead of measured on a patient."""
+        """Whether any region was drawn by a program."""
         return any(region.synthetic for region in self)
 
     def index(self, name: Any, *_: Any) -> int:
-        """Return the routing index of a region.
-
-        Raises:
-            UsageError: No region has this name; the message lists those that are there.
-        """
+        """Return the routing index of a region; raise UsageError with the known names."""
         if name not in self._index:
             raise unknown("region", str(name), self._index)
         return self._index[name]
 
     def get(self, name: str) -> Region:
-        """Return a region by name, or raise UsageError as `index` does."""
+        """Return a region by name; raise UsageError as `index`."""
         return self._regions[self.index(name)]
 
     def select(self, selection: str | None) -> RegionSet:
-        """Return the regions of a `--region` option: `all` or nothing for every one, else comma-separated names."""
+        """Return the regions of a `--region` option: all for `all` or None, else those of comma-separated names."""
         if selection in (None, "", "all"):
             return self
         assert selection is not None

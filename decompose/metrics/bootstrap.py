@@ -1,8 +1,7 @@
 """Confidence intervals from resampled groups (patients), as matrix products instead of loops.
 
-Images of one patient are not independent, so whole groups are drawn with replacement. A replicate is a row of
-counts, how often each group was drawn; every metric that is a ratio of sums over cases is then a matrix product
-with sums taken once a group.
+Images of one patient are not independent, so whole groups are drawn with replacement. A replicate is a row with the
+number of draws of each group; metrics that are ratios of sums over cases are then matrix products with sums by group.
 
 Shape legend: R replicates, G groups, N cases.
 """
@@ -22,7 +21,7 @@ CHUNK = 4_000_000
 
 
 class Resampling(NamedTuple):
-    """Drawn groups: `counts_RG` (how often each group is in each replicate), `group_N` (the group of each case)."""
+    """Drawn groups: `counts_RG` (draws of each group in each replicate), `group_N` (the group of each case)."""
 
     counts_RG: Floats
     group_N: Ints
@@ -36,7 +35,7 @@ class Resampling(NamedTuple):
         return totals_RK.reshape(-1, *values.shape[1:])
 
     def blocks(self) -> list[slice]:
-        """Slices of replicates small enough to hold a weight for every case."""
+        """Slices of replicates, small enough for one weight per case."""
         step = max(1, CHUNK // max(1, len(self.group_N)))
         return [slice(start, start + step) for start in range(0, len(self.counts_RG), step)]
 
@@ -46,7 +45,7 @@ def resample(groups: ArrayLike, *, seed: int, replicates: int) -> Resampling:
 
     Args:
         groups: (N,) group of each case; any type that sorts.
-        seed: Seed of the generator; equal seeds and groups give equal draws.
+        seed: Equal seeds and groups give equal draws.
         replicates: Number of draws.
     """
     names, group_N = np.unique(np.asarray(groups), return_inverse=True)
@@ -58,7 +57,7 @@ def resample(groups: ArrayLike, *, seed: int, replicates: int) -> Resampling:
 
 
 def interval(values_R: Floats, *, level: float = 0.95) -> list[float] | None:
-    """Return the percentile interval of replicates, leaving out undefined ones; None when none is defined."""
+    """Return the percentile interval of the defined replicates; None if there are none."""
     defined = values_R[np.isfinite(values_R)]
     if not len(defined):
         return None
@@ -68,10 +67,10 @@ def interval(values_R: Floats, *, level: float = 0.95) -> list[float] | None:
 
 
 def check_scores(labels: ArrayLike, logits: ArrayLike, groups: ArrayLike) -> tuple[Ints, Floats, NDArray[Any]]:
-    """Return (N,) labels, (N, C) logits and (N,) groups as arrays that can be scored.
+    """Return (N,) labels, (N, C) logits and (N,) groups as arrays.
 
     Raises:
-        DataError: Shapes do not fit, a label is out of range, or a logit is not finite.
+        DataError: Shapes do not match, a label is out of range, or a logit is not finite.
     """
     label_N, logit_NC = np.asarray(labels, dtype=np.int64), np.asarray(logits, dtype=np.float64)
     group_N = np.asarray(groups)
@@ -93,13 +92,13 @@ def check_scores(labels: ArrayLike, logits: ArrayLike, groups: ArrayLike) -> tup
 
 
 def safe_divide(numerator: Floats, denominator: Floats) -> Floats:
-    """Divide, giving NaN (undefined) where the denominator is zero."""
+    """Divide; NaN (undefined) for a denominator of zero."""
     empty = denominator == 0
     ratio: Floats = np.where(empty, np.nan, numerator / np.where(empty, 1.0, denominator))
     return ratio
 
 
 def mean_defined(values: Floats) -> Floats:
-    """Mean over the last axis of what is defined; NaN where nothing is."""
+    """Return the mean of the defined values over the last axis; NaN without any."""
     known = np.isfinite(values)
     return safe_divide(np.where(known, values, 0.0).sum(-1), known.sum(-1).astype(np.float64))

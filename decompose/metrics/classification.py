@@ -1,7 +1,6 @@
-"""How good a classifier's logits are, with intervals that respect patients.
+"""Metrics of a classifier's logits, with intervals over patients.
 
-Everything starts from labels, logits and groups. A metric that a split cannot define (a class without cases) is
-None, never a made-up number.
+A metric that is undefined on a split (a class without cases) is None.
 
 Shape legend: N cases, C classes, B calibration bins, R bootstrap replicates.
 """
@@ -39,21 +38,20 @@ def scores(
     Args:
         labels: (N,) class indices.
         logits: (N, C) before softmax.
-        groups: (N,) patient (or other cluster) of each case; whole groups are resampled.
-        classes: Names of the C classes, for `per_class`; indices when absent.
+        groups: (N,) patient (or other cluster) of each case; groups are resampled as a whole.
+        classes: Names of the C classes, for `per_class`; indices by default.
         seed: Seed of the bootstrap.
         replicates: Bootstrap replicates of the 95 % percentile intervals.
 
     Returns:
-        `n`, `groups`, the metrics of `HEADLINE` (None where undefined), `ci` by metric, `confusion` (rows: true
-        class), `reliability` (bins of top-label confidence) and `per_class` (with `auroc`, its interval and the
-        `roc` curve of each class against the rest). Accuracy metrics are fractions; AUROC is the unweighted mean of
-        one-versus-rest areas; ECE has 15 equal-width bins of the top label's probability;
-        Brier is the mean squared distance of the probabilities from the one-hot label. In a replicate that drew no
-        case of a class, that class is left out of the replicate's mean.
+        `n`, `groups`, the metrics of `HEADLINE` (None where undefined), `ci` by metric, `confusion` (rows: true class),
+        `reliability` (bins of top-label confidence) and `per_class` (with `auroc`, its interval and the `roc` curve of
+        each class against the rest). Accuracy metrics are fractions; AUROC is the unweighted mean of one-versus-rest
+        areas; ECE has 15 equal-width bins of the top label's probability; Brier is the mean squared distance of the
+        probabilities from the one-hot label. A replicate's mean omits classes without a drawn case.
 
     Raises:
-        DataError: Shapes do not fit, a label is out of range, or a logit is not finite.
+        DataError: Shapes do not match, a label is out of range, or a logit is not finite.
     """
     label_N, logit_NC, group_N = check_scores(labels, logits, groups)
     names = list(classes) if classes is not None else [str(index) for index in range(logit_NC.shape[1])]
@@ -110,10 +108,10 @@ def reliability(labels: Ints, logits: Floats) -> dict[str, list[Any]]:
 
 
 def auroc_by_class(labels: Ints, logits: Floats, draws: Resampling) -> Floats:
-    """Area under the ROC curve of each class against the rest, in each replicate: (R, C), NaN where undefined.
+    """Return the area under the ROC curve of each class against the rest in each replicate: (R, C), NaN if undefined.
 
-    The score of a class is its log-odds: monotone in the probability, but without its saturation at 1, which would
-    tie confident cases. Equal scores count one half.
+    The score of a class is its log-odds: monotone in the probability, without its saturation at 1, which would tie
+    confident cases. Equal scores count one half.
     """
     area_RC = np.full((len(draws.counts_RG), logits.shape[1]), np.nan)
     for index in range(logits.shape[1]):
@@ -134,17 +132,17 @@ def log_odds(logits: Floats, index: int) -> Floats:
 
 
 def roc(positive_N: NDArray[np.bool_], score_N: Floats, corners: int = CORNERS) -> dict[str, list[float]] | None:
-    """Trace the ROC curve of one class against the rest, thinned for storage.
+    """Compute the ROC curve of one class against the rest, thinned for storage.
 
-    A long curve keeps points that lie evenly along it, so that its area changes by less than one point is wide.
+    Long curves keep evenly spaced points, so that the area changes by less than the width of one point.
 
     Args:
         positive_N: Which cases are of the class.
-        score_N: The higher, the likelier.
-        corners: Most points to keep, both ends included.
+        score_N: Higher for more likely cases.
+        corners: Maximum number of points, both ends included.
 
     Returns:
-        `fpr` and `tpr`, from (0, 0) to (1, 1); None where a side has no case.
+        `fpr` and `tpr`, from (0, 0) to (1, 1); None if a side has no case.
     """
     positives, negatives = int(positive_N.sum()), int((~positive_N).sum())
     if not positives or not negatives:
@@ -161,7 +159,7 @@ def roc(positive_N: NDArray[np.bool_], score_N: Floats, corners: int = CORNERS) 
 
 
 def _headline(labels: Ints, logits: Floats, draws: Resampling, area_RC: Floats) -> dict[str, Floats]:
-    """The headline metrics in each replicate, (R,) each."""
+    """Return the headline metrics in each replicate, (R,) each."""
     member_NC = (labels[:, None] == np.arange(logits.shape[1])[None]).astype(np.float64)
     confidence_N, hit_N, bin_N = _calibration(labels, logits)
     gap_NB = (bin_N[:, None] == np.arange(BINS)[None]) * (confidence_N - hit_N)[:, None]
@@ -180,7 +178,7 @@ def _headline(labels: Ints, logits: Floats, draws: Resampling, area_RC: Floats) 
 
 
 def _calibration(labels: Ints, logits: Floats) -> tuple[Floats, Floats, Ints]:
-    """Top-label probability, whether it is right, and its bin [low, high), each (N,)."""
+    """Return the top-label probability, whether it is right, and its bin [low, high), each (N,)."""
     confidence_N = np.exp(log_softmax(logits, axis=1)).max(1)
     hit_N = (logits.argmax(1) == labels).astype(np.float64)
     bin_N = np.minimum((confidence_N * BINS).astype(np.int64), BINS - 1)
@@ -188,7 +186,7 @@ def _calibration(labels: Ints, logits: Floats) -> tuple[Floats, Floats, Ints]:
 
 
 def _auroc(positive_N: NDArray[np.bool_], score_N: Floats, counts_RG: Floats, group_N: Ints) -> Floats:
-    """Weighted Mann-Whitney statistic of each replicate, ties counted one half."""
+    """Return the weighted Mann-Whitney statistic of each replicate; ties count one half."""
     order = np.argsort(score_N, kind="stable")
     level_N = np.unique(score_N, return_inverse=True)[1][order]
     starts = np.flatnonzero(np.diff(level_N, prepend=-1))

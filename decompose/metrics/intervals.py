@@ -1,4 +1,4 @@
-"""How sure a paired difference is at any level, and what more cases would tell.
+"""Uncertainty of a paired difference at any level, and the number of cases that an allowed drop needs.
 
 Shape legend: R bootstrap replicates.
 """
@@ -24,18 +24,18 @@ _BISECTIONS = 24
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DropUncertainty:
-    """How sure a drop is, at any level: replicates of it, and what none of the cases may have shown.
+    """Uncertainty of a drop at any level: its replicates, and a bound on differences that no case has shown.
 
     Attributes:
         drop: The drop itself.
-        drop_R: The drop in each replicate, NaN where one defines none.
-        rarest_groups: Groups that could have shown what none did: with m of them an event that is never seen has a
-            probability below 1 - alpha^(1/m).
-        weight: What such an event would weigh in the drop.
-        small_sample_groups: Number of groups, where it is so small that percentiles alone would be too narrow. The ends
-            then lie at the quantiles that Student's t asks for (the expanded percentile interval of Hesterberg, The
-            American Statistician 69, 2015, section 4.1), and no nearer than Student's interval, which percentiles of
-            two or three groups cannot reach; fewer than `MIN_GROUPS` decide nothing. None leaves percentiles alone.
+        drop_R: The drop in each replicate, NaN if undefined.
+        rarest_groups: Number m of groups that could have shown an unseen event, whose probability is below 1 -
+            alpha^(1/m).
+        weight: Contribution of such an event to the drop.
+        small_sample_groups: Number of groups if it is so small that percentiles alone are too narrow, else None. The
+            ends are then the quantiles of Student's t (the expanded percentile interval of Hesterberg, The American
+            Statistician 69, 2015, section 4.1), and no nearer than Student's interval, which percentiles of two or
+            three groups cannot reach; below `MIN_GROUPS` nothing is decided.
     """
 
     drop: float
@@ -45,25 +45,25 @@ class DropUncertainty:
     small_sample_groups: int | None = None
 
     def interval(self, alpha: float = ALPHA) -> tuple[float, float]:
-        """Return the two-sided interval at an error, in [-1, 1]."""
+        """Return the two-sided interval at error alpha, in [-1, 1]."""
         low, high = self._resampled(alpha)
         reach = zero_event_bound(self.rarest_groups, self.weight, alpha)
         return max(-1.0, min(low, self.drop - reach)), min(1.0, max(high, self.drop + reach))
 
     def p_values(self, allowed: float) -> tuple[float, float]:
-        """Return the smallest errors at which the interval lies above, and below, an allowed drop.
+        """Return the smallest errors at which the interval is above, and below, an allowed drop.
 
-        The first is small where the candidate is worse than allowed, the second where it is not. Neither is below
-        what the number of replicates can tell.
+        The first is small if the candidate is worse than allowed, the second if it is not. Neither is below the
+        resolution of the replicates.
         """
         above = self._smallest(lambda alpha: self.interval(alpha)[0] > allowed)
         return above, self._smallest(lambda alpha: self.interval(alpha)[1] < allowed)
 
     def needed(self, allowed: float, n: int) -> int | None:
-        """Return about how many such cases show that a candidate which loses nothing stays within an allowed drop.
+        """Return about how many cases show that a candidate without loss is within an allowed drop.
 
-        The resampled half-width shrinks with the root of the number of cases, what stays unseen with the number. None
-        where no number does: nothing may be lost, or so few groups say nothing about how they differ.
+        The resampled half-width decreases with the square root of the number of cases, the bound on unseen events with
+        the number. None if no number suffices: no drop is allowed, or there are too few groups to know their variance.
         """
         if allowed <= 0 or (self.small_sample_groups is not None and self.small_sample_groups < MIN_GROUPS):
             return None
@@ -88,7 +88,7 @@ class DropUncertainty:
         return min(low, self.drop - reach), max(high, self.drop + reach)
 
     def _smallest(self, decided: Callable[[float], bool]) -> float:
-        """Bisect, on a logarithmic scale, for the smallest error at which an interval decides."""
+        """Bisect on a logarithmic scale for the smallest error at which an interval decides."""
         low, high = math.log(2.0 / (len(self.drop_R) + 1)), 0.0
         if not decided(1.0):
             return 1.0
@@ -101,12 +101,12 @@ class DropUncertainty:
 
 
 def zero_event_bound(groups: int, weight: float, alpha: float = ALPHA) -> float:
-    """Return what an event that none of some groups showed could still amount to, at 1 - alpha."""
+    """Return the largest contribution of an event that none of `groups` showed, at 1 - alpha."""
     return float(1.0 - alpha ** (1.0 / groups)) * weight
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values that hold for all of a family together (Holm, Scandinavian Journal of Statistics 6, 1979)."""
+    """Return p-values adjusted for a family of tests (Holm, Scandinavian Journal of Statistics 6, 1979)."""
     ordered = np.argsort(p_values, kind="stable")
     factors = np.arange(len(ordered), 0, -1)
     adjusted = np.empty(len(ordered))

@@ -1,4 +1,4 @@
-"""Names of metrics as people write them."""
+"""Names of metrics in texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one model loses against another on the same cases, and what the cases can decide.
+"""Paired drop between two models on the same cases, and the difference that the cases can decide.
 
 Shape legend: N cases, C classes, S classes or structures, R bootstrap replicates.
 """
@@ -20,20 +20,20 @@ from lorkit.decompose.metrics.intervals import DropUncertainty, zero_event_bound
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDrop:
-    """What a candidate loses against a baseline on the same cases, in the headline of their task.
+    """Drop from a baseline to a candidate on the same cases, in the headline metric of their task.
 
     Attributes:
-        drop: Baseline minus candidate; negative when the candidate is better.
+        drop: Baseline minus candidate; negative if the candidate is better.
         ci: Two-sided 95 % interval of the drop.
-        decidable: Half-width of `ci`: the smallest allowed drop under which a candidate that loses nothing would be
-            shown to stay with the cases at hand.
-        baseline: Headline of the baseline: balanced accuracy, or mean Dice.
-        candidate: Headline of the candidate.
+        decidable: Half-width of `ci`: the smallest allowed drop within which these cases could show a candidate without
+            loss to be.
+        baseline: Headline metric of the baseline: balanced accuracy, or mean Dice.
+        candidate: Headline metric of the candidate.
         n: Cases.
         groups: Groups.
         mcnemar_p: Exact two-sided McNemar test on the cases that only one of the two has right; a cross-check that
-            knows neither class balance nor groups. None where hits are averages over several models, or no hits at all.
-        uncertainty: How sure the drop is at other levels; not part of `to_json`.
+            ignores class balance and groups. None for averaged hits or without hits.
+        uncertainty: Uncertainty of the drop at other levels; not part of `to_json`.
     """
 
     drop: float
@@ -65,7 +65,7 @@ def paired_drop(
     """Compare two classifiers on the same cases: (N,) labels and groups, two times (N, C) logits.
 
     Raises:
-        DataError: Shapes do not fit, a label is out of range, or a logit is not finite.
+        DataError: Shapes do not match, a label is out of range, or a logit is not finite.
     """
     label_N, baseline_NC, group_N = check_scores(labels, baseline_logits, groups)
     _, candidate_NC, _ = check_scores(labels, candidate_logits, groups)
@@ -88,11 +88,11 @@ def paired_difference(
     seed: int = 0,
     replicates: int = 2000,
 ) -> PairedDrop:
-    """Compare per-case hits, each (N,) in [0, 1]; fractions are averages over several trained models.
+    """Compare hits per case, each (N,) in [0, 1]; fractions are averages over several trained models.
 
-    A percentile interval collapses when no drawn case tells the two apart, and would then decide anything from a
-    handful of cases. So it is never narrower than what could still be hidden: with m groups in the rarest class, an
-    event never seen has probability below 1 - 0.05^(1/m) at 95 %, and weighs 1/C in balanced accuracy.
+    A percentile interval has no width if no drawn case differs, and would decide anything from a few cases. So it is
+    never narrower than a difference that may be unseen: with m groups in the rarest class, an event never seen has
+    probability below 1 - 0.05^(1/m) at 95 %, and weight 1/C in balanced accuracy.
     """
     label_N, group_N = np.asarray(labels, dtype=np.int64), np.unique(np.asarray(groups), return_inverse=True)[1]
     hit_N2 = np.stack([np.asarray(baseline_hits, np.float64), np.asarray(candidate_hits, np.float64)], axis=1)
@@ -116,14 +116,14 @@ def paired_cases(
     seed: int = 0,
     replicates: int = 2000,
 ) -> PairedDrop:
-    """Compare what two models have of the same cases: the `scores_by_case` of their task, NaN where one says nothing.
+    """Compare the `scores_by_case` of two models on the same cases; NaN is undefined.
 
     Args:
-        baseline_NS: How right the baseline is, in [0, 1].
-        candidate_NS: As `baseline_NS`.
+        baseline_NS: Scores of the baseline, in [0, 1].
+        candidate_NS: Scores of the candidate.
         groups: (N,) group of each case.
-        rarest_groups: Groups that could have shown a difference that none did; see `DropUncertainty`.
-        weight: What such a difference would weigh; 0 where there is none to fear.
+        rarest_groups: Groups that could have shown an unseen difference; see `DropUncertainty`.
+        weight: Contribution of such a difference; 0 for none.
         few_groups: Widen the interval for few groups; see `DropUncertainty`.
         seed: Seed of the bootstrap.
         replicates: Bootstrap replicates.
@@ -154,29 +154,29 @@ def paired_cases(
 
 
 def drop_replicates(baseline_NS: Floats, candidate_NS: Floats, draws: Resampling) -> Floats:
-    """Return what the candidate loses in each replicate, (R,)."""
+    """Return the drop in each replicate, (R,)."""
     return mean_defined(mean_replicates(baseline_NS, draws) - mean_replicates(candidate_NS, draws))
 
 
 def mean_replicates(cases_NS: Floats, draws: Resampling) -> Floats:
-    """Return the mean of what is defined in each replicate, (R, S)."""
+    """Return the mean of the defined values in each replicate, (R, S)."""
     known = np.isfinite(cases_NS)
     return safe_divide(draws.totals(np.where(known, cases_NS, 0.0)), draws.totals(known.astype(np.float64)))
 
 
 def undetected_drop(label_N: Ints, group_N: Ints) -> float:
-    """Return what a difference that no case showed could still amount to in balanced accuracy, at 95 %."""
+    """Return the largest drop in balanced accuracy that no case has shown, at 95 %."""
     return zero_event_bound(*groups_of_rarest_class(label_N, group_N))
 
 
 def groups_of_rarest_class(label_N: Ints, group_N: Ints) -> tuple[int, float]:
-    """Return the groups of the rarest class, and what a class weighs in balanced accuracy."""
+    """Return the number of groups of the rarest class, and the weight of a class in balanced accuracy."""
     present = np.unique(label_N)
     return min(len(np.unique(group_N[label_N == label])) for label in present), 1.0 / len(present)
 
 
 def widen_if_degenerate(interval: list[float] | None, value: float, bound: float) -> list[float]:
-    """Return the interval of a share; where it has no width, that of what the cases could still hide.
+    """Return the interval of a rate; if it has no width, one with the difference that may be unseen.
 
     Resampling cases that are all right (or all wrong) gives a width of zero, however few they are.
     """
@@ -198,23 +198,23 @@ def mcnemar(hit_N2: Floats) -> float | None:
 def paired_means(
     baseline_NS: Floats, candidate_NS: Floats, groups: ArrayLike, *, seed: int = 0, replicates: int = 2000
 ) -> PairedDrop:
-    """Compare two models by the mean over structures of the mean over cases, with an interval that few groups earn.
+    """Compare two models by the mean over structures of the mean over cases, with an interval for few groups.
 
-    A percentile interval of few groups is too narrow, so its ends lie at the quantiles that Student's t asks for (the
-    expanded percentile interval of Hesterberg, The American Statistician 69, 2015, section 4.1). Nor is it ever
-    narrower than what could still be hidden: with G groups an event never seen has a probability below
-    1 - 0.05^(1/G) at 95 %, and is taken to weigh as much as the largest difference that a group showed. Fewer
-    groups than `intervals.MIN_GROUPS` decide nothing: the interval is then [-1, 1].
+    Percentiles of few groups are too narrow, so the ends are the quantiles of Student's t (the expanded percentile
+    interval of Hesterberg, The American Statistician 69, 2015, section 4.1). The interval is never narrower than a
+    difference that may be unseen: with G groups an event never seen has a probability below 1 - 0.05^(1/G) at 95 %, and
+    is given the weight of the largest difference of a group. Below `intervals.MIN_GROUPS` groups nothing is decided:
+    the interval is [-1, 1].
 
     Args:
-        baseline_NS: The `scores_by_case` of a task, in [0, 1], NaN where a case says nothing about a structure.
-        candidate_NS: Likewise, of the same cases.
+        baseline_NS: The `scores_by_case` of a task, in [0, 1], NaN if a case is undefined for a structure.
+        candidate_NS: The same of the candidate.
         groups: (N,) patient (or other cluster) of each case.
         seed: Seed of the bootstrap.
         replicates: Bootstrap replicates.
 
     Raises:
-        DataError: No case says anything about any structure in both models.
+        DataError: No case is defined for any structure in both models.
     """
     if not (np.isfinite(baseline_NS).any() and np.isfinite(candidate_NS).any()):
         raise DataError(

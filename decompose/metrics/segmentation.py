@@ -1,7 +1,7 @@
-"""How well predicted masks overlap with true ones: Dice by structure, with intervals that respect patients.
+"""Dice of predicted masks by structure, with intervals over patients.
 
-Everything starts from counts of pixels a sample, so the maps themselves need not be kept. The Dice of a structure that
-neither mask of a sample holds is undefined and counts nowhere; a structure that only one of them holds has Dice 0.
+Scores are computed from counts of pixels per sample, so that maps need not be stored. The Dice of a structure that is
+in neither mask is undefined and not counted; a structure in only one of them has Dice 0.
 
 Shape legend: N samples, K channels (background first), S = K - 1 structures, R bootstrap replicates.
 """
@@ -29,7 +29,7 @@ def overlap_counts(logits: ArrayLike, masks: ArrayLike) -> Ints:
         masks: (N, *spatial) whole numbers below K.
 
     Raises:
-        DataError: Shapes do not fit, or a logit is not finite.
+        DataError: Shapes do not match, or a logit is not finite.
     """
     logit, mask = np.asarray(logits), np.asarray(masks)
     if logit.ndim < 3 or (logit.shape[0], *logit.shape[2:]) != mask.shape:
@@ -49,7 +49,7 @@ def overlap_counts(logits: ArrayLike, masks: ArrayLike) -> Ints:
 
 
 def dice(counts_NS3: ArrayLike) -> Floats:
-    """Return the (N, S) Dice of each sample and structure, NaN where neither mask holds the structure."""
+    """Return the (N, S) Dice of each sample and structure; NaN if neither mask has the structure."""
     counts = np.asarray(counts_NS3, dtype=np.float64)
     return safe_divide(2 * counts[..., 0], counts[..., 1] + counts[..., 2])
 
@@ -61,16 +61,15 @@ def overlap_scores(
 
     Args:
         counts_NS3: Of `overlap_counts`.
-        groups: (N,) patient (or other cluster) of each sample; whole groups are resampled.
+        groups: (N,) patient (or other cluster) of each sample; groups are resampled as a whole.
         structures: Names of the S structures.
         seed: Seed of the bootstrap.
         replicates: Bootstrap replicates of the 95 % percentile intervals.
 
     Returns:
-        `n`, `groups`, `dice` (mean over structures of the mean over samples, None where a structure has no sample),
-        `ci` (None for a single group), and `per_structure`: `n` samples whose true mask holds it, `defined`
-        samples with a Dice, `dice`, `ci`.
-        In a replicate without a defined sample of a structure, that structure is left out of the replicate's mean.
+        `n`, `groups`, `dice` (mean over structures of the mean over samples, None if a structure has no sample), `ci`
+        (None for a single group), and `per_structure`: `n` samples whose true mask has it, `defined` samples with a
+        Dice, `dice`, `ci`. A replicate's mean omits structures without a defined sample.
     """
     counts = np.asarray(counts_NS3)
     case_NS, group_N = dice(counts), np.asarray(groups)
@@ -99,7 +98,7 @@ def overlap_scores(
 
 
 def _means(case_NS: Floats, draws: Resampling) -> Floats:
-    """Mean Dice of each structure in each replicate, (R, S)."""
+    """Return the mean Dice of each structure in each replicate, (R, S)."""
     known: NDArray[np.bool_] = np.isfinite(case_NS)
     return safe_divide(draws.totals(np.where(known, case_NS, 0.0)), draws.totals(known.astype(np.float64)))
 
@@ -109,7 +108,7 @@ def _number(value: float) -> float | None:
 
 
 def mask_dice(found: NDArray[Any], wanted: NDArray[Any], structures: int) -> NDArray[np.float64]:
-    """Return the Dice coefficient of each structure in two masks of any one shape, (S,); NaN where neither has it."""
+    """Return the Dice coefficient of each structure in two masks of equal shape, (S,); NaN if neither has it."""
     inside = np.bincount(found[found == wanted].ravel(), minlength=structures + 1)[1 : structures + 1]
     sizes = sum(np.bincount(mask.ravel(), minlength=structures + 1)[1 : structures + 1] for mask in (found, wanted))
     sizes = np.asarray(sizes, dtype=np.float64)

@@ -1,4 +1,4 @@
-"""What a network costs: parameters, and multiply-accumulates at batch 1, both deterministic."""
+"""Costs of a network: parameters, and multiply-accumulates at batch 1, both deterministic."""
 
 from __future__ import annotations
 
@@ -13,32 +13,23 @@ from lorkit.decompose.models.regional import RegionalModel
 
 
 def count_parameters(module: nn.Module) -> int:
-    """Return the number of parameters; one that is used twice counts once."""
+    """Return the number of parameters; shared ones count once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def count_macs(module: nn.Module, image_shape: tuple[int, ...]) -> int:
-    """Return the multiply-accumulates of convolutions, linear layers and attention for one image.
+    """Return the multiply-accumulates of convolutions, linear layers and attention for one image (C, *spatial).
 
-    Nothing is computed: the module's shapes run on torch's meta device, so the count depends on no hardware.
-    Element-wise work, norms and pooling are not counted, as is usual.
-
-    Args:
-        module: A network, not touched.
-        image_shape: (C, *spatial) of one image.
+    Shapes run on torch's meta device, so the count is independent of hardware. Element-wise operations, norms and
+    pooling are not counted, as is usual.
     """
     return _count(module, image_shape)
 
 
 def training_macs(model: RegionalModel, image_shape: tuple[int, ...]) -> int:
-    """Return the multiply-accumulates of one image through a model in training, experts not merged.
+    """Return the multiply-accumulates of one image (C, *spatial) in training, the most of any region.
 
-    Args:
-        model: As a method built it, not touched.
-        image_shape: (C, *spatial) of one image.
-
-    Returns:
-        The most that any of its regions costs.
+    Experts are not merged; the model is as a method built it.
     """
     return max(_count(model, image_shape, name) for name in model.regions.names)
 

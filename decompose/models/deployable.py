@@ -1,4 +1,4 @@
-"""What is deployed of one region: the normalisation and a plain network in one module."""
+"""The deployed module of one region: the normalisation and a plain network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Normalise(nn.Module):
-    """(x - mean) / std by channel; the statistics are buffers, so they travel with the weights."""
+    """(x - mean) / std by channel; the statistics are buffers, so they are saved with the weights."""
 
     mean: Tensor
     std: Tensor
@@ -27,7 +27,7 @@ class Normalise(nn.Module):
 
 
 class Deployable(nn.Module):
-    """Images in [0, 1] to the logits of one region: what `model.pt2` and every exported graph hold.
+    """Images in [0, 1] to the logits of one region: the content of `model.pt2` and every exported graph.
 
     Args:
         network: A plain network (N, C, *spatial) -> (N, classes), or (N, 1 + structures, *spatial).
@@ -51,5 +51,5 @@ class Deployable(nn.Module):
         return tuple(self.normalise.std.tolist())
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map images (N, C, *spatial) in [0, 1] to logits, one row or one map an image."""
+        """Map images (N, C, *spatial) in [0, 1] to logits."""
         return cast(Tensor, self.network(self.normalise(image)))

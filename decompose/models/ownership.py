@@ -1,4 +1,4 @@
-"""Which tensors of a live model belong to one region alone: found by their keys."""
+"""Ownership of the tensors of a live model: those of one region, by key."""
 
 from __future__ import annotations
 
@@ -10,13 +10,9 @@ OWNED_BELOW = frozenset({"down", "up", "kernel", "regions", "heads", "models"})
 
 
 def owner_of(key: str, regions: Collection[str]) -> str | None:
-    """Return which of `regions` a tensor belongs to, or None where it is shared or of another region.
+    """Return the region of a tensor or module name, or None if it is shared or of another region.
 
-    The container above the name is checked too: a backbone may have a layer that is named like a region.
-
-    Args:
-        key: Key of a state dict, or the name of a module in it.
-        regions: Names to look for.
+    The container of the name is checked too: a backbone may have a layer with the name of a region.
     """
     for above, part in itertools.pairwise(key.split(".")):
         if above in OWNED_BELOW and part in regions:

@@ -22,12 +22,12 @@ from lorkit.decompose.tasks import get_task
 
 
 class RegionalOutput(NamedTuple):
-    """What a model returns for a batch; only regions of the batch appear, in routing order.
+    """Outputs of a model for a batch, by the regions of the batch in routing order.
 
     Attributes:
         features: (N, F), or (N, F, *spatial) of dense tasks, in the order of the batch.
         logits: By region, (n_t, C_t), or (n_t, C_t, *spatial).
-        rows: By region, (n_t,) int64: the rows of the batch that its logits belong to, ascending.
+        rows: By region, (n_t,) int64 ascending rows of the batch that the logits belong to.
     """
 
     features: Tensor
@@ -36,7 +36,7 @@ class RegionalOutput(NamedTuple):
 
 
 class _Regional(nn.Module):
-    """The interface that joint and separate models share."""
+    """The interface of joint and separate models."""
 
     def __init__(self, regions: RegionSet, routing: Routing) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class _Regional(nn.Module):
         self.routing = routing
 
     def scope(self, region: Tensor | str | None = None) -> AbstractContextManager[BatchRouting]:
-        """Open the routing of a batch; a training step holds it around forward and backward.
+        """Open the routing of a batch, which a training step holds around forward and backward.
 
         Args:
             region: (N,) region indices, one name for the whole batch, or None for the active region.
@@ -63,17 +63,17 @@ class _Regional(nn.Module):
         return self.routing.use(self._selection(region), sort=True)
 
     def activate(self, region: str | None) -> None:
-        """Use one region until the next call, wherever a call names none (task knowledge switch)."""
+        """Set the region of calls that name none, until the next call (task knowledge switch)."""
         self.routing.activate(region)
 
     def extract_network(self, region: str) -> nn.Module:
-        """Return the plain network of a region, as `plain_network`; subclasses implement it."""
+        """Return the plain network of a region, as `plain_network`."""
         raise NotImplementedError
 
     def plain_network(self, region: str) -> nn.Module:
-        """Return a region's network with its head: original classes and keys, logits out, in eval mode.
+        """Return a new network of a region with its head: original classes and keys, logits out, in eval mode.
 
-        A new object; the model is not touched. Its input is normalised already (`deployable` has that inside).
+        Its input is normalised (`deployable` includes the normalisation).
 
         Raises:
             UsageError: The region is unknown.
@@ -82,7 +82,7 @@ class _Regional(nn.Module):
         return self.extract_network(region).eval()
 
     def deployable(self, region: str) -> Deployable:
-        """Return a region's plain network behind the model's normalisation: images in [0, 1] to logits."""
+        """Return a region's plain network with the model's normalisation: images in [0, 1] to logits."""
         normalise = self.normalisation
         return Deployable(self.plain_network(region), mean=normalise.mean.tolist(), std=normalise.std.tolist()).eval()
 
@@ -105,10 +105,10 @@ class RegionalModel(_Regional):
 
     Args:
         backbone: A headless network of `build_backbone`, plain or after `add_experts_`.
-        regions: Their order is the order of the routing indices.
+        regions: In the order of the routing indices.
         mean: Normalisation, one value per channel.
         std: Normalisation, one value per channel.
-        routing: What `add_experts_` returned; None for a backbone without experts.
+        routing: The result of `add_experts_`; None for a backbone without experts.
     """
 
     def __init__(
@@ -145,9 +145,9 @@ class RegionalModel(_Regional):
     def forward(self, image: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
         """Map images to features and each region's logits in one pass.
 
-        Rows are grouped by region once, before the first layer, and put back at the end. The routing scope of
-        the caller is used where it holds the very `region` given here; else one is opened for the forward alone,
-        which suffices unless activation checkpointing repeats the forward during backward.
+        Rows are grouped by region before the first layer, and restored at the end. The caller's routing scope is used
+        if it has the same `region` object; else one is opened for the forward pass, which suffices unless activation
+        checkpointing repeats the forward in backward.
 
         Args:
             image: (N, C, *spatial) in [0, 1].
@@ -157,12 +157,12 @@ class RegionalModel(_Regional):
             return self._classified(self._grouped_features(image, routed), routed)
 
     def classify_features(self, features: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
-        """Return what `forward` returns, from features (N, F) that it found earlier."""
+        """Return the result of `forward` for features (N, F) that were computed earlier."""
         with self.scope(region) as routed:
             return self._classified(routed.group(features), routed)
 
     def features(self, image: Tensor, region: Tensor | str | None = None) -> Tensor:
-        """Map images (N, C, *spatial) to features (N, F) or (N, F, *spatial); soft gates (N, T) are allowed here."""
+        """Map images (N, C, *spatial) to features (N, F) or (N, F, *spatial); soft gates (N, T) are allowed."""
         with self.scope(region) as routed:
             features = self._grouped_features(image, routed, soft=True)
         return routed.restore(features)
@@ -181,11 +181,11 @@ class RegionalModel(_Regional):
 
 
 class SeparateModels(_Regional):
-    """One independent network per region behind the interface of `RegionalModel` (single-task learning).
+    """One independent network per region with the interface of `RegionalModel` (single-task learning).
 
     Args:
         models: By region, a model of that region alone; their normalisations must agree.
-        regions: Their order is the order of the routing indices.
+        regions: In the order of the routing indices.
     """
 
     def __init__(self, models: Mapping[str, RegionalModel], regions: RegionSet) -> None:
@@ -200,11 +200,11 @@ class SeparateModels(_Regional):
 
     @property
     def normalisation(self) -> Normalise:
-        """The module that normalises images, of the first region; all agree."""
+        """The module that normalises images, equal for all regions."""
         return self._model(self.regions.names[0]).normalise
 
     def forward(self, image: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
-        """Run each region's network on its rows, as `RegionalModel.forward` describes."""
+        """Run each region's network on its rows; arguments as in `RegionalModel.forward`."""
         with self.scope(region) as routed:
             parts = [(self.routing.regions[t], rows) for t, rows in _split(routed, _grouped(image, routed))]
             outputs = {name: self._model(name)(rows, name) for name, rows in parts}

@@ -1,4 +1,4 @@
-"""What maps a frozen foundation's features into a student's feature space, pooled or on a grid, in 2D and 3D.
+"""Reprogrammers: map a frozen foundation's features to a student's feature space, pooled or on a grid, in 2D and 3D.
 
 Shapes: N samples, wide and narrow channels of foundation and student.
 """
@@ -15,11 +15,11 @@ _CONVOLUTIONS: dict[int, type[nn.Conv2d] | type[nn.Conv3d]] = {2: nn.Conv2d, 3: 
 
 
 class PooledReprogrammer(nn.Sequential):
-    """Three layers that map the foundation's pooled features (N, wide) into the student's feature space (N, narrow).
+    """Three layers from the foundation's pooled features (N, wide) to the student's feature space (N, narrow).
 
-    The norms make it indifferent to the length of the foundation's features, which differs between foundations by
-    orders of magnitude. The last activation gives the range of the student's pooled features where these are means of
-    rectified maps, and so never negative; a transformer's may have any sign, and there is none.
+    The norms remove the length of the foundation's features, which differs between foundations by orders of magnitude.
+    The last activation makes outputs non-negative if the student's pooled features are means of rectified maps;
+    otherwise (transformers) there is none.
 
     Args:
         wide: Features of the foundation.
@@ -45,12 +45,12 @@ class PooledReprogrammer(nn.Sequential):
 class GridReprogrammer(nn.Module):
     """Three convolutions (1, 3, 1) from a grid of the foundation to the channels and the grid of the student.
 
-    Group norms, so that nothing depends on the batch and the length of the foundation's features does not matter.
+    Group norms make it independent of the batch and of the length of the foundation's features.
 
     Args:
         wide: Channels of the foundation.
         narrow: Channels of the student.
-        grid: Places of the student, along each of 2 or 3 axes.
+        grid: Positions of the student, along each of 2 or 3 axes.
         hidden: Channels in between; None for `narrow`.
     """
 
@@ -76,7 +76,7 @@ _POOLS: dict[int, Any] = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 
 
 def resampled(x: Tensor, grid: tuple[int, ...]) -> Tensor:
-    """Return features (N, C, *places) on another grid: interpolated where any axis gets finer, else averaged."""
+    """Return features (N, C, *positions) on another grid: interpolated if any axis gets finer, else averaged."""
     have = tuple(x.shape[2:])
     if have == grid:
         return x

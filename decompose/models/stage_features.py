@@ -1,7 +1,7 @@
-"""The stages of any network that can be asked for them: a foundation is walked through, never entered midway.
+"""The stages of any network that has them, to read the features of a foundation.
 
-Backbones of this project have adapters in `staged`, timm's networks give their intermediate features themselves, a
-user's teacher brings its stages along.
+Backbones of this project have adapters in `staged`, timm's networks return intermediate features, and a user's teacher
+returns its stages.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def stage_shapes_of(backbone: nn.Module, image_shape: tuple[int, ...]) -> list[t
     """Return (C, *grid) of each stage for images (C, *spatial); a user's teacher states its own.
 
     Raises:
-        UsageError: It has no stages that anything knows of, or not four.
+        UsageError: It has no known stages, or not four.
     """
     if isinstance(backbone, TeacherBackbone):
         stage_view(backbone)  # refuses what has not four
@@ -58,11 +58,7 @@ def stage_shapes_of(backbone: nn.Module, image_shape: tuple[int, ...]) -> list[t
 
 
 def stage_view(backbone: nn.Module) -> HasStages:
-    """Return a network in its four stages; weights are shared, nothing is copied.
-
-    Raises:
-        UsageError: It has no stages that anything knows of, or not four.
-    """
+    """Return a network in its four stages, which share its weights; raise UsageError unless it has four."""
     if isinstance(backbone, TeacherBackbone):
         if len(backbone.stages) != STAGES:
             raise UsageError(

@@ -1,4 +1,4 @@
-"""An extracted expert on disk: read it, and rebuild its network from public classes and plain keys."""
+"""Read an extracted expert, and rebuild its network from public classes and plain keys."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ WEIGHTS, PROGRAM, CARD = "model.safetensors", "model.pt2", "README.md"
 
 @dataclass(frozen=True)
 class LoadedExpert(StoredNetwork):
-    """An expert with intact digests.
+    """An expert with verified digests.
 
     Attributes:
         network: Images (N, C, H, W) in [0, 1] to logits (N, classes), in eval mode.
         info: Its `expert.json`.
         manifest: Its checked manifest.
-        path: Where it lies.
+        path: Its directory.
     """
 
     network: Deployable
@@ -44,15 +44,15 @@ class LoadedExpert(StoredNetwork):
 
 
 def is_expert(path: Path) -> bool:
-    """Tell whether a directory says that it is an expert."""
+    """Return whether a directory is an expert, according to its manifest."""
     return (path / "manifest.json").is_file() and read_manifest(path, verify=False).kind == "expert"
 
 
 def load_expert(directory: Path | str) -> LoadedExpert:
-    """Read an expert, also one that was copied elsewhere; every file is checked against its manifest.
+    """Read an expert, also a copied one; every file is checked against its manifest.
 
     Raises:
-        ArtifactError: It is no expert, damaged, or its weights do not fit its description.
+        ArtifactError: It is not an expert, is damaged, or its weights do not match its description.
     """
     path = Path(directory)
     manifest = read_manifest(path, kind="expert")

@@ -1,4 +1,4 @@
-"""Whose artifact is this: the run and the parents of an expert or an export, found by digest."""
+"""Lineage: the run and the parents of an expert or an export, found by digest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_parent(expert: LoadedExpert, run: Run) -> None:
 
 
 def find_parent(expert: LoadedExpert, root: Path = RUNS) -> Run | None:
-    """Find the run that an expert was extracted from by the digest of its manifest, beside it or below `root`."""
+    """Find the run of an expert by the digest of its manifest, in the enclosing directory or below `root`."""
     link = expert.manifest.parent
     if link is None:
         return None
@@ -34,7 +34,7 @@ def find_parent(expert: LoadedExpert, root: Path = RUNS) -> Run | None:
 
 
 def enclosing_run(path: Path) -> Run | None:
-    """Return the run that a directory lies in."""
+    """Return the run that contains a directory."""
     for directory in path.resolve().parents:
         if (directory / MANIFEST).is_file() and read_manifest(directory, verify=False).kind == "run":
             return open_run(directory)
@@ -42,13 +42,13 @@ def enclosing_run(path: Path) -> Run | None:
 
 
 def run_of_expert(expert: Path) -> Run | None:
-    """Return the run that an expert directory lies in, where the expert was extracted from it as it is now."""
+    """Return the run that contains an expert, if the expert was extracted from its current state."""
     run, link = enclosing_run(expert), read_manifest(expert, verify=False).parent
     return run if run is not None and link is not None and link["sha256"] == run.manifest.digest else None
 
 
 def run_of_export(manifest: Manifest) -> Run | None:
-    """Return the run that an export lies in, else the one below `runs/` that it was exported from, by digest."""
+    """Return the run that contains an export, else the one below `runs/` that it was exported from, by digest."""
     if (run := enclosing_run(manifest.path)) is not None:
         return run
     return None if manifest.parent is None else run_with_digest(manifest.parent["sha256"])
@@ -67,10 +67,9 @@ SEEN_PARTS = ("train", "val")
 
 
 def training_digests(run: Run | None) -> frozenset[str] | None:
-    """Return the digests of all images that a run was trained or tuned on, whatever their region; None without it.
+    """Return the digests of all images that a run was trained or tuned on, of all regions; None without a run.
 
-    Those of the runs that it was made from, as far as they are here, are among them: a fine-tuned expert has seen what
-    its origin has.
+    They include those of the runs that it was made from, if these are found.
     """
     if run is None:
         return None
@@ -82,7 +81,7 @@ def training_digests(run: Run | None) -> frozenset[str] | None:
 def ancestors(run: Run) -> tuple[list[Run], bool]:
     """Return a run and those that it was made from, and whether all their training data are known.
 
-    A run with a region more or less keeps the locked parts of the others; one that was fine-tuned has only its own.
+    A run with an added or removed region has the locked parts of the others; a fine-tuned one has only its own.
     """
     found, whole = [run], True
     while origin := found[-1].manifest.extra.get("origin"):

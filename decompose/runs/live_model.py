@@ -1,4 +1,4 @@
-"""The live model of a run, which is the trained model before experts are merged: built, written and read."""
+"""The live model of a run, before experts are merged: build, save and load it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ WEIGHTS = "model.safetensors"
 
 
 def build_model(config: Config, regions: RegionSet) -> RegionalModel | SeparateModels:
-    """Build what a method trains, with fresh weights, on the CPU.
+    """Build the network of a method, with fresh weights, on the CPU.
 
-    The method says what that is: one network for all regions or an independent one each, with experts or without, on
-    the student's backbone or the foundation's.
+    The method determines it: one network for all regions or one for each, with experts or without, on the student's
+    backbone or the foundation's.
 
     Raises:
-        UsageError: The method is unknown, or the backbone cannot carry experts.
+        UsageError: The method is unknown, or the backbone cannot have experts.
     """
     method = get_method(config.method)
     if method.separate:
@@ -36,12 +36,12 @@ def deployed_backbone(config: Config) -> str:
 
 
 def deploys_foundation(config: Config) -> bool:
-    """Tell whether a method deploys the foundation's own network, as it is or trained further."""
+    """Return whether a method deploys the foundation's network, as it is or trained further."""
     return get_method(config.method).starts_from_foundation
 
 
 def save_model(model: RegionalModel | SeparateModels, directory: Path) -> Path:
-    """Write the weights of a live model, all regions together, to `model.safetensors` in a directory.
+    """Write the weights of a live model with all regions to `model.safetensors` in a directory.
 
     Raises:
         UsageError: The model is fused, so its base weights are not the shared ones.
@@ -53,7 +53,7 @@ def save_model(model: RegionalModel | SeparateModels, directory: Path) -> Path:
 def load_model(run: Path) -> RegionalModel | SeparateModels:
     """Rebuild the live model of a run directory from `config.yaml`, `regions.json` and `model.safetensors`.
 
-    The weights must fit exactly. Digests are checked when the run is opened (`runs.open_run`).
+    The weights must match exactly. Digests are checked when the run is opened (`runs.open_run`).
 
     Returns:
         The model in eval mode, on the CPU.

@@ -1,4 +1,4 @@
-"""Read a run's data again and find its locked parts by digest, or bring a file's rows to a region's classes."""
+"""Read a run's data again and find its locked parts by digest, or map a file's rows to a region's classes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from lorkit.decompose.runs import Run
 
 
 class RunSplits:
-    """The samples of a run, each region read once at its first use, and the parts it was trained, tuned and tested on.
+    """The samples of a run, each region read once on first use, and the parts it was trained, tuned and tested on.
 
-    Pass one object through a command: images are then read and hashed once.
+    Use one object per command, so that images are read and hashed once.
 
     Args:
         run: A finished run.
@@ -34,6 +34,7 @@ class RunSplits:
 
     Raises:
         UsageError: An unknown region.
+        ArtifactError: The run has no split.
     """
 
     def __init__(self, run: Run, region: str | None = None) -> None:
@@ -55,11 +56,10 @@ class RunSplits:
         return found
 
     def samples(self, region: str) -> RegionSamples:
-        """Return the samples of a region, those of none of its parts included.
+        """Return the samples of a region, including those of no part.
 
         Raises:
-            ArtifactError: The run has no split.
-            DataError: They cannot be read, or are not what the run was trained on.
+            DataError: They cannot be read, or are not those that the run was trained on.
         """
         if region not in self._samples:
             samples = _read(self.run.config, self.run.regions.get(region))
@@ -68,12 +68,12 @@ class RunSplits:
         return self._samples[region]
 
     def parts(self, region: str) -> Mapping[str, Indices]:
-        """Return the indices of each part of a region into its samples; errors as in `samples`."""
+        """Return the sample indices of each part of a region; errors as in `samples`."""
         self.samples(region)
         return self._parts[region]
 
     def recipe(self, region: str) -> Recipe:
-        """Return how a region's images are prepared."""
+        """Return the preprocessing of a region's images."""
         return recipe_of_region(self.run, region)
 
     def part(self, region: str, part: str, *, recipe: Recipe | None = None, most: int | None = None) -> PreparedRegion:
@@ -82,8 +82,8 @@ class RunSplits:
         Args:
             region: Region name.
             part: "train", "val" or "test".
-            recipe: Another recipe than the region's own.
-            most: Take at most so many samples, evenly spaced.
+            recipe: Replaces the region's recipe.
+            most: Maximum number of samples, evenly spaced.
         """
         indices = self.parts(region)[check_part(part)]
         if most is not None and len(indices) > most:
@@ -92,10 +92,10 @@ class RunSplits:
 
 
 def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSamples]) -> Splits:
-    """Find the samples of a stored split by the digests of their images; other samples are left out.
+    """Find the samples of a stored split by the digests of their images; other samples are omitted.
 
     Raises:
-        ArtifactError: The document is no split, or lacks a region.
+        ArtifactError: The document is not a split, or lacks a region.
         DataError: Images of the locked split are no longer in the data, or have other labels.
     """
     if document.get("kind") != "splits" or not all(
@@ -119,21 +119,21 @@ def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSampl
 
 
 def recipe_of_region(run: Run, region: str) -> Recipe:
-    """Return how a run prepares a region's images."""
+    """Return the preprocessing of a region's images in a run."""
     return build_recipe(run.config.deployed_image, run.config.regions[region])
 
 
 def foundation_recipe(run: Run, region: str) -> Recipe:
-    """Return how a region's images are prepared for the foundation of a run, as that itself has it written down."""
+    """Return the preprocessing of a region's images for the foundation of a run, as stored with it."""
     image = ImageConfig.model_validate(read_json(run.foundation_dir / "foundation.json", kind="foundation")["image"])
     return build_recipe(image, run.config.regions[region])
 
 
 def prepare_file(path: Path | str, region: Region, recipe: Recipe) -> PreparedRegion:
-    """Prepare all rows of a file (any source that `data` in a configuration takes), classes matched by name.
+    """Prepare all rows of a file (any source of a configuration's `data`), classes matched by name.
 
     Raises:
-        DataError: The file cannot be read, or holds a class that the region does not know; both are named.
+        DataError: The file cannot be read, or has an unknown class; both are named.
     """
     config = _named(RegionConfig(data=(str(path),), task=region.task), region)
     samples = read_region(region.name, config, base=Path.cwd(), complete=False, dims=recipe.dims)
@@ -141,7 +141,7 @@ def prepare_file(path: Path | str, region: Region, recipe: Recipe) -> PreparedRe
 
 
 def check_part(part: str) -> str:
-    """Return `part` unchanged, or raise UsageError when there is no such part."""
+    """Return `part`, or raise UsageError if it is unknown."""
     if part not in PARTS:
         raise UsageError(f"unknown split '{part}'", required=f"one of {', '.join(PARTS)}", fix="name one with --split")
     return part
@@ -153,7 +153,7 @@ def _read(config: Config, region: Region) -> RegionSamples:
 
 
 def _named(config: RegionConfig, region: Region) -> RegionConfig:
-    """Return settings with the run's own class order, whatever the files say today."""
+    """Return settings with the run's class order, whatever the files state today."""
     key = "structures" if region.task == "segmentation" else "classes"
     return config.model_copy(update={key: region.classes})
 

@@ -1,4 +1,4 @@
-"""The deployable network of a region, by owner: the expert, the bare student, or the foundation model."""
+"""The deployable network of a region: the expert, the student without experts, or the foundation model."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from lorkit.decompose.runs.live_model import load_model
 
 
 class RunNetworks:
-    """The networks of a run, each model read once and only when asked for.
+    """The networks of a run, each model read once on first use.
 
     Args:
         run: A finished run.
-        teacher: Its foundation, where that is one of the user's own.
+        teacher: Its foundation, if that is the user's own.
     """
 
     def __init__(self, run: Run, teacher: Teacher | None = None) -> None:
@@ -40,27 +40,20 @@ class RunNetworks:
 
         Raises:
             ArtifactError: The run has none, or it is damaged.
-            UsageError: It is a teacher of the user's own, and was not given.
+            UsageError: It is the user's own teacher, and was not given.
         """
         return load_foundation(self.run.foundation_dir, self.teacher)
 
     def expert(self, region: str) -> Deployable:
-        """Return the network that `extract` would write: the region's expert merged into the student."""
+        """Return the network that `extract` writes: the region's expert merged into the student."""
         return self.live.deployable(region)
 
     def student(self, region: str) -> Deployable:
-        """Return the bare student: no low-rank updates, the region's own head and norms.
-
-        Separate networks are their own students.
-        """
+        """Return the student without low-rank updates; separate networks are unchanged."""
         return self._bare.deployable(region)
 
     def foundation(self, region: str) -> Deployable:
-        """Return the foundation model with its head (own or probe) of the region.
-
-        Raises:
-            ArtifactError: It has no head for this region.
-        """
+        """Return the foundation model with its head (own or probe) of the region; raise ArtifactError without one."""
         if region not in self.foundation_model.heads:
             raise ArtifactError(
                 f"the foundation model of {self.run.path} has no head for region '{region}'",

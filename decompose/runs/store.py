@@ -1,4 +1,4 @@
-"""Find runs, experts and exports on disk: one directory a run, everything of it inside."""
+"""Find runs, experts and exports on disk: one directory per run contains all of them."""
 
 from __future__ import annotations
 
@@ -76,33 +76,33 @@ class Run:
 
     @property
     def foundation_dir(self) -> Path:
-        """Where the frozen foundation model of the run lies."""
+        """Directory of the frozen foundation model of the run."""
         return self.path / "foundation"
 
     @property
     def experts_dir(self) -> Path:
-        """Where extracted experts lie."""
+        """Directory of extracted experts."""
         return self.path / "experts"
 
     @property
     def exports_dir(self) -> Path:
-        """Where exports lie."""
+        """Directory of exports."""
         return self.path / "exports"
 
     @property
     def measurements_dir(self) -> Path:
-        """Where evaluate, bench and gate leave what they found."""
+        """Directory of the results of evaluate, bench and gate."""
         return self.path / "measurements"
 
     @property
     def report_dir(self) -> Path:
-        """Where the report lies."""
+        """Directory of the report."""
         return self.path / "report"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportEntry:
-    """One export of a run: whose network, of which region, for which target, profile and precision."""
+    """One export of a run, with owner, region, target, profile and precision."""
 
     path: Path
     owner: str
@@ -114,7 +114,7 @@ class ExportEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSelection:
-    """Which exports of a run; None takes any.
+    """Selection of exports of a run; None matches any.
 
     Attributes:
         region: Names separated by commas, or "all".
@@ -130,11 +130,11 @@ class ExportSelection:
 
     @property
     def any_build(self) -> bool:
-        """Whether target, profile and precision are all left open."""
+        """Whether target, profile and precision are all open."""
         return self.target is self.profile is self.precision is None
 
     def matches(self, region: str, target: str, profile: str, precision: str) -> bool:
-        """Tell whether it takes an export of this region, target, profile and precision."""
+        """Return whether an export of this region, target, profile and precision matches."""
         regions = None if self.region in (None, "", "all") else [name.strip() for name in str(self.region).split(",")]
         build = zip((self.target, self.profile, self.precision), (target, profile, precision), strict=True)
         return (regions is None or region in regions) and all(wanted in (None, given) for wanted, given in build)
@@ -151,7 +151,7 @@ def list_runs(root: Path = RUNS) -> list[Path]:
 
 
 def _readable(path: Path) -> Manifest | None:
-    """Read a manifest for a list; an unreadable one is never the newest run, and is reported when it is named."""
+    """Read a manifest for a list; None if it is unreadable, which is an error only if the run is named."""
     try:
         return read_manifest(path, verify=False)
     except ArtifactError:
@@ -162,8 +162,8 @@ def open_run(selector: str | Path | None = None, root: Path = RUNS) -> Run:
     """Open a run by path or id, or the newest one, and check every file of it.
 
     Raises:
-        UsageError: There is no such run; the message names those that there are.
-        ArtifactError: It is there, but damaged.
+        UsageError: There is no such run; the message names the existing ones.
+        ArtifactError: It is damaged.
     """
     if isinstance(selector, Run):
         return selector
@@ -215,7 +215,7 @@ def experts_of(run: Run, region: str | None = None) -> dict[str, Path]:
 
 
 def export_directory(run: Run, owner: str, region: str, target: str, profile: str, precision: str) -> Path:
-    """Return where one export of a run lies."""
+    """Return the directory of one export of a run."""
     root = run.exports_dir if owner == "expert" else run.exports_dir / owner
     return root / region / f"{target}-{profile}-{precision}"
 
@@ -223,11 +223,7 @@ def export_directory(run: Run, owner: str, region: str, target: str, profile: st
 def exports_of(
     run: Run, selection: ExportSelection = ALL_EXPORTS, *, owners: Sequence[str] = OWNERS
 ) -> list[ExportEntry]:
-    """Return the exports of a run that match a selection, by region, owner and path.
-
-    Raises:
-        UsageError: A region is unknown.
-    """
+    """Return the exports of a run that match a selection, by region, owner and path; UsageError for unknown regions."""
     return [
         entry
         for name in run.regions.select(selection.region).names
@@ -239,7 +235,7 @@ def exports_of(
 
 
 def _entry(path: Path, owner: str, region: str) -> ExportEntry | None:
-    """Read an export's own account of itself: names of targets and profiles hold hyphens, so the path cannot tell."""
+    """Read an export's description: names of targets and profiles have hyphens, so the path is ambiguous."""
     if path.name.startswith("."):  # it is being built, and may be gone before it is read
         return None
     manifest = read_manifest(path, verify=False)
@@ -257,7 +253,7 @@ def _entry(path: Path, owner: str, region: str) -> ExportEntry | None:
 
 
 def missing_baseline(run: Run | None) -> str | None:
-    """Return why a run's foundation is not exported, in one line; None where it can be, or where there is none."""
+    """Return the reason why a run's foundation is not exported; None if it can be, or if there is none."""
     if run is None or not (run.foundation_dir / MANIFEST).is_file():
         return None
     extra = read_manifest(run.foundation_dir, verify=False).extra

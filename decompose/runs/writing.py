@@ -1,4 +1,4 @@
-"""Write a finished run: settings, splits, weights, foundation, metrics and checkpoints, sealed by a manifest."""
+"""Write a finished run: settings, splits, weights, foundation, metrics, checkpoints, and the manifest."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ _HIDDEN = shutil.ignore_patterns(".*")
 
 @dataclass(frozen=True, kw_only=True)
 class RunContent:
-    """What a run directory holds.
+    """Content of a run directory.
 
     Attributes:
         config: Resolved settings.
         regions: In routing order.
         splits: The document of `splits.json`.
         live: The trained model.
-        foundation: The frozen teacher with a head for every region; None where the run has none.
-        rows: Of `metrics.jsonl`, one an epoch.
-        synthetic: Whether anything in it was learned from what a program drew.
-        inputs: Digest of everything that decides it.
+        foundation: The frozen teacher with a head for every region; None without one.
+        rows: Of `metrics.jsonl`, one per epoch.
+        synthetic: Whether anything in it was trained on drawn images.
+        inputs: Digest of everything that determines it.
         extra: Further plain data of the manifest, such as the `origin` of a run that was made from another artifact.
-        checkpoints: Directory of checkpoints that the run keeps.
-        curves: Directory of TensorBoard's event files that the run keeps, where there are any.
+        checkpoints: Directory of checkpoints to include.
+        curves: Directory of TensorBoard's event files to include, if any.
     """
 
     config: Config
@@ -54,7 +54,7 @@ class RunContent:
 
 
 def write_run(staging: Path, content: RunContent) -> None:
-    """Write a run into a staging directory and seal it."""
+    """Write a run and its manifest into a staging directory."""
     config, regions, home = content.config, content.regions, staging / "foundation"
     write_text(staging / "config.yaml", to_yaml(config))
     header = {"schema_version": SCHEMA_VERSION}
@@ -79,7 +79,7 @@ def write_run(staging: Path, content: RunContent) -> None:
 
 
 def _link(source: str, target: str) -> None:
-    """Give a file a second name; the working directory, which holds the first, is dropped right after."""
+    """Link a file of the working directory, which is removed right after."""
     try:
         os.link(source, target)
     except OSError:  # a file system without hard links

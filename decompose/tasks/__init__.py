@@ -20,21 +20,17 @@ TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Segment
 
 
 def headline(cases_NS: NDArray[np.float64]) -> float:
-    """Return a task's headline from its `scores_by_case`: the mean over classes of the means over samples."""
+    """Return the headline metric from `scores_by_case`: the mean over classes of the means over samples."""
     return float(mean_defined(mean_defined(cases_NS.T)))
 
 
 def get_task(name: str) -> Task:
-    """Return a task by name.
-
-    Raises:
-        UsageError: No task has this name; the message lists those that there are.
-    """
+    """Return a task by name; raise UsageError with the known ones."""
     if name not in TASKS:
         raise unknown("task", name, TASKS)
     return TASKS[name]
 
 
 def dense_outputs(regions: Iterable[Region]) -> bool:
-    """Tell whether the outputs of regions are maps; all regions of a configuration have one task."""
+    """Return whether the outputs of regions are maps; all regions of a configuration have one task."""
     return any(get_task(region.task).dense for region in regions)

@@ -1,7 +1,7 @@
-"""What a task has to answer about a region's outputs; one file a task.
+"""The interface of a task; one file per task.
 
-Shapes: N samples, n of one region in a batch, K outputs a sample or pixel, S classes or structures; `spatial` is empty
-for one answer per sample, and the image's grid where a task is dense.
+Shapes: N samples, n of one region in a batch, K outputs per sample or pixel, S classes or structures; `spatial` is the
+image's grid for a dense task, else empty.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Task(Protocol):
     """The meaning of a network's outputs: targets, loss, decoding, metrics and names.
 
     Attributes:
-        name: As the configuration states it.
+        name: Name in the configuration.
         output: Name of the graph's output.
-        headline: The metric that the best epoch, the gate and comparisons judge by.
-        metrics: The metrics of a region's block that are averaged over regions.
+        headline: Metric of the best epoch, the gate and comparisons.
+        metrics: Metrics of a region's block that are averaged over regions.
         dense: Whether outputs are maps of the image's size.
     """
 
@@ -40,15 +40,15 @@ class Task(Protocol):
     dense: bool
 
     def outputs(self, region: Region) -> int:
-        """Return how many numbers the network delivers a sample, or a pixel."""
+        """Return the number of outputs per sample, or per pixel."""
         ...
 
     def check(self, region: Region, targets: NDArray[Any]) -> None:
-        """Raise DataError where targets do not fit the region."""
+        """Raise DataError if targets do not fit the region."""
         ...
 
     def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Return the training loss of each sample, (n,) float32 or wider whatever the autocast precision.
+        """Return the training loss of each sample, (n,) float32 or wider, also under autocast.
 
         Args:
             logits: (n, K, *spatial).
@@ -58,7 +58,7 @@ class Task(Protocol):
         ...
 
     def divergence(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """Return T^2 KL(teacher || student) of each sample, (n,); the mean over pixels where the task is dense.
+        """Return T^2 KL(teacher || student) of each sample, (n,); a mean over pixels for a dense task.
 
         Args:
             student: (n, K, *spatial) logits.
@@ -68,18 +68,18 @@ class Task(Protocol):
         ...
 
     def score_inputs(self, outputs: ArrayLike, targets: ArrayLike) -> ScoreInputs:
-        """Keep of outputs (N, K, *spatial) what `scores_by_case` and `scores` need: a sample's own row, small."""
+        """Reduce outputs (N, K, *spatial) to the inputs of `scores_by_case` and `scores`, one small row per sample."""
         ...
 
     def scores_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
-        """Return (N, S) in [0, 1]: how right a sample is about each class, NaN where it says nothing about it.
+        """Return (N, S) in [0, 1]: the score of a sample for each class, NaN if undefined.
 
-        The headline is the mean over classes of the mean over samples.
+        The headline metric is the mean over classes of the mean over samples.
         """
         ...
 
     def groups_of_rarest_class(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
-        """Return how many groups could have shown a difference that none did, and what it weighs in the headline."""
+        """Return the number of groups that could have shown an unseen difference, and its weight in the headline."""
         ...
 
     def scores(

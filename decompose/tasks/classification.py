@@ -1,4 +1,4 @@
-"""Classification: one of the region's classes a sample.
+"""Classification: one of the region's classes per sample.
 
 Shape legend: N samples, C classes.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def most_probable(region: Region, outputs: ArrayLike, *, top: int = 1) -> list[list[LabelProbability]]:
-    """Return the `top` most probable classes of each of the (N, C) logits, the best first.
+    """Return the `top` most probable classes for each of the (N, C) logits, the best first.
 
     Raises:
         DataError: The logits are not of this region.
@@ -60,7 +60,7 @@ class Classification:
         return len(region.classes)
 
     def check(self, region: Region, targets: NDArray[Any]) -> None:
-        """Raise DataError when a label is no index of the region's classes."""
+        """Raise DataError if a label is not an index of the region's classes."""
         if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(region.classes):
             raise DataError(
                 f"labels {int(targets.min())} to {int(targets.max())} in region '{region.name}'",
@@ -81,19 +81,19 @@ class Classification:
         return softened_kl(student, teacher, temperature)
 
     def score_inputs(self, outputs: ArrayLike, targets: ArrayLike) -> ScoreInputs:
-        """Return the (N, C) logits themselves."""
+        """Return the (N, C) logits."""
         del targets
         return np.asarray(outputs, dtype=np.float32)
 
     def scores_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
-        """Return (N, C): in the column of its own class 1 for a hit and 0 for a miss; elsewhere NaN."""
+        """Return (N, C): in the column of the true class 1 for a hit and 0 for a miss, else NaN."""
         label_N, logit_NC = np.asarray(targets), np.asarray(score_inputs)
         hit_N = (logit_NC.argmax(1) == label_N).astype(np.float64)
         own_NC = label_N[:, None] == np.arange(len(region.classes))
         return np.where(own_NC, hit_N[:, None], np.nan)
 
     def groups_of_rarest_class(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
-        """Return the groups of the rarest class, and what a class weighs in balanced accuracy."""
+        """Return the number of groups of the rarest class, and the weight of a class in balanced accuracy."""
         return groups_of_rarest_class(
             np.asarray(targets, dtype=np.int64), np.unique(np.asarray(groups), return_inverse=True)[1]
         )

@@ -1,8 +1,8 @@
 """Losses of decomposition and distillation, one value per sample, and their sums by region.
 
 Shapes: N samples of a batch, F features, C classes of a region, K channels of a map, n samples of one region; `spatial`
-is empty for one answer per sample.
-Values are float32 or wider whatever the autocast precision: a softmax over hundreds of features loses its tail in bf16.
+is empty unless the task is dense. Values are float32 or wider, also under autocast: a softmax over hundreds of features
+loses its tail in bf16.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Terms = dict[str, dict[str, Tensor]]
 def softened_kl(student_NK: Tensor, teacher_NK: Tensor, temperature: float) -> Tensor:
     """Return T^2 * KL(softmax(teacher / T) || softmax(student / T)) of each row (N,) or pixel (N, *spatial).
 
-    The factor T^2 keeps the gradient's size when the temperature changes. On features this is LoRKD's
-    feature loss of LoRKD (Zhou et al. 2024), on logits it is classic knowledge distillation.
+    The factor T^2 keeps the size of the gradient independent of the temperature. On features this is the feature loss
+    of LoRKD (Zhou et al. 2024), on logits it is classic knowledge distillation.
     """
     teacher = F.log_softmax(wide(teacher_NK) / temperature, dim=1)
     student = F.log_softmax(wide(student_NK) / temperature, dim=1)
@@ -33,14 +33,14 @@ def cross_entropy(logit_nC: Tensor, label_n: Tensor, smoothing: float = 0.0) -> 
 
 
 def dice_loss(logit_nK: Tensor, mask_n: Tensor) -> Tensor:
-    """Return 1 - Dice of the softmax, the mean over structures (channel 0, background, left out), of each sample.
+    """Return 1 - Dice of the softmax of each sample, (n,), the mean over structures without background (channel 0).
 
     Args:
         logit_nK: (n, K, *spatial), K of 2 or more.
         mask_n: (n, *spatial) int64 below K.
 
     Returns:
-        (n,), float32 or wider: sums over many pixels, for which half precision is too coarse.
+        (n,), float32 or wider: half precision is too coarse for sums over many pixels.
     """
     from monai.losses.dice import DiceLoss  # a second of import that classification need not pay
 
@@ -51,10 +51,10 @@ def dice_loss(logit_nK: Tensor, mask_n: Tensor) -> Tensor:
 
 
 def by_region(value_N: Tensor, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Sum per-sample values over the samples of each region, divided by the size of the whole batch.
+    """Sum values per sample over the samples of each region, divided by the size of the whole batch.
 
-    The sum over regions is then the mean over the batch. Ranks hold batches of one size, so the mean of their
-    gradients is the gradient of the mean over all samples of all ranks: counts are global without communication.
+    The sum over regions is the mean over the batch. Ranks have batches of one size, so the mean of their gradients is
+    the gradient of the mean over all samples of all ranks.
 
     Args:
         value_N: One value per sample.
@@ -64,10 +64,10 @@ def by_region(value_N: Tensor, rows: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def total(terms: Terms) -> Tensor:
-    """Add up every term of every region."""
+    """Return the sum of every term of every region."""
     return torch.stack([value for regions in terms.values() for value in regions.values()]).sum()
 
 
 def wide(values: Tensor) -> Tensor:
-    """Return values in float32, or as they are where they are wider."""
+    """Return values in float32, or unchanged if they are wider."""
     return values.to(torch.promote_types(values.dtype, torch.float32))

@@ -31,11 +31,11 @@ class Segmentation:
     dense = True
 
     def outputs(self, region: Region) -> int:
-        """Return one channel for the background and one a structure."""
+        """Return the number of structures plus one for the background."""
         return 1 + len(region.classes)
 
     def check(self, region: Region, targets: NDArray[Any]) -> None:
-        """Raise DataError when a mask holds a value without a structure."""
+        """Raise DataError if a mask has a value without a structure."""
         if targets.size and int(targets.max()) > len(region.classes):
             raise DataError(
                 f"masks with values up to {int(targets.max())} in region '{region.name}'",
@@ -46,15 +46,15 @@ class Segmentation:
     def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
         """Return the Dice loss plus the mean cross-entropy of pixels of each sample, (n,).
 
-        Dice is of the softmax, the mean over structures; the background is left out, because it would be nearly right
-        whatever the network does. Cross-entropy has it: both come from one softmax.
+        Dice is of the softmax, the mean over structures without background, whose Dice is always high. Cross-entropy
+        includes the background.
         """
         from lorkit.decompose.tasks.losses import cross_entropy, dice_loss
 
         return dice_loss(logits, target) + cross_entropy(logits, target, smoothing).flatten(1).mean(1)
 
     def divergence(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """Return T^2 KL of each sample's pixels, their mean, (n,)."""
+        """Return the mean T^2 KL over the pixels of each sample, (n,)."""
         from lorkit.decompose.tasks.losses import softened_kl
 
         return softened_kl(student, teacher, temperature).flatten(1).mean(1)
@@ -64,14 +64,14 @@ class Segmentation:
         return segmentation.overlap_counts(outputs, targets)
 
     def scores_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
-        """Return the (N, S) Dice of each sample, NaN where neither mask holds the structure."""
+        """Return the (N, S) Dice of each sample; NaN if neither mask has the structure."""
         del region, targets
         return segmentation.dice(score_inputs)
 
     def groups_of_rarest_class(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
-        """Return a weight of 0: unlike hits, Dice differs by a little in every sample, so resampling shows its spread.
+        """Return a weight of 0: unlike hits, Dice differs slightly in every sample, so resampling shows its variance.
 
-        A single group has none, and then anything may be hidden.
+        A single group has none, so its weight is 1.
         """
         del targets
         total = len(set(groups))

@@ -1,7 +1,7 @@
-"""A reprogramming method tried out on a few random images before anything is trained: shapes, costs, gradient paths.
+"""Try a reprogramming method on a few random images before training: shapes, costs, gradient paths.
 
-Every gradient path of the method is checked by its own backward pass; a configuration in which one is broken is
-refused. Shapes alone are checked on torch's meta device, which costs nothing.
+Every gradient path of the method is checked by its own backward pass; a configuration with a broken one is refused.
+Shapes alone are checked on torch's meta device, at no cost.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Gradients = list[Tensor | None]
 
 
 class GradientPath(NamedTuple):
-    """One gradient path: what it is, whether gradients flow, and whether they should."""
+    """One gradient path: its name, whether gradients flow, and whether they should."""
 
     name: str
     flows: bool
@@ -56,7 +56,7 @@ class CheckedPath(TypedDict):
 
 
 class GradientCheck(TypedDict):
-    """What a trial of a reprogramming method found; MACs are those of one image, forward."""
+    """The result of the check of a reprogramming method; MACs are those of one image, forward."""
 
     stages: list[StageShapes]
     trainable_parameters: int
@@ -71,17 +71,17 @@ class GradientCheck(TypedDict):
 def check_stage_shapes(
     config: Config, method: Method, regions: RegionSet, counts: dict[str, int], foundation: Foundation
 ) -> None:
-    """Refuse what a reprogramming method could not train, before a foundation is pre-trained for it.
+    """Refuse what a reprogramming method cannot train, before a foundation is pre-trained for it.
 
     Args:
         config: Resolved settings.
-        method: Any; others than `rd` and `drd` pass.
+        method: Any; methods other than `rd` and `drd` pass.
         regions: All regions.
         counts: Training samples of each.
-        foundation: Of the right shapes; its weights are not read.
+        foundation: A foundation of the same shapes; its weights are not used.
 
     Raises:
-        UsageError: Stages that do not fit, or batches too small for the alignment.
+        UsageError: Stages do not match, or batches are too small for the alignment.
     """
     if not isinstance(method, ReprogrammingDistillation):
         return
@@ -92,11 +92,11 @@ def check_stage_shapes(
 
 
 def check_gradient_paths(config: Config, module: ReprogrammingModule, foundation: Foundation) -> GradientCheck:
-    """Try a module on random images; return its stages, its costs and the gradient paths that were checked.
+    """Run a module on random images; return its stages, its costs and the checked gradient paths.
 
     Args:
         config: Resolved settings.
-        module: As the method built it; its running statistics move.
+        module: As built by the method; its running statistics change.
         foundation: The teacher.
 
     Raises:
@@ -145,7 +145,7 @@ def check_gradient_paths(config: Config, module: ReprogrammingModule, foundation
 
 
 def _paths(module: ReprogrammingModule, batch: Batch, passes: Any, foundation: Foundation) -> list[GradientPath]:
-    """Check each stage's hybrid loss and alignment alone, by a backward pass of its own."""
+    """Check each stage's hybrid loss and alignment with separate backward passes."""
     (name,) = module.live.regions.names
     named = list(module.named_parameters())
     values = [value for _, value in named]
@@ -187,7 +187,7 @@ def _any(grad: Tensor | None) -> bool:
 
 
 def _random_batch(config: Config, module: ReprogrammingModule) -> Batch:
-    """Return the fewest images that every term is defined for; the same in every rehearsal."""
+    """Return the fewest images for which every term is defined, the same in every check."""
     (region,) = module.live.regions
     count, image, theirs = max(MIN_SAMPLES[module.cka.estimator], 3), config.image, config.foundation_image
     generator = torch.Generator().manual_seed(config.seed)

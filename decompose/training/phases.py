@@ -1,4 +1,4 @@
-"""The phases of a method, one after another: what `train` and every cell of `compare` run alike."""
+"""Train the phases of a method, for `train` and for the cells of `compare`."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What the phases of a method left.
+    """Results of the phases of a method.
 
     Attributes:
         live: All regions, in eval mode on the CPU, as it is saved.
-        ends: How each phase ended.
-        parameters: Of everything that training held of all phases: networks, experts unmerged, projectors; the
-            teacher, which other methods share, left out.
-        macs: Multiply-accumulates of one image through the network in training, the largest of the regions'.
+        ends: Result of each phase.
+        parameters: Parameters of all phases in training: networks, unmerged experts, projectors, without the teacher,
+            which methods share.
+        macs: Multiply-accumulates of one image through the network in training, the most of any region.
     """
 
     live: RegionalModel | SeparateModels
@@ -45,12 +45,12 @@ class Trained:
 
     @property
     def cache_statistics(self) -> list[CacheStatistics]:
-        """What a cache of the teacher's features saved, one row per phase; empty without one."""
+        """Savings of the cache of the teacher's features, one row per phase; empty without one."""
         return cache_statistics(row for end in self.ends for row in end.history)
 
     @property
     def seconds(self) -> float:
-        """Seconds of all training epochs, those before an interruption included; validation is left out."""
+        """Seconds of all training epochs, including those before an interruption, without validation."""
         return float(sum(row["seconds"] for end in self.ends for row in end.history))
 
 
@@ -65,17 +65,17 @@ def train_phases(
     on_event: Listener,
     foundations: Path = Path("foundations"),
 ) -> Trained:
-    """Train every phase of a method, from its newest checkpoint where one is there.
+    """Train every phase of a method, from its newest checkpoint if there is one.
 
     Args:
         config: Settings; the seed decides initial weights, order and augmentation.
-        method: What is trained.
+        method: The method.
         training_data: Regions in routing order with their prepared parts; validation chooses the epoch.
-        foundation: With a head for every region; None where the method needs none.
-        directory: Gets the checkpoints, one directory per phase.
-        fabric: Launched.
+        foundation: With a head for every region; None if the method needs none.
+        directory: Directory of the checkpoints, with one directory per phase.
+        fabric: A launched Fabric.
         on_event: Receives progress.
-        foundations: Directory of foundations; the features that they give are kept in it.
+        foundations: Directory of foundations and of their features.
     """
     models: dict[str, RegionalModel] = {}
     ends, parameters, macs = [], 0, 0
@@ -117,13 +117,13 @@ def train_phases(
 
 
 def _adapted(foundation: Foundation, model: RegionalModel) -> Foundation:
-    """Return the foundation after its adaptation: other weights, and heads that were trained with them."""
+    """Return the foundation after its adaptation, with other weights and newly trained heads."""
     heads = dict.fromkeys(foundation.regions.names, "own")
     return replace(foundation, model=model.eval(), heads=heads)
 
 
 def _fit(method: FitsInOneGo, module: TrainingModule, phase: Phase, on_event: Listener) -> Finished:
-    """Fit in one go; the log gets one row, as if it were the only epoch."""
+    """Fit directly; the log gets one row, like one epoch."""
     started = time.perf_counter()
     on_event(Notice(text=f"{phase.name}: fits {', '.join(phase.regions.names)} on frozen features"))
     method.fit(module.live, phase.train, phase.val)

@@ -1,4 +1,4 @@
-"""What a training would do, from shapes and counts alone: the answer of `train --dry-run`."""
+"""The plan of a training from shapes and counts alone: the result of `train --dry-run`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from lorkit.decompose.training.loop.optimizer import passes_per_epoch
 
 
 class NetworkCost(TypedDict):
-    """Parameters and multiply-accumulates; null of a teacher that torch does not run."""
+    """Parameters and multiply-accumulates; null for a teacher that torch does not run."""
 
     parameters: int | None
     macs: int | None
@@ -44,7 +44,7 @@ class PlannedStudent(NetworkCost):
 
 
 class PlannedFoundation(PlannedStudent):
-    """The foundation, and how long it is pre-trained."""
+    """The foundation and its pre-training."""
 
     input: list[int]
     weights: str | None
@@ -61,7 +61,7 @@ class PlannedPhase(TypedDict):
 
 
 class TrainingPlan(TypedDict):
-    """What a training would do; `origin` only where it starts from another artifact."""
+    """The plan of a training; `origin` only if it starts from another artifact."""
 
     method: str
     input: list[int]
@@ -88,7 +88,7 @@ def plan_training(
     foundations: Path = Path("foundations"),
     teacher: Teacher | None = None,
 ) -> TrainingPlan:
-    """Describe a training: parts, steps, networks with their cost, and which layers get experts and which do not.
+    """Describe a training: parts, steps, networks with their cost, layers with and without experts.
 
     Raises:
         UsageError: The teacher's features would be larger than `cache.budget`.
@@ -150,15 +150,15 @@ def _check_feature_cache(
     counts: dict[str, int],
     foundations: Path,
 ) -> PlannedFeatures | None:
-    """Estimate the teacher's features from shapes alone, before anything is trained; None without a cache of them.
+    """Estimate the teacher's features from shapes alone, before training; None without a cache of them.
 
     Args:
         config: Resolved settings.
-        method: What is to be trained.
-        module: What it builds for one of its phases.
+        method: The method to train.
+        module: Its training module of one phase.
         foundation: The untrained teacher of that phase.
         counts: Training samples of each region.
-        foundations: Directory of foundations; features are kept in it.
+        foundations: Directory of foundations and of their features.
 
     Raises:
         UsageError: They would be larger than `cache.budget`.
@@ -177,7 +177,7 @@ def _student_cost(config: Config, regions: RegionSet) -> NetworkCost:
 
 
 def _cost(network: nn.Module, image: ImageConfig) -> NetworkCost:
-    """Return parameters and multiply-accumulates; null of a teacher that torch does not run."""
+    """Return parameters and multiply-accumulates; null for a teacher that torch does not run."""
     if isinstance(network, TeacherBackbone) and not network.has_modules:
         return {"parameters": None, "macs": None}
     macs = count_macs(network, (image.channels, *image.size))
@@ -185,7 +185,7 @@ def _cost(network: nn.Module, image: ImageConfig) -> NetworkCost:
 
 
 def _steps(settings: TrainConfig, regions: RegionSet, sizes: dict[str, dict[str, int]]) -> int:
-    """Return the steps an epoch that training will take, from the sampler itself."""
+    """Return the steps per epoch of the training, from the sampler."""
     counts = {name: sizes[name]["train"] for name in regions.names}
     world = settings.devices * settings.num_nodes
     batch = settings.batch_size
@@ -205,15 +205,15 @@ def check_training(
 
     Args:
         config: Resolved settings.
-        method: What is to be trained.
+        method: The method to train.
         regions: All regions.
         counts: Training samples of each region.
         foundations: Directory of foundations.
         teacher: The user's own, if any.
 
     Raises:
-        UsageError: A foundation with stages, sizes or layers that do not fit, batches too small for the alignment, or
-            features of the teacher that are larger than `cache.budget`.
+        UsageError: Stages, sizes or layers of the foundation do not match, batches are too small for the alignment, or
+            features of the teacher exceed `cache.budget`.
     """
     if not needs_foundation(method):
         return
@@ -227,7 +227,7 @@ def check_training(
 
 
 def untrained_foundation(config: Config, regions: RegionSet, teacher: Teacher | None = None) -> Foundation:
-    """Return a foundation of the right shapes with a head for every region: a teacher's weights, else fresh ones."""
+    """Return a foundation with the right shapes and a head for every region: a teacher's weights, else fresh ones."""
     if teacher is not None:
         found = foundation_from_teacher(teacher, config, regions)
         return replace(found, regions=regions, heads=dict.fromkeys(regions.names, "probe"))

@@ -1,7 +1,7 @@
-"""The curves of a training as TensorBoard reads them: event files, one directory per phase, written as it goes.
+"""Write the curves of a training as TensorBoard event files, one directory per phase.
 
-A kill leaves at most one torn record, at which readers stop; the resumed training writes a further file, whose first
-record tells them to forget the steps that are done again.
+A kill leaves at most one incomplete record, at which readers stop; the resumed training writes a further file, whose
+first record discards the repeated steps.
 """
 
 from __future__ import annotations
@@ -17,11 +17,7 @@ from lorkit.decompose.events import EpochRow, Event, Finished, Listener, Started
 
 
 def check_tensorboard() -> None:
-    """Refuse to begin without TensorBoard.
-
-    Raises:
-        MissingRuntimeError: It is not installed.
-    """
+    """Raise MissingRuntimeError if TensorBoard is not installed."""
     if importlib.util.find_spec("tensorboard") is None:
         raise MissingRuntimeError(
             "--tensorboard needs tensorboard, which is not installed",
@@ -32,11 +28,11 @@ def check_tensorboard() -> None:
 
 @contextmanager
 def recording(directory: Path | None, on_event: Listener) -> Iterator[Listener]:
-    """Yield a listener that tells `on_event` everything and keeps the curves of each phase under `directory`.
+    """Yield a listener that passes events to `on_event` and writes the curves of each phase below `directory`.
 
     Args:
-        directory: Gets `<phase>/events.out.tfevents.*`; None keeps nothing.
-        on_event: Hears each event once it is recorded.
+        directory: Directory of `<phase>/events.out.tfevents.*`; None writes nothing.
+        on_event: Receives each event after it is recorded.
     """
     if directory is None:
         yield on_event
@@ -54,11 +50,7 @@ def recording(directory: Path | None, on_event: Listener) -> Iterator[Listener]:
 
 
 class Curves:
-    """A listener that writes the scalars of every phase; steps count from 0 over all epochs of a phase.
-
-    Args:
-        directory: Gets a directory per phase.
-    """
+    """A listener that writes the scalars of every phase to one directory each; steps count over all its epochs."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -66,11 +58,7 @@ class Curves:
         self._steps = 0
 
     def __call__(self, event: Event) -> None:
-        """Record one event.
-
-        Raises:
-            OSError: What the writer's thread met, such as a full disk.
-        """
+        """Record one event; raise OSError for errors of the writer's thread, such as a full disk."""
         if isinstance(event, Started):
             self._open(event)
         elif isinstance(event, Finished):
@@ -82,7 +70,7 @@ class Curves:
             self._writer.flush()  # the checkpoint of this epoch is written next: a resume must find the curve up to it
 
     def close(self) -> None:
-        """Finish the file of the phase that was under way."""
+        """Finish the file of the current phase."""
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
@@ -112,7 +100,7 @@ class Curves:
             self._writer.add_scalar(tag, value, step)
 
     def _end(self, epoch: int) -> int:
-        """Return the last step of an epoch, at which its means and its validation stand."""
+        """Return the last step of an epoch, for its means and its validation."""
         return (epoch + 1) * self._steps - 1
 
 

@@ -40,16 +40,16 @@ _REVISION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """What `train` made, or would make.
+    """The result of `train`.
 
     Attributes:
         run: The run's directory.
-        up_to_date: It was there already, made from the same settings and data.
-        plan: For a dry run, what would happen; nothing was written.
+        up_to_date: It existed already, from the same settings and data.
+        plan: The plan of a dry run, which writes nothing.
         regions: Names in routing order.
-        best: Mean of the task's headline metric on validation of the epoch that was kept, by phase.
-        seconds: How long the student's phases took, the foundation left out.
-        teacher_cache: What a cache of the teacher's features saved, one row per phase; empty without one.
+        best: Mean of the headline metric on validation at the best epoch, by phase.
+        seconds: Time of the student's phases, without the foundation.
+        teacher_cache: Savings of the cache of the teacher's features, one row per phase; empty without one.
     """
 
     run: Path
@@ -74,12 +74,12 @@ class RunOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What a training begins with in place of a foundation of its own.
+    """The start of a training that replaces the foundation.
 
     Attributes:
-        foundation: Builds it once the regions and their samples are known.
-        origin: Plain data of the manifest that names the artifact it came from, by digest.
-        synthetic: Whether that has learned from what a program drew.
+        foundation: Builds it from the regions and their samples.
+        origin: Plain data of the manifest with the source artifact, by digest.
+        synthetic: Whether that was trained on drawn images.
     """
 
     foundation: Callable[[TrainingData], Foundation]
@@ -89,7 +89,7 @@ class Start:
 
 @dataclass(frozen=True, kw_only=True)
 class _Task:
-    """A configuration with its samples read, split and named."""
+    """A configuration with its samples read and split, and its run directory."""
 
     config: Config
     method: Method
@@ -101,7 +101,7 @@ class _Task:
     teacher: Teacher | None = None
 
     def training_data(self, on_event: Listener) -> TrainingData:
-        """Prepare the training and validation parts; the test part is not even prepared."""
+        """Prepare the training and validation parts, not the test part."""
         data = (self.config, self.samples, self.splits, self.config.deployed_image)
         parts = prepare_parts(*data, on_event=on_event)
         for text in (text for one in parts["train"].values() for text in one.notices):
@@ -126,21 +126,21 @@ def train(
     """Decompose a foundation model into a run: a shared student with one expert per region, or a baseline.
 
     Args:
-        config: Resolved settings; `config.method` decides what is trained.
+        config: Resolved settings; `config.method` selects the method.
         out: Directory of runs.
         resume: Continue an interrupted run of the same settings and data.
-        force: Train again although the run is complete; the old one stays until the new one is.
+        force: Train again although the run is complete; the old one is kept until the new one is.
         dry_run: Return the plan, train and write nothing.
-        tensorboard: Keep the curves of every phase in the run's `tensorboard/`, as event files.
-        start: Begin with this instead of the foundation that `config` names or asks for.
-        teacher: A foundation of the user's own, in place of one that `config` can name.
+        tensorboard: Write the curves of every phase to the run's `tensorboard/`, as event files.
+        start: Replaces the foundation of `config`.
+        teacher: The user's own foundation, instead of that of `config`.
         on_event: Receives progress.
 
     Raises:
         UsageError: Unknown method or backbone, or an interrupted run and neither `resume` nor `force`.
         DataError: Images, labels or splits that cannot be used, or a loss that is not finite.
         StorageError: Another process trains the same run.
-        MissingRuntimeError: `tensorboard`, and it is not installed.
+        MissingRuntimeError: `tensorboard` is not installed.
     """
     if tensorboard:
         check_tensorboard()
@@ -179,7 +179,7 @@ def train(
 
 
 def _foundations(directory: Path) -> Path:
-    """Return where the foundations of a run lie: beside the directory of runs."""
+    """Return the directory of the foundations of a run, beside the directory of runs."""
     return directory.parent.parent / "foundations"
 
 
@@ -192,11 +192,10 @@ def pretrain(
     teacher: Teacher | None = None,
     on_event: Listener = ignore,
 ) -> Path | None:
-    """Pre-train the foundation of a configuration on its regions, or find it again; arguments as in `train`.
+    """Pre-train the foundation of a configuration on its regions, or find it; arguments as in `train`.
 
     Returns:
-        Its directory, `<out>/<digest>/`; None where the configuration names a weights file, or a teacher is given:
-        neither needs one.
+        Its directory, `<out>/<digest>/`; None for a weights file or a teacher, which need no pre-training.
     """
     task = _read(config, on_event, teacher=teacher)
     fabric = launch(config.train)

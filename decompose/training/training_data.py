@@ -1,4 +1,4 @@
-"""What training works on: the prepared parts of every region, as the student sees them and as the foundation does."""
+"""The data of a training: the prepared parts of every region, for the student and for the foundation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TrainingData:
     """Regions, and the prepared training and validation parts of each.
 
     Attributes:
-        teacher: `train` and `val` prepared for the foundation's own size and channels; None where they are the same.
+        teacher: `train` and `val` prepared for the foundation's size and channels; None if they are the same.
     """
 
     regions: RegionSet
@@ -31,14 +31,14 @@ class TrainingData:
 
     @property
     def for_teacher(self) -> TrainingData:
-        """The same samples as the foundation sees them: what it is trained, probed and judged on."""
+        """The same samples prepared for the foundation, to train, probe and score it."""
         if self.teacher is None:
             return self
         return replace(self, train=self.teacher["train"], val=self.teacher["val"], teacher=None)
 
 
 def same_input(one: ImageConfig, two: ImageConfig) -> bool:
-    """Tell whether two networks take the same prepared images; normalisation happens inside of them."""
+    """Return whether two networks have the same prepared images; normalisation is part of the networks."""
     return (one.size, one.channels) == (two.size, two.channels)
 
 
@@ -50,7 +50,7 @@ def prepare_parts(
     parts: Sequence[str] = ("train", "val"),
     on_event: Listener = ignore,
 ) -> dict[str, dict[str, PreparedRegion]]:
-    """Bring parts of every region through its recipe for an image, from the originals."""
+    """Apply each region's recipe for an image size to parts of its originals."""
     recipes = {name: build_recipe(image, config.regions[name]) for name in samples}
     return {
         part: {
@@ -69,6 +69,6 @@ def prepare_for_teacher(
     parts: Sequence[str] = ("train", "val"),
     on_event: Listener = ignore,
 ) -> dict[str, dict[str, PreparedRegion]] | None:
-    """Prepare the same for the foundation, or None where what was prepared for `image` serves it too."""
+    """Prepare parts for the foundation, or return None if those prepared for `image` are the same."""
     own = config.foundation_image
     return None if same_input(own, image) else prepare_parts(config, samples, splits, own, parts, on_event)

@@ -1,6 +1,6 @@
-"""Where a long training works: a hidden directory beside its goal that survives a kill and is continued or dropped.
+"""The working directory of a long training: hidden, beside its result, kept after a kill to be resumed or deleted.
 
-An earlier artifact at the goal stays untouched and readable until the new one is complete.
+An earlier artifact stays readable until the new one is complete.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def work_directory(directory: Path) -> Path:
-    """Return where the training of `directory` keeps its checkpoints until it ends."""
+    """Return the working directory of the training of `directory`."""
     return directory.parent / f".{directory.name}.training"
 
 
@@ -35,16 +35,16 @@ class WorkDirectory:
 
     @property
     def checkpoints(self) -> Path:
-        """Where phases keep their checkpoints."""
+        """Directory of the phases' checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def curves(self) -> Path:
-        """Where a training that is asked to keeps its curves for TensorBoard."""
+        """Directory of the curves for TensorBoard."""
         return self.path / "tensorboard"
 
     def finished_elsewhere(self, kind: str, inputs: str) -> bool:
-        """Tell whether another process finished this very artifact before the lock was ours; clear up if so."""
+        """Return whether another process finished this artifact before the lock was acquired; clean up if so."""
         done = self.first and is_current(self.goal, kind, inputs)
         if self.fabric is not None:
             done = self.fabric.broadcast(done)
@@ -53,13 +53,13 @@ class WorkDirectory:
         return done
 
     def finish(self, write: Callable[[Path], Any], *, keep: Sequence[str] = ()) -> None:
-        """Write the artifact into a clean staging directory and move it to its goal; drop the working directory.
+        """Write the artifact into a new staging directory, rename it to its final name; delete the working directory.
 
         The first process does it, once all have read what they need.
 
         Args:
             write: Fills the staging directory.
-            keep: Names that go over from an artifact that is replaced, when the new one has none of them.
+            keep: Names to keep from a replaced artifact, unless the new one has them.
         """
         self.wait()
         if self.first:
@@ -93,18 +93,18 @@ class WorkDirectory:
 def open_work_directory(
     directory: Path, *, resume: bool, force: bool = False, hint: bool = False, fabric: Fabric | None = None
 ) -> Iterator[WorkDirectory]:
-    """Lock the goal and open its working directory; with several processes the first of them does it for all.
+    """Lock the final directory and open its working directory; the first of several processes does it for all.
 
     Args:
-        directory: Where the finished artifact shall lie.
-        resume: Continue from the checkpoints that an interrupted training left.
-        force: Drop them.
-        hint: Refuse to go on, rather than silently drop them, when neither is asked for.
-        fabric: The processes that train together, where there are several.
+        directory: Directory of the finished artifact.
+        resume: Continue from the checkpoints of an interrupted training.
+        force: Delete them.
+        hint: Refuse, instead of deleting them silently, if neither is set.
+        fabric: The processes that train together, if there are several.
 
     Raises:
-        UsageError: Checkpoints of an interrupted training are there and neither `resume` nor `force` was given.
-        BusyError: Another process trains this very thing.
+        UsageError: There are checkpoints of an interrupted training and neither `resume` nor `force` is set.
+        BusyError: Another process trains the same artifact.
     """
     work = WorkDirectory(directory, work_directory(directory), fabric)
     if not work.first:

@@ -1,7 +1,7 @@
 """DenseNet-121 of Huang et al. (2017) through MONAI, in 2D and 3D, without its classifier.
 
-Stages: the dense blocks, each with the transition behind it, the last with its norm and activation, at 1/8, 1/16, 1/32
-and 1/32 of the image.
+Stages: the dense blocks with their transitions, the last with its norm and activation, at 1/8, 1/16, 1/32 and 1/32 of
+the image.
 """
 
 from __future__ import annotations
@@ -17,11 +17,7 @@ _LEAST = 29  # a smaller side has nothing left to halve at the third transition
 
 
 def densenet121(channels: int, image_size: tuple[int, ...]) -> nn.Module:
-    """Build it: 7.0 million parameters in 2D, 11.2 in 3D, 1024 features.
-
-    Raises:
-        UsageError: A side is too small.
-    """
+    """Build a network of 7.0 million parameters in 2D, 11.2 in 3D, and 1024 features; UsageError for small images."""
     from monai.networks.nets.densenet import DenseNet121  # a second of import that other backbones need not pay
 
     if min(image_size) < _LEAST:

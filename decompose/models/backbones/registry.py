@@ -20,14 +20,14 @@ from lorkit.decompose.models.backbones.vit import vit_small, vit_tiny
 
 
 class Backbone(Protocol):
-    """What every backbone has besides being an nn.Module: its features and the place of its head."""
+    """Attributes and call of every backbone: its features and the name of its head."""
 
     feature_dim: int
     head_name: str
     dense_dims: int
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Map images (N, C, *spatial) to features (N, F), or (N, F, *spatial) where `dense_dims` is not 0."""
+        """Map images (N, C, *spatial) to features (N, F), or (N, F, *spatial) if `dense_dims` is not 0."""
         ...
 
 
@@ -36,7 +36,7 @@ class Known(NamedTuple):
 
     Attributes:
         build: (channels, image size) to a headless network.
-        dims: The numbers of spatial dimensions that it takes.
+        dims: Supported numbers of spatial dimensions.
     """
 
     build: Callable[[int, tuple[int, ...]], nn.Module]
@@ -56,33 +56,33 @@ BACKBONES: dict[str, Known] = {
 
 
 def known_backbones(*, dims: int | None = None, dense: bool = False) -> tuple[str, ...]:
-    """Return the names that `build_backbone` takes, besides `timm:<name>`.
+    """Return the names for `build_backbone`, besides `timm:<name>`.
 
     Args:
-        dims: Of the images, 2 or 3; None for those of either.
-        dense: Whether dense outputs are wanted, which the U-Nets give and every classification backbone can give.
+        dims: Spatial dimensions, 2 or 3; None for either.
+        dense: Whether outputs are dense, which U-Nets and all classification backbones support.
     """
     names = [name for name, known in BACKBONES.items() if dims is None or dims in known.dims]
     return tuple(sorted([*names, *UNETS] if dense else names))
 
 
 def build_backbone(name: str, *, channels: int, image_size: tuple[int, ...], dense: bool = False) -> nn.Module:
-    """Build a headless network with fresh weights (torch's global generator decides them).
+    """Build a headless network with fresh weights from torch's global generator.
 
     Args:
         name: One of `known_backbones(...)`, or `timm:<name>`.
         channels: C of the images.
-        image_size: (H, W) or (D, H, W) of the images; besides their number only transformers depend on it.
-        dense: Whether outputs are maps (segmentation). A classification backbone then gives the grids of its stages,
-            upsampled to the image and side by side.
+        image_size: (H, W) or (D, H, W) of the images; only transformers depend on the values.
+        dense: Whether outputs are maps (segmentation). Classification backbones then return the concatenated grids of
+            their stages, upsampled to the image.
 
     Returns:
-        A module that maps (N, C, *spatial) to (N, F), or to (N, F, *spatial) where `dense` is set, with attributes
+        A module that maps (N, C, *spatial) to (N, F), or to (N, F, *spatial) if `dense` is set, with attributes
         `feature_dim` (F), `head_name`, and `dense_dims`: 0, or the number of spatial dimensions of its output. The
-        module that `head_name` names is an nn.Identity.
+        module named by `head_name` is an nn.Identity.
 
     Raises:
-        UsageError: The name is unknown, or the task, the number of dimensions or the image size does not fit.
+        UsageError: The name is unknown, or the task, the number of dimensions or the image size is not supported.
         MissingRuntimeError: The name needs timm, which is not installed.
     """
     network = _unet(name, channels, image_size, dense=dense) if name in UNETS else _pooled(name, channels, image_size)
@@ -125,7 +125,7 @@ def _unet(name: str, channels: int, image_size: tuple[int, ...], *, dense: bool)
 
 
 def new_head(backbone: nn.Module, outputs: int) -> nn.Module:
-    """Return a head with fresh weights that fits a backbone: a linear layer, or a 1 x 1 convolution for maps."""
+    """Return a head with fresh weights for a backbone: a linear layer, or a 1 x 1 convolution for maps."""
     width, dims = cast(Backbone, backbone).feature_dim, getattr(backbone, "dense_dims", 0)
     if not dims:
         return nn.Linear(width, outputs)
@@ -133,9 +133,9 @@ def new_head(backbone: nn.Module, outputs: int) -> nn.Module:
 
 
 def attach_head(backbone: nn.Module, head: nn.Module) -> nn.Module:
-    """Return a copy of a backbone that ends in a copy of `head`: a plain network from images to logits.
+    """Return a copy of a backbone with a copy of `head`: a plain network from images to logits.
 
-    Logits are (N, classes), or (N, outputs, *spatial) of a dense backbone.
+    Logits are (N, classes), or (N, outputs, *spatial) for a dense backbone.
     """
     network = copy.deepcopy(backbone)
     network.set_submodule(cast(Backbone, backbone).head_name, copy.deepcopy(head))

@@ -1,8 +1,7 @@
 """Residual networks of He et al. (2016) in 2D and 3D without their classifier, with torchvision's key names.
 
-The stem is the usual one (7 x 7 stride 2, then max pooling), and the bottleneck strides in its 3 x 3 convolution
-("v1.5"), so that public 2D weights load by name. The 3D ones
-are the same with cubes for squares, as MedicalNet's.
+The stem is 7 x 7 with stride 2, then max pooling; the bottleneck has its stride in the 3 x 3 convolution ("v1.5"), so
+that public 2D weights load by name. The 3D networks have cubic kernels, as MedicalNet's.
 
 Stages: `layer1` (with the stem) to `layer4`, at 1/4, 1/8, 1/16 and 1/32 of the image.
 """
@@ -25,7 +24,7 @@ class _Layers(NamedTuple):
     mean: type[nn.AdaptiveAvgPool2d] | type[nn.AdaptiveAvgPool3d]
 
     def convolution(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
-        """Return one without bias that keeps the grid, but for its stride."""
+        """Return a convolution without bias that keeps the grid, except for its stride."""
         return self.conv(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
 
 
@@ -36,14 +35,14 @@ _LAYERS = {
 
 
 class _Block(nn.Module):
-    """What both residual blocks share: the shortcut and the last activation."""
+    """Base class of the residual blocks: the shortcut and the last activation."""
 
     expansion: int
     downsample: nn.Module | None
     relu: nn.ReLU
 
     def residual(self, x: Tensor) -> Tensor:
-        """Return what the block adds to its input."""
+        """Return the residual of the block."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,7 +66,7 @@ class BasicBlock(_Block):
         self.downsample = downsample
 
     def residual(self, x: Tensor) -> Tensor:
-        """Return what the block adds to its input."""
+        """Return the residual of the block."""
         y = self.relu(self.bn1(self.conv1(x)))
         return cast(Tensor, self.bn2(self.conv2(y)))
 
@@ -89,7 +88,7 @@ class Bottleneck(_Block):
         self.downsample = downsample
 
     def residual(self, x: Tensor) -> Tensor:
-        """Return what the block adds to its input."""
+        """Return the residual of the block."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         return cast(Tensor, self.bn3(self.conv3(y)))
@@ -100,8 +99,8 @@ class ResNet(nn.Module):
 
     Attributes:
         feature_dim: F, the number of features.
-        head_name: Where `attach_head` puts a classifier.
-        rectified: Pooled features are means of rectified maps, and so never negative.
+        head_name: Name of the module that `attach_head` replaces.
+        rectified: Pooled features are means of rectified maps, so never negative.
     """
 
     head_name = "fc"

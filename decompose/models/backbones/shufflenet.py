@@ -1,4 +1,4 @@
-"""ShuffleNet V2 of Ma et al. (2018), the student of LoRKD's paper, headless and with torchvision's key names.
+"""ShuffleNet V2 of Ma et al. (2018), the student in LoRKD's paper, without classifier, with torchvision's keys.
 
 Stages: `stage2` (with the stem), `stage3`, `stage4` and `conv5`, at 1/8, 1/16, 1/32 and 1/32 of the image.
 """
@@ -25,7 +25,7 @@ def _pointwise(inputs: int, outputs: int) -> list[nn.Module]:
 
 
 class ShuffleUnit(nn.Module):
-    """Two branches of half the channels each; with stride 1 the first passes its half through."""
+    """Two branches with half of the channels each; with stride 1 the first is the identity."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -57,8 +57,8 @@ class ShuffleNetV2(nn.Module):
 
     Attributes:
         feature_dim: F, the number of features (1024).
-        head_name: Where `attach_head` puts a classifier.
-        rectified: Pooled features are means of rectified maps, and so never negative.
+        head_name: Name of the module that `attach_head` replaces.
+        rectified: Pooled features are means of rectified maps, so never negative.
     """
 
     head_name = "fc"

@@ -1,8 +1,8 @@
-"""Backbones as four stages that can be entered anywhere: what reprogramming injects foreign features into.
+"""Backbones as four stages that can be entered at any stage, for reprogrammed features.
 
-`run_stages` runs the network and keeps each stage's output as a grid; `forward_from` continues from a grid that stands
-for one of them. No hooks: the network's own modules are called in order, so compilers and DDP see plain calls. The
-adapter of an architecture stands in its file, which says what its stages are; it is found by the backbone's class.
+`run_stages` runs the network and returns each stage's output as a grid; `forward_from` continues from a grid in place
+of one of them. The network's own modules are called in order, without hooks, so compilers and DDP see plain calls. The
+adapter of an architecture is in its file and is found by the backbone's class.
 """
 
 from __future__ import annotations
@@ -48,11 +48,7 @@ SKIPS = ("student", "reprogrammed", "zero")
 
 
 def staged(backbone: nn.Module) -> Staged:
-    """Return a backbone in its stages; weights are shared, nothing is copied.
-
-    Raises:
-        UsageError: No adapter knows its architecture.
-    """
+    """Return a backbone in stages, which share its weights; raise UsageError if its architecture has no adapter."""
     if isinstance(backbone, StagedMaps):
         return backbone.stages()
     if isinstance(backbone, ResNet):
@@ -77,7 +73,7 @@ def staged(backbone: nn.Module) -> Staged:
 
 
 class StagedMaps(nn.Module):
-    """A classification backbone for dense outputs: its stages, upsampled to the image's grid and side by side.
+    """A classification backbone for dense outputs: the concatenated stages, upsampled to the image's grid.
 
     Args:
         network: A staged, headless backbone.
@@ -85,7 +81,7 @@ class StagedMaps(nn.Module):
 
     Attributes:
         feature_dim: F, the channels of all stages together.
-        head_name: Where `attach_head` puts a convolution.
+        head_name: Name of the module that `attach_head` replaces.
     """
 
     head_name = "head"
@@ -101,7 +97,7 @@ class StagedMaps(nn.Module):
         return self.stages().run_stages(x).features
 
     def stages(self) -> Staged:
-        """Return the stages of the network, each of which the features read."""
+        """Return the stages of the network."""
         inner: Gridded | None = timm_stages(self.network, dense=True)
         if isinstance(self.network, VisionTransformer):
             inner = StagedTransformer(self.network, dense=True)
@@ -109,7 +105,7 @@ class StagedMaps(nn.Module):
 
 
 class _StackedMaps:
-    """Stages whose grids are all read again at the end, so that the earlier ones are skips, as a U-Net's."""
+    """Stages whose grids are all used at the end, so that the earlier ones are skips, as in a U-Net."""
 
     def __init__(self, inner: Gridded, head: nn.Module) -> None:
         self.inner, self.head = inner, head
@@ -130,20 +126,20 @@ class _StackedMaps:
 
 
 def upsample_and_concatenate(grids: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-    """Return grids (N, C_i, *grid_i) upsampled to `size` and side by side, (N, sum C_i, *size)."""
+    """Return grids (N, C_i, *grid_i) upsampled to `size` and concatenated, (N, sum C_i, *size)."""
     mode = "bilinear" if len(size) == 2 else "trilinear"
     return torch.cat([nn.functional.interpolate(grid, tuple(size), mode=mode) for grid in grids], dim=1)
 
 
 def injection_context(outputs: StageOutputs, stage: int, injected: Sequence[Tensor], skips: str) -> StageContext:
-    """Return what a pass of foreign features from a stage reads besides them; nothing of the student learns from it.
+    """Return the further inputs of a pass of reprogrammed features from a stage, without gradients to the student.
 
     Args:
         outputs: The student's own pass.
-        stage: Where the foreign features enter.
-        injected: Foreign features of every stage.
-        skips: Whose grids of earlier stages a U-Net's decoder reads: the `student`'s, the `reprogrammed` ones, or
-            `zero`. What lies before the first stage has no foreign counterpart: it is the student's, or zero.
+        stage: Stage of the injected features.
+        injected: Reprogrammed features of every stage.
+        skips: Source of the earlier stages' grids for a U-Net's decoder: the `student`, the `reprogrammed` ones, or
+            `zero`. What is before the first stage has no reprogrammed counterpart: it is the student's, or zero.
 
     Raises:
         UsageError: An unknown policy.
@@ -162,15 +158,15 @@ def injection_context(outputs: StageOutputs, stage: int, injected: Sequence[Tens
 def stage_shapes(
     backbone: nn.Module, image_shape: tuple[int, ...], enter: Callable[[nn.Module], HasStages] = staged
 ) -> list[tuple[int, ...]]:
-    """Return (C, *grid) of each stage for images (C, *spatial); nothing is computed, and the network not touched.
+    """Return (C, *grid) of each stage for images (C, *spatial), from shapes alone.
 
     Args:
         backbone: A headless network.
         image_shape: (C, *spatial) of an image.
-        enter: Finds its stages.
+        enter: Returns its stages.
 
     Raises:
-        UsageError: No adapter knows its architecture.
+        UsageError: Its architecture has no adapter.
     """
     memo: dict[int, Any] = {id(value): nn.Parameter(value.to("meta"), False) for value in backbone.parameters()}
     memo |= {id(value): value.to("meta") for value in backbone.buffers()}

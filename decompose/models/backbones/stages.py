@@ -1,6 +1,6 @@
-"""A network in stages: the protocol that reprogramming injects foreign features through, and its two plain forms.
+"""The protocol of a network in stages, into which features can be injected, and its two plain forms.
 
-Shapes: N images, C channels of a stage, *grid its places (2D or 3D), F features.
+Shapes: N images, C channels of a stage, *grid its positions (2D or 3D), F features.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ StageFunction = Callable[[Tensor], Tensor]
 
 
 class StageContext(NamedTuple):
-    """What the rest of a network needs besides the grid of the stage that it continues from.
+    """Inputs of the rest of a network besides the grid of a stage.
 
     Attributes:
         tokens: A transformer's class and register tokens (N, R, D) at this stage, else None.
-        stem: What lies before the first stage and is read again behind the last (a U-Net's finest skips).
-        skips: Grids of the earlier stages, in order, where the rest of the network reads them; else empty.
+        stem: Outputs before the first stage that are used again after the last (a U-Net's finest skips).
+        skips: Grids of the earlier stages, in order, if the rest of the network uses them; else empty.
     """
 
     tokens: Tensor | None = None
@@ -36,8 +36,8 @@ class StageOutputs(NamedTuple):
 
     Attributes:
         grids: (N, C, *grid) of each stage.
-        context: What `forward_from` needs besides a grid, by stage.
-        features: (N, F), or (N, F, *spatial) of a network for dense outputs: what the backbone itself returns.
+        context: Further inputs of `forward_from`, by stage.
+        features: (N, F), or (N, F, *spatial) for dense outputs: the output of the backbone.
     """
 
     grids: list[Tensor]
@@ -46,7 +46,7 @@ class StageOutputs(NamedTuple):
 
 
 class HasStages(Protocol):
-    """A network that shows its stages."""
+    """A network with stages."""
 
     def run_stages(self, x: Tensor) -> StageOutputs:
         """Run the whole network on (N, C, *spatial)."""
@@ -57,15 +57,15 @@ class Staged(HasStages, Protocol):
     """A backbone in stages, each of which can be entered."""
 
     def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
-        """Return the features that follow from a grid in place of a stage's output; stages count from 0."""
+        """Return the features for a grid in place of a stage's output; stages count from 0."""
         ...
 
 
 class Gridded(Staged, Protocol):
-    """A backbone in stages that can tell the grids of its later stages, not only where they lead."""
+    """A backbone in stages that can also return the grids of its later stages."""
 
     def later_grids(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> list[Tensor]:
-        """Return the grids of the stages behind `stage`, given its own."""
+        """Return the grids of the stages after `stage`, given its own."""
         ...
 
 
@@ -73,7 +73,7 @@ class SequentialStages:
     """A network whose stages map grids to grids.
 
     Args:
-        stages: What each does.
+        stages: The stages.
         tail: The rest, from the last grid to features.
     """
 
@@ -102,11 +102,11 @@ class SequentialStages:
 
 
 class EncoderDecoder:
-    """A U-Net: stages are the levels of its encoder, the last its bottleneck; the decoder reads the grids of all.
+    """A U-Net: its stages are the levels of the encoder, the last is the bottleneck; the decoder uses all grids.
 
     Args:
-        stem: Images to what lies before the first stage; its last tensor enters the first stage.
-        levels: What each stage does.
+        stem: Images to the outputs before the first stage, the last of which enters it.
+        levels: The stages.
         decode: (stem, grids of all stages) to features.
     """
 

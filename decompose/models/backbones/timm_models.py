@@ -1,8 +1,8 @@
-"""timm's networks as backbones: built without weights, which come from a local file and never from a hub.
+"""timm's networks as backbones, built without weights, which are read from a local file and never downloaded.
 
-timm imports torchvision (and where it is installed, so does peft), whose wheels are CUDA builds: beside a CPU build of
-torch its compiled operators cannot be loaded, and its Python fails for two that it expects to be declared. They are
-declared then, and then only; nothing that is used here calls them.
+timm imports torchvision (and so does peft, if it is installed), whose wheels are CUDA builds. With a CPU build of torch
+their compiled operators cannot be loaded, and the import fails for two undeclared operators, which are declared in this
+case. Nothing here calls them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def build_timm(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Modu
     """Build a headless network of timm with fresh weights.
 
     Args:
-        name: As timm has it, without the prefix.
+        name: Name in timm, without the prefix.
         channels: C of the images.
         image_size: (H, W) of the images; only transformers depend on it.
 
@@ -57,7 +57,7 @@ def build_timm(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Modu
 def timm_normalisation(backbone: str, channels: int) -> dict[str, tuple[float, ...]]:
     """Return the mean and std, one value per channel, that timm's weights of a network were trained with.
 
-    Of gray images they are the average over the colours.
+    Those of gray images are the average over the colours.
     """
     name = backbone.removeprefix(TIMM)
     found = _known(name).models.get_pretrained_cfg(name)
@@ -68,7 +68,7 @@ def timm_normalisation(backbone: str, channels: int) -> dict[str, tuple[float, .
 
 
 def is_timm(network: nn.Module) -> bool:
-    """Tell whether a network is one of timm's."""
+    """Return whether a network is one of timm's."""
     return type(network).__module__.startswith("timm.")
 
 
@@ -101,9 +101,9 @@ def _import() -> Any:
 
 @cache
 def declare_operators() -> torch.library.Library | None:
-    """Declare the operators that torchvision's Python expects, where the compiled ones cannot be loaded.
+    """Declare the operators that torchvision expects, if the compiled ones cannot be loaded.
 
-    The library is kept by the cache: with it the declarations would go.
+    The declarations last as long as the returned library, which the cache keeps.
     """
     spec = importlib.util.find_spec("torchvision")
     if spec is None or not spec.submodule_search_locations or hasattr(torch.ops.torchvision, "nms"):

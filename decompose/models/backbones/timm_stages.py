@@ -1,9 +1,9 @@
-"""Stages of timm's networks, where their structure is one of three that many of them share.
+"""Stages of timm's networks with one of three common structures.
 
-- ResNets and their kin (`conv1`, `layer1` to `layer4`): as this project's ResNets.
+- ResNets and similar (`conv1`, `layer1` to `layer4`): as the ResNets of this project.
 - Networks of a `stem` and four `stages` (ConvNeXt): its stages, the stem with the first.
 - Vision transformers (`patch_embed`, `blocks`): four equal runs of blocks on the grid of patches; class and register
-  tokens travel as context. Where only they are pooled the last grid is these tokens by themselves, (N, D, R, 1).
+  tokens are context. If only these are pooled, they are the last grid, (N, D, R, 1).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LAYERS = tuple(f"layer{index + 1}" for index in range(STAGES))
 
 
 def timm_stages(network: Any, *, dense: bool = False) -> Gridded | None:
-    """Return a network in stages, or None where its structure is another or it is none of timm's."""
+    """Return a network of timm in stages, or None for another structure or network."""
     if not type(network).__module__.startswith("timm.") or not hasattr(network, "forward_head"):
         return None
     if all(hasattr(network, name) for name in ("conv1", "bn1", "act1", "maxpool", *LAYERS)):
@@ -62,12 +62,7 @@ def _stem_and_stages(network: Any) -> Gridded:
 
 
 class TimmTransformer:
-    """A vision transformer of timm.
-
-    Args:
-        network: Of timm.
-        dense: Whether patches, not classes, are wanted: the last grid is then the patches after the last norm.
-    """
+    """A vision transformer of timm; with `dense` the last grid is the patches after the last norm."""
 
     def __init__(self, network: Any, *, dense: bool = False) -> None:
         self.network, self.dense = network, dense

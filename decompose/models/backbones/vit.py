@@ -1,4 +1,4 @@
-"""Vision transformers of Dosovitskiy et al. (2021) with separate q, k, v and out layers, so that experts reach them.
+"""Vision transformers of Dosovitskiy et al. (2021) with separate q, k, v and out layers, to which experts can be added.
 
 Stages: four equal runs of blocks, all on the grid of the patches.
 
@@ -36,7 +36,7 @@ class Attention(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """Attention and a two-layer perceptron, each after a layer norm and beside a shortcut."""
+    """Attention and a two-layer perceptron, each after a layer norm and with a residual connection."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class VisionTransformer(nn.Module):
 
     Attributes:
         feature_dim: F, the width D.
-        head_name: Where `attach_head` puts a classifier.
+        head_name: Name of the module that `attach_head` replaces.
     """
 
     head_name = "head"
@@ -96,10 +96,10 @@ class VisionTransformer(nn.Module):
 
 
 def patch_size(image_size: tuple[int, ...]) -> int:
-    """Return a patch that leaves six tokens a side or more: 16 from 112 pixels, 8 from 48, else 4.
+    """Return a patch size with at least six tokens per side: 16 from 112 pixels, 8 from 48, else 4.
 
     Raises:
-        UsageError: A side is no multiple of it.
+        UsageError: A side is not a multiple of it.
     """
     patch = next((patch for patch, least in ((16, 112), (8, 48)) if min(image_size) >= least), 4)
     if any(size % patch for size in image_size):
@@ -124,14 +124,10 @@ def vit_small(channels: int, image_size: tuple[int, ...]) -> VisionTransformer:
 
 
 class StagedTransformer:
-    """A transformer in stages: grids are its patch tokens, without the class token, which travels as context.
+    """A transformer in stages: grids are its patch tokens; the class token is context.
 
-    The last grid is the class token by itself, (N, D, 1, 1): the features read nothing else. Where `dense` is set it is
-    a grid of patch tokens like the others, after the last norm, and stands for the features.
-
-    Args:
-        network: The transformer.
-        dense: Whether patches, not classes, are wanted.
+    The last grid is the class token, (N, D, 1, 1), the only input of the features. With `dense` it is the grid of patch
+    tokens after the last norm, which are the features.
     """
 
     def __init__(self, network: VisionTransformer, *, dense: bool = False) -> None:

@@ -1,1 +1,1 @@
-"""The foundation model: the network, how it answers as a teacher, and weights that a user brings."""
+"""The foundation model: the network, its outputs as a teacher, and the user's weights."""

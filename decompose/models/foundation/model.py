@@ -1,4 +1,4 @@
-"""The foundation model on disk: a regional model without experts, its weights and where they came from."""
+"""The foundation model on disk: a regional model without experts, and the source of its weights."""
 
 from __future__ import annotations
 
@@ -44,16 +44,15 @@ NOT_EXPORTABLE = "The foundation is the user's own teacher. It is not exported, 
 
 @dataclass(frozen=True, kw_only=True)
 class Foundation:
-    """A large pre-trained network and the heads that it has.
+    """A large pre-trained network with heads.
 
     Attributes:
         model: Backbone and heads, without experts.
         backbone: Its name in the registry.
         regions: The regions that have a head.
-        heads: By region, `own` where the head was trained with the network, `probe` where it was fitted on frozen
-            features.
+        heads: By region, `own` if the head was trained with the network, `probe` if it was fitted on frozen features.
         image: `size`, `channels`, `mean` and `std` of its input.
-        source: Plain data on where the weights came from.
+        source: Plain data on the source of the weights.
     """
 
     model: RegionalModel
@@ -65,19 +64,19 @@ class Foundation:
 
     @property
     def is_teacher(self) -> bool:
-        """Whether it is a user's module or an ONNX file, which no artifact holds and no target can be built of."""
+        """Whether it is a user's module or an ONNX file, which artifacts do not contain and targets cannot export."""
         return self.backbone.startswith(TEACHER)
 
     @cached_property
     def digest(self) -> str:
-        """Digest of what it answers with: of a teacher as it states it, else of the backbone's weights."""
+        """Digest of its weights: that stated by a teacher, else of the backbone's weights."""
         return str(self.source["teacher"]) if self.is_teacher else weights_digest(self.model.backbone)
 
 
 def with_regions(foundation: Foundation, regions: RegionSet) -> Foundation:
-    """Return the same foundation, weights shared, that knows some of its regions only, in the order given.
+    """Return the foundation, with shared weights, for some of its regions in the given order.
 
-    A phase numbers its own regions from 0; a teacher that numbered others would answer with another region's head.
+    Phases number their regions from 0, and the teacher must use the same numbers.
 
     Raises:
         UsageError: It has no head for a region.
@@ -98,9 +97,9 @@ def with_regions(foundation: Foundation, regions: RegionSet) -> Foundation:
 def save_foundation(
     foundation: Foundation, directory: Path, *, synthetic: bool, inputs: str, parent: Path | None = None
 ) -> Manifest:
-    """Write a foundation model into a directory and seal it with a manifest.
+    """Write a foundation model and its manifest into a directory.
 
-    Of a teacher that is no backbone of this project the heads alone are written, and its digest.
+    For a teacher without a backbone of this project only the heads and its digest are written.
     """
     directory.mkdir(parents=True, exist_ok=True)
     tensors = foundation.model.state_dict()
@@ -123,11 +122,7 @@ def save_foundation(
 
 
 def foundation_document(directory: Path) -> dict[str, Any]:
-    """Return what is written of a foundation besides its weights, checked against its manifest.
-
-    Raises:
-        ArtifactError: The directory is no intact foundation.
-    """
+    """Return the description of a foundation, checked against its manifest; ArtifactError if it is damaged."""
     read_manifest(directory, kind="foundation")
     document = read_json(directory / _DOCUMENT, kind="foundation")
     if not isinstance(document.get("image"), dict) or not isinstance(document.get("backbone"), str):
@@ -139,11 +134,11 @@ def load_foundation(directory: Path, teacher: Teacher | None = None) -> Foundati
     """Read a foundation model, checked against its manifest, in eval mode.
 
     Args:
-        directory: Of the artifact.
-        teacher: Its network where that is a teacher of the user's own, which no artifact holds.
+        directory: Directory of the artifact.
+        teacher: Its network, if that is the user's own teacher, which artifacts do not contain.
 
     Raises:
-        ArtifactError: A file is missing, changed, or does not describe the network that the weights belong to.
+        ArtifactError: A file is missing, changed, or does not describe the network of the weights.
         UsageError: It needs a teacher, or another one.
     """
     document = foundation_document(directory)
@@ -201,7 +196,7 @@ def _broken(directory: Path, what: str) -> ArtifactError:
 
 
 def load_strict(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Fill a model with exactly its tensors, in place.
+    """Load exactly the tensors of a model, in place.
 
     Raises:
         ArtifactError: A tensor is missing, unexpected, or of another shape or type.

@@ -1,7 +1,7 @@
-"""What a frozen foundation gives a student to learn from, and foundations that this project has no backbone for.
+"""Outputs of a frozen foundation for a student, and foundations without a backbone of this project.
 
-A user's module or an ONNX file takes the place of a backbone through one protocol, `Teacher`: everything that asks a
-foundation (methods, linear probes, evaluation) then asks it the same way.
+The protocol `Teacher` lets a user's module or an ONNX file replace a backbone: methods, linear probes and evaluation
+use all foundations alike.
 
 Shapes: N images, C channels, C_i grid_i of stage i, F features.
 """
@@ -22,10 +22,10 @@ TEACHER = "teacher:"
 
 
 class TeacherFeatures(NamedTuple):
-    """A frozen network's answer to a batch, in the order of the batch.
+    """Features of a frozen network, in the order of the batch.
 
     Attributes:
-        grids: (N, C_i, *grid_i) of each stage, coarse last; empty where a method asks for pooled features alone.
+        grids: (N, C_i, *grid_i) of each stage, coarse last; empty if a method needs only pooled features.
         features: (N, F) pooled, or (N, F, *spatial) of a network for dense outputs.
     """
 
@@ -35,23 +35,23 @@ class TeacherFeatures(NamedTuple):
 
 @runtime_checkable
 class Teacher(Protocol):
-    """A foundation of the user's own: `train(config, teacher=...)`.
+    """The user's own foundation: `train(config, teacher=...)`.
 
-    It may be an `nn.Module`, hold some as attributes, or be neither; what modules it has are frozen and kept in eval.
+    It may be an `nn.Module`, have modules as attributes, or neither; its modules are frozen and in eval mode.
 
     Attributes:
-        image: Size, channels and normalisation of what it sees; the images are prepared so, from the originals.
-        digest: Hexadecimal digest of its weights (`weights_digest` makes one): runs are found again by it.
+        image: Size, channels and normalisation of its input, for which images are prepared from the originals.
+        digest: Hexadecimal digest of its weights (see `weights_digest`), by which runs are found again.
     """
 
     image: ImageConfig
     digest: str
 
     def features(self, image: Tensor) -> TeacherFeatures:
-        """Return the stages (four for `drd`; none will do for the other methods) and pooled features.
+        """Return the stages (four for `drd`, none needed for other methods) and pooled features.
 
         Args:
-            image: (N, C, *size) float32, normalised as `image` states.
+            image: (N, C, *size) float32, normalised as in `image`.
         """
         ...
 
@@ -62,18 +62,18 @@ def weights_digest(module: nn.Module) -> str:
 
 
 def teacher_name(teacher: Teacher) -> str:
-    """Return how configurations and artifacts name a teacher."""
+    """Return the name of a teacher in configurations and artifacts."""
     return f"{TEACHER}{teacher.digest[:16]}"
 
 
 class TeacherBackbone(nn.Module):
-    """A teacher in the place of a backbone: normalised images (N, C, *spatial) to pooled features (N, F).
+    """A teacher as a backbone: normalised images (N, C, *spatial) to pooled features (N, F).
 
     Args:
-        teacher: It is asked once, about two empty images, to learn what it gives.
+        teacher: Called once with two empty images to find its shapes.
 
     Raises:
-        UsageError: What it gives is not what the protocol says.
+        UsageError: Its outputs do not follow the protocol.
     """
 
     head_name = "head"
@@ -96,16 +96,16 @@ class TeacherBackbone(nn.Module):
         return any(True for _ in self.parameters())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the pooled features, or the head's logits where one stands at their end."""
+        """Return the pooled features, or the logits of an attached head."""
         found: Tensor = self.head(self.teacher.features(x).features)
         return found
 
 
 def freeze_(model: nn.Module) -> None:
-    """Pin a teacher, in place: no parameter takes gradients, every module is in eval.
+    """Freeze a teacher, in place: no parameter has gradients, every module is in eval mode.
 
-    Called before every question. The flags are set directly: `train` and `eval` are methods that a user's class may
-    have replaced, and a batch norm or dropout that came back to life would change the teacher while it teaches.
+    Called before every forward. The flags are set directly, because a user's class may override `train` and `eval`, and
+    an active batch norm or dropout would change the teacher during training.
     """
     for module in model.modules():
         module.training = False

@@ -1,6 +1,6 @@
-"""Load a user's weights into a backbone: strictly, under a stated key map, with a report of what matched.
+"""Load a user's weights into a backbone strictly, with a key map and a report of the matches.
 
-A file is safetensors, or a torch file that is read with `weights_only=True`, so that no code in it can run.
+A file is safetensors, or a torch file read with `weights_only=True`, so that no code in it can run.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ _DATA_PARALLEL = "module."
 
 @dataclass(frozen=True, kw_only=True)
 class MatchReport:
-    """What became of each key of a weights file.
+    """Use of each key of a weights file.
 
     Attributes:
         matched: Backbone keys that were loaded.
         missing: Backbone keys without a value; the load fails unless empty.
         unexpected: Mapped file keys that the backbone does not have; the load fails unless empty.
-        dropped_heads: File keys of the classifier, for which a headless backbone has no place.
+        dropped_heads: File keys of the classifier, which a headless backbone does not have.
         dropped: File keys that the key map drops.
         defaulted: `num_batches_tracked` counters that files from before torch 0.4.1 lack; they start at zero.
-        container: Key of the dictionary inside the file that held the weights, or "".
+        container: Key of the dictionary inside the file that contained the weights, or "".
     """
 
     matched: tuple[str, ...]
@@ -48,16 +48,16 @@ class MatchReport:
 
 
 def load_user_weights(backbone: nn.Module, path: Path, key_map: Mapping[str, str] | None = None) -> MatchReport:
-    """Fill a headless backbone from a weights file, in place, all of it or an error.
+    """Load a weights file completely into a headless backbone, in place.
 
     Args:
-        backbone: Of `build_backbone`; of a classification backbone for maps, the network that it is made of is filled.
+        backbone: From `build_backbone`; for a classification backbone for maps, its inner network is loaded.
         path: `.safetensors`, or a torch file of tensors (`.pth`, `.pt`, `.bin`).
-        key_map: File prefix to backbone prefix, the longest that fits; "" drops the keys, "." strips the prefix.
+        key_map: File prefix to backbone prefix, the longest that matches; "" drops the keys, "." strips the prefix.
 
     Raises:
-        ArtifactError: The file cannot be read without running its code, or a key is missing, unexpected or of
-            another shape; the message names the first of them.
+        ArtifactError: The file cannot be read without running its code, or a key is missing, unexpected or of another
+            shape; the message names the first of them.
     """
     if isinstance(backbone, StagedMaps):
         backbone = backbone.network
@@ -83,7 +83,7 @@ def load_user_weights(backbone: nn.Module, path: Path, key_map: Mapping[str, str
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors of a file by name, and the key of the dictionary in the file that held them."""
+    """Return the tensors of a file by name, and the key of the dictionary that contained them."""
     if path.suffix == ".safetensors":
         return load_tensors(path), ""
     try:
@@ -113,7 +113,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
 def _map(
     values: Mapping[str, Tensor], key_map: Mapping[str, str], path: Path
 ) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return the values under the backbone's keys, and the keys dropped."""
+    """Return the values under the backbone's keys, and the dropped keys."""
     mapped: dict[str, Tensor] = {}
     dropped: list[str] = []
     used: set[str] = set()

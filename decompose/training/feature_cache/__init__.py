@@ -1,8 +1,8 @@
-"""A frozen teacher's features on disk, so that only the first epoch that meets a picture asks the teacher about it.
+"""A frozen teacher's features on disk, so that the teacher runs only in the first epoch with an image.
 
-A space is everything that one teacher answers to one kind of question about pictures prepared in one way; its directory
-is named by the digest of all of that, so what was found under other circumstances is never met. In it lie shards:
-safetensors named by the digest of their own content, written aside and renamed.
+A namespace has all outputs of one kind of one teacher for images prepared in one way. Its directory is named by the
+digest of these circumstances, so that features of others are never used. It contains shards: safetensors named by the
+digest of their content, written atomically.
 """
 
 from lorkit.decompose.training.feature_cache.budget import Estimate, early_estimate

@@ -1,4 +1,4 @@
-"""How much room features take: estimated before anything is written, refused above the budget, made from old ones."""
+"""Disk space of features: estimated before anything is written, limited by the budget, freed from old features."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SPARE = 1.05  # keys, headers and blocks of the file system
 
 
 class PlannedFeatures(TypedDict):
-    """What the cache of the teacher's features will hold at most."""
+    """Maximum size of the cache of the teacher's features."""
 
     images: int
     views: int
@@ -41,11 +41,11 @@ class Estimate:
     """The size of a training's features.
 
     Attributes:
-        samples: Pictures of the training parts, equal ones once.
-        views: Versions of each that training can meet.
-        sample_bytes: Of one version's features.
-        settings: Budget, precision and place.
-        directory: Where they are kept.
+        samples: Images of the training parts, equal ones once.
+        views: Augmented versions of each.
+        sample_bytes: Bytes of one version's features.
+        settings: Budget, precision and directory.
+        directory: Directory of the features.
     """
 
     samples: int
@@ -60,16 +60,12 @@ class Estimate:
         return self.samples * self.views * self.sample_bytes / _MIB
 
     def __str__(self) -> str:
-        """Return the sum with its factors."""
+        """Return the product with its factors."""
         each = f"{self.samples} images x {self.views} view{'s' * (self.views > 1)} x {self.sample_bytes / 1024:.1f} KiB"
         return f"{each} in {self.settings.dtype} = {self.mib:.1f} MiB"
 
     def check(self) -> None:
-        """Refuse what does not fit.
-
-        Raises:
-            UsageError: More than the budget.
-        """
+        """Raise UsageError if the features exceed the budget."""
         if self.mib <= self.settings.budget:
             return
         ways = ["raise cache.budget", "train with fewer train.augment.views"]
@@ -97,7 +93,7 @@ class Estimate:
 
 
 def views_of(train: TrainConfig) -> int:
-    """Return how many versions of a picture there are under enumerated augmentation, or none."""
+    """Return the number of augmented versions of an image in the cache: `views`, or 1."""
     return 1 if train.augment is None else train.augment.views or 1
 
 
@@ -108,10 +104,10 @@ def early_estimate(
 
     Args:
         config: Settings.
-        module: What asks the teacher, of one of the phases.
+        module: Training module of one of the phases.
         foundation: The untrained teacher of that phase.
         counts: Training samples of every region.
-        directory: Where features are kept.
+        directory: Directory of the features.
     """
     images = [torch.zeros(2, one.channels, *one.size) for one in (config.image, config.foundation_image)]
     first = torch.zeros(2, dtype=torch.int64)
@@ -129,17 +125,17 @@ def early_estimate(
 
 
 def make_room(root: Path, needed: float, budget: float, keep: Collection[str], tell: Callable[[str], None]) -> None:
-    """Remove the spaces that were used longest ago until `needed` MiB more fit into a budget in MiB.
+    """Remove the least recently used spaces until `needed` MiB more fit into a budget in MiB.
 
     Args:
         root: Directory of all spaces.
-        needed: Of the entries that are still missing.
+        needed: MiB of the missing entries.
         budget: For everything below `root`.
         keep: Names of spaces that this training uses.
-        tell: Receives a sentence for each space that goes.
+        tell: Receives a sentence for each removed space.
 
     Raises:
-        StorageError: The disk itself has no room.
+        StorageError: The disk is full.
     """
     held = _sizes(root)
     over = sum(held.values()) / _MIB + needed - budget
@@ -157,12 +153,12 @@ def make_room(root: Path, needed: float, budget: float, keep: Collection[str], t
 
 
 def held_mib(root: Path) -> float:
-    """Return the MiB of all features below a directory; 0 where there is none."""
+    """Return the MiB of all features below a directory."""
     return sum(_sizes(root).values()) / _MIB
 
 
 def _sizes(root: Path) -> dict[str, int]:
-    """Return the bytes of every space, the one that was used longest ago first."""
+    """Return the bytes of every space, the least recently used first."""
     found: dict[str, tuple[float, int]] = {}
     for about in root.glob(f"*/{ABOUT}"):
         # other processes write and remove meanwhile: what is gone takes no room
@@ -179,7 +175,7 @@ def _size(path: Path) -> int:
 
 
 def _remove(directory: Path) -> bool:
-    """Remove a space that no process has open; tell whether it went."""
+    """Remove a space unless a process has it open; return whether it was removed."""
     try:
         with space_lock(directory).write_lock(blocking=False):
             shutil.rmtree(directory, ignore_errors=True)

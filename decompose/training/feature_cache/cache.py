@@ -1,7 +1,7 @@
-"""The cache of one phase: batches whose features are all there are read, others are asked of the teacher and kept.
+"""The cache of one phase: batches with all features stored are read, others are run through the teacher and stored.
 
-A batch of which one picture is missing is asked as a whole: then every batch's features are either what the teacher
-says to it, bit by bit, or read, and none is a small batch's, for which kernels round otherwise.
+If one image of a batch is missing, the teacher runs the whole batch: kernels round differently for small batches, so
+that all features equal, bit by bit, those of a whole batch.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _TOLERANCE = {torch.float32: 5e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 
 class FeatureCache:
-    """A phase's way to its features.
+    """The feature cache of a phase.
 
     Args:
-        stores: By region, in routing order; regions prepared alike share one.
+        stores: By region, in routing order; regions with equal preprocessing share one.
         digests: By region, of its samples in the order of the prepared part.
-        kind: Class of the teacher's answers.
-        device: Where the teacher runs.
+        kind: Class of the teacher's outputs.
+        device: Device of the teacher.
     """
 
     def __init__(
@@ -46,13 +46,13 @@ class FeatureCache:
         self._asked = self._read = self._written = 0
 
     def query(self, query_teacher: Callable[[], Any], teacher: RegionalModel, batch: Batch, host: Batch) -> Any:
-        """Return what the teacher answers to a batch.
+        """Return the teacher's outputs for a batch, read or computed.
 
         Args:
-            query_teacher: Asks it.
-            teacher: Whose heads judge features that were read.
+            query_teacher: Runs the teacher.
+            teacher: Model whose heads are applied to stored features.
             batch: N samples on the device.
-            host: The same on the CPU, where looking at them makes no GPU wait.
+            host: The same on the CPU, to avoid synchronising a GPU.
         """
         keys, stores = self._keys(host), self._stores_of(host)
         if all(key in store for key, store in zip(keys, stores, strict=True)):
@@ -71,11 +71,7 @@ class FeatureCache:
         return answer
 
     def check(self, answer: Any, host: Batch) -> None:
-        """Compare what is there of a batch with what the teacher says now.
-
-        Raises:
-            ArtifactError: It says something else.
-        """
+        """Raise ArtifactError if stored features of a batch differ from the teacher's outputs."""
         keys, stores = self._keys(host), self._stores_of(host)
         tensors = tensors_of(answer)
         for row, (key, store) in enumerate(zip(keys, stores, strict=True)):
@@ -92,31 +88,27 @@ class FeatureCache:
                     )
 
     def missing(self, region: int, views: int) -> int:
-        """Return how many versions of a region's pictures are not there yet; regions count from 0."""
+        """Return the number of missing versions of a region's images; regions count from 0."""
         store = self._stores[region]
         return sum(cache_key(one, view) not in store for one in set(self._digests[region]) for view in range(views))
 
     def flush(self) -> None:
-        """Write what was asked.
-
-        Raises:
-            StorageError: No room.
-        """
+        """Write new features; raise StorageError if the disk is full."""
         for store in dict.fromkeys(self._stores):
             store.flush()
 
     def refresh(self) -> None:
-        """Take in what other processes have written."""
+        """Load features that other processes have written."""
         for store in dict.fromkeys(self._stores):
             store.refresh()
 
     def close(self) -> None:
-        """Let the spaces go."""
+        """Release the spaces."""
         for store in dict.fromkeys(self._stores):
             store.close()
 
     def row(self) -> CacheFigures:
-        """Return the figures since the last call: images asked and read, the seconds of both, bytes kept."""
+        """Return the figures since the last call: images requested and read, the seconds of both, bytes stored."""
         row: CacheFigures = {
             "asked": self._asked,
             "read": self._read,
@@ -142,7 +134,7 @@ class FeatureCache:
 
 
 class Stopwatch:
-    """Seconds of work on a device, summed without making the host wait for each piece."""
+    """Seconds of work on a device, summed without synchronising after each piece."""
 
     def __init__(self, device: torch.device) -> None:
         self._events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
@@ -150,7 +142,7 @@ class Stopwatch:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Time what the block does."""
+        """Time the block."""
         if self._on_gpu:
             event: Any = torch.cuda.Event
             pair = (event(enable_timing=True), event(enable_timing=True))
@@ -174,7 +166,7 @@ class Stopwatch:
 
 
 def _runs(stores: Sequence[Store]) -> Iterator[tuple[Store, slice]]:
-    """Yield each store with the slice of rows that are in it; rows of a region, and so of a store, stand together."""
+    """Yield each store with its slice of rows; rows of a region, and so of a store, are contiguous."""
     start = 0
     for stop in range(1, len(stores) + 1):
         if stop == len(stores) or stores[stop] is not stores[start]:

@@ -1,4 +1,4 @@
-"""What names a space: every circumstance that decides a feature, and nothing that does not."""
+"""The name of a namespace of features: the digest of all circumstances that determine a feature."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FeatureNamespace:
 
     Attributes:
         name: Digest of its circumstances, the name of its directory.
-        layout: Of its tensors.
+        layout: Layout of its tensors.
         about: The circumstances, as plain data.
     """
 
@@ -48,20 +48,20 @@ def namespace_of(
     seed: int,
     device: torch.device,
 ) -> FeatureNamespace:
-    """Return the space of a region's features.
+    """Return the namespace of a region's features.
 
-    The seed counts where it draws the versions of a picture; without augmentation all seeds share. How many views
-    there are does not: the first of many is the first of few.
+    The seed is part of it only with augmentation; the number of views is not, since the first of many views is the
+    first of few.
 
     Args:
         teacher: Digest of its weights.
         foundation: The teacher.
-        prepared: Samples of the region as the student sees them, whose size is that of the augmentation's geometry,
-            and as the teacher does.
-        layout: Of the answers.
+        prepared: Samples of the region prepared for the student, whose size defines the augmentation, and for the
+            teacher.
+        layout: Layout of the outputs.
         train: Augmentation and precision.
-        seed: Of the augmentation.
-        device: Where the teacher runs: another kind rounds otherwise.
+        seed: Seed of the augmentation.
+        device: Device of the teacher, since kinds of devices round differently.
     """
     augment = None
     if train.augment is not None:
@@ -80,9 +80,9 @@ def namespace_of(
 
 
 def teacher_digest(foundation: Foundation) -> str:
-    """Return the digest of a teacher's weights and normalisation; heads are not included.
+    """Return the digest of a teacher's weights and normalisation, without heads.
 
-    A user's own teacher states a digest besides: torch may hold none of its weights.
+    A user's own teacher states a further digest, since torch may have none of its weights.
     """
     state = foundation.model.state_dict().items()
     tensors = {name: value for name, value in state if not name.startswith("heads.")}
@@ -90,7 +90,7 @@ def teacher_digest(foundation: Foundation) -> str:
 
 
 def cache_key(content: str, view: int) -> bytes:
-    """Return the key of a sample within a space: its pixels' digest and the number of the view."""
+    """Return the key of a sample within a namespace: the digest of its pixels and the number of the view."""
     return bytes.fromhex(content) + view.to_bytes(4, "little")
 
 

@@ -1,4 +1,4 @@
-"""From settings to the cache of each phase of a training: estimate, budget, room, and a look at what lies there."""
+"""Open the cache of each phase of a training: estimate, budget, disk space, and a check of existing features."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NAME = "features"
 
 
 def features_directory(config: Config, foundations: Path) -> Path:
-    """Return where features are kept: `cache.directory`, or beside the foundations that this place pre-trains."""
+    """Return the directory of features: `cache.directory`, or beside the foundations of this place."""
     return Path(config.cache.directory) if config.cache.directory is not None else foundations / _NAME
 
 
@@ -38,13 +38,13 @@ def feature_cache_factory(
     asked: bool,
     on_event: Listener,
 ) -> FeatureCacheFactory | None:
-    """Return what opens the cache of each phase, or None if it is off or the method has no teacher.
+    """Return the factory of the phases' caches, or None if the cache is off or the method has no teacher.
 
     Args:
         config: Settings.
         train: Training parts of all regions.
         foundations: Directory of foundations.
-        asked: Whether there is a teacher and the method asks it.
+        asked: Whether the method uses a teacher.
         on_event: Receives notices.
     """
     if not config.cache.enabled:
@@ -62,7 +62,7 @@ class FeatureCacheFactory:
 
     Attributes:
         config: Settings.
-        train: Training parts of all regions, whatever the phase.
+        train: Training parts of all regions in all phases.
         root: Directory of all spaces.
         on_event: Receives notices.
     """
@@ -85,17 +85,17 @@ class FeatureCacheFactory:
         """Open the cache of a phase.
 
         Args:
-            answer: The teacher's to the first batch of the phase.
+            answer: The teacher's outputs for the first batch of the phase.
             host: That batch.
             parts: Training parts of the phase, in routing order.
-            seen: The same as the teacher sees them.
+            seen: The same prepared for the teacher.
             foundation: The teacher of the phase, which an earlier phase may have adapted.
             fabric: A launched Fabric.
 
         Raises:
             UsageError: The training's features are larger than the budget.
-            StorageError: The disk has no room for them.
-            ArtifactError: What lies there is not what this teacher answers.
+            StorageError: The disk is full.
+            ArtifactError: Stored features differ from the teacher's outputs.
         """
         config = self.config
         layout = layout_of(answer, config.cache.dtype)

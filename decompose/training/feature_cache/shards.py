@@ -1,4 +1,4 @@
-"""One file of features: safetensors, named by its own digest, mapped into memory when it is read.
+"""One file of features: safetensors, named by its own digest, memory-mapped for reading.
 
 Shapes: n entries, K bytes of a key.
 """
@@ -30,7 +30,7 @@ class Rows:
 
     Args:
         keys: Of the n entries.
-        tensors: (n, ...) by name, as they lie on disk.
+        tensors: (n, ...) by name, as stored on disk.
     """
 
     def __init__(self, keys: Sequence[bytes], tensors: Mapping[str, Tensor]) -> None:
@@ -43,11 +43,7 @@ class Rows:
 
 
 def write_shard(directory: Path, namespace: FeatureNamespace, blocks: Sequence[Rows]) -> Path:
-    """Write chunks into one file, whole or not at all.
-
-    Raises:
-        StorageError: No room, or a directory that cannot be written.
-    """
+    """Write chunks into one file, atomically; raise StorageError if the disk is full or not writable."""
     from safetensors.torch import save
 
     keys = torch.tensor([list(key) for block in blocks for key in block.keys], dtype=torch.uint8)
@@ -66,10 +62,10 @@ def write_shard(directory: Path, namespace: FeatureNamespace, blocks: Sequence[R
 
 
 def open_shard(path: Path, namespace: FeatureNamespace) -> Rows:
-    """Map a shard into memory, once its digest is the one that it is named by.
+    """Map a shard into memory after checking its digest.
 
     Raises:
-        ArtifactError: It is damaged, or holds something else than features of this space.
+        ArtifactError: It is damaged, or not of this namespace.
     """
     if digest_file(path)[:_DIGITS] != path.name.removesuffix(SUFFIX):
         raise _unfit(path, "is damaged")

@@ -1,4 +1,4 @@
-"""What the cache saved, from a run's own metrics: epochs that asked the teacher against epochs that read."""
+"""Savings of the cache, from a run's metrics: epochs that ran the teacher against epochs that read."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _NEARLY = 0.1
 
 
 def cache_statistics(history: Iterable[EpochRow]) -> list[CacheStatistics]:
-    """Return one row per phase that had a cache.
+    """Return one row per phase with a cache.
 
-    Epochs that asked for nearly every image are set against those that read nearly every one; epochs that did both
-    count for neither. The first epoch of a phase also warms up, so the ratio flatters a little; seconds of the teacher
-    alone are given beside it.
+    Compared are epochs that ran the teacher for nearly every image and epochs that read nearly every one; others are
+    ignored. The first epoch of a phase also warms up, so the ratio is somewhat too high; the seconds of the teacher
+    alone are given too.
 
     Args:
         history: Rows of `metrics.jsonl`.
@@ -27,7 +27,7 @@ def cache_statistics(history: Iterable[EpochRow]) -> list[CacheStatistics]:
 
 
 def describe_statistics(row: CacheStatistics) -> str:
-    """Say what a row of `cache_statistics` says."""
+    """Return a row of `cache_statistics` as a sentence."""
     head = f"{row['phase']}: teacher cache"
     reading = f"{_n(row['read_epochs'])} with stored features took {_s(row['read_epoch_seconds'])}"
     if row["read_epochs"]:

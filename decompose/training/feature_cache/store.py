@@ -1,4 +1,4 @@
-"""The shards of one space: which entries are there, read in batches, and new ones written some megabytes at a time.
+"""The shards of one namespace: look up and read entries in batches, and write new ones in chunks of megabytes.
 
 Shapes: N samples of a batch.
 """
@@ -30,19 +30,19 @@ _ABANDONED_S = 3600.0
 def space_lock(directory: Path) -> ReadWriteLock:
     """Return the lock of a space, shared while it is open and exclusive while it is removed.
 
-    Its file lies beside the space and stays: a lock on a deleted file excludes no process.
+    Its file is beside the space and is not removed: a lock on a deleted file excludes no process.
     """
     directory.parent.mkdir(parents=True, exist_ok=True)
     return ReadWriteLock(directory.with_name(f".{directory.name}.lock"), is_singleton=False)
 
 
 class Store:
-    """An open space. Other processes may read and write it too: a shard is whole or not there.
+    """An open space, which other processes may read and write too: shards are atomic.
 
     Args:
         root: Directory of all spaces.
-        namespace: Which of them.
-        warn: Receives a sentence for every shard that cannot be used.
+        namespace: Its namespace.
+        warn: Receives a sentence for every unusable shard.
     """
 
     def __init__(self, root: Path, namespace: FeatureNamespace, warn: Callable[[str], None]) -> None:
@@ -54,15 +54,13 @@ class Store:
         self.refresh()
 
     def __contains__(self, key: bytes) -> bool:
-        """Tell whether an entry is there."""
         return key in self._index
 
     def __len__(self) -> int:
-        """Return the number of entries."""
         return len(self._index)
 
     def read(self, keys: Sequence[bytes]) -> dict[str, Tensor]:
-        """Return the tensors (N, ...) of entries that are there, in order, on the CPU."""
+        """Return the tensors (N, ...) of existing entries, in order, on the CPU."""
         sources: dict[int, tuple[Rows, list[int], list[int]]] = {}
         for place, key in enumerate(keys):
             block, row = self._index[key]
@@ -78,7 +76,7 @@ class Store:
         return found
 
     def add(self, keys: Sequence[bytes], tensors: Mapping[str, Tensor]) -> int:
-        """Take in what is not there yet of entries with tensors (N, ...); return how many bytes are new."""
+        """Add new entries with tensors (N, ...); return the number of new bytes."""
         fresh = {key: row for row, key in enumerate(keys) if key not in self._index}
         if not fresh:
             return 0
@@ -95,11 +93,7 @@ class Store:
         return block.bytes
 
     def flush(self) -> None:
-        """Write what was taken in.
-
-        Raises:
-            StorageError: No room.
-        """
+        """Write added entries; raise StorageError if the disk is full."""
         if not self._pending:
             return
         self._ensure()
@@ -113,9 +107,9 @@ class Store:
         self._take(open_shard(path, self.namespace))  # the mapped file takes the place of the memory
 
     def refresh(self) -> None:
-        """Take in the shards that other processes have written since.
+        """Load the shards that other processes have written since.
 
-        One that is damaged or of another space is removed and reported; its entries are computed again.
+        Damaged or foreign ones are removed and reported; their entries are computed again.
         """
         for path in sorted(self.directory.glob(f"*{SUFFIX}")):
             if path.name in self._known or path.name.startswith("."):
@@ -131,7 +125,7 @@ class Store:
                 path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Give the space free for removal."""
+        """Release the space for removal."""
         self._lock.release()
 
     def _still_ours(self, block: Rows) -> Rows | None:
@@ -145,7 +139,7 @@ class Store:
         self._index |= {key: (block, row) for row, key in enumerate(block.keys)}
 
     def _open(self) -> None:
-        """Hold the space against removal for as long as the process lives or `close` is called."""
+        """Lock the space against removal until `close` or the end of the process."""
         self._lock = space_lock(self.directory)
         self._lock.acquire_read()
         self._ensure()

@@ -1,4 +1,4 @@
-"""A teacher's answer as named tensors, one row per sample, and back.
+"""A teacher's outputs as named tensors, one row per sample, and back.
 
 Shapes: N samples, n of them of a region, F features, C channels, *grid of a stage.
 """
@@ -24,14 +24,14 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 @dataclass(frozen=True)
 class Part:
-    """One tensor of an answer, without its samples.
+    """One tensor of the outputs, without the axis of samples.
 
     Attributes:
         shape: Of one sample.
-        order: Its axes as they lie in memory, the slowest first: channels-last grids stay so, because what computes on
-            them may take another path, and end with other bits, on another layout.
-        given: Precision of the answer.
-        stored: Precision on disk, never wider than that of the answer.
+        order: Axes in memory order, the slowest first: channels-last grids stay so, because kernels may give other bits
+            for another layout.
+        given: Precision of the teacher's output.
+        stored: Precision on disk, never wider than `given`.
     """
 
     shape: tuple[int, ...]
@@ -50,7 +50,7 @@ class Part:
         return int(torch.Size(self.shape).numel()) * self.stored.itemsize
 
     def pack(self, value: Tensor) -> Tensor:
-        """Return (N, *lying) on the CPU, rounded to the precision of the disk."""
+        """Return (N, *stored_shape) on the CPU, rounded to the precision on disk."""
         axes = (0, *(axis + 1 for axis in self.order))
         if self.stored == torch.float16 and value.numel() and value.detach().abs().max() > torch.finfo(self.stored).max:
             raise UsageError(
@@ -61,7 +61,7 @@ class Part:
         return value.detach().permute(axes).to(device="cpu", dtype=self.stored).contiguous()
 
     def unpack(self, value: Tensor) -> Tensor:
-        """Return (N, *shape) as the teacher gave it, but for the rounding."""
+        """Return (N, *shape) as the teacher returned it, except for rounding."""
         back = sorted(range(len(self.order)), key=lambda place: self.order[place])
         return value.to(self.given).permute(0, *(place + 1 for place in back))
 
@@ -74,12 +74,12 @@ FeatureLayout = Mapping[str, Part]
 
 
 def tensors_of(answer: Any) -> dict[str, Tensor]:
-    """Return the tensors (N, ...) of an answer by name.
+    """Return the tensors (N, ...) of an output by name.
 
-    Logits are left out: a head is cheap, and a probe is another one for every fraction of the patients.
+    Logits are omitted: a head is cheap, and probes differ for every fraction of the patients.
 
     Raises:
-        UsageError: An answer of a kind that cannot be put together again.
+        UsageError: An output of an unknown kind.
     """
     if isinstance(answer, TeacherFeatures):
         grids = {f"{_GRID}{index}": grid for index, grid in enumerate(answer.grids)}
@@ -94,12 +94,12 @@ def tensors_of(answer: Any) -> dict[str, Tensor]:
 
 
 def layout_of(answer: Any, dtype: str) -> dict[str, Part]:
-    """Describe an answer's tensors as they are stored under `cache.dtype`."""
+    """Return the layout of an output's tensors as stored with `cache.dtype`."""
     return {name: _part(value, DTYPES[dtype]) for name, value in tensors_of(answer).items()}
 
 
 def join(tensors: Mapping[str, Tensor], kind: type[Any], teacher: RegionalModel, batch: Batch) -> Any:
-    """Put an answer together from its tensors (N, ...); logits come from the teacher's heads as they are now."""
+    """Rebuild an output from its tensors (N, ...); logits come from the teacher's current heads."""
     features = tensors[_FEATURES]
     if kind is RegionalOutput:
         return teacher.classify_features(features, batch.region)

@@ -1,4 +1,4 @@
-"""The foundation model: a user's weights, or one pre-trained here on all regions, found again by its digest."""
+"""The foundation model: the user's weights, or one pre-trained on all regions and found again by its digest."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _PATHS = {"data", "train", "val", "test"}
 
 
 def foundation_settings(config: Config) -> TrainConfig:
-    """Return the training settings of the foundation: the student's, with its own number of epochs.
+    """Return the training settings of the foundation: those of the student, with its own number of epochs.
 
-    How regions' gradients are balanced and watched, how few steps are too few, and how many views a cache can hold, are
-    matters of the student: one foundation serves all of them.
+    Gradient balancing, conflict logging, `min_steps` and `views` apply only to the student, so that one foundation
+    serves all of them.
     """
     epochs = config.foundation.epochs or config.train.epochs
     update: dict[str, Any] = {"epochs": epochs, "balancer": "sum", "log_conflict": 0, "min_steps": None}
@@ -55,7 +55,7 @@ def foundation_regions(config: Config, regions: RegionSet) -> RegionSet:
 
 
 def foundation_inputs(config: Config, training_data: TrainingData, teacher: Teacher | None = None) -> str:
-    """Return the digest of everything that decides the foundation's weights."""
+    """Return the digest of everything that determines the foundation's weights."""
     names = foundation_regions(config, training_data.regions).names
     if teacher is not None:
         source: dict[str, Any] = {"teacher": teacher.digest}
@@ -97,21 +97,21 @@ def foundation_for(
     hint: bool = False,
     teacher: Teacher | None = None,
 ) -> tuple[Foundation, Path | None]:
-    """Load the user's foundation, reuse the one pre-trained from the same inputs, or pre-train it now.
+    """Load the user's foundation, reuse one pre-trained from the same inputs, or pre-train it.
 
     Args:
         config: Settings.
         training_data: Prepared regions.
         root: Directory of foundations.
-        fabric: Launched.
+        fabric: A launched Fabric.
         on_event: Receives progress.
         resume: Continue an interrupted pre-training.
         force: Pre-train again.
-        hint: Refuse, rather than drop, an interrupted pre-training when neither is asked for.
-        teacher: The foundation itself, where the user brings it.
+        hint: Refuse, instead of deleting, an interrupted pre-training without `resume` or `force`.
+        teacher: The user's own foundation.
 
     Returns:
-        The foundation, and its artifact directory where it was pre-trained.
+        The foundation, and its artifact directory if it was pre-trained.
     """
     if teacher is not None:
         return foundation_from_teacher(teacher, config, training_data.regions), None
@@ -129,7 +129,7 @@ def foundation_for(
 
 
 def with_probes(foundation: Foundation, training_data: TrainingData, on_event: Listener) -> Foundation:
-    """Return the foundation with a head for every region, a linear probe where it has none of its own."""
+    """Return the foundation with a head for every region: its own, else a linear probe."""
     missing = [region for region in training_data.regions if foundation.heads.get(region.name) is None]
     if not missing and foundation.regions.names == training_data.regions.names:
         return foundation
@@ -158,7 +158,7 @@ def with_probes(foundation: Foundation, training_data: TrainingData, on_event: L
 
 
 def with_probes_of(foundation: Foundation, training_data: TrainingData, on_event: Listener) -> Foundation:
-    """Return the foundation with its linear probes fitted again, on other training parts; its own heads stay."""
+    """Return the foundation with its linear probes fitted again, on other training parts."""
     own = {name: kind for name, kind in foundation.heads.items() if kind == "own"}
     if len(own) == len(foundation.heads):
         return foundation
@@ -201,9 +201,9 @@ def _pretrain(
 def run_phase(
     module: TrainingModule, phase: Phase, fabric: Fabric, teacher: Foundation | None, on_event: Listener
 ) -> Finished:
-    """Train one phase, from its newest checkpoint where its working directory holds one, and return how it ended.
+    """Train one phase and return its result, from the newest checkpoint in its working directory, if any.
 
-    Whether to continue was decided when the working directory was opened: what lies there is meant to be used.
+    `open_work_directory` has already decided whether to resume, so existing checkpoints are used.
     """
     event = None
     for event in fit(module, phase, fabric, foundation=teacher, resume=True):

@@ -1,7 +1,7 @@
-"""Where a foundation comes from, and which images it sees: settled before any data is read.
+"""Resolve the source of a foundation and its image settings, before any data is read.
 
-`resolve_foundation` writes what the source itself knows (a directory of `pretrain`, a timm model, a user's teacher)
-into the configuration, so that everything after it, the stored run included, has one place to look.
+`resolve_foundation` writes what the source states (a directory of `pretrain`, a timm model, a user's teacher) into the
+configuration, so that all later steps and the stored run have it in one place.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from lorkit.decompose.tasks import dense_outputs
 
 
 def resolve_foundation(config: Config, teacher: Teacher | None = None) -> Config:
-    """Return the configuration with the foundation's own image, and with a teacher's name as its backbone.
+    """Return the configuration with the foundation's own image settings, and with a teacher's name as its backbone.
 
     Raises:
         UsageError: A teacher and another foundation, an ONNX file or a recorded teacher without the teacher, one of
-            another digest, or a stated image that is not the foundation's.
-        ArtifactError: The directory that `foundation.weights` names is no foundation.
+            another digest, or image settings that differ from the foundation's.
+        ArtifactError: The directory in `foundation.weights` is not a foundation.
     """
     if teacher is not None:
         return _with_teacher(config, teacher)
@@ -85,7 +85,7 @@ def _with_teacher(config: Config, teacher: Teacher) -> Config:
 
 
 def _require_same_image(config: Config, own: ImageConfig, what: str) -> Config:
-    """Return the configuration with a foundation's own image, which nothing stated may contradict."""
+    """Return the configuration with a foundation's own image settings; refuse stated ones that differ."""
     stated = config.foundation.image
     if len(own.size) != len(config.image.size):
         raise UsageError(
@@ -125,7 +125,7 @@ def foundation_network(config: Config, regions: RegionSet) -> RegionalModel:
 
 
 def foundation_from_teacher(teacher: Teacher, config: Config, regions: RegionSet) -> Foundation:
-    """Return a teacher as a foundation that has no head yet."""
+    """Return a teacher as a foundation without heads."""
     image = config.foundation_image
     model = RegionalModel(TeacherBackbone(teacher), regions, mean=image.mean, std=image.std)
     return Foundation(
@@ -139,7 +139,7 @@ def foundation_from_teacher(teacher: Teacher, config: Config, regions: RegionSet
 
 
 def load_user_foundation(config: Config, regions: RegionSet, on_event: Listener) -> Foundation:
-    """Load the foundation that `foundation.weights` names: a weights file, or a directory that lorkit wrote."""
+    """Load the foundation in `foundation.weights`: a weights file, or a directory of lorkit."""
     path = Path(str(config.foundation.weights))
     if path.is_dir():
         return _earlier_foundation(config, regions, path, on_event)
@@ -159,7 +159,7 @@ def load_user_foundation(config: Config, regions: RegionSet, on_event: Listener)
 
 
 def _earlier_foundation(config: Config, regions: RegionSet, path: Path, on_event: Listener) -> Foundation:
-    """Load a foundation that lorkit wrote; its heads stay its own where the region has the same classes."""
+    """Load a foundation of lorkit with its heads for regions with the same classes."""
     found = load_foundation(path)
     if found.backbone != config.foundation.backbone:
         raise ArtifactError(
@@ -182,7 +182,7 @@ def _same_classes(one: Region, two: Region) -> bool:
 
 
 def _with_maps(found: Foundation, regions: RegionSet) -> RegionalModel:
-    """Return a classifier's network as one whose stages, side by side, are features of every pixel."""
+    """Return a classifier whose concatenated stages are features of every pixel."""
     image, source = found.image, found.model
     size = tuple(image["size"])
     network = build_backbone(found.backbone, channels=image["channels"], image_size=size, dense=True)

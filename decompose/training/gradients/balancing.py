@@ -1,8 +1,8 @@
-"""The backward seam: per-region losses become gradients, by their sum or by a gradient balancer of torchjd.
+"""From losses by region to gradients, by their sum or by a gradient balancer of torchjd.
 
-Shapes: T regions of a batch, P shared parameters. A balancer sees the Jacobian (T, P) of the regions' losses by the
-shared parameters (the backbone's weights and shared norms) and returns one direction for them. What belongs to one
-region (factors, norms by region, heads) gets the gradient of its own loss, and the rest (a projector) of their sum.
+Shapes: T regions of a batch, P shared parameters. A balancer combines the rows of the Jacobian (T, P) of the regions'
+losses with respect to the shared parameters (the backbone's weights and shared norms) to one direction. Parameters of
+one region (factors, norms by region, heads) get the gradient of its own loss, others (a projector) that of the sum.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ class Backward(Protocol):
     """How the losses of a step become gradients."""
 
     def add(self, terms: Terms, extra: Tensor | None = None) -> None:
-        """Run backward through one micro-batch, inside its routing scope; `extra` is a loss of no region."""
+        """Run backward for one micro-batch, inside its routing scope; `extra` is a loss of no region."""
         ...
 
     def finish(self) -> None:
-        """Leave the gradients of all micro-batches in `.grad`."""
+        """Store the gradients of all micro-batches in `.grad`."""
         ...
 
     def state(self) -> dict[str, list[float]]:
-        """Return what a resume needs, as plain data."""
+        """Return the state for a resume, as plain data."""
         ...
 
     def restore(self, state: dict[str, list[float]]) -> None:
-        """Go back to a saved state."""
+        """Restore a saved state."""
         ...
 
 
@@ -67,18 +67,18 @@ class SumBackward:
         """Do nothing: torch accumulates."""
 
     def state(self) -> dict[str, list[float]]:
-        """Return nothing."""
+        """Return an empty state."""
         return {}
 
     def restore(self, state: dict[str, list[float]]) -> None:
-        """Take nothing."""
+        """Ignore the state."""
 
 
 class BalancedBackward:
-    """One backward per region, then an aggregator over the rows of the shared parameters.
+    """One backward pass per region, then an aggregator over the rows of the shared parameters.
 
-    It holds T gradients of the shared parameters besides the usual one. A batch with one region has nothing to
-    balance and gets its plain gradient.
+    It stores T gradients of the shared parameters besides the usual one. A batch with one region has its plain
+    gradient.
     """
 
     def __init__(self, fabric: Fabric, name: str, shared: Sequence[nn.Parameter]) -> None:
@@ -89,7 +89,7 @@ class BalancedBackward:
         self._memory: dict[tuple[str, ...], list[float]] = {}
 
     def add(self, terms: Terms, extra: Tensor | None = None) -> None:
-        """Run one backward per region and set the rows of the shared parameters aside."""
+        """Run one backward pass per region and store the rows of the shared parameters."""
         losses: dict[str, list[Tensor]] = defaultdict(list)
         for row in terms.values():
             for region, value in row.items():
@@ -102,11 +102,7 @@ class BalancedBackward:
             self._set_aside(region)
 
     def finish(self) -> None:
-        """Aggregate the rows into `.grad`.
-
-        Raises:
-            DataError: A region's gradient is not finite.
-        """
+        """Aggregate the rows into `.grad`; raise DataError if a region's gradient is not finite."""
         names = tuple(self._rows)
         rows = [self._rows.pop(name) for name in names]
         if len(rows) == 1:
@@ -125,7 +121,7 @@ class BalancedBackward:
         self._scale_back((own if size else 0.0) * (len(names) if self._name in _OF_THE_MEAN else 1))
 
     def _scale_back(self, factor: float) -> None:
-        """Give gradients the size of their rows; rows of zeros have no direction and leave zeros."""
+        """Scale gradients to the size of their rows; rows of zeros stay zero."""
         for parameter in self._shared:
             if factor:
                 assert parameter.grad is not None
@@ -135,14 +131,14 @@ class BalancedBackward:
                 parameter.grad = torch.zeros_like(parameter)
 
     def state(self) -> dict[str, list[float]]:
-        """Return the weights that Nash-MTL starts its next solution from, by regions present."""
+        """Return the weights from which Nash-MTL starts its next solution, by regions present."""
         if self._name != "nash-mtl":
             return {}
         found = {key: one.weighting.prvs_alpha.tolist() for key, one in self._aggregators.items()}
         return {"|".join(key): values for key, values in {**self._memory, **found}.items()}
 
     def restore(self, state: dict[str, list[float]]) -> None:
-        """Take those weights."""
+        """Restore these weights."""
         self._aggregators.clear()
         self._memory = {tuple(key.split("|")): list(values) for key, values in state.items()}
 
@@ -155,7 +151,7 @@ class BalancedBackward:
         self._rows[region] = row
 
     def _aggregate(self, names: tuple[str, ...]) -> None:
-        """Aggregate rows that were divided by their size: thresholds inside the aggregators are absolute."""
+        """Aggregate normalised rows, because thresholds in the aggregators are absolute."""
         from torchjd.aggregation import GramianWeightedAggregator
         from torchjd.autojac import jac_to_grad
 
@@ -184,7 +180,7 @@ def aggregator_of(name: str, regions: int) -> Any:
 
 
 def balancer_settings(name: str) -> dict[str, str | float]:
-    """Return what decides the gradients of a balancer besides its name; nothing for the sum."""
+    """Return the constants that determine the gradients of a balancer; empty for the sum."""
     if name == "sum":
         return {}
     own = {"radius": _CAGRAD_RADIUS} if name == "cagrad" else {}
@@ -192,7 +188,7 @@ def balancer_settings(name: str) -> dict[str, str | float]:
 
 
 def build_backward(module: TrainingModule, fabric: Fabric) -> Backward:
-    """Return the seam that a module's balancer asks for."""
+    """Return the implementation for a module's balancer."""
     if module.balancer == "sum" or len(module.live.regions.names) == 1:
         return SumBackward(fabric)
     return BalancedBackward(fabric, module.balancer, shared_parameters(module))
@@ -206,7 +202,7 @@ def shared_parameters(module: TrainingModule) -> list[nn.Parameter]:
 
 
 def _size(names: tuple[str, ...], rows: Sequence[Sequence[Tensor | None]]) -> float:
-    """Return the norm of the Jacobian, and refuse one that is not finite."""
+    """Return the norm of the Jacobian; refuse one that is not finite."""
     found = [[value for value in row if value is not None] for row in rows]
     sizes = torch.stack([torch.stack(torch._foreach_norm(values)).norm() for values in found]).tolist()
     bad = [name for name, size in zip(names, sizes, strict=True) if not math.isfinite(size)]

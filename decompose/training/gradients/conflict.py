@@ -1,4 +1,4 @@
-"""Do the regions pull the shared backbone the same way? Cosines between their gradients, by layer and overall.
+"""Gradient conflict between regions on the shared backbone: cosines of their gradients, by layer and overall.
 
 Shapes: T regions, P_l shared parameters of layer l.
 """
@@ -26,11 +26,11 @@ QueryTeacher = Callable[[Batch], RegionalOutput | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Conflict:
-    """Cosines in [-1, 1] between regions' gradients; negative where a step for one undoes the other.
+    """Cosines in [-1, 1] between regions' gradients; negative if a step for one region harms the other.
 
     Attributes:
-        overall: Over all shared parameters, by pair in routing order; None where a gradient is zero.
-        layers: The same of each layer of the backbone that has shared parameters of its own.
+        overall: Over all shared parameters, by pair in routing order; None if a gradient is zero.
+        layers: The same for each layer of the backbone with its own shared parameters.
     """
 
     overall: dict[Pair, float | None]
@@ -38,7 +38,7 @@ class Conflict:
 
     @property
     def mean(self) -> float | None:
-        """The mean over pairs; None where no pair has a cosine."""
+        """The mean over pairs; None if no pair has a cosine."""
         known = [value for value in self.overall.values() if value is not None]
         return fmean(known) if known else None
 
@@ -46,16 +46,16 @@ class Conflict:
 def gradient_conflict(
     module: TrainingModule, batches: Iterable[Batch], *, teacher: QueryTeacher | None = None
 ) -> Conflict:
-    """Measure the cosine of each two regions' gradients on the shared backbone.
+    """Measure the cosine between the gradients of each two regions on the shared backbone.
 
-    The network is in eval mode meanwhile, so that a region's gradient depends on its own samples alone and running
-    statistics do not move; parameters, their `.grad` and random generators are left as they are. One region runs at
-    a time; between them only its gradient, in float32, is kept.
+    The network is in eval mode meanwhile, so that a region's gradient depends only on its own samples and running
+    statistics do not change; parameters, their `.grad` and random generators are not changed. Regions run one after
+    another, and only their gradients are stored, in float32.
 
     Args:
         module: Live network and losses of a method.
-        batches: Some batches, on any device; they are kept until the end.
-        teacher: Returns the foundation's outputs for a batch, where the losses need them.
+        batches: Some batches, on any device.
+        teacher: Returns the foundation's outputs for a batch, if the losses need them.
     """
     kept = list(batches)
     names = module.live.regions.names
@@ -94,7 +94,7 @@ def _only(batch: Batch, region: int) -> Batch:
 def _gradient(
     module: TrainingModule, parts: list[Batch], parameters: list[torch.nn.Parameter], teacher: QueryTeacher | None
 ) -> list[Tensor]:
-    """Return the gradient of a region's mean loss over all its samples, one tensor a parameter."""
+    """Return the gradient of a region's mean loss over all its samples, one tensor per parameter."""
     device = parameters[0].device
     sums = [torch.zeros_like(value, dtype=torch.float32) for value in parameters]
     samples = sum(len(part.label) for part in parts)
@@ -111,7 +111,7 @@ def _gradient(
 
 
 def _wide(output: RegionalOutput | None) -> RegionalOutput | None:
-    """Return a teacher's outputs in float32, whatever precision training asks it in."""
+    """Return a teacher's outputs in float32, whatever the precision of training."""
     if output is None:
         return None
     logits = {name: values.float() for name, values in output.logits.items()}

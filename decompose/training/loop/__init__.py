@@ -1,1 +1,1 @@
-"""The one training loop: epochs, steps, optimiser, checkpoints, devices, validation."""
+"""The training loop: epochs, steps, optimiser, checkpoints, devices, validation."""

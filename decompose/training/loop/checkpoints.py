@@ -1,7 +1,7 @@
-"""Checkpoints of a training phase: one a finished epoch, atomic, digest-checked, read without unpickling code.
+"""Checkpoints of a training phase: one per epoch, atomic, digest-checked, read without unpickling code.
 
-`state.json` names the newest complete checkpoint and its digest and is replaced in one step after the file itself
-is on disk, so a kill at any moment leaves the previous epoch's or the new one.
+`state.json` names the newest complete checkpoint and its digest; it is replaced atomically after the checkpoint is on
+disk, so a kill at any time leaves the previous epoch's or the new one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class RandomState(TypedDict):
 
 
 class StepState(TypedDict):
-    """What the optimiser's steps need to go on; `average` and `averaged` only where weights are averaged."""
+    """State of the optimiser's steps; `average` and `averaged` only with averaged weights."""
 
     module: dict[str, Tensor]
     optimizer: Any
@@ -54,7 +54,7 @@ class TrainingState(StepState):
 
 @dataclass
 class Progress:
-    """How far a phase is: epochs done, the best of them, and one row of metrics an epoch."""
+    """Progress of a phase: epochs done, the best of them, and one row of metrics per epoch."""
 
     epochs_done: int = 0
     best_epoch: int = -1
@@ -74,12 +74,11 @@ class Checkpoints:
         return (self.directory / _STATE).is_file()
 
     def save(self, state: TrainingState, progress: Progress) -> Path:
-        """Write an epoch's state. Files are kept for this epoch and the best one, which may be the same.
+        """Write an epoch's state, and delete all others but the best.
 
         Args:
-            state: Tensors and plain data; "module" holds the network, "average" its averaged weights where there
-                are any.
-            progress: How far the phase is with this epoch.
+            state: Tensors and plain data; "module" is the network, "average" its averaged weights, if any.
+            progress: Progress of the phase with this epoch.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
@@ -110,7 +109,7 @@ class Checkpoints:
         """Return the newest state and the progress.
 
         Raises:
-            ArtifactError: The checkpoint is missing, damaged, or holds more than tensors and plain data.
+            ArtifactError: The checkpoint is missing, damaged, or has more than tensors and plain data.
         """
         document = read_json(self.directory / _STATE, kind="checkpoint")
         state = self._read(str(document.get("file")))
@@ -120,7 +119,7 @@ class Checkpoints:
             raise _damaged(self.directory / _STATE, f"cannot be read ({type(error).__name__})") from None
 
     def load_best(self) -> dict[str, Tensor]:
-        """Return the network of the best epoch: its averaged weights where those were validated.
+        """Return the network of the best epoch, with averaged weights if those were validated.
 
         Raises:
             ArtifactError: It is missing or damaged.

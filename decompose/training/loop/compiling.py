@@ -1,4 +1,4 @@
-"""torch.compile of a live backbone, for as long as a training lasts."""
+"""torch.compile of a live backbone during training."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _GRAPHS = 64
 
 @contextmanager
 def compiled(backbone: nn.Module, device: torch.device) -> Iterator[None]:
-    """Compile a backbone in place while the context lasts; parameters, keys and classes stay as they are.
+    """Compile a backbone in place inside the context; parameters, keys and classes do not change.
 
     Args:
         backbone: With its experts.
-        device: Where it runs.
+        device: Its device.
 
     Raises:
         MissingRuntimeError: There is no C++ compiler for the CPU, or no Triton for the GPU.
@@ -46,16 +46,12 @@ def compiled(backbone: nn.Module, device: torch.device) -> Iterator[None]:
 
 
 def loosen_(routed: BatchRouting) -> None:
-    """Let the counts of a plan vary without a new graph: the compiler takes a tuple for a constant, a list not."""
+    """Let the counts of a plan vary without a new graph: the compiler treats a tuple, not a list, as constant."""
     object.__setattr__(routed, "counts", list(routed.counts))
 
 
 def check_compiler(device: torch.device) -> None:
-    """Refuse to compile without what torch generates code for.
-
-    Raises:
-        MissingRuntimeError: It is not here.
-    """
+    """Raise MissingRuntimeError if the compiler for which torch generates code is missing."""
     if device.type == "cuda" and importlib.util.find_spec("triton") is None:
         raise _missing("Triton", "pip install triton")
     default = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")

@@ -21,7 +21,7 @@ _PRECISION = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 def device_of(settings: TrainConfig) -> torch.device:
-    """Return the kind of device that settings ask for, whether or not it is here."""
+    """Return the kind of device in the settings, whether or not it exists."""
     on_gpu = settings.accelerator == "cuda" or (settings.accelerator == "auto" and torch.cuda.is_available())
     return torch.device("cuda" if on_gpu else "cpu")
 
@@ -30,9 +30,9 @@ def launch(settings: TrainConfig) -> Fabric:
     """Start Fabric, and with several devices the other processes, which run the same command from its beginning.
 
     Raises:
-        MissingRuntimeError: More CUDA devices were asked for than there are, or what compilation or the gradient
-            balancer needs is not installed.
-        UsageError: A precision that the device, or the gradient balancer, does not train in.
+        MissingRuntimeError: There are fewer CUDA devices than requested, or compilation or the gradient balancer needs
+            something that is not installed.
+        UsageError: The device, or the gradient balancer, does not support the precision.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     device = device_of(settings)
@@ -67,12 +67,12 @@ def launch(settings: TrainConfig) -> Fabric:
 
 
 def memory_format(dims: int) -> torch.memory_format:
-    """Return the layout of a batch by its number of axes: 4 for pictures, 5 for volumes."""
+    """Return the layout of a batch by its number of axes: 4 for 2D images, 5 for volumes."""
     return torch.channels_last if dims == 4 else torch.contiguous_format
 
 
 def set_layout_(module: nn.Module) -> nn.Module:
-    """Bring a network's weights to the layout of its batches, in place; one with kernels of volumes stays as it is."""
+    """Convert a network's weights to the layout of its batches, in place; networks for volumes are unchanged."""
     if not any(value.dim() == 5 for value in itertools.chain(module.parameters(), module.buffers())):
         module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module

@@ -1,7 +1,7 @@
-"""The one training loop, on Lightning Fabric: it yields events and draws nothing.
+"""The training loop, on Lightning Fabric; it yields events.
 
-A step opens the routing scope, runs forward and backward inside it, and clears it. The order of samples, their
-augmentation and the learning rate are functions of (seed, epoch, step), so a resumed run ends with the same bits.
+A step opens the routing scope and runs forward and backward inside it. The order of samples, their augmentation and the
+learning rate are functions of (seed, epoch, step), so a resumed run ends bit-identically.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ _CONFLICT_BATCHES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Phase:
-    """One training: which regions, on which samples, for how long, and where its checkpoints lie.
+    """One training phase: its regions, samples, settings, and directory of checkpoints.
 
-    `settings.batch_size` counts the samples of one rank. `teacher_train` is `train` prepared for a teacher that sees
-    other images; `cache_factory` opens the cache of the teacher's features.
+    `settings.batch_size` is that of one rank. `teacher_train` is `train` prepared for a teacher with other image
+    settings; `cache_factory` opens the cache of the teacher's features.
     """
 
     name: str
@@ -70,17 +70,17 @@ class Phase:
 def fit(
     module: TrainingModule, phase: Phase, fabric: Fabric, *, foundation: Foundation | None = None, resume: bool = False
 ) -> Iterator[Event]:
-    """Train one phase; afterwards `module` holds the weights of the epoch that validated best.
+    """Train one phase; afterwards `module` has the weights of the best epoch on validation.
 
     Args:
-        module: What is trained, on the CPU; it is changed in place.
+        module: The module to train, on the CPU; it is changed in place.
         phase: Regions, samples and budget.
         fabric: A launched Fabric.
-        foundation: The frozen teacher where the method needs one.
-        resume: Continue from the newest checkpoint of the phase where there is one.
+        foundation: The frozen teacher, if the method needs one.
+        resume: Continue from the newest checkpoint of the phase, if any.
 
     Yields:
-        Started, then Steps, a Validated and a Saved an epoch, then Finished.
+        Started, then Steps, one Validated and one Saved per epoch, then Finished.
 
     Raises:
         DataError: A loss is not finite; term, region, epoch and step are named.
@@ -123,7 +123,7 @@ def fit(
 
 @contextmanager
 def _transformed(module: TrainingModule, settings: TrainConfig, device: torch.device) -> Iterator[None]:
-    """Pack, compile or checkpoint the backbone for the time of training; afterwards it is as plain as before."""
+    """Pack, compile or checkpoint the backbone inside the context."""
     with ExitStack() as stack:
         stack.enter_context(packed(module.live.backbone))
         if settings.checkpointing:
@@ -172,7 +172,7 @@ class _Trainer:
         return {**self.optimizer_step.state(), "random": {"cpu": torch.get_rng_state(), "cuda": cuda}}
 
     def restore(self, state: TrainingState, progress: Progress) -> None:
-        """Go back to a saved state."""
+        """Restore a saved state."""
         self.optimizer_step.restore(state)
         torch.set_rng_state(state["random"]["cpu"])
         if state["random"]["cuda"] and torch.cuda.device_count() == len(state["random"]["cuda"]):
@@ -279,12 +279,12 @@ class _Trainer:
         return due and self.fabric.is_global_zero
 
     def _conflict(self) -> float | None:
-        """Measure how far regions agree on the shared backbone, on a few batches."""
+        """Measure the gradient conflict of regions on the shared backbone, on a few batches."""
         batches = islice(self.loader, _CONFLICT_BATCHES)
         return gradient_conflict(self.module, batches, teacher=self.optimizer_step.ask_teacher).mean
 
     def _scores(self) -> dict[str, float]:
-        """Score the validation parts on the first rank, whose batch statistics are the ones that are saved."""
+        """Score the validation parts on the first rank, whose batch statistics are saved."""
         model = self.optimizer_step.evaluated_module.eval().live
         scores: dict[str, float] = {}
         if self.fabric.is_global_zero:

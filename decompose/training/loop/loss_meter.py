@@ -1,4 +1,4 @@
-"""Loss terms of steps and epochs, brought from the device once a step and checked for being finite."""
+"""Loss terms of steps and epochs, transferred from the device once per step and checked to be finite."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PendingLosses:
-    """One step whose losses may still be in computation.
+    """One step whose losses may still be computing.
 
     Attributes:
         keys: (term, region) of each value.
-        values: Their contributions to the loss, one tensor, so that one transfer brings them all.
+        values: Their contributions to the loss, as one tensor for one transfer.
         counts: Samples of each present region in the batch.
     """
 
@@ -50,7 +50,7 @@ class LossMeter:
         self.images = 0
 
     def add(self, pending: PendingLosses) -> dict[str, float]:
-        """Take a step in and return its terms, each the mean over the batch.
+        """Add a step and return its terms, each the mean over the batch.
 
         Raises:
             DataError: A term is not finite; term, region, epoch and step are named.

@@ -1,4 +1,4 @@
-"""The optimiser and its learning rate, as functions of the settings and the step alone."""
+"""The optimiser and its learning rate, as functions of the settings and the step."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from lorkit.decompose.config import TrainConfig
 
 
 def build_optimizer(groups: Sequence[dict[str, Any]], settings: TrainConfig) -> torch.optim.Optimizer:
-    """Return SGD with momentum or AdamW over the groups that hold parameters.
+    """Return SGD with momentum or AdamW over the groups with parameters.
 
-    A group may state `lr_ratio`, its rate relative to that of the settings.
-
-    The fused kernels go over each parameter once instead of once an operation: on a CPU a third of the time or less.
+    A group may have `lr_ratio`, its rate relative to that of the settings. The fused kernels take a third of the time
+    or less on a CPU.
     """
     filled = [group for group in groups if group["params"]]
     if settings.optimizer == "adamw":
@@ -42,7 +41,7 @@ def learning_rate(settings: TrainConfig, step: int, steps: int) -> float:
     Args:
         settings: Rate, schedule and epochs.
         step: Step of the whole training, from 0.
-        steps: Steps an epoch.
+        steps: Steps per epoch.
     """
     warm = settings.warmup_epochs * steps
     if step < warm:
@@ -54,17 +53,17 @@ def learning_rate(settings: TrainConfig, step: int, steps: int) -> float:
 
 
 def passes_per_epoch(settings: TrainConfig, steps: int) -> int:
-    """Return how often an epoch goes through the data: once, or more to reach `train.min_steps`.
+    """Return the number of passes over the data per epoch: more than one only to reach `train.min_steps`.
 
     Args:
-        settings: Epochs and the least number of steps of the whole training.
+        settings: Epochs and the minimum number of steps of the training.
         steps: Steps of one pass.
     """
     return max(1, math.ceil((settings.min_steps or 0) / (settings.epochs * steps)))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the rate of a step; groups that state an `lr_ratio` get that much of it."""
+    """Set the rate of a step, multiplied by `lr_ratio` in groups that have it."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group.get("lr_ratio", 1.0)
 
@@ -72,8 +71,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 def _match_layouts(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
     """Give every gradient the memory layout of its parameter.
 
-    torch's fused kernels on the CPU (2.13) walk over both in memory order, so one in channels-last and one in plain
-    layout would be combined element by element in the wrong order, without any error.
+    torch's fused kernels on the CPU (2.13) iterate over both in memory order, and would silently combine a
+    channels-last and a plain layout in the wrong order.
     """
     for group in optimizer.param_groups:
         for parameter in group["params"]:
@@ -83,14 +82,14 @@ def _match_layouts(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> 
 
 
 def average_of(module: nn.Module, decay: float) -> AveragedModel:
-    """Return a copy of a module that follows it: w_ema <- decay w_ema + (1 - decay) w after every step.
+    """Return a copy of a module that averages it: w_ema <- decay w_ema + (1 - decay) w after every step.
 
-    The first update copies. Running statistics are averaged as the weights are, because they belong to them; whole
-    numbers (counters, tables of indices) are copied, since a mean of them means nothing.
+    The first update copies. Running statistics are averaged like the weights; whole numbers (counters, tables of
+    indices) are copied.
 
     Args:
         module: With its experts, on its device, before compilation.
-        decay: In (0, 1); 0.999 looks back over about a thousand steps.
+        decay: In (0, 1); 0.999 averages over about a thousand steps.
     """
     follow = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
 

@@ -1,7 +1,7 @@
-"""Activation checkpointing: blocks of the backbone keep their inputs and run again during backward.
+"""Activation checkpointing: blocks of the backbone store their inputs and run again in backward.
 
-A block's second run must compute what the first did, under the routing of the same batch, and change nothing: batch
-norms would otherwise move their running statistics twice a step.
+The second run of a block must compute the same as the first, with the routing of the same batch, and must not update
+running statistics again.
 """
 
 from __future__ import annotations
@@ -24,11 +24,7 @@ _SINGLE = (ExpertLayer, RegionNorm)  # one layer each, whatever they hold
 
 @contextmanager
 def recomputed(backbone: nn.Module) -> Iterator[None]:
-    """Checkpoint the blocks of a backbone while the context lasts; keys and classes stay as they are.
-
-    Raises:
-        UsageError: The backbone has no blocks.
-    """
+    """Checkpoint the blocks of a backbone inside the context; raise UsageError if it has none."""
     blocks = blocks_of(backbone)
     if not blocks:
         raise UsageError(
@@ -47,7 +43,7 @@ def recomputed(backbone: nn.Module) -> Iterator[None]:
 
 
 def blocks_of(module: nn.Module) -> list[nn.Module]:
-    """Return the outermost modules that stand in a list and have layers of their own, in order."""
+    """Return the outermost modules of module lists that have layers, in order."""
     found: list[nn.Module] = []
     for child in module.children():
         listed = isinstance(module, _LISTS) and not isinstance(child, _SINGLE)
@@ -59,7 +55,7 @@ def blocks_of(module: nn.Module) -> list[nn.Module]:
 
 
 class _Untouched:
-    """Let a block run on copies of its buffers; it may be entered once for every backward through the block."""
+    """Run a block on copies of its buffers; reentrant, for every backward through the block."""
 
     def __init__(self, block: nn.Module) -> None:
         self.block = block
@@ -80,5 +76,5 @@ class _Untouched:
 
 
 def _contexts(block: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Return what surrounds the first run of a block and every later one."""
+    """Return the contexts of the first run of a block and of every later one."""
     return nullcontext(), _Untouched(block)

@@ -32,10 +32,10 @@ PreparedRegions = Mapping[str, PreparedRegion]
 
 
 class OptimizerStep:
-    """The module under training with its optimiser, teacher, average and backward seam.
+    """The module in training with its optimiser, teacher, average and gradient combination.
 
     Args:
-        module: What is trained, with its experts.
+        module: The module to train, with its experts.
         settings: Of the training.
         fabric: A launched Fabric.
         foundation: The teacher, or None.
@@ -56,7 +56,7 @@ class OptimizerStep:
 
     @property
     def evaluated_module(self) -> TrainingModule:
-        """The weights that are validated and kept: the average where there is one."""
+        """The weights that are validated and saved: the average, if there is one."""
         return self.module if self.average is None else cast(TrainingModule, self.average.module)
 
     def step(self, batch: Batch, rate: float) -> Terms:
@@ -85,11 +85,11 @@ class OptimizerStep:
         return terms
 
     def ask_teacher(self, batch: Batch, host: Batch | None = None) -> Any:
-        """Return what the module asks of the teacher for a batch, or None without a teacher.
+        """Return the teacher's outputs for a batch, or None without a teacher.
 
         Args:
             batch: N samples on the device.
-            host: The same on the CPU, where they are at hand.
+            host: The same on the CPU, if available.
         """
         teacher = self.teacher
         if teacher is None:
@@ -101,7 +101,7 @@ class OptimizerStep:
             return self.cache.query(lambda: self.module.query_teacher(teacher, batch), teacher, batch, host or batch)
 
     def state(self) -> StepState:
-        """Return what a resume needs besides random generators; `average` only where there is one."""
+        """Return the state for a resume, without random generators; `average` only if there is one."""
         state: StepState = {
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -114,7 +114,7 @@ class OptimizerStep:
         return state
 
     def restore(self, state: StepState) -> None:
-        """Go back to a saved state."""
+        """Restore a saved state."""
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.fabric.strategy.precision.load_state_dict(state["scaler"])
@@ -126,20 +126,20 @@ class OptimizerStep:
     def open_cache(
         self, cache_factory: FeatureCacheFactory, host: Batch, parts: PreparedRegions, seen: PreparedRegions
     ) -> None:
-        """Keep the teacher's features from now on, where there is a teacher.
+        """Cache the teacher's features from now on, if there is a teacher.
 
         Args:
             cache_factory: Opens the cache.
-            host: A first batch on the CPU, which is asked for its shapes, and to see whether what lies there agrees.
+            host: A first batch on the CPU, to find the shapes and to check existing features.
             parts: Training parts in routing order.
-            seen: The same as the teacher sees them.
+            seen: The same prepared for the teacher.
         """
         if self._foundation is not None:
             answer = self.ask_teacher(self.to_device(host))
             self.cache = cache_factory.open(answer, host, parts, seen, self._foundation, self.fabric)
 
     def flush_features(self) -> CacheFigures | None:
-        """Write the features that an epoch asked for; return what goes to its row of metrics; None without a cache."""
+        """Write the features of an epoch; return the figures for its row of metrics; None without a cache."""
         if self.cache is None:
             return None
         self.cache.flush()
@@ -148,16 +148,16 @@ class OptimizerStep:
         return self.cache.row()
 
     def close(self) -> None:
-        """Let go of what others may want."""
+        """Release the cache."""
         if self.cache is not None:
             self.cache.close()
 
     def to_device(self, piece: Batch) -> Batch:
-        """Return a batch on the device, its images as the networks read them fastest."""
+        """Return a batch on the device, its images in the fastest layout."""
         return piece.mapped(self.fabric.to_device).mapped(_laid_out)
 
     def _accumulate(self, piece: Batch, share: float, terms: Terms) -> None:
-        """Run one micro-batch, which holds `share` of the samples, and add its terms to those of the batch."""
+        """Run one micro-batch with `share` of the samples, and add its terms to those of the batch."""
         absent = self._parameters_of_absent_regions(piece) if self.fabric.world_size > 1 else ()
         batch = self.to_device(piece)
         teacher = self.ask_teacher(batch, piece)
@@ -182,12 +182,12 @@ class OptimizerStep:
 
 
 def _laid_out(value: Tensor) -> Tensor:
-    """Return images in the layout that convolutions are fastest in; labels as they are."""
+    """Return images in the fastest layout for convolutions; labels unchanged."""
     return value.contiguous(memory_format=memory_format(value.dim())) if value.is_floating_point() else value
 
 
 def _frozen(foundation: Foundation | None, fabric: Fabric) -> RegionalModel | None:
-    """Return the teacher on the device, in eval, without gradients: nothing of it may move, buffers included."""
+    """Return the teacher on the device, in eval mode, without gradients."""
     if foundation is None:
         return None
     freeze_(foundation.model)

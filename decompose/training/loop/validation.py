@@ -1,4 +1,4 @@
-"""How good the weights of an epoch are: the score that decides which epoch is kept."""
+"""The validation score by which the best epoch is chosen."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lorkit.decompose.training.loop.devices import memory_format
 
 @torch.no_grad()
 def validation_score(model: RegionalModel, prepared: PreparedRegion, region: str, device: torch.device) -> float:
-    """Return the headline of a region's task on its validation part, over the classes or structures that are there."""
+    """Return the headline metric of a region on its validation part, over the classes or structures present."""
     task = get_task(prepared.region.task)
 
     def predict(image: Tensor) -> Tensor:

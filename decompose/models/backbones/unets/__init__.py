@@ -1,7 +1,8 @@
-"""U-Nets of MONAI as headless networks for dense outputs, one file an architecture: how it is built, and its stages.
+"""U-Nets of MONAI as headless networks for dense outputs, one file per architecture with its stages.
 
 Each maps (N, C, *spatial) to features (N, F, *spatial), in 2D and 3D. Its encoder has four stages, the last of them the
-bottleneck, so that any of them can teach any other. The file names the public class, whose keys the weights have.
+bottleneck, so that any of them can be teacher or student of another. The file names the public class, whose keys the
+weights have.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ class Architecture(NamedTuple):
     """A U-Net of the registry.
 
     Attributes:
-        build: (channels, spatial dims) to a headless network, which states `feature_dim` and `head_name`.
+        build: (channels, spatial dims) to a headless network with `feature_dim` and `head_name`.
         stages: The network in stages.
-        class_name: Of the network, by which `staged` knows it.
-        divisor: What every side of the image has to be a multiple of.
+        class_name: Class of the network, by which `staged` finds it.
+        divisor: Every side of the image must be a multiple of it.
     """
 
     build: Callable[[int, int], nn.Module]

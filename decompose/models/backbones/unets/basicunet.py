@@ -1,4 +1,4 @@
-"""BasicUNet: two convolutions a level, max pooling (Falk et al. 2019), 0.5 million parameters in 2D, 1.4 in 3D.
+"""BasicUNet: two convolutions per level, max pooling (Falk et al. 2019), 0.5 million parameters in 2D, 1.4 in 3D.
 
 Stages: the four levels below the finest, at 1/2, 1/4, 1/8 and 1/16 of the image; the finest level is the stem.
 """

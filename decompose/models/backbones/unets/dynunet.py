@@ -19,12 +19,12 @@ _STRIDES = (1, 2, 2, 2)
 class DynUNet(nn.Module):
     """The blocks of MONAI's DynUNet under their first names.
 
-    MONAI registers each block a second time in its nested `skip_layers`; written that way, no weight could be told
-    from its copy.
+    MONAI registers each block again in its nested `skip_layers`; saved that way, weights and their copies could not be
+    distinguished.
 
     Attributes:
         feature_dim: F, the number of features.
-        head_name: Where `attach_head` puts a convolution.
+        head_name: Name of the module that `attach_head` replaces.
     """
 
     head_name = "output_block.conv.conv"

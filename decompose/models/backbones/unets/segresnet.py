@@ -1,4 +1,4 @@
-"""SegResNet: residual blocks with group norms, skips that are added (Myronenko 2018), 1.6 M parameters (3D: 4.7).
+"""SegResNet: residual blocks with group norms and added skips (Myronenko 2018), 1.6 M parameters (3D: 4.7).
 
 Stages: the four levels of the encoder, at 1/1, 1/2, 1/4 and 1/8 of the image.
 """

@@ -1,7 +1,7 @@
-"""SwinUNETR: a Swin transformer under a convolutional decoder (Hatamizadeh et al. 2022), 1.6 M parameters (3D: 4.1).
+"""SwinUNETR: a Swin transformer with a convolutional decoder (Hatamizadeh et al. 2022), 1.6 M parameters (3D: 4.1).
 
-Stages: the four stages of the Swin transformer, at 1/4, 1/8, 1/16 and 1/32 of the image; image and
-patches are the stem.
+Stages: the four stages of the Swin transformer, at 1/4, 1/8, 1/16 and 1/32 of the image; image and patches are the
+stem.
 """
 
 from __future__ import annotations

@@ -18,13 +18,13 @@ _STRIDES = (2, 2, 2)
 
 
 class UNet(nn.Module):
-    """MONAI's UNet up to `feature_dim` maps, a norm and an activation, then the place of a 1 x 1 convolution.
+    """MONAI's UNet up to `feature_dim` maps, a norm and an activation, then an identity for a 1 x 1 convolution.
 
-    The original ends in a transposed convolution to the classes, which leaves no features to share between regions.
+    The original ends in a transposed convolution to the classes, without features that regions could share.
 
     Attributes:
         feature_dim: F, the number of features.
-        head_name: Where `attach_head` puts a convolution.
+        head_name: Name of the module that `attach_head` replaces.
     """
 
     head_name = "head"
