@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import torch
 import torch.nn.functional as F
@@ -23,19 +23,11 @@ from lorkit.decompose.experts.config import FactorLayout
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 Base = nn.Linear | Conv | Transposed
-
-CONVOLUTIONS: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TRANSPOSED: tuple[type[nn.Module], ...] = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-KINDS: tuple[type[nn.Module], ...] = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
+TRANSPOSED: tuple[type[nn.Module], ...] = get_args(Transposed)
+KINDS: tuple[type[nn.Module], ...] = get_args(Base)
 
 _CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-_TRANSPOSED: dict[int, Callable[..., Tensor]] = {
-    1: F.conv_transpose1d,
-    2: F.conv_transpose2d,
-    3: F.conv_transpose3d,
-}
-
-
+_TRANSPOSED: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -86,7 +78,7 @@ def apply(base: Base, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
     """Run the operation of `base` (stride, padding, dilation, groups) with another weight and bias."""
     if isinstance(base, nn.Linear):
         return F.linear(x, weight, bias)
-    if isinstance(base, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+    if isinstance(base, Conv):
         # the one place that knows every padding mode
         return cast(Tensor, cast(Any, base)._conv_forward(x, weight, bias))
     return _TRANSPOSED[weight.dim() - 2](
@@ -131,11 +123,6 @@ def spread(base: Base, x: Tensor, gates: Tensor) -> Tensor:
     if isinstance(base, nn.Linear):
         return gates.view(len(gates), *middle, gates.shape[1]).to(x.dtype)
     return gates.view(*gates.shape, *middle).to(x.dtype)
-
-
-def stack(base: Base, downs: list[Tensor], ups: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Stack the factors of several regions along the rank, for layout `conv`."""
-    return torch.cat(downs), torch.cat(ups, dim=0 if type(base) in TRANSPOSED else 1)
 
 
 def transformed() -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -71,9 +72,7 @@ def estimate_costs(
             continue
         geometry = layer.selector.geometry
         whole = (shape[0] * batch, *shape[1:])
-        strategy = layer.selector.strategy(
-            whole, regions, equal=equal, device=device, threads=threads or torch.get_num_threads()
-        )
+        strategy = layer.selector.strategy(whole, regions, equal, device, threads or torch.get_num_threads())
         workload = Workload.of(geometry, whole, regions, equal=equal, device=device)
         factors = [parameter for part in (layer.down, layer.up) for parameter in part.values()]
         found.append(
@@ -97,22 +96,24 @@ def mean_overhead(layers: Sequence[LayerCosts]) -> float:
 
 def layer_inputs(model: nn.Module, routing: Routing, image_shape: Sizes) -> dict[str, Sizes]:
     """Return the input shape of each expert layer for one image, from a run on torch's meta device."""
-    memo: dict[int, Any] = {id(value): nn.Parameter(value.to("meta"), False) for value in model.parameters()}
-    memo |= {id(value): value.to("meta") for value in model.buffers()}
-    network = copy.deepcopy(model, memo).eval()
+    network = on_meta(model)
     layers = expert_layers(network)
     shapes: dict[str, Sizes] = {}
     copied = next(iter(layers.values())).routing  # one for all layers, copied with the network
     copied.activate(routing.regions[0])
 
-    def note(name: str) -> Any:
-        def hook(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            shapes.setdefault(name, tuple(arguments[0].shape))
-
-        return hook
+    def note(name: str, layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        shapes.setdefault(name, tuple(arguments[0].shape))
 
     for name, layer in layers.items():
-        layer.register_forward_pre_hook(note(name))
+        layer.register_forward_pre_hook(partial(note, name))
     with torch.no_grad(), copied.without_experts():  # their layers see the same shapes
         network(torch.empty(1, *image_shape, device="meta"))
     return shapes
+
+
+def on_meta(model: nn.Module) -> nn.Module:
+    """Return a copy of a network on torch's meta device, in eval mode: it has shapes and computes nothing."""
+    memo: dict[int, Any] = {id(value): nn.Parameter(value.to("meta"), False) for value in model.parameters()}
+    memo |= {id(value): value.to("meta") for value in model.buffers()}
+    return copy.deepcopy(model, memo).eval()

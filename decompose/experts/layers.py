@@ -15,14 +15,13 @@ from torch import Tensor, nn
 
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts import algebra
-from lorkit.decompose.experts.algebra import Base
+from lorkit.decompose.experts.algebra import TRANSPOSED, Base
 from lorkit.decompose.experts.config import ExpertConfig
 from lorkit.decompose.experts.routing import BatchRouting, Routing
-from lorkit.decompose.experts.strategies import LayerInputs
+from lorkit.decompose.experts.strategies import LayerInputs, StrategySelector
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Sizes
+from lorkit.decompose.experts.strategies.merged import weight_updates
 from lorkit.decompose.experts.strategies.packed_factors import Pack, packable
-from lorkit.decompose.experts.strategies.selection import StrategySelector
-from lorkit.decompose.experts.strategies.soft_gates import run_soft
 
 
 class ExpertLayer(nn.Module):
@@ -95,6 +94,12 @@ class ExpertLayer(nn.Module):
     def _soft(self, x: Tensor, gates: Tensor) -> Tensor:
         """Add each region's update times its gate: equal to gated weights per sample, with less memory."""
         raise NotImplementedError
+
+    def _add_gated(self, x: Tensor, y: Tensor, updates: Sequence[Tensor], gates: Tensor) -> Tensor:
+        for t, weight in enumerate(updates):
+            update = algebra.apply(self.base, x, weight)
+            y = y + update * algebra.spread(self.base, update, gates[:, t : t + 1])
+        return y
 
     def _check_fused(self, region: str) -> None:
         if self.training and torch.is_grad_enabled():
@@ -182,14 +187,21 @@ class LowRankExperts(ExpertLayer):
                 required=f"a batch of {len(self.selector.geometry.kernel)}D images (N, C, ...)",
                 fix="add the axis of the batch",
             )
-        strategy = self.selector.strategy(
-            shape, regions, equal=routed.equal, device=x.device.type, threads=routed.threads
-        )
+        strategy = self.selector.strategy(shape, regions, routed.equal, x.device.type, routed.threads)
         return strategy.run(self._inputs(self._present(routed), rows, routed.equal), x)
 
     def _soft(self, x: Tensor, gates: Tensor) -> Tensor:
-        regions = self.routing.regions
-        return run_soft(self._inputs(regions, (0,) * len(regions)), x, gates)
+        # by linearity, gating the r channels between the factors equals gated weights per sample, without building them
+        regions, base = self.routing.regions, self.base
+        inputs = self._inputs(regions, (0,) * len(regions))
+        gates = gates.to(torch.promote_types(gates.dtype, base.weight.dtype))
+        y = cast(Tensor, base(x))
+        if self.config.layout == "reshape":  # T operations with full-size updates: the layout has no cheaper form
+            return self._add_gated(x, y, weight_updates(inputs).unbind(), gates)
+        down, up = torch.cat(list(inputs.downs)), torch.cat(list(inputs.ups), 0 if type(base) in TRANSPOSED else 1)
+        ranks = torch.tensor([len(one) for one in inputs.downs], device=gates.device)
+        scales = gates * gates.new_tensor(inputs.scales)
+        return y + algebra.low_rank(base, x, down, up, scales.repeat_interleave(ranks, 1))
 
     def _inputs(self, regions: Sequence[str], rows: Sizes, equal: bool = True) -> LayerInputs:
         downs, ups = self._packs
@@ -233,8 +245,5 @@ class DepthwiseExperts(ExpertLayer):
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def _soft(self, x: Tensor, gates: Tensor) -> Tensor:
-        y = cast(Tensor, self.base(x))
-        for t, region in enumerate(self.routing.regions):
-            update = algebra.apply(self.base, x, self.delta_weight(region))
-            y = y + update * algebra.spread(self.base, update, gates[:, t : t + 1])
-        return y
+        updates = [self.delta_weight(region) for region in self.routing.regions]
+        return self._add_gated(x, cast(Tensor, self.base(x)), updates, gates)

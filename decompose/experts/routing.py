@@ -6,7 +6,7 @@ outermost).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,10 +85,6 @@ class BatchRouting:
         """
         rows = self.rows(x, layer)
         return list(zip(self.regions, torch.split(self.arrange(x), list(rows)), strict=True))
-
-    def join(self, parts: Sequence[Tensor]) -> Tensor:
-        """Concatenate results of `split` in the order of the batch."""
-        return self.rearrange(parts[0] if len(parts) == 1 else torch.cat(tuple(parts)))
 
     def rearrange(self, y: Tensor) -> Tensor:
         """Undo `arrange`."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
-from typing import Any
-
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from lorkit.decompose.experts.forecast import on_meta
 from lorkit.decompose.models.regional import RegionalModel
 
 
@@ -23,7 +21,7 @@ def count_macs(module: nn.Module, image_shape: tuple[int, ...]) -> int:
     Shapes run on torch's meta device, so the count is independent of hardware. Element-wise operations, norms and
     pooling are not counted, as is usual.
     """
-    return _count(module, image_shape)
+    return _count(on_meta(module), image_shape)
 
 
 def training_macs(model: RegionalModel, image_shape: tuple[int, ...]) -> int:
@@ -31,13 +29,11 @@ def training_macs(model: RegionalModel, image_shape: tuple[int, ...]) -> int:
 
     Experts are not merged; the model is as a method built it.
     """
-    return max(_count(model, image_shape, name) for name in model.regions.names)
+    network = on_meta(model)
+    return max(_count(network, image_shape, name) for name in model.regions.names)
 
 
-def _count(module: nn.Module, image_shape: tuple[int, ...], *arguments: Any) -> int:
-    memo: dict[int, Any] = {id(value): nn.Parameter(value.to("meta"), False) for value in module.parameters()}
-    memo |= {id(value): value.to("meta") for value in module.buffers()}
-    network = copy.deepcopy(module, memo).eval()
+def _count(network: nn.Module, image_shape: tuple[int, ...], *arguments: str) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.empty(1, *image_shape, device="meta"), *arguments)
     return int(counter.get_total_flops()) // 2  # two floating-point operations a multiply-accumulate

@@ -1,23 +1,24 @@
 """The interface of a strategy to compute an expert layer.
 
-Each file of this package defines one class of this protocol; the package lists an instance of it.
+Each file of this package defines one subclass; the package lists an instance of it.
 
 Shapes: L rows grouped by region, T regions, I and O channels, r rank, k kernel sizes, P positions (rows x pixels).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from types import MappingProxyType
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lorkit.decompose.experts.algebra import Base, transformed
-from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Sizes, Workload
+from lorkit.decompose.experts.strategies.geometry import Kind, LayerGeometry, Sizes, Workload
 from lorkit.decompose.experts.strategies.packed_factors import Pack
 
 
@@ -80,37 +81,53 @@ class LayerInputs:
         return tuple(count * per_row for count in self.rows)
 
 
-class Strategy(Protocol):
+class Strategy:
     """A strategy to compute base(x) + s * up(down(x)) with the factors of each row.
 
     Attributes:
         name: Name in the configuration.
+        refused: Reasons by kind of layer, of kinds that it cannot compute.
+        any_border: Whether the border may be padded with other values than zeros.
     """
 
     name: str
+    refused: Mapping[Kind, str] = MappingProxyType({})
+    any_border = False
 
     def refusal(self, geometry: LayerGeometry) -> str | None:
         """Return the reason why this strategy cannot compute a layer, or None."""
-        ...
+        if geometry.layout != "conv":
+            return "layout 'reshape' has no low-rank path"
+        if not (geometry.zeros or self.any_border):
+            return "the border is not padded with zeros"
+        return self.refused.get(geometry.kind)
 
     def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
         """Compute the layer; `x` (L, ...) is grouped by region as in `inputs.rows`."""
-        ...
+        raise NotImplementedError
 
     def macs(self, geometry: LayerGeometry, workload: Workload) -> int:
-        """Return the multiply-accumulates of one forward pass, without those of the base."""
-        ...
+        """Return the multiply-accumulates of one forward pass, without those of the base: by default down, then up."""
+        if geometry.kind == "transposed":
+            return geometry.rank * workload.pixels_in * (geometry.inputs + geometry.outputs * geometry.taps)
+        return geometry.rank * workload.pixels_out * (geometry.inputs * geometry.taps + geometry.outputs)
 
     def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
         """Estimate the time of forward and backward, without that of the base."""
-        ...
+        raise NotImplementedError
+
+
+def strided(geometry: LayerGeometry, x: Tensor) -> Tensor:
+    """Return the positions of `x` that a pointwise layer uses."""
+    if all(step == 1 for step in geometry.stride):
+        return x
+    return x[(slice(None), slice(None), *(slice(None, None, step) for step in geometry.stride))]
 
 
 def flat(geometry: LayerGeometry, x: Tensor) -> Tensor:
     """Return (P, C): positions by channels; a view of linear inputs and of channels-last images."""
-    return (x if geometry.kind == "linear" else x.movedim(1, -1)).reshape(
-        -1, x.shape[-1 if geometry.kind == "linear" else 1]
-    )
+    last = x if geometry.kind == "linear" else x.movedim(1, -1)
+    return last.reshape(-1, last.shape[-1])
 
 
 def unflat(geometry: LayerGeometry, y_PC: Tensor, spatial: Sizes, like: Tensor) -> Tensor:

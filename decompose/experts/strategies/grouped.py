@@ -6,6 +6,7 @@ accelerators with expensive calls.
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import cast
 
 import torch
@@ -14,23 +15,17 @@ from torch import Tensor
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.strategies import device_costs, segments
-from lorkit.decompose.experts.strategies.base import LayerInputs, flat, pad_rank, unflat
+from lorkit.decompose.experts.strategies.base import LayerInputs, Strategy, flat, pad_rank, unflat
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Workload
-from lorkit.decompose.experts.strategies.split import low_rank_macs
 
 
-class Grouped:
+class Grouped(Strategy):
     """Regions as groups of one convolution."""
 
     name = "grouped"
-
-    def refusal(self, geometry: LayerGeometry) -> str | None:
-        """Refuse all but zero-padded convolutions of layout `conv`."""
-        if geometry.layout != "conv":
-            return "layout 'reshape' has no low-rank path"
-        if geometry.kind != "conv":
-            return f"a {geometry.kind} layer has no input channels to group by region"
-        return None if geometry.zeros else "the border is not padded with zeros"
+    refused = MappingProxyType(
+        {kind: f"a {kind} layer has no input channels to group by region" for kind in ("linear", "transposed")}
+    )
 
     def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
         """Compute base(x) + up(grouped down); raise DataError if regions have different numbers of rows."""
@@ -47,16 +42,8 @@ class Grouped:
         low_PC = flat(inputs.geometry, _unfold(low, len(inputs.rows)))
         y_PO = flat(inputs.geometry, y)
         counts = inputs.positions(len(y_PO) // len(y))
-        return unflat(
-            inputs.geometry,
-            segments.add_product(y_PO, low_PC, inputs.stack_ups(), counts, inputs.equal),
-            inputs.geometry.spatial(tuple(y.shape)),
-            y,
-        )
-
-    def macs(self, geometry: LayerGeometry, workload: Workload) -> int:
-        """Count the grouped convolution and the product up."""
-        return low_rank_macs(geometry, workload)
+        y_PO = segments.add_product(y_PO, low_PC, inputs.stack_ups(), counts, inputs.equal)
+        return unflat(inputs.geometry, y_PO, inputs.geometry.spatial(tuple(y.shape)), y)
 
     def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
         """Estimate a narrow convolution, copies of the input in both directions, and a pass over the output."""

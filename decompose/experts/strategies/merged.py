@@ -11,18 +11,17 @@ from torch import Tensor
 
 from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.strategies import device_costs, segments
-from lorkit.decompose.experts.strategies.base import LayerInputs, flat, full_precision, unflat
+from lorkit.decompose.experts.strategies.base import LayerInputs, Strategy, flat, full_precision, strided, unflat
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Workload
 
 
-class Merged:
+class Merged(Strategy):
     """One operation per region with its merged weight."""
 
     name = "merged"
 
     def refusal(self, geometry: LayerGeometry) -> str | None:
         """Refuse nothing: every layer that is linear in its weight can be merged."""
-        del geometry
         return None
 
     def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
@@ -40,10 +39,8 @@ class Merged:
 
     def macs(self, geometry: LayerGeometry, workload: Workload) -> int:
         """Count the products of the factors."""
-        reach = (
-            geometry.taps if geometry.layout == "conv" or not geometry.kernel else geometry.taps * geometry.kernel[0]
-        )
-        return workload.regions * geometry.rank * geometry.outputs * geometry.inputs * reach
+        wider = geometry.kernel[0] if geometry.layout == "reshape" and geometry.kernel else 1
+        return workload.regions * geometry.rank * geometry.outputs * geometry.inputs * geometry.taps * wider
 
     def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
         """Estimate T merged weights, and the copies that split the batch and join it again."""
@@ -91,8 +88,7 @@ def _beside(inputs: LayerInputs, x: Tensor) -> Tensor:
 
 def _pointwise(inputs: LayerInputs, x: Tensor, weights: Tensor) -> Tensor:
     geometry, base = inputs.geometry, inputs.base
-    if any(step > 1 for step in geometry.stride):
-        x = x[(slice(None), slice(None), *(slice(None, None, step) for step in geometry.stride))]
+    x = strided(geometry, x)
     x_PI = flat(geometry, x)
     y_PO = segments.multiply(x_PI, weights.flatten(2), inputs.positions(len(x_PI) // len(x)), inputs.equal)
     if base.bias is not None:

@@ -5,6 +5,7 @@ Any mixture of regions in a fixed number of calls; copies the factors of each ro
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import cast
 
 import torch
@@ -12,23 +13,15 @@ from torch import Tensor
 
 from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.strategies import device_costs
-from lorkit.decompose.experts.strategies.base import LayerInputs, unflat
+from lorkit.decompose.experts.strategies.base import LayerInputs, Strategy, unflat
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Workload
-from lorkit.decompose.experts.strategies.split import low_rank_macs
 
 
-class Sampled:
+class Sampled(Strategy):
     """Rows as groups of one convolution."""
 
     name = "sampled"
-
-    def refusal(self, geometry: LayerGeometry) -> str | None:
-        """Refuse all but linear layers and zero-padded convolutions of layout `conv`."""
-        if geometry.layout != "conv":
-            return "layout 'reshape' has no low-rank path"
-        if geometry.kind == "transposed":
-            return "a transposed convolution is not grouped by row"
-        return None if geometry.zeros else "the border is not padded with zeros"
+    refused = MappingProxyType({"transposed": "a transposed convolution is not grouped by row"})
 
     def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
         """Compute base(x) + up(down), both with the factors of each row."""
@@ -47,10 +40,6 @@ class Sampled:
         ups = inputs.stack_ups().index_select(0, owner)  # (L, O, r)
         update = torch.bmm(low, ups.mT).flatten(0, 1)
         return y + unflat(geometry, update, geometry.spatial(tuple(y.shape)), y)
-
-    def macs(self, geometry: LayerGeometry, workload: Workload) -> int:
-        """Count the grouped convolution and the product up."""
-        return low_rank_macs(geometry, workload)
 
     def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
         """Estimate a narrow convolution, copies of input, output and the factors of every row."""

@@ -10,18 +10,15 @@ from torch import Tensor
 
 from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.strategies import device_costs
-from lorkit.decompose.experts.strategies.base import LayerInputs
+from lorkit.decompose.experts.strategies.base import LayerInputs, Strategy
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Workload
 
 
-class Split:
+class Split(Strategy):
     """Two small operations per region."""
 
     name = "split"
-
-    def refusal(self, geometry: LayerGeometry) -> str | None:
-        """Refuse layers without a low-rank form."""
-        return "layout 'reshape' has no low-rank path" if geometry.layout != "conv" else None
+    any_border = True
 
     def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
         """Compute base(x) + the joined updates of the regions."""
@@ -29,10 +26,6 @@ class Split:
         updates = [algebra.low_rank(inputs.base, part, down, up * scale) for part, down, up, scale in regions]
         y: Tensor = inputs.base(x)
         return y + (updates[0] if len(updates) == 1 else torch.cat(updates))
-
-    def macs(self, geometry: LayerGeometry, workload: Workload) -> int:
-        """Count both small operations."""
-        return low_rank_macs(geometry, workload)
 
     def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
         """Estimate narrow convolutions, the join and the sum, and the calls."""
@@ -42,10 +35,3 @@ class Split:
         return device_costs.of(workload).time(
             narrow_macs=3 * self.macs(geometry, workload), passed=passed, factors=factors, calls=calls
         )
-
-
-def low_rank_macs(geometry: LayerGeometry, workload: Workload) -> int:
-    """Return the multiply-accumulates of the two small operations of layout `conv`."""
-    if geometry.kind == "transposed":
-        return geometry.rank * workload.pixels_in * (geometry.inputs + geometry.outputs * geometry.taps)
-    return geometry.rank * workload.pixels_out * (geometry.inputs * geometry.taps + geometry.outputs)

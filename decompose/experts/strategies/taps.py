@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -15,43 +16,33 @@ from torch import Tensor
 
 from lorkit.decompose.experts.algebra import transformed
 from lorkit.decompose.experts.strategies import device_costs, segments
-from lorkit.decompose.experts.strategies.base import LayerInputs, flat, unflat
+from lorkit.decompose.experts.strategies.base import LayerInputs, Strategy, flat, strided, unflat
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Sizes, Workload
 
 
-class Taps:
+class Taps(Strategy):
     """Low-rank updates through (positions, r * taps) products."""
 
     name = "taps"
-
-    def refusal(self, geometry: LayerGeometry) -> str | None:
-        """Refuse layers that are not a sum over shifted taps of the input."""
-        if geometry.layout != "conv":
-            return "layout 'reshape' has no low-rank path"
-        if geometry.kind == "transposed":
-            return "a transposed convolution widens before it spreads"
-        if not geometry.zeros:
-            return "the border is not padded with zeros"
-        return None
+    refused = MappingProxyType({"transposed": "a transposed convolution widens before it spreads"})
 
     def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
         """Compute base(x) + up(sum of shifted taps)."""
         geometry = inputs.geometry
         y = inputs.base(x)
-        spatial, outside = geometry.spatial(tuple(x.shape)), geometry.spatial(tuple(y.shape))
-        if geometry.pointwise and any(step > 1 for step in geometry.stride):
-            x, spatial = x[(slice(None), slice(None), *(slice(None, None, step) for step in geometry.stride))], outside
+        spatial = geometry.spatial(tuple(x.shape))
+        if geometry.pointwise:
+            x = strided(geometry, x)
         x_PI = flat(geometry, x)
         taps_TCI = inputs.stack_downs().flatten(1, -2)  # (T, r * taps, I), a view
         low_PC = segments.multiply(x_PI, taps_TCI, inputs.positions(len(x_PI) // len(x)), inputs.equal)
         if not geometry.pointwise:
             z = low_PC.view(len(x), *spatial, -1, *geometry.kernel)
-            low_PC = gather_taps(z, geometry).flatten(0, -2)
+            low_PC = shift(z, geometry, spatial).flatten(0, -2)
         y_PO = flat(geometry, y)
         counts = inputs.positions(len(y_PO) // len(y))
-        return unflat(
-            geometry, segments.add_product(y_PO, low_PC, inputs.stack_ups(), counts, inputs.equal), outside, y
-        )
+        y_PO = segments.add_product(y_PO, low_PC, inputs.stack_ups(), counts, inputs.equal)
+        return unflat(geometry, y_PO, geometry.spatial(tuple(y.shape)), y)
 
     def macs(self, geometry: LayerGeometry, workload: Workload) -> int:
         """Count every tap at every input position, then the product up."""
@@ -75,46 +66,26 @@ _Index = tuple[slice | int, ...]
 _Tap = tuple[_Index, _Index]
 
 
-def gather_taps(z_LSrK: Tensor, geometry: LayerGeometry) -> Tensor:
-    """Sum the taps of a convolution at their shifted positions: (L, *S, r, *K) to (L, *S', r).
+def shift(x: Tensor, geometry: LayerGeometry, spatial: Sizes, *, back: bool = False) -> Tensor:
+    """Sum the taps of a convolution at their shifted positions: (L, *S, r, *K) to (L, *S', r), or the transpose.
 
-    Linear and differentiable any number of times; half precision is summed in float32.
+    Linear and differentiable any number of times, since each is the other's gradient; half precision is summed in
+    float32.
     """
-    return _gather(z_LSrK, geometry, tuple(z_LSrK.shape[1 : 1 + len(geometry.kernel)]))
+    if transformed():
+        return (_spread if back else _sum)(x, geometry, spatial)
+    return cast(Tensor, cast(Any, _Shift).apply(x, geometry, spatial, back))
 
 
-def _gather(z: Tensor, geometry: LayerGeometry, spatial: Sizes) -> Tensor:
-    return _sum(z, geometry, spatial) if transformed() else cast(Tensor, cast(Any, _Gather).apply(z, geometry, spatial))
-
-
-def _scatter(low: Tensor, geometry: LayerGeometry, spatial: Sizes) -> Tensor:
-    return (
-        _spread(low, geometry, spatial)
-        if transformed()
-        else cast(Tensor, cast(Any, _Scatter).apply(low, geometry, spatial))
-    )
-
-
-class _Gather(torch.autograd.Function):
+class _Shift(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, z: Tensor, geometry: LayerGeometry, spatial: Sizes) -> Tensor:
-        ctx.geometry, ctx.spatial = geometry, spatial
-        return _sum(z, geometry, spatial)
+    def forward(ctx: Any, x: Tensor, geometry: LayerGeometry, spatial: Sizes, back: bool) -> Tensor:
+        ctx.geometry, ctx.spatial, ctx.back = geometry, spatial, back
+        return (_spread if back else _sum)(x, geometry, spatial)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _scatter(gradients[0], ctx.geometry, ctx.spatial), None, None
-
-
-class _Scatter(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, low: Tensor, geometry: LayerGeometry, spatial: Sizes) -> Tensor:
-        ctx.geometry, ctx.spatial = geometry, spatial
-        return _spread(low, geometry, spatial)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return _gather(gradients[0], ctx.geometry, ctx.spatial), None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        return shift(gradients[0], ctx.geometry, ctx.spatial, back=not ctx.back), None, None, None
 
 
 def _sum(z: Tensor, geometry: LayerGeometry, spatial: Sizes) -> Tensor:
@@ -135,15 +106,8 @@ def _spread(low: Tensor, geometry: LayerGeometry, spatial: Sizes) -> Tensor:
 @lru_cache(maxsize=4096)
 def _taps(geometry: LayerGeometry, spatial: Sizes) -> tuple[_Tap, ...]:
     """Return the taps that reach the input, with the slices of rows and positions that they connect."""
-    axes = zip(
-        spatial,
-        geometry.output(spatial),
-        geometry.kernel,
-        geometry.stride,
-        geometry.before,
-        geometry.dilation,
-        strict=True,
-    )
+    windows = geometry.kernel, geometry.stride, geometry.before, geometry.dilation
+    axes = zip(spatial, geometry.output(spatial), *windows, strict=True)
     lines = [
         [(tap, *_reach(size, out, s, d * tap - before)) for tap in range(k)] for size, out, k, s, before, d in axes
     ]

@@ -7,14 +7,14 @@ adapter of an architecture is in its file and is found by the backbone's class.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError, unknown
+from lorkit.decompose.experts.forecast import on_meta
 from lorkit.decompose.models.backbones import densenet, resnet, shufflenet
 from lorkit.decompose.models.backbones.resnet import ResNet
 from lorkit.decompose.models.backbones.shufflenet import ShuffleNetV2
@@ -168,9 +168,7 @@ def stage_shapes(
     Raises:
         UsageError: Its architecture has no adapter.
     """
-    memo: dict[int, Any] = {id(value): nn.Parameter(value.to("meta"), False) for value in backbone.parameters()}
-    memo |= {id(value): value.to("meta") for value in backbone.buffers()}
-    network = copy.deepcopy(backbone, memo).eval()
+    network = on_meta(backbone)
     with torch.no_grad():
         dtype = next(network.parameters()).dtype
         outputs = enter(network).run_stages(torch.empty(1, *image_shape, device="meta", dtype=dtype))

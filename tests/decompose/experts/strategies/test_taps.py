@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry
-from lorkit.decompose.experts.strategies.taps import gather_taps
+from lorkit.decompose.experts.strategies.taps import shift
 
 
 @settings(max_examples=60, deadline=None)
@@ -32,22 +32,22 @@ def test_taps_of_any_geometry_are_the_convolution(
     x = torch.randn(2, 3, *size, dtype=torch.float64)
     z = torch.einsum("nihw,rikl->nhwrkl", x, conv.weight)
     assert site.output(size) == tuple(conv(x).shape[2:])
-    torch.testing.assert_close(gather_taps(z, site).movedim(-1, 1), conv(x))
+    torch.testing.assert_close(shift(z, site, size).movedim(-1, 1), conv(x))
 
 
 def test_gradients_of_first_and_second_order() -> None:
     conv = nn.Conv1d(2, 2, 3, stride=2, padding=1)
     site = LayerGeometry.of(conv, "conv", 2)
     z = torch.randn(2, 5, 2, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda value: gather_taps(value, site), (z,))
-    assert torch.autograd.gradgradcheck(lambda value: gather_taps(value, site).square(), (z,))
+    assert torch.autograd.gradcheck(lambda value: shift(value, site, (5,)), (z,))
+    assert torch.autograd.gradgradcheck(lambda value: shift(value, site, (5,)).square(), (z,))
 
 
 def test_half_precision_is_summed_in_single() -> None:
     conv = nn.Conv1d(1, 1, 9, padding=4)
     z = torch.ones(1, 9, 1, 9, dtype=torch.bfloat16)
     z[0, :, 0, 0] = 256.0  # eight ones more vanish one by one in bfloat16
-    middle = gather_taps(z, LayerGeometry.of(conv, "conv", 1))[0, 4, 0]
+    middle = shift(z, LayerGeometry.of(conv, "conv", 1), (9,))[0, 4, 0]
     assert middle == torch.tensor(264.0).bfloat16()
 
 
@@ -56,5 +56,5 @@ def test_a_tap_beyond_the_border_reads_nothing() -> None:
     x = torch.randn(1, 1, 1, 1)
     z = torch.einsum("nihw,rikl->nhwrkl", x, conv.weight)
     torch.testing.assert_close(
-        gather_taps(z, LayerGeometry.of(conv, "conv", 1)).movedim(-1, 1), F.conv2d(x, conv.weight, padding=4)
+        shift(z, LayerGeometry.of(conv, "conv", 1), (1, 1)).movedim(-1, 1), F.conv2d(x, conv.weight, padding=4)
     )
