@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.experts import ExpertConfig, Routing, add_experts_, expert_layers, extract, pack_
+from lorkit.decompose.config import ExpertConfig
+from lorkit.decompose.experts import Routing, add_experts_, expert_layers, extract, pack_
 from lorkit.decompose.experts.forecast import estimate_costs, layer_inputs, mean_overhead
 from lorkit.decompose.experts.layers import LowRankExperts
 from lorkit.decompose.machine import fingerprint

@@ -63,7 +63,8 @@ def self_test() -> SelfTest:
 def _model(image: Any) -> Any:
     import torch
 
-    from lorkit.decompose.experts import ExpertConfig, add_experts_, factor_parameters
+    from lorkit.decompose.config import ExpertConfig
+    from lorkit.decompose.experts import add_experts_, factor_parameters
     from lorkit.decompose.models.backbones.registry import build_backbone
     from lorkit.decompose.models.regional import RegionalModel
     from lorkit.decompose.regions import Region, RegionSet

@@ -10,7 +10,7 @@ from lorkit.decompose.config.loading import (
     to_yaml,
     with_overrides,
 )
-from lorkit.decompose.config.methods import LoraConfig, LorkdConfig, RdConfig
+from lorkit.decompose.config.methods import ExpertConfig, LoraConfig, LorkdConfig, RdConfig
 from lorkit.decompose.config.regions import RegionConfig
 from lorkit.decompose.config.schema import AugmentConfig, CacheConfig, Config, ImageConfig, SplitConfig, TrainConfig
 
@@ -18,6 +18,7 @@ __all__ = [
     "AugmentConfig",
     "CacheConfig",
     "Config",
+    "ExpertConfig",
     "ImageConfig",
     "LoraConfig",
     "LorkdConfig",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fnmatch
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from lorkit.decompose.config.base import Count, Fraction, NonNegative, Positive, Section
 
+FactorLayout = Literal["conv", "reshape"]
+NormPolicy = Literal["shared", "statistics", "region"]
 Layer = Literal["grid", "pooled"]
 """What two networks are compared by: the grid of their last stage, or their pooled features."""
 OF_FOUNDATION = ("finetune", "linear-probe", "lora")
@@ -21,20 +24,51 @@ class KdConfig(Section):
     temperature: Positive = 4.0
 
 
-class LorkdConfig(Section):
-    """LoRKD: rank and scale of the experts, factor layout, norm policy and distillation terms.
+class ExpertConfig(Section):
+    """How `add_experts_` adapts a network.
 
-    `factor_lr_ratio` times `train.lr` is the learning rate of the factors.
+    Attributes:
+        rank: Rank of the factors of regions that are not in `ranks`.
+        ranks: Rank by region; regions with much data may need more.
+        alpha: The update is scaled by alpha / rank, so its size does not depend on the rank.
+        layout: `conv` is a k x k convolution to `rank` channels followed by a 1 x 1 one (two small convolutions added
+            to the shared one). `reshape` is the papers' (O*k, r*k) @ (r*k, I*k) product viewed as a kernel (rank up to
+            r*k^2; needs merged weights; for the authors' checkpoints).
+        norm: Batch norms: `shared` for all regions, `statistics` with running statistics per region and a shared affine
+            map, or `region` for one norm per region.
+        depthwise: Give grouped convolutions a full update per region; the papers leave them shared.
+        strategy: How every layer computes: `auto` uses the cost model at each input shape.
+        strategies: Strategy by layer name or pattern such as `layer1.*`; the first match counts.
     """
 
     rank: Count = 8
     ranks: dict[str, Count] = Field(default_factory=dict)
     alpha: Positive = 16.0
-    layout: Literal["conv", "reshape"] = "conv"
-    norm: Literal["shared", "statistics", "region"] = "region"
+    layout: FactorLayout = "conv"
+    norm: NormPolicy = "region"
     depthwise: bool = False
     strategy: str = "auto"
     strategies: dict[str, str] = Field(default_factory=dict)
+
+    def rank_of(self, region: str) -> int:
+        """Return the rank of a region's factors."""
+        return self.ranks.get(region, self.rank)
+
+    def scale_of(self, region: str) -> float:
+        """Return alpha / rank of a region."""
+        return self.alpha / self.rank_of(region)
+
+    def strategy_of(self, layer: str) -> str:
+        """Return the configured strategy of a layer."""
+        return next((name for key, name in self.strategies.items() if fnmatch.fnmatchcase(layer, key)), self.strategy)
+
+
+class LorkdConfig(ExpertConfig):
+    """LoRKD: its experts, the layers that have them, and its distillation terms.
+
+    `factor_lr_ratio` times `train.lr` is the learning rate of the factors.
+    """
+
     select_min_channels: Annotated[int, Field(ge=0)] = 0
     feature_kd: KdConfig = KdConfig(weight=1.0, temperature=4.0)
     logit_kd: KdConfig = KdConfig(weight=1.0, temperature=2.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from lorkit.decompose.experts.config import ExpertConfig
 from lorkit.decompose.experts.insertion import add_experts_, factor_parameters
 from lorkit.decompose.experts.layers import DepthwiseExperts, ExpertLayer, LowRankExperts
 from lorkit.decompose.experts.merging import expert_layers, extract, fuse_, pack_, packed, unfuse_, unpack_
@@ -11,7 +10,6 @@ from lorkit.decompose.experts.routing import Routing
 
 __all__ = [
     "DepthwiseExperts",
-    "ExpertConfig",
     "ExpertLayer",
     "LowRankExperts",
     "RegionNorm",

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from lorkit.decompose.config.methods import FactorLayout
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.experts.config import FactorLayout
 
 Conv = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d

@@ -10,9 +10,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import UninitializedParameter
 
+from lorkit.decompose.config import ExpertConfig
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts.algebra import KINDS, Base, hooked
-from lorkit.decompose.experts.config import ExpertConfig
 from lorkit.decompose.experts.layers import DepthwiseExperts, LowRankExperts
 from lorkit.decompose.experts.merging import expert_layers
 from lorkit.decompose.experts.norms.region_norm import NORMS, RegionNorm
@@ -48,7 +48,8 @@ def add_experts_(
             its experts.
     """
     routing = Routing(check_names(regions))
-    config.check_regions(routing.regions)
+    for name in config.ranks:
+        routing.index(name)  # refuses unknown regions
     _refuse(model, select)
     tied = Counter(id(parameter) for parameter in _weights(model))
     replaced: dict[int, nn.Module] = {}

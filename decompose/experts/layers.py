@@ -13,10 +13,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from lorkit.decompose.config import ExpertConfig
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts import algebra
 from lorkit.decompose.experts.algebra import TRANSPOSED, Base
-from lorkit.decompose.experts.config import ExpertConfig
 from lorkit.decompose.experts.routing import BatchRouting, Routing
 from lorkit.decompose.experts.strategies import LayerInputs, StrategySelector
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Sizes

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from lorkit.decompose.config import Config, TrainConfig
-from lorkit.decompose.experts import ExpertConfig, add_experts_, factor_parameters
+from lorkit.decompose.experts import add_experts_, factor_parameters
 from lorkit.decompose.experts.insertion import Select
 from lorkit.decompose.methods.base import Method, TrainingModule
 from lorkit.decompose.methods.distillation.feature_and_logit import DistillingModule, switched_off
@@ -49,7 +49,7 @@ class Lorkd(Method):
         image, least, dense = config.image, config.lorkd.select_min_channels, dense_outputs(regions)
         backbone = build_backbone(config.student.backbone, channels=image.channels, image_size=image.size, dense=dense)
         select = _wide(least) if least else None
-        routing = add_experts_(backbone, regions.names, expert_config(config), select=select)
+        routing = add_experts_(backbone, regions.names, config.lorkd, select=select)
         return RegionalModel(backbone, regions, mean=image.mean, std=image.std, routing=routing)
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
@@ -59,21 +59,6 @@ class Lorkd(Method):
     def notices(self, config: Config) -> list[str]:
         """Return a notice for each disabled distillation term."""
         return switched_off(config.lorkd)
-
-
-def expert_config(config: Config) -> ExpertConfig:
-    """Return the expert settings of the `lorkd` section."""
-    section = config.lorkd
-    return ExpertConfig(
-        rank=section.rank,
-        ranks=dict(section.ranks),
-        alpha=section.alpha,
-        layout=section.layout,
-        norm=section.norm,
-        depthwise=section.depthwise,
-        strategy=section.strategy,
-        strategies=dict(section.strategies),
-    )
 
 
 def _wide(least: int) -> Select:

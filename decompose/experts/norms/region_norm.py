@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from lorkit.decompose.config.methods import NormPolicy
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts.algebra import transformed
-from lorkit.decompose.experts.config import NormPolicy
 from lorkit.decompose.experts.norms.segmented_norm import Statistics, segmented_norm
 from lorkit.decompose.experts.routing import BatchRouting, Routing
 from lorkit.decompose.experts.strategies.base import with_contiguous_gradient

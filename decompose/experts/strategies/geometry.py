@@ -8,8 +8,8 @@ from typing import Literal
 
 from torch import nn
 
+from lorkit.decompose.config.methods import FactorLayout
 from lorkit.decompose.experts.algebra import TRANSPOSED, Base
-from lorkit.decompose.experts.config import FactorLayout
 
 Kind = Literal["linear", "conv", "transposed"]
 Sizes = tuple[int, ...]

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lorkit.decompose.experts import ExpertConfig, add_experts_
+from lorkit.decompose.config import ExpertConfig
+from lorkit.decompose.experts import add_experts_
 from lorkit.decompose.experts.forecast import estimate_costs, mean_overhead
 from lorkit.decompose.models.cost import count_macs
 

@@ -9,10 +9,10 @@ import torch.nn.functional as F
 import torch.nn.utils.prune
 from torch import nn
 
+from lorkit.decompose.config import ExpertConfig
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts import (
     DepthwiseExperts,
-    ExpertConfig,
     ExpertLayer,
     LowRankExperts,
     RegionNorm,

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from lorkit.decompose.config import ExpertConfig
 from lorkit.decompose.errors import DataError, UsageError
-from lorkit.decompose.experts import DepthwiseExperts, ExpertConfig, ExpertLayer, LowRankExperts, Routing
+from lorkit.decompose.experts import DepthwiseExperts, ExpertLayer, LowRankExperts, Routing
 from lorkit.decompose.experts.strategies import STRATEGIES, get_strategy
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry
 

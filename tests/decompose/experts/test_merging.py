@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from lorkit.decompose.config import ExpertConfig
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts import (
-    ExpertConfig,
     Routing,
     add_experts_,
     extract,

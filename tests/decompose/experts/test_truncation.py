@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
+from lorkit.decompose.config import ExpertConfig
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts import (
     DepthwiseExperts,
-    ExpertConfig,
     LowRankExperts,
     add_experts_,
     expert_layers,

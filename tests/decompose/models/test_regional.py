@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from lorkit.decompose.config import ExpertConfig
 from lorkit.decompose.errors import DataError, UsageError
-from lorkit.decompose.experts import ExpertConfig, Routing, add_experts_, factor_parameters, fuse_
+from lorkit.decompose.experts import Routing, add_experts_, factor_parameters, fuse_
 from lorkit.decompose.models import RegionalModel, SeparateModels
 from lorkit.decompose.regions import Region, RegionSet
 

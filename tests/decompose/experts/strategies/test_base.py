@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.checkpoint import checkpoint
 
-from lorkit.decompose.experts import ExpertConfig, LowRankExperts, Routing, add_experts_
+from lorkit.decompose.config import ExpertConfig
+from lorkit.decompose.experts import LowRankExperts, Routing, add_experts_
 from lorkit.decompose.experts.strategies import STRATEGIES
 
 LAYERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lorkit.decompose.experts import ExpertConfig, LowRankExperts, Routing, algebra
+from lorkit.decompose.config import ExpertConfig
+from lorkit.decompose.experts import LowRankExperts, Routing, algebra
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Workload
 from lorkit.decompose.experts.strategies.merged import Merged, merged_weights, weight_updates
 

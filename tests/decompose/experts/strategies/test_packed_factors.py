@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.experts import ExpertConfig, Routing, add_experts_, expert_layers, pack_, packed, unpack_
+from lorkit.decompose.config import ExpertConfig
+from lorkit.decompose.experts import Routing, add_experts_, expert_layers, pack_, packed, unpack_
 from lorkit.decompose.experts.layers import LowRankExperts
 from lorkit.decompose.experts.strategies import STRATEGIES
 

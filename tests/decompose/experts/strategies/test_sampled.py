@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from lorkit.decompose.experts import ExpertConfig, LowRankExperts, Routing
+from lorkit.decompose.config import ExpertConfig
+from lorkit.decompose.experts import LowRankExperts, Routing
 from lorkit.decompose.experts.strategies import get_strategy
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry
 

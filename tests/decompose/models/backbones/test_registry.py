@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from lorkit.decompose.config import ExpertConfig
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
-from lorkit.decompose.experts import ExpertConfig, add_experts_, extract
+from lorkit.decompose.experts import add_experts_, extract
 from lorkit.decompose.models import attach_head, build_backbone, detach_head, known_backbones
 from lorkit.decompose.models.backbones.stage_adapters import staged
 from lorkit.decompose.models.backbones.unets import UNETS

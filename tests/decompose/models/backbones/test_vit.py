@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from lorkit.decompose.config import ExpertConfig
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.experts import ExpertConfig, add_experts_, extract
+from lorkit.decompose.experts import add_experts_, extract
 from lorkit.decompose.models.backbones.vit import Attention, VisionTransformer, patch_size, vit_tiny
 
 
