@@ -9,17 +9,15 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION
+from lorkit.decompose.config import SplitConfig
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
 from lorkit.decompose.errors import DataError, plural
-
-if TYPE_CHECKING:
-    from lorkit.decompose.config import SplitConfig
 
 Indices = NDArray[np.int64]
 

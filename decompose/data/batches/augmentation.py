@@ -9,7 +9,6 @@ with other ranks augment equally.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,10 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.config import AugmentConfig
 from lorkit.decompose.data.random_numbers import Keys, uniform
-
-if TYPE_CHECKING:
-    from lorkit.decompose.config import AugmentConfig
 
 _FLIP, _ROTATE, _SCALE, _SHIFT_X, _SHIFT_Y, _GAIN, _OFFSET, _MOVED, _SHIFT_Z = range(9)
 

@@ -10,23 +10,20 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lorkit.decompose.config import AugmentConfig
 from lorkit.decompose.data.batches.augmentation import augment, augment_mask
 from lorkit.decompose.data.batches.sampler import DrawnSamples, RegionSampler, region_key
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.random_numbers import Keys, keys
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import RegionSet
-
-if TYPE_CHECKING:
-    from lorkit.decompose.config import AugmentConfig
-
 
 _EVAL_PIXELS = 2**20
 

@@ -7,20 +7,17 @@ a second and gives the same pixels on every machine.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.phantoms.anatomy import ANATOMIES
 from lorkit.decompose.data.phantoms.canvas import SIDE, Canvas, Draws
 from lorkit.decompose.data.random_numbers import keys
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import unknown
 from lorkit.decompose.machine import usable_threads
-
-if TYPE_CHECKING:
-    from lorkit.decompose.config import RegionConfig
 
 PHANTOM_REGIONS: tuple[str, ...] = tuple(ANATOMIES)
 PREFIX = "phantom:"

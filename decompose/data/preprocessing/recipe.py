@@ -10,19 +10,16 @@ Shapes: H W image, D H W volume, C channels; images are (H, W), (H, W, 3) or (D,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.config import ImageConfig, RegionConfig
 from lorkit.decompose.documents.recipe import AXES, FILTERS, VERSIONS, Intensity, Recipe
 from lorkit.decompose.errors import DataError
-
-if TYPE_CHECKING:
-    from lorkit.decompose.config import ImageConfig, RegionConfig
-
 
 _RANGES = {"uint8": 255.0, "uint16": 65535.0}
 _PERCENTILES = (0.5, 99.5)

@@ -7,15 +7,13 @@ of their own.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.readers.image_files import SUFFIXES, FileImages, within
 from lorkit.decompose.data.samples.samples import encode, order_classes, part_name
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError
-
-if TYPE_CHECKING:
-    from lorkit.decompose.config import RegionConfig
 
 _PART_DIRECTORIES = {"train", "training", "val", "valid", "validation", "test", "testing"}
 _NOT_IMAGES = {".txt", ".md", ".json", ".csv", ".yaml", ".yml", ".xml", ".html", ".ini", ".db"}

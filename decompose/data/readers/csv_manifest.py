@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.readers.image_files import FileImages, within
 from lorkit.decompose.data.samples.samples import encode, order_classes, part_name
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError
-
-if TYPE_CHECKING:
-    from lorkit.decompose.config import RegionConfig
 
 _REQUIRED = ("path", "label")
 _KNOWN = (*_REQUIRED, "group", "split", "id")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.readers.npz import check_images, keys_of, load_arrays, read_labels
 from lorkit.decompose.data.samples.samples import PARTS
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError
-
-if TYPE_CHECKING:
-    from lorkit.decompose.config import RegionConfig
 
 
 def accepts(entries: list[str]) -> int:

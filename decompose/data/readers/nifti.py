@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.readers.image_files import FileImages
 from lorkit.decompose.data.samples.annotations import as_mask, without_background
 from lorkit.decompose.data.samples.source import Source
@@ -21,8 +22,6 @@ from lorkit.decompose.errors import DataError
 
 if TYPE_CHECKING:
     from nibabel.spatialimages import SpatialImage
-
-    from lorkit.decompose.config import RegionConfig
 
 LAYOUTS = (("images", "labels"), ("imagesTr", "labelsTr"))
 SUFFIXES = (".nii.gz", ".nii")

@@ -10,19 +10,17 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.samples.annotations import as_mask, without_background
 from lorkit.decompose.data.samples.columns import Columns
 from lorkit.decompose.data.samples.samples import encode, order_classes, part_name
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from lorkit.decompose.config import RegionConfig
 
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError, NotImplementedError)
 _KNOWN = ("images", "labels", "masks", "label_names", "mask_names", "ids", "groups", "split")

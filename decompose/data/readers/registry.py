@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from lorkit.decompose.config import resolve_path
+from lorkit.decompose.config import Config, RegionConfig, resolve_path
 from lorkit.decompose.data.phantoms import reader as phantom
 from lorkit.decompose.data.readers import class_folder, csv_manifest, medmnist, nifti, npz
 from lorkit.decompose.data.readers.joining import concatenate
@@ -15,9 +15,6 @@ from lorkit.decompose.data.samples.samples import KNOWN_TASKS, PARTS, RegionSamp
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.events import Listener, ignore, with_progress
-
-if TYPE_CHECKING:
-    from lorkit.decompose.config import Config, RegionConfig
 
 
 class Reader(NamedTuple):

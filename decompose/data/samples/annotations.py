@@ -6,16 +6,14 @@ Shapes: N samples, S structures; a mask is (H, W) or (D, H, W) uint8, 0 for back
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from lorkit.decompose.config import RegionConfig
-    from lorkit.decompose.data.samples.source import Source
 
 BACKGROUND = "background"
 _MOST = 255

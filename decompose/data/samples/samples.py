@@ -9,20 +9,18 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.preprocessing.recipe import check_image
 from lorkit.decompose.data.samples.annotations import check_every_class, read_masks, relabel
 from lorkit.decompose.data.samples.columns import Columns
 from lorkit.decompose.data.samples.source import Images, Source
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region
-
-if TYPE_CHECKING:
-    from lorkit.decompose.config import RegionConfig
 
 PARTS = ("train", "val", "test")
 KNOWN_TASKS = ("classification", "segmentation")
