@@ -53,8 +53,7 @@ def augment_mask(mask: Tensor, key: Keys, config: AugmentConfig) -> Tensor:
 
 def _move(image: Tensor, key: Keys, config: AugmentConfig, mode: str, like: tuple[int, ...] | None = None) -> Tensor:
     if config.shift or config.rotate or config.scale:
-        volumes = image.dim() == 5
-        theta = (affine_volume if volumes else affine)(key, config, like or tuple(image.shape[2:]))
+        theta = affine(key, config, like or tuple(image.shape[2:]))
         grid = F.affine_grid(theta, list(image.shape), align_corners=False)
         return F.grid_sample(image, grid, mode=mode, padding_mode="border", align_corners=False)
     if config.flip:
@@ -64,9 +63,9 @@ def _move(image: Tensor, key: Keys, config: AugmentConfig, mode: str, like: tupl
 
 
 def affine(key: Keys, config: AugmentConfig, size: tuple[int, ...]) -> Tensor:
-    """Return (N, 2, 3) maps from output to input coordinates in [-1, 1], as `affine_grid` takes them.
+    """Return (N, axes, axes + 1) maps from output to input coordinates in [-1, 1], as `affine_grid` takes them.
 
-    Rotations are in pixels, also where height and width differ.
+    Coordinates are in the order W, H, D. Rotations are in pixels, also where height and width differ.
     """
     aspect = size[0] / size[1]
     moved = (uniform(key, _MOVED) < config.share).astype(np.float32)
@@ -75,26 +74,16 @@ def affine(key: Keys, config: AugmentConfig, size: tuple[int, ...]) -> Tensor:
     sign = np.where(uniform(key, _FLIP) < 0.5, -1.0, 1.0) if config.flip else np.ones(len(key))
     cos, sin = np.cos(angle) / scale, np.sin(angle) / scale
     # A shift is a fraction of the side, and the side is 2 long in these coordinates.
-    shift_x = 2 * moved * uniform(key, _SHIFT_X, -config.shift, config.shift)
-    shift_y = 2 * moved * uniform(key, _SHIFT_Y, -config.shift, config.shift)
-    rows = [[cos * sign, -sin * aspect, shift_x], [sin * sign / aspect, cos, shift_y]]
-    return torch.from_numpy(np.array(rows, dtype=np.float32).transpose(2, 0, 1).copy())
-
-
-def affine_volume(key: Keys, config: AugmentConfig, size: tuple[int, ...]) -> Tensor:
-    """Return (N, 3, 4) maps as `affine` does, for volumes (D, H, W); coordinates are in the order W, H, D."""
-    aspect = size[0] / size[1]
-    moved = (uniform(key, _MOVED) < config.share).astype(np.float32)
-    angle = np.radians(moved * uniform(key, _ROTATE, -config.rotate, config.rotate))
-    scale = np.exp(moved * uniform(key, _SCALE, -1.0, 1.0) * np.float32(math.log1p(config.scale)))
-    sign = np.where(uniform(key, _FLIP) < 0.5, -1.0, 1.0) if config.flip else np.ones(len(key))
-    cos, sin, none = np.cos(angle) / scale, np.sin(angle) / scale, np.zeros(len(key))
-    shifts = [2 * moved * uniform(key, draw, -config.shift, config.shift) for draw in (_SHIFT_X, _SHIFT_Y, _SHIFT_Z)]
-    rows = [
-        [1 / scale, none, none, shifts[0]],
-        [none, cos, -sin * sign * aspect, shifts[1]],
-        [none, sin / aspect, cos * sign, shifts[2]],
-    ]
+    x, y, z = (2 * moved * uniform(key, draw, -config.shift, config.shift) for draw in (_SHIFT_X, _SHIFT_Y, _SHIFT_Z))
+    if len(size) == 2:
+        rows = [[cos * sign, -sin * aspect, x], [sin * sign / aspect, cos, y]]
+    else:
+        none = np.zeros(len(key))
+        rows = [
+            [1 / scale, none, none, x],
+            [none, cos, -sin * sign * aspect, y],
+            [none, sin / aspect, cos * sign, z],
+        ]
     return torch.from_numpy(np.array(rows, dtype=np.float32).transpose(2, 0, 1).copy())
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -74,8 +74,8 @@ class BatchLoader:
         world_size: Number of processes.
 
     Raises:
-        DataError: A region is missing or of another shape.
-        UsageError: Unknown sampling or too small a batch.
+        DataError: The teacher's samples are others.
+        UsageError: The batch is too small.
     """
 
     def __init__(
@@ -91,9 +91,7 @@ class BatchLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        _check_prepared(prepared, regions)
         if teacher is not None:
-            _check_prepared(teacher, regions)
             _check_same(prepared, teacher, regions)
         counts = {name: len(prepared[name]) for name in regions.names}
         self._sampler = RegionSampler(
@@ -103,8 +101,11 @@ class BatchLoader:
         self._teacher = teacher
         self._shape = tuple(prepared[regions.names[0]].stored.shape[2:])
         self._names = regions.names
-        enumerated = augment is not None and augment.views is not None
-        self._contents = {name: content_keys(prepared[name].digests) for name in regions.names if enumerated}
+        self._contents = {  # the first 64 bits of samples' digests
+            name: np.array([int(digest[:16], 16) for digest in prepared[name].digests], dtype=np.uint64)
+            for name in regions.names
+            if augment is not None and augment.views is not None
+        }
         self._seed, self._augment, self._epoch = seed, augment, 0
         self._images, self._seconds = 0, 0.0
 
@@ -187,11 +188,6 @@ class BatchLoader:
         return torch.from_numpy(np.concatenate([draw.passes % views for draw in draws.values()]))
 
 
-def content_keys(digests: Sequence[str]) -> NDArray[np.uint64]:
-    """Return (N,) the first 64 bits of the digests of samples."""
-    return np.array([int(digest[:16], 16) for digest in digests], dtype=np.uint64)
-
-
 def eval_batches(prepared: PreparedRegion, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield images (N, C, *spatial) float32 in [0, 1] and int64 labels (N,) or masks (N, *spatial), in order.
 
@@ -207,19 +203,6 @@ def eval_batches(prepared: PreparedRegion, batch_size: int | None = None) -> Ite
 def eval_batch_size(spatial: tuple[int, ...]) -> int:
     """Return the number of images per batch without gradients: up to 256, fewer for large images."""
     return max(1, min(256, _EVAL_PIXELS // math.prod(spatial)))
-
-
-def _check_prepared(prepared: Mapping[str, PreparedRegion], regions: RegionSet) -> None:
-    shapes = {}
-    for name in regions.names:
-        if name not in prepared:
-            raise DataError(f"region '{name}' has no prepared samples", required="all regions", fix="prepare it")
-        shapes[name] = prepared[name].images.shape[1:]
-    if len(set(shapes.values())) > 1:
-        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
-        raise DataError(
-            f"regions of differing shapes: {listed}", required="one recipe size", fix="prepare them with one recipe"
-        )
 
 
 def _check_same(

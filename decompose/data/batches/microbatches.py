@@ -81,9 +81,3 @@ def smallest_microbatch(samples_per_batch: NDArray[np.int64], pieces: int) -> in
     """
     rows = [[int(count) for count in row if count] for row in np.unique(samples_per_batch, axis=0)]
     return min(int(split_counts(row, pieces).sum(1).min()) if pieces > 1 else sum(row) for row in rows)
-
-
-def check_splittable(samples_per_batch: NDArray[np.int64], pieces: int) -> None:
-    """Raise UsageError before training if `split_batch` would fail for (steps, regions) samples per batch."""
-    if pieces > 1:
-        smallest_microbatch(samples_per_batch, pieces)

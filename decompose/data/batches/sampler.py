@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.errors import UsageError
 
-POLICIES = ("balanced", "sqrt", "proportional")
 _LEAST = 2  # batch statistics of a region need two samples
 
 
@@ -39,16 +38,12 @@ class RegionSampler:
         world_size: Number of processes; together they draw `world_size` batches per step.
 
     Raises:
-        UsageError: Unknown policy, too small a batch, or no samples.
+        UsageError: Too small a batch, or no samples.
     """
 
     def __init__(
         self, counts: Mapping[str, int], *, batch_size: int, policy: str, seed: int, rank: int = 0, world_size: int = 1
     ) -> None:
-        if policy not in POLICIES:
-            raise UsageError(
-                f"sampling '{policy}'", required=f"one of {', '.join(POLICIES)}", fix="correct train.sampling"
-            )
         if batch_size < _LEAST or not counts or min(counts.values()) < 1:
             raise UsageError(
                 f"batches of {batch_size} from regions of {', '.join(str(count) for count in counts.values())} samples",

@@ -18,7 +18,7 @@ import torch
 
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.batches.loader import Batch, BatchLoader
-from lorkit.decompose.data.batches.microbatches import check_splittable, smallest_microbatch
+from lorkit.decompose.data.batches.microbatches import smallest_microbatch
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import CacheFigures, EpochRow, Event, Finished, Notice, Saved, Started, Step, Validated
 from lorkit.decompose.experts import packed
@@ -153,7 +153,6 @@ class _Trainer:
         )
         self.passes = passes_per_epoch(self.settings, len(self.loader))
         self.steps = self.passes * len(self.loader)  # an epoch's
-        check_splittable(self.loader.samples_per_batch, self.settings.accumulate)
         module.check_batches(smallest_microbatch(self.loader.samples_per_batch, self.settings.accumulate))
         self.optimizer_step = OptimizerStep(module, self.settings, fabric, foundation)
         if phase.cache_factory is not None:

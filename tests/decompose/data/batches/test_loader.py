@@ -14,7 +14,6 @@ from lorkit.decompose.data.batches.loader import BatchLoader, eval_batches
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.preprocessing.recipe import Recipe, build_recipe
 from lorkit.decompose.data.samples.samples import RegionSamples
-from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import RegionSet
 
 Make = Callable[..., RegionSamples]
@@ -92,16 +91,6 @@ def test_speed_is_measured(prepared: dict[str, PreparedRegion]) -> None:
     assert one.images_per_second == 0
     list(one)
     assert one.images_per_second > 0
-
-
-def test_missing_region_and_differing_sizes_are_refused(prepared: dict[str, PreparedRegion], make: Make) -> None:
-    other = prepare(make([0, 1], name="knee"), recipe(16))
-    with pytest.raises(DataError, match="differing shapes"):
-        loader({**prepared, "knee": other})
-    regions = RegionSet(region.region for region in prepared.values())
-    del prepared["blood"]
-    with pytest.raises(DataError, match="'blood'"):
-        BatchLoader(prepared, regions, batch_size=12, sampling="sqrt", seed=0, augment=None)
 
 
 def test_evaluation_goes_through_all_in_order(prepared: dict[str, PreparedRegion]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.data.batches.microbatches import check_splittable, split_batch, split_counts
+from lorkit.decompose.data.batches.microbatches import smallest_microbatch, split_batch, split_counts
 from lorkit.decompose.errors import UsageError
 
 
@@ -39,7 +39,7 @@ def test_micro_batches_are_the_batch_in_other_order(make_batch: Callable[..., Ba
 
 
 def test_seats_that_cannot_be_cut_are_refused_before_training() -> None:
-    check_splittable(np.array([[4, 4], [8, 0]]), 4)
-    check_splittable(np.array([[3, 3]]), 1)
+    assert smallest_microbatch(np.array([[4, 4], [8, 0]]), 4) == 2
+    assert smallest_microbatch(np.array([[3, 3]]), 1) == 6
     with pytest.raises(UsageError, match=r"accumulate is 3 for a batch with 3, 3 samples.*raise train\.batch_size"):
-        check_splittable(np.array([[6, 0], [3, 3]]), 3)
+        smallest_microbatch(np.array([[6, 0], [3, 3]]), 3)
