@@ -34,6 +34,11 @@ class Resampling(NamedTuple):
         totals_RK: Floats = self.counts_RG @ sums_GK
         return totals_RK.reshape(-1, *values.shape[1:])
 
+    def means(self, cases_NS: Floats) -> Floats:
+        """Return the mean of the defined values in each replicate, (R, S)."""
+        known = np.isfinite(cases_NS)
+        return safe_divide(self.totals(np.where(known, cases_NS, 0.0)), self.totals(known.astype(np.float64)))
+
     def blocks(self) -> list[slice]:
         """Slices of replicates, small enough for one weight per case."""
         step = max(1, CHUNK // max(1, len(self.group_N)))
@@ -102,3 +107,8 @@ def mean_defined(values: Floats) -> Floats:
     """Return the mean of the defined values over the last axis; NaN without any."""
     known = np.isfinite(values)
     return safe_divide(np.where(known, values, 0.0).sum(-1), known.sum(-1).astype(np.float64))
+
+
+def number(value: float) -> float | None:
+    """Return a metric as plain data; None if it is undefined."""
+    return float(value) if np.isfinite(value) else None

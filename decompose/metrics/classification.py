@@ -15,7 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import log_softmax, logsumexp
 
 from lorkit.decompose.artifacts.arrays import Floats, Ints
-from lorkit.decompose.metrics.bootstrap import Resampling, check_scores, interval, mean_defined, resample, safe_divide
+from lorkit.decompose.metrics.bootstrap import (
+    Resampling,
+    check_scores,
+    interval,
+    mean_defined,
+    number,
+    resample,
+    safe_divide,
+)
 from lorkit.decompose.metrics.paired import undetected_drop, widen_if_degenerate
 
 BINS = 15
@@ -58,7 +66,7 @@ def scores(
     draws = resample(group_N, seed=seed, replicates=replicates)
     once = Resampling(np.ones((1, draws.counts_RG.shape[1])), draws.group_N)
     area_C, area_RC = auroc_by_class(label_N, logit_NC, once)[0], auroc_by_class(label_N, logit_NC, draws)
-    point = {name: _number(values[0]) for name, values in _headline(label_N, logit_NC, once, area_C[None]).items()}
+    point = {name: number(values[0]) for name, values in _headline(label_N, logit_NC, once, area_C[None]).items()}
     spread = {name: interval(values) for name, values in _headline(label_N, logit_NC, draws, area_RC).items()}
     for name, hidden in (
         ("balanced_accuracy", undetected_drop(label_N, group_N)),
@@ -102,8 +110,8 @@ def reliability(labels: Ints, logits: Floats) -> dict[str, list[Any]]:
         "low": edges[:-1].tolist(),
         "high": edges[1:].tolist(),
         "n": n_B.astype(int).tolist(),
-        "confidence": [_number(value) for value in confidence_B],
-        "accuracy": [_number(value) for value in accuracy_B],
+        "confidence": [number(value) for value in confidence_B],
+        "accuracy": [number(value) for value in accuracy_B],
     }
 
 
@@ -206,13 +214,9 @@ def _per_class(names: Sequence[str], confusion_CC: Ints, area_C: Floats) -> list
         {
             "class": name,
             "n": int(confusion_CC[index].sum()),
-            "recall": _number(recall[index]),
-            "precision": _number(precision[index]),
-            "auroc": _number(area_C[index]),
+            "recall": number(recall[index]),
+            "precision": number(precision[index]),
+            "auroc": number(area_C[index]),
         }
         for index, name in enumerate(names)
     ]
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

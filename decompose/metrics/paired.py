@@ -5,8 +5,7 @@ Shape legend: N cases, C classes, S classes or structures, R bootstrap replicate
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +13,7 @@ from scipy.stats import binomtest
 
 from lorkit.decompose.artifacts.arrays import Floats, Ints
 from lorkit.decompose.errors import DataError, plural
-from lorkit.decompose.metrics.bootstrap import Resampling, check_scores, mean_defined, resample, safe_divide
+from lorkit.decompose.metrics.bootstrap import Resampling, check_scores, mean_defined, resample
 from lorkit.decompose.metrics.intervals import DropUncertainty, zero_event_bound
 
 
@@ -33,7 +32,7 @@ class PairedDrop:
         groups: Groups.
         mcnemar_p: Exact two-sided McNemar test on the cases that only one of the two has right; a cross-check that
             ignores class balance and groups. None for averaged hits or without hits.
-        uncertainty: Uncertainty of the drop at other levels; not part of `to_json`.
+        uncertainty: Uncertainty of the drop at other levels.
     """
 
     drop: float
@@ -45,12 +44,6 @@ class PairedDrop:
     groups: int
     mcnemar_p: float | None
     uncertainty: DropUncertainty | None = field(default=None, repr=False, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        plain = asdict(replace(self, uncertainty=None))
-        del plain["uncertainty"]
-        return {**plain, "ci": list(self.ci)}
 
 
 def paired_drop(
@@ -155,13 +148,7 @@ def paired_cases(
 
 def drop_replicates(baseline_NS: Floats, candidate_NS: Floats, draws: Resampling) -> Floats:
     """Return the drop in each replicate, (R,)."""
-    return mean_defined(mean_replicates(baseline_NS, draws) - mean_replicates(candidate_NS, draws))
-
-
-def mean_replicates(cases_NS: Floats, draws: Resampling) -> Floats:
-    """Return the mean of the defined values in each replicate, (R, S)."""
-    known = np.isfinite(cases_NS)
-    return safe_divide(draws.totals(np.where(known, cases_NS, 0.0)), draws.totals(known.astype(np.float64)))
+    return mean_defined(draws.means(baseline_NS) - draws.means(candidate_NS))
 
 
 def undetected_drop(label_N: Ints, group_N: Ints) -> float:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lorkit.decompose.artifacts.arrays import Floats, Ints
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.metrics.bootstrap import Resampling, interval, mean_defined, resample, safe_divide
+from lorkit.decompose.metrics.bootstrap import interval, mean_defined, number, resample, safe_divide
 
 REPLICATES = 1000
 
@@ -75,7 +75,7 @@ def overlap_scores(
     case_NS, group_N = dice(counts), np.asarray(groups)
     draws = resample(group_N, seed=seed, replicates=replicates)
     point_S = mean_defined(case_NS.T)
-    spread_RS = _means(case_NS, draws)
+    spread_RS = draws.means(case_NS)
     several = draws.counts_RG.shape[1] > 1  # one group alone has no spread, which is no certainty
     whole = bool(np.isfinite(point_S).all())
     rows = [
@@ -83,7 +83,7 @@ def overlap_scores(
             "structure": name,
             "n": int((counts[:, index, 2] > 0).sum()),
             "defined": int(np.isfinite(case_NS[:, index]).sum()),
-            "dice": _number(point_S[index]),
+            "dice": number(point_S[index]),
             "ci": interval(spread_RS[:, index]) if several else None,
         }
         for index, name in enumerate(structures)
@@ -97,20 +97,8 @@ def overlap_scores(
     }
 
 
-def _means(case_NS: Floats, draws: Resampling) -> Floats:
-    """Return the mean Dice of each structure in each replicate, (R, S)."""
-    known: NDArray[np.bool_] = np.isfinite(case_NS)
-    return safe_divide(draws.totals(np.where(known, case_NS, 0.0)), draws.totals(known.astype(np.float64)))
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def mask_dice(found: NDArray[Any], wanted: NDArray[Any], structures: int) -> NDArray[np.float64]:
+def mask_dice(found: NDArray[Any], wanted: NDArray[Any], structures: int) -> Floats:
     """Return the Dice coefficient of each structure in two masks of equal shape, (S,); NaN if neither has it."""
-    inside = np.bincount(found[found == wanted].ravel(), minlength=structures + 1)[1 : structures + 1]
-    sizes = sum(np.bincount(mask.ravel(), minlength=structures + 1)[1 : structures + 1] for mask in (found, wanted))
-    sizes = np.asarray(sizes, dtype=np.float64)
-    overlap: NDArray[np.float64] = np.where(sizes > 0, 2.0 * inside / np.maximum(sizes, 1.0), np.nan)
-    return overlap
+    masks = (found[found == wanted], found, wanted)
+    pixels = [np.bincount(mask.ravel(), minlength=structures + 1)[1 : structures + 1] for mask in masks]
+    return dice(np.stack(pixels, axis=-1))
