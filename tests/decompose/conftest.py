@@ -31,7 +31,7 @@ train: {epochs: 1, batch_size: 8}
 
 
 @pytest.fixture(scope="session")
-def made_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_run(tiny: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The workspace with data and `runs/small`, made once."""
     root = tmp_path_factory.mktemp("small")
     write_run(small_config(root, name="small"), root / "runs" / "small")

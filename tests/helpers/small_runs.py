@@ -35,13 +35,13 @@ def write_data(path: Path, classes: tuple[str, ...], *, count: int = 120, seed: 
     return path
 
 
-def small_config(directory: Path, **settings: object) -> Config:
-    """Write data of two regions and a configuration over them."""
+def small_config(directory: Path, *, backbone: str = "tiny", **settings: object) -> Config:
+    """Write data of two regions and a configuration over them; `tiny` has to be registered."""
     lines = ["image: {size: 16, channels: 1}", "split: {val: 0.25, test: 0.25}", "regions:"]
     for seed, (name, classes) in enumerate(REGIONS.items()):
         write_data(directory / f"{name}.npz", classes, seed=seed)
         lines.append(f"  {name}: {{data: {name}.npz}}")
-    lines += ["foundation: {backbone: shufflenet_v2_x1_0}", "student: {backbone: shufflenet_v2_x1_0}"]
+    lines += [f"foundation: {{backbone: {backbone}}}", f"student: {{backbone: {backbone}}}"]
     lines += ["train: {epochs: 1, batch_size: 16}"]
     path = directory / "decompose.yaml"
     path.write_text("\n".join(lines), encoding="utf-8")

@@ -66,7 +66,7 @@ def test_an_ordinary_run_comes_of_it(make: Make, expert: Path, tmp_path: Path, w
     start = loaded.plain.state_dict()
     moved = live.plain_network("wrist").state_dict()
     assert moved.keys() == start.keys()
-    assert not torch.equal(moved["conv1.0.weight"], start["conv1.0.weight"])
+    assert not torch.equal(moved["stem.weight"], start["stem.weight"])
     foundation = load_foundation(run.foundation_dir)
     assert foundation.heads == {"wrist": "probe", "hand": "own"}
     frozen = foundation.model.backbone.state_dict()
@@ -119,9 +119,9 @@ def test_the_network_is_the_experts_whatever_the_configuration_says(make: Make, 
     result = finetune_expert(config, expert, out=tmp_path / "runs", dry_run=True, on_event=events.append)
     assert result.plan is not None
     assert result.plan["input"] == [1, 24, 24]
-    assert result.plan["student"]["backbone"] == "shufflenet_v2_x1_0"
+    assert result.plan["student"]["backbone"] == "tiny"
     texts = [event.text for event in events if isinstance(event, Notice)]
-    assert any("student.backbone is shufflenet_v2_x1_0" in text for text in texts)
+    assert any("student.backbone is tiny" in text for text in texts)
     assert any("image.channels is 1" in text for text in texts)
     assert finetune_expert(make("wrist"), expert, dry_run=True).plan["input"] == [1, 16, 16]  # type: ignore[index]
 

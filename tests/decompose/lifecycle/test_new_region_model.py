@@ -33,7 +33,7 @@ def test_it_starts_as_the_bare_student_between_norms_like_the_others(small_run: 
     assert not [key for key in state if owner_of(key, ("chest", "knee"))]
     assert all(not value.any() for key, value in state.items() if ".up.wrist" in key)
     for key in ("running_mean", "running_var", "weight"):
-        name = f"backbone.conv1.1.regions.{{}}.{key}"
+        name = f"backbone.norm.regions.{{}}.{key}"
         mean = (shared[name.format("chest")] + shared[name.format("knee")]) / 2
         torch.testing.assert_close(state[name.format("wrist")], mean)
     assert state["heads.wrist.weight"].shape[0] == 2
@@ -61,8 +61,8 @@ def test_a_shared_tensor_that_moved_is_noticed(small_run: Run) -> None:
         key for key in live.state_dict() if owner_of(key, ("wrist",))
     }
     with torch.no_grad():
-        live.state_dict()["backbone.conv1.0.base.weight"].add_(1e-6)
-    with pytest.raises(ParityError, match=r"conv1\.0\.base\.weight"):
+        live.state_dict()["backbone.stem.base.weight"].add_(1e-6)
+    with pytest.raises(ParityError, match=r"stem\.base\.weight"):
         merge_region(shared, live)
 
 
@@ -71,6 +71,6 @@ def test_tensors_of_another_model_are_refused(small_run: Run) -> None:
     config = small_run.config.model_copy(
         update={"regions": {**small_run.config.regions, "wrist": small_run.config.regions["chest"]}}
     )
-    del shared["backbone.conv1.0.base.weight"]
-    with pytest.raises(ArtifactError, match=r"conv1\.0\.base\.weight"):
+    del shared["backbone.stem.base.weight"]
+    with pytest.raises(ArtifactError, match=r"stem\.base\.weight"):
         single_region_model(config, shared, WRIST)

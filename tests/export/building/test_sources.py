@@ -21,7 +21,9 @@ def test_a_taught_expert_runs_without_teacher_packages(tmp_path: Path, method: s
     from lorkit.decompose.extraction.extraction import extract
     from lorkit.decompose.runs.networks import RunNetworks
 
-    config = small_config(tmp_path, name="small", method=method, **{"student.backbone": "resnet18"})
+    config = small_config(
+        tmp_path, backbone="shufflenet_v2_x1_0", name="small", method=method, **{"student.backbone": "resnet18"}
+    )
     run = write_run(config, tmp_path / "runs" / "small")
     (expert, *_) = extract(run, region="chest")
     images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
