@@ -1,4 +1,4 @@
-"""Turn whatever ends a command into one line and an exit code (docs/errors.md lists them)."""
+"""Convert every error that ends a command to one line and an exit code (docs/errors.md lists them)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ USAGE, STORAGE, INTERNAL, INTERRUPTED = 2, 6, 70, 130
 
 @dataclass(frozen=True)
 class Failure:
-    """What the user sees of an error: one line, and the exit code of the process."""
+    """An error for the user: one line, and the exit code of the process."""
 
     message: str
     exit_code: int
@@ -21,8 +21,8 @@ class Failure:
 def describe_error(error: BaseException) -> Failure:
     """Return the line and the exit code of an error.
 
-    Deliberate errors say what to do themselves; wrong options come from the parser; the rest is the machine's
-    (disk, interrupt) or ours, and then the line asks for `--debug`.
+    Errors of lorkit say what to do; wrong options come from the parser. For all others (disk, interrupt, defects) the
+    line suggests `--debug`.
     """
     from lorkit.profiles import ProfileError
 
@@ -41,7 +41,7 @@ def describe_error(error: BaseException) -> Failure:
 
 
 def interrupted() -> Failure:
-    """Return what Ctrl-C looks like: nothing is half-written, since every artifact is built aside and renamed."""
+    """Return the failure of Ctrl-C; artifacts are written atomically, so none is incomplete."""
     fix = "run it again (a training continues with `decompose train --resume`)"
     return Failure(f"interrupted; no partial files were kept; {fix}", INTERRUPTED)
 

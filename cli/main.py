@@ -1,4 +1,4 @@
-"""The `decompose` program: its commands, and the one place where an error becomes a line and an exit code."""
+"""The `decompose` program: its commands, and the one place that converts errors to a line and an exit code."""
 
 from __future__ import annotations
 
@@ -65,11 +65,7 @@ def callback(
 
 
 def run_command_line(arguments: Sequence[str]) -> int:
-    """Run one command line and return its exit code; never raises for what a user can cause.
-
-    Args:
-        arguments: The words after `decompose`.
-    """
+    """Run the words after `decompose` and return the exit code; errors that a user can cause are not raised."""
     words = [word for word in arguments if word != "--debug"]
     debug = len(words) < len(arguments)
     _quiet_libraries(debug)
@@ -102,12 +98,12 @@ def main() -> NoReturn:
 
 
 def _skip_tensorboard(failure: threading.ExceptHookArgs) -> None:
-    """Print what ends a thread, except TensorBoard's writer: training raises the same error and ends in one line."""
+    """Print the error that ends a thread, except TensorBoard's writer, whose error training raises too."""
     if not type(failure.thread).__module__.startswith("tensorboard."):
         threading.__excepthook__(failure)
 
 
 def _quiet_libraries(debug: bool) -> None:
-    """Keep the warnings of libraries to `--debug`; what a user must know is in the documents' `warnings`."""
+    """Show the warnings of libraries only with `--debug`; documents have those for users."""
     if not debug and not sys.warnoptions:
         warnings.simplefilter("ignore")

@@ -56,26 +56,18 @@ PredictionsOut: TypeAlias = Annotated[Path | None, _out("for predictions.csv and
 
 
 def one_of(*, path: Path | None, run: str | None) -> None:
-    """Refuse a path and a run together: both say what to work on.
-
-    Raises:
-        UsageError: Both are given.
-    """
+    """Raise UsageError if a path and a run are both given."""
     if path is not None and run is not None:
         raise UsageError(f"both {path} and --run {run}", required="one of them", fix="remove one")
 
 
 def comma_separated(text: str | None) -> list[str]:
-    """Split a comma-separated option, dropping blanks."""
+    """Split a comma-separated option and drop blanks."""
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
 def whole_numbers(option: str, text: str) -> list[int]:
-    """Read a comma-separated option of whole numbers.
-
-    Raises:
-        UsageError: A part is not a whole number, or there is none.
-    """
+    """Parse a comma-separated option of one or more whole numbers; raise UsageError otherwise."""
     parts = comma_separated(text)
     # isdecimal: superscripts are digits too; and no number of ours has twenty of them
     if not parts or not all(part.isdecimal() and len(part) < 20 for part in parts):
@@ -86,11 +78,7 @@ def whole_numbers(option: str, text: str) -> list[int]:
 
 
 def fractions(option: str, text: str) -> list[float]:
-    """Read a comma-separated option of fractions above 0 and up to 1.
-
-    Raises:
-        UsageError: A part is not such a number, or there is none.
-    """
+    """Parse a comma-separated option of fractions above 0 and up to 1; raise UsageError otherwise."""
     try:
         values = [float(part) for part in comma_separated(text)]
     except ValueError:
@@ -105,7 +93,7 @@ def fractions(option: str, text: str) -> list[float]:
 
 
 def onnx_teacher(config: Config) -> Teacher | None:
-    """Open the ONNX file that a configuration names as its foundation; None where it names none."""
+    """Open the ONNX file of a configuration's foundation; None if it is something else."""
     if not config.foundation.is_onnx:
         return None
     from lorkit.export.onnx.teacher import open_teacher  # ONNX Runtime, which nothing else here needs

@@ -1,4 +1,4 @@
-"""Write docs/cli.md from the command line itself: `python -m lorkit.cli.reference > docs/cli.md`."""
+"""Generate docs/cli.md from the command line: `python -m lorkit.cli.reference > docs/cli.md`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def reference() -> str:
 
 
 def list_commands(command: Any, path: str = "decompose") -> Iterator[tuple[str, Any]]:
-    """Yield every command with the words that call it; a group yields its own commands."""
+    """Yield every command with its words, including those of groups."""
     for name, child in command.commands.items():
         if hasattr(child, "commands"):
             yield from list_commands(child, f"{path} {name}")

@@ -9,7 +9,7 @@ from typing import Any, NotRequired, TypedDict
 
 
 class SelfTest(TypedDict):
-    """How the self-test ended: differences by step with what is allowed, or the error that ended it."""
+    """Result of the self-test: differences by step with their tolerances, or the error that ended it."""
 
     passed: bool
     differences: NotRequired[dict[str, float]]
@@ -19,7 +19,7 @@ class SelfTest(TypedDict):
 
 
 def self_test() -> SelfTest:
-    """Put random experts into an untrained network, and follow one of them through the whole house.
+    """Add random experts to an untrained network, and run one of them through all steps.
 
     Returns:
         `passed`, `seconds`, and by step the largest difference of a logit with its tolerance.

@@ -1,7 +1,7 @@
-"""Deployment: export experts to engines, prove parity, measure, judge, report and predict.
+"""Deployment: export experts to engines, check parity, measure, gate, report and predict.
 
-The commands are functions here with the same options. They are imported on first use: `predict`
-on an export needs ONNX Runtime, numpy and Pillow, and must not pay for an import of torch.
+The commands are functions with the same options, imported on first use: `predict` on an export needs ONNX Runtime,
+numpy and Pillow, and does not import torch.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["bench", "export", "gate", "load_engine", "predict", "report", "verif
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name from its room on first use."""
+    """Import a public name from its module on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"lorkit.export.{_HOMES[name]}"), name)

@@ -36,10 +36,10 @@ def available() -> tuple[str, ...]:
 
 
 def load(name: str | Path) -> Profile:
-    """Return a built-in profile by name, or a user's own by the path of its YAML file.
+    """Return a built-in profile by name, or a user's profile by the path of its YAML file.
 
     Raises:
-        ProfileError: No profile has this name, or the file is missing or breaks the schema.
+        ProfileError: No profile has this name, or the file is missing or invalid.
     """
     text = str(name)
     if text.endswith((".yaml", ".yml")):

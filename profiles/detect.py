@@ -1,4 +1,4 @@
-"""Which profile describes this machine: a pure choice over the profiles and a fingerprint."""
+"""Choose the profile of this machine from the profiles and a fingerprint."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from lorkit.profiles.schema import Profile, ProfileError
 
 
 def choose(profiles: Iterable[Profile], fingerprint: Mapping[str, Any]) -> Profile:
-    """Return the profile that matches best: a known GPU first, then the CPU with the most telling instruction set.
+    """Return the best matching profile: a known GPU first, then the CPU with the most specific instruction set.
 
-    A GPU that no profile knows does not count, so the answer is then the profile of the CPU: an engine built for
-    the wrong GPU fails, one built for the CPU runs.
+    Unknown GPUs are ignored, since an engine for the wrong GPU fails and one for the CPU runs.
 
     Args:
-        profiles: What may be chosen.
-        fingerprint: Machine facts; `gpus` (list of {"name": ...}) and `flags` (CPU instruction sets) are read.
+        profiles: The candidates.
+        fingerprint: Machine facts; `gpus` (list of {"name": ...}) and `flags` (CPU instruction sets) are used.
 
     Raises:
         ProfileError: Nothing matches, not even a generic CPU.
@@ -29,7 +28,7 @@ def choose(profiles: Iterable[Profile], fingerprint: Mapping[str, Any]) -> Profi
 
 
 def matches(profile: Profile, fingerprint: Mapping[str, Any]) -> bool:
-    """Say whether a profile describes the machine of a fingerprint."""
+    """Return whether a profile describes the machine of a fingerprint."""
     if profile.device.kind == "gpu":
         names = [str(gpu.get("name", "")) for gpu in fingerprint.get("gpus") or ()]
         pattern = profile.match.gpu

@@ -1,4 +1,4 @@
-"""What a profile says about a piece of hardware: a validated YAML document, data and nothing else."""
+"""Schema of a hardware profile: a validated YAML document."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 
 class ProfileError(ValueError):
-    """An unknown or invalid profile; the message says what was given, what is required and what to do.
+    """An unknown or invalid profile; the message has what was given, what is required and what to do.
 
-    This package depends on pydantic and yaml only, so the error does not share the root of `lorkit.decompose`;
-    the exit code is that of every wrong option.
+    This package depends only on pydantic and yaml, so the error is not a `LorkitError`; its exit code is that of wrong
+    options.
     """
 
     exit_code = 2
@@ -33,10 +33,10 @@ class Device(_Model):
 
 
 class Match(_Model):
-    """How this hardware shows in a machine fingerprint.
+    """How a machine fingerprint shows this hardware.
 
-    `gpu` is a regular expression searched in the names of the GPUs; `flags` are instruction sets that the CPU must
-    all have. Where several profiles match, the one of the higher `priority` is taken.
+    `gpu` is a regular expression for the names of the GPUs; `flags` are instruction sets that the CPU must all have. If
+    several profiles match, the one with the highest `priority` is chosen.
     """
 
     gpu: str | None = None
@@ -45,7 +45,7 @@ class Match(_Model):
 
 
 class BatchRange(_Model):
-    """Batch sizes that an engine with an optimisation profile is built for (smallest, tuned, largest)."""
+    """Batch sizes of an engine with an optimisation profile (smallest, tuned, largest)."""
 
     min: int = Field(default=1, ge=1)
     opt: int = Field(default=8, ge=1)
@@ -66,16 +66,16 @@ class Budget(_Model):
 
 
 class EngineSettings(_Model):
-    """What an engine of a GPU can do besides run; each of these costs speed, size or accuracy.
+    """Optional properties of a GPU engine; each costs speed, size or accuracy.
 
     Attributes:
-        provider: Which of ONNX Runtime's providers runs the target `onnx` on a GPU: `cuda` or `tensorrt`.
+        provider: ONNX Runtime's provider for the target `onnx` on a GPU: `cuda` or `tensorrt`.
         version_compatible: It also runs with a newer TensorRT of the same major version.
         hardware_compatible: It also runs on other GPUs of the Ampere generation and newer.
-        refit: Its weights can be exchanged without building it again.
-        strip: It holds no weights and takes them from the ONNX file beside it when it is loaded.
-        tf32: Products of fp32 layers may be rounded to TF32, faster and beyond fp32's tolerance.
-        workspace_mib: Memory that the builder may plan with; null for the runtime's own limit.
+        refit: Its weights can be replaced without building it again.
+        strip: It has no weights and takes them from the ONNX file beside it when it is loaded.
+        tf32: Products of fp32 layers may be rounded to TF32: faster, but beyond fp32's tolerance.
+        workspace_mib: Memory for the builder; null for the runtime's own limit.
     """
 
     provider: Literal["cuda", "tensorrt"] = "cuda"
@@ -90,8 +90,8 @@ class EngineSettings(_Model):
 class Profile(_Model):
     """A named piece of hardware with its runtimes, batch sizes, precisions and budgets.
 
-    `targets` lists the deployment formats that make sense on it, the preferred one first; `runtimes` gives the
-    version range of a runtime where the hardware restricts it (PEP 440).
+    `targets` lists its deployment formats, the preferred one first; `runtimes` has the version range of a runtime if
+    the hardware restricts it (PEP 440).
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")

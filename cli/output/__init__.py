@@ -1,1 +1,1 @@
-"""What the command line prints: results on stdout, progress and notices on stderr."""
+"""Output of the command line: results on stdout, progress and notices on stderr."""

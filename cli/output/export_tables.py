@@ -1,4 +1,4 @@
-"""Tables of what the commands on exports found: bench, gate, export --precision auto, verify."""
+"""Tables of the commands on exports: bench, gate, export --precision auto, verify."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FLIPS = 5
 
 
 def benchmark(document: BenchDocument) -> None:
-    """Print what `bench` found: one row per export and setting, then the paired ratios."""
+    """Print a bench: one row per export and setting, then the paired ratios."""
     on_gpu = any(row.device_median_ms is not None for row in document.exports)
     medians = ("median ms", "GPU median ms") if on_gpu else ("median ms",)
     timed = (*medians, "p90 ms", "p99 ms", "file to answer, ms", "first ms", "images/s", "MiB")
@@ -46,7 +46,7 @@ def benchmark(document: BenchDocument) -> None:
 
 
 def verdicts(document: GateDocument) -> None:
-    """Print what `gate` decided: one row per region, then its reasons."""
+    """Print a gate: one row per region, then its reasons."""
     columns = (
         "region",
         "verdict",
@@ -78,13 +78,13 @@ def verdicts(document: GateDocument) -> None:
 
 
 def _change(block: Accuracy | Subset) -> str:
-    """Write a drop as a change, candidate minus baseline, with its interval."""
+    """Format a drop as a change, candidate minus baseline, with its interval."""
     drop, ci = block.drop, block.ci
     return interval(None if drop is None else 0.0 - drop, [0.0 - ci[1], 0.0 - ci[0]] if ci else None)
 
 
 def _parts(document: GateDocument) -> None:
-    """Print one row per structure and subgroup that was judged beside its region."""
+    """Print one row per judged structure and subgroup."""
     rows = [
         [
             region,
@@ -105,7 +105,7 @@ def _parts(document: GateDocument) -> None:
 
 
 def _flips(document: GateDocument) -> None:
-    """Print the cases whose answer changed, worst first, a few of each region; the document has all."""
+    """Print the cases whose answer changed, worst first, a few of each region."""
     rows, left = [], 0
     for region, block in document.regions.items():
         found = block.accuracy.flips
@@ -120,7 +120,7 @@ def _flips(document: GateDocument) -> None:
 
 
 def replacements(document: GateDocument) -> list[str]:
-    """Say which baselines a gate replaced, where it was asked to."""
+    """Return a line for each baseline that a gate replaced, if requested."""
     entries = document.replaced_baselines
     if entries is None:
         return []
@@ -135,7 +135,7 @@ def replacements(document: GateDocument) -> list[str]:
 
 
 def precisions(choices: Mapping[str, PrecisionChoice]) -> None:
-    """Print what `export --precision auto` measured: a row a candidate, with why it was kept or lost."""
+    """Print the trials of `export --precision auto`: one row per candidate, with the reason."""
     rows = [
         [
             region,
@@ -153,7 +153,7 @@ def precisions(choices: Mapping[str, PrecisionChoice]) -> None:
 
 
 def parity(document: VerifyDocument) -> None:
-    """Print what `verify` found: one row per export."""
+    """Print a verification: one row per export."""
     columns = ("region", "owner", "target", "status", "largest difference", "allowed", "flips", "Dice", "inputs")
     rows = [
         [

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class _What(ProgressColumn):
-    """What is being done: cut where nothing else can be left out."""
+    """The current work, shortened if the line is too long."""
 
     def render(self, task: Task) -> Text:
         return Text(task.description, no_wrap=True, overflow="ellipsis")
 
 
 class _Time(ProgressColumn):
-    """What remains, counted down between two reports; what has passed while nothing is known."""
+    """Remaining time, counted down between two reports; elapsed time if it is unknown."""
 
     def render(self, task: Task) -> Text:
         ends = task.fields["ends"]
@@ -38,7 +38,7 @@ class _Time(ProgressColumn):
 
 
 class _Memory(ProgressColumn):
-    """Resident set of the process, and the most that was held at once on its GPU."""
+    """Resident set of the process, and the peak memory on its GPU."""
 
     def render(self, task: Task) -> Text:
         peak = cuda_peak_mib()
@@ -67,7 +67,7 @@ class _Line(Progress):
     """One task in one line, with as many columns as fit."""
 
     def get_renderables(self) -> Iterator[RenderableType]:
-        """Yield the line; nothing while nothing is known."""
+        """Yield the line; nothing before the first report."""
         yield from (self._fit(task) for task in self.tasks if task.visible)
 
     def _fit(self, task: Task) -> RenderableType:
@@ -196,7 +196,7 @@ class ProgressLine:
 
 
 def _stderr() -> Console:
-    """Return a console on stderr that is a terminal where that is one, whatever FORCE_COLOR and the like say."""
+    """Return a console on stderr that is a terminal if stderr is, independent of FORCE_COLOR and similar."""
     forced = None if sys.stderr.isatty() else False
     return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True, force_terminal=forced)
 

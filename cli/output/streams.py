@@ -1,4 +1,4 @@
-"""Standard output holds results and nothing else; everything that talks goes to standard error."""
+"""Keep standard output for results; everything else is written to standard error."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _results: list[TextIO] = []
 
 @contextmanager
 def results_only() -> Iterator[None]:
-    """Send whatever libraries print to stderr, down to the file descriptor, and keep stdout for `emit` and `say`.
+    """Redirect the output of libraries to stderr, also at the file descriptor; `print_result` still uses stdout.
 
-    Exporters and engine builders print to stdout from Python and from C++; one such line would break `--json`.
+    Exporters and engine builders print to stdout from Python and from C++, which would break `--json`.
     """
     real = sys.stdout
     descriptor = _descriptor(real)
@@ -47,10 +47,10 @@ def results_only() -> Iterator[None]:
 
 
 def open_closed_streams() -> None:
-    """Let what was closed by the caller (`>&-`) lead nowhere.
+    """Open closed standard streams (`>&-`) on the null device.
 
-    Python would have no such stream at all, the next file that is opened would get its number, and the process would
-    end with 1, which is a verdict.
+    Otherwise the next opened file would get the number of the stream, and the process would end with 1, which is a
+    verdict.
     """
     for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -70,7 +70,7 @@ def print_result(line: str) -> None:
 
 
 def print_json(document: Mapping[str, object], *, kind: str = "") -> None:
-    """Print the one JSON document of a command; `schema_version`, `kind` and `warnings` are always there."""
+    """Print the JSON document of a command; `schema_version`, `kind` and `warnings` are always present."""
     head = {"schema_version": SCHEMA_VERSION, "kind": kind, "warnings": []}
     _write(json.dumps({**head, **document}, indent=2, ensure_ascii=False, allow_nan=False, default=_plain))
 

@@ -1,4 +1,4 @@
-"""Tables for people, on stderr; numbers that are undefined show as a dash."""
+"""Tables on stderr; undefined numbers are a dash."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # they load torch and what reads images
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, console: Console | None = None) -> None:
-    """Print a table; columns of words are flush left, columns with numbers flush right."""
+    """Print a table; columns of words are left-aligned, columns with numbers right-aligned."""
     sheet = Table(title=title, title_justify="left", box=None, pad_edge=False)
     lines = [list(row) for row in rows]
     for index, name in enumerate(columns):
@@ -34,7 +34,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, 
 
 
 def stderr(console: Console | None = None) -> Console:
-    """Return a console on stderr; without a terminal it is wide enough that no cell is cut."""
+    """Return a console on stderr; off a terminal it is wide enough that no cell is cut."""
     if console is not None:
         return console
     plain = Console(stderr=True, highlight=False, emoji=False)
@@ -42,17 +42,17 @@ def stderr(console: Console | None = None) -> Console:
 
 
 def line(text: str) -> None:
-    """Print a line, never broken: a log is searched line by line."""
+    """Print a line without wrapping, since logs are searched line by line."""
     stderr().print(_flat(text), markup=False, soft_wrap=True)
 
 
 def _flat(text: str) -> str:
-    """Keep text from data on its line: at the start of one, `::` is a command of the CI system."""
+    """Keep text from data on one line: at the start of a line, `::` is a command of the CI system."""
     return " ".join(text.splitlines())
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """Return a number for a table; null is a dash, an integer has thousands separators."""
+    """Return a number for a table; null is a dash, integers have thousands separators."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -76,7 +76,7 @@ def warnings(texts: Iterable[str], *, synthetic: bool = False) -> None:
 
 
 def evaluation(document: EvaluateDocument) -> None:
-    """Print what `evaluate` found: one row per region (and structure) with 95% intervals, and the mean."""
+    """Print an evaluation: one row per region (and structure) with 95% intervals, and the mean."""
     measures = [name for name in ("dice", "accuracy", "balanced_accuracy", "auroc", "ece") if name in document.mean]
     rows: list[list[object]] = [
         [name, row.n, *(interval(row.value(m), row.ci.get(m)) for m in measures)]
@@ -91,7 +91,7 @@ def evaluation(document: EvaluateDocument) -> None:
 
 
 def comparison(document: CompareDocument) -> None:
-    """Print what `compare` measured: a row an arm and fraction, then what each loses against the first."""
+    """Print a comparison: one row per method and fraction, then the drop of each against the first."""
     teacher = document.foundation
     regions = list(document.rows[0].regions)
     metric = document.metric
@@ -127,7 +127,7 @@ def comparison(document: CompareDocument) -> None:
 
 
 def inspection(document: Inspection) -> None:
-    """Print what `data` found: one row per region, its classes by part, and every leak."""
+    """Print an inspection: one row per region, its classes by part, and every leak."""
     rows = []
     for name, row in document["regions"].items():
         size = "x".join(map(str, row["smallest"]))
@@ -148,7 +148,7 @@ def inspection(document: Inspection) -> None:
 
 
 def plan(document: TrainingPlan) -> None:
-    """Print what a dry run would do."""
+    """Print the plan of a dry run."""
     rows = [[name, *(parts[part] for part in ("train", "val", "test"))] for name, parts in document["regions"].items()]
     table("images", ("region", "train", "val", "test"), rows)
     networks = [
@@ -176,7 +176,7 @@ def plan(document: TrainingPlan) -> None:
 
 
 def _rehearsal(found: GradientCheck) -> None:
-    """Print a reprogramming method's stages, what they cost and the gradient paths that were checked."""
+    """Print a reprogramming method's stages, costs and checked gradient paths."""
     rows = [
         [
             f"{stage}",

@@ -1,4 +1,4 @@
-"""`decompose compare`: methods side by side in one harness."""
+"""`decompose compare`: compare methods under the same conditions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`decompose data`: what is in the data, before training on it."""
+"""`decompose data`: inspect the data before training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`decompose doctor`: what this machine has, what each target lacks, and whether it all works."""
+"""`decompose doctor`: hardware and libraries of this machine, missing requirements of targets, and a self-test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lorkit.decompose.machine import Machine
 
 
 class TargetState(TypedDict):
-    """Whether a target can be built and run here, and if not, why not and how to change that."""
+    """Whether a target can be built and run here, and if not, why and how to change that."""
 
     runtime: str
     ok: bool
@@ -23,7 +23,7 @@ class TargetState(TypedDict):
 
 
 class KeptFeatures(TypedDict):
-    """Where features of teachers are kept, and how much room they take."""
+    """Directory and size of the cached features of teachers."""
 
     directory: str
     mib: float
@@ -83,7 +83,7 @@ def _targets() -> dict[str, TargetState]:
 
 
 def _features() -> KeptFeatures:
-    """Tell where features of teachers are kept by default, seen from here, and how much room they take."""
+    """Return the default directory and size of the cached features of teachers."""
     from pathlib import Path
 
     from lorkit.decompose.training.feature_cache.budget import held_mib
@@ -93,7 +93,7 @@ def _features() -> KeptFeatures:
 
 
 def _attempt() -> SelfTest:
-    """Run the self-test; whatever breaks in it is a finding about this machine, not an end of the diagnosis."""
+    """Run the self-test; its errors are findings about this machine."""
     from lorkit.cli.selftest import self_test
 
     try:

@@ -12,7 +12,7 @@ from lorkit.cli import options
 
 
 class Model(StrEnum):
-    """Which network of a run is measured."""
+    """The network of a run to measure."""
 
     experts = "experts"
     student = "student"
@@ -20,7 +20,7 @@ class Model(StrEnum):
 
 
 class Part(StrEnum):
-    """Which locked part of the data it is measured on."""
+    """The locked part of the data to measure on."""
 
     train = "train"
     val = "val"
@@ -66,7 +66,7 @@ def evaluate(
 
 
 def _of_run(model: Model, path: Path | None) -> bool:
-    """Tell whether a run's foundation is asked for; an expert by itself has none, which `evaluate` says."""
+    """Return whether a run's foundation or student is requested, which an expert alone does not have."""
     from lorkit.decompose.runs.expert import is_expert
 
     return model is Model.foundation and not (path is not None and is_expert(path))

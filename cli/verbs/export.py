@@ -1,4 +1,4 @@
-"""`decompose export`: experts, and what they are judged against, as engines."""
+"""`decompose export`: export experts, and the networks they are compared with, to engines."""
 
 from __future__ import annotations
 
@@ -64,10 +64,10 @@ def export(
 
 
 class TargetsHelp(TyperCommand):
-    """A command whose help ends with the targets; they are asked when the help is, not before."""
+    """A command whose help ends with the targets, which are checked only when the help is shown."""
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        """Write each target, its precisions and, where it does not work here, why and how to get it."""
+        """Write each target, its precisions and, if it does not work here, why and how to get it."""
         from lorkit.export.targets import TARGETS
 
         rows = []

@@ -1,4 +1,4 @@
-"""`decompose extract`: plain networks out of a run, one per region."""
+"""`decompose extract`: plain networks of a run, one per region."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def extract(
 
 
 def _cut(reduction: Reduction) -> str:
-    """Say what cutting the rank cost and what it spares."""
+    """Return the cost and the saving of a rank reduction in words."""
     from lorkit.cli.output.tables import interval, number
 
     found, factors = reduction.validation, reduction.factor_parameters

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Policy(StrEnum):
-    """What an inconclusive verdict does to the exit code."""
+    """Effect of an inconclusive verdict on the exit code."""
 
     inconclusive = "inconclusive"
     passes = "pass"
@@ -121,7 +121,7 @@ def gate(
 
 
 def publish(document: GateDocument, *, junit: Path | None, markdown: Path | None, annotated: bool) -> None:
-    """Write what continuous integration reads."""
+    """Write the files for continuous integration."""
     from lorkit.export.gating import ci_files
 
     if junit is not None:

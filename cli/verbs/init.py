@@ -1,4 +1,4 @@
-"""`decompose init`: a commented configuration to start from."""
+"""`decompose init`: write a commented configuration."""
 
 from __future__ import annotations
 
@@ -51,10 +51,7 @@ def init(
 
 
 def template(found: Sequence[FoundSource], *, base: Path) -> str:
-    """Return the text of a configuration with the regions that were found, or the built-in ones without any.
-
-    Its settings are those of the built-in configuration, or fit real images where there are some.
-    """
+    """Return the text of a configuration with the regions that were found, or the built-in ones."""
     from lorkit.decompose import default_config
     from lorkit.export.rendering.templates import environment
 

@@ -1,4 +1,4 @@
-"""`decompose pretrain`: a foundation model for users who have none."""
+"""`decompose pretrain`: train a foundation model."""
 
 from __future__ import annotations
 

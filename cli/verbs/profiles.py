@@ -1,4 +1,4 @@
-"""`decompose profiles`: the hardware that lorkit knows."""
+"""`decompose profiles`: the known hardware."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`decompose report`: everything measured, on one page."""
+"""`decompose report`: all measurements of a run on one page."""
 
 from __future__ import annotations
 

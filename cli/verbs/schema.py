@@ -1,4 +1,4 @@
-"""`decompose schema`: what another program may rely on."""
+"""`decompose schema`: JSON Schemas for other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`decompose train`: from a configuration to a run."""
+"""`decompose train`: train a run from a configuration."""
 
 from __future__ import annotations
 

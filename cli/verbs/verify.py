@@ -1,4 +1,4 @@
-"""`decompose verify`: exports against their experts."""
+"""`decompose verify`: compare exports with their experts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What exports cost: latency, throughput, memory, load time and size, measured side by side on this machine.
+"""Measure latency, throughput, memory, load time and size of exports on this machine.
 
-The exports of one region take turns within milliseconds (`lorkit.export.benchmarking.interleaving`), so their ratios
-are fair even where the machine is not quiet. Raw samples stay in the document: other statistics can be computed later.
+Exports of one region are timed interleaved (`lorkit.export.benchmarking.interleaving`), so their ratios are fair even
+if the machine is busy. The document contains raw samples, for other statistics.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SAMPLES = samples_for(0.99) + 1
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """How exports are run: images in a batch, and threads of the engine (None: the runtime decides)."""
+    """Batch size, and threads of the engine (None: chosen by the runtime)."""
 
     batch: int
     threads: int | None
@@ -76,27 +76,27 @@ def bench(
     """Measure exports.
 
     Args:
-        paths: Export directories; without any, the exports of a run.
-        run: The run, by path or id; default the newest. What is measured is stored in its `measurements/bench.json`.
-        region: Regions of the run to measure, separated by commas.
+        paths: Export directories; the exports of a run by default.
+        run: The run, by path or id; the newest by default. Results are stored in its `measurements/bench.json`.
+        region: Regions of the run, separated by commas.
         target: Only exports of this target.
         profile: Only exports for this profile.
         precision: Only exports of this precision.
-        batch: Batch sizes to sweep.
-        threads: Thread counts to sweep; None in it leaves the choice to the runtime.
-        against: An export that each of the others is compared with, pair by pair.
-        image: A file to time from reading to answer; a drawn one by default.
+        batch: Batch sizes.
+        threads: Thread counts; None in it leaves the choice to the runtime.
+        against: An export with which each of the others is compared.
+        image: A file for the time from file to prediction; a drawn one by default.
         samples: Timings of each export and setting; 299 or more give a p99.
-        max_seconds: Time for all timings together, shared out fairly; loading and memory come on top.
+        max_seconds: Time for all timings together, shared equally; loading and memory are extra.
         seed: Seed of inputs, orders and intervals.
-        on_event: Told what is being measured.
+        on_event: Receives progress.
 
     Returns:
         One row per export and setting, and ratios to `against`.
 
     Raises:
-        UsageError: Nothing to measure, or a number that makes no sense.
-        MissingRuntimeError: A named export, or all of those found, cannot run here.
+        UsageError: Nothing to measure, or an invalid number.
+        MissingRuntimeError: A named export, or every export found, cannot run here.
     """
     sweep = _sweep(batch, (1,) if threads is None else threads, samples, max_seconds)
     home = None if paths else open_run(run)
@@ -137,7 +137,7 @@ def bench(
 
 
 def store(run: Run, document: BenchDocument) -> None:
-    """Write a bench into a run; older rows of exports that are unchanged and were not measured again stay."""
+    """Store a bench in a run; older rows of unchanged exports that were not measured again are kept."""
     run.measurements_dir.mkdir(parents=True, exist_ok=True)
     path = run.measurements_dir / NAME
     old = stored(run)
@@ -151,13 +151,13 @@ def store(run: Run, document: BenchDocument) -> None:
 
 
 def stored(run: Run) -> BenchDocument | None:
-    """Return the bench that a run holds, or None."""
+    """Return the stored bench of a run, or None."""
     path = run.measurements_dir / NAME
     return BenchDocument.read(path, fix="remove it") if path.is_file() else None
 
 
 def summary(times_P: Floats, setting: Setting) -> TimingSummary:
-    """Reduce one engine's timings: medians and percentiles, null where the samples are too few to bound them."""
+    """Return medians and percentiles of one engine's timings; null if there are too few samples."""
     median = float(np.median(times_P))
     return TimingSummary(
         batch=setting.batch,
@@ -198,9 +198,9 @@ def _found(run: Run, selection: ExportSelection) -> list[Exported]:
 
 
 def _groups(subjects: Iterable[Exported], reference: Exported | None) -> list[list[Exported]]:
-    """Put exports that are compared with each other together: by region, target, profile and precision.
+    """Group exports that are compared: by region, target, profile and precision.
 
-    Few engines are loaded at a time, and an export that cannot run here does not keep the others from running.
+    Few engines are loaded at a time, and an export that cannot run here does not prevent others from running.
     """
     if reference is not None:
         subjects = [subject for subject in subjects if subject.path.resolve() != reference.path.resolve()]
@@ -220,7 +220,7 @@ def _measure(
     seed: int,
     image: Path | None,
 ) -> tuple[list[BenchRow], list[BenchComparison]]:
-    """Time one group under one setting; return its rows and its ratios to the reference."""
+    """Time one group with one setting; return its rows and its ratios to the reference."""
     subjects = group if reference is None else [reference, *group]
     costs = [footprint(subject.path, batch=setting.batch, threads=setting.threads) for subject in subjects]
     engines: list[Engine] = []

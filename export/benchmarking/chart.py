@@ -1,4 +1,4 @@
-"""Latencies of a benchmark as a drawing: one row per export and setting, with all samples, quartiles and the median."""
+"""Chart of a benchmark's latencies: one row per export and setting, with all samples, quartiles and the median."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ _SHOWN = 150
 
 
 def latencies(rows: Sequence[BenchRow]) -> str:
-    """Draw the rows of a bench document, fastest per image first within a region.
-
-    Args:
-        rows: Of a bench document.
-    """
+    """Draw the rows of a bench document, fastest per image first within a region."""
     ordered = sorted(rows, key=lambda row: (row.region, row.median_ms / row.batch))
     spans = [np.percentile(row.samples_ms, (2, 98)) for row in ordered]
     low, high = min(span[0] for span in spans), max(span[1] for span in spans)

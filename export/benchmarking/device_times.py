@@ -1,4 +1,4 @@
-"""Device times of warm engines, taken in turns in random order."""
+"""Device times of warm engines, interleaved in random order."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def device_times(
     seconds: float,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[DeviceTimes]:
-    """Time warm engines on their GPU, in turns in random order; return the fields of each one's row.
+    """Time warm engines on their GPU, interleaved in random order; return the fields of each row.
 
     Args:
-        engines: Those that are measured.
+        engines: The engines.
         networks: Their inputs.
         cycles: Samples of each.
-        seed: Draws the orders.
-        seconds: No cycle but the first begins after them.
+        seed: Seed of the orders.
+        seconds: No cycle after the first begins later.
         clock: Seconds, monotonic.
     """
     deadline, generator = clock() + seconds, np.random.default_rng(seed)

@@ -1,9 +1,9 @@
-"""What one image costs from file to answer, stage by stage: reading, preparing, the network, decoding.
+"""Time of one image from file to prediction, by stage: reading, preparing, the network, decoding.
 
-An engine that is five times faster saves a tenth of a second where reading and resampling take one. So the time that a
-user waits stands beside the engine's own, measured on a file: a user's, or a drawn one of a stated size.
+A faster engine saves little if reading and resampling take longer. So this time is reported with the engine's own, for
+a user's file or a drawn one of a stated size.
 
-Shapes: C channels, spatial axes as the recipe's.
+Shapes: C channels, spatial axes as in the recipe.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ def end_to_end(
     seconds: float = 2.0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> EndToEnd:
-    """Take one image from its file to an answer, again and again.
+    """Time one image from file to prediction, repeatedly.
 
-    The file is in the operating system's cache after the first time, which does not count.
+    The first round, after which the file is in the system's cache, is not counted.
 
     Args:
         exported: The export.
         engine: Its engine, warm.
         image: A file; a drawn one by default.
-        seconds: Time for all rounds; at least five are made.
+        seconds: Time for all rounds; at least five are run.
         clock: Seconds, monotonic.
 
     Raises:
@@ -98,7 +98,7 @@ def _answer(exported: Exported, logits: Float32Array, size: tuple[int, ...]) -> 
 
 
 def _drawn(exported: Exported, folder: Path) -> Path:
-    """Write an image of ordinary size that the recipe takes."""
+    """Write an image of ordinary size for the recipe."""
     channels, *size = exported.shape
     if len(size) == 2:
         values = (seeded_inputs((channels, *PICTURE), 1)[0] * 255).astype(np.uint8)

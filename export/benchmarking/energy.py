@@ -1,7 +1,7 @@
-"""Energy of an image on a GPU, from the driver's own counter, where NVML gives one.
+"""Energy per image on a GPU, from the driver's counter, if NVML has one.
 
-The counter is of the whole card, so other users of it are counted in, and so is what the card draws at rest: it says
-what an image costs on this machine as it was, not what the network alone would take.
+The counter is of the whole card, so it includes other processes and idle power: it is the energy per image on this
+machine in its state, not of the network alone.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ def millijoules(
     seconds: float = SECONDS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float | None:
-    """Return the energy of one image in mJ; None where the engine is not on a GPU or nothing counts it.
+    """Return the energy per image in mJ; None if the engine is not on a GPU or there is no counter.
 
     Args:
-        provider: What runs the engine, as it reports.
+        provider: Provider of the engine, as it reports.
         run: The engine, warm.
-        inputs: Batches (N, C, *spatial) that it takes in turn.
-        seconds: How long it runs.
+        inputs: Batches (N, C, *spatial), used in turn.
+        seconds: Duration.
         clock: Seconds, monotonic.
     """
     counter = _counter() if any(word in provider.lower() for word in _GPU_WORDS) else None
@@ -48,7 +48,7 @@ def millijoules(
 
 
 def _counter() -> Callable[[], int] | None:
-    """Return what reads the first GPU's energy so far, in mJ; None without NVML, or a card that does not count."""
+    """Return a function that reads the first GPU's energy so far in mJ; None without NVML or a counter."""
     try:
         nvml: Any = importlib.import_module("pynvml")
     except ImportError:

@@ -1,7 +1,7 @@
-"""What an export costs in a process of its own: peak memory, time to load, time of the first inference.
+"""Peak memory, load time and first inference of an export in a separate process.
 
-Measured in a child process (`python -m lorkit.export.benchmarking.footprint DIR`), because a process that has already
-loaded other networks, or PyTorch, knows neither its own peak nor a cold start.
+Measured in a child process (`python -m lorkit.export.benchmarking.footprint DIR`): a process that has loaded other
+networks, or PyTorch, cannot measure its own peak or a cold start.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ def footprint(directory: Path, *, batch: int = 1, threads: int | None = 1) -> di
 
     Args:
         directory: The export.
-        batch: Images in a batch.
+        batch: Batch size.
         threads: Threads of the engine; None leaves the choice to the runtime.
 
     Returns:
-        `peak_mib`: by how much the peak of the resident memory exceeds that of the process with its runtime imported
-        but nothing loaded; `process_mib`: that peak itself; `load_ms`: from the directory to an engine, digests
-        checked; `first_ms`: the first inference.
+        `peak_mib`: peak resident memory minus that of the process with its runtime imported but nothing loaded;
+            `process_mib`: that peak itself; `load_ms`: from the directory to an engine, digests checked; `first_ms`:
+            the first inference.
 
     Raises:
         MissingRuntimeError: The engine cannot run here.
@@ -72,7 +72,7 @@ def footprint(directory: Path, *, batch: int = 1, threads: int | None = 1) -> di
 
 
 def measure(directory: Path, *, batch: int, threads: int | None) -> dict[str, float]:
-    """Load and run an export in this process; what the child does."""
+    """Load and run an export in this process, which is the child."""
     subject = read_exported(directory)
     images = random_inputs((batch, *subject.shape), seed=0, count=1)[0]
     # asking whether the runtime is there imports it: its own memory is not the export's
@@ -96,9 +96,9 @@ def measure(directory: Path, *, batch: int, threads: int | None) -> dict[str, fl
 
 
 def peak_rss() -> int:
-    """Highest resident memory of this process so far, in bytes.
+    """Return the peak resident memory of this process in bytes.
 
-    On Linux from VmHWM, not `ru_maxrss`: the latter survives exec, so a child would report its parent's peak.
+    On Linux from VmHWM: `ru_maxrss` survives exec, so a child would report its parent's peak.
     """
     status = Path("/proc/self/status")
     if status.is_file():
@@ -110,7 +110,7 @@ def peak_rss() -> int:
 
 
 def main() -> int:
-    """Measure the export named on the command line and print JSON."""
+    """Measure the export in the arguments and print JSON."""
     parser = argparse.ArgumentParser(description="Load an export and run it once, in a fresh process.")
     parser.add_argument("directory", type=Path)
     parser.add_argument("batch", type=int)

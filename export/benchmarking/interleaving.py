@@ -1,7 +1,7 @@
-"""Time engines side by side: warmed up, interleaved in random order, on prepared inputs.
+"""Time engines interleaved: warmed up, in random order, on prepared inputs.
 
-A machine that is shared speeds up and slows down while one measures. Engines that take turns within milliseconds see
-the same machine, so their ratio stays true where each one's milliseconds do not.
+The speed of a shared machine varies during a measurement. Engines that alternate within milliseconds run under the same
+conditions, so their ratios stay valid when their milliseconds do not.
 
 Shape legend: P cycles (pairs), A engines; all times in milliseconds.
 """
@@ -30,7 +30,7 @@ _SLICE = 10
 
 @dataclass(frozen=True)
 class TimedEngine:
-    """One engine to time: what to call, and the inputs that it takes in turn."""
+    """An engine to time: its function, and the inputs that it uses in turn."""
 
     name: str
     run: Callable[[Float32Array], object]
@@ -38,7 +38,7 @@ class TimedEngine:
 
 
 def random_inputs(shape: tuple[int, ...], *, seed: int, count: int = INPUTS) -> list[Float32Array]:
-    """Draw batches of shape (N, C, *spatial), uniform in [0, 1); they rotate, so that none stays in the cache."""
+    """Return random batches of shape (N, C, *spatial), uniform in [0, 1); several, so that none stays in the cache."""
     generator = np.random.default_rng(seed)
     return [generator.random(shape, dtype=np.float32) for _ in range(count)]
 
@@ -51,10 +51,10 @@ def warm_up(
     limit_seconds: float = WARM_LIMIT_SECONDS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
-    """Run an engine until it stops getting faster; return its median time then.
+    """Run an engine until it stops getting faster; return its median time at the end.
 
-    Stops once there were `runs` runs and `seconds`, and the median of the last quarter of the runs is no longer below
-    98 % of that of the quarter before; at `limit_seconds` in any case, but never before one run.
+    Stops after `runs` runs and `seconds` if the median of the last quarter of the runs is not below 98 % of that of the
+    quarter before, and at `limit_seconds` in any case, after at least one run.
     """
     start = clock()
     times: list[float] = []
@@ -69,7 +69,7 @@ def warm_up(
 
 
 def runs_per_block(milliseconds: float) -> int:
-    """Runs in one timed block, so that a block lasts about `BLOCK_MS`."""
+    """Return the number of runs in one timed block of about `BLOCK_MS`."""
     return int(np.clip(np.ceil(BLOCK_MS / max(milliseconds, 1e-6)), 1, MAX_BLOCK))
 
 
@@ -83,19 +83,19 @@ def time_interleaved(
     start: int = 0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Floats:
-    """Time every engine once a cycle, in a new random order for each cycle.
+    """Time every engine once per cycle, in a new random order for each cycle.
 
     Args:
         engines: The engines, already warm.
-        cycles: How many cycles to time.
-        runs: Consecutive runs in one block, the same for all engines; a block's time is divided by it.
+        cycles: Number of cycles.
+        runs: Consecutive runs in one block, equal for all engines; the time of a block is divided by it.
         generator: Draws the orders.
         deadline: On `clock`; no cycle begins after it.
-        start: Cycles timed before, so that the inputs keep rotating.
+        start: Cycles timed before, so that the inputs continue in turn.
         clock: Seconds, monotonic.
 
     Returns:
-        (P, A) milliseconds a run, P <= cycles.
+        (P, A) milliseconds per run, P <= cycles.
     """
     times_PA = np.empty((cycles, len(engines)))
     for cycle in range(cycles):
@@ -107,7 +107,7 @@ def time_interleaved(
 
 
 def time_samples(engines: Sequence[TimedEngine], samples: int, seconds: float, seed: int) -> tuple[Floats, int]:
-    """Time engines until there are enough samples or time is up, but at least one slice of cycles."""
+    """Time engines until there are enough samples or time is up, for at least one slice of cycles."""
     deadline = time.perf_counter() + seconds
     runs = runs_per_block(
         min(warm_up(engine, limit_seconds=max(0.5, seconds / len(engines) / 2)) for engine in engines)

@@ -1,10 +1,10 @@
-"""What paired, noisy, autocorrelated timings can prove: intervals, sequential looks and bounds of percentiles.
+"""Statistics of paired, noisy, autocorrelated timings: intervals, interim looks and bounds of percentiles.
 
-Timings of a shared machine drift, burst and come in runs, so nothing here assumes independent or normal samples:
-two networks are timed side by side, the logarithm of the ratio of each pair is taken, and whole stretches of
-neighbouring pairs are resampled. Why this and not stored milliseconds: docs/benchmarks.md.
+Timings on a shared machine drift and are autocorrelated, so samples are assumed neither independent nor normal: two
+networks are timed interleaved, the logarithm of the ratio of each pair is taken, and blocks of neighbouring pairs are
+resampled. For the comparison with stored milliseconds see docs/benchmarks.md.
 
-Shape legend: P pairs in the order they were measured, R bootstrap replicates, B blocks drawn into a replicate.
+Shape legend: P pairs in the order of measurement, R bootstrap replicates, B blocks per replicate.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _CHUNK = 4_000_000
 def paired_ratio(
     baselines: ArrayLike, candidate: ArrayLike, *, level: float = 1 - ALPHA, seed: int = 0, replicates: int = REPLICATES
 ) -> Ratio:
-    """Compare engines that were timed side by side.
+    """Compare engines that were timed interleaved.
 
     Args:
-        baselines: (P,) times, above 0, or (P, K) of a baseline that was loaded K times: the candidate is compared with
-            each, and the K medians are averaged, so that none of the K places in memory decides.
+        baselines: (P,) positive times, or (P, K) of a baseline that was loaded K times: the candidate is compared with
+            each, and the K medians are averaged, to average over locations in memory.
         candidate: (P,) times of the same cycles, in the same unit.
         level: Two-sided confidence.
         seed: Seed of the bootstrap.
@@ -62,10 +62,10 @@ def paired_ratio(
 
 
 def fastest_of_neighbours(times: ArrayLike, cycles: int) -> Floats:
-    """Reduce times (P, A) to (P // cycles, A): of so many neighbouring cycles each engine keeps its fastest.
+    """Reduce times (P, A) to (P // cycles, A): the fastest of each engine among `cycles` neighbouring cycles.
 
-    A block that the scheduler interrupted says nothing about the network. On a loaded machine such blocks pull the
-    median of the ratios towards 1 (a slow-down of 10 % looked like 6 %); the faster of two blocks rarely is one.
+    Blocks that the scheduler interrupted are not informative. On a loaded machine they move the median of the ratios
+    towards 1 (a slow-down of 10 % looked like 6 %); the faster of two blocks is rarely interrupted.
     """
     times_PA = np.asarray(times, np.float64)
     pairs = len(times_PA) // cycles
@@ -76,13 +76,13 @@ def fastest_of_neighbours(times: ArrayLike, cycles: int) -> Floats:
 def median_interval(
     values: Floats, *, level: float, seed: int = 0, replicates: int = REPLICATES, block: int | None = None
 ) -> tuple[float, float]:
-    """Interval of the median of autocorrelated values, by the moving-block bootstrap.
+    """Return the interval of the median of autocorrelated values, by the moving-block bootstrap.
 
-    Percentiles of the replicates alone are too narrow while there are few blocks, so the interval is never narrower
-    than Student's with one degree of freedom less than there are blocks, on the bootstrap's standard error.
+    Percentiles of replicates are too narrow for few blocks, so the interval is at least Student's with one degree of
+    freedom less than there are blocks, on the bootstrap's standard error.
 
     Args:
-        values: (P,) in the order they were measured, or (P, K) for the mean of the K columns' medians.
+        values: (P,) in the order of measurement, or (P, K) for the mean of the K columns' medians.
         level: Two-sided confidence.
         seed: Seed of the bootstrap.
         replicates: Number of replicates.
@@ -98,14 +98,14 @@ def median_interval(
 
 
 def block_length(pairs: int) -> int:
-    """Length of the blocks for a number of pairs: long enough to keep runs of slow cycles together."""
+    """Return the block length for a number of pairs, long enough for runs of slow cycles."""
     return min(pairs, max(BLOCK, round(3 * float(np.cbrt(pairs)))))
 
 
 def block_medians(values: Floats, block: int, *, seed: int, replicates: int) -> Floats:
-    """Medians of (R,) replicates, each glued together from randomly placed blocks of neighbours.
+    """Return the medians of (R,) replicates, each made of randomly placed blocks of neighbours.
 
-    Of values (P, K) the columns are resampled together, and their medians averaged.
+    The columns of values (P, K) are resampled together, and their medians averaged.
     """
     generator = np.random.default_rng(seed)
     value_KP = np.atleast_2d(np.ascontiguousarray(values.T))
@@ -124,14 +124,14 @@ def block_medians(values: Floats, block: int, *, seed: int, replicates: int) -> 
 
 @dataclass(frozen=True)
 class InterimLooks:
-    """When to look at a growing sample, and how sure one must be at each look.
+    """Sizes of the interim looks at a growing sample, and the confidence at each.
 
-    Looking often and stopping at the first decision would multiply the error. The error allowed at a look doubles
-    from look to look (strict early, when a burst of noise can mislead) and the last look keeps half: by Bonferroni, all
-    looks together err at most `alpha`.
+    Stopping at the first decision of many looks would increase the error. The error allowed at a look doubles from look
+    to look (strict early, when a burst of noise can mislead) and the last look has half: by Bonferroni, all looks
+    together err at most `alpha`.
 
     Attributes:
-        pairs: Sizes at which to look, rising; the last may come earlier, when time is up.
+        pairs: Sizes of the looks, ascending; the last may come earlier, when time is up.
         alpha: Two-sided error of the whole procedure.
     """
 
@@ -140,7 +140,7 @@ class InterimLooks:
 
     @classmethod
     def within(cls, affordable: int, *, first: int = FIRST_LOOK, alpha: float = ALPHA) -> InterimLooks:
-        """Double the sample from look to look; the last look takes all that is affordable."""
+        """Double the sample from look to look; the last look uses all affordable cycles."""
         sizes = [first]
         while sizes[-1] * 2 <= affordable:
             sizes.append(sizes[-1] * 2)
@@ -148,21 +148,21 @@ class InterimLooks:
         return cls(tuple(sizes), alpha)
 
     def level(self, index: int, *, last: bool = False) -> float:
-        """Confidence of the interval at one look; `last` when there will be no other."""
+        """Return the confidence of the interval at one look; `last` if there is no other."""
         remaining = 0 if last else len(self.pairs) - 1 - index
         return 1.0 - self.alpha * 0.5 ** (remaining + 1)
 
 
 def samples_for(percentile: float, confidence: float = 0.95) -> int:
-    """Fewest samples whose largest bounds a percentile from above: 29 for p90, 59 for p95, 299 for p99."""
+    """Return the fewest samples whose largest bounds a percentile from above: 29 for p90, 59 for p95, 299 for p99."""
     return math.ceil(math.log(1.0 - confidence) / math.log(percentile))
 
 
 def percentile_bound(samples: Sequence[float] | Floats, percentile: float, confidence: float = 0.95) -> float | None:
-    """Upper confidence bound of a percentile from order statistics, whatever the distribution.
+    """Return the distribution-free upper confidence bound of a percentile from order statistics.
 
-    The r-th smallest of n samples is above the percentile q with the probability that fewer than r of them are
-    below it, a binomial tail. None when even the largest sample gives no such bound.
+    The r-th smallest of n samples is above the percentile q with the probability that fewer than r of them are below
+    it, a binomial tail. None if there are too few samples.
     """
     ordered = np.sort(np.asarray(samples, np.float64))
     if len(ordered) < samples_for(percentile, confidence):
@@ -172,14 +172,14 @@ def percentile_bound(samples: Sequence[float] | Floats, percentile: float, confi
 
 
 def percentile_floor(samples: Sequence[float] | Floats, percentile: float, confidence: float = 0.95) -> float | None:
-    """Lower confidence bound of a percentile from order statistics; None where the samples are too few for one."""
+    """Return the lower confidence bound of a percentile from order statistics; None if there are too few samples."""
     ordered = np.sort(np.asarray(samples, np.float64))
     rank = int(binom.ppf(1.0 - confidence, len(ordered), percentile))
     return float(ordered[rank - 1]) if rank >= 1 else None
 
 
 def percentile(samples: Sequence[float] | Floats, fraction: float) -> float | None:
-    """Plain estimate of a percentile, or None where the samples are too few to bound it."""
+    """Return the plain estimate of a percentile; None if there are too few samples to bound it."""
     if len(samples) < samples_for(fraction):
         return None
     return float(np.quantile(np.asarray(samples, np.float64), fraction))

@@ -1,8 +1,8 @@
-"""`--precision auto`: a lower precision stays only where it is measured faster and not worse.
+"""`--precision auto`: use a lower precision only if it is measured to be faster and not worse.
 
-Each candidate is exported as if it had been named, then held against the fp32 export of the same network on this
-machine: latency by interleaved pairs with a control, accuracy by the paired bootstrap on the validation part. Both
-must be decided in its favour; an undecided candidate is rejected. The test part is not used.
+Each candidate is exported and compared with the fp32 export of the same network on this machine: latency by interleaved
+pairs with a control, accuracy by the paired bootstrap on the validation part. A candidate without a decision in its
+favour in both is rejected. The test part is not used.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Judge = Callable[[ExportPair, PrecisionCandidate], PrecisionCandidate]
 
 @dataclass(frozen=True, kw_only=True)
 class AutoPrecisionLimits:
-    """What a candidate may lose, and how long its latency may be measured.
+    """Limits of a candidate.
 
     Attributes:
         max_accuracy_drop: Largest drop of the task's headline metric, a fraction.
@@ -64,21 +64,21 @@ def choose_precision(
     *,
     force: bool = False,
 ) -> PrecisionChoice:
-    """Export an expert at every precision, keep fp32 and the fastest that is proven faster and not worse.
+    """Export an expert at every precision; keep fp32 and the fastest one shown to be faster and not worse.
 
     Args:
         source: An expert of a run.
         jobs: fp32 first, then the candidates.
-        limits: What a candidate may lose.
+        limits: Limits of a candidate.
         export_one: Exports a source and returns the directory.
-        splits: Opens the data of the run, which accuracy is judged on.
-        force: Measure again what was measured.
+        splits: Opens the data of the run, for the accuracy.
+        force: Repeat earlier measurements.
 
     Returns:
-        The precision that was chosen for the region, and what was measured.
+        The chosen precision of the region, and the measurements.
 
     Raises:
-        UsageError: An expert without its run: there is nothing to judge accuracy on.
+        UsageError: An expert without its run, whose data the accuracy needs.
     """
     run = source.run
     if run is None:
@@ -114,7 +114,7 @@ def choose_precision(
 
 
 def _ratio(row: PrecisionCandidate) -> float:
-    """Return the time of a candidate as a share of that of fp32."""
+    """Return the time of a candidate as a fraction of that of fp32."""
     assert row.latency is not None  # measured of what is kept
     assert row.latency.ratio is not None
     return row.latency.ratio
@@ -126,7 +126,7 @@ def _beaten(row: PrecisionCandidate, best: PrecisionCandidate | None) -> Precisi
 
 
 def _conditions(key: Mapping[str, str], limits: AutoPrecisionLimits) -> ChoiceConditions:
-    """Return what a choice depends on: networks, bounds, and the machine and libraries that measured."""
+    """Return the conditions of a choice: networks, limits, machine and libraries."""
     return ChoiceConditions(
         inputs=dict(key),
         max_accuracy_drop=limits.max_accuracy_drop,
@@ -140,7 +140,7 @@ def _conditions(key: Mapping[str, str], limits: AutoPrecisionLimits) -> ChoiceCo
 def _earlier_choice(
     run: Run, source: ExportableNetwork, jobs: Sequence[ExportJob], conditions: ChoiceConditions
 ) -> PrecisionChoice | None:
-    """Return what was chosen before under the same conditions, as long as what was kept is still there."""
+    """Return an earlier choice under the same conditions, if its exports still exist."""
     block = recorded_regions(record_path(run, jobs[0].target.name, jobs[0].profile.name)).get(source.region.name)
     if block is None or block.conditions != conditions:
         return None
@@ -156,7 +156,7 @@ def _earlier_choice(
 def _try_candidate(
     source: ExportableNetwork, baseline: Exported, job: ExportJob, export_one: ExportOne, judge: Judge
 ) -> PrecisionCandidate:
-    """Export and judge one candidate."""
+    """Export and test one candidate."""
     lost = PrecisionCandidate(precision=job.precision, verdict="lost", latency=None, accuracy=None, reason="")
     try:
         candidate = read_exported(export_one(source, job))

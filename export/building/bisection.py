@@ -1,8 +1,8 @@
-"""Which layer of an export is the first to go wrong, found by bisection over the beginnings of its graph.
+"""Find the first wrong layer of an export by bisection over prefixes of its graph.
 
-The graph is cut behind a layer, the piece is built and run by the export's own target, and what it gives is held
-against the same piece of the float32 graph, run by ONNX Runtime. Errors grow from layer to layer, so the first layer
-beyond the limit is found in a few builds; which beginnings were tried, and what they gave, is part of the answer.
+The graph is cut after a layer, the prefix is built and run by the export's target, and its output is compared with that
+of the float32 graph in ONNX Runtime. Errors grow from layer to layer, so the first layer beyond the limit is found with
+a few builds; the tried prefixes and their errors are part of the result.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ def first_wrong_layer(
     images: Float32Array,
     limit: float,
 ) -> Bisection:
-    """Find the first layer whose output differs by more than a share of its largest value.
+    """Find the first layer whose output differs by more than a fraction of its largest value.
 
     Args:
         lowered: The export's graph, at its precision.
-        original: The same network's float32 graph, with the same names.
-        target: What builds and runs the pieces.
-        request: What the export was built from; its directory is not touched.
+        original: The float32 graph of the same network, with the same names.
+        target: Target that builds and runs the prefixes.
+        request: The build request of the export; its directory is not changed.
         images: (N, C, *spatial) to run.
-        limit: Largest error allowed, a share of the largest value of a layer's output.
+        limit: Largest error, a fraction of the largest value of a layer's output.
 
     Returns:
-        `layer` and `op` (None where no layer is beyond the limit), its `error` and that of the layer `before`, the
-        `limit`, and the `steps` that were tried.
+        `layer` and `op` (None if no layer exceeds the limit), its `error` and that of the layer `before`, the `limit`,
+        and the `steps` tried.
 
     Raises:
         UsageError: The target is not built from ONNX, or the graphs share no names.
@@ -88,7 +88,7 @@ def first_wrong_layer(
 
 
 def bisect_export(exported: Exported, source: ExportableNetwork, images: Float32Array) -> Bisection:
-    """Find the first layer of an export that is off by more than its precision allows; see `first_wrong_layer`."""
+    """Find the first layer of an export that exceeds the tolerance of its precision; see `first_wrong_layer`."""
     precision = exported.info.precision
     request = BuildRequest(
         directory=exported.path,
@@ -107,9 +107,9 @@ def bisect_export(exported: Exported, source: ExportableNetwork, images: Float32
 
 
 def bisect(names: list[str], error: Error, limit: float) -> tuple[int | None, dict[int, float]]:
-    """Return the index of the first name whose error exceeds the limit, None where the last does not, and the errors.
+    """Return the index of the first name whose error exceeds the limit, and the errors; None if the last does not.
 
-    It takes the errors to grow along the names; each name is asked once at most.
+    Errors are assumed to grow along the names; each name is evaluated at most once.
     """
     errors: dict[int, float] = {}
 
@@ -128,7 +128,7 @@ def bisect(names: list[str], error: Error, limit: float) -> tuple[int | None, di
 
 
 def beginning(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """Return a graph up to and with the layer that gives the tensor `name`, which becomes its float32 output."""
+    """Return a graph up to the layer with the output `name`, which becomes the float32 output."""
     typed = onnx.shape_inference.infer_shapes(model)
     extracted = onnx.utils.Extractor(typed).extract_model([model.graph.input[0].name], [name])
     (value,) = extracted.graph.output
@@ -146,7 +146,7 @@ def beginning(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 
 def _common_layers(lowered: onnx.ModelProto, original: onnx.ModelProto) -> list[tuple[str, str]]:
-    """Return (output, operator) of each node of the float32 graph that the other one has too, in order."""
+    """Return (output, operator) of each node that is in both graphs, in order."""
     names = {output for node in lowered.graph.node for output in node.output}
     layers = [(node.output[0], node.op_type) for node in original.graph.node if node.output[0] in names]
     if not layers:

@@ -1,4 +1,4 @@
-"""Build one export: its ONNX file at the wanted precision, the engine, and the proof that it answers as its source."""
+"""Build one export: its ONNX file at the requested precision, the engine, and the parity check with its source."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _KEPT_BYTES = 8 * 2**20
 
 @dataclass(frozen=True)
 class ExportJob:
-    """What to export to: a target at a precision for a piece of hardware."""
+    """An export to build: target, precision and hardware."""
 
     target: Target
     profile: profiles.Profile
@@ -58,14 +58,14 @@ class ExportJob:
 
     @property
     def scheme(self) -> str:
-        """How int8 is done for its hardware."""
+        """The int8 scheme of its hardware."""
         if self.profile.device.kind == "gpu":
             return "symmetric"  # ONNX Runtime's GPU providers take the form that TensorRT does
         wide = _WIDE.intersection(self.profile.match.flags)
         return self.target.quantization if wide or self.target.quantization == "symmetric" else "reduced"
 
     def outdated(self, directory: Path) -> str:
-        """Return why an engine that lies in `directory` does not fit this machine; empty where it does."""
+        """Return the reason why the engine in `directory` does not fit this machine; empty if it does."""
         return self.target.outdated(directory, self.profile) if isinstance(self.target, HardwareBound) else ""
 
 
@@ -78,13 +78,13 @@ class ExportSession:
         self._calibration = ReferenceImageCache(self.splits, part="train", count=_CALIBRATION)
 
     def calibration_of(self, source: ExportableNetwork) -> Calibration:
-        """Return images of the training part of a source's region."""
+        """Return calibration images from the training part of a source's region."""
         inputs = self._calibration.of(source)
         return Calibration(images=inputs.images, kind=inputs.kind)
 
 
 def inputs_digest(source: ExportableNetwork, job: ExportJob) -> str:
-    """Digest everything that decides what an export holds."""
+    """Return the digest of everything that determines an export."""
     availability = job.target.available(job.profile)
     return digest_json(
         {
@@ -107,8 +107,8 @@ def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSessi
     """Write one export into a directory.
 
     Raises:
-        DataError: int8, and there is nothing to calibrate on.
-        ParityError: What was built does not give its source's outputs.
+        DataError: int8 without calibration images.
+        ParityError: The engine does not reproduce its source's outputs.
     """
     inputs = session.images.of(source)
     reference = reference_logits(source, inputs.images)
@@ -150,7 +150,7 @@ def _unproven(availability: Availability) -> NoParity:
 
 
 def _engine_bytes(path: Path) -> int:
-    """Return what an engine takes on disk: OpenVINO's weights lie beside its graph, under the same name."""
+    """Return the size of an engine on disk; OpenVINO's weights are in a second file of the same name."""
     parts = [one for one in path.parent.glob(f"{path.stem}.*") if one == path or one.name != MODEL]
     return sum(one.stat().st_size for one in parts)
 
@@ -158,7 +158,7 @@ def _engine_bytes(path: Path) -> int:
 def _graph(
     source: ExportableNetwork, job: ExportJob, session: ExportSession, directory: Path
 ) -> tuple[Graph, Lowering | None]:
-    """Write the canonical file and return what `export.json` says about it."""
+    """Write the canonical file and return its description for `export.json`."""
     channels, *size = source.shape
     precision = job.target.precisions[job.precision]
     notes: list[Lowering] = []
@@ -224,7 +224,7 @@ def _check_parity(
 
 
 def reference_logits(source: ExportableNetwork, images: Float32Array, batch: int = 8) -> Float32Array:
-    """Return the source network's own logits (N, outputs) or (N, outputs, *spatial), by torch on the CPU in fp32."""
+    """Return the source network's logits (N, outputs) or (N, outputs, *spatial), by torch on the CPU in fp32."""
     network = source.network  # loaded here: parameters that are born in inference mode cannot be traced later
 
     def run(part: Float32Array) -> Float32Array:
@@ -236,7 +236,7 @@ def reference_logits(source: ExportableNetwork, images: Float32Array, batch: int
 
 
 def _samples_to_keep(source: ExportableNetwork, inputs: ReferenceImages) -> Samples:
-    """Return the inputs that may lie in the export, few where they are large, and the source's logits for them."""
+    """Return the inputs that the export may contain, few if they are large, and the source's logits for them."""
     count = fitting(source.region, source.shape, most=_KEPT_SAMPLES, total=_KEPT_BYTES)
     allowed = inputs.kind == "phantom" or (inputs.kind == "real" and source.run is not None and _may_embed(source.run))
     if not allowed:

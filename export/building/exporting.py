@@ -1,4 +1,4 @@
-"""Export networks to a target: one directory each, proven against its source, with an example that runs alone."""
+"""Export networks to a target: one directory each, checked against its source, with a standalone example."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ExportResult:
 
     Attributes:
         parity: The `parity` block of its `export.json`; `status` is "passed" or "not_run".
-        up_to_date: It was there already, made from the same inputs.
-        choice: What was measured to choose the precision of an expert under `auto`.
+        up_to_date: It existed already, from the same inputs.
+        choice: Measurements of the choice of precision under `auto`.
     """
 
     path: Path
@@ -60,33 +60,33 @@ def export(
     max_seconds: float = 20.0,
     on_event: Listener = ignore,
 ) -> list[ExportResult]:
-    """Export extracted experts and, the same way, the foundation model and bare student that they are measured against.
+    """Export extracted experts, and the foundation model and student without experts for comparison.
 
     Args:
         path: A run or an expert directory; an expert outside of its run is exported into itself.
-        run: A run by id or path when no `path` is given; the newest by default.
+        run: A run by id or path without `path`; the newest by default.
         region: Names separated by commas, or "all".
         target: Name of a target.
-        profile: Hardware profile; the detected one by default, or the target's own where this machine's is a CPU.
-        precision: Precision of the graph; `auto` measures every one that target and profile have on the experts, and
-            keeps a lower one where it is faster and not worse. Foundation and student are exported at what their
-            region's expert got, and at fp32.
-        force: Rebuild what is up to date.
-        allow_synthetic: Let a target that serves take networks that have only seen drawings.
+        profile: Hardware profile; the detected one by default, or the target's default if that is a CPU.
+        precision: Precision of the graph; `auto` measures all precisions of target and profile on the experts, and uses
+            a lower one if it is faster and not worse. Foundation and student are exported at the precision of their
+            region's expert, and at fp32.
+        force: Rebuild exports that are up to date.
+        allow_synthetic: Allow networks trained on drawn images for a serving target.
         owners: Which networks of a run.
-        out: Directory in place of the run's or expert's `exports/`.
-        max_accuracy_drop: What a lower precision may lose under `auto`, a fraction.
+        out: Directory instead of the run's or expert's `exports/`.
+        max_accuracy_drop: Allowed drop of a lower precision under `auto`, a fraction.
         max_seconds: Time under `auto` for the latency of one candidate.
-        on_event: Told how many steps are done.
+        on_event: Receives progress.
 
     Returns:
-        What was exported, or was up to date, experts first.
+        The exports that were built or up to date, experts first.
 
     Raises:
-        UsageError: Unknown region, target, profile or precision, bounds that make no sense, or nothing was extracted.
-        ArtifactError: The target serves and the network has only seen drawings, which was not allowed.
-        ParityError: An engine does not give its source's outputs; nothing of it is kept.
-        MissingRuntimeError: The target cannot be built here. The ONNX files that it would take are exported.
+        UsageError: Unknown region, target, profile or precision, invalid limits, or no extracted expert.
+        ArtifactError: A serving target and a network trained on drawn images, without `allow_synthetic`.
+        ParityError: An engine does not reproduce its source's outputs; it is deleted.
+        MissingRuntimeError: The target cannot be built here. The ONNX files for it are exported.
     """
     limits = _limits(max_accuracy_drop, max_seconds)
     jobs = [replace(job, allow_synthetic=allow_synthetic) for job in _export_jobs(target, profile, precision)]
@@ -148,7 +148,7 @@ def _export_counterparts(
     force: bool,
     on_event: Listener,
 ) -> list[ExportResult]:
-    """Export what an expert is compared with; a lower precision that cannot be built is left out, and reported."""
+    """Export the networks that an expert is compared with; lower precisions that cannot be built are reported."""
     results = []
     for job in jobs:
         try:
@@ -162,11 +162,7 @@ def _export_counterparts(
 
 
 def detected_profile(name: str | None) -> profiles.Profile:
-    """Return a profile by name, or that of this machine.
-
-    Raises:
-        UsageError: There is none of this name.
-    """
+    """Return a profile by name, or that of this machine; raise UsageError for an unknown name."""
     try:
         return profiles.load(name) if name else profiles.detect(fingerprint())
     except profiles.ProfileError as error:
@@ -183,10 +179,10 @@ def _profile_for(target: Target, name: str | None) -> profiles.Profile:
 
 
 def _export_jobs(target: str, profile: str | None, precision: str) -> list[ExportJob]:
-    """Return what to export each source to: one job, or under `auto` fp32 and then every lower precision.
+    """Return the exports of each source: one, or under `auto` fp32 and then every lower precision.
 
     Raises:
-        UsageError: An unknown target, profile or precision, or one that the hardware does not compute in.
+        UsageError: An unknown target, profile or precision, or one that the hardware does not support.
     """
     found = get_target(target)
     if precision not in (*found.precisions, AUTO):

@@ -1,4 +1,4 @@
-"""What lies beside an engine so that others can run it: metadata, reference samples, a readme and an example."""
+"""Files beside an engine: metadata, reference samples, a readme and an example."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _EXAMPLES = Path(examples.__file__).parent
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """What lies in `samples.npz`.
+    """Content of `samples.npz`.
 
     Attributes:
-        images: (n, C, *spatial) that may be kept.
+        images: (n, C, *spatial) that the export may contain.
         logits: The source's outputs for them.
-        masks: (n, *spatial) uint8, `targets` in the file: what a segmenter should find; None where that is not known.
-        kind: What the images are: "real", "phantom" or "seeded".
-        labels: (n,) index of each image's class, of a classifier; None where that is not known.
+        masks: (n, *spatial) uint8 true masks, `targets` in the file; None if unknown.
+        kind: "real", "phantom" or "seeded" images.
+        labels: (n,) index of each image's class, for a classifier; None if unknown.
     """
 
     images: Float32Array
@@ -49,9 +49,9 @@ class Samples:
 
 
 def graph_metadata(source: ExportableNetwork, precision: str) -> dict[str, str]:
-    """Return what an ONNX file says about itself, text by name.
+    """Return the metadata of an ONNX file, text by name.
 
-    Nothing in it depends on when or where the export was made: the same expert gives the same file.
+    It does not depend on the time or machine of the export: the same expert gives the same file.
     """
     return {
         "region": source.region.name,
@@ -73,7 +73,7 @@ def output_names(region: Region) -> list[str]:
 
 
 def network_info(source: ExportableNetwork) -> ExportedNetwork:
-    """Return what an export says of its network, whatever the target."""
+    """Return the description of an export's network, for any target."""
     recipe = source.recipe
     parameters, macs = source.cost()
     return ExportedNetwork(
@@ -98,9 +98,9 @@ def write_package(info: ExportInfo, directory: Path, samples: Samples, example: 
 
     Args:
         info: `export.json`.
-        directory: Where the engine lies.
-        samples: Inputs that may be kept, and the source's logits for them.
-        example: How the engine runs by itself.
+        directory: Directory of the engine.
+        samples: Inputs that the export may contain, and the source's logits for them.
+        example: The engine's standalone example.
     """
     info.write(directory / INFO)
     known = {"targets": samples.masks, "labels": samples.labels}

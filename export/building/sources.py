@@ -1,4 +1,4 @@
-"""What can be exported: the experts of a run, its foundation model and its bare student, or one copied expert."""
+"""Networks to export: the experts of a run, its foundation model and student, or one copied expert."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class ExportableNetwork(StoredNetwork):
     Attributes:
         owner: expert, foundation or student.
         parent: Checked manifest of the artifact that it comes from.
-        home: Directory that its exports go to.
-        run: The run that it belongs to; None for an expert that was copied out of one.
+        home: Directory of its exports.
+        run: Its run; None for an expert that was copied out of one.
         info: `expert.json` of an expert.
     """
 
@@ -56,12 +56,12 @@ class ExportableNetwork(StoredNetwork):
 
     @property
     def synthetic(self) -> bool:
-        """Whether it has only ever seen drawings."""
+        """Whether it was trained on drawn images only."""
         return self.region.synthetic or self.parent.synthetic
 
     @property
     def weights_digest(self) -> str:
-        """Digest of the weights that it was made from."""
+        """Digest of its weights."""
         return self.parent.files.get(WEIGHTS, self.parent.digest)
 
     @cached_property
@@ -82,9 +82,9 @@ class ReferenceImages:
 
     Attributes:
         images: (N, C, *spatial).
-        kind: What they are: "real", "phantom" or "seeded".
-        masks: (N, *spatial) uint8, what a segmenter should find in them; None where there is nothing to find.
-        labels: (N,) index of each image's class, of a classifier; None where that is not known.
+        kind: "real", "phantom" or "seeded".
+        masks: (N, *spatial) uint8 true masks; None without any.
+        labels: (N,) index of each image's class, for a classifier; None if unknown.
     """
 
     images: Float32Array
@@ -94,7 +94,7 @@ class ReferenceImages:
 
 
 class OpenedSplits:
-    """The data of runs, opened once for all that a command does with it: images are then read and hashed once."""
+    """The data of runs, opened once per command, so that images are read and hashed once."""
 
     def __init__(self) -> None:
         self._opened: dict[Path, RunSplits] = {}
@@ -105,12 +105,12 @@ class OpenedSplits:
 
 
 class ReferenceImageCache:
-    """Images to compare networks on: a run's locked split where it can still be read, else seeded patterns.
+    """Images to compare networks on: a run's locked split if it can be read, else seeded patterns.
 
-    Few where they are large: their outputs are held together.
+    Few for large images, since their outputs are stored.
 
     Attributes:
-        notes: Why seeded patterns stand in, one line per region.
+        notes: Reasons for seeded patterns, one line per region.
     """
 
     def __init__(self, splits: OpenedSplits, *, part: str = "val", count: int = 24) -> None:
@@ -144,12 +144,12 @@ class ReferenceImageCache:
 def networks_of_run(
     run: Run, region: str | None = None, owners: Sequence[str] = OWNERS, out: Path | None = None
 ) -> list[ExportableNetwork]:
-    """Return what a selection of a run's regions offers: for each extracted expert, the named owners.
+    """Return the networks of a run's extracted experts by region: the named owners of each.
 
-    A run whose method needs no foundation model has none to export.
+    Runs whose method needs no foundation model have none to export.
 
     Raises:
-        UsageError: An unknown owner or region, or nothing was extracted.
+        UsageError: An unknown owner or region, or no extracted expert.
     """
     strange = [owner for owner in owners if owner not in OWNERS]
     if strange:
@@ -172,7 +172,7 @@ def _exportable(run: Run) -> bool:
 
 
 def exportable_expert(path: Path, *, home: Path | None = None, run: Run | None = None) -> ExportableNetwork:
-    """Return an extracted expert for export, also one that was copied out of its run."""
+    """Return an extracted expert for export, also a copied one."""
     expert = load_expert(path)
     return ExportableNetwork(
         owner="expert",
@@ -187,11 +187,7 @@ def exportable_expert(path: Path, *, home: Path | None = None, run: Run | None =
 
 
 def networks_at(path: Path, region: str | None, owners: Sequence[str], out: Path | None) -> list[ExportableNetwork]:
-    """Return the networks of a path: a run (or its id), or an expert inside or outside of one.
-
-    Raises:
-        UsageError: It is neither.
-    """
+    """Return the networks of a path: a run (or its id), or an expert; raise UsageError for anything else."""
     if not (path / MANIFEST).is_file():
         return networks_of_run(open_run(path), region, owners, out)
     kind = read_manifest(path, verify=False).kind
@@ -206,15 +202,15 @@ def networks_at(path: Path, region: str | None, owners: Sequence[str], out: Path
 
 
 def origin_of(exported: Exported, parent: Path, opened: dict[Path, RunNetworks]) -> ExportableNetwork:
-    """Return what an export was made from, given the directory of its parent.
+    """Return the source network of an export.
 
     Args:
         exported: The export.
-        parent: Directory that its manifest names.
-        opened: The models of each run that was read already; filled here, since reading them is what costs.
+        parent: Directory in its manifest.
+        opened: Models of each run that were read already; extended here, since reading them is slow.
 
     Raises:
-        ArtifactError: That directory no longer holds it.
+        ArtifactError: That directory no longer contains it.
     """
     if exported.owner == "expert":
         return exportable_expert(parent, run=run_of_expert(parent))

@@ -1,4 +1,4 @@
-"""Verify: exports against the networks that they came from, on real inputs, at several batch sizes."""
+"""Compare exports with their source networks, on real inputs, at several batch sizes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _COUNT = 48
 
 @dataclass(frozen=True)
 class _Reference:
-    """What an export is compared with: images, the logits they must give, and where both are from."""
+    """Reference of an export: images, the expected logits, and the sources of both."""
 
     images: Float32Array
     logits: Float32Array
@@ -62,21 +62,21 @@ def verify(
     bisect: bool = False,
     on_event: Listener = ignore,
 ) -> VerifyDocument:
-    """Hold exports against their source networks.
+    """Compare exports with their source networks.
 
-    The source runs by torch on images of the run's locked test split (or `data`). An export that was copied away
-    from its source is held against the logits in its `samples.npz`.
+    The source runs by torch on images of the run's locked test split (or `data`). An export without its source is
+    compared with the logits in its `samples.npz`.
 
     Args:
         path: An export, or a run.
-        run: A run by id or path when no `path` is given; the newest by default.
+        run: A run by id or path without `path`; the newest by default.
         region: Names separated by commas, or "all".
         target: Only exports of this target.
         profile: Only exports for this profile.
         precision: Only exports of this precision.
-        data: A file with images of the region in place of the test split.
+        data: A file with images of the region instead of the test split.
         batches: Batch sizes.
-        bisect: Also find the first layer whose output is off by more than the precision allows.
+        bisect: Also find the first layer whose error exceeds the tolerance of the precision.
         on_event: Told how many steps are done.
 
     Returns:
@@ -84,10 +84,10 @@ def verify(
 
     Raises:
         UsageError: Nothing was exported.
-        ArtifactError: An export is damaged, or its source is no longer the one that it was made from.
-        ParityError: An export does not give its source's outputs.
-        MissingRuntimeError: The runtime or hardware of all, or of the named target, is not here; among others,
-            such exports are listed under `not_run`.
+        ArtifactError: An export is damaged, or its source has changed.
+        ParityError: An export does not reproduce its source's outputs.
+        MissingRuntimeError: The runtime or hardware of all exports, or of the named target, is missing; otherwise such
+            exports are listed under `not_run`.
     """
     found = _select(path, run, ExportSelection(region=region, target=target, profile=profile, precision=precision))
     references, rows, notes, absent = _References(data), list[VerifiedExport](), list[str](), []
@@ -118,11 +118,7 @@ def verify(
 
 
 def _bisect(exported: Exported, references: _References, *, alone: bool) -> Bisection:
-    """Bisect an export; one of several that cannot be bisected is reported, and the others continue.
-
-    Raises:
-        UsageError: It cannot be, and it is the only one.
-    """
+    """Bisect an export; if it cannot be bisected, warn and continue with others, or raise UsageError if it is alone."""
     try:
         return references.bisection(exported)
     except UsageError as error:
@@ -203,7 +199,7 @@ def _batch_row(batch: int, parity: ProvenParity) -> BatchParity:
 
 
 class _References:
-    """Where references come from, with what several exports of one run share: its models and its images."""
+    """References of exports, with the models and images that several exports of one run share."""
 
     def __init__(self, data: Path | str | None) -> None:
         self.data = data
@@ -211,7 +207,7 @@ class _References:
         self._images: ReferenceImageCache | None = None
 
     def reference(self, exported: Exported) -> _Reference:
-        """Return what an export is held against: its source where that is at hand, else its own samples."""
+        """Return the reference of an export: its source if available, else its own samples."""
         parent = exported.manifest.parent
         source = exported.path / parent["path"] if parent else None
         if parent is None or source is None or not (source / MANIFEST).is_file():
@@ -225,10 +221,10 @@ class _References:
         return self._computed(exported, source)
 
     def bisection(self, exported: Exported) -> Bisection:
-        """Return the first layer that is off; it needs the source network.
+        """Return the first wrong layer; the source network is needed.
 
         Raises:
-            UsageError: That is not at hand, or the target is not built from ONNX.
+            UsageError: The source is missing, or the target is not built from ONNX.
         """
         from lorkit.export.building.bisection import bisect_export
         from lorkit.export.building.sources import origin_of
@@ -254,7 +250,7 @@ class _References:
         )
 
     def _computed(self, exported: Exported, parent: Path) -> _Reference:
-        """Run the source by torch; imported here, since samples need none."""
+        """Run the source with torch, which is imported here because samples do not need it."""
         from lorkit.export.building.builder import reference_logits
         from lorkit.export.building.sources import OpenedSplits, ReferenceImageCache, origin_of
 

@@ -1,12 +1,12 @@
 """The store of baselines: the current export of each region, by digest, and all replacements.
 
-A store is a directory that one may commit, cache or copy:
+A store is a directory:
 
-    baselines.json      what is current, by region, target, profile and precision, and every replacement there was
-    exports/<digest>/   the exports themselves, each under the digest of its manifest
+    baselines.json      current baselines by region, target, profile and precision, and all replacements
+    exports/<digest>/   the exports, each under the digest of its manifest
 
-Exports are only ever added. The record is small and belongs into version control; the exports may lie in a cache or an
-artifact store and be fetched by digest: one that is missing or changed is an error, never another baseline.
+Exports are only added. The record is small and belongs into version control; the exports can be in a cache or an
+artifact store and be fetched by digest: a missing or changed one is an error.
 """
 
 from __future__ import annotations
@@ -32,16 +32,12 @@ _COMMIT = ("GITHUB_SHA", "CI_COMMIT_SHA")
 
 
 def is_store(path: Path) -> bool:
-    """Say whether a directory is a store of baselines."""
+    """Return whether a directory is a store of baselines."""
     return (path / RECORD).is_file()
 
 
 def read_record(store: Path) -> BaselineRecord:
-    """Return the record of a store; empty where there is none yet.
-
-    Raises:
-        ArtifactError: It is damaged.
-    """
+    """Return the record of a store, empty if there is none; raise ArtifactError if it is damaged."""
     if not is_store(store):
         return BaselineRecord(current={}, history=[])
     return BaselineRecord.read(store / RECORD, fix="restore it from version control")
@@ -51,7 +47,7 @@ def current_baselines(store: Path) -> list[Exported]:
     """Open every current baseline.
 
     Raises:
-        ArtifactError: One is not in the store, is damaged, or is another than its digest says.
+        ArtifactError: One is not in the store, is damaged, or does not have its digest.
     """
     return [_open(store, key, digest) for key, digest in sorted(read_record(store).current.items())]
 
@@ -68,19 +64,19 @@ def replace_baseline(
     """Make a candidate the baseline of its region, target, profile and precision.
 
     Args:
-        store: The store; made where there is none.
-        candidate: What was judged.
-        verdict: What the gate said of it.
-        because: Why it becomes the baseline although the verdict is not PASS.
-        cases: Digest of the cases that its accuracy was judged on.
-        against: Digest of the baseline that it was judged against; None where nothing was compared.
+        store: The store, created if missing.
+        candidate: The judged export.
+        verdict: Verdict of the gate.
+        because: Reason to replace the baseline although the verdict is not PASS.
+        cases: Digest of the cases of its accuracy test.
+        against: Digest of the baseline that it was compared with; None without one.
 
     Returns:
         The entry of the history.
 
     Raises:
-        UsageError: The verdict is not PASS, or was found against another baseline than the current one, and nobody
-            says why it should not matter.
+        UsageError: The verdict is not PASS, or the candidate was compared with another baseline than the current one,
+            without a reason.
         BusyError: Another process is changing the store.
     """
     if verdict != "pass" and not (because or "").strip():
@@ -115,10 +111,10 @@ def replace_baseline(
 
 
 def replace_baselines(store: Path, document: GateDocument, because: str | None = None) -> list[Replacement]:
-    """Adopt every candidate that a gate judged: all of them where its verdict is PASS or a reason is given, else none.
+    """Replace baselines by all candidates of a gate if its verdict is PASS or a reason is given.
 
     Returns:
-        The entries of the history; empty where the baselines stay.
+        The entries of the history; empty if nothing was replaced.
     """
     if document.verdict != "pass" and not (because or "").strip():
         return []
@@ -139,12 +135,12 @@ def replace_baselines(store: Path, document: GateDocument, because: str | None =
 def check_replacing(
     store: Path | str | None, pairs: Iterable[tuple[Exported, Exported]], because: str | None = None
 ) -> None:
-    """Raise UsageError where a candidate could replace a baseline that it is not judged against: before any is.
+    """Raise UsageError, before judging, if a candidate would replace a baseline that it is not compared with.
 
     Args:
-        store: The store; None where nothing is to be replaced.
+        store: The store; None if nothing is to be replaced.
         pairs: Each baseline with its candidate.
-        because: Why candidates become baselines in spite of that.
+        because: Reason to replace them anyway.
     """
     if store is None or (because or "").strip():
         return
@@ -176,7 +172,7 @@ def _reopen_judged(about: Subject) -> Exported:
 
 
 def other_cases(store: Path, baseline: Exported, block: GateRegion) -> str | None:
-    """Warn where a baseline was stored on other cases than those of this gate; else None."""
+    """Return a warning if a baseline was stored with other cases than those of this gate."""
     entries = [entry for entry in read_record(store).history if entry.by == baseline.manifest.digest]
     then, now = (entries[-1].cases if entries else None), _cases(block)
     if then is None or now is None or then == now:
@@ -188,12 +184,12 @@ def other_cases(store: Path, baseline: Exported, block: GateRegion) -> str | Non
 
 
 def _cases(block: GateRegion) -> str | None:
-    """Return the digest of the cases that a region of a gate was judged on."""
+    """Return the digest of the cases of a region's accuracy test."""
     return None if block.accuracy.case_set is None else block.accuracy.case_set.digest
 
 
 def _copy_into_store(store: Path, candidate: Exported) -> None:
-    """Copy an export into the store and check the copy before it is named anywhere."""
+    """Copy an export into the store and check the copy before it is recorded."""
     place = store / EXPORTS / candidate.manifest.digest
     if place.is_dir():
         _open(store, "/".join(candidate.key), candidate.manifest.digest)

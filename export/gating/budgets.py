@@ -1,7 +1,7 @@
-"""Absolute budgets of a profile: milliseconds and memory that a user has stated for named hardware.
+"""Absolute budgets of a profile: milliseconds and memory that a user states for named hardware.
 
-A limit in milliseconds means something on the hardware it was stated for and nowhere else, so it is judged only where
-this machine's fingerprint matches the profile. No profile of lorkit states one: the user does.
+Milliseconds are valid only on their hardware, so a limit is judged only if this machine's fingerprint matches the
+profile. The built-in profiles state none.
 """
 
 from __future__ import annotations
@@ -27,11 +27,7 @@ SAMPLES = 400
 
 
 def stated_profile(subject: Exported) -> profiles.Profile | None:
-    """Return the profile that an export was built for, as its `export.json` holds it; None in an older export.
-
-    Raises:
-        ArtifactError: It is no profile.
-    """
+    """Return the profile in an export's `export.json`, None in older exports; ArtifactError if it is invalid."""
     stated = subject.info.hardware
     if stated is None:
         return None
@@ -49,16 +45,16 @@ def stated_profile(subject: Exported) -> profiles.Profile | None:
 def judge_budget(candidate: Exported, *, seconds: float, seed: int) -> tuple[Budget | None, list[str]]:
     """Judge a candidate by the budget of its profile.
 
-    The percentile's 95 % bounds come from order statistics: PASS where the upper one keeps the budget, FAIL where the
-    lower one exceeds it. Memory is the peak of a process of its own.
+    The 95 % bounds of the percentile come from order statistics: PASS if the upper one is within the budget, FAIL if
+    the lower one exceeds it. Memory is the peak of a separate process.
 
     Args:
         candidate: The export.
-        seconds: Time for the inferences; as many as the percentile's bound needs are timed in any case.
+        seconds: Time for the inferences; at least as many as the bound needs are timed.
         seed: Seed of the inputs.
 
     Returns:
-        The gate's `budget` block and its sentences; None where the profile states no budget.
+        The gate's `budget` block and its reasons; None if the profile states no budget.
 
     Raises:
         MissingRuntimeError: The engine cannot run here.

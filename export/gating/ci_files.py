@@ -1,4 +1,4 @@
-"""What continuous integration reads of a gate: JUnit XML, Markdown, and annotations of a job."""
+"""Files for continuous integration: JUnit XML, Markdown, and annotations of a job."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write_junit(document: GateDocument, path: Path, policy: str | None = None) -
     FAIL is a failure. INCONCLUSIVE is skipped, with its reasons, unless the policy maps it to a failure or to a pass.
 
     Args:
-        document: What `gate` returned.
+        document: Result of `gate`.
         path: The file.
         policy: `--on-inconclusive`; by default that of the document.
     """
@@ -52,7 +52,7 @@ def write_markdown(document: GateDocument, path: Path) -> None:
 
 
 def workflow_commands(document: GateDocument) -> list[str]:
-    """Return workflow commands of GitHub Actions: a verdict with its reasons a region, then the warnings."""
+    """Return workflow commands of GitHub Actions: a verdict with its reasons per region, then the warnings."""
     lines = []
     for region, block in _worst_first(document).items():
         title = _command(f"gate {region}: {block.verdict.upper()}").replace(":", "%3A").replace(",", "%2C")
@@ -62,13 +62,13 @@ def workflow_commands(document: GateDocument) -> list[str]:
 
 
 def _worst_first(document: GateDocument) -> dict[str, GateRegion]:
-    """Order regions, and the reasons of each, by verdict: a shortened comment still says what stops the merge."""
+    """Order regions, and the reasons of each, by verdict, so that a truncated comment has the failures."""
     regions = sorted(document.regions.items(), key=lambda item: -VERDICTS.index(item[1].verdict))
     return {region: block.with_changes(reasons=_worst_reasons(block)) for region, block in regions}
 
 
 def _worst_reasons(block: GateRegion) -> list[str]:
-    """Return the sentences of a region, those of the checks that stop it before all others."""
+    """Return the reasons of a region, those of the checks that stop it first."""
     stopping = [text for name, check in _checks(block) if check.verdict == block.verdict for text in _told(block, name)]
     return [*stopping, *(text for text in block.reasons if text not in stopping)]
 
@@ -79,7 +79,7 @@ def _checks(block: GateRegion) -> Iterator[tuple[str, Deterministic | Latency | 
 
 
 def _told(block: GateRegion, name: str) -> list[str]:
-    """Return the sentences of one check; all of the region where a gate did not tell them apart."""
+    """Return the reasons of one check; all of the region in older documents."""
     found: list[str] = block.reasons if block.reasons_by_check is None else getattr(block.reasons_by_check, name)
     return found
 
@@ -108,7 +108,7 @@ def _subject(block: GateRegion) -> dict[str, str]:
 
 
 def _xml(text: object) -> str:
-    """Drop what XML 1.0 cannot hold at all; the rest is escaped by the writer."""
+    """Remove characters that XML 1.0 does not allow; the writer escapes the rest."""
     return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", str(text))
 
 

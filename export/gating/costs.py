@@ -1,7 +1,7 @@
-"""Costs that can be read from the file of a network. They are counted, so they do not depend on the machine.
+"""Costs that are read from the file of a network, independent of the machine.
 
-Bytes and multiply-accumulates decide. Nodes, number formats and the planned peak of the activations are stated beside
-them: they explain a difference in latency or memory, and one of them alone is no reason to refuse a candidate.
+Bytes and multiply-accumulates are judged. Nodes, number formats and the planned peak of the activations are reported
+only: they explain a difference in latency or memory, but are no reason to refuse a candidate.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _RELEVANT = 1.005
 
 
 def judge_costs(pair: ExportPair, margin: float) -> tuple[Deterministic, list[str]]:
-    """Compare what two files cost. A cost that an export does not state is not judged.
+    """Compare the costs of two files. A cost that an export does not state is not judged.
 
     Args:
         pair: Baseline and candidate.
@@ -47,7 +47,7 @@ def judge_costs(pair: ExportPair, margin: float) -> tuple[Deterministic, list[st
 
 
 def undecided_costs(candidate: Exported, margin: float) -> Deterministic:
-    """Return the block of a candidate that has no baseline."""
+    """Return the block of a candidate without a baseline."""
     return Deterministic(
         verdict="inconclusive",
         margin=margin,

@@ -1,7 +1,7 @@
-"""The gate: may this candidate replace that baseline? Deterministic costs, latency and accuracy, worst of all.
+"""The gate: whether a candidate may replace a baseline, by deterministic costs, latency and accuracy.
 
-Nothing stored is compared with anything measured later: both networks run now, on this machine, in turns. A verdict
-is FAIL or PASS only where the measurements exclude the other; else it is INCONCLUSIVE, never a silent PASS.
+Nothing is compared with stored measurements: both networks run now, interleaved, on this machine. A verdict is PASS or
+FAIL only if the measurements exclude the other; else it is INCONCLUSIVE.
 """
 
 from __future__ import annotations
@@ -66,30 +66,30 @@ def gate(
     """Judge candidates against baselines.
 
     Args:
-        run: The run, by path or id; default the newest, or the one that a named export came from.
-        baseline: An export directory, or a store of baselines; default the run's foundation exports.
-        candidate: An export directory; default the run's expert exports.
-        region: Regions of the run to judge, separated by commas.
+        run: The run, by path or id; by default the newest, or that of a named export.
+        baseline: An export directory, or a store of baselines; the run's foundation exports by default.
+        candidate: An export directory; the run's expert exports by default.
+        region: Regions of the run, separated by commas.
         target: Only exports of this target.
         profile: Only exports for this profile.
         precision: Only exports of this precision.
         margin: Allowed growth of latency, bytes and MACs.
-        max_accuracy_drop: Allowed drop of balanced accuracy, or of mean Dice; by region, `*` for those not named.
-        data: Cases to judge accuracy on; default the run's locked test split.
+        max_accuracy_drop: Allowed drop of balanced accuracy, or of mean Dice; by region, `*` for all others.
+        data: Cases for the accuracy test; the run's locked test split by default.
         subgroup: Columns of the cases whose values are judged as subgroups.
-        strict_subgroups: PASS needs every structure and subgroup shown to stay within the allowed drop.
-        max_seconds: Time for all latency measurements together; what one region leaves goes to the next.
-        on_inconclusive: Stored in the document for `exit_code`; the verdict itself does not change.
-        update_baseline: A store in which the candidates become the baselines where the whole verdict is PASS.
-        because: Why they become the baselines although it is not; recorded.
+        strict_subgroups: PASS needs every structure and subgroup shown to be within the allowed drop.
+        max_seconds: Time for all latency measurements together; unused time goes to the next region.
+        on_inconclusive: Stored in the document for `exit_code`; does not change the verdict.
+        update_baseline: A store in which the candidates become the baselines if the verdict is PASS.
+        because: Reason to replace baselines with another verdict; recorded.
         seed: Seed of inputs, orders and intervals.
-        on_event: Told what is being judged.
+        on_event: Receives progress.
 
     Returns:
-        The document of the gate; also stored in the run's `measurements/gate.json` where there is a run.
+        The document of the gate; also stored in the run's `measurements/gate.json`, if there is a run.
 
     Raises:
-        UsageError: Options that make no sense, or nothing to compare.
+        UsageError: Invalid options, or nothing to compare.
         DataError: The file of `data`, or the run's data, cannot be used.
     """
     limits = limits_of(margin, max_accuracy_drop, max_seconds, on_inconclusive)
@@ -135,7 +135,7 @@ def _judge(
     seconds: float,
     on_event: Listener,
 ) -> list[RegionResult]:
-    """Judge the pairs one by one; the time that one leaves goes to the next."""
+    """Judge the pairs one by one; unused time goes to the next."""
     results: list[RegionResult] = []
     for index, pair in enumerate(pairs):
         on_event(Working(pair.region, index, len(pairs)))
@@ -167,7 +167,7 @@ def exit_code(document: GateDocument, on_inconclusive: str | None = None) -> int
 
 
 def _find_run(run: Path | str | None, named: Path | None, *, alone: bool) -> Run | None:
-    """Find the run: as named, else that of the named export, else the newest unless both exports are named."""
+    """Find the run: the named one, else that of the named export, else the newest unless both exports are named."""
     if run is not None:
         return open_run(run)
     found = run_of_export(read_exported(named).manifest) if named is not None else None
@@ -175,10 +175,10 @@ def _find_run(run: Path | str | None, named: Path | None, *, alone: bool) -> Run
 
 
 def _cases(pair: ExportPair, home: Run | None, data: Path | None) -> EvaluationCases | str:
-    """Find what accuracy is judged on: the file, else the run's locked test split; or say why there is nothing.
+    """Return the cases of the accuracy test: the file, else the run's locked test split; or why there are none.
 
     Raises:
-        DataError: The named file cannot be used. A locked split that is gone only leaves accuracy undecided.
+        DataError: The named file cannot be used. A missing locked split only leaves accuracy undecided.
     """
     homes = {
         side: run_of_export(one.manifest) for side, one in zip(SIDES, (pair.baseline, pair.candidate), strict=True)
@@ -198,7 +198,7 @@ def _cases(pair: ExportPair, home: Run | None, data: Path | None) -> EvaluationC
 
 
 def _may_embed_images(home: Run | None) -> bool:
-    """Say whether the privacy of a run lets images of its cases into documents."""
+    """Return whether the privacy of a run allows images of its cases in documents."""
     return home is not None and home.config.privacy.embed_images is True
 
 
@@ -206,7 +206,7 @@ def _candidates_without_baseline(exports: GateExports, pairs: list[ExportPair], 
     """Return candidates of regions without a baseline: no export of the foundation, or none in the store.
 
     Raises:
-        UsageError: There is no candidate at all.
+        UsageError: There is no candidate.
     """
     if reason is not None and exports.run is not None:
         if not exports.candidates:
@@ -234,7 +234,7 @@ def _other_case_warnings(store: Path | None, pairs: list[ExportPair], blocks: Ma
 
 
 def _baselines_without_candidate(exports: GateExports) -> list[str]:
-    """Warn of stored baselines without a candidate in the selection: they are not judged."""
+    """Return warnings on stored baselines without a candidate in the selection."""
     store = exports.store
     if store is None or exports.candidate is not None:
         return []

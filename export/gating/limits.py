@@ -1,4 +1,4 @@
-"""What a candidate may cost and lose at the gate: margins, by region where wanted."""
+"""Limits of the gate on cost and accuracy, optionally by region."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a candidate may cost and lose, as fractions of the baseline.
+    """Allowed growth of costs and drop of accuracy, as fractions.
 
     Attributes:
         margin: Allowed growth of latency, bytes and MACs.
-        drop: Allowed drop of accuracy in regions that `drops` does not name.
+        drop: Allowed drop of accuracy in regions that are not in `drops`.
         drops: Allowed drop by region.
     """
 
@@ -40,7 +40,7 @@ class Limits:
         return self.drops.get(region, self.drop)
 
     def check_regions(self, known: Iterable[str]) -> None:
-        """Raise UsageError where a margin names a region that there is not: it would silently hold for nothing."""
+        """Raise UsageError if `drops` names an unknown region, where it would have no effect."""
         names = sorted(set(known))
         for region in self.drops:
             if region not in names:
@@ -52,10 +52,10 @@ class Limits:
 
 
 def limits_of(margin: float, drop: float | Mapping[str, float], max_seconds: float, on_inconclusive: str) -> Limits:
-    """Check what the gate was given.
+    """Validate the limits of the gate.
 
     Raises:
-        UsageError: A fraction or a time out of range, or no such policy.
+        UsageError: A fraction or a time out of range, or an unknown policy.
     """
     drops = dict(drop) if isinstance(drop, Mapping) else {ANY: drop}
     if not (0 <= margin < 10 and all(0 <= value < 1 for value in drops.values()) and 0 < max_seconds < _LONGEST):
@@ -74,11 +74,7 @@ def limits_of(margin: float, drop: float | Mapping[str, float], max_seconds: flo
 
 
 def parse_drops(text: str) -> float | dict[str, float]:
-    """Read allowed drops as one writes them: `0.02`, `chest=0.01,brain=0.02`, or `0.02,chest=0.01`.
-
-    Raises:
-        UsageError: It is neither.
-    """
+    """Parse allowed drops: `0.02`, `chest=0.01,brain=0.02`, or `0.02,chest=0.01`; raise UsageError otherwise."""
     found: dict[str, float] = {}
     for entry in text.split(","):
         region, stated, value = entry.rpartition("=")

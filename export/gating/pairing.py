@@ -1,4 +1,4 @@
-"""Which exports the gate compares: experts with the foundation model, or any two exports."""
+"""Exports that the gate compares: experts with the foundation model, or any two exports."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from lorkit.export.runtime.preference import export_preference
 
 
 class GateExports:
-    """The exports that the gate may compare; each is listed and read once, and not before it is needed.
+    """The exports that the gate may compare; each is listed and read once, on first use.
 
     Args:
-        run: The run; None where both sides are named.
+        run: The run; None if both sides are named.
         selection: Which of its exports.
-        baseline: An export directory or a store of baselines, in place of the run's foundation exports.
-        candidate: An export directory, in place of the run's expert exports.
+        baseline: An export directory or a store of baselines, instead of the run's foundation exports.
+        candidate: An export directory, instead of the run's expert exports.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class GateExports:
 
     @cached_property
     def candidates(self) -> list[Exported]:
-        """What is to be judged: the named export, else the expert exports of the run."""
+        """The candidates: the named export, else the expert exports of the run."""
         return [read_exported(self.candidate)] if self.candidate else self._selected("expert")
 
     @cached_property
@@ -57,11 +57,10 @@ class GateExports:
 def pair_exports(exports: GateExports) -> list[ExportPair]:
     """Pair candidates with baselines, one pair per region.
 
-    Without paths: the expert exports of the run against its foundation exports of the same target, profile and
-    precision. A store of baselines has one for each of these. Where a region was exported in several ways, the pair
-    whose candidate comes last by `export_preference` is taken, one with a proven baseline before any without; the
-    others, those without a baseline too, are named in `not_judged`. A store may have a baseline of none of them: there
-    is no pair then.
+    Without paths: the expert exports of the run with its foundation exports of the same target, profile and precision.
+    A store of baselines has one for each of these. If a region was exported in several ways, the candidate that comes
+    last by `export_preference` is used, one with a proven baseline before any without; the others, also those without a
+    baseline, are listed in `not_judged`. There is no pair if a store has no baseline for any.
 
     Raises:
         UsageError: Nothing to compare, or two exports of different regions or classes.

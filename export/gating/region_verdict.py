@@ -1,4 +1,4 @@
-"""One region at the gate: what is measured of a candidate and its baseline, and the verdict."""
+"""One region of the gate: measurements of a candidate and its baseline, and the verdict."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ _BUDGET_SHARE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class RegionResult:
-    """What the gate measured of one region.
+    """Results of one region.
 
     Attributes:
         pair: Baseline and candidate.
         costs: The `deterministic` block.
         latency: The `latency` block.
         accuracy: The `accuracy` block; its verdict may change when several regions are judged.
-        budget: The `budget` block, None where nothing could run.
-        reasons: Sentences by check: `costs`, `latency`, `budget`, and `missing` for what nothing could run.
-        missing_reason: Why accuracy was not judged, None where it was.
+        budget: The `budget` block, None if nothing could run.
+        reasons: Reasons by check: `costs`, `latency`, `budget`, and `missing` if nothing could run.
+        missing_reason: Reason why accuracy was not judged, else None.
     """
 
     pair: ExportPair
@@ -83,7 +83,7 @@ class RegionResult:
         return worst(verdicts)
 
     def _reasons_by_check(self) -> Reasons:
-        """Return the sentences by check; where nothing could run, each check without a result says so."""
+        """Return the reasons by check; if nothing could run, every check without a result has that reason."""
         missing = self.reasons.get("missing", [])
         about = [f"Accuracy was not judged: {self.missing_reason}."] if self.missing_reason else missing
         return Reasons(
@@ -97,13 +97,13 @@ class RegionResult:
 def judge_region(
     pair: ExportPair, cases: EvaluationCases | str, test: AccuracyTest, *, margin: float, seconds: float
 ) -> RegionResult:
-    """Judge one region; engines are closed again before the next one.
+    """Judge one region; engines are closed before the next one.
 
     Args:
         pair: Baseline and candidate.
-        cases: What accuracy is judged on, or why it is not.
-        test: How accuracy is judged.
-        margin: Allowed growth of latency and of costs that are counted.
+        cases: Cases of the accuracy test, or why there are none.
+        test: Settings of the accuracy test.
+        margin: Allowed growth of latency and of counted costs.
         seconds: Time for the latency measurement.
     """
     costs, cost_reasons = judge_costs(pair, margin)
@@ -132,7 +132,7 @@ def judge_region(
 
 
 def with_adjusted_verdicts(results: Sequence[RegionResult]) -> list[RegionResult]:
-    """Return the results with accuracy verdicts that are corrected for the number of regions."""
+    """Return the results with accuracy verdicts corrected for the number of regions."""
     blocks = adjust_for_multiplicity([result.accuracy for result in results])
     return [replace(result, accuracy=block) for result, block in zip(results, blocks, strict=True)]
 
@@ -151,9 +151,9 @@ def _judge_latency(
 
 
 def _run_largest_batch(engine: Engine, subject: Exported, seed: int) -> None:
-    """Run a batch as large as those of the cases, so that the control is in the state of the engine that it controls.
+    """Run a batch as large as those of the cases, so that the control has the same state as its engine.
 
-    An engine keeps the memory of its largest batch, and may be faster or slower for it.
+    An engine keeps the memory of its largest batch, which may change its speed.
     """
     size = fitting(subject.region, subject.shape, most=BATCH)
     engine.run(random_inputs((size, *subject.shape), seed=seed, count=1)[0])
@@ -161,7 +161,7 @@ def _run_largest_batch(engine: Engine, subject: Exported, seed: int) -> None:
 
 @contextmanager
 def _engines(pair: ExportPair) -> Iterator[_Engines]:
-    """Load baseline, candidate and baseline again as control, each on its own, and close them again."""
+    """Load baseline, candidate and baseline again as control, separately, and close them at the end."""
     with ExitStack() as stack:
         baseline, candidate, control = (
             stack.enter_context(load_engine(one.path, threads=THREADS))
@@ -171,7 +171,7 @@ def _engines(pair: ExportPair) -> Iterator[_Engines]:
 
 
 def unjudged_regions(candidates: Iterable[Exported], reason: str, limits: Limits) -> dict[str, GateRegion]:
-    """Return one block per region, INCONCLUSIVE, with the reason."""
+    """Return one INCONCLUSIVE block per region, with the reason."""
     return {one.region.name: _block(one, reason, limits) for one in candidates}
 
 

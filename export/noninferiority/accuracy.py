@@ -1,11 +1,11 @@
-"""Whether a candidate's answers are good enough: both engines over the same cases, judged by patient.
+"""Non-inferiority of a candidate's accuracy: both engines on the same cases, resampled by patient.
 
-A classifier is judged by balanced accuracy, a segmenter by mean Dice. Maps are reduced to the Dice of each case and
-structure, batch by batch: those of a whole split would not fit into memory.
+The metric is balanced accuracy for a classifier and mean Dice for segmentation, whose maps are reduced to the Dice of
+each case and structure batch by batch to save memory.
 
-A point estimate of the drop would pass a bad candidate on few cases. So the verdict is that of the interval: PASS
-needs its upper end below the allowed drop, FAIL its lower end above, and too few cases give neither. Structures and
-subgroups are judged beside the whole (`multiplicity`).
+A point estimate of the drop would pass a bad candidate with few cases, so the interval decides: PASS needs its upper
+end below the allowed drop, FAIL its lower end above; otherwise there are too few cases. Structures and subgroups are
+judged too (`multiplicity`).
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ _Compare = Callable[[Sequence[int] | None], PairedDrop | None]
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyTest:
-    """How accuracy is judged.
+    """Settings of the accuracy test.
 
     Attributes:
         allowed: Largest acceptable drop of the task's headline metric, a fraction.
         seed: Seed of the bootstrap.
         columns: Columns of the cases whose values are subgroups.
-        strict: PASS needs every structure and subgroup shown to stay within the allowed drop.
-        pictures: Show small images of the cases that changed; those of drawn phantoms are shown always.
+        strict: PASS needs every structure and subgroup shown to be within the allowed drop.
+        pictures: Show small images of the cases that changed; those of drawn phantoms are always shown.
     """
 
     allowed: float
@@ -63,9 +63,9 @@ class AccuracyTest:
 
 @dataclass(frozen=True)
 class _AccuracyEvidence:
-    """The answers of two networks: a comparison of any of the cases, by structure too, and what changed.
+    """The answers of two networks: a comparison of any of the cases, by structure too, and the changed answers.
 
-    `absent` names the classes or structures that none of some cases shows: a loss in these cannot be seen.
+    `absent` returns the classes or structures that are in none of some cases, whose loss cannot be seen.
     """
 
     compare: _Compare
@@ -91,14 +91,14 @@ def judge_accuracy(
         pair: Baseline and candidate.
         engines: Their engines, in this order.
         cases: The cases.
-        test: How accuracy is judged.
+        test: Settings of the test.
 
     Returns:
-        The gate's `accuracy` block, with the verdict that it has where no other region is judged beside it.
+        The gate's `accuracy` block, with its verdict before correction for other regions.
 
     Raises:
         UsageError: The cases have no such column.
-        DataError: There is no case, or an engine gives no finite numbers.
+        DataError: There is no case, or an engine's output is not finite.
     """
     baseline, candidate, about = cases.prepare(pair)
     prepared = (baseline, candidate)
@@ -149,12 +149,12 @@ def judge_accuracy(
 
 
 def headline_metric(candidate: Exported) -> str:
-    """Return the metric that an export's accuracy is judged by, as its task says."""
+    """Return the headline metric of an export's task."""
     return get_task(candidate.region.task).headline
 
 
 def undecided_accuracy(candidate: Exported, allowed: float) -> Accuracy:
-    """Return the block of a gate that has nothing to judge accuracy on."""
+    """Return the block of a gate without cases."""
     return Accuracy(
         verdict="inconclusive",
         metric=headline_metric(candidate),
@@ -170,7 +170,7 @@ def undecided_accuracy(candidate: Exported, allowed: float) -> Accuracy:
 
 
 def _subset(name: str, compare: _Compare, rows: Sequence[int] | None, allowed: float) -> Subset:
-    """Compare on a part of the cases; one that says nothing about the metric is not judged."""
+    """Compare on some of the cases; not judged if the metric is undefined on them."""
     found = compare(rows)
     if found is None or not np.isfinite(found.drop):
         n = 0 if found is None else found.n
@@ -194,7 +194,7 @@ def _spread(found: PairedDrop) -> DropUncertainty:
 
 
 def _compare_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> _AccuracyEvidence:
-    """Compare two classifiers; also which labels differ between them."""
+    """Compare two classifiers, and count the labels that differ."""
     logits = [engine_logits(engine, one) for engine, one in zip(engines, prepared, strict=True)]
     labels, groups = prepared[0].labels, np.asarray(prepared[0].groups)
 
@@ -211,10 +211,10 @@ def _compare_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, se
 
 
 def _compare_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> _AccuracyEvidence:
-    """Compare two segmenters by the Dice of each case; also the share of pixels that differ between them.
+    """Compare two segmentation networks by the Dice of each case, and count the pixels that differ.
 
     Raises:
-        DataError: An engine gives no finite numbers.
+        DataError: An engine's output is not finite.
     """
     region = pair.candidate.region
     task = get_task(region.task)
@@ -257,12 +257,12 @@ def _compare_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared, see
 
 
 def _shown(mask_NX: NDArray[Any], structures: int) -> NDArray[np.bool_]:
-    """Return which structures each mask holds, (N, S); structure s has the number s + 1."""
+    """Return whether structure s, of value s + 1, is in each mask, (N, S)."""
     return np.stack([np.bincount(mask.ravel(), minlength=structures + 1)[1:] > 0 for mask in mask_NX])
 
 
 def _batches(pair: ExportPair, engines: _Engines, prepared: _Prepared) -> Iterator[tuple[slice, list[Float32Array]]]:
-    """Run both engines over the cases, as many at once as fit into memory."""
+    """Run both engines over the cases, in batches that fit into memory."""
     region = pair.candidate.region
     most = min(fitting(region, one.shape, most=BATCH) for one in (pair.baseline, pair.candidate))
     for start in range(0, len(prepared[0]), most):

@@ -1,8 +1,8 @@
-"""The cases that two networks are judged on: the same for both, and none that either was trained or tuned on.
+"""The cases of the accuracy test: the same for both networks, and none that either was trained or tuned on.
 
-Two versions of an expert can come from runs with different splits: a test case of one is then a training case of the
-other. Such cases are excluded and counted, with every other case of their patients. Cases with identical images count
-as one patient, because a repeated image adds no information.
+Two versions of an expert can come from runs with different splits: a test case of one may be a training case of the
+other. Such cases are excluded and counted, with all other cases of their patients. Cases with identical images count as
+one patient, because a repeated image adds no information.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ SIDES: tuple[Side, ...] = ("baseline", "candidate")
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationCases:
-    """Cases to judge on.
+    """Cases of the accuracy test.
 
     Attributes:
-        read: Reads and prepares all of them, as one engine's recipe says.
-        source: Where they come from, for documents.
+        read: Reads and prepares all of them with the recipe of an engine.
+        source: Their source, for documents.
         seen: By side, the digests of the images that it was trained on; None if unknown.
-        partly: Sides trained on more than `seen`: they come from a run that is not here.
+        partly: Sides trained on more than `seen`, in a run that was not found.
     """
 
     read: Callable[[Recipe], PreparedRegion]
@@ -43,10 +43,10 @@ class EvaluationCases:
     unknown_ancestors: frozenset[str] = frozenset()
 
     def prepare(self, pair: ExportPair) -> tuple[PreparedRegion, PreparedRegion, CaseSet]:
-        """Prepare what is left of the cases for baseline and candidate, and say what was left out.
+        """Prepare the remaining cases for baseline and candidate, and describe those that were excluded.
 
         Returns:
-            The cases for either, and which they are.
+            The cases for each side, and their description.
 
         Raises:
             DataError: There is no case, or each was used to train one side.
@@ -71,7 +71,7 @@ class EvaluationCases:
         return baseline, candidate, about
 
     def _kept(self, prepared: PreparedRegion) -> tuple[list[int], dict[str, int]]:
-        """Return the cases of patients that neither side was trained on, and how many others there are by reason."""
+        """Return the cases of patients that neither side was trained on, and the number of others by reason."""
         trained = {side: known or frozenset() for side, known in self.seen.items()}
         direct = [any(digest in known for known in trained.values()) for digest in prepared.digests]
         tainted = {group for group, was in zip(prepared.groups, direct, strict=True) if was}
@@ -102,7 +102,7 @@ def _group_duplicates(prepared: PreparedRegion) -> PreparedRegion:
 def cases_of_file(
     path: Path, pair: ExportPair, seen: Mapping[Side, frozenset[str] | None] | None = None
 ) -> EvaluationCases:
-    """Take every row of a file, classes matched by name."""
+    """Return every row of a file as cases, classes matched by name."""
     region = pair.candidate.region
     return EvaluationCases(read=lambda recipe: prepare_file(path, region, recipe), source=str(path), seen=seen or {})
 
@@ -110,10 +110,10 @@ def cases_of_file(
 def cases_of_split(
     run_splits: RunSplits, region: str, part: str = "test", seen: Mapping[Side, frozenset[str] | None] | None = None
 ) -> EvaluationCases:
-    """Take a locked part of a run, found by the digests of its images.
+    """Return a locked part of a run as cases, found by the digests of its images.
 
     Raises:
-        DataError: The data of the run is gone, or is not what it was.
+        DataError: The data of the run is missing or has changed.
     """
     run_splits.samples(region)  # so that data that is gone is reported here
     name = {"test": "locked test split", "val": "validation part", "train": "training part"}[part]

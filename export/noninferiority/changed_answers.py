@@ -1,7 +1,7 @@
 """Cases that two networks answer differently, each with whether the change is an improvement.
 
-A case is named by the digest of its image: names in files may be those of patients. A picture stands beside it only
-where the images are drawn phantoms or the privacy of the run allows it.
+A case is named by the digest of its image, since file names may be those of patients. Its image is shown only if it is
+a drawn phantom or the privacy of the run allows it.
 
 Shapes: N cases, C classes, S structures.
 """
@@ -38,11 +38,11 @@ _SIDE = 48
 def changed_labels(
     prepared: PreparedRegion, baseline_NC: NDArray[Any], candidate_NC: NDArray[Any], classes: Sequence[str]
 ) -> list[ChangedAnswer]:
-    """List the cases whose class differs, what went wrong first.
+    """List the cases whose class differs, new errors first.
 
     Returns:
-        One row per case: `case` (digest), `truth`, `baseline`, `candidate`, `change`, and the probability
-        that each side gives its own answer.
+        One row per case: `case` (digest), `truth`, `baseline`, `candidate`, `change`, and the probability of each
+            side's answer.
     """
     answers = [np.asarray(logits, np.float64).argmax(1) for logits in (baseline_NC, candidate_NC)]
     shares = [softmax(np.asarray(logits, np.float64), axis=1) for logits in (baseline_NC, candidate_NC)]
@@ -66,11 +66,11 @@ def changed_labels(
 def changed_dice(
     prepared: PreparedRegion, baseline_NS: NDArray[Any], candidate_NS: NDArray[Any], structures: Sequence[str]
 ) -> list[ChangedAnswer]:
-    """List the cases whose mean Dice moves visibly, the largest loss first.
+    """List the cases whose mean Dice changes visibly, the largest drop first.
 
     Returns:
         One row per case: `case` (digest), `truth` (None: a mask), mean Dice of `baseline` and `candidate`, `change`,
-        and the `structure` that changed most with its Dice, `structure_baseline` and `structure_candidate`.
+            and the `structure` that changed most with its Dice, `structure_baseline` and `structure_candidate`.
     """
     rows = []
     for index, (before_S, after_S) in enumerate(zip(baseline_NS, candidate_NS, strict=True)):
@@ -108,7 +108,7 @@ def counts(rows: Sequence[ChangedAnswer]) -> dict[Change, int]:
 
 
 def with_pictures(rows: list[ChangedAnswer], prepared: PreparedRegion) -> list[ChangedAnswer]:
-    """Put a small picture beside the first rows: `thumbnail`, a base64 PNG; a volume shows its middle slice."""
+    """Add a small image to the first rows: `thumbnail`, a base64 PNG; of a volume its middle slice."""
     places = {digest: index for index, digest in reversed(list(enumerate(prepared.digests)))}
     return [
         row.with_changes(thumbnail=_thumbnail(prepared.images[places[row.case]])) if at < _PICTURES else row

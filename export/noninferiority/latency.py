@@ -1,13 +1,13 @@
-"""Which of two engines is faster, and how sure one can be: interleaved pairs, a control, sequential looks.
+"""Non-inferiority of a candidate's latency: interleaved pairs, a control, interim looks.
 
-Three engines take turns: the baseline A, the candidate B, and the baseline again as A'. A' against A is the control:
-both are the same export, so whatever their interval shows is the noise of this machine at this time. A' must be loaded
-on its own, like A and B: an engine that serves as both runs twice as often as the candidate, its weights stay in the
-caches, and equal networks look unequal. Engines that are loaded later ran up to 2 % faster here, for no other reason;
-so B is loaded between A and A', and its ratio is the mean of those against either, in which that cancels.
+Three engines alternate: the baseline A, the candidate B, and the baseline again as A'. A' against A is the control:
+both are the same export, so their interval shows the noise of this machine. A' must be loaded separately: an engine
+that serves as both runs twice as often, its weights stay in the caches, and equal networks look unequal. Engines loaded
+later ran up to 2 % faster here; so B is loaded between A and A', and its ratio is the mean of those against both, in
+which this cancels.
 
-A verdict needs the question's interval clear of the margin, and where the control shows more noise than the margin,
-clear of it by that noise. What this rule gets right and wrong: `benchmarks/gate.py`, docs/benchmarks.md.
+A verdict needs the interval of the ratio beyond the margin, and, if the control shows more noise than the margin,
+beyond it by that noise. Error rates of this rule: `benchmarks/gate.py`, docs/benchmarks.md.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Extend = Callable[[Floats, int], Floats]
 
 @dataclass(frozen=True, kw_only=True)
 class InterimLook:
-    """One interim look: the ratio in question, the control, and the verdict."""
+    """One interim look: the ratio of the candidate, the control, and the verdict."""
 
     question: Ratio
     control: Ratio
@@ -54,7 +54,7 @@ class InterimLook:
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyTest:
-    """Outcome of one latency test; `times_PA` holds the raw milliseconds a run of (A, B, A') in every cycle."""
+    """Result of one latency test; `times_PA` are the raw milliseconds per run of (A, B, A') in every cycle."""
 
     verdict: Verdict
     reason: str
@@ -66,7 +66,7 @@ class LatencyTest:
     seconds: float
 
     def to_document(self) -> Latency:
-        """Return the gate's `latency` block: the last look on top, the earlier ones and the raw samples below."""
+        """Return the gate's `latency` block: the last look at the top, earlier ones and raw samples below."""
         last = self.looks[-1] if self.looks else None
         timed = len(self.times_PA) > 0
         fastest = self.times_PA.min(axis=0) if timed else None
@@ -116,13 +116,13 @@ def run_latency_test(
     """Time two engines until it is decided whether the candidate is slower by more than the margin, or time is up.
 
     Args:
-        baseline: The engine in service.
+        baseline: The current engine.
         candidate: The engine that may replace it.
         control: The baseline loaded a second time.
         margin: Allowed slow-down as a fraction: 0.03 allows a ratio of 1.03.
         seconds: Time for warm-up and pairs together.
         seed: Seed of orders and intervals.
-        on_look: Told of every look.
+        on_look: Receives every look.
         clock: Seconds, monotonic.
     """
     begin = clock()
@@ -154,7 +154,7 @@ def run_latency_test(
 
 
 def cycles_per_pair(affordable: int) -> int:
-    """Say how many cycles make a pair: decided by what time affords, before anything is seen."""
+    """Return the number of cycles per pair, from the affordable time only."""
     return int(np.clip(affordable // _AMPLE, 1, MAX_CYCLES_PER_PAIR))
 
 
@@ -166,17 +166,17 @@ def decide(
     seed: int,
     on_look: Callable[[InterimLook], None] = lambda look: None,
 ) -> tuple[tuple[InterimLook, ...], Floats]:
-    """Look at growing times until they decide; the gate's rule, whether the times are measured now or were recorded.
+    """Look at growing times until they decide: the gate's rule, for measured or recorded times.
 
     Args:
-        extend: Gives more times.
+        extend: Returns more times.
         affordable: Cycles that the time allows.
         margin: Allowed slow-down as a fraction.
         seed: Seed of the intervals.
-        on_look: Told of every look.
+        on_look: Receives every look.
 
     Returns:
-        The looks, the last of which holds the verdict (none where too few pairs came), and all times (P, 3).
+        The looks, the last with the verdict (none if there are too few pairs), and all times (P, 3).
     """
     times_PA = np.empty((0, 3))
     cycles = cycles_per_pair(affordable)

@@ -1,8 +1,8 @@
-"""Verdicts of many comparisons at once: regions, and the structures and subgroups inside them.
+"""Verdicts of many comparisons: regions, and the structures and subgroups inside them.
 
 Many comparisons find a loss by chance. So a FAIL is corrected for all comparisons of its family (Holm): the regions of
 a gate are one family, all structures and subgroups of all regions another. A region's PASS needs no correction, because
-the whole passes only where every region does. A PASS of a structure or subgroup is corrected as well.
+the gate passes only if every region does. A PASS of a structure or subgroup is corrected as well.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ _CROSS_CHECK = 0.05
 
 
 def adjust_for_multiplicity(blocks: Sequence[Accuracy]) -> list[Accuracy]:
-    """Return the `accuracy` blocks of a gate with verdicts that hold for all of them together.
+    """Return the `accuracy` blocks of a gate with verdicts that are valid for all of them together.
 
-    A block fails where its own drop, or that of a structure or subgroup, is shown to exceed what is allowed. It passes
-    where its interval lies below that and, where it is `strict`, every part is shown to stay within. Nothing passes
-    whose cases lack a class or structure (`absent`): what is lost there cannot be seen. Blocks that judge nothing stay
-    as they are.
+    A block fails if its drop, or that of a structure or subgroup, is shown to exceed the allowed drop. It passes if its
+    interval is below that and, if it is `strict`, every part is shown to be within. A block whose cases lack a class or
+    structure (`absent`) cannot pass, since its loss cannot be seen. Blocks without cases are unchanged.
     """
     adjusted = iter(adjust_judged([block for block in blocks if isinstance(block, JudgedAccuracy)]))
     return [next(adjusted) if isinstance(block, JudgedAccuracy) else block for block in blocks]
@@ -66,12 +65,12 @@ def _with_own_verdict(block: JudgedAccuracy) -> JudgedAccuracy:
 
 
 def _exceeds(block: Accuracy) -> bool:
-    """Whether the drop is shown to exceed what is allowed, after the correction for all regions."""
+    """Return whether the drop is shown to exceed the allowed one, corrected for all regions."""
     return block.p_worse_holm is not None and block.p_worse_holm <= ALPHA
 
 
 def explain_accuracy(block: JudgedAccuracy) -> list[str]:
-    """Describe an adjusted block in sentences; the first is about the region as a whole."""
+    """Describe an adjusted block in sentences, the first on the whole region."""
     low, high = block.ci
     before, after = f"{block.baseline:.3f}", f"{block.candidate:.3f}"
     moved = f"{'falls' if block.drop > 0 else 'rises'} from {before} to {after}"

@@ -1,13 +1,11 @@
-"""Write a network as an ONNX file that is complete, small, free of machine paths and the same every time.
+"""Convert a network to a complete, small and reproducible ONNX file without machine paths.
 
-The graph takes `image` float32 (N, C, *spatial) in [0, 1] with a free batch size, holds the normalisation, and
-returns `logits` (N, classes). Opset and precision are properties of the file; what it means stands in its
-`metadata_props` under `lorkit.*`, so the file alone is enough to serve it.
+The graph maps `image` float32 (N, C, *spatial) in [0, 1] with a free batch size to `logits` (N, classes), and includes
+the normalisation. Its `metadata_props` under `lorkit.*` describe it, so the file alone can be served.
 
-Tracing costs seconds, and the experts of a run share one architecture, so a `Tracer` translates each architecture
-once and fills in the weights of the others. Networks count as one architecture only when torch.export gives the
-same code for both, down to every constant; that a filled-in graph computes the right thing is then proven, as for
-any other, by the parity check of the export.
+Tracing takes seconds, and the experts of a run share one architecture, so a `Tracer` converts each architecture once
+and replaces the weights for the others. Two networks have the same architecture only if torch.export gives the same
+code, with all constants; the parity check of the export covers the result.
 """
 
 from __future__ import annotations
@@ -42,17 +40,17 @@ _TRACED_BATCH = 2  # torch.export specialises 0 and 1
 
 @dataclass
 class Tracer:
-    """Translates networks to ONNX graphs, each architecture once.
+    """Converts networks to ONNX graphs, each architecture once.
 
     Attributes:
-        translations: How many architectures were translated so far.
+        translations: Number of architectures converted so far.
     """
 
     translations: int = 0
     _graphs: dict[tuple[Any, ...], ir.Model] = field(default_factory=dict, repr=False)
 
     def graph(self, network: nn.Module, *, channels: int, size: Sequence[int]) -> ir.Model:
-        """Return an optimised graph of `network` with its own weights.
+        """Return an optimised graph of `network` with its weights.
 
         Raises:
             ParityError: The network cannot be traced with a free batch size.
@@ -84,19 +82,19 @@ def to_onnx(
     """Write `network` as ONNX; equal weights and metadata give equal bytes.
 
     Args:
-        network: Takes (N, C, *size) float32 in [0, 1], returns logits (N, classes); on the CPU, in eval mode.
+        network: Takes (N, C, *size) float32 in [0, 1], and returns logits (N, classes); on the CPU, in eval mode.
         path: The file to write.
         channels: C.
         size: Spatial size, fixed in the graph.
         metadata: Text by name, written under `lorkit.`.
-        tracer: Shares translated architectures between calls.
-        lowering: Gives a graph of lower precision for the float32 graph.
+        tracer: Shares converted architectures between calls.
+        lowering: Maps the float32 graph to one of lower precision.
 
     Returns:
-        What the file holds.
+        The description of the file.
 
     Raises:
-        ParityError: The batch size got fixed, or the file would be larger than protobuf allows.
+        ParityError: The batch size is fixed, or the file would be larger than protobuf allows.
     """
     model = lowering(ir.to_proto((tracer or Tracer()).graph(network, channels=channels, size=size)))
     _check_batch(model.graph)
@@ -162,7 +160,7 @@ def _translate(program: torch.export.ExportedProgram) -> ir.Model:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what the exporter says about itself: missing torchvision, deprecations inside torch."""
+    """Suppress the exporter's messages on missing torchvision and deprecations inside torch."""
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
     registration.setLevel(logging.ERROR)  # warns that torchvision, which lorkit does without, is not installed
@@ -188,7 +186,7 @@ def _check_batch(graph: onnx.GraphProto) -> None:
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Remove what names the machine that traced the graph: stack traces, source lines, class paths."""
+    """Remove what identifies the machine that traced the graph: stack traces, source lines, class paths."""
     model.producer_name, model.producer_version, model.doc_string = "lorkit", "", ""
     del model.metadata_props[:]
     graph = model.graph

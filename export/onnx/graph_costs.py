@@ -1,4 +1,4 @@
-"""What an ONNX graph costs: multiply-accumulates, parameters, peak memory of its activations."""
+"""Costs of an ONNX graph: multiply-accumulates, parameters, peak memory of its activations."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import onnx
 
 
 class GraphCosts(NamedTuple):
-    """What is read from an ONNX file; all None where there is no such file.
+    """Costs read from an ONNX file; all None without one.
 
     Attributes:
         nodes: Number of nodes.
-        peak_activation_bytes: For one image, the most that inputs, outputs and inner values take at once when each is
-            freed after its last use and nothing works in place; None where a shape cannot be inferred. Runtimes fuse
-            nodes and need less; between two files the plan is the same, so it can be compared.
-        dtypes: Weights of each number format in bytes.
+        peak_activation_bytes: For one image, the peak of inputs, outputs and inner values if each is freed after its
+            last use and nothing is computed in place; None if a shape cannot be inferred. Runtimes fuse nodes and need
+            less, but the number is comparable between files.
+        dtypes: Bytes of weights by number format.
     """
 
     nodes: int | None = None
@@ -41,7 +41,7 @@ def graph_costs(path: Path) -> GraphCosts:
 
 
 def peak_activation_bytes(model: onnx.ModelProto) -> int | None:
-    """Plan the memory of one image through a graph; None where the size of a value is unknown."""
+    """Return the planned peak memory of one image; None if the size of a value is unknown."""
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
     for value in sized.graph.input:

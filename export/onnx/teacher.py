@@ -1,7 +1,7 @@
-"""A foundation that is an ONNX file: ONNX Runtime answers for it, its features are named by tensor.
+"""A foundation as an ONNX file, run by ONNX Runtime, with features named by tensor.
 
-Nothing of the file runs but its own graph in ONNX Runtime: the named tensors become the graph's outputs, whatever else
-it computes is left out. The command line opens the file and hands it to training as a `Teacher`.
+Only the file's graph runs, in ONNX Runtime, with the named tensors as outputs. The command line opens the file and
+passes it to training as a `Teacher`.
 
 Shapes: N images, C channels, S tokens, D width.
 """
@@ -38,21 +38,21 @@ _NEAREST = 3
 
 
 class OnnxTeacher:
-    """An ONNX file in the place of a foundation.
+    """An ONNX file as a foundation.
 
     Args:
-        path: The file; data outside of it must lie in its folder.
-        image: What it sees.
+        path: The file; external data must be in its folder.
+        image: Its image settings.
         features: Names of the tensors of its stages, coarse last: (N, C, *grid), or tokens (N, S, D).
-        pooled: Name of the tensor of its pooled features (N, F), or of a grid that is averaged; None takes the last
-            of `features`.
-        dense: It teaches maps: `pooled` names a grid, which is upsampled to the image; None puts all of `features`
-            side by side, so upsampled.
+        pooled: Name of the tensor of its pooled features (N, F), or of a grid that is averaged; None takes the last of
+            `features`.
+        dense: For segmentation: `pooled` names a grid, which is upsampled to the image; None concatenates all upsampled
+            `features`.
 
     Raises:
         DataError: There is no such file.
-        ArtifactError: It is no ONNX graph that ONNX Runtime takes, or names data outside of its folder.
-        UsageError: It has no such tensor, a fixed batch, or takes other images.
+        ArtifactError: It is not a graph for ONNX Runtime, or has data outside of its folder.
+        UsageError: It has no such tensor, a fixed batch, or another input.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class OnnxTeacher:
         self._session = _session(model, path)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> OnnxTeacher:
-        """Return itself: it is frozen, and a session has no copy."""
+        """Return itself: it is frozen, and sessions cannot be copied."""
         return self
 
     def features(self, image: Tensor) -> TeacherFeatures:
@@ -93,11 +93,7 @@ class OnnxTeacher:
 
 
 def open_teacher(config: Config) -> OnnxTeacher | None:
-    """Open the ONNX file that `foundation.weights` names; None where it names none.
-
-    Raises:
-        DataError, ArtifactError, UsageError: As `OnnxTeacher`.
-    """
+    """Open the ONNX file in `foundation.weights`; None if it is something else. Raises as `OnnxTeacher`."""
     given = config.foundation
     if not given.is_onnx:
         return None
@@ -106,12 +102,12 @@ def open_teacher(config: Config) -> OnnxTeacher | None:
 
 
 def teacher_of(run: Run) -> OnnxTeacher | None:
-    """Open the ONNX file that a run was taught by; None where that was something else."""
+    """Open the ONNX file that was the foundation of a run; None if it was something else."""
     return open_teacher(run.config)
 
 
 def _read(path: Path) -> tuple[onnx.ModelProto, list[Path]]:
-    """Read a graph without its outside data, and return where those lie."""
+    """Read a graph without its external data, and return the files of these."""
     if not path.is_file():
         raise DataError(f"foundation.weights: no file {path}", required="an ONNX file", fix="correct the path")
     try:
@@ -148,7 +144,7 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
 
 
 def _checked_input(graph: onnx.GraphProto, image: ImageConfig, path: Path) -> str:
-    """Return the name of the one input, which must take images as they are prepared, in batches of any size."""
+    """Return the name of the only input, which must accept prepared images in batches of any size."""
     weights = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in weights]
     kinds = [value.type.tensor_type.elem_type for value in inputs]
@@ -178,7 +174,7 @@ def _checked_input(graph: onnx.GraphProto, image: ImageConfig, path: Path) -> st
 
 
 def _expose(model: onnx.ModelProto, names: Sequence[str], path: Path) -> None:
-    """Make the named tensors the outputs of a graph, in place; what only other outputs need is computed no more."""
+    """Make the named tensors the outputs of a graph, in place, and remove nodes that are no longer needed."""
     known = [name for node in model.graph.node for name in node.output if name]
     for name in names:
         if name not in known:
@@ -211,7 +207,7 @@ def _session(model: onnx.ModelProto, path: Path) -> onnxruntime.InferenceSession
 
 
 def _grid(name: str, value: NDArray[Any]) -> Float32Array:
-    """Return (N, C, *grid); of tokens (N, S, D) a square grid, without one leading class token where there is one."""
+    """Return (N, C, *grid); tokens (N, S, D) become a square grid, without a leading class token."""
     if value.ndim >= 4:
         return value.astype(np.float32, copy=False)
     if value.ndim == 3:

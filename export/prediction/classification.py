@@ -1,4 +1,4 @@
-"""What a classifier answers: a label with probabilities for each image, as rows of a document and of a table."""
+"""Predictions of a classifier: a label with probabilities for each image, as rows of a document and of a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lorkit.export.prediction.network import LoadedNetwork, checked, read_and_pr
 
 
 def rows(network: LoadedNetwork, paths: Sequence[Path], top: int, allow_out_of_region: bool) -> list[PredictedImage]:
-    """Label images that fit into memory together; `label` is None where one does not look like the region.
+    """Label images that fit into memory together; `label` is None for images that do not look like the region.
 
     Raises:
         DataError: An image cannot be read.
@@ -61,5 +61,5 @@ def table(document: PredictDocument) -> list[list[str]]:
 
 
 def cell(value: bool | None) -> str:
-    """Write a truth into a table; what is not known is empty."""
+    """Return a Boolean for a table; empty if unknown."""
     return "" if value is None else str(value).lower()

@@ -1,8 +1,8 @@
-"""Images as users have them: PNG, JPEG, BMP, TIFF, DICOM, NIfTI, or a CSV that lists such files.
+"""Read users' images: PNG, JPEG, BMP, TIFF, DICOM, NIfTI, or a CSV that lists such files.
 
-Every reader returns what a preprocessing recipe takes: (H, W) or (H, W, 3) of uint8, uint16 or float32, or a volume
-(D, H, W) from a NIfTI file where the recipe is of volumes. A recipe with a window wants physical units; under any
-other, values are scaled by the range that the file itself states.
+Readers return inputs of a preprocessing recipe: (H, W) or (H, W, 3) of uint8, uint16 or float32, or a volume (D, H, W)
+from a NIfTI file. For a recipe with a window, values are in physical units; otherwise they are scaled by the range that
+the file states.
 
 Shapes: H rows, W columns as displayed.
 """
@@ -55,17 +55,17 @@ def expand(inputs: Iterable[Path | str]) -> list[Path]:
 
 
 def stem(path: Path) -> str:
-    """Return a file's name without its suffix, both parts of `.nii.gz` included."""
+    """Return a file name without suffix, also without both parts of `.nii.gz`."""
     name = path.name
     return name[: -len(".nii.gz")] if name.lower().endswith(".nii.gz") else path.stem
 
 
 def read(path: Path, recipe: Recipe) -> NDArray[Any]:
-    """Read one image so that `recipe` can prepare it.
+    """Read one image for `recipe`.
 
     Raises:
-        DataError: Unknown format, damaged, several frames, or a volume where the recipe is of pictures, or the other
-            way round.
+        DataError: The format is unknown, the file is damaged or has several frames, or a volume is needed or not
+            supported.
     """
     windowed = recipe.intensity.rule == "window"
     name = path.name.lower()
@@ -156,7 +156,7 @@ def _colour(path: Path, dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.ui
 
 
 def _physical(dataset: Dataset, pixels: NDArray[Any]) -> Float32Array:
-    """Apply slope and intercept; MONOCHROME1, where low is bright, is turned over within its stored range."""
+    """Apply slope and intercept; MONOCHROME1, where low is bright, is inverted in its stored range."""
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         low, high = _stored_range(dataset)
         pixels = low + high - pixels.astype(np.float64)
@@ -165,7 +165,7 @@ def _physical(dataset: Dataset, pixels: NDArray[Any]) -> Float32Array:
 
 
 def _stored(dataset: Dataset, pixels: NDArray[Any]) -> Float32Array:
-    """Scale by the range of the stored bits: a slope and intercept would cancel out."""
+    """Scale by the range of the stored bits, without slope and intercept, which would cancel out."""
     low, high = _stored_range(dataset)
     unit = np.clip((pixels.astype(np.float64) - low) / (high - low), 0.0, 1.0)
     inverted = (dataset.PhotometricInterpretation == "MONOCHROME1") != (float(dataset.get("RescaleSlope", 1)) < 0)

@@ -1,7 +1,7 @@
-"""Masks of structures: how well two agree, at which size they are given back, and how they are written and drawn.
+"""Masks of structures: decode them from logits, at another size too, write and draw them.
 
-numpy, scipy and Pillow only, so that an export is used without torch. A mask holds 0 for background and 1 to S for
-the structures, as uint8.
+Only numpy, scipy and Pillow, so that exports are used without torch. A mask is uint8, with 0 for background and 1 to S
+for the structures.
 
 Shapes: S structures; logits are (1 + S, *spatial), masks (*spatial).
 """
@@ -27,9 +27,9 @@ _COLOURS = (
 
 
 def colour(structure: int) -> tuple[int, int, int]:
-    """Return the (red, green, blue) that a structure is drawn in; background is black.
+    """Return the (red, green, blue) of a structure; background is black.
 
-    The first seven can be told apart by colour-blind people (Okabe and Ito); beyond them they repeat.
+    The first seven can be distinguished with colour blindness (Okabe and Ito); then they repeat.
     """
     return _COLOURS[0] if structure == 0 else _COLOURS[1 + (structure - 1) % (len(_COLOURS) - 1)]
 
@@ -43,12 +43,12 @@ def decode(logits: Float32Array) -> Mask:
 def decode_at(logits: Float32Array, size: Sequence[int]) -> Mask:
     """Return the mask of one image's logits at another size than the network's.
 
-    Probabilities are interpolated linearly and the most probable structure is taken afterwards, which gives smooth
-    outlines where a mask that is enlarged gives steps. One structure is held at the target size at a time.
+    Probabilities are interpolated linearly before the most probable structure is taken, which gives smooth outlines.
+    One structure at a time is stored at the target size.
 
     Args:
         logits: (1 + S, *spatial).
-        size: Where the mask is wanted, as many sides as `spatial` has.
+        size: Size of the mask, as many sides as `spatial` has.
     """
     if logits.shape[1:] == tuple(size):
         return decode(logits)
@@ -63,7 +63,7 @@ def decode_at(logits: Float32Array, size: Sequence[int]) -> Mask:
 
 
 def png(mask: Mask) -> bytes:
-    """Return a mask (H, W) as PNG with a palette: pixels hold the structure's index, and viewers show its colour."""
+    """Return a mask (H, W) as PNG with a palette: pixels are the structure's index, viewers show its colour."""
     image = Image.fromarray(mask, mode="P")
     image.putpalette([value for structure in range(256) for value in colour(structure)])
     stream = io.BytesIO()
@@ -72,11 +72,11 @@ def png(mask: Mask) -> bytes:
 
 
 def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the pixels of a (H, W) region that touch its outside; the frame of the image counts as inside."""
+    """Return the pixels of a (H, W) region that touch its outside; the border of the image counts as inside."""
     inner: NDArray[np.bool_] = ndimage.binary_erosion(mask, border_value=1)
     return mask & ~inner
 
 
 def _resized(plane: Float32Array, size: Sequence[int]) -> Float32Array:
-    """Interpolate linearly, as the image itself was resized."""
+    """Interpolate linearly, as images are resized."""
     return np.array(resize_image(np.ascontiguousarray(plane), list(size)))  # Pillow's own cannot be written to

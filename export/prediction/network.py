@@ -1,4 +1,4 @@
-"""Open what predicts: an export by its runtime, or an extracted expert by torch."""
+"""Open the network of a prediction: an export with its runtime, or an extracted expert with torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedNetwork(StoredNetwork):
-    """A network that can be run, with what its artifact says about it."""
+    """A network that can be run, with the description of its artifact."""
 
     path: Path
     run: Callable[[Float32Array], Float32Array]
@@ -37,7 +37,7 @@ class LoadedNetwork(StoredNetwork):
 
     @property
     def dense(self) -> bool:
-        """Whether it answers with masks."""
+        """Whether it returns masks."""
         return get_task(self.region.task).dense
 
 
@@ -47,11 +47,11 @@ def open_network(
     selection: ExportSelection,
     threads: int | None,
 ) -> LoadedNetwork:
-    """Open an export or expert directory; without one, a region of a run: its export, else its expert.
+    """Open an export or expert directory; without a path, a region of a run: its export, else its expert.
 
     Args:
         path: An export, an expert or a run.
-        run: A run by id or path when no `path` is given; the newest by default.
+        run: A run by id or path without `path`; the newest by default.
         selection: Region of the run, and which of its exports.
         threads: CPU threads.
 
@@ -122,7 +122,7 @@ def _open_expert(path: Path, threads: int | None) -> LoadedNetwork:
 
 
 class RegionCheckResult(NamedTuple):
-    """What the in-region check says of an image; all None where the network carries none."""
+    """Result of the region check of an image; all None if the network has no check."""
 
     out_of_region: bool | None = None
     distance: float | None = None
@@ -130,7 +130,7 @@ class RegionCheckResult(NamedTuple):
 
 
 def checked(network: LoadedNetwork, image: Float32Array) -> RegionCheckResult:
-    """Check that a prepared image looks like the region of a network."""
+    """Check whether a prepared image looks like the region of a network."""
     if network.info.in_region is None:
         return RegionCheckResult()
     distance, limit, inside = region_check.check(network.info.in_region, image)

@@ -1,4 +1,4 @@
-"""The grid of a NIfTI file: a mask made on the axes of a network's input is written back onto that of the file."""
+"""Write a mask on the axes of a network's input onto the grid of its NIfTI file."""
 
 from __future__ import annotations
 
@@ -15,29 +15,28 @@ _TO_MM = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}
 
 
 def is_nifti(path: Path) -> bool:
-    """Tell by its name whether a file is NIfTI."""
+    """Return whether a file is NIfTI, by its name."""
     return path.name.lower().endswith(_SUFFIXES)
 
 
 def oriented(image: Any) -> bool:
-    """Tell whether a NIfTI header states an orientation; without one the axes are taken as they are stored."""
+    """Return whether a NIfTI header states an orientation; otherwise axes are used as stored."""
     header = image.header
     return bool(int(header["qform_code"]) or int(header["sform_code"]))
 
 
 def voxel_ml(path: Path) -> float:
-    """Return the volume of one voxel in millilitres; a header that states no unit is in millimetres, as is usual."""
+    """Return the volume of one voxel in millilitres; a header without unit is in millimetres, as is usual."""
     header = _load(path).header
     sides = [float(side) * _TO_MM.get(header.get_xyzt_units()[0], 1.0) for side in header.get_zooms()[:3]]
     return float(np.prod(sides)) / 1e3
 
 
 def nifti_bytes(mask: Mask, path: Path) -> bytes:
-    """Return a mask as compressed NIfTI with the shape, affine and codes of the image file that it was made from.
+    """Return a mask as compressed NIfTI with the shape, affine and codes of its image file.
 
     Args:
-        mask: On the axes that the image was read with: (H, W) as displayed, or a volume whose axes run to the
-            right, front and top (RAS).
+        mask: On the axes of the image as read: (H, W) as displayed, or a volume in RAS axes.
         path: The image.
     """
     import nibabel as nib

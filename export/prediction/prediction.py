@@ -1,6 +1,6 @@
-"""Predict: images in, labels with probabilities or masks out, or a refusal. Never a diagnosis.
+"""Predict labels with probabilities or masks for images, or refuse them. For research, not for diagnosis.
 
-An export needs its own runtime, numpy and Pillow, no torch; an extracted expert runs by torch.
+An export needs its runtime, numpy and Pillow, not torch; an extracted expert runs with torch.
 """
 
 from __future__ import annotations
@@ -53,22 +53,22 @@ def predict(
         target: Selects among the exports of the run.
         profile: Selects among the exports of the run.
         precision: Selects among the exports of the run.
-        allow_synthetic: Use an expert that was trained on phantoms only.
+        allow_synthetic: Allow an expert that was trained on phantoms only.
         allow_out_of_region: Also predict for images that do not look like the region.
-        top: How many classes to list for each image.
-        out: Directory for `predictions.csv`, `predictions.json` and, named by the stem of each image, one JSON file
-            and the mask: a NIfTI file on the grid of a NIfTI input, else a PNG file of the input's size.
+        top: Number of classes per image.
+        out: Directory for `predictions.csv`, `predictions.json` and, named by the stem of each image, one JSON file and
+            the mask: NIfTI on the grid of a NIfTI input, else PNG of the input's size.
         threads: CPU threads.
-        on_event: Told how many images are done.
+        on_event: Receives progress.
 
     Returns:
-        A document with one row per image in `predictions`; `label`, or `structures` of a segmenter, is null where the
+        A document with one row per image in `predictions`; `label`, or `structures` for segmentation, is null if the
         image was refused.
 
     Raises:
-        UsageError: Nothing to predict with or on, or a mask would replace an input.
+        UsageError: No network or no images, or a mask would replace an input.
         ArtifactError: The network is damaged, or synthetic and not allowed.
-        DataError: An image cannot be read; nothing is written then.
+        DataError: An image cannot be read; nothing is written.
     """
     selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
     network = open_network(path, run, selection, threads)
@@ -98,7 +98,7 @@ def _rows(
     options: tuple[int, bool],
     on_event: Listener,
 ) -> list[PredictedImage]:
-    """Answer for the images in chunks that fit into memory."""
+    """Predict images in chunks that fit into memory."""
     top, allow_out_of_region = options
     rows: list[PredictedImage] = []
     step = fitting(network.region, network.shape, most=_CHUNK)
@@ -158,7 +158,7 @@ def _write(document: PredictDocument, names: Sequence[str], folder: Path, out: P
 
 
 def _distinct(stems: Sequence[str]) -> list[str]:
-    """Number the stems that would overwrite an earlier image's file, or the list of all."""
+    """Number the stems that would overwrite another image's file, or the list of all."""
     taken = {Path(DOCUMENT).stem}
     names = []
     for wanted in stems:

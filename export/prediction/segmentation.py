@@ -1,7 +1,7 @@
-"""What a segmenter answers: a mask on the grid of each image as it came, and how much of it each structure takes.
+"""Predictions of a segmentation network: a mask on the grid of each image, and the size of each structure.
 
-A mask is computed at the network's size and brought back: probabilities are interpolated to the image's own size,
-and a NIfTI file's orientation is restored, so that image and mask lie on each other in any viewer.
+A mask is computed at the network's size: probabilities are interpolated to the image's size, and a NIfTI file's
+orientation is restored, so that image and mask match in any viewer.
 
 Shapes: S structures; a mask is (H, W), or a volume in the order of the file's axes.
 """
@@ -47,13 +47,13 @@ def rows(
     """Segment images that fit into memory together.
 
     Args:
-        network: What segments.
+        network: The network.
         paths: Image files.
-        targets: Where each mask is written; None measures it only.
-        allow_out_of_region: Segment images that do not look like the region too.
+        targets: File of each mask; None only measures it.
+        allow_out_of_region: Also segment images that do not look like the region.
 
     Returns:
-        One row per image; `structures` and `mask` are None where it does not look like the region.
+        One row per image; `structures` and `mask` are None if it does not look like the region.
 
     Raises:
         DataError: An image cannot be read.
@@ -100,7 +100,7 @@ def _units(row: SegmentedImage) -> list[str]:
 
 
 def _measure(structures: Sequence[str], mask: Mask, path: Path) -> dict[str, StructureSize]:
-    """Count the pixels of each structure; of a volume its voxels and, by the file's own scale, millilitres."""
+    """Count the pixels of each structure; for a volume voxels and, with the file's spacing, millilitres."""
     counts = np.bincount(mask.ravel(), minlength=len(structures) + 1)[1:]
     if mask.ndim == 2:
         return {name: StructureSize(pixels=int(count)) for name, count in zip(structures, counts, strict=True)}

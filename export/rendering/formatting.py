@@ -1,4 +1,4 @@
-"""How numbers are written in the report; what is undefined is a dash, never a zero."""
+"""Format numbers and names for the report; undefined values are a dash."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
 def metric(name: str) -> str:
-    """Write the name of a metric."""
+    """Return the name of a metric."""
     return METRICS.get(name, name.replace("_", " "))
 
 
 def heading(name: str) -> str:
-    """Write the name of a metric at the head of a narrow column."""
+    """Return the short name of a metric for a narrow column."""
     short = metric(name).replace("accuracy", "acc.") if " " in metric(name) else metric(name)
     return short[:1].upper() + short[1:]
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Write a number with fixed digits and a real minus sign."""
+    """Return a number with fixed digits and a real minus sign."""
     return DASH if value is None else f"{value:.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """Write a change: with its sign, a plus too."""
+    """Return a number with its sign, also plus."""
     if value is None:
         return DASH
     rounded = round(value, digits) + 0.0  # a negative zero is none
@@ -40,17 +40,17 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def change(drop: float | None, digits: int = 3) -> str:
-    """Write a drop as a change: candidate minus baseline."""
+    """Return a drop as a change: candidate minus baseline."""
     return signed(None if drop is None else -drop, digits)
 
 
 def change_span(bounds: Sequence[float] | None, digits: int = 3) -> str:
-    """Write the interval of a drop as that of a change."""
+    """Return the interval of a drop as that of a change."""
     return "" if bounds is None else f"[{change(bounds[1], digits)}, {change(bounds[0], digits)}]"
 
 
 def shown(value: object) -> str:
-    """Write a value whose kind a page does not know, such as a key that a later gate adds."""
+    """Return a value of unknown kind, such as a key of a later version."""
     if value is None:
         return DASH
     if isinstance(value, bool | str):
@@ -67,7 +67,7 @@ def shown(value: object) -> str:
 
 
 def named_rows(value: object) -> list[tuple[str, dict[str, Any]]]:
-    """Return rows with their names, whether they are keyed by name or each hold theirs."""
+    """Return rows with their names, which are keys or in the rows."""
     if isinstance(value, Mapping):
         return [(str(name), row) for name, row in value.items() if isinstance(row, dict)]
     rows = [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
@@ -79,18 +79,18 @@ def named_rows(value: object) -> list[tuple[str, dict[str, Any]]]:
 
 
 def inline_png(value: object) -> str:
-    """Return a PNG in base64 as an address that lies in the page itself; nothing else becomes one."""
+    """Return a base64 PNG as a data address; nothing else is accepted."""
     text = str(value or "").removeprefix("data:image/png;base64,")
     return f"data:image/png;base64,{text}" if _PNG.fullmatch(text) else ""
 
 
 def span(bounds: Sequence[float] | None, digits: int = 3) -> str:
-    """Write an interval."""
+    """Return an interval."""
     return "" if bounds is None else f"[{number(bounds[0], digits)}, {number(bounds[1], digits)}]"
 
 
 def percent(value: float | None) -> str:
-    """Write a fraction as a percentage, with a decimal below ten per cent."""
+    """Return a fraction as a percentage, with a decimal below ten per cent."""
     if value is None:
         return DASH
     digits = 0 if abs(value) >= 0.1 or value == round(value, 2) else 1
@@ -98,7 +98,7 @@ def percent(value: float | None) -> str:
 
 
 def count(value: float | None) -> str:
-    """Write a count with three digits and a unit: 11.2 M."""
+    """Return a count with three digits and a unit: 11.2 M."""
     if value is None:
         return DASH
     for size, unit in _UNITS:
@@ -108,7 +108,7 @@ def count(value: float | None) -> str:
 
 
 def size(value: float | None) -> str:
-    """Write a number of bytes in decimal units: 44.7 MB."""
+    """Return a number of bytes in decimal units: 44.7 MB."""
     if value is None:
         return DASH
     for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
@@ -118,7 +118,7 @@ def size(value: float | None) -> str:
 
 
 def moment(text: str) -> str:
-    """Write an ISO time to the minute."""
+    """Return an ISO time to the minute."""
     return datetime.datetime.fromisoformat(text).astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
@@ -129,7 +129,7 @@ _MARKS += [(mark, f"\\{mark}") for mark in "|`*_[]~"]
 
 
 def markdown(value: object) -> str:
-    """Write text into a Markdown cell so that it stays text: no markup, no link, no mention of a user."""
+    """Escape text for a Markdown cell: no markup, no link, no mention of a user."""
     text = " ".join(str(value).splitlines())  # a single carriage return ends a line too
     for sign, safe in _MARKS:
         text = text.replace(sign, safe)
@@ -137,12 +137,12 @@ def markdown(value: object) -> str:
 
 
 def code(value: object) -> str:
-    """Write text between backticks."""
+    """Return text between backticks."""
     return " ".join(str(value).replace("`", "'").splitlines())
 
 
 def mark(verdict: str | None) -> str:
-    """Write a verdict with a sign before it, as colours do not reach a pull request."""
+    """Return a verdict with a sign, for pages without colours."""
     signs = {
         "pass": "\N{WHITE HEAVY CHECK MARK}",
         "fail": "\N{CROSS MARK}",

@@ -1,6 +1,6 @@
-"""Small pieces of inline SVG: escaped elements, scales with round ticks, and a figure that a screen reader can tell.
+"""A small kit for inline SVG: escaped elements, scales with round ticks, and accessible figures.
 
-Colours are CSS classes and custom properties of the page, so one drawing serves light, dark and paper.
+Colours are CSS classes and custom properties of the page, so one drawing serves light, dark and print.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ def figure(
 
     Args:
         key: Unique in the page; letters, digits and hyphens.
-        title: What it shows, in a few words.
-        description: What one would say about it to someone who cannot see it.
+        title: Short name.
+        description: Description for people who cannot see it.
         size: Width and height of the drawing; it scales with its container.
         body: Elements.
-        role: "img" is one thing to a screen reader; "group" where the body holds links, which it must reach.
+        role: "img", or "group" if the body has links, which a screen reader must reach.
     """
     head = [tag("title", title, id=f"{key}-t"), tag("desc", description, id=f"{key}-d")]
     return tag(
@@ -50,7 +50,7 @@ def figure(
 
 @dataclass(frozen=True)
 class Scale:
-    """Maps values to pixels, straight or logarithmic."""
+    """Maps values to pixels, linear or logarithmic."""
 
     domain: tuple[float, float]
     pixels: tuple[float, float]
@@ -63,7 +63,7 @@ class Scale:
         return self.pixels[0] + share * (self.pixels[1] - self.pixels[0])
 
     def clipped(self, value: float) -> float:
-        """Return the pixel of a value, or of the nearer end where it lies outside."""
+        """Return the pixel of a value, clipped to the domain."""
         return self(min(max(value, self.domain[0]), self.domain[1]))
 
     def ticks(self, count: int = 5) -> list[float]:
@@ -121,7 +121,7 @@ def spread_labels(wanted: Sequence[float], gap: float, limits: tuple[float, floa
 
 
 def label(value: float) -> str:
-    """Write a tick without trailing zeros."""
+    """Return a tick label without trailing zeros."""
     return f"{value:.6g}"
 
 
@@ -165,7 +165,7 @@ FOUNDATION = "#24292f"
 
 
 def sheet(title: str, said: str, body: Sequence[Markup], *, height: float = HEIGHT) -> str:
-    """Return a drawing as a file of its own."""
+    """Return a drawing as a separate file."""
     style = tag("style", Markup(_STYLE))
     drawn = str(figure("comparison", title, said, (WIDTH, height), [style, *body]))
     # a file of its own needs the namespace that an inline drawing inherits
@@ -173,11 +173,11 @@ def sheet(title: str, said: str, body: Sequence[Markup], *, height: float = HEIG
 
 
 def watermark(synthetic: bool) -> list[Markup]:
-    """Return what marks a drawing of phantom results."""
+    """Return the mark of a drawing of phantom results."""
     text = "SYNTHETIC: drawn phantoms, not patients"
     return [tag("text", text, x=WIDTH - RIGHT, y=TOP - 8, class_="mark", text_anchor="end")] if synthetic else []
 
 
 def shorten(label: str, most: int = 17) -> str:
-    """Cut a label to what fits beside the drawing."""
+    """Shorten a label to the space beside the drawing."""
     return label if len(label) <= most else f"{label[: most - 3]}..."

@@ -1,4 +1,4 @@
-"""The one environment of Jinja templates: strict about names, without blank lines, with the filters of this package."""
+"""The Jinja environment: strict names, no blank lines, and the filters of this package."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ from lorkit.export.rendering.formatting import FILTERS
 
 
 def environment(folder: Path, *, autoescape: bool = False) -> jinja2.Environment:
-    """Return an environment for the templates in a folder.
-
-    Args:
-        folder: Holds the templates.
-        autoescape: Escape what is data, for HTML.
-    """
+    """Return an environment for the templates in a folder, with HTML escaping on request."""
     found = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
         autoescape=autoescape,

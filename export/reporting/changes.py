@@ -1,8 +1,8 @@
-"""What changed between two runs: `report --against OLD`, region by region.
+"""Changes between two runs, by region: `report --against OLD`.
 
-Accuracies of two runs are compared on the same cases, in pairs, where both were held back from the same test cases;
-else two numbers on two sets stand side by side and no interval is claimed. Latencies were taken at two times, and
-only a gate or a bench that times both in turns can compare them.
+Accuracies are compared in pairs on the same cases if both runs have the same test cases; else the two numbers are shown
+without an interval. Latencies were measured at different times; only a gate or a bench, which interleave both, can
+compare them.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ def changes(
     """Compare the documents of two runs, and their experts' exports on the same cases.
 
     Args:
-        home: The run that is reported.
+        home: The reported run.
         other: The run to compare with.
         now: Document of `home`.
         then: Document of `other`.
-        on_event: Told which region is being measured.
+        on_event: Receives progress.
 
     Returns:
         `id` and `digest` of the other run; `verdict` of both gates; `rows`, one per region of both runs: `region`, the
-        table rows `then` and `now` of the judged experts, `verdict` of both, `paired` (change of the headline metric
-        on the same cases, its `ci`, `n`, `label_flips`) or null and then `unpaired`, which says why; `settings` that
-        differ (`key`, `then`, `now`); regions that only one has, `only_then` and `only_now`.
+        table rows `then` and `now` of the judged experts, `verdict` of both, `paired` (change of the headline metric on
+        the same cases, its `ci`, `n`, `label_flips`) or null with the reason in `unpaired`; `settings` that differ
+        (`key`, `then`, `now`); regions of only one run, `only_then` and `only_now`.
     """
     names = [[region["name"] for region in document["regions"]] for document in (then, now)]
     shared = [name for name in names[1] if name in names[0]]
@@ -75,7 +75,7 @@ def changes(
 
 
 class _Paired:
-    """Paired comparisons, remembered beside the run by the digests of both exports: they cost a pass over the cases."""
+    """Paired comparisons, stored in the run by the digests of both exports, because they need a pass over the cases."""
 
     def __init__(self, home: Run, other: Run) -> None:
         self.home, self.other = home, other
@@ -85,7 +85,7 @@ class _Paired:
         self.used: dict[str, PairedChange] = {}
 
     def compare(self, region: str, then: Exported | None, now: Exported | None) -> tuple[PairedChange | None, str]:
-        """Return what changed on the same cases, or None and why it is undefined."""
+        """Return the change on the same cases, or None and the reason why it is undefined."""
         if then is None or now is None:
             return None, "not exported in both runs"
         if then.classes != now.classes:
@@ -101,7 +101,7 @@ class _Paired:
         return found, ""
 
     def store(self) -> None:
-        """Write what was measured, and nothing else."""
+        """Write the paired comparisons that were used."""
         if self.used and self.used != self.known:
             self.home.measurements_dir.mkdir(parents=True, exist_ok=True)
             PairedChanges(pairs=self.used).write(self.path)
@@ -147,7 +147,7 @@ def _held_back(run: Run, region: str) -> frozenset[str]:
 
 
 def _flat(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings by dotted key; where a run lies and when it was made are no settings."""
+    """Return settings by dotted key, without the location and time of the run."""
     settings = {"name": about["name"], "method": about["method"], "seed": about["seed"], **about["settings"]}
     return dict(_leaves("", settings))
 

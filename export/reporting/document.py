@@ -1,7 +1,7 @@
-"""Everything that is known about a run, as one document: what the report shows and `report.json` holds.
+"""The document of a report, `report.json`.
 
-What was measured before is taken from the run's `measurements/`; what is missing, or belongs to an earlier state of
-the run, is measured now.
+Earlier measurements are taken from the run's `measurements/`; missing ones, or those of an earlier state of the run,
+are measured.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ METRICS = ("accuracy", "balanced_accuracy", "auroc", "ece")
 
 
 def report_document(run: Run, *, on_event: Listener) -> dict[str, Any]:
-    """Gather the document of a report.
+    """Build the document of a report.
 
     Keys, stable from version to version:
         `schema_version`, `kind` ("report"), `created`, `warnings`, `synthetic`, `machine`, `tools`;
@@ -40,17 +40,17 @@ def report_document(run: Run, *, on_event: Listener) -> dict[str, Any]:
         `table`: one row per region, owner and export: `region`, `owner`, `source`, `n`, each of `metrics`, `ci`,
             `parameters`, `macs`, `size_bytes`, `target`, `profile`, `precision`, `opset`, `nodes`, `parity`, `path`
             (below the run), `digest`, `latency` (`median_ms`, `p90_ms`, `p99_ms`, `throughput`, `peak_mib`, `batch`,
-            `threads`, `provider`, or null), `scored` (on what the metrics were measured: "network", "export" or
+            `threads`, `provider`, or null), `scored` (source of the metrics: "network", "export" or
             null), `commands` (check, time and use it);
-        `summary`: what the experts save against the foundation, on average, and by how much the headline changes;
+        `summary`: mean savings of the experts against the foundation, and the change of the headline metric;
         `evaluations`: `confusion`, `reliability`, `per_class` (with `roc`) or `per_structure`, and `classes` by model
             and region;
-        `pictures`: images with answers by region, where the privacy of a run allows pixels in its exports;
+        `pictures`: images with predictions by region, if the privacy of a run allows pixels in its exports;
         `training`: the lines of `metrics.jsonl`;
         `gate`: the stored gate with its raw samples, with `stale`, or null;
-        `precisions`: what `export --precision auto` tried, one row per region and precision, with the reason;
+        `precisions`: trials of `export --precision auto`, one row per region and precision, with the reason;
         `chain`: `kind`, `name`, `digest`, `parent` of each artifact;
-        `commands`: how to get all of this again.
+        `commands`: commands to repeat all of this.
     """
     warnings: list[str] = []
     found = evaluations_of(run, warnings, on_event)
@@ -92,7 +92,7 @@ def report_document(run: Run, *, on_event: Listener) -> dict[str, Any]:
 
 
 def average_savings(table: list[dict[str, Any]], headline: str = "balanced_accuracy") -> dict[str, float | None]:
-    """Average what the experts save: geometric mean of baseline over expert, mean change of the headline metric."""
+    """Return the experts' savings: geometric mean of baseline over expert, mean change of the headline metric."""
     best: dict[str, dict[str, dict[str, Any]]] = {}
     for row in table:
         best.setdefault(row["region"], {}).setdefault(row["owner"], row)
@@ -145,7 +145,7 @@ def _table(
 def _scores(
     network: dict[str, Any] | None, one: Exported | None, metrics: Sequence[str], scored: dict[str, ScoredExport]
 ) -> dict[str, Any]:
-    """Return the scores that stand for an export: its network's where it answers as that does, else its own."""
+    """Return the scores of an export: its network's if their outputs are equal, else its own."""
     as_network = one is None or answers_as_network(one)
     own = None if one is None else scored.get(one.manifest.digest)
     block = network if as_network else None if own is None else own.to_json()
@@ -203,7 +203,7 @@ def _drawable(document: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _gate(run: Run, exports: list[Exported]) -> dict[str, Any] | None:
-    """Return the stored gate; stale when it judged an export that is no longer the same."""
+    """Return the stored gate; stale if it judged an export that has changed."""
     path = run.measurements_dir / gating.NAME
     if not path.is_file():
         return None

@@ -1,7 +1,7 @@
-"""How good exports of lower precision are, by their own engines on the locked test split.
+"""Accuracy of exports of lower precision, with their own engines on the locked test split.
 
-An fp32 export with a passed parity answers as its network does, and has the network's score. Another
-precision has answers of its own, so a score that was measured on the network would be made up for it.
+An fp32 export with a passed parity has the outputs and so the score of its network. Other precisions have other outputs
+and must be scored themselves.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ _BATCH = 64
 
 
 def answers_as_network(one: Exported) -> bool:
-    """Whether an export has the score of its network."""
+    """Return whether an export has the score of its network."""
     return one.info.precision == "fp32"
 
 
 def scores_of(
     run: Run, exports: Sequence[Exported], warnings: list[str], on_event: Listener
 ) -> dict[str, ScoredExport]:
-    """Return the scores of exports of lower precision by digest; measure those that were not yet.
+    """Return the scores of exports of lower precision by digest; measure missing ones.
 
     Args:
-        run: The run that they lie in.
+        run: Their run.
         exports: All exports of it.
-        warnings: Gets a line where one could not be measured.
-        on_event: Told which export is being measured.
+        warnings: Extended by a line for each that could not be measured.
+        on_event: Receives progress.
 
     Returns:
-        Blocks as `evaluate` writes them, without curves. An export that cannot run here has none.
+        Blocks as in `evaluate`, without curves; none for an export that cannot run here.
     """
     path = run.measurements_dir / NAME
     known = ExportScores.read(path).exports if path.is_file() else {}

@@ -1,4 +1,4 @@
-"""What a report needs to have been measured: taken from the run where it is stored, measured now where it is not."""
+"""Measurements of a report: stored ones of the run, or new ones if missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SECONDS_A_REGION = 3.0
 
 
 def evaluations_of(run: Run, warnings: list[str], on_event: Listener) -> dict[str, EvaluateDocument | None]:
-    """Return each model's measurement on the test split; measure where there is none of this very run."""
+    """Return each model's evaluation on the test split; measure it if there is none of this run."""
     found: dict[str, EvaluateDocument | None] = {model: _stored(run, model) for model in reversed(MODELS)}
     missing = [model for model, document in found.items() if document is None]
     if not missing:
@@ -48,7 +48,7 @@ def evaluations_of(run: Run, warnings: list[str], on_event: Listener) -> dict[st
 
 
 def _teacher(run: Run) -> Teacher | None:
-    """Open the ONNX file that a run was taught by; None where that was something else."""
+    """Open the ONNX file that was the foundation of a run; None if it was something else."""
     if not run.config.foundation.is_onnx:
         return None
     from lorkit.export.onnx.teacher import teacher_of
@@ -63,7 +63,7 @@ def _stored(run: Run, model: str) -> EvaluateDocument | None:
 
 
 def _fresh(run: Run, model: str, document: EvaluateDocument) -> bool:
-    """Whether a measurement is of this run and, for experts, of those that are extracted now."""
+    """Return whether an evaluation is of this run and, for experts, of the current ones."""
     if document.run_digest != run.manifest.digest or set(document.regions) != set(run.regions.names):
         return False
     if model != "experts":
@@ -80,7 +80,7 @@ def _fresh(run: Run, model: str, document: EvaluateDocument) -> bool:
 
 
 def latencies_of(run: Run, exports: list[Exported], warnings: list[str], on_event: Listener) -> dict[str, BenchRow]:
-    """Return one row per export digest (batch 1, one thread); measure shortly what has none."""
+    """Return one row per export digest (batch 1, one thread); measure missing ones briefly."""
     rows = _bench_rows(benchmark.stored(run))
     if any(one.proven and one.manifest.digest not in rows for one in exports):
         seconds = _SECONDS_A_REGION * len({one.key for one in exports})

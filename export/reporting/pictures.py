@@ -1,10 +1,11 @@
-"""Pictures of a report: images with what an expert answers, masks as outlines, from the samples of exports.
+"""Pictures of a report: images with an expert's prediction, masks as outlines, from the samples of exports.
 
-An export holds images of patients only where its run allows that (`privacy.embed_images`), and drawn phantoms; those
-alone are shown. Everything else of a report is numbers.
+An export contains images of patients only if its run allows that (`privacy.embed_images`), and drawn phantoms; no other
+images are shown.
 
 Shapes: (C, *spatial) image, (K,) logits of a classifier, (1 + S, *spatial) logits of a segmenter, (*spatial) mask; a
-volume shows one slice across its last axis, the axial plane, with the patient's right on the left and the front on top.
+volume is shown as one slice across its last axis, the axial plane, with the patient's right on the left and the front
+at the top.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ _WHITE = (255, 255, 255)
 
 
 def pictures_of(exports: Sequence[Exported]) -> dict[str, list[dict[str, Any]]]:
-    """Draw a few cases of each region, from the first export of its expert that holds any.
+    """Draw a few cases of each region, from the first export of its expert with samples.
 
     Returns:
-        By region, a list that may be empty; each picture has `png` (base64), `width` and `height` in pixels, `slice`
-        (None of single images) and `annotated`. Of a segmenter also `dice` by structure; of a classifier `truth` (None
-        where not annotated), `answer`, and the most probable classes as `top` (`class`, `probability`).
+        By region, a list of pictures with `png` (base64), `width` and `height` in pixels, `slice` (None for 2D images)
+        and `annotated`. For segmentation also `dice` by structure; for classification `truth` (None if not annotated),
+        `answer`, and the most probable classes as `top` (`class`, `probability`).
     """
     found: dict[str, list[dict[str, Any]]] = {}
     for one in exports:
@@ -73,7 +74,7 @@ def _drawn(exported: Exported) -> list[dict[str, Any]]:
 
 
 def _varied(count: int, labels: NDArray[Any] | None) -> list[int]:
-    """Return which samples to show: each class once before any class twice, in the order they lie in."""
+    """Return the samples to show: each class once before any class twice, in their order."""
     if labels is None:
         return list(range(count))[:_MOST_LABELLED]
     seen: dict[int, int] = {}
@@ -119,12 +120,12 @@ def _picture(
 
 
 def overlay(image: Float32Array, mask: Mask, wanted: Mask | None) -> NDArray[np.uint8]:
-    """Return an image beside itself with outlines: what should be found in white, what was found in colour above it.
+    """Return an image with outlines: the true mask in white, the predicted one in colour above it.
 
     Args:
         image: (C, H, W) in [0, 1].
-        mask: (H, W), found.
-        wanted: (H, W), annotated.
+        mask: (H, W), predicted.
+        wanted: (H, W), true.
 
     Returns:
         (h, w, 3), enlarged by a whole number so that an outline hides less than a pixel.
@@ -163,5 +164,5 @@ def _fullest(mask: Mask) -> int:
 
 
 def _plane(values: NDArray[Any], at: int | None) -> NDArray[Any]:
-    """Return (C, H, W) of what may be a volume, as one looks at it."""
+    """Return (C, H, W) of an image, or of a slice of a volume, in display orientation."""
     return values if at is None else values[..., at].transpose(0, 2, 1)[:, ::-1, ::-1]

@@ -1,4 +1,4 @@
-"""Where everything of a run came from, and how to get it again: the digest chain and the commands."""
+"""Provenance of a run and the commands that repeat it: the digest chain and the commands."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def chain_of(run: Run, exports: Sequence[Exported]) -> list[dict[str, Any]]:
 
 
 def orphans(chain: Sequence[dict[str, Any]]) -> list[str]:
-    """Name what was made from an artifact that has been replaced since."""
+    """Return the names of artifacts made from one that has been replaced since."""
     there = {row["digest"] for row in chain}
     lost = [row["name"] for row in chain if row["parent"] is not None and row["parent"] not in there]
     if not lost:
@@ -40,7 +40,7 @@ def orphans(chain: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def commands_of(run: Run, exports: Sequence[Exported], gate: dict[str, Any] | None) -> list[str]:
-    """Return the commands that make all of a run again, the gate with the limits that it judged by."""
+    """Return the commands that repeat a run, with the limits of its gate."""
     where = f"--run {run.id}"
     ways = dict.fromkeys(one.key[1:] for one in exports)
     limits = "" if gate is None else _limits(gate)

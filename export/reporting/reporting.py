@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs no network, Markdown for pull requests, JSON for programs."""
+"""The report of a run: one HTML file without network access, Markdown for pull requests, JSON for programs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ReportResult:
 
     Attributes:
         files: `report.html`, `report.md` and `report.json`.
-        up_to_date: They were there already, and nothing that they show has changed.
+        up_to_date: They existed already, and their content has not changed.
     """
 
     files: list[Path]
@@ -54,20 +54,20 @@ def report(
     force: bool = False,
     on_event: Listener = ignore,
 ) -> ReportResult:
-    """Write the report of a run, measuring what has not been measured yet.
+    """Write the report of a run, with new measurements for missing ones.
 
     Args:
-        run: The run, by path or id; default the newest.
-        against: Another run, by path or id, whose experts stand beside those of this one.
-        force: Write it again although nothing changed.
-        on_event: Told what is being measured.
+        run: The run, by path or id; the newest by default.
+        against: Another run to compare with, by path or id.
+        force: Write the report again although nothing changed.
+        on_event: Receives progress.
 
     Returns:
-        Where `report.html`, `report.md` and `report.json` lie, and whether they were there already.
+        The paths of `report.html`, `report.md` and `report.json`, and whether they existed already.
 
     Raises:
         UsageError: No such run, or a run against itself.
-        ArtifactError: The run, or anything in it that the report shows, is damaged.
+        ArtifactError: The run, or an artifact in the report, is damaged.
     """
     home = open_run(run)
     other = None if against is None else open_run(against)
@@ -91,7 +91,7 @@ def report(
 
 
 def _inputs(document: Mapping[str, Any]) -> str:
-    """Digest what the report shows, but not when it was written, and what draws it."""
+    """Return the digest of the report's content, without its time, and of its templates."""
     shown = {name: value for name, value in document.items() if name != "created"}
     return digest_json({"document": shown, "sources": [digest_file(path) for path in _DRAWN_BY]})
 

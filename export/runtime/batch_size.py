@@ -1,7 +1,7 @@
-"""How large the images and outputs of a network are, and how many of them may be held at once.
+"""Number of images and outputs of a network that fit into memory.
 
-A classifier's images are small and its outputs a few numbers; the maps of a 3D segmenter are several times its
-volumes. Whatever runs a split therefore asks here for the size of its batches, and reduces each to a few numbers.
+A classifier's images are small and its outputs few; the maps of a 3D segmenter are several times larger than its
+volumes. So loops over a split use this batch size, and reduce each batch to a few numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FLOAT = 4
 
 
 def output_shape(region: Region, image_shape: Sequence[int]) -> tuple[int, ...]:
-    """Return the shape of one image's outputs: (outputs,), or (outputs, *spatial) where they are maps."""
+    """Return the shape of one image's outputs: (outputs,), or (outputs, *spatial) for maps."""
     task = get_task(region.task)
     spatial = tuple(image_shape[1:]) if task.dense else ()
     return task.outputs(region), *spatial

@@ -1,6 +1,6 @@
-"""Load an export and run it, with one clear line for every input that it cannot take.
+"""Load an export and run it, with a clear error for every invalid input.
 
-Needs the target's runtime and numpy, no torch. Shapes: N batch, C channels, further axes are space.
+Needs the target's runtime and numpy, not torch. Shapes: N batch, C channels, further axes are space.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from lorkit.export.targets.gpu_timer import timer_of
 
 
 class CheckedEngine:
-    """An engine that refuses what its network cannot take instead of computing nonsense.
+    """An engine that refuses inputs that its network does not support.
 
     Attributes:
         exported: The export that it was loaded from.
-        device_timer: What returns the GPU's milliseconds for a batch; None on a CPU, and where the runtime hides it.
+        device_timer: Returns the GPU's milliseconds for a batch; None on a CPU, or if the runtime does not support it.
     """
 
     def __init__(self, engine: Engine, exported: Exported) -> None:
@@ -35,7 +35,7 @@ class CheckedEngine:
 
     @property
     def provider(self) -> str:
-        """What runs it, as the runtime itself reports."""
+        """The provider that runs it, as reported by the runtime."""
         return self._engine.provider
 
     @property
@@ -63,13 +63,11 @@ class CheckedEngine:
         self._engine.close()
 
     def __enter__(self) -> Self:
-        """Return itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Release the engine."""
         self.close()
 
     def _refusal(self, batch: Float32Array) -> DataError:
@@ -87,11 +85,11 @@ def load_engine(directory: Path | str, *, threads: int | None = None) -> Checked
 
     Args:
         directory: An export.
-        threads: CPU threads; the runtime's own choice by default.
+        threads: CPU threads; the runtime's choice by default.
 
     Raises:
-        ArtifactError: It is no export, damaged or tampered with.
-        MissingRuntimeError: Its runtime or hardware is not here, or another provider than recorded would run it.
+        ArtifactError: It is not an export, or is damaged.
+        MissingRuntimeError: Its runtime or hardware is missing, or another provider than recorded would run it.
     """
     exported = read_exported(Path(directory))
     info = exported.info

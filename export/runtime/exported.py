@@ -1,4 +1,4 @@
-"""An export as the measuring rooms see it: what it claims about itself, checked against its manifest."""
+"""An export as its commands use it: its description, checked against its manifest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INFO = "export.json"
 
 @dataclass(frozen=True)
 class Exported(StoredNetwork):
-    """One export directory with intact digests: `info` is its `export.json`."""
+    """One export directory with verified digests: `info` is its `export.json`."""
 
     path: Path
     manifest: Manifest
@@ -24,26 +24,26 @@ class Exported(StoredNetwork):
 
     @property
     def owner(self) -> Owner:
-        """Whose network it holds: expert, foundation or student."""
+        """Owner of its network: expert, foundation or student."""
         return self.info.owner
 
     @property
     def key(self) -> tuple[str, str, str, str]:
-        """Region, target, profile and precision: what two exports must share to be compared by default."""
+        """Region, target, profile and precision, which must be equal for a comparison by default."""
         return self.region.name, self.info.target, self.info.profile, self.info.precision
 
     @property
     def synthetic(self) -> bool:
-        """Whether it has only ever seen phantoms."""
+        """Whether it was trained on phantoms only."""
         return self.manifest.synthetic
 
     @property
     def proven(self) -> bool:
-        """Whether it was built here and gave its source's outputs."""
+        """Whether its parity was checked on the machine that built it."""
         return self.info.parity.status == "passed"
 
     def describe(self) -> Subject:
-        """Return what a measurement says about its subject."""
+        """Return its description in measurements."""
         region, target, profile, precision = self.key
         return Subject(
             path=str(self.path),
@@ -57,16 +57,16 @@ class Exported(StoredNetwork):
 
 
 def read_exported(path: Path, *, chained: bool = False) -> Exported:
-    """Open an export directory, also one that was copied elsewhere.
+    """Open an export directory, also a copied one.
 
     Args:
         path: The directory.
-        chained: Also check what it was made from, as far as that lies where the export says. For exports that are
-            found in a run; one that a user names may be kept from an earlier state of it on purpose.
+        chained: Also check its source, if it is where the export states. For exports found in a run; a named export may
+            intentionally be from an earlier state of it.
 
     Raises:
-        ArtifactError: It is no export, damaged, lacks a field of `export.json`, or was made from something that has
-            been replaced or damaged since.
+        ArtifactError: It is not an export, is damaged, lacks a field of `export.json`, or its source has been replaced
+            or damaged.
     """
     if chained:
         verify_chain(path)

@@ -1,9 +1,9 @@
-"""Prove that an engine gives its source network's outputs: largest error, error against the margin, label flips.
+"""Parity of an engine with its source network: largest error, error relative to the margin, label flips.
 
-A classifier decides once an image, a segmenter once a pixel; both are compared decision by decision, and of maps
-only what one batch needs is held.
+A classifier makes one decision per image, a segmenter one per pixel; both are compared decision by decision, in
+batches.
 
-Shapes: N images, C outputs, P decisions an image (1, or the pixels of a map); images are (N, channels, *spatial),
+Shapes: N images, C outputs, P decisions per image (1, or the pixels of a map); images are (N, channels, *spatial),
 outputs (N, C) or (N, C, *spatial).
 """
 
@@ -34,17 +34,17 @@ FLIP_RATES = {"fp32": 1.0, "fp16": 0.01, "bf16": 0.02, "int8": 0.05}
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """What a comparison found.
+    """Result of a comparison.
 
     Attributes:
         max_abs: Largest difference of a logit.
-        tolerance: What was allowed.
-        of_margin: Largest difference as a share of its decision's margin between the two best classes.
+        tolerance: Largest allowed difference.
+        of_margin: Largest difference as a fraction of its decision's margin between the two best classes.
         label_flips: Images with a decision whose best class differs, at any batch size.
-        flip_rate: Share of all decisions whose best class differs, at the worst batch size.
-        flip_limit: What was allowed of it.
-        dice: Dice of the engine's masks against the source's, the worst image's mean over structures; None where
-            outputs are no maps.
+        flip_rate: Fraction of decisions whose best class differs, at the worst batch size.
+        flip_limit: Largest allowed fraction.
+        dice: Dice of the engine's masks against the source's, the worst image's mean over structures; None without
+            masks.
         n: Images compared.
         batches: Batch sizes at which all of them ran.
         inputs: "real", "phantom" or "seeded".
@@ -63,21 +63,17 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        """Whether every difference is allowed; in fp32 a label can then only flip where two classes tie."""
+        """Whether every difference is allowed; in fp32 only ties of two classes may flip."""
         return self.max_abs <= self.tolerance and self.flip_rate <= self.flip_limit
 
     def to_document(self) -> ProvenParity:
-        """Return it for `export.json`; an infinite error, of an engine that gives NaN, is null."""
+        """Return it for `export.json`; an infinite error, from NaN outputs, is null."""
         values = asdict(self) | {"max_abs": _finite(self.max_abs), "of_margin": _finite(self.of_margin)}
         return ProvenParity(**values, status="passed" if self.passed else "failed")
 
 
 def tolerance_of(precision: str, reference: Float32Array) -> float:
-    """Return the largest error allowed beside these reference logits.
-
-    Raises:
-        ParityError: No tolerance is stated for this precision.
-    """
+    """Return the largest allowed error for these reference logits; ParityError for an unknown precision."""
     if precision not in TOLERANCES:
         raise ParityError(
             f"no tolerance for precision '{precision}'", required=f"one of {', '.join(TOLERANCES)}", fix="use fp32"
@@ -86,7 +82,7 @@ def tolerance_of(precision: str, reference: Float32Array) -> float:
 
 
 def in_batches(run: Callable[[Float32Array], Float32Array], images: Float32Array, batch: int) -> Float32Array:
-    """Run all images in batches of a size and return (N, C) or (N, C, *spatial).
+    """Run all images in batches and return (N, C) or (N, C, *spatial).
 
     Raises:
         ParityError: The engine returned another number of rows than images.
@@ -124,7 +120,7 @@ def measure_parity(
 
 
 def batch_sizes(batches: Sequence[int], reference: Float32Array) -> tuple[int, ...]:
-    """Return the batch sizes to run; of maps there are few, and more than there are is all of them."""
+    """Return the batch sizes to run, limited to the number of images, which is small for maps."""
     if reference.ndim == 2:
         return tuple(batches)
     return tuple(dict.fromkeys(min(batch, len(reference)) for batch in batches))
@@ -184,11 +180,7 @@ def _difference(found: Float32Array, reference: Float32Array, tolerance: float) 
 
 
 def require_parity(parity: Parity, what: str) -> None:
-    """Raise unless the comparison passed.
-
-    Raises:
-        ParityError: It names the error found, the tolerance required and how many labels changeped.
-    """
+    """Raise ParityError, with the error, the tolerance and the changed labels, unless the comparison passed."""
     if not parity.passed:
         raise ParityError(
             f"{what} differs from its source by {parity.max_abs:.3g} with {describe_flips(parity)} "
@@ -199,7 +191,7 @@ def require_parity(parity: Parity, what: str) -> None:
 
 
 def describe_flips(found: Parity | ParityFigures) -> str:
-    """Say in words how many decisions of a comparison differ: labels of images, or pixels of masks."""
+    """Return in words how many decisions of a comparison differ: labels of images, or pixels of masks."""
     if found.dice is None:
         return plural(found.label_flips, "changed label")
     return f"{found.flip_rate:.2g} of all pixels changed (lowest Dice {found.dice:.4f})"
@@ -210,9 +202,9 @@ def _finite(value: float) -> float | None:
 
 
 def seeded_inputs(shape: Sequence[int], count: int, *, seed: int = 0) -> Float32Array:
-    """Return (count, *shape) float32 in [0, 1]: random inputs where images cannot be read or kept.
+    """Return (count, *shape) random float32 in [0, 1], for when images cannot be read or stored.
 
-    A coarse pattern under fine noise, so that deep layers see structure and not an average.
+    A coarse pattern with fine noise, so that deep layers get structure and not an average.
     """
     generator = np.random.default_rng(seed)
     channels, *spatial = shape

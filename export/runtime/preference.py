@@ -1,4 +1,4 @@
-"""What `export --precision auto` chose, as a run keeps it; read without torch, by report, gate and predict."""
+"""The stored choice of `export --precision auto`, read without torch by report, gate and predict."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ CANONICAL_TARGET = "onnx"
 
 
 def record_path(run: Run, target: str, profile: str) -> Path:
-    """Return where a run keeps what was measured to choose its precisions."""
+    """Return the file with a run's choices of precision."""
     return run.measurements_dir / f"precision-{target}-{profile}.json"
 
 
 def chosen_precision(run: Run, target: str, profile: str, region: str) -> str | None:
-    """Return what `auto` chose for a region, None where it was not asked."""
+    """Return the choice of `auto` for a region; None if there is none."""
     block = recorded_regions(record_path(run, target, profile)).get(region)
     return None if block is None else block.chosen
 
 
 def precision_trials(run: Run) -> list[TriedPrecision]:
-    """Return what was tried on a run, one row per region, target and precision, without raw samples."""
+    """Return the trials of `auto` on a run, one row per region, target and precision, without raw samples."""
     return [
         TriedPrecision(
             region=region,
@@ -48,7 +48,7 @@ def precision_trials(run: Run) -> list[TriedPrecision]:
 
 
 def recorded_regions(path: Path) -> dict[str, PrecisionChoice]:
-    """Return the regions of a record; one that is absent or damaged holds none, and is measured again."""
+    """Return the regions of a record; empty if it is missing or damaged, since it can be measured again."""
     try:
         return PrecisionRecord.read(path).regions if path.is_file() else {}
     except ArtifactError:
@@ -56,10 +56,10 @@ def recorded_regions(path: Path) -> dict[str, PrecisionChoice]:
 
 
 def export_preference(exported: Exported, run: Run | None) -> tuple[bool, bool, int, bool, str, str]:
-    """Return what orders the exports of one region, the best last; `predict` and `gate` both take the best.
+    """Return the sort key of a region's exports, the best last; `predict` and `gate` both use the best.
 
-    What was proven here comes before what was not. Then what `auto` chose for its target and profile; the target
-    (`onnx`, the canonical file, then the others as the profile lists them); fp32; the newest. Names end a tie.
+    Exports with checked parity are preferred, then in this order: the choice of `auto` for its target and profile; the
+    target (`onnx`, the canonical file, then in the order of the profile); fp32; the newest. Names break ties.
     """
     region, target, profile, precision = exported.key
     chosen = None if run is None else chosen_precision(run, target, profile, region)
@@ -69,7 +69,7 @@ def export_preference(exported: Exported, run: Run | None) -> tuple[bool, bool, 
 
 
 def _rank(target: str, profile: str) -> int:
-    """Return the place of a target in a profile's order behind the canonical one; the last where it is unknown."""
+    """Return the rank of a target in a profile's order after the canonical one; the last if it is unknown."""
     # a user's own profile is known by its file, which an export need not lie beside
     listed = profiles.load(profile).targets if profile in profiles.available() else ()
     order = [CANONICAL_TARGET, *(name for name in listed if name != CANONICAL_TARGET)]

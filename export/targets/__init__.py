@@ -1,7 +1,6 @@
 """Deployment targets: one module for each, listed in `targets/__init__.py`.
 
-A target imports its runtime when it is used, not when it is listed. So a missing runtime is
-reported by the target and breaks nothing.
+A target imports its runtime on use, so that a missing runtime affects only that target.
 """
 
 from __future__ import annotations
@@ -33,11 +32,7 @@ TARGETS: dict[str, Target] = {target.name: target for target in _ALL}
 
 
 def get_target(name: str) -> Target:
-    """Return a target by name.
-
-    Raises:
-        UsageError: There is none of this name; the message lists those that there are.
-    """
+    """Return a target by name; raise UsageError with the known ones."""
     if name not in TARGETS:
         raise unknown("target", name, TARGETS)
     return TARGETS[name]

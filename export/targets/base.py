@@ -1,6 +1,6 @@
-"""What a deployment target is: one file in this directory that builds and loads engines from ONNX.
+"""The interface of a deployment target: one file in this directory that builds and loads engines from ONNX.
 
-Shapes: N batch, C channels, further axes are space; an engine takes (N, C, *spatial) and gives (N, classes).
+Shapes: N batch, C channels, further axes are space; an engine maps (N, C, *spatial) to (N, classes).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ MODEL = "model.onnx"
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether a target can be built and run here, and if not, why not and how to change that.
+    """Whether a target can be built and run here, and if not, why and how to change that.
 
     Attributes:
         ok: It can be built here.
         reason: Why it cannot be built.
-        install: How to change that, or where else what was built can run.
-        runs: What was built can also run here.
-        cannot_run_because: Why it cannot run here although it can be built.
+        install: How to change that, or where else the export can run.
+        runs: Exports can also run here.
+        cannot_run_because: Why they cannot run here although they can be built.
     """
 
     ok: bool
@@ -43,18 +43,17 @@ class Availability:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
-    """What an engine is built from, and for.
+    """Inputs of an engine's build.
 
     Attributes:
-        directory: The export: `model.onnx`, the canonical file at `graph_precision`, lies there already, and the engine
-            goes there.
-        network: The same network in torch, fp32, on the CPU, in eval mode: for what is compiled from torch.
+        directory: The export, with `model.onnx`, the canonical file at `graph_precision`; the engine is written to it.
+        network: The same network in torch, fp32, on the CPU, in eval mode, for targets compiled from torch.
         precision: One of the target's `precisions`.
-        profile: Hardware that it is built for; its batch range bounds an optimisation profile.
+        profile: Hardware; its batch range bounds an optimisation profile.
         shape: (C, *spatial) of one image.
-        info: What the network is.
-        images: (n, C, *spatial), a few that may be kept in the export: they warm an engine up, or try it.
-        allow_synthetic: Whether a target that serves may take a network that has only seen drawings.
+        info: Description of the network.
+        images: (n, C, *spatial), a few that the export may contain, for warm-up or tests.
+        allow_synthetic: Whether a serving target may use a network that was trained on drawn images only.
     """
 
     directory: Path
@@ -68,7 +67,7 @@ class BuildRequest:
 
     @property
     def dense(self) -> bool:
-        """Whether the network answers with maps."""
+        """Whether the network returns maps."""
         from lorkit.decompose.tasks import get_task  # SciPy comes with it, which listing the targets need not pay
 
         return get_task(self.info.task).dense
@@ -85,7 +84,7 @@ class Example:
 
     Attributes:
         source: Its file in this package.
-        needs: What to install besides numpy and Pillow.
+        needs: Requirements besides numpy and Pillow.
         name: Its name beside the engine.
     """
 
@@ -104,7 +103,7 @@ class Engine(Protocol):
 
     @property
     def provider(self) -> str:
-        """What runs it, as the runtime itself reports."""
+        """The provider that runs it, as reported by the runtime."""
         ...
 
     def run(self, batch: Float32Array) -> Float32Array:
@@ -112,17 +111,17 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what it holds; it cannot run afterwards."""
+        """Release the engine; it cannot run afterwards."""
         ...
 
 
 @runtime_checkable
 class DeviceTimed(Protocol):
-    """What an engine adds whose GPU can be asked for its own time, by events on the stream that it runs on."""
+    """An engine whose GPU time can be measured, by events on its stream."""
 
     @property
     def device_timer(self) -> Callable[[Float32Array], float] | None:
-        """What returns the GPU's milliseconds for a batch, copies left out; None where it runs on a CPU."""
+        """Function that returns the GPU's milliseconds for a batch without copies; None on a CPU."""
         ...
 
 
@@ -130,14 +129,14 @@ class Target(Protocol):
     """A deployment format.
 
     Attributes:
-        name: What `--target` calls it.
-        runtime: The library that runs it.
-        precisions: What it can build, each with the precision of the ONNX file that it takes: the same, unless its
-            runtime lowers a file of higher precision itself.
+        name: Name for `--target`.
+        runtime: Its library.
+        precisions: Precisions of engines, each with the precision of the ONNX file: the same, unless the runtime lowers
+            a file of higher precision itself.
         quantization: How int8 files are quantised for it: `asymmetric` (uint8 activations, for CPUs; `reduced` for
             profiles without VNNI) or `symmetric` (int8 activations, no quantised bias, for TensorRT).
-        example: How its engine runs by itself; `ONNX_EXAMPLE` where only lorkit can, and the canonical file stands in.
-        built_from: `onnx`, or `torch` where the network itself is compiled and the file lies beside it.
+        example: Its standalone example; `ONNX_EXAMPLE`, for the canonical file, if only lorkit can run the engine.
+        built_from: `onnx`, or `torch` if the network itself is compiled.
     """
 
     name: ClassVar[str]
@@ -148,11 +147,11 @@ class Target(Protocol):
     example: ClassVar[Example]
 
     def available(self, profile: Profile | None = None) -> Availability:
-        """Tell whether it can be built and run here; for the hardware of `profile` where one is given."""
+        """Return whether it can be built and run here, for the hardware of `profile` if given."""
         ...
 
     def fingerprint(self) -> str:
-        """Return what a built engine depends on besides its ONNX: a change makes an export out of date."""
+        """Return all that an engine depends on besides its ONNX: a change makes an export out of date."""
         ...
 
     def build(self, request: BuildRequest) -> Path:
@@ -165,7 +164,7 @@ class Target(Protocol):
         ...
 
     def load(self, directory: Path, *, threads: int | None = None) -> Engine:
-        """Load the engine that `build` wrote into `directory`.
+        """Load the engine in `directory`.
 
         Raises:
             MissingRuntimeError: It cannot run here.
@@ -176,24 +175,20 @@ class Target(Protocol):
 
 @runtime_checkable
 class HardwareBound(Protocol):
-    """What a target adds whose engines are for one kind of hardware.
+    """A target whose engines are for one kind of hardware.
 
     Attributes:
-        default_profile: Profile that is taken when none is named and this machine's is a CPU; None for the machine's.
+        default_profile: Default profile if this machine's is a CPU; None for the machine's.
     """
 
     default_profile: ClassVar[str | None]
 
     def require(self, profile: Profile) -> None:
-        """Check that it builds for the hardware of `profile`.
-
-        Raises:
-            UsageError: It does not.
-        """
+        """Raise UsageError unless it builds for the hardware of `profile`."""
         ...
 
     def outdated(self, directory: Path, profile: Profile) -> str:
-        """Return why an engine that lies in `directory` is not what would be built now; empty where it is."""
+        """Return the reason why an engine in `directory` is out of date; empty if it is not."""
         ...
 
 

@@ -1,7 +1,7 @@
-"""What the GPU itself takes for a batch: two events on the stream that the network runs on.
+"""GPU time of a batch: two events on the stream of the network.
 
-The copies to and from the host are outside of the events, and waiting for the host between two kernels is inside. The
-host's clock, which covers all of it, stays what engines are compared by.
+Copies to and from the host are not included; waiting for the host between two kernels is. Engines are compared by the
+host's clock, which covers everything.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BatchTimer = Callable[[Float32Array], float]
 
 
 class GpuTimer:
-    """Milliseconds that a CUDA stream spends on what is put on it inside of the block."""
+    """Milliseconds that a CUDA stream spends on the work of the block."""
 
     def __init__(self, stream: Any = None) -> None:
         import torch
@@ -29,14 +29,12 @@ class GpuTimer:
         )
 
     def __enter__(self) -> Self:
-        """Put the first event on the stream."""
         self._begin.record(self._stream)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Put the second event on the stream."""
         self._end.record(self._stream)
 
     def milliseconds(self) -> float:
@@ -48,12 +46,12 @@ class GpuTimer:
 def device_ms(
     run: Callable[[Float32Array, GpuTimer], object], batches: Iterable[Float32Array], stream: Any = None
 ) -> float:
-    """Return what a GPU takes for some batches in turn.
+    """Return the GPU time of some batches.
 
     Args:
-        run: Runs a batch and has the timer running while the network does.
-        batches: What it runs.
-        stream: What the network runs on; PyTorch's current stream by default.
+        run: Runs a batch, with the timer around the network.
+        batches: The batches.
+        stream: Stream of the network; PyTorch's current stream by default.
     """
     total = 0.0
     for batch in batches:
@@ -64,5 +62,5 @@ def device_ms(
 
 
 def timer_of(engine: Engine) -> BatchTimer | None:
-    """Return what times an engine's batches on its GPU; None where it has none."""
+    """Return the GPU timer of an engine; None without one."""
     return engine.device_timer if isinstance(engine, DeviceTimed) else None

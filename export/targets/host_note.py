@@ -1,7 +1,7 @@
-"""The machine that a compiled engine belongs to: what it must have, and the note beside the engine that says so.
+"""The requirements of a compiled engine on its machine, and the note beside the engine that states them.
 
-A note, `engine.json`, is data that may come from anyone: it is validated, names no path, and holds the digest of each
-file of its engine.
+A note, `engine.json`, is untrusted data: it is validated, has no path, and contains the digest of each file of its
+engine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SHARE = 0.5
 
 
 class EngineRequirements(BaseModel):
-    """What an engine needs and is: `files` holds the SHA-256 of each of its files by name."""
+    """Requirements and properties of an engine: `files` is the SHA-256 of each of its files by name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -42,7 +42,7 @@ N = TypeVar("N", bound=EngineRequirements)
 
 
 def unsupported(profile: Profile | None) -> Availability | None:
-    """Return why this CPU is not that of a profile, or None where it is, or where nothing is asked."""
+    """Return the reason why this CPU does not match a profile; None if it does, or without a profile."""
     lacking = missing_flags(profile.match.flags) if profile is not None and profile.device.kind == "cpu" else []
     if profile is None or not lacking:
         return None
@@ -54,16 +54,12 @@ def unsupported(profile: Profile | None) -> Availability | None:
 
 
 def missing_flags(flags: Sequence[str]) -> list[str]:
-    """Return those of some instruction sets that this CPU lacks."""
+    """Return the instruction sets that this CPU lacks."""
     return [flag for flag in flags if flag not in fingerprint()["flags"]]
 
 
 def require_bf16() -> None:
-    """Check that this CPU multiplies bfloat16 itself.
-
-    Raises:
-        MissingRuntimeError: It would be emulated, slower than fp32.
-    """
+    """Raise MissingRuntimeError unless this CPU multiplies bfloat16 natively; emulation is slower than fp32."""
     if len(missing_flags(NATIVE_BF16)) == len(NATIVE_BF16):
         raise MissingRuntimeError(
             f"this CPU ({fingerprint()['cpu']}) has no bf16 instructions",
@@ -73,7 +69,7 @@ def require_bf16() -> None:
 
 
 def share(counts: Mapping[str, int], names: Sequence[str]) -> float:
-    """Return which share of counted layers runs in one of some precisions; 0 where there are none."""
+    """Return the fraction of counted layers in some precisions; 0 without any."""
     total = sum(counts.values())
     return sum(counts.get(name, 0) for name in names) / total if total else 0.0
 
@@ -93,13 +89,13 @@ def read_note(directory: Path, kind: type[N], *, target: str, precisions: Mappin
 
     Args:
         directory: The export.
-        kind: What its target writes.
+        kind: Model of the note.
         target: Name of the target.
-        precisions: What the target can build.
-        names: The files that make an engine.
+        precisions: Precisions of the target.
+        names: Files of the engine.
 
     Raises:
-        ArtifactError: The note or a file is missing or damaged, or it is another target's.
+        ArtifactError: The note or a file is missing or damaged, or of another target.
     """
     fix = f"export it here with `decompose export --target {target} --force`"
     absent = [name for name in (*names, NOTE) if not (directory / name).is_file()]

@@ -1,7 +1,7 @@
 """ONNX Runtime: the canonical file itself is the engine, on the CPU or, for a GPU's profile, on that GPU.
 
-ONNX Runtime falls back to the CPU without a word where a provider does not load, and node by node where it lacks a
-kernel. Here both are errors: the provider that was asked for is the one that runs, all of it, and is recorded.
+ONNX Runtime falls back to the CPU silently if a provider does not load, and node by node if it lacks a kernel. Here
+both are errors: the requested provider runs all of the graph, and is recorded.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class OnnxEngine:
 
     @property
     def provider(self) -> str:
-        """The execution provider that the session settled on."""
+        """The execution provider of the session."""
         return self._provider
 
     def run(self, batch: Float32Array) -> Float32Array:
@@ -74,7 +74,7 @@ class OnnxTarget:
     example: ClassVar[Example] = ONNX_EXAMPLE
 
     def available(self, profile: Profile | None = None) -> Availability:
-        """Tell whether ONNX Runtime is here, and the provider that the profile's hardware needs."""
+        """Return whether ONNX Runtime and the provider for the profile's hardware are installed."""
         try:
             import onnxruntime
         except ImportError as error:
@@ -90,21 +90,21 @@ class OnnxTarget:
         return Availability(True, install=_GPU_INSTALL, runs=False, cannot_run_because=lacks)
 
     def fingerprint(self) -> str:
-        """Return nothing: the file does not depend on the runtime that happens to be installed."""
+        """Return nothing: the file does not depend on the installed runtime."""
         return ""
 
     def build(self, request: BuildRequest) -> Path:
-        """Return the ONNX file: it is the engine; beside it, for a GPU, which provider runs it."""
+        """Return the ONNX file, which is the engine; for a GPU, record the provider beside it."""
         wanted = provider_of(request.profile)
         if wanted != PROVIDER:
             write_json(request.directory / SETTINGS, {"provider": wanted})
         return request.onnx_path
 
     def load(self, directory: Path, *, threads: int | None = None) -> OnnxEngine:
-        """Open a session on `model.onnx` with `threads` threads, all that the machine has by default.
+        """Open a session on `model.onnx` with `threads` threads, all of the machine by default.
 
         Raises:
-            MissingRuntimeError: ONNX Runtime is not here, or settled on another provider than asked for.
+            MissingRuntimeError: ONNX Runtime is missing, or chose another provider.
             ArtifactError: ONNX Runtime cannot read the file.
         """
         try:
@@ -137,16 +137,12 @@ class OnnxTarget:
 
 
 def provider_of(profile: Profile | None) -> str:
-    """Return the execution provider for a profile's hardware; the CPU's without one."""
+    """Return the execution provider for a profile's hardware; that of the CPU without one."""
     return PROVIDER if profile is None or profile.device.kind == "cpu" else GPU_PROVIDERS[profile.engine.provider]
 
 
 def _recorded(directory: Path) -> str:
-    """Return the provider that an export was made for.
-
-    Raises:
-        ArtifactError: It names one that lorkit does not know.
-    """
+    """Return the recorded provider of an export; raise ArtifactError if it is unknown."""
     path = directory / SETTINGS
     found = read_json(path).get("provider") if path.is_file() else PROVIDER
     if found not in (PROVIDER, *GPU_PROVIDERS.values()):
@@ -171,7 +167,7 @@ def _options(threads: int | None, provider: str) -> onnxruntime.SessionOptions:
 
 
 def runtime_errors() -> tuple[type[Exception], ...]:
-    """Return ONNX Runtime's own errors: they share no root but Exception."""
+    """Return ONNX Runtime's errors, which have no common base but Exception."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoSuchFile", "NotImplemented")

@@ -1,9 +1,8 @@
 """OpenVINO on the CPU, in fp32, in bf16 (its own lowering of the fp32 file) or from an int8 QDQ file.
 
-OpenVINO does two things silently that are errors here. A precision hint is not binding: the compiled
-network is asked in which precision its layers run, and bf16 is refused where the CPU would only emulate it. And
-importing the package reports to Google Analytics and writes a client id into the home directory; it is imported with
-that switched off.
+OpenVINO ignores a precision hint silently if the CPU does not support it: the precision of the compiled layers is
+checked, and bf16 is refused if the CPU would only emulate it. Importing the package reports to Google Analytics and
+writes a client id into the home directory; this is switched off on import.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ class OpenVinoEngine:
 
     @property
     def provider(self) -> str:
-        """OpenVINO's version, the device and the precision that its layers run in."""
+        """OpenVINO's version, the device and the precision of its layers."""
         return self._provider
 
     def run(self, batch: Float32Array) -> Float32Array:
@@ -96,7 +95,7 @@ class OpenVinoTarget:
     example: ClassVar[Example] = Example("openvino_example.py", "openvino", "openvino_example.py")
 
     def available(self, profile: Profile | None = None) -> Availability:
-        """Tell whether OpenVINO and its CPU plugin are here, and whether this is the profile's CPU."""
+        """Return whether OpenVINO and its CPU plugin are installed, and whether this is the profile's CPU."""
         if profile is not None and profile.device.kind != "cpu":
             return Availability(
                 False,
@@ -115,14 +114,14 @@ class OpenVinoTarget:
         return unsupported(profile) or Availability(True)
 
     def fingerprint(self) -> str:
-        """Return the version of OpenVINO, whose converter writes the engine; empty where it is not installed."""
+        """Return the version of OpenVINO, whose converter writes the engine; empty if it is not installed."""
         return tool_versions()["openvino"] or ""
 
     def build(self, request: BuildRequest) -> Path:
         """Convert the ONNX file to OpenVINO's representation: `model.xml` and its weights, `model.bin`.
 
         Raises:
-            MissingRuntimeError: OpenVINO is not here, or this is not the profile's CPU.
+            MissingRuntimeError: OpenVINO is missing, or this is not the profile's CPU.
             UsageError: OpenVINO refuses the network, or fixes its batch.
         """
         if not self.available(request.profile).ok:
@@ -156,10 +155,10 @@ class OpenVinoTarget:
         return directory / XML
 
     def load(self, directory: Path, *, threads: int | None = None) -> OpenVinoEngine:
-        """Compile the engine for this CPU, with `threads` threads of OpenVINO's own pool, its choice by default.
+        """Compile the engine for this CPU, with `threads` threads of OpenVINO's pool, its choice by default.
 
         Raises:
-            MissingRuntimeError: OpenVINO is not here, or this CPU does not run the engine in its precision.
+            MissingRuntimeError: OpenVINO is missing, or this CPU does not run the engine in its precision.
             ArtifactError: A file is missing, damaged or not readable, or the engine's batch is fixed.
         """
         if not self.available().ok:
@@ -198,7 +197,7 @@ class OpenVinoTarget:
 
 
 def layer_precisions(compiled: Any) -> Counter[str]:
-    """Count the multiplying layers of a compiled network by the precision that they run in (`f32`, `bf16`, `u8`)."""
+    """Count the multiplying layers of a compiled network by precision (`f32`, `bf16`, `u8`)."""
     facts = [layer.get_rt_info() for layer in compiled.get_runtime_model().get_ops()]
     return Counter(
         fact["runtimePrecision"].astype(str) for fact in facts if fact["layerType"].astype(str) in MULTIPLYING
@@ -206,11 +205,7 @@ def layer_precisions(compiled: Any) -> Counter[str]:
 
 
 def _check(compiled: Any, precision: str) -> None:
-    """Compare what was compiled with what was asked for.
-
-    Raises:
-        MissingRuntimeError: It runs elsewhere, or in another precision.
-    """
+    """Raise MissingRuntimeError if the compiled network has another device or precision than requested."""
     devices = list(compiled.get_property("EXECUTION_DEVICES"))
     if devices != [DEVICE]:
         raise MissingRuntimeError(
@@ -228,7 +223,7 @@ def _check(compiled: Any, precision: str) -> None:
 
 
 def _fixed_batch(model: Any) -> str:
-    """Return the name of an input or output whose batch is fixed; empty where all are free."""
+    """Return the name of an input or output with a fixed batch; empty if all are free."""
     ports = [*model.inputs, *model.outputs]
     # a rank that is not known leaves the batch free
     fixed = [port for port in ports if port.partial_shape.rank.is_static and not _first(port).is_dynamic]
@@ -240,7 +235,7 @@ def _first(port: Any) -> Any:
 
 
 def _openvino() -> ModuleType:
-    """Import OpenVINO; without its reporter it takes a stub that sends nothing."""
+    """Import OpenVINO with a stub for its telemetry that sends nothing."""
     modules: dict[str, Any] = sys.modules
     if "openvino" in modules:
         return importlib.import_module("openvino")
@@ -259,7 +254,7 @@ def _version(openvino: ModuleType) -> str:
 
 
 def _reason(error: RuntimeError) -> str:
-    """Return the last line of OpenVINO's message, which says what; those before it say where in its source."""
+    """Return the last line of OpenVINO's message; those before are locations in its source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:160] if lines else type(error).__name__
 

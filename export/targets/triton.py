@@ -1,7 +1,7 @@
-"""NVIDIA Triton Inference Server: a model repository whose ONNX file its onnxruntime backend serves.
+"""NVIDIA Triton Inference Server: a model repository with an ONNX file for its onnxruntime backend.
 
-What is proven is what is served: the engine for parity is ONNX Runtime on the file inside the repository. A version is
-named by the content of its file, so repositories can be merged: another network never takes an older one's place.
+Parity is checked with ONNX Runtime on the served file inside the repository. A version is named by the content of its
+file, so that repositories can be merged without replacing another network's version.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ class TritonTarget:
         self._onnx = OnnxTarget()
 
     def available(self, profile: Profile | None = None) -> Availability:
-        """Tell whether what a repository holds can be proven here: no server is needed to write one."""
+        """Return whether parity can be checked here; no server is needed to write a repository."""
         return self._onnx.available(profile)
 
     def fingerprint(self) -> str:
-        """Return nothing: the repository does not depend on the runtime that happens to be installed."""
+        """Return nothing: the repository does not depend on the installed runtime."""
         return ""
 
     def build(self, request: BuildRequest) -> Path:
-        """Write the repository; return the file that is served.
+        """Write the repository; return the served file.
 
         Raises:
-            ArtifactError: The network has only ever seen drawings, and that was not allowed.
+            ArtifactError: The network was trained on drawn images only, without permission for that.
         """
         info = request.info
         if info.synthetic and not request.allow_synthetic:
@@ -78,10 +78,10 @@ class TritonTarget:
         return served
 
     def load(self, directory: Path, *, threads: int | None = None) -> OnnxEngine:
-        """Open the version that the repository serves by ONNX Runtime on the CPU.
+        """Open the served version with ONNX Runtime on the CPU.
 
         Raises:
-            MissingRuntimeError: ONNX Runtime is not here.
+            MissingRuntimeError: ONNX Runtime is missing.
             ArtifactError: There is no repository of one model with one served version.
         """
         configs = sorted((directory / REPOSITORY).glob(f"*/{CONFIG}"))
@@ -96,12 +96,12 @@ class TritonTarget:
 
 
 def model_name(request: BuildRequest) -> str:
-    """Return what the server calls it: no two exports of a run share a name but those for other hardware."""
+    """Return the name in the server; exports of a run share a name only for other hardware."""
     return f"{request.info.region}-{request.info.owner}-{request.precision}"
 
 
 def _claim(model: Path, digest: str) -> Path:
-    """Return where the file of this digest goes: its own version, and never that of another content."""
+    """Return the directory of the file of this digest: its own version, never that of another content."""
     version = int(digest[:_VERSION_DIGITS], 16) or 1  # Triton's versions begin at 1
     while (path := model / str(version) / MODEL).exists() and digest_file(path) != digest:
         version += 1
@@ -109,7 +109,7 @@ def _claim(model: Path, digest: str) -> Path:
 
 
 def _tensors(path: Path) -> dict[str, tuple[str, str, list[int]]]:
-    """Return name, type and dims without the batch of the graph's input and output; -1 is a free side."""
+    """Return name, type and dims without the batch of the graph's input and output; -1 is a free size."""
     import onnx
 
     types = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.FLOAT16: "TYPE_FP16"}
@@ -134,7 +134,7 @@ def _write_samples(folder: Path, request: BuildRequest, tensor: tuple[str, str, 
 
 
 def _write_labels(model: Path, request: BuildRequest) -> str | None:
-    """Write one class a line; a map of a segmentation has no such file, its channels are named in the parameters."""
+    """Write one class per line; None for segmentation, whose channels are named in the parameters."""
     if request.dense:
         return None
     names = request.info.outputs
@@ -143,7 +143,7 @@ def _write_labels(model: Path, request: BuildRequest) -> str | None:
 
 
 def _provenance(request: BuildRequest, digest: str) -> dict[str, str]:
-    """Return what the server can tell a client about the network: what its graph says, and what was exported."""
+    """Return the parameters that the server gives to clients: the graph's metadata and the source."""
     import onnx
 
     graph = onnx.load(request.onnx_path, load_external_data=False)
@@ -202,7 +202,7 @@ def _config(
 
 
 def _warmups(batches: Iterable[int], tensor: tuple[str, str, list[int]], samples: Sequence[str]) -> list[str]:
-    """Return one warm-up request a batch size; Triton repeats the sample to fill the batch."""
+    """Return one warm-up request per batch size; Triton repeats the sample to fill the batch."""
     name, kind, dims = tensor
     lines = []
     for index, batch in enumerate(batches):

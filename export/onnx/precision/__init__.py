@@ -1,8 +1,7 @@
-"""Lower the precision of an ONNX file: precision is a property of the file, so every runtime that takes it agrees.
+"""Lower the precision of an ONNX file, in the file itself, so that all runtimes use the same.
 
-`fp16` and `bf16` convert weights and activations; `int8` puts quantise-dequantise pairs around every layer, from
-images of the region's training part. What a network cannot stand is measured, and the layers that spoil it stay in
-fp32 (`sensitivity`).
+`fp16` and `bf16` convert weights and activations; `int8` adds quantise-dequantise pairs around every layer, calibrated
+on the region's training part. Layers that are measured to be sensitive stay in fp32.
 """
 
 from lorkit.export.onnx.precision.lowering import Calibration, Lowered, convert_precision, require_precision

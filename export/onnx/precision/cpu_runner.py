@@ -1,4 +1,4 @@
-"""Run a graph that is not yet a file by ONNX Runtime on the CPU, to see what it makes of some images."""
+"""Run a graph in memory with ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Graphs in fp16 or bf16: input and output stay float32, layers that overflow stay in fp32.
 
-TensorRT from version 11 takes the number format from the file and nowhere else, so the file has to say it.
+TensorRT from version 11 takes the number format only from the file.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def to_half_precision(model: onnx.ModelProto, precision: str, *, excluding: Sequ
 
 
 def overflowing(model: onnx.ModelProto, images: Float32Array) -> list[str]:
-    """Return the nodes of a float32 graph that read or give values too large for fp16, on these images."""
+    """Return the nodes of a float32 graph with inputs or outputs too large for fp16 on these images."""
     values = largest_values(model, images)
     large = {name for name, value in values.items() if not value < _FP16_MAX / _HEADROOM}
     large |= {tensor.name for tensor in model.graph.initializer if _peak(tensor) >= _FP16_MAX}
@@ -54,10 +54,9 @@ def overflowing(model: onnx.ModelProto, images: Float32Array) -> list[str]:
 
 
 def _without_detours(half: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a graph in order, in which a value goes from one fp32 layer to the next without a detour through fp16.
+    """Return a sorted graph without casts to fp16 between neighbouring fp32 layers.
 
-    The converter casts what every excluded node gives to fp16 and what it reads back to fp32, which is just the
-    overflow that excluding them was to avoid.
+    The converter casts the outputs of every excluded node to fp16 and its inputs back to fp32, which would overflow.
     """
     model = ir.from_proto(half)
     for node in model.graph:
@@ -87,7 +86,7 @@ def _peak(tensor: TensorProto) -> float:
 
 
 def _rewrite_as_bf16(half: onnx.ModelProto, original: onnx.ModelProto) -> None:
-    """Turn every fp16 of a graph into bf16, in place; weights come from the float32 file, whose range bf16 shares."""
+    """Replace fp16 by bf16 in a graph, in place; weights come from the float32 file, whose range bf16 has."""
     weights = {tensor.name: tensor for tensor in original.graph.initializer}
     for tensor in half.graph.initializer:
         if tensor.data_type == TensorProto.FLOAT16:

@@ -1,8 +1,8 @@
 """Static int8: quantise-dequantise pairs around every layer, scales from calibration images.
 
-Weights are int8 by output channel. `asymmetric`: uint8 activations, what CPUs with VNNI multiply. `reduced`: the same
-with weights of seven bits. Without VNNI, x86 CPUs add two products in 16 bits (VPMADDUBSW), which saturate with eight.
-`symmetric`: int8 activations with zero point 0 and float biases, the only form that TensorRT's parser takes.
+Weights are int8 by output channel. `asymmetric`: uint8 activations, for CPUs with VNNI. `reduced`: the same with
+weights of seven bits: x86 CPUs without VNNI add two products in 16 bits (VPMADDUBSW), which saturate with eight.
+`symmetric`: int8 activations with zero point 0 and float biases, as TensorRT's parser requires.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BATCH = 8
 
 
 class _CalibrationBatches:
-    """Feeds calibration images in small batches, as ONNX Runtime's calibrators read them."""
+    """Calibration images in small batches, for ONNX Runtime's calibrators."""
 
     def __init__(self, name: str, images: Float32Array) -> None:
         self._batches = iter([{name: images[at : at + _BATCH]} for at in range(0, len(images), _BATCH)])
@@ -47,11 +47,11 @@ def quantise(
 
     Args:
         model: A float32 graph; it is not changed.
-        images: (N, C, *spatial) to take the ranges of activations from.
+        images: (N, C, *spatial) calibration images for the ranges of activations.
         scheme: "asymmetric", "reduced" or "symmetric".
         only: Names of the nodes to quantise; all by default.
         excluding: Names of nodes that stay in fp32.
-        ranges: File that keeps the ranges of this graph on these images: written where it is absent, else read.
+        ranges: File with the ranges of this graph on these images, written if it is missing.
     """
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
@@ -87,7 +87,7 @@ def quantise(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back the quantiser's advice to run its pre-processing: the graph comes folded and with its shapes."""
+    """Suppress the quantiser's advice to pre-process: the graph is folded and has shapes."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)

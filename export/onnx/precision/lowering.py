@@ -1,4 +1,4 @@
-"""From a float32 graph to one of lower precision that still gives its source's answers."""
+"""Lower the precision of a float32 graph so that it still reproduces its source's outputs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_KEPT = 0.5
 
 
 class Build(Protocol):
-    """Lowers a graph: all of it without the nodes of `excluding`, or the nodes of `only`."""
+    """Lowers a graph, without the nodes of `excluding`, or only the nodes of `only`."""
 
     def __call__(self, excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
         """Return the lowered graph."""
@@ -34,11 +34,11 @@ class Build(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Images to take ranges from.
+    """Calibration images.
 
     Attributes:
         images: (N, C, *spatial), of the training part.
-        kind: What they are: "real", "phantom" or "seeded".
+        kind: "real", "phantom" or "seeded".
     """
 
     images: Float32Array = field(repr=False)
@@ -47,11 +47,11 @@ class Calibration:
 
 @dataclass(frozen=True, kw_only=True)
 class Lowered:
-    """A graph and how it came about.
+    """A graph and its conversion.
 
     Attributes:
         model: The graph.
-        notes: What `export.json` says of it; None of a float32 graph.
+        notes: Its description in `export.json`; None for a float32 graph.
     """
 
     model: onnx.ModelProto = field(repr=False)
@@ -69,21 +69,21 @@ def convert_precision(
     inputs: str,
     on_event: Listener = ignore,
 ) -> Lowered:
-    """Lower a graph; layers are taken back to fp32, the most sensitive first, until its answers are close enough.
+    """Lower a graph; the most sensitive layers stay in fp32 until its outputs are close enough.
 
     Args:
         model: The float32 graph; it is not changed.
         precision: fp32, fp16, bf16 or int8.
-        scheme: How int8 is done, see `int8`.
-        calibration: The images that int8 takes its ranges from.
-        images: (N, C, *spatial) to try the graph on.
+        scheme: The int8 scheme, see `int8`.
+        calibration: Images for the ranges of int8.
+        images: (N, C, *spatial) to test the graph on.
         reference: The source's logits for them.
-        inputs: What the images are.
-        on_event: Told of the search, which tries every layer, where the whole graph does not pass.
+        inputs: Kind of the images.
+        on_event: Receives progress of the search over layers, if the whole graph does not pass.
 
     Raises:
-        DataError: int8, and there is no image of the region to calibrate on.
-        ParityError: Even half of the layers in fp32 do not help.
+        DataError: int8 without calibration images of the region.
+        ParityError: Half of the layers in fp32 are not enough.
     """
     if precision == "fp32":
         return Lowered(model=model, notes=None)
@@ -121,7 +121,7 @@ def _convert_or_retry(
     precision: str,
     on_event: Listener,
 ) -> Lowered:
-    """Lower a graph, all of it but for `kept` where that passes."""
+    """Lower a graph without `kept`; if it does not pass, keep more layers in fp32."""
     lowered = build(kept)
     if not (first := trial(lowered)).passed:
         text = f"{precision} alone is off by {first.max_abs:.2g} (at most {first.tolerance:.2g}): trying each layer"
@@ -139,7 +139,7 @@ def _retry_excluding_layers(
     first: Parity,
     precision: str,
 ) -> tuple[onnx.ModelProto, list[str]]:
-    """Return the graph with the fewest of 1, 2, 4 ... of the most sensitive layers in fp32 that passes, and those."""
+    """Return the first passing graph with 1, 2, 4 ... of the most sensitive layers in fp32, and those layers."""
     most = int(_MOST_KEPT * len(ranked))
     count = 1
     while count <= most:
@@ -157,14 +157,11 @@ def _retry_excluding_layers(
 
 
 def require_precision(census: Mapping[str, WeightCount], precision: str) -> None:
-    """Raise unless most weights of a written file are of the precision that it states.
+    """Raise ParityError unless most weights of a written file have the stated precision.
 
     Args:
-        census: `elements` by dtype, as `to_onnx` counts them.
-        precision: What the file is said to be.
-
-    Raises:
-        ParityError: They are not.
+        census: `elements` by dtype, as counted by `to_onnx`.
+        precision: The stated precision.
     """
     wanted = DTYPES.get(precision, "int8" if precision == "int8" else "float32")
     elements = {name: counts.elements for name, counts in census.items() if name != "int64"}
@@ -193,13 +190,13 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 def by_sensitivity(
     model: onnx.ModelProto, alone: Callable[[str], Parity], text: str, on_event: Listener
 ) -> list[tuple[str, float]]:
-    """Return the layers of a graph with the largest error of a logit when that layer alone is lowered, worst first.
+    """Return the layers of a graph with the largest error of a logit if only that layer is lowered, worst first.
 
     Args:
         model: The float32 graph.
-        alone: Tries the graph with one layer lowered, by the name of its node.
-        text: Told with how many layers were tried, and of how many.
-        on_event: Told so.
+        alone: Tests the graph with one layer lowered, by the name of its node.
+        text: Text of the progress.
+        on_event: Receives progress.
     """
     names = [node.name for node in model.graph.node if node.op_type in LAYERS]
     errors = [(name, alone(name).max_abs) for name in with_progress(names, text, on_event)]

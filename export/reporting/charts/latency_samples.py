@@ -1,8 +1,8 @@
-"""The raw samples behind a gate's latency: every pair over time, and how the pairs are spread.
+"""The raw samples of a gate's latency: every pair over time, and their distribution.
 
-Two strips of one height: what the candidate took as a share of the baseline, and what the baseline took as a share of
-itself. Each is centred on its own median and both span the same factor, so that their spreads can be compared by eye:
-the second is the noise of that machine at that time.
+Two strips of one height: the candidate relative to the baseline, and the baseline relative to itself. Each is centred
+on its median and both have the same scale, so that their spreads can be compared: the second is the noise of the
+machine.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _CUT = (2.0, 98.0)
 def latency_strips(
     key: str, region: str, samples: Mapping[str, Sequence[float]], margin: float, cycles: int | None = None
 ) -> Markup:
-    """Draw the ratios of every pair, candidate and control above each other, over time and as histograms.
+    """Draw the ratios of every pair, candidate and control, over time and as histograms.
 
     Args:
         key: Unique in the page.
-        region: Whose they are.
-        samples: Milliseconds of `baseline`, `candidate` and `control`, in the order they were taken.
-        margin: What the candidate may take more, a fraction.
-        cycles: Cycles in a pair, of which each engine keeps its fastest; the candidate is then compared with both
-            loads of the baseline. None in a gate from before that: each cycle was a pair against the first load.
+        region: Name of the region.
+        samples: Milliseconds of `baseline`, `candidate` and `control`, in the order of measurement.
+        margin: Allowed slow-down, a fraction.
+        cycles: Cycles per pair, of which each engine's fastest counts; the candidate is then compared with both loads
+            of the baseline. None in older gates: each cycle is a pair with the first load.
     """
     if len(samples["baseline"]) < (cycles or 1):
         return Markup("")
@@ -67,7 +67,7 @@ def _ratios(samples: Mapping[str, Sequence[float]], cycles: int | None) -> dict[
 
 
 def _reach(ratios: NDArray[np.float64]) -> float:
-    """Return the factor around the median that holds nearly all."""
+    """Return the factor around the median that includes nearly all ratios."""
     low, high = np.percentile(ratios, _CUT) / np.median(ratios)
     return float(max(high, 1.0 / low))
 

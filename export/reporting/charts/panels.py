@@ -1,7 +1,7 @@
-"""The drawings of the report: intervals, calibration and training curves, as inline SVG.
+"""Charts of the report as inline SVG: intervals, calibration and training curves.
 
-Every function returns one self-contained drawing with a title and a description in words. Marks differ in shape as
-well as in colour, and lines are named at their ends.
+Every function returns one self-contained drawing with a title and a description. Marks differ in shape and colour, and
+lines are named at their ends.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def interval_chart(
 
 
 def calibration_chart(key: str, region: str, curves: Mapping[str, Mapping[str, Sequence[Any]]]) -> Markup:
-    """Draw accuracy against confidence by bin, for each owner; the area of a mark is the number of cases in it."""
+    """Draw accuracy against confidence by bin, for each owner; the area of a mark is its number of cases."""
     side = 250.0
     x, y = Scale((0.0, 1.0), (LEFT, side - RIGHT)), Scale((0.0, 1.0), (side - BOTTOM, TOP))
     body = Plot(x, y, "confidence", "accuracy").axes()
@@ -81,12 +81,12 @@ def curve_chart(
     colours: Mapping[str, int],
     bounds: tuple[float, float] | None = None,
 ) -> Markup:
-    """Draw one line a series over epochs, named at its end.
+    """Draw one line per series over epochs, named at its end.
 
     Args:
         key: Unique in the page.
-        title: What is drawn.
-        series: Points (epoch, value) by name; values that are not finite are left out.
+        title: Title.
+        series: Points (epoch, value) by name; values that are not finite are omitted.
         y_title: Unit of the values.
         colours: Index of the palette by name.
         bounds: Fixed range of the values.

@@ -15,17 +15,17 @@ Row = Mapping[str, Any]
 
 
 def shown_classes(rows: Sequence[Row]) -> list[Row]:
-    """Return the classes that need a curve: of two, one says all, for the other is its mirror image."""
+    """Return the classes that need a curve: one of two, since the other is its mirror image."""
     return list(rows[1:]) if len(rows) == 2 else list(rows)
 
 
 def roc_curves(key: str, region: str, by_owner: Mapping[str, Sequence[Row]]) -> Markup:
-    """Draw the curves of the classes, the expert's in full, the foundation's thin and dashed.
+    """Draw the curves of the classes, the expert's solid, the foundation's thin and dashed.
 
     Args:
         key: Unique in the page.
-        region: Whose they are.
-        by_owner: The `per_class` rows of an evaluation by owner; rows without `roc` are left out.
+        region: Name of the region.
+        by_owner: The `per_class` rows of an evaluation by owner; rows without `roc` are omitted.
     """
     x, y = Scale((0.0, 1.0), (_LEFT, SIDE - _RIGHT)), Scale((0.0, 1.0), (SIDE - _BOTTOM, _TOP))
     body = Plot(x, y, "false positive rate", "true positive rate").axes()

@@ -1,7 +1,6 @@
-"""Accuracy against latency against size: every export of a region as a mark that leads to its card.
+"""Accuracy against latency and size: every export of a region as a mark that links to its card.
 
-A mark is a link, so that it can be reached by keyboard and told by a screen reader; its shape tells whose network it
-is, its area the bytes on disk.
+Marks are links, accessible by keyboard and screen reader; the shape is the owner, the area the bytes on disk.
 """
 
 from __future__ import annotations
@@ -22,9 +21,9 @@ _LINE, _LETTER = 13.0, 6.5
 
 @dataclass(frozen=True, kw_only=True)
 class ExportPoint:
-    """One export of a trade-off: whose, how slow, how good, how large, and where its card is.
+    """One export of a trade-off: owner, latency, accuracy, size, and the location of its card.
 
-    `label` tells it in full, `short` only by what the drawn exports differ in.
+    `label` is its full name, `short` only how it differs from the other exports.
     """
 
     owner: str
@@ -37,7 +36,7 @@ class ExportPoint:
     href: str
 
     def beats(self, other: ExportPoint) -> bool:
-        """Whether it is as good in accuracy, latency and size, and better in at least one of them."""
+        """Return whether it is as good in accuracy, latency and size, and better in at least one of them."""
         mine = (self.accuracy, -self.milliseconds, -self.size_bytes)
         theirs = (other.accuracy, -other.milliseconds, -other.size_bytes)
         return mine != theirs and all(one >= two for one, two in zip(mine, theirs, strict=True))
@@ -45,9 +44,9 @@ class ExportPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """Latency and area, which all trade-offs of a report share so that regions can be compared by eye.
+    """Axes of latency and area, which all trade-offs of a report share for comparison.
 
-    Accuracy has an axis a region: beside a hard region, an easy one would be a line at the top.
+    Each region has its own axis of accuracy, since the ranges of easy and hard regions differ.
     """
 
     milliseconds: tuple[float, float]
@@ -55,7 +54,7 @@ class Frame:
 
     @classmethod
     def around(cls, points: Sequence[ExportPoint]) -> Frame:
-        """Return a frame that holds every point, with room for its area."""
+        """Return a frame that includes every point with its area."""
         times = [point.milliseconds for point in points]
         return cls(
             milliseconds=(min(times) / 1.4, max(times) * 1.4),
@@ -64,11 +63,11 @@ class Frame:
 
 
 def trade_off(key: str, region: str, points: Sequence[ExportPoint], frame: Frame, measure: str) -> Markup:
-    """Draw accuracy against latency; the area of a mark is its size on disk, the dashes are the front of the two.
+    """Draw accuracy against latency; the area of a mark is its size on disk, the dashes are the Pareto front.
 
     Args:
         key: Unique in the page.
-        region: Whose exports they are.
+        region: Name of the region.
         points: The exports.
         frame: Axes.
         measure: Name of the accuracy.
@@ -90,7 +89,7 @@ def trade_off(key: str, region: str, points: Sequence[ExportPoint], frame: Frame
 
 
 def _accuracies(points: Sequence[ExportPoint]) -> tuple[float, float]:
-    """Return bounds that hold every interval; equal points still have an axis."""
+    """Return bounds that include every interval; equal points still have an axis."""
     lows = [point.ci[0] if point.ci else point.accuracy for point in points]
     highs = [point.ci[1] if point.ci else point.accuracy for point in points]
     room = max(0.01, 0.08 * (max(highs) - min(lows)))
@@ -137,7 +136,7 @@ def _mark(point: ExportPoint, x: Scale, y: Scale, frame: Frame, measure: str, ke
 
 
 def _names(points: Sequence[ExportPoint], x: Scale, y: Scale) -> list[Markup]:
-    """Write the exports' names beside the plot, top to bottom as their marks lie, each with a line to its mark."""
+    """Write the exports' names beside the plot, in the order of their marks, each with a line to its mark."""
     order = sorted(range(len(points)), key=lambda index: (-points[index].accuracy, points[index].milliseconds))
     wanted = [y(points[index].accuracy) + 1e-3 * rank for rank, index in enumerate(order)]
     names = []

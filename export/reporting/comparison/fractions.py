@@ -1,4 +1,4 @@
-"""Accuracy against the fraction of training patients: the drawing beside a comparison of several fractions."""
+"""Chart of accuracy against the fraction of training patients, for a comparison of several fractions."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class FractionPoint(NamedTuple):
 
 
 def fraction_curves(document: CompareDocument) -> str | None:
-    """Draw each arm's mean over seeds, with its interval, over the fractions; None where there is one fraction only."""
+    """Draw each method's mean over seeds, with its interval, over the fractions; None for one fraction only."""
     metric = document.metric
     found = ((row, row.value(metric)) for row in document.table)
     rows = [FractionPoint(row.label, row.fraction, value, row.ci) for row, value in found if value is not None]
@@ -100,7 +100,7 @@ def _curve(
 
 
 def _level(accuracy: float, x: Scale, y: Scale) -> list[Markup]:
-    """Draw the foundation as a level: it does not depend on the fraction."""
+    """Draw the foundation as a horizontal line: it does not depend on the fraction."""
     (left, right), at = x.pixels, y(accuracy)
     text = f"foundation {accuracy:.3f}"
     return [

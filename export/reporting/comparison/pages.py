@@ -1,4 +1,4 @@
-"""The pages beside `comparison.json`: a Markdown table and a drawing of accuracy against deployed cost."""
+"""Files of a comparison: a Markdown table and a chart of accuracy against deployed cost."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TITLE = "Accuracy against deployed cost"
 
 @dataclass(frozen=True, kw_only=True)
 class MethodPoint:
-    """One arm in the drawing: its label, what it costs where it runs, and how good it is."""
+    """One method in the chart: its label, its deployed cost, and its accuracy."""
 
     label: str
     macs: int
@@ -47,7 +47,7 @@ class MethodPoint:
 
 
 def comparison_files(document: CompareDocument) -> dict[str, str]:
-    """Return the files beside a `compare` document by their endings: `.md`, `.svg`, `.fractions.svg` for several."""
+    """Return the files of a `compare` document by suffix: `.md`, `.svg`, `.fractions.svg` for several fractions."""
     drawn = fraction_curves(document)
     found = {".md": comparison_markdown(document), ".svg": comparison_chart(document)}
     return found | ({".fractions.svg": drawn} if drawn is not None else {})
@@ -80,7 +80,7 @@ def comparison_chart(document: CompareDocument) -> str:
 
 
 def comparison_markdown(document: CompareDocument) -> str:
-    """Return the table of a `compare` document, and what each two arms differ by, as Markdown."""
+    """Return the table of a `compare` document, and the differences of each two methods, as Markdown."""
     seeds = sorted({row.seed for row in document.rows})
     lines = [f"# Comparison {document.id}", ""]
     if document.synthetic:
@@ -167,9 +167,9 @@ def _points(document: CompareDocument) -> list[MethodPoint]:
 
 
 def _spread(places: Sequence[float], gap: float = 9.0) -> list[float]:
-    """Set points of equal cost side by side, centred where they belong: their intervals would hide each other.
+    """Place points of equal cost side by side, centred, so that their intervals do not overlap.
 
-    Those that the drawing's edges would cut stand closer, and those next to an edge move off it.
+    Points that would leave the drawing are closer together, and those at its edge are moved inside.
     """
     groups: dict[int, list[int]] = {}
     for index, place in enumerate(places):
@@ -185,7 +185,7 @@ def _spread(places: Sequence[float], gap: float = 9.0) -> list[float]:
 
 
 def _stack(wanted: Sequence[float]) -> list[float]:
-    """Return heights of the labels, top to bottom, a line apart (many: closer) and inside the drawing."""
+    """Return heights of the labels, top to bottom, a line apart (closer for many) and inside the drawing."""
     placed, floor, line = [], TOP, _line(len(wanted))
     for height in wanted:
         floor = max(height, floor)

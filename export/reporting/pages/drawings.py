@@ -1,4 +1,4 @@
-"""What is drawn from a report's document, by section and region."""
+"""The charts of a report's document, by section and region."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Document = Mapping[str, Any]
 
 
 def draw(document: Document) -> dict[str, Any]:
-    """Draw everything that the page shows.
+    """Draw all charts of the page.
 
     Returns:
         `gate` (`latency`, `accuracy` and `samples` by region), `trade` by region, `calibration` and `roc` by region,
-        `training` by phase and title. What has no numbers is empty or absent.
+        `training` by phase and title. Charts without numbers are empty or missing.
     """
     names = [region["name"] for region in document["regions"]]
     colours = {name: index for index, name in enumerate(names)}
@@ -37,12 +37,12 @@ def draw(document: Document) -> dict[str, Any]:
 
 
 def label_of(row: Mapping[str, Any]) -> str:
-    """Write what tells an export from the others of its region: owner, target, precision."""
+    """Return what distinguishes an export from others of its region: owner, target, precision."""
     return " ".join(str(part) for part in (row["owner"], row["target"], row["precision"]) if part)
 
 
 def anchors(table: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the id of the card of each export by digest; a name from outside is no safe id."""
+    """Return the id of each export's card by digest; names from data are not safe ids."""
     return {row["digest"]: f"export-{index}" for index, row in enumerate(table) if row["digest"]}
 
 
@@ -90,7 +90,7 @@ def draw_trade(table: Sequence[Mapping[str, Any]], headline: str) -> dict[str, M
 def draw_training(
     rows: Sequence[Mapping[str, Any]], colours: Mapping[str, int], headline: str
 ) -> dict[str, dict[str, Markup]]:
-    """Draw a panel a loss term and one of validation; phases that train other regions share their panels."""
+    """Draw a panel per loss term and one of validation; phases that train other regions share their panels."""
     groups, name = _phases(rows, headline), metric(headline)
     drawings: dict[str, dict[str, Markup]] = {}
     for number, (phase, members) in enumerate(groups.items()):

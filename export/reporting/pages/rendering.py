@@ -1,7 +1,7 @@
-"""Turn a report's document into pages.
+"""Render a report's document as pages.
 
-The page may run its own script and its own styles and nothing else: the policy in its head names both by digest and
-forbids all loading. So no element carries a `style` attribute or a handler; what is data reaches the page escaped.
+The page may run only its own script and styles: the policy in its head names both by digest and forbids all loading. So
+no element has a `style` attribute or a handler, and data are escaped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CHIPS = 7
 
 
 def render_html(document: Mapping[str, Any]) -> str:
-    """Turn a report's document into one HTML page with its styles, script and drawings inside."""
+    """Return a report's document as one HTML page with its styles, script and drawings inside."""
     css, script = _text("report.css") + _palette(), _text("report.js")
     return _environment(autoescape=True).get_template("report.html.jinja").render(
         **{"against": None, **document},
@@ -45,7 +45,7 @@ def render_html(document: Mapping[str, Any]) -> str:
 
 
 def render_markdown(document: Mapping[str, Any]) -> str:
-    """Turn a report's document into Markdown, as a comment on a pull request."""
+    """Return a report's document as Markdown, for a comment on a pull request."""
     context = {"against": None, **document}
     return _environment(autoescape=False).get_template("report.md.jinja").render(**context)
 
@@ -63,7 +63,7 @@ def _text(name: str) -> str:
 
 
 def _policy(css: str, script: str) -> str:
-    """Allow exactly these styles and this script, and images that lie in the page."""
+    """Return a policy that allows exactly these styles and this script, and images inside the page."""
     digests = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, script)]
     return (
         f"default-src 'none'; style-src 'sha256-{digests[0]}'; script-src 'sha256-{digests[1]}'; img-src data:; "
@@ -72,7 +72,7 @@ def _policy(css: str, script: str) -> str:
 
 
 def _palette() -> str:
-    """Write the classes of what a value decides: shades of a confusion matrix, colours of structures."""
+    """Return the classes of shades of a confusion matrix and colours of structures."""
     shades = [f".matrix td.v{step} {{ --v: {step / _SHADES:g}; }}" for step in range(_SHADES + 1)]
     chips = [".chip.k{} {{ --chip: rgb({} {} {}); }}".format(at, *colour(at)) for at in range(1, _CHIPS + 1)]
     return "\n".join([*shades, *chips, ""])
@@ -109,7 +109,7 @@ def _by_region(table: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str
 
 
 def _cards(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return what opens the page: a region each with its verdict, its expert and its foundation."""
+    """Return the cards at the top of the page: each region with its verdict, its expert and its foundation."""
     gate = (document["gate"] or {}).get("regions", {})
     cards = []
     for region in document["regions"]:

@@ -1,4 +1,4 @@
-"""Compile a network with AOTInductor: traced with a free batch, in one precision, leaving nothing behind but the file.
+"""Compile a network with AOTInductor: traced with a free batch, in one precision, without temporary files.
 
 Shapes: N batch, C channels, further axes are space.
 """
@@ -33,7 +33,7 @@ _MULTIPLYING = ("conv", "linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "sc
 
 
 class InBf16(nn.Module):
-    """A deployable network whose inner one holds bfloat16: normalised in fp32 before it, logits in fp32 after it."""
+    """A deployable network in bfloat16, with normalisation and logits in fp32."""
 
     def __init__(self, network: Deployable) -> None:
         super().__init__()
@@ -56,8 +56,8 @@ def compile_network(network: nn.Module, path: Path, shape: Sequence[int], *, pre
         device: `cpu` or `cuda`.
 
     Raises:
-        UsageError: The network fixes its batch, computes in another precision by itself, or is compiled wrongly.
-        Exception: Whatever else torch's tracer and compiler raise; they share no root.
+        UsageError: The network has a fixed batch, uses another precision internally, or is compiled wrongly.
+        Exception: Any other error of torch's tracer and compiler, which have no common base.
     """
     with quiet(), _scratch():
         network = copy.deepcopy(network).eval()
@@ -79,14 +79,14 @@ def compile_network(network: nn.Module, path: Path, shape: Sequence[int], *, pre
 
 
 def computes(path: Path, network: nn.Module, example: Tensor) -> bool:
-    """Tell whether a package gives its network's logits at batch sizes 1, 2 and 3, up to rounding.
+    """Return whether a package gives its network's logits at batch sizes 1, 2 and 3, up to rounding.
 
-    PyTorch 2.13 compiles a 3D U-Net in channels-last layouts so that a single image, and nothing else, comes out
-    wrong by as much as the logits are large. Whether the logits are good enough is what the export's parity says.
+    PyTorch 2.13 compiles a 3D U-Net in channels-last layouts wrongly for single images only, with errors as large as
+    the logits. The export's parity check judges the accuracy of the logits.
 
     Args:
         path: The package.
-        network: The network in the precision that was compiled.
+        network: The network in the compiled precision.
         example: A batch (N, C, *spatial) of any size, for shape and device.
     """
     compiled = torch._inductor.aoti_load_package(str(path))
@@ -103,7 +103,7 @@ def computes(path: Path, network: nn.Module, example: Tensor) -> bool:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what torch's compiler and loader say about themselves; what fails is raised."""
+    """Suppress messages of torch's compiler and loader; errors are raised."""
     logger = logging.getLogger("torch")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -131,7 +131,7 @@ def _trace(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
 
 
 def _require_precision(program: torch.export.ExportedProgram, precision: str) -> None:
-    """Check that every convolution and product has the precision's dtype: a network may cast by itself."""
+    """Check that every convolution and product has the precision's dtype: a network may cast internally."""
     found = Counter(
         str(node.meta["val"].dtype).removeprefix("torch.")
         for node in program.graph.nodes
@@ -171,7 +171,7 @@ def _compile(program: torch.export.ExportedProgram, path: Path, *, on_cpu: bool,
 
 
 def _level() -> str | None:
-    """Return the x86-64 level that the recorded flags stand for; None leaves the choice to the compiler."""
+    """Return the x86-64 level of the recorded flags; None leaves the choice to the compiler."""
     if not fingerprint()["platform"].endswith("x86_64"):
         return None
     flags = fingerprint()["flags"]
@@ -179,7 +179,7 @@ def _level() -> str | None:
 
 
 def _strip(path: Path) -> None:
-    """Leave out the sources: the library is what runs, and they hold this machine's command lines."""
+    """Remove the sources, which contain this machine's command lines; only the library runs."""
     stripped = path.with_suffix(".stripped")
     with zipfile.ZipFile(path) as source, zipfile.ZipFile(stripped, "w") as kept:
         for entry in source.infolist():
@@ -190,7 +190,7 @@ def _strip(path: Path) -> None:
 
 @contextmanager
 def _scratch() -> Iterator[None]:
-    """Give the compiler a directory that is gone afterwards, and leave the environment as it was."""
+    """Give the compiler a temporary directory, and restore the environment."""
     names = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
     before = {name: os.environ.get(name) for name in names}
     with tempfile.TemporaryDirectory(prefix="lorkit-", ignore_cleanup_errors=True) as scratch:

@@ -1,8 +1,8 @@
-"""Run what AOTInductor compiled.
+"""Run networks compiled with AOTInductor.
 
-Threads: PyTorch has one number of threads for everything that it computes in a process. An engine that was given a
-number sets it before it runs and leaves it set; when the last such engine is closed, the number that the first one
-found is put back. ONNX Runtime and OpenVINO have pools of their own and do not notice; torch networks beside it do.
+Threads: PyTorch has one number of threads per process. An engine with a number sets it before it runs; when the last
+such engine is closed, the original number is restored. ONNX Runtime and OpenVINO have their own pools and are not
+affected; torch networks in the same process are.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FIX = "export it here with `decompose export --target aoti --force`"
 
 
 class _Threads:
-    """The process's number of torch threads, taken by engines and put back after the last of them."""
+    """The process's number of torch threads, set by engines and restored after the last of them."""
 
     def __init__(self) -> None:
         self._engines = self._before = 0
@@ -59,12 +59,12 @@ class AotiEngine:
 
     @property
     def provider(self) -> str:
-        """PyTorch's version, the device with its capability, and the precision that the code was compiled in."""
+        """PyTorch's version, the device with its capability, and the precision of the code."""
         return self._provider
 
     @property
     def device_timer(self) -> Callable[[Float32Array], float] | None:
-        """What returns the GPU's milliseconds for a batch; None on a CPU."""
+        """Function that returns the GPU's milliseconds for a batch; None on a CPU."""
         return (lambda batch: device_ms(self._answer, [batch])) if self._device == CUDA else None
 
     def run(self, batch: Float32Array) -> Float32Array:
@@ -103,14 +103,14 @@ class AotiEngine:
         return logits
 
     def close(self) -> None:
-        """Unload the code and, where this was the last engine with a number of threads, put the process's back."""
+        """Unload the code; the last engine with a number of threads restores that of the process."""
         if self._compiled is not None and self._threads is not None:
             _THREADS.put_back()
         self._compiled = None
 
 
 def set_threads(count: int) -> None:
-    """Set the process's number of torch threads unless it is that already: setting it drops oneDNN's cached kernels."""
+    """Set the process's number of torch threads if it differs: setting it drops oneDNN's cached kernels."""
     import torch
 
     if torch.get_num_threads() != count:
@@ -124,12 +124,12 @@ def reason(error: BaseException) -> str:
 
 
 class AotiRequirements(EngineRequirements):
-    """What the code was compiled for.
+    """Requirements of the code.
 
     Attributes:
         torch: PyTorch's version with its build, such as `2.13.0+cpu`.
         device: `cpu` or `cuda`.
-        host: Platform, and the capability that PyTorch's own kernels take on the CPU.
+        host: Platform, and the capability that PyTorch's kernels use on the CPU.
         flags: Instruction sets of the CPU, all of which the code may use.
         gpu: Name and compute capability of the GPU; empty for a CPU.
         shape: (C, *spatial) of one image.

@@ -1,8 +1,8 @@
-"""AOTInductor: the network compiled ahead of time into machine code, a `.pt2` that PyTorch runs without its source.
+"""AOTInductor: the network compiled ahead of time to machine code, a `.pt2` that PyTorch runs without its source.
 
-The package holds a shared library: loading it runs it, so take one only from whom you would take a program. It is
-compiled for the instruction sets of the machine that compiles, against one build of PyTorch; the note beside it names
-both, and loading compares them. Compiled code reads memory as its input's shape says, so shapes are checked here.
+The package contains a shared library, which runs when it is loaded, so it must come from a trusted source. It is
+compiled for the instruction sets of the machine that compiles and for one build of PyTorch; the note beside it states
+both, and loading compares them. Compiled code does not check the shapes of its input, so they are checked here.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class AotiTarget:
         """Compile the network for this machine: 10 to 60 seconds, in a temporary directory.
 
         Raises:
-            MissingRuntimeError: There is no compiler, not the profile's hardware, or no bf16 in this CPU.
-            UsageError: The network does not compile, fixes its batch, or computes in another precision by itself.
+            MissingRuntimeError: A compiler, the profile's hardware, or bf16 in this CPU is missing.
+            UsageError: The network does not compile, has a fixed batch, or uses another precision internally.
         """
         if not self.available(request.profile).ok:
             raise missing(self, request.profile)
@@ -106,7 +106,7 @@ class AotiTarget:
         return path
 
     def load(self, directory: Path, *, threads: int | None = None) -> AotiEngine:
-        """Load the compiled code; see `lorkit.export.targets.aoti.engine` for what `threads` does to the process.
+        """Load the compiled code; see `lorkit.export.targets.aoti.engine` for the effect of `threads` on the process.
 
         Raises:
             MissingRuntimeError: It was compiled for a GPU, and there is none.
@@ -137,7 +137,7 @@ def _device(profile: Profile | None) -> str:
 
 
 def _here(device: str) -> dict[str, Any]:
-    """Return what code compiled on this machine depends on, as a note's fields."""
+    """Return the properties of this machine that compiled code depends on, as a note's fields."""
     import torch
 
     gpu = {}
@@ -150,7 +150,7 @@ def _here(device: str) -> dict[str, Any]:
 
 
 def _require_same(note: AotiRequirements, path: Path) -> None:
-    """Compare a note with this machine: the same PyTorch and GPU, and every instruction set that the code may use."""
+    """Compare a note with this machine: the same PyTorch and GPU, and every instruction set of the code."""
     import torch
 
     if note.device == CUDA and not torch.cuda.is_available():

@@ -1,1 +1,1 @@
-"""Scripts that are copied beside an engine; they run without lorkit."""
+"""Scripts that are copied beside an engine and run without lorkit."""

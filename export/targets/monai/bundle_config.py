@@ -1,7 +1,7 @@
-"""`inference.json` of a MONAI bundle: the recipe of an expert in MONAI's transforms.
+"""`inference.json` of a MONAI bundle: the recipe of an expert as MONAI transforms.
 
-MONAI runs what a configuration says: a `$` begins Python, `_target_` names what is called. So this is the only place
-that writes either, all of them are constants below, and no name that a user chose gets into the document.
+MONAI executes configurations: `$` begins Python, `_target_` names a callable. So both are written only here, as
+constants, and no user-chosen name is part of the document.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ EXPRESSIONS = {
 def inference_config(recipe: Recipe, *, dense: bool) -> Entry:
     """Return a configuration that runs the model on a folder of images.
 
-    Classifiers write `predictions.csv`, a row of probabilities an image; segmenters a mask on each image's own grid.
+    Classifiers write `predictions.csv`, one row of probabilities per image; segmentation a mask on each image's grid.
 
     Args:
-        recipe: How an image becomes an input.
-        dense: Whether the network answers with maps.
+        recipe: Preprocessing of images.
+        dense: Whether the network returns maps.
     """
     volumes = recipe.dims == 3
     return {
@@ -64,7 +64,7 @@ def inference_config(recipe: Recipe, *, dense: bool) -> Entry:
 
 
 def _preprocessing(recipe: Recipe, *, dense: bool) -> list[Entry]:
-    """Return the recipe's steps but the last, which is inside the model."""
+    """Return the recipe's steps except the last, which is inside the model."""
     size, channels = list(recipe.size), recipe.channels
     steps = _volume() if len(size) == 3 else _picture(channels)
     if dense:
@@ -84,7 +84,7 @@ def _preprocessing(recipe: Recipe, *, dense: bool) -> list[Entry]:
 
 
 def _picture(channels: int) -> list[Entry]:
-    """Read a picture as MONAI does, (C, W, H); gray as Pillow's `F`, which keeps what 8 bits would round."""
+    """Read a 2D image as MONAI does, (C, W, H); gray as Pillow's `F`, which does not round to 8 bits."""
     converter = _function("PIL.Image.Image.convert", mode="F" if channels == 1 else "RGB")
     first = {"_target_": "EnsureChannelFirstd", "keys": "image", "channel_dim": "no_channel" if channels == 1 else -1}
     return [{"_target_": "LoadImaged", "keys": "image", "reader": "PILReader", "converter": converter}, first]
@@ -107,7 +107,7 @@ def _intensity(step: Intensity) -> Entry:
 
 
 def _resized_picture(size: Sequence[int]) -> list[Entry]:
-    """Resize (C, H, W) as Pillow does, smoothing where it shrinks, which MONAI's own Resized does differently."""
+    """Resize (C, H, W) as Pillow does, with antialiasing, unlike MONAI's Resized."""
     return [
         _each("image", "torch.unsqueeze", dim=0),
         _smooth("image", size),
@@ -127,7 +127,7 @@ def _resized_volume(size: Sequence[int]) -> list[Entry]:
 
 
 def _masks(*, volumes: bool) -> list[Entry]:
-    """Bring the shares of each channel back to the image's own grid, then decide."""
+    """Resize the probabilities of each channel to the image's grid, then decide."""
     back = {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "grid"}
     saved = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir", "output_postfix": "mask"}
     return [
@@ -163,7 +163,7 @@ def _smooth(key: str, size: Sequence[int]) -> Entry:
 
 
 def _transposed(key: str) -> Entry:
-    """Swap the sides of (C, W, H): MONAI reads and writes pictures with x first."""
+    """Swap the sides of (C, W, H): MONAI reads and writes 2D images with x first."""
     return _each(key, "torch.transpose", dim0=1, dim1=2)
 
 
@@ -172,7 +172,7 @@ def _each(key: str, path: str, **options: Any) -> Entry:
 
 
 def _function(path: str, **options: Any) -> Entry:
-    """Return a function with options set; MONAI makes a partial of it."""
+    """Return a function with options set, of which MONAI makes a partial."""
     return {"_target_": path, "_mode_": "callable", **options}
 
 

@@ -1,4 +1,4 @@
-"""A MONAI bundle: TorchScript, metadata that MONAI's own verifiers accept, and a configuration that runs it."""
+"""A MONAI bundle: TorchScript, metadata that MONAI's verifiers accept, and a configuration that runs it."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ class MonaiTarget:
     example: ClassVar[Example] = Example("bundle_example.py", "torch", "bundle_example.py")
 
     def available(self, profile: Profile | None = None) -> Availability:
-        """Tell that it can be built and run here: torch and MONAI are what lorkit itself needs."""
+        """Return that it can be built and run here: lorkit itself needs torch and MONAI."""
         del profile
         return Availability(True)
 
     def fingerprint(self) -> str:
-        """Return a digest of the versions that write the model and stand in its metadata."""
+        """Return a digest of the versions that write the model and are in its metadata."""
         return digest_json(_versions())
 
     def build(self, request: BuildRequest) -> Path:
         """Write the bundle; return its TorchScript.
 
         Raises:
-            UsageError: A class has a name that MONAI would take for code, or the network cannot be traced.
+            UsageError: A class has a name that MONAI would execute, or the network cannot be traced.
         """
         _check_names(request.info)
         root = request.directory / BUNDLE
@@ -78,11 +78,7 @@ class MonaiTarget:
         return root / MODEL_PATH
 
     def load(self, directory: Path, *, threads: int | None = None) -> BundleEngine:
-        """Load the bundle's model on the CPU.
-
-        Raises:
-            ArtifactError: It is missing, or torch cannot read it.
-        """
+        """Load the bundle's model on the CPU; raise ArtifactError if it is missing or unreadable."""
         import torch
 
         path = directory / BUNDLE / MODEL_PATH
@@ -145,7 +141,7 @@ def _check_names(info: ExportedNetwork) -> None:
 
 
 def _script(request: BuildRequest) -> bytes:
-    """Trace the network with a free batch size; what is traced holds no path of this machine."""
+    """Trace the network with a free batch size, without paths of this machine."""
     import torch
 
     example, stream = torch.zeros(_TRACED_BATCH, *request.shape), io.BytesIO()
@@ -163,7 +159,7 @@ def _script(request: BuildRequest) -> bytes:
 
 
 def _without_sources(script: bytes) -> bytes:
-    """Drop the debug records, which name source files of the machine that traced; torch reads the rest as before."""
+    """Remove the debug records, which name source files of this machine."""
     stream = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(script)) as old, zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as new:
         for entry in old.infolist():
@@ -174,7 +170,7 @@ def _without_sources(script: bytes) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back that TorchScript is old, and the tracer's notes: parity is what proves the trace."""
+    """Suppress the deprecation of TorchScript and the tracer's notes; parity is checked later."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
@@ -187,7 +183,7 @@ def _versions() -> dict[str, str]:
 
 
 def _metadata(request: BuildRequest, script_digest: str) -> dict[str, Any]:
-    """Return `metadata.json`: what MONAI asks for, and under `lorkit` what lorkit's own readers need."""
+    """Return `metadata.json`: MONAI's keys, and under `lorkit` those of lorkit's readers."""
     info, versions = request.info, _versions()
     what = f"{info.task} of the region {info.region}"
     drawn = " Trained on phantom images, not on patients." if info.synthetic else ""

@@ -1,4 +1,4 @@
-"""What the targets of NVIDIA's runtimes share: an engine, and beside it a key that names all that it is bound to."""
+"""Base class of the targets of NVIDIA's runtimes: an engine, and a key file with its requirements."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class TensorrtTarget(ABC):
     """A target whose engines are bound to libraries and hardware.
 
     Attributes:
-        library: What its runtime calls itself.
+        library: Name of its runtime.
         engine: File of the engine.
-        wanted: What loading requires.
+        wanted: Requirements of loading.
     """
 
     name: ClassVar[str]
@@ -46,15 +46,15 @@ class TensorrtTarget(ABC):
 
     @abstractmethod
     def available(self, profile: Profile | None = None) -> Availability:
-        """Tell whether the runtime and a GPU are here."""
+        """Return whether the runtime and a GPU are present."""
 
     @abstractmethod
     def require(self, profile: Profile) -> None:
-        """Raise UsageError where it does not build for a profile or with its settings."""
+        """Raise UsageError if it does not build for a profile or with its settings."""
 
     @abstractmethod
     def surroundings(self) -> dict[str, Any]:
-        """Return the libraries and hardware that an engine built now would be bound to."""
+        """Return the libraries and hardware to which a new engine is bound."""
 
     @abstractmethod
     def build(self, request: BuildRequest) -> Path:
@@ -65,32 +65,32 @@ class TensorrtTarget(ABC):
         """Load an engine on the hardware that it is bound to."""
 
     def requested(self, profile: Profile) -> dict[str, Any]:
-        """Return what a profile adds to the key."""
+        """Return the part of the key from a profile."""
         return requested(profile)
 
     def bound_to(self, key: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the key of an engine must state for the engine to run here."""
+        """Return the values in a key that are required to run the engine here."""
         del key
         return self.surroundings()
 
     def fingerprint(self) -> str:
-        """Return a digest of libraries and hardware; empty where no engine can be built."""
+        """Return a digest of libraries and hardware; empty if no engine can be built."""
         return digest_json(self.surroundings()) if self.available().ok else ""
 
     def outdated(self, directory: Path, profile: Profile) -> str:
-        """Return in what an engine's key differs from this machine and profile; empty where it does not."""
+        """Return the differences of an engine's key from this machine and profile; empty without any."""
         if not self.available().ok or not (directory / self.engine).is_file():
             return ""
         return why_outdated(directory, profile, {**self.surroundings(), **self.requested(profile)})
 
     def check_build(self, profile: Profile) -> None:
-        """Raise MissingRuntimeError where nothing can be built here, UsageError where not for this profile."""
+        """Raise MissingRuntimeError if nothing can be built here, UsageError if not for this profile."""
         if not self.available().ok:
             raise missing(self)
         self.require(profile)
 
     def write_key(self, request: BuildRequest, **more: Any) -> Path:
-        """Write the key of an engine that was just built, and return the engine's file."""
+        """Write the key of a new engine, and return the engine's file."""
         key = {**self.surroundings(), **self.requested(request.profile), **more}
         write_json(request.directory / KEY, engine_key(request.onnx_path, key))
         return request.directory / self.engine
@@ -99,7 +99,7 @@ class TensorrtTarget(ABC):
         """Return the key of an engine that can be loaded here.
 
         Raises:
-            MissingRuntimeError: The runtime or a GPU is not here.
+            MissingRuntimeError: The runtime or a GPU is missing.
             ArtifactError: There is no engine, or it was built for another GPU or library.
         """
         availability = self.available()

@@ -1,6 +1,6 @@
-"""What TensorRT and TensorRT-RTX have in common when an engine is built: one ONNX file, one network, one plan.
+"""Common parts of building engines with TensorRT and TensorRT-RTX: one ONNX file, one network, one plan.
 
-Both are written against the API that TensorRT 10.12, 11 and TensorRT-RTX 1.x share. Networks are strongly typed: the
+Both are written for the common API of TensorRT 10.12, 11 and TensorRT-RTX 1.x. Networks are strongly typed: the
 precision is that of the ONNX file, which is checked in the parsed network, because a parser may drop it silently.
 """
 
@@ -27,7 +27,7 @@ _MIB = 2**20
 
 
 class BuilderRefusal(UsageError):
-    """A builder that gave no engine and no reason: that stands in its log only."""
+    """A builder that returned no engine; the reason is only in its log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,8 @@ class EngineSpec:
     """An engine to build: plain data, so that another process can build it.
 
     Attributes:
-        onnx: The file; its own precision decides that of the engine.
-        precision: What that precision is said to be.
+        onnx: The file, whose precision is that of the engine.
+        precision: The stated precision.
         shapes: (N, C, *spatial) at the smallest, tuned and largest batch.
         settings: `EngineSettings` of the profile, as plain data.
         capability: Compute capability to build for, as "8.9"; None for the GPU at hand.
@@ -50,7 +50,7 @@ class EngineSpec:
 
 
 def engine_spec(request: BuildRequest, capability: str | None = None) -> EngineSpec:
-    """Return the specification of the engine that a request asks for."""
+    """Return the specification of a request's engine."""
     return EngineSpec(
         onnx=str(request.onnx_path),
         precision=request.precision,
@@ -66,15 +66,15 @@ def batch_shapes(profile: Profile, shape: Sequence[int]) -> list[list[int]]:
 
 
 def build_plan(tensorrt: ModuleType, spec: EngineSpec, timing: bytes | None = None) -> tuple[bytes, bytes | None]:
-    """Build an engine: one builder, one network, one parser, since a second of any may crash when it is freed.
+    """Build an engine with one builder, network and parser, since a second of any may crash when it is freed.
 
     Args:
         tensorrt: `tensorrt` or `tensorrt_rtx`.
-        spec: What to build.
-        timing: Timings of kernels from earlier builds; b"" to begin empty, None where the runtime keeps none.
+        spec: The engine.
+        timing: Timings of kernels from earlier builds; b"" to begin empty, None if the runtime has none.
 
     Returns:
-        The engine, and the timings to keep where `timing` was given.
+        The engine, and the timings to store if `timing` was given.
 
     Raises:
         UsageError: The parser refuses, or the network lacks the precision of its file.
@@ -105,10 +105,10 @@ def build_plan(tensorrt: ModuleType, spec: EngineSpec, timing: bytes | None = No
 
 
 def check_precision(tensorrt: ModuleType, network: Any, precision: str) -> None:
-    """Check that something in a parsed network is computed in `precision`; stored constants do not count.
+    """Check that a parsed network computes something in `precision`; constants do not count.
 
     Raises:
-        UsageError: Nothing is: the engine would be slower than it is called, or the file is not of that precision.
+        UsageError: It does not: the engine would be slower than stated, or the file has another precision.
     """
     wanted = REQUIRED_TYPES.get(precision)
     if wanted is None:
@@ -149,7 +149,7 @@ def flags(settings: Mapping[str, Any]) -> list[str]:
 
 
 def library(tensorrt: ModuleType) -> str:
-    """Return what a module calls itself."""
+    """Return the name of a runtime module."""
     return "TensorRT-RTX" if tensorrt.__name__ == "tensorrt_rtx" else "TensorRT"
 
 
@@ -159,29 +159,25 @@ def sm(capability: str) -> str:
 
 
 def engine_key(onnx_path: Path, parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what identifies an engine, with a digest of it all: its ONNX file and all else that it depends on."""
+    """Return the identity of an engine, with a digest: its ONNX file and all else that it depends on."""
     whole = {"onnx": digest_file(onnx_path), **parts}
     return {**whole, "key": digest_json(whole)}
 
 
 def requested(profile: Profile) -> dict[str, Any]:
-    """Return what a profile adds to the key of an engine."""
+    """Return the part of an engine's key from a profile."""
     settings = profile.engine.model_dump(mode="json")
     return {"profile": profile.name, "flags": flags(settings), "settings": settings}
 
 
 def differences(key: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """Name what differs between an engine's key and what is expected, each with both values; empty where nothing."""
+    """Return the differences between an engine's key and the expected one, with both values; empty without any."""
     changed = [name for name, value in expected.items() if key.get(name) != value]
     return ", ".join(f"{name} ({key.get(name)}, here {expected[name]})" for name in changed)
 
 
 def read_key(directory: Path) -> dict[str, Any]:
-    """Read an engine's key.
-
-    Raises:
-        ArtifactError: It is missing, damaged, or no key.
-    """
+    """Read an engine's key; raise ArtifactError if it is missing or damaged."""
     key = read_json(directory / KEY)
     shapes = key.get("batch_shapes")
     whole = {name: value for name, value in key.items() if name != "key"}
@@ -193,12 +189,12 @@ def read_key(directory: Path) -> dict[str, Any]:
 
 
 def why_outdated(directory: Path, profile: Profile, expected: Mapping[str, Any]) -> str:
-    """Return in what the key of an engine differs from this machine and profile; empty where it does not.
+    """Return the differences of an engine's key from this machine and profile; empty without any.
 
     Args:
-        directory: Holds an engine.
-        profile: Hardware that it should be for.
-        expected: What an engine's key would hold now, but for its batch shapes.
+        directory: Directory of an engine.
+        profile: Its hardware.
+        expected: The current values of a key, without batch shapes.
     """
     try:
         key = read_key(directory)
@@ -210,7 +206,7 @@ def why_outdated(directory: Path, profile: Profile, expected: Mapping[str, Any])
 
 
 def _strongly_typed(tensorrt: ModuleType) -> int:
-    """Return the creation flag: required by TensorRT 10; 11 knows no other kind and may drop the name."""
+    """Return the creation flag that TensorRT 10 requires; 11 has no other kind and may drop the name."""
     flag = getattr(tensorrt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
@@ -232,7 +228,7 @@ def _reason(error: Any) -> str:
 
 
 def _start_timing(config: Any, data: bytes) -> None:
-    """Give the builder earlier timings; those that it refuses are replaced by none, since they only save time."""
+    """Give the builder earlier timings; those that it refuses are dropped, since they only save time."""
     for content in dict.fromkeys((data, b"")):
         cache = config.create_timing_cache(content)
         if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):

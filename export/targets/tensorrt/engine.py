@@ -1,6 +1,6 @@
-"""Run an engine of TensorRT or TensorRT-RTX on the GPU: one context whose buffers are torch tensors.
+"""Run an engine of TensorRT or TensorRT-RTX on the GPU: one context with torch tensors as buffers.
 
-Shapes: N batch, C channels, further axes are space; an engine takes (N, C, *spatial) and gives (N, classes).
+Shapes: N batch, C channels, further axes are space; an engine maps (N, C, *spatial) to (N, classes).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NO_CUDA_TORCH = "this torch sees no CUDA device"
 
 
 class TensorrtEngine:
-    """A loaded engine; batches outside of what it was built for are padded or cut."""
+    """A loaded engine; batches outside of its range are padded or split."""
 
     def __init__(self, tensorrt: ModuleType, directory: Path, key: Mapping[str, Any], *, name: str) -> None:
         import torch  # device memory: torch is the one GPU allocator that lorkit always has
@@ -86,14 +86,14 @@ class TensorrtEngine:
 
 
 def sees_gpu() -> bool:
-    """Tell whether torch, which holds an engine's buffers, sees a GPU."""
+    """Return whether torch, which owns an engine's buffers, sees a GPU."""
     import torch
 
     return torch.cuda.is_available()
 
 
 def deserialize(tensorrt: ModuleType, directory: Path, key: Mapping[str, Any], provider: str) -> Any:
-    """Read an engine onto the GPU, and its weights from the ONNX file where it was built without.
+    """Read an engine onto the GPU, with weights from the ONNX file if it was built without.
 
     Raises:
         ArtifactError: The file is missing, damaged or of another runtime or GPU.
@@ -117,13 +117,13 @@ def deserialize(tensorrt: ModuleType, directory: Path, key: Mapping[str, Any], p
 def in_range(
     run: Callable[[Float32Array], Float32Array], batch: Float32Array, smallest: int, largest: int
 ) -> Float32Array:
-    """Run a batch (N, ...) in parts of `smallest` to `largest`; what is too small is filled up with its last image."""
+    """Run a batch (N, ...) in parts of `smallest` to `largest`, padded with its last image."""
     results = [run(full)[:count] for full, count in parts(batch, smallest, largest)]
     return results[0] if len(results) == 1 else np.concatenate(results)
 
 
 def parts(batch: Float32Array, smallest: int, largest: int) -> Iterator[tuple[Float32Array, int]]:
-    """Yield the parts of a batch that an engine for `smallest` to `largest` takes, and how many of each are asked."""
+    """Yield the parts of a batch for an engine of `smallest` to `largest`, and the number of images in each."""
     for start in range(0, len(batch), largest):
         part = batch[start : start + largest]
         lacking = max(0, smallest - len(part))

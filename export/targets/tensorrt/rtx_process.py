@@ -1,9 +1,8 @@
-"""Build a TensorRT-RTX engine in a process of its own.
+"""Build a TensorRT-RTX engine in a separate process.
 
-Its command is `python -m lorkit.export.targets.tensorrt.rtx_process SPEC DIRECTORY`.
-
-A build may crash at clean-up, after a correct engine. The engine, then `result.json`, are therefore written first, and
-the process then ends without clean-up; the parent process reads the result, not the exit status.
+Its command is `python -m lorkit.export.targets.tensorrt.rtx_process SPEC DIRECTORY`. A build may crash at clean-up,
+after a correct engine, so the engine and then `result.json` are written first, and the process ends without clean-up;
+the parent process reads the result, not the exit status.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ RESULT = "result.json"
 
 
 def main(arguments: list[str]) -> bool:
-    """Build the engine that a JSON file specifies in a directory; leave it or an error there, and return which."""
+    """Build the engine of a JSON specification into a directory, or write the error; return whether it was built."""
     import tensorrt_rtx
 
     spec = EngineSpec(**json.loads(Path(arguments[0]).read_text(encoding="utf-8")))

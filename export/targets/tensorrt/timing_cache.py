@@ -1,7 +1,7 @@
-"""Timings of kernels, kept between builds so that the next engine is built faster and with the same kernels.
+"""Timings of kernels, stored between builds so that the next engine is built faster and with the same kernels.
 
-A file holds the SHA-256 of what follows. What is damaged is as good as absent: timings only save time, and a builder
-that is handed nonsense may crash.
+A file begins with the SHA-256 of its content. Damaged files are ignored: timings only save time, and invalid ones may
+crash a builder.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _LENGTH = 32
 
 
 def timing_path(surroundings: Mapping[str, str]) -> Path:
-    """Return the file of a GPU, driver and TensorRT: timings of another say nothing."""
+    """Return the file of a GPU, driver and TensorRT."""
     words = [re.sub(r"[^a-z0-9.]+", "-", value.lower()).strip("-") for value in surroundings.values()]
     return DIRECTORY / f"{'_'.join(words)}.timing"
 
 
 def read_timings(path: Path) -> bytes:
-    """Return what is kept; nothing where the file is absent, damaged or unreadable."""
+    """Return stored timings; empty if the file is missing, damaged or unreadable."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -34,7 +34,7 @@ def read_timings(path: Path) -> bytes:
 
 
 def write_timings(path: Path, data: bytes) -> None:
-    """Keep timings where that is possible: an engine is not lost because they cannot be written."""
+    """Store timings if possible; errors are ignored, since the engine is valid without them."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, sha256(data).digest() + data)

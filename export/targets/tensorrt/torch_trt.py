@@ -1,8 +1,8 @@
-"""Torch-TensorRT: the network compiled from torch itself, saved as an exported program that torch loads.
+"""Torch-TensorRT: the network compiled from torch, saved as an exported program that torch loads.
 
-Written against what Torch-TensorRT 2.11 to 2.13 share. Precision is that of the module (strong typing): `fp16` and
-`bf16` cast the network and keep float32 at both ends. `enabled_precisions` is deprecated and later removed, so it is
-never given; `use_explicit_typing` is given where `compile` still has it.
+Written for the common API of Torch-TensorRT 2.11 to 2.13. The precision is that of the module (strong typing): `fp16`
+and `bf16` cast the network and keep float32 at both ends. `enabled_precisions` is deprecated and later removed, so it
+is not passed; `use_explicit_typing` is passed if `compile` still has it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class TorchTrtTarget(TensorrtTarget):
     built_from: ClassVar[str] = "torch"
 
     def available(self, profile: Profile | None = None) -> Availability:
-        """Tell whether a Torch-TensorRT that fits torch, and a GPU that torch sees, are here."""
+        """Return whether a Torch-TensorRT that fits torch, and a GPU that torch sees, are present."""
         del profile
         try:
             library = importlib.import_module("torch_tensorrt")
@@ -74,11 +74,7 @@ class TorchTrtTarget(TensorrtTarget):
         return Availability(True)
 
     def require(self, profile: Profile) -> None:
-        """Check that the settings of a profile are to be had.
-
-        Raises:
-            UsageError: Its engines are to be stripped: an exported program has nothing to take weights from.
-        """
+        """Raise UsageError for stripped engines: an exported program cannot take weights from another file."""
         if profile.engine.strip:
             raise UsageError(
                 f"profile '{profile.name}' asks for engine.strip",
@@ -94,7 +90,7 @@ class TorchTrtTarget(TensorrtTarget):
         """Compile the network and save it as an exported program, with its key.
 
         Raises:
-            MissingRuntimeError: Torch-TensorRT or a GPU is not here.
+            MissingRuntimeError: Torch-TensorRT or a GPU is missing.
             UsageError: Torch-TensorRT refuses the network, or leaves all of it to torch.
         """
         self.check_build(request.profile)
@@ -118,7 +114,7 @@ class TorchTrtTarget(TensorrtTarget):
         """Load the program on the GPU that it was compiled for.
 
         Raises:
-            MissingRuntimeError: Torch-TensorRT or a GPU is not here.
+            MissingRuntimeError: Torch-TensorRT or a GPU is missing.
             ArtifactError: There is no program, it is damaged, or it was compiled for another GPU or library.
         """
         del threads  # the GPU does the work
@@ -127,7 +123,7 @@ class TorchTrtTarget(TensorrtTarget):
 
 
 class TorchTrtEngine:
-    """A compiled network on the GPU; batches outside of what it was compiled for are padded or cut."""
+    """A compiled network on the GPU; batches outside of its range are padded or split."""
 
     def __init__(self, network: Callable[..., Any], shapes: Sequence[Sequence[int]]) -> None:
         self._network: Callable[..., Any] | None = network
@@ -155,7 +151,7 @@ class TorchTrtEngine:
         return values
 
     def close(self) -> None:
-        """Let go of the network."""
+        """Release the network."""
         self._network = None
 
 
@@ -176,7 +172,7 @@ def _traced(
 
 
 def _typed(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Wrap a network of any precision so that it takes and gives float32, as every engine does."""
+    """Wrap a network of any precision with float32 inputs and outputs, as every engine has."""
     import torch
     from torch import nn
 
@@ -193,7 +189,7 @@ def _typed(network: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def _compile(library: ModuleType, program: torch.export.ExportedProgram, options: dict[str, Any]) -> nn.Module:
-    """Compile with the timings of earlier builds, which Torch-TensorRT itself would read without a check."""
+    """Compile with the checked timings of earlier builds, which Torch-TensorRT itself would not check."""
     kept = timing_path(_surroundings())
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
         timings = Path(folder) / "timings"

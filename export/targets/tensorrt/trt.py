@@ -1,8 +1,8 @@
-"""NVIDIA TensorRT, written against what TensorRT 10.12 and 11 share.
+"""NVIDIA TensorRT, written for the common API of TensorRT 10.12 and 11.
 
-TensorRT 11 has no weakly typed networks and no precision flags: the network is strongly typed and the precision is
-that of the ONNX file. An engine runs only on the GPU, driver and TensorRT it was built with, unless its profile asks
-for a compatible one, so its key names all three and loading compares them.
+TensorRT 11 has no weakly typed networks and no precision flags: the network is strongly typed and the precision is that
+of the ONNX file. An engine runs only on the GPU, driver and TensorRT it was built with, unless its profile requests a
+compatible one; its key has all three, and loading compares them.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class TrtTarget(TensorrtTarget):
     library: ClassVar[str] = "TensorRT"
 
     def available(self, profile: Profile | None = None) -> Availability:
-        """Tell whether a TensorRT that this is written for, and a GPU, are here."""
+        """Return whether a supported TensorRT and a GPU are present."""
         del profile
         try:
             tensorrt = importlib.import_module("tensorrt")
@@ -61,11 +61,7 @@ class TrtTarget(TensorrtTarget):
         return Availability(True)
 
     def require(self, profile: Profile) -> None:
-        """Check that the GPU at hand, which TensorRT builds for, is of the profile's kind.
-
-        Raises:
-            UsageError: It is of another compute capability, so the export would be called after the wrong hardware.
-        """
+        """Raise UsageError if this GPU, for which TensorRT builds, has another compute capability than the profile."""
         wanted = profile.device.compute_capability
         if not self.available().ok or wanted is None or profile.engine.hardware_compatible:
             return
@@ -88,15 +84,15 @@ class TrtTarget(TensorrtTarget):
         }
 
     def bound_to(self, key: Mapping[str, Any]) -> dict[str, str]:
-        """Return the surroundings that an engine must have been built in: compatible ones leave some open."""
+        """Return the required surroundings of an engine; those of compatible engines leave some open."""
         return _binding(key, self.surroundings())
 
     def build(self, request: BuildRequest) -> Path:
         """Parse the ONNX file into a strongly typed network and write its engine and the engine's key.
 
         Raises:
-            MissingRuntimeError: TensorRT or a GPU is not here.
-            UsageError: TensorRT's parser or builder refuses the network; its own words are in the message.
+            MissingRuntimeError: TensorRT or a GPU is missing.
+            UsageError: TensorRT's parser or builder refuses the network; the message quotes it.
         """
         self.check_build(request.profile)
         spec = engine_spec(request)
@@ -111,7 +107,7 @@ class TrtTarget(TensorrtTarget):
         """Deserialise the engine on the GPU that it was built for.
 
         Raises:
-            MissingRuntimeError: TensorRT or a GPU is not here.
+            MissingRuntimeError: TensorRT or a GPU is missing.
             ArtifactError: There is no engine, or it was built for another GPU, driver or TensorRT.
         """
         del threads  # a GPU engine has no CPU threads of its own
@@ -127,7 +123,7 @@ def _tensorrt() -> ModuleType:
 
 
 def _binding(key: Mapping[str, Any], here: Mapping[str, str]) -> dict[str, str]:
-    """Return which of these surroundings an engine must have been built in: compatible ones leave some open."""
+    """Return the required surroundings of an engine; those of compatible engines leave some open."""
     settings, left = key.get("settings", {}), dict(here)
     if settings.get("hardware_compatible") and _release(here["sm"]) >= (_AMPERE, 0):
         left = {name: value for name, value in left.items() if name not in ("gpu", "sm", "driver")}
@@ -138,7 +134,7 @@ def _binding(key: Mapping[str, Any], here: Mapping[str, str]) -> dict[str, str]:
 
 
 def _release(version: str) -> tuple[int, int]:
-    """Return major and minor version; what is no number counts as 0."""
+    """Return major and minor version; other text counts as 0."""
     parts = [int(part) if part.isdigit() else 0 for part in version.split(".")[:2]]
     return parts[0], parts[1] if len(parts) > 1 else 0
 

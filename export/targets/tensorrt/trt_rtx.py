@@ -1,7 +1,7 @@
-"""NVIDIA TensorRT-RTX: engines built ahead of time, also on a machine without a GPU, that run on RTX GPUs only.
+"""NVIDIA TensorRT-RTX: engines built ahead of time, also without a GPU, that run on RTX GPUs only.
 
-The precision is that of the ONNX file. The kernels are finished on the GPU when the engine is loaded, so an engine
-depends on the compute capability that it was built for and on the version of the runtime, not on GPU and driver.
+The precision is that of the ONNX file. Kernels are finished on the GPU at load time, so an engine depends on its
+compute capability and on the version of the runtime, not on GPU and driver.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class TrtRtxTarget(TensorrtTarget):
     default_profile: ClassVar[str | None] = "rtx-ada"
 
     def available(self, profile: Profile | None = None) -> Availability:
-        """Tell whether TensorRT-RTX is here, and whether a GPU is that runs what is built for `profile`."""
+        """Return whether TensorRT-RTX, and a GPU that runs engines for `profile`, are present."""
         try:
             _runtime()
         except (ImportError, OSError) as error:
@@ -73,10 +73,10 @@ class TrtRtxTarget(TensorrtTarget):
         return Availability(True)
 
     def require(self, profile: Profile) -> None:
-        """Check that TensorRT-RTX builds for the compute capability of a profile, and takes its settings.
+        """Check that TensorRT-RTX builds for the compute capability of a profile, and supports its settings.
 
         Raises:
-            UsageError: It is a CPU or a GPU of another generation, or its engines are to be compatible.
+            UsageError: It is a CPU or a GPU of another generation, or requests compatible engines.
         """
         capability = profile.device.compute_capability
         if capability is None or capability not in _capabilities():
@@ -99,7 +99,7 @@ class TrtRtxTarget(TensorrtTarget):
         return {"tensorrt_rtx": str(_runtime().__version__)}
 
     def requested(self, profile: Profile) -> dict[str, Any]:
-        """Return the compute capability of a profile, and what it adds to every key."""
+        """Return the compute capability of a profile, and its part of every key."""
         return {"compute_capability": profile.device.compute_capability, **super().requested(profile)}
 
     def bound_to(self, key: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,10 +107,10 @@ class TrtRtxTarget(TensorrtTarget):
         return {**super().bound_to(key), "compute_capability": str(fingerprint()["gpus"][0].get("sm"))}
 
     def build(self, request: BuildRequest) -> Path:
-        """Build the engine in a process of its own, and write it and its key.
+        """Build the engine in a separate process, and write it and its key.
 
         Raises:
-            MissingRuntimeError: TensorRT-RTX is not here.
+            MissingRuntimeError: TensorRT-RTX is missing.
             UsageError: It does not build for the profile, or its parser or builder refuses the network.
             ArtifactError: The process ended, or took too long, without an engine.
         """
@@ -123,7 +123,7 @@ class TrtRtxTarget(TensorrtTarget):
         """Load the engine on an RTX GPU, where its kernels are finished.
 
         Raises:
-            MissingRuntimeError: TensorRT-RTX or an RTX GPU is not here.
+            MissingRuntimeError: TensorRT-RTX or an RTX GPU is missing.
             ArtifactError: There is no engine, or it was built for another GPU or TensorRT-RTX.
         """
         del threads  # a GPU engine has no CPU threads of its own
@@ -176,7 +176,7 @@ def _runtime() -> ModuleType:
 
 
 def _capabilities() -> tuple[str, ...]:
-    """Return what the installed runtime builds for."""
+    """Return the compute capabilities that the installed runtime builds for."""
     try:
         known = _runtime().ComputeCapability.__members__
     except (ImportError, OSError):
