@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -79,7 +80,8 @@ def parse(model: type[P], value: object, where: Path | str, *, fix: str = "build
         ArtifactError: A key is missing, unknown or invalid; the message names the first one.
     """
     try:
-        return model.model_validate(value)
+        # strictly and as JSON: "no" is no boolean and "0.5" no number, and yet a list is a tuple
+        return model.model_validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(one) for one in first["loc"])

@@ -62,6 +62,21 @@ def test_the_first_wrong_key_is_named_in_one_line(rows: object, says: str) -> No
     assert "\n" not in str(caught.value)
 
 
+class Flags(Part):
+    """Values that other text could be taken for."""
+
+    drawn: bool = True
+    share: float = 0.0
+    n: int = 0
+
+
+@pytest.mark.parametrize("wrong", [{"drawn": "no"}, {"drawn": 0}, {"share": "0.5"}, {"share": True}, {"n": "3"}])
+def test_text_and_numbers_are_not_taken_for_each_other(wrong: dict[str, object]) -> None:
+    with pytest.raises(ArtifactError, match="sheet states"):
+        parse(Flags, wrong, "sheet")
+    assert parse(Flags, {"share": 1, "n": 3}, "sheet") == Flags(share=1.0, n=3)
+
+
 def test_a_smaller_part_takes_its_keys() -> None:
     class Name(Part):
         name: str
