@@ -30,7 +30,7 @@ def describe_error(error: BaseException) -> Failure:
         return Failure(_one_line(str(error)), error.exit_code)
     if isinstance(error, KeyboardInterrupt):
         return interrupted()
-    if hasattr(error, "format_message"):  # the parser's own errors: their base class moved between typer versions
+    if hasattr(error, "format_message"):  # errors of the parser, whose base class differs between typer versions
         return Failure(_usage(error), USAGE)
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""

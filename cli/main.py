@@ -39,7 +39,7 @@ COMMANDS = (
     schema,
 )  # fmt: skip
 
-# Plain help: rich panels would cost start-up time and break when the help is piped.
+# Plain help: rich panels take start-up time and break in pipes.
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 for _command in COMMANDS:
     app.command(_command.__name__, cls=TargetsHelp if _command is export else None)(_command)
@@ -93,7 +93,7 @@ def main() -> NoReturn:
     open_closed_streams()
     if "--debug" not in sys.argv:
         threading.excepthook = _skip_tensorboard
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a container sends is as tidy as Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the signal of containers, handled like Ctrl-C
     sys.exit(run_command_line(sys.argv[1:]))
 
 

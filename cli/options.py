@@ -69,7 +69,7 @@ def comma_separated(text: str | None) -> list[str]:
 def whole_numbers(option: str, text: str) -> list[int]:
     """Parse a comma-separated option of one or more whole numbers; raise UsageError otherwise."""
     parts = comma_separated(text)
-    # isdecimal: superscripts are digits too; and no number of ours has twenty of them
+    # isdecimal excludes superscripts; numbers here are short
     if not parts or not all(part.isdecimal() and len(part) < 20 for part in parts):
         raise UsageError(
             f"{option} {text}", required="whole numbers separated by commas", fix=f"for example {option} 1,8"
@@ -96,6 +96,6 @@ def onnx_teacher(config: Config) -> Teacher | None:
     """Open the ONNX file of a configuration's foundation; None if it is something else."""
     if not config.foundation.is_onnx:
         return None
-    from lorkit.export.onnx.teacher import open_teacher  # ONNX Runtime, which nothing else here needs
+    from lorkit.export.onnx.teacher import open_teacher  # needs ONNX Runtime
 
     return open_teacher(config)

@@ -74,8 +74,8 @@ def _model(image: Any) -> Any:
     routing = add_experts_(backbone, regions.names, ExpertConfig(rank=2))
     model = RegionalModel(backbone, regions, mean=(0.5,), std=(0.25,), routing=routing)
     for factor in factor_parameters(model):
-        # experts start as zero: only random ones can show a wrong merge
+        # experts start at zero: only random ones can show a wrong merge
         factor.copy_(torch.randn_like(factor) * 0.05)
     for _ in range(5):
-        model.train()(image, "chest")  # statistics of batch norm, without which the logits would be all but zero
+        model.train()(image, "chest")  # batch-norm statistics, without which the logits are nearly zero
     return model.eval()

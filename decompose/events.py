@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NotRequired, TypeVar
 
-# pydantic, which reads rows from documents, asks for typing_extensions' below Python 3.12
+# pydantic, which reads rows from documents, needs that of typing_extensions below Python 3.12
 from typing_extensions import TypedDict
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from typing_extensions import TypedDict  # pydantic, which reads these from documents, asks for it below Python 3.12
 
-# Instruction sets that decide which kernels a runtime takes; the rest of the flags is noise.
+# Instruction sets that determine which kernels a runtime uses.
 ISA_FLAGS = ("avx", "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx_vnni", "amx_bf16", "amx_int8", "asimd")
 LIBRARIES = (
     "lorkit",
@@ -128,7 +128,7 @@ def cuda_peak_mib() -> float | None:
     torch is not imported: a process that has not loaded it uses no memory there.
     """
     cuda = sys.modules.get("torch.cuda")
-    begun = getattr(cuda, "is_initialized", None)  # a progress line asks while another thread is importing torch
+    begun = getattr(cuda, "is_initialized", None)  # another thread may still be importing torch
     if cuda is None or begun is None or not begun():
         return None
     return float(cuda.max_memory_allocated()) / 2**20 or None

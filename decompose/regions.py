@@ -47,7 +47,7 @@ class Region:
 
     def __post_init__(self) -> None:
         check_region_name(self.name)
-        # beside a structure there always is the background; a single class would be no question
+        # a structure has a background beside it; a single class would leave nothing to decide
         least, word, words = (1, "structure", "structures") if self.task == "segmentation" else (2, "class", "classes")
         if len(self.classes) < least:
             raise DataError(

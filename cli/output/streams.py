@@ -89,7 +89,7 @@ def _write(text: str) -> None:
     try:
         print(text, file=stream, flush=True)
     except BrokenPipeError:
-        # the reader has seen enough (`| head`): later writes, the one at exit among them, go nowhere
+        # the reader has closed the pipe (`| head`): discard later writes, also at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

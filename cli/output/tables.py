@@ -13,7 +13,7 @@ from lorkit.decompose.documents.compare import CompareDocument
 from lorkit.decompose.documents.evaluate import EvaluateDocument
 from lorkit.decompose.errors import plural
 
-if TYPE_CHECKING:  # they load torch and what reads images
+if TYPE_CHECKING:  # they import torch and image readers
     from lorkit.decompose.data.inspection import Inspection
     from lorkit.decompose.training.gradient_check import GradientCheck
     from lorkit.decompose.training.plan import TrainingPlan

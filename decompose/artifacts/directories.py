@@ -34,8 +34,8 @@ def exclusive(directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # filelock leaves the file; who opened it before it went finds out once the lock is theirs
-        with suppress(PermissionError):  # Windows removes no file that is open
+        # filelock leaves the file; processes that opened it before its removal check it after locking
+        with suppress(PermissionError):  # Windows cannot remove open files
             path.unlink(missing_ok=True)
         lock.release()
 
@@ -102,7 +102,7 @@ def remove_stale(parent: Path) -> None:
         name = partial.name[1:].partition(f".{_mark()}")[0]
         aside = partial.with_name(f"{partial.name}-stale")
         try:
-            with exclusive(parent / name):  # only to rename it: its next builder must not be kept waiting
+            with exclusive(parent / name):  # only for the rename, so that its next builder need not wait
                 os.replace(partial, aside)
         except (BusyError, FileNotFoundError):
             continue

@@ -142,7 +142,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     """Write tensors as safetensors, atomically; equal tensors and metadata give equal bytes."""
     from safetensors.torch import save
 
-    # contiguous copies: safetensors refuses strided views, and channels_last weights are such
+    # contiguous copies: safetensors refuses strided views, such as channels_last weights
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
     write_bytes(path, _with_metadata(save(plain, metadata={}), metadata or {}))
 
@@ -170,7 +170,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         return load(data)
     except (SafetensorError, ValueError, KeyError) as error:
         problem = str(error)[:80]
-    # only after reading failed: the header length of an intact file may begin with the same bytes as a pickle
+    # only after an error: the header length of an intact file may look like a pickle
     if data[:1] == b"\x80" or data[:2] == b"PK":
         raise ArtifactError(
             f"{path} is a pickle, which can run code when it is read",

@@ -193,7 +193,7 @@ def check_files(manifest: Manifest) -> None:
 
 
 def _rebuild(manifest: Manifest) -> str:
-    if manifest.kind in ("cell", "comparison"):  # neither has a --force: what is not there is made
+    if manifest.kind in ("cell", "comparison"):  # neither has --force: missing ones are made
         return f"remove {manifest.path} and run `decompose compare` again"
     verb = {"run": "train", "foundation": "pretrain", "expert": "extract"}.get(manifest.kind, manifest.kind)
     return f"rebuild {manifest.path} with `decompose {verb} --force`"

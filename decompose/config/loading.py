@@ -24,7 +24,7 @@ PHANTOM = "phantom:"
 _DATA_KEYS = ("data", "train", "val", "test")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
-# The embedded default: small enough that all five commands end within three minutes on two cores.
+# The built-in default: all five commands end within three minutes on two cores.
 _DEFAULT: dict[str, Any] = {
     "name": "phantom",
     "image": {"size": 32, "channels": 1},

@@ -230,7 +230,7 @@ def _prepare(
 
 
 def _loader_speed(config: Config, prepared: Mapping[str, PreparedRegion]) -> float:
-    from lorkit.decompose.data.batches.loader import BatchLoader  # needs torch, which describing alone does not
+    from lorkit.decompose.data.batches.loader import BatchLoader  # needs torch, unlike the other counts
 
     loader = BatchLoader(
         prepared,

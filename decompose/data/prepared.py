@@ -147,7 +147,7 @@ def _allocate(shape: tuple[int, ...], memory_bytes: int) -> Float32Array:
     if int(np.prod(shape)) * 4 <= memory_bytes:
         return np.empty(shape, dtype=np.float32)
     try:
-        with tempfile.TemporaryFile(prefix="lorkit-") as stream:  # unnamed: the system frees it with the last mapping
+        with tempfile.TemporaryFile(prefix="lorkit-") as stream:  # unnamed: freed with the last mapping
             return np.memmap(stream, dtype=np.float32, mode="w+", shape=shape)
     except OSError as error:
         raise StorageError(

@@ -176,9 +176,9 @@ def _deal(samples: RegionSamples, pool: Indices, shares: Mapping[str, float], se
     for piece in range(len(pieces)):
         if piece in dealt:
             continue
-        # How full each part is of the piece's classes, relative to its share; rare classes weigh more. Parts fill in
-        # step, so that groups of every size come into all of them. A large piece is counted in beforehand: it goes
-        # where it overfills least.
+        # How full each part is of the piece's classes, relative to its share; rare classes weigh more. Parts fill
+        # equally, so that each gets groups of every size. A large piece is counted in beforehand, and is placed
+        # where it exceeds the share least.
         ahead = counts[piece] if len(pieces[piece]) > least * _LARGE else 0
         fullness = (filled + ahead) / (total * fractions)
         part = int(np.argmin(fullness @ (counts[piece] / total)))
@@ -196,7 +196,7 @@ def _first_of_each_class(samples: RegionSamples, counts: NDArray[np.int64], part
     dealt: dict[int, int] = {}
     have = np.zeros((len(parts), counts.shape[1]), dtype=np.int64)
     for label in np.argsort((counts > 0).sum(axis=0), kind="stable"):
-        for part in reversed(range(len(parts))):  # train last: it takes what is left anyway
+        for part in reversed(range(len(parts))):  # train last: it gets the rest
             if have[part, label]:
                 continue
             free = [piece for piece in np.flatnonzero(counts[:, label]).tolist() if piece not in dealt]

@@ -114,7 +114,7 @@ class _MeasuredModel:
         assert self.networks is not None
         if self.model != "foundation":
             return recipe_of_region(self.run, region)
-        self.networks.foundation(region)  # refuses first what cannot be measured
+        self.networks.foundation(region)  # raises if it cannot be measured
         return foundation_recipe(self.run, region)
 
     def measure(self, region: str, prepared: PreparedRegion) -> RegionEvaluation:

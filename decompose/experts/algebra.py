@@ -79,7 +79,7 @@ def apply(base: Base, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> 
     if isinstance(base, nn.Linear):
         return F.linear(x, weight, bias)
     if isinstance(base, Conv):
-        # the one place that knows every padding mode
+        # the only place that handles every padding mode
         return cast(Tensor, cast(Any, base)._conv_forward(x, weight, bias))
     return _TRANSPOSED[weight.dim() - 2](
         x, weight, bias, base.stride, base.padding, base.output_padding, base.groups, base.dilation

@@ -20,7 +20,7 @@ from lorkit.decompose.experts.routing import Routing, check_names
 
 Select = Callable[[nn.Module, str], bool]
 
-# these read the weights of their children without calling them, so a wrapped child would be bypassed
+# these read their children's weights without calling them, so experts would be bypassed
 _OPAQUE: tuple[type[nn.Module], ...] = (
     nn.MultiheadAttention,
     nn.TransformerEncoderLayer,
@@ -49,13 +49,13 @@ def add_experts_(
     """
     routing = Routing(check_names(regions))
     for name in config.ranks:
-        routing.index(name)  # refuses unknown regions
+        routing.index(name)  # raises for unknown regions
     _refuse(model, select)
     tied = Counter(id(parameter) for parameter in _weights(model))
     replaced: dict[int, nn.Module] = {}
     wrapped: list[str] = []
     skipped: list[tuple[str, str]] = []
-    # a module that stands at two places is listed twice and gets one wrapper at both
+    # a shared module is listed twice and gets the same wrapper
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if id(module) not in replaced:
             reason = _reason(module, name, config, select, tied)

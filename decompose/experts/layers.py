@@ -196,7 +196,7 @@ class LowRankExperts(ExpertLayer):
         inputs = self._inputs(regions, (0,) * len(regions))
         gates = gates.to(torch.promote_types(gates.dtype, base.weight.dtype))
         y = cast(Tensor, base(x))
-        if self.config.layout == "reshape":  # T operations with full-size updates: the layout has no cheaper form
+        if self.config.layout == "reshape":  # T full-size updates: this layout has no cheaper form
             return self._add_gated(x, y, weight_updates(inputs).unbind(), gates)
         down, up = torch.cat(list(inputs.downs)), torch.cat(list(inputs.ups), 0 if type(base) in TRANSPOSED else 1)
         ranks = torch.tensor([len(one) for one in inputs.downs], device=gates.device)

@@ -109,7 +109,7 @@ def _reduce_layer(plain: nn.Module, layer: ExpertLayer, name: str, region: str, 
     )
     if rank >= before:
         return cut
-    most = min(height, width)  # no matrix has more singular values, whatever its factors
+    most = min(height, width)  # the number of singular values
     count = min(rank * unit, most)
     cut = replace(cut, kept_rank=rank, kept_parameters=count * (height + width))
     if count == min(before * unit, most):

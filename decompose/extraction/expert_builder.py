@@ -54,7 +54,7 @@ from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.runs.store import EXPERT_INFO
 from lorkit.decompose.tasks import get_task
 
-# Images that the in-region check looks at, at most: fingerprints of more change nothing.
+# Maximum number of images for the region check; more do not change it.
 _MOST = 2000
 _BATCH = 128
 
@@ -161,7 +161,7 @@ class ExpertBuilder:
         own = self.data.part(region, "test", most=_MOST)
         rates, seen, warnings = self._refused(model, region, val.recipe)
         refused = RefusalRate(rate=region_check.refusal_rate(model, own.images), n=len(own), split="test")
-        # no names: an expert says nothing of its siblings
+        # no names: an expert does not name other regions
         others = OtherRegions(
             rate=float(np.mean(rates)) if rates else None, lowest=min(rates, default=None), regions=len(rates), n=seen
         )
@@ -174,9 +174,9 @@ class ExpertBuilder:
             if name == region:
                 continue
             try:
-                # as this expert would see them: through its own recipe
+                # with this expert's recipe
                 images = self.data.part(name, "val", recipe=recipe, most=_MOST // 4).images
-            except DataError:  # a site need not hold the data of regions that it does not extract
+            except DataError:  # a site may lack the data of other regions
                 missing += 1
                 continue
             seen += len(images)

@@ -15,7 +15,7 @@ from lorkit.decompose.runs.store import EXPERT_INFO
 if TYPE_CHECKING:
     from lorkit.decompose.extraction.expert_builder import ExpertBuilder
 
-# Raised when the same run would give another package: older ones are then no longer "up to date".
+# Increment when the same run would give another package, so that older ones are rebuilt.
 _REVISION = 1
 
 
@@ -98,7 +98,7 @@ def extract(
 
 
 def _new_builder(run: Run, recalibrate: bool, rank: int | None) -> ExpertBuilder:
-    # torch takes seconds to import, and what is up to date needs none
+    # torch takes seconds to import, and is not needed if all is up to date
     from lorkit.decompose.extraction.expert_builder import ExpertBuilder
 
     return ExpertBuilder(run, recalibrate=recalibrate, rank=rank)

@@ -35,7 +35,7 @@ from lorkit.decompose.training.work_directory import WorkDirectory, open_work_di
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-# Raised when the same settings would train something else than before.
+# Increment when the same settings would train another network.
 _REVISION = 1
 
 

@@ -71,7 +71,7 @@ def remove_region(
         live=_live(run, config, regions, region),
         foundation=_foundation(run, regions),
         rows=_rows(run.metrics, config.method, region),
-        synthetic=run.manifest.synthetic,  # the shared weights have seen the region that goes
+        synthetic=run.manifest.synthetic,  # the shared weights were trained on the removed region
         inputs=inputs,
         extra={"origin": origin_record(run.manifest, "remove-region")},
     )

@@ -10,14 +10,14 @@ from lorkit.decompose.config import Config, ImageConfig
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.runs import Run
 
-# What decides the shared weights or the shape of the experts: it cannot change under regions that stay.
+# Settings of the shared weights and the shape of the experts, which must not change.
 _LOCKED = {
     "image": ("size", "channels", "mean", "std"),
     "student": ("backbone",),
     "foundation": ("backbone", "weights"),
     "lorkd": ("rank", "alpha", "layout", "norm", "depthwise", "select_min_channels"),
 }
-# What is about the training of the new region alone.
+# Settings of the training of the new region.
 _FREE_LORKD = ("feature_kd", "logit_kd", "factor_lr_ratio", "factor_weight_decay")
 _FREE = ("name", "seed", "privacy")
 
@@ -62,7 +62,7 @@ def config_with_region(run: Run, stated: Config, region: str) -> Config:
         "lorkd": origin.lorkd.model_copy(update={**lorkd, "ranks": ranks}),
     }
     if origin.foundation.weights is None and origin.foundation.regions == "all":
-        # "all" meant the regions of then: the new one was not among those that the foundation was trained on
+        # "all" meant the earlier regions: the foundation was not trained on the new one
         known = tuple(origin.regions)
         update["foundation"] = origin.foundation.model_copy(update={"regions": known})
     return origin.model_copy(update=update)

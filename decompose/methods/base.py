@@ -53,8 +53,8 @@ class TrainingModule(nn.Module):
         places = tuple(batch.image.shape[2:])
         if output.features.dim() == 2 or tuple(output.features.shape[2:]) == places:
             return output
-        # maps of images of the teacher's own size are compared place by place on the student's grid; logits follow
-        # from what is on it, as they do from features that a cache has kept
+        # maps of the teacher's image size are resized to the student's grid; logits are computed
+        # from the resized maps, as from cached features
         return teacher.classify_features(resampled(output.features, places), batch.region)
 
     def task_of(self, region: str) -> Task:

@@ -17,7 +17,7 @@ from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
 
-# Ridge strengths tried; the one with the best balanced accuracy on validation is taken.
+# Ridge strengths; the one with the best balanced accuracy on validation is used.
 PIXELS = 40_000
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 

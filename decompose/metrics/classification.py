@@ -124,7 +124,7 @@ def auroc_by_class(labels: Ints, logits: Floats, draws: Resampling) -> Floats:
     area_RC = np.full((len(draws.counts_RG), logits.shape[1]), np.nan)
     for index in range(logits.shape[1]):
         if logits.shape[1] == 2 and index == 1:
-            area_RC[:, 1] = area_RC[:, 0]  # the two log-odds are each other's negative
+            area_RC[:, 1] = area_RC[:, 0]  # the second log-odds are the negative of the first
             continue
         score_N = log_odds(logits, index)
         for block in draws.blocks():
@@ -134,7 +134,7 @@ def auroc_by_class(labels: Ints, logits: Floats, draws: Resampling) -> Floats:
 
 def log_odds(logits: Floats, index: int) -> Floats:
     """Return the log-odds of one class against all others, (N,)."""
-    # the same odds from permuted logits differ in the last bits: round, so that they tie
+    # equal odds from permuted logits differ in the last bits, so they are rounded to tie
     odds_N: Floats = np.round(logits[:, index] - logsumexp(np.delete(logits, index, axis=1), axis=1), 10)
     return odds_N
 
@@ -174,7 +174,7 @@ def _headline(labels: Ints, logits: Floats, draws: Resampling, area_RC: Floats) 
     brier_N = ((np.exp(log_softmax(logits, axis=1)) - member_NC) ** 2).sum(1)
     n_RC, hits_RC = draws.totals(member_NC), draws.totals(member_NC * hit_N[:, None])
     n_R = n_RC.sum(1)
-    # a class that the whole split lacks makes the macro metrics undefined; one that only a replicate lacks does not
+    # a class missing in the whole split makes macro metrics undefined; one missing only in a replicate does not
     whole = np.where(member_NC.any(0).all(), 1.0, np.nan)
     return {
         "accuracy": hits_RC.sum(1) / n_R,

@@ -69,7 +69,7 @@ class DropUncertainty:
             return None
         low, high = self._resampled(ALPHA)
         factor = ((high - low) / 2 / allowed) ** 2
-        if self.weight > allowed:  # below that, even what stays unseen is allowed
+        if self.weight > allowed:  # below it, unseen events are within the allowed drop
             groups = math.log(ALPHA) / math.log1p(-allowed / self.weight)
             factor = max(factor, groups / self.rarest_groups)
         return max(1, math.ceil(factor * n))

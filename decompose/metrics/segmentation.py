@@ -76,7 +76,7 @@ def overlap_scores(
     draws = resample(group_N, seed=seed, replicates=replicates)
     point_S = mean_defined(case_NS.T)
     spread_RS = draws.means(case_NS)
-    several = draws.counts_RG.shape[1] > 1  # one group alone has no spread, which is no certainty
+    several = draws.counts_RG.shape[1] > 1  # a single group has no interval
     whole = bool(np.isfinite(point_S).all())
     rows = [
         {

@@ -36,4 +36,4 @@ def training_macs(model: RegionalModel, image_shape: tuple[int, ...]) -> int:
 def _count(network: nn.Module, image_shape: tuple[int, ...], *arguments: str) -> int:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.empty(1, *image_shape, device="meta"), *arguments)
-    return int(counter.get_total_flops()) // 2  # two floating-point operations a multiply-accumulate
+    return int(counter.get_total_flops()) // 2  # two floating-point operations per multiply-accumulate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection
 
-# A region's own tensors stand right below one of these: in expert layers, norms by region, and regional models.
+# A region's tensors are directly below one of these: in expert layers, norms by region, and regional models.
 OWNED_BELOW = frozenset({"down", "up", "kernel", "regions", "heads", "models"})
 
 

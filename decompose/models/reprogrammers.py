@@ -58,8 +58,8 @@ class GridReprogrammer(nn.Module):
         super().__init__()
         self.grid = grid
         hidden, convolution = hidden or narrow, _CONVOLUTIONS[len(grid)]
-        # without weights: the next layer has them, and torch (2.13, CPU) crashes in the backward pass of the weights of
-        # channels-last inputs that need no gradient, as a frozen network's are
+        # without affine weights: the next layer has weights, and torch (2.13, CPU) crashes in their backward pass for
+        # channels-last inputs without gradient, such as a frozen network's
         even = nn.GroupNorm(1, wide, affine=False)
         reduce, mix = convolution(wide, hidden, 1), convolution(hidden, hidden, 3, padding=1)
         self.enter = nn.Sequential(even, reduce, nn.GroupNorm(1, hidden), nn.GELU())

@@ -52,7 +52,7 @@ def stage_shapes_of(backbone: nn.Module, image_shape: tuple[int, ...]) -> list[t
         UsageError: It has no known stages, or not four.
     """
     if isinstance(backbone, TeacherBackbone):
-        stage_view(backbone)  # refuses what has not four
+        stage_view(backbone)  # raises unless there are four
         return list(backbone.stages)
     return stage_shapes(backbone, image_shape, stage_view)
 

@@ -66,7 +66,7 @@ class RunNetworks:
     def _bare(self) -> RegionalModel | SeparateModels:
         bare = copy.deepcopy(self.live)
         with torch.no_grad():
-            # an update of exact zeros leaves the shared weights as they are, bit by bit
+            # an update of zeros leaves the shared weights identical bit by bit
             for layer in expert_layers(bare).values():
                 updates = layer.up if isinstance(layer, LowRankExperts) else None
                 if isinstance(layer, DepthwiseExperts):

@@ -24,8 +24,8 @@ OWNERS: tuple[Owner, ...] = ("expert", "foundation", "student")
 """Whose networks are exported."""
 MODELS: tuple[ModelName, ...] = ("experts", "student", "foundation")
 """What `evaluate` and the report call the networks of the owners."""
-# What later steps write into a run directory; not part of the run's own manifest.
-# What later verbs make of a run. A run trained anew keeps it; its digests then tell that it is of the earlier one.
+# Written into a run directory by later commands; not part of the run's manifest.
+# Kept when a run is trained again; digests show that they are of the earlier run.
 DERIVED = ("experts", "exports", "measurements", "report")
 OUTSIDE = (*DERIVED, "checkpoints", "tensorboard")
 
@@ -51,7 +51,7 @@ class Run:
     def regions(self) -> RegionSet:
         """Its regions in routing order."""
         try:
-            # regions.json is JSON; the YAML reader takes it too and needs no second error path
+            # regions.json is JSON, which the YAML reader accepts too
             rows = yaml.safe_load((self.path / "regions.json").read_text(encoding="utf-8"))
             return RegionSet.from_json(rows["regions"])
         except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
@@ -185,7 +185,7 @@ def _locate(selector: str, root: Path) -> Path:
     for path in (Path(selector), root / selector):
         if (path / MANIFEST).is_file():
             return path
-        if (path.parent / f".{path.name}.training" / "checkpoints").is_dir():  # where `workplace` keeps them
+        if (path.parent / f".{path.name}.training" / "checkpoints").is_dir():  # see `work_directory`
             raise UsageError(
                 f"run {path} is not finished",
                 required="a finished run",

@@ -70,7 +70,7 @@ class Classification:
 
     def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
         """Return the cross-entropy of each sample, (n,)."""
-        from lorkit.decompose.tasks.losses import cross_entropy  # torch, which scoring does not need
+        from lorkit.decompose.tasks.losses import cross_entropy  # needs torch, which scoring does not
 
         return cross_entropy(logits, target, smoothing)
 

@@ -42,7 +42,7 @@ def dice_loss(logit_nK: Tensor, mask_n: Tensor) -> Tensor:
     Returns:
         (n,), float32 or wider: half precision is too coarse for sums over many pixels.
     """
-    from monai.losses.dice import DiceLoss  # a second of import that classification need not pay
+    from monai.losses.dice import DiceLoss  # a second of import, not needed for classification
 
     loss = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, reduction="none")
     with torch.autocast(logit_nK.device.type, enabled=False):

@@ -103,7 +103,7 @@ def check_gradient_paths(config: Config, module: ReprogrammingModule, foundation
         UsageError: A gradient does not flow where it should, or flows where it should not.
     """
     batch = _random_batch(config, module)
-    foundation.model.eval().requires_grad_(True)  # so that a gradient that reached it would show
+    foundation.model.eval().requires_grad_(True)  # to detect gradients that reach it
     with FlopCounterMode(display=False) as asking, torch.no_grad():
         teacher = module.query_teacher(foundation.model, batch)
     with FlopCounterMode(display=False) as alone, torch.no_grad():

@@ -87,7 +87,7 @@ def train_phases(
         name = config.method if len(phases) == 1 else f"{config.method}-{members.names[0]}"
         known = with_regions(foundation, members) if foundation is not None else None
         for one in (method.adapter, method) if isinstance(method, HasAdapter) else (method,):
-            # what adapts the foundation trains on what that sees
+            # the adaptation trains on the foundation's images
             seen = training_data if one is method else training_data.for_teacher
             phase = Phase(
                 name=name if one is method else f"{name}-{one.name}",

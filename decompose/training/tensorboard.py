@@ -67,7 +67,7 @@ class Curves:
             self._write(_of_step(event), event.epoch * event.steps + event.step)
         elif self._writer is not None and isinstance(event, Validated):
             self._write(_of_epoch(event.losses, event.metric, event.scores, event.mean), self._end(event.epoch))
-            self._writer.flush()  # the checkpoint of this epoch is written next: a resume must find the curve up to it
+            self._writer.flush()  # before the checkpoint: a resume needs the curve up to it
 
     def close(self) -> None:
         """Finish the file of the current phase."""
@@ -85,7 +85,7 @@ class Curves:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(place), purge_step=started.first_epoch * started.steps)
-        if not known:  # it began without curves, or where another command left it: what its checkpoint knows
+        if not known:  # it began without curves: use its checkpoint
             for row in started.history:
                 self._write_row(row)
 

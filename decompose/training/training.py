@@ -34,7 +34,7 @@ from lorkit.decompose.training.work_directory import WorkDirectory, open_work_di
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-# Raised when the same settings would train something else than before: old runs are then no longer "up to date".
+# Increment when the same settings would train another network, so that old runs are not "up to date".
 _REVISION = 1
 
 
@@ -156,11 +156,11 @@ def train(
         )
     if not force and is_current(directory, "run", task.inputs):
         return TrainResult(run=directory, up_to_date=True, regions=task.regions.names)
-    notices = task.method.notices(config)  # a method refuses here what it cannot do, before further processes start
+    notices = task.method.notices(config)  # raises for unsupported settings before further processes start
     if start is None:
         counts = {name: len(task.splits.parts(name)["train"]) for name in task.regions.names}
         check_training(config, task.method, task.regions, counts, root, teacher)
-    fabric = launch(config.train)  # before anything is locked: further processes start from the command's beginning
+    fabric = launch(config.train)  # before locking: further processes run the command from its beginning
     listener = on_event if fabric.is_global_zero else ignore
     for text in notices:
         listener(Notice(text=text))
@@ -210,10 +210,10 @@ def _read(config: Config, on_event: Listener, start: Start | None = None, teache
     dense = get_task(expected_task(config)).dense
     config = resolve_foundation(config, teacher) if start is None else config
     if teacher is not None:
-        TeacherBackbone(teacher)  # refuses one that does not give what it should, before any data is read
+        TeacherBackbone(teacher)  # raises for invalid outputs before any data is read
     named = [(config.foundation.backbone, config.foundation_image)] if teacher is None else []
     for backbone, image in (*named, (config.student.backbone, config.image)):
-        with torch.device("meta"):  # only to refuse an unknown name before any data is read
+        with torch.device("meta"):  # raises for an unknown name before any data is read
             build_backbone(backbone, channels=image.channels, image_size=image.size, dense=dense)
     samples = read_regions(config, on_event)
     splits = split_regions(samples, config.split, seed=config.seed)

@@ -75,7 +75,7 @@ def measure(directory: Path, *, batch: int, threads: int | None) -> dict[str, fl
     """Load and run an export in this process, which is the child."""
     subject = read_exported(directory)
     images = random_inputs((batch, *subject.shape), seed=0, count=1)[0]
-    # asking whether the runtime is there imports it: its own memory is not the export's
+    # imports the runtime, whose memory is not the export's
     get_target(subject.info.target).available()
     before = psutil.Process().memory_info().rss
     begin = time.perf_counter()

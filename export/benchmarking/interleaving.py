@@ -20,7 +20,7 @@ WARM_SECONDS = 0.2
 WARM_RUNS = 10
 WARM_LIMIT_SECONDS = 5.0
 _STABLE = 0.98
-# Blocks much shorter than this are decided by single interrupts; longer ones are interrupted more often on a loaded
+# Single interrupts dominate much shorter blocks; longer ones are interrupted more often on a loaded
 # machine (of 1 ms blocks a slow-down of 10 % showed as 9.6 %, of 2 ms blocks as 7.3 %).
 BLOCK_MS = 1.0
 MAX_BLOCK = 16

@@ -99,7 +99,7 @@ def choose_precision(
     best = min(kept, key=_ratio, default=None)
     rows = [row if row is best or row.verdict == "lost" else _beaten(row, best) for row in rows]
     for row, job in zip(rows, jobs[1:], strict=True):
-        if row.verdict == "lost" and job.precision not in there:  # what a user exported before is his
+        if row.verdict == "lost" and job.precision not in there:  # keep earlier exports of the user
             shutil.rmtree(source.home / job.name, ignore_errors=True)
     block = PrecisionChoice(
         target=jobs[0].target.name,
@@ -115,7 +115,7 @@ def choose_precision(
 
 def _ratio(row: PrecisionCandidate) -> float:
     """Return the time of a candidate as a fraction of that of fp32."""
-    assert row.latency is not None  # measured of what is kept
+    assert row.latency is not None  # measured for kept rows
     assert row.latency.ratio is not None
     return row.latency.ratio
 
@@ -180,7 +180,7 @@ def _judge_candidate(
             TimedEngine(name, engine.run, random_inputs((1, *one.shape), seed=limits.seed))
             for name, one, engine in zip(("baseline", "candidate", "control"), subjects, engines, strict=True)
         ]
-        # no margin: the interval of the ratio, cleared of the noise that the control shows, must lie below 1
+        # no margin: the interval of the ratio plus the noise of the control must be below 1
         test = run_latency_test(*timed, margin=0.0, seconds=limits.seconds, seed=limits.seed)
         latency = test.to_document().without("looks")
         latency = latency.with_changes(batch=1, threads=THREADS, provider=engines[1].provider)
@@ -193,7 +193,7 @@ def _judge_candidate(
             cases_of_split(run_splits, pair.region, "val"),
             AccuracyTest(allowed=limits.max_accuracy_drop, seed=limits.seed),
         )
-    # counted; the record of a choice names no cases
+    # only counted; the record does not name cases
     row = row.with_changes(latency=latency, accuracy=accuracy.without("flips"))
     sentence = _first_lower(explain_accuracy(accuracy)[0])
     if accuracy.verdict != "pass":

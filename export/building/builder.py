@@ -33,10 +33,10 @@ from lorkit.export.runtime.parity import Parity, in_batches, measure_parity, req
 from lorkit.export.targets import MODEL, HardwareBound, Target
 from lorkit.export.targets.base import Availability, BuildRequest
 
-# Raised when the content of an export changes for the same inputs, so that older ones are rebuilt.
+# Increment when the content of an export changes for the same inputs, so that older ones are rebuilt.
 FORMAT = 3
 _CALIBRATION, _TRIED = 128, 48
-# Instruction sets that add products of bytes in 32 bits. A profile without one promises none.
+# Instruction sets that add products of bytes in 32 bits.
 _WIDE = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimd"})
 _KEPT_SAMPLES = 8
 _KEPT_BYTES = 8 * 2**20
@@ -167,7 +167,7 @@ def _graph(
     def lowering(model: ModelProto) -> ModelProto:
         if precision == "fp32":
             return model
-        # layers are chosen on the training part, so that the proof on the validation part is of a finished file
+        # layers are chosen on the training part, so that the validation part only tests the finished file
         seen = session.calibration_of(source)
         tried = seen.images[:_TRIED]
         lowered = convert_precision(
@@ -225,7 +225,7 @@ def _check_parity(
 
 def reference_logits(source: ExportableNetwork, images: Float32Array, batch: int = 8) -> Float32Array:
     """Return the source network's logits (N, outputs) or (N, outputs, *spatial), by torch on the CPU in fp32."""
-    network = source.network  # loaded here: parameters that are born in inference mode cannot be traced later
+    network = source.network  # loaded here, since parameters created in inference mode cannot be traced
 
     def run(part: Float32Array) -> Float32Array:
         with torch.inference_mode():
@@ -249,5 +249,5 @@ def _samples_to_keep(source: ExportableNetwork, inputs: ReferenceImages) -> Samp
 
 
 def _may_embed(run: Run) -> bool:
-    # "phantom" allows drawn images only, which are allowed anyway
+    # "phantom" allows drawn images only, which are always allowed
     return run.config.privacy.embed_images is True

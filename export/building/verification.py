@@ -102,7 +102,7 @@ def verify(
                 row = row.with_changes(bisection=_bisect(exported, references, alone=len(found) == 1))
             rows.append(row)
         except MissingRuntimeError as error:
-            # a run may hold exports for other machines; where nothing else is left to verify, that is the answer
+            # a run may have exports for other machines; an error if there is nothing else to verify
             absent.append((exported, error))
     on_event(Working("verified", len(found), len(found)))
     if absent and (target is not None or not rows):

@@ -195,9 +195,7 @@ def _copy_into_store(store: Path, candidate: Exported) -> None:
         _open(store, "/".join(candidate.key), candidate.manifest.digest)
         return
     place.parent.mkdir(parents=True, exist_ok=True)
-    for left in place.parent.glob(
-        ".*"
-    ):  # of a process that was killed: nobody else copies while this one holds the lock
+    for left in place.parent.glob(".*"):  # of a killed process: no other process copies while the lock is held
         shutil.rmtree(left, ignore_errors=True)
     staging = place.with_name(f".{place.name}.{os.getpid()}")
     try:
@@ -233,7 +231,7 @@ def _open(store: Path, key: str, digest: str) -> Exported:
 def _user() -> str:
     try:
         name = getpass.getuser()
-    except (KeyError, OSError):  # a container may run under a number that has no name
+    except (KeyError, OSError):  # users of containers may have no name
         name = str(os.getuid())
     return f"{name}@{platform.node()}"
 

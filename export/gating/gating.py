@@ -117,7 +117,7 @@ def gate(
     warnings = [*_baselines_without_candidate(exports), *_other_case_warnings(paths[0], pairs, regions)]
     synthetic = any(one.synthetic for one in left)
     document = _document(pairs, home, limits, regions, synthetic, warnings, seed, on_inconclusive)
-    _store_document(home, document)  # an adoption that fails must not lose the verdict
+    _store_document(home, document)  # before replacing baselines, which may fail
     if update_baseline is None:
         return document
     replaced = replace_baselines(Path(update_baseline), document, because)

@@ -112,7 +112,7 @@ def judge_region(
     reasons = {"costs": cost_reasons}
     try:
         with _engines(pair) as engines:
-            if isinstance(cases, EvaluationCases):  # first: unusable cases are reported before a minute of timing
+            if isinstance(cases, EvaluationCases):  # first, to report unusable cases before timing
                 accuracy = judge_accuracy(pair, engines[:2], cases, test)
                 _run_largest_batch(engines[2], pair.baseline, test.seed)
             latency, sentence = _judge_latency(pair, engines, margin, seconds, test.seed)

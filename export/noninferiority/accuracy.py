@@ -189,7 +189,7 @@ def _subset(name: str, compare: _Compare, rows: Sequence[int] | None, allowed: f
 
 
 def _spread(found: PairedDrop) -> DropUncertainty:
-    assert found.uncertainty is not None  # comparisons of one pair of models have it
+    assert found.uncertainty is not None  # set for a pair of models
     return found.uncertainty
 
 

@@ -115,7 +115,7 @@ def cases_of_split(
     Raises:
         DataError: The data of the run is missing or has changed.
     """
-    run_splits.samples(region)  # so that data that is gone is reported here
+    run_splits.samples(region)  # raises here if the data is missing
     name = {"test": "locked test split", "val": "validation part", "train": "training part"}[part]
     return EvaluationCases(
         read=lambda recipe: run_splits.part(region, part, recipe=recipe),

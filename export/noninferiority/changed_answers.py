@@ -77,7 +77,7 @@ def changed_dice(
         known_S = np.isfinite(before_S) | np.isfinite(after_S)
         if not known_S.any():
             continue
-        # undefined on one side alone: there is nothing, and that side found nothing
+        # undefined on one side only: neither the case nor that side has it
         before_S, after_S = (np.where(np.isfinite(dice_S), dice_S, 1.0) for dice_S in (before_S, after_S))
         before, after = float(before_S[known_S].mean()), float(after_S[known_S].mean())
         if abs(after - before) < VISIBLE_DICE:

@@ -203,7 +203,7 @@ def judge_look(times_PA: Floats, *, margin: float, level: float, seed: int) -> I
     """Judge times (P, 3) of baseline, candidate and control, one row per pair, at one confidence level."""
     question = paired_ratio(times_PA[:, [BASELINE, CONTROL]], times_PA[:, CANDIDATE], level=level, seed=seed)
     control = paired_ratio(times_PA[:, BASELINE], times_PA[:, CONTROL], level=level, seed=seed)
-    # a control that stays within the margin costs nothing; a noisier one must be cleared as well
+    # noise within the margin is ignored; larger noise is added to the margin
     slack = 1.0 + (control.deviation if control.deviation > margin else 0.0)
     if question.ci[0] > (1.0 + margin) * slack:
         verdict: Verdict = "fail"

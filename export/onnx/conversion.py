@@ -32,7 +32,7 @@ from lorkit.decompose.errors import ParityError
 OPSET = 20
 INPUT, OUTPUT = "image", "logits"
 NAMESPACE = "lorkit."
-# protobuf holds at most 2 GiB in one message; external data would need a second file in every target
+# protobuf messages have at most 2 GiB; external data would need a second file in every target
 MAX_BYTES = 2**31 - 2**24  # of weights: the nodes take a few more
 _MAX_BATCH = 65536
 _TRACED_BATCH = 2  # torch.export specialises 0 and 1
@@ -135,7 +135,7 @@ def _architecture(program: torch.export.ExportedProgram) -> tuple[Any, ...]:
     """Return what two networks must have in common to share a graph: code, and the shape of every tensor."""
     signature = [(spec.kind.name, spec.arg.name, spec.target) for spec in program.graph_signature.input_specs]
     tensors = [(name, tuple(value.shape), value.dtype) for name, value in program.state_dict.items()]
-    # lifted constants are no weights: a network that has any shares its graph with nobody
+    # lifted constants are not weights: networks with any do not share graphs
     constants = tuple(id(value) for value in program.constants.values() if isinstance(value, torch.Tensor))
     placeholder = next(node for node in program.graph.nodes if node.name == program.graph_signature.user_inputs[0])
     shape = tuple(str(side) for side in placeholder.meta["val"].shape[1:])
@@ -163,7 +163,7 @@ def _quiet() -> Iterator[None]:
     """Suppress the exporter's messages on missing torchvision and deprecations inside torch."""
     registration = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = registration.level
-    registration.setLevel(logging.ERROR)  # warns that torchvision, which lorkit does without, is not installed
+    registration.setLevel(logging.ERROR)  # warns of missing torchvision
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -192,7 +192,7 @@ def _strip(model: onnx.ModelProto) -> None:
     graph = model.graph
     graph.doc_string = ""
     del graph.metadata_props[:]
-    # shapes of inner values are inferred by every runtime; the exporter's names for them vary
+    # runtimes infer shapes of inner values; the exporter's names for them vary
     del graph.value_info[:]
     for part in (*graph.node, *graph.input, *graph.output, *graph.initializer):
         part.doc_string = ""

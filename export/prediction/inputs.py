@@ -109,7 +109,7 @@ def _read_dicom(path: Path, *, windowed: bool) -> NDArray[Any]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # pydicom's remarks on values outside the standard
+            warnings.simplefilter("ignore")  # pydicom's warnings on nonstandard values
             dataset = pydicom.dcmread(path)
             _check_dicom(path, dataset)
             pixels = np.asarray(dataset.pixel_array)
@@ -212,6 +212,6 @@ def _read_nifti(path: Path) -> NDArray[Any]:
             fix="save the slice of interest as NIfTI or PNG",
         )
     if turned is not None:
-        # axes run to the patient's right and front; a display has the right on the left and the front on top
+        # axes point to the patient's right and front; displays have the right on the left and the front at the top
         values = values[::-1, ::-1].T
     return np.ascontiguousarray(values if values.dtype in (np.uint8, np.uint16) else values.astype(np.float32))

@@ -80,11 +80,11 @@ def open_network(
 def _open_region(run: Run, selection: ExportSelection, threads: int | None) -> LoadedNetwork:
     region = str(selection.region)
     found = [read_exported(entry.path) for entry in exports_of(run, selection, owners=("expert",))]
-    # what could not be run where it was built is taken only where it is asked for
+    # exports without a parity check are used only if named
     found = [one for one in found if one.proven or not selection.any_build]
     if found:
         best = max(found, key=lambda one: export_preference(one, run))
-        verify_chain(best.path)  # an export of an expert that was replaced since labels as the old one did
+        verify_chain(best.path)  # refuses an export whose expert was replaced
         return _open_export(best.path, threads)
     if not selection.any_build:
         raise UsageError(

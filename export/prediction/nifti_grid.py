@@ -47,14 +47,14 @@ def nifti_bytes(mask: Mask, path: Path) -> bytes:
     if mask.ndim == 3 or oriented(image):
         stored = orientations.io_orientation(image.affine)
         turned = nib.as_closest_canonical(image)
-        # the inverse of what the reader of pictures does: patient's right on the left, front on top
+        # the inverse of reading: patient's right on the left, front at the top
         flat = mask if mask.ndim == 3 else mask.T[::-1, ::-1]
         back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), stored)
         values = orientations.apply_orientation(flat.reshape(turned.shape), back)
     header = image.header.copy()
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
-    header["cal_min"] = header["cal_max"] = 0  # the image's display window would show nothing of the mask
+    header["cal_min"] = header["cal_max"] = 0  # the image's display window would hide the mask
     written = nib.Nifti1Image(np.ascontiguousarray(values).reshape(image.shape), image.affine, header)
     data: bytes = written.to_bytes()
     return gzip.compress(data, compresslevel=6, mtime=0)

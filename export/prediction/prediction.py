@@ -80,7 +80,7 @@ def predict(
         )
     paths = files.expand(inputs)
     names = _distinct([files.stem(one) for one in paths])
-    # masks lie here until every image has been answered: a broken last one must not leave half of them behind
+    # masks are written here first, so that an unreadable image leaves none of them
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
         masks = None if out is None or not network.dense else segmentation.mask_names(paths, names, Path(out))
         rows = _rows(network, paths, masks, Path(folder), (top, allow_out_of_region), on_event)

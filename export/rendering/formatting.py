@@ -35,7 +35,7 @@ def signed(value: float | None, digits: int = 3) -> str:
     """Return a number with its sign, also plus."""
     if value is None:
         return DASH
-    rounded = round(value, digits) + 0.0  # a negative zero is none
+    rounded = round(value, digits) + 0.0  # no negative zero
     return f"{rounded:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if rounded else number(0.0, digits)
 
 
@@ -122,7 +122,7 @@ def moment(text: str) -> str:
     return datetime.datetime.fromisoformat(text).astimezone(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-# mentions are looked for in the rendered text, where an entity is a sign again: a word joiner parts them
+# mentions are detected after entities are decoded, so a word joiner separates them
 _MARKS = [("\\", "\\\\"), ("&", "&amp;"), ("#", "&#35;\u2060"), ("@", "&#64;\u2060"), ("<", "&lt;"), (">", "&gt;")]
 _MARKS += [("://", ":&#47;&#47;"), ("www.", "www&#46;"), ("!", "&#33;\u2060")]
 _MARKS += [(mark, f"\\{mark}") for mark in "|`*_[]~"]
@@ -130,7 +130,7 @@ _MARKS += [(mark, f"\\{mark}") for mark in "|`*_[]~"]
 
 def markdown(value: object) -> str:
     """Escape text for a Markdown cell: no markup, no link, no mention of a user."""
-    text = " ".join(str(value).splitlines())  # a single carriage return ends a line too
+    text = " ".join(str(value).splitlines())  # also at single carriage returns
     for sign, safe in _MARKS:
         text = text.replace(sign, safe)
     return text

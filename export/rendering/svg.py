@@ -153,7 +153,7 @@ def _log_ticks(domain: tuple[float, float]) -> list[float]:
 
 WIDTH, HEIGHT = 640.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 150.0, 34.0, 46.0
-# Read by people who see colours differently, and in a file of its own: no style sheet of a page reaches it.
+# Distinguishable with colour blindness, and set here because a separate file has no style sheet.
 _STYLE = """
 svg { background: #fff; font-family: Arial, "DejaVu Sans", sans-serif; font-size: 11px; }
 text { stroke: none; } .tick { font-size: 10px; fill: #57606a; } .name { font-size: 11px; fill: #57606a; }
@@ -168,7 +168,7 @@ def sheet(title: str, said: str, body: Sequence[Markup], *, height: float = HEIG
     """Return a drawing as a separate file."""
     style = tag("style", Markup(_STYLE))
     drawn = str(figure("comparison", title, said, (WIDTH, height), [style, *body]))
-    # a file of its own needs the namespace that an inline drawing inherits
+    # a separate file needs the namespace that an inline drawing inherits
     return drawn.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1) + "\n"
 
 

@@ -18,7 +18,7 @@ from lorkit.export.runtime.exported import Exported
 if TYPE_CHECKING:
     from lorkit.decompose.models.foundation.teacher import Teacher
 
-# Enough for a median with a useful spread; `decompose bench` measures thoroughly.
+# Enough for a median with its quartiles; `decompose bench` measures more.
 _SAMPLES = 60
 _SECONDS_A_REGION = 3.0
 
@@ -29,7 +29,7 @@ def evaluations_of(run: Run, warnings: list[str], on_event: Listener) -> dict[st
     missing = [model for model, document in found.items() if document is None]
     if not missing:
         return found
-    # PyTorch takes seconds to import, and a report over measured runs does not need it
+    # PyTorch takes seconds to import, and is not needed if all is measured
     from lorkit.decompose.evaluation.evaluation import evaluate
     from lorkit.decompose.runs.locked_data import RunSplits
 

@@ -25,7 +25,7 @@ from lorkit.export.reporting.document import report_document
 from lorkit.export.reporting.pages import render_html, render_markdown
 
 FILES = ("report.html", "report.md", "report.json")
-# whatever decides how a report looks: a change of it makes every report out of date
+# files that determine the pages: a change makes every report out of date
 _DRAWN_BY = [
     path
     for folder in (Path(__file__).parent, Path(rendering.__file__).parent)

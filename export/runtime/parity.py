@@ -21,14 +21,14 @@ from lorkit.decompose.metrics.segmentation import mask_dice
 
 BATCHES = (1, 3, 8)
 
-# Largest error allowed as a share of the largest logit (at least 1). fp32 holds 24 bits, 6e-8; an engine adds in
+# Largest allowed error as a fraction of the largest logit (at least 1). fp32 has 24 bits, 6e-8; an engine adds in
 # another order, folds batch norms and fuses layers, which over the few thousand terms of a layer and some fifty
 # layers costs two to three digits. Measured on ResNets, ViTs and 3D U-Nets: up to 2e-6. fp16 holds 11 bits, bf16 8;
-# int8 has 256 steps a layer, and what that costs is a matter of the network: measured 0.01 to 0.06 (typical error).
+# int8 has 256 steps per layer; the error depends on the network: measured 0.01 to 0.06 (typical error).
 TOLERANCES = {"fp32": 5e-5, "fp16": 5e-3, "bf16": 4e-2, "int8": 0.25}
 
-# Share of decisions that may differ from the source's; one always may, since two classes can tie. Of fp32 the error
-# says it all: a label flips only where two classes tie.
+# Fraction of decisions that may differ from the source's; one always may, since two classes can tie. In fp32 the
+# error suffices: a label flips only if two classes tie.
 FLIP_RATES = {"fp32": 1.0, "fp16": 0.01, "bf16": 0.02, "int8": 0.05}
 
 
@@ -167,7 +167,7 @@ def _difference(found: Float32Array, reference: Float32Array, tolerance: float) 
     """Compare the outputs of one image, (C,) or (C, *spatial)."""
     found_CP, reference_CP = (logits.reshape(len(logits), -1) for logits in (found, reference))
     error_P = np.abs(found_CP - reference_CP).max(axis=0)
-    # a NaN compares as no error at all: count it as the worst
+    # comparisons with NaN are false, so count it as the largest error
     error_P = np.where(np.isfinite(error_P), error_P, np.inf)
     second_P, first_P = np.partition(reference_CP, -2, axis=0)[-2:]
     share = float((error_P / np.maximum(first_P - second_P, tolerance)).max())

@@ -70,7 +70,7 @@ def export_preference(exported: Exported, run: Run | None) -> tuple[bool, bool, 
 
 def _rank(target: str, profile: str) -> int:
     """Return the rank of a target in a profile's order after the canonical one; the last if it is unknown."""
-    # a user's own profile is known by its file, which an export need not lie beside
+    # a user's profile is a file that may not be here
     listed = profiles.load(profile).targets if profile in profiles.available() else ()
     order = [CANONICAL_TARGET, *(name for name in listed if name != CANONICAL_TARGET)]
     return order.index(target) if target in order else len(order)

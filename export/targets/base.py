@@ -68,7 +68,7 @@ class BuildRequest:
     @property
     def dense(self) -> bool:
         """Whether the network returns maps."""
-        from lorkit.decompose.tasks import get_task  # SciPy comes with it, which listing the targets need not pay
+        from lorkit.decompose.tasks import get_task  # imports SciPy, which listing the targets does not need
 
         return get_task(self.info.task).dense
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from lorkit.profiles import Profile
 
 NOTE = "engine.json"
-# Instructions that multiply bfloat16. Without them runtimes still take such a network, and emulate it in fp32.
+# Instructions that multiply bfloat16. Without them runtimes emulate such a network in fp32.
 NATIVE_BF16 = ("amx_bf16", "avx512_bf16")
-# Share of the multiplying layers that have to run in a low precision for an engine to bear its name: runtimes leave
+# Fraction of the multiplying layers that must run in a low precision for an engine of that name: runtimes leave
 # single layers, such as a transposed convolution, in fp32.
 SHARE = 0.5
 

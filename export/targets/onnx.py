@@ -159,7 +159,7 @@ def _options(threads: int | None, provider: str) -> onnxruntime.SessionOptions:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    options.inter_op_num_threads = 1  # one chain of layers: a second pool would only wait
+    options.inter_op_num_threads = 1  # the layers are sequential
     options.log_severity_level = 3
     if provider != PROVIDER:
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")

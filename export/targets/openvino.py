@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MINIMUM = 2026
 DEVICE = "CPU"
 XML, BIN = "model.xml", "model.bin"
-HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8 lies in the file; what it leaves out runs in f32
+HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # int8 is in the file; other layers run in f32
 RUNS = {"fp32": ("f32",), "bf16": ("bf16",), "int8": ("u8", "i8")}
 MULTIPLYING = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
 TELEMETRY = "openvino_telemetry"
@@ -69,7 +69,7 @@ class OpenVinoEngine:
         if self._request is None:
             raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
         try:
-            # inputs are read where they lie; outputs are copies, because the next run writes into the same memory
+            # inputs are not copied; outputs are, because the next run writes into the same memory
             logits: Float32Array = self._request.infer({0: batch}, share_inputs=True)[self._output]
         except RuntimeError as error:
             raise ArtifactError(
@@ -130,7 +130,7 @@ class OpenVinoTarget:
         try:
             model = openvino.Core().read_model(request.onnx_path)
             fixed = _fixed_batch(model)
-            if not fixed:  # halving the weights to fp16, its default, would change the network
+            if not fixed:  # its default, fp16 weights, would change the network
                 openvino.save_model(model, directory / XML, compress_to_fp16=False)
         except RuntimeError as error:
             raise UsageError(
@@ -177,10 +177,10 @@ class OpenVinoTarget:
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         try:
-            # by the frontend of its own format: read_model would hand a foreign file to every other parser as well
+            # with the frontend of its own format: read_model would try every other parser on an untrusted file
             frontend = openvino.frontend.FrontEndManager().load_by_framework("ir")
             model = frontend.convert(frontend.load(str(directory / XML)))
-            if (len(model.inputs), len(model.outputs)) != (1, 1):  # of any other XML it makes an empty network
+            if (len(model.inputs), len(model.outputs)) != (1, 1):  # any other XML gives an empty network
                 raise RuntimeError(f"{len(model.inputs)} inputs and {len(model.outputs)} outputs")
             fixed = _fixed_batch(model)
             compiled = openvino.Core().compile_model(model, DEVICE, options)
@@ -225,7 +225,7 @@ def _check(compiled: Any, precision: str) -> None:
 def _fixed_batch(model: Any) -> str:
     """Return the name of an input or output with a fixed batch; empty if all are free."""
     ports = [*model.inputs, *model.outputs]
-    # a rank that is not known leaves the batch free
+    # with unknown rank the batch is free
     fixed = [port for port in ports if port.partial_shape.rank.is_static and not _first(port).is_dynamic]
     return str(fixed[0].any_name) if fixed else ""
 
@@ -240,7 +240,7 @@ def _openvino() -> ModuleType:
     if "openvino" in modules:
         return importlib.import_module("openvino")
     reporter = modules.get(TELEMETRY)
-    modules[TELEMETRY] = None  # importing it is an ImportError now, which OpenVINO expects
+    modules[TELEMETRY] = None  # its import now raises ImportError, which OpenVINO handles
     try:
         return importlib.import_module("openvino")
     finally:

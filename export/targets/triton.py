@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 REPOSITORY, CONFIG, LABELS, WARMUP = "triton", "config.pbtxt", "labels.txt", "warmup"
 NAMESPACE = "lorkit."
 _WARM_SAMPLES = 3
-# 48 bits: a version is a number in URLs and JSON, where more than 53 bits get rounded
+# 48 bits: versions are numbers in JSON, which rounds above 53 bits
 _VERSION_DIGITS = 12
 _SERVED = re.compile(r"^version_policy \{ specific \{ versions: \[ (\d+) \] \} \}$", re.M)
 
@@ -186,7 +186,7 @@ def _config(
         'backend: "onnxruntime"',
         f"default_model_filename: {quoted(MODEL)}",
         f"max_batch_size: {batch.max}",
-        # named, not "latest": version numbers come from digests and have no order
+        # named, not "latest": versions are digests and have no order
         f"version_policy {{ specific {{ versions: [ {version} ] }} }}",
         f"input [ {{ {_tensor(tensors['input'])} }} ]",
         f"output [ {{ {_tensor(tensors['output'])}{label_file} }} ]",

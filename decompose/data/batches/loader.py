@@ -177,7 +177,7 @@ class BatchLoader:
 
     def _keys(self, name: str, draw: DrawnSamples) -> Keys:
         if self._augment is not None and self._augment.views is not None:
-            # of the picture, not of its position: a fraction of the patients, or another region, shares its views
+            # by the image's content, so that fractions of the patients and other regions share its views
             return keys(self._seed, draw.passes % self._augment.views, self._contents[name][draw.indices])
         return keys(self._seed, self._epoch, region_key(name), draw.passes, draw.indices)
 

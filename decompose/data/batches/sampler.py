@@ -118,7 +118,7 @@ def _one_batch(credit: NDArray[np.float64], batch_size: int) -> NDArray[np.int64
     row[present[: batch_size // _LEAST]] = _LEAST
     chosen = np.flatnonzero(row)
     whole = np.floor(np.maximum(credit[chosen] - _LEAST, 0.0) + 1e-9).astype(np.int64)
-    if whole.sum() <= batch_size - row.sum():  # the usual case: whole credits first, remainders by size
+    if whole.sum() <= batch_size - row.sum():  # usually: whole credits first, then by remainder
         row[chosen] += whole
     for _ in range(batch_size - int(row.sum())):
         row[chosen[np.argmax(credit[chosen] - row[chosen])]] += 1

@@ -143,7 +143,7 @@ def breast(canvas: Canvas, has: tuple[Field, ...]) -> None:
     )
     x, y = d("lesion.x", -0.4, 0.4), d("lesion.y", -0.25, 0.25)
     size, lesion = d("lesion.size", 0.2, 0.32), benign + malignant
-    # Wide or tall: the two distributions touch, as in the clinic.
+    # Wide or tall: the two distributions overlap, as in patients.
     ratio = benign * d("oval", 1.1, 1.8) + malignant * d("tall", 0.65, 1.15) + (1 - lesion)
     ragged = canvas.radius(x, y, size * ratio, size) + canvas.texture("spicules") * (malignant * d("ragged", 0.25, 0.6))
     depth = d("lesion.depth", 0.16, 0.32)

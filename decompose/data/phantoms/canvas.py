@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lorkit.decompose.data.random_numbers import Keys, keys, uniform
 
 SIDE = 64
-_NODES = 9  # texture nodes a side, SIDE / (nodes - 1) pixels apart
+_NODES = 9  # texture nodes per side, SIDE / (nodes - 1) pixels apart
 
 Field = NDArray[Any]  # float32
 Value = Field | float

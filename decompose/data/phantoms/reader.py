@@ -21,10 +21,10 @@ from lorkit.decompose.machine import usable_threads
 
 PHANTOM_REGIONS: tuple[str, ...] = tuple(ANATOMIES)
 PREFIX = "phantom:"
-# Patients of each part. Test is large, because the gate has to decide a drop of 0.02 in accuracy.
+# Patients of each part. Test is large, so that the gate can decide a drop of 0.02 in accuracy.
 PATIENTS = {"train": 330, "val": 78, "test": 600}
 PICTURES = 2
-_CHUNK = 32  # pictures drawn at once: their fields stay in the processor's cache
+_CHUNK = 32  # images drawn at once, so that their fields fit into the cache
 _SEEDS = {"chest": 11, "brain": 12, "breast": 13, "knee": 14}
 
 
@@ -77,7 +77,7 @@ def draw(name: str, patients: NDArray[np.int64], pictures: NDArray[np.int64]) ->
         rows = slice(start, start + _CHUNK)
         images[rows] = _draw_chunk(name, patients[rows], pictures[rows])
 
-    with ThreadPoolExecutor(usable_threads()) as pool:  # NumPy lets go of the interpreter inside its loops
+    with ThreadPoolExecutor(usable_threads()) as pool:  # NumPy releases the GIL in its loops
         list(pool.map(chunk, range(0, len(patients), _CHUNK)))
     return images
 

@@ -23,8 +23,8 @@ from lorkit.decompose.errors import DataError
 
 _RANGES = {"uint8": 255.0, "uint16": 65535.0}
 _PERCENTILES = (0.5, 99.5)
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, what Pillow's convert("L") uses
-_THINNEST = 4  # voxels: a thinner "volume" is a picture whose last axis is colour
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as in Pillow's convert("L")
+_THINNEST = 4  # voxels: a thinner "volume" is a 2D image with colour as last axis
 
 
 def build_recipe(image: ImageConfig, region: RegionConfig) -> Recipe:

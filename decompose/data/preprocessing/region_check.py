@@ -49,7 +49,7 @@ def fit(images_NCHW: Float32Array) -> RegionModel:
         )
     raw_NF = fingerprint(images_NCHW)
     mean_F = raw_NF.mean(0)
-    # a value that never varies in training (a black corner) still has a scale, or noise there would refuse everything
+    # values constant in training (a black corner) need a scale, else noise in them would refuse every image
     scale_F = np.maximum(raw_NF.std(0), 0.01)
     values, vectors = np.linalg.eigh(np.cov((raw_NF - mean_F) / scale_F, rowvar=False))
     kept = min(DIRECTIONS, len(raw_NF) - 1, len(values) - 1)
@@ -69,7 +69,7 @@ def fit(images_NCHW: Float32Array) -> RegionModel:
 def calibrate(model: RegionModel, images_NCHW: Float32Array) -> RegionCheck:
     """Add the `limit` that refuses at most `FALSE_REFUSALS` of these validation images."""
     found_N = np.sort(distances(model, images_NCHW))
-    # the smallest order statistic that an unseen image of the region stays below with the wanted probability
+    # the smallest order statistic above an unseen image of the region with the required probability
     rank = min(len(found_N), math.ceil((len(found_N) + 1) * (1.0 - FALSE_REFUSALS)))
     limit = float(found_N[rank - 1]) if len(found_N) else math.inf
     if not math.isfinite(limit):

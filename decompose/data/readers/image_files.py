@@ -34,7 +34,7 @@ def read_image(path: Path) -> NDArray[Any]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; the size is judged below
+            warnings.simplefilter("ignore")  # Pillow's warnings on metadata; the size is checked below
             with Image.open(path, formats=FORMATS) as image:
                 _check_container(path, image)
                 return _to_array(path, image)
@@ -78,7 +78,7 @@ def within(root: Path, path: Path, where: str) -> Path:
     """Return the resolved `path`; raise DataError if links or '..' lead out of `root`."""
     try:
         resolved = path.resolve()
-        resolved.exists()  # asks the system, which knows how long a name may be
+        resolved.exists()  # raises for names that are too long for the system
     except (ValueError, OSError) as error:  # a NUL byte, a name that is too long, a loop of links
         raise DataError(
             f"{where}: {str(path)[:80]!r} is not a path ({error})", required="paths of images", fix="correct the row"

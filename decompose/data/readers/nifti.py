@@ -133,7 +133,7 @@ def _layout(root: Path) -> tuple[str, str] | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    # macOS leaves ._copies beside the files of an unpacked archive
+    # macOS adds ._ files to unpacked archives
     return sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and not path.name.startswith("."))
 
 

@@ -77,7 +77,7 @@ def keys_of(path: Path) -> tuple[str, ...]:
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read every array of an `.npz`; raise DataError if it is damaged, truncated or has pickled objects."""
-    keys_of(path)  # a bare pickle or .npy under this name is no zip archive, and np.load would take the latter
+    keys_of(path)  # raises for a pickle or .npy with this suffix; np.load would read the latter
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}

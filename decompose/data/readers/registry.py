@@ -25,7 +25,7 @@ class Reader(NamedTuple):
     read: Callable[[list[str], RegionConfig], Source]
 
 
-# Asked in this order; a new kind of source is one module and one line.
+# Tried in this order; a new kind of source is one module and one line.
 READERS = (
     Reader("phantom:REGION", phantom.accepts, phantom.read),
     Reader("MedMNIST .npz", medmnist.accepts, medmnist.read),
@@ -55,7 +55,7 @@ def read_region(name: str, config: RegionConfig, *, base: Path, complete: bool =
     sources = []
     for part in PARTS:
         found = read_entries(getattr(config, part) or (), config, base)
-        sources.append(replace(found, parts=(part,) * len(found.labels)))  # the list it stands in decides its part
+        sources.append(replace(found, parts=(part,) * len(found.labels)))  # the part of the list that names it
     return check_samples(name, config, concatenate(sources), complete=complete, dims=dims)
 
 

@@ -181,7 +181,7 @@ def part_name(text: str, where: str) -> str | None:
 def _digest(name: str, source: Source, index: int, dims: int) -> str:
     image = source.images[index]
     try:
-        # before anything is trained: a broken image of the test part would else be found when all the work is done
+        # before training, which a broken image of the test part would otherwise follow
         check_image(image, dims)
     except DataError as error:
         where = f"sample '{source.ids[index]}' of region '{name}'"

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 ScoreInputsByRegion = Mapping[str, ScoreInputs]
-# Raised when the same cell would be trained or measured otherwise: stored ones are then done again.
+# Increment when the same cell would have other results: stored ones are then repeated.
 _REVISION = 4
 
 
@@ -107,7 +107,7 @@ def prepare_comparison(
     regions = RegionSet(one.region for one in samples.values())
     digests = {name: one.digest for name, one in samples.items()}
     training_data = TrainingData(regions=regions, train=parts["train"], val=parts["val"], digests=digests, teacher=seen)
-    # what decides a cell besides its own settings; samples' digests hold labels and groups, not only pixels
+    # all that determines a cell besides its settings; digests of samples include labels and groups
     shared = {"data": digests, "split": splits.to_json(samples)["regions"]}
     digest = digest_json(shared | {"foundation": foundation_inputs(config, training_data, teacher)})
     unseen = None if seen is None else seen.get("test")
@@ -234,12 +234,12 @@ def _train(
     training_data, foundation = data.training_data, None
     train = {name: take_fraction(one, fraction, seed=config.seed) for name, one in training_data.train.items()}
     seen = training_data.teacher
-    if seen is not None:  # the same groups: a fraction depends on their names and labels
+    if seen is not None:  # the same groups, since a fraction depends only on names and labels
         part = {name: take_fraction(one, fraction, seed=config.seed) for name, one in seen["train"].items()}
         seen = {**seen, "train": part}
     training_data = replace(training_data, train=train, teacher=seen)
     if needs_foundation(method) and data.foundation is not None:
-        # a probe that was fitted on all patients would bring the others' into a student of few
+        # a probe fitted on all patients would leak information of excluded ones
         foundation = with_probes_of(data.foundation, training_data, on_event) if fraction < 1 else data.foundation
     return train_phases(
         config,

@@ -22,7 +22,7 @@ FOUNDATION = "foundation"
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # a comma inside brackets belongs to the value
 _COMMA = re.compile(r",(?![^{\[]*[}\]])")
-# what all methods share: data, split, teacher, seeds and the machine
+# shared by all methods: data, split, teacher, seeds and the machine
 _SHARED = ("name", "method", "seed", "image", "regions", "split", "foundation", "cache", "privacy")
 _SHARED_TRAIN = ("precision", "accelerator", "devices", "num_nodes", "strategy")
 

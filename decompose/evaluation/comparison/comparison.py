@@ -32,7 +32,7 @@ from lorkit.decompose.training.plan import check_training
 
 METHODS = ("stl", "mtl", "lorkd")
 SPLITS = ("test", "val")
-# Seconds between two looks at what another process is making.
+# Seconds between two checks on another process.
 POLL_SECONDS = 1.0
 
 ExtraFiles = Callable[[CompareDocument], Mapping[str, str]]
@@ -103,9 +103,7 @@ def compare(
         MissingRuntimeError: A method needs a library that is not installed.
     """
     for method in methods if teacher is not None else ():
-        resolve_foundation(
-            config.model_copy(update={"method": method}), teacher
-        )  # refuses what cannot have such a foundation
+        resolve_foundation(config.model_copy(update={"method": method}), teacher)  # raises for an unsuitable foundation
     config = resolve_foundation(config.model_copy(update={"method": METHODS[0]}), teacher)
     grid = _Grid(methods=compared_methods(config, methods, variants), seeds=seeds, fractions=fractions)
     _check(grid, split)
@@ -150,7 +148,7 @@ def _earlier_methods(document: Path, grid: _Grid) -> list[MethodRow]:
     asked = {compared.label: compared for compared in grid.methods}
     for earlier in stored:
         compared = asked.get(earlier.label)
-        # equal settings with another digest: a method whose own constants have changed since; its old cells rest
+        # equal settings with another digest: the method's constants have changed since, so old cells are ignored
         same = compared is not None and (compared.config.method, list(compared.settings)) == (
             earlier.method,
             earlier.settings,

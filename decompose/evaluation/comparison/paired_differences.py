@@ -62,7 +62,7 @@ class _Region:
             np.einsum("rsc,rs->rc", self.draws.totals(values.transpose(1, 0, 2)), weight_RS)
             for values in (value_SNC, known_SNC)
         )
-        # weights of seeds may be negative: what no case of a replicate defines is told by the count, not by its sign
+        # weights of seeds may be negative, so undefined replicates are found by their count
         rate_RC = safe_divide(right, np.where(np.abs(seen) < 1e-9, 0.0, seen))
         return ReplicatedRate(float(mean_defined(point_C)), mean_defined(rate_RC))
 
@@ -71,11 +71,11 @@ class PairedDifferences:
     """Bootstrap draws of the scored part of each region, the same for every method."""
 
     def __init__(self, scored: Mapping[str, PreparedRegion]) -> None:
-        # a seed of its own for each region: their patients are independent
+        # a separate seed for each region: their patients are independent
         self._regions = {name: _Region.of(one, index) for index, (name, one) in enumerate(scored.items())}
         self._scored = scored
         self.metric = get_task(next(iter(scored.values())).region.task).headline
-        # patients of different regions are different ones, so what could be hidden adds as independent errors do
+        # regions have different patients, so bounds on unseen differences add like independent errors
         self._bound = math.hypot(*(region.bound for region in self._regions.values())) / len(scored)
 
     def rates(self, cases: CaseScores) -> dict[str, ReplicatedRate]:

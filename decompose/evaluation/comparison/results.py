@@ -168,7 +168,7 @@ class ComparisonDocument:
         """Average the rows of one method and fraction over seeds."""
         rows, metric = [cells[seed].row for seed in sorted(cells)], self.differences.metric
         names = list(rows[0].regions)
-        # a metric that the split leaves undefined is NaN here and null in the document
+        # an undefined metric is NaN here and null in the document
         values = np.array([[row.regions[name].value(metric) for name in names] for row in rows], dtype=np.float64)
         means = values.mean(1)
         _, interval = self.differences.mean(self.differences.rates(self._of(cells, sorted(cells))))

@@ -20,7 +20,7 @@ from lorkit.decompose.experts.strategies.base import with_contiguous_gradient
 from lorkit.decompose.experts.strategies.geometry import Sizes
 
 NORMS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-# beyond this the copies in and out of the fold cost more than the calls that it saves (measured on two cores)
+# above this, copies for folding cost more than the calls that it saves (measured on two cores)
 _LARGE = 2**21
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -38,7 +38,7 @@ class RegionNorm(nn.Module):
         self.policy, self.routing, self.name = policy, routing, name
         self.regions = nn.ModuleDict({region: copy.deepcopy(base) for region in routing.regions})
         shared = policy == "statistics" and base.affine
-        # one affine map under per-region statistics: the regional norms keep none of their own
+        # one shared affine map with per-region statistics: regional norms have none
         self.weight = _twin(base.weight) if shared else None
         self.bias = _twin(base.bias) if shared else None
         if shared:
@@ -62,14 +62,14 @@ class RegionNorm(nn.Module):
         return routed.rearrange(self._hard(routed.arrange(x), names, rows, routed.equal))
 
     def _hard(self, x: Tensor, names: Sequence[str], rows: Sizes, equal: bool) -> Tensor:
-        for name, count in zip(names, rows, strict=True):  # before any region's statistics are touched
+        for name, count in zip(names, rows, strict=True):  # before any statistics change
             if self._norm(name).training:
                 self._refuse_lone(name, x[:count])
         alike = len({(norm.eps, norm.momentum) for norm in map(self._norm, names)}) == 1
         plain = transformed()
         if equal and alike and not plain and self._many(x, rows):
             return self._folded(x, names)
-        # a compiler joins parts without copies itself, and does not follow writing into slices
+        # a compiler joins parts without copies, and cannot trace writing into slices
         eager = len(rows) > 1 and alike and x.numel() > 0 and not (plain or torch.compiler.is_compiling())
         if eager and all(norm.training for norm in self.regions.values()):
             return self._segmented(x, names, rows)
@@ -107,7 +107,7 @@ class RegionNorm(nn.Module):
             for norm in norms:
                 _advance(norm)
         y = y.view(-1, len(norms), channels).transpose(0, 1).contiguous().view(last.shape).movedim(-1, 1)
-        # a network that was given plain images may reshape what it gets with `view`
+        # the network may use `view`, as with contiguous images
         return y.contiguous() if x.is_contiguous() and not y.is_contiguous() else y
 
     def _affine(self, norm: _BatchNorm) -> tuple[Tensor | None, Tensor | None]:

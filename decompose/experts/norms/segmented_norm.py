@@ -48,8 +48,8 @@ def segmented_norm(
     """
     flat = [value for pair in affine for value in pair]
     if not _dense(x):
-        # the kernel below adds to uninitialised memory otherwise (torch 2.13); outside of the function, whose second
-        # derivative sees only what it was given
+        # else the kernel below adds to uninitialised memory (torch 2.13); outside of the function, whose second
+        # derivative covers only its inputs
         x = x.contiguous()
     return cast(Tensor, cast(Any, _Segmented).apply(x, rows, tuple(statistics), eps, *flat))
 

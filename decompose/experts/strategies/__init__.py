@@ -61,7 +61,7 @@ class StrategySelector:
         if len(self.candidates) == 1:
             return self.candidates[0]
         key = (shape, regions, equal, device, threads)
-        if torch.compiler.is_compiling():  # a compiled graph keeps the choice, and would watch a table that grows
+        if torch.compiler.is_compiling():  # a compiled graph keeps the choice, and would guard on a growing table
             return self._cheapest(*key)
         if key not in self._known:
             self._known[key] = self._cheapest(*key)
@@ -70,4 +70,4 @@ class StrategySelector:
     def _cheapest(self, shape: Sizes, regions: int, equal: bool, device: str, threads: int) -> Strategy:
         workload = Workload.of(self.geometry, shape, regions, equal=equal, device=device, threads=threads)
         costs = [one.seconds(self.geometry, workload) for one in self.candidates]
-        return self.candidates[costs.index(min(costs))]  # no min(..., key=...): torch's compiler does not follow it
+        return self.candidates[costs.index(min(costs))]  # torch's compiler does not support min(..., key=...)

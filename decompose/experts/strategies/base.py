@@ -136,7 +136,7 @@ def unflat(geometry: LayerGeometry, y_PC: Tensor, spatial: Sizes, like: Tensor) 
     if geometry.kind == "linear":
         return y
     y = y.movedim(-1, 1)
-    # a network that was given plain images may reshape what it gets with `view`
+    # the network may use `view`, as with contiguous images
     return y.contiguous() if like.is_contiguous() and not y.is_contiguous() else y
 
 

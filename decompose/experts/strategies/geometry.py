@@ -58,7 +58,7 @@ class LayerGeometry:
         if isinstance(base.padding, str):
             reach = tuple(d * (k - 1) for d, k in zip(dilation, kernel, strict=True))
             padding = reach if base.padding == "same" else (0,) * len(kernel)
-            before = tuple(total // 2 for total in padding)  # torch puts the odd zero behind
+            before = tuple(total // 2 for total in padding)  # torch adds an odd zero at the end
         else:
             before = tuple(base.padding)
             padding = tuple(2 * one for one in before)

@@ -32,7 +32,7 @@ class Merged(Strategy):
         weights = merged_weights(inputs)
         if geometry.pointwise and geometry.layout == "conv":
             return _pointwise(inputs, x, weights)
-        # unbind, not indices: the gradient of an index is a whole tensor of zeros around it
+        # unbind, not indices: the gradient of an index is a full tensor of zeros
         pairs = zip(torch.split(x, list(inputs.rows)), weights.unbind(), strict=True)
         outputs = [algebra.apply(inputs.base, part, weight, inputs.base.bias) for part, weight in pairs]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
@@ -59,7 +59,7 @@ def merged_weights(inputs: LayerInputs) -> Tensor:
     if geometry.layout == "reshape" or geometry.kind == "transposed":
         return base + weight_updates(inputs)
     with full_precision(base.device):
-        # the memory format of the weight decides that of the output, so the merged one must keep it
+        # the weight's memory format determines that of the output
         plain = base.is_contiguous()
         last = base if plain else base.movedim(1, -1)  # (O, *k, I): contiguous in channels-last memory
         downs = inputs.stack_plain_downs() if plain else inputs.stack_downs()

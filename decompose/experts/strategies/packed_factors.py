@@ -68,7 +68,7 @@ def _joined(values: Sequence[Tensor]) -> Tensor:
     """Stack tensors, keeping the memory order of every slice."""
     last = not values[0].is_contiguous()
     ordered = [value.movedim(1, -1) if last else value for value in values]
-    # plain strides also for axes of size 1, of which gradients have those
+    # contiguous strides also for axes of size 1, as in gradients
     buffer = torch.stack(ordered, out=ordered[0].new_empty((len(values), *ordered[0].shape)))
     return buffer.movedim(-1, 2) if last else buffer
 
@@ -84,11 +84,11 @@ class _Joined(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         ctx.strides = output.stride()
-        ctx.save_for_backward(*inputs[1:])  # to notice, below, that one was changed since
+        ctx.save_for_backward(*inputs[1:])  # to detect in-place changes
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        if len(ctx.saved_tensors) and gradients[0].stride() == ctx.strides:  # the look raises where one was changed
+        if len(ctx.saved_tensors) and gradients[0].stride() == ctx.strides:  # accessing them raises if one was changed
             return None, *gradients[0].unbind()
         gradient = gradients[0].new_empty_strided(gradients[0].shape, ctx.strides).copy_(gradients[0])
         return None, *gradient.unbind()

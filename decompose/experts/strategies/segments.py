@@ -82,7 +82,7 @@ def _pull(
 def _cast(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Convert tensors to autocast's type if it is on, so that forward and backward use the same one."""
     device = tensors[0].device.type
-    if any(tensor.dtype == torch.float64 for tensor in tensors):  # autocast leaves it alone
+    if any(tensor.dtype == torch.float64 for tensor in tensors):  # autocast does not change it
         return tensors
     if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
         return tensors

@@ -61,7 +61,7 @@ class Taps(Strategy):
         )
 
 
-# one tap: where it adds to (L, *S'), where it reads from (L, *S, r, *K)
+# one tap: its target in (L, *S'), its source in (L, *S, r, *K)
 _Index = tuple[slice | int, ...]
 _Tap = tuple[_Index, _Index]
 

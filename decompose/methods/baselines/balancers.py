@@ -7,7 +7,7 @@ import importlib.util
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 
-# what each balancer imports; torchjd's own extras name the same packages
+# packages of each balancer, as in torchjd's extras
 _NEEDS = {
     "pcgrad": ("torchjd",),
     "cagrad": ("torchjd", "cvxpy", "clarabel"),

@@ -18,7 +18,7 @@ class LinearProbe(FineTuned):
     """`linear-probe`: logistic regression on the frozen foundation's features, its ridge chosen on validation."""
 
     name = "linear-probe"
-    separate = False  # all heads stand on one backbone
+    separate = False  # all heads share one backbone
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build a copy of the foundation with only the heads trainable."""

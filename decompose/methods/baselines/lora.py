@@ -74,7 +74,7 @@ def _peft() -> Any:
             required="the extra 'peft'",
             fix='pip install "lorkit[peft]"',
         )
-    declare_operators()  # peft imports torchvision where that is installed
+    declare_operators()  # peft imports torchvision if it is installed
     import peft
 
     return peft

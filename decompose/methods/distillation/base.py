@@ -136,7 +136,7 @@ def _width(model: RegionalModel, layer: Layer, example: Tensor) -> int:
     if layer == "pooled":
         return cast(Backbone, model.backbone).feature_dim
     training = model.training
-    model.eval()  # a walk in training would move the norms
+    model.eval()  # in training mode running statistics would change
     try:
         with torch.no_grad():
             outputs = stage_view(model.backbone).run_stages(model.normalise(example.to(next(model.parameters()))))

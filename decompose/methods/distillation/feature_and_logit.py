@@ -66,7 +66,7 @@ class DistillingModule(TrainingModule):
         if foundation is not None and settings.feature_kd.weight > 0:
             wide, narrow = (cast(Backbone, model.backbone).feature_dim for model in (foundation.model, live))
             self.projector = Projector(wide, narrow)
-        # a probe is this project's own fit on frozen features: nothing that the foundation knew
+        # a probe was fitted here and is not knowledge of the foundation
         heads = foundation.heads.items() if foundation is not None else ()
         self.taught = frozenset(name for name, kind in heads if kind == "own")
 

@@ -33,7 +33,7 @@ def distance_loss(x_NF: Tensor, y_NG: Tensor) -> Tensor:
         if len(x_NF) < 2:
             return _nothing(x_NF)
         pairs = [_relative(_lengths(_differences(_even(side)))) for side in (x_NF, y_NG)]
-        count = len(x_NF) * (len(x_NF) - 1)  # a sample has no distance to itself on either side
+        count = len(x_NF) * (len(x_NF) - 1)  # without distances of a sample to itself
         return F.smooth_l1_loss(pairs[0], pairs[1], reduction="sum") / count
 
 

@@ -61,7 +61,7 @@ class ReprogrammingModule(TrainingModule):
         self.cka = CKALoss(
             estimator=settings.cka.estimator,
             view=("token" if self.task.dense else "gap") if view == "auto" else view,
-            gather=True,  # how many samples there are, on all ranks, decides what an alignment can tell
+            gather=True,  # the alignment needs the samples of all ranks
         )
 
     def run_passes(self, batch: Batch, teacher: TeacherFeatures) -> ReprogrammedPass:
@@ -107,7 +107,7 @@ class ReprogrammingModule(TrainingModule):
         """Raise UsageError if the alignment of a stage is undefined in micro-batches of `least` samples."""
         if not self.settings.cka.weight:
             return
-        needed = max(MIN_SAMPLES[self.cka.estimator], 3)  # two centred samples always have the similarity 1
+        needed = max(MIN_SAMPLES[self.cka.estimator], 3)  # two centred samples always have similarity 1
         if self.cka.view in ("token", "patch-image") and not all(self.grids):
             raise UsageError(
                 f"rd.cka.view {self.cka.view} for pooled features",

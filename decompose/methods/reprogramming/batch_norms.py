@@ -39,7 +39,7 @@ class InjectedPassNorms(nn.Module):
         if policy not in POLICIES:
             raise unknown("batch norm policy", policy, POLICIES)
         self.policy = policy
-        # a list in a tuple, not a submodule: these belong to the network
+        # in a tuple, so that they are no submodules: they belong to the network
         self._norms = tuple(module for module in network.modules() if isinstance(module, _BatchNorm))
         if policy == "separate":
             for index, norm in enumerate(self._norms):
@@ -68,7 +68,7 @@ class InjectedPassNorms(nn.Module):
         if self.policy == "eval":
             norm.training = False
         elif self.policy == "no_update":
-            # torch's own switch: a training pass that tracks nothing takes the batch and writes nowhere
+            # without tracking, a training pass uses batch statistics and updates nothing
             norm.track_running_stats = norm.track_running_stats and not norm.training
         else:
             own = {key: getattr(self, f"{index}_{key}", None) for key in _STATISTICS}

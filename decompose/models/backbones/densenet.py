@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.models.backbones.stages import SequentialStages, Staged, StageFunction
 
-_LEAST = 29  # a smaller side has nothing left to halve at the third transition
+_LEAST = 29  # smaller sides cannot be halved at the third transition
 
 
 def densenet121(channels: int, image_size: tuple[int, ...]) -> nn.Module:
     """Build a network of 7.0 million parameters in 2D, 11.2 in 3D, and 1024 features; UsageError for small images."""
-    from monai.networks.nets.densenet import DenseNet121  # a second of import that other backbones need not pay
+    from monai.networks.nets.densenet import DenseNet121  # a second of import, not needed by other backbones
 
     if min(image_size) < _LEAST:
         raise UsageError(
@@ -35,7 +35,7 @@ def densenet121(channels: int, image_size: tuple[int, ...]) -> nn.Module:
 def stages(network: Any) -> Staged:
     """Return its blocks as stages."""
     first, *rest = network.class_layers.named_children()
-    # its activation works in place, and would change the grid that a walk has kept
+    # its activation is in place, and would change the stored grid
     layers = [*network.features.named_children(), first]
     ends = [name for name, _ in layers if name.startswith("transition")]
     runs: list[list[nn.Module]] = [[]]

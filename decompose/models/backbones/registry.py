@@ -114,7 +114,7 @@ def _unet(name: str, channels: int, image_size: tuple[int, ...], *, dense: bool)
             fix=f"choose one of {', '.join(known_backbones(dims=len(image_size)))}",
         )
     divisor = UNETS[name].divisor
-    # norms over the places of one image have nothing to divide by where the bottleneck has a single one
+    # norms over positions are undefined if the bottleneck has a single one
     if any(size % divisor for size in image_size) or all(size == divisor for size in image_size):
         raise UsageError(
             f"image size {'x'.join(map(str, image_size))} for backbone '{name}'",

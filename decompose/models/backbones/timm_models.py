@@ -38,7 +38,7 @@ def build_timm(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Modu
     timm = _known(name)
     try:
         network = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0, img_size=image_size)
-    except TypeError:  # convolutional networks take no img_size
+    except TypeError:  # convolutional networks have no img_size
         network = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0)
     head = network.default_cfg.get("classifier")
     if not isinstance(head, str) or not isinstance(network.get_submodule(head), nn.Identity):
@@ -49,7 +49,7 @@ def build_timm(name: str, channels: int, image_size: tuple[int, ...]) -> nn.Modu
         )
     network.feature_dim = int(getattr(network, "head_hidden_size", None) or network.num_features)
     network.head_name = head
-    # a ResNet's last block ends in its activation: pooled features are never negative where that is a ReLU
+    # a ResNet's last block ends in its activation: with ReLU, pooled features are never negative
     network.rectified = hasattr(network, "layer4") and isinstance(getattr(network, "act1", None), nn.ReLU)
     return cast(nn.Module, network)
 
@@ -93,7 +93,7 @@ def _import() -> Any:
             fix='pip install "lorkit[timm]"',
         )
     declare_operators()
-    with warnings.catch_warnings():  # torchvision tells what else of it does not load
+    with warnings.catch_warnings():  # torchvision warns of further libraries
         warnings.simplefilter("ignore")
         import timm
     return timm
@@ -112,7 +112,7 @@ def declare_operators() -> torch.library.Library | None:
     try:
         for path in compiled:
             torch.ops.load_library(path)  # type: ignore[no-untyped-call]
-    except OSError:  # a CUDA build beside a CPU build of torch
+    except OSError:  # a CUDA build with a CPU build of torch
         compiled = []
     if compiled:
         return None

@@ -81,7 +81,7 @@ class TeacherBackbone(nn.Module):
     def __init__(self, teacher: Teacher) -> None:
         super().__init__()
         self.teacher = teacher
-        if not isinstance(teacher, nn.Module):  # modules that it holds are moved and frozen with the rest
+        if not isinstance(teacher, nn.Module):  # its modules are moved and frozen too
             held = [value for value in vars(teacher).values() if isinstance(value, nn.Module)]
             self.held = nn.ModuleList(held)
         self.head: nn.Module = nn.Identity()
@@ -122,7 +122,7 @@ def _checked(owner: nn.Module, teacher: Teacher) -> TeacherFeatures:
     try:
         with torch.no_grad():
             found = TeacherFeatures(*teacher.features(example))
-    except (RuntimeError, ValueError, TypeError) as error:  # whatever a foreign network says about its input
+    except (RuntimeError, ValueError, TypeError) as error:  # errors of the user's network
         first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         shape = f"{image.channels} x {' x '.join(map(str, image.size))}"
         raise UsageError(
@@ -131,7 +131,7 @@ def _checked(owner: nn.Module, teacher: Teacher) -> TeacherFeatures:
             fix="correct its image (size, channels), or its features",
         ) from None
     features, *grids = ([*value.shape] for value in (found.features, *found.grids))
-    whole = (2, 2 + len(image.size))  # pooled, or at the image's own resolution where outputs are dense
+    whole = (2, 2 + len(image.size))  # pooled, or at the image's resolution for dense outputs
     if (
         len(features) not in whole
         or any(len(one) < 3 for one in grids)

@@ -161,7 +161,7 @@ def _sizes(root: Path) -> dict[str, int]:
     """Return the bytes of every space, the least recently used first."""
     found: dict[str, tuple[float, int]] = {}
     for about in root.glob(f"*/{ABOUT}"):
-        # other processes write and remove meanwhile: what is gone takes no room
+        # other processes may remove files meanwhile
         with suppress(FileNotFoundError):
             found[about.parent.name] = (about.stat().st_mtime, sum(_size(path) for path in about.parent.iterdir()))
     return {name: size for name, (_, size) in sorted(found.items(), key=lambda item: item[1][0])}

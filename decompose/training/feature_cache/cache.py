@@ -22,7 +22,7 @@ from lorkit.decompose.training.feature_cache.namespaces import cache_key
 from lorkit.decompose.training.feature_cache.store import Store
 from lorkit.decompose.training.feature_cache.tensors import join, tensors_of
 
-# What rounding may change between two computations of the same feature, relative to the largest of its tensor:
+# Largest rounding difference between two computations of a feature, relative to the largest of its tensor:
 # kernels are chosen by the size of a batch, and tensor cores round fp32 to 10 bits.
 _TOLERANCE = {torch.float32: 5e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
@@ -67,7 +67,7 @@ class FeatureCache:
         for store, rows in _runs(stores):
             self._written += store.add(keys[rows], {name: value[rows] for name, value in tensors.items()})
         if any(part.stored != part.given for part in self._stores[0].namespace.layout.values()):
-            return join(self._gather(keys, stores), self._kind, teacher, batch)  # rounded in every epoch alike
+            return join(self._gather(keys, stores), self._kind, teacher, batch)  # rounded equally in every epoch
         return answer
 
     def check(self, answer: Any, host: Batch) -> None:

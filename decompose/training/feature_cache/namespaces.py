@@ -13,7 +13,7 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.training.feature_cache.tensors import FeatureLayout
 
-# Raised when the same teacher would answer otherwise to the same picture: what was kept before is then never met.
+# Increment when the same teacher would have other features, so that stored ones are not used.
 REVISION = 1
 _DRAWS = ("flip", "share", "shift", "rotate", "scale", "intensity")
 

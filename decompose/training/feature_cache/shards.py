@@ -70,7 +70,7 @@ def open_shard(path: Path, namespace: FeatureNamespace) -> Rows:
     if digest_file(path)[:_DIGITS] != path.name.removesuffix(SUFFIX):
         raise _unfit(path, "is damaged")
     with path.open("rb") as stream:
-        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)  # torch has no tensors that cannot be written
+        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)  # torch has no read-only tensors
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
     metadata = header.pop("__metadata__", {})

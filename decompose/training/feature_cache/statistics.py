@@ -8,7 +8,7 @@ from statistics import fmean
 
 from lorkit.decompose.events import CacheStatistics, EpochRow
 
-# An epoch draws whole batches, so a few images of a pass are left to the next one.
+# An epoch draws whole batches, so a few images of a pass are in the next one.
 _NEARLY = 0.1
 
 

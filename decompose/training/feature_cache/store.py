@@ -21,9 +21,9 @@ from lorkit.decompose.training.feature_cache.namespaces import FeatureNamespace
 from lorkit.decompose.training.feature_cache.shards import SUFFIX, Rows, open_shard, write_shard
 
 ABOUT = "space.json"
-# Bytes collected before a shard is written: files of a size that is read and hashed at full speed.
+# Bytes collected before a shard is written, large enough to read and hash at full speed.
 _SHARD_BYTES = 32 * 2**20
-# Seconds after which a file that was being written aside certainly has no writer any more.
+# Seconds after which a temporary file has no writer any more.
 _ABANDONED_S = 3600.0
 
 
@@ -97,14 +97,14 @@ class Store:
         if not self._pending:
             return
         self._ensure()
-        self.refresh()  # what another process has written meanwhile is not written twice
+        self.refresh()  # do not write again what another process has written
         blocks = [left for block in self._pending if (left := self._still_ours(block)) is not None]
         self._pending.clear()
         if not blocks:
             return
         path = write_shard(self.directory, self.namespace, blocks)
         self._known.add(path.name)
-        self._take(open_shard(path, self.namespace))  # the mapped file takes the place of the memory
+        self._take(open_shard(path, self.namespace))  # the mapped file replaces the memory
 
     def refresh(self) -> None:
         """Load the shards that other processes have written since.
@@ -117,7 +117,7 @@ class Store:
             self._known.add(path.name)
             try:
                 self._take(open_shard(path, self.namespace))
-            except FileNotFoundError:  # another process met the same damage
+            except FileNotFoundError:  # another process has removed it
                 continue
             except (ArtifactError, ValueError, KeyError, TypeError, RuntimeError) as error:
                 given = error.given if isinstance(error, ArtifactError) else f"{path} cannot be read"
@@ -143,7 +143,7 @@ class Store:
         self._lock = space_lock(self.directory)
         self._lock.acquire_read()
         self._ensure()
-        os.utime(self.directory / ABOUT)  # when it was last used: what makes room for others goes by that
+        os.utime(self.directory / ABOUT)  # time of last use, for `make_room`
         for torn in self.directory.glob(".*.safetensors.*"):
             with suppress(FileNotFoundError):  # its writer has just finished
                 if time.time() - torn.stat().st_mtime > _ABANDONED_S:

@@ -111,7 +111,7 @@ def _part(value: Tensor, wanted: torch.dtype) -> Part:
     shape = tuple(value.shape[1:])
     return Part(
         shape=shape,
-        # axes of length 1 have no place in memory: the others decide, and they keep their own order
+        # axes of length 1 have no order in memory: the others decide, and these stay in place
         order=_order(shape, strides),
         given=value.dtype,
         stored=wanted if wanted.itemsize <= value.dtype.itemsize else value.dtype,

@@ -23,12 +23,12 @@ from lorkit.decompose.tasks.losses import Terms, total
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-# these weigh the mean of the rows: times T they leave rows without conflict what `sum` makes of them
+# these average the rows: times T, rows without conflict give the gradient of `sum`
 _OF_THE_MEAN = ("cagrad", "aligned-mtl", "upgrad")
-# its bargain does not depend on the size of the rows (Navon et al., 2022), and torchjd bounds the step to norm 1
+# its solution does not depend on the size of the rows (Navon et al., 2022), and torchjd limits the norm to 1
 _OF_NO_SIZE = ("nash-mtl",)
 _CAGRAD_RADIUS = 0.4  # c of the paper's experiments (Liu et al., 2021)
-# Raised when a balancer would train the same network otherwise.
+# Increment when a balancer would give other gradients.
 _REVISION = 2
 
 
@@ -84,7 +84,7 @@ class BalancedBackward:
     def __init__(self, fabric: Fabric, name: str, shared: Sequence[nn.Parameter]) -> None:
         self._fabric, self._name, self._shared = fabric, name, list(shared)
         self._rows: dict[str, list[Tensor | None]] = {}
-        # by regions present: Nash-MTL remembers weights, one per row
+        # by regions present: Nash-MTL stores one weight per row
         self._aggregators: dict[tuple[str, ...], Any] = {}
         self._memory: dict[tuple[str, ...], list[float]] = {}
 

@@ -65,7 +65,7 @@ def gradient_conflict(
     training = module.training
     module.eval()
     try:
-        with torch.compiler.set_stance("force_eager"):  # a few batches are not worth a graph a region
+        with torch.compiler.set_stance("force_eager"):  # compiling per region costs more than it saves
             for index, name in enumerate(names):
                 found = [part for part in (_only(batch, index) for batch in kept) if len(part.label)]
                 if found:

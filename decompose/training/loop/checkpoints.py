@@ -102,7 +102,7 @@ class Checkpoints:
             if old.name not in digests:
                 old.unlink()
         for torn in [*self.directory.glob(".epoch-*"), *self.directory.glob(f".{_STATE}.*")]:
-            torn.unlink()  # what a killed process was writing; the training's lock is held
+            torn.unlink()  # left by a killed process; the training's lock is held
         return path
 
     def load(self) -> tuple[TrainingState, Progress]:
@@ -158,6 +158,6 @@ def _name(epochs: int) -> str:
 
 
 def _damaged(path: Path, problem: str) -> ArtifactError:
-    # not --force: `compare` has none, and whoever lost one phase need not train the others again
+    # not --force: `compare` has none, and other phases need not be trained again
     fix = f"remove {path.parent} and repeat the command: that phase is then trained again"
     return ArtifactError(f"checkpoint {path} {problem}", required="an intact checkpoint of this training", fix=fix)

@@ -16,7 +16,7 @@ from torch import nn
 from lorkit.decompose.errors import MissingRuntimeError
 from lorkit.decompose.experts.routing import BatchRouting
 
-# a graph is compiled for each set of regions that a batch can hold; torch's own limit of 8 goes back to eager then
+# a graph is compiled for each set of regions in a batch; beyond torch's limit of 8 it would fall back to eager
 _GRAPHS = 64
 
 
@@ -32,8 +32,8 @@ def compiled(backbone: nn.Module, device: torch.device) -> Iterator[None]:
         MissingRuntimeError: There is no C++ compiler for the CPU, or no Triton for the GPU.
     """
     check_compiler(device)
-    # the rows of each region differ from batch to batch and may not become constants of the graph; buffers may not be
-    # given away during backward, because a gradient balancer runs it once a region
+    # rows per region vary between batches and must not become constants of the graph; buffers must not be
+    # donated to backward, because a gradient balancer runs it once per region
     with (
         cast(Any, torch._dynamo.config).patch(allow_unspec_int_on_nn_module=True, recompile_limit=_GRAPHS),
         cast(Any, torch._functorch.config).patch(donated_buffer=False),

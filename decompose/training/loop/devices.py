@@ -52,7 +52,7 @@ def launch(settings: TrainConfig) -> Fabric:
         check_compiler(device)
     from lightning_fabric import Fabric  # seconds of imports that only training needs
 
-    # Fabric announces the precision on the terminal, which belongs to whoever listens to events
+    # Fabric prints the precision to the terminal, which only listeners of events should use
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
     fabric = Fabric(

@@ -152,7 +152,7 @@ class _Trainer:
             world_size=fabric.world_size,
         )
         self.passes = passes_per_epoch(self.settings, len(self.loader))
-        self.steps = self.passes * len(self.loader)  # an epoch's
+        self.steps = self.passes * len(self.loader)  # per epoch
         module.check_batches(smallest_microbatch(self.loader.samples_per_batch, self.settings.accumulate))
         self.optimizer_step = OptimizerStep(module, self.settings, fabric, foundation)
         if phase.cache_factory is not None:
@@ -184,7 +184,7 @@ class _Trainer:
         meter = LossMeter()
         self.optimizer_step.wrapped.train()
         pending: PendingLosses | None = None
-        # losses are read one step late: a GPU then always has the next step queued while the host waits for values
+        # losses are read one step late, so that a GPU has the next step queued while the host waits
         for step, batch in enumerate(self._batches(epoch)):
             before, pending = pending, self._step(batch, epoch, step)
             if before is not None:
@@ -287,7 +287,7 @@ class _Trainer:
         model = self.optimizer_step.evaluated_module.eval().live
         scores: dict[str, float] = {}
         if self.fabric.is_global_zero:
-            # a compiled graph a region and size of batch costs more than it saves here
+            # compiling for each region and batch size costs more than it saves
             with self.fabric.autocast(), torch.compiler.set_stance("force_eager"):
                 for name in self.phase.regions.names:
                     scores[name] = validation_score(model, self.phase.val[name], name, self.fabric.device)

@@ -27,8 +27,8 @@ def build_optimizer(groups: Sequence[dict[str, Any]], settings: TrainConfig) -> 
     optimizer = torch.optim.SGD(filled, lr=settings.lr, momentum=settings.momentum, fused=True)
     optimizer.register_step_pre_hook(_match_layouts)
     if settings.momentum:
-        # torch's fused SGD cannot take parameters that move for the first time together with others that have moved,
-        # as those of a region do that the first batches lack; a buffer of zeros gives the same first step
+        # torch's fused SGD cannot update parameters without momentum together with others that have it,
+        # such as those of a region absent from the first batches; a buffer of zeros gives the same first step
         for group in filled:
             for parameter in group["params"]:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

@@ -39,7 +39,7 @@ def recomputed(backbone: nn.Module) -> Iterator[None]:
         yield
     finally:
         for block in blocks:
-            del block.forward  # the method of the class is there again
+            del block.forward  # restores the method of the class
 
 
 def blocks_of(module: nn.Module) -> list[nn.Module]:

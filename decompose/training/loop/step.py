@@ -50,7 +50,7 @@ class OptimizerStep:
         self.wrapped, self.optimizer = fabric.setup(module, optimizer)
         self.average = None if settings.ema is None else average_of(module, settings.ema)
         self._foundation, self.teacher = foundation, _frozen(foundation, fabric)
-        self.cache: FeatureCache | None = None  # opened once the teacher's first answer has shown its shapes
+        self.cache: FeatureCache | None = None  # opened when the teacher's first output shows its shapes
         self.backward = build_backward(module, fabric)
         self._regional = module.region_parameters()
 
@@ -75,7 +75,7 @@ class OptimizerStep:
                 self._accumulate(piece, len(piece.label) / len(batch.label), terms)
         self.backward.finish()
         for value in self._parameters_of_absent_regions(batch):
-            value.grad = None  # zero would let momentum and weight decay move a region that the batch does not hold
+            value.grad = None  # with zero, momentum and decay would change absent regions
         if self.settings.clip_norm is not None:
             self.fabric.clip_gradients(self.module, self.optimizer, max_norm=self.settings.clip_norm)
         self.optimizer.step()
@@ -144,7 +144,7 @@ class OptimizerStep:
             return None
         self.cache.flush()
         self.fabric.barrier()
-        self.cache.refresh()  # what the other ranks asked for
+        self.cache.refresh()  # features of the other ranks
         return self.cache.row()
 
     def close(self) -> None:
@@ -161,13 +161,13 @@ class OptimizerStep:
         absent = self._parameters_of_absent_regions(piece) if self.fabric.world_size > 1 else ()
         batch = self.to_device(piece)
         teacher = self.ask_teacher(batch, piece)
-        with self.module.live.scope(batch.region) as routed:  # through backward: checkpointing runs blocks again there
+        with self.module.live.scope(batch.region) as routed:  # also for backward, where checkpointing runs blocks again
             if self.settings.compile:
                 loosen_(routed)
             found = cast(Terms, self.wrapped(batch, teacher))
             if share < 1:
                 found = {term: {name: value * share for name, value in row.items()} for term, row in found.items()}
-            # DDP waits for every parameter; ranks are dealt the same regions, so all of them lack these
+            # DDP waits for every parameter; ranks have the same regions, so all of them lack these
             zero = torch.stack([value.sum() for value in absent]).sum() * 0.0 if absent else None
             self.backward.add(found, zero)
         for term, row in found.items():

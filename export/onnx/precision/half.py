@@ -21,7 +21,7 @@ from lorkit.export.onnx.precision.cpu_runner import largest_values
 DTYPES = {"fp16": "float16", "bf16": "bfloat16"}
 _BF16_OPSET = 22  # the first in which a convolution may be bf16
 _FP16_MAX = 65504.0
-# activations of images that were not measured may be larger than those of the ones that were
+# activations of other images may be larger than those measured
 _HEADROOM = 4.0
 
 
@@ -39,7 +39,7 @@ def to_half_precision(model: onnx.ModelProto, precision: str, *, excluding: Sequ
     copied = onnx.ModelProto.FromString(onnx.shape_inference.infer_shapes(source).SerializeToString())
     half = convert_float_to_float16(copied, keep_io_types=True, node_block_list=list(excluding))
     half = _without_detours(half)
-    del half.graph.value_info[:]  # of the graph before: every runtime infers its own
+    del half.graph.value_info[:]  # of the old graph; runtimes infer shapes themselves
     if precision == "bf16":
         _rewrite_as_bf16(half, model)
     return half
@@ -68,9 +68,9 @@ def _without_detours(half: onnx.ModelProto) -> onnx.ModelProto:
         assert direct is not None
         (cast,), ends = node.outputs, node.outputs[0].is_graph_output()
         ir.convenience.replace_all_uses_with(cast, direct, replace_graph_outputs=True)
-        if ends:  # the graph's output keeps its name
+        if ends:  # the graph's output must keep its name
             direct.name, cast.name = cast.name, direct.name
-    model.graph.sort()  # the converter appends its casts at the end, and what feeds an unused one has to come before it
+    model.graph.sort()  # the converter appends its casts at the end
     RemoveUnusedNodesPass()(model)
     return ir.to_proto(model)
 

@@ -56,7 +56,7 @@ def quantise(
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     symmetric = scheme == "symmetric"
-    known = "calibration_cache_path" in inspect.signature(quantize_static).parameters  # older releases measure anew
+    known = "calibration_cache_path" in inspect.signature(quantize_static).parameters  # older releases measure again
     kept: dict[str, Any] = {} if ranges is None or not known else {"calibration_cache_path": ranges}
     extra: dict[str, Any] = {"ActivationSymmetric": symmetric, "WeightSymmetric": True, "QuantizeBias": not symmetric}
     with tempfile.TemporaryDirectory() as folder, _quiet():

@@ -117,7 +117,7 @@ def curve_chart(
 
 
 def _reach(ci: tuple[float, float], limit: float, neutral: float, log: bool) -> tuple[float, float]:
-    if log:  # an interval of a hopeless measurement is cut, so that the limit stays visible
+    if log:  # very wide intervals are cut, so that the limit stays visible
         low, high = max(ci[0], min(neutral, limit) / 100), min(ci[1], max(neutral, limit) * 100)
         return min(low, neutral, limit) / 1.15, max(high, neutral, limit) * 1.15
     low, high = min(ci[0], neutral, limit), max(ci[1], neutral, limit)

@@ -67,7 +67,7 @@ def fraction_curves(document: CompareDocument) -> str | None:
     gap = min(13.0, (HEIGHT - BOTTOM - TOP) / len(arms))
     names = spread_labels(ends, gap, (TOP, HEIGHT - BOTTOM))
     for index, (label, points) in enumerate(arms.items()):
-        shift = 3.0 * (index - (len(arms) - 1) / 2)  # intervals of equal fractions would hide each other
+        shift = 3.0 * (index - (len(arms) - 1) / 2)  # so that intervals of equal fractions do not overlap
         body += _curve(label, points, index, shift, (x, y), (names[index], min(11.0, gap)))
     said = "; ".join(f"{label}: {points[0].value:.3f} to {points[-1].value:.3f}" for label, points in arms.items())
     return sheet("Accuracy against the share of training patients", said, [*body, *watermark(document.synthetic)])

@@ -33,7 +33,7 @@ def render_html(document: Mapping[str, Any]) -> str:
     css, script = _text("report.css") + _palette(), _text("report.js")
     return _environment(autoescape=True).get_template("report.html.jinja").render(
         **{"against": None, **document},
-        css=Markup(css),  # our own files, not data
+        css=Markup(css),  # files of this package, not data
         script=Markup(script),
         policy=_policy(css, script),
         tiles=_tiles(document["summary"], document["headline"]),

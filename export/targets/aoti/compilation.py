@@ -27,7 +27,7 @@ from lorkit.decompose.models.deployable import Deployable
 
 _MAX_BATCH = 65536
 _TRACED_BATCH = 2  # torch.export specialises 0 and 1
-_BROKEN = 0.1  # error as a share of the largest logit: fp32 rounds at 1e-6, bf16 at 1e-2
+_BROKEN = 0.1  # error relative to the largest logit: fp32 rounds at 1e-6, bf16 at 1e-2
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _MULTIPLYING = ("conv", "linear", "matmul", "mm", "bmm", "addmm", "baddbmm", "scaled_dot_product")
 
@@ -96,7 +96,7 @@ def computes(path: Path, network: nn.Module, example: Tensor) -> bool:
         with torch.no_grad():
             expected, found = network(images), compiled(images)
         error = float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-6))
-        if not error <= _BROKEN:  # NaN is no number below it
+        if not error <= _BROKEN:  # also for NaN
             return False
     return True
 
@@ -156,16 +156,16 @@ def _compile(program: torch.export.ExportedProgram, path: Path, *, on_cpu: bool,
     from torch._inductor import aoti_compile_and_package, config
 
     settings = {
-        "freezing": on_cpu,  # weights become constants, laid out for the kernels that take them
+        "freezing": on_cpu,  # weights become constants in the layout of the kernels
         "layout_optimization": layouts,  # channels last: a ResNet is 1.6 times as fast
         "cpp.dynamic_threads": True,  # else the number of threads of this process is compiled in
-        "cpp.march": _level(),  # else whatever this CPU has, more than a note could name
-        "compile_threads": 1,  # no pool of processes that outlives the call
-        "cpp_cache_precompile_headers": False,  # they would lie outside of the scratch directory
+        "cpp.march": _level(),  # else all features of this CPU, more than a note states
+        "compile_threads": 1,  # no pool of processes after the call
+        "cpp_cache_precompile_headers": False,  # they would be outside of the scratch directory
         "aot_inductor.precompile_headers": False,
         "aot_inductor.enable_line_tables": False,  # debug information, most of the library's size
     }
-    known = config.get_config_copy()  # not every release knows every setting
+    known = config.get_config_copy()  # not every release has every setting
     with config.patch({name: value for name, value in settings.items() if name in known}), torch.no_grad():
         aoti_compile_and_package(program, package_path=str(path))
 

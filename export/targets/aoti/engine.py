@@ -84,7 +84,7 @@ class AotiEngine:
             )
         if self._threads is not None:
             set_threads(self._threads)
-        # torch warns of arrays that it must not write to, and the code assumes rows that follow each other
+        # torch warns of read-only arrays, and the code assumes contiguous rows
         source = np.require(batch, requirements=("C", "W") if batch.flags.writeable else ("C",))
         source = source if source.flags.writeable else source.copy()
         exact = torch.backends.cudnn.flags(allow_tf32=False) if self._exact else nullcontext()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from lorkit.profiles import Profile
 
 PACKAGE = "model.pt2"
-# torch's loader would unpickle what else a package may hold
+# torch's loader would unpickle other members of a package
 _MEMBERS = ("data/aotinductor/", "archive_format", "archive_version", "byteorder", ".data/", "version")
 _FAILURES = (RuntimeError, ValueError, AssertionError, OSError, zipfile.BadZipFile)
 

@@ -15,7 +15,7 @@ from lorkit.decompose.documents.recipe import Intensity, Recipe
 MODEL_PATH = "models/model.ts"
 Entry = dict[str, Any]
 """A part of MONAI's own format: what is called, and its arguments."""
-# everything that is Python; what `python -m monai.bundle run` cannot do without
+# all Python expressions, required by `python -m monai.bundle run`
 EXPRESSIONS = {
     "model": f"$@bundle_root + '/{MODEL_PATH}'",
     "files": "$sorted(@files)",
@@ -68,7 +68,7 @@ def _preprocessing(recipe: Recipe, *, dense: bool) -> list[Entry]:
     size, channels = list(recipe.size), recipe.channels
     steps = _volume() if len(size) == 3 else _picture(channels)
     if dense:
-        # carries where the voxels lie: what is done to it is recorded and can be undone for the mask
+        # with metadata: transforms are recorded and inverted for the mask
         steps += [{"_target_": "CopyItemsd", "keys": "image", "names": "grid"}]
     keys = ["image", "grid"] if dense else ["image"]
     if len(size) == 3:
@@ -79,7 +79,7 @@ def _preprocessing(recipe: Recipe, *, dense: bool) -> list[Entry]:
     steps += _resized_volume(size) if len(size) == 3 else [_transposed("image"), *_resized_picture(size)]
     if len(size) == 3 and channels > 1:
         steps += [{"_target_": "RepeatChanneld", "keys": "image", "repeats": channels}]
-    # the table takes each image's name from a dictionary beside it
+    # the table reads each image's name from its metadata
     return steps if dense else [*steps, {"_target_": "FromMetaTensord", "keys": "image"}]
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 BUNDLE, METADATA, INFERENCE = "bundle", "configs/metadata.json", "configs/inference.json"
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 _TRACED_BATCH = 2
-# MONAI evaluates, resolves or expands texts that begin so, or hold the mark of a relative reference, in metadata too
+# MONAI evaluates texts that begin with these, or contain a relative reference, in metadata too
 _CODE = re.compile(r"[$@%]|.*[@%](#|::)", re.S)
 _FACTS = ("region", "owner", "task", "classes", "outputs", "recipe", "synthetic")
 _LICENSE = """\
@@ -177,7 +177,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _versions() -> dict[str, str]:
-    # without a local label: "+cpu" is this machine's, not the bundle's
+    # without the local label of this machine, such as "+cpu"
     names = ("monai", "torch", "numpy", "nibabel")
     return {name: importlib.metadata.version(name).split("+")[0] for name in names}
 

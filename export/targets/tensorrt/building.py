@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lorkit.profiles import Profile
 
 ENGINE, KEY = "model.engine", "engine.json"
-# of the file that is parsed, and the dtype that it must leave in the network
+# precision of the file, and the dtype required in the parsed network
 REQUIRED_TYPES = {"fp16": "HALF", "bf16": "BF16", "int8": "INT8"}
 _FLAGS = {"version_compatible": "VERSION_COMPATIBLE", "refit": "REFIT", "strip": "STRIP_PLAN"}
 _MIB = 2**20
@@ -83,7 +83,7 @@ def build_plan(tensorrt: ModuleType, spec: EngineSpec, timing: bytes | None = No
     logger = tensorrt.Logger(tensorrt.Logger.ERROR)
     builder = tensorrt.Builder(logger)
     network = builder.create_network(_strongly_typed(tensorrt))
-    parser = tensorrt.OnnxParser(network, logger)  # held: the network refers to weights that the parser owns
+    parser = tensorrt.OnnxParser(network, logger)  # kept alive: it owns the weights of the network
     _parse(parser, Path(spec.onnx), library(tensorrt))
     check_precision(tensorrt, network, spec.precision)
     config = builder.create_builder_config()
@@ -130,7 +130,7 @@ def configure(tensorrt: ModuleType, config: Any, spec: EngineSpec) -> None:
     for name in flags(spec.settings):
         config.set_flag(getattr(tensorrt.BuilderFlag, name))
     if not spec.settings.get("tf32"):
-        config.clear_flag(tensorrt.BuilderFlag.TF32)  # set by default, and coarser than fp32's tolerance
+        config.clear_flag(tensorrt.BuilderFlag.TF32)  # on by default, and less accurate than fp32's tolerance
     if spec.settings.get("hardware_compatible"):
         config.hardware_compatibility_level = tensorrt.HardwareCompatibilityLevel.AMPERE_PLUS
     if workspace := spec.settings.get("workspace_mib"):
@@ -144,7 +144,7 @@ def flags(settings: Mapping[str, Any]) -> list[str]:
     """Return the builder flags of engine settings."""
     names = [flag for name, flag in _FLAGS.items() if settings.get(name)]
     if settings.get("strip") and not settings.get("refit"):
-        names.append("REFIT_IDENTICAL")  # the weights come back from the same file: no slower refittable kernels
+        names.append("REFIT_IDENTICAL")  # the same weights, so no slower refittable kernels
     return names
 
 
@@ -223,7 +223,7 @@ def _parse(parser: Any, onnx_path: Path, name: str) -> None:
 
 def _reason(error: Any) -> str:
     operator = str(error.node_operator()) if hasattr(error, "node_operator") else ""
-    words = " ".join(str(error.desc()).split())[:300]  # what follows are places in the parser's own source
+    words = " ".join(str(error.desc()).split())[:300]  # the rest are locations in the parser's source
     return f"{operator}: {words}" if operator else words
 
 

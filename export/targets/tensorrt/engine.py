@@ -27,7 +27,7 @@ class TensorrtEngine:
     """A loaded engine; batches outside of its range are padded or split."""
 
     def __init__(self, tensorrt: ModuleType, directory: Path, key: Mapping[str, Any], *, name: str) -> None:
-        import torch  # device memory: torch is the one GPU allocator that lorkit always has
+        import torch  # for device memory
 
         if not sees_gpu():
             raise MissingRuntimeError(NO_CUDA_TORCH, required="a CUDA build of torch", fix=f"install one beside {name}")
@@ -102,7 +102,7 @@ def deserialize(tensorrt: ModuleType, directory: Path, key: Mapping[str, Any], p
     logger = tensorrt.Logger(tensorrt.Logger.ERROR)
     runtime = tensorrt.Runtime(logger)
     if settings.get("version_compatible"):
-        runtime.engine_host_code_allowed = True  # such an engine brings its own runtime
+        runtime.engine_host_code_allowed = True  # the engine contains its runtime
     engine = runtime.deserialize_cuda_engine((directory / ENGINE).read_bytes())
     if engine is None:
         raise _refused(directory, f"{provider} does not read it")

@@ -38,4 +38,4 @@ def main(arguments: list[str]) -> bool:
 
 if __name__ == "__main__":
     if main(sys.argv[1:]):
-        os._exit(0)  # only then: the runtime's own log of a refusal is still to be flushed
+        os._exit(0)  # only on success: otherwise the runtime's log must be flushed

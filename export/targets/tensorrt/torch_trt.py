@@ -61,7 +61,7 @@ class TorchTrtTarget(TensorrtTarget):
         del profile
         try:
             library = importlib.import_module("torch_tensorrt")
-        except (ImportError, OSError, RuntimeError) as error:  # it loads TensorRT's and CUDA's libraries
+        except (ImportError, OSError, RuntimeError) as error:  # it loads the libraries of TensorRT and CUDA
             reason = " ".join(str(error).split())[:160]
             return Availability(False, f"Torch-TensorRT cannot be imported ({reason})", INSTALL)
         import torch
@@ -235,7 +235,7 @@ def _loaded(path: Path) -> Callable[..., Any]:
     import torch
 
     try:
-        # its digest is checked; importing Torch-TensorRT, as `available` did, registers the operators in it
+        # its digest is checked; importing Torch-TensorRT, as `available` did, registers its operators
         return torch.export.load(path).module()
     except (RuntimeError, ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         raise ArtifactError(

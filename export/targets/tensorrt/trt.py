@@ -113,7 +113,7 @@ class TrtTarget(TensorrtTarget):
         del threads  # a GPU engine has no CPU threads of its own
         key, tensorrt = self.checked_key(directory), _tensorrt()
         engine = TensorrtEngine(tensorrt, directory, key, name="TensorRT")
-        if key["settings"].get("version_compatible"):  # then any of this major version may run it
+        if key["settings"].get("version_compatible"):  # then any version with this major may run it
             engine.provider = f"TensorRT {_release(str(tensorrt.__version__))[0]}"
         return engine
 

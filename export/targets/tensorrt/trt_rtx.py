@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lorkit.profiles import Profile
 
 INSTALL = "pip install 'lorkit[tensorrt-rtx]'"
-CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")  # where the runtime is absent and cannot be asked
+CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")  # used if the runtime is not installed
 ELSEWHERE = "take the export to a machine with an RTX GPU of its profile"
 COMMAND = (sys.executable, "-m", "lorkit.export.targets.tensorrt.rtx_process")
 TIMEOUT_SECONDS = 3600.0
@@ -127,7 +127,7 @@ class TrtRtxTarget(TensorrtTarget):
             ArtifactError: There is no engine, or it was built for another GPU or TensorRT-RTX.
         """
         del threads  # a GPU engine has no CPU threads of its own
-        key = self.checked_key(directory)  # first: it says what is missing
+        key = self.checked_key(directory)  # first, to report what is missing
         return TensorrtEngine(_runtime(), directory, key, name="TensorRT-RTX")
 
 

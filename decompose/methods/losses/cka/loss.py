@@ -68,10 +68,10 @@ class CKALoss(nn.Module):
         samples = pair[0].shape[-2] if pair[0].numel() else 0
         if samples < MIN_SAMPLES[self.estimator]:
             self.skipped += 1
-            # sums of nothing keep the graph whole, so that DDP waits for no parameter, and carry no NaN over
+            # sums of empty slices keep the graph, for DDP, without passing on NaN
             return pair[0][:0].sum() + pair[1][:0].sum()
         found = similarity(*pair, estimator=self.estimator)
-        # kept on the device: reading it here would make the host wait
+        # stays on the device: reading it would synchronise
         self._degenerate = found.degenerate if self._degenerate is None else self._degenerate + found.degenerate
         return -found.value
 
@@ -96,7 +96,7 @@ def similarity(x: Tensor, y: Tensor, *, estimator: Estimator, space: ProductSpac
     """Return the mean CKA over problems of sample matrices (..., N, P) and (..., N, Q)."""
     with torch.autocast(x.device.type, enabled=False):
         found = products(*standardise(x, y), estimator=estimator, space=space)
-        # chosen before the root: a root's slope at 0 is infinite, and 0 times infinity is NaN
+        # before the root, whose derivative at 0 is infinite: 0 times infinity is NaN
         norm = torch.where(found.varies, found.xx * found.yy, 1).sqrt()
         value = torch.where(found.varies, found.xy, 0) / norm
         return Similarity(value.mean(), (~found.varies).sum())

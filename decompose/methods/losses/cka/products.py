@@ -48,7 +48,7 @@ def standardise(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         DataError: NaN or infinity.
     """
     reaches = [torch.linalg.vector_norm(side.detach(), torch.inf, dim=(-2, -1), keepdim=True) for side in (x, y)]
-    # one look from the host, not two
+    # one synchronisation, not two
     if not torch.stack([reach.sum() for reach in reaches]).isfinite().all():
         raise DataError(
             f"CKA of features with NaN or infinity, in the {_culprits(reaches)}",
@@ -86,7 +86,7 @@ def cheaper_space(samples: int, p: int, q: int, graded: tuple[bool, bool] = (Tru
 
 def _standardised(x: Tensor, reach: Tensor) -> Tensor:
     limits, samples = torch.finfo(x.dtype), x.shape[-2]
-    floor = limits.tiny**0.5  # what lies below has squares that vanish
+    floor = limits.tiny**0.5  # squares of smaller values underflow
     x = x / reach.clamp_min(floor)
     mean = x.mean(-2, keepdim=True)
     centred = x - mean

@@ -17,7 +17,7 @@ _WIDTHS = (16, 16, 32, 64, 128, 16)
 
 def build(channels: int, dims: int) -> nn.Module:
     """Build it without its last convolution."""
-    from monai.networks.nets.basic_unet import BasicUNet  # MONAI costs a second of import
+    from monai.networks.nets.basic_unet import BasicUNet  # MONAI takes a second to import
 
     network = cast(Any, BasicUNet(dims, channels, 1, features=_WIDTHS))
     network.feature_dim, network.head_name = _WIDTHS[-1], "final_conv"

@@ -32,7 +32,7 @@ class DynUNet(nn.Module):
 
     def __init__(self, channels: int, dims: int) -> None:
         super().__init__()
-        from monai.networks.nets.dynunet import DynUNet as Original  # MONAI costs a second of import
+        from monai.networks.nets.dynunet import DynUNet as Original  # MONAI takes a second to import
 
         kernels = [(3,) * dims] * len(_WIDTHS)
         strides = [(stride,) * dims for stride in _STRIDES]

@@ -17,7 +17,7 @@ _WIDTH = 16
 
 def build(channels: int, dims: int) -> nn.Module:
     """Build it without its last convolution."""
-    from monai.networks.nets.segresnet import SegResNet  # MONAI costs a second of import
+    from monai.networks.nets.segresnet import SegResNet  # MONAI takes a second to import
 
     network = cast(Any, SegResNet(dims, _WIDTH, channels, 1))
     network.feature_dim, network.head_name = _WIDTH, "conv_final.2"

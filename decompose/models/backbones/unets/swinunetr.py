@@ -18,7 +18,7 @@ _WIDTH = 12
 
 def build(channels: int, dims: int) -> nn.Module:
     """Build it without its last convolution."""
-    from monai.networks.nets.swin_unetr import SwinUNETR  # MONAI costs a second of import
+    from monai.networks.nets.swin_unetr import SwinUNETR  # MONAI takes a second to import
 
     network = cast(Any, SwinUNETR(channels, 1, feature_size=_WIDTH, spatial_dims=dims))
     network.feature_dim, network.head_name = _WIDTH, "out.conv.conv"

@@ -32,7 +32,7 @@ class UNet(nn.Module):
 
     def __init__(self, channels: int, dims: int) -> None:
         super().__init__()
-        from monai.networks.nets.unet import UNet as Original  # MONAI costs a second of import
+        from monai.networks.nets.unet import UNet as Original  # MONAI takes a second to import
 
         self.model: nn.Module = Original(dims, channels, self.feature_dim, _WIDTHS, _STRIDES, num_res_units=2).model
         norm = nn.InstanceNorm2d if dims == 2 else nn.InstanceNorm3d
