@@ -66,10 +66,6 @@ class _Regional(nn.Module):
         """Set the region of calls that name none, until the next call (task knowledge switch)."""
         self.routing.activate(region)
 
-    def extract_network(self, region: str) -> nn.Module:
-        """Return the plain network of a region, as `plain_network`."""
-        raise NotImplementedError
-
     def plain_network(self, region: str) -> nn.Module:
         """Return a new network of a region with its head: original classes and keys, logits out, in eval mode.
 
@@ -79,16 +75,16 @@ class _Regional(nn.Module):
             UsageError: The region is unknown.
         """
         self.regions.index(region)
-        return self.extract_network(region).eval()
+        model = self.model_of(region)
+        return attach_head(extract(model.backbone, region), model.heads[region]).eval()
 
     def deployable(self, region: str) -> Deployable:
         """Return a region's plain network with the model's normalisation: images in [0, 1] to logits."""
-        normalise = self.normalisation
-        return Deployable(self.plain_network(region), mean=normalise.mean.tolist(), std=normalise.std.tolist()).eval()
+        network, normalise = self.plain_network(region), self.model_of(region).normalise
+        return Deployable(network, mean=normalise.mean.tolist(), std=normalise.std.tolist()).eval()
 
-    @property
-    def normalisation(self) -> Normalise:
-        """The module that normalises images."""
+    def model_of(self, region: str) -> RegionalModel:
+        """Return the model that a region's images go through."""
         raise NotImplementedError
 
     def _selection(self, region: Tensor | str | None) -> Tensor | str:
@@ -137,11 +133,6 @@ class RegionalModel(_Regional):
             {region.name: new_head(backbone, tasks[region.name].outputs(region)) for region in regions}
         )
 
-    @property
-    def normalisation(self) -> Normalise:
-        """The module that normalises images."""
-        return self.normalise
-
     def forward(self, image: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
         """Map images to features and each region's logits in one pass.
 
@@ -167,12 +158,12 @@ class RegionalModel(_Regional):
             features = self._grouped_features(image, routed, soft=True)
         return routed.restore(features)
 
-    def extract_network(self, region: str) -> nn.Module:
-        """Return the extracted backbone with the region's head."""
-        return attach_head(extract(self.backbone, region), self.heads[region])
+    def model_of(self, region: str) -> RegionalModel:
+        """Return this model."""
+        return self
 
     def _classified(self, features: Tensor, routed: BatchRouting) -> RegionalOutput:
-        parts = [(self.routing.regions[t], rows) for t, rows in _split(routed, features)]
+        parts = [(self.routing.regions[t], rows) for t, rows in routed.split(features, "heads")]
         logits = {name: self.heads[name](rows) for name, rows in parts}
         return RegionalOutput(routed.restore(features), logits, _rows_of(routed, self.routing.regions, features))
 
@@ -198,16 +189,11 @@ class SeparateModels(_Regional):
             )
         self.models = nn.ModuleDict(models)
 
-    @property
-    def normalisation(self) -> Normalise:
-        """The module that normalises images, equal for all regions."""
-        return self._model(self.regions.names[0]).normalise
-
     def forward(self, image: Tensor, region: Tensor | str | None = None) -> RegionalOutput:
         """Run each region's network on its rows; arguments as in `RegionalModel.forward`."""
         with self.scope(region) as routed:
-            parts = [(self.routing.regions[t], rows) for t, rows in _split(routed, _grouped(image, routed))]
-            outputs = {name: self._model(name)(rows, name) for name, rows in parts}
+            parts = [(self.routing.regions[t], rows) for t, rows in routed.split(_grouped(image, routed), "heads")]
+            outputs = {name: self.model_of(name)(rows, name) for name, rows in parts}
             features = torch.cat([output.features for output in outputs.values()])
             logits = {name: output.logits[name] for name, output in outputs.items()}
             rows_of = _rows_of(routed, self.routing.regions, features)
@@ -217,11 +203,8 @@ class SeparateModels(_Regional):
         """Map images (N, C, *spatial) to features (N, F) or (N, F, *spatial)."""
         return self.forward(image, region).features
 
-    def extract_network(self, region: str) -> nn.Module:
-        """Return a copy of the region's network with its head."""
-        return self._model(region).extract_network(region)
-
-    def _model(self, region: str) -> RegionalModel:
+    def model_of(self, region: str) -> RegionalModel:
+        """Return the model of the region."""
         return cast(RegionalModel, self.models[region])
 
 
@@ -239,10 +222,6 @@ def _grouped(image: Tensor, routed: BatchRouting, *, soft: bool = False) -> Tens
     return routed.group(image)
 
 
-def _split(routed: BatchRouting, rows: Tensor) -> list[tuple[int, Tensor]]:
-    return routed.split(rows, "heads")
-
-
 def _rows_of(routed: BatchRouting, names: tuple[str, ...], features: Tensor) -> dict[str, Tensor]:
     order = routed.group(torch.arange(len(features), device=features.device))
-    return {names[t]: rows for t, rows in _split(routed, order)}
+    return {names[t]: rows for t, rows in routed.split(order, "heads")}

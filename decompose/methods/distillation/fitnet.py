@@ -10,9 +10,6 @@ trained jointly, as in later comparisons, so that all baselines have one budget.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -22,6 +19,7 @@ from lorkit.decompose.methods.distillation.base import DistillationModule, Disti
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.models.reprogrammers import resampled
 from lorkit.decompose.tasks.losses import wide
 
 
@@ -53,10 +51,8 @@ class FitnetModule(DistillationModule):
 
 def one_grid(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Average both (N, C, *grid) to the coarser grid, axis by axis; features without a grid are unchanged."""
-    grid = [min(pair) for pair in zip(x.shape[2:], y.shape[2:], strict=True)]
-    pools: dict[int, Callable[[Tensor, Any], Tensor]] = {2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
-    left, right = (side if list(side.shape[2:]) == grid else pools[len(grid)](side, grid) for side in (x, y))
-    return left, right
+    grid = tuple(min(pair) for pair in zip(x.shape[2:], y.shape[2:], strict=True))
+    return resampled(x, grid), resampled(y, grid)
 
 
 METHOD = DistilledStudents("fitnet", FitnetModule)

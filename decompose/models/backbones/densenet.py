@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from torch import Tensor, nn
+from torch import nn
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.models.backbones.stages import SequentialStages, Staged, StageFunction
+from lorkit.decompose.models.backbones.stages import SequentialStages, Staged
 
 _LEAST = 29  # smaller sides cannot be halved at the third transition
 
@@ -44,12 +44,4 @@ def stages(network: Any) -> Staged:
         if name in ends:
             runs.append([])
 
-    def stage(run: list[nn.Module]) -> StageFunction:
-        def step(x: Tensor) -> Tensor:
-            for layer in run:
-                x = layer(x)
-            return x
-
-        return step
-
-    return SequentialStages([stage(run) for run in runs], stage([layer for _, layer in rest]))
+    return SequentialStages([nn.Sequential(*run) for run in runs], nn.Sequential(*(layer for _, layer in rest)))

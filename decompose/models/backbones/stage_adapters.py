@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError, unknown
 from lorkit.decompose.experts.forecast import on_meta
-from lorkit.decompose.models.backbones import densenet, resnet, shufflenet
+from lorkit.decompose.models.backbones import densenet, resnet, shufflenet, vit
 from lorkit.decompose.models.backbones.resnet import ResNet
 from lorkit.decompose.models.backbones.shufflenet import ShuffleNetV2
 from lorkit.decompose.models.backbones.stages import (
@@ -29,7 +29,7 @@ from lorkit.decompose.models.backbones.stages import (
 )
 from lorkit.decompose.models.backbones.timm_stages import timm_stages
 from lorkit.decompose.models.backbones.unets import UNETS
-from lorkit.decompose.models.backbones.vit import StagedTransformer, VisionTransformer
+from lorkit.decompose.models.backbones.vit import VisionTransformer
 
 __all__ = [
     "EMPTY",
@@ -56,7 +56,7 @@ def staged(backbone: nn.Module) -> Staged:
     if isinstance(backbone, ShuffleNetV2):
         return shufflenet.stages(backbone)
     if isinstance(backbone, VisionTransformer):
-        return StagedTransformer(backbone)
+        return vit.stages(backbone)
     if type(backbone).__name__ == "DenseNet121" and hasattr(backbone, "class_layers"):
         return densenet.stages(backbone)
     for unet in UNETS.values():
@@ -100,7 +100,7 @@ class StagedMaps(nn.Module):
         """Return the stages of the network."""
         inner: Gridded | None = timm_stages(self.network, dense=True)
         if isinstance(self.network, VisionTransformer):
-            inner = StagedTransformer(self.network, dense=True)
+            inner = vit.stages(self.network, dense=True)
         return _StackedMaps(inner or cast(Gridded, staged(self.network)), self.head)
 
 

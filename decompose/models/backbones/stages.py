@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
+
+from lorkit.decompose.errors import UsageError
 
 STAGES = 4
 StageFunction = Callable[[Tensor], Tensor]
@@ -133,3 +136,95 @@ class EncoderDecoder:
         for level in self.levels[stage + 1 :]:
             grids.append(level(grids[-1]))
         return self.decode(context.stem, grids)
+
+
+class TransformerStages:
+    """A vision transformer in four runs of blocks; grids are its patch tokens, class and register tokens are context.
+
+    With `by_token` the last grid is the class and register tokens, (N, D, R, 1), the only input of the features. With
+    `dense` it is the grid of patch tokens after the last norm, which are the features.
+
+    Args:
+        blocks: The blocks, tokens to tokens.
+        prefix: R, the class and register tokens in front of the patch tokens.
+        embed: Images to tokens (N, R + patches, D) and the grid of the patches.
+        norm: The norm after the last block.
+        pool: Tokens of the last block to features (N, F).
+        by_token: Whether the features depend only on the class and register tokens.
+        dense: Whether the features are those of patches.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[StageFunction],
+        prefix: int,
+        *,
+        embed: Callable[[Tensor], tuple[Tensor, tuple[int, ...]]],
+        norm: StageFunction,
+        pool: StageFunction,
+        by_token: bool,
+        dense: bool,
+    ) -> None:
+        ends = [-(-len(blocks) * (stage + 1) // STAGES) for stage in range(STAGES)]
+        self.stages = [blocks[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        self.prefix, self.embed, self.norm, self.pool = prefix, embed, norm, pool
+        self.by_token, self.dense = by_token and not dense, dense
+
+    def run_stages(self, x: Tensor) -> StageOutputs:
+        """Run the whole network."""
+        x, size = self.embed(x)
+        grids: list[Tensor] = []
+        context: list[StageContext] = []
+        for stage in range(STAGES):
+            x = self._run(stage, x)
+            grids.append(self._grid(stage, x, size))
+            context.append(StageContext(x[:, : self.prefix]))
+        if self.by_token or self.dense:
+            context[-1] = EMPTY
+        return StageOutputs(grids, context, grids[-1] if self.dense else self.pool(x))
+
+    def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
+        """Continue from a stage's grid."""
+        x, grids = self._later(stage, grid, context)
+        if self.dense:
+            return [grid, *grids][-1]
+        return self.pool(x[:, : self.prefix] if self.by_token else x)
+
+    def later_grids(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> list[Tensor]:
+        """Return the grids of the later stages."""
+        return self._later(stage, grid, context)[1]
+
+    def _later(self, stage: int, grid: Tensor, context: StageContext) -> tuple[Tensor, list[Tensor]]:
+        """Return the tokens of the last block, and the grids of the later stages."""
+        x, grids = self._tokens(stage, grid, context), []
+        for later in range(stage + 1, STAGES):
+            x = self._run(later, x)
+            grids.append(self._grid(later, x, tuple(grid.shape[2:])))
+        return x, grids
+
+    def _run(self, stage: int, x: Tensor) -> Tensor:
+        for block in self.stages[stage]:
+            x = block(x)
+        return x
+
+    def _grid(self, stage: int, x: Tensor, size: tuple[int, ...]) -> Tensor:
+        last = stage == STAGES - 1
+        if last and self.by_token:
+            return x[:, : self.prefix].transpose(1, 2)[..., None]
+        patches = x[:, self.prefix :]
+        if last and self.dense:
+            patches = self.norm(patches)
+        patches = patches.transpose(1, 2)
+        return patches.reshape(*patches.shape[:2], *size)
+
+    def _tokens(self, stage: int, grid: Tensor, context: StageContext) -> Tensor:
+        patches = grid.flatten(2).transpose(1, 2)
+        if context.tokens is not None:
+            return torch.cat((context.tokens, patches), dim=1)
+        if self.prefix and stage < STAGES - 1:
+            raise UsageError(
+                "patch tokens without a class token",
+                required="the student's own, from `run_stages`",
+                fix="pass its context",
+            )
+        return patches

@@ -8,20 +8,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.models.backbones.stages import (
-    EMPTY,
-    STAGES,
-    Gridded,
-    SequentialStages,
-    StageContext,
-    StageOutputs,
-)
+from lorkit.decompose.models.backbones.stages import STAGES, Gridded, SequentialStages, TransformerStages
 
 LAYERS = tuple(f"layer{index + 1}" for index in range(STAGES))
 
@@ -36,7 +27,7 @@ def timm_stages(network: Any, *, dense: bool = False) -> Gridded | None:
         return _stem_and_stages(network)
     blocks = getattr(network, "blocks", None)
     if isinstance(blocks, nn.Sequential) and len(blocks) >= STAGES and hasattr(network, "_pos_embed"):
-        return TimmTransformer(network, dense=dense)
+        return _transformer(network, dense)
     return None
 
 
@@ -61,66 +52,16 @@ def _stem_and_stages(network: Any) -> Gridded:
     return SequentialStages([stem, *later], tail)
 
 
-class TimmTransformer:
-    """A vision transformer of timm; with `dense` the last grid is the patches after the last norm."""
+def _transformer(network: Any, dense: bool) -> Gridded:
+    def embed(x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        size = network.patch_embed.dynamic_feat_size(tuple(x.shape[2:]))
+        x = network._pos_embed(network.patch_embed(x))
+        return network.norm_pre(network.patch_drop(x)), size
 
-    def __init__(self, network: Any, *, dense: bool = False) -> None:
-        self.network, self.dense = network, dense
-        blocks: list[Callable[[Tensor], Tensor]] = list(network.blocks)
-        ends = [-(-len(blocks) * (stage + 1) // STAGES) for stage in range(STAGES)]
-        self.stages = [blocks[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-        self.first = int(network.num_prefix_tokens)
-        self.by_token = not dense and network.global_pool == "token" and self.first > 0
+    def pool(x: Tensor) -> Tensor:
+        return cast(Tensor, network.forward_head(network.norm(x)))
 
-    def run_stages(self, x: Tensor) -> StageOutputs:
-        """Run the whole network."""
-        size = self.network.patch_embed.dynamic_feat_size(tuple(x.shape[2:]))
-        x = self.network._pos_embed(self.network.patch_embed(x))
-        x = self.network.norm_pre(self.network.patch_drop(x))
-        grids: list[Tensor] = []
-        context: list[StageContext] = []
-        for stage in self.stages:
-            for block in stage:
-                x = block(x)
-            grids.append(self._patches(x, size))
-            context.append(StageContext(x[:, : self.first]))
-        grids[-1] = self._last(x, size)
-        if self.by_token:
-            context[-1] = EMPTY
-        return StageOutputs(grids, context, grids[-1] if self.dense else self._tail(x))
-
-    def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
-        """Continue from a stage's grid."""
-        if self.dense:
-            return [grid, *self.later_grids(stage, grid, context)][-1]
-        return self._tail([_joined(grid, context), *self._later(stage, grid, context)][-1])
-
-    def later_grids(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> list[Tensor]:
-        """Return the grids of the later stages."""
-        later, size = self._later(stage, grid, context), tuple(grid.shape[2:])
-        return [*(self._patches(x, size) for x in later[:-1]), *(self._last(x, size) for x in later[-1:])]
-
-    def _later(self, stage: int, grid: Tensor, context: StageContext) -> list[Tensor]:
-        x, found = _joined(grid, context), []
-        for later in self.stages[stage + 1 :]:
-            for block in later:
-                x = block(x)
-            found.append(x)
-        return found
-
-    def _patches(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
-        patches = x[:, self.first :].transpose(1, 2)
-        return patches.reshape(*patches.shape[:2], *size)
-
-    def _last(self, x: Tensor, size: tuple[int, ...]) -> Tensor:
-        if self.by_token:
-            return x[:, : self.first].transpose(1, 2)[..., None]
-        return self._patches(self.network.norm(x) if self.dense else x, size)
-
-    def _tail(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.network.forward_head(self.network.norm(x)))
-
-
-def _joined(grid: Tensor, context: StageContext) -> Tensor:
-    tokens = grid.flatten(2).transpose(1, 2)
-    return tokens if context.tokens is None else torch.cat((context.tokens, tokens), dim=1)
+    prefix = int(network.num_prefix_tokens)
+    by_token = network.global_pool == "token" and prefix > 0
+    blocks = list(network.blocks)
+    return TransformerStages(blocks, prefix, embed=embed, norm=network.norm, pool=pool, by_token=by_token, dense=dense)

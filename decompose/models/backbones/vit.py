@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.models.backbones.stages import EMPTY, STAGES, StageContext, StageOutputs
+from lorkit.decompose.models.backbones.stages import Gridded, TransformerStages
 
 
 class Attention(nn.Module):
@@ -123,65 +123,12 @@ def vit_small(channels: int, image_size: tuple[int, ...]) -> VisionTransformer:
     return VisionTransformer(channels=channels, image_size=image_size, width=384, heads=6, depth=12, patch=patch)
 
 
-class StagedTransformer:
-    """A transformer in stages: grids are its patch tokens; the class token is context.
+def stages(network: VisionTransformer, *, dense: bool = False) -> Gridded:
+    """Return its blocks in stages; with `dense` the features are those of patches."""
 
-    The last grid is the class token, (N, D, 1, 1), the only input of the features. With `dense` it is the grid of patch
-    tokens after the last norm, which are the features.
-    """
+    def embed(x: Tensor) -> tuple[Tensor, tuple[int, ...]]:
+        patches = network.patches(x)
+        return network.tokens(patches), tuple(patches.shape[2:])
 
-    def __init__(self, network: VisionTransformer, *, dense: bool = False) -> None:
-        self.network, self.dense = network, dense
-        blocks = list(network.blocks)
-        size = -(-len(blocks) // STAGES)
-        self.stages = [blocks[start : start + size] for start in range(0, len(blocks), size)]
-
-    def run_stages(self, x: Tensor) -> StageOutputs:
-        """Run the whole network."""
-        patches_NDHW = self.network.patches(x)
-        x = self.network.tokens(patches_NDHW)
-        grids: list[Tensor] = []
-        context: list[StageContext] = []
-        for stage in self.stages:
-            for block in stage:
-                x = block(x)
-            grids.append(x[:, 1:].transpose(1, 2).reshape(patches_NDHW.shape))
-            context.append(StageContext(x[:, :1]))
-        context[-1] = EMPTY
-        if self.dense:
-            grids[-1] = self._normed(grids[-1])
-            return StageOutputs(grids, context, grids[-1])
-        grids[-1] = x[:, 0, :, None, None]
-        return StageOutputs(grids, context, self.network.pooled(x))
-
-    def forward_from(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> Tensor:
-        """Continue from a stage's grid."""
-        last = [grid, *self.later_grids(stage, grid, context)][-1]
-        return last if self.dense else self.network.pooled(_tokens(last))
-
-    def later_grids(self, stage: int, grid: Tensor, context: StageContext = EMPTY) -> list[Tensor]:
-        """Return the grids of the later stages."""
-        if stage == len(self.stages) - 1:
-            return []
-        if context.tokens is None:
-            raise UsageError(
-                "patch tokens without a class token",
-                required="the student's own, from `run_stages`",
-                fix="pass its context",
-            )
-        x = torch.cat((context.tokens, _tokens(grid)), dim=1)
-        grids: list[Tensor] = []
-        for later in self.stages[stage + 1 :]:
-            for block in later:
-                x = block(x)
-            grids.append(x[:, 1:].transpose(1, 2).reshape(grid.shape))
-        grids[-1] = self._normed(grids[-1]) if self.dense else x[:, 0, :, None, None]
-        return grids
-
-    def _normed(self, grid_NDHW: Tensor) -> Tensor:
-        tokens_NSD = self.network.norm(_tokens(grid_NDHW))
-        return cast(Tensor, tokens_NSD).transpose(1, 2).reshape(grid_NDHW.shape)
-
-
-def _tokens(grid_NDHW: Tensor) -> Tensor:
-    return grid_NDHW.flatten(2).transpose(1, 2)
+    blocks = list(network.blocks)
+    return TransformerStages(blocks, 1, embed=embed, norm=network.norm, pool=network.pooled, by_token=True, dense=dense)

@@ -36,8 +36,8 @@ class Architecture(NamedTuple):
 
 UNETS: dict[str, Architecture] = {
     "basicunet": Architecture(basicunet.build, basicunet.stages, "BasicUNet", 16),
-    "dynunet": Architecture(dynunet.build, dynunet.stages, "DynUNet", 8),
+    "dynunet": Architecture(dynunet.DynUNet, dynunet.stages, "DynUNet", 8),
     "segresnet": Architecture(segresnet.build, segresnet.stages, "SegResNet", 8),
     "swinunetr": Architecture(swinunetr.build, swinunetr.stages, "SwinUNETR", 32),
-    "unet": Architecture(unet.build, unet.stages, "UNet", 8),
+    "unet": Architecture(unet.UNet, unet.stages, "UNet", 8),
 }

@@ -49,11 +49,6 @@ class DynUNet(nn.Module):
         return stages(self).run_stages(x).features
 
 
-def build(channels: int, dims: int) -> nn.Module:
-    """Build it without its last convolution."""
-    return DynUNet(channels, dims)
-
-
 def stages(network: Any) -> Staged:
     """Return its blocks as stages."""
 

@@ -44,11 +44,6 @@ class UNet(nn.Module):
         return cast(Tensor, self.head(self.finish(self.model(x))))
 
 
-def build(channels: int, dims: int) -> nn.Module:
-    """Build it without its last convolution."""
-    return UNet(channels, dims)
-
-
 def stages(network: Any) -> Staged:
     """Return its levels as stages."""
     levels, ups = [], []

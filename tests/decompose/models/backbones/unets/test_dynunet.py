@@ -8,7 +8,7 @@ from lorkit.decompose.models.backbones.unets import dynunet
 
 def test_it_is_monais_with_each_block_once_in_four_stages() -> None:
     torch.manual_seed(0)
-    network = dynunet.build(2, 2).eval()
+    network = dynunet.DynUNet(2, 2).eval()
     original = DynUNet(2, 2, 1, [(3, 3)] * 4, [1, 2, 2, 2], [2, 2, 2], filters=(16, 32, 64, 128))
     own = {name for name in original.state_dict() if not name.startswith(("skip_layers", network.head_name))}
     assert set(network.state_dict()) == own, "each block once"

@@ -8,7 +8,7 @@ from lorkit.decompose.models.backbones.unets import unet
 
 def test_it_is_monais_up_to_its_features_in_four_stages() -> None:
     torch.manual_seed(0)
-    network = unet.build(2, 2).eval()
+    network = unet.UNet(2, 2).eval()
     original = UNet(2, 2, 32, (32, 64, 128, 256), (2, 2, 2), num_res_units=2)
     assert set(network.model.state_dict()) == set(original.model.state_dict())
     image = torch.rand(1, 2, 16, 16)
