@@ -9,7 +9,6 @@ from pathlib import Path
 from torch import nn
 
 from lorkit.decompose.artifacts import digest_file
-from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.evaluate import (
@@ -22,7 +21,7 @@ from lorkit.decompose.documents.evaluate import (
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.documents.scores import SegmentationScores
 from lorkit.decompose.errors import UsageError, plural, unknown
-from lorkit.decompose.evaluation.inference import NetworkCallable, collect_score_inputs, predict_logits
+from lorkit.decompose.evaluation.inference import collect_score_inputs
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.foundation.teacher import Teacher
@@ -32,16 +31,6 @@ from lorkit.decompose.runs.lineage import check_parent, find_parent
 from lorkit.decompose.runs.locked_data import RunSplits, check_part, foundation_recipe, prepare_file, recipe_of_region
 from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.tasks import get_task
-
-__all__ = [
-    "Float32Array",
-    "NetworkCallable",
-    "check_parent",
-    "collect_score_inputs",
-    "evaluate",
-    "find_parent",
-    "predict_logits",
-]
 
 _FEW_GROUPS = 5
 

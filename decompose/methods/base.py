@@ -21,7 +21,7 @@ from lorkit.decompose.models.regional import RegionalModel, RegionalOutput
 from lorkit.decompose.models.reprogrammers import resampled
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import Task, get_task
-from lorkit.decompose.tasks.losses import Terms, by_region
+from lorkit.decompose.tasks.losses import Terms
 
 
 class TrainingModule(nn.Module):
@@ -153,6 +153,3 @@ class FitsInOneGo(Protocol):
 def needs_foundation(method: Method) -> bool:
     """Return whether a method needs a foundation."""
     return method.uses_teacher or method.starts_from_foundation
-
-
-__all__ = ["FitsInOneGo", "HasAdapter", "Method", "SetsBalancer", "TrainingModule", "by_region", "needs_foundation"]

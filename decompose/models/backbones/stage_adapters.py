@@ -20,7 +20,6 @@ from lorkit.decompose.models.backbones.resnet import ResNet
 from lorkit.decompose.models.backbones.shufflenet import ShuffleNetV2
 from lorkit.decompose.models.backbones.stages import (
     EMPTY,
-    STAGES,
     Gridded,
     HasStages,
     StageContext,
@@ -30,19 +29,6 @@ from lorkit.decompose.models.backbones.stages import (
 from lorkit.decompose.models.backbones.timm_stages import timm_stages
 from lorkit.decompose.models.backbones.unets import UNETS
 from lorkit.decompose.models.backbones.vit import VisionTransformer
-
-__all__ = [
-    "EMPTY",
-    "SKIPS",
-    "STAGES",
-    "StageContext",
-    "StageOutputs",
-    "Staged",
-    "StagedMaps",
-    "injection_context",
-    "stage_shapes",
-    "staged",
-]
 
 SKIPS = ("student", "reprogrammed", "zero")
 

@@ -23,20 +23,9 @@ from lorkit.decompose.artifacts import (
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.foundation.teacher import TEACHER, Teacher, TeacherBackbone, weights_digest
-from lorkit.decompose.models.foundation.user_weights import MatchReport, load_user_weights
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import dense_outputs
-
-__all__ = [
-    "Foundation",
-    "MatchReport",
-    "foundation_document",
-    "load_foundation",
-    "load_user_weights",
-    "save_foundation",
-    "with_regions",
-]
 
 _DOCUMENT, _WEIGHTS, _BACKBONE = "foundation.json", "model.safetensors", "backbone."
 NOT_EXPORTABLE = "The foundation is the user's own teacher. It is not exported, so the gate has no baseline of it."

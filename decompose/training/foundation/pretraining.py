@@ -30,8 +30,6 @@ from lorkit.decompose.training.work_directory import WorkDirectory, open_work_di
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["TrainingData", "foundation_for", "foundation_inputs", "run_phase", "with_probes", "with_probes_of"]
-
 _PATHS = {"data", "train", "val", "test"}
 
 

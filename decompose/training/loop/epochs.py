@@ -33,7 +33,6 @@ from lorkit.decompose.training.feature_cache.statistics import describe_statisti
 from lorkit.decompose.training.gradients.conflict import gradient_conflict
 from lorkit.decompose.training.loop.checkpoints import Checkpoints, Progress, TrainingState
 from lorkit.decompose.training.loop.compiling import compiled
-from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.loop.loss_meter import LossMeter, PendingLosses
 from lorkit.decompose.training.loop.optimizer import learning_rate, passes_per_epoch
 from lorkit.decompose.training.loop.recomputing import recomputed
@@ -42,8 +41,6 @@ from lorkit.decompose.training.loop.validation import validation_score
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-__all__ = ["Phase", "fit", "launch", "learning_rate", "validation_score"]
 
 _CONFLICT_BATCHES = 4
 
