@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from lorkit.decompose.config.methods import FactorLayout
 from lorkit.decompose.experts import algebra
-from lorkit.decompose.experts.config import FactorLayout
 
 
 @pytest.mark.parametrize(
