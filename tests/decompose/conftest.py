@@ -24,8 +24,8 @@ method: rd
 image: {size: 16, channels: 1}
 split: {val: 0.25, test: 0.25}
 regions: {chest: {data: chest.npz}, knee: {data: knee.npz}}
-foundation: {backbone: shufflenet_v2_x1_0}
-student: {backbone: shufflenet_v2_x1_0}
+foundation: {backbone: tiny_resnet_wide}
+student: {backbone: tiny_resnet}
 train: {epochs: 1, batch_size: 8}
 """
 
@@ -63,7 +63,10 @@ def without_program(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def tiny() -> Iterator[None]:
-    """Backbones `tiny` (batch norms), `tiny_depthwise` and `tiny_groups` (no statistics of a batch)."""
+    """Backbones `tiny` (batch norms), `tiny_depthwise`, `tiny_groups` (no statistics of a batch), `tiny_resnet`.
+
+    `tiny_resnet_wide` has other widths than `tiny_resnet`, as a teacher has.
+    """
     with pytest.MonkeyPatch.context() as patch:
         register_tiny(patch.setitem)
         yield
@@ -107,7 +110,7 @@ def make_batch() -> Callable[..., Batch]:
 
 
 @pytest.fixture(scope="session")
-def configured() -> Callable[..., Config]:
+def configured(tiny: None) -> Callable[..., Config]:
     """Write data of two regions, 24 x 24 pixels, and a configuration of `rd`: `configured(tmp_path, **settings)`."""
 
     def write(directory: Path, **settings: object) -> Config:

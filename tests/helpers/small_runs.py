@@ -15,6 +15,7 @@ from lorkit.decompose.config import Config, load_config, to_yaml
 from lorkit.decompose.data import read_regions, split_regions
 from lorkit.decompose.experts import expert_layers
 from lorkit.decompose.models.backbones.registry import BACKBONES, Known, build_backbone
+from lorkit.decompose.models.backbones.resnet import ResNet
 from lorkit.decompose.models.foundation.model import Foundation, save_foundation
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import RegionSet
@@ -107,9 +108,25 @@ class TinyBlock(nn.Module):
         return x + torch.relu(self.norm(self.conv(x)))
 
 
+class TinyResNet(ResNet):
+    """Four stages of one convolution: what methods need that look at stages, in milliseconds."""
+
+    def __init__(self, channels: int, width: int = 8) -> None:
+        nn.Module.__init__(self)
+        self.conv1, self.bn1 = nn.Conv2d(channels, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width)
+        self.relu, self.maxpool, self.avgpool = nn.ReLU(), nn.Identity(), nn.AdaptiveAvgPool2d(1)
+        for stage in range(4):
+            convolution = nn.Conv2d(width, width, 3, 1 + stage % 2, 1, bias=False)
+            self.add_module(f"layer{stage + 1}", nn.Sequential(convolution, nn.BatchNorm2d(width), nn.ReLU()))
+        self.fc: nn.Module = nn.Identity()
+        self.feature_dim, self.stages = width, 4
+
+
 def register_tiny(put: Callable[[dict[str, Known], str, Known], None]) -> None:
     """Put the tiny backbones into the registry."""
     put(BACKBONES, "tiny", Known(lambda channels, size: TinyBackbone(channels, nn.BatchNorm2d)))
     put(BACKBONES, "tiny_depthwise", Known(lambda channels, size: TinyBackbone(channels, nn.BatchNorm2d, groups=8)))
+    put(BACKBONES, "tiny_resnet", Known(lambda channels, size: TinyResNet(channels)))
+    put(BACKBONES, "tiny_resnet_wide", Known(lambda channels, size: TinyResNet(channels, 12)))
     groups = partial(nn.GroupNorm, 2)
     put(BACKBONES, "tiny_groups", Known(lambda channels, size: TinyBackbone(channels, groups)))

@@ -14,9 +14,10 @@ from lorkit.decompose.models import RegionalModel, SeparateModels
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs.live_model import build_model, deployed_backbone, deploys_foundation, load_model, save_model
 
+pytestmark = pytest.mark.usefixtures("tiny")
 SMALL = (
-    "student.backbone=shufflenet_v2_x1_0",
-    "foundation.backbone=resnet18",
+    "student.backbone=tiny",
+    "foundation.backbone=tiny_resnet",
     "lorkd.rank=2",
     "lorkd.ranks={knee: 3}",
     "lorkd.depthwise=true",
@@ -51,7 +52,8 @@ def test_a_live_model_comes_back_whole(tmp_path: Path, method: str) -> None:
 
 
 def test_methods_differ_in_what_they_hold() -> None:
-    lorkd, mtl, stl = (build_model(*config_of(method)) for method in ("lorkd", "mtl", "stl"))
+    student = "student.backbone=shufflenet_v2_x1_0"
+    lorkd, mtl, stl = (build_model(*config_of(method, student)) for method in ("lorkd", "mtl", "stl"))
     assert len(expert_layers(lorkd)) == 37 + 19  # dense and depthwise convolutions of ShuffleNet V2
     assert not expert_layers(mtl)
     assert isinstance(stl, SeparateModels)
@@ -64,13 +66,13 @@ def test_methods_deploy_the_students_or_the_foundations_network(method: str) -> 
     model = build_model(config, regions)
     adapts = method in ("finetune", "linear-probe", "lora")
     assert deploys_foundation(config) is adapts
-    assert deployed_backbone(config) == ("resnet18" if adapts else "shufflenet_v2_x1_0")
-    assert type(model.plain_network("knee")).__name__ == ("ResNet" if adapts else "ShuffleNetV2")
+    assert deployed_backbone(config) == ("tiny_resnet" if adapts else "tiny")
+    assert type(model.plain_network("knee")).__name__ == ("TinyResNet" if adapts else "TinyBackbone")
     assert isinstance(model, SeparateModels) is (len(get_method(method).phases(regions)) > 1)
 
 
 def test_narrow_layers_can_be_left_shared() -> None:
-    model = build_model(*config_of("lorkd", "lorkd.select_min_channels=100"))
+    model = build_model(*config_of("lorkd", "lorkd.select_min_channels=100", "student.backbone=shufflenet_v2_x1_0"))
     assert "backbone.conv1.0" not in expert_layers(model)
     assert "backbone.conv5.0" in expert_layers(model)
     assert ("conv1.0", "not selected") in model.routing.skipped

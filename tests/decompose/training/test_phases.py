@@ -24,8 +24,8 @@ from lorkit.decompose.training.phases import Trained, train_phases
 from lorkit.decompose.training.training_data import TrainingData
 
 SMALL = (
-    "student.backbone=shufflenet_v2_x1_0",
-    "foundation.backbone=shufflenet_v2_x1_0",
+    "student.backbone=tiny_resnet",
+    "foundation.backbone=tiny_resnet",
     "train.epochs=1",
     "train.batch_size=16",
     "train.augment=null",
@@ -101,7 +101,7 @@ def test_costs_in_training_are_of_all_phases(setting: tuple[Config, TrainingData
     own = sum(parameter.numel() for parameter in mtl.live.parameters())
     assert mtl.parameters == own
     assert stl.parameters == sum(parameter.numel() for parameter in stl.live.parameters())
-    width = 1024
+    width = 8
     assert kd.parameters == own + width * (width + 1), "the projector is trained too"
     assert stl.macs == mtl.macs == kd.macs < lorkd.macs, "experts run beside the layers until they are merged"
 

@@ -18,16 +18,16 @@ ONE = RegionSet([Region(name="a", classes=("x", "y", "z"))])
 
 
 @pytest.fixture
-def make_distilled() -> Callable[..., tuple[Config, TrainingModule, Foundation]]:
-    """Build a ShuffleNet under a ResNet, in float64 and eval: `make_distilled("kd", "kd.weight=0.5")`."""
+def make_distilled(tiny: None) -> Callable[..., tuple[Config, TrainingModule, Foundation]]:
+    """Build a tiny ResNet under a wider one, in float64 and eval: `make_distilled("kd", "kd.weight=0.5")`."""
 
     def make(method: str, *settings: str) -> tuple[Config, TrainingModule, Foundation]:
-        small = ("image.size=32", "student.backbone=shufflenet_v2_x1_0", "foundation.backbone=resnet18")
+        small = ("image.size=32", "student.backbone=tiny_resnet", "foundation.backbone=tiny_resnet_wide")
         config = default_config(overrides=["regions={a: {data: x}}", *small, *settings], method=method)
         torch.manual_seed(0)
-        model = shared_network(config, "resnet18", ONE).double().eval().requires_grad_(False)
+        model = shared_network(config, "tiny_resnet_wide", ONE).double().eval().requires_grad_(False)
         foundation = Foundation(
-            model=model, backbone="resnet18", regions=ONE, heads={"a": "probe"}, image={}, source={}
+            model=model, backbone="tiny_resnet_wide", regions=ONE, heads={"a": "probe"}, image={}, source={}
         )
         return config, get_method(method).build(config, ONE, foundation).double().eval(), foundation
 

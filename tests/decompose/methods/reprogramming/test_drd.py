@@ -19,11 +19,12 @@ from lorkit.decompose.models.backbones.stages import STAGES
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
 
+pytestmark = pytest.mark.usefixtures("tiny")
 ONE = RegionSet([Region(name="a", classes=("x", "y", "z"))])
 
 
 def make(
-    *settings: str, student: str = "shufflenet_v2_x1_0", teacher: str = "resnet18"
+    *settings: str, student: str = "tiny_resnet", teacher: str = "tiny_resnet_wide"
 ) -> tuple[Config, DeepReprogramming, Foundation]:
     small = ("image.size=32", f"student.backbone={student}", f"foundation.backbone={teacher}")
     config = default_config(overrides=["regions={a: {data: x}}", *small, *settings])
@@ -89,9 +90,9 @@ def test_each_reprogrammer_learns_from_the_hybrid_loss_alone_and_from_alignment_
     terms_of(module, foundation)["hybrid"].backward()
     first = staged(module.live.backbone).stages[0]  # type: ignore[attr-defined]
     assert first is not None
-    stem = [one for name, one in module.live.backbone.named_parameters() if name.startswith(("conv1", "stage2"))]
+    stem = [one for name, one in module.live.backbone.named_parameters() if name.startswith(("conv1", "layer1"))]
     assert not any(one.grad is not None and one.grad.any() for one in stem), "no hybrid pass goes through stage 1"
-    later = [one for name, one in module.live.backbone.named_parameters() if name.startswith("conv5")]
+    later = [one for name, one in module.live.backbone.named_parameters() if name.startswith("layer4")]
     assert all(one.grad is not None and one.grad.any() for one in later)
     assert all(one.grad is None for one in foundation.model.parameters())
 
@@ -109,12 +110,12 @@ def test_the_teacher_and_the_students_statistics_see_no_hybrid_pass() -> None:
     assert all(torch.equal(value, before[name]) for name, value in foundation.model.state_dict().items())
     shared = make("rd.bn_policy=shared")[1].train()
     terms_of(shared, foundation)
-    moved = dict(shared.live.named_buffers())["backbone.conv5.1.running_mean"]
-    assert not torch.allclose(moved, dict(module.live.named_buffers())["backbone.conv5.1.running_mean"])
+    moved = dict(shared.live.named_buffers())["backbone.layer4.1.running_mean"]
+    assert not torch.allclose(moved, dict(module.live.named_buffers())["backbone.layer4.1.running_mean"])
 
 
 @pytest.mark.parametrize(
-    ("student", "teacher"), [("vit_tiny", "resnet18"), ("resnet18", "vit_tiny"), ("vit_tiny", "densenet121")]
+    ("student", "teacher"), [("vit_tiny", "tiny_resnet"), ("tiny_resnet", "vit_tiny"), ("vit_tiny", "densenet121")]
 )
 def test_structures_cross(student: str, teacher: str) -> None:
     _, module, foundation = make(student=student, teacher=teacher)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
-from torch import nn
 
 from lorkit.decompose.artifacts import digest_bytes
 from lorkit.decompose.config import Config, default_config
@@ -21,8 +20,6 @@ from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.events import Event, Finished, Notice, Saved, Step
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.baselines.students import shared_network
-from lorkit.decompose.models.backbones.registry import BACKBONES, Known
-from lorkit.decompose.models.backbones.resnet import ResNet
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.training.feature_cache import feature_cache_factory
@@ -31,36 +28,18 @@ from lorkit.decompose.training.loop.epochs import Phase, fit
 
 Parts = dict[str, dict[str, PreparedRegion]]
 Train = Callable[..., tuple[dict[str, torch.Tensor], list[Event]]]
+pytestmark = pytest.mark.usefixtures("tiny")
 SETTINGS = (
     "regions={a: {data: x}, b: {data: x}}",
     "image={size: 16, channels: 1}",
-    "student.backbone=small",
-    "foundation.backbone=small",
+    "student.backbone=tiny_resnet",
+    "foundation.backbone=tiny_resnet",
     "train.epochs=3",
     "train.batch_size=8",
     "train.accelerator=cpu",
     "cache.enabled=true",
     "train.augment=null",
 )
-
-
-class SmallResNet(ResNet):
-    """Four stages of one convolution: what rd and drd need of a network, in milliseconds."""
-
-    def __init__(self, channels: int) -> None:
-        nn.Module.__init__(self)
-        self.conv1, self.bn1 = nn.Conv2d(channels, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8)
-        self.relu, self.maxpool, self.avgpool = nn.ReLU(), nn.Identity(), nn.AdaptiveAvgPool2d(1)
-        for stage in range(4):
-            convolution = nn.Conv2d(8, 8, 3, 1 + stage % 2, 1, bias=False)
-            self.add_module(f"layer{stage + 1}", nn.Sequential(convolution, nn.BatchNorm2d(8), nn.ReLU()))
-        self.fc: nn.Module = nn.Identity()
-        self.feature_dim, self.stages = 8, 4
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKBONES, "small", Known(lambda channels, size: SmallResNet(channels)))
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +127,7 @@ def assert_same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor
     ("method", "settings"),
     [
         ("rd", ()),
-        ("rd", ("train.augment={views: 2}", "train.epochs=5", "foundation.backbone=shufflenet_v2_x1_0")),
+        ("rd", ("train.augment={views: 2}", "train.epochs=5", "foundation.backbone=tiny_resnet_wide")),
         ("drd", ("train.accumulate=2", "cache.budget=1")),
         ("drd", ("train.precision=bf16",)),
         ("lorkd", ("train.log_conflict=1", "train.epochs=4")),

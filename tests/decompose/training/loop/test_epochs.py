@@ -1,4 +1,4 @@
-"""One tiny phantom, real networks at 16 x 16: what the loop promises, bit for bit."""
+"""One tiny phantom, tiny networks at 16 x 16: what the loop promises, bit for bit."""
 
 import os
 import shutil
@@ -23,11 +23,12 @@ from lorkit.decompose.training.loop.epochs import Phase, fit
 from lorkit.decompose.training.loop.optimizer import learning_rate
 from lorkit.decompose.training.loop.validation import validation_score
 
+pytestmark = pytest.mark.usefixtures("tiny")
 SETTINGS = (
     "regions={chest: {data: 'phantom:chest'}, knee: {data: 'phantom:knee'}}",
     "image.size=16",
-    "student.backbone=shufflenet_v2_x1_0",
-    "foundation.backbone=shufflenet_v2_x1_0",
+    "student.backbone=tiny_resnet",
+    "foundation.backbone=tiny_resnet_wide",
     "train.epochs=2",
     "train.batch_size=8",
 )
@@ -57,7 +58,7 @@ def teacher(config: Config, parts: dict[str, dict[str, PreparedRegion]]) -> Foun
     regions = RegionSet(one.region for one in parts["train"].values())
     model = shared_network(config, config.foundation.backbone, regions)
     heads = dict.fromkeys(regions.names, "own")
-    return Foundation(model=model, backbone="shufflenet_v2_x1_0", regions=regions, heads=heads, image={}, source={})
+    return Foundation(model=model, backbone="tiny_resnet_wide", regions=regions, heads=heads, image={}, source={})
 
 
 def run(
@@ -109,7 +110,7 @@ OPTIONS = (
 
 
 @pytest.mark.filterwarnings("ignore:Solution may be inaccurate")
-@pytest.mark.usefixtures("tiny", "one_layer")
+@pytest.mark.usefixtures("one_layer")
 @pytest.mark.parametrize("options", OPTIONS, ids=" ".join)
 def test_a_resumed_training_ends_with_the_same_bits(
     parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path, options: tuple[str, ...]
@@ -134,7 +135,6 @@ def comparable(events: list[Event]) -> list[tuple[object, object]]:
     return [(row["loss"], row.get("gradient_cosine")) for row in events[-1].history]
 
 
-@pytest.mark.usefixtures("tiny")
 def test_the_average_is_validated_and_kept(
     parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
 ) -> None:
@@ -151,7 +151,6 @@ def test_the_average_is_validated_and_kept(
     assert score == pytest.approx(end.best)
 
 
-@pytest.mark.usefixtures("tiny")
 def test_gradient_conflict_is_logged_when_it_is_due(
     parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
 ) -> None:
@@ -226,7 +225,6 @@ def test_learning_rate_warms_up_and_falls_to_zero(config: Config) -> None:
     assert values[-1] < 0.05 * config.train.lr
 
 
-@pytest.mark.usefixtures("tiny")
 def test_a_least_number_of_steps_lengthens_the_epochs(
     parts: dict[str, dict[str, PreparedRegion]], tmp_path: Path
 ) -> None:
