@@ -31,6 +31,7 @@ from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
 from lorkit.decompose.runs import expert as expert_artifact
 from lorkit.decompose.runs.expert import plain_network
+from lorkit.export.benchmarking import benchmark, footprint
 from lorkit.export.benchmarking.benchmark import bench
 from lorkit.export.building.exporting import export
 from lorkit.export.onnx.conversion import to_onnx
@@ -220,6 +221,14 @@ def fill_run(run: Run) -> Run:
             directory = export_directory(run, owner, region, "onnx", "cpu-generic", "fp32")
             write_export(directory, owner=owner, region=region, parent=run.path, **network)
     return run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def memory_measured_here() -> Iterator[None]:
+    """Let bench measure an export's memory in this process: the child that it starts costs seconds, and has tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark, "footprint", footprint.measure)
+        yield
 
 
 @pytest.fixture(scope="session")
