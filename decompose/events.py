@@ -156,7 +156,7 @@ def ignore(event: Event) -> None:
 
 
 def named(name: str, on_event: Listener) -> Listener:
-    """Return a listener that puts a name before the text of what is being done."""
+    """Return a listener that adds a name before the text of progress."""
     return lambda event: on_event(replace(event, text=f"{name}, {event.text}") if isinstance(event, Working) else event)
 
 

@@ -1,4 +1,4 @@
-"""Take a foundation model apart into small experts for each region, and prove what they cost and lose."""
+"""Decompose a foundation model into small experts for each region, and measure their cost and accuracy."""
 
 import os
 

@@ -81,14 +81,14 @@ class _Line(Progress):
 
 
 class ProgressLine:
-    """A listener with a line that is redrawn while something runs, on a terminal only, and is removed at the end.
+    """A listener with a progress line that is redrawn, on a terminal only, and removed at the end.
 
     Off a terminal it prints a line per item of a command that counts items, and per epoch of a training.
 
     Args:
-        command: What is done to the items, written before each; empty for a training.
-        console: Where to; stderr by default.
-        images: Whether the items are images, and a rate makes sense.
+        command: Name of the work, written before each item; empty for a training.
+        console: Console; stderr by default.
+        images: Whether the items are images, with a rate.
     """
 
     def __init__(self, command: str = "", console: Console | None = None, *, images: bool = False) -> None:
@@ -145,7 +145,6 @@ class ProgressLine:
         self._last = text
 
     def _print(self, text: str) -> None:
-        """Print a line that stays."""
         self.progress.console.print(text, markup=False)
 
     def _show(
@@ -159,16 +158,10 @@ class ProgressLine:
         rate: float | None = None,
         left: float | None = None,
     ) -> None:
-        """Show this from the next frame on, where there are any.
+        """Show this from the next frame on, on a terminal.
 
-        Args:
-            text: What is being done.
-            done: Items done.
-            total: Of so many.
-            kind: Of the items; another kind, or a list that begins anew, takes another time per item.
-            losses: Loss terms of the last step.
-            rate: Images per second; None derives it from the items done, where they are images.
-            left: Seconds that remain; None derives them from the items done.
+        Another `kind` of items, or a new list, restarts the estimate of time. None derives `rate`, in images per
+        second, and the remaining seconds `left` from the items done.
         """
         (task,) = self.progress.tasks
         again = (kind, total) != self._items or done < task.completed
@@ -191,7 +184,6 @@ class ProgressLine:
         )
 
     def _hide(self) -> None:
-        """Show nothing until something is known again."""
         self.progress.update(self._task, visible=False, refresh=True)
 
 
@@ -220,7 +212,6 @@ def _number(value: float | None) -> str:
 
 
 def _clock(seconds: float) -> str:
-    """Return seconds as m:ss, and from an hour on as h:mm:ss."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

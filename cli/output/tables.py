@@ -176,7 +176,6 @@ def plan(document: TrainingPlan) -> None:
 
 
 def _rehearsal(found: GradientCheck) -> None:
-    """Print a reprogramming method's stages, costs and checked gradient paths."""
     rows = [
         [
             f"{stage}",

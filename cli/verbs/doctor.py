@@ -83,7 +83,6 @@ def _targets() -> dict[str, TargetState]:
 
 
 def _features() -> KeptFeatures:
-    """Return the default directory and size of the cached features of teachers."""
     from pathlib import Path
 
     from lorkit.decompose.training.feature_cache.budget import held_mib

@@ -57,7 +57,6 @@ def extract(
 
 
 def _cut(reduction: Reduction) -> str:
-    """Return the cost and the saving of a rank reduction in words."""
     from lorkit.cli.output.tables import interval, number
 
     found, factors = reduction.validation, reduction.factor_parameters

@@ -1,4 +1,4 @@
-"""Types of NumPy arrays by what they hold: here, at the bottom, since every package above passes some."""
+"""Types of NumPy arrays by element, for all packages."""
 
 from __future__ import annotations
 

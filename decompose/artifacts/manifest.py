@@ -27,7 +27,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a directory is, what made it, and the digest of each of its files."""
+    """Kind and origin of a directory, and the digest of each of its files."""
 
     path: Path
     digest: str

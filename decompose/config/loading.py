@@ -222,7 +222,6 @@ def _explain(error: ValidationError, where: str) -> UsageError:
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """Return the keys of the section at `location`."""
     model: Any = Config
     for part in location:
         if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:

@@ -91,8 +91,6 @@ def evaluate(
 
 
 class _MeasuredModel:
-    """Networks by region, with their sources."""
-
     def __init__(self, run: Run | None, model: str, expert: LoadedExpert | None, teacher: Teacher | None) -> None:
         self.run, self.model, self.expert = run, model, expert
         self.networks = RunNetworks(run, teacher) if run is not None else None
@@ -226,7 +224,6 @@ def _warnings(blocks: Mapping[str, RegionEvaluation]) -> list[str]:
 
 
 def _describe(path: Path) -> DataFile:
-    """Return the file without its directory."""
     return DataFile(name=path.name, sha256=digest_file(path) if path.is_file() else None)
 
 

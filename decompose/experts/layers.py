@@ -85,7 +85,6 @@ class ExpertLayer(nn.Module):
         self.fused, self._kept = None, None
 
     def _hard(self, x: Tensor, routed: BatchRouting) -> Tensor:
-        """Compute rows that are grouped by region."""
         raise NotImplementedError
 
     def _present(self, routed: BatchRouting) -> list[str]:

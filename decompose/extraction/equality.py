@@ -95,8 +95,6 @@ def check_no_foreign_tensors(
 
 
 class _Routed(nn.Module):
-    """A live model routed to one region."""
-
     def __init__(self, live: RegionalModel | SeparateModels, region: str) -> None:
         super().__init__()
         self.live, self.region = live, region

@@ -60,8 +60,6 @@ _BATCH = 128
 
 
 class _Measured(NamedTuple):
-    """Results of the checks and measurements of an expert."""
-
     equality: Equality
     validation: TaskScores
     reduction: Reduction | None
@@ -197,5 +195,4 @@ def _batches(prepared: PreparedRegion) -> Iterator[Tensor]:
 
 
 def _evenly_spaced(prepared: PreparedRegion) -> PreparedRegion:
-    """Return at most `_MOST` evenly spaced samples."""
     return prepared.take(np.arange(len(prepared))[:: max(1, -(-len(prepared) // _MOST))])

@@ -105,7 +105,6 @@ def _new_builder(run: Run, recalibrate: bool, rank: int | None) -> ExpertBuilder
 
 
 def _inputs(run: Run, region: str, recalibrate: bool, rank: int | None) -> str:
-    """Return the digest of everything that determines an expert."""
     source = {"run": run.manifest.digest, "region": region, "recalibrate": recalibrate}
     cut = {} if rank is None else {"rank": rank}
     return digest_json({"revision": _REVISION, **source, **cut})

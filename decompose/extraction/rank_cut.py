@@ -32,12 +32,7 @@ def cut_expert_(
 ) -> tuple[Reduction, Float32Array]:
     """Reduce the rank of an extracted network, in place, and measure the effect on the validation split.
 
-    Args:
-        network: The region's network as extracted.
-        live: The model that it came from.
-        rank: Highest rank, in units of `lorkd.rank`.
-        val: The validation part of the region.
-        logits_NK: Outputs of `network` on it before.
+    `rank` is in units of `lorkd.rank`; `logits_NK` are the outputs of `network` on `val` before.
 
     Returns:
         The `reduction` of `expert.json`, and the logits of the reduced network.

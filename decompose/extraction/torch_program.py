@@ -17,13 +17,10 @@ BATCHES = (1, 3)
 def write_program(network: nn.Module, path: Path, *, shape: tuple[int, ...]) -> None:
     """Write a network as `model.pt2` with a free batch size, and check that it computes the same when read back.
 
-    Args:
-        network: In eval mode, from images (N, *shape) to outputs.
-        path: File to write.
-        shape: (C, H, W) of one image.
+    The network is in eval mode and maps images (N, *shape) to outputs.
 
     Raises:
-        ParityError: The program that was read back gives other outputs.
+        ParityError: The program that was read back has other outputs.
     """
     example = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
     program = torch.export.export(network, (example,), dynamic_shapes=({0: Dim("batch", min=1)},))

@@ -63,12 +63,8 @@ class AddedRegion(LorkdModule):
 def single_region_model(config: Config, shared: Mapping[str, Tensor], region: Region) -> RegionalModel:
     """Build the model of one new region on the shared weights of a run.
 
-    Its update starts at zero, its norms at the mean of the other regions' norms, its head at random.
-
-    Args:
-        config: Settings of the new run.
-        shared: Tensors of the run's live model, of all its regions.
-        region: The new region.
+    Its update starts at zero, its norms at the mean of the other regions' norms, its head at random. `shared` are the
+    tensors of the run's live model, of all its regions.
 
     Raises:
         ArtifactError: The tensors are of another model.

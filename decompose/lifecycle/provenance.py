@@ -27,10 +27,7 @@ def origin_record(manifest: Manifest, change: str, **more: str) -> dict[str, str
 def with_heads(source: Foundation, regions: RegionSet, others: Iterable[Foundation] = ()) -> Foundation:
     """Return a foundation with the heads of `regions` only, each from the first foundation that has it.
 
-    Args:
-        source: Foundation with the backbone and provenance of the result.
-        regions: All of them have a head in `source` or in one of `others`.
-        others: Foundations on the same backbone with heads of further regions.
+    The backbone and provenance are those of `source`; `others` have the same backbone and heads of further regions.
 
     Raises:
         ArtifactError: None of them has a head of one of the regions.

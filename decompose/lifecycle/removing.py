@@ -165,7 +165,6 @@ def _less(values: Any, region: str) -> Any:
 
 
 def _plan(run: Run, config: Config, regions: RegionSet) -> TrainingPlan:
-    """Return the plan of a training with nothing to train."""
     locked = read_json(run.path / "splits.json", kind="splits")["regions"]
     splits = Splits(
         {name: {part: np.arange(len(rows)) for part, rows in locked[name].items()} for name in regions.names}

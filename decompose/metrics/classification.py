@@ -167,7 +167,6 @@ def roc(positive_N: NDArray[np.bool_], score_N: Floats, corners: int = CORNERS) 
 
 
 def _headline(labels: Ints, logits: Floats, draws: Resampling, area_RC: Floats) -> dict[str, Floats]:
-    """Return the headline metrics in each replicate, (R,) each."""
     member_NC = (labels[:, None] == np.arange(logits.shape[1])[None]).astype(np.float64)
     confidence_N, hit_N, bin_N = _calibration(labels, logits)
     gap_NB = (bin_N[:, None] == np.arange(BINS)[None]) * (confidence_N - hit_N)[:, None]

@@ -19,8 +19,6 @@ from lorkit.decompose.models.foundation.teacher import TeacherBackbone
 
 
 class _TeacherStages:
-    """A user's teacher."""
-
     def __init__(self, backbone: TeacherBackbone) -> None:
         self.backbone = backbone
 

@@ -77,13 +77,9 @@ class RunSplits:
         return recipe_of_region(self.run, region)
 
     def part(self, region: str, part: str, *, recipe: Recipe | None = None, most: int | None = None) -> PreparedRegion:
-        """Prepare one part of one region.
+        """Prepare one part ("train", "val" or "test") of a region, by default with the region's recipe.
 
-        Args:
-            region: Region name.
-            part: "train", "val" or "test".
-            recipe: Replaces the region's recipe.
-            most: Maximum number of samples, evenly spaced.
+        With `most`, at most this number of samples, evenly spaced.
         """
         indices = self.parts(region)[check_part(part)]
         if most is not None and len(indices) > most:

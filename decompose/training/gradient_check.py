@@ -71,14 +71,9 @@ class GradientCheck(TypedDict):
 def check_stage_shapes(
     config: Config, method: Method, regions: RegionSet, counts: dict[str, int], foundation: Foundation
 ) -> None:
-    """Refuse what a reprogramming method cannot train, before a foundation is pre-trained for it.
+    """Refuse what `rd` and `drd` cannot train, before a foundation is pre-trained; other methods pass.
 
-    Args:
-        config: Resolved settings.
-        method: Any; methods other than `rd` and `drd` pass.
-        regions: All regions.
-        counts: Training samples of each.
-        foundation: A foundation of the same shapes; its weights are not used.
+    `counts` are training samples by region; of `foundation` only the shapes are used.
 
     Raises:
         UsageError: Stages do not match, or batches are too small for the alignment.
@@ -94,10 +89,7 @@ def check_stage_shapes(
 def check_gradient_paths(config: Config, module: ReprogrammingModule, foundation: Foundation) -> GradientCheck:
     """Run a module on random images; return its stages, its costs and the checked gradient paths.
 
-    Args:
-        config: Resolved settings.
-        module: As built by the method; its running statistics change.
-        foundation: The teacher.
+    The running statistics of `module` change.
 
     Raises:
         UsageError: A gradient does not flow where it should, or flows where it should not.

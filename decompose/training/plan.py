@@ -152,13 +152,7 @@ def _check_feature_cache(
 ) -> PlannedFeatures | None:
     """Estimate the teacher's features from shapes alone, before training; None without a cache of them.
 
-    Args:
-        config: Resolved settings.
-        method: The method to train.
-        module: Its training module of one phase.
-        foundation: The untrained teacher of that phase.
-        counts: Training samples of each region.
-        foundations: Directory of foundations and of their features.
+    `module` and the untrained `foundation` are those of one phase; `counts` are training samples by region.
 
     Raises:
         UsageError: They would be larger than `cache.budget`.
@@ -202,14 +196,6 @@ def check_training(
     teacher: Teacher | None = None,
 ) -> None:
     """Refuse what cannot be trained, before a foundation is pre-trained for it; each network is built once.
-
-    Args:
-        config: Resolved settings.
-        method: The method to train.
-        regions: All regions.
-        counts: Training samples of each region.
-        foundations: Directory of foundations.
-        teacher: The user's own, if any.
 
     Raises:
         UsageError: Stages, sizes or layers of the foundation do not match, batches are too small for the alignment, or

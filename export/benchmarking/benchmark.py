@@ -220,7 +220,6 @@ def _measure(
     seed: int,
     image: Path | None,
 ) -> tuple[list[BenchRow], list[BenchComparison]]:
-    """Time one group with one setting; return its rows and its ratios to the reference."""
     subjects = group if reference is None else [reference, *group]
     costs = [footprint(subject.path, batch=setting.batch, threads=setting.threads) for subject in subjects]
     engines: list[Engine] = []

@@ -29,13 +29,7 @@ def device_times(
 ) -> list[DeviceTimes]:
     """Time warm engines on their GPU, interleaved in random order; return the fields of each row.
 
-    Args:
-        engines: The engines.
-        networks: Their inputs.
-        cycles: Samples of each.
-        seed: Seed of the orders.
-        seconds: No cycle after the first begins later.
-        clock: Seconds, monotonic.
+    There are at most `cycles` samples of each; no cycle after the first begins after `seconds`.
     """
     deadline, generator = clock() + seconds, np.random.default_rng(seed)
     timers = [timer_of(engine) for engine in engines]

@@ -72,7 +72,6 @@ def end_to_end(
 
 
 def _round(exported: Exported, engine: Engine, path: Path, clock: Callable[[], float]) -> list[float]:
-    """Return the seconds of each stage."""
     marks = [clock()]
     read = _read(exported, path)
     marks.append(clock())
@@ -98,7 +97,6 @@ def _answer(exported: Exported, logits: Float32Array, size: tuple[int, ...]) -> 
 
 
 def _drawn(exported: Exported, folder: Path) -> Path:
-    """Write an image of ordinary size for the recipe."""
     channels, *size = exported.shape
     if len(size) == 2:
         values = (seeded_inputs((channels, *PICTURE), 1)[0] * 255).astype(np.uint8)

@@ -28,12 +28,7 @@ def millijoules(
 ) -> float | None:
     """Return the energy per image in mJ; None if the engine is not on a GPU or there is no counter.
 
-    Args:
-        provider: Provider of the engine, as it reports.
-        run: The engine, warm.
-        inputs: Batches (N, C, *spatial), used in turn.
-        seconds: Duration.
-        clock: Seconds, monotonic.
+    `run` is a warm engine of `provider`, which runs the batches (N, C, *spatial) of `inputs` in turn for `seconds`.
     """
     counter = _counter() if any(word in provider.lower() for word in _GPU_WORDS) else None
     if counter is None:

@@ -114,7 +114,6 @@ def choose_precision(
 
 
 def _ratio(row: PrecisionCandidate) -> float:
-    """Return the time of a candidate as a fraction of that of fp32."""
     assert row.latency is not None  # measured for kept rows
     assert row.latency.ratio is not None
     return row.latency.ratio
@@ -126,7 +125,6 @@ def _beaten(row: PrecisionCandidate, best: PrecisionCandidate | None) -> Precisi
 
 
 def _conditions(key: Mapping[str, str], limits: AutoPrecisionLimits) -> ChoiceConditions:
-    """Return the conditions of a choice: networks, limits, machine and libraries."""
     return ChoiceConditions(
         inputs=dict(key),
         max_accuracy_drop=limits.max_accuracy_drop,
@@ -156,7 +154,6 @@ def _earlier_choice(
 def _try_candidate(
     source: ExportableNetwork, baseline: Exported, job: ExportJob, export_one: ExportOne, judge: Judge
 ) -> PrecisionCandidate:
-    """Export and test one candidate."""
     lost = PrecisionCandidate(precision=job.precision, verdict="lost", latency=None, accuracy=None, reason="")
     try:
         candidate = read_exported(export_one(source, job))

@@ -202,12 +202,9 @@ def networks_at(path: Path, region: str | None, owners: Sequence[str], out: Path
 
 
 def origin_of(exported: Exported, parent: Path, opened: dict[Path, RunNetworks]) -> ExportableNetwork:
-    """Return the source network of an export.
+    """Return the source network of an export, from the directory `parent` in its manifest.
 
-    Args:
-        exported: The export.
-        parent: Directory in its manifest.
-        opened: Models of each run that were read already; extended here, since reading them is slow.
+    `opened` caches the models of runs, since reading them is slow.
 
     Raises:
         ArtifactError: That directory no longer contains it.

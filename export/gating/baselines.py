@@ -137,10 +137,7 @@ def check_replacing(
 ) -> None:
     """Raise UsageError, before judging, if a candidate would replace a baseline that it is not compared with.
 
-    Args:
-        store: The store; None if nothing is to be replaced.
-        pairs: Each baseline with its candidate.
-        because: Reason to replace them anyway.
+    `pairs` are baselines with their candidates; a reason `because` allows it, and None as `store` replaces nothing.
     """
     if store is None or (because or "").strip():
         return
@@ -184,7 +181,6 @@ def other_cases(store: Path, baseline: Exported, block: GateRegion) -> str | Non
 
 
 def _cases(block: GateRegion) -> str | None:
-    """Return the digest of the cases of a region's accuracy test."""
     return None if block.accuracy.case_set is None else block.accuracy.case_set.digest
 
 

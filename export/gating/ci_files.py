@@ -21,12 +21,8 @@ _BREAKS = [("%", "%25"), ("\r", "%0D"), ("\n", "%0A")]
 def write_junit(document: GateDocument, path: Path, policy: str | None = None) -> None:
     """Write a gate as JUnit XML: one suite per region, one case per check.
 
-    FAIL is a failure. INCONCLUSIVE is skipped, with its reasons, unless the policy maps it to a failure or to a pass.
-
-    Args:
-        document: Result of `gate`.
-        path: The file.
-        policy: `--on-inconclusive`; by default that of the document.
+    FAIL is a failure. INCONCLUSIVE is skipped, with its reasons, unless `policy` (`--on-inconclusive`, by default that
+    of the document) maps it to a failure or to a pass.
     """
     policy = policy or document.on_inconclusive
     root = ElementTree.Element("testsuites", name="decompose gate")

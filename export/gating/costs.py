@@ -20,9 +20,7 @@ _RELEVANT = 1.005
 def judge_costs(pair: ExportPair, margin: float) -> tuple[Deterministic, list[str]]:
     """Compare the costs of two files. A cost that an export does not state is not judged.
 
-    Args:
-        pair: Baseline and candidate.
-        margin: Allowed growth of bytes and MACs, a fraction.
+    Bytes and MACs may grow by the fraction `margin`.
 
     Returns:
         The gate's `deterministic` block, and a sentence on each number that decided or grew.

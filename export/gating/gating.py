@@ -198,7 +198,6 @@ def _cases(pair: ExportPair, home: Run | None, data: Path | None) -> EvaluationC
 
 
 def _may_embed_images(home: Run | None) -> bool:
-    """Return whether the privacy of a run allows images of its cases in documents."""
     return home is not None and home.config.privacy.embed_images is True
 
 

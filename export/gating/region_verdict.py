@@ -99,12 +99,7 @@ def judge_region(
 ) -> RegionResult:
     """Judge one region; engines are closed before the next one.
 
-    Args:
-        pair: Baseline and candidate.
-        cases: Cases of the accuracy test, or why there are none.
-        test: Settings of the accuracy test.
-        margin: Allowed growth of latency and of counted costs.
-        seconds: Time for the latency measurement.
+    `cases` are those of the accuracy test, or the reason why there are none; `seconds` is the time for latency.
     """
     costs, cost_reasons = judge_costs(pair, margin)
     latency, budget = undecided_latency(margin), None

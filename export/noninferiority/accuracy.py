@@ -262,7 +262,6 @@ def _shown(mask_NX: NDArray[Any], structures: int) -> NDArray[np.bool_]:
 
 
 def _batches(pair: ExportPair, engines: _Engines, prepared: _Prepared) -> Iterator[tuple[slice, list[Float32Array]]]:
-    """Run both engines over the cases, in batches that fit into memory."""
     region = pair.candidate.region
     most = min(fitting(region, one.shape, most=BATCH) for one in (pair.baseline, pair.candidate))
     for start in range(0, len(prepared[0]), most):

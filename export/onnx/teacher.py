@@ -224,7 +224,6 @@ def _grid(name: str, value: NDArray[Any]) -> Float32Array:
 
 
 def _pooled(name: str, value: NDArray[Any]) -> Float32Array:
-    """Return (N, F); a grid is averaged."""
     if value.ndim in (2, 4, 5):
         pooled: Float32Array = value.astype(np.float32).mean(axis=tuple(range(2, value.ndim)))
         return pooled

@@ -78,5 +78,4 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _resized(plane: Float32Array, size: Sequence[int]) -> Float32Array:
-    """Interpolate linearly, as images are resized."""
     return np.array(resize_image(np.ascontiguousarray(plane), list(size)))  # Pillow's array is read-only

@@ -49,11 +49,7 @@ def open_network(
 ) -> LoadedNetwork:
     """Open an export or expert directory; without a path, a region of a run: its export, else its expert.
 
-    Args:
-        path: An export, an expert or a run.
-        run: A run by id or path without `path`; the newest by default.
-        selection: Region of the run, and which of its exports.
-        threads: CPU threads.
+    Without `path`, `run` is an id or path, the newest by default, and `selection` its region and exports.
 
     Raises:
         UsageError: There is none of that kind, or several regions to choose from.

@@ -98,7 +98,6 @@ def _rows(
     options: tuple[int, bool],
     on_event: Listener,
 ) -> list[PredictedImage]:
-    """Predict images in chunks that fit into memory."""
     top, allow_out_of_region = options
     rows: list[PredictedImage] = []
     step = fitting(network.region, network.shape, most=_CHUNK)

@@ -173,7 +173,7 @@ def sheet(title: str, said: str, body: Sequence[Markup], *, height: float = HEIG
 
 
 def watermark(synthetic: bool) -> list[Markup]:
-    """Return the mark of a drawing of phantom results."""
+    """Return the watermark of phantom results."""
     text = "SYNTHETIC: drawn phantoms, not patients"
     return [tag("text", text, x=WIDTH - RIGHT, y=TOP - 8, class_="mark", text_anchor="end")] if synthetic else []
 

@@ -125,7 +125,6 @@ def _measure(home: Run, region: str, then: Exported, now: Exported) -> PairedCha
 
 
 def _best(run: Run, region: str) -> Exported | None:
-    """Return the export of a region's expert that the gate would judge."""
     found = [read_exported(entry.path) for entry in exports_of(run, ExportSelection(region=region), owners=("expert",))]
     return max(found, key=lambda one: export_preference(one, run), default=None)
 

@@ -36,11 +36,7 @@ def scores_of(
 ) -> dict[str, ScoredExport]:
     """Return the scores of exports of lower precision by digest; measure missing ones.
 
-    Args:
-        run: Their run.
-        exports: All exports of it.
-        warnings: Extended by a line for each that could not be measured.
-        on_event: Receives progress.
+    `warnings` is extended by a line for each that could not be measured.
 
     Returns:
         Blocks as in `evaluate`, without curves; none for an export that cannot run here.

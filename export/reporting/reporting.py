@@ -97,5 +97,4 @@ def _inputs(document: Mapping[str, Any]) -> str:
 
 
 def _named_against(commands: list[str], other: str) -> list[str]:
-    """Return the commands, with the run to compare with."""
     return [f"{line} --against {other}" if line.startswith("decompose report") else line for line in commands]

@@ -129,7 +129,6 @@ def batch_sizes(batches: Sequence[int], reference: Float32Array) -> tuple[int, .
 def _each(
     run: Callable[[Float32Array], Float32Array], images: Float32Array, batch: int
 ) -> Iterator[tuple[slice, Float32Array]]:
-    """Run images batch by batch."""
     for start in range(0, len(images), batch):
         part = slice(start, start + batch)
         given = np.ascontiguousarray(images[part])

@@ -85,14 +85,7 @@ def write_note(directory: Path, note: EngineRequirements) -> None:
 
 
 def read_note(directory: Path, kind: type[N], *, target: str, precisions: Mapping[str, str], names: Sequence[str]) -> N:
-    """Read the note of an engine and check the engine's files against it.
-
-    Args:
-        directory: The export.
-        kind: Model of the note.
-        target: Name of the target.
-        precisions: Precisions of the target.
-        names: Files of the engine.
+    """Read the note of an engine and check the engine's files `names` against it.
 
     Raises:
         ArtifactError: The note or a file is missing or damaged, or of another target.

@@ -174,7 +174,6 @@ def _config(
     samples: Sequence[str],
     facts: Mapping[str, str],
 ) -> str:
-    """Return `config.pbtxt`, in the text format of Triton's `inference.ModelConfig`."""
     batch = profile.batch
     preferred = f" preferred_batch_size: [ {batch.opt} ]" if batch.opt > 1 else ""
     label_file = f" label_filename: {quoted(labels)}" if labels else ""

@@ -128,7 +128,6 @@ class BatchLoader:
         return self._images / self._seconds if self._seconds else 0.0
 
     def __iter__(self) -> Iterator[Batch]:
-        """Yield the batches of the chosen epoch."""
         self._images, self._seconds = 0, 0.0
         started = time.perf_counter()
         for draws in self._sampler.epoch(self._epoch):

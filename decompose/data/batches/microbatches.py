@@ -45,10 +45,6 @@ def split_batch(batch: Batch, pieces: int) -> list[Batch]:
 def split_counts(counts: Sequence[int], pieces: int) -> NDArray[np.int64]:
     """Return (pieces, regions) samples of each region in every micro-batch: none, or at least two.
 
-    Args:
-        counts: Samples of each region in the batch.
-        pieces: Number of micro-batches.
-
     Raises:
         UsageError: A micro-batch would be empty.
     """
@@ -70,11 +66,7 @@ def split_counts(counts: Sequence[int], pieces: int) -> NDArray[np.int64]:
 
 
 def smallest_microbatch(samples_per_batch: NDArray[np.int64], pieces: int) -> int:
-    """Return the size of the smallest micro-batch.
-
-    Args:
-        samples_per_batch: (steps, regions) samples of each region in each batch.
-        pieces: Number of micro-batches.
+    """Return the size of the smallest micro-batch for (steps, regions) samples per batch.
 
     Raises:
         UsageError: A batch cannot be split.

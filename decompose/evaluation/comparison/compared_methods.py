@@ -90,12 +90,9 @@ def check_available(methods: Sequence[ComparedMethod]) -> list[str]:
 
 
 def compared_methods(config: Config, names: Sequence[str], variants: Sequence[str]) -> list[ComparedMethod]:
-    """Return the methods of a comparison, plain ones first.
+    """Return the methods of a comparison, plain `names` first.
 
-    Args:
-        config: Settings that all methods share.
-        names: Names of methods.
-        variants: `LABEL:METHOD:key=value,key=value` each.
+    `variants` are `LABEL:METHOD:key=value,key=value`; `config` has the settings that all methods share.
 
     Raises:
         UsageError: An unknown method, a repeated label, a malformed variant, or one that changes a setting that all

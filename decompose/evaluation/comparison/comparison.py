@@ -43,8 +43,6 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class _Grid:
-    """The requested cells."""
-
     methods: Sequence[ComparedMethod]
     seeds: Sequence[int]
     fractions: Sequence[float]

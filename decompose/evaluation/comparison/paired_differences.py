@@ -43,8 +43,6 @@ class ReplicatedRate(NamedTuple):
 
 @dataclass(frozen=True)
 class _Region:
-    """Data of one region that all methods share."""
-
     draws: Resampling
     bound: float
 
@@ -154,6 +152,6 @@ def _seed_weights(seeds: int) -> Floats:
 
 
 def _widened_interval(replicates_R: NDArray[np.float64], value: float, bound: float) -> tuple[float, float]:
-    """Return the percentile interval, at least as wide as a loss that no case has shown could be."""
+    """Return the percentile interval, at least as wide as the bound on a loss that no case has shown."""
     low, high = interval(replicates_R) or [value, value]
     return min(low, value - bound), max(high, value + bound)

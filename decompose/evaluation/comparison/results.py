@@ -165,7 +165,6 @@ class ComparisonDocument:
         return pairs
 
     def _summary(self, key: MethodFraction, cells: Mapping[int, Cell]) -> MethodSummary:
-        """Average the rows of one method and fraction over seeds."""
         rows, metric = [cells[seed].row for seed in sorted(cells)], self.differences.metric
         names = list(rows[0].regions)
         # an undefined metric is NaN here and null in the document

@@ -18,11 +18,7 @@ _NEEDS = {
 
 
 def check_balancer(name: str, settings: TrainConfig) -> None:
-    """Check before training that a balancer can run.
-
-    Args:
-        name: Value of `train.balancer`.
-        settings: Precision and devices.
+    """Check before training that the balancer `name` of `train.balancer` can run.
 
     Raises:
         UsageError: fp16, whose loss scaling changes gradients, or several processes.

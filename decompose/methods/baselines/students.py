@@ -57,7 +57,7 @@ class TaughtStudents(SeparateStudents):
     kind: str
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build the student and what is compared of it; UsageError without a foundation, or where stages do not fit."""
+        """Build the student and its comparison; raise UsageError without a foundation, or if stages do not match."""
         if foundation is None:
             raise UsageError(
                 f"{self.kind} without a foundation", required="a frozen teacher", fix="set foundation.weights"

@@ -16,8 +16,6 @@ from lorkit.decompose.models.backbones.stages import STAGES, SequentialStages, S
 
 
 class _Layers(NamedTuple):
-    """The layers of one number of spatial dimensions."""
-
     conv: type[nn.Conv2d] | type[nn.Conv3d]
     norm: type[nn.BatchNorm2d] | type[nn.BatchNorm3d]
     pool: type[nn.MaxPool2d] | type[nn.MaxPool3d]

@@ -146,13 +146,7 @@ def stage_shapes(
 ) -> list[tuple[int, ...]]:
     """Return (C, *grid) of each stage for images (C, *spatial), from shapes alone.
 
-    Args:
-        backbone: A headless network.
-        image_shape: (C, *spatial) of an image.
-        enter: Returns its stages.
-
-    Raises:
-        UsageError: Its architecture has no adapter.
+    `enter` returns the stages; by default it raises UsageError if the architecture has no adapter.
     """
     network = on_meta(backbone)
     with torch.no_grad():

@@ -122,9 +122,7 @@ def foundation_document(directory: Path) -> dict[str, Any]:
 def load_foundation(directory: Path, teacher: Teacher | None = None) -> Foundation:
     """Read a foundation model, checked against its manifest, in eval mode.
 
-    Args:
-        directory: Directory of the artifact.
-        teacher: Its network, if that is the user's own teacher, which artifacts do not contain.
+    `teacher` is its network if that is the user's own, which artifacts do not contain.
 
     Raises:
         ArtifactError: A file is missing, changed, or does not describe the network of the weights.

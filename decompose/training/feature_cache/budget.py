@@ -60,7 +60,6 @@ class Estimate:
         return self.samples * self.views * self.sample_bytes / _MIB
 
     def __str__(self) -> str:
-        """Return the product with its factors."""
         each = f"{self.samples} images x {self.views} view{'s' * (self.views > 1)} x {self.sample_bytes / 1024:.1f} KiB"
         return f"{each} in {self.settings.dtype} = {self.mib:.1f} MiB"
 
@@ -100,14 +99,9 @@ def views_of(train: TrainConfig) -> int:
 def early_estimate(
     config: Config, module: TrainingModule, foundation: Foundation, counts: Mapping[str, int], directory: Path
 ) -> Estimate:
-    """Estimate from counts and an untrained teacher's shapes, before there is a teacher.
+    """Estimate from training samples by region and an untrained teacher's shapes, before there is a teacher.
 
-    Args:
-        config: Settings.
-        module: Training module of one of the phases.
-        foundation: The untrained teacher of that phase.
-        counts: Training samples of every region.
-        directory: Directory of the features.
+    `module` and `foundation` are those of one phase; `directory` is that of the features.
     """
     images = [torch.zeros(2, one.channels, *one.size) for one in (config.image, config.foundation_image)]
     first = torch.zeros(2, dtype=torch.int64)
@@ -125,14 +119,9 @@ def early_estimate(
 
 
 def make_room(root: Path, needed: float, budget: float, keep: Collection[str], tell: Callable[[str], None]) -> None:
-    """Remove the least recently used spaces until `needed` MiB more fit into a budget in MiB.
+    """Remove the least recently used spaces below `root` until `needed` MiB more fit into `budget` MiB.
 
-    Args:
-        root: Directory of all spaces.
-        needed: MiB of the missing entries.
-        budget: For everything below `root`.
-        keep: Names of spaces that this training uses.
-        tell: Receives a sentence for each removed space.
+    Spaces named in `keep` are kept; `tell` receives a sentence for each removed space.
 
     Raises:
         StorageError: The disk is full.

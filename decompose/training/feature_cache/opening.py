@@ -38,15 +38,7 @@ def feature_cache_factory(
     asked: bool,
     on_event: Listener,
 ) -> FeatureCacheFactory | None:
-    """Return the factory of the phases' caches, or None if the cache is off or the method has no teacher.
-
-    Args:
-        config: Settings.
-        train: Training parts of all regions.
-        foundations: Directory of foundations.
-        asked: Whether the method uses a teacher.
-        on_event: Receives notices.
-    """
+    """Return the factory of the phases' caches, or None if the cache is off or the method has no teacher (`asked`)."""
     if not config.cache.enabled:
         return None
     if not asked:
@@ -85,7 +77,7 @@ class FeatureCacheFactory:
         """Open the cache of a phase.
 
         Args:
-            answer: The teacher's outputs for the first batch of the phase.
+            answer: The teacher's outputs for `host`, the first batch of the phase.
             host: That batch.
             parts: Training parts of the phase, in routing order.
             seen: The same prepared for the teacher.

@@ -72,7 +72,6 @@ def foundation_inputs(config: Config, training_data: TrainingData, teacher: Teac
 
 
 def _weights_digest(path: Path) -> str:
-    """Return the digest of a weights file, or of the manifest of a foundation directory."""
     file = path / MANIFEST if path.is_dir() else path
     if not file.is_file():
         raise DataError(

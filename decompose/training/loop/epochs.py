@@ -131,8 +131,6 @@ def _transformed(module: TrainingModule, settings: TrainConfig, device: torch.de
 
 
 class _Trainer:
-    """State of one phase between epochs."""
-
     def __init__(self, module: TrainingModule, phase: Phase, fabric: Fabric, foundation: Foundation | None) -> None:
         self.phase, self.fabric, self.module = phase, fabric, module
         self.settings = phase.settings

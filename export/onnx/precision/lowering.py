@@ -29,7 +29,6 @@ class Build(Protocol):
 
     def __call__(self, excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
         """Return the lowered graph."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,12 +156,7 @@ def _retry_excluding_layers(
 
 
 def require_precision(census: Mapping[str, WeightCount], precision: str) -> None:
-    """Raise ParityError unless most weights of a written file have the stated precision.
-
-    Args:
-        census: `elements` by dtype, as counted by `to_onnx`.
-        precision: The stated precision.
-    """
+    """Raise ParityError unless most weights of a file have the stated precision; `census` is that of `to_onnx`."""
     wanted = DTYPES.get(precision, "int8" if precision == "int8" else "float32")
     elements = {name: counts.elements for name, counts in census.items() if name != "int64"}
     share = elements.get(wanted, 0) / max(1, sum(elements.values()))
@@ -192,11 +186,7 @@ def by_sensitivity(
 ) -> list[tuple[str, float]]:
     """Return the layers of a graph with the largest error of a logit if only that layer is lowered, worst first.
 
-    Args:
-        model: The float32 graph.
-        alone: Tests the graph with one layer lowered, by the name of its node.
-        text: Text of the progress.
-        on_event: Receives progress.
+    `alone` tests the graph with one layer lowered, by the name of its node.
     """
     names = [node.name for node in model.graph.node if node.op_type in LAYERS]
     errors = [(name, alone(name).max_abs) for name in with_progress(names, text, on_event)]

@@ -81,15 +81,9 @@ def curve_chart(
     colours: Mapping[str, int],
     bounds: tuple[float, float] | None = None,
 ) -> Markup:
-    """Draw one line per series over epochs, named at its end.
+    """Draw one line per series of points (epoch, value) over epochs, named at its end.
 
-    Args:
-        key: Unique in the page.
-        title: Title.
-        series: Points (epoch, value) by name; values that are not finite are omitted.
-        y_title: Unit of the values.
-        colours: Index of the palette by name.
-        bounds: Fixed range of the values.
+    Values that are not finite are omitted; `colours` are indices of the palette by name.
     """
     clean = {name: [(e, v) for e, v in points if math.isfinite(v)] for name, points in series.items()}
     clean = {name: points for name, points in clean.items() if points}

@@ -22,10 +22,7 @@ def shown_classes(rows: Sequence[Row]) -> list[Row]:
 def roc_curves(key: str, region: str, by_owner: Mapping[str, Sequence[Row]]) -> Markup:
     """Draw the curves of the classes, the expert's solid, the foundation's thin and dashed.
 
-    Args:
-        key: Unique in the page.
-        region: Name of the region.
-        by_owner: The `per_class` rows of an evaluation by owner; rows without `roc` are omitted.
+    `by_owner` has the `per_class` rows of an evaluation; rows without `roc` are omitted.
     """
     x, y = Scale((0.0, 1.0), (_LEFT, SIDE - _RIGHT)), Scale((0.0, 1.0), (SIDE - _BOTTOM, _TOP))
     body = Plot(x, y, "false positive rate", "true positive rate").axes()

@@ -65,12 +65,7 @@ class Frame:
 def trade_off(key: str, region: str, points: Sequence[ExportPoint], frame: Frame, measure: str) -> Markup:
     """Draw accuracy against latency; the area of a mark is its size on disk, the dashes are the Pareto front.
 
-    Args:
-        key: Unique in the page.
-        region: Name of the region.
-        points: The exports.
-        frame: Axes.
-        measure: Name of the accuracy.
+    `key` is unique in the page; `measure` is the name of the accuracy.
     """
     right = WIDTH - 16 - _LETTER * max(len(point.short) for point in points)
     x, y = Scale(frame.milliseconds, (LEFT, right), log=True), Scale(_accuracies(points), _Y)

@@ -72,7 +72,6 @@ def _policy(css: str, script: str) -> str:
 
 
 def _palette() -> str:
-    """Return the classes of shades of a confusion matrix and colours of structures."""
     shades = [f".matrix td.v{step} {{ --v: {step / _SHADES:g}; }}" for step in range(_SHADES + 1)]
     chips = [".chip.k{} {{ --chip: rgb({} {} {}); }}".format(at, *colour(at)) for at in range(1, _CHIPS + 1)]
     return "\n".join([*shades, *chips, ""])
@@ -124,7 +123,6 @@ def _cards(document: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _judged(rows: Sequence[Mapping[str, Any]], judged: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Return the row that the gate judged, else the first."""
     digest = (judged or {}).get("digest")
     return next((row for row in rows if row["digest"] == digest), rows[0] if rows else None)
 

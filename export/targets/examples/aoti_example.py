@@ -1,4 +1,4 @@
-"""Run one image or volume through the compiled network that lies beside. Needs the same torch, numpy and Pillow.
+"""Run one image or volume through the compiled network in this directory. Needs the same torch, numpy and Pillow.
 
 Not for diagnosis. Usage: python aoti_example.py IMAGE.png|VOLUME.nii.gz [MASK.png|MASK.nii.gz]
 """

@@ -1,4 +1,4 @@
-"""Run one image through the model of the MONAI bundle that lies beside. Needs torch, numpy and Pillow, no MONAI.
+"""Run one image through the model of the MONAI bundle in this directory. Needs torch, numpy and Pillow, no MONAI.
 
 Not for diagnosis. Usage: python bundle_example.py IMAGE.png|VOLUME.nii.gz [MASK.png|MASK.nii.gz]
 """

@@ -41,7 +41,7 @@ def resize(values: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.float
 
 
 def prepare(image: NDArray[Any], recipe: dict[str, Any]) -> NDArray[np.float32]:
-    """Apply the recipe that the graph carries: intensity, size, channels. Returns (C, *spatial) float32 in [0, 1]."""
+    """Apply the graph's recipe: intensity, size, channels. Returns (C, *spatial) float32 in [0, 1]."""
     intensity, sides, channels, _ = recipe["steps"]  # the last step, normalise, is inside the graph
     values = image.astype(np.float32)
     if intensity["rule"] == "window":
@@ -63,14 +63,14 @@ def prepare(image: NDArray[Any], recipe: dict[str, Any]) -> NDArray[np.float32]:
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Turn logits (K, ...) into shares that sum to 1."""
+    """Convert logits (K, ...) to probabilities."""
     weights = np.exp(logits - logits.max(axis=0))
     shares: NDArray[np.float32] = weights / weights.sum(axis=0)
     return shares
 
 
 def write(mask: NDArray[np.uint8], path: str, source: str) -> None:
-    """Write a mask: as NIfTI on the grid of the volume that it was made from, else as a gray image of 0 to S."""
+    """Write a mask: as NIfTI on the grid of its volume, else as a gray image of 0 to S."""
     if not path.endswith((".nii", ".nii.gz")):
         Image.fromarray(mask).save(path)
         return
@@ -83,7 +83,7 @@ def write(mask: NDArray[np.uint8], path: str, source: str) -> None:
 def answer(
     logits: NDArray[np.float32], image: NDArray[Any], about: dict[str, Any], source: str, target: str | None
 ) -> dict[str, Any]:
-    """Say what one image's logits mean: probabilities, or how much each structure takes, with the mask in `target`."""
+    """Describe one image's logits: probabilities, or the size of each structure, with the mask in `target`."""
     result: dict[str, Any] = {"classes": about["classes"]}
     if about["task"] == "segmentation":
         size = image.shape[: logits.ndim - 1]
@@ -99,7 +99,7 @@ def answer(
 
 
 def described(notes: dict[str, str]) -> dict[str, Any]:
-    """Read what a graph says about itself, text by name under `lorkit.`."""
+    """Read the metadata of a graph, text by name under `lorkit.`."""
     facts = {name: json.loads(notes[f"lorkit.{name}"]) for name in ("classes", "recipe")}
     return facts | {"task": notes["lorkit.task"], "synthetic": notes["lorkit.synthetic"] == "true"}
 

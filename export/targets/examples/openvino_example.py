@@ -1,4 +1,4 @@
-"""Run one image or volume through the OpenVINO network that lies beside. Needs openvino, numpy and Pillow.
+"""Run one image or volume through the OpenVINO network in this directory. Needs openvino, numpy and Pillow.
 
 Not for diagnosis. Usage: python openvino_example.py IMAGE.png|VOLUME.nii.gz [MASK.png|MASK.nii.gz]
 """

@@ -1,6 +1,6 @@
 """Send one image to a Triton server that serves this export. Needs tritonclient[grpc], numpy and Pillow.
 
-Not for diagnosis. The server tells how an image is prepared; `example.py`, which lies beside, does it.
+Not for diagnosis. The server describes the preprocessing; `example.py` in this directory applies it.
 """
 
 import argparse

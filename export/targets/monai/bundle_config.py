@@ -29,10 +29,6 @@ def inference_config(recipe: Recipe, *, dense: bool) -> Entry:
     """Return a configuration that runs the model on a folder of images.
 
     Classifiers write `predictions.csv`, one row of probabilities per image; segmentation a mask on each image's grid.
-
-    Args:
-        recipe: Preprocessing of images.
-        dense: Whether the network returns maps.
     """
     volumes = recipe.dims == 3
     return {
@@ -116,7 +112,6 @@ def _resized_picture(size: Sequence[int]) -> list[Entry]:
 
 
 def _resized_volume(size: Sequence[int]) -> list[Entry]:
-    """Resize (1, D, H, W) plane by plane, then along D."""
     plane = math.prod(size[1:])
     return [
         _smooth("image", size[1:]),

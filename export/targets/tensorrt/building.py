@@ -191,10 +191,7 @@ def read_key(directory: Path) -> dict[str, Any]:
 def why_outdated(directory: Path, profile: Profile, expected: Mapping[str, Any]) -> str:
     """Return the differences of an engine's key from this machine and profile; empty without any.
 
-    Args:
-        directory: Directory of an engine.
-        profile: Its hardware.
-        expected: The current values of a key, without batch shapes.
+    `expected` has the current values of a key, without batch shapes.
     """
     try:
         key = read_key(directory)

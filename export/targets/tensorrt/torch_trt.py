@@ -172,7 +172,6 @@ def _traced(
 
 
 def _typed(network: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Wrap a network of any precision with float32 inputs and outputs, as every engine has."""
     import torch
     from torch import nn
 
