@@ -26,7 +26,7 @@ def report(
     with ProgressLine("report") as progress:
         result = write(run, against=against, force=force, on_event=progress)
     if as_json:
-        print_json({"files": result.files, "up_to_date": result.up_to_date}, kind="report")
+        print_json(result.to_json())
         return
     if result.up_to_date:
         print_status("up to date: report")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from lorkit.decompose.artifacts import read_json, write_json
 from lorkit.decompose.errors import ArtifactError
@@ -15,6 +15,8 @@ Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 """SHA-256 as hexadecimal text."""
 Share = Annotated[float, Field(ge=0, le=1)]
 """A fraction, never a percentage."""
+PathText = Annotated[Path, WithJsonSchema({"type": "string"})]
+"""A path; a string in JSON."""
 Interval = tuple[float, float]
 """Lower and upper end; of 95 % where nothing else is said."""
 Verdict = Literal["pass", "fail", "inconclusive"]

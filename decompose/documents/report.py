@@ -9,8 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from lorkit.decompose.documents.base import Digest, Document, Interval, Part, Share, Tools
+from lorkit.decompose.documents.base import Digest, Document, Interval, Part, PathText, Share, Tools
 from lorkit.decompose.documents.changes import Changes
+from lorkit.decompose.documents.evaluate import ModelName
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.report_row import ReportRow
 from lorkit.decompose.documents.scores import (
@@ -78,6 +79,11 @@ class Evaluations(Part):
     foundation: dict[str, RegionTables] | None
     student: dict[str, RegionTables] | None
     experts: dict[str, RegionTables] | None
+
+    def of(self, model: ModelName, region: str) -> RegionTables | None:
+        """Return the tables of one model and region; None if not measured."""
+        regions: dict[str, RegionTables] | None = getattr(self, model)
+        return (regions or {}).get(region)
 
 
 class ClassProbability(Part):
@@ -167,7 +173,7 @@ class ReportFiles(Document):
     """Locations of a report."""
 
     kind: Literal["report"] = "report"
-    files: list[str]
+    files: list[PathText]
     """`report.html`, `report.md` and `report.json`."""
     up_to_date: bool
     """They were there already, and nothing that they show has changed."""

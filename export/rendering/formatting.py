@@ -66,18 +66,6 @@ def shown(value: object) -> str:
     return str(value)
 
 
-def named_rows(value: object) -> list[tuple[str, dict[str, Any]]]:
-    """Return rows with their names, which are keys or in the rows."""
-    if isinstance(value, Mapping):
-        return [(str(name), row) for name, row in value.items() if isinstance(row, dict)]
-    rows = [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
-    keys = ("name", "structure", "subgroup", "class", "value")
-    names = [next((str(row[key]) for key in keys if key in row), DASH) for row in rows]
-    return [
-        (f"{row['column']}={name}" if "column" in row else name, row) for name, row in zip(names, rows, strict=True)
-    ]
-
-
 def inline_png(value: object) -> str:
     """Return a base64 PNG as a data address; nothing else is accepted."""
     text = str(value or "").removeprefix("data:image/png;base64,")
@@ -159,7 +147,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "change": change,
     "change_span": change_span,
     "shown": shown,
-    "named_rows": named_rows,
     "inline_png": inline_png,
     "span": span,
     "percent": percent,

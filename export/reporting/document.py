@@ -7,14 +7,29 @@ are measured.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from lorkit.decompose.artifacts import SCHEMA_VERSION, read_json
+from lorkit.decompose.documents.base import Owner, combine
+from lorkit.decompose.documents.bench import BenchRow
+from lorkit.decompose.documents.evaluate import EvaluateDocument, ModelName, RegionEvaluation
 from lorkit.decompose.documents.export import ScoredExport
+from lorkit.decompose.documents.gate import GateDocument
+from lorkit.decompose.documents.report import (
+    Evaluations,
+    RegionTables,
+    ReportDocument,
+    ReportedGate,
+    ReportedRegion,
+    ReportedRun,
+    ReportSummary,
+)
+from lorkit.decompose.documents.report_row import ReportedLatency, ReportRow
 from lorkit.decompose.events import Listener
 from lorkit.decompose.machine import fingerprint, tool_versions
-from lorkit.decompose.runs import MODELS, Run, exports_of
+from lorkit.decompose.runs import Run, exports_of
+from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.tasks import get_task
 from lorkit.export.gating import gating
 from lorkit.export.reporting.export_scores import answers_as_network, scores_of
@@ -24,190 +39,177 @@ from lorkit.export.reporting.provenance import chain_of, commands_for, commands_
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.preference import precision_trials
 
-OWNER_OF = {"foundation": "foundation", "student": "student", "experts": "expert"}
+MODEL_OF: dict[Owner, ModelName] = {"foundation": "foundation", "student": "student", "expert": "experts"}
 METRICS = ("accuracy", "balanced_accuracy", "auroc", "ece")
 """Of a classification; of any other task the metrics that it names itself."""
+_COSTS = ("parameters", "macs", "size_bytes", "target", "profile", "precision", "opset", "nodes", "parity")
 
 
-def report_document(run: Run, *, on_event: Listener) -> dict[str, Any]:
+def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocument:
     """Build the document of a report.
 
-    Keys, stable from version to version:
-        `schema_version`, `kind` ("report"), `created`, `warnings`, `synthetic`, `machine`, `tools`;
-        `run`: `id`, `name`, `method`, `seed`, `digest`, `created`, `settings`;
-        `regions`: `name`, `task`, `classes`, `modality`, `synthetic`, `cases` by part;
-        `task`, `metrics` (columns of the table), `headline` (the one that the gate judges by);
-        `table`: one row per region, owner and export: `region`, `owner`, `source`, `n`, each of `metrics`, `ci`,
-            `parameters`, `macs`, `size_bytes`, `target`, `profile`, `precision`, `opset`, `nodes`, `parity`, `path`
-            (below the run), `digest`, `latency` (`median_ms`, `p90_ms`, `p99_ms`, `throughput`, `peak_mib`, `batch`,
-            `threads`, `provider`, or null), `scored` (source of the metrics: "network", "export" or
-            null), `commands` (check, time and use it);
-        `summary`: mean savings of the experts against the foundation, and the change of the headline metric;
-        `evaluations`: `confusion`, `reliability`, `per_class` (with `roc`) or `per_structure`, and `classes` by model
-            and region;
-        `pictures`: images with predictions by region, if the privacy of a run allows pixels in its exports;
-        `training`: the lines of `metrics.jsonl`;
-        `gate`: the stored gate with its raw samples, with `stale`, or null;
-        `precisions`: trials of `export --precision auto`, one row per region and precision, with the reason;
-        `chain`: `kind`, `name`, `digest`, `parent` of each artifact;
-        `commands`: commands to repeat all of this.
+    Args:
+        run_splits: The run and its data, which are read only for missing measurements.
+        on_event: Receives progress.
+
+    Raises:
+        ArtifactError: The run, or an artifact in the report, is damaged.
     """
-    warnings: list[str] = []
-    found = evaluations_of(run, warnings, on_event)
-    evaluations = {model: None if one is None else one.to_json() for model, one in found.items()}
-    exports = [read_exported(entry.path) for entry in exports_of(run)]
-    rows = latencies_of(run, exports, warnings, on_event)
-    measured = {digest: row.to_json() for digest, row in rows.items()}
+    run, warnings = run_splits.run, list[str]()
     task = get_task(run.regions[0].task)
     metrics = METRICS if task.name == "classification" else task.metrics
-    scored = scores_of(run, exports, warnings, on_event)
-    table = _table(run, metrics, evaluations, exports, measured, scored)
+    evaluations = evaluations_of(run_splits, warnings, on_event)
+    exports = [read_exported(entry.path) for entry in exports_of(run)]
+    latencies = latencies_of(run, exports, warnings, on_event)
+    scores = scores_of(run_splits, exports, warnings, on_event)
+    table = _Measured(run, metrics, evaluations, latencies, scores).rows(exports)
     if not exports:
         warnings.append("Nothing is exported yet: sizes and latencies are missing. Run `decompose export`.")
     chain, gate = chain_of(run, exports), _gate(run, exports)
-    warnings += orphans(chain)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "report",
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "warnings": warnings,
-        "synthetic": run.manifest.synthetic,
-        "machine": fingerprint(),
-        "tools": tool_versions(),
-        "run": _about(run),
-        "regions": _regions(run),
-        "task": task.name,
-        "metrics": list(metrics),
-        "headline": task.headline,
-        "table": table,
-        "summary": average_savings(table, task.headline),
-        "evaluations": {model: _drawable(document) for model, document in evaluations.items()},
-        "pictures": pictures_of(exports),
-        "training": run.metrics,
-        "gate": gate,
-        "precisions": [row.to_json() for row in precision_trials(run)],
-        "chain": chain,
-        "commands": commands_of(run, exports, gate),
-    }
+    return ReportDocument(
+        warnings=[*warnings, *orphans(chain)],
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        synthetic=run.manifest.synthetic,
+        machine=fingerprint(),
+        tools=tool_versions(),
+        run=_about(run),
+        regions=_regions(run_splits),
+        task=task.name,
+        metrics=list(metrics),
+        headline=task.headline,
+        table=table,
+        summary=average_savings(table, task.headline),
+        evaluations=Evaluations(**{model: _tables(found) for model, found in evaluations.items()}),
+        pictures=pictures_of(exports),
+        training=run.metrics,
+        gate=gate,
+        precisions=precision_trials(run),
+        chain=chain,
+        commands=commands_of(run, exports, gate),
+    )
 
 
-def average_savings(table: list[dict[str, Any]], headline: str = "balanced_accuracy") -> dict[str, float | None]:
+def average_savings(table: Sequence[ReportRow], headline: str = "balanced_accuracy") -> ReportSummary:
     """Return the experts' savings: geometric mean of baseline over expert, mean change of the headline metric."""
-    best: dict[str, dict[str, dict[str, Any]]] = {}
+    best: dict[str, dict[Owner, ReportRow]] = {}
     for row in table:
-        best.setdefault(row["region"], {}).setdefault(row["owner"], row)
+        best.setdefault(row.region, {}).setdefault(row.owner, row)
     pairs = [(row["foundation"], row["expert"]) for row in best.values() if {"foundation", "expert"} <= set(row)]
-    exported = [pair for pair in pairs if pair[0]["digest"] and pair[1]["digest"]]
-    pairs = exported or pairs
-
-    def shrink(get: Any) -> float | None:
-        found = [(get(one), get(two)) for one, two in pairs]
-        ratios = [one / two for one, two in found if one and two]
-        product = 1.0
-        for ratio in ratios:
-            product *= ratio ** (1 / len(ratios))
-        return product if ratios else None
-
-    changes = [
-        two[headline] - one[headline] for one, two in pairs if one[headline] is not None and two[headline] is not None
-    ]
-    return {
-        "parameters": shrink(lambda row: row["parameters"]),
-        "macs": shrink(lambda row: row["macs"]),
-        "size_bytes": shrink(lambda row: row["size_bytes"]),
-        "latency": shrink(lambda row: (row["latency"] or {}).get("median_ms")),
-        f"{headline}_change": sum(changes) / len(changes) if changes else None,
-    }
+    pairs = [pair for pair in pairs if pair[0].digest and pair[1].digest] or pairs
+    found = [(before.value(headline), after.value(headline)) for before, after in pairs]
+    changes = [after - before for before, after in found if before is not None and after is not None]
+    return ReportSummary.model_validate(
+        {
+            **{
+                name: _mean_ratio((getattr(before, name), getattr(after, name)) for before, after in pairs)
+                for name in ("parameters", "macs", "size_bytes")
+            },
+            "latency": _mean_ratio((_median(before), _median(after)) for before, after in pairs),
+            f"{headline}_change": sum(changes) / len(changes) if changes else None,
+        }
+    )
 
 
-def _table(
-    run: Run,
-    metrics: Sequence[str],
-    evaluations: dict[str, dict[str, Any] | None],
-    exports: list[Exported],
-    measured: dict[str, dict[str, Any]],
-    scored: dict[str, ScoredExport],
-) -> list[dict[str, Any]]:
-    table = []
-    for region in run.regions.names:
-        for model in reversed(MODELS):
-            block = ((evaluations[model] or {}).get("regions") or {}).get(region)
-            own = [one for one in exports if one.owner == OWNER_OF[model] and one.region.name == region]
-            if block is None and not own:
-                continue
-            rows: list[Exported | None] = [*own] if own else [None]
-            for one in rows:
-                scores = _scores(block, one, metrics, scored)
-                table.append({"region": region, "owner": OWNER_OF[model], **scores, **_costs(run, one, measured)})
-    return table
+def _median(row: ReportRow) -> float | None:
+    return None if row.latency is None else row.latency.median_ms
 
 
-def _scores(
-    network: dict[str, Any] | None, one: Exported | None, metrics: Sequence[str], scored: dict[str, ScoredExport]
-) -> dict[str, Any]:
-    """Return the scores of an export: its network's if their outputs are equal, else its own."""
-    as_network = one is None or answers_as_network(one)
-    own = None if one is None else scored.get(one.manifest.digest)
-    block = network if as_network else None if own is None else own.to_json()
-    return {
-        "source": (network or {}).get("source"),
-        "scored": None if block is None else "network" if as_network else "export",
-        "n": (network or {}).get("n"),
-        **{name: (block or {}).get(name) for name in metrics},
-        "ci": {name: ((block or {}).get("ci") or {}).get(name) for name in metrics},
-    }
+def _mean_ratio(pairs: Iterable[tuple[float | None, float | None]]) -> float | None:
+    """Return the geometric mean of first over second; None if no pair has both."""
+    ratios = [before / after for before, after in pairs if before and after]
+    return math.prod(ratio ** (1 / len(ratios)) for ratio in ratios) if ratios else None
 
 
-def _costs(run: Run, one: Exported | None, measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    names = ("parameters", "macs", "size_bytes", "target", "profile", "precision", "opset", "nodes", "parity")
-    row = None if one is None else measured.get(one.manifest.digest)
-    shown = ("median_ms", "p90_ms", "p99_ms", "throughput", "peak_mib", "load_ms", "batch", "threads", "provider")
-    return {
-        **{name: None if one is None else one.info.to_json().get(name) for name in names},
-        "path": None if one is None else one.path.relative_to(run.path).as_posix(),
-        "digest": None if one is None else one.manifest.digest,
-        "latency": None if row is None else {name: row.get(name) for name in shown},
-        "commands": [] if one is None else commands_for(one, run),
-    }
+@dataclass(frozen=True)
+class _Measured:
+    """The measurements of a run: evaluations by model, latencies and scores by digest of the export."""
+
+    run: Run
+    metrics: Sequence[str]
+    evaluations: Mapping[ModelName, EvaluateDocument | None]
+    latencies: Mapping[str, BenchRow]
+    scores: Mapping[str, ScoredExport]
+
+    def rows(self, exports: Sequence[Exported]) -> list[ReportRow]:
+        """Return one row per export by region and owner, and one per network without an export."""
+        rows = []
+        for region in self.run.regions.names:
+            for owner, model in MODEL_OF.items():
+                document = self.evaluations[model]
+                network = None if document is None else document.regions.get(region)
+                own = [one for one in exports if (one.owner, one.region.name) == (owner, region)]
+                shown: Sequence[Exported | None] = own or [None] * (network is not None)
+                rows += [self._row(region, owner, network, one) for one in shown]
+        return rows
+
+    def _row(self, region: str, owner: Owner, network: RegionEvaluation | None, one: Exported | None) -> ReportRow:
+        """Return one row, with the scores of the network if the export has equal outputs, else its own."""
+        digest = None if one is None else one.manifest.digest
+        scored = "network" if one is None or answers_as_network(one) else "export"
+        scores = network if scored == "network" else self.scores.get(str(digest))
+        info, latency = None if one is None else one.info, self.latencies.get(str(digest))
+        return ReportRow.model_validate(
+            {
+                "region": region,
+                "owner": owner,
+                "source": None if network is None else network.source,
+                "scored": None if scores is None else scored,
+                "n": None if network is None else network.n,
+                **{name: None if scores is None else scores.value(name) for name in self.metrics},
+                "ci": {name: None if scores is None else scores.ci.get(name) for name in self.metrics},
+                **{name: getattr(info, name, None) for name in _COSTS},
+                "path": None if one is None else one.path.relative_to(self.run.path).as_posix(),
+                "digest": digest,
+                "latency": None if latency is None else ReportedLatency.model_validate(latency, from_attributes=True),
+                "commands": [] if one is None else commands_for(one, self.run),
+            }
+        )
 
 
-def _about(run: Run) -> dict[str, Any]:
-    config = run.config.model_dump(mode="json", exclude={"regions"})
-    return {
-        "id": run.id,
-        "name": config.pop("name"),
-        "method": config.pop("method"),
-        "seed": config.pop("seed"),
-        "digest": run.manifest.digest,
-        "created": run.manifest.created,
-        "settings": config,
-    }
+def _about(run: Run) -> ReportedRun:
+    settings = run.config.model_dump(mode="json", exclude={"regions", "name", "method", "seed"})
+    return ReportedRun(
+        id=run.id,
+        name=run.config.name,
+        method=run.config.method,
+        seed=run.config.seed,
+        digest=run.manifest.digest,
+        created=run.manifest.created,
+        settings=settings,
+    )
 
 
-def _regions(run: Run) -> list[dict[str, Any]]:
-    splits = read_json(run.path / "splits.json", kind="splits")["regions"]
+def _regions(run_splits: RunSplits) -> list[ReportedRegion]:
     return [
-        {**row, "cases": {part: len(digests) for part, digests in splits.get(row["name"], {}).items()}}
-        for row in run.regions.to_json()
+        ReportedRegion(
+            name=region.name,
+            task=region.task,
+            classes=list(region.classes),
+            modality=region.modality,
+            synthetic=region.synthetic,
+            cases={part: len(digests) for part, digests in run_splits.digests(region.name).items()},
+        )
+        for region in run_splits.run.regions
     ]
 
 
-def _drawable(document: dict[str, Any] | None) -> dict[str, Any] | None:
+def _tables(document: EvaluateDocument | None) -> dict[str, RegionTables] | None:
     if document is None:
         return None
-    names = ("n", "groups", "classes", "confusion", "reliability", "per_class", "per_structure", "ece", "source")
+    names = [name for name in RegionTables.model_fields if name != "ece_ci"]
     return {
-        region: {**{name: block.get(name) for name in names}, "ece_ci": (block.get("ci") or {}).get("ece")}
-        for region, block in document["regions"].items()
-    }  # fmt: skip
+        region: RegionTables.model_validate(
+            {name: getattr(block, name, None) for name in names} | {"ece_ci": block.ci.get("ece")}
+        )
+        for region, block in document.regions.items()
+    }
 
 
-def _gate(run: Run, exports: list[Exported]) -> dict[str, Any] | None:
+def _gate(run: Run, exports: Sequence[Exported]) -> ReportedGate | None:
     """Return the stored gate; stale if it judged an export that has changed."""
     path = run.measurements_dir / gating.NAME
     if not path.is_file():
         return None
-    document = read_json(path, kind="gate")
-    current = {one.manifest.digest for one in exports}
-    judged = {block["candidate"]["digest"] for block in document["regions"].values()}
-    return {**document, "stale": not judged <= current}
+    document = GateDocument.read(path, fix="remove it")
+    judged = {block.candidate.digest for block in document.regions.values()}
+    return combine(ReportedGate, document, stale=not judged <= {one.manifest.digest for one in exports})

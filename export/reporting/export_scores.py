@@ -15,7 +15,6 @@ from lorkit.decompose.documents.export import ExportScores, ScoredClassifier, Sc
 from lorkit.decompose.documents.scores import SegmentationScores
 from lorkit.decompose.errors import DataError, MissingRuntimeError
 from lorkit.decompose.events import Listener, Working
-from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.tasks import get_task
 from lorkit.export.runtime.batch_size import fitting
@@ -32,7 +31,7 @@ def answers_as_network(one: Exported) -> bool:
 
 
 def scores_of(
-    run: Run, exports: Sequence[Exported], warnings: list[str], on_event: Listener
+    run_splits: RunSplits, exports: Sequence[Exported], warnings: list[str], on_event: Listener
 ) -> dict[str, ScoredExport]:
     """Return the scores of exports of lower precision by digest; measure missing ones.
 
@@ -41,22 +40,20 @@ def scores_of(
     Returns:
         Blocks as in `evaluate`, without curves; none for an export that cannot run here.
     """
-    path = run.measurements_dir / NAME
+    run, path = run_splits.run, run_splits.run.measurements_dir / NAME
     known = ExportScores.read(path).exports if path.is_file() else {}
-    wanted = [one for one in exports if one.proven and not answers_as_network(one)]
-    found = {one.manifest.digest: known[one.manifest.digest] for one in wanted if one.manifest.digest in known}
-    missing = [one for one in wanted if one.manifest.digest not in known]
-    run_splits: RunSplits | None = None
+    wanted = {one.manifest.digest: one for one in exports if one.proven and not answers_as_network(one)}
+    found = {digest: known[digest] for digest in wanted if digest in known}
+    missing = [one for digest, one in wanted.items() if digest not in known]
     for index, one in enumerate(missing):
         label = one.path.relative_to(run.path).as_posix()
         on_event(Working(f"accuracy of {label}", index, len(missing)))
         try:
-            run_splits = run_splits or RunSplits(run)
             found[one.manifest.digest] = _measure(run_splits, one)
         except (DataError, MissingRuntimeError) as error:
             warnings.append(f"The accuracy of {label} was not measured: {error}.")
     if missing and found:
-        run.measurements_dir.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         ExportScores(split="test", exports=found).write(path)
     return found
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.documents.bench import BenchDocument, BenchRow
-from lorkit.decompose.documents.evaluate import EvaluateDocument
+from lorkit.decompose.documents.evaluate import EvaluateDocument, ModelName
 from lorkit.decompose.errors import DataError, MissingRuntimeError
+from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.events import Listener
 from lorkit.decompose.runs import MODELS, Run
+from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.benchmarking import benchmark
 from lorkit.export.runtime.exported import Exported
@@ -20,27 +23,29 @@ if TYPE_CHECKING:
 
 # Enough for a median with its quartiles; `decompose bench` measures more.
 _SAMPLES = 60
-_SECONDS_A_REGION = 3.0
+_SECONDS_PER_EXPORT = 3.0
 
 
-def evaluations_of(run: Run, warnings: list[str], on_event: Listener) -> dict[str, EvaluateDocument | None]:
-    """Return each model's evaluation on the test split; measure it if there is none of this run."""
-    found: dict[str, EvaluateDocument | None] = {model: _stored(run, model) for model in reversed(MODELS)}
-    missing = [model for model, document in found.items() if document is None]
-    if not missing:
-        return found
-    # PyTorch takes seconds to import, and is not needed if all is measured
-    from lorkit.decompose.evaluation.evaluation import evaluate
-    from lorkit.decompose.runs.locked_data import RunSplits
+def evaluations_of(
+    run_splits: RunSplits, warnings: list[str], on_event: Listener
+) -> dict[ModelName, EvaluateDocument | None]:
+    """Return each model's evaluation on the test split; measure it if there is none of this run.
 
+    Args:
+        run_splits: The run and its data.
+        warnings: Extended by a line for each model that could not be measured; it is then None.
+        on_event: Receives progress.
+    """
+    run = run_splits.run
+    found = {model: _stored(run, model) for model in reversed(MODELS)}
     try:
-        locked = RunSplits(run)
-        for model in missing:
+        for model in [model for model, document in found.items() if document is None]:
             teacher = _teacher(run) if model == "foundation" else None
-            if model == "foundation" and teacher is None and (reason := missing_baseline(run)) is not None:
+            reason = missing_baseline(run) if model == "foundation" and teacher is None else None
+            if reason is not None:
                 warnings.append(f"Not measured: {model}: {reason}")
-                continue
-            found[model] = evaluate(run, model=model, run_splits=locked, teacher=teacher, on_event=on_event)
+            else:
+                found[model] = evaluate(run, model=model, run_splits=run_splits, teacher=teacher, on_event=on_event)
     except DataError as error:
         unmeasured = ", ".join(model for model, document in found.items() if document is None)
         warnings.append(f"Not measured: {unmeasured}: {error}.")
@@ -51,46 +56,48 @@ def _teacher(run: Run) -> Teacher | None:
     """Open the ONNX file that was the foundation of a run; None if it was something else."""
     if not run.config.foundation.is_onnx:
         return None
-    from lorkit.export.onnx.teacher import teacher_of
+    from lorkit.export.onnx.teacher import teacher_of  # ONNX Runtime is not needed for any other foundation
 
     return teacher_of(run)
 
 
-def _stored(run: Run, model: str) -> EvaluateDocument | None:
+def _stored(run: Run, model: ModelName) -> EvaluateDocument | None:
     path = run.measurements_dir / f"evaluate-{model}-test.json"
     document = EvaluateDocument.read(path, fix="remove it") if path.is_file() else None
     return document if document is not None and _fresh(run, model, document) else None
 
 
-def _fresh(run: Run, model: str, document: EvaluateDocument) -> bool:
+def _fresh(run: Run, model: ModelName, document: EvaluateDocument) -> bool:
     """Return whether an evaluation is of this run and, for experts, of the current ones."""
     if document.run_digest != run.manifest.digest or set(document.regions) != set(run.regions.names):
         return False
     if model != "experts":
         return True
+    measured = datetime.datetime.fromisoformat(document.created)
     for name, block in document.regions.items():
         extracted = run.experts_dir / name / MANIFEST
         if extracted.is_file() != (block.source == "extracted"):
             return False
         if extracted.is_file():
             created = datetime.datetime.fromisoformat(read_manifest(extracted.parent, verify=False).created)
-            if datetime.datetime.fromisoformat(document.created) < created.replace(microsecond=0):
+            if measured < created.replace(microsecond=0):
                 return False
     return True
 
 
-def latencies_of(run: Run, exports: list[Exported], warnings: list[str], on_event: Listener) -> dict[str, BenchRow]:
+def latencies_of(run: Run, exports: Sequence[Exported], warnings: list[str], on_event: Listener) -> dict[str, BenchRow]:
     """Return one row per export digest (batch 1, one thread); measure missing ones briefly."""
     rows = _bench_rows(benchmark.stored(run))
-    if any(one.proven and one.manifest.digest not in rows for one in exports):
-        seconds = _SECONDS_A_REGION * len({one.key for one in exports})
-        try:
-            document = benchmark.bench(run=run.path, samples=_SAMPLES, max_seconds=seconds, on_event=on_event)
-        except MissingRuntimeError as error:
-            warnings.append(f"Latency was not measured: {error}.")
-            return rows
-        rows |= _bench_rows(document)
-    return rows
+    if all(one.manifest.digest in rows for one in exports if one.proven):
+        return rows
+    seconds = _SECONDS_PER_EXPORT * len({one.key for one in exports})
+    try:
+        return rows | _bench_rows(
+            benchmark.bench(run=run.path, samples=_SAMPLES, max_seconds=seconds, on_event=on_event)
+        )
+    except MissingRuntimeError as error:
+        warnings.append(f"Latency was not measured: {error}.")
+        return rows
 
 
 def _bench_rows(document: BenchDocument | None) -> dict[str, BenchRow]:

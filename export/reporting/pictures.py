@@ -22,6 +22,7 @@ from PIL import Image
 from scipy.special import softmax
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Mask
+from lorkit.decompose.documents.report import ClassProbability, Picture
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.metrics.segmentation import mask_dice
 from lorkit.export.building.packaging import SAMPLES
@@ -37,15 +38,9 @@ _NAMED = 3
 _WHITE = (255, 255, 255)
 
 
-def pictures_of(exports: Sequence[Exported]) -> dict[str, list[dict[str, Any]]]:
-    """Draw a few cases of each region, from the first export of its expert with samples.
-
-    Returns:
-        By region, a list of pictures with `png` (base64), `width` and `height` in pixels, `slice` (None for 2D images)
-        and `annotated`. For segmentation also `dice` by structure; for classification `truth` (None if not annotated),
-        `answer`, and the most probable classes as `top` (`class`, `probability`).
-    """
-    found: dict[str, list[dict[str, Any]]] = {}
+def pictures_of(exports: Sequence[Exported]) -> dict[str, list[Picture]]:
+    """Draw a few cases of each region, from the first export of its expert with samples."""
+    found: dict[str, list[Picture]] = {}
     for one in exports:
         shown = one.owner == "expert" and one.info.samples is not None and one.info.samples.inputs != "seeded"
         if shown and not found.get(one.region.name):
@@ -54,7 +49,7 @@ def pictures_of(exports: Sequence[Exported]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _drawn(exported: Exported) -> list[dict[str, Any]]:
+def _drawn(exported: Exported) -> list[Picture]:
     try:
         with np.load(exported.path / SAMPLES, allow_pickle=False) as stored:
             images, logits = stored["image"], stored["logits"]
@@ -70,7 +65,7 @@ def _drawn(exported: Exported) -> list[dict[str, Any]]:
         return [_labelled(images[i], logits[i], None if labels is None else labels[i], exported.classes) for i in shown]
     wanted = [None] * len(images) if targets is None else list(targets)
     cases = list(zip(images, logits, wanted, strict=True))[:_MOST]
-    return [_picture(*case, exported.classes) for case in cases]
+    return [_outlined(*case, exported.classes) for case in cases]
 
 
 def _varied(count: int, labels: NDArray[Any] | None) -> list[int]:
@@ -85,38 +80,41 @@ def _varied(count: int, labels: NDArray[Any] | None) -> list[int]:
     return sorted(index for _, index in sorted(rounds)[:_MOST_LABELLED])
 
 
-def _labelled(image: Float32Array, logits: Float32Array, label: Any, classes: Sequence[str]) -> dict[str, Any]:
+def _labelled(image: Float32Array, logits: Float32Array, label: Any, classes: Sequence[str]) -> Picture:
     at = None if image.ndim == 3 else image.shape[-1] // 2
     plane = _plane(image, at)
     drawn = _enlarged(plane, max(1, -(-_SIDE_LABELLED // max(plane.shape[1:]))))
     shares = softmax(logits.astype(np.float64))
     order = np.argsort(-shares, kind="stable")[:_NAMED]
-    return {
-        **_encoded(drawn),
-        "slice": at,
-        "annotated": label is not None,
-        "truth": None if label is None else classes[int(label)],
-        "answer": classes[int(order[0])],
-        "top": [{"class": classes[int(index)], "probability": float(shares[index])} for index in order],
-    }
-
-
-def _picture(
-    image: Float32Array, logits: Float32Array, wanted: Mask | None, structures: Sequence[str]
-) -> dict[str, Any]:
-    mask = decode(logits)
-    scores = (
-        {} if wanted is None else dict(zip(structures, mask_dice(mask, wanted, len(structures)).tolist(), strict=True))
+    return Picture(
+        png=_png(drawn),
+        width=drawn.shape[1],
+        height=drawn.shape[0],
+        slice=at,
+        annotated=label is not None,
+        truth=None if label is None else classes[int(label)],
+        answer=classes[int(order[0])],
+        top=[ClassProbability(**{"class": classes[k], "probability": float(shares[k])}) for k in order.tolist()],
     )
+
+
+def _outlined(image: Float32Array, logits: Float32Array, wanted: Mask | None, structures: Sequence[str]) -> Picture:
+    mask = decode(logits)
+    dice: dict[str, float | None] = {}
+    if wanted is not None:
+        scores = mask_dice(mask, wanted, len(structures)).tolist()
+        dice = {name: None if np.isnan(value) else value for name, value in zip(structures, scores, strict=True)}
     at = None if mask.ndim == 2 else _fullest(mask if wanted is None else wanted)
     plane = _plane(image, at)
     drawn = overlay(plane, _plane(mask[None], at)[0], None if wanted is None else _plane(wanted[None], at)[0])
-    return {
-        **_encoded(drawn),
-        "slice": at,
-        "annotated": wanted is not None,
-        "dice": {name: None if np.isnan(value) else value for name, value in scores.items()},
-    }
+    return Picture(
+        png=_png(drawn),
+        width=drawn.shape[1],
+        height=drawn.shape[0],
+        slice=at,
+        annotated=wanted is not None,
+        dice=dice,
+    )
 
 
 def overlay(image: Float32Array, mask: Mask, wanted: Mask | None) -> NDArray[np.uint8]:
@@ -152,11 +150,10 @@ def _enlarged(image: Float32Array, factor: int) -> NDArray[np.uint8]:
     return np.clip(plain * 255.0 + 0.5, 0, 255).astype(np.uint8)
 
 
-def _encoded(pixels: NDArray[np.uint8]) -> dict[str, Any]:
+def _png(pixels: NDArray[np.uint8]) -> str:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, format="PNG", optimize=True)
-    data = base64.b64encode(stream.getvalue()).decode("ascii")
-    return {"png": data, "width": pixels.shape[1], "height": pixels.shape[0]}
+    return base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def _fullest(mask: Mask) -> int:

@@ -4,42 +4,42 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 from lorkit.decompose.artifacts import MANIFEST, read_manifest
+from lorkit.decompose.documents.gate import GateDocument
+from lorkit.decompose.documents.report import ChainLink
 from lorkit.decompose.runs import Run
 from lorkit.export.runtime.exported import Exported
 
 
-def chain_of(run: Run, exports: Sequence[Exported]) -> list[dict[str, Any]]:
-    """Return `kind`, `name`, `digest`, `parent` and `created` of each artifact, parents before children."""
+def chain_of(run: Run, exports: Sequence[Exported]) -> list[ChainLink]:
+    """Return each artifact of a run, parents before children."""
     experts = [run.experts_dir / name for name in run.regions.names if (run.experts_dir / name / MANIFEST).is_file()]
     places = [run.foundation_dir, run.path, *experts]
     manifests = [read_manifest(place) for place in places if (place / MANIFEST).is_file()]
     manifests += [one.manifest for one in exports]
     return [
-        {
-            "kind": manifest.kind,
-            "name": _name(manifest.path, run),
-            "digest": manifest.digest,
-            "parent": None if manifest.parent is None else manifest.parent["sha256"],
-            "created": manifest.created,
-        }
+        ChainLink(
+            kind=manifest.kind,
+            name=run.id if manifest.path == run.path else manifest.path.relative_to(run.path).as_posix(),
+            digest=manifest.digest,
+            parent=None if manifest.parent is None else manifest.parent["sha256"],
+            created=manifest.created,
+        )
         for manifest in manifests
     ]
 
 
-def orphans(chain: Sequence[dict[str, Any]]) -> list[str]:
+def orphans(chain: Sequence[ChainLink]) -> list[str]:
     """Return the names of artifacts made from one that has been replaced since."""
-    there = {row["digest"] for row in chain}
-    lost = [row["name"] for row in chain if row["parent"] is not None and row["parent"] not in there]
+    known = {None, *(link.digest for link in chain)}
+    lost = [link.name for link in chain if link.parent not in known]
     if not lost:
         return []
     return [f"Made from an artifact that was replaced later. Make again: {', '.join(lost)}."]
 
 
-def commands_of(run: Run, exports: Sequence[Exported], gate: dict[str, Any] | None) -> list[str]:
+def commands_of(run: Run, exports: Sequence[Exported], gate: GateDocument | None) -> list[str]:
     """Return the commands that repeat a run, with the limits of its gate."""
     where = f"--run {run.id}"
     ways = dict.fromkeys(one.key[1:] for one in exports)
@@ -53,16 +53,13 @@ def commands_of(run: Run, exports: Sequence[Exported], gate: dict[str, Any] | No
     ]
 
 
-def _limits(gate: dict[str, Any]) -> str:
-    drops = [f"{gate['max_accuracy_drop']:g}"]
-    drops += [f"{region}={drop:g}" for region, drop in (gate.get("max_accuracy_drops") or {}).items()]
-    accuracies = [block.get("accuracy") or {} for block in gate["regions"].values()]
-    columns = dict.fromkeys(
-        row["column"] for one in accuracies for row in one.get("subgroups") or () if "column" in row
-    )
-    said = f" --margin {gate['margin']:g} --max-accuracy-drop {','.join(drops)} --seed {gate['seed']}"
+def _limits(gate: GateDocument) -> str:
+    drops = [f"{gate.max_accuracy_drop:g}", *(f"{name}={drop:g}" for name, drop in gate.max_accuracy_drops.items())]
+    accuracies = [block.accuracy for block in gate.regions.values()]
+    columns = dict.fromkeys(row.column for one in accuracies for row in one.subgroups if row.column is not None)
+    said = f" --margin {gate.margin:g} --max-accuracy-drop {','.join(drops)} --seed {gate.seed}"
     said += "".join(f" --subgroup {shlex.quote(column)}" for column in columns)
-    return said + (" --strict-subgroups" if any(one.get("strict") for one in accuracies) else "")
+    return said + (" --strict-subgroups" if any(one.strict for one in accuracies) else "")
 
 
 def commands_for(one: Exported, run: Run) -> list[str]:
@@ -75,7 +72,3 @@ def commands_for(one: Exported, run: Run) -> list[str]:
         f"decompose bench {path}",
         *([f"decompose predict {path} IMAGE{allowed}"] if one.owner == "expert" else []),
     ]
-
-
-def _name(path: Path, run: Run) -> str:
-    return run.id if path == run.path else path.relative_to(run.path).as_posix()

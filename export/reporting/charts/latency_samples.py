@@ -7,12 +7,11 @@ machine.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from lorkit.decompose.documents.measured import Timings
 from lorkit.export.benchmarking.timing_statistics import fastest_of_neighbours
 from lorkit.export.rendering.svg import Scale, figure, label, tag
 
@@ -27,20 +26,18 @@ _CUT = (2.0, 98.0)
 """Percentiles that the axes reach to; what lies beyond is drawn at the edge."""
 
 
-def latency_strips(
-    key: str, region: str, samples: Mapping[str, Sequence[float]], margin: float, cycles: int | None = None
-) -> Markup:
+def latency_strips(key: str, region: str, samples: Timings, margin: float, cycles: int | None = None) -> Markup:
     """Draw the ratios of every pair, candidate and control, over time and as histograms.
 
     Args:
         key: Unique in the page.
         region: Name of the region.
-        samples: Milliseconds of `baseline`, `candidate` and `control`, in the order of measurement.
+        samples: Milliseconds in the order of measurement.
         margin: Allowed slow-down, a fraction.
         cycles: Cycles per pair, of which each engine's fastest counts; the candidate is then compared with both loads
             of the baseline. None in older gates: each cycle is a pair with the first load.
     """
-    if len(samples["baseline"]) < (cycles or 1):
+    if len(samples.baseline) < (cycles or 1):
         return Markup("")
     rows = _ratios(samples, cycles)
     reach = 1.1 * max(1.0 + margin, *(_reach(ratios) for ratios in rows.values()))
@@ -58,8 +55,8 @@ def latency_strips(
     return figure(key, title, said, (WIDTH, bottom + _FOOT), body)
 
 
-def _ratios(samples: Mapping[str, Sequence[float]], cycles: int | None) -> dict[str, NDArray[np.float64]]:
-    times_PA = np.array([samples[name] for name in ("baseline", "candidate", "control")], dtype=np.float64).T
+def _ratios(samples: Timings, cycles: int | None) -> dict[str, NDArray[np.float64]]:
+    times_PA = np.array([samples.baseline, samples.candidate, samples.control]).T
     fastest_PA = fastest_of_neighbours(times_PA, cycles or 1)
     baseline, candidate, control = fastest_PA.T
     against = baseline if cycles is None else np.sqrt(baseline * control)  # the mean of both log-ratios

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
+from lorkit.decompose.documents.scores import Reliability
 from lorkit.export.rendering.svg import Plot, Scale, figure, path, spread_labels, tag
 
 WIDTH, HEIGHT = 340.0, 216.0
@@ -54,15 +54,15 @@ def interval_chart(
     return figure(key, title, said, (width, height), body)
 
 
-def calibration_chart(key: str, region: str, curves: Mapping[str, Mapping[str, Sequence[Any]]]) -> Markup:
+def calibration_chart(key: str, region: str, curves: Mapping[str, Reliability]) -> Markup:
     """Draw accuracy against confidence by bin, for each owner; the area of a mark is its number of cases."""
     side = 250.0
     x, y = Scale((0.0, 1.0), (LEFT, side - RIGHT)), Scale((0.0, 1.0), (side - BOTTOM, TOP))
     body = Plot(x, y, "confidence", "accuracy").axes()
     body.append(path([(x(0.0), y(0.0)), (x(1.0), y(1.0))], class_="front"))
     for owner, curve in curves.items():
-        rows = list(zip(curve["confidence"], curve["accuracy"], curve["n"], strict=True))
-        filled = [(x(c), y(a), n) for c, a, n in rows if n >= FEWEST]
+        rows = zip(curve.confidence, curve.accuracy, curve.n, strict=True)
+        filled = [(x(c), y(a), n) for c, a, n in rows if n >= FEWEST and c is not None and a is not None]
         total = sum(n for _, _, n in filled) or 1
         body.append(path([(at, height) for at, height, _ in filled], class_=f"line {owner}"))
         for at, height, n in filled:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from markupsafe import Markup
 
+from lorkit.decompose.documents.scores import ClassScores
 from lorkit.export.rendering.svg import Plot, Scale, figure, path, tag
 
 SIDE = 300.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 12.0, 26.0, 40.0
-Row = Mapping[str, Any]
 
 
-def shown_classes(rows: Sequence[Row]) -> list[Row]:
+def shown_classes(rows: Sequence[ClassScores]) -> list[ClassScores]:
     """Return the classes that need a curve: one of two, since the other is its mirror image."""
     return list(rows[1:]) if len(rows) == 2 else list(rows)
 
 
-def roc_curves(key: str, region: str, by_owner: Mapping[str, Sequence[Row]]) -> Markup:
+def roc_curves(key: str, region: str, by_owner: Mapping[str, Sequence[ClassScores]]) -> Markup:
     """Draw the curves of the classes, the expert's solid, the foundation's thin and dashed.
 
-    `by_owner` has the `per_class` rows of an evaluation; rows without `roc` are omitted.
+    Classes without a curve are omitted.
     """
     x, y = Scale((0.0, 1.0), (_LEFT, SIDE - _RIGHT)), Scale((0.0, 1.0), (SIDE - _BOTTOM, _TOP))
     body = Plot(x, y, "false positive rate", "true positive rate").axes()
@@ -30,11 +29,11 @@ def roc_curves(key: str, region: str, by_owner: Mapping[str, Sequence[Row]]) -> 
     said = []
     for owner, rows in by_owner.items():
         for index, row in enumerate(shown_classes(rows)):
-            if not row.get("roc"):
+            if row.roc is None:
                 continue
-            points = [(x(f), y(t)) for f, t in zip(row["roc"]["fpr"], row["roc"]["tpr"], strict=True)]
+            points = [(x(f), y(t)) for f, t in zip(row.roc.fpr, row.roc.tpr, strict=True)]
             body.append(path(points, class_=f"line roc {owner} c{index % 8} d{index % 4}"))
-            said.append(f"{owner}, {row['class']}: AUROC {row['auroc']:.3f}")
+            said.append(f"{owner}, {row.class_name}: AUROC {row.auroc:.3f}")
     if not said:
         return Markup("")
     return figure(key, f"{region}: ROC", "; ".join(said), (SIDE, SIDE), body)

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
+from lorkit.decompose.documents.base import Owner
+from lorkit.decompose.documents.gate import GateRegion
+from lorkit.decompose.documents.measured import Subject
+from lorkit.decompose.documents.report import ReportDocument, ReportedRegion, ReportSummary
+from lorkit.decompose.documents.report_row import ReportRow
 from lorkit.export.prediction.masks import colour
 from lorkit.export.rendering.formatting import metric
 from lorkit.export.rendering.templates import environment
@@ -23,38 +27,36 @@ from lorkit.export.reporting.charts.roc import shown_classes, swatch
 from lorkit.export.reporting.pages.drawings import anchors, draw, label_of
 
 _HERE = Path(__file__).parent
-"""Everything that decides how a page looks."""
 _SHADES = 20
 _CHIPS = 7
 
 
-def render_html(document: Mapping[str, Any]) -> str:
+def render_html(document: ReportDocument) -> str:
     """Return a report's document as one HTML page with its styles, script and drawings inside."""
     css, script = _text("report.css") + _palette(), _text("report.js")
+    names = [region.name for region in document.regions]
+    by_region = {name: [row for row in document.table if row.region == name] for name in names}
     return _environment(autoescape=True).get_template("report.html.jinja").render(
-        **{"against": None, **document},
+        **dict(document),
         css=Markup(css),  # files of this package, not data
         script=Markup(script),
         policy=_policy(css, script),
-        tiles=_tiles(document["summary"], document["headline"]),
-        by_region=_by_region(document["table"]),
-        cards=_cards(document),
-        anchors=anchors(document["table"]),
+        tiles=_tiles(document.summary, document.headline),
+        by_region=by_region,
+        cards=[_card(document, region, by_region[region.name]) for region in document.regions],
+        anchors=anchors(document.table),
         drawings=draw(document),
     )  # fmt: skip
 
 
-def render_markdown(document: Mapping[str, Any]) -> str:
+def render_markdown(document: ReportDocument) -> str:
     """Return a report's document as Markdown, for a comment on a pull request."""
-    context = {"against": None, **document}
-    return _environment(autoescape=False).get_template("report.md.jinja").render(**context)
+    return _environment(autoescape=False).get_template("report.md.jinja").render(**dict(document))
 
 
 def _environment(*, autoescape: bool) -> jinja2.Environment:
     found = environment(_HERE, autoescape=autoescape)
-    found.globals.update(
-        label_of=label_of, swatch=swatch, shown_classes=shown_classes, shade=_shade, chip=_chip, export_of=_export_of
-    )
+    found.globals.update(label_of=label_of, swatch=swatch, shown_classes=shown_classes, shade=_shade, chip=_chip)
     return found
 
 
@@ -85,47 +87,43 @@ def _chip(structure: int) -> str:
     return f"k{1 + (structure - 1) % _CHIPS}"
 
 
-def _tiles(summary: Mapping[str, float | None], headline: str) -> list[tuple[str, str]]:
-    wanted = (
-        ("latency", "lower latency"),
-        ("size_bytes", "fewer bytes"),
-        ("macs", "fewer multiply-accumulates"),
+def _tiles(summary: ReportSummary, headline: str) -> list[tuple[str, str]]:
+    saved = (
+        (summary.latency, "lower latency"),
+        (summary.size_bytes, "fewer bytes"),
+        (summary.macs, "fewer multiply-accumulates"),
     )
-    tiles = [
-        (f"{value:.1f}\N{MULTIPLICATION SIGN}", what) for name, what in wanted if (value := summary[name]) is not None
-    ]
-    change = summary[f"{headline}_change"]
-    return tiles + (
-        [(f"{100 * change:+.1f} pt".replace("-", "\N{MINUS SIGN}"), metric(headline))] if change is not None else []
+    tiles = [(f"{value:.1f}\N{MULTIPLICATION SIGN}", what) for value, what in saved if value is not None]
+    change: float | None = getattr(summary, f"{headline}_change")
+    if change is not None:
+        tiles.append((f"{100 * change:+.1f} pt".replace("-", "\N{MINUS SIGN}"), metric(headline)))
+    return tiles
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Card:
+    """A card at the top of the page: a region with its verdict, its expert and its foundation."""
+
+    region: ReportedRegion
+    gate: GateRegion | None
+    foundation: ReportRow | None
+    expert: ReportRow | None
+    exports: int
+
+
+def _card(document: ReportDocument, region: ReportedRegion, rows: Sequence[ReportRow]) -> _Card:
+    gate = None if document.gate is None else document.gate.regions.get(region.name)
+    return _Card(
+        region=region,
+        gate=gate,
+        foundation=_judged(rows, "foundation", None if gate is None else gate.baseline),
+        expert=_judged(rows, "expert", None if gate is None else gate.candidate),
+        exports=sum(row.digest is not None for row in rows),
     )
 
 
-def _by_region(table: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
-    rows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
-    for row in table:
-        rows[row["region"]].append(row)
-    return dict(rows)
-
-
-def _cards(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the cards at the top of the page: each region with its verdict, its expert and its foundation."""
-    gate = (document["gate"] or {}).get("regions", {})
-    cards = []
-    for region in document["regions"]:
-        rows = [row for row in document["table"] if row["region"] == region["name"]]
-        block = gate.get(region["name"])
-        sides = {owner: [row for row in rows if row["owner"] == owner] for owner in ("foundation", "expert")}
-        judged = {"foundation": (block or {}).get("baseline"), "expert": (block or {}).get("candidate")}
-        shown = {owner: _judged(of, judged[owner]) for owner, of in sides.items()}
-        exports = sum(1 for row in rows if row["digest"])
-        cards.append({"region": region, "gate": block, **shown, "exports": exports})
-    return cards
-
-
-def _judged(rows: Sequence[Mapping[str, Any]], judged: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    digest = (judged or {}).get("digest")
-    return next((row for row in rows if row["digest"] == digest), rows[0] if rows else None)
-
-
-def _export_of(table: Sequence[Mapping[str, Any]], digest: str | None) -> Mapping[str, Any] | None:
-    return next((row for row in table if row["digest"] is not None and row["digest"] == digest), None)
+def _judged(rows: Sequence[ReportRow], owner: Owner, judged: Subject | None) -> ReportRow | None:
+    """Return the row of an owner that the gate judged, else the first."""
+    own = [row for row in rows if row.owner == owner]
+    digest = None if judged is None else judged.digest
+    return next((row for row in own if row.digest == digest), own[0] if own else None)

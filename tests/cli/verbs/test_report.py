@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lorkit.export.reporting.reporting import ReportResult
+from lorkit.decompose.documents.report import ReportFiles
 
 
 def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> None:
     words = ["report", "--against", "other"]
     check_verb(
         words,
-        ReportResult(files=[Path("r.html")], up_to_date=False),
+        ReportFiles(files=[Path("r.html")], up_to_date=False),
         options={"against": "other", "force": False},
         stdout="r.html\n",
     )

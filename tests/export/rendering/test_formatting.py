@@ -8,7 +8,6 @@ from lorkit.export.rendering.formatting import (
     mark,
     markdown,
     moment,
-    named_rows,
     number,
     percent,
     shown,
@@ -66,9 +65,6 @@ def test_changes_have_a_sign_and_no_negative_zero() -> None:
 def test_keys_of_later_versions_can_be_written() -> None:
     assert shown({"p": 0.0123, "better": 3}) == "p 0.0123, better 3"
     assert shown([1, None]) == f"1, {DASH}"
-    assert named_rows({"a": {"n": 1}}) == [("a", {"n": 1})]
-    assert named_rows([{"structure": "liver", "n": 1}]) == [("liver", {"structure": "liver", "n": 1})]
-    assert named_rows("nonsense") == []
 
 
 def test_only_a_png_becomes_an_address() -> None:

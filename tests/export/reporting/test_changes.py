@@ -5,16 +5,19 @@ import pytest
 import yaml
 
 from lorkit.decompose.artifacts import write_manifest
+from lorkit.decompose.documents.changes import Changes, ThenNow
 from lorkit.decompose.events import ignore
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
+from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export.reporting import changes as module
 from lorkit.export.reporting.changes import changes
 from lorkit.export.reporting.document import report_document
 
 
-def compare(home: Run, other: Run) -> dict[str, Any]:
-    documents = [report_document(run, on_event=ignore) for run in (home, other)]
-    return changes(home, other, documents[0], documents[1], ignore)
+def compare(home: Run, other: Run) -> Changes:
+    now, then = RunSplits(home), RunSplits(other)
+    documents = [report_document(splits, on_event=ignore) for splits in (now, then)]
+    return changes(now, then, documents[0], documents[1], ignore)
 
 
 @pytest.fixture
@@ -32,16 +35,18 @@ def pair(tmp_path: Path, workshop: Any, monkeypatch: pytest.MonkeyPatch) -> tupl
 
 
 def test_experts_are_compared_on_the_same_cases(pair: tuple[Run, Run]) -> None:
-    (row,) = compare(*pair)["rows"]
-    paired = row["paired"]
-    assert row["unpaired"] == ""
-    assert paired["n"] == 200
-    assert paired["now"] > paired["then"]
-    assert paired["change"] == pytest.approx(paired["now"] - paired["then"])
-    assert paired["ci"][0] <= paired["change"] <= paired["ci"][1]
-    assert paired["ci"][0] > 0, "better, and not by chance"
-    assert paired["label_flips"] > 0
-    assert row["then"]["digest"] != row["now"]["digest"]
+    (row,) = compare(*pair).rows
+    paired = row.paired
+    assert row.unpaired == ""
+    assert paired is not None
+    assert paired.n == 200
+    assert paired.now > paired.then
+    assert paired.change == pytest.approx(paired.now - paired.then)
+    assert paired.ci[0] <= paired.change <= paired.ci[1]
+    assert paired.ci[0] > 0, "better, and not by chance"
+    assert paired.label_flips
+    assert "flip_rate" not in paired.to_json(), "of masks only"
+    assert row.then.digest != row.now.digest
 
 
 def test_a_comparison_is_measured_once(pair: tuple[Run, Run], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,9 +61,9 @@ def test_other_test_cases_give_no_interval(pair: tuple[Run, Run], workshop: Any,
     workshop.write_evaluations(other, cases=40)
     place = other.path / "exports" / "chest" / "onnx-cpu-generic-fp32"
     workshop.write_export(place, owner="expert", region="chest", parent=other.path)
-    row = compare(pair[0], open_run(other.path))["rows"][0]
-    assert row["paired"] is None
-    assert row["unpaired"] == "the runs have different test splits"
+    row = compare(pair[0], open_run(other.path)).rows[0]
+    assert row.paired is None
+    assert row.unpaired == "the runs have different test splits"
 
 
 def test_settings_and_regions_that_differ_are_named(tmp_path: Path, workshop: Any, measured: Run) -> None:
@@ -71,8 +76,8 @@ def test_settings_and_regions_that_differ_are_named(tmp_path: Path, workshop: An
     write_manifest(other.path, "run", synthetic=True, outside=OUTSIDE)
     workshop.write_evaluations(open_run(other.path), cases=40)
     found = compare(measured, open_run(other.path))
-    assert {row["key"]: row["then"] for row in found["settings"]} == {"seed": 7, "train.epochs": 3}
-    assert found["only_now"] == ["knee"]
-    assert found["only_then"] == []
-    assert found["verdict"] == {"then": None, "now": None}
-    assert found["rows"][0]["unpaired"] == "not exported in both runs"
+    assert {row.key: row.then for row in found.settings} == {"seed": 7, "train.epochs": 3}
+    assert found.only_now == ["knee"]
+    assert found.only_then == []
+    assert found.verdict == ThenNow(then=None, now=None)
+    assert found.rows[0].unpaired == "not exported in both runs"

@@ -3,74 +3,72 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sample_documents import gate, latency, region
 
-from lorkit.decompose.artifacts import write_json, write_manifest
+from lorkit.decompose.artifacts import write_manifest
+from lorkit.decompose.documents.report_row import ReportRow
 from lorkit.decompose.events import ignore
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
+from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export.reporting.document import average_savings, report_document
 
 
 def test_everything_known_is_in_one_document(measured: Run) -> None:
-    document = report_document(measured, on_event=ignore)
-    json.dumps(document, allow_nan=False)
-    assert [(row["region"], row["owner"]) for row in document["table"]] == [
+    document = report_document(RunSplits(measured), on_event=ignore)
+    json.dumps(document.to_json(), allow_nan=False)
+    assert [(row.region, row.owner) for row in document.table] == [
         (region, owner) for region in ("chest", "knee") for owner in ("foundation", "student", "expert")
     ]
-    row = document["table"][2]
-    assert row["path"] == "exports/chest/onnx-cpu-generic-fp32"
-    assert row["latency"]["median_ms"] > 0
-    assert row["balanced_accuracy"] is not None
-    assert document["summary"]["size_bytes"] > 1
-    assert document["gate"] is None
-    assert document["regions"][0]["cases"] == {"train": 200, "val": 200, "test": 400}
-    assert {row["kind"] for row in document["chain"]} == {"run", "export"}
-    assert document["chain"][1]["parent"] == measured.manifest.digest
-    assert document["warnings"] == []
+    row = document.table[2]
+    assert row.path == "exports/chest/onnx-cpu-generic-fp32"
+    assert row.latency is not None
+    assert row.latency.median_ms > 0
+    assert row.balanced_accuracy is not None
+    assert document.summary.size_bytes is not None
+    assert document.summary.size_bytes > 1
+    assert document.gate is None
+    assert document.regions[0].cases == {"train": 200, "val": 200, "test": 400}
+    assert {link.kind for link in document.chain} == {"run", "export"}
+    assert document.chain[1].parent == measured.manifest.digest
+    assert document.warnings == []
 
 
 def test_a_gate_of_replaced_exports_is_stale(measured: Run) -> None:
-    block = {"candidate": {"digest": "gone"}, "latency": {"samples_ms": {"baseline": [1.0]}}}
-    stored = {
-        "schema_version": 1,
-        "kind": "gate",
-        "margin": 0.5,
-        "max_accuracy_drop": 0.25,
-        "seed": 0,
-        "regions": {"chest": block},
-    }
-    write_json(measured.measurements_dir / "gate.json", stored)
-    document = report_document(measured, on_event=ignore)
-    assert document["gate"]["stale"]
-    assert document["gate"]["regions"]["chest"]["latency"]["samples_ms"] == {"baseline": [1.0]}
-    assert "decompose gate --run by-hand --margin 0.5 --max-accuracy-drop 0.25 --seed 0" in document["commands"]
+    samples = {name: [1.0] for name in ("baseline", "candidate", "control")}
+    judged = gate({"chest": region(latency=latency(samples_ms=samples))}, margin=0.5, max_accuracy_drop=0.25)
+    judged.write(measured.measurements_dir / "gate.json")
+    document = report_document(RunSplits(measured), on_event=ignore)
+    assert document.gate is not None
+    assert document.gate.stale
+    assert document.gate.regions == judged.regions
+    assert "decompose gate --run by-hand --margin 0.5 --max-accuracy-drop 0.25 --seed 0" in document.commands
 
 
 def test_exports_of_a_replaced_source_are_named(measured: Run, workshop: Any) -> None:
     write_manifest(measured.path, "run", synthetic=True, outside=OUTSIDE)
     workshop.write_evaluations(open_run(measured.path))
-    document = report_document(open_run(measured.path), on_event=ignore)
-    assert any("exports/chest/onnx-cpu-generic-fp32" in text for text in document["warnings"])
+    document = report_document(RunSplits(open_run(measured.path)), on_event=ignore)
+    assert any("exports/chest/onnx-cpu-generic-fp32" in text for text in document.warnings)
 
 
 def test_averages_are_geometric_and_leave_out_what_is_missing() -> None:
-    def row(region: str, owner: str, size: int | None, score: float) -> dict[str, Any]:
-        return {
-            "region": region, "owner": owner, "parameters": None, "macs": None, "size_bytes": size, "latency": None,
-            "balanced_accuracy": score, "digest": "x",
-        }  # fmt: skip
+    def row(region: str, owner: str, size: int | None, score: float) -> ReportRow:
+        empty = dict.fromkeys(ReportRow.model_fields) | {"ci": {}, "commands": [], "digest": 64 * "0"}
+        about = {"region": region, "owner": owner, "size_bytes": size, "balanced_accuracy": score}
+        return ReportRow.model_validate(empty | about)
 
     rows = [row("a", "foundation", 8, 0.9), row("a", "expert", 1, 0.8)]
     rows += [row("b", "foundation", 2, 0.9), row("b", "expert", 1, 0.9)]
     found = average_savings(rows)
-    assert found["size_bytes"] == pytest.approx(4)
-    assert found["latency"] is None
-    assert found["balanced_accuracy_change"] == pytest.approx(-0.05)
-    assert set(average_savings([]).values()) == {None}
+    assert found.size_bytes == pytest.approx(4)
+    assert found.latency is None
+    assert found.balanced_accuracy_change == pytest.approx(-0.05)
+    assert set(average_savings([]).to_json().values()) == {None}
 
 
 def test_a_run_without_exports_says_so(tmp_path: Path, workshop: Any) -> None:
     run = workshop.write_run(tmp_path / "runs" / "bare", cases=80)
     workshop.write_evaluations(run, cases=40)
-    document = report_document(run, on_event=ignore)
-    assert "Nothing is exported yet" in document["warnings"][0]
-    assert document["table"][0]["size_bytes"] is None
+    document = report_document(RunSplits(run), on_event=ignore)
+    assert "Nothing is exported yet" in document.warnings[0]
+    assert document.table[0].size_bytes is None

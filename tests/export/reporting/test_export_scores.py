@@ -6,6 +6,7 @@ from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.events import ignore
 from lorkit.decompose.runs import Run, locked_data
+from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export.reporting import export_scores as exported_scores
 from lorkit.export.reporting.document import report_document
 from lorkit.export.reporting.export_scores import scores_of
@@ -26,7 +27,7 @@ def exports(run: Run) -> list[Any]:
 
 def test_a_lower_precision_is_scored_by_its_own_engine(lowered: Run) -> None:
     warnings: list[str] = []
-    found = scores_of(lowered, exports(lowered), warnings, ignore)
+    found = scores_of(RunSplits(lowered), exports(lowered), warnings, ignore)
     assert warnings == []
     assert list(found) == [exports(lowered)[1].manifest.digest], "fp32 answers as its network does"
     (block,) = found.values()
@@ -44,24 +45,24 @@ def test_the_images_of_a_region_are_read_once_for_all_its_exports(
     workshop.write_export(place, threshold=0.6, **options)
     seen, read = [], locked_data.read_region
     monkeypatch.setattr(locked_data, "read_region", lambda name, *a, **k: seen.append(name) or read(name, *a, **k))
-    assert len(scores_of(lowered, [*exports(lowered), read_exported(place)], [], ignore)) == 2
+    assert len(scores_of(RunSplits(lowered), [*exports(lowered), read_exported(place)], [], ignore)) == 2
     assert seen == ["chest"]
 
 
 def test_it_is_measured_once(lowered: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = scores_of(lowered, exports(lowered), [], ignore)
+    first = scores_of(RunSplits(lowered), exports(lowered), [], ignore)
     monkeypatch.setattr(exported_scores, "_measure", lambda *arguments: pytest.fail("measured again"))
-    assert scores_of(lowered, exports(lowered), [], ignore) == first
+    assert scores_of(RunSplits(lowered), exports(lowered), [], ignore) == first
     assert read_json(lowered.measurements_dir / "exports-test.json", kind="export_scores")["split"] == "test"
 
 
 def test_without_data_it_has_no_score_and_says_so(lowered: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def gone(*arguments: object) -> None:
+    def gone(*arguments: object, **options: object) -> None:
         raise DataError("chest.npz is gone", required="the data", fix="bring it back")
 
-    monkeypatch.setattr(exported_scores, "RunSplits", gone)
+    monkeypatch.setattr(locked_data, "read_region", gone)
     warnings: list[str] = []
-    assert scores_of(lowered, exports(lowered), warnings, ignore) == {}
+    assert scores_of(RunSplits(lowered), exports(lowered), warnings, ignore) == {}
     assert "onnx-cpu-generic-int8 was not measured: chest.npz is gone" in warnings[0]
 
 
@@ -70,8 +71,8 @@ def test_the_table_tells_whose_score_it_is(measured: Run, workshop: Any, monkeyp
     place = measured.exports_dir / "chest" / "onnx-cpu-generic-int8"
     options = {"owner": "expert", "region": "chest", "parent": measured.path, "precision": "int8"}
     workshop.write_export(place, threshold=0.62, **options)
-    table = report_document(measured, on_event=ignore)["table"]
-    scored = {row["precision"]: row for row in table if row["region"] == "chest" and row["owner"] == "expert"}
-    assert scored["fp32"]["scored"] == "network"
-    assert scored["int8"]["scored"] == "export"
-    assert scored["int8"]["balanced_accuracy"] != scored["fp32"]["balanced_accuracy"]
+    table = report_document(RunSplits(measured), on_event=ignore).table
+    scored = {row.precision: row for row in table if (row.region, row.owner) == ("chest", "expert")}
+    assert scored["fp32"].scored == "network"
+    assert scored["int8"].scored == "export"
+    assert scored["int8"].balanced_accuracy != scored["fp32"].balanced_accuracy

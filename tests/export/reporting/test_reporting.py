@@ -5,8 +5,9 @@ import pytest
 
 from lorkit.decompose.artifacts import read_json, read_manifest
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.runs import Run
+from lorkit.decompose.runs import Run, locked_data
 from lorkit.export.gating.gating import gate
+from lorkit.export.reporting import document as document_module
 from lorkit.export.reporting.reporting import report
 
 
@@ -48,6 +49,23 @@ def test_an_unchanged_report_is_kept_and_a_gate_renews_it(measured: Run) -> None
 def test_a_run_against_itself_is_refused(measured: Run) -> None:
     with pytest.raises(UsageError, match="against itself"):
         report("by-hand", against="by-hand")
+
+
+def test_images_are_read_once_for_all_that_is_measured(
+    measured: Run, tmp_path: Path, workshop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = workshop.write_run(tmp_path / "runs" / "older", regions=("chest",))
+    workshop.write_evaluations(workshop.fill_run(older))
+    place = measured.exports_dir / "chest" / "onnx-cpu-generic-int8"
+    workshop.write_export(place, owner="expert", region="chest", parent=measured.path, precision="int8")
+    monkeypatch.setattr(document_module, "latencies_of", lambda run, exports, warnings, on_event: {})
+    seen, read = [], locked_data.read_region
+    monkeypatch.setattr(locked_data, "read_region", lambda name, *a, **k: seen.append(name) or read(name, *a, **k))
+    document = read_json(report(measured.path, against=older.path).files[2], kind="report")
+    (row,) = document["against"]["rows"]
+    assert row["paired"]["n"] == 400, "measured on the images"
+    assert "export" in {row["scored"] for row in document["table"]}, "this too"
+    assert seen == ["chest"]
 
 
 def test_what_changed_stands_in_all_three(measured: Run, tmp_path: Path, workshop: Any) -> None:

@@ -3,17 +3,15 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 
+from lorkit.decompose.documents.measured import Timings
 from lorkit.export.reporting.charts.latency_samples import latency_strips
 
 
-def samples(pairs: int, ratio: float, seed: int = 0) -> dict[str, list[float]]:
+def samples(pairs: int, ratio: float, seed: int = 0) -> Timings:
     generator = np.random.default_rng(seed)
     noise = generator.lognormal(0, 0.02, (pairs, 3))
-    return {
-        "baseline": (5 * noise[:, 0]).tolist(),
-        "candidate": (5 * ratio * noise[:, 1]).tolist(),
-        "control": (5 * noise[:, 2]).tolist(),
-    }
+    baseline, candidate, control = (5 * noise * [1.0, ratio, 1.0]).T.tolist()
+    return Timings(baseline=baseline, candidate=candidate, control=control)
 
 
 def dots(drawing: str) -> list[list[tuple[float, float]]]:
@@ -53,11 +51,11 @@ def test_the_limit_is_drawn_or_said() -> None:
 
 
 def test_no_samples_draw_nothing() -> None:
-    assert latency_strips("k", "chest", {"baseline": [], "candidate": [], "control": []}, 0.03) == ""
+    assert latency_strips("k", "chest", Timings(baseline=[], candidate=[], control=[]), 0.03) == ""
 
 
 def test_a_pair_is_what_the_gate_counts_as_one() -> None:
-    times = {"baseline": [4.0, 9.0, 4.0, 4.0], "candidate": [3.0, 8.0, 3.0, 3.0], "control": [9.0, 9.0, 9.0, 9.0]}
+    times = Timings(baseline=[4.0, 9.0, 4.0, 4.0], candidate=[3.0, 8.0, 3.0, 3.0], control=[9.0, 9.0, 9.0, 9.0])
     drawing = latency_strips("k", "chest", times, 0.03, cycles=2)
     assert "2 pairs" in drawing
     assert "candidate over baseline: median 0.500" in drawing, "3 over the mean of 4 and 9, which is 6 in logarithms"

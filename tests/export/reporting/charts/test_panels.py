@@ -2,6 +2,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
+from lorkit.decompose.documents.scores import Reliability
 from lorkit.export.reporting.charts import panels
 
 
@@ -23,7 +24,8 @@ def test_an_interval_stays_inside_however_wide() -> None:
 
 
 def test_calibration_leaves_out_bins_that_say_nothing() -> None:
-    curve = {"confidence": [0.4, 0.6, None, 0.9], "accuracy": [0.0, 0.5, None, 1.0], "n": [2, 10, 0, 30]}
+    bins = {"low": [0.0, 0.5, 0.7, 0.8], "high": [0.5, 0.7, 0.8, 1.0], "n": [2, 10, 0, 30]}
+    curve = Reliability(**bins, confidence=[0.4, 0.6, None, 0.9], accuracy=[0.0, 0.5, None, 1.0])
     drawing = panels.calibration_chart("k", "chest", {"expert": curve})
     assert drawing.count("<circle") == 2
 

@@ -1,12 +1,14 @@
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
+from lorkit.decompose.documents.scores import ClassScores
 from lorkit.export.reporting.charts.roc import roc_curves, shown_classes
 
 
-def rows(*names: str, auroc: float = 0.9) -> list[dict[str, Any]]:
+def rows(*names: str, auroc: float | None = 0.9, **keys: Any) -> list[ClassScores]:
     curve = {"fpr": [0.0, 0.1, 1.0], "tpr": [0.0, 0.8, 1.0]}
-    return [{"class": name, "auroc": auroc, "roc": curve} for name in names]
+    known = {"n": 9, "recall": None, "precision": None, "auroc": auroc, "roc": curve, **keys}
+    return [ClassScores.model_validate({"class": name, **known}) for name in names]
 
 
 def lines(drawing: str) -> list[str]:
@@ -23,10 +25,9 @@ def test_each_class_has_a_line_an_owner() -> None:
 
 
 def test_of_two_classes_one_is_drawn() -> None:
-    assert [row["class"] for row in shown_classes(rows("no", "yes"))] == ["yes"]
+    assert [row.class_name for row in shown_classes(rows("no", "yes"))] == ["yes"]
     assert len(lines(roc_curves("k", "chest", {"expert": rows("no", "yes")}))) == 1
 
 
 def test_a_measurement_without_curves_draws_nothing() -> None:
-    old = [{"class": "a", "auroc": 0.9}, {"class": "b", "auroc": 0.9}, {"class": "c", "auroc": None, "roc": None}]
-    assert roc_curves("k", "chest", {"expert": old}) == ""
+    assert roc_curves("k", "chest", {"expert": rows("a", "b", "c", auroc=None, roc=None)}) == ""

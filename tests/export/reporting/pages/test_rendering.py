@@ -4,6 +4,9 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
+from sample_documents import flip, subset
+
+from lorkit.decompose.documents.report import ReportDocument
 from lorkit.export.reporting.pages import render_html, render_markdown
 
 VOID = {"meta", "link", "br", "img", "hr", "input"}
@@ -33,6 +36,14 @@ class Page(HTMLParser):
 
     def attributes(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
+
+
+def html_of(document: dict[str, Any]) -> str:
+    return render_html(ReportDocument.model_validate(document))
+
+
+def markdown_of(document: dict[str, Any]) -> str:
+    return render_markdown(ReportDocument.model_validate(document))
 
 
 def inside(html: str, tag: str) -> str:
@@ -130,10 +141,10 @@ def test_names_with_markup_break_nothing(document: dict[str, Any]) -> None:
     }
     for row in document["table"]:
         row["region"] = EVIL if row["region"] == "chest" else row["region"]
-    html = render_html(document)
+    html = html_of(document)
     assert html.count("<script") == 1
     Page(html)
-    markdown = render_markdown(document)
+    markdown = markdown_of(document)
     outside_of_code = re.sub(r"```.*?```|`[^`\n]*`", "", markdown, flags=re.DOTALL)
     assert "<script" not in outside_of_code
     assert "&lt;script&gt;" in markdown
@@ -141,32 +152,34 @@ def test_names_with_markup_break_nothing(document: dict[str, Any]) -> None:
     assert len(widths) <= 4, "a name must not add columns"
 
 
-def test_keys_of_later_gates_are_shown_and_their_absence_too(document: dict[str, Any]) -> None:
+def test_all_that_a_gate_may_state_is_shown_and_its_absence_too(document: dict[str, Any]) -> None:
     accuracy = document["gate"]["regions"]["chest"]["accuracy"]
     accuracy["flips"] = [
-        {"case": "a" * 64, "truth": "dark", "baseline": "dark", "candidate": "bright", "change": "worse",
-         "thumbnail": "iVBORw0KGgoAAAA="},
-        {"case": EVIL, "thumbnail": "https://lorkit.invalid/x.png"},
-    ]  # fmt: skip
-    accuracy["subgroups"] = {"sex=f": {"drop": 0.01, "ci": [-0.01, 0.03], "n": 12, "verdict": "pass"}}
-    accuracy["structures"] = [{"structure": "liver", "drop": 0.01}]
-    accuracy["needed_n"], accuracy["mcnemar"] = 1234, {"p": 0.03}
-    document["gate"]["regions"]["chest"]["deterministic"]["nodes"] = {"baseline": 91, "candidate": 51, "ratio": 0.56}
-    document["gate"]["regions"]["chest"]["deterministic"]["dtypes"] = {"float32": 12}
+        flip("a" * 64, change="worsened", thumbnail="iVBORw0KGgoAAAA="),
+        flip(EVIL, thumbnail="https://lorkit.invalid/x.png"),
+    ]
+    accuracy["subgroups"] = [subset("f", verdict="pass")]
+    accuracy["structures"] = [subset("liver", column=None, verdict="not_judged")]
+    accuracy["needed_n"], accuracy["mcnemar_p"] = 1234, 0.03
+    costs = document["gate"]["regions"]["chest"]["deterministic"]
+    costs["nodes"] = {"baseline": 91, "candidate": 51, "ratio": 0.56, "verdict": "stated"}
+    costs["dtypes"] = {"baseline": {"float32": 12}, "candidate": {"int8": 3}, "verdict": "stated"}
     document["gate"]["regions"]["chest"]["budget"] = {
         "verdict": "pass", "profile": "ward", "limits": {"p95_ms": 10.0},
         "p95_ms": {"budget": 10.0, "bounds": [8.0, 9.0], "verdict": "pass"},
     }  # fmt: skip
-    html = render_html(document)
+    html = html_of(document)
     Page(html)
     for text in (
-        "worse",
+        "worsened",
         "sex=f",
+        "not judged",
         "liver",
         "1,234",
-        "p 0.03",
+        "p: 0.03",
         ">91<",
         "float32 12",
+        "int8 3",
         "ms: [8.000, 9.000] of 10",
         "2 cases with",
     ):
@@ -175,12 +188,14 @@ def test_keys_of_later_gates_are_shown_and_their_absence_too(document: dict[str,
     for block in document["gate"]["regions"].values():
         for key in ("samples_ms", "looks", "level", "control"):
             block["latency"].pop(key)
-    Page(render_html(document))
+    html = html_of(document)
+    Page(html)
+    assert html.count("No latency was timed") == len(document["gate"]["regions"])
 
 
 def test_a_foundation_that_cannot_be_exported_has_no_digest(document: dict[str, Any]) -> None:
     document["gate"]["regions"]["chest"]["baseline"] |= {"digest": None, "path": None}
-    assert "foundation, not exported" in render_html(document)
+    assert "foundation, not exported" in html_of(document)
 
 
 def test_markdown_is_short_and_folds_what_is_long(full_report: Any) -> None:
@@ -229,7 +244,7 @@ def of_masks(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_masks_have_structures_and_outlines_in_place_of_classes(document: dict[str, Any]) -> None:
-    html = render_html(of_masks(document))
+    html = html_of(of_masks(document))
     page = Page(html)
     assert "Dice by structure" not in inside(html, "style")
     assert html.count('<table class="structures">') == 2
@@ -238,7 +253,7 @@ def test_masks_have_structures_and_outlines_in_place_of_classes(document: dict[s
     assert "outlines of the expert" in html
     assert "No ROC curves" not in html
     assert not [one for one in page.attributes("figure") if one.get("class") == "roc"]
-    markdown = render_markdown(document)
+    markdown = markdown_of(document)
     assert "<details><summary>Structures of chest</summary>" in markdown
 
 
@@ -247,11 +262,11 @@ def test_a_run_of_which_nothing_is_known_has_a_page(document: dict[str, Any]) ->
     document |= {"gate": None, "table": [], "training": [], "pictures": {}, "precisions": [], "against": None}
     document["evaluations"] = {"foundation": None, "student": None, "experts": None}
     document["summary"] = dict.fromkeys(document["summary"])
-    html = render_html(document)
+    html = html_of(document)
     Page(html)
     for text in ("The gate has not run yet", "Nothing is exported yet", "Export the networks first", "not judged"):
         assert text in html, text
-    assert render_markdown(document).startswith("## Not gated")
+    assert markdown_of(document).startswith("## Not gated")
 
 
 def test_an_evaluation_from_before_curves_were_kept_says_how_to_get_them(document: dict[str, Any]) -> None:
@@ -260,6 +275,6 @@ def test_an_evaluation_from_before_curves_were_kept_says_how_to_get_them(documen
             for row in block["per_class"]:
                 row.pop("roc")
                 row.pop("auroc_ci")
-    html = render_html(document)
+    html = html_of(document)
     Page(html)
     assert html.count("No ROC curves") == 2
