@@ -25,7 +25,7 @@ ORDER = {
     ),
     "export": (
         "reporting", "gating", "building", "noninferiority", "benchmarking", "prediction", "serving", "onnx", "runtime",
-        "targets", "rendering", "schemas",
+        "targets", "rendering",
     ),
 }  # fmt: skip
 BESIDE = {"decompose": {"errors", "events", "machine", "regions"}, "export": set()}

@@ -1,7 +1,9 @@
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from lorkit.decompose.artifacts import read_json, read_manifest
 from lorkit.decompose.errors import UsageError
@@ -9,6 +11,8 @@ from lorkit.decompose.runs import Run, locked_data
 from lorkit.export.gating.gating import gate
 from lorkit.export.reporting import document as document_module
 from lorkit.export.reporting.reporting import report
+
+SCHEMAS = Path(__file__).parents[3] / "docs" / "schemas"
 
 
 def read(paths: list[Path]) -> tuple[str, str, dict[str, Any]]:
@@ -44,6 +48,19 @@ def test_an_unchanged_report_is_kept_and_a_gate_renews_it(measured: Run) -> None
     assert 'class="badge pass">PASS<' in html
     assert markdown.startswith("## Gate: PASS · by-hand")
     assert html.index('id="verdicts"') < html.index('id="trade"')
+
+
+def test_documents_of_a_run_are_as_published(full_report: Path) -> None:
+    measurements = full_report.parent / "measurements"
+    paths = [full_report / "report.json", *(measurements / name for name in ("gate.json", "bench.json"))]
+    paths += sorted(measurements.glob("evaluate-*.json"))
+    assert len(paths) == 6
+    for path in paths:
+        document = read_json(path)
+        text = (SCHEMAS / f"{document['kind']}.schema.json").read_text("utf-8")
+        validator = Draft202012Validator(json.loads(text))
+        assert [error.message for error in validator.iter_errors(document)] == []
+        assert list(validator.iter_errors(document | {"extra": 1}))
 
 
 def test_a_run_against_itself_is_refused(measured: Run) -> None:
