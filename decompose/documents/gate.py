@@ -281,7 +281,7 @@ class BaselineRecord(Document):
     """`baselines.json` of a store: the current baselines and all replacements."""
 
     kind: Literal["baselines"] = "baselines"
-    current: dict[str, Digest] = {}
+    current: dict[str, Digest]
     """Digests by region, target, profile and precision."""
-    history: list[Replacement] = []
+    history: list[Replacement]
     """Oldest first."""
