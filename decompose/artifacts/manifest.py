@@ -9,25 +9,31 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from lorkit.decompose.artifacts.files import (
-    SCHEMA_VERSION,
-    digest_file,
-    read_document,
-    write_json,
-)
+from pydantic import BaseModel, ConfigDict
+from typing_extensions import TypedDict  # pydantic asks for it below Python 3.12
+
+from lorkit.decompose.artifacts.files import SCHEMA_VERSION, digest_file, read_document, write_json
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.machine import fingerprint, tool_versions
 
 MANIFEST = "manifest.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Manifest:
+class ParentLink(TypedDict):
+    """The artifact that another one was made from; the path is relative to the child."""
+
+    kind: str
+    sha256: str
+    path: str
+
+
+class Manifest(BaseModel):
     """Kind and origin of a directory, and the digest of each of its files."""
+
+    model_config = ConfigDict(frozen=True)
 
     path: Path
     digest: str
@@ -35,11 +41,11 @@ class Manifest:
     created: str
     synthetic: bool
     inputs: str
-    parent: dict[str, str] | None
+    parent: ParentLink | None
     files: dict[str, str]
-    tools: dict[str, str | None] = field(default_factory=dict)
-    machine: dict[str, Any] = field(default_factory=dict)
-    extra: dict[str, Any] = field(default_factory=dict)
+    tools: dict[str, str | None]
+    machine: dict[str, Any]
+    extra: dict[str, Any]
 
 
 def write_manifest(
@@ -73,7 +79,7 @@ def write_manifest(
         of_parent, digest = read_document(parent / MANIFEST)
         relative = os.path.relpath(parent.resolve(), directory.resolve())
         link = {"kind": str(of_parent["kind"]), "sha256": digest, "path": relative}
-    document = {
+    document: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "kind": kind,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds"),
@@ -86,7 +92,7 @@ def write_manifest(
         "extra": dict(extra or {}),
     }
     write_json(directory / MANIFEST, document)
-    return _manifest(directory, document, digest_file(directory / MANIFEST))
+    return Manifest(path=directory, digest=digest_file(directory / MANIFEST), **document)
 
 
 def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = True) -> Manifest:
@@ -103,8 +109,8 @@ def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = Tr
         )
     document, digest = read_document(directory / MANIFEST, kind=kind)
     try:
-        manifest = _manifest(directory, document, digest)
-    except (KeyError, TypeError, ValueError, AttributeError):
+        manifest = Manifest(path=directory, digest=digest, **document)
+    except (TypeError, ValueError):
         raise ArtifactError(
             f"{directory / MANIFEST} lacks its fields", required="an intact manifest", fix="rebuild the artifact"
         ) from None
@@ -152,23 +158,6 @@ def verify_chain(directory: Path, *, kind: str | None = None) -> list[Manifest]:
         check_files(parent)
         chain.append(parent)
     return chain
-
-
-def _manifest(directory: Path, document: dict[str, Any], digest: str) -> Manifest:
-    parent = document["parent"]
-    return Manifest(
-        path=directory,
-        digest=digest,
-        kind=str(document["kind"]),
-        created=str(document["created"]),
-        synthetic=bool(document["synthetic"]),
-        inputs=str(document["inputs"]),
-        parent={key: str(parent[key]) for key in ("kind", "sha256", "path")} if parent else None,
-        files={str(name): str(digest) for name, digest in document["files"].items()},
-        tools=dict(document["tools"]),
-        machine=dict(document["machine"]),
-        extra=dict(document["extra"]),
-    )
 
 
 def check_files(manifest: Manifest) -> None:
