@@ -27,9 +27,7 @@ def exclusive(directory: Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout:
         raise BusyError(
-            f"another process is writing {directory}",
-            required="one writer at a time",
-            fix="wait for it, then retry",
+            f"another process is writing {directory}", required="one writer at a time", fix="wait for it, then retry"
         ) from None
     try:
         yield

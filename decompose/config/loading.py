@@ -14,9 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config.regions import RegionConfig
-from lorkit.decompose.config.schema import (
-    Config,
-)
+from lorkit.decompose.config.schema import Config
 from lorkit.decompose.errors import UsageError
 
 FILE_NAME = "decompose.yaml"

@@ -215,10 +215,7 @@ def _count(samples: RegionSamples, indices: NDArray[np.int64]) -> Counts:
 
 
 def _prepare(
-    config: Config,
-    samples: Mapping[str, RegionSamples],
-    training: Mapping[str, NDArray[np.int64]],
-    on_event: Listener,
+    config: Config, samples: Mapping[str, RegionSamples], training: Mapping[str, NDArray[np.int64]], on_event: Listener
 ) -> tuple[dict[str, PreparedRegion], float]:
     started = time.perf_counter()
     recipes = {name: build_recipe(config.image, config.regions[name]) for name in samples}

@@ -21,11 +21,7 @@ from lorkit.decompose.experts.routing import Routing, check_names
 Select = Callable[[nn.Module, str], bool]
 
 # these read their children's weights without calling them, so experts would be bypassed
-_OPAQUE: tuple[type[nn.Module], ...] = (
-    nn.MultiheadAttention,
-    nn.TransformerEncoderLayer,
-    nn.TransformerDecoderLayer,
-)
+_OPAQUE: tuple[type[nn.Module], ...] = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer)
 _WRAPPERS = ("DistributedDataParallel", "DataParallel", "FullyShardedDataParallel", "OptimizedModule", "_FabricModule")
 
 

@@ -57,24 +57,10 @@ class DeviceCosts:
 
 
 _CPU = DeviceCosts(
-    mac=2.9e-11,
-    narrow_mac=5.7e-11,
-    passed=1.2e-9,
-    copied=0.8e-9,
-    shuffled=2e-9,
-    factor=4e-9,
-    merged=6.5e-9,
-    call=6e-6,
+    mac=2.9e-11, narrow_mac=5.7e-11, passed=1.2e-9, copied=0.8e-9, shuffled=2e-9, factor=4e-9, merged=6.5e-9, call=6e-6
 )
 _CUDA = DeviceCosts(
-    mac=5e-14,
-    narrow_mac=4e-13,
-    passed=8e-12,
-    copied=1.6e-11,
-    shuffled=1.6e-11,
-    factor=1.6e-11,
-    merged=3e-11,
-    call=8e-6,
+    mac=5e-14, narrow_mac=4e-13, passed=8e-12, copied=1.6e-11, shuffled=1.6e-11, factor=1.6e-11, merged=3e-11, call=8e-6
 )
 
 

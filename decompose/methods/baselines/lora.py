@@ -70,9 +70,7 @@ class Lora(FineTuned):
 def _peft() -> Any:
     if importlib.util.find_spec("peft") is None:
         raise MissingRuntimeError(
-            "LoRA needs peft, which is not installed",
-            required="the extra 'peft'",
-            fix='pip install "lorkit[peft]"',
+            "LoRA needs peft, which is not installed", required="the extra 'peft'", fix='pip install "lorkit[peft]"'
         )
     declare_operators()  # peft imports torchvision if it is installed
     import peft
