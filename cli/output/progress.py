@@ -60,7 +60,7 @@ _FORMS: tuple[tuple[ProgressColumn, ...], ...] = (
 )
 """The columns of a line, from the widest terminal to the narrowest."""
 _NARROW = 30
-"""Columns of a terminal in which the last form is taken; others cut what is being done instead."""
+"""Terminals up to this width use the last form; on others the text is shortened."""
 
 
 class _Line(Progress):

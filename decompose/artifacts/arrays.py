@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float32Array = NDArray[np.float32]
-"""Images, logits and what else networks take and return."""
+"""Inputs and outputs of networks."""
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.uint8]
-"""Structures by pixel, 0 the background."""
+"""Structures by pixel; 0 is the background."""

@@ -12,9 +12,9 @@ from lorkit.decompose.config.base import Count, Fraction, NonNegative, Positive,
 FactorLayout = Literal["conv", "reshape"]
 NormPolicy = Literal["shared", "statistics", "region"]
 Layer = Literal["grid", "pooled"]
-"""What two networks are compared by: the grid of their last stage, or their pooled features."""
+"""Compared outputs of two networks: the grid of their last stage, or their pooled features."""
 OF_FOUNDATION = ("finetune", "linear-probe", "lora")
-"""Methods that deploy the foundation's own network, adapted; the others deploy the student's."""
+"""Methods that deploy the adapted foundation; the others deploy the student."""
 
 
 class KdConfig(Section):

@@ -25,7 +25,7 @@ from lorkit.decompose.config.regions import RegionConfig
 from lorkit.decompose.regions import check_region_name
 
 SEEDS = 2**31
-"""Seeds go from 0 to one below this."""
+"""Seeds are at least 0 and below this."""
 Balancer = Literal["sum", "pcgrad", "cagrad", "aligned-mtl", "upgrad", "nash-mtl"]
 
 

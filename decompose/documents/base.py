@@ -18,11 +18,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 PathText = Annotated[Path, WithJsonSchema({"type": "string"})]
 """A path; a string in JSON."""
 Interval = tuple[float, float]
-"""Lower and upper end; of 95 % where nothing else is said."""
+"""Lower and upper end, of 95 % unless stated otherwise."""
 Verdict = Literal["pass", "fail", "inconclusive"]
 Owner = Literal["expert", "foundation", "student"]
 Tools = dict[str, str | None]
-"""Versions of libraries by name; null where one is not installed."""
+"""Versions of libraries by name; null if not installed."""
 P = TypeVar("P", bound="Part")
 
 

@@ -43,7 +43,7 @@ class DeviceTimes(Part):
     """Times of the GPU itself."""
 
     device_median_ms: float | None = None
-    """On the GPU's own clock; null where no CUDA event could be set, and device_note says why."""
+    """Measured by CUDA events; null without them, with the reason in device_note."""
     device_samples_ms: list[float] | None = None
     device_note: str | None = None
 
@@ -52,16 +52,16 @@ class BenchRow(DeviceTimes, TimingSummary, Subject):
     """Latency and memory of an export under one setting."""
 
     peak_mib: float | None
-    """By how much loading and running raises the peak of the process."""
+    """Increase of the process's peak memory by loading and running."""
     process_mib: float | None = None
-    """Peak of the whole process, interpreter and libraries included."""
+    """Peak memory of the whole process, with interpreter and libraries."""
     load_ms: float | None = None
     first_ms: float | None = None
     """The first inference after loading."""
     end_to_end: EndToEnd | None = None
     """Null for batches."""
     energy_mj: float | None = None
-    """Millijoules per image, from the GPU's counter; null where there is none."""
+    """Millijoules per image, from the GPU's counter; null without one."""
     size_bytes: int
     provider: str | None = None
     runs_per_sample: int | None = None

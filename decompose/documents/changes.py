@@ -40,7 +40,7 @@ class ChangedRegion(Part):
     verdict: ThenNow
     paired: PairedChange | None
     unpaired: str
-    """Why there is no paired change."""
+    """Reason why there is no paired change."""
 
 
 class ChangedSetting(Part):

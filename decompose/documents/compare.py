@@ -17,7 +17,7 @@ class MethodRow(Part):
     method: str
     settings: list[str]
     digest: str
-    """Of its settings without the seed."""
+    """Digest of its settings without the seed."""
 
 
 class DeployedCosts(Part):
@@ -73,7 +73,7 @@ class CellDocument(Document):
     kind: Literal["cell"] = "cell"
     head: CellHead
     regions: dict[str, dict[str, TaskFigures]]
-    """Figures of each region by split."""
+    """Results by split and region."""
     costs: TrainedCosts
     history: list[EpochRow]
     teacher_cache: list[CacheStatistics] | None = None
@@ -172,7 +172,7 @@ class CompareDocument(Document):
     rows: list[ComparisonRow]
     """One per method, seed and fraction."""
     pairs: list[ComparedPair]
-    """Each two methods of a fraction, and the foundation against each."""
+    """Each two methods of a fraction, and the foundation with each method."""
     table: list[MethodSummary]
 
     @property

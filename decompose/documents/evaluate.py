@@ -18,7 +18,7 @@ class DataFile(Part):
 
     name: str
     sha256: Digest | None
-    """Null of a folder."""
+    """Null for a folder."""
 
 
 class ClassificationEvaluation(ClassificationScores):
@@ -56,4 +56,4 @@ class EvaluateDocument(Document):
     synthetic: bool
     regions: dict[str, RegionEvaluation]
     mean: dict[str, float | None]
-    """Means over regions by metric; null where a region leaves it undefined."""
+    """Means over regions by metric; null if undefined in a region."""

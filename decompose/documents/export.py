@@ -27,7 +27,7 @@ class Graph(Part):
     opset: int | None = None
     nodes: int | None = None
     size_bytes: int
-    """Of the engine on disk."""
+    """Size of the engine on disk."""
     dtype_census: dict[str, WeightCount] = {}
 
 
@@ -87,11 +87,11 @@ class ExportInfo(ExportedNetwork, Graph, Document):
     runtime: str | None = None
     profile: str
     hardware: dict[str, JsonValue] | None = None
-    """The hardware profile that it was built for."""
+    """Hardware profile of the build."""
     precision: str
     provider: str | None = None
     engine: str | None = None
-    """Null where the engine could not be built here."""
+    """Null if the engine could not be built here."""
     graph_precision: str | None = None
     lowering: Lowering | None = None
     onnx_digest: Digest | None = None
@@ -161,9 +161,9 @@ class ExportResult(Part):
     """The `parity` of its `export.json`; `status` is passed or not_run."""
     size_bytes: int
     up_to_date: bool
-    """It was there already, made from the same inputs."""
+    """Whether it existed already, from the same inputs."""
     choice: PrecisionChoice | None
-    """What was measured to choose the precision of an expert under `auto`."""
+    """Measurements of the choice of precision under `auto`."""
 
 
 class ExportDocument(Document):

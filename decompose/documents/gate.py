@@ -32,9 +32,9 @@ class Latency(Part):
     margin: float
     pairs: int
     cycles_per_pair: int | None = None
-    """Neighbouring cycles of which each engine keeps its fastest."""
+    """Neighbouring cycles of which each engine's fastest counts."""
     noise_floor: float | None
-    """By how much the baseline differs from itself, at most."""
+    """Largest difference of the baseline from itself."""
     control: Ratio | None = None
     ratio_of_minima: float | None = None
     median_ms: Medians | None = None
@@ -51,7 +51,7 @@ class Subset(Part):
     """A structure or a subgroup of the cases, judged separately."""
 
     column: str | None = None
-    """Of a subgroup: the column whose value `name` is."""
+    """For a subgroup: the column with the value `name`."""
     name: str
     n: int
     groups: int
@@ -63,7 +63,7 @@ class Subset(Part):
     p_worse_holm: Share | None = None
     p_within_holm: Share | None = None
     absent: list[str] = []
-    """Of a subgroup: classes or structures that none of its cases shows."""
+    """For a subgroup: classes or structures that are in none of its cases."""
 
     @property
     def title(self) -> str:
@@ -83,22 +83,22 @@ class ChangedAnswer(Part):
     baseline_probability: Share | None = None
     candidate_probability: Share | None = None
     structure: str | None = None
-    """The structure that moved most."""
+    """The structure that changed most."""
     structure_baseline: Share | None = None
     structure_candidate: Share | None = None
     thumbnail: str | None = None
-    """A base64 PNG, where the privacy of the run allows it."""
+    """A base64 PNG, if the privacy of the run allows it."""
 
 
 class CaseSet(Part):
     """The cases of the accuracy test."""
 
     digest: Digest
-    """Over images and targets, whatever their order; of an untouched locked split that of splits.json."""
+    """Digest of images and targets, independent of their order; for a complete locked split that of splits.json."""
     n: int
     groups: int
     excluded: dict[str, int]
-    """Cases left out: that a side was trained on, and others of the same patients."""
+    """Excluded cases: training cases of a side, and others of their patients."""
     unknown: list[Side]
     """Sides with unknown training cases."""
 
@@ -117,18 +117,18 @@ class Accuracy(Part):
     n: int | None
     groups: int | None = None
     mcnemar_p: Share | None = None
-    """Exact two-sided McNemar test; a cross-check, it decides nothing."""
+    """Exact two-sided McNemar test; a cross-check without effect on the verdict."""
     p_worse: Share | None = None
-    """Smallest error at which the interval lies above the allowed drop."""
+    """Smallest error at which the interval is above the allowed drop."""
     p_within: Share | None = None
-    """Smallest error at which it lies below."""
+    """Smallest error at which the interval is below the allowed drop."""
     needed_n: int | None = None
-    """About how many such cases show that a candidate which loses nothing stays within what is allowed."""
+    """Approximate number of cases that show a candidate without loss to be within the allowed drop."""
     allowed: float
     strict: bool = False
-    """PASS needs every structure and subgroup shown to stay within the allowed drop."""
+    """PASS needs every structure and subgroup shown to be within the allowed drop."""
     absent: list[str] = []
-    """Classes or structures that no case shows: without them nothing passes."""
+    """Classes or structures that are in no case, which prevent PASS."""
     structures: list[Subset] = []
     subgroups: list[Subset] = []
     label_flips: int | None = None
@@ -236,7 +236,7 @@ class GateRegion(Part):
     budget: Budget | None = None
     reasons: list[str]
     reasons_by_check: Reasons | None = None
-    """The same sentences, by the check that they explain."""
+    """The same reasons by check."""
     baseline: Subject
     candidate: Subject
 
@@ -246,7 +246,7 @@ class Replacement(Part):
 
     key: str
     replaced: Digest | None
-    """Null of a first baseline."""
+    """Null for a first baseline."""
     by: Digest
     verdict: Verdict
     because: str | None
@@ -266,7 +266,7 @@ class GateDocument(Document):
     margin: float
     max_accuracy_drop: float
     max_accuracy_drops: dict[str, float] = {}
-    """Allowed drop of regions that have one of their own."""
+    """Allowed drops of single regions."""
     seed: int
     run: str | None
     synthetic: bool
@@ -274,7 +274,7 @@ class GateDocument(Document):
     tools: Tools
     regions: dict[str, GateRegion]
     replaced_baselines: list[Replacement] | None = None
-    """With --update-baseline: what was written down; empty where the baselines stay."""
+    """With --update-baseline: the replacements; empty if none."""
 
 
 class BaselineRecord(Document):

@@ -23,7 +23,7 @@ class Ratio(Part):
     ratio: float
     ci: Interval
     level: float
-    """Confidence of the interval, after the correction for repeated looks."""
+    """Confidence of the interval, corrected for repeated looks."""
     pairs: int
 
     @property

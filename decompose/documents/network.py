@@ -79,7 +79,7 @@ class NetworkInfo(Part):
     recipe: Recipe
     normalise: Normalisation | None = None
     in_region: MeasuredCheck | RegionCheck | None = None
-    """Null where the network carries no check."""
+    """Null if the network has no check."""
     parameters: int | None = None
     macs: int | None = None
     synthetic: bool = True

@@ -34,7 +34,7 @@ class LabelledImage(Part):
     probabilities: dict[str, Share] | None
     top: list[LabelProbability]
     out_of_region: bool | None
-    """Null where the network carries no check."""
+    """Null if the network has no check."""
     distance: float | None
     limit: float | None
 

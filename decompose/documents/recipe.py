@@ -13,9 +13,9 @@ from pydantic import Field, model_validator
 from lorkit.decompose.documents.base import Part
 
 VERSIONS = {2: 1, 3: 2}
-"""Version of the recipes of pictures and of volumes, by the number of sides."""
+"""Version of recipes by number of sides: 2D images and volumes."""
 AXES = "RAS"
-"""Axes of volumes: towards the right, anterior and superior, as NIfTI names them."""
+"""Axes of volumes: towards the right, anterior and superior, with NIfTI's names."""
 FILTERS = {2: "bilinear", 3: "trilinear"}
 
 
@@ -83,7 +83,7 @@ class Recipe(Part):
 
     version: Literal[1, 2]
     axes: Literal["RAS"] | None = None
-    """Axes of volumes; absent from recipes of pictures."""
+    """Axes of volumes; missing in recipes of 2D images."""
     steps: list[Step]
 
     @model_validator(mode="after")

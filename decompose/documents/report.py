@@ -101,7 +101,7 @@ class Picture(Part):
     width: int
     height: int
     slice: int | None
-    """Null of single images."""
+    """Null for 2D images."""
     annotated: bool
     truth: str | None = None
     answer: str | None = None
@@ -138,7 +138,7 @@ class ReportedGate(GateDocument):
     """The stored gate."""
 
     stale: bool
-    """It judged an export that is no longer the same."""
+    """It judged an export that has changed."""
 
 
 class ReportDocument(Document):
@@ -165,7 +165,7 @@ class ReportDocument(Document):
     precisions: list[TriedPrecision]
     chain: list[ChainLink]
     commands: list[str]
-    """How to get all of this again."""
+    """Commands to repeat all of this."""
     against: Changes | None = None
 
 
@@ -176,4 +176,4 @@ class ReportFiles(Document):
     files: list[PathText]
     """`report.html`, `report.md` and `report.json`."""
     up_to_date: bool
-    """They were there already, and nothing that they show has changed."""
+    """Whether they existed already, with the same content."""

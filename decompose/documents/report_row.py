@@ -29,7 +29,7 @@ class ReportRow(Part):
     owner: Owner
     source: str | None
     scored: Literal["network", "export"] | None
-    """What the metrics were measured on."""
+    """Source of the metrics."""
     n: int | None
     accuracy: Share | None = None
     balanced_accuracy: Share | None = None
@@ -47,11 +47,11 @@ class ReportRow(Part):
     nodes: int | None
     parity: ParityBlock | None
     path: str | None
-    """Below the run."""
+    """Path in the run."""
     digest: Digest | None
     latency: ReportedLatency | None
     commands: list[str]
-    """Check, time and use it."""
+    """Commands to check, time and use it."""
 
     def value(self, metric: str) -> float | None:
         """Return a metric by name; None if it is undefined or of another task."""

@@ -38,7 +38,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "report-files": ReportFiles,
     "verify": VerifyDocument,
 }
-"""By the command that prints them; `*-info` are the files `expert.json` and `export.json`."""
+"""Documents by command; `*-info` are the files `expert.json` and `export.json`."""
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _HEAD = ("schema_version", "kind", "warnings")
 

@@ -43,9 +43,9 @@ class StructureScores(Part):
 
     structure: str
     n: int
-    """Cases whose true mask holds it."""
+    """Cases whose true mask has it."""
     defined: int
-    """Cases with a Dice: the true or the predicted mask holds it."""
+    """Cases with a Dice: the true or the predicted mask has it."""
     dice: Share | None
     ci: Interval | None
 

@@ -16,15 +16,15 @@ class ParityFigures(Part):
     """Differences between the outputs of an engine and of its source network."""
 
     max_abs: float | None
-    """Largest difference of a logit; null of an engine that gives NaN."""
+    """Largest difference of a logit; null if the engine returns NaN."""
     tolerance: float
     of_margin: float | None
-    """Largest difference as a share of the margin between the two best classes."""
+    """Largest difference as a fraction of the margin between the two best classes."""
     label_flips: int
     flip_rate: Share
     flip_limit: Share
     dice: Share | None = None
-    """Dice of the engine's masks against the source's, of the worst image; null of classifiers."""
+    """Dice of the engine's masks against the source's, of the worst image; null for classifiers."""
     n: int
 
 
@@ -75,7 +75,7 @@ class Bisection(Part):
     limit: float | None = None
     steps: list[BisectionStep] = []
     skipped: str | None = None
-    """Why this export was not bisected."""
+    """Reason why this export was not bisected."""
 
 
 class VerifiedExport(ParityFigures, Subject):
@@ -96,4 +96,4 @@ class VerifyDocument(Document):
     status: Literal["passed"]
     exports: list[VerifiedExport]
     not_run: list[Subject]
-    """Exports whose runtime or hardware is not here."""
+    """Exports whose runtime or hardware is missing."""

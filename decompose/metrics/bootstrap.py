@@ -17,7 +17,7 @@ from lorkit.decompose.artifacts.arrays import Floats, Ints
 from lorkit.decompose.errors import DataError
 
 CHUNK = 4_000_000
-"""Most numbers that a block of replicate-by-case weights may hold (32 MB)."""
+"""Maximum size of a block of replicate-by-case weights (32 MB)."""
 
 
 class Resampling(NamedTuple):

@@ -28,7 +28,7 @@ from lorkit.decompose.metrics.paired import undetected_drop, widen_if_degenerate
 
 BINS = 15
 CORNERS = 64
-"""Most points of a stored ROC curve."""
+"""Maximum number of points of a stored ROC curve."""
 HEADLINE = ("accuracy", "balanced_accuracy", "auroc", "ece", "brier")
 
 

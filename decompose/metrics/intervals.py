@@ -16,9 +16,9 @@ from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.metrics.bootstrap import interval
 
 ALPHA = 0.05
-"""Two-sided error of every interval, unless it is asked for another."""
+"""Default two-sided error of an interval."""
 MIN_GROUPS = 6
-"""Fewest groups that decide anything where they are few: with five, even all of them alike have a sign test of 6 %."""
+"""Fewest groups that decide anything: with five, even equal signs have a p-value of 6 % in a sign test."""
 _BISECTIONS = 24
 
 

@@ -21,9 +21,9 @@ from lorkit.decompose.regions import RegionSet
 RUNS = Path("runs")
 EXPERT_INFO = "expert.json"
 OWNERS: tuple[Owner, ...] = ("expert", "foundation", "student")
-"""Whose networks are exported."""
+"""Owners of exported networks."""
 MODELS: tuple[ModelName, ...] = ("experts", "student", "foundation")
-"""What `evaluate` and the report call the networks of the owners."""
+"""Names of the owners' networks in `evaluate` and the report."""
 # Written into a run directory by later commands; not part of the run's manifest.
 # Kept when a run is trained again; digests show that they are of the earlier run.
 DERIVED = ("experts", "exports", "measurements", "report")

@@ -12,7 +12,7 @@ from lorkit.decompose.events import Listener, ignore
 from lorkit.decompose.regions import RegionSet
 
 PreparedParts = Mapping[str, Mapping[str, PreparedRegion]]
-"""By part ("train", "val", "test"), then by region."""
+"""Prepared data by part ("train", "val", "test"), then by region."""
 
 
 @dataclass(frozen=True, kw_only=True)

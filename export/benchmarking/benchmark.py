@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 NAME = "bench.json"
 SAMPLES = samples_for(0.99) + 1
-"""Enough for a bounded p99."""
+"""Enough samples for a bounded p99."""
 
 
 @dataclass(frozen=True, kw_only=True)

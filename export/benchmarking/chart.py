@@ -12,7 +12,7 @@ from lorkit.export.rendering.svg import COLOURS, WIDTH, Scale, label, sheet, tag
 
 _LEFT, _RIGHT, _TOP, _ROW, _FOOT = 230.0, 96.0, 40.0, 26.0, 44.0
 _SHOWN = 150
-"""Samples drawn a row; quartiles and median are of all."""
+"""Samples drawn per row; quartiles and median are of all."""
 
 
 def latencies(rows: Sequence[BenchRow]) -> str:

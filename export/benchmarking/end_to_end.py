@@ -29,7 +29,7 @@ from lorkit.export.runtime.parity import seeded_inputs
 from lorkit.export.targets.base import Engine
 
 PICTURE, VOLUME = (512, 512), 2
-"""Drawn files: a picture of this size, a volume of so many times the network's size along each axis."""
+"""Size of drawn 2D images, and factor of a drawn volume's sides to those of the network."""
 _FEWEST, _MOST = 5, 50
 
 

@@ -15,7 +15,7 @@ from lorkit.decompose.artifacts.arrays import Float32Array
 
 _GPU_WORDS = ("cuda", "tensorrt")
 SECONDS = 1.0
-"""Shortest time of running: the counter moves every few ten milliseconds."""
+"""Minimum time of running: the counter is updated every few ten milliseconds."""
 
 
 def millijoules(

@@ -22,7 +22,7 @@ from lorkit.decompose.documents.measured import Ratio
 
 ALPHA = 0.05
 BLOCK = 10
-"""Fewest neighbouring pairs that are resampled together."""
+"""Minimum number of neighbouring pairs that are resampled together."""
 FIRST_LOOK = 40
 REPLICATES = 2000
 _CHUNK = 4_000_000

@@ -34,7 +34,7 @@ from lorkit.export.runtime.preference import record_path, recorded_regions
 
 AUTO, BASELINE = "auto", "fp32"
 BUILD_ERRORS = (ParityError, DataError, MissingRuntimeError, UsageError, ArtifactError)
-"""Errors of building or running a lower precision: the candidate is then not kept."""
+"""Errors of building or running a lower precision, which reject the candidate."""
 THREADS = 1
 ExportOne = Callable[[ExportableNetwork, ExportJob], Path]
 Judge = Callable[[ExportPair, PrecisionCandidate], PrecisionCandidate]

@@ -23,7 +23,7 @@ from lorkit.export.runtime.exported import INFO, Exported
 
 PERCENTILE = 0.95
 SAMPLES = 400
-"""Inferences that are timed, fewer where time is short."""
+"""Number of timed inferences, fewer if time is short."""
 
 
 def stated_profile(subject: Exported) -> profiles.Profile | None:

@@ -14,7 +14,7 @@ from lorkit.export.runtime.exported import Exported, ExportPair
 from lorkit.export.targets.base import MODEL
 
 _RELEVANT = 1.005
-"""A stated number is mentioned where it grows by more."""
+"""Growth above which an unjudged cost is mentioned."""
 
 
 def judge_costs(pair: ExportPair, margin: float) -> tuple[Deterministic, list[str]]:

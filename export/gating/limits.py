@@ -10,7 +10,7 @@ from lorkit.decompose.errors import UsageError
 
 DROP = 0.02
 ANY = "*"
-"""In a mapping of allowed drops: every region that is not named."""
+"""Key of all other regions in a mapping of allowed drops."""
 _LONGEST = 86_400.0
 VERDICTS: tuple[Verdict, ...] = ("pass", "inconclusive", "fail")
 """From the best to the worst."""

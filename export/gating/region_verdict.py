@@ -33,7 +33,7 @@ from lorkit.export.runtime.exported import Exported, ExportPair
 if TYPE_CHECKING:
     from lorkit.export.targets.base import Engine
 THREADS = 1
-"""Both engines run on one thread: a second one would wait for whatever else the machine does."""
+"""Both engines run on one thread: a second one would compete with other processes."""
 _Engines = tuple["Engine", "Engine", "Engine"]
 """Baseline, candidate, and the baseline loaded a second time."""
 _BUDGET_SHARE = 0.1

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from lorkit.decompose.documents.recipe import Recipe
 
 SIDES: tuple[Side, ...] = ("baseline", "candidate")
-"""Parts that shaped a network: the second chose among its states."""
 
 
 @dataclass(frozen=True, kw_only=True)

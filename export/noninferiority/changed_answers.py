@@ -30,7 +30,7 @@ WORSENED: Final = "worsened"
 BOTH_WRONG: Final = "wrong either way"
 ORDER: tuple[Change, ...] = (WORSENED, BOTH_WRONG, IMPROVED)
 VISIBLE_DICE = 0.01
-"""A case whose mean Dice moves by less is not listed: pixels at an edge flip with every rounding."""
+"""Smallest listed change of a mean Dice: pixels at edges change with rounding."""
 _PICTURES = 100
 _SIDE = 48
 

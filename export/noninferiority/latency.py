@@ -34,13 +34,13 @@ BASELINE, CANDIDATE, CONTROL = range(3)
 _NAMES = ("baseline", "candidate", "control")
 WARM_SHARE = 0.1
 MAX_CYCLES_PER_PAIR = 2
-"""Cycles in a pair where time allows: each engine keeps its fastest block of them."""
+"""Maximum number of cycles per pair, of which each engine's fastest block counts."""
 _AMPLE = 400
-"""So many cycles must be affordable for each cycle in a pair."""
+"""Number of affordable cycles required for each cycle in a pair."""
 _FEWEST = 8
-"""Fewest pairs that are judged at all."""
+"""Minimum number of pairs for a verdict."""
 Extend = Callable[[Floats, int], Floats]
-"""Appends cycles to times (P, 3) until there are so many, or fewer when time is up."""
+"""Extends times (P, 3) to a number of cycles, fewer if time is up."""
 
 
 @dataclass(frozen=True, kw_only=True)

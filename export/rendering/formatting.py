@@ -10,7 +10,7 @@ from typing import Any
 from lorkit.decompose.metrics.names import METRICS
 
 DASH = "\N{EN DASH}"
-"""What a metric is called in a text."""
+"""Dash for undefined values."""
 _PNG = re.compile(r"iVBORw0KGgo[A-Za-z0-9+/]*={0,2}")
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 

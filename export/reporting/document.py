@@ -41,7 +41,7 @@ from lorkit.export.runtime.preference import precision_trials
 
 MODEL_OF: dict[Owner, ModelName] = {"foundation": "foundation", "student": "student", "expert": "experts"}
 METRICS = ("accuracy", "balanced_accuracy", "auroc", "ece")
-"""Of a classification; of any other task the metrics that it names itself."""
+"""Metrics of classification; other tasks state their own."""
 _COSTS = ("parameters", "macs", "size_bytes", "target", "profile", "precision", "opset", "nodes", "parity")
 
 

@@ -34,7 +34,7 @@ _MOST_LABELLED = 6
 _SIDE = 256
 _SIDE_LABELLED = 144
 _NAMED = 3
-"""Classes that stand with their probability below an image."""
+"""Number of classes below an image."""
 _WHITE = (255, 255, 255)
 
 

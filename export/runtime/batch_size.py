@@ -13,9 +13,9 @@ from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
 
 BATCH_BYTES = 64 * 2**20
-"""Most that one batch takes."""
+"""Maximum bytes of one batch."""
 HELD_BYTES = 192 * 2**20
-"""Most that the images of one comparison take whose outputs are held together."""
+"""Maximum bytes of the images and outputs of one comparison."""
 _FLOAT = 4
 
 

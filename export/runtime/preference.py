@@ -12,7 +12,7 @@ from lorkit.decompose.runs import Run
 from lorkit.export.runtime.exported import Exported
 
 CANONICAL_TARGET = "onnx"
-"""The target whose engine is the canonical file itself: every runtime takes it, and the others are built from it."""
+"""The target whose engine is the canonical ONNX file, from which the others are built."""
 
 
 def record_path(run: Run, target: str, profile: str) -> Path:

@@ -94,7 +94,7 @@ class Example:
 
 
 ONNX_EXAMPLE = Example("example.py", "onnxruntime", "example.py")
-"""Runs the canonical file; it is in every export, and the others borrow from it."""
+"""Example for the canonical file, in every export; others import from it."""
 
 
 @runtime_checkable

@@ -36,7 +36,7 @@ SPLITS = ("test", "val")
 POLL_SECONDS = 1.0
 
 ExtraFiles = Callable[[CompareDocument], Mapping[str, str]]
-"""Makes further files of a document: contents by the ending of their names, as `.md`."""
+"""Returns further files of a document: contents by suffix, such as `.md`."""
 CellKey = tuple[str, int, float]
 T = TypeVar("T")
 

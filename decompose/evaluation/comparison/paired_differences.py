@@ -31,7 +31,7 @@ from lorkit.decompose.tasks import get_task
 
 REPLICATES = 2000
 CaseScores = Mapping[str, Floats]
-"""By region, (S, N, C): scores by case for the model of each seed; S is 1 for a model that no seed changes."""
+"""By region, (S, N, C): scores by case for the model of each seed; S is 1 for the foundation."""
 
 
 class ReplicatedRate(NamedTuple):

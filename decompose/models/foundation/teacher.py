@@ -18,7 +18,7 @@ from lorkit.decompose.config.schema import ImageConfig
 from lorkit.decompose.errors import UsageError
 
 TEACHER = "teacher:"
-"""How a configuration names a foundation that is no backbone: this and the first digits of its digest."""
+"""Name of a user's foundation in a configuration: this and the first digits of its digest."""
 
 
 class TeacherFeatures(NamedTuple):

@@ -21,7 +21,7 @@ from lorkit.export.onnx.precision.int8 import quantise
 from lorkit.export.runtime.parity import Parity, describe_flips, measure_parity
 
 _MOST_KEPT = 0.5
-"""Share of the layers that may stay in fp32: beyond it the file would not be of the precision that it states."""
+"""Maximum fraction of layers in fp32, above which the file would not have its stated precision."""
 
 
 class Build(Protocol):

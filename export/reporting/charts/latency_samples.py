@@ -23,7 +23,7 @@ _DRAWN = 1500
 _BINS = 32
 _FEW = 300
 _CUT = (2.0, 98.0)
-"""Percentiles that the axes reach to; what lies beyond is drawn at the edge."""
+"""Percentiles at the ends of the axes; values beyond are drawn at the edge."""
 
 
 def latency_strips(key: str, region: str, samples: Timings, margin: float, cycles: int | None = None) -> Markup:

@@ -20,7 +20,7 @@ _X = (LEFT, WIDTH - RIGHT)
 _Y = (HEIGHT - BOTTOM, TOP)
 _LABEL = 12.0
 FEWEST = 5
-"""Cases below which a bin says nothing about calibration and is not drawn."""
+"""Minimum number of cases of a drawn bin."""
 
 
 def interval_chart(

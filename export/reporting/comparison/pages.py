@@ -43,7 +43,7 @@ class MethodPoint:
     ci: tuple[float, float] | None
     colour: str
     round: int = 0
-    """How often the colours have come round before; each round has a mark of its own."""
+    """How often the colours have repeated before; each round has another mark."""
 
 
 def comparison_files(document: CompareDocument) -> dict[str, str]:

@@ -14,7 +14,7 @@ from lorkit.decompose.documents.recipe import Intensity, Recipe
 
 MODEL_PATH = "models/model.ts"
 Entry = dict[str, Any]
-"""A part of MONAI's own format: what is called, and its arguments."""
+"""A part of MONAI's format: a callable, and its arguments."""
 # all Python expressions, required by `python -m monai.bundle run`
 EXPRESSIONS = {
     "model": f"$@bundle_root + '/{MODEL_PATH}'",

@@ -14,7 +14,7 @@ from torch import Tensor
 from lorkit.decompose.errors import DataError
 
 AXES = 8
-"""Most axes of a tensor that ranks tell each other about."""
+"""Maximum number of axes of a tensor that ranks can exchange."""
 
 
 def gather_rows(rows: Tensor) -> Tensor:

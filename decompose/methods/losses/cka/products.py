@@ -18,11 +18,11 @@ from lorkit.decompose.errors import DataError
 Estimator = Literal["biased", "unbiased"]
 ProductSpace = Literal["auto", "gram", "feature"]
 MIN_SAMPLES: dict[str, int] = {"biased": 2, "unbiased": 4}
-"""Samples that an estimator needs."""
+"""Minimum number of samples of an estimator."""
 ULPS = 16
 """A column that varies by no more than this many units in the last place of its mean is constant."""
 PASSES = 40
-"""What passes over a product cost beside it, in multiply-accumulates an element; see benchmarks/cka.py."""
+"""Cost of passes over a product, in multiply-accumulates per element; see benchmarks/cka.py."""
 
 
 class Products(NamedTuple):
