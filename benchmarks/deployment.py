@@ -125,7 +125,7 @@ def _exports(run: Path, region: str, folder: Path) -> tuple[dict[str, dict[str, 
             try:
                 (result,) = export(
                     run, region=region, target=target, precision=precision, owners=("expert",), out=folder, force=True
-                )
+                ).exports
             except LorkitError as error:
                 failures[f"{target} {precision}"] = str(error)
                 continue

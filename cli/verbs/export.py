@@ -41,7 +41,7 @@ def export(
 
     options.one_of(path=path, run=run)
     with ProgressLine("export") as progress:
-        results = write(
+        document = write(
             path or run,
             region=region,
             target=target,
@@ -54,10 +54,10 @@ def export(
             on_event=progress,
         )
     if as_json:
-        print_json({"exports": [vars(result) for result in results]}, kind="export")
+        print_json(document.to_json())
         return
-    export_tables.precisions({result.region: result.choice for result in results if result.choice is not None})
-    for result in results:
+    export_tables.precisions({row.region: row.choice for row in document.exports if row.choice is not None})
+    for result in document.exports:
         state = "up to date" if result.up_to_date else f"parity {result.parity.status}"
         print_status(f"{result.owner} {result.region}: {state}")
         print_result(str(result.path))

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from lorkit.decompose.documents.base import Digest, Document, Owner, Part, Tools
+from lorkit.decompose.documents.base import Digest, Document, Owner, Part, PathText, Tools
 from lorkit.decompose.documents.gate import Accuracy, JudgedAccuracy, Latency
 from lorkit.decompose.documents.network import NetworkInfo
 from lorkit.decompose.documents.scores import ClassificationFigures, SegmentationFigures
@@ -151,7 +151,7 @@ class PrecisionRecord(Document):
 class ExportResult(Part):
     """One export on disk."""
 
-    path: str
+    path: PathText
     owner: Owner
     region: str
     target: str

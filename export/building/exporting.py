@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import is_current, staged_directory, write_manifest
-from lorkit.decompose.documents.export import PrecisionChoice
-from lorkit.decompose.documents.verify import NoParity, ProvenParity
+from lorkit.decompose.documents.export import ExportDocument, ExportResult, PrecisionChoice
 from lorkit.decompose.errors import UsageError, unknown
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint
@@ -20,28 +19,6 @@ from lorkit.export.building.builder import ExportJob, ExportSession, build_expor
 from lorkit.export.building.sources import ExportableNetwork, networks_at, networks_of_run
 from lorkit.export.runtime.exported import read_exported
 from lorkit.export.targets import HardwareBound, Target, get_target, missing
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExportResult:
-    """One export on disk.
-
-    Attributes:
-        parity: The `parity` block of its `export.json`; `status` is "passed" or "not_run".
-        up_to_date: It existed already, from the same inputs.
-        choice: Measurements of the choice of precision under `auto`.
-    """
-
-    path: Path
-    owner: str
-    region: str
-    target: str
-    profile: str
-    precision: str
-    parity: ProvenParity | NoParity
-    size_bytes: int
-    up_to_date: bool
-    choice: PrecisionChoice | None = None
 
 
 def export(
@@ -59,7 +36,7 @@ def export(
     max_accuracy_drop: float = 0.02,
     max_seconds: float = 20.0,
     on_event: Listener = ignore,
-) -> list[ExportResult]:
+) -> ExportDocument:
     """Export extracted experts, and the foundation model and student without experts for comparison.
 
     Args:
@@ -94,36 +71,60 @@ def export(
         sources = networks_of_run(open_run(run), region, owners, out)
     else:
         sources = networks_at(Path(path), region, owners, out)
-    session, results = ExportSession(on_event), []
     for reason in dict.fromkeys(missing_baseline(source.run) for source in sources):
         if reason is not None and "foundation" in owners:
             on_event(Working(reason, 0, len(sources)))
+    exporter, results = _Exporter(on_event, force=force), list[ExportResult]()
     chosen: dict[str, PrecisionChoice] = {}
-    built: set[Path] = set()
-
-    def build(source: ExportableNetwork, job: ExportJob) -> Path:
-        result = _export_one(source, job, session, force=force)
-        built.update(() if result.up_to_date else (result.path,))
-        return result.path
-
     for done, source in enumerate(sources):
-        on_event(Working(f"{source.region.name} ({source.owner})", done, len(sources)))
+        name = f"{source.region.name} ({source.owner})"
+        on_event(Working(name, done, len(sources)))
         for stale in filter(None, (job.outdated(source.home / job.name) for job in jobs)):
-            on_event(Working(f"{source.region.name} ({source.owner}) is built again: {stale}", done, len(sources)))
+            on_event(Working(f"{name} is built again: {stale}", done, len(sources)))
         if precision != AUTO:
-            results.append(_export_one(source, jobs[0], session, force=force))
+            results.append(exporter.export(source, jobs[0]))
         elif source.owner == "expert":
-            choice = choose_precision(source, jobs, limits, build, session.splits, force=force)
+            choice = choose_precision(source, jobs, limits, exporter.build, exporter.session.splits, force=force)
             chosen[source.region.name] = choice
-            found = [_export_one(source, job, session) for job in _jobs_to_keep(jobs, choice)]
-            results += [replace(one, choice=choice, up_to_date=one.path not in built) for one in found]
+            results += [exporter.export(source, job).with_changes(choice=choice) for job in _jobs_to_keep(jobs, choice)]
         else:
-            wanted = _jobs_to_keep(jobs, chosen.get(source.region.name))
-            results += _export_counterparts(source, wanted, session, force=force, on_event=on_event)
+            results += exporter.counterparts(source, _jobs_to_keep(jobs, chosen.get(source.region.name)))
     on_event(Working("exported", len(sources), len(sources)))
     if not jobs[0].target.available(jobs[0].profile).ok:
         raise missing(jobs[0].target, jobs[0].profile)
-    return results
+    return ExportDocument(exports=results)
+
+
+class _Exporter:
+    """Builds each export of one call once."""
+
+    def __init__(self, on_event: Listener, *, force: bool) -> None:
+        self.session, self.force = ExportSession(on_event), force
+        self._done: dict[Path, ExportResult] = {}
+
+    def export(self, source: ExportableNetwork, job: ExportJob) -> ExportResult:
+        """Build an export if it is not up to date."""
+        directory = source.home / job.name
+        if directory not in self._done:
+            self._done[directory] = _export_one(source, job, self.session, directory, force=self.force)
+        return self._done[directory]
+
+    def build(self, source: ExportableNetwork, job: ExportJob) -> Path:
+        """Build an export if it is not up to date, and return its directory."""
+        return self.export(source, job).path
+
+    def counterparts(self, source: ExportableNetwork, jobs: Sequence[ExportJob]) -> list[ExportResult]:
+        """Export a network that an expert is compared with; lower precisions that cannot be built are reported."""
+        results = []
+        for job in jobs:
+            try:
+                results.append(self.export(source, job))
+            except BUILD_ERRORS as error:
+                if job.precision == BASELINE:
+                    raise
+                text = f"{source.owner} of {source.region.name} is not exported at {job.precision}: {error}"
+                self.session.on_event(Working(text, 0, 1))
+        return results
 
 
 def _limits(max_accuracy_drop: float, max_seconds: float) -> AutoPrecisionLimits:
@@ -138,27 +139,6 @@ def _limits(max_accuracy_drop: float, max_seconds: float) -> AutoPrecisionLimits
 
 def _jobs_to_keep(jobs: Sequence[ExportJob], choice: PrecisionChoice | None) -> list[ExportJob]:
     return [job for job in jobs if job.precision in (BASELINE, None if choice is None else choice.chosen)]
-
-
-def _export_counterparts(
-    source: ExportableNetwork,
-    jobs: Sequence[ExportJob],
-    session: ExportSession,
-    *,
-    force: bool,
-    on_event: Listener,
-) -> list[ExportResult]:
-    """Export the networks that an expert is compared with; lower precisions that cannot be built are reported."""
-    results = []
-    for job in jobs:
-        try:
-            results.append(_export_one(source, job, session, force=force))
-        except BUILD_ERRORS as error:
-            if job.precision == BASELINE:
-                raise
-            text = f"{source.owner} of {source.region.name} is not exported at {job.precision}: {error}"
-            on_event(Working(text, 0, 1))
-    return results
 
 
 def detected_profile(name: str | None) -> profiles.Profile:
@@ -202,9 +182,8 @@ def _export_jobs(target: str, profile: str | None, precision: str) -> list[Expor
 
 
 def _export_one(
-    source: ExportableNetwork, job: ExportJob, session: ExportSession, *, force: bool = False
+    source: ExportableNetwork, job: ExportJob, session: ExportSession, directory: Path, *, force: bool
 ) -> ExportResult:
-    directory = source.home / job.name
     key = inputs_digest(source, job)
     current = not force and is_current(directory, "export", key)
     if not current:
@@ -230,4 +209,5 @@ def _export_one(
         parity=info.parity,
         size_bytes=info.size_bytes,
         up_to_date=current,
+        choice=None,
     )

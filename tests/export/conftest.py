@@ -435,14 +435,14 @@ def small_backbone() -> Iterator[None]:
 def flat(small_backbone: None, write_expert: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A segmenter of pictures, exported into itself."""
     expert = write_expert(tmp_path_factory.mktemp("flat") / "expert", (32, 16))
-    return export(expert, profile="cpu-generic")[0].path
+    return export(expert, profile="cpu-generic").exports[0].path
 
 
 @pytest.fixture(scope="session")
 def deep(small_backbone: None, write_expert: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A segmenter of volumes, exported into itself."""
     expert = write_expert(tmp_path_factory.mktemp("deep") / "expert", (32, 16, 16))
-    return export(expert, profile="cpu-generic")[0].path
+    return export(expert, profile="cpu-generic").exports[0].path
 
 
 @pytest.fixture

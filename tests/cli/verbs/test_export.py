@@ -3,40 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lorkit.decompose.documents.export import ExportDocument, ExportResult
 from lorkit.decompose.documents.verify import NoParity
 from lorkit.export.targets import TARGETS, Availability
 
-PARITY = NoParity(status="not_run", reason="no runtime here")
-
-
-@dataclass(frozen=True)
-class Exported:
-    path: Path
-    owner: str
-    region: str
-    parity: NoParity
-    up_to_date: bool
-    choice: dict[str, Any] | None = None
+DOCUMENT = ExportDocument(
+    exports=[
+        ExportResult(
+            path=Path("x"),
+            owner="expert",
+            region="chest",
+            target="onnx",
+            profile="t4",
+            precision="fp32",
+            parity=NoParity(status="not_run", reason="no runtime here"),
+            size_bytes=1,
+            up_to_date=False,
+            choice=None,
+        )
+    ]
+)
 
 
 def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> None:
     words = ["export", "--target", "onnx", "--profile", "t4"]
     check_verb(
         words,
-        [Exported(Path("x"), "expert", "chest", PARITY, False)],
+        DOCUMENT,
         options={"target": "onnx", "profile": "t4", "precision": "fp32", "region": "all"},
         stdout="x\n",
     )
 
 
+def test_the_document_is_printed_with_every_key(decompose: Callable[..., Any], record: Callable[..., Any]) -> None:
+    record("export", DOCUMENT)
+    document = decompose("export", "--json").document
+    (row,) = document["exports"]
+    assert list(row) == list(ExportResult.model_fields)
+    assert (row["path"], row["choice"], row["parity"]["status"]) == ("x", None, "not_run")
+
+
 def test_export_passes_the_permission_on(decompose: Callable[..., Any], record: Callable[..., Any]) -> None:
-    recorder = record("export", [Exported(Path("x"), "expert", "chest", PARITY, False)])
+    recorder = record("export", DOCUMENT)
     decompose("export", "--target", "triton")
     assert recorder.options["allow_synthetic"] is False
     decompose("export", "--target", "triton", "--allow-synthetic")

@@ -11,12 +11,13 @@ import pytest
 from sample_documents import accuracy, flip, latency
 
 from lorkit.decompose.artifacts import read_json
+from lorkit.decompose.documents.export import ExportResult
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Event
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.runs import locked_data, open_run
 from lorkit.export.building import auto_precision
-from lorkit.export.building.exporting import ExportResult, export
+from lorkit.export.building.exporting import export
 from lorkit.export.runtime import parity
 from lorkit.export.runtime.preference import precision_trials, record_path
 
@@ -60,7 +61,7 @@ def test_what_is_faster_and_good_enough_stays_beside_fp32(
 ) -> None:
     seen, read = [], locked_data.read_region
     monkeypatch.setattr(locked_data, "read_region", lambda name, *a, **k: seen.append(name) or read(name, *a, **k))
-    results = export(run, **OPTIONS)
+    results = export(run, **OPTIONS).exports
     assert seen == ["chest"], "parity, calibration and accuracy share the images"
     both = [(owner, precision) for owner in ("expert", "foundation", "student") for precision in ("fp32", "int8")]
     assert sorted(names(results)) == sorted(both)
@@ -85,7 +86,7 @@ def test_what_is_not_decided_in_its_favour_is_removed(
     run: Path, measured: dict[str, str], what: str, verdict: str, reason: str
 ) -> None:
     measured[what] = verdict
-    results = export(run, **OPTIONS)
+    results = export(run, **OPTIONS).exports
     assert {precision for _, precision in names(results)} == {"fp32"}
     assert not list(run.glob("exports/**/*int8"))
     (row,) = precision_trials(open_run(run))
@@ -98,7 +99,7 @@ def test_what_was_measured_is_not_measured_again(
 ) -> None:
     export(run, **OPTIONS)
     monkeypatch.setattr(auto_precision, "run_latency_test", None)
-    assert all(result.up_to_date for result in export(run, **OPTIONS))
+    assert all(result.up_to_date for result in export(run, **OPTIONS).exports)
     with pytest.raises(TypeError):  # another bound: it is asked again
         export(run, max_accuracy_drop=0.001, **OPTIONS)
 
@@ -107,7 +108,7 @@ def test_a_precision_that_the_network_cannot_stand_loses_with_its_reason(
     run: Path, measured: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(parity.TOLERANCES, "int8", 1e-9)
-    results = export(run, **OPTIONS)
+    results = export(run, **OPTIONS).exports
     assert {precision for _, precision in names(results)} == {"fp32"}
     assert "int8 differs by" in precision_trials(open_run(run))[0].reason
 
@@ -127,7 +128,7 @@ def test_a_foundation_that_cannot_stand_it_is_left_out_and_said(
 
     monkeypatch.setattr(exporting, "build_export", build)
     said: list[Event] = []
-    results = export(run, on_event=said.append, **OPTIONS)
+    results = export(run, on_event=said.append, **OPTIONS).exports
     assert ("foundation", "int8") not in names(results)
     assert ("expert", "int8") in names(results)
     assert "foundation of chest is not exported at int8: too far" in str(said)
@@ -140,7 +141,7 @@ def test_an_expert_away_from_its_run_cannot_be_judged(run: Path, tmp_path: Path)
 
 
 def test_measured_for_real_nothing_that_is_slower_stays(run: Path) -> None:
-    results = export(run, **OPTIONS)
+    results = export(run, **OPTIONS).exports
     choice = results[0].choice
     assert choice is not None
     (row,) = choice.candidates
@@ -153,7 +154,7 @@ def test_measured_for_real_nothing_that_is_slower_stays(run: Path) -> None:
 def test_what_a_user_exported_before_is_left_alone(run: Path, measured: dict[str, str]) -> None:
     export(run, **OPTIONS | {"precision": "int8"})
     measured["latency"] = "fail"
-    results = export(run, **OPTIONS)
+    results = export(run, **OPTIONS).exports
     assert {precision for _, precision in names(results)} == {"fp32"}
     assert (run / "exports" / "chest" / "onnx-cpu-generic-int8").is_dir()
 
@@ -179,7 +180,7 @@ def test_a_damaged_record_counts_as_absent(run: Path, measured: dict[str, str], 
     path = record_path(open_run(run), "onnx", "cpu-generic")
     path.write_text(content)
     assert precision_trials(open_run(run)) == []
-    assert export(run, **OPTIONS)[0].choice is not None
+    assert export(run, **OPTIONS).exports[0].choice is not None
     assert len(precision_trials(open_run(run))) == 1
 
 
@@ -206,6 +207,6 @@ def test_a_builders_refusal_is_a_lost_candidate(
         real(source, job, session, directory)
 
     monkeypatch.setattr(exporting, "build_export", build)
-    results = export(run, **OPTIONS)
+    results = export(run, **OPTIONS).exports
     assert {precision for _, precision in names(results)} == {"fp32"}
     assert "the parser refuses it" in precision_trials(open_run(run))[0].reason

@@ -101,7 +101,7 @@ def test_what_is_compiled_from_torch_is_refused(tmp_path: Path, build_request: C
 
 def test_a_failed_verification_names_the_layer(extracted: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(extracted, tmp_path / "run"))
-    (result,) = export(run, region="chest", profile="cpu-generic", owners=("expert",))
+    (result,) = export(run, region="chest", profile="cpu-generic", owners=("expert",)).exports
     (row,) = verify(result.path, bisect=True).to_json()["exports"]
     assert row["bisection"]["layer"] is None
     path = result.path / "model.onnx"

@@ -23,7 +23,7 @@ OPTIONS = {"region": "chest", "profile": "cpu-generic", "owners": ("expert",), "
 
 def test_int8_is_proven_states_how_it_came_about_and_is_verified(extracted: Path, tmp_path: Path) -> None:
     run = shutil.copytree(extracted, tmp_path / "run")
-    (result,) = export(run, **OPTIONS)  # type: ignore[arg-type]
+    (result,) = export(run, **OPTIONS).exports  # type: ignore[arg-type]
     assert result.path.name == "onnx-cpu-generic-int8"
     info = read_json(result.path / "export.json", kind="export")
     assert info["precision"] == info["graph_precision"] == "int8"
@@ -38,7 +38,7 @@ def test_int8_is_proven_states_how_it_came_about_and_is_verified(extracted: Path
     assert properties["lorkit.classes"]
     (found,) = verify(result.path).to_json()["exports"]
     assert (found["status"], found["inputs"]) == ("passed", "real")
-    assert [again.up_to_date for again in export(run, **OPTIONS)] == [True]  # type: ignore[arg-type]
+    assert [again.up_to_date for again in export(run, **OPTIONS).exports] == [True]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

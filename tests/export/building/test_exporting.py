@@ -51,8 +51,8 @@ def test_a_second_time_it_is_up_to_date_and_force_gives_the_same_bytes(exported:
     options = {"region": "chest", "profile": "cpu-generic", "owners": ("expert",)}
     run = shutil.copytree(exported, tmp_path / "run")
     first = digest_file(run / "exports" / "chest" / NAME / "model.onnx")
-    assert [result.up_to_date for result in export(run, **options)] == [True]
-    assert [result.up_to_date for result in export(run, force=True, **options)] == [False]
+    assert [result.up_to_date for result in export(run, **options).exports] == [True]
+    assert [result.up_to_date for result in export(run, force=True, **options).exports] == [False]
     assert digest_file(run / "exports" / "chest" / NAME / "model.onnx") == first
 
 
@@ -85,7 +85,7 @@ def test_images_of_patients_stay_out_of_an_export(exported: Path) -> None:
 
 
 def test_a_copied_expert_is_exported_into_itself_and_stays_intact(expert: Path) -> None:
-    (result,) = export(expert, profile="cpu-generic")
+    (result,) = export(expert, profile="cpu-generic").exports
     assert result.path == expert / "exports" / NAME
     assert result.parity.inputs == "seeded"
     assert "its images are unknown" in read_json(result.path / "export.json")["warnings"][0]
@@ -93,7 +93,7 @@ def test_a_copied_expert_is_exported_into_itself_and_stays_intact(expert: Path) 
 
 
 def test_out_names_another_place(expert: Path, tmp_path: Path) -> None:
-    (result,) = export(expert, profile="cpu-generic", out=tmp_path / "out")
+    (result,) = export(expert, profile="cpu-generic", out=tmp_path / "out").exports
     assert result.path == tmp_path / "out" / "elsewhere" / NAME
 
 

@@ -15,7 +15,7 @@ def test_a_classifier_of_volumes_is_exported_and_predicts(
     write_volume: Callable[..., Path], small_backbone: None, write_expert: Callable[..., Path], tmp_path: Path
 ) -> None:
     expert = write_expert(tmp_path / "expert", (8, 10, 12), task="classification")
-    (result,) = export(expert, profile="cpu-generic")
+    (result,) = export(expert, profile="cpu-generic").exports
     one, two = (
         predict(path, [write_volume(tmp_path / "a.nii.gz")]).to_json()["predictions"][0]["probabilities"]
         for path in (expert, result.path)

@@ -191,14 +191,14 @@ def test_drawings_are_served_only_with_permission(tmp_path: Path, build_request:
 
 def test_an_expert_becomes_a_sealed_repository(extracted: Path, tmp_path: Path) -> None:
     expert = shutil.copytree(extracted / "experts" / "chest", tmp_path / "expert")
-    (result,) = export(expert, target="triton", profile="cpu-generic")
+    (result,) = export(expert, target="triton", profile="cpu-generic").exports
     assert result.parity.status == "passed"
     files = read_manifest(result.path, kind="export").files
     (served,) = (name for name in files if name.startswith("triton/") and name.endswith("model.onnx"))
     assert {f"triton/chest-expert-fp32/{name}" for name in ("config.pbtxt", "labels.txt", "warmup/image-0")} <= set(
         files
     )
-    assert [again.up_to_date for again in export(expert, target="triton", profile="cpu-generic")] == [True]
+    assert [again.up_to_date for again in export(expert, target="triton", profile="cpu-generic").exports] == [True]
     with load_engine(result.path) as engine, np.load(result.path / "samples.npz") as samples:
         np.testing.assert_allclose(engine.run(samples["image"]), samples["logits"], atol=1e-4)
     with (result.path / served).open("ab") as stream:
@@ -215,7 +215,7 @@ def test_an_expert_of_drawings_needs_permission_through_the_verb(extracted: Path
     with pytest.raises(ArtifactError, match="--allow-synthetic"):
         export(expert, target="triton", profile="cpu-generic")
     assert not list((expert / "exports").iterdir())
-    (result,) = export(expert, target="triton", profile="cpu-generic", allow_synthetic=True)
+    (result,) = export(expert, target="triton", profile="cpu-generic", allow_synthetic=True).exports
     assert result.parity.status == "passed"
 
 
@@ -237,7 +237,7 @@ def serving(repository: Path) -> Iterator[str]:
 
 def test_the_client_asks_a_server_and_agrees_with_the_example(extracted: Path, tmp_path: Path) -> None:
     expert = shutil.copytree(extracted / "experts" / "chest", tmp_path / "expert")
-    (result,) = export(expert, target="triton", profile="cpu-generic")
+    (result,) = export(expert, target="triton", profile="cpu-generic").exports
     picture = tmp_path / "picture.png"
     values = np.random.default_rng(0).integers(0, 255, (40, 60), dtype=np.uint8)
     Image.fromarray(values).save(picture)

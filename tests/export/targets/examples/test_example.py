@@ -35,7 +35,7 @@ def alone(script: Path, *arguments: str, without: tuple[str, ...]) -> dict[str, 
 @pytest.mark.parametrize("target", ["openvino", "aoti"])
 def test_an_engines_own_example_agrees_with_predict(extracted: Path, tmp_path: Path, target: str) -> None:
     run = Path(shutil.copytree(extracted, tmp_path / "run"))
-    (result,) = export(run, region="chest", profile="cpu-generic", owners=("expert",), target=target)
+    (result,) = export(run, region="chest", profile="cpu-generic", owners=("expert",), target=target).exports
     picture = tmp_path / "picture.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30), dtype=np.uint8)).save(picture)
     example = get_target(target).example

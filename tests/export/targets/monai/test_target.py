@@ -177,7 +177,7 @@ def test_the_model_names_no_machine(bundle: Path) -> None:
 
 def test_an_expert_becomes_a_sealed_bundle_whose_example_needs_no_lorkit(extracted: Path, tmp_path: Path) -> None:
     expert = shutil.copytree(extracted / "experts" / "chest", tmp_path / "expert")
-    (result,) = export(expert, target="monai", profile="cpu-generic")
+    (result,) = export(expert, target="monai", profile="cpu-generic").exports
     assert result.parity.status == "passed"
     files = read_manifest(result.path, kind="export").files
     assert {"bundle/models/model.ts", "bundle/configs/metadata.json", "bundle/docs/README.md"} <= set(files)

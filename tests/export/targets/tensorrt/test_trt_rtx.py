@@ -262,19 +262,19 @@ def test_an_export_without_a_gpu_is_complete_but_unproven(
 ) -> None:
     """Exit 0 with the default profile; what needs the engine to run is exit 5."""
     monkeypatch.setattr(exporting, "fingerprint", lambda: {"gpus": [], "flags": []})
-    (result,) = export(expert, target="trt-rtx")
+    (result,) = export(expert, target="trt-rtx").exports
     assert result.path.name == "trt-rtx-rtx-ada-fp32"
     assert result.parity.to_json() == {"status": "not_run", "reason": "no NVIDIA GPU answers to nvidia-smi"}
     assert result.size_bytes == (result.path / "model.engine").stat().st_size > 100_000
     info = read_json(result.path / "export.json", kind="export")
     assert (info["engine"], info["provider"]) == ("model.engine", None)
     read_manifest(result.path, kind="export")
-    assert [again.up_to_date for again in export(expert, target="trt-rtx")] == [True]
+    assert [again.up_to_date for again in export(expert, target="trt-rtx").exports] == [True]
     for verb in ("verify", "bench"):
         assert run_command_line([verb, str(result.path)]) == 5
     monkeypatch.setattr(trt_rtx.TrtRtxTarget, "surroundings", lambda self: {"tensorrt_rtx": "1.8.0"})
     said: list[Event] = []
-    (rebuilt,) = export(expert, target="trt-rtx", on_event=said.append)
+    (rebuilt,) = export(expert, target="trt-rtx", on_event=said.append).exports
     assert not rebuilt.up_to_date
     assert "is built again: its engine was built for another tensorrt_rtx (1." in str(said)
 
@@ -287,7 +287,7 @@ def test_a_run_is_exported_in_every_precision(
     copy = Path(shutil.copytree(extracted, tmp_path / "runs" / "small"))
     (result,) = export(
         copy, region="chest", target="trt-rtx", profile="rtx-ada", precision=precision, owners=("expert",)
-    )
+    ).exports
     assert result.path.name == f"trt-rtx-rtx-ada-{precision}"
     assert (result.path / "model.engine").read_bytes()[:4] == b"vtrt"
     assert result.parity.status == "not_run"
@@ -297,7 +297,7 @@ def test_where_it_can_run_an_unproven_export_is_made_again_and_proven(
     installed: ModuleType, no_gpu: None, expert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a machine with the GPU; the proof itself is played here, and fails first."""
-    (unproven,) = export(expert, target="trt-rtx", profile="rtx-ada")
+    (unproven,) = export(expert, target="trt-rtx", profile="rtx-ada").exports
     monkeypatch.setattr(trt_rtx, "fingerprint", lambda: {"gpus": [GPU]})
     monkeypatch.setattr(trt_rtx, "sees_gpu", lambda: True)
 
@@ -315,7 +315,7 @@ def test_where_it_can_run_an_unproven_export_is_made_again_and_proven(
     with pytest.raises(ParityError, match="the trt-rtx engine of region 'chest'"):
         export(expert, target="trt-rtx", profile="rtx-ada")
     monkeypatch.setattr(building, "require_parity", lambda parity, name: None)
-    (proven,) = export(expert, target="trt-rtx", profile="rtx-ada")
+    (proven,) = export(expert, target="trt-rtx", profile="rtx-ada").exports
     assert (unproven.parity.status, proven.up_to_date) == ("not_run", False)
     assert read_json(proven.path / "export.json")["provider"] == "TensorRT-RTX"
 
