@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtr, stdtrit
 
 from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.metrics.bootstrap import interval
@@ -81,9 +81,9 @@ class DropUncertainty:
         if self.small_sample_groups < MIN_GROUPS:
             return -1.0, 1.0
         expanded = math.sqrt(self.small_sample_groups / (self.small_sample_groups - 1)) * float(
-            t.ppf(alpha / 2, self.small_sample_groups - 1)
+            stdtrit(self.small_sample_groups - 1, alpha / 2)
         )
-        low, high = interval(self.drop_R, level=1.0 - 2.0 * float(norm.cdf(expanded))) or (self.drop, self.drop)
+        low, high = interval(self.drop_R, level=1.0 - 2.0 * float(ndtr(expanded))) or (self.drop, self.drop)
         reach = -expanded * float(np.std(self.drop_R[np.isfinite(self.drop_R)])) if np.isfinite(self.drop) else 0.0
         return min(low, self.drop - reach), max(high, self.drop + reach)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest
+from scipy.special import bdtr
 
 from lorkit.decompose.artifacts.arrays import Floats, Ints
 from lorkit.decompose.errors import DataError, plural
@@ -179,7 +179,8 @@ def mcnemar(hit_N2: Floats) -> float | None:
         return None
     only_baseline = int((hit_N2[:, 0] > hit_N2[:, 1]).sum())
     discordant = int((hit_N2[:, 0] != hit_N2[:, 1]).sum())
-    return float(binomtest(only_baseline, discordant, 0.5).pvalue) if discordant else 1.0
+    rarer = min(only_baseline, discordant - only_baseline)
+    return min(1.0, 2.0 * float(bdtr(rarer, discordant, 0.5)))
 
 
 def paired_means(

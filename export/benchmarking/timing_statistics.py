@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binom, t
+from scipy.special import bdtr, bdtrik, stdtrit
 
 from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.documents.measured import Ratio
@@ -93,7 +93,7 @@ def median_interval(
     tail = (1.0 - level) / 2
     low, high = np.quantile(median_R, [tail, 1.0 - tail])
     centre = float(np.median(values, axis=0).mean())
-    reach = float(t.ppf(1.0 - tail, max(1, len(values) // length - 1)) * median_R.std(ddof=1))
+    reach = float(stdtrit(max(1, len(values) // length - 1), 1.0 - tail) * median_R.std(ddof=1))
     return min(float(low), centre - reach), max(float(high), centre + reach)
 
 
@@ -167,15 +167,21 @@ def percentile_bound(samples: Sequence[float] | Floats, percentile: float, confi
     ordered = np.sort(np.asarray(samples, np.float64))
     if len(ordered) < samples_for(percentile, confidence):
         return None
-    rank = int(binom.ppf(confidence, len(ordered), percentile)) + 1
+    rank = _binomial_quantile(confidence, len(ordered), percentile) + 1
     return float(ordered[rank - 1])
 
 
 def percentile_floor(samples: Sequence[float] | Floats, percentile: float, confidence: float = 0.95) -> float | None:
     """Return the lower confidence bound of a percentile from order statistics; None if there are too few samples."""
     ordered = np.sort(np.asarray(samples, np.float64))
-    rank = int(binom.ppf(1.0 - confidence, len(ordered), percentile))
+    rank = _binomial_quantile(1.0 - confidence, len(ordered), percentile)
     return float(ordered[rank - 1]) if rank >= 1 else None
+
+
+def _binomial_quantile(level: float, n: int, probability: float) -> int:
+    """Return the smallest count of n with at least this probability of not exceeding it."""
+    count = max(0, math.ceil(bdtrik(level, n, probability)))
+    return count - 1 if count and bdtr(count - 1, n, probability) >= level else count
 
 
 def percentile(samples: Sequence[float] | Floats, fraction: float) -> float | None:
