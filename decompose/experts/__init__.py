@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lorkit.decompose.config import ExpertConfig
 from lorkit.decompose.experts.insertion import add_experts_, factor_parameters
 from lorkit.decompose.experts.layers import DepthwiseExperts, ExpertLayer, LowRankExperts
 from lorkit.decompose.experts.merging import expert_layers, extract, fuse_, pack_, packed, unfuse_, unpack_
@@ -10,6 +11,7 @@ from lorkit.decompose.experts.routing import Routing
 
 __all__ = [
     "DepthwiseExperts",
+    "ExpertConfig",
     "ExpertLayer",
     "LowRankExperts",
     "RegionNorm",

@@ -10,7 +10,7 @@ from torch import nn
 
 from lorkit.decompose.errors import ParityError
 from lorkit.decompose.extraction import torch_program
-from lorkit.decompose.models import Deployable
+from lorkit.decompose.models.deployable import Deployable
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from lorkit.decompose.models import build_backbone, count_macs, count_parameters
+from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.backbones.vit import VisionTransformer
+from lorkit.decompose.models.cost import count_macs, count_parameters
 
 
 def test_convolutions_and_linear_layers_by_hand() -> None:

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from lorkit.decompose.models import Deployable, attach_head, build_backbone
+from lorkit.decompose.models.backbones.registry import attach_head, build_backbone
+from lorkit.decompose.models.deployable import Deployable
 
 
 def deployable(name: str) -> Deployable:

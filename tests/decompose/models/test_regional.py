@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from lorkit.decompose.config import ExpertConfig
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.experts import Routing, add_experts_, factor_parameters, fuse_
-from lorkit.decompose.models import RegionalModel, SeparateModels
+from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import Region, RegionSet
 
 REGIONS = RegionSet(

@@ -10,7 +10,7 @@ from lorkit.decompose.config import Config, default_config, to_yaml
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.experts import expert_layers, fuse_
 from lorkit.decompose.methods import METHODS, get_method
-from lorkit.decompose.models import RegionalModel, SeparateModels
+from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs.live_model import build_model, deployed_backbone, deploys_foundation, load_model, save_model
 

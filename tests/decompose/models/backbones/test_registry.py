@@ -9,7 +9,7 @@ from torch import nn
 from lorkit.decompose.config import ExpertConfig
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.experts import add_experts_, extract
-from lorkit.decompose.models import attach_head, build_backbone, detach_head, known_backbones
+from lorkit.decompose.models.backbones.registry import attach_head, build_backbone, detach_head, known_backbones
 from lorkit.decompose.models.backbones.stage_adapters import staged
 from lorkit.decompose.models.backbones.unets import UNETS
 

@@ -8,8 +8,9 @@ import torch
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, load_tensors, save_tensors, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
-from lorkit.decompose.models import RegionalModel, build_backbone
+from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation, save_foundation, with_regions
+from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region, RegionSet
 
 REGIONS = RegionSet([Region(name="brain", classes=("a", "b")), Region(name="chest", classes=("a", "b", "c"))])
