@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Keep baseline exports outside the repository, by digest; the repository itself holds only baselines.json.
-#   baselines.sh pull   fetch what baselines.json names and is not here
-#   baselines.sh push   store what baselines.json names and is not stored yet
-# Ends with 4 where a baseline is gone or another, 6 where one could not be stored.
+# Store baseline exports outside the repository, by digest; the repository has only baselines.json.
+#   baselines.sh pull   fetch the exports in baselines.json that are missing here
+#   baselines.sh push   store the exports in baselines.json that are not stored yet
+# Exit code 4 if a baseline is missing or has changed, 6 if one could not be stored.
 # On GitHub they are assets of the release `baselines` (needs `gh`, GH_TOKEN); on GitLab packages of the project.
 set -euo pipefail
 # shellcheck source=common.sh
@@ -16,7 +16,7 @@ trap 'rm -rf "$work"' EXIT
 
 on_gitlab() { [ -n "${GITLAB_CI:-}" ]; }
 
-gitlab() { # the token goes through a file descriptor, not through the list of processes
+gitlab() { # the token is passed by a file descriptor, so that it is not in the list of processes
   curl --silent --show-error --fail --config <(printf 'header = "JOB-TOKEN: %s"\n' "$CI_JOB_TOKEN") "$@"
 }
 
@@ -33,7 +33,7 @@ stored() {
     gitlab --head --output /dev/null "$packages/$1/export.tar.gz" 2>/dev/null
   else
     gh release view "$release" --json assets --jq '.assets[].name' 2>/dev/null |
-      grep -xF "$1.tar.gz" >/dev/null # not -q: it would hang up on gh, and the pipe then count as "not stored"
+      grep -xF "$1.tar.gz" >/dev/null # not -q: it would close the pipe to gh, which would then fail
   fi
 }
 
@@ -52,8 +52,8 @@ pull() {
   for digest in $digests; do
     is_baseline "$store/exports/$digest" "$digest" && continue
     if ! download "$digest" || ! unpack_baseline "$work/$digest.tar.gz" "$store" "$digest"; then
-      echo "baseline $digest could not be fetched; required: the export that $store/baselines.json names;" \
-        "restore it, or name another with decompose gate --update-baseline $store --because TEXT" >&2
+      echo "baseline $digest could not be fetched; required: the export in $store/baselines.json;" \
+        "restore it, or choose another with decompose gate --update-baseline $store --because TEXT" >&2
       exit 4
     fi
     echo "fetched baseline $digest"
@@ -64,11 +64,11 @@ push() {
   for digest in $digests; do
     stored "$digest" && continue
     if ! is_baseline "$store/exports/$digest" "$digest"; then
-      echo "baseline $digest is neither stored nor in $store/exports; required: the export; fetch it with pull" >&2
+      echo "baseline $digest is neither stored nor in $store/exports; required: this export; fetch it with pull" >&2
       exit 4
     fi
     if ! tar -C "$store/exports/$digest" -czf "$work/$digest.tar.gz" . || ! upload "$digest"; then
-      echo "baseline $digest could not be stored; required: the right to write; see README.md" >&2
+      echo "baseline $digest could not be stored; required: permission to write; see README.md" >&2
       exit 6
     fi
     echo "stored baseline $digest"

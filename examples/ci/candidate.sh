@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Yours to replace: leave a run whose exports are to be judged. A run that was trained elsewhere may be copied to runs/.
+# Replace this script: make a run with the exports to judge. A run that was trained elsewhere can be copied to runs/.
 set -euo pipefail
 decompose train
 decompose extract --region all

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Show the gate's report in the job's summary and as one comment on the pull request, renewed at each push.
-# Never changes a verdict: where posting fails (a pull request from a fork has no right to), it warns and ends with 0.
+# Show the gate's report in the job's summary and as one comment on the pull request, updated at each push.
+# Does not change the verdict: if posting fails (pull requests from forks have no permission), it warns and ends with 0.
 set -euo pipefail
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 
 failed() {
-  echo "::warning::the gate's report could not be posted; it stands in the summary or the artifacts of this job"
+  echo "::warning::the gate's report could not be posted; see the summary or the artifacts of this job"
   exit 0
 }
 
@@ -24,7 +24,7 @@ post() {
 
 body=$(mktemp)
 trap 'rm -f "$body"' EXIT
-# GITHUB_SHA of a pull request is a merge that nobody has seen: COMMIT names the commit that was pushed
+# GITHUB_SHA of a pull request is a temporary merge: COMMIT is the pushed commit
 job="${GITHUB_SERVER_URL:-https://github.com}/${GITHUB_REPOSITORY:-}/actions/runs/${GITHUB_RUN_ID:-}"
 write_comment "${OUT:-gate}/gate.md" "$body" "${COMMIT:-${GITHUB_SHA:-}}" "$job" || failed
 if [ -n "${GITHUB_STEP_SUMMARY:-}" ]; then

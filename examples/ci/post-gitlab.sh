@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# Show the gate's report as one note on the merge request, renewed at each push. Needs GITLAB_TOKEN (scope api).
-# Never changes a verdict: where posting fails, it warns and ends with 0.
+# Show the gate's report as one note on the merge request, updated at each push. Needs GITLAB_TOKEN (scope api).
+# Does not change the verdict: if posting fails, it warns and ends with 0.
 set -euo pipefail
 # shellcheck source=common.sh
 . "$(dirname "$0")/common.sh"
 
 failed() {
-  echo "warning: $1; the report stands in the artifacts of this job" >&2
+  echo "warning: $1; the report is in the artifacts of this job" >&2
   exit 0
 }
 
 [ -n "${CI_MERGE_REQUEST_IID:-}" ] || exit 0
 [ -n "${GITLAB_TOKEN:-}" ] || failed "no GITLAB_TOKEN"
-# a merge request from a fork belongs to the project that it is made to
+# the target project, also for merge requests from forks
 notes="$CI_API_V4_URL/projects/${CI_MERGE_REQUEST_PROJECT_ID:-$CI_PROJECT_ID}/merge_requests/$CI_MERGE_REQUEST_IID/notes"
 
-api() { # the token goes through a file descriptor, not through the list of processes
+api() { # the token is passed by a file descriptor, so that it is not in the list of processes
   curl --silent --show-error --fail --config <(printf 'header = "PRIVATE-TOKEN: %s"\n' "$GITLAB_TOKEN") "$@"
 }
 
-# Pick out of a page of notes the first own one that begins with the marker; `more` where another page may hold it.
+# Print the id of the first own note with the marker on a page, or `more` if there may be another page.
 pick_note() {
   python3 -c '
 import json, sys

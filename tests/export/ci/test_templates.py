@@ -26,7 +26,7 @@ def test_templates_call_scripts_that_are_here_with_options_that_exist(template: 
     document = yaml.safe_load((SCRIPTS / template).read_text())
     commands = commands_of(document)
     called = [words.split() for words in commands if words.startswith("ci/")]
-    scripts = {"gate.sh", "adopt.sh", "baselines.sh", "candidate.sh", f"post-{Path(template).stem}.sh"}
+    scripts = {"gate.sh", "update-baselines.sh", "baselines.sh", "candidate.sh", f"post-{Path(template).stem}.sh"}
     assert {words[0].removeprefix("ci/") for words in called} == scripts
     gate = dict(list_commands(typer.main.get_command(app)))["decompose gate"]
     known = {name for parameter in gate.params for name in parameter.opts}
@@ -51,11 +51,11 @@ def commands_of(document: dict[str, Any]) -> list[str]:
 def test_the_github_template_asks_for_little() -> None:
     document = yaml.safe_load((SCRIPTS / "github.yml").read_text())
     assert document["permissions"] == {"contents": "read"}
-    gate, adopting = document["jobs"]["gate"], document["jobs"]["adopt"]
+    gate, updating = document["jobs"]["gate"], document["jobs"]["update-baselines"]
     assert gate["permissions"] == {"contents": "read", "pull-requests": "write"}
-    assert adopting["permissions"] == {"contents": "write"}
+    assert updating["permissions"] == {"contents": "write"}
     assert "pull_request_target" not in document[True]  # `on` of YAML 1.1
-    for step in (*gate["steps"], *adopting["steps"]):
+    for step in (*gate["steps"], *updating["steps"]):
         assert re.fullmatch(r"actions/[a-z-]+@[0-9a-f]{40}", step.get("uses", f"actions/none@{'0' * 40}"))
     posting = next(step for step in gate["steps"] if "post-github" in step.get("run", ""))
     assert posting["if"] == "${{ !cancelled() }}"
@@ -67,14 +67,14 @@ def test_the_gitlab_template_shows_the_verdict_and_lets_nothing_pass() -> None:
     assert document[".gate"]["artifacts"]["reports"] == {"junit": "gate/gate.xml"}
     assert document["gate"]["after_script"] == ["ci/post-gitlab.sh"]
     assert not any("allow_failure" in job for job in document.values())
-    first, second, *_ = document["adopt"]["script"][2:]
+    first, second, *_ = document["update-baselines"]["script"][2:]
     assert (first[:8], second) == ("git pull", "ci/baselines.sh pull")  # the record before what it names
 
 
 def test_the_push_token_is_asked_for_and_never_an_argument(job: Any) -> None:
-    adopt_job = yaml.safe_load((SCRIPTS / "gitlab.yml").read_text())["adopt"]
-    assert "TOKEN" not in json.dumps(adopt_job["variables"])
-    exports = "\n".join(line for line in adopt_job["script"] if line.startswith("export "))
+    update_job = yaml.safe_load((SCRIPTS / "gitlab.yml").read_text())["update-baselines"]
+    assert "TOKEN" not in json.dumps(update_job["variables"])
+    exports = "\n".join(line for line in update_job["script"] if line.startswith("export "))
     done = subprocess.run(
         ["bash", "-c", f"{exports}\ngit credential fill"], input="protocol=https\nhost=lab\n\n", text=True,
         env={**job.environment, "GITLAB_PUSH_TOKEN": "secret"}, capture_output=True, timeout=60, check=False,

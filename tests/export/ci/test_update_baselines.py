@@ -1,4 +1,4 @@
-"""`baselines.sh` and `adopt.sh`: what is in service is kept by digest, and who replaced what is committed."""
+"""`baselines.sh` and `update-baselines.sh`: exports are stored by digest, and the record of replacements is committed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_damaged_record_is_no_fail(job: Any, text: str) -> None:
     (job.path / "baselines" / "baselines.json").write_text(text)
     done = job.run("baselines.sh", "pull")
     assert (done.returncode, job.calls) == (4, [])
-    assert "baselines.json holds no baselines" in done.stderr
+    assert "baselines.json has no valid baselines" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
@@ -68,13 +68,13 @@ def git(*words: str, at: Path) -> str:
     ).stdout  # fmt: skip
 
 
-def test_adoption_stores_first_and_commits_who_replaced_what(a_run: Run, job: Any) -> None:
+def test_an_update_stores_first_and_commits_who_replaced_what(a_run: Run, job: Any) -> None:
     git("init", "-q", "-b", "main", at=job.path)
     git("init", "-q", "--bare", "remote.git", at=job.path)
     (job.path / ".gitignore").write_text("*\n!/baselines\n!/baselines/baselines.json\n")
     settings = {"GIT_REMOTE": "remote.git", "GIT_BRANCH": "main", "GITHUB_ACTOR": "ward"}
     words = ("--region", "chest", "--max-seconds", "2", "--max-accuracy-drop", "0.05")
-    done = job.run("adopt.sh", *words, "--because", "the first", **settings)
+    done = job.run("update-baselines.sh", *words, "--because", "the first", **settings)
     assert done.returncode in (0, 3), done.stderr
     (entry,) = read_record(job.path / "baselines").history
     assert (entry.replaced, entry.because, entry.who) == (None, "the first", "ward")
@@ -84,13 +84,13 @@ def test_adoption_stores_first_and_commits_who_replaced_what(a_run: Run, job: An
     assert git("show", "--name-only", "--format=%s", "main", at=remote).splitlines()[2:] == ["baselines/baselines.json"]
     assert entry.by in git("show", "main:baselines/baselines.json", at=remote)
     job.decompose(1)
-    done = job.run("adopt.sh", *words, **settings)
-    assert (done.returncode, done.stdout) == (1, "the baselines stay\n")
+    done = job.run("update-baselines.sh", *words, **settings)
+    assert (done.returncode, done.stdout) == (1, "the baselines are unchanged\n")
 
 
 @pytest.fixture
 def merged(tmp_path: Path, workshop: Any, make_job: Callable[[Path], Any]) -> Any:
-    """A job on a shallow, detached checkout of a remote's main; its `decompose` adopts an export at once."""
+    """A job on a shallow, detached checkout of a remote's main; its `decompose` replaces a baseline at once."""
     git("init", "-q", "-b", "main", "other", at=tmp_path)
     for name in ("first", "second"):
         (tmp_path / "other" / name).write_text(name)
@@ -116,7 +116,7 @@ def merge(name: str) -> str:
 
 
 def test_others_may_merge_while_the_gate_judges(merged: Any) -> None:
-    done = merged.run("adopt.sh", GIT_BRANCH="main", MEANWHILE=merge("third"))
+    done = merged.run("update-baselines.sh", GIT_BRANCH="main", MEANWHILE=merge("third"))
     assert done.returncode == 0, done.stderr
     assert "--because" not in (merged.remembered / "decompose").read_text()
     log = git("log", "--format=%s", "main", at=merged.path.parent / "remote.git").splitlines()
@@ -126,13 +126,13 @@ def test_others_may_merge_while_the_gate_judges(merged: Any) -> None:
 @pytest.mark.parametrize(
     ("trouble", "environment", "said"),
     [
-        ("true", {"MEANWHILE": merge("baselines/baselines.json")}, "was changed meanwhile"),
+        ("true", {"MEANWHILE": merge("baselines/baselines.json")}, "was changed by another commit"),
         (
             "printf '#!/bin/sh\nexit 1' > ../remote.git/hooks/pre-receive; chmod +x ../remote.git/hooks/*",
             {},
-            "takes no push",
+            "the push to main failed",
         ),
-        ("echo baselines > .gitignore", {}, "is it ignored?"),
+        ("echo baselines > .gitignore", {}, "check .gitignore"),
         ("true", {"REFUSED": "1"}, "the exports could not be stored"),
     ],
 )
@@ -140,25 +140,25 @@ def test_a_record_that_cannot_be_kept_is_an_error_and_never_half_kept(
     merged: Any, trouble: str, environment: dict[str, str], said: str
 ) -> None:
     subprocess.run(["sh", "-c", trouble], cwd=merged.path, check=True, timeout=60)
-    done = merged.run("adopt.sh", **{"GIT_BRANCH": "main", "MEANWHILE": "", "BECAUSE": "it is urgent", **environment})
+    done = merged.run("update-baselines.sh", **{"GIT_BRANCH": "main", "MEANWHILE": "", "BECAUSE": "it is urgent", **environment})
     assert (done.returncode, done.stderr.count(said)) == (6, 1), done.stderr
     assert (merged.remembered / "decompose").read_text().endswith("--because it is urgent\n")
     assert "Replace" not in git("log", "--format=%s", "main", at=merged.path.parent / "remote.git")
 
 
-def test_an_adoption_that_is_not_recorded_is_an_error_and_no_verdict(job: Any, workshop: Any, tmp_path: Path) -> None:
+def test_an_update_that_is_not_recorded_is_an_error_and_no_verdict(job: Any, workshop: Any, tmp_path: Path) -> None:
     job.decompose(0)
     for where in ({}, {"GIT_BRANCH": "main"}):  # no branch; no repository
-        done = job.run("adopt.sh", GIT_CEILING_DIRECTORIES=str(tmp_path.parent), **where)
+        done = job.run("update-baselines.sh", GIT_CEILING_DIRECTORIES=str(tmp_path.parent), **where)
         assert done.returncode == 2
         assert "required: a git repository" in done.stderr
     assert not (job.remembered / "decompose").exists()
     subprocess.run(["git", "init", "-q"], cwd=job.path, check=True, timeout=60)
     one = read_exported(workshop.write_export(tmp_path / "v1", owner="expert", region="chest"))
     replace_baseline(job.path / "baselines", one, "pass")
-    done = job.run("adopt.sh", GIT_BRANCH="main", GIT_REMOTE="nowhere.git")
+    done = job.run("update-baselines.sh", GIT_BRANCH="main", GIT_REMOTE="nowhere.git")
     assert done.returncode == 6
-    assert "not in service" in done.stderr
+    assert "the baselines were not updated" in done.stderr
 
 
 def test_only_the_export_of_that_digest_is_unpacked(job: Any, workshop: Any, tmp_path: Path) -> None:
