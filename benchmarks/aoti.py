@@ -1,13 +1,13 @@
-"""Where the time of an AOTInductor export goes on this CPU, and what fixing the batch at one image would give.
+"""Time of AOTInductor exports on this CPU by part, and the effect of a fixed batch of one image.
 
     decompose train && decompose extract --region chest
     python benchmarks/aoti.py --run RUN --region chest
 
-A compilation is taken apart into runs of the C++ compiler, by what they compile, and the rest, which is torch's own.
-The code between the kernels ("wrapper") is compiled with and without optimisation, in turns; both are timed beside each
-other and beside another compilation of the first. Then one network with a free batch and with a batch of one image is
-timed at several sizes and numbers of threads, in one process, in turns: factors are medians of paired ratios with their
-95 % moving-block bootstrap interval. Prints one JSON document.
+A compilation is divided into runs of the C++ compiler, by what they compile, and the rest, which is torch's. The code
+between the kernels ("wrapper") is compiled with and without optimisation; both are timed interleaved with each other
+and with a repetition of the first. Then one network with a free batch and with a batch of one image is timed at several
+sizes and numbers of threads, interleaved in one process. Factors are medians of paired ratios with their 95 %
+moving-block bootstrap interval. Prints one JSON document.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--run", required=True, help="a run with an extracted expert of 2D images")
     arguments.add_argument("--region", required=True)
-    arguments.add_argument("--sizes", default="32,224", help="pixels a side")
+    arguments.add_argument("--sizes", default="32,224", help="pixels per side")
     arguments.add_argument("--threads", default="1,2")
     arguments.add_argument("--cycles", type=int, default=60)
     options = arguments.parse_args()
@@ -96,7 +96,7 @@ def _batch(
 
 @contextmanager
 def _compiler_seconds() -> Iterator[Counter[str]]:
-    """Count the seconds that child processes take, by what they are given to compile."""
+    """Return the seconds of child processes by what they compile."""
     seconds: Counter[str] = Counter()
     run = subprocess.run
 
@@ -120,7 +120,7 @@ def _loaded(path: Path) -> Callable[[Float32Array], object]:
 
 
 def _timed(calls: dict[str, Callable[[Float32Array], object]], shape: tuple[int, ...], cycles: int) -> dict[str, Any]:
-    """Time arms in turns; factors are those of each to the first."""
+    """Time engines interleaved; factors are relative to the first."""
     arms = [TimedEngine(name, call, random_inputs(shape, seed=SEED)) for name, call in calls.items()]
     for arm in arms:
         warm_up(arm, limit_seconds=3)

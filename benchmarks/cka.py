@@ -1,9 +1,9 @@
-"""What CKA costs: gram against feature space, the choice against the cheaper one, and its share of a training step.
+"""Cost of CKA: gram against feature space, the choice against the cheaper one, and its share of a training step.
 
     python benchmarks/cka.py --out cka.json
 
-Forward and backward in one process, arms in turn, order alternating; a ratio is the median of paired ratios.
-Nothing else may run on the machine. Prints one JSON document.
+Forward and backward in one process, interleaved in alternating order; a ratio is the median of paired ratios. Run it on
+an idle machine. Prints one JSON document.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from experts import paired, timed  # the benchmark beside this one
+from experts import paired, timed  # benchmarks/experts.py
 from torch import Tensor, nn
 
 from lorkit.decompose.machine import fingerprint
@@ -27,7 +27,7 @@ from lorkit.decompose.methods.losses.cka.products import cheaper_space
 from lorkit.decompose.models.backbones.registry import build_backbone
 
 Step = Callable[[], Any]
-# samples and both widths: a small set, ResNets and ViTs at gap, their tokens, near the crossing
+# samples and both widths: a small set, ResNets and ViTs at gap, their tokens, near equal cost
 SHAPES = (
     (32, 512, 2048), (64, 25088, 512), (1568, 256, 256), (4096, 128, 128),
     (64, 512, 512), (64, 512, 2048), (64, 64, 64), (256, 192, 768), (1024, 512, 2048), (3136, 128, 768),
@@ -45,8 +45,8 @@ STAGES = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1, help="threads of torch")
-    parser.add_argument("--rounds", type=int, default=15, help="pairs for a ratio between 5 and 50 ms")
-    parser.add_argument("--out", type=Path, help="write the JSON here too")
+    parser.add_argument("--rounds", type=int, default=15, help="pairs per ratio, for times between 5 and 50 ms")
+    parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     document = {
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def spaces(rounds: int) -> dict[str, Any]:
-    """Every shape in both spaces where 2 GiB hold it, for a frozen target and for two trained sides."""
+    """Time every shape in both spaces if it needs at most 2 GiB, for a frozen target and for two trained sides."""
     found: dict[str, Any] = {}
     for shape in SHAPES:
         for estimator in ("biased", "unbiased"):
@@ -95,7 +95,7 @@ def _choice(shape: tuple[int, int, int], estimator: str, trained: int, rounds: i
 
 
 def step_share(rounds: int) -> dict[str, Any]:
-    """CKA forward and backward beside a step of ResNet-18 at 64 x 64, batch 64: last stage alone, and all four."""
+    """Compare forward and backward of CKA with a step of ResNet-18 at 64 x 64, batch 64: last stage, and all four."""
     step = _training_step()
     found: dict[str, Any] = {}
     for name, stages in (("last stage", STAGES[-1:]), ("four stages", STAGES)):
@@ -124,7 +124,7 @@ def _training_step() -> Step:
 
 
 def _terms(stages: tuple[tuple[int, int, int], ...], estimator: str) -> Step:
-    """Return CKA with view gap of maps as a student (with gradient) and a teacher (without) give them."""
+    """Return CKA with view gap of maps of a student (with gradient) and a teacher (without)."""
     pairs = []
     for student, teacher, side in stages:
         x, y = (
@@ -147,13 +147,13 @@ def _pass(sides: list[Tensor], estimator: str, space: str) -> Step:
 
 
 def _peak(shape: tuple[int, int, int], space: str) -> int:
-    """Return about how many bytes the products and their gradients take."""
+    """Return the approximate bytes of the products and their gradients."""
     n, p, q = shape
     return 4 * 2 * (p * p + q * q + p * q if space == "feature" else 2 * n * n)
 
 
 def _rounds(rounds: int, seconds: float) -> int:
-    """Return more pairs of what is quick, which a busy moment would decide, and fewer of what is slow."""
+    """Return more pairs for short times, which noise affects more, and fewer for long ones."""
     return 4 * rounds if seconds < 0.005 else rounds if seconds < 0.05 else max(3, rounds // 4)
 
 

@@ -1,12 +1,12 @@
-"""What engines make of one expert on this CPU: every target and precision beside PyTorch, in one process, in turns.
+"""Every target and precision for one expert on this CPU, compared with PyTorch in one process, interleaved.
 
-    decompose train && decompose extract          # an expert of a run, as a ResNet-18 at 224 x 224
+    decompose train && decompose extract          # an expert of a run, such as a ResNet-18 at 224 x 224
     python benchmarks/deployment.py --run RUN --region brain --out deployment.json --markdown deployment.md
 
-Batch 1, one thread. Every cycle times every arm once in a new random order; a factor is the median of the paired ratios
-within cycles, with its 95 % moving-block bootstrap interval. Accuracy is judged on the locked test part against the
-fp32 ONNX file, by patient. The foundation is the run's own, or an untrained network of the named backbone: its weights
-change no latency.
+Batch 1, one thread. Every cycle times every engine once in a new random order; a factor is the median of the paired
+ratios within cycles, with its 95 % moving-block bootstrap interval. Accuracy is compared on the locked test part with
+the fp32 ONNX file, by patient. The foundation is the run's, or an untrained network of the named backbone, since
+weights do not change latency.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def main() -> None:
     arguments.add_argument("--region", required=True)
     arguments.add_argument("--foundation", default="resnet50", help="backbone to time as the foundation")
     arguments.add_argument("--cycles", type=int, default=150)
-    arguments.add_argument("--out", type=Path, help="write the JSON document with raw samples here")
-    arguments.add_argument("--markdown", type=Path, help="write the tables here")
+    arguments.add_argument("--out", type=Path, help="write the JSON document with raw samples to this file")
+    arguments.add_argument("--markdown", type=Path, help="write the tables to this file")
     options = arguments.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -116,7 +116,7 @@ def _measured(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def _exports(run: Path, region: str, folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
-    """Export at every target and precision; the seconds are those of a fresh process's first and later exports."""
+    """Export at every target and precision; the seconds are those of the first and later exports of a new process."""
     found, failures = {}, {}
     profile = detect(fingerprint())
     for target, precisions in WANTED.items():
@@ -149,7 +149,7 @@ def _eager(network: torch.nn.Module) -> Callable[[Float32Array], object]:
 
 
 def _session(directory: Path) -> Any:
-    import onnxruntime  # once lorkit has turned its telemetry off
+    import onnxruntime  # after lorkit, which turns its telemetry off
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

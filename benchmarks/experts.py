@@ -1,9 +1,9 @@
-"""What experts cost in training: whole steps beside the plain network's, against the official formula, and by layer.
+"""Cost of experts in training: whole steps against the plain network and the official formula, and by layer.
 
     python benchmarks/experts.py --threads 1,2 --out experts.json
 
-Forward, backward and AdamW in one process, arms in turn, order alternating; a ratio is the median of paired ratios.
-Peak memory is that of a process of its own. Nothing else may run on the machine. Prints one JSON document.
+Forward, backward and AdamW in one process, interleaved in alternating order; a ratio is the median of paired ratios.
+Peak memory is that of a separate process. Run it on an idle machine. Prints one JSON document.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def main() -> None:
     parser.add_argument(
         "--only", default="steps,regions,batches,official,latency,layers", help="parts, comma-separated"
     )
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="pairs of steps for a ratio")
-    parser.add_argument("--out", type=Path, help="write the JSON here too")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="pairs of steps per ratio")
+    parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     parser.add_argument("--memory", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory:
@@ -66,13 +66,13 @@ def main() -> None:
 
 
 def steps(rounds: int) -> dict[str, Any]:
-    """Whole training steps, T = 8, batch 64, rank 8."""
+    """Time whole training steps, T = 8, batch 64, rank 8."""
     found = {}
     variants = [(norm, narrow) for norm in ("region", "shared") for narrow in (0, *NARROW)]
     for name in NETWORKS:
         for norm, narrow in variants:
             if name == "unet3d" and (norm == "region" or narrow):
-                continue  # MONAI's U-Net has instance norms, which no policy touches, and no wide layers
+                continue  # MONAI's U-Net has instance norms, which no policy changes, and no wide layers
             model, routing = experts(name, regions=8, norm=norm, narrow=narrow)
             layers = estimate_costs(model, routing, shape_of(name), batch=64)
             overhead = mean_overhead(layers)
@@ -87,7 +87,7 @@ def steps(rounds: int) -> dict[str, Any]:
 
 
 def regions(rounds: int) -> dict[str, Any]:
-    """ResNet-18 with T from 2 to 64 at batch 64, each against T = 2."""
+    """Time ResNet-18 with T from 2 to 64 at batch 64, each against T = 2."""
     found = {}
     few = step_of(*experts("resnet18", regions=2), "resnet18", 64)
     for count in (4, 8, 16, 32, 64):
@@ -98,7 +98,7 @@ def regions(rounds: int) -> dict[str, Any]:
 
 
 def batches(rounds: int) -> dict[str, Any]:
-    """Images/s of ResNet-18 with T = 8 at batches of 16 to 512; each batch size beside the one before."""
+    """Measure images/s of ResNet-18 with T = 8 at batches of 16 to 512, each against the one before."""
     found, before = {}, None
     for batch in (16, 32, 64, 128, 256, 512):
         step = step_of(*experts("resnet18", regions=8), "resnet18", batch)
@@ -116,7 +116,7 @@ def batches(rounds: int) -> dict[str, Any]:
 
 
 def official(rounds: int) -> dict[str, Any]:
-    """The official layer's formula in every layer of ResNet-18 against ours, at batches that its memory allows."""
+    """Compare the official layer's formula in every layer of ResNet-18 with ours, at batches that fit into memory."""
     found: dict[str, Any] = {}
     for batch in (8, 16, 32):
         naive, routing = experts("resnet18", regions=8, norm="shared")
@@ -139,7 +139,7 @@ def official(rounds: int) -> dict[str, Any]:
 
 
 def latency(rounds: int) -> dict[str, Any]:
-    """An extracted expert against the plain student: the same network with other numbers."""
+    """Compare an extracted expert with the plain student, the same network with other weights."""
     model, _ = experts("resnet18", regions=8)
     arms = [plain("resnet18").eval(), extract(model, "r3").eval()]
     image = torch.rand(1, *shape_of("resnet18")).to(memory_format=torch.channels_last)
@@ -149,7 +149,7 @@ def latency(rounds: int) -> dict[str, Any]:
 
 
 def layers(rounds: int) -> dict[str, Any]:
-    """Every strategy on the layers of ResNet-18 and -50 at T = 8 and 64: how far the choice is from the best."""
+    """Time every strategy on the layers of ResNet-18 and -50 at T = 8 and 64, and compare the choice with the best."""
     found = {}
     for name in ("resnet18", "resnet50"):
         for count in (8, 64):
@@ -251,7 +251,7 @@ def timed(step: Callable[[], Any]) -> float:
 
 
 class Naive:
-    """The official layer: (T, O, I, k, k) updates times (N, T) one-hot rows, summed, then one convolution a sample."""
+    """The official layer: (T, O, I, k, k) updates times (N, T) one-hot rows, summed, then a convolution per sample."""
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer
@@ -269,7 +269,7 @@ class Naive:
 
 
 def _peak(arm: str, batch: int) -> float:
-    """Peak resident memory in MiB of two steps in a process of their own."""
+    """Return the peak resident memory in MiB of two steps in a separate process."""
     command = [sys.executable, __file__, "--memory", json.dumps({"arm": arm, "batch": batch})]
     return float(subprocess.check_output(command))
 
@@ -285,7 +285,7 @@ def _peak_of(what: dict[str, Any]) -> float:
         step = step_of(model, routing, "resnet18", what["batch"])
     for _ in range(2):
         step()
-    # not ru_maxrss: a child inherits that of the process that started it
+    # not ru_maxrss, which a child inherits from its parent
     status = Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 

@@ -1,9 +1,9 @@
-"""Real images from train to gate: time the five commands on five public sets and compare the experts with their rivals.
+"""Time the five commands on five public sets of real images, and compare the experts with other methods.
 
     LORKIT_DATA=... python benchmarks/five_regions.py --out /tmp/five-regions
 
-The directory keeps the time of each command that has ended, so an interrupted benchmark goes on where it stopped.
-Prints one JSON document; `--markdown FILE` also writes its tables.
+The directory stores the time of each finished command, so that an interrupted benchmark continues. Prints one JSON
+document; `--markdown FILE` also writes its tables.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NAMES = {"mtl": "one shared ResNet-18", "stl": "five single ResNet-18"}
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--out", type=Path, required=True, help="working directory")
-    arguments.add_argument("--markdown", type=Path, help="write the tables here")
+    arguments.add_argument("--markdown", type=Path, help="write the tables to this file")
     options = arguments.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     seconds = {name: _timed(options.out, name, words) for name, words in FIVE.items()}
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _timed(out: Path, name: str, words: list[str]) -> float:
-    """Run a command of the tour unless it has ended here before; return its wall-clock seconds."""
+    """Run a command of the tour unless it has finished before; return its wall-clock seconds."""
     stamp = out / f"{name}.seconds"
     if not stamp.is_file():
         began = time.perf_counter()

@@ -1,14 +1,14 @@
-"""How often the gate is right about latency, beside the ways of measuring that it replaces.
+"""Error rates of the gate's latency verdict, compared with other ways of measuring.
 
     python benchmarks/gate.py                     # the tables of docs/benchmarks.md, from the recordings beside it
-    python benchmarks/gate.py --record 15         # first record anew: so many minutes under each condition
+    python benchmarks/gate.py --record 15         # first make new recordings of 15 minutes under each condition
 
 Recordings (benchmarks/gate_recording.py) are raw times of one network, of the same network loaded again, and of the
-network with 5 and 10 % more layers, on an idle machine, with one core kept busy, and with both. The gate's own rule
-(`lorkit.export.noninferiority.latency.decide`, as shipped) walks through them: a window begins where the one before
-ended, and ends when the rule decides or `--max-seconds` are over. Windows are disjoint; one that lies across two
-recordings goes on in a process that has loaded the networks anew. The other protocols see disjoint windows of as many
-cycles each.
+network with 5 and 10 % more layers, on an idle machine, with one busy core, and with both busy. The gate's rule
+(`lorkit.export.noninferiority.latency.decide`) is applied to them unchanged: a window begins where the one before
+ended, and ends when the rule decides or after `--max-seconds`. Windows are disjoint; one that spans two recordings
+continues in a process that has loaded the networks again. The other protocols use disjoint windows of a fixed number of
+cycles.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ARMS = ("twin", "plus5", "plus10")
 
 @dataclass(frozen=True)
 class Recording:
-    """All cycles of one condition, process after process: milliseconds a run (P,), and the process of each cycle."""
+    """All cycles of one condition in order: milliseconds per run (P,), and the process of each cycle."""
 
     times: dict[str, np.ndarray]
     process_P: np.ndarray
@@ -54,7 +54,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Window:
-    """What the gate made of one window."""
+    """Result of the gate for one window."""
 
     verdict: str
     ratio: float
@@ -63,9 +63,13 @@ class Window:
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--record", type=float, metavar="MINUTES", help="record anew, so long a condition")
+    arguments.add_argument(
+        "--record", type=float, metavar="MINUTES", help="make new recordings of this many minutes per condition"
+    )
     arguments.add_argument("--recordings", type=Path, default=RECORDINGS)
-    arguments.add_argument("--max-seconds", type=float, default=60.0, help="what `decompose gate` allows by default")
+    arguments.add_argument(
+        "--max-seconds", type=float, default=60.0, help="time limit per window; the default is that of `decompose gate`"
+    )
     options = arguments.parse_args()
     if options.record:
         _record(options.recordings, options.record)
@@ -76,7 +80,7 @@ def main() -> None:
 
 
 def windows(recording: Recording, candidate: str, max_seconds: float) -> list[Window]:
-    """Walk through a recording with the gate's rule, from each decision to the next."""
+    """Apply the gate's rule to a recording, from each decision to the next."""
     times_PA = recording.cycles(candidate)
     second_P = recording.runs * times_PA.sum(axis=1) / 1e3
     allowed = max_seconds * (1 - WARM_SHARE)
@@ -197,7 +201,7 @@ Times = dict[str, np.ndarray]
 
 
 def _neighbours(recording: Recording) -> Iterator[tuple[Times, Times]]:
-    """Give disjoint windows of `CYCLES` cycles, each beside one of the process before: what a stored number is from."""
+    """Yield disjoint windows of `CYCLES` cycles, each with one of the previous process as stored numbers."""
     cut: dict[int, list[Times]] = {}
     for process in range(len(recording.about)):
         at = np.flatnonzero(recording.process_P == process)
@@ -228,7 +232,7 @@ def _paired(now: Times, before: Times, arm: str) -> bool:
 
 
 def _interval(now: Times, before: Times, arm: str) -> bool:
-    """One look at fixed size with the gate's statistic: both baselines, pairs of two cycles, lower end above margin."""
+    """Return one look of fixed size: both baselines, pairs of two cycles, lower end above the margin."""
     folded = {name: fastest_of_neighbours(now[name][:, None], 2)[:, 0] for name in ("baseline", "control", arm)}
     baselines = np.stack([folded["baseline"], folded["control"]], axis=1)
     return paired_ratio(baselines, folded[arm]).ci[0] > 1 + MARGIN
@@ -240,7 +244,7 @@ PROTOCOLS: dict[str, Callable[[Times, Times, str], bool]] = {
     "stored median, normalised by a product of matrices > 1.05": _normalised,
     "back to back, ratio of medians > 1.05": _back_to_back,
     "interleaved, median of paired ratios > 1.05": _paired,
-    "one look of the gate: interval above 1.03": _interval,
+    "one check of the gate: interval above 1.03": _interval,
 }
 
 

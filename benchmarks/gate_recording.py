@@ -1,10 +1,10 @@
-"""Raw times of equal and of slower networks, as the gate would time them: what `benchmarks/gate.py` replays.
+"""Record raw times of equal and of slower networks, as the gate times them, for `benchmarks/gate.py`.
 
     python benchmarks/gate_recording.py --condition idle --seconds 60 --out benchmarks/recordings
 
-One call is one process: it loads the baseline first, the candidates in random order, the baseline again last (as the
-gate does), warms them up and times them in turns. A candidate is the same network with 0, 5 or 10 % more layers of the
-same kind. Under a condition other than idle, processes that multiply matrices without end keep so many cores busy.
+One call is one process: it loads the baseline first, the candidates in random order, and the baseline again last (as
+the gate does), warms them up and times them interleaved. A candidate is the same network with 0, 5 or 10 % more layers
+of the same kind. Conditions other than idle keep cores busy with processes that multiply matrices.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def record(directory: Path, condition: str, seconds: float) -> Path:
-    """Time all arms for so many seconds; write `gate-<condition>-<number>.npz` and return its path."""
+    """Time all networks for `seconds`; write `gate-<condition>-<number>.npz` and return its path."""
     directory.mkdir(parents=True, exist_ok=True)
     number = len(list(directory.glob(f"gate-{condition}-*.npz")))
     generator = np.random.default_rng([CONDITIONS[condition], number])
@@ -83,14 +83,14 @@ def record(directory: Path, condition: str, seconds: float) -> Path:
 
 
 def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    """Return the milliseconds a run of each arm, and what is known about the recording."""
+    """Return the milliseconds per run of each network, and the description of the recording."""
     with np.load(path, allow_pickle=False) as stored:
         times = {name: stored[name] * _TICK_MS for name in stored.files if name != "about"}
         return times, json.loads(str(stored["about"]))
 
 
 def write_network(path: Path, layers: int) -> None:
-    """Write a residual network of so many equal 3 x 3 convolutions of 12 channels at 32 x 32."""
+    """Write a residual network of equal 3 x 3 convolutions with 12 channels at 32 x 32."""
     generator = np.random.default_rng(0)
     weights: list[onnx.TensorProto] = []
 
@@ -117,7 +117,7 @@ def write_network(path: Path, layers: int) -> None:
 
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
-    """Keep so many cores busy."""
+    """Keep cores busy."""
     loads = [multiprocessing.Process(target=_multiply, daemon=True) for _ in range(processes)]
     for load in loads:
         load.start()
@@ -138,7 +138,7 @@ def _arms(folder: Path, generator: np.random.Generator) -> list[TimedEngine]:
 
 
 def _arm(name: str, folder: Path) -> TimedEngine:
-    import onnxruntime  # once lorkit has turned its telemetry off
+    import onnxruntime  # after lorkit, which turns its telemetry off
 
     path = folder / f"{name}.onnx"
     write_network(path, LAYERS[name])

@@ -1,11 +1,11 @@
-"""What keeping the teacher's features saves: epochs of rd and drd on real images, with and without the cache.
+"""Time saved by storing the teacher's features: epochs of rd and drd on real images, with and without the cache.
 
     python benchmarks/teacher_cache.py --data ../shared/data/medical/brain/brain_tumor_mri.npz --out teacher_cache.json
 
-Both arms train the same seeds in turn, order alternating; a ratio is the median over rounds of paired ratios. The first
-epoch with a cache asks the teacher and writes, the later ones read. Whether both arms end with the same bits is told
-too. The teacher's weights are random: they change neither times nor sizes. Nothing else may run on the machine.
-Prints one JSON document.
+Both trainings use the same seeds in alternating order; a ratio is the median over rounds of paired ratios. The first
+epoch with a cache runs the teacher and writes, later ones read. The result also states whether both end with identical
+weights. The teacher's weights are random, which changes neither times nor sizes. Run it on an idle machine. Prints one
+JSON document.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("--student", default="resnet18")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1, help="threads of torch")
-    parser.add_argument("--out", type=Path, help="write the JSON here too")
+    parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     config = configured(options)
@@ -100,7 +100,7 @@ def read(config: Config, images: int) -> dict[str, PreparedRegion]:
 
 
 def measure(base: Config, method: str, parts: dict[str, PreparedRegion], fabric: Fabric, rounds: int) -> dict[str, Any]:
-    """Train both arms `rounds` times and compare their epochs."""
+    """Train with and without the cache `rounds` times and compare the epochs."""
     config = base.model_copy(update={"method": method})
     train(config, parts, fabric, cached=False, seed=0, epochs=1)  # warms up
     pairs, same = [], True

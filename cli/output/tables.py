@@ -95,7 +95,7 @@ def comparison(document: CompareDocument) -> None:
     teacher = document.foundation
     regions = list(document.rows[0].regions)
     metric = document.metric
-    columns = ("arm", "fraction", "seeds", "mean", "sd", *regions, "parameters", "MACs", "bytes", "seconds")
+    columns = ("method", "fraction", "seeds", "mean", "sd", *regions, "parameters", "MACs", "bytes", "seconds")
     rows = [
         [
             row.label,

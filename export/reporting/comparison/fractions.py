@@ -49,9 +49,9 @@ def fraction_curves(document: CompareDocument) -> str | None:
     fractions = sorted({row.fraction for row in rows})
     if len(fractions) < 2:
         return None
-    arms: dict[str, list[FractionPoint]] = {}
+    curves: dict[str, list[FractionPoint]] = {}
     for row in sorted(rows, key=lambda row: row.fraction):
-        arms.setdefault(row.label, []).append(row)
+        curves.setdefault(row.label, []).append(row)
     level = None if document.foundation is None else document.foundation.value(metric)
     spans = [bound for row in rows for bound in (row.ci or [row.value])]
     if level is not None:
@@ -63,13 +63,13 @@ def fraction_curves(document: CompareDocument) -> str | None:
     body = Plot(x, y, title, f"{document.metric_in_words}, {document.split} split").axes()
     if level is not None:
         body += _level(level, x, y)
-    ends = [y(points[-1].value) for points in arms.values()]
-    gap = min(13.0, (HEIGHT - BOTTOM - TOP) / len(arms))
+    ends = [y(points[-1].value) for points in curves.values()]
+    gap = min(13.0, (HEIGHT - BOTTOM - TOP) / len(curves))
     names = spread_labels(ends, gap, (TOP, HEIGHT - BOTTOM))
-    for index, (label, points) in enumerate(arms.items()):
-        shift = 3.0 * (index - (len(arms) - 1) / 2)  # so that intervals of equal fractions do not overlap
+    for index, (label, points) in enumerate(curves.items()):
+        shift = 3.0 * (index - (len(curves) - 1) / 2)  # so that intervals of equal fractions do not overlap
         body += _curve(label, points, index, shift, (x, y), (names[index], min(11.0, gap)))
-    said = "; ".join(f"{label}: {points[0].value:.3f} to {points[-1].value:.3f}" for label, points in arms.items())
+    said = "; ".join(f"{label}: {points[0].value:.3f} to {points[-1].value:.3f}" for label, points in curves.items())
     return sheet("Accuracy against the share of training patients", said, [*body, *watermark(document.synthetic)])
 
 

@@ -102,7 +102,7 @@ def comparison_markdown(document: CompareDocument) -> str:
 def _table(document: CompareDocument) -> list[str]:
     teacher = document.foundation
     regions = list(document.table[0].regions) if document.table else []
-    heads = ["arm", "fraction", "seeds", "mean", "sd", *regions, "parameters", "MACs", "bytes",
+    heads = ["method", "fraction", "seeds", "mean", "sd", *regions, "parameters", "MACs", "bytes",
              "training parameters", "training MACs", "seconds"]  # fmt: skip
     costs = ("parameters", "macs", "deployed_bytes", "training_parameters", "training_macs")
     rows = [

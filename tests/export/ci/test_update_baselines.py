@@ -1,4 +1,4 @@
-"""`baselines.sh` and `update-baselines.sh`: exports are stored by digest, and the record of replacements is committed."""
+"""`baselines.sh` and `update-baselines.sh`: exports are stored by digest, and replacements are committed."""
 
 from __future__ import annotations
 
@@ -140,7 +140,9 @@ def test_a_record_that_cannot_be_kept_is_an_error_and_never_half_kept(
     merged: Any, trouble: str, environment: dict[str, str], said: str
 ) -> None:
     subprocess.run(["sh", "-c", trouble], cwd=merged.path, check=True, timeout=60)
-    done = merged.run("update-baselines.sh", **{"GIT_BRANCH": "main", "MEANWHILE": "", "BECAUSE": "it is urgent", **environment})
+    done = merged.run(
+        "update-baselines.sh", **{"GIT_BRANCH": "main", "MEANWHILE": "", "BECAUSE": "it is urgent", **environment}
+    )
     assert (done.returncode, done.stderr.count(said)) == (6, 1), done.stderr
     assert (merged.remembered / "decompose").read_text().endswith("--because it is urgent\n")
     assert "Replace" not in git("log", "--format=%s", "main", at=merged.path.parent / "remote.git")
