@@ -6,7 +6,7 @@ Shapes alone are checked on torch's meta device, at no cost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any, NamedTuple, TypedDict
 
@@ -19,10 +19,8 @@ from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.data.batches.microbatches import smallest_microbatch
 from lorkit.decompose.data.batches.sampler import RegionSampler
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.methods.base import Method
 from lorkit.decompose.methods.losses.cka.products import MIN_SAMPLES
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
-from lorkit.decompose.methods.reprogramming.rd import ReprogrammingDistillation
 from lorkit.decompose.models.cost import count_parameters
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import freeze_
@@ -68,22 +66,22 @@ class GradientCheck(TypedDict):
     gradient_paths: list[CheckedPath]
 
 
-def check_stage_shapes(
-    config: Config, method: Method, regions: RegionSet, counts: dict[str, int], foundation: Foundation
+def check_batches(
+    settings: TrainConfig, module: ReprogrammingModule, phases: Sequence[RegionSet], counts: Mapping[str, int]
 ) -> None:
-    """Refuse what `rd` and `drd` cannot train, before a foundation is pre-trained; other methods pass.
+    """Refuse phases with batches too small for the alignment, before a foundation is pre-trained.
 
-    `counts` are training samples by region; of `foundation` only the shapes are used.
+    `module` is that of one phase, as all have the same stages; `counts` are training samples by region.
 
     Raises:
-        UsageError: Stages do not match, or batches are too small for the alignment.
+        UsageError: A batch is too small.
     """
-    if not isinstance(method, ReprogrammingDistillation):
-        return
-    for phase in method.phases(regions):
-        with torch.device("meta"):
-            module = method.build(config, phase, foundation)
-        module.check_batches(_smallest(config.train, {name: counts[name] for name in phase.names}))
+    world = settings.devices * settings.num_nodes
+    batch, policy = settings.batch_size, settings.sampling
+    for phase in phases:
+        own = {name: counts[name] for name in phase.names}
+        sampler = RegionSampler(own, batch_size=batch, policy=policy, seed=0, world_size=world)
+        module.check_batches(smallest_microbatch(sampler.samples_per_batch, settings.accumulate))
 
 
 def check_gradient_paths(config: Config, module: ReprogrammingModule, foundation: Foundation) -> GradientCheck:
@@ -193,9 +191,3 @@ def _random_batch(config: Config, module: ReprogrammingModule) -> Batch:
         sample=torch.arange(count),
         teacher_image=pictures[1] if theirs != image else None,
     )
-
-
-def _smallest(settings: TrainConfig, counts: dict[str, int]) -> int:
-    world = settings.devices * settings.num_nodes
-    sampler = RegionSampler(counts, batch_size=settings.batch_size, policy=settings.sampling, seed=0, world_size=world)
-    return smallest_microbatch(sampler.samples_per_batch, settings.accumulate)

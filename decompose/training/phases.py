@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from lorkit.decompose.config import Config
 from lorkit.decompose.events import CacheStatistics, EpochRow, Finished, Listener, Notice
-from lorkit.decompose.methods import FitsInOneGo, HasAdapter, Method, TrainingModule
+from lorkit.decompose.methods import FitsInOneGo, Method, TrainingModule
 from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.training.feature_cache import cache_statistics, feature_cache_factory
-from lorkit.decompose.training.foundation.pretraining import run_phase
+from lorkit.decompose.training.first_phase import BuiltModule, adapted, steps_of
+from lorkit.decompose.training.foundation.pretraining import run_phase, set_random_state
 from lorkit.decompose.training.loop.epochs import Phase
 from lorkit.decompose.training.loop.validation import validation_score
 from lorkit.decompose.training.training_data import TrainingData
@@ -64,6 +64,7 @@ def train_phases(
     fabric: Fabric,
     on_event: Listener,
     foundations: Path = Path("foundations"),
+    built: Mapping[str, BuiltModule] | None = None,
 ) -> Trained:
     """Train every phase of a method, from its newest checkpoint if there is one.
 
@@ -76,7 +77,9 @@ def train_phases(
         fabric: A launched Fabric.
         on_event: Receives progress.
         foundations: Directory of foundations and of their features.
+        built: Modules of the first phase that were built already; see `build_first_phase`.
     """
+    waiting = dict(built or {})
     models: dict[str, RegionalModel] = {}
     ends, parameters, macs = [], 0, 0
     regions = training_data.regions
@@ -86,7 +89,7 @@ def train_phases(
     for members in phases:
         name = config.method if len(phases) == 1 else f"{config.method}-{members.names[0]}"
         known = with_regions(foundation, members) if foundation is not None else None
-        for one in (method.adapter, method) if isinstance(method, HasAdapter) else (method,):
+        for one in steps_of(method):
             # the adaptation trains on the foundation's images
             seen = training_data if one is method else training_data.for_teacher
             phase = Phase(
@@ -100,8 +103,9 @@ def train_phases(
                 teacher_train=None if seen.teacher is None else {r: seen.teacher["train"][r] for r in members.names},
                 cache_factory=cache_factory,
             )
-            torch.manual_seed(config.seed)  # before anything is built, the same for every phase
-            module = one.build(config, members, known)
+            first = waiting.pop(one.name, None)
+            set_random_state(config.seed, first.random_state if first else None)  # the same for every phase
+            module = first.module if first else one.build(config, members, known)
             parameters += count_parameters(module)
             macs = max(macs, training_macs(module.live, tuple(phase.val[members.names[0]].images.shape[1:])))
             if isinstance(one, FitsInOneGo):
@@ -110,16 +114,10 @@ def train_phases(
                 ends.append(run_phase(module, phase, fabric, known if one.uses_teacher else None, on_event))
             finished = module.finished()
             if one is not method and known is not None:
-                known = _adapted(known, finished)
+                known = replace(adapted(known), model=finished.eval())
         models[members.names[0]] = finished
     live = SeparateModels(models, regions) if method.separate else models[regions.names[0]]
     return Trained(live=live.eval(), ends=tuple(ends), parameters=parameters, macs=macs)
-
-
-def _adapted(foundation: Foundation, model: RegionalModel) -> Foundation:
-    """Return the foundation after its adaptation, with other weights and newly trained heads."""
-    heads = dict.fromkeys(foundation.regions.names, "own")
-    return replace(foundation, model=model.eval(), heads=heads)
 
 
 def _fit(method: FitsInOneGo, module: TrainingModule, phase: Phase, on_event: Listener) -> Finished:

@@ -13,20 +13,20 @@ from lorkit.decompose.config import Config, ImageConfig, TrainConfig
 from lorkit.decompose.data import Splits
 from lorkit.decompose.data.batches.sampler import RegionSampler
 from lorkit.decompose.experts.forecast import estimate_costs, mean_overhead
-from lorkit.decompose.methods import HasAdapter, Method, TrainingModule, needs_foundation
+from lorkit.decompose.methods import Method
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.cost import count_macs, count_parameters
-from lorkit.decompose.models.foundation.model import Foundation, with_regions
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher, TeacherBackbone
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.live_model import deployed_backbone
 from lorkit.decompose.tasks import dense_outputs
-from lorkit.decompose.training.feature_cache import early_estimate, features_directory
 from lorkit.decompose.training.feature_cache.budget import PlannedFeatures
+from lorkit.decompose.training.first_phase import check_feature_cache, steps_of
 from lorkit.decompose.training.foundation.pretraining import foundation_regions, foundation_settings
 from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, foundation_network
-from lorkit.decompose.training.gradient_check import GradientCheck, check_gradient_paths, check_stage_shapes
+from lorkit.decompose.training.gradient_check import GradientCheck, check_batches, check_gradient_paths
 from lorkit.decompose.training.loop.optimizer import passes_per_epoch
 
 
@@ -100,7 +100,7 @@ def plan_training(
     foundation = untrained_foundation(config, regions, teacher)
     module = method.build(config, phases[0], foundation)
     if isinstance(module, ReprogrammingModule):
-        check_stage_shapes(config, method, regions, counts, foundation)
+        check_batches(config.train, module, phases, counts)
     routing = module.live.routing
     device = "cuda" if config.train.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
     shape = (image.channels, *image.size)
@@ -127,7 +127,7 @@ def plan_training(
         "phases": [
             {"regions": list(phase.names), "epochs": config.train.epochs, "steps": _steps(config.train, phase, sizes)}
             for phase in phases
-            for _ in range(2 if isinstance(method, HasAdapter) else 1)
+            for _ in steps_of(method)
         ],
         "training_parameters": sum(value.numel() for value in module.parameters() if value.requires_grad),
         "expert_layers": [layer.to_json() for layer in layers],
@@ -138,30 +138,8 @@ def plan_training(
         "rehearsal": check_gradient_paths(config, module, foundation)
         if isinstance(module, ReprogrammingModule)
         else None,
-        "teacher_cache": _check_feature_cache(config, method, module, foundation, counts, foundations),
+        "teacher_cache": check_feature_cache(config, method, module, foundation, counts, foundations),
     }
-
-
-def _check_feature_cache(
-    config: Config,
-    method: Method,
-    module: TrainingModule,
-    foundation: Foundation,
-    counts: dict[str, int],
-    foundations: Path,
-) -> PlannedFeatures | None:
-    """Estimate the teacher's features from shapes alone, before training; None without a cache of them.
-
-    `module` and the untrained `foundation` are those of one phase; `counts` are training samples by region.
-
-    Raises:
-        UsageError: They would be larger than `cache.budget`.
-    """
-    if not config.cache.enabled or not method.uses_teacher:
-        return None
-    estimate = early_estimate(config, module, foundation, counts, features_directory(config, foundations))
-    estimate.check()
-    return estimate.to_json()
 
 
 def _student_cost(config: Config, regions: RegionSet) -> NetworkCost:
@@ -185,31 +163,6 @@ def _steps(settings: TrainConfig, regions: RegionSet, sizes: dict[str, dict[str,
     batch = settings.batch_size
     once = RegionSampler(counts, batch_size=batch, policy=settings.sampling, seed=0, world_size=world).steps
     return once * passes_per_epoch(settings, once)
-
-
-def check_training(
-    config: Config,
-    method: Method,
-    regions: RegionSet,
-    counts: dict[str, int],
-    foundations: Path = Path("foundations"),
-    teacher: Teacher | None = None,
-) -> None:
-    """Refuse what cannot be trained, before a foundation is pre-trained for it; each network is built once.
-
-    Raises:
-        UsageError: Stages, sizes or layers of the foundation do not match, batches are too small for the alignment, or
-            features of the teacher exceed `cache.budget`.
-    """
-    if not needs_foundation(method):
-        return
-    untrained = untrained_foundation(config, regions, teacher)
-    for step in (method.adapter, method) if isinstance(method, HasAdapter) else (method,):
-        members = step.phases(regions)[0]
-        known = with_regions(untrained, members)
-        module = step.build(config, members, known)
-    check_stage_shapes(config, method, regions, counts, untrained)
-    _check_feature_cache(config, method, module, known, counts, foundations)
 
 
 def untrained_foundation(config: Config, regions: RegionSet, teacher: Teacher | None = None) -> Foundation:

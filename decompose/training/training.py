@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import torch
 
@@ -22,11 +22,18 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import DERIVED, RUNS
 from lorkit.decompose.runs.writing import RunContent, write_run
 from lorkit.decompose.tasks import get_task
-from lorkit.decompose.training.foundation.pretraining import foundation_for, foundation_inputs, with_probes
+from lorkit.decompose.training.first_phase import BuiltModule, build_first_phase
+from lorkit.decompose.training.foundation.pretraining import (
+    OpenedFoundation,
+    foundation_inputs,
+    open_foundation,
+    train_foundation,
+    with_probes,
+)
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.phases import Trained, train_phases
-from lorkit.decompose.training.plan import TrainingPlan, check_training, plan_training
+from lorkit.decompose.training.plan import TrainingPlan, plan_training
 from lorkit.decompose.training.tensorboard import check_tensorboard, recording
 from lorkit.decompose.training.training_data import TrainingData, prepare_for_teacher, prepare_parts
 from lorkit.decompose.training.work_directory import WorkDirectory, open_work_directory
@@ -100,15 +107,26 @@ class _Task:
     start: Start | None = None
     teacher: Teacher | None = None
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of the data of each region."""
+        return {name: samples.digest for name, samples in self.samples.items()}
+
     def training_data(self, on_event: Listener) -> TrainingData:
         """Prepare the training and validation parts, not the test part."""
         data = (self.config, self.samples, self.splits, self.config.deployed_image)
         parts = prepare_parts(*data, on_event=on_event)
         for text in (text for one in parts["train"].values() for text in one.notices):
             on_event(Notice(text=text))
-        digests = {name: samples.digest for name, samples in self.samples.items()}
         seen = prepare_for_teacher(*data, on_event=on_event)
-        return TrainingData(regions=self.regions, digests=digests, teacher=seen, **parts)
+        return TrainingData(regions=self.regions, digests=self.digests, teacher=seen, **parts)
+
+
+class _Networks(NamedTuple):
+    """Teacher and student, each built once: checked, and then trained."""
+
+    foundation: OpenedFoundation
+    first_phase: Mapping[str, BuiltModule]
 
 
 def train(
@@ -157,9 +175,7 @@ def train(
     if not force and is_current(directory, "run", task.inputs):
         return TrainResult(run=directory, up_to_date=True, regions=task.regions.names)
     notices = task.method.notices(config)  # raises for unsupported settings before further processes start
-    if start is None:
-        counts = {name: len(task.splits.parts(name)["train"]) for name in task.regions.names}
-        check_training(config, task.method, task.regions, counts, root, teacher)
+    networks = _build(task, root) if start is None else None
     fabric = launch(config.train)  # before locking: further processes run the command from its beginning
     listener = on_event if fabric.is_global_zero else ignore
     for text in notices:
@@ -167,7 +183,7 @@ def train(
     try:
         with open_work_directory(directory, resume=resume, force=force, hint=True, fabric=fabric) as work:
             with recording(work.curves if tensorboard and work.first else None, listener) as told:
-                trained, foundation = _train(task, root, fabric, work, told)
+                trained, foundation = _train(task, networks, root, fabric, work, told)
             work.finish(lambda staging: _write(staging, task, trained, foundation, work), keep=DERIVED)
     except KeyboardInterrupt:
         listener(Notice(text="interrupted: finished epochs are kept, `decompose train --resume` continues after them"))
@@ -198,11 +214,12 @@ def pretrain(
         Its directory, `<out>/<digest>/`; None for a weights file or a teacher, which need no pre-training.
     """
     task = _read(config, on_event, teacher=teacher)
+    opened = open_foundation(task.config, task.regions, task.digests, Path(out), force=force, teacher=teacher)
     fabric = launch(config.train)
     listener = on_event if fabric.is_global_zero else ignore
     training_data = task.training_data(listener)
-    shared = (task.config, training_data, Path(out), fabric, listener)
-    return foundation_for(*shared, resume=resume, force=force, hint=True, teacher=teacher)[1]
+    train_foundation(opened, task.config, training_data, fabric, listener, resume=resume, force=force, hint=True)
+    return opened.directory
 
 
 def _read(config: Config, on_event: Listener, start: Start | None = None, teacher: Teacher | None = None) -> _Task:
@@ -219,8 +236,7 @@ def _read(config: Config, on_event: Listener, start: Start | None = None, teache
     splits = split_regions(samples, config.split, seed=config.seed)
     regions = RegionSet(one.region for one in samples.values())
     data = {name: one.digest for name, one in samples.items()}
-    training_data = TrainingData(regions=regions, train={}, val={}, digests=data)
-    foundation = foundation_inputs(config, training_data, teacher)
+    foundation = foundation_inputs(config, regions, data, teacher)
     decides = {"revision": _REVISION, "settings": config_digest(config), "data": data, "foundation": foundation}
     inputs = digest_json(decides | ({"origin": start.origin} if start is not None else {}))
     return _Task(
@@ -235,15 +251,23 @@ def _read(config: Config, on_event: Listener, start: Start | None = None, teache
     )
 
 
+def _build(task: _Task, root: Path) -> _Networks:
+    """Build teacher and student, and refuse what cannot be trained, before further processes start."""
+    opened = open_foundation(task.config, task.regions, task.digests, root, teacher=task.teacher)
+    counts = {name: len(task.splits.parts(name)["train"]) for name in task.regions.names}
+    shared = (task.config, task.method, opened.foundation, task.regions, counts, root)
+    return _Networks(opened, build_first_phase(*shared))
+
+
 def _train(
-    task: _Task, root: Path, fabric: Fabric, work: WorkDirectory, on_event: Listener
+    task: _Task, networks: _Networks | None, root: Path, fabric: Fabric, work: WorkDirectory, on_event: Listener
 ) -> tuple[Trained, Foundation]:
     training_data = task.training_data(on_event)
-    if task.start is not None:
-        found = task.start.foundation(training_data)
+    if networks is not None:
+        found = train_foundation(networks.foundation, task.config, training_data, fabric, on_event, resume=True)
     else:
-        shared = (task.config, training_data, root, fabric, on_event)
-        found, _ = foundation_for(*shared, resume=True, teacher=task.teacher)
+        assert task.start is not None
+        found = task.start.foundation(training_data)
     foundation = with_probes(found, training_data, on_event)
     trained = train_phases(
         task.config,
@@ -254,6 +278,7 @@ def _train(
         fabric=fabric,
         on_event=on_event,
         foundations=root,
+        built=networks.first_phase if networks is not None else None,
     )
     return trained, foundation
 

@@ -109,7 +109,8 @@ def prepare_comparison(
     training_data = TrainingData(regions=regions, train=parts["train"], val=parts["val"], digests=digests, teacher=seen)
     # all that determines a cell besides its settings; digests of samples include labels and groups
     shared = {"data": digests, "split": splits.to_json(samples)["regions"]}
-    digest = digest_json(shared | {"foundation": foundation_inputs(config, training_data, teacher)})
+    foundation = foundation_inputs(config, training_data.regions, training_data.digests, teacher)
+    digest = digest_json(shared | {"foundation": foundation})
     unseen = None if seen is None else seen.get("test")
     return ComparisonData(
         training_data=training_data, test=parts.get("test"), foundation=None, digest=digest, teacher_test=unseen

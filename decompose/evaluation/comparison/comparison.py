@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,10 +26,10 @@ from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.training.foundation.pretraining import foundation_for, with_probes
+from lorkit.decompose.training.first_phase import build_first_phase
+from lorkit.decompose.training.foundation.pretraining import open_foundation, train_foundation, with_probes
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.loop.devices import launch
-from lorkit.decompose.training.plan import check_training
 
 METHODS = ("stl", "mtl", "lorkd")
 SPLITS = ("test", "val")
@@ -167,7 +168,7 @@ class _Comparison:
     def __init__(
         self, config: Config, grid: _Grid, split: str, out: Path, on_event: Listener, teacher: Teacher | None
     ) -> None:
-        self.config, self.grid, self.on_event, self.own_teacher = config, grid, on_event, teacher
+        self.config, self.grid, self.on_event = config, grid, on_event
         samples = read_regions(config, on_event)
         splits = split_regions(samples, config.split, seed=config.seed)
         self.directory = out / f"{config.name}-{_identity(config, samples)[:8]}"
@@ -176,9 +177,12 @@ class _Comparison:
         earlier = _earlier_methods(self.path, grid)  # before anything is trained
         regions = RegionSet(one.region for one in samples.values())
         counts = {name: len(splits.parts(name)["train"]) for name in regions.names}
+        digests = {name: one.digest for name, one in samples.items()}
+        self._open = cache(partial(open_foundation, config, regions, digests, self.foundations, teacher=teacher))
         for compared in grid.methods:
-            method = get_method(compared.config.method)
-            check_training(compared.config, method, regions, counts, self.foundations, teacher)
+            if needs_foundation(method := get_method(compared.config.method)):  # refuse what cannot be trained
+                shared = (self._open().foundation, regions, counts, self.foundations)
+                build_first_phase(compared.config, method, *shared)
         self.fabric = launch(config.train)
         self.data = replace(
             prepare_comparison(config, samples, splits, split, teacher, on_event), foundations=self.foundations
@@ -227,8 +231,8 @@ class _Comparison:
         training_data = self.data.training_data
 
         def fetch() -> Foundation:
-            shared = (self.config, training_data, self.foundations, self.fabric, self.on_event)
-            return foundation_for(*shared, resume=True, teacher=self.own_teacher)[0]
+            shared = (self.config, training_data, self.fabric, self.on_event)
+            return train_foundation(self._open(), *shared, resume=True)
 
         foundation = with_probes(wait_for(fetch, self.on_event), training_data, self.on_event)
         self.data = replace(self.data, foundation=foundation)

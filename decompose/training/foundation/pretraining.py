@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch import Tensor
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, digest_json, is_current, write_text
 from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.errors import DataError
-from lorkit.decompose.events import Finished, Listener, Notice
+from lorkit.decompose.events import Event, Finished, Listener, Notice
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.probes import probe_for
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation, save_foundation
@@ -23,6 +25,7 @@ from lorkit.decompose.training.foundation.resolving import (
     foundation_network,
     load_user_foundation,
 )
+from lorkit.decompose.training.loop.devices import set_layout_
 from lorkit.decompose.training.loop.epochs import Phase, fit
 from lorkit.decompose.training.training_data import TrainingData
 from lorkit.decompose.training.work_directory import WorkDirectory, open_work_directory
@@ -52,9 +55,11 @@ def foundation_regions(config: Config, regions: RegionSet) -> RegionSet:
     return regions if wanted == "all" else RegionSet(regions.get(name) for name in wanted)
 
 
-def foundation_inputs(config: Config, training_data: TrainingData, teacher: Teacher | None = None) -> str:
-    """Return the digest of everything that determines the foundation's weights."""
-    names = foundation_regions(config, training_data.regions).names
+def foundation_inputs(
+    config: Config, regions: RegionSet, digests: Mapping[str, str], teacher: Teacher | None = None
+) -> str:
+    """Return the digest of everything that decides the foundation's weights; `digests` are those of the regions."""
+    names = foundation_regions(config, regions).names
     if teacher is not None:
         source: dict[str, Any] = {"teacher": teacher.digest}
     elif config.foundation.weights is not None:
@@ -63,7 +68,7 @@ def foundation_inputs(config: Config, training_data: TrainingData, teacher: Teac
     else:
         source = {
             "train": foundation_settings(config).model_dump(mode="json"),
-            "data": {name: training_data.digests[name] for name in names},
+            "data": {name: digests[name] for name in names},
             "split": config.split.model_dump(mode="json"),
             "readers": {name: config.regions[name].model_dump(mode="json", exclude=_PATHS) for name in names},
         }
@@ -82,76 +87,129 @@ def _weights_digest(path: Path) -> str:
     return digest_file(file)
 
 
-def foundation_for(
+@dataclass(frozen=True, kw_only=True)
+class OpenedFoundation:
+    """A foundation whose network exists, before any data are prepared: what a training is checked on is what it uses.
+
+    Attributes:
+        foundation: With its weights, or with fresh ones where it is still to be pre-trained.
+        notices: What the user should know about where it came from.
+        inputs: Digest of everything that decides its weights.
+        directory: Where it lies, or will lie; None where the user brings it.
+        random_state: Of the CPU's generator after the fresh network was built; None where nothing is to be trained.
+    """
+
+    foundation: Foundation
+    notices: Sequence[Event] = ()
+    inputs: str = ""
+    directory: Path | None = None
+    random_state: Tensor | None = None
+
+
+def open_foundation(
+    config: Config,
+    regions: RegionSet,
+    digests: Mapping[str, str],
+    root: Path,
+    *,
+    force: bool = False,
+    teacher: Teacher | None = None,
+) -> OpenedFoundation:
+    """Load the user's foundation or the one pre-trained from the same inputs, or build the one to pre-train.
+
+    Args:
+        config: Settings.
+        regions: All regions.
+        digests: Of the data of each.
+        root: Directory of foundations.
+        force: Pre-train again.
+        teacher: The foundation itself, where the user brings it.
+    """
+    if teacher is not None:
+        return OpenedFoundation(foundation=foundation_from_teacher(teacher, config, regions))
+    notices: list[Event] = []
+    if config.foundation.weights is not None:
+        return OpenedFoundation(foundation=load_user_foundation(config, regions, notices.append), notices=notices)
+    inputs = foundation_inputs(config, regions, digests)
+    directory = root / inputs[:16]
+    if not force and is_current(directory, "foundation", inputs):
+        notices.append(Notice(text=f"foundation {directory} is up to date"))
+        return OpenedFoundation(foundation=load_foundation(directory), notices=notices, directory=directory)
+    own = foundation_regions(config, regions)
+    torch.manual_seed(config.seed)
+    foundation = Foundation(
+        model=foundation_network(config, own),
+        backbone=config.foundation.backbone,
+        regions=own,
+        heads=dict.fromkeys(own.names, "own"),
+        image=config.foundation_image.model_dump(mode="json"),
+        source={"pretrained": inputs},
+    )
+    return OpenedFoundation(
+        foundation=foundation, inputs=inputs, directory=directory, random_state=torch.get_rng_state()
+    )
+
+
+def train_foundation(
+    opened: OpenedFoundation,
     config: Config,
     training_data: TrainingData,
-    root: Path,
     fabric: Fabric,
     on_event: Listener,
     *,
     resume: bool,
     force: bool = False,
     hint: bool = False,
-    teacher: Teacher | None = None,
-) -> tuple[Foundation, Path | None]:
-    """Load the user's foundation, reuse one pre-trained from the same inputs, or pre-train it.
+) -> Foundation:
+    """Return an opened foundation with its weights: pre-train its network now where it has fresh ones.
 
     Args:
+        opened: Of the same settings and data.
         config: Settings.
         training_data: Prepared regions.
-        root: Directory of foundations.
-        fabric: A launched Fabric.
+        fabric: Launched.
         on_event: Receives progress.
         resume: Continue an interrupted pre-training.
         force: Pre-train again.
-        hint: Refuse, instead of deleting, an interrupted pre-training without `resume` or `force`.
-        teacher: The user's own foundation.
-
-    Returns:
-        The foundation, and its artifact directory if it was pre-trained.
+        hint: Refuse, rather than drop, an interrupted pre-training when neither is asked for.
     """
-    if teacher is not None:
-        return foundation_from_teacher(teacher, config, training_data.regions), None
-    if config.foundation.weights is not None:
-        return load_user_foundation(config, training_data.regions, on_event), None
-    inputs = foundation_inputs(config, training_data)
-    directory = root / inputs[:16]
-    if force or not is_current(directory, "foundation", inputs):
-        with open_work_directory(directory, resume=resume, force=force, hint=hint, fabric=fabric) as work:
-            if force or not work.finished_elsewhere("foundation", inputs):
-                _pretrain(config, training_data.for_teacher, work, inputs, fabric, on_event)
-    else:
-        on_event(Notice(text=f"foundation {directory} is up to date"))
-    return load_foundation(directory), directory
+    for notice in opened.notices:
+        on_event(notice)
+    fresh = opened.random_state is not None
+    if opened.directory is None or not fabric.broadcast(fresh):  # the first process decides for all
+        return opened.foundation if not fresh else load_foundation(cast(Path, opened.directory))
+    with open_work_directory(opened.directory, resume=resume, force=force, hint=hint, fabric=fabric) as work:
+        if not force and work.finished_elsewhere("foundation", opened.inputs):
+            return load_foundation(opened.directory)
+        return _pretrain(opened, config, training_data.for_teacher, work, fabric, on_event)
+
+
+def with_all_heads(foundation: Foundation, regions: RegionSet) -> Foundation:
+    """Return the foundation with a head for every region: its own, else a fresh one to fit a linear probe into."""
+    missing = [name for name in regions.names if foundation.heads.get(name) is None]
+    if not missing and foundation.regions.names == regions.names:
+        return foundation
+    source = foundation.model
+    mean, std = (value.tolist() for value in (source.normalise.mean, source.normalise.std))
+    model = type(source)(source.backbone, regions, mean=mean, std=std)
+    kept = [name for name in regions.names if name in foundation.regions.names and foundation.heads.get(name) == "own"]
+    for name in kept:
+        model.heads[name] = source.heads[name]
+    heads = {name: "own" if name in kept else "probe" for name in regions.names}
+    return replace(foundation, model=model.train(source.training), regions=regions, heads=heads)
 
 
 def with_probes(foundation: Foundation, training_data: TrainingData, on_event: Listener) -> Foundation:
-    """Return the foundation with a head for every region: its own, else a linear probe."""
-    missing = [region for region in training_data.regions if foundation.heads.get(region.name) is None]
-    if not missing and foundation.regions.names == training_data.regions.names:
+    """Return the foundation with a head for every region, a linear probe where it has none of its own."""
+    headed = with_all_heads(foundation, training_data.regions)
+    if headed is foundation:
         return foundation
-    training_data, source = training_data.for_teacher, foundation.model
-    model = type(source)(
-        source.backbone, training_data.regions, mean=source.normalise.mean.tolist(), std=source.normalise.std.tolist()
-    )
-    heads = dict(foundation.heads)
-    for region in training_data.regions:
-        if region.name in foundation.regions.names and heads.get(region.name) == "own":
-            model.heads[region.name] = source.heads[region.name]
-            continue
-        name = region.name
+    model, training_data = headed.model, training_data.for_teacher
+    for name in (name for name, kind in headed.heads.items() if kind == "probe"):
         on_event(Notice(text=f"the foundation has no head for '{name}': a linear probe on its features is used"))
-        model.heads[name] = probe_for(model, region, training_data.train[name], training_data.val[name], on_event)
-        heads[name] = "probe"
-    ordered = {name: heads[name] for name in training_data.regions.names}
-    return Foundation(
-        model=model.eval(),
-        backbone=foundation.backbone,
-        regions=training_data.regions,
-        heads=ordered,
-        image=foundation.image,
-        source=foundation.source,
-    )
+        region, train, val = training_data.regions.get(name), training_data.train[name], training_data.val[name]
+        model.heads[name] = probe_for(model, region, train, val, on_event)
+    return replace(headed, model=model.eval())
 
 
 def with_probes_of(foundation: Foundation, training_data: TrainingData, on_event: Listener) -> Foundation:
@@ -163,36 +221,42 @@ def with_probes_of(foundation: Foundation, training_data: TrainingData, on_event
 
 
 def _pretrain(
-    config: Config, training_data: TrainingData, work: WorkDirectory, inputs: str, fabric: Fabric, on_event: Listener
-) -> None:
-    regions = foundation_regions(config, training_data.regions)
-    settings = foundation_settings(config)
-    torch.manual_seed(config.seed)
-    network = foundation_network(config, regions)
+    opened: OpenedFoundation,
+    config: Config,
+    training_data: TrainingData,
+    work: WorkDirectory,
+    fabric: Fabric,
+    on_event: Listener,
+) -> Foundation:
+    foundation, settings = opened.foundation, foundation_settings(config)
     phase = Phase(
         name="foundation",
-        regions=regions,
+        regions=foundation.regions,
         train=training_data.train,
         val=training_data.val,
         settings=settings,
         seed=config.seed,
         directory=work.checkpoints / "foundation",
     )
+    set_random_state(config.seed, opened.random_state)
+    network = foundation.model
     history = run_phase(TrainingModule(network, settings), phase, fabric, None, on_event).history
-    foundation = Foundation(
-        model=network.cpu(),
-        backbone=config.foundation.backbone,
-        regions=regions,
-        heads=dict.fromkeys(regions.names, "own"),
-        image=config.foundation_image.model_dump(mode="json"),
-        source={"pretrained": inputs},
-    )
+    network.zero_grad(set_to_none=True)
+    set_layout_(network.cpu().eval(), torch.contiguous_format)  # as if it were read back
 
     def write(staging: Path) -> None:
         write_text(staging / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in history))
-        save_foundation(foundation, staging, synthetic=regions.synthetic, inputs=inputs)
+        save_foundation(foundation, staging, synthetic=foundation.regions.synthetic, inputs=opened.inputs)
 
     work.finish(write)
+    return foundation
+
+
+def set_random_state(seed: int, state: Tensor | None) -> None:
+    """Seed every generator, and set that of the CPU to what it was when a network had been built under this seed."""
+    torch.manual_seed(seed)
+    if state is not None:
+        torch.set_rng_state(state)
 
 
 def run_phase(

@@ -71,8 +71,8 @@ def memory_format(dims: int) -> torch.memory_format:
     return torch.channels_last if dims == 4 else torch.contiguous_format
 
 
-def set_layout_(module: nn.Module) -> nn.Module:
+def set_layout_(module: nn.Module, layout: torch.memory_format = torch.channels_last) -> nn.Module:
     """Convert a network's weights to the layout of its batches, in place; networks for volumes are unchanged."""
     if not any(value.dim() == 5 for value in itertools.chain(module.parameters(), module.buffers())):
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.to(memory_format=layout)  # type: ignore[call-overload]
     return module

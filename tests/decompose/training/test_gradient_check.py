@@ -7,10 +7,9 @@ import torch
 from reprogramming_pairs import MAPS, make_pair, settings
 
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.reprogramming.drd import check_stages
 from lorkit.decompose.regions import Region, RegionSet
-from lorkit.decompose.training.gradient_check import check_gradient_paths, check_stage_shapes
+from lorkit.decompose.training.gradient_check import check_batches, check_gradient_paths
 
 CLASSES = RegionSet([Region(name="a", classes=("x", "y", "z"))])
 
@@ -58,12 +57,13 @@ def test_a_rehearsal_names_a_path_that_is_broken(monkeypatch: pytest.MonkeyPatch
 )
 def test_batches_too_small_for_the_alignment_are_refused(overrides: tuple[str, ...], count: int, message: str) -> None:
     config = settings(*overrides, student="basicunet", teacher="dynunet", size="[16, 32]")
-    _, foundation = make_pair("drd", config, MAPS, torch.float32)
+    module, _ = make_pair("drd", config, MAPS, torch.float32)
     with pytest.raises(UsageError, match=message) as caught:
-        check_stage_shapes(config, get_method("drd"), MAPS, {"a": count}, foundation)
+        check_batches(config.train, module, [MAPS], {"a": count})
     assert "\n" not in str(caught.value)
     fine = settings(*overrides, "rd.cka.weight=0", student="basicunet", teacher="dynunet", size="[16, 32]")
-    check_stage_shapes(fine, get_method("drd"), MAPS, {"a": count}, foundation)
+    module, _ = make_pair("drd", fine, MAPS, torch.float32)
+    check_batches(fine.train, module, [MAPS], {"a": count})
 
 
 def test_stages_that_do_not_fit_are_refused() -> None:

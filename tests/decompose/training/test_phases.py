@@ -19,6 +19,7 @@ from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import SeparateModels
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.live_model import build_model
+from lorkit.decompose.training.first_phase import BuiltModule
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.phases import Trained, train_phases
 from lorkit.decompose.training.training_data import TrainingData
@@ -181,3 +182,30 @@ def test_who_needs_a_foundation() -> None:
 
 def test_the_default_has_settings_for_lora() -> None:
     assert default_config(overrides=["lora.rank=4"]).lora.rank == 4
+
+
+def test_a_module_that_was_built_before_is_trained_as_if_it_were_built_now(
+    setting: tuple[Config, TrainingData, Foundation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, data, foundation = setting
+    config, method = base.model_copy(update={"method": "stl"}), get_method("stl")
+    begun: list[tuple[nn.Module, torch.Tensor]] = []
+
+    def begin(module: Any, phase: Any, *_: object) -> Finished:
+        begun.append((module, torch.get_rng_state()))
+        return Finished(phase=phase.name, best_epoch=0, best=0.5, seconds=1.0)
+
+    monkeypatch.setattr("lorkit.decompose.training.phases.run_phase", begin)
+    shared = {"directory": tmp_path, "fabric": launch(config.train), "on_event": lambda _: None}
+    train_phases(config, method, data, foundation, **shared)
+    torch.manual_seed(config.seed)
+    before = BuiltModule(method.build(config, method.phases(data.regions)[0], None), torch.get_rng_state())
+    torch.manual_seed(5)
+    train_phases(config, method, data, foundation, **shared, built={"stl": before})
+    (chest, now), (knee, _), (given, later), (other, _) = begun
+    assert given is before.module
+    assert torch.equal(now, later)
+    assert other is not given, "the next region gets a network of its own"
+    for fresh, kept in ((chest, given), (knee, other)):
+        expected = fresh.state_dict()
+        assert all(torch.equal(value, expected[key]) for key, value in kept.state_dict().items())

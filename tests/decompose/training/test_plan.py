@@ -1,62 +1,59 @@
-"""What a method could not learn from is refused before a foundation is pre-trained for it."""
+"""The plan of a training, from shapes and counts alone."""
 
 from __future__ import annotations
 
-from typing import Any
-
+import numpy as np
 import pytest
-from torch import nn
 
 from lorkit.decompose.config import default_config
+from lorkit.decompose.data import Splits
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.methods import get_method
-from lorkit.decompose.models.backbones import registry
 from lorkit.decompose.regions import Region, RegionSet
-from lorkit.decompose.training.plan import check_training
+from lorkit.decompose.training.plan import TrainingPlan, plan_training
 
-REGIONS = RegionSet([Region(name="a", classes=("x", "y"))])
-
-
-def check(method: str, *settings: str, count: int = 40) -> None:
-    small = ("regions={a: {data: x}}", "foundation.backbone=resnet18", "student.backbone=shufflenet_v2_x1_0")
-    config = default_config(overrides=[*small, *settings], method=method)
-    check_training(config, get_method(method), REGIONS, {"a": count})
+REGIONS = RegionSet([Region(name="a", classes=("x", "y")), Region(name="b", classes=("x", "y", "z"))])
+SIZES = {"a": {"train": 40, "val": 8, "test": 8}, "b": {"train": 24, "val": 8, "test": 8}}
 
 
-@pytest.mark.parametrize("method", ["stl", "kd", "rd", "drd", "lora-kd"])
-def test_what_fits_passes(method: str) -> None:
-    check(method)
+def plan(method: str, *settings: str) -> TrainingPlan:
+    tiny = ("regions={a: {data: x}, b: {data: x}}", "foundation.backbone=tiny", "student.backbone=tiny")
+    config = default_config(overrides=[*tiny, "train.batch_size=8", "train.epochs=3", *settings], method=method)
+    splits = Splits({name: {part: np.arange(size) for part, size in parts.items()} for name, parts in SIZES.items()})
+    return plan_training(config, get_method(method), REGIONS, splits)
 
 
-@pytest.mark.parametrize(
-    ("method", "settings", "said"),
-    [
-        ("rd", ("train.batch_size=8", "train.accumulate=4", "rd.cka.estimator=unbiased"), "unbiased CKA"),
-        ("rd", ("rd.cka.view=token",), "view token for pooled features"),
-        ("rd", ("rd.cka.view=patch-image",), "view patch-image for pooled features"),
-    ],
-)
-def test_what_does_not_fit_is_one_line(method: str, settings: tuple[str, ...], said: str) -> None:
-    with pytest.raises(UsageError, match=said) as caught:
-        check(method, *settings)
-    assert "\n" not in str(caught.value)
+@pytest.mark.usefixtures("tiny")
+def test_a_shared_student_is_one_phase_of_all_regions() -> None:
+    found = plan("lorkd", "foundation.epochs=5")
+    assert found["regions"] == SIZES
+    assert [phase["regions"] for phase in found["phases"]] == [["a", "b"]]
+    assert found["phases"][0]["epochs"] == 3
+    assert (found["foundation"]["epochs"], found["foundation"]["weights"]) == (5, None)
+    assert found["foundation"]["steps"] == found["phases"][0]["steps"] == 8
+    assert found["student"]["parameters"] == found["foundation"]["parameters"] > 0
+    assert found["expert_layers"]
+    assert found["expert_mac_overhead"] > 0
+    assert found["rehearsal"] is found["teacher_cache"] is None
 
 
-@pytest.mark.parametrize("method", ["drd", "kd"])
-def test_teacher_and_student_are_built_once(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    built = []
-    real = registry.build_backbone
-
-    def build(name: str, **options: Any) -> nn.Module:
-        network = real(name, **options)
-        if next(network.parameters()).device.type != "meta":  # stages are checked by shapes alone
-            built.append(name)
-        return network
-
-    monkeypatch.setattr("lorkit.decompose.methods.baselines.students.build_backbone", build)
-    check(method, "cache.enabled=true", "train.augment=null")
-    assert sorted(built) == ["resnet18", "shufflenet_v2_x1_0"]
+@pytest.mark.usefixtures("tiny")
+def test_a_method_with_an_adapter_trains_each_region_twice() -> None:
+    assert [phase["regions"] for phase in plan("lora-kd")["phases"]] == [["a"], ["a"], ["b"], ["b"]]
 
 
-def test_a_view_of_places_is_fine_where_stages_have_them() -> None:
-    check("drd", "rd.cka.view=token")
+@pytest.mark.usefixtures("tiny")
+def test_a_cache_above_its_budget_is_refused() -> None:
+    cached = ("cache.enabled=true", "train.augment=null")
+    found = plan("kd", *cached)["teacher_cache"]
+    assert found is not None
+    assert found["images"] == 64
+    with pytest.raises(UsageError, match="the teacher's features would take 64 images"):
+        plan("kd", *cached, "cache.budget=0.0001")
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_rehearsal_is_of_reprogramming_alone() -> None:
+    found = plan("rd")["rehearsal"]
+    assert found is not None
+    assert len(found["stages"]) == 1
