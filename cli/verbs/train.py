@@ -11,7 +11,7 @@ import typer
 from lorkit.cli import options
 
 if TYPE_CHECKING:
-    from lorkit.decompose.training.training import RunOptions
+    from lorkit.decompose.training.new_run import RunOptions
 
 SourceRun: TypeAlias = Annotated[
     str | None,

@@ -14,7 +14,7 @@ from lorkit.decompose.lifecycle.finetuning import finetune_expert
 from lorkit.decompose.lifecycle.removing import remove_region as remove
 from lorkit.decompose.regions import check_region_name
 from lorkit.decompose.runs import RUNS, open_run
-from lorkit.decompose.training.training import RunOptions, TrainResult
+from lorkit.decompose.training.new_run import RunOptions, TrainResult
 
 
 def train_from(

@@ -21,7 +21,8 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import RUNS, list_runs
 from lorkit.decompose.runs.expert import WEIGHTS, LoadedExpert, load_expert
 from lorkit.decompose.tasks import dense_outputs
-from lorkit.decompose.training.training import RunOptions, Start, TrainResult, train
+from lorkit.decompose.training.new_run import RunOptions, TrainResult
+from lorkit.decompose.training.training import Start, train
 from lorkit.decompose.training.training_data import TrainingData
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from lorkit.decompose.artifacts import MANIFEST, digest_json, is_current, load_tensors, read_json, staged_directory
+from lorkit.decompose.artifacts import MANIFEST, digest_json, load_tensors, read_json, staged_directory
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import Splits
 from lorkit.decompose.errors import ParityError, UsageError, plural
@@ -24,10 +25,44 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import RUNS, Run
 from lorkit.decompose.runs.live_model import WEIGHTS, build_model
 from lorkit.decompose.runs.writing import RunContent, write_run
+from lorkit.decompose.training.new_run import NewRun, TrainResult
 from lorkit.decompose.training.plan import TrainingPlan, plan_training
-from lorkit.decompose.training.training import TrainResult
 
 _REVISION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Removal(NewRun):
+    """A run, and the region that it loses; `regions` are those that stay."""
+
+    run: Run
+    region: str
+
+    def plan(self, foundations: Path) -> TrainingPlan:
+        """Return the plan of a training with nothing to train."""
+        locked = read_json(self.run.path / "splits.json", kind="splits")["regions"]
+        kept = {name: locked[name].items() for name in self.regions.names}
+        splits = Splits({name: {part: np.arange(len(rows)) for part, rows in parts} for name, parts in kept.items()})
+        given = self.config.foundation.model_copy(update={"weights": str(self.run.foundation_dir)})
+        config = self.config.model_copy(update={"foundation": given})
+        plan = plan_training(config, get_method(config.method), self.regions, splits, foundations)
+        origin = origin_record(self.run.manifest, "remove-region")
+        return {**plan, "phases": [], "epochs": 0, "training_parameters": 0, "origin": origin}
+
+    def content(self) -> RunContent:
+        """Return what stays."""
+        run = self.run
+        return RunContent(
+            config=self.config,
+            regions=self.regions,
+            splits=_splits(run, self.region),
+            live=_live(run, self.config, self.regions, self.region),
+            foundation=_foundation(run, self.regions),
+            rows=_rows(run.metrics, self.config.method, self.region),
+            synthetic=run.manifest.synthetic,  # the shared weights were trained on the removed region
+            inputs=self.inputs,
+            extra={"origin": origin_record(run.manifest, "remove-region")},
+        )
 
 
 def remove_region(
@@ -57,24 +92,12 @@ def remove_region(
         ArtifactError: The run is damaged.
     """
     regions = _left(run, region)
-    config = without_region(run.config, region)
     inputs = digest_json({"revision": _REVISION, "run": run.manifest.digest, "without": region})
-    directory = Path(out) / f"{config.name}-{config.method}-{inputs[:8]}"
-    if dry_run:
-        return TrainResult(run=directory, plan=_plan(run, config, regions), regions=regions.names)
-    if not force and is_current(directory, "run", inputs):
-        return TrainResult(run=directory, up_to_date=True, regions=regions.names)
-    content = RunContent(
-        config=config,
-        regions=regions,
-        splits=_splits(run, region),
-        live=_live(run, config, regions, region),
-        foundation=_foundation(run, regions),
-        rows=_rows(run.metrics, config.method, region),
-        synthetic=run.manifest.synthetic,  # the shared weights were trained on the removed region
-        inputs=inputs,
-        extra={"origin": origin_record(run.manifest, "remove-region")},
-    )
+    config = without_region(run.config, region)
+    removal = _Removal(config=config, regions=regions, inputs=inputs, run=run, region=region)
+    if (known := removal.without_training(out, force=force, dry_run=dry_run)) is not None:
+        return known
+    content, directory = removal.content(), removal.directory(out)
     with staged_directory(directory) as staging:
         write_run(staging, content)
         mentions = traces(staging, region)
@@ -162,14 +185,3 @@ def _rows(rows: list[EpochRow], method: str, region: str) -> list[EpochRow]:
 
 def _less(values: Any, region: str) -> Any:
     return {name: value for name, value in values.items() if name != region} if isinstance(values, dict) else values
-
-
-def _plan(run: Run, config: Config, regions: RegionSet) -> TrainingPlan:
-    locked = read_json(run.path / "splits.json", kind="splits")["regions"]
-    splits = Splits(
-        {name: {part: np.arange(len(rows)) for part, rows in locked[name].items()} for name in regions.names}
-    )
-    given = config.foundation.model_copy(update={"weights": str(run.foundation_dir)})
-    plan = plan_training(config.model_copy(update={"foundation": given}), get_method(config.method), regions, splits)
-    origin = origin_record(run.manifest, "remove-region")
-    return {**plan, "phases": [], "epochs": 0, "training_parameters": 0, "origin": origin}

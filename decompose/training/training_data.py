@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from lorkit.decompose.config import Config, ImageConfig
 from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits, prepare
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
-from lorkit.decompose.events import Listener, ignore
+from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.regions import RegionSet
 
 PreparedParts = Mapping[str, Mapping[str, PreparedRegion]]
@@ -72,3 +72,17 @@ def prepare_for_teacher(
     """Prepare parts for the foundation, or return None if those prepared for `image` are the same."""
     own = config.foundation_image
     return None if same_input(own, image) else prepare_parts(config, samples, splits, own, parts, on_event)
+
+
+def prepare_training_data(
+    config: Config, samples: Mapping[str, RegionSamples], splits: Splits, on_event: Listener
+) -> TrainingData:
+    """Prepare the training and validation parts of regions, and tell what their preparation noticed."""
+    data = (config, samples, splits, config.deployed_image)
+    parts = prepare_parts(*data, on_event=on_event)
+    for text in (text for one in parts["train"].values() for text in one.notices):
+        on_event(Notice(text=text))
+    seen = prepare_for_teacher(*data, on_event=on_event)
+    digests = {name: one.digest for name, one in samples.items()}
+    regions = RegionSet(one.region for one in samples.values())
+    return TrainingData(regions=regions, digests=digests, teacher=seen, **parts)

@@ -11,7 +11,7 @@ import pytest
 
 import lorkit.decompose
 from lorkit.decompose.artifacts import write_json, write_manifest
-from lorkit.decompose.training.training import TrainResult
+from lorkit.decompose.training.new_run import TrainResult
 
 
 def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> None:

@@ -1,0 +1,158 @@
+"""A run that is to be made: planned only, found up to date, or trained in its working directory and written."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
+
+from lorkit.decompose.artifacts import is_current
+from lorkit.decompose.config import Config
+from lorkit.decompose.events import CacheStatistics, Finished, Listener, Notice, ignore
+from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.runs import DERIVED, RUNS
+from lorkit.decompose.runs.writing import RunContent, write_run
+from lorkit.decompose.training.feature_cache import cache_statistics
+from lorkit.decompose.training.loop.devices import launch
+from lorkit.decompose.training.plan import TrainingPlan
+from lorkit.decompose.training.tensorboard import recording
+from lorkit.decompose.training.work_directory import WorkDirectory, open_work_directory
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What `train` made, or would make.
+
+    Attributes:
+        run: The run's directory.
+        up_to_date: It existed with the same settings and data.
+        plan: Of a dry run.
+        regions: Names in routing order.
+        best: Mean of the task's headline metric on validation of the epoch that was kept, by phase.
+        seconds: Training time of the student's phases, without the foundation.
+        teacher_cache: Savings of the cache of the teacher's features, one row per phase; empty without one.
+    """
+
+    run: Path
+    up_to_date: bool = False
+    plan: TrainingPlan | None = None
+    regions: tuple[str, ...] = ()
+    best: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    teacher_cache: tuple[CacheStatistics, ...] = ()
+
+
+class RunOptions(TypedDict, total=False):
+    """Options of every command that makes a run.
+
+    Attributes:
+        out: Directory of runs.
+        resume: Continue an interrupted run of the same settings and data.
+        force: Train again although the run is complete; the old one is kept until the new one is.
+        dry_run: Return the plan, train and write nothing.
+        tensorboard: Write the curves of every phase to the run's `tensorboard/`, as event files.
+        on_event: Receives progress.
+    """
+
+    out: Path | str
+    resume: bool
+    force: bool
+    dry_run: bool
+    tensorboard: bool
+    on_event: Listener
+
+
+class TrainedRun(NamedTuple):
+    """What a training leaves: the content of its run, and how each phase ended."""
+
+    content: RunContent
+    ends: tuple[Finished, ...]
+
+
+Training = Callable[["Fabric", WorkDirectory, Listener], TrainedRun]
+"""Trains a run: on these devices, with its checkpoints in this directory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRun(ABC):
+    """A run that is to be made.
+
+    Attributes:
+        config: Resolved settings.
+        regions: In routing order.
+        inputs: Digest of everything that decides the run.
+    """
+
+    config: Config
+    regions: RegionSet
+    inputs: str
+
+    def directory(self, out: Path | str) -> Path:
+        """Return where it lies below a directory of runs."""
+        return Path(out) / f"{self.config.name}-{self.config.method}-{self.inputs[:8]}"
+
+    @abstractmethod
+    def plan(self, foundations: Path) -> TrainingPlan:
+        """Describe the training; features of foundations are kept below `foundations`."""
+
+    def without_training(self, out: Path | str, *, force: bool, dry_run: bool) -> TrainResult | None:
+        """Return the result of a dry run, or of a run that is up to date; None where there is something to do."""
+        directory, names = self.directory(out), self.regions.names
+        if dry_run:
+            return TrainResult(run=directory, plan=self.plan(foundations_of(out)), regions=names)
+        if not force and is_current(directory, "run", self.inputs):
+            return TrainResult(run=directory, up_to_date=True, regions=names)
+        return None
+
+
+class TrainableRun(NewRun):
+    """A run that is trained."""
+
+    @abstractmethod
+    def begin(self, foundations: Path) -> Training:
+        """Refuse what cannot be trained, before further processes start, and return what trains."""
+
+
+def foundations_of(out: Path | str) -> Path:
+    """Return the directory of foundations beside a directory of runs."""
+    return Path(out).parent / "foundations"
+
+
+def make_run(new: TrainableRun, **options: Unpack[RunOptions]) -> TrainResult:
+    """Train a run and write it, or say what is there or would be.
+
+    Raises:
+        UsageError: It cannot be trained, or was interrupted, and neither `resume` nor `force` is given.
+        DataError: A loss is not finite.
+        StorageError: Another process trains the same run.
+    """
+    out, force, on_event = options.get("out", RUNS), options.get("force", False), options.get("on_event", ignore)
+    known = new.without_training(out, force=force, dry_run=options.get("dry_run", False))
+    if known is not None:
+        return known
+    training, directory = new.begin(foundations_of(out)), new.directory(out)
+    fabric = launch(new.config.train)  # before locking: further processes run the command from its beginning
+    listener = on_event if fabric.is_global_zero else ignore
+    shared = {"resume": options.get("resume", False), "force": force, "hint": True}
+    try:
+        with open_work_directory(directory, **shared, fabric=fabric) as work:
+            curves = work.curves if options.get("tensorboard", False) and work.first else None
+            with recording(curves, listener) as told:
+                content, ends = training(fabric, work, told)
+            work.finish(lambda staging: write_run(staging, content), keep=DERIVED)
+    except KeyboardInterrupt:
+        text = "interrupted: finished epochs are kept, the same command with --resume continues after them"
+        listener(Notice(text=text))
+        raise
+    return TrainResult(
+        run=directory,
+        regions=new.regions.names,
+        best={end.phase: end.best for end in ends},
+        seconds=sum(end.seconds for end in ends),
+        teacher_cache=tuple(cache_statistics(row for end in ends for row in end.history)),
+    )
