@@ -213,6 +213,19 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
     assert sorted(store.directory.iterdir()) == before
 
 
+def test_an_open_space_is_the_last_used_and_keeps_what_is_being_written(tmp_path: Path) -> None:
+    store, _ = opened(tmp_path)
+    fresh, torn = (store.directory / f".{name}.safetensors.part" for name in ("fresh", "torn"))
+    for path in (fresh, torn, store.directory / ABOUT):
+        path.touch()
+    long_ago = fresh.stat().st_mtime - 7200
+    for path in (torn, store.directory / ABOUT):
+        os.utime(path, (long_ago, long_ago))
+    opened(tmp_path)
+    assert (store.directory / ABOUT).stat().st_mtime > long_ago
+    assert (fresh.exists(), torn.exists()) == (True, False)
+
+
 def spaces_of(root: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir() if path.is_dir())
 
