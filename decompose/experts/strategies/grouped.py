@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.experts import algebra
-from lorkit.decompose.experts.strategies import device_costs, segments
+from lorkit.decompose.experts.strategies import segments
 from lorkit.decompose.experts.strategies.base import LayerInputs, Strategy, flat, pad_rank, unflat
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Workload
 
@@ -51,7 +51,7 @@ class Grouped(Strategy):
             return float("inf")
         passed = 3 * workload.pixels_in * geometry.inputs + 1.5 * workload.pixels_out * geometry.outputs
         factors = workload.regions * geometry.rank * geometry.inputs * geometry.taps
-        return device_costs.of(workload).time(
+        return workload.costs.time(
             narrow_macs=2 * self.macs(geometry, workload), passed=passed, factors=factors, calls=40
         )
 

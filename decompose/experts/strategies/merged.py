@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.experts import algebra
-from lorkit.decompose.experts.strategies import device_costs, segments
+from lorkit.decompose.experts.strategies import segments
 from lorkit.decompose.experts.strategies.base import LayerInputs, Strategy, flat, full_precision, strided, unflat
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Workload
 
@@ -48,9 +48,7 @@ class Merged(Strategy):
         whole = geometry.pointwise and workload.equal
         copied = 0 if whole else workload.pixels_in * geometry.inputs + workload.pixels_out * geometry.outputs
         calls = 12 if whole else 12 + 6 * workload.regions
-        return device_costs.of(workload).time(
-            macs=3 * self.macs(geometry, workload), merged=merged, copied=copied, calls=calls
-        )
+        return workload.costs.time(macs=3 * self.macs(geometry, workload), merged=merged, copied=copied, calls=calls)
 
 
 def merged_weights(inputs: LayerInputs) -> Tensor:

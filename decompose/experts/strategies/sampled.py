@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.experts import algebra
-from lorkit.decompose.experts.strategies import device_costs
 from lorkit.decompose.experts.strategies.base import LayerInputs, Strategy, unflat
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Workload
 
@@ -45,6 +44,6 @@ class Sampled(Strategy):
         """Estimate a narrow convolution, copies of input, output and the factors of every row."""
         passed = 3 * workload.pixels_in * geometry.inputs + 3 * workload.pixels_out * geometry.outputs
         factors = workload.rows * geometry.rank * (geometry.inputs * geometry.taps + geometry.outputs)
-        return device_costs.of(workload).time(
+        return workload.costs.time(
             narrow_macs=3 * self.macs(geometry, workload), passed=passed, factors=factors, calls=40
         )

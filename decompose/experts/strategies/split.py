@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.experts import algebra
-from lorkit.decompose.experts.strategies import device_costs
 from lorkit.decompose.experts.strategies.base import LayerInputs, Strategy
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Workload
 
@@ -32,6 +31,6 @@ class Split(Strategy):
         passed = workload.pixels_in * geometry.inputs + 2 * workload.pixels_out * geometry.outputs
         factors = workload.regions * geometry.rank * geometry.inputs * geometry.taps
         calls = 10 + 25 * workload.regions
-        return device_costs.of(workload).time(
+        return workload.costs.time(
             narrow_macs=3 * self.macs(geometry, workload), passed=passed, factors=factors, calls=calls
         )

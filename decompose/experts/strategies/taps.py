@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from lorkit.decompose.experts.algebra import transformed
-from lorkit.decompose.experts.strategies import device_costs, segments
+from lorkit.decompose.experts.strategies import segments
 from lorkit.decompose.experts.strategies.base import LayerInputs, Strategy, flat, strided, unflat
 from lorkit.decompose.experts.strategies.geometry import LayerGeometry, Sizes, Workload
 
@@ -51,12 +51,11 @@ class Taps(Strategy):
 
     def seconds(self, geometry: LayerGeometry, workload: Workload) -> float:
         """Estimate two products, the shifted sum, and a pass over input and output."""
-        costs = device_costs.of(workload)
         wide = 0 if geometry.pointwise else workload.pixels_in * geometry.rank * geometry.taps
         passed = workload.pixels_in * geometry.inputs + workload.pixels_out * geometry.outputs
         factors = workload.regions * geometry.rank * geometry.inputs * geometry.taps
         calls = 20 + (0 if geometry.pointwise else 4 * geometry.taps) + (0 if workload.equal else 6 * workload.regions)
-        return costs.time(
+        return workload.costs.time(
             macs=3 * self.macs(geometry, workload), shuffled=wide, passed=passed, factors=factors, calls=calls
         )
 

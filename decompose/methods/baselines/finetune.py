@@ -25,8 +25,12 @@ class FineTuned(Method):
 
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build a copy of the foundation with its heads of these regions (its own, or linear probes)."""
-        assert foundation is not None, "finetune starts from the foundation"
-        return TrainingModule(continued(with_regions(foundation, regions).model), config.train)
+        assert foundation is not None, f"{self.name} starts from the foundation"
+        return self.adapt(continued(with_regions(foundation, regions).model), config)
+
+    def adapt(self, live: RegionalModel, config: Config) -> TrainingModule:
+        """Return what trains a copy of the foundation."""
+        return TrainingModule(live, config.train)
 
 
 def continued(start: RegionalModel) -> RegionalModel:

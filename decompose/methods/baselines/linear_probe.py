@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.baselines.finetune import FineTuned, continued
+from lorkit.decompose.methods.baselines.finetune import FineTuned
 from lorkit.decompose.methods.probes import probe_for
-from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.regions import RegionSet
 
 
 class LinearProbe(FineTuned):
@@ -20,12 +18,10 @@ class LinearProbe(FineTuned):
     name = "linear-probe"
     separate = False  # all heads share one backbone
 
-    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build a copy of the foundation with only the heads trainable."""
-        assert foundation is not None, "a linear probe needs a foundation"
-        live = continued(with_regions(foundation, regions).model)
+    def adapt(self, live: RegionalModel, config: Config) -> TrainingModule:
+        """Return a module with only the heads trainable."""
         live.backbone.requires_grad_(False)
-        return TrainingModule(live, config.train)
+        return super().adapt(live, config)
 
     def fit(self, live: RegionalModel, train: Mapping[str, PreparedRegion], val: Mapping[str, PreparedRegion]) -> None:
         """Fit the head of each region on the features of its training part."""
@@ -36,7 +32,6 @@ class LinearProbe(FineTuned):
 
     def notices(self, config: Config) -> list[str]:
         """Return which settings have no effect."""
-        del config
         return ["linear-probe fits its heads on frozen features: train.epochs, train.lr and augmentation do not apply"]
 
 

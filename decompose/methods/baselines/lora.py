@@ -16,11 +16,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from lorkit.decompose.config import Config, LoraConfig, TrainConfig
 from lorkit.decompose.errors import MissingRuntimeError, UsageError
 from lorkit.decompose.methods.base import TrainingModule
-from lorkit.decompose.methods.baselines.finetune import FineTuned, continued
+from lorkit.decompose.methods.baselines.finetune import FineTuned
 from lorkit.decompose.models.backbones.timm_models import declare_operators
-from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.models.regional import RegionalModel
-from lorkit.decompose.regions import RegionSet
 
 
 class LoraModule(TrainingModule):
@@ -50,19 +48,12 @@ class Lora(FineTuned):
 
     name = "lora"
 
-    def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
-        """Build a copy of the foundation with factors and its heads of these regions.
-
-        Raises:
-            MissingRuntimeError: peft is not installed.
-            UsageError: The foundation has no dense layer.
-        """
-        assert foundation is not None, "LoRA starts from the foundation"
-        return LoraModule(continued(with_regions(foundation, regions).model), config.train, config.lora)
+    def adapt(self, live: RegionalModel, config: Config) -> TrainingModule:
+        """Return a module with factors, or raise MissingRuntimeError without peft, UsageError without dense layers."""
+        return LoraModule(live, config.train, config.lora)
 
     def notices(self, config: Config) -> list[str]:
         """Raise MissingRuntimeError before training if peft is not installed."""
-        del config
         _peft()
         return []
 
