@@ -153,6 +153,8 @@ def _log_ticks(domain: tuple[float, float]) -> list[float]:
 
 WIDTH, HEIGHT = 640.0, 400.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 150.0, 34.0, 46.0
+X, Y = (LEFT, WIDTH - RIGHT), (HEIGHT - BOTTOM, TOP)
+_NAMES = WIDTH - RIGHT + 12
 # Distinguishable with colour blindness, and set here because a separate file has no style sheet.
 _STYLE = """
 svg { background: #fff; font-family: Arial, "DejaVu Sans", sans-serif; font-size: 11px; }
@@ -176,6 +178,19 @@ def watermark(synthetic: bool) -> list[Markup]:
     """Return the watermark of phantom results."""
     text = "SYNTHETIC: drawn phantoms, not patients"
     return [tag("text", text, x=WIDTH - RIGHT, y=TOP - 8, class_="mark", text_anchor="end")] if synthetic else []
+
+
+def label_gap(labels: int) -> float:
+    """Return the distance of labels beside a drawing: one line, or less if there are many."""
+    return min(13.0, (HEIGHT - BOTTOM - TOP) / labels)
+
+
+def side_label(end: tuple[float, float], place: tuple[float, float], text: str, colour: str) -> tuple[Markup, Markup]:
+    """Return a dashed line from `end`, and a text beside the drawing at `place`: its height, and the gap of labels."""
+    height, gap = place
+    size = min(11.0, gap)
+    leader = path([end, (_NAMES - 4, height)], class_="leader", stroke_dasharray="1 3")
+    return leader, tag("text", text, x=_NAMES, y=height + size / 3, font_size=size, fill=colour)
 
 
 def shorten(label: str, most: int = 17) -> str:

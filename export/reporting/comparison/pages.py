@@ -2,48 +2,18 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from lorkit.decompose.documents.base import Interval
 from lorkit.decompose.documents.compare import CompareDocument
-from lorkit.export.rendering.svg import (
-    BOTTOM,
-    COLOURS,
-    FOUNDATION,
-    HEIGHT,
-    LEFT,
-    RIGHT,
-    TOP,
-    WIDTH,
-    Plot,
-    Scale,
-    path,
-    sheet,
-    shorten,
-    tag,
-    watermark,
-)
-from lorkit.export.reporting.comparison.fractions import fraction_curves
+from lorkit.export.rendering import svg
+from lorkit.export.rendering.svg import Plot, Scale, tag
+from lorkit.export.reporting.comparison.fractions import MethodPoint, fraction_curves, method_points, value_range
 
-_X, _Y = (LEFT, WIDTH - RIGHT), (HEIGHT - BOTTOM, TOP)
-_LINE = 13.0
-_NAMES = WIDTH - RIGHT + 12
 _TITLE = "Accuracy against deployed cost"
-
-
-@dataclass(frozen=True, kw_only=True)
-class MethodPoint:
-    """One method in the chart: its label, its deployed cost, and its accuracy."""
-
-    label: str
-    macs: int
-    accuracy: float
-    ci: tuple[float, float] | None
-    colour: str
-    round: int = 0
-    """How often the colours have repeated before; each round has another mark."""
 
 
 def comparison_files(document: CompareDocument) -> dict[str, str]:
@@ -57,26 +27,18 @@ def comparison_chart(document: CompareDocument) -> str:
     """Draw the mean of the metric against the MACs of one region's deployed network, at the largest fraction."""
     points = _points(document)
     if not points:
-        return sheet(_TITLE, "no metric is defined on this split", [])
-    lows = [point.ci[0] if point.ci else point.accuracy for point in points]
-    highs = [point.ci[1] if point.ci else point.accuracy for point in points]
+        return svg.sheet(_TITLE, "no metric is defined on this split", [])
     macs = [point.macs / 1e6 for point in points]
-    x = Scale((min(macs) / 1.5, max(macs) * 1.5), _X, log=True)
-    room = 0.06 * max(max(highs) - min(lows), 0.02)
-    y = Scale((min(lows) - room, max(highs) + room), _Y)
-    body = Plot(
-        x,
-        y,
-        "MACs of one deployed network, millions (log; equal costs side by side)",
-        f"{document.metric_in_words}, {document.split} split",
-    ).axes()
-    places = _spread([x(value) for value in macs])
-    order = sorted(range(len(points)), key=lambda index: -points[index].accuracy)
-    heights = _stack([y(points[index].accuracy) for index in order])
-    for index, height in zip(order, heights, strict=True):
-        body += _mark(points[index], places[index], y, (height, _line(len(points))))
-    said = "; ".join(f"{one.label}: {one.macs / 1e6:.1f} million MACs, {one.accuracy:.3f}" for one in points)
-    return sheet(_TITLE, said, [*body, *watermark(document.synthetic)])
+    x = Scale((min(macs) / 1.5, max(macs) * 1.5), svg.X, log=True)
+    y = Scale(value_range(points, 0.06), svg.Y)
+    title = "MACs of one deployed network, millions (log; equal costs side by side)"
+    body = Plot(x, y, title, f"{document.metric_in_words}, {document.split} split").axes()
+    places, gap = _spread([x(value) for value in macs]), svg.label_gap(len(points))
+    heights = svg.spread_labels([y(point.value) for point in points], gap, svg.Y[::-1])
+    for index in sorted(range(len(points)), key=lambda index: -points[index].value):
+        body += _mark(points[index], index, places[index], y, (heights[index], gap))
+    said = "; ".join(f"{one.label}: {one.macs / 1e6:.1f} million MACs, {one.value:.3f}" for one in points)
+    return svg.sheet(_TITLE, said, [*body, *svg.watermark(document.synthetic)])
 
 
 def comparison_markdown(document: CompareDocument) -> str:
@@ -147,95 +109,66 @@ def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _points(document: CompareDocument) -> list[MethodPoint]:
+    """Return the methods at the largest fraction, and the foundation."""
     fraction = max((row.fraction for row in document.table), default=1.0)
-    metric = document.metric
-    points: list[MethodPoint] = []
-    for row in document.table:
-        value = row.value(metric)
-        if row.fraction == fraction and value is not None:
-            turn, at = divmod(len(points), len(COLOURS))
-            colour = COLOURS[at]
-            points.append(
-                MethodPoint(label=row.label, macs=row.macs, accuracy=value, ci=row.ci, colour=colour, round=turn)
-            )
+    points = [point for point in method_points(document) if point.fraction == fraction]
     teacher = document.foundation
-    accuracy = None if teacher is None else teacher.value(metric)
-    if teacher is None or teacher.macs is None or accuracy is None:  # an ONNX file's MACs are not counted
+    accuracy = None if teacher is None else teacher.value(document.metric)
+    if teacher is None or teacher.macs is None or accuracy is None:  # the MACs of an ONNX file are not counted
         return points
-    drawn = MethodPoint(label="foundation", macs=teacher.macs, accuracy=accuracy, ci=teacher.ci, colour=FOUNDATION)
-    return [*points, drawn]
+    return [*points, MethodPoint("foundation", fraction, teacher.macs, accuracy, teacher.ci, foundation=True)]
 
 
 def _spread(places: Sequence[float], gap: float = 9.0) -> list[float]:
-    """Place points of equal cost side by side, centred, so that their intervals do not overlap.
+    """Place points of equal cost side by side around their position, so that their intervals do not overlap.
 
-    Points that would leave the drawing are closer together, and those at its edge are moved inside.
+    They are closer together if the chart is too narrow, and moved inside its edges.
     """
-    groups: dict[int, list[int]] = {}
+    left, right = svg.X
+    groups: dict[int, list[int]] = defaultdict(list)
     for index, place in enumerate(places):
-        groups.setdefault(round(place), []).append(index)
+        groups[round(place)].append(index)
     moved = list(places)
     for members in groups.values():
-        step = min(gap, (_X[1] - _X[0]) / len(members))
+        step = min(gap, (right - left) / len(members))
         half = step * (len(members) - 1) / 2
-        centre = min(max(places[members[0]], _X[0] + half), _X[1] - half)
+        centre = min(max(places[members[0]], left + half), right - half)
         for position, index in enumerate(members):
             moved[index] = centre + step * position - half
     return moved
 
 
-def _stack(wanted: Sequence[float]) -> list[float]:
-    """Return heights of the labels, top to bottom, a line apart (closer for many) and inside the drawing."""
-    placed, floor, line = [], TOP, _line(len(wanted))
-    for height in wanted:
-        floor = max(height, floor)
-        placed.append(floor)
-        floor += line
-    ceiling = HEIGHT - BOTTOM
-    for index in reversed(range(len(placed))):
-        placed[index] = ceiling = min(placed[index], ceiling)
-        ceiling -= line
-    return placed
-
-
-def _line(labels: int) -> float:
-    return min(_LINE, (HEIGHT - BOTTOM - TOP) / labels)
-
-
-def _mark(point: MethodPoint, at: float, y: Scale, label: tuple[float, float]) -> list[Markup]:
-    level, (label_at, line) = y(point.accuracy), label
-    said = f"{point.label}: {point.accuracy:.3f}, {point.macs:,} MACs"
-    parts: list[Markup] = [path([(at, level), (_NAMES - 4, label_at)], class_="leader", stroke_dasharray="1 3")]
+def _mark(point: MethodPoint, index: int, at: float, y: Scale, place: tuple[float, float]) -> list[Markup]:
+    level = y(point.value)
+    colour = svg.FOUNDATION if point.foundation else svg.COLOURS[index % len(svg.COLOURS)]
+    said = f"{point.label}: {point.value:.3f}, {point.macs:,} MACs"
+    leader, name = svg.side_label((at, level), place, f"{svg.shorten(point.label)} {point.value:.3f}", colour)
+    bars: list[Markup] = []
     if point.ci is not None:
         said += f", 95 % interval {point.ci[0]:.3f} to {point.ci[1]:.3f}"
         top, bottom = y(point.ci[1]), y(point.ci[0])
-        parts.append(tag("line", x1=at, x2=at, y1=top, y2=bottom, class_="bar", stroke=point.colour))
-        for end in (top, bottom):
-            parts.append(tag("line", x1=at - 3, x2=at + 3, y1=end, y2=end, class_="bar", stroke=point.colour))
-    parts.append(_shape(point, at, level))
-    said_short = f"{shorten(point.label)} {point.accuracy:.3f}"
-    size = min(11.0, line)
-    parts.append(tag("text", said_short, x=_NAMES, y=label_at + size / 3, font_size=size, fill=point.colour))
-    return [tag("g", tag("title", said), *parts)]
+        ends = [(at, at, top, bottom), (at - 3, at + 3, top, top), (at - 3, at + 3, bottom, bottom)]
+        bars = [tag("line", x1=x1, x2=x2, y1=y1, y2=y2, class_="bar", stroke=colour) for x1, x2, y1, y2 in ends]
+    return [tag("g", tag("title", said), leader, *bars, _shape(point, index, at, level, colour), name)]
 
 
-def _shape(point: MethodPoint, at: float, level: float) -> Markup:
-    if point.colour == FOUNDATION:
-        return tag("rect", x=at - 4, y=level - 4, width=8.0, height=8.0, class_="solid", fill=point.colour)
-    if point.round % 3 == 1:
-        return tag("circle", cx=at, cy=level, r=3.5, fill="#fff", stroke=point.colour, stroke_width=2)
-    if point.round % 3 == 2:
-        box = {"x": at - 3.5, "y": level - 3.5, "width": 7.0, "height": 7.0}
+def _shape(point: MethodPoint, index: int, at: float, level: float, colour: str) -> Markup:
+    """Return the mark of a point: each time that the colours repeat, methods have another shape."""
+    shape = index // len(svg.COLOURS) % 3
+    if point.foundation:
+        return tag("rect", x=at - 4, y=level - 4, width=8.0, height=8.0, class_="solid", fill=colour)
+    if shape == 1:
+        return tag("circle", cx=at, cy=level, r=3.5, fill="#fff", stroke=colour, stroke_width=2)
+    if shape == 2:
         turned = f"rotate(45 {at:.1f} {level:.1f})"
-        return tag("rect", **box, transform=turned, class_="solid", fill=point.colour)
-    return tag("circle", cx=at, cy=level, r=4.5, class_="solid", fill=point.colour)
+        box = {"x": at - 3.5, "y": level - 3.5, "width": 7.0, "height": 7.0}
+        return tag("rect", **box, transform=turned, class_="solid", fill=colour)
+    return tag("circle", cx=at, cy=level, r=4.5, class_="solid", fill=colour)
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _interval(value: float | None, ci: Sequence[float] | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.3f} [{ci[0]:.3f}, {ci[1]:.3f}]" if ci else f"{value:.3f}"
+def _interval(value: float | None, ci: Interval | None) -> str:
+    return _number(value) if value is None or ci is None else f"{value:.3f} [{ci[0]:.3f}, {ci[1]:.3f}]"
