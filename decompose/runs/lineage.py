@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, digest_file, read_json, read_manifest
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import RUNS, Run, list_runs, open_run
 from lorkit.decompose.runs.expert import LoadedExpert
+
+SEEN_PARTS = ("train", "val")
 
 
 def check_parent(expert: LoadedExpert, run: Run) -> None:
@@ -33,61 +37,82 @@ def find_parent(expert: LoadedExpert, root: Path = RUNS) -> Run | None:
     return None
 
 
-def enclosing_run(path: Path) -> Run | None:
-    """Return the run that contains a directory."""
-    for directory in path.resolve().parents:
-        if (directory / MANIFEST).is_file() and read_manifest(directory, verify=False).kind == "run":
-            return open_run(directory)
-    return None
-
-
 def run_of_expert(expert: Path) -> Run | None:
     """Return the run that contains an expert, if the expert was extracted from its current state."""
-    run, link = enclosing_run(expert), read_manifest(expert, verify=False).parent
+    run, link = RunFinder().around(expert), read_manifest(expert, verify=False).parent
     return run if run is not None and link is not None and link["sha256"] == run.manifest.digest else None
 
 
-def run_of_export(manifest: Manifest) -> Run | None:
-    """Return the run that contains an export, else the one below `runs/` that it was exported from, by digest."""
-    if (run := enclosing_run(manifest.path)) is not None:
-        return run
-    return None if manifest.parent is None else run_with_digest(manifest.parent["sha256"])
+@dataclass(frozen=True)
+class Lineage:
+    """A run and those that it was made from, the run first.
 
-
-def run_with_digest(digest: str, root: Path = RUNS) -> Run | None:
-    """Find the run whose manifest, or that of its foundation or an expert, has a digest."""
-    for path in list_runs(root):
-        sources = [path / MANIFEST, path / "foundation" / MANIFEST, *path.glob(f"experts/*/{MANIFEST}")]
-        if any(source.is_file() and digest_file(source) == digest for source in sources):
-            return open_run(path)
-    return None
-
-
-SEEN_PARTS = ("train", "val")
-
-
-def training_digests(run: Run | None) -> frozenset[str] | None:
-    """Return the digests of all images that a run was trained or tuned on, of all regions; None without a run.
-
-    They include those of the runs that it was made from, if these are found.
+    Attributes:
+        runs: Those that are found.
+        complete: Whether the training data of all are known. A run with an added or removed region has the locked
+            parts of the others; a fine-tuned one has only its own.
     """
-    if run is None:
+
+    runs: tuple[Run, ...]
+    complete: bool
+
+    @cached_property
+    def training_digests(self) -> frozenset[str]:
+        """The digests of all images that these runs were trained or tuned on, of all regions."""
+        documents = [read_json(run.path / "splits.json", kind="splits")["regions"] for run in self.runs]
+        parts = [parts for regions in documents for parts in regions.values()]
+        return frozenset(digest for one in parts for part in SEEN_PARTS for digest in one.get(part, ()))
+
+
+class RunFinder:
+    """Finds the runs of exports and what they were made from; opens each run once, however often it is asked."""
+
+    def __init__(self) -> None:
+        self._opened: dict[Path | None, Run] = {}
+        self._lineages: dict[Path, Lineage] = {}
+
+    def open(self, selector: Path | str | None) -> Run:
+        """Open a run by path or id, or the newest one, and check its files, unless it is open already."""
+        place = None if selector is None else Path(selector).resolve()
+        if place not in self._opened:
+            run = open_run(selector)
+            place = run.path.resolve()
+            self._opened.setdefault(place, run)
+        return self._opened[place]
+
+    def around(self, path: Path) -> Run | None:
+        """Return the run that contains a directory."""
+        for directory in path.resolve().parents:
+            if (directory / MANIFEST).is_file() and read_manifest(directory, verify=False).kind == "run":
+                return self.open(directory)
         return None
-    documents = [read_json(one.path / "splits.json", kind="splits")["regions"] for one in ancestors(run)[0]]
-    parts = [parts for regions in documents for parts in regions.values()]
-    return frozenset(digest for one in parts for part in SEEN_PARTS for digest in one.get(part, ()))
 
+    def of_export(self, manifest: Manifest) -> Run | None:
+        """Return the run that contains an export, else the one below `runs/` that it was exported from, by digest."""
+        if (run := self.around(manifest.path)) is not None:
+            return run
+        return None if manifest.parent is None else self.with_digest(manifest.parent["sha256"])
 
-def ancestors(run: Run) -> tuple[list[Run], bool]:
-    """Return a run and those that it was made from, and whether all their training data are known.
+    def with_digest(self, digest: str, root: Path = RUNS) -> Run | None:
+        """Find the run whose manifest, or that of its foundation or an expert, has a digest."""
+        for path in list_runs(root):
+            sources = [path / MANIFEST, path / "foundation" / MANIFEST, *path.glob(f"experts/*/{MANIFEST}")]
+            if any(source.is_file() and digest_file(source) == digest for source in sources):
+                return self.open(path)
+        return None
 
-    A run with an added or removed region has the locked parts of the others; a fine-tuned one has only its own.
-    """
-    found, whole = [run], True
-    while origin := found[-1].manifest.extra.get("origin"):
-        before = run_with_digest(str(origin["sha256"]), found[-1].path.parent)
-        if before is None:
-            whole = origin.get("change") != "finetune"
-            break
-        found.append(before)
-    return found, whole
+    def lineage(self, run: Run) -> Lineage:
+        """Return a run and those that it was made from."""
+        place = run.path.resolve()
+        if place not in self._lineages:
+            self._lineages[place] = self._follow(run)
+        return self._lineages[place]
+
+    def _follow(self, run: Run) -> Lineage:
+        found = [run]
+        while origin := found[-1].manifest.extra.get("origin"):
+            before = self.with_digest(str(origin["sha256"]), found[-1].path.parent)
+            if before is None:
+                return Lineage(tuple(found), complete=origin.get("change") != "finetune")
+            found.append(before)
+        return Lineage(tuple(found), complete=True)

@@ -14,14 +14,14 @@ from typing import cast
 
 from lorkit.decompose.documents.base import Verdict
 from lorkit.decompose.documents.gate import GateDocument, GateRegion
-from lorkit.decompose.errors import DataError, UsageError
+from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint, tool_versions
-from lorkit.decompose.runs import ExportSelection, Run, open_run
-from lorkit.decompose.runs.lineage import ancestors, run_of_export, training_digests
-from lorkit.decompose.runs.locked_data import RunSplits
+from lorkit.decompose.runs import ExportSelection, Run
+from lorkit.decompose.runs.lineage import RunFinder
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.gating.baselines import check_replacing, is_store, other_cases, read_record, replace_baselines
+from lorkit.export.gating.gate_cases import GateCases
 from lorkit.export.gating.limits import DROP, Limits, limits_of, worst
 from lorkit.export.gating.pairing import GateExports, pair_exports
 from lorkit.export.gating.region_verdict import (
@@ -31,7 +31,6 @@ from lorkit.export.gating.region_verdict import (
     with_adjusted_verdicts,
 )
 from lorkit.export.noninferiority.accuracy import AccuracyTest
-from lorkit.export.noninferiority.cases import SIDES, EvaluationCases, cases_of_file, cases_of_split
 from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
 
 NAME = "gate.json"
@@ -95,7 +94,8 @@ def gate(
     limits = limits_of(margin, max_accuracy_drop, max_seconds, on_inconclusive)
     paths = [None if path is None else Path(path) for path in (baseline, candidate)]
     named = paths[1] or (None if paths[0] is None or is_store(paths[0]) else paths[0])
-    home = _find_run(run, named, alone=None not in paths)
+    finder = RunFinder()
+    home = _find_run(run, named, finder, alone=None not in paths)
     selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
     reason = missing_baseline(home) if paths == [None, None] else None
     exports = GateExports(home, selection, baseline=paths[0], candidate=paths[1])
@@ -111,7 +111,8 @@ def gate(
         strict=strict_subgroups,
         pictures=_may_embed_images(home),
     )
-    results = _judge(pairs, home, shared, limits, None if data is None else Path(data), max_seconds, on_event)
+    cases = GateCases(home, finder, None if data is None else Path(data))
+    results = _judge(pairs, cases, shared, limits, max_seconds, on_event)
     regions = unjudged_regions(left, reason or _no_baseline_text(paths[0]), limits)
     regions |= {found.pair.region: found.to_document() for found in with_adjusted_verdicts(results)}
     warnings = [*_baselines_without_candidate(exports), *_other_case_warnings(paths[0], pairs, regions)]
@@ -128,10 +129,9 @@ def gate(
 
 def _judge(
     pairs: Sequence[ExportPair],
-    home: Run | None,
+    cases: GateCases,
     shared: AccuracyTest,
     limits: Limits,
-    data: Path | None,
     seconds: float,
     on_event: Listener,
 ) -> list[RegionResult]:
@@ -140,8 +140,8 @@ def _judge(
     for index, pair in enumerate(pairs):
         on_event(Working(pair.region, index, len(pairs)))
         test = replace(shared, allowed=limits.allowed(pair.region))
-        cases = _cases(pair, home, data)
-        found = judge_region(pair, cases, test, margin=limits.margin, seconds=seconds / (len(pairs) - index))
+        left = seconds / (len(pairs) - index)
+        found = judge_region(pair, cases.of(pair), test, margin=limits.margin, seconds=left)
         seconds -= min(seconds, found.latency.seconds or 0.0)
         results.append(found)
     on_event(Working("done", len(pairs), len(pairs)))
@@ -166,35 +166,13 @@ def exit_code(document: GateDocument, on_inconclusive: str | None = None) -> int
     return int(document.verdict != "pass")
 
 
-def _find_run(run: Path | str | None, named: Path | None, *, alone: bool) -> Run | None:
+def _find_run(run: Path | str | None, named: Path | None, finder: RunFinder, *, alone: bool) -> Run | None:
     """Find the run: the named one, else that of the named export, else the newest unless both exports are named."""
-    if run is not None:
-        return open_run(run)
-    found = run_of_export(read_exported(named).manifest) if named is not None else None
-    return found if found is not None or alone else open_run(None)
-
-
-def _cases(pair: ExportPair, home: Run | None, data: Path | None) -> EvaluationCases | str:
-    """Return the cases of the accuracy test: the file, else the run's locked test split; or why there are none.
-
-    Raises:
-        DataError: The named file cannot be used. A missing locked split only leaves accuracy undecided.
-    """
-    homes = {
-        side: run_of_export(one.manifest) for side, one in zip(SIDES, (pair.baseline, pair.candidate), strict=True)
-    }
-    seen = {side: training_digests(run) for side, run in homes.items()}
-    unknown_ancestors = frozenset(side for side, run in homes.items() if run is not None and not ancestors(run)[1])
-    if data is not None:
-        return replace(cases_of_file(data, pair, seen), unknown_ancestors=unknown_ancestors)
-    if home is None:
-        return "there is neither --data nor a run with a locked test split"
-    if pair.region not in home.regions.names:
-        return f"the run {home.id} has no region '{pair.region}', and there is no --data"
-    try:
-        return replace(cases_of_split(RunSplits(home), pair.region, seen=seen), unknown_ancestors=unknown_ancestors)
-    except DataError as error:
-        return f"the locked test split cannot be read ({error})"
+    if run is None:
+        found = finder.of_export(read_exported(named).manifest) if named is not None else None
+        if found is not None or alone:
+            return found
+    return finder.open(run)
 
 
 def _may_embed_images(home: Run | None) -> bool:

@@ -3,9 +3,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from lorkit.decompose.artifacts import read_json, read_manifest, write_json, write_manifest
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
-from lorkit.decompose.runs.lineage import ancestors, enclosing_run, run_of_expert, run_with_digest, training_digests
+from lorkit.decompose.runs.lineage import RunFinder, run_of_expert
 
 
 def derive(run: Run, change: str, origin: str) -> Run:
@@ -20,29 +22,30 @@ def derive(run: Run, change: str, origin: str) -> Run:
 
 
 def test_a_run_has_seen_what_its_origin_has(small_run: Run) -> None:
-    own = training_digests(small_run)
-    assert own is not None
+    finder = RunFinder()
+    own = finder.lineage(small_run).training_digests
     splits = read_json(small_run.path / "splits.json", kind="splits")["regions"]
     assert own == {digest for parts in splits.values() for part in ("train", "val") for digest in parts[part]}
     child = derive(small_run, "finetune", small_run.manifest.digest)
-    assert [run.path for run in ancestors(child)[0]] == [child.path, small_run.path]
-    assert training_digests(child) == own | {"new"}
-    assert training_digests(None) is None
+    found = finder.lineage(child)
+    assert [run.path for run in found.runs] == [child.path, small_run.path]
+    assert found.training_digests == own | {"new"}
 
 
 def test_an_origin_that_is_gone_leaves_unknown_only_what_a_fine_tuned_run_began_with(small_run: Run) -> None:
-    assert ancestors(derive(small_run, "finetune", "0" * 64))[1] is False
-    assert ancestors(derive(small_run, "add-region", "0" * 64))[1] is True
+    finder = RunFinder()
+    assert finder.lineage(derive(small_run, "finetune", "0" * 64)).complete is False
+    assert finder.lineage(derive(small_run, "add-region", "0" * 64)).complete is True
 
 
 def test_runs_are_found_by_their_own_digest_and_that_of_their_foundation(small_run: Run) -> None:
     root = small_run.path.parent
     foundation = read_manifest(small_run.path / "foundation")
     for digest in (small_run.manifest.digest, foundation.digest):
-        found = run_with_digest(digest, root)
+        found = RunFinder().with_digest(digest, root)
         assert found is not None
         assert found.path == small_run.path
-    assert run_with_digest("0" * 64, root) is None
+    assert RunFinder().with_digest("0" * 64, root) is None
 
 
 def test_an_expert_belongs_to_the_run_around_it_as_long_as_that_stays_the_same(small_run: Run) -> None:
@@ -54,5 +57,23 @@ def test_an_expert_belongs_to_the_run_around_it_as_long_as_that_stays_the_same(s
     assert found is not None
     assert found.path == small_run.path.resolve()
     write_manifest(small_run.path, "run", synthetic=True, inputs="other", outside=OUTSIDE)
-    assert enclosing_run(expert) is not None
+    assert RunFinder().around(expert) is not None
     assert run_of_expert(expert) is None
+
+
+def test_a_finder_opens_a_run_once(small_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    def counted(path: Path) -> Run:
+        opened.append(path.resolve())
+        return open_run(path)
+
+    monkeypatch.setattr("lorkit.decompose.runs.lineage.open_run", counted)
+    child = derive(small_run, "finetune", small_run.manifest.digest)
+    finder = RunFinder()
+    first = finder.open(child.path)
+    assert finder.open(child.path) is finder.around(child.path / "exports") is first
+    lineage = finder.lineage(first)
+    assert finder.lineage(finder.open(child.path)) is lineage
+    assert finder.with_digest(small_run.manifest.digest, small_run.path.parent) is lineage.runs[1]
+    assert opened == [child.path.resolve(), small_run.path.resolve()]

@@ -7,7 +7,7 @@ import pytest
 from lorkit.decompose.artifacts import write_manifest
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.runs import OUTSIDE, ExportSelection, Run, export_directory, open_run
-from lorkit.decompose.runs.lineage import run_of_export
+from lorkit.decompose.runs.lineage import RunFinder
 from lorkit.export.gating.pairing import GateExports, pair_exports
 from lorkit.export.runtime.exported import read_exported
 
@@ -62,11 +62,12 @@ def test_a_missing_side_is_named(a_run: Run) -> None:
 
 def test_a_copied_export_finds_its_run_by_digest(a_run: Run, tmp_path: Path, make_export: Callable[..., Path]) -> None:
     shutil.copytree(export_of(a_run, "expert"), tmp_path / "elsewhere")
-    found = run_of_export(read_exported(tmp_path / "elsewhere").manifest)
+    finder = RunFinder()
+    found = finder.of_export(read_exported(tmp_path / "elsewhere").manifest)
     assert found is not None
     assert found.id == a_run.id
-    assert run_of_export(read_exported(export_of(a_run, "expert")).manifest) is not None
-    assert run_of_export(read_exported(make_export("lone")).manifest) is None
+    assert finder.of_export(read_exported(export_of(a_run, "expert")).manifest) is not None
+    assert finder.of_export(read_exported(make_export("lone")).manifest) is None
 
 
 def test_exports_of_a_replaced_source_are_not_judged(a_run: Run, tmp_path: Path) -> None:

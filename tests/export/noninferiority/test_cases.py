@@ -10,7 +10,7 @@ import pytest
 from lorkit.decompose.artifacts import read_json, write_json, write_manifest
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.runs import OUTSIDE, Run, export_directory, open_run
-from lorkit.decompose.runs.lineage import ancestors, training_digests
+from lorkit.decompose.runs.lineage import RunFinder
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export.gating.gating import gate
 from lorkit.export.noninferiority.cases import EvaluationCases, cases_of_file, cases_of_split
@@ -43,12 +43,13 @@ def test_what_either_side_learnt_from_is_left_out_with_its_patients(
     arrays["groups"] = arrays["groups"].astype("U32")
     arrays["groups"][test[:5]] = arrays["groups"][np.flatnonzero(arrays["split"] == "train")[0]]
     np.savez(tmp_path / "all.npz", **arrays)
-    seen = {"baseline": None, "candidate": training_digests(a_run)}
+    trained = RunFinder().lineage(a_run).training_digests
+    seen = {"baseline": None, "candidate": trained}
     _, kept, about = cases_of_file(tmp_path / "all.npz", pair, seen).prepare(pair)
     assert len(kept) == len(test) - 5
     assert about.excluded == {"baseline": 0, "candidate": len(arrays["labels"]) - len(test), "same_patients": 5}
     assert about.unknown == ["baseline"]
-    everything = frozenset(kept.digests) | (training_digests(a_run) or frozenset())
+    everything = frozenset(kept.digests) | trained
     with pytest.raises(DataError, match="was trained on the patients of all"):
         cases_of_file(tmp_path / "all.npz", pair, {"candidate": everything}).prepare(pair)
 
@@ -83,12 +84,13 @@ def test_a_fine_tuned_run_has_learnt_what_its_origin_has(a_run: Run, tmp_path: P
     write_json(child / "splits.json", splits)
     origin = {"kind": "run", "sha256": a_run.manifest.digest, "change": "finetune"}
     write_manifest(child, "run", synthetic=True, outside=OUTSIDE, extra={"origin": origin})
-    runs, whole = ancestors(open_run(child))
-    assert ([run.id for run in runs], whole) == (["tuned", a_run.id], True)
-    assert first in (training_digests(open_run(child)) or ())
+    found = RunFinder().lineage(open_run(child))
+    assert ([run.id for run in found.runs], found.complete) == (["tuned", a_run.id], True)
+    assert first in found.training_digests
     shutil.move(a_run.path, tmp_path / "elsewhere")
-    assert ancestors(open_run(child))[1] is False
-    assert first not in (training_digests(open_run(child)) or ())
+    found = RunFinder().lineage(open_run(child))
+    assert found.complete is False
+    assert first not in found.training_digests
 
 
 def test_an_image_that_is_there_often_counts_once(a_run: Run, tmp_path: Path) -> None:

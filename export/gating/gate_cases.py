@@ -1,0 +1,57 @@
+"""The cases of the gate's accuracy test, without those that either side was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from lorkit.decompose.errors import DataError
+from lorkit.decompose.runs import Run
+from lorkit.decompose.runs.lineage import RunFinder
+from lorkit.decompose.runs.locked_data import RunSplits
+from lorkit.export.noninferiority.cases import SIDES, EvaluationCases, cases_of_file, cases_of_split
+from lorkit.export.runtime.exported import ExportPair
+
+
+@dataclass(frozen=True)
+class GateCases:
+    """Finds the cases of each pair; runs are opened and their splits read once for all of them.
+
+    Attributes:
+        home: The run whose locked test split is taken where no file is named.
+        finder: Finds the runs of both sides.
+        data: A file of cases.
+    """
+
+    home: Run | None
+    finder: RunFinder
+    data: Path | None
+
+    def of(self, pair: ExportPair) -> EvaluationCases | str:
+        """Return the cases of the accuracy test: the file, else the run's locked test split; or why there are none.
+
+        Raises:
+            DataError: The named file cannot be used. A missing locked split only leaves accuracy undecided.
+        """
+        sides = zip(SIDES, (pair.baseline, pair.candidate), strict=True)
+        homes = {side: self.finder.of_export(one.manifest) for side, one in sides}
+        lineages = {side: None if run is None else self.finder.lineage(run) for side, run in homes.items()}
+        seen = {side: None if one is None else one.training_digests for side, one in lineages.items()}
+        unknown_ancestors = frozenset(side for side, one in lineages.items() if one is not None and not one.complete)
+        if self.data is not None:
+            return replace(cases_of_file(self.data, pair, seen), unknown_ancestors=unknown_ancestors)
+        if self.home is None:
+            return "there is neither --data nor a run with a locked test split"
+        if pair.region not in self.home.regions.names:
+            return f"the run {self.home.id} has no region '{pair.region}', and there is no --data"
+        try:
+            found = cases_of_split(self._splits, pair.region, seen=seen)
+        except DataError as error:
+            return f"the locked test split cannot be read ({error})"
+        return replace(found, unknown_ancestors=unknown_ancestors)
+
+    @cached_property
+    def _splits(self) -> RunSplits:
+        assert self.home is not None
+        return RunSplits(self.home)
