@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from lorkit.decompose.artifacts import read_json, read_manifest, write_json, write_manifest
+from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.runs import OUTSIDE, Run, open_run
-from lorkit.decompose.runs.lineage import RunFinder, run_of_expert
+from lorkit.decompose.runs.lineage import RunFinder, check_parent, find_parent, run_of_expert
 
 
 def derive(run: Run, change: str, origin: str) -> Run:
@@ -77,3 +80,20 @@ def test_a_finder_opens_a_run_once(small_run: Run, monkeypatch: pytest.MonkeyPat
     assert finder.lineage(finder.open(child.path)) is lineage
     assert finder.with_digest(small_run.manifest.digest, small_run.path.parent) is lineage.runs[1]
     assert opened == [child.path.resolve(), small_run.path.resolve()]
+
+
+def test_an_expert_is_of_the_run_that_its_parent_names_wherever_runs_lie(small_run: Run, tmp_path: Path) -> None:
+    def expert(digest: str | None) -> Any:
+        parent = None if digest is None else {"kind": "run", "sha256": digest, "path": "../.."}
+        return SimpleNamespace(path=small_run.path / "experts" / "chest", manifest=SimpleNamespace(parent=parent))
+
+    (small_run.path / "experts" / "chest").mkdir(parents=True)
+    own = expert(small_run.manifest.digest)
+    check_parent(own, small_run)
+    found = find_parent(own, tmp_path / "elsewhere")
+    assert found is not None
+    assert found.path.resolve() == small_run.path.resolve()
+    for other in (expert(None), expert("0" * 64)):
+        with pytest.raises(ArtifactError, match="was not extracted from run"):
+            check_parent(other, small_run)
+        assert find_parent(other, small_run.path.parent) is None
