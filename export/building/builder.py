@@ -24,8 +24,9 @@ from lorkit.decompose.documents.verify import NoParity
 from lorkit.decompose.events import Listener, ignore, named
 from lorkit.decompose.machine import tool_versions
 from lorkit.decompose.runs import Run
-from lorkit.export.building.packaging import Samples, graph_metadata, network_info, write_package
-from lorkit.export.building.sources import ExportableNetwork, OpenedSplits, ReferenceImageCache, ReferenceImages
+from lorkit.export.building.packaging import graph_metadata, network_info, write_package
+from lorkit.export.building.samples import ReferenceImages, Samples
+from lorkit.export.building.sources import ExportableNetwork, OpenedSplits, ReferenceImageCache
 from lorkit.export.onnx.conversion import Tracer, to_onnx
 from lorkit.export.onnx.precision import Calibration, convert_precision, require_precision
 from lorkit.export.runtime.batch_size import fitting

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lorkit.decompose.artifacts import write_bytes, write_text
-from lorkit.decompose.artifacts.arrays import Float32Array, Mask
+from lorkit.decompose.artifacts import write_text
 from lorkit.decompose.documents.export import ExportedNetwork, ExportInfo
 from lorkit.decompose.documents.network import ImageShape, Normalisation
-from lorkit.decompose.documents.verify import ImageKind, NoParity
+from lorkit.decompose.documents.verify import NoParity
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
+from lorkit.export.building.samples import Samples, write_samples
 from lorkit.export.runtime.exported import INFO
 from lorkit.export.targets import examples
 from lorkit.export.targets.base import ONNX_EXAMPLE, Example
@@ -25,27 +20,8 @@ from lorkit.export.targets.base import ONNX_EXAMPLE, Example
 if TYPE_CHECKING:
     from lorkit.export.building.sources import ExportableNetwork
 
-SAMPLES, README = "samples.npz", "README.md"
+README = "README.md"
 _EXAMPLES = Path(examples.__file__).parent
-
-
-@dataclass(frozen=True, kw_only=True)
-class Samples:
-    """Content of `samples.npz`.
-
-    Attributes:
-        images: (n, C, *spatial) that the export may contain.
-        logits: The source's outputs for them.
-        masks: (n, *spatial) uint8 true masks, `targets` in the file; None if unknown.
-        kind: "real", "phantom" or "seeded" images.
-        labels: (n,) index of each image's class, for a classifier; None if unknown.
-    """
-
-    images: Float32Array
-    logits: Float32Array
-    masks: Mask | None
-    kind: ImageKind
-    labels: NDArray[np.int64] | None = None
 
 
 def graph_metadata(source: ExportableNetwork, precision: str) -> dict[str, str]:
@@ -103,19 +79,10 @@ def write_package(info: ExportInfo, directory: Path, samples: Samples, example: 
         example: The engine's standalone example.
     """
     info.write(directory / INFO)
-    known = {"targets": samples.masks, "labels": samples.labels}
-    kept = {name: values for name, values in known.items() if values is not None}
-    write_bytes(directory / SAMPLES, _npz(image=samples.images, logits=samples.logits, **kept))
+    write_samples(directory, samples)
     for script in {ONNX_EXAMPLE, example}:
         write_text(directory / script.name, (_EXAMPLES / script.source).read_text(encoding="utf-8"))
     write_text(directory / README, _readme(info, example))
-
-
-def _npz(**arrays: NDArray[Any]) -> bytes:
-    stream = io.BytesIO()
-    plain: dict[str, Any] = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
-    np.savez_compressed(stream, **plain)
-    return stream.getvalue()
 
 
 def _readme(info: ExportInfo, example: Example) -> str:

@@ -8,11 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
-from lorkit.decompose.artifacts.arrays import Float32Array, Mask
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.network import StoredNetwork
@@ -25,6 +21,7 @@ from lorkit.decompose.runs.lineage import run_of_expert
 from lorkit.decompose.runs.locked_data import RunSplits, foundation_recipe, recipe_of_region
 from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.runs.store import missing_baseline
+from lorkit.export.building.samples import ReferenceImages
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import seeded_inputs
@@ -74,23 +71,6 @@ class ExportableNetwork(StoredNetwork):
         if self.info is not None:
             return self.info.parameters, self.info.macs
         return count_parameters(self.network), count_macs(self.network, self.shape)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReferenceImages:
-    """Images to run networks on.
-
-    Attributes:
-        images: (N, C, *spatial).
-        kind: "real", "phantom" or "seeded".
-        masks: (N, *spatial) uint8 true masks; None without any.
-        labels: (N,) index of each image's class, for a classifier; None if unknown.
-    """
-
-    images: Float32Array
-    kind: ImageKind
-    masks: Mask | None = None
-    labels: NDArray[np.int64] | None = None
 
 
 class OpenedSplits:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from lorkit.decompose.artifacts import MANIFEST, digest_file, read_manifest
 from lorkit.decompose.artifacts.arrays import Float32Array
@@ -24,7 +21,7 @@ from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityEr
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.runs import ExportSelection, exports_of, open_run
 from lorkit.decompose.runs.locked_data import prepare_file
-from lorkit.export.building.packaging import SAMPLES
+from lorkit.export.building.samples import read_samples
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
@@ -268,16 +265,6 @@ class _References:
 
 
 def _stored(exported: Exported) -> _Reference:
-    path = exported.path / SAMPLES
-    if SAMPLES not in exported.manifest.files:
-        raise ArtifactError(f"{exported.path} lacks {SAMPLES}", required="a complete export", fix="export it again")
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            images, logits = stored["image"], stored["logits"]
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ArtifactError(
-            f"{path} cannot be read ({type(error).__name__})", required="an intact export", fix="export it again"
-        ) from None
-    kind = "seeded" if exported.info.samples is None else exported.info.samples.inputs
+    samples = read_samples(exported)
     note = f"{exported.path}: its source network is missing, so it is compared with its own samples"
-    return _Reference(images, logits, kind, "samples", (note,))
+    return _Reference(samples.images, samples.logits, samples.kind, "samples", (note,))

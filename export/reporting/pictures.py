@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import io
-import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,9 +22,8 @@ from scipy.special import softmax
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Mask
 from lorkit.decompose.documents.report import ClassProbability, Picture
-from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.metrics.segmentation import mask_dice
-from lorkit.export.building.packaging import SAMPLES
+from lorkit.export.building.samples import read_samples
 from lorkit.export.prediction.masks import colour, decode, outline
 from lorkit.export.runtime.exported import Exported
 
@@ -50,52 +48,32 @@ def pictures_of(exports: Sequence[Exported]) -> dict[str, list[Picture]]:
 
 
 def _drawn(exported: Exported) -> list[Picture]:
-    try:
-        with np.load(exported.path / SAMPLES, allow_pickle=False) as stored:
-            images, logits = stored["image"], stored["logits"]
-            targets, labels = (stored.get(name) for name in ("targets", "labels"))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ArtifactError(
-            f"{exported.path / SAMPLES} cannot be read ({type(error).__name__})",
-            required="an intact export",
-            fix="export it again with --force",
-        ) from None
-    if logits.ndim == 2:
-        shown = _varied(len(images), labels)
-        return [_labelled(images[i], logits[i], None if labels is None else labels[i], exported.classes) for i in shown]
-    wanted = [None] * len(images) if targets is None else list(targets)
-    cases = list(zip(images, logits, wanted, strict=True))[:_MOST]
-    return [_outlined(*case, exported.classes) for case in cases]
+    samples, classes = read_samples(exported), exported.classes
+    cases: Sequence[int] = range(len(samples.images))
+    if samples.logits.ndim > 2:
+        masks = samples.masks
+        return [
+            _outlined(samples.images[at], samples.logits[at], None if masks is None else masks[at], classes)
+            for at in cases[:_MOST]
+        ]
+    labels = None if samples.labels is None else samples.labels.tolist()
+    if labels is not None:  # each class once before any class twice
+        cases = sorted(sorted(cases, key=lambda at: labels[:at].count(labels[at]))[:_MOST_LABELLED])
+    return [
+        _labelled(samples.images[at], samples.logits[at], None if labels is None else labels[at], classes)
+        for at in cases[:_MOST_LABELLED]
+    ]
 
 
-def _varied(count: int, labels: NDArray[Any] | None) -> list[int]:
-    """Return the samples to show: each class once before any class twice, in their order."""
-    if labels is None:
-        return list(range(count))[:_MOST_LABELLED]
-    seen: dict[int, int] = {}
-    rounds = []
-    for index, label in enumerate(labels.tolist()):
-        seen[label] = seen.get(label, 0) + 1
-        rounds.append((seen[label], index))
-    return sorted(index for _, index in sorted(rounds)[:_MOST_LABELLED])
-
-
-def _labelled(image: Float32Array, logits: Float32Array, label: Any, classes: Sequence[str]) -> Picture:
+def _labelled(image: Float32Array, logits: Float32Array, label: int | None, classes: Sequence[str]) -> Picture:
     at = None if image.ndim == 3 else image.shape[-1] // 2
     plane = _plane(image, at)
     drawn = _enlarged(plane, max(1, -(-_SIDE_LABELLED // max(plane.shape[1:]))))
     shares = softmax(logits.astype(np.float64))
     order = np.argsort(-shares, kind="stable")[:_NAMED]
-    return Picture(
-        png=_png(drawn),
-        width=drawn.shape[1],
-        height=drawn.shape[0],
-        slice=at,
-        annotated=label is not None,
-        truth=None if label is None else classes[int(label)],
-        answer=classes[int(order[0])],
-        top=[ClassProbability(**{"class": classes[k], "probability": float(shares[k])}) for k in order.tolist()],
-    )
+    top = [ClassProbability(**{"class": classes[k], "probability": float(shares[k])}) for k in order.tolist()]
+    truth = None if label is None else classes[label]
+    return _picture(drawn, at, label is not None, truth=truth, answer=top[0].class_name, top=top)
 
 
 def _outlined(image: Float32Array, logits: Float32Array, wanted: Mask | None, structures: Sequence[str]) -> Picture:
@@ -107,14 +85,7 @@ def _outlined(image: Float32Array, logits: Float32Array, wanted: Mask | None, st
     at = None if mask.ndim == 2 else _fullest(mask if wanted is None else wanted)
     plane = _plane(image, at)
     drawn = overlay(plane, _plane(mask[None], at)[0], None if wanted is None else _plane(wanted[None], at)[0])
-    return Picture(
-        png=_png(drawn),
-        width=drawn.shape[1],
-        height=drawn.shape[0],
-        slice=at,
-        annotated=wanted is not None,
-        dice=dice,
-    )
+    return _picture(drawn, at, wanted is not None, dice=dice)
 
 
 def overlay(image: Float32Array, mask: Mask, wanted: Mask | None) -> NDArray[np.uint8]:
@@ -150,10 +121,14 @@ def _enlarged(image: Float32Array, factor: int) -> NDArray[np.uint8]:
     return np.clip(plain * 255.0 + 0.5, 0, 255).astype(np.uint8)
 
 
-def _png(pixels: NDArray[np.uint8]) -> str:
+def _picture(pixels: NDArray[np.uint8], at: int | None, annotated: bool, **answer: object) -> Picture:
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, format="PNG", optimize=True)
-    return base64.b64encode(stream.getvalue()).decode("ascii")
+    png = base64.b64encode(stream.getvalue()).decode("ascii")
+    height, width, _ = pixels.shape
+    return Picture.model_validate(
+        {"png": png, "width": width, "height": height, "slice": at, "annotated": annotated, **answer}
+    )
 
 
 def _fullest(mask: Mask) -> int:
