@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from lorkit.profiles.detect import choose, matches
 from lorkit.profiles.schema import BatchRange, Budget, Device, EngineSettings, Match, Precision, Profile, ProfileError
 
 __all__ = [
@@ -51,9 +52,33 @@ def load(name: str | Path) -> Profile:
     return _builtin()[text]
 
 
-def detect(fingerprint: Mapping[str, object]) -> Profile:
-    """Return the profile of the machine that a fingerprint (`lorkit.decompose.machine.fingerprint`) describes."""
-    return choose(_builtin().values(), fingerprint)
+def detect(fingerprint: Mapping[str, Any], candidates: Iterable[Profile] | None = None) -> Profile:
+    """Return the best profile of a machine: a known GPU first, then the CPU with the most specific instruction set.
+
+    Unknown GPUs are ignored, since an engine for the wrong GPU fails and one for the CPU runs.
+
+    Args:
+        fingerprint: Machine facts (`lorkit.decompose.machine.fingerprint`); `gpus` (list of {"name": ...}) and `flags`
+            (CPU instruction sets) are used.
+        candidates: The built-in profiles by default.
+
+    Raises:
+        ProfileError: Nothing matches, not even a generic CPU.
+    """
+    profiles = _builtin().values() if candidates is None else candidates
+    matching = [profile for profile in profiles if matches(profile, fingerprint)]
+    if not matching:
+        raise ProfileError("no profile matches this machine; required: a known GPU or CPU; name one with --profile")
+    return max(matching, key=lambda profile: (profile.device.kind == "gpu", profile.match.priority, profile.name))
+
+
+def matches(profile: Profile, fingerprint: Mapping[str, Any]) -> bool:
+    """Return whether a profile describes the machine of a fingerprint."""
+    if profile.device.kind == "gpu":
+        names = [str(gpu.get("name", "")) for gpu in fingerprint.get("gpus") or ()]
+        pattern = profile.match.gpu
+        return pattern is not None and any(re.search(pattern, name) for name in names)
+    return frozenset(fingerprint.get("flags") or ()).issuperset(profile.match.flags)
 
 
 @cache

@@ -11,6 +11,8 @@ from lorkit.decompose.config.base import Count, Fraction, NonNegative, Positive,
 
 FactorLayout = Literal["conv", "reshape"]
 NormPolicy = Literal["shared", "statistics", "region"]
+InjectedNorms = Literal["no_update", "separate", "eval", "shared"]
+InjectedSkips = Literal["student", "reprogrammed", "zero"]
 Layer = Literal["grid", "pooled"]
 """Compared outputs of two networks: the grid of their last stage, or their pooled features."""
 OF_FOUNDATION = ("finetune", "linear-probe", "lora")
@@ -111,8 +113,8 @@ class RdConfig(Section):
     decay_end: Fraction = 0.0
     hidden: Count | None = None
     stages: Literal["sum", "mean"] = "sum"
-    bn_policy: Literal["no_update", "separate", "eval", "shared"] = "no_update"
-    skips: Literal["student", "reprogrammed", "zero"] = "student"
+    bn_policy: InjectedNorms = "no_update"
+    skips: InjectedSkips = "student"
 
 
 class FitnetConfig(Section):

@@ -14,7 +14,6 @@ Shape legend: N images, C channels, H W pixels, F fingerprint values, K directio
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -34,9 +33,9 @@ _DIGITS = 5
 
 def fingerprint(images_NCHW: Float32Array) -> Floats:
     """Return the (N, F) fingerprints of prepared images, float32 in [0, 1]."""
-    views = _views(images_NCHW)
-    blocks = [np.concatenate([_fingerprint(view[at]) for view in views], axis=1) for at in _chunks(len(images_NCHW))]
-    return np.concatenate(blocks) if blocks else np.zeros((0, len(views) * _length(images_NCHW.shape[1])))
+    views, starts = _views(images_NCHW), range(0, len(images_NCHW), _CHUNK)
+    blocks = [[_fingerprint(view[start : start + _CHUNK]) for view in views] for start in starts]
+    return np.concatenate([np.concatenate(block, axis=1) for block in blocks])
 
 
 def fit(images_NCHW: Float32Array) -> RegionModel:
@@ -68,20 +67,20 @@ def fit(images_NCHW: Float32Array) -> RegionModel:
 
 def calibrate(model: RegionModel, images_NCHW: Float32Array) -> RegionCheck:
     """Add the `limit` that refuses at most `FALSE_REFUSALS` of these validation images."""
+    if not len(images_NCHW):
+        raise DataError("no validation images for the in-region check", required="at least one", fix="enlarge val")
     found_N = np.sort(distances(model, images_NCHW))
     # the smallest order statistic above an unseen image of the region with the required probability
     rank = min(len(found_N), math.ceil((len(found_N) + 1) * (1.0 - FALSE_REFUSALS)))
-    limit = float(found_N[rank - 1]) if len(found_N) else math.inf
-    if not math.isfinite(limit):
-        raise DataError("no validation images for the in-region check", required="at least one", fix="enlarge val")
-    limit = round(limit * 1.000001 + 10**-_DIGITS, _DIGITS)
+    limit = round(float(found_N[rank - 1]) * 1.000001 + 10**-_DIGITS, _DIGITS)
     return combine(RegionCheck, model, limit=limit, calibrated_on=len(found_N))
 
 
 def distances(model: RegionModel, images_NCHW: Float32Array) -> Floats:
     """Return the (N,) distances of prepared images from the region: root mean squared standard deviations."""
     raw_NF = fingerprint(images_NCHW)
-    mean_F, scale_F, basis_KF, variance_K = _parts(model)
+    mean_F, scale_F, variance_K = map(np.asarray, (model.mean, model.scale, model.variances))
+    basis_KF = np.asarray(model.directions).reshape(-1, len(mean_F))
     if raw_NF.shape[1] != len(mean_F):
         raise DataError(
             f"image with {plural(images_NCHW.shape[1], 'channel')}",
@@ -104,8 +103,7 @@ def check(model: RegionCheck, image: Float32Array) -> tuple[float, float, bool]:
 
 def refusal_rate(model: RegionCheck, images_NCHW: Float32Array) -> float | None:
     """Return the share of images that the check refuses; None for no images."""
-    found_N = distances(model, images_NCHW)
-    return float((found_N > model.limit).mean()) if len(found_N) else None
+    return float((distances(model, images_NCHW) > model.limit).mean()) if len(images_NCHW) else None
 
 
 def _fingerprint(images_NCHW: Float32Array) -> Floats:
@@ -131,22 +129,6 @@ def _views(images: Float32Array) -> list[Float32Array]:
     if images.ndim == 4:
         return [images]
     return [images.take(images.shape[axis] // 2, axis=axis) for axis in (2, 3, 4)]
-
-
-def _length(channels: int) -> int:
-    return THUMBNAIL**2 + 3 + len(QUANTILES) + (channels if channels > 1 else 0)
-
-
-def _chunks(count: int) -> Iterator[slice]:
-    for start in range(0, count, _CHUNK):
-        yield slice(start, start + _CHUNK)
-
-
-def _parts(model: RegionModel) -> tuple[Floats, Floats, Floats, Floats]:
-    mean, scale, basis, variance = (
-        np.asarray(values, dtype=np.float64) for values in (model.mean, model.scale, model.directions, model.variances)
-    )
-    return mean, scale, basis.reshape(-1, len(mean)), variance
 
 
 def _plain(values: Floats) -> list[float]:

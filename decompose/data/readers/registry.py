@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from lorkit.decompose.config import Config, RegionConfig, resolve_path
 from lorkit.decompose.data.phantoms import reader as phantom
 from lorkit.decompose.data.readers import class_folder, csv_manifest, medmnist, nifti, npz
-from lorkit.decompose.data.readers.joining import concatenate
+from lorkit.decompose.data.samples.columns import join_columns
 from lorkit.decompose.data.samples.samples import KNOWN_TASKS, PARTS, RegionSamples, check_samples
-from lorkit.decompose.data.samples.source import Source
+from lorkit.decompose.data.samples.source import Images, Source
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.events import Listener, ignore, with_progress
 
@@ -116,3 +118,71 @@ def _reader_of(entries: list[str]) -> tuple[Reader, int]:
         raise DataError(f"no data at {entries[0]}", required="an existing file or folder", fix="check the path")
     kinds = ", ".join(reader.kind for reader in READERS)
     raise UsageError(f"data '{entries[0]}' is of an unknown kind", required=f"one of {kinds}", fix="convert it")
+
+
+def concatenate(sources: Sequence[Source]) -> Source:
+    """Join sources of one region; classes are matched by name.
+
+    Groups of the same name in two sources are one group: the same patient may appear in both.
+
+    Raises:
+        DataError: Some have masks and others labels, or their structures differ.
+    """
+    if len(sources) == 1:
+        return sources[0]
+    masks = _join_masks(sources)
+    named = [source.classes for source in sources if source.classes]
+    classes = tuple(dict.fromkeys(name for names in named for name in names))
+    if masks is not None and any(names != classes for names in named):
+        raise DataError(
+            f"{sources[0].origin} and others name structures {' and '.join(', '.join(names) for names in named)}",
+            required="the same structures in the same order in all data of a region",
+            fix="name them alike, or make regions of them",
+        )
+    maps = [np.array([classes.index(name) for name in source.classes], dtype=np.int64) for source in sources]
+    return Source(
+        images=JoinedImages([source.images for source in sources]),
+        labels=np.concatenate(
+            [
+                source.labels if masks is not None else to[source.labels]
+                for to, source in zip(maps, sources, strict=True)
+            ]
+        ),
+        classes=classes,
+        ids=tuple(text for source in sources for text in source.ids),
+        groups=tuple(text for source in sources for text in source.groups),
+        parts=tuple(part for source in sources for part in source.parts),
+        origin=", ".join(source.origin for source in sources),
+        modality=next((source.modality for source in sources if source.modality), None),
+        synthetic=any(source.synthetic for source in sources),
+        masks=masks,
+        columns=join_columns([(source.columns, len(source.labels)) for source in sources]),
+    )
+
+
+def _join_masks(sources: Sequence[Source]) -> Images | None:
+    masks = [source.masks for source in sources if source.masks is not None]
+    if 0 < len(masks) < len(sources):
+        raise DataError(
+            f"{len(masks)} of {len(sources)} data sources of a region have masks",
+            required="masks in all of them, or labels in all of them",
+            fix="make regions of them",
+        )
+    return JoinedImages(masks) if masks else None
+
+
+class JoinedImages:
+    """Several image sequences as one."""
+
+    def __init__(self, blocks: Sequence[Images]) -> None:
+        self._blocks = blocks
+        self._starts = np.cumsum([0, *(len(block) for block in blocks)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, index: int, /) -> Any:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        block = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self._blocks[block][index - int(self._starts[block])]

@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from lorkit.decompose.errors import unknown
+from lorkit.decompose.config.methods import InjectedNorms
 
-POLICIES = ("no_update", "separate", "eval", "shared")
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
@@ -25,19 +24,10 @@ class InjectedPassNorms(nn.Module):
     - `separate`: statistics of the batch, and separate running ones for these passes.
     - `eval`: the running statistics of the network's own passes.
     - `shared`: as any other pass, as the papers may have done.
-
-    Args:
-        network: The network.
-        policy: One of `POLICIES`.
-
-    Raises:
-        UsageError: An unknown policy.
     """
 
-    def __init__(self, network: nn.Module, policy: str) -> None:
+    def __init__(self, network: nn.Module, policy: InjectedNorms) -> None:
         super().__init__()
-        if policy not in POLICIES:
-            raise unknown("batch norm policy", policy, POLICIES)
         self.policy = policy
         # in a tuple, so that they are no submodules: they belong to the network
         self._norms = tuple(module for module in network.modules() if isinstance(module, _BatchNorm))

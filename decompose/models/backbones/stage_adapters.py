@@ -13,7 +13,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.errors import UsageError, unknown
+from lorkit.decompose.config.methods import InjectedSkips
+from lorkit.decompose.errors import UsageError
 from lorkit.decompose.experts.forecast import on_meta
 from lorkit.decompose.models.backbones import densenet, resnet, shufflenet, vit
 from lorkit.decompose.models.backbones.resnet import ResNet
@@ -22,8 +23,6 @@ from lorkit.decompose.models.backbones.stages import EMPTY, Gridded, HasStages, 
 from lorkit.decompose.models.backbones.timm_stages import timm_stages
 from lorkit.decompose.models.backbones.unets import UNETS
 from lorkit.decompose.models.backbones.vit import VisionTransformer
-
-SKIPS = ("student", "reprogrammed", "zero")
 
 
 def staged(backbone: nn.Module) -> Staged:
@@ -110,7 +109,9 @@ def upsample_and_concatenate(grids: Sequence[Tensor], size: Sequence[int]) -> Te
     return torch.cat([nn.functional.interpolate(grid, tuple(size), mode=mode) for grid in grids], dim=1)
 
 
-def injection_context(outputs: StageOutputs, stage: int, injected: Sequence[Tensor], skips: str) -> StageContext:
+def injection_context(
+    outputs: StageOutputs, stage: int, injected: Sequence[Tensor], skips: InjectedSkips
+) -> StageContext:
     """Return the further inputs of a pass of reprogrammed features from a stage, without gradients to the student.
 
     Args:
@@ -119,12 +120,7 @@ def injection_context(outputs: StageOutputs, stage: int, injected: Sequence[Tens
         injected: Reprogrammed features of every stage.
         skips: Source of the earlier stages' grids for a U-Net's decoder: the `student`, the `reprogrammed` ones, or
             `zero`. What is before the first stage has no reprogrammed counterpart: it is the student's, or zero.
-
-    Raises:
-        UsageError: An unknown policy.
     """
-    if skips not in SKIPS:
-        raise unknown("skips policy", skips, SKIPS)
     own = outputs.context[stage]
     tokens = None if own.tokens is None else own.tokens.detach()
     if skips == "zero":

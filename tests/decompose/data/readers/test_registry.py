@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import pytest
 from PIL import Image
 
 from lorkit.decompose.config import RegionConfig, SplitConfig, load_config
-from lorkit.decompose.data.readers.registry import read_entries, read_region, read_regions
+from lorkit.decompose.data.readers.registry import JoinedImages, concatenate, read_entries, read_region, read_regions
+from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.data.splits import split_regions
 from lorkit.decompose.errors import DataError, UsageError
 
 RNG = np.random.default_rng(0)
+
+MakeSource = Callable[..., Source]
 
 
 def save(path: Path, labels: list[int], groups: list[str] | None = None) -> None:
@@ -109,3 +113,17 @@ def test_a_configuration_reads_its_regions_in_order(tmp_path: Path) -> None:
     save(tmp_path / "one.npz", [0, 1])
     (tmp_path / "decompose.yaml").write_text("regions: {zebra: {data: one.npz}, ape: {data: one.npz}}\n")
     assert list(read_regions(load_config(tmp_path))) == ["zebra", "ape"]
+
+
+def test_concatenation_matches_classes_by_name(make_source: MakeSource) -> None:
+    joined = concatenate([make_source([0, 1]), make_source([0, 1], classes=("b", "c"), seed=1)])
+    assert joined.classes == ("a", "b", "c")
+    assert joined.labels.tolist() == [0, 1, 1, 2]
+    assert len(joined.images) == 4
+
+
+def test_joined_images_find_their_block() -> None:
+    joined = JoinedImages([[np.full((1, 1), 0)], [], [np.full((1, 1), 1), np.full((1, 1), 2)]])
+    assert [int(joined[index][0, 0]) for index in range(3)] == [0, 1, 2]
+    with pytest.raises(IndexError):
+        joined[3]

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import copy
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lorkit.decompose.errors import UsageError
-from lorkit.decompose.methods.reprogramming.batch_norms import POLICIES, InjectedPassNorms
+from lorkit.decompose.config.methods import InjectedNorms
+from lorkit.decompose.methods.reprogramming.batch_norms import InjectedPassNorms
 
 
 def network() -> nn.Sequential:
@@ -19,8 +20,8 @@ def state(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.named_buffers()}
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-def test_what_a_foreign_pass_computes_and_leaves_behind(policy: str) -> None:
+@pytest.mark.parametrize("policy", get_args(InjectedNorms))
+def test_what_a_foreign_pass_computes_and_leaves_behind(policy: InjectedNorms) -> None:
     model = network()
     x, foreign = torch.randn(4, 2, 3, 3), 5 + 3 * torch.randn(4, 2, 3, 3)
     model(x)
@@ -57,5 +58,3 @@ def test_an_error_inside_restores_and_norms_in_eval_stay_so() -> None:
         assert all(torch.equal(value, before[name]) for name, value in state(model).items())
         assert not any(module.training for module in model.modules())
         assert all(norm.track_running_stats for norm in (model[1], model[3]))
-    with pytest.raises(UsageError, match="batch norm policy 'frozen'"):
-        InjectedPassNorms(model, "frozen")
