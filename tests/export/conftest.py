@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,9 @@ import small_runs
 import torch
 import yaml
 from onnx import TensorProto, helper, numpy_helper
+from onnxscript import ir
 from torch import nn
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import save_tensors, write_json, write_manifest, write_text
@@ -34,6 +37,7 @@ from lorkit.decompose.runs.expert import plain_network
 from lorkit.export.benchmarking import benchmark, footprint
 from lorkit.export.benchmarking.benchmark import bench
 from lorkit.export.building.exporting import export
+from lorkit.export.onnx import conversion
 from lorkit.export.onnx.conversion import to_onnx
 from lorkit.export.runtime.parity import seeded_inputs
 from lorkit.export.targets import MODEL
@@ -228,6 +232,28 @@ def memory_measured_here() -> Iterator[None]:
     """Let bench measure an export's memory in this process: the child that it starts costs seconds, and has tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(benchmark, "footprint", footprint.measure)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def architectures_translated_once() -> Iterator[None]:
+    """Share graphs between tests as a Tracer does between exports, and the exporter's table of operators.
+
+    Networks with lifted constants do not share graphs: a Tracer tells constants apart by their identity.
+    """
+    translate, graphs = conversion._translate, {}
+
+    def known(program: torch.export.ExportedProgram) -> ir.Model:
+        if program.constants:
+            return translate(program)
+        key = conversion._architecture(program)
+        if key not in graphs:
+            graphs[key] = translate(program)
+        return graphs[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conversion, "_translate", known)
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(cache(ONNXRegistry.from_torchlib)))
         yield
 
 
