@@ -32,8 +32,7 @@ from lorkit.decompose.runs import Run, exports_of
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.tasks import get_task
 from lorkit.export.gating import gating
-from lorkit.export.reporting.export_scores import answers_as_network, scores_of
-from lorkit.export.reporting.measurements import evaluations_of, latencies_of
+from lorkit.export.reporting.measurements import answers_as_network, evaluations_of, latencies_of, scores_of
 from lorkit.export.reporting.pictures import pictures_of
 from lorkit.export.reporting.provenance import chain_of, commands_for, commands_of, orphans
 from lorkit.export.runtime.exported import Exported, read_exported
@@ -181,15 +180,8 @@ def _about(run: Run) -> ReportedRun:
 
 def _regions(run_splits: RunSplits) -> list[ReportedRegion]:
     return [
-        ReportedRegion(
-            name=region.name,
-            task=region.task,
-            classes=list(region.classes),
-            modality=region.modality,
-            synthetic=region.synthetic,
-            cases={part: len(digests) for part, digests in run_splits.digests(region.name).items()},
-        )
-        for region in run_splits.run.regions
+        ReportedRegion(**row, cases={part: len(some) for part, some in run_splits.digests(row["name"]).items()})
+        for row in run_splits.run.regions.to_json()
     ]
 
 

@@ -74,11 +74,13 @@ def _strip(name: str, ratios: NDArray[np.float64], y: Scale, limit: float) -> li
     top, bottom = y.pixels[1], y.pixels[0]
     kind = "expert" if name == "candidate" else "foundation"
     inside = y.domain[0] <= limit <= y.domain[1]
-    title = _TITLES[name]
+    title = "baseline / baseline, the control"
     if name == "candidate":
-        title += "red dashes: limit" if inside else f"the limit, {limit:.3f}, lies {_side(limit, y)}"
+        outside = f"the limit, {limit:.3f}, lies {'above' if limit > y.domain[1] else 'below'}"
+        title = f"candidate / baseline; line: median; {'red dashes: limit' if inside else outside}"
     parts = [tag("text", title, x=_LEFT - 38, y=top - 8, class_="name")]
-    for value in _near(y):
+    narrow = y.domain[1] / y.domain[0] < 8  # too narrow for ticks at powers of ten
+    for value in Scale(y.domain, y.pixels).ticks(3) if narrow else y.ticks():
         parts.append(tag("line", x1=_LEFT, x2=WIDTH - 10, y1=y(value), y2=y(value), class_="grid"))
         parts.append(tag("text", label(value), x=_LEFT - 6, y=y(value) + 3.5, class_="tick", text_anchor="end"))
     if name == "candidate" and inside:
@@ -91,12 +93,6 @@ def _strip(name: str, ratios: NDArray[np.float64], y: Scale, limit: float) -> li
     parts.append(tag("line", x1=_LEFT, x2=WIDTH - 10, y1=middle, y2=middle, class_=f"median {kind}"))
     parts += _histogram(ratios, y, kind)
     return [*parts, tag("line", x1=_LEFT, x2=_X[1], y1=bottom, y2=bottom, class_="axis")]
-
-
-_TITLES = {
-    "candidate": "candidate / baseline; line: median; ",
-    "control": "baseline / baseline, the control",
-}
 
 
 def _histogram(ratios: NDArray[np.float64], y: Scale, kind: str) -> list[Markup]:
@@ -127,16 +123,6 @@ def _time_axis(pairs: int, bottom: float) -> list[Markup]:
         tag("text", f"pair{note}", x=middle, y=bottom + 28, class_="name", text_anchor="middle"),
         tag("text", "how often", x=_X[1] + 12.0, y=bottom + 14, class_="name"),
     ]
-
-
-def _side(limit: float, y: Scale) -> str:
-    return "above" if limit > y.domain[1] else "below"
-
-
-def _near(y: Scale) -> list[float]:
-    """Return ticks of a ratio axis that may be much narrower than a decade."""
-    straight = Scale(y.domain, y.pixels)
-    return straight.ticks(3) if y.domain[1] / y.domain[0] < 8 else y.ticks()
 
 
 def _quartiles(ratios: NDArray[np.float64]) -> str:

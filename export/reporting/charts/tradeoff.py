@@ -42,33 +42,18 @@ class ExportPoint:
         return mine != theirs and all(one >= two for one, two in zip(mine, theirs, strict=True))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Frame:
-    """Axes of latency and area, which all trade-offs of a report share for comparison.
-
-    Each region has its own axis of accuracy, since the ranges of easy and hard regions differ.
-    """
-
-    milliseconds: tuple[float, float]
-    size_bytes: int
-
-    @classmethod
-    def around(cls, points: Sequence[ExportPoint]) -> Frame:
-        """Return a frame that includes every point with its area."""
-        times = [point.milliseconds for point in points]
-        return cls(
-            milliseconds=(min(times) / 1.4, max(times) * 1.4),
-            size_bytes=max(point.size_bytes for point in points),
-        )
-
-
-def trade_off(key: str, region: str, points: Sequence[ExportPoint], frame: Frame, measure: str) -> Markup:
+def trade_off(
+    key: str, region: str, points: Sequence[ExportPoint], every: Sequence[ExportPoint], measure: str
+) -> Markup:
     """Draw accuracy against latency; the area of a mark is its size on disk, the dashes are the Pareto front.
 
-    `key` is unique in the page; `measure` is the name of the accuracy.
+    `key` is unique in the page; `measure` is the name of the accuracy. The exports of `every` region share latencies
+    and areas for comparison; accuracies differ, since regions are easy or hard.
     """
     right = WIDTH - 16 - _LETTER * max(len(point.short) for point in points)
-    x, y = Scale(frame.milliseconds, (LEFT, right), log=True), Scale(_accuracies(points), _Y)
+    times = [point.milliseconds for point in every]
+    x = Scale((min(times) / 1.4, max(times) * 1.4), (LEFT, right), log=True)
+    y, largest = Scale(_accuracies(points), _Y), max(point.size_bytes for point in every)
     body = Plot(x, y, "median latency, ms (log)", measure).axes()
     front = pareto(points)
     if len(front) > 1:
@@ -76,7 +61,7 @@ def trade_off(key: str, region: str, points: Sequence[ExportPoint], frame: Frame
     kept = undominated(points)
     largest_first = sorted(range(len(points)), key=lambda index: -points[index].size_bytes)
     body += _names(points, x, y)
-    body += [_mark(points[index], x, y, frame, measure, kept[index]) for index in largest_first]
+    body += [_mark(points[index], x, y, largest, measure, kept[index]) for index in largest_first]
     best = ", ".join(point.label for point, one in zip(points, kept, strict=True) if one)
     said = f"{len(points)} exports, each a link to its card. On the Pareto front of accuracy, latency and size: {best}."
     title = f"{region}: accuracy, latency and size"
@@ -85,10 +70,9 @@ def trade_off(key: str, region: str, points: Sequence[ExportPoint], frame: Frame
 
 def _accuracies(points: Sequence[ExportPoint]) -> tuple[float, float]:
     """Return bounds that include every interval; equal points still have an axis."""
-    lows = [point.ci[0] if point.ci else point.accuracy for point in points]
-    highs = [point.ci[1] if point.ci else point.accuracy for point in points]
-    room = max(0.01, 0.08 * (max(highs) - min(lows)))
-    return max(0.0, min(lows) - room), min(1.0, max(highs) + room)
+    spans = [bound for point in points for bound in (point.ci or (point.accuracy,))]
+    room = max(0.01, 0.08 * (max(spans) - min(spans)))
+    return max(0.0, min(spans) - room), min(1.0, max(spans) + room)
 
 
 def pareto(points: Sequence[ExportPoint]) -> list[ExportPoint]:
@@ -105,12 +89,9 @@ def undominated(points: Sequence[ExportPoint]) -> list[bool]:
     return [not any(other.beats(point) for other in points) for point in points]
 
 
-def _radius(point: ExportPoint, frame: Frame) -> float:
-    return 4 + 14 * math.sqrt(point.size_bytes / max(1, frame.size_bytes))
-
-
-def _mark(point: ExportPoint, x: Scale, y: Scale, frame: Frame, measure: str, kept: bool) -> Markup:
-    at, level, radius = x(point.milliseconds), y(point.accuracy), _radius(point, frame)
+def _mark(point: ExportPoint, x: Scale, y: Scale, largest: int, measure: str, kept: bool) -> Markup:
+    at, level = x(point.milliseconds), y(point.accuracy)
+    radius = 4 + 14 * math.sqrt(point.size_bytes / max(1, largest))
     interval = f" [{point.ci[0]:.3f}, {point.ci[1]:.3f}]" if point.ci else ""
     lines = [
         point.label,
@@ -132,17 +113,13 @@ def _mark(point: ExportPoint, x: Scale, y: Scale, frame: Frame, measure: str, ke
 
 def _names(points: Sequence[ExportPoint], x: Scale, y: Scale) -> list[Markup]:
     """Write the exports' names beside the plot, in the order of their marks, each with a line to its mark."""
-    order = sorted(range(len(points)), key=lambda index: (-points[index].accuracy, points[index].milliseconds))
-    wanted = [y(points[index].accuracy) + 1e-3 * rank for rank, index in enumerate(order)]
-    names = []
-    for index, height in zip(order, spread_labels(wanted, _LINE, (TOP, HEIGHT - BOTTOM)), strict=True):
-        point = points[index]
-        start = (x(point.milliseconds), y(point.accuracy))
-        names.append(path([start, (x.pixels[1] + 8, height)], class_=f"leader {point.owner}"))
-        name = tag(
-            "text", point.short, x=x.pixels[1] + 12, y=height + 3.5, class_=f"series {point.owner}", aria_hidden="true"
-        )
-        names.append(name)
+    ranked = sorted(points, key=lambda point: (-point.accuracy, point.milliseconds))
+    wanted = [y(point.accuracy) + 1e-3 * rank for rank, point in enumerate(ranked)]
+    names, right = [], x.pixels[1]
+    for point, height in zip(ranked, spread_labels(wanted, _LINE, _Y[::-1]), strict=True):
+        start, series = (x(point.milliseconds), y(point.accuracy)), f"series {point.owner}"
+        names.append(path([start, (right + 8, height)], class_=f"leader {point.owner}"))
+        names.append(tag("text", point.short, x=right + 12, y=height + 3.5, class_=series, aria_hidden="true"))
     return names
 
 

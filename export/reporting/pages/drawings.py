@@ -95,11 +95,9 @@ def draw_trade(table: Sequence[ReportRow], headline: str) -> dict[str, Markup]:
             href=f"#{places[str(row.digest)]}",
         )
         points[row.region].append(point)
-    if not points:
-        return {}
-    frame = tradeoff.Frame.around([point for several in points.values() for point in several])
+    every = [point for several in points.values() for point in several]
     return {
-        name: tradeoff.trade_off(f"trade-{index}", name, several, frame, metric(headline))
+        name: tradeoff.trade_off(f"trade-{index}", name, several, every, metric(headline))
         for index, (name, several) in enumerate(points.items())
     }
 

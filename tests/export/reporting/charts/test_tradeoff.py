@@ -2,7 +2,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from lorkit.export.reporting.charts.tradeoff import ExportPoint, Frame, pareto, trade_off, undominated
+from lorkit.export.reporting.charts.tradeoff import ExportPoint, pareto, trade_off, undominated
 
 
 def point(owner: str, milliseconds: float, accuracy: float, size_bytes: int, label: str | None = None) -> ExportPoint:
@@ -41,7 +41,7 @@ def test_size_is_the_third_of_the_three() -> None:
 
 def test_every_mark_is_a_link_that_says_its_numbers() -> None:
     root = ElementTree.fromstring(
-        trade_off("k", "chest", [*POINTS, point("slow", 9.0, 0.8, 10**9)], Frame.around(POINTS), "balanced accuracy")
+        trade_off("k", "chest", [*POINTS, point("slow", 9.0, 0.8, 10**9)], POINTS, "balanced accuracy")
     )
     assert root.attrib["role"] == "group", "the links of an image would be hidden from a screen reader"
     links = {link.attrib["href"]: link.attrib["aria-label"] for link in root.iter("a")}
@@ -55,7 +55,7 @@ def test_every_mark_is_a_link_that_says_its_numbers() -> None:
 
 def test_the_area_of_a_mark_is_its_size() -> None:
     pair = [point("a", 1.0, 0.9, 100), point("b", 2.0, 0.9, 10_000)]
-    root = ElementTree.fromstring(trade_off("k", "chest", pair, Frame.around(pair), "Dice"))
+    root = ElementTree.fromstring(trade_off("k", "chest", pair, pair, "Dice"))
     radii = {
         link.attrib["href"]: float(circle.attrib["r"])
         for link in root.iter("a")
@@ -66,11 +66,11 @@ def test_the_area_of_a_mark_is_its_size() -> None:
 
 
 def test_one_network_alone_can_be_drawn() -> None:
-    ElementTree.fromstring(trade_off("k", "chest", POINTS[:1], Frame.around(POINTS[:1]), "Dice"))
+    ElementTree.fromstring(trade_off("k", "chest", POINTS[:1], POINTS[:1], "Dice"))
 
 
 def test_names_cannot_break_out() -> None:
     evil = point("expert", 1.0, 0.9, 10, label='"><script>x</script>')
-    drawing = trade_off("k", "<script>", [evil], Frame.around([evil]), "<b>")
+    drawing = trade_off("k", "<script>", [evil], [evil], "<b>")
     assert "<script" not in drawing
     ElementTree.fromstring(drawing)
