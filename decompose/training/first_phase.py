@@ -14,8 +14,7 @@ from lorkit.decompose.methods import HasAdapter, Method, TrainingModule, needs_f
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.training.feature_cache import early_estimate, features_directory
-from lorkit.decompose.training.feature_cache.budget import PlannedFeatures
+from lorkit.decompose.training.feature_cache import PlannedFeatures, features_directory, plan_features
 from lorkit.decompose.training.foundation.pretraining import with_all_heads
 from lorkit.decompose.training.gradient_check import check_batches
 
@@ -92,21 +91,7 @@ def check_feature_cache(
     counts: Mapping[str, int],
     foundations: Path,
 ) -> PlannedFeatures | None:
-    """Estimate the teacher's features from shapes alone; None without a cache of them.
-
-    Args:
-        config: Resolved settings.
-        method: What is to be trained.
-        module: What it builds for one of its phases.
-        foundation: The teacher of that phase, trained or not.
-        counts: Training samples of each region.
-        foundations: Directory of foundations; features are kept in it.
-
-    Raises:
-        UsageError: They would be larger than `cache.budget`.
-    """
+    """Return the plan of the teacher's features, None without a cache of them; UsageError above `cache.budget`."""
     if not config.cache.enabled or not method.uses_teacher:
         return None
-    estimate = early_estimate(config, module, foundation, counts, features_directory(config, foundations))
-    estimate.check()
-    return estimate.to_json()
+    return plan_features(config, module, foundation, counts, features_directory(config, foundations))

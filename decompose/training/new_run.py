@@ -140,7 +140,7 @@ def make_run(new: TrainableRun, **options: Unpack[RunOptions]) -> TrainResult:
     listener = on_event if fabric.is_global_zero else ignore
     shared = {"resume": options.get("resume", False), "force": force, "hint": True}
     try:
-        with open_work_directory(directory, **shared, fabric=fabric) as work:
+        with open_work_directory(directory, fabric, **shared) as work:
             curves = work.curves if options.get("tensorboard", False) and work.first else None
             with recording(curves, listener) as told:
                 content, ends = training(fabric, work, told)

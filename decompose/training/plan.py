@@ -22,7 +22,7 @@ from lorkit.decompose.models.foundation.teacher import Teacher, TeacherBackbone
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.live_model import deployed_backbone
 from lorkit.decompose.tasks import dense_outputs
-from lorkit.decompose.training.feature_cache.budget import PlannedFeatures
+from lorkit.decompose.training.feature_cache import PlannedFeatures
 from lorkit.decompose.training.first_phase import check_feature_cache, steps_of
 from lorkit.decompose.training.foundation.pretraining import foundation_regions, foundation_settings
 from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, foundation_network

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -22,7 +21,7 @@ from lorkit.decompose.models.foundation.teacher import Teacher, TeacherBackbone
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.writing import RunContent
 from lorkit.decompose.tasks import get_task
-from lorkit.decompose.training.first_phase import BuiltModule, build_first_phase
+from lorkit.decompose.training.first_phase import build_first_phase
 from lorkit.decompose.training.foundation.pretraining import (
     OpenedFoundation,
     foundation_inputs,
@@ -94,44 +93,29 @@ class _Decomposition(TrainableRun):
     def begin(self, foundations: Path) -> Training:
         """Build teacher and student once: what is checked here is trained later."""
         notices = self.method.notices(self.config)
-        if self.start is not None:
-            return partial(self._train, notices, foundations, None, {})
-        opened = self.open_foundation(foundations)
-        counts = {name: len(self.splits.parts(name)["train"]) for name in self.regions.names}
-        shared = (self.method, opened.foundation, self.regions, counts, foundations)
-        return partial(self._train, notices, foundations, opened, build_first_phase(self.config, *shared))
+        opened, built = None, {}
+        if self.start is None:
+            opened = self.open_foundation(foundations)
+            counts = {name: len(self.splits.parts(name)["train"]) for name in self.regions.names}
+            shared = (self.method, opened.foundation, self.regions, counts, foundations)
+            built = build_first_phase(self.config, *shared)
 
-    def _train(
-        self,
-        notices: Sequence[str],
-        foundations: Path,
-        opened: OpenedFoundation | None,
-        built: Mapping[str, BuiltModule],
-        fabric: Fabric,
-        work: WorkDirectory,
-        on_event: Listener,
-    ) -> TrainedRun:
-        for text in notices:
-            on_event(Notice(text=text))
-        data = self.training_data(on_event)
-        if opened is not None:
-            found = train_foundation(opened, self.config, data, fabric, on_event, resume=True)
-        else:
-            assert self.start is not None
-            found = self.start.foundation(data)
-        foundation = with_probes(found, data, on_event)
-        trained = train_phases(
-            self.config,
-            self.method,
-            data,
-            foundation,
-            directory=work.checkpoints,
-            fabric=fabric,
-            on_event=on_event,
-            foundations=foundations,
-            built=built,
-        )
-        return TrainedRun(self._content(trained, foundation, work), trained.ends)
+        def run(fabric: Fabric, work: WorkDirectory, on_event: Listener) -> TrainedRun:
+            for text in notices:
+                on_event(Notice(text=text))
+            data = self.training_data(on_event)
+            if opened is not None:
+                found = train_foundation(opened, self.config, data, fabric, on_event, resume=True)
+            elif self.start is not None:
+                found = self.start.foundation(data)
+            foundation = with_probes(found, data, on_event)
+            places = {"directory": work.checkpoints, "foundations": foundations}
+            trained = train_phases(
+                self.config, self.method, data, foundation, **places, fabric=fabric, on_event=on_event, built=built
+            )
+            return TrainedRun(self._content(trained, foundation, work), trained.ends)
+
+        return run
 
     def _content(self, trained: Trained, foundation: Foundation, work: WorkDirectory) -> RunContent:
         origin = {"origin": self.start.origin} if self.start is not None else {}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lorkit.decompose.artifacts import is_current
 from lorkit.decompose.artifacts.directories import check_replaceable, exclusive, recover_interrupted, replace_directory
@@ -31,7 +31,7 @@ class WorkDirectory:
 
     goal: Path
     path: Path
-    fabric: Fabric | None = None
+    fabric: Fabric
 
     @property
     def checkpoints(self) -> Path:
@@ -45,62 +45,49 @@ class WorkDirectory:
 
     def finished_elsewhere(self, kind: str, inputs: str) -> bool:
         """Return whether another process finished this artifact before the lock was acquired; clean up if so."""
-        done = self.first and is_current(self.goal, kind, inputs)
-        if self.fabric is not None:
-            done = self.fabric.broadcast(done)
+        done = self.fabric.broadcast(self.first and is_current(self.goal, kind, inputs))
         if done and self.first:
             shutil.rmtree(self.path, ignore_errors=True)
         return done
 
-    def finish(self, write: Callable[[Path], Any], *, keep: Sequence[str] = ()) -> None:
-        """Write the artifact into a new staging directory, rename it to its final name; delete the working directory.
+    def finish(self, write: Callable[[Path], object], *, keep: Sequence[str] = ()) -> None:
+        """Write the artifact into a clean staging directory, move it to its goal and delete the working directory.
 
-        The first process does it, once all have read what they need.
-
-        Args:
-            write: Fills the staging directory.
-            keep: Names to keep from a replaced artifact, unless the new one has them.
+        The first process does so, after all have read what they need. `write` fills the staging directory; names in
+        `keep` are moved from a replaced artifact if the new one has none.
         """
-        self.wait()
+        self.fabric.barrier()
         if self.first:
-            self._finish(write, keep)
-        self.wait()
+            staging = self.goal.parent / f".{self.goal.name}.partial-new"
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir()
+            try:
+                write(staging)
+                replace_directory(staging, self.goal, keep)
+            except BaseException:
+                shutil.rmtree(staging, ignore_errors=True)
+                raise
+            shutil.rmtree(self.path, ignore_errors=True)
+        self.fabric.barrier()
 
     @property
     def first(self) -> bool:
         """Whether this is the process that writes."""
-        return self.fabric is None or self.fabric.is_global_zero
-
-    def wait(self) -> None:
-        """Wait for the other processes of this training."""
-        if self.fabric is not None:
-            self.fabric.barrier()
-
-    def _finish(self, write: Callable[[Path], Any], keep: Sequence[str]) -> None:
-        staging = self.goal.parent / f".{self.goal.name}.partial-new"
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir()
-        try:
-            write(staging)
-            replace_directory(staging, self.goal, keep)
-        except BaseException:
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
-        shutil.rmtree(self.path, ignore_errors=True)
+        return bool(self.fabric.is_global_zero)
 
 
 @contextmanager
 def open_work_directory(
-    directory: Path, *, resume: bool, force: bool = False, hint: bool = False, fabric: Fabric | None = None
+    directory: Path, fabric: Fabric, *, resume: bool, force: bool = False, hint: bool = False
 ) -> Iterator[WorkDirectory]:
     """Lock the final directory and open its working directory; the first of several processes does it for all.
 
     Args:
         directory: Directory of the finished artifact.
+        fabric: The processes that train together.
         resume: Continue from the checkpoints of an interrupted training.
         force: Delete them.
         hint: Refuse, instead of deleting them silently, if neither is set.
-        fabric: The processes that train together, if there are several.
 
     Raises:
         UsageError: There are checkpoints of an interrupted training and neither `resume` nor `force` is set.
@@ -108,7 +95,7 @@ def open_work_directory(
     """
     work = WorkDirectory(directory, work_directory(directory), fabric)
     if not work.first:
-        work.wait()
+        work.fabric.barrier()
         yield work
         return
     with exclusive(directory):
@@ -124,5 +111,5 @@ def open_work_directory(
         if not resume:
             shutil.rmtree(work.path, ignore_errors=True)
         work.path.mkdir(exist_ok=True)
-        work.wait()
+        work.fabric.barrier()
         yield work

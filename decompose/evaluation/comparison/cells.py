@@ -160,7 +160,7 @@ def run_cell(
             return _read(root / inputs[:16], data.split)
     inputs = places[data.split]
     directory = root / inputs[:16]
-    with open_work_directory(directory, resume=True, fabric=fabric) as work:
+    with open_work_directory(directory, fabric, resume=True) as work:
         if not work.finished_elsewhere("cell", inputs):
             trained = _train(config, fraction, data, work.checkpoints, fabric, on_event)
             head = CellHead(method=config.method, seed=seed, fraction=fraction)

@@ -96,26 +96,35 @@ def views_of(train: TrainConfig) -> int:
     return 1 if train.augment is None else train.augment.views or 1
 
 
-def early_estimate(
+def plan_features(
     config: Config, module: TrainingModule, foundation: Foundation, counts: Mapping[str, int], directory: Path
-) -> Estimate:
-    """Estimate from training samples by region and an untrained teacher's shapes, before there is a teacher.
+) -> PlannedFeatures:
+    """Estimate the teacher's features from counts and shapes, before there are any.
 
-    `module` and `foundation` are those of one phase; `directory` is that of the features.
+    Args:
+        config: Settings.
+        module: Module of one phase, which queries the teacher.
+        foundation: Teacher of that phase, trained or not.
+        counts: Training samples of every region.
+        directory: Directory of features.
+
+    Raises:
+        UsageError: They would be larger than `cache.budget`.
     """
     images = [torch.zeros(2, one.channels, *one.size) for one in (config.image, config.foundation_image)]
     first = torch.zeros(2, dtype=torch.int64)
     batch = Batch(image=images[0], label=first, region=first, sample=first, teacher_image=images[1])
     with torch.no_grad():
         answer = module.query_teacher(foundation.model.eval(), batch)
-    layout = layout_of(answer, config.cache.dtype)
-    return Estimate(
+    estimate = Estimate(
         samples=sum(counts.values()),
         views=views_of(config.train),
-        sample_bytes=sum(part.bytes for part in layout.values()),
+        sample_bytes=sum(part.bytes for part in layout_of(answer, config.cache.dtype).values()),
         settings=config.cache,
         directory=directory,
     )
+    estimate.check()
+    return estimate.to_json()
 
 
 def make_room(root: Path, needed: float, budget: float, keep: Collection[str], tell: Callable[[str], None]) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -117,13 +117,7 @@ def open_foundation(
 ) -> OpenedFoundation:
     """Load the user's foundation or the one pre-trained from the same inputs, or build the one to pre-train.
 
-    Args:
-        config: Settings.
-        regions: All regions.
-        digests: Of the data of each.
-        root: Directory of foundations.
-        force: Pre-train again.
-        teacher: The foundation itself, where the user brings it.
+    `digests` are those of the regions' data; `root` is the directory of foundations; `force` pre-trains again.
     """
     if teacher is not None:
         return OpenedFoundation(foundation=foundation_from_teacher(teacher, config, regions))
@@ -161,24 +155,26 @@ def train_foundation(
     force: bool = False,
     hint: bool = False,
 ) -> Foundation:
-    """Return an opened foundation with its weights: pre-train its network now where it has fresh ones.
+    """Return an opened foundation with its weights: pre-train its network now if they are fresh.
 
     Args:
-        opened: Of the same settings and data.
+        opened: Opened with the same settings and data.
         config: Settings.
         training_data: Prepared regions.
-        fabric: Launched.
+        fabric: A launched Fabric.
         on_event: Receives progress.
         resume: Continue an interrupted pre-training.
         force: Pre-train again.
-        hint: Refuse, rather than drop, an interrupted pre-training when neither is asked for.
+        hint: Refuse, instead of deleting, an interrupted pre-training if neither is set.
     """
     for notice in opened.notices:
         on_event(notice)
+    if opened.directory is None:
+        return opened.foundation
     fresh = opened.random_state is not None
-    if opened.directory is None or not fabric.broadcast(fresh):  # the first process decides for all
-        return opened.foundation if not fresh else load_foundation(cast(Path, opened.directory))
-    with open_work_directory(opened.directory, resume=resume, force=force, hint=hint, fabric=fabric) as work:
+    if not fabric.broadcast(fresh):  # the first process decides for all
+        return load_foundation(opened.directory) if fresh else opened.foundation
+    with open_work_directory(opened.directory, fabric, resume=resume, force=force, hint=hint) as work:
         if not force and work.finished_elsewhere("foundation", opened.inputs):
             return load_foundation(opened.directory)
         return _pretrain(opened, config, training_data.for_teacher, work, fabric, on_event)
