@@ -164,7 +164,7 @@ def _describe(samples: RegionSamples) -> tuple[RegionInspection, list[str]]:
     repeated = len(samples) - len(set(samples.digests))
     conflicting = _conflicting(samples)
     document: RegionInspection = {
-        "source": samples.source,
+        "source": samples.origin,
         "task": samples.region.task,
         "modality": samples.region.modality,
         "synthetic": samples.region.synthetic,

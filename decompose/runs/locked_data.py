@@ -166,7 +166,7 @@ def _find(
         if missing:
             raise DataError(
                 f"region '{name}': {len(missing)} of {len(digests)} images of the locked {part} split are not in"
-                f" {samples.source} (first digest {missing[0][:16]})",
+                f" {samples.origin} (first digest {missing[0][:16]})",
                 required="the data that the run was trained on",
                 fix="restore the data, or train again",
             )

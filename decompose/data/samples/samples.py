@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,28 +17,18 @@ from numpy.typing import NDArray
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.preprocessing.recipe import check_image
 from lorkit.decompose.data.samples.annotations import check_every_class, read_masks, relabel
-from lorkit.decompose.data.samples.columns import Columns
-from lorkit.decompose.data.samples.source import Images, Source
+from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region
 
 PARTS = ("train", "val", "test")
 KNOWN_TASKS = ("classification", "segmentation")
-_PART_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
+_PART_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class RegionSamples:
-    """Checked samples of one region; fields as in `Source`, labels index `region.classes`.
+class RegionSamples(Source):
+    """Checked samples of one region; labels index `region.classes`.
 
     Attributes:
         digests: SHA-256 of each image's dtype, shape and pixels: equal images have equal digests.
@@ -48,18 +38,10 @@ class RegionSamples:
     """
 
     region: Region
-    images: Images
-    labels: NDArray[np.int64]
-    ids: tuple[str, ...]
-    groups: tuple[str, ...]
-    parts: tuple[str | None, ...]
     digests: tuple[str, ...]
-    source: str
     dims: int = 2
-    masks: Images | None = None
     mask_digests: tuple[str, ...] = ()
     present: NDArray[np.bool_] | None = None
-    columns: Columns = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -125,20 +107,14 @@ def check_samples(
         modality=config.modality or source.modality,
         synthetic=source.synthetic,
     )
+    _check_parts(name, source)
     return RegionSamples(
+        **{**vars(source), "classes": classes, "labels": labels},
         region=region,
-        images=source.images,
-        labels=labels,
-        ids=source.ids,
-        groups=source.groups,
-        parts=_check_parts(name, source),
         digests=digests,
-        source=source.origin,
         dims=dims,
-        masks=source.masks,
         mask_digests=masks.digests if masks is not None else (),
         present=masks.present if masks is not None else None,
-        columns=source.columns,
     )
 
 
@@ -172,8 +148,9 @@ def part_name(text: str, where: str) -> str | None:
     """Return the part of a split column's value, None if empty; raise DataError for another value."""
     if not text.strip():
         return None
-    part = _PART_NAMES.get(text.strip().lower())
-    if part is None:
+    name = text.strip().lower()
+    part = _PART_NAMES.get(name, name)
+    if part not in PARTS:
         raise DataError(f"{where}: split '{text}'", required="train, val or test", fix="correct it or leave it empty")
     return part
 
@@ -232,7 +209,7 @@ def _check_lengths(name: str, source: Source) -> None:
         )
 
 
-def _check_parts(name: str, source: Source) -> tuple[str | None, ...]:
+def _check_parts(name: str, source: Source) -> None:
     stated = sum(part is not None for part in source.parts)
     if 0 < stated < len(source.parts):
         first = source.parts.index(None)
@@ -241,4 +218,3 @@ def _check_parts(name: str, source: Source) -> tuple[str | None, ...]:
             required="a part (train, val, test) for every sample or for none",
             fix="fill the split column or empty it",
         )
-    return source.parts

@@ -41,7 +41,7 @@ def test_region_is_balanced_split_by_patient_and_marked_synthetic(region: str) -
     samples = read_region("r", RegionConfig(data=(entry,)), base=Path("."))
     assert samples.region.synthetic
     assert samples.region.classes[0] == "normal"
-    assert samples.source == entry
+    assert samples.origin == entry
     assert Counter(samples.parts) == {"train": 660, "val": 156, "test": 1200}
     assert len(set(samples.digests)) == len(samples)
     assert set(Counter(samples.groups).values()) == {2}

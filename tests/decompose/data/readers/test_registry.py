@@ -36,7 +36,7 @@ def test_entries_of_several_kinds_are_joined(tmp_path: Path) -> None:
     samples = read_region("r", config, base=tmp_path)
     assert samples.labels.tolist() == [0, 1, 1]
     assert samples.ids == ("one/0", "one/1", "x.png")
-    assert "rows.csv" in samples.source
+    assert "rows.csv" in samples.origin
 
 
 def test_stated_parts_win_over_what_the_files_say(tmp_path: Path) -> None:
