@@ -128,7 +128,7 @@ def _read_dicom(path: Path, *, windowed: bool) -> NDArray[Any]:
             fix="decompress it, for example with gdcmconv --raw",
         ) from None
     if pixels.ndim == 3:
-        return _colour(path, dataset, pixels)
+        return _colour(path, pixels)
     return _physical(dataset, pixels) if windowed else _stored(dataset, pixels)
 
 
@@ -145,14 +145,11 @@ def _check_dicom(path: Path, dataset: Dataset) -> None:
         )
 
 
-def _colour(path: Path, dataset: Dataset, pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    from pydicom.pixels.processing import convert_color_space
-
+def _colour(path: Path, pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Check an image of colours, which pydicom has decoded to RGB, also from YBR."""
     if pixels.dtype != np.uint8:
         raise DataError(f"{path} has {pixels.dtype} colours", required="8 bits per colour", fix="convert it")
-    if str(dataset.PhotometricInterpretation).startswith("YBR"):
-        pixels = convert_color_space(pixels, str(dataset.PhotometricInterpretation), "RGB")
-    return np.ascontiguousarray(pixels, dtype=np.uint8)
+    return np.ascontiguousarray(pixels)
 
 
 def _physical(dataset: Dataset, pixels: NDArray[Any]) -> Float32Array:

@@ -42,10 +42,7 @@ class LoadedNetwork(StoredNetwork):
 
 
 def open_network(
-    path: Path | str | None,
-    run: Path | str | None,
-    selection: ExportSelection,
-    threads: int | None,
+    path: Path | str | None, run: Path | str | None, selection: ExportSelection, threads: int | None
 ) -> LoadedNetwork:
     """Open an export or expert directory; without a path, a region of a run: its export, else its expert.
 

@@ -33,6 +33,12 @@ WINDOW = recipe(rule="window", low=-160.0, high=240.0)
 PIXELS = np.arange(16, dtype=np.uint16).reshape(4, 4) * 200
 
 
+COLOUR: dict[str, Any] = {
+    "SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB", "BitsAllocated": 8,
+    "BitsStored": 8, "HighBit": 7,
+}  # fmt: skip
+
+
 def write_dicom(path: Path, pixels: np.ndarray = PIXELS, **tags: Any) -> Path:
     meta = FileMetaDataset()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -81,9 +87,16 @@ def test_dicom_without_a_suffix_is_known_by_its_content(tmp_path: Path) -> None:
 
 def test_colour_dicom_is_rgb(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (4, 4, 3), dtype=np.uint8)
-    tags = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB"}
-    bits = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
-    np.testing.assert_array_equal(read(write_dicom(tmp_path / "a.dcm", pixels, **tags, **bits), recipe()), pixels)
+    np.testing.assert_array_equal(read(write_dicom(tmp_path / "a.dcm", pixels, **COLOUR), recipe()), pixels)
+
+
+def test_colour_dicom_of_luminance_is_turned_into_rgb_once(tmp_path: Path) -> None:
+    gray = np.full((2, 2, 3), (100, 128, 128), np.uint8)  # no chroma: its colour is its luminance
+    blue = np.full((2, 2, 3), (29, 255, 107), np.uint8)
+    tags = COLOUR | {"PhotometricInterpretation": "YBR_FULL"}
+    assert read(write_dicom(tmp_path / "a.dcm", gray, **tags), recipe())[0, 0].tolist() == [100, 100, 100]
+    found = read(write_dicom(tmp_path / "b.dcm", blue, **tags), recipe())
+    np.testing.assert_allclose(found[0, 0].astype(int), [0, 0, 255], atol=3)
 
 
 def test_multi_frame_and_damaged_dicom_are_refused(tmp_path: Path) -> None:
