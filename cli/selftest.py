@@ -41,15 +41,11 @@ def self_test() -> SelfTest:
         live = model(torch.from_numpy(image), "chest").logits["chest"].numpy()
         network = model.deployable("chest")
         plain = network(torch.from_numpy(image)).numpy()
-    target = get_target("onnx")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / MODEL
         to_onnx(network, path, channels=1, size=image.shape[2:], metadata={"region": "chest"})
-        engine = target.load(path.parent)
-        try:
+        with get_target("onnx").load(path.parent) as engine:
             served = engine.run(image)
-        finally:
-            engine.close()
     allowed = tolerance_of("fp32", live)
     differences = {"extract": float(np.abs(plain - live).max()), "export": float(np.abs(served - plain).max())}
     return {

@@ -67,6 +67,11 @@ class BusyError(StorageError):
     """Something that another process is writing."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of another library's message that says something, shortened; else the error's type."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
+
+
 def plural(count: int, noun: str, *, plural: str = "") -> str:
     """Return a number with its noun, such as `1 case`, `1200 cases` and `2 classes`; `plural` defaults to noun + s."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"

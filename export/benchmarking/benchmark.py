@@ -9,10 +9,10 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,18 +30,9 @@ from lorkit.export.benchmarking.end_to_end import end_to_end
 from lorkit.export.benchmarking.energy import millijoules
 from lorkit.export.benchmarking.footprint import footprint
 from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs, time_samples
-from lorkit.export.benchmarking.timing_statistics import (
-    paired_ratio,
-    percentile,
-    percentile_bound,
-    samples_for,
-)
+from lorkit.export.benchmarking.timing_statistics import paired_ratio, percentile, percentile_bound, samples_for
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
-from lorkit.export.targets.gpu_timer import timer_of
-
-if TYPE_CHECKING:
-    from lorkit.export.targets.base import Engine
 
 NAME = "bench.json"
 SAMPLES = samples_for(0.99) + 1
@@ -168,7 +159,7 @@ def summary(times_P: Floats, setting: Setting) -> TimingSummary:
         p90_bound_ms=percentile_bound(times_P, 0.90),
         p99_bound_ms=percentile_bound(times_P, 0.99),
         throughput=1e3 * setting.batch / median,
-        samples_ms=[round(float(value), 6) for value in times_P],
+        samples_ms=np.round(times_P, 6).tolist(),
     )
 
 
@@ -222,15 +213,13 @@ def _measure(
 ) -> tuple[list[BenchRow], list[BenchComparison]]:
     subjects = group if reference is None else [reference, *group]
     costs = [footprint(subject.path, batch=setting.batch, threads=setting.threads) for subject in subjects]
-    engines: list[Engine] = []
-    try:
-        for subject in subjects:
-            engines.append(load_engine(subject.path, threads=setting.threads))
+    with ExitStack() as stack:
+        engines = [stack.enter_context(load_engine(one.path, threads=setting.threads)) for one in subjects]
         timed = [
             TimedEngine(str(subject.path), engine.run, random_inputs((setting.batch, *subject.shape), seed=seed))
             for subject, engine in zip(subjects, engines, strict=True)
         ]
-        shares = 1 + any(timer_of(engine) for engine in engines)  # the host's clock, and the GPU's
+        shares = 1 + any(engine.device_timer for engine in engines)  # the host's clock, and the GPU's
         times_PA, runs = time_samples(timed, samples, seconds / shares, seed)
         devices = device_times(engines, timed, len(times_PA), seed=seed, seconds=seconds / shares)
         waits = [
@@ -256,9 +245,6 @@ def _measure(
             )
             for index, subject in enumerate(subjects)
         ]
-    finally:
-        for engine in engines:
-            engine.close()
     return rows, [] if reference is None else _ratios(subjects, times_PA, setting, seed)
 
 

@@ -10,12 +10,10 @@ import numpy as np
 
 from lorkit.decompose.documents.bench import DeviceTimes
 from lorkit.export.benchmarking.interleaving import TimedEngine
-from lorkit.export.targets.gpu_timer import timer_of
+from lorkit.export.targets.gpu_timer import on_gpu
 
 if TYPE_CHECKING:
     from lorkit.export.targets.base import Engine
-
-_GPU_WORDS = ("cuda", "tensorrt")
 
 
 def device_times(
@@ -32,8 +30,7 @@ def device_times(
     There are at most `cycles` samples of each; no cycle after the first begins after `seconds`.
     """
     deadline, generator = clock() + seconds, np.random.default_rng(seed)
-    timers = [timer_of(engine) for engine in engines]
-    timed = [(index, timer) for index, timer in enumerate(timers) if timer is not None]
+    timed = [(index, engine.device_timer) for index, engine in enumerate(engines) if engine.device_timer]
     samples: dict[int, list[float]] = {index: [] for index, _ in timed}
     for cycle in range(cycles if timed else 0):
         if cycle and clock() >= deadline:
@@ -48,6 +45,5 @@ def device_times(
 def _fields(samples: list[float] | None, provider: str) -> DeviceTimes:
     if samples is not None:
         return DeviceTimes(device_median_ms=float(np.median(samples)), device_samples_ms=samples, device_note=None)
-    on_gpu = any(word in provider.lower() for word in _GPU_WORDS)
-    why = "it keeps its stream to itself" if on_gpu else "it runs on the CPU"
+    why = "it keeps its stream to itself" if on_gpu(provider) else "it runs on the CPU"
     return DeviceTimes(device_median_ms=None, device_samples_ms=None, device_note=f"{provider}: {why}")

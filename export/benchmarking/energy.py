@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.export.targets.gpu_timer import on_gpu
 
-_GPU_WORDS = ("cuda", "tensorrt")
 SECONDS = 1.0
 """Minimum time of running: the counter is updated every few ten milliseconds."""
 
@@ -30,7 +30,7 @@ def millijoules(
 
     `run` is a warm engine of `provider`, which runs the batches (N, C, *spatial) of `inputs` in turn for `seconds`.
     """
-    counter = _counter() if any(word in provider.lower() for word in _GPU_WORDS) else None
+    counter = _counter() if on_gpu(provider) else None
     if counter is None:
         return None
     begin, images, turn = counter(), 0, 0

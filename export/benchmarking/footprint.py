@@ -6,7 +6,6 @@ networks, or PyTorch, cannot measure its own peak or a cold start.
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -42,14 +41,8 @@ def footprint(directory: Path, *, batch: int = 1, threads: int | None = 1) -> di
         MissingRuntimeError: The engine cannot run here.
         ArtifactError: The child could not load or run it.
     """
-    command = [
-        sys.executable,
-        "-m",
-        "lorkit.export.benchmarking.footprint",
-        str(directory.resolve()),
-        str(batch),
-        str(threads or 0),
-    ]
+    arguments = [str(directory.resolve()), str(batch), str(threads or 0)]
+    command = [sys.executable, "-m", "lorkit.export.benchmarking.footprint", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
@@ -109,15 +102,11 @@ def peak_rss() -> int:
     return int(getattr(memory, "peak_wset", memory.rss))
 
 
-def main() -> int:
-    """Measure the export in the arguments and print JSON."""
-    parser = argparse.ArgumentParser(description="Load an export and run it once, in a fresh process.")
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("batch", type=int)
-    parser.add_argument("threads", type=int)
-    options = parser.parse_args()
+def main(arguments: list[str]) -> int:
+    """Measure an export (directory, batch size, threads or 0) in this process and print JSON."""
+    directory, batch, threads = arguments
     try:
-        found = measure(options.directory, batch=options.batch, threads=options.threads or None)
+        found = measure(Path(directory), batch=int(batch), threads=int(threads) or None)
     except LorkitError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -126,4 +115,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

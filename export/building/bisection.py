@@ -162,11 +162,8 @@ def _run(target: Target, request: BuildRequest, piece: onnx.ModelProto, images: 
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
         write_bytes(Path(folder) / MODEL, piece.SerializeToString())
         target.build(replace(request, directory=Path(folder)))
-        engine = target.load(Path(folder))
-        try:
+        with target.load(Path(folder)) as engine:
             return engine.run(images)
-        finally:
-            engine.close()
 
 
 def _finite(value: float | None) -> float | None:

@@ -18,7 +18,7 @@ from lorkit.export.building.auto_precision import AUTO, BASELINE, BUILD_ERRORS, 
 from lorkit.export.building.builder import ExportJob, ExportSession, build_export, inputs_digest
 from lorkit.export.building.sources import ExportableNetwork, networks_at, networks_of_run
 from lorkit.export.runtime.exported import read_exported
-from lorkit.export.targets import HardwareBound, Target, get_target, missing
+from lorkit.export.targets import Target, get_target, missing
 
 
 def export(
@@ -151,10 +151,9 @@ def detected_profile(name: str | None) -> profiles.Profile:
 
 def _profile_for(target: Target, name: str | None) -> profiles.Profile:
     found = detected_profile(name)
-    if isinstance(target, HardwareBound):
-        if name is None and found.device.kind == "cpu" and target.default_profile is not None:
-            found = detected_profile(target.default_profile)
-        target.require(found)
+    if name is None and found.device.kind == "cpu" and target.default_profile is not None:
+        found = detected_profile(target.default_profile)
+    target.require(found)
     return found
 
 

@@ -10,11 +10,8 @@ code, with all constants; the parity check of the export covers the result.
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,13 +24,16 @@ from torch import nn
 
 from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.documents.export import Graph, WeightCount
-from lorkit.decompose.errors import ParityError
+from lorkit.decompose.errors import ParityError, first_line
+from lorkit.export.targets.quiet import quiet
 
 OPSET = 20
 INPUT, OUTPUT = "image", "logits"
 NAMESPACE = "lorkit."
 # protobuf messages have at most 2 GiB; external data would need a second file in every target
 MAX_BYTES = 2**31 - 2**24  # of weights: the nodes take a few more
+_EXPORTER = "torch.onnx._internal.exporter._registration"
+"""Logger that warns of missing torchvision."""
 _MAX_BATCH = 65536
 _TRACED_BATCH = 2  # torch.export specialises 0 and 1
 
@@ -64,7 +64,7 @@ class Tracer:
         for name, value in graph.graph.initializers.items():
             if name in program.state_dict:
                 value.const_value = ir.tensor(program.state_dict[name].detach().contiguous().numpy(), name=name)
-        with _quiet():
+        with quiet(_EXPORTER):
             optimizer.optimize(graph)
         return graph
 
@@ -120,12 +120,11 @@ def _trace(network: nn.Module, *, channels: int, size: Sequence[int]) -> torch.e
     example = torch.zeros(_TRACED_BATCH, channels, *size)
     batch = torch.export.Dim("batch", min=1, max=_MAX_BATCH)
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(_EXPORTER), torch.no_grad():
             return torch.export.export(network.eval(), (example,), dynamic_shapes=({0: batch},), strict=False)
     except RuntimeError as error:  # torch's user errors are RuntimeErrors
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ParityError(
-            f"torch.export cannot trace {type(network).__name__} with a free batch size ({reason[:160]})",
+            f"torch.export cannot trace {type(network).__name__} with a free batch size ({first_line(error)})",
             required="a network without branches on values, whose batch size is free",
             fix="change the backbone",
         ) from None
@@ -143,7 +142,7 @@ def _architecture(program: torch.export.ExportedProgram) -> tuple[Any, ...]:
 
 
 def _translate(program: torch.export.ExportedProgram) -> ir.Model:
-    with _quiet():
+    with quiet(_EXPORTER):
         translated = torch.onnx.export(
             program, (), dynamo=True, opset_version=OPSET, input_names=[INPUT], output_names=[OUTPUT],
             dynamic_shapes=({0: "batch"},), optimize=False, verbose=False,
@@ -156,22 +155,6 @@ def _translate(program: torch.export.ExportedProgram) -> ir.Model:
         if not isinstance(value.shape[0], int):
             value.shape = ir.Shape([batch, *value.shape[1:]])
     return model
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress the exporter's messages on missing torchvision and deprecations inside torch."""
-    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registration.level
-    registration.setLevel(logging.ERROR)  # warns of missing torchvision
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            warnings.filterwarnings("ignore", category=FutureWarning)
-            warnings.filterwarnings("ignore", message=".*dynamic_axes.*|.*dynamic_shapes.*", category=UserWarning)
-            yield
-    finally:
-        registration.setLevel(level)
 
 
 def _check_batch(graph: onnx.GraphProto) -> None:

@@ -27,7 +27,7 @@ from lorkit.decompose.artifacts import digest_file
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import Config, ImageConfig
 from lorkit.decompose.data.readers.registry import expected_task
-from lorkit.decompose.errors import ArtifactError, DataError, UsageError
+from lorkit.decompose.errors import ArtifactError, DataError, UsageError, first_line
 from lorkit.decompose.models.backbones.stage_adapters import upsample_and_concatenate
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
 from lorkit.decompose.runs import Run
@@ -79,7 +79,7 @@ class OnnxTeacher:
             found = self._session.run(list(dict.fromkeys(self._names)), {self._input: batch})
         except runtime_errors() as error:
             raise UsageError(
-                f"ONNX Runtime cannot run the teacher on a batch of {len(batch)} ({_first_line(error)})",
+                f"ONNX Runtime cannot run the teacher on a batch of {len(batch)} ({first_line(error)})",
                 required="a graph with a free batch for images of foundation.image",
                 fix="export it again with a dynamic batch axis",
             ) from None
@@ -114,7 +114,7 @@ def _read(path: Path) -> tuple[onnx.ModelProto, list[Path]]:
         model = onnx.load(str(path), load_external_data=False)
     except (DecodeError, ValueError, OSError) as error:
         raise ArtifactError(
-            f"{path} cannot be read as ONNX ({_first_line(error)})", required="an ONNX model", fix="export it again"
+            f"{path} cannot be read as ONNX ({first_line(error)})", required="an ONNX model", fix="export it again"
         ) from None
     folder, files = path.resolve().parent, []
     for tensor in _tensors(model.graph):
@@ -200,7 +200,7 @@ def _session(model: onnx.ModelProto, path: Path) -> onnxruntime.InferenceSession
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[PROVIDER])
     except runtime_errors() as error:
         raise ArtifactError(
-            f"ONNX Runtime does not load {path} ({_first_line(error)})",
+            f"ONNX Runtime does not load {path} ({first_line(error)})",
             required="a graph of standard operators",
             fix="export it again",
         ) from None
@@ -232,7 +232,3 @@ def _pooled(name: str, value: NDArray[Any]) -> Float32Array:
         required="pooled features (N, F), or a grid (N, C, *grid) to average",
         fix="name another tensor in foundation.pooled",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]

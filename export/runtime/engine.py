@@ -6,8 +6,6 @@ Needs the target's runtime and numpy, not torch. Shapes: N batch, C channels, fu
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -16,32 +14,25 @@ from lorkit.decompose.documents.verify import NoParity
 from lorkit.decompose.errors import DataError, MissingRuntimeError, plural
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.targets import Engine, get_target
-from lorkit.export.targets.gpu_timer import timer_of
+from lorkit.export.targets.base import BatchTimer
 
 
-class CheckedEngine:
+class CheckedEngine(Engine):
     """An engine that refuses inputs that its network does not support.
 
     Attributes:
         exported: The export that it was loaded from.
-        device_timer: Returns the GPU's milliseconds for a batch; None on a CPU, or if the runtime does not support it.
     """
 
     def __init__(self, engine: Engine, exported: Exported) -> None:
-        self._engine, self.exported = engine, exported
-        self._shape = exported.shape
-        self._run = engine.run
-        self.device_timer = timer_of(engine)
+        super().__init__(engine, engine.provider)
+        self.exported, self._shape = exported, exported.shape
 
     @property
-    def provider(self) -> str:
-        """The provider that runs it, as reported by the runtime."""
-        return self._engine.provider
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(C, *spatial) of one image."""
-        return self._shape
+    def device_timer(self) -> BatchTimer | None:
+        """The timer of its runtime."""
+        timer: BatchTimer | None = self._network.device_timer
+        return timer
 
     def run(self, batch: Float32Array) -> Float32Array:
         """Return the logits (N, classes) of a batch (N, C, *spatial) of float32 in [0, 1].
@@ -56,19 +47,12 @@ class CheckedEngine:
         # one pass over the memory: a sum is finite unless a value is not (or the values are beyond 1e38)
         if not np.isfinite(batch.sum()) and not np.isfinite(batch).all():
             raise DataError("batch with NaN or infinite values", required="finite values", fix="repair the images")
-        return self._run(batch)
+        logits: Float32Array = self._network.run(batch)
+        return logits
 
     def close(self) -> None:
         """Release the engine."""
-        self._engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._network.close()
 
     def _refusal(self, batch: Float32Array) -> DataError:
         wanted = f"float32 of shape (N, {', '.join(map(str, self._shape))}) with N >= 1"

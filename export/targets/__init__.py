@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from lorkit.decompose.errors import unknown
 from lorkit.export.targets.aoti.target import TARGET as AOTI
-from lorkit.export.targets.base import MODEL, Availability, Engine, HardwareBound, Target, missing
+from lorkit.export.targets.base import MODEL, Availability, Engine, Target, missing
 from lorkit.export.targets.monai.target import TARGET as MONAI
 from lorkit.export.targets.onnx import TARGET as ONNX
 from lorkit.export.targets.openvino import TARGET as OPENVINO
@@ -16,18 +16,9 @@ from lorkit.export.targets.tensorrt.trt import TARGET as TRT
 from lorkit.export.targets.tensorrt.trt_rtx import TARGET as TRT_RTX
 from lorkit.export.targets.triton import TARGET as TRITON
 
-__all__ = ["MODEL", "TARGETS", "Availability", "Engine", "HardwareBound", "Target", "get_target", "missing"]
+__all__ = ["MODEL", "TARGETS", "Availability", "Engine", "Target", "get_target", "missing"]
 
-_ALL: tuple[Target, ...] = (
-    AOTI,
-    MONAI,
-    ONNX,
-    OPENVINO,
-    TORCH_TRT,
-    TRITON,
-    TRT,
-    TRT_RTX,
-)
+_ALL: tuple[Target, ...] = (AOTI, MONAI, ONNX, OPENVINO, TORCH_TRT, TRITON, TRT, TRT_RTX)
 TARGETS: dict[str, Target] = {target.name: target for target in _ALL}
 
 

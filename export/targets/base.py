@@ -5,13 +5,14 @@ Shapes: N batch, C channels, further axes are space; an engine maps (N, C, *spat
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.decompose.errors import MissingRuntimeError
+from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from lorkit.decompose.documents.export import ExportedNetwork
     from lorkit.profiles import Profile
 
+BatchTimer = Callable[[Float32Array], float]
 MODEL = "model.onnx"
 
 
@@ -39,6 +41,11 @@ class Availability:
     install: str = ""
     runs: bool = True
     cannot_run_because: str = ""
+
+    @classmethod
+    def only_built(cls, why: str, elsewhere: str) -> Availability:
+        """Return that it can be built here but not run: why, and where it can."""
+        return cls(True, install=elsewhere, runs=False, cannot_run_because=why)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,35 +104,48 @@ ONNX_EXAMPLE = Example("example.py", "onnxruntime", "example.py")
 """Example for the canonical file, in every export; others import from it."""
 
 
-@runtime_checkable
-class Engine(Protocol):
-    """A loaded network."""
+class Engine(ABC):
+    """A loaded network; `close`, or the end of a `with`, releases it.
 
-    @property
-    def provider(self) -> str:
-        """The provider that runs it, as reported by the runtime."""
-        ...
+    Args:
+        network: The network as loaded by the runtime.
+        provider: The provider that runs it, as reported by the runtime.
+    """
 
+    def __init__(self, network: Any, provider: str) -> None:
+        self._network, self.provider = network, provider
+
+    @abstractmethod
     def run(self, batch: Float32Array) -> Float32Array:
         """Return the logits (N, classes) of a batch (N, C, *spatial) float32."""
-        ...
+
+    @property
+    def device_timer(self) -> BatchTimer | None:
+        """Function that returns the GPU's milliseconds for a batch without copies; None if it cannot be measured."""
+        return None
 
     def close(self) -> None:
         """Release the engine; it cannot run afterwards."""
-        ...
+        self._network = None
+
+    def _opened(self) -> Any:
+        """Return the network.
+
+        Raises:
+            ArtifactError: The engine is closed.
+        """
+        if self._network is None:
+            raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
+        return self._network
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
-@runtime_checkable
-class DeviceTimed(Protocol):
-    """An engine whose GPU time can be measured, by events on its stream."""
-
-    @property
-    def device_timer(self) -> Callable[[Float32Array], float] | None:
-        """Function that returns the GPU's milliseconds for a batch without copies; None on a CPU."""
-        ...
-
-
-class Target(Protocol):
+class Target(ABC):
     """A deployment format.
 
     Attributes:
@@ -137,23 +157,22 @@ class Target(Protocol):
             profiles without VNNI) or `symmetric` (int8 activations, no quantised bias, for TensorRT).
         example: Its standalone example; `ONNX_EXAMPLE`, for the canonical file, if only lorkit can run the engine.
         built_from: `onnx`, or `torch` if the network itself is compiled.
+        default_profile: Default profile if this machine's is a CPU; None for the machine's.
     """
 
     name: ClassVar[str]
     runtime: ClassVar[str]
     precisions: ClassVar[Mapping[str, str]]
-    quantization: ClassVar[str]
-    built_from: ClassVar[str]
-    example: ClassVar[Example]
+    quantization: ClassVar[str] = "asymmetric"
+    built_from: ClassVar[str] = "onnx"
+    example: ClassVar[Example] = ONNX_EXAMPLE
+    default_profile: ClassVar[str | None] = None
 
+    @abstractmethod
     def available(self, profile: Profile | None = None) -> Availability:
         """Return whether it can be built and run here, for the hardware of `profile` if given."""
-        ...
 
-    def fingerprint(self) -> str:
-        """Return all that an engine depends on besides its ONNX: a change makes an export out of date."""
-        ...
-
+    @abstractmethod
     def build(self, request: BuildRequest) -> Path:
         """Build an engine into the request's directory and return its file.
 
@@ -161,8 +180,8 @@ class Target(Protocol):
             MissingRuntimeError: It cannot be built here.
             UsageError: The runtime refuses the network.
         """
-        ...
 
+    @abstractmethod
     def load(self, directory: Path, *, threads: int | None = None) -> Engine:
         """Load the engine in `directory`.
 
@@ -170,26 +189,17 @@ class Target(Protocol):
             MissingRuntimeError: It cannot run here.
             ArtifactError: The engine file is missing or not readable.
         """
-        ...
 
+    def fingerprint(self) -> str:
+        """Return all that an engine depends on besides its ONNX: a change makes an export out of date."""
+        return ""
 
-@runtime_checkable
-class HardwareBound(Protocol):
-    """A target whose engines are for one kind of hardware.
-
-    Attributes:
-        default_profile: Default profile if this machine's is a CPU; None for the machine's.
-    """
-
-    default_profile: ClassVar[str | None]
-
-    def require(self, profile: Profile) -> None:
+    def require(self, profile: Profile) -> None:  # noqa: B027 - most build for any
         """Raise UsageError unless it builds for the hardware of `profile`."""
-        ...
 
     def outdated(self, directory: Path, profile: Profile) -> str:
         """Return the reason why an engine in `directory` is out of date; empty if it is not."""
-        ...
+        return ""
 
 
 def missing(target: Target, profile: Profile | None = None) -> MissingRuntimeError:

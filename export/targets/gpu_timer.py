@@ -7,13 +7,14 @@ host's clock, which covers everything.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from types import TracebackType
 from typing import Any, Self
 
 from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.export.targets.base import DeviceTimed, Engine
 
-BatchTimer = Callable[[Float32Array], float]
+
+def on_gpu(provider: str) -> bool:
+    """Return whether a provider runs on a GPU, by its name."""
+    return any(word in provider.lower() for word in ("cuda", "tensorrt"))
 
 
 class GpuTimer:
@@ -32,9 +33,7 @@ class GpuTimer:
         self._begin.record(self._stream)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._end.record(self._stream)
 
     def milliseconds(self) -> float:
@@ -59,8 +58,3 @@ def device_ms(
         run(batch, timer)
         total += timer.milliseconds()
     return total
-
-
-def timer_of(engine: Engine) -> BatchTimer | None:
-    """Return the GPU timer of an engine; None without one."""
-    return engine.device_timer if isinstance(engine, DeviceTimed) else None

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict
 
 from lorkit.decompose.artifacts import digest_file, read_json, write_json
+from lorkit.decompose.documents.base import Part, parse
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.targets.base import Availability
@@ -28,10 +29,10 @@ NATIVE_BF16 = ("amx_bf16", "avx512_bf16")
 SHARE = 0.5
 
 
-class EngineRequirements(BaseModel):
+class EngineRequirements(Part):
     """Requirements and properties of an engine: `files` is the SHA-256 of each of its files by name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(strict=True)
 
     target: str
     precision: str
@@ -81,7 +82,7 @@ def file_digests(directory: Path, names: Sequence[str]) -> dict[str, str]:
 
 def write_note(directory: Path, note: EngineRequirements) -> None:
     """Write the note beside its engine."""
-    write_json(directory / NOTE, note.model_dump(mode="json"))
+    write_json(directory / NOTE, note.to_json())
 
 
 def read_note(directory: Path, kind: type[N], *, target: str, precisions: Mapping[str, str], names: Sequence[str]) -> N:
@@ -98,14 +99,7 @@ def read_note(directory: Path, kind: type[N], *, target: str, precisions: Mappin
             required=f"a complete {target} engine (there is none where its runtime was missing)",
             fix=fix,
         )
-    try:
-        note = kind.model_validate(read_json(directory / NOTE))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "note"
-        raise ArtifactError(
-            f"{directory / NOTE}: {where}: {first['msg']}", required=f"the note of a {target} engine", fix=fix
-        ) from None
+    note = parse(kind, read_json(directory / NOTE), directory / NOTE, fix=fix)
     if note.target != target or note.precision not in precisions or sorted(note.files) != sorted(names):
         raise ArtifactError(
             f"{directory / NOTE} is of a {note.target[:40]} engine, {note.precision[:40]}",

@@ -14,7 +14,7 @@ from lorkit.decompose.artifacts import read_json, write_json
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import MODEL, ONNX_EXAMPLE, Availability, BuildRequest, Example
+from lorkit.export.targets.base import MODEL, Availability, BuildRequest, Engine, Target, missing
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -30,26 +30,17 @@ _GPU_INSTALL = (
 )
 
 
-class OnnxEngine:
+class OnnxEngine(Engine):
     """An ONNX Runtime session with one input and one output."""
 
     def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self._session: onnxruntime.InferenceSession | None = session
-        self._input = session.get_inputs()[0].name
-        self._outputs = [session.get_outputs()[0].name]
-        self._provider = str(session.get_providers()[0])
-
-    @property
-    def provider(self) -> str:
-        """The execution provider of the session."""
-        return self._provider
+        super().__init__(session, str(session.get_providers()[0]))
+        self._input, self._outputs = session.get_inputs()[0].name, [session.get_outputs()[0].name]
 
     def run(self, batch: Float32Array) -> Float32Array:
         """Return the logits (N, classes) of a batch (N, C, *spatial)."""
-        if self._session is None:
-            raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
         try:
-            logits: Float32Array = self._session.run(self._outputs, {self._input: batch})[0]
+            logits: Float32Array = self._opened().run(self._outputs, {self._input: batch})[0]
         except runtime_errors() as error:
             raise ArtifactError(
                 f"ONNX Runtime refuses a batch of shape {tuple(batch.shape)} ({str(error)[:160]})",
@@ -58,20 +49,13 @@ class OnnxEngine:
             ) from None
         return logits
 
-    def close(self) -> None:
-        """Drop the session; ONNX Runtime frees it with the last reference."""
-        self._session = None
 
-
-class OnnxTarget:
+class OnnxTarget(Target):
     """The `onnx` target."""
 
     name: ClassVar[str] = "onnx"
     runtime: ClassVar[str] = "onnxruntime"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
-    quantization: ClassVar[str] = "asymmetric"
-    built_from: ClassVar[str] = "onnx"
-    example: ClassVar[Example] = ONNX_EXAMPLE
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Return whether ONNX Runtime and the provider for the profile's hardware are installed."""
@@ -87,11 +71,7 @@ class OnnxTarget:
         lacks = (
             "no NVIDIA GPU answers to nvidia-smi" if not fingerprint()["gpus"] else f"this onnxruntime has no {wanted}"
         )
-        return Availability(True, install=_GPU_INSTALL, runs=False, cannot_run_because=lacks)
-
-    def fingerprint(self) -> str:
-        """Return nothing: the file does not depend on the installed runtime."""
-        return ""
+        return Availability.only_built(lacks, _GPU_INSTALL)
 
     def build(self, request: BuildRequest) -> Path:
         """Return the ONNX file, which is the engine; for a GPU, record the provider beside it."""
@@ -107,12 +87,10 @@ class OnnxTarget:
             MissingRuntimeError: ONNX Runtime is missing, or chose another provider.
             ArtifactError: ONNX Runtime cannot read the file.
         """
-        try:
-            import onnxruntime
-        except ImportError:
-            raise MissingRuntimeError(
-                "onnxruntime cannot be imported", required="onnxruntime", fix="pip install onnxruntime"
-            ) from None
+        if not self.available().ok:
+            raise missing(self)
+        import onnxruntime
+
         path = directory / MODEL
         if not path.is_file():
             raise ArtifactError(f"{path} is missing", required="a complete export", fix="export it again with --force")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import tool_versions
-from lorkit.export.targets.base import Availability, BuildRequest, Example, missing
+from lorkit.export.targets.base import Availability, BuildRequest, Engine, Example, Target, missing
 from lorkit.export.targets.host_note import (
     SHARE,
     EngineRequirements,
@@ -51,26 +51,18 @@ class OpenVinoRequirements(EngineRequirements):
     device: str
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(Engine):
     """A compiled network with one input and one output."""
 
     def __init__(self, compiled: Any, provider: str) -> None:
-        self._request: Any = compiled.create_infer_request()
+        super().__init__(compiled.create_infer_request(), provider)
         self._output = compiled.output(0)
-        self._provider = provider
-
-    @property
-    def provider(self) -> str:
-        """OpenVINO's version, the device and the precision of its layers."""
-        return self._provider
 
     def run(self, batch: Float32Array) -> Float32Array:
         """Return the logits (N, classes) of a batch (N, C, *spatial)."""
-        if self._request is None:
-            raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
         try:
             # inputs are not copied; outputs are, because the next run writes into the same memory
-            logits: Float32Array = self._request.infer({0: batch}, share_inputs=True)[self._output]
+            logits: Float32Array = self._opened().infer({0: batch}, share_inputs=True)[self._output]
         except RuntimeError as error:
             raise ArtifactError(
                 f"OpenVINO refuses a batch of shape {tuple(batch.shape)} ({_reason(error)})",
@@ -79,19 +71,13 @@ class OpenVinoEngine:
             ) from None
         return logits
 
-    def close(self) -> None:
-        """Drop the network; OpenVINO frees it with the last reference."""
-        self._request = None
 
-
-class OpenVinoTarget:
+class OpenVinoTarget(Target):
     """The `openvino` target."""
 
     name: ClassVar[str] = "openvino"
     runtime: ClassVar[str] = "openvino"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "bf16": "fp32", "int8": "int8"}
-    quantization: ClassVar[str] = "asymmetric"
-    built_from: ClassVar[str] = "onnx"
     example: ClassVar[Example] = Example("openvino_example.py", "openvino", "openvino_example.py")
 
     def available(self, profile: Profile | None = None) -> Availability:
@@ -226,12 +212,8 @@ def _fixed_batch(model: Any) -> str:
     """Return the name of an input or output with a fixed batch; empty if all are free."""
     ports = [*model.inputs, *model.outputs]
     # with unknown rank the batch is free
-    fixed = [port for port in ports if port.partial_shape.rank.is_static and not _first(port).is_dynamic]
+    fixed = [port for port in ports if port.partial_shape.rank.is_static and not port.partial_shape[0].is_dynamic]
     return str(fixed[0].any_name) if fixed else ""
-
-
-def _first(port: Any) -> Any:
-    return port.partial_shape[0]
 
 
 def _openvino() -> ModuleType:

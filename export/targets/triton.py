@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from lorkit.decompose.artifacts import digest_file, write_bytes, write_text
 from lorkit.decompose.errors import ArtifactError
-from lorkit.export.targets.base import MODEL, Availability, BuildRequest, Example
+from lorkit.export.targets.base import MODEL, BuildRequest, Example
 from lorkit.export.targets.onnx import OnnxEngine, OnnxTarget
 
 if TYPE_CHECKING:
-    from lorkit.profiles import Profile
+    pass
 
 REPOSITORY, CONFIG, LABELS, WARMUP = "triton", "config.pbtxt", "labels.txt", "warmup"
 NAMESPACE = "lorkit."
@@ -30,26 +29,12 @@ _VERSION_DIGITS = 12
 _SERVED = re.compile(r"^version_policy \{ specific \{ versions: \[ (\d+) \] \} \}$", re.M)
 
 
-class TritonTarget:
-    """The `triton` target."""
+class TritonTarget(OnnxTarget):
+    """The `triton` target; no server is needed to write a repository or to check its parity."""
 
     name: ClassVar[str] = "triton"
     runtime: ClassVar[str] = "onnxruntime, as Triton's backend"
-    precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
-    quantization: ClassVar[str] = "asymmetric"
-    built_from: ClassVar[str] = "onnx"
     example: ClassVar[Example] = Example("triton_client.py", "tritonclient[grpc]", "client.py")
-
-    def __init__(self) -> None:
-        self._onnx = OnnxTarget()
-
-    def available(self, profile: Profile | None = None) -> Availability:
-        """Return whether parity can be checked here; no server is needed to write a repository."""
-        return self._onnx.available(profile)
-
-    def fingerprint(self) -> str:
-        """Return nothing: the repository does not depend on the installed runtime."""
-        return ""
 
     def build(self, request: BuildRequest) -> Path:
         """Write the repository; return the served file.
@@ -70,10 +55,15 @@ class TritonTarget:
         served.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(served, request.onnx_path.read_bytes())
         tensors = _tensors(request.onnx_path)
-        samples = _write_samples(model / WARMUP, request, tensors["input"])
-        labels = _write_labels(model, request)
-        facts = _provenance(request, digest)
-        config = _config(model.name, int(served.parent.name), request.profile, tensors, labels, samples, facts)
+        config = _config(
+            name=model.name,
+            version=served.parent.name,
+            profile=request.profile,
+            samples=_write_samples(model / WARMUP, request, tensors["input"]),
+            labels=_write_labels(model, request),
+            facts=_provenance(request, digest),
+            **tensors,
+        )
         write_text(model / CONFIG, config)
         return served
 
@@ -92,7 +82,7 @@ class TritonTarget:
                 required=f"one <model>/{CONFIG} written by `decompose export`",
                 fix="export it again with --force",
             )
-        return self._onnx.load(configs[0].parent / served[1], threads=threads)
+        return super().load(configs[0].parent / served[1], threads=threads)
 
 
 def model_name(request: BuildRequest) -> str:
@@ -108,8 +98,16 @@ def _claim(model: Path, digest: str) -> Path:
     return path
 
 
-def _tensors(path: Path) -> dict[str, tuple[str, str, list[int]]]:
-    """Return name, type and dims without the batch of the graph's input and output; -1 is a free size."""
+class _Tensor(NamedTuple):
+    """An input or output in Triton's terms: dims are without the batch, -1 is a free size."""
+
+    name: str
+    type: str
+    dims: list[int]
+
+
+def _tensors(path: Path) -> dict[str, _Tensor]:
+    """Return `input` and `output` of a graph."""
     import onnx
 
     types = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.FLOAT16: "TYPE_FP16"}
@@ -118,13 +116,13 @@ def _tensors(path: Path) -> dict[str, tuple[str, str, list[int]]]:
     for kind, value in (("input", graph.input[0]), ("output", graph.output[0])):
         tensor = value.type.tensor_type
         dims = [dim.dim_value if dim.HasField("dim_value") else -1 for dim in tensor.shape.dim[1:]]
-        found[kind] = (str(value.name), types[tensor.elem_type], dims)
+        found[kind] = _Tensor(str(value.name), types[tensor.elem_type], dims)
     return found
 
 
-def _write_samples(folder: Path, request: BuildRequest, tensor: tuple[str, str, list[int]]) -> list[str]:
+def _write_samples(folder: Path, request: BuildRequest, tensor: _Tensor) -> list[str]:
     """Write a few images as raw little-endian numbers, as Triton reads them; return their names."""
-    dtype = np.dtype("<f2" if tensor[1] == "TYPE_FP16" else "<f4")
+    dtype = np.dtype("<f2" if tensor.type == "TYPE_FP16" else "<f4")
     images = request.images[:_WARM_SAMPLES]
     if len(images):
         folder.mkdir(exist_ok=True)
@@ -165,56 +163,13 @@ def _provenance(request: BuildRequest, digest: str) -> dict[str, str]:
     return facts | {NAMESPACE + name: text for name, text in known.items()}
 
 
-def _config(
-    name: str,
-    version: int,
-    profile: Profile,
-    tensors: Mapping[str, tuple[str, str, list[int]]],
-    labels: str | None,
-    samples: Sequence[str],
-    facts: Mapping[str, str],
-) -> str:
-    batch = profile.batch
-    preferred = f" preferred_batch_size: [ {batch.opt} ]" if batch.opt > 1 else ""
-    label_file = f" label_filename: {quoted(labels)}" if labels else ""
-    kind = "KIND_GPU" if profile.device.kind == "gpu" else "KIND_CPU"
-    lines = [
-        "# Not for diagnosis. Written by lorkit; the parameters below say what this network is.",
-        f"name: {quoted(name)}",
-        'platform: "onnxruntime_onnx"',
-        'backend: "onnxruntime"',
-        f"default_model_filename: {quoted(MODEL)}",
-        f"max_batch_size: {batch.max}",
-        # named, not "latest": versions are digests and have no order
-        f"version_policy {{ specific {{ versions: [ {version} ] }} }}",
-        f"input [ {{ {_tensor(tensors['input'])} }} ]",
-        f"output [ {{ {_tensor(tensors['output'])}{label_file} }} ]",
-        f"instance_group [ {{ count: 1 kind: {kind} }} ]",
-        f"dynamic_batching {{{preferred} }}",
-        *_warmups(sorted({batch.min, batch.opt, batch.max}), tensors["input"], samples),
-        *(
-            f"parameters {{ key: {quoted(key)} value {{ string_value: {quoted(text)} }} }}"
-            for key, text in sorted(facts.items())
-        ),
-    ]
-    return "\n".join(lines) + "\n"
+def _config(**values: Any) -> str:
+    """Return `config.pbtxt`, in the text format of Triton's `inference.ModelConfig`."""
+    from lorkit.export.rendering.templates import environment
 
-
-def _warmups(batches: Iterable[int], tensor: tuple[str, str, list[int]], samples: Sequence[str]) -> list[str]:
-    """Return one warm-up request per batch size; Triton repeats the sample to fill the batch."""
-    name, kind, dims = tensor
-    lines = []
-    for index, batch in enumerate(batches):
-        data = f"input_data_file: {quoted(samples[index % len(samples)])}" if samples else "zero_data: true"
-        value = f"data_type: {kind} dims: [ {', '.join(map(str, dims))} ] {data}"
-        inputs = f"inputs {{ key: {quoted(name)} value {{ {value} }} }}"
-        lines.append(f'model_warmup [ {{ name: "batch-{batch}" batch_size: {batch} {inputs} }} ]')
-    return lines
-
-
-def _tensor(tensor: tuple[str, str, list[int]]) -> str:
-    name, kind, dims = tensor
-    return f"name: {quoted(name)} data_type: {kind} dims: [ {', '.join(map(str, dims))} ]"
+    templates = environment(Path(__file__).parent)
+    templates.filters["quoted"] = quoted
+    return templates.get_template("config.pbtxt.jinja").render(model=MODEL, **values)
 
 
 def quoted(text: str) -> str:

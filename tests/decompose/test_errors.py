@@ -37,3 +37,9 @@ def test_exit_codes_are_the_published_ones(kind: type[errors.LorkitError], code:
 )
 def test_one_is_singular(count: int, several: str, words: str) -> None:
     assert errors.plural(count, "case", plural=several) == words
+
+
+def test_the_first_line_of_another_librarys_message() -> None:
+    assert errors.first_line(RuntimeError("\n  first \nsecond")) == "first"
+    assert errors.first_line(RuntimeError("x" * 200)) == "x" * 160
+    assert errors.first_line(KeyError()) == "KeyError"

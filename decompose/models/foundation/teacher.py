@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lorkit.decompose.artifacts import digest_tensors
 from lorkit.decompose.config.schema import ImageConfig
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.errors import UsageError, first_line
 
 TEACHER = "teacher:"
 """Name of a user's foundation in a configuration: this and the first digits of its digest."""
@@ -123,10 +123,9 @@ def _checked(owner: nn.Module, teacher: Teacher) -> TeacherFeatures:
         with torch.no_grad():
             found = TeacherFeatures(*teacher.features(example))
     except (RuntimeError, ValueError, TypeError) as error:  # errors of the user's network
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         shape = f"{image.channels} x {' x '.join(map(str, image.size))}"
         raise UsageError(
-            f"the teacher cannot process images {shape} ({first[:160]})",
+            f"the teacher cannot process images {shape} ({first_line(error)})",
             required="features(image) for images as its `image` states",
             fix="correct its image (size, channels), or its features",
         ) from None

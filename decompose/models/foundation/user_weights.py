@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lorkit.decompose.artifacts import load_tensors
-from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.errors import ArtifactError, first_line
 from lorkit.decompose.models.backbones.registry import Backbone
 from lorkit.decompose.models.backbones.stage_adapters import StagedMaps
 
@@ -93,9 +93,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
             f"weights file {path} is missing", required="a weights file", fix="correct foundation.weights"
         ) from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, OSError) as error:
-        first = str(error).strip().splitlines()[0][:100] if str(error).strip() else type(error).__name__
         raise ArtifactError(
-            f"{path} cannot be read as tensors alone ({first})",
+            f"{path} cannot be read as tensors alone ({first_line(error)})",
             required="a safetensors or torch file that holds tensors and no code",
             fix="save `model.state_dict()` with torch.save or safetensors on a machine that trusts the file",
         ) from None

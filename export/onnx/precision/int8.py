@@ -8,11 +8,8 @@ weights of seven bits: x86 CPUs without VNNI add two products in 16 bits (VPMADD
 from __future__ import annotations
 
 import inspect
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ import numpy as np
 import onnx
 
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.export.targets.quiet import quiet
 
 _BATCH = 8
 
@@ -59,7 +57,8 @@ def quantise(
     known = "calibration_cache_path" in inspect.signature(quantize_static).parameters  # older releases measure again
     kept: dict[str, Any] = {} if ranges is None or not known else {"calibration_cache_path": ranges}
     extra: dict[str, Any] = {"ActivationSymmetric": symmetric, "WeightSymmetric": True, "QuantizeBias": not symmetric}
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    # held back: the quantiser's advice to run its pre-processing; the graph comes folded and with its shapes
+    with tempfile.TemporaryDirectory() as folder, quiet(), np.errstate(all="ignore"):
         path = Path(folder) / "int8.onnx"
         quantize_static(
             onnx.shape_inference.infer_shapes(model),
@@ -83,17 +82,3 @@ def quantise(
     del quantised.graph.value_info[:]
     del quantised.metadata_props[:]
     return quantised
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress the quantiser's advice to pre-process: the graph is folded and has shapes."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.setLevel(level)

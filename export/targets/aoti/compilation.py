@@ -9,7 +9,6 @@ import copy
 import logging
 import os
 import tempfile
-import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.deployable import Deployable
+from lorkit.export.targets.quiet import quiet
 
 _MAX_BATCH = 65536
 _TRACED_BATCH = 2  # torch.export specialises 0 and 1
@@ -59,7 +59,7 @@ def compile_network(network: nn.Module, path: Path, shape: Sequence[int], *, pre
         UsageError: The network has a fixed batch, uses another precision internally, or is compiled wrongly.
         Exception: Any other error of torch's tracer and compiler, which have no common base.
     """
-    with quiet(), _scratch():
+    with quiet("torch", logging.CRITICAL), _scratch():
         network = copy.deepcopy(network).eval()
         network = (InBf16(cast(Deployable, network)) if precision == "bf16" else network).to(device)
         example = torch.zeros(_TRACED_BATCH, *shape, device=device)
@@ -99,20 +99,6 @@ def computes(path: Path, network: nn.Module, example: Tensor) -> bool:
         if not error <= _BROKEN:  # also for NaN
             return False
     return True
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Suppress messages of torch's compiler and loader; errors are raised."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _trace(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:

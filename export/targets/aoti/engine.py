@@ -7,14 +7,14 @@ affected; torch networks in the same process are.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.errors import ArtifactError, first_line
+from lorkit.export.targets.base import BatchTimer, Engine
 from lorkit.export.targets.gpu_timer import GpuTimer, device_ms
 from lorkit.export.targets.host_note import EngineRequirements
 
@@ -44,38 +44,31 @@ class _Threads:
 _THREADS = _Threads()
 
 
-class AotiEngine:
-    """Compiled code with one input and one output."""
+class AotiEngine(Engine):
+    """Compiled code with one input and one output.
+
+    Its provider is PyTorch's version, the device with its capability, and the precision of the code.
+    """
 
     def __init__(self, compiled: Any, note: AotiRequirements, *, threads: int | None) -> None:
-        self._compiled: Any = compiled
-        self._shape, self._device, self._threads = tuple(note.shape), note.device, threads
         where = note.gpu.get("name") or f"CPU {note.host['capability']}"
-        self._provider = f"AOTInductor {note.torch} {where} {note.precision}"
+        super().__init__(compiled, f"AOTInductor {note.torch} {where} {note.precision}")
+        self._shape, self._device, self._threads = tuple(note.shape), note.device, threads
         # a GPU rounds fp32 convolutions to TF32 unless told not to
         self._exact = note.device == CUDA and note.precision == "fp32"
         if threads is not None:
             _THREADS.take()
 
     @property
-    def provider(self) -> str:
-        """PyTorch's version, the device with its capability, and the precision of the code."""
-        return self._provider
-
-    @property
-    def device_timer(self) -> Callable[[Float32Array], float] | None:
+    def device_timer(self) -> BatchTimer | None:
         """Function that returns the GPU's milliseconds for a batch; None on a CPU."""
-        return (lambda batch: device_ms(self._answer, [batch])) if self._device == CUDA else None
+        return (lambda batch: device_ms(self.run, [batch])) if self._device == CUDA else None
 
-    def run(self, batch: Float32Array) -> Float32Array:
+    def run(self, batch: Float32Array, timer: GpuTimer | None = None) -> Float32Array:
         """Return the logits (N, classes) of a batch (N, C, *spatial)."""
-        return self._answer(batch)
-
-    def _answer(self, batch: Float32Array, timer: GpuTimer | None = None) -> Float32Array:
         import torch
 
-        if self._compiled is None:
-            raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
+        compiled = self._opened()
         if batch.dtype != np.float32 or tuple(batch.shape[1:]) != self._shape:
             raise ArtifactError(
                 f"the engine cannot take a batch of shape {tuple(batch.shape)} and dtype {batch.dtype}",
@@ -92,11 +85,11 @@ class AotiEngine:
             with exact:
                 images = torch.from_numpy(source).to(self._device)
                 with timer or nullcontext():
-                    answer = self._compiled(images)
+                    answer = compiled(images)
                 logits: Float32Array = answer.cpu().numpy()
         except RuntimeError as error:
             raise ArtifactError(
-                f"the compiled network fails on {len(batch)} images ({reason(error)})",
+                f"the compiled network fails on {len(batch)} images ({first_line(error)})",
                 required="an intact engine and enough memory",
                 fix=FIX,
             ) from None
@@ -104,9 +97,9 @@ class AotiEngine:
 
     def close(self) -> None:
         """Unload the code; the last engine with a number of threads restores that of the process."""
-        if self._compiled is not None and self._threads is not None:
+        if self._network is not None and self._threads is not None:
             _THREADS.put_back()
-        self._compiled = None
+        super().close()
 
 
 def set_threads(count: int) -> None:
@@ -115,12 +108,6 @@ def set_threads(count: int) -> None:
 
     if torch.get_num_threads() != count:
         torch.set_num_threads(count)
-
-
-def reason(error: BaseException) -> str:
-    """Return the first line of an error of the compiler or loader."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:160] if lines else type(error).__name__
 
 
 class AotiRequirements(EngineRequirements):

@@ -7,6 +7,7 @@ both, and loading compares them. Compiled code does not check the shapes of its 
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import zipfile
@@ -15,10 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorkit.decompose.artifacts import digest_json
-from lorkit.decompose.errors import ArtifactError, LorkitError, MissingRuntimeError, UsageError
+from lorkit.decompose.errors import ArtifactError, LorkitError, MissingRuntimeError, UsageError, first_line
 from lorkit.decompose.machine import fingerprint, tool_versions
-from lorkit.export.targets.aoti.engine import CPU, CUDA, FIX, AotiEngine, AotiRequirements, reason
-from lorkit.export.targets.base import Availability, BuildRequest, Example, missing
+from lorkit.export.targets.aoti.engine import CPU, CUDA, FIX, AotiEngine, AotiRequirements
+from lorkit.export.targets.base import Availability, BuildRequest, Example, Target, missing
 from lorkit.export.targets.host_note import (
     file_digests,
     missing_flags,
@@ -27,6 +28,7 @@ from lorkit.export.targets.host_note import (
     unsupported,
     write_note,
 )
+from lorkit.export.targets.quiet import quiet
 
 if TYPE_CHECKING:
     from lorkit.profiles import Profile
@@ -37,13 +39,12 @@ _MEMBERS = ("data/aotinductor/", "archive_format", "archive_version", "byteorder
 _FAILURES = (RuntimeError, ValueError, AssertionError, OSError, zipfile.BadZipFile)
 
 
-class AotiTarget:
+class AotiTarget(Target):
     """The `aoti` target."""
 
     name: ClassVar[str] = "aoti"
     runtime: ClassVar[str] = "torch and a C++ compiler"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "bf16": "fp32"}
-    quantization: ClassVar[str] = "asymmetric"
     built_from: ClassVar[str] = "torch"
     example: ClassVar[Example] = Example("aoti_example.py", "torch", "aoti_example.py")
 
@@ -90,7 +91,7 @@ class AotiTarget:
             raise
         except _FAILURES as error:
             raise UsageError(
-                f"AOTInductor does not compile {type(request.network).__name__} ({reason(error)})",
+                f"AOTInductor does not compile {type(request.network).__name__} ({first_line(error)})",
                 required="a network that torch.export traces with a free batch size",
                 fix="change the backbone, or use --target onnx",
             ) from None
@@ -116,16 +117,14 @@ class AotiTarget:
         _require_same(note, directory / PACKAGE)
         import torch._inductor
 
-        from lorkit.export.targets.aoti.compilation import quiet
-
         try:
             _check_members(directory / PACKAGE)
-            with quiet():
+            with quiet("torch", logging.CRITICAL):
                 compiled = torch._inductor.aoti_load_package(str(directory / PACKAGE))
             device = str(compiled.get_metadata().get("AOTI_DEVICE_KEY", note.device))
         except _FAILURES as error:
             raise ArtifactError(
-                f"PyTorch cannot load {directory / PACKAGE} ({reason(error)})", required="an intact engine", fix=FIX
+                f"PyTorch cannot load {directory / PACKAGE} ({first_line(error)})", required="an intact engine", fix=FIX
             ) from None
         if device != note.device:
             raise ArtifactError(f"{directory / PACKAGE} is code for {device}", required=note.device, fix=FIX)

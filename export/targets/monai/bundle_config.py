@@ -104,11 +104,7 @@ def _intensity(step: Intensity) -> Entry:
 
 def _resized_picture(size: Sequence[int]) -> list[Entry]:
     """Resize (C, H, W) as Pillow does, with antialiasing, unlike MONAI's Resized."""
-    return [
-        _each("image", "torch.unsqueeze", dim=0),
-        _smooth("image", size),
-        _each("image", "torch.squeeze", dim=0),
-    ]
+    return [_each("image", "torch.unsqueeze", dim=0), _smooth("image", size), _each("image", "torch.squeeze", dim=0)]
 
 
 def _resized_volume(size: Sequence[int]) -> list[Entry]:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import re
-import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorkit.decompose.artifacts import digest_bytes, digest_file, digest_json, write_bytes, write_json, write_text
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.export import ExportedNetwork
-from lorkit.decompose.errors import ArtifactError, UsageError, plural
-from lorkit.export.targets.base import Availability, BuildRequest, Example
+from lorkit.decompose.errors import ArtifactError, UsageError, first_line, plural
+from lorkit.export.targets.base import Availability, BuildRequest, Engine, Example, Target
 from lorkit.export.targets.monai.bundle_config import MODEL_PATH, inference_config
+from lorkit.export.targets.quiet import quiet
 
 if TYPE_CHECKING:
     import torch
@@ -38,19 +37,17 @@ licence that those terms allow, here and in configs/metadata.json.
 """
 
 
-class MonaiTarget:
+class MonaiTarget(Target):
     """The `monai` target."""
 
     name: ClassVar[str] = "monai"
     runtime: ClassVar[str] = "torch"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32"}
-    quantization: ClassVar[str] = "asymmetric"
     built_from: ClassVar[str] = "torch"
     example: ClassVar[Example] = Example("bundle_example.py", "torch", "bundle_example.py")
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Return that it can be built and run here: lorkit itself needs torch and MONAI."""
-        del profile
         return Availability(True)
 
     def fingerprint(self) -> str:
@@ -87,36 +84,32 @@ class MonaiTarget:
         if threads is not None:
             torch.set_num_threads(threads)
         try:
-            with _quiet():
+            with quiet():
                 return BundleEngine(torch.jit.load(str(path), map_location="cpu").eval())  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             raise ArtifactError(
-                f"torch cannot read {path} ({str(error).splitlines()[0][:160]})",
+                f"torch cannot read {path} ({first_line(error)})",
                 required="an intact TorchScript file",
                 fix="export it again with --force",
             ) from None
 
 
-class BundleEngine:
+class BundleEngine(Engine):
     """The TorchScript of a bundle on the CPU."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         import torch
 
-        self._module: torch.nn.Module | None = module
-        self.provider = f"torch {torch.__version__} CPU"
+        super().__init__(module, f"torch {torch.__version__} CPU")
 
     def run(self, batch: Float32Array) -> Float32Array:
         """Return the logits (N, classes) or (N, outputs, *spatial) of a batch (N, C, *spatial)."""
         import torch
 
-        if self._module is None:
-            raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
         try:
             with torch.inference_mode():
-                logits: Float32Array = self._module(
-                    torch.tensor(batch)
-                ).numpy()  # a copy: prepared images are read-only
+                # a copy of the batch: prepared images are read-only
+                logits: Float32Array = self._opened()(torch.tensor(batch)).numpy()
         except RuntimeError as error:
             raise ArtifactError(
                 f"the model refuses a batch of shape {tuple(batch.shape)} ({str(error).splitlines()[-1][:160]})",
@@ -124,10 +117,6 @@ class BundleEngine:
                 fix="export it again with --force",
             ) from None
         return logits
-
-    def close(self) -> None:
-        """Drop the model."""
-        self._module = None
 
 
 def _check_names(info: ExportedNetwork) -> None:
@@ -146,12 +135,12 @@ def _script(request: BuildRequest) -> bytes:
 
     example, stream = torch.zeros(_TRACED_BATCH, *request.shape), io.BytesIO()
     try:
-        with _quiet(), torch.no_grad():
+        with quiet(), torch.no_grad():
             traced = torch.jit.trace(request.network, example, check_trace=False)  # type: ignore[no-untyped-call]
             torch.jit.save(traced, stream)
     except RuntimeError as error:
         raise UsageError(
-            f"torch cannot trace the network ({str(error).splitlines()[0][:160]})",
+            f"torch cannot trace the network ({first_line(error)})",
             required="a network whose code does not depend on values",
             fix="change the backbone, or use --target onnx",
         ) from None
@@ -166,14 +155,6 @@ def _without_sources(script: bytes) -> bytes:
             if not entry.filename.endswith(".debug_pkl"):
                 new.writestr(zipfile.ZipInfo(entry.filename), old.read(entry))
     return stream.getvalue()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress the deprecation of TorchScript and the tracer's notes; parity is checked later."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def _versions() -> dict[str, str]:
@@ -251,33 +232,10 @@ def _data_format(request: BuildRequest) -> dict[str, Any]:
 
 
 def _readme(metadata: Mapping[str, Any], *, dense: bool, volumes: bool) -> str:
-    kind = "NIfTI volumes (`.nii.gz`)" if volumes else "8-bit PNG files"
-    answer = "one mask per image, on its own grid" if dense else "`predictions.csv`, the probabilities of each image"
-    channels = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
-    lines = [
-        f"# {metadata['name']}",
-        "",
-        metadata["description"],
-        "",
-        "| channel | meaning |",
-        "|---|---|",
-        *(f"| {index} | {name} |" for index, name in channels.items()),
-        "",
-        f"In this directory, for a folder `input` of {kind}; `output` gets {answer}:",
-        "",
-        "```",
-        "pip install 'monai[ignite,nibabel,fire]' pillow",
-        "python -m monai.bundle run --bundle_root . --config_file configs/inference.json"
-        " --meta_file configs/metadata.json --dataset_dir input --output_dir output",
-        "```",
-        "",
-        "MONAI runs the code in a configuration. Use bundles only from people you trust. The Python in `inference.json`"
-        " is the path of the model, the list of images and the call that starts.",
-        "",
-        "The model takes float32 in [0, 1] of the size in `metadata.json`, any number of images at once; the"
-        " normalisation is inside.",
-    ]
-    return "\n".join(lines) + "\n"
+    from lorkit.export.rendering.templates import environment
+
+    page = environment(Path(__file__).parent).get_template("README.md.jinja")
+    return page.render(metadata=metadata, dense=dense, volumes=volumes)
 
 
 TARGET = MonaiTarget()

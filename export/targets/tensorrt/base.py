@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorkit.decompose.artifacts import digest_file, digest_json, write_json
 from lorkit.decompose.errors import ArtifactError
-from lorkit.export.targets.base import MODEL, ONNX_EXAMPLE, Availability, BuildRequest, Engine, Example, missing
+from lorkit.decompose.machine import fingerprint
+from lorkit.export.targets.base import MODEL, BuildRequest, Target, missing
 from lorkit.export.targets.tensorrt.building import (
     ENGINE,
     KEY,
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
     from lorkit.profiles import Profile
 
 
-class TensorrtTarget(ABC):
+def first_gpu() -> dict[str, str]:
+    """Return name, compute capability and driver of the GPU that engines are built for."""
+    gpu = fingerprint()["gpus"][0]
+    return {"gpu": str(gpu["name"]), "sm": str(gpu.get("sm")), "driver": str(gpu["driver"])}
+
+
+class TensorrtTarget(Target):
     """A target whose engines are bound to libraries and hardware.
 
     Attributes:
@@ -33,44 +40,22 @@ class TensorrtTarget(ABC):
         wanted: Requirements of loading.
     """
 
-    name: ClassVar[str]
-    runtime: ClassVar[str]
     library: ClassVar[str]
     engine: ClassVar[str] = ENGINE
     wanted: ClassVar[str] = "an engine built on this machine"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8"}
     quantization: ClassVar[str] = "symmetric"
-    built_from: ClassVar[str] = "onnx"
-    example: ClassVar[Example] = ONNX_EXAMPLE
-    default_profile: ClassVar[str | None] = None
-
-    @abstractmethod
-    def available(self, profile: Profile | None = None) -> Availability:
-        """Return whether the runtime and a GPU are present."""
-
-    @abstractmethod
-    def require(self, profile: Profile) -> None:
-        """Raise UsageError if it does not build for a profile or with its settings."""
 
     @abstractmethod
     def surroundings(self) -> dict[str, Any]:
         """Return the libraries and hardware to which a new engine is bound."""
-
-    @abstractmethod
-    def build(self, request: BuildRequest) -> Path:
-        """Build an engine, write its key, and return its file."""
-
-    @abstractmethod
-    def load(self, directory: Path, *, threads: int | None = None) -> Engine:
-        """Load an engine on the hardware that it is bound to."""
 
     def requested(self, profile: Profile) -> dict[str, Any]:
         """Return the part of the key from a profile."""
         return requested(profile)
 
     def bound_to(self, key: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values in a key that are required to run the engine here."""
-        del key
+        """Return what the key of an engine must state for the engine to run here."""
         return self.surroundings()
 
     def fingerprint(self) -> str:

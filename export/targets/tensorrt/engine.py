@@ -5,7 +5,8 @@ Shapes: N batch, C channels, further axes are space; an engine maps (N, C, *spat
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
@@ -15,62 +16,83 @@ import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
-from lorkit.export.targets.base import MODEL
+from lorkit.export.targets.base import MODEL, Availability, BatchTimer, Engine
 from lorkit.export.targets.gpu_timer import GpuTimer, device_ms
 from lorkit.export.targets.tensorrt.building import ENGINE
 
 DEVICE = "cuda"
 NO_CUDA_TORCH = "this torch sees no CUDA device"
+NO_CUDA_BUILD = Availability.only_built(NO_CUDA_TORCH, "install a CUDA build of torch")
 
 
-class TensorrtEngine:
-    """A loaded engine; batches outside of its range are padded or split."""
+class RangedEngine(Engine):
+    """An engine on the GPU; batches outside of its range are padded or split.
+
+    Args:
+        network: The network as loaded by the runtime.
+        provider: The provider that runs it.
+        shapes: (N, C, *spatial) at the smallest, tuned and largest batch.
+    """
+
+    _stream: Any = None
+    """Its stream; default PyTorch's current stream."""
+
+    def __init__(self, network: Any, provider: str, shapes: Sequence[Sequence[int]]) -> None:
+        super().__init__(network, provider)
+        self._range = (int(shapes[0][0]), int(shapes[2][0]))
+
+    def run(self, batch: Float32Array) -> Float32Array:
+        """Return the logits (N, classes) of a batch (N, C, *spatial) of any size."""
+        return in_range(self._run, batch, *self._range)
+
+    @property
+    def device_timer(self) -> BatchTimer:
+        """Function that returns the GPU's milliseconds for a batch."""
+        return lambda batch: device_ms(self._run, (full for full, _ in parts(batch, *self._range)), self._stream)
+
+    @abstractmethod
+    def _run(self, batch: Float32Array, timer: GpuTimer | None = None) -> Float32Array:
+        """Run a batch within the range, with the timer around the network."""
+
+
+class TensorrtEngine(RangedEngine):
+    """An engine of TensorRT or TensorRT-RTX."""
 
     def __init__(self, tensorrt: ModuleType, directory: Path, key: Mapping[str, Any], *, name: str) -> None:
         import torch  # for device memory
 
         if not sees_gpu():
             raise MissingRuntimeError(NO_CUDA_TORCH, required="a CUDA build of torch", fix=f"install one beside {name}")
-        self.provider = f"{name} {tensorrt.__version__}"
+        provider = f"{name} {tensorrt.__version__}"
         self._torch = torch
-        self._engine: Any = deserialize(tensorrt, directory, key, self.provider)
-        names = [self._engine.get_tensor_name(index) for index in range(self._engine.num_io_tensors)]
-        odd = [item for item in names if self._engine.get_tensor_dtype(item) != tensorrt.DataType.FLOAT]
+        engine: Any = deserialize(tensorrt, directory, key, provider)
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        odd = [item for item in names if engine.get_tensor_dtype(item) != tensorrt.DataType.FLOAT]
         if odd or len(names) != 2:
             raise _refused(directory, f"its inputs and outputs are {', '.join(odd or names)}")
-        self._names = sorted(names, key=lambda item: self._engine.get_tensor_mode(item) != tensorrt.TensorIOMode.INPUT)
-        self._context: Any = self._engine.create_execution_context()
-        if self._context is None:
-            raise _refused(directory, f"{self.provider} creates no execution context for it")
-        self._stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self._range = (int(key["batch_shapes"][0][0]), int(key["batch_shapes"][2][0]))
-
-    def run(self, batch: Float32Array) -> Float32Array:
-        """Return the logits (N, classes) of a batch (N, C, *spatial) of any size."""
-        return in_range(self._run, batch, *self._range)
-
-    def device_timer(self, batch: Float32Array) -> float:
-        """Return the GPU's milliseconds for a batch."""
-        return device_ms(self._run, (full for full, _ in parts(batch, *self._range)), self._stream)
+        self._names = sorted(names, key=lambda item: engine.get_tensor_mode(item) != tensorrt.TensorIOMode.INPUT)
+        context = engine.create_execution_context()
+        if context is None:
+            raise _refused(directory, f"{provider} creates no execution context for it")
+        super().__init__(context, provider, key["batch_shapes"])
+        self._engine = engine
+        self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
     def _run(self, batch: Float32Array, timer: GpuTimer | None = None) -> Float32Array:
-        if self._context is None:
-            raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
-        torch, (image, logits) = self._torch, self._names
+        torch, context, (image, logits) = self._torch, self._opened(), self._names
         with torch.cuda.stream(self._stream):
             source = torch.from_numpy(np.ascontiguousarray(batch)).to(DEVICE)
-            accepted = self._context.set_input_shape(image, tuple(source.shape))
-            if not accepted:
+            if not context.set_input_shape(image, tuple(source.shape)):
                 raise ArtifactError(
                     f"{self.provider} refuses a batch of shape {tuple(source.shape)}",
                     required="a shape that the engine was built for",
                     fix="export it again with --force",
                 )
-            result = torch.empty(tuple(self._context.get_tensor_shape(logits)), device=DEVICE)
-            self._context.set_tensor_address(image, source.data_ptr())
-            self._context.set_tensor_address(logits, result.data_ptr())
+            result = torch.empty(tuple(context.get_tensor_shape(logits)), device=DEVICE)
+            context.set_tensor_address(image, source.data_ptr())
+            context.set_tensor_address(logits, result.data_ptr())
             with timer or nullcontext():
-                started = self._context.execute_async_v3(self._stream.cuda_stream)
+                started = context.execute_async_v3(self._stream.cuda_stream)
             if not started:
                 raise ArtifactError(
                     f"{self.provider} refused to run a batch", required="an intact engine", fix="export again"
@@ -81,7 +103,7 @@ class TensorrtEngine:
 
     def close(self) -> None:
         """Release the context, then the engine."""
-        self._context = None
+        super().close()
         self._engine = None
 
 

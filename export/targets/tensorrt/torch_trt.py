@@ -25,12 +25,10 @@ from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.targets.base import Availability, BuildRequest
-from lorkit.export.targets.gpu_timer import GpuTimer, device_ms
-from lorkit.export.targets.tensorrt.base import TensorrtTarget
-from lorkit.export.targets.tensorrt.building import (
-    batch_shapes,
-)
-from lorkit.export.targets.tensorrt.engine import in_range, parts, sees_gpu
+from lorkit.export.targets.gpu_timer import GpuTimer
+from lorkit.export.targets.tensorrt.base import TensorrtTarget, first_gpu
+from lorkit.export.targets.tensorrt.building import batch_shapes
+from lorkit.export.targets.tensorrt.engine import RangedEngine, sees_gpu
 from lorkit.export.targets.tensorrt.timing_cache import read_timings, timing_path, write_timings
 
 if TYPE_CHECKING:
@@ -58,7 +56,6 @@ class TorchTrtTarget(TensorrtTarget):
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Return whether a Torch-TensorRT that fits torch, and a GPU that torch sees, are present."""
-        del profile
         try:
             library = importlib.import_module("torch_tensorrt")
         except (ImportError, OSError, RuntimeError) as error:  # it loads the libraries of TensorRT and CUDA
@@ -84,7 +81,8 @@ class TorchTrtTarget(TensorrtTarget):
 
     def surroundings(self) -> dict[str, str]:
         """Return the versions of both libraries, the GPU and its driver."""
-        return _surroundings()
+        versions = {name: str(importlib.import_module(name).__version__) for name in ("torch_tensorrt", "torch")}
+        return versions | first_gpu()
 
     def build(self, request: BuildRequest) -> Path:
         """Compile the network and save it as an exported program, with its key.
@@ -97,7 +95,8 @@ class TorchTrtTarget(TensorrtTarget):
         library, path = importlib.import_module("torch_tensorrt"), request.directory / PROGRAM
         shapes = batch_shapes(request.profile, request.shape)
         program, example = _traced(request, shapes)
-        compiled = _compile(library, program, _options(library, request, shapes))
+        kept = timing_path(self.surroundings())
+        compiled = _compile(library, program, kept, _options(library, request, shapes))
         parts = [name for name, _ in compiled.named_children()]
         engines = [name for name in parts if ENGINES in name]
         if not engines:
@@ -117,42 +116,27 @@ class TorchTrtTarget(TensorrtTarget):
             MissingRuntimeError: Torch-TensorRT or a GPU is missing.
             ArtifactError: There is no program, it is damaged, or it was compiled for another GPU or library.
         """
-        del threads  # the GPU does the work
         key = self.checked_key(directory)
         return TorchTrtEngine(_loaded(directory / PROGRAM), key["batch_shapes"])
 
 
-class TorchTrtEngine:
-    """A compiled network on the GPU; batches outside of its range are padded or split."""
+class TorchTrtEngine(RangedEngine):
+    """A compiled network on the GPU."""
 
     def __init__(self, network: Callable[..., Any], shapes: Sequence[Sequence[int]]) -> None:
-        self._network: Callable[..., Any] | None = network
-        self._range = (int(shapes[0][0]), int(shapes[2][0]))
-        self.provider = f"Torch-TensorRT {importlib.import_module('torch_tensorrt').__version__}"
-
-    def run(self, batch: Float32Array) -> Float32Array:
-        """Return the logits (N, classes) of a batch (N, C, *spatial) of any size."""
-        return in_range(self._run, batch, *self._range)
-
-    def device_timer(self, batch: Float32Array) -> float:
-        """Return the GPU's milliseconds for a batch."""
-        return device_ms(self._run, (full for full, _ in parts(batch, *self._range)))
+        library = importlib.import_module("torch_tensorrt")
+        super().__init__(network, f"Torch-TensorRT {library.__version__}", shapes)
 
     def _run(self, batch: Float32Array, timer: GpuTimer | None = None) -> Float32Array:
         import torch
 
-        if self._network is None:
-            raise ArtifactError("the engine is closed", required="an open engine", fix="load it again")
+        network = self._opened()
         with torch.inference_mode():
             images = torch.from_numpy(np.array(batch)).to(DEVICE)
             with timer or nullcontext():
-                answer = self._network(images)
+                answer = network(images)
             values: Float32Array = answer.cpu().numpy()
         return values
-
-    def close(self) -> None:
-        """Release the network."""
-        self._network = None
 
 
 def _traced(
@@ -187,9 +171,10 @@ def _typed(network: nn.Module, dtype: torch.dtype) -> nn.Module:
     return Typed()
 
 
-def _compile(library: ModuleType, program: torch.export.ExportedProgram, options: dict[str, Any]) -> nn.Module:
+def _compile(
+    library: ModuleType, program: torch.export.ExportedProgram, kept: Path, options: dict[str, Any]
+) -> nn.Module:
     """Compile with the checked timings of earlier builds, which Torch-TensorRT itself would not check."""
-    kept = timing_path(_surroundings())
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
         timings = Path(folder) / "timings"
         if known := read_timings(kept):
@@ -242,19 +227,6 @@ def _loaded(path: Path) -> Callable[..., Any]:
             required="an intact program",
             fix="export it again with --force",
         ) from None
-
-
-def _surroundings() -> dict[str, str]:
-    import torch
-
-    gpu = fingerprint()["gpus"][0]
-    return {
-        "torch_tensorrt": str(importlib.import_module("torch_tensorrt").__version__),
-        "torch": str(torch.__version__),
-        "gpu": str(gpu["name"]),
-        "sm": str(gpu.get("sm")),
-        "driver": str(gpu["driver"]),
-    }
 
 
 def _minor(version: str) -> list[str]:

@@ -17,13 +17,9 @@ from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.targets.base import Availability, BuildRequest
-from lorkit.export.targets.tensorrt.base import TensorrtTarget
-from lorkit.export.targets.tensorrt.building import (
-    ENGINE,
-    build_plan,
-    engine_spec,
-)
-from lorkit.export.targets.tensorrt.engine import NO_CUDA_TORCH, TensorrtEngine, sees_gpu
+from lorkit.export.targets.tensorrt.base import TensorrtTarget, first_gpu
+from lorkit.export.targets.tensorrt.building import ENGINE, build_plan, engine_spec
+from lorkit.export.targets.tensorrt.engine import NO_CUDA_BUILD, TensorrtEngine, sees_gpu
 from lorkit.export.targets.tensorrt.timing_cache import read_timings, timing_path, write_timings
 
 if TYPE_CHECKING:
@@ -44,7 +40,6 @@ class TrtTarget(TensorrtTarget):
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Return whether a supported TensorRT and a GPU are present."""
-        del profile
         try:
             tensorrt = importlib.import_module("tensorrt")
         except ImportError as error:
@@ -55,9 +50,7 @@ class TrtTarget(TensorrtTarget):
         if not fingerprint()["gpus"]:
             return Availability(False, "no NVIDIA GPU answers to nvidia-smi", "run it on a machine with an NVIDIA GPU")
         if not sees_gpu():
-            return Availability(
-                True, install="install a CUDA build of torch", runs=False, cannot_run_because=NO_CUDA_TORCH
-            )
+            return NO_CUDA_BUILD
         return Availability(True)
 
     def require(self, profile: Profile) -> None:
@@ -75,13 +68,7 @@ class TrtTarget(TensorrtTarget):
 
     def surroundings(self) -> dict[str, str]:
         """Return TensorRT's version, the GPU and its driver."""
-        gpu = fingerprint()["gpus"][0]
-        return {
-            "tensorrt": str(_tensorrt().__version__),
-            "gpu": str(gpu["name"]),
-            "sm": str(gpu.get("sm")),
-            "driver": str(gpu["driver"]),
-        }
+        return {"tensorrt": str(_tensorrt().__version__), **first_gpu()}
 
     def bound_to(self, key: Mapping[str, Any]) -> dict[str, str]:
         """Return the required surroundings of an engine; those of compatible engines leave some open."""
@@ -110,7 +97,6 @@ class TrtTarget(TensorrtTarget):
             MissingRuntimeError: TensorRT or a GPU is missing.
             ArtifactError: There is no engine, or it was built for another GPU, driver or TensorRT.
         """
-        del threads  # a GPU engine has no CPU threads of its own
         key, tensorrt = self.checked_key(directory), _tensorrt()
         engine = TensorrtEngine(tensorrt, directory, key, name="TensorRT")
         if key["settings"].get("version_compatible"):  # then any version with this major may run it

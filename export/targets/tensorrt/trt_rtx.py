@@ -22,12 +22,8 @@ from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.targets.base import Availability, BuildRequest
 from lorkit.export.targets.tensorrt.base import TensorrtTarget
-from lorkit.export.targets.tensorrt.building import (
-    ENGINE,
-    EngineSpec,
-    engine_spec,
-)
-from lorkit.export.targets.tensorrt.engine import NO_CUDA_TORCH, TensorrtEngine, sees_gpu
+from lorkit.export.targets.tensorrt.building import ENGINE, EngineSpec, engine_spec
+from lorkit.export.targets.tensorrt.engine import NO_CUDA_BUILD, TensorrtEngine, sees_gpu
 from lorkit.export.targets.tensorrt.rtx_process import RESULT
 
 if TYPE_CHECKING:
@@ -57,19 +53,15 @@ class TrtRtxTarget(TensorrtTarget):
             return Availability(False, f"TensorRT-RTX is not installed ({error})", INSTALL, runs=False)
         gpus = fingerprint()["gpus"]
         if not gpus:
-            return Availability(
-                True, install=ELSEWHERE, runs=False, cannot_run_because="no NVIDIA GPU answers to nvidia-smi"
-            )
+            return Availability.only_built("no NVIDIA GPU answers to nvidia-smi", ELSEWHERE)
         here, wanted = str(gpus[0].get("sm")), _capabilities()
         if profile is not None and profile.device.compute_capability is not None:
             wanted = (profile.device.compute_capability,)
         if here not in wanted:
             why = f"{gpus[0]['name']} has compute capability {here}, not {' or '.join(wanted)}"
-            return Availability(True, install=ELSEWHERE, runs=False, cannot_run_because=why)
+            return Availability.only_built(why, ELSEWHERE)
         if not sees_gpu():
-            return Availability(
-                True, install="install a CUDA build of torch", runs=False, cannot_run_because=NO_CUDA_TORCH
-            )
+            return NO_CUDA_BUILD
         return Availability(True)
 
     def require(self, profile: Profile) -> None:
@@ -126,7 +118,6 @@ class TrtRtxTarget(TensorrtTarget):
             MissingRuntimeError: TensorRT-RTX or an RTX GPU is missing.
             ArtifactError: There is no engine, or it was built for another GPU or TensorRT-RTX.
         """
-        del threads  # a GPU engine has no CPU threads of its own
         key = self.checked_key(directory)  # first, to report what is missing
         return TensorrtEngine(_runtime(), directory, key, name="TensorRT-RTX")
 

@@ -14,7 +14,7 @@ from lorkit.cli.output import export_tables
 from lorkit.export.benchmarking.benchmark import bench
 from lorkit.export.benchmarking.device_times import device_times
 from lorkit.export.benchmarking.interleaving import TimedEngine
-from lorkit.export.runtime import engine as inference
+from lorkit.export.runtime.engine import CheckedEngine
 from lorkit.export.targets.aoti.engine import CPU, CUDA, AotiEngine
 from lorkit.export.targets.tensorrt import torch_trt
 
@@ -94,7 +94,7 @@ def test_bench_shows_it_where_it_is(
     assert row["device_note"] == "CPUExecutionProvider: it runs on the CPU"
     export_tables.benchmark(bench([directory], samples=4, max_seconds=2.0))
     assert "GPU median" not in capsys.readouterr().err
-    monkeypatch.setattr(inference, "timer_of", lambda engine: lambda batch: 0.25)
+    monkeypatch.setattr(CheckedEngine, "device_timer", property(lambda engine: lambda batch: 0.25))
     document = bench([directory], samples=4, max_seconds=2.0)
     assert document.exports[0].device_samples_ms == [0.25] * 4
     monkeypatch.setenv("COLUMNS", "200")

@@ -25,7 +25,7 @@ def images(count: int = 2, channels: int = 1, side: int = 16) -> np.ndarray:
 def test_it_runs_any_batch_in_rows(engine_dir: Path) -> None:
     with load_engine(engine_dir, threads=1) as engine:
         assert engine.provider == "CPUExecutionProvider"
-        assert engine.shape == (1, 16, 16)
+        assert engine.exported.shape == (1, 16, 16)
         whole = engine.run(images(5))
         assert whole.shape == (5, 2)
         rows = np.concatenate([engine.run(image[None]) for image in images(5)])

@@ -24,7 +24,7 @@ from lorkit.decompose.machine import fingerprint
 from lorkit.export.building import builder as building
 from lorkit.export.building import exporting
 from lorkit.export.building.exporting import export
-from lorkit.export.targets import HardwareBound, missing
+from lorkit.export.targets import Engine, missing
 from lorkit.export.targets.base import BuildRequest
 from lorkit.export.targets.tensorrt import trt_rtx
 from lorkit.export.targets.tensorrt.trt_rtx import TARGET
@@ -244,7 +244,6 @@ def test_capabilities_are_the_runtimes_own(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_key_is_plain_json(installed: ModuleType, tmp_path: Path, build_request: Make) -> None:
-    assert isinstance(TARGET, HardwareBound)
     TARGET.build(build_request(tmp_path, profile="rtx-ada"))
     text = (tmp_path / "engine.json").read_text()
     assert str(tmp_path) not in text
@@ -301,15 +300,12 @@ def test_where_it_can_run_an_unproven_export_is_made_again_and_proven(
     monkeypatch.setattr(trt_rtx, "fingerprint", lambda: {"gpus": [GPU]})
     monkeypatch.setattr(trt_rtx, "sees_gpu", lambda: True)
 
-    class Wrong:
-        provider = "TensorRT-RTX"
-
-        def __init__(self, *arguments: Any, **options: Any) -> None: ...
+    class Wrong(Engine):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(None, "TensorRT-RTX")
 
         def run(self, batch: Any) -> Any:
             return np.zeros((len(batch), 2), np.float32)
-
-        def close(self) -> None: ...
 
     monkeypatch.setattr(trt_rtx, "TensorrtEngine", Wrong)
     with pytest.raises(ParityError, match="the trt-rtx engine of region 'chest'"):
