@@ -7,10 +7,10 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO
 
-SCHEMA_VERSION = 1
+from lorkit.decompose.artifacts import SCHEMA_VERSION
 
 _results: list[TextIO] = []
 
@@ -41,7 +41,8 @@ def results_only() -> Iterator[None]:
             yield
     finally:
         _results.pop()
-        _close(stream)
+        with suppress(BrokenPipeError):
+            stream.close()
         os.dup2(saved, descriptor)
         os.close(saved)
 
@@ -91,13 +92,6 @@ def _write(text: str) -> None:
     except BrokenPipeError:
         # the reader has closed the pipe (`| head`): discard later writes, also at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _close(stream: TextIO) -> None:
-    try:
-        stream.close()
-    except BrokenPipeError:
-        return
 
 
 def _descriptor(stream: Any) -> int | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypedDict
 
 import typer
 
-from lorkit.cli import options
-from lorkit.cli.selftest import SelfTest
+from lorkit.cli import options, selftest
 from lorkit.decompose.machine import Machine
+
+FEATURES = Path("foundations") / "features"
+"""Default directory of the cached features of teachers."""
 
 
 class TargetState(TypedDict):
@@ -46,6 +49,7 @@ def doctor(as_json: options.Json = False) -> None:
     """
     from lorkit.cli.output.streams import print_json, print_status
     from lorkit.decompose.machine import fingerprint, tool_versions
+    from lorkit.decompose.training.feature_cache.budget import held_mib
     from lorkit.profiles import detect
 
     machine = fingerprint()
@@ -54,12 +58,15 @@ def doctor(as_json: options.Json = False) -> None:
         "libraries": tool_versions(),
         "profile": detect(machine).name,
         "targets": _targets(),
-        "teacher_cache": _features(),
+        "teacher_cache": {"directory": str(FEATURES), "mib": round(held_mib(FEATURES), 1)},
     }
     if not as_json:
         _show(document)
     print_status("self-test: two experts, built, extracted, exported and run (a few seconds)")
-    result = _attempt()
+    try:
+        result = selftest.self_test()
+    except Exception as error:  # a finding about this machine
+        result = {"passed": False, "error": f"{type(error).__name__}: {error}"}
     if as_json:
         print_json({**document, "self_test": result}, kind="doctor")
     _conclude(result)
@@ -82,26 +89,7 @@ def _targets() -> dict[str, TargetState]:
     }
 
 
-def _features() -> KeptFeatures:
-    from pathlib import Path
-
-    from lorkit.decompose.training.feature_cache.budget import held_mib
-
-    directory = Path("foundations") / "features"
-    return {"directory": str(directory), "mib": round(held_mib(directory), 1)}
-
-
-def _attempt() -> SelfTest:
-    """Run the self-test; its errors are findings about this machine."""
-    from lorkit.cli.selftest import self_test
-
-    try:
-        return self_test()
-    except Exception as error:
-        return {"passed": False, "error": f"{type(error).__name__}: {error}"}
-
-
-def _conclude(result: SelfTest) -> None:
+def _conclude(result: selftest.SelfTest) -> None:
     from lorkit.cli.output.streams import print_status
 
     if result["passed"]:
