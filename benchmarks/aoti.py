@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import subprocess
 import tempfile
 import time
@@ -36,6 +37,7 @@ from lorkit.decompose.runs.expert import load_expert
 from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs, time_interleaved, warm_up
 from lorkit.export.benchmarking.timing_statistics import paired_ratio
 from lorkit.export.targets.aoti import compilation as compiling
+from lorkit.export.targets.quiet import quiet
 
 LEVELS = {"optimised": "O1", "plain": "O0", "optimised again": "O1", "plain again": "O0"}
 SEED = 0
@@ -85,7 +87,7 @@ def _batch(
 ) -> Iterator[dict[str, Any]]:
     free, fixed = folder / f"free-{shape[-1]}.pt2", folder / f"fixed-{shape[-1]}.pt2"
     compiling.compile_network(network, free, shape, precision="fp32", device="cpu")
-    with compiling.quiet(), torch.no_grad():
+    with quiet("torch", logging.CRITICAL), torch.no_grad():
         program = torch.export.export(network, (torch.zeros(1, *shape),), strict=False)
         compiling._compile(program, fixed, on_cpu=True, layouts=True)
     calls = {"free": _loaded(free), "fixed": _loaded(fixed)}
@@ -114,7 +116,7 @@ def _compiler_seconds() -> Iterator[Counter[str]]:
 
 
 def _loaded(path: Path) -> Callable[[Float32Array], object]:
-    with compiling.quiet():
+    with quiet("torch", logging.CRITICAL):
         compiled = torch._inductor.aoti_load_package(str(path))
     return lambda images: compiled(torch.from_numpy(images))
 

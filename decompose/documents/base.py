@@ -24,6 +24,7 @@ Owner = Literal["expert", "foundation", "student"]
 Tools = dict[str, str | None]
 """Versions of libraries by name; null if not installed."""
 P = TypeVar("P", bound="Part")
+M = TypeVar("M", bound=BaseModel)
 
 
 class Part(BaseModel):
@@ -75,8 +76,8 @@ class Document(Part):
         write_json(path, self.to_json())
 
 
-def parse(model: type[P], value: object, where: Path | str, *, fix: str = "build it again") -> P:
-    """Validate plain data as a part of a document.
+def parse(model: type[M], value: object, where: Path | str, *, fix: str = "build it again") -> M:
+    """Validate plain data as a part of a document, or as another model.
 
     Raises:
         ArtifactError: A key is missing, unknown or invalid; the message names the first one.

@@ -21,12 +21,11 @@ from lorkit.decompose.errors import ArtifactError, DataError, MissingRuntimeErro
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.locked_data import RunSplits
-from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs
 from lorkit.export.building.builder import ExportJob, inputs_digest
 from lorkit.export.building.sources import ExportableNetwork, OpenedSplits
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
-from lorkit.export.noninferiority.latency import run_latency_test
+from lorkit.export.noninferiority.latency import compare_engines
 from lorkit.export.noninferiority.multiplicity import explain_accuracy
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
@@ -173,16 +172,13 @@ def _judge_candidate(
     subjects = (pair.baseline, pair.candidate, pair.baseline)
     with ExitStack() as stack:
         engines = [stack.enter_context(load_engine(one.path, threads=THREADS)) for one in subjects]
-        timed = [
-            TimedEngine(name, engine.run, random_inputs((1, *one.shape), seed=limits.seed))
-            for name, one, engine in zip(("baseline", "candidate", "control"), subjects, engines, strict=True)
-        ]
-        # no margin: the interval of the ratio plus the noise of the control must be below 1
-        test = run_latency_test(*timed, margin=0.0, seconds=limits.seconds, seed=limits.seed)
-        latency = test.to_document().without("looks")
-        latency = latency.with_changes(batch=1, threads=THREADS, provider=engines[1].provider)
-        if test.verdict != "pass":
-            reason = f"not shown to be faster: {_first_lower(test.reason)}"
+        # no margin: the interval of the ratio, cleared of the noise that the control shows, must lie below 1
+        latency, sentence = compare_engines(
+            pair, engines, margin=0.0, seconds=limits.seconds, seed=limits.seed, threads=THREADS
+        )
+        latency = latency.without("looks")
+        if latency.verdict != "pass":
+            reason = f"not shown to be faster: {_first_lower(sentence)}"
             return row.with_changes(latency=latency, reason=reason)
         accuracy = judge_accuracy(
             pair,

@@ -12,26 +12,26 @@ from lorkit import profiles
 from lorkit.decompose.artifacts import digest_file, digest_json
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.base import combine
-from lorkit.decompose.documents.export import (
-    ExportedNetwork,
-    ExportInfo,
-    ExportSource,
-    Graph,
-    KeptSamples,
-    Lowering,
-)
+from lorkit.decompose.documents.export import ExportedNetwork, ExportInfo, ExportSource, Graph, KeptSamples, Lowering
 from lorkit.decompose.documents.verify import NoParity
 from lorkit.decompose.events import Listener, ignore, named
 from lorkit.decompose.machine import tool_versions
 from lorkit.decompose.runs import Run
 from lorkit.export.building.packaging import graph_metadata, network_info, write_package
-from lorkit.export.building.samples import ReferenceImages, Samples
+from lorkit.export.building.samples import Samples
 from lorkit.export.building.sources import ExportableNetwork, OpenedSplits, ReferenceImageCache
 from lorkit.export.onnx.conversion import Tracer, to_onnx
-from lorkit.export.onnx.precision import Calibration, convert_precision, require_precision
+from lorkit.export.onnx.precision import convert_precision, require_precision
 from lorkit.export.runtime.batch_size import fitting
-from lorkit.export.runtime.parity import Parity, in_batches, measure_parity, require_parity, seeded_inputs
-from lorkit.export.targets import MODEL, HardwareBound, Target
+from lorkit.export.runtime.parity import (
+    Parity,
+    ReferenceImages,
+    in_batches,
+    measure_parity,
+    require_parity,
+    seeded_inputs,
+)
+from lorkit.export.targets import MODEL, Target
 from lorkit.export.targets.base import Availability, BuildRequest
 
 # Increment when the content of an export changes for the same inputs, so that older ones are rebuilt.
@@ -67,7 +67,7 @@ class ExportJob:
 
     def outdated(self, directory: Path) -> str:
         """Return the reason why the engine in `directory` does not fit this machine; empty if it does."""
-        return self.target.outdated(directory, self.profile) if isinstance(self.target, HardwareBound) else ""
+        return self.target.outdated(directory, self.profile)
 
 
 class ExportSession:
@@ -76,12 +76,7 @@ class ExportSession:
     def __init__(self, on_event: Listener = ignore) -> None:
         self.on_event, self.tracer, self.splits = on_event, Tracer(), OpenedSplits()
         self.images = ReferenceImageCache(self.splits)
-        self._calibration = ReferenceImageCache(self.splits, part="train", count=_CALIBRATION)
-
-    def calibration_of(self, source: ExportableNetwork) -> Calibration:
-        """Return calibration images from the training part of a source's region."""
-        inputs = self._calibration.of(source)
-        return Calibration(images=inputs.images, kind=inputs.kind)
+        self.calibration = ReferenceImageCache(self.splits, part="train", count=_CALIBRATION)
 
 
 def inputs_digest(source: ExportableNetwork, job: ExportJob) -> str:
@@ -169,16 +164,13 @@ def _graph(
         if precision == "fp32":
             return model
         # layers are chosen on the training part, so that the validation part only tests the finished file
-        seen = session.calibration_of(source)
-        tried = seen.images[:_TRIED]
+        seen = session.calibration.of(source)
         lowered = convert_precision(
             model,
             precision,
             scheme=job.scheme,
             calibration=seen,
-            images=tried,
-            reference=reference_logits(source, tried),
-            inputs=seen.kind,
+            reference=reference_logits(source, seen.images[:_TRIED]),
             on_event=named(who, session.on_event),
         )
         notes.extend([] if lowered.notes is None else [lowered.notes])
@@ -215,11 +207,8 @@ def _build_request(
 def _check_parity(
     source: ExportableNetwork, job: ExportJob, directory: Path, inputs: ReferenceImages, reference: Float32Array
 ) -> tuple[Parity, str]:
-    engine = job.target.load(directory)
-    try:
+    with job.target.load(directory) as engine:
         parity = measure_parity(engine.run, inputs.images, reference, precision=job.precision, inputs=inputs.kind)
-    finally:
-        engine.close()
     require_parity(parity, f"the {job.target.name} engine of region '{source.region.name}' ({source.owner})")
     return parity, engine.provider
 

@@ -1,4 +1,4 @@
-"""Images to run networks on, and `samples.npz`, which keeps some of them beside an export.
+"""`samples.npz`: images beside an export, with the logits of its source for them.
 
 Shapes: N images, C channels, *spatial axes.
 """
@@ -12,32 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import write_bytes
-from lorkit.decompose.artifacts.arrays import Float32Array, Mask
-from lorkit.decompose.documents.verify import ImageKind
+from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import ArtifactError
 from lorkit.export.runtime.exported import Exported
+from lorkit.export.runtime.parity import ReferenceImages
 
 SAMPLES = "samples.npz"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReferenceImages:
-    """Images to run networks on.
-
-    Attributes:
-        images: (N, C, *spatial).
-        kind: "real", "phantom" or "seeded".
-        masks: (N, *spatial) uint8 true masks; None if unknown.
-        labels: (N,) index of each image's class, for a classifier; None if unknown.
-    """
-
-    images: Float32Array
-    kind: ImageKind
-    masks: Mask | None = None
-    labels: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,10 +21,9 @@ from lorkit.decompose.runs.lineage import run_of_expert
 from lorkit.decompose.runs.locked_data import RunSplits, foundation_recipe, recipe_of_region
 from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.runs.store import missing_baseline
-from lorkit.export.building.samples import ReferenceImages
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.exported import Exported
-from lorkit.export.runtime.parity import seeded_inputs
+from lorkit.export.runtime.parity import ReferenceImages, seeded_inputs
 
 if TYPE_CHECKING:
     from lorkit.decompose.models.deployable import Deployable

@@ -121,12 +121,7 @@ def replace_baselines(store: Path, document: GateDocument, because: str | None =
     judged = [(_reopen_judged(block.candidate), block) for block in document.regions.values()]
     return [
         replace_baseline(
-            store,
-            candidate,
-            block.verdict,
-            because=because,
-            cases=_cases(block),
-            against=block.baseline.digest,
+            store, candidate, block.verdict, because=because, cases=_cases(block), against=block.baseline.digest
         )
         for candidate, block in judged
     ]

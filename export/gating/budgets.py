@@ -7,12 +7,10 @@ profile. The built-in profiles state none.
 from __future__ import annotations
 
 import numpy as np
-from pydantic import ValidationError
 
 from lorkit import profiles
-from lorkit.decompose.documents.base import Verdict
+from lorkit.decompose.documents.base import Verdict, parse
 from lorkit.decompose.documents.gate import Bounded, Budget
-from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.benchmarking.footprint import footprint
 from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs, time_interleaved, warm_up
@@ -29,17 +27,8 @@ SAMPLES = 400
 def stated_profile(subject: Exported) -> profiles.Profile | None:
     """Return the profile in an export's `export.json`, None in older exports; ArtifactError if it is invalid."""
     stated = subject.info.hardware
-    if stated is None:
-        return None
-    try:
-        return profiles.Profile.model_validate(stated)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ArtifactError(
-            f"{subject.path / INFO}: hardware.{'.'.join(str(part) for part in first['loc'])}: {first['msg']}",
-            required="the profile that the export was built for",
-            fix="export it again with --force",
-        ) from None
+    where = f"hardware in {subject.path / INFO}"
+    return None if stated is None else parse(profiles.Profile, stated, where, fix="export it again with --force")
 
 
 def judge_budget(candidate: Exported, *, seconds: float, seed: int) -> tuple[Budget | None, list[str]]:
@@ -80,31 +69,23 @@ def judge_budget(candidate: Exported, *, seconds: float, seed: int) -> tuple[Bud
 
 
 def _latency(candidate: Exported, budget: float, seconds: float, seed: int) -> Bounded:
-    engine = load_engine(candidate.path, threads=None)
-    try:
+    with load_engine(candidate.path, threads=None) as engine:
         timed = TimedEngine("candidate", engine.run, random_inputs((1, *candidate.shape), seed=seed))
-        usual = warm_up(timed)
-        fewest = samples_for(PERCENTILE)
-        count = int(np.clip(seconds * 1e3 / usual, fewest, SAMPLES))
+        count = int(np.clip(seconds * 1e3 / warm_up(timed), samples_for(PERCENTILE), SAMPLES))
         times = time_interleaved([timed], count, runs=1, generator=np.random.default_rng(seed))[:, 0]
-    finally:
-        engine.close()
-    bounds = percentile_floor(times, PERCENTILE), percentile_bound(times, PERCENTILE)
+    low, high = percentile_floor(times, PERCENTILE), percentile_bound(times, PERCENTILE)
+    if high is not None and high <= budget:
+        verdict: Verdict = "pass"
+    else:
+        verdict = "fail" if low is not None and low > budget else "inconclusive"
     return Bounded(
         budget=budget,
-        bounds=bounds,
+        bounds=(low, high),
         samples=count,
         threads=None,
-        verdict=_verdict(bounds, budget),
-        samples_ms=[round(float(value), 6) for value in times],
+        verdict=verdict,
+        samples_ms=np.round(times, 6).tolist(),
     )
-
-
-def _verdict(bounds: tuple[float | None, float | None], budget: float) -> Verdict:
-    low, high = bounds
-    if high is not None and high <= budget:
-        return "pass"
-    return "fail" if low is not None and low > budget else "inconclusive"
 
 
 def _said(found: Bounded, unit: str) -> str:

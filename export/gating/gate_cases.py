@@ -10,7 +10,7 @@ from lorkit.decompose.errors import DataError
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.lineage import RunFinder
 from lorkit.decompose.runs.locked_data import RunSplits
-from lorkit.export.noninferiority.cases import SIDES, EvaluationCases, cases_of_file, cases_of_split
+from lorkit.export.noninferiority.cases import EvaluationCases, cases_of_file, cases_of_split
 from lorkit.export.runtime.exported import ExportPair
 
 
@@ -34,22 +34,24 @@ class GateCases:
         Raises:
             DataError: The named file cannot be used. A missing locked split only leaves accuracy undecided.
         """
-        sides = zip(SIDES, (pair.baseline, pair.candidate), strict=True)
-        homes = {side: self.finder.of_export(one.manifest) for side, one in sides}
-        lineages = {side: None if run is None else self.finder.lineage(run) for side, run in homes.items()}
-        seen = {side: None if one is None else one.training_digests for side, one in lineages.items()}
-        unknown_ancestors = frozenset(side for side, one in lineages.items() if one is not None and not one.complete)
         if self.data is not None:
-            return replace(cases_of_file(self.data, pair, seen), unknown_ancestors=unknown_ancestors)
-        if self.home is None:
+            found = cases_of_file(self.data, pair)
+        elif self.home is None:
             return "there is neither --data nor a run with a locked test split"
-        if pair.region not in self.home.regions.names:
+        elif pair.region not in self.home.regions.names:
             return f"the run {self.home.id} has no region '{pair.region}', and there is no --data"
-        try:
-            found = cases_of_split(self._splits, pair.region, seen=seen)
-        except DataError as error:
-            return f"the locked test split cannot be read ({error})"
-        return replace(found, unknown_ancestors=unknown_ancestors)
+        else:
+            try:
+                found = cases_of_split(self._splits, pair.region)
+            except DataError as error:
+                return f"the locked test split cannot be read ({error})"
+        homes = {side: self.finder.of_export(one.manifest) for side, one in pair.sides.items()}
+        lineages = {side: None if run is None else self.finder.lineage(run) for side, run in homes.items()}
+        return replace(
+            found,
+            seen={side: None if one is None else one.training_digests for side, one in lineages.items()},
+            unknown_ancestors=frozenset(side for side, one in lineages.items() if one is not None and not one.complete),
+        )
 
     @cached_property
     def _splits(self) -> RunSplits:

@@ -10,9 +10,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
-from lorkit.decompose.documents.base import Verdict
 from lorkit.decompose.documents.gate import GateDocument, GateRegion
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener, Working, ignore
@@ -24,12 +22,7 @@ from lorkit.export.gating.baselines import check_replacing, is_store, other_case
 from lorkit.export.gating.gate_cases import GateCases
 from lorkit.export.gating.limits import DROP, Limits, limits_of, worst
 from lorkit.export.gating.pairing import GateExports, pair_exports
-from lorkit.export.gating.region_verdict import (
-    RegionResult,
-    judge_region,
-    unjudged_regions,
-    with_adjusted_verdicts,
-)
+from lorkit.export.gating.region_verdict import judge_region, unjudged_region, with_verdicts
 from lorkit.export.noninferiority.accuracy import AccuracyTest
 from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
 
@@ -101,7 +94,8 @@ def gate(
     exports = GateExports(home, selection, baseline=paths[0], candidate=paths[1])
     pairs = [] if reason else pair_exports(exports)
     limits.check_regions([*(home.regions.names if home else ()), *(pair.region for pair in pairs)])
-    _check_one(data, pairs)
+    if data is not None and len(pairs) > 1:
+        raise UsageError(f"--data {data} for {len(pairs)} regions", required="one region", fix="name it with --region")
     check_replacing(update_baseline, [(pair.baseline, pair.candidate) for pair in pairs], because)
     left = _candidates_without_baseline(exports, pairs, reason)
     shared = AccuracyTest(
@@ -109,21 +103,26 @@ def gate(
         seed=seed,
         columns=tuple(dict.fromkeys(subgroup)),
         strict=strict_subgroups,
-        pictures=_may_embed_images(home),
+        pictures=home is not None and home.config.privacy.embed_images is True,
     )
     cases = GateCases(home, finder, None if data is None else Path(data))
-    results = _judge(pairs, cases, shared, limits, max_seconds, on_event)
-    regions = unjudged_regions(left, reason or _no_baseline_text(paths[0]), limits)
-    regions |= {found.pair.region: found.to_document() for found in with_adjusted_verdicts(results)}
-    warnings = [*_baselines_without_candidate(exports), *_other_case_warnings(paths[0], pairs, regions)]
+    measured = _judge(pairs, cases, shared, limits, max_seconds, on_event)
+    why = reason or (_NO_FOUNDATION_EXPORT if paths[0] is None else _NOT_IN_STORE.format(store=paths[0]))
+    regions = {one.region.name: unjudged_region(one, why, limits) for one in left} | with_verdicts(measured)
+    warnings = _baselines_without_candidate(exports)
+    if (store := exports.store) is not None:
+        found = (other_cases(store, pair.baseline, regions[pair.region]) for pair in pairs)
+        warnings += [text for text in found if text is not None]
     synthetic = any(one.synthetic for one in left)
-    document = _document(pairs, home, limits, regions, synthetic, warnings, seed, on_inconclusive)
-    _store_document(home, document)  # before replacing baselines, which may fail
-    if update_baseline is None:
-        return document
-    replaced = replace_baselines(Path(update_baseline), document, because)
-    document = document.with_changes(replaced_baselines=replaced)
-    _store_document(home, document)
+    document = _document(pairs, home, limits, regions, synthetic, warnings, seed)
+    try:
+        if update_baseline is not None:
+            replaced = replace_baselines(Path(update_baseline), document, because)
+            document = document.with_changes(replaced_baselines=replaced)
+    finally:  # replacing baselines may fail; the verdict is kept
+        if home is not None:
+            home.measurements_dir.mkdir(parents=True, exist_ok=True)
+            document.write(home.measurements_dir / NAME)
     return document
 
 
@@ -134,29 +133,18 @@ def _judge(
     limits: Limits,
     seconds: float,
     on_event: Listener,
-) -> list[RegionResult]:
-    """Judge the pairs one by one; unused time goes to the next."""
-    results: list[RegionResult] = []
+) -> dict[str, GateRegion]:
+    """Measure the pairs one by one; unused time goes to the next."""
+    regions = dict[str, GateRegion]()
     for index, pair in enumerate(pairs):
         on_event(Working(pair.region, index, len(pairs)))
         test = replace(shared, allowed=limits.allowed(pair.region))
         left = seconds / (len(pairs) - index)
         found = judge_region(pair, cases.of(pair), test, margin=limits.margin, seconds=left)
         seconds -= min(seconds, found.latency.seconds or 0.0)
-        results.append(found)
+        regions[pair.region] = found
     on_event(Working("done", len(pairs), len(pairs)))
-    return results
-
-
-def _check_one(data: Path | str | None, pairs: list[ExportPair]) -> None:
-    if data is not None and len(pairs) > 1:
-        raise UsageError(f"--data {data} for {len(pairs)} regions", required="one region", fix="name it with --region")
-
-
-def _store_document(home: Run | None, document: GateDocument) -> None:
-    if home is not None:
-        home.measurements_dir.mkdir(parents=True, exist_ok=True)
-        document.write(home.measurements_dir / NAME)
+    return regions
 
 
 def exit_code(document: GateDocument, on_inconclusive: str | None = None) -> int:
@@ -173,10 +161,6 @@ def _find_run(run: Path | str | None, named: Path | None, finder: RunFinder, *, 
         if found is not None or alone:
             return found
     return finder.open(run)
-
-
-def _may_embed_images(home: Run | None) -> bool:
-    return home is not None and home.config.privacy.embed_images is True
 
 
 def _candidates_without_baseline(exports: GateExports, pairs: list[ExportPair], reason: str | None) -> list[Exported]:
@@ -197,17 +181,6 @@ def _candidates_without_baseline(exports: GateExports, pairs: list[ExportPair], 
         return []
     judged = {pair.region for pair in pairs}
     return [one for one in exports.candidates if one.region.name not in judged]
-
-
-def _no_baseline_text(store: Path | None) -> str:
-    return _NO_FOUNDATION_EXPORT if store is None else _NOT_IN_STORE.format(store=store)
-
-
-def _other_case_warnings(store: Path | None, pairs: list[ExportPair], blocks: Mapping[str, GateRegion]) -> list[str]:
-    if store is None or not is_store(store):
-        return []
-    found = [other_cases(store, pair.baseline, blocks[pair.region]) for pair in pairs]
-    return [text for text in found if text is not None]
 
 
 def _baselines_without_candidate(exports: GateExports) -> list[str]:
@@ -231,7 +204,6 @@ def _document(
     synthetic: bool,
     warnings: list[str],
     seed: int,
-    policy: str,
 ) -> GateDocument:
     judged = any(pair.candidate.synthetic or pair.baseline.synthetic for pair in pairs)
     about = ["Judged on synthetic phantoms. The result does not apply to patients."] if judged else []
@@ -239,7 +211,7 @@ def _document(
         warnings=[*about, *(_not_judged_text(pair) for pair in pairs if pair.not_judged), *warnings],
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         verdict=worst(region.verdict for region in regions.values()),
-        on_inconclusive=cast(Verdict, policy),
+        on_inconclusive=limits.on_inconclusive,
         margin=limits.margin,
         max_accuracy_drop=limits.drop,
         max_accuracy_drops=dict(limits.drops),

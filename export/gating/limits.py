@@ -29,11 +29,13 @@ class Limits:
         margin: Allowed growth of latency, bytes and MACs.
         drop: Allowed drop of accuracy in regions that are not in `drops`.
         drops: Allowed drop by region.
+        on_inconclusive: What an inconclusive verdict counts as, for the exit code.
     """
 
     margin: float
     drop: float = DROP
     drops: Mapping[str, float] = field(default_factory=dict)
+    on_inconclusive: Verdict = "inconclusive"
 
     def allowed(self, region: str) -> float:
         """Return the allowed drop of a region."""
@@ -65,12 +67,13 @@ def limits_of(margin: float, drop: float | Mapping[str, float], max_seconds: flo
             required="fractions (0.03 is 3 %) and a time above 0 and below a day",
             fix="correct --margin, --max-accuracy-drop or --max-seconds",
         )
-    if on_inconclusive not in VERDICTS:
+    policy = next((verdict for verdict in VERDICTS if verdict == on_inconclusive), None)
+    if policy is None:
         raise UsageError(
             f"--on-inconclusive {on_inconclusive}", required=f"one of {', '.join(VERDICTS)}", fix="name one of them"
         )
     default = drops.pop(ANY, DROP)
-    return Limits(margin=margin, drop=default, drops=drops)
+    return Limits(margin=margin, drop=default, drops=drops, on_inconclusive=policy)
 
 
 def parse_drops(text: str) -> float | dict[str, float]:

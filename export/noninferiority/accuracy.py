@@ -10,7 +10,7 @@ judged too (`multiplicity`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 BATCH = 64
 _Engines = tuple["Engine", "Engine"]
 _Prepared = tuple["PreparedRegion", "PreparedRegion"]
-_Absent = Callable[[Sequence[int] | None], list[str]]
-_Compare = Callable[[Sequence[int] | None], PairedDrop | None]
+_Rows = list[int] | slice
+_ALL = slice(None)
+_Absent = Callable[[_Rows], list[str]]
+_Compare = Callable[[_Rows], PairedDrop | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +107,7 @@ def judge_accuracy(
     parts = [(name, subgroups(baseline.columns, name, cases.source)) for name in dict.fromkeys(test.columns)]
     collect = _compare_masks if get_task(pair.candidate.region.task).dense else _compare_labels
     evidence = collect(pair, engines, prepared, test.seed)
-    found = evidence.compare(None)
+    found = evidence.compare(_ALL)
     if found is None:
         raise DataError(
             f"{plural(len(baseline), 'case')} without any structure in {cases.source}",
@@ -118,21 +120,14 @@ def judge_accuracy(
     block = JudgedAccuracy(
         verdict="inconclusive",
         metric=headline_metric(pair.candidate),
-        drop=found.drop,
-        ci=found.ci,
-        decidable=found.decidable,
-        baseline=found.baseline,
-        candidate=found.candidate,
-        n=found.n,
-        groups=found.groups,
-        mcnemar_p=found.mcnemar_p,
+        **{name: value for name, value in vars(found).items() if name != "uncertainty"},
         p_worse=worse,
         p_within=within,
         needed_n=_spread(found).needed(test.allowed, found.n),
         allowed=test.allowed,
         strict=test.strict,
-        absent=evidence.absent(None),
-        structures=[_subset(name, compare, None, test.allowed) for name, compare in evidence.structures.items()],
+        absent=evidence.absent(_ALL),
+        structures=[_subset(name, compare, _ALL, test.allowed) for name, compare in evidence.structures.items()],
         subgroups=[
             _subset(value, evidence.compare, rows, test.allowed).with_changes(
                 column=column, absent=evidence.absent(rows)
@@ -169,7 +164,7 @@ def undecided_accuracy(candidate: Exported, allowed: float) -> Accuracy:
     )
 
 
-def _subset(name: str, compare: _Compare, rows: Sequence[int] | None, allowed: float) -> Subset:
+def _subset(name: str, compare: _Compare, rows: _Rows, allowed: float) -> Subset:
     """Compare on some of the cases; not judged if the metric is undefined on them."""
     found = compare(rows)
     if found is None or not np.isfinite(found.drop):
@@ -198,12 +193,11 @@ def _compare_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, se
     logits = [engine_logits(engine, one) for engine, one in zip(engines, prepared, strict=True)]
     labels, groups = prepared[0].labels, np.asarray(prepared[0].groups)
 
-    def compare(rows: Sequence[int] | None) -> PairedDrop:
-        chosen = slice(None) if rows is None else np.asarray(rows)
-        return paired_drop(labels[chosen], logits[0][chosen], logits[1][chosen], groups[chosen], seed=seed)
+    def compare(rows: _Rows) -> PairedDrop:
+        return paired_drop(labels[rows], logits[0][rows], logits[1][rows], groups[rows], seed=seed)
 
-    def absent(rows: Sequence[int] | None) -> list[str]:
-        shown = set(labels[slice(None) if rows is None else np.asarray(rows)].tolist())
+    def absent(rows: _Rows) -> list[str]:
+        shown = set(labels[rows].tolist())
         return [name for index, name in enumerate(pair.candidate.classes) if index not in shown]
 
     changed = changed_answers.changed_labels(prepared[0], logits[0], logits[1], pair.candidate.classes)
@@ -233,20 +227,19 @@ def _compare_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared, see
     groups = np.asarray(prepared[0].groups)
 
     def compare_of(columns: slice) -> _Compare:
-        def compare(rows: Sequence[int] | None) -> PairedDrop | None:
-            chosen = slice(None) if rows is None else np.asarray(rows)
-            sides = one_NS[chosen, columns], two_NS[chosen, columns]
+        def compare(rows: _Rows) -> PairedDrop | None:
+            sides = one_NS[rows, columns], two_NS[rows, columns]
             known_N = np.isfinite(sides[0]).any(1) | np.isfinite(sides[1]).any(1)
             if not known_N.any():
                 return None
-            return paired_means(sides[0][known_N], sides[1][known_N], groups[chosen][known_N], seed=seed)
+            return paired_means(sides[0][known_N], sides[1][known_N], groups[rows][known_N], seed=seed)
 
         return compare
 
     shown_NS = _shown(prepared[0].targets, len(region.classes))
 
-    def absent(rows: Sequence[int] | None) -> list[str]:
-        shown = shown_NS[slice(None) if rows is None else np.asarray(rows)]
+    def absent(rows: _Rows) -> list[str]:
+        shown = shown_NS[rows]
         return [name for index, name in enumerate(region.classes) if not shown[:, index].any()]
 
     names = region.classes if len(region.classes) > 1 else ()

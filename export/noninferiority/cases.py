@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from lorkit.decompose.data.prepared import PreparedRegion
     from lorkit.decompose.documents.recipe import Recipe
 
-SIDES: tuple[Side, ...] = ("baseline", "candidate")
-
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationCases:
@@ -33,7 +31,7 @@ class EvaluationCases:
         read: Reads and prepares all of them with the recipe of an engine.
         source: Their source, for documents.
         seen: By side, the digests of the images that it was trained on; None if unknown.
-        partly: Sides trained on more than `seen`, in a run that was not found.
+        unknown_ancestors: Sides trained on more than `seen`, in a run that was not found.
     """
 
     read: Callable[[Recipe], PreparedRegion]
@@ -98,17 +96,12 @@ def _group_duplicates(prepared: PreparedRegion) -> PreparedRegion:
     return replace(prepared, groups=tuple(groups))
 
 
-def cases_of_file(
-    path: Path, pair: ExportPair, seen: Mapping[Side, frozenset[str] | None] | None = None
-) -> EvaluationCases:
+def cases_of_file(path: Path, pair: ExportPair) -> EvaluationCases:
     """Return every row of a file as cases, classes matched by name."""
-    region = pair.candidate.region
-    return EvaluationCases(read=lambda recipe: prepare_file(path, region, recipe), source=str(path), seen=seen or {})
+    return EvaluationCases(read=lambda recipe: prepare_file(path, pair.candidate.region, recipe), source=str(path))
 
 
-def cases_of_split(
-    run_splits: RunSplits, region: str, part: str = "test", seen: Mapping[Side, frozenset[str] | None] | None = None
-) -> EvaluationCases:
+def cases_of_split(run_splits: RunSplits, region: str, part: str = "test") -> EvaluationCases:
     """Return a locked part of a run as cases, found by the digests of its images.
 
     Raises:
@@ -117,7 +110,5 @@ def cases_of_split(
     run_splits.samples(region)  # raises here if the data is missing
     name = {"test": "locked test split", "val": "validation part", "train": "training part"}[part]
     return EvaluationCases(
-        read=lambda recipe: run_splits.part(region, part, recipe=recipe),
-        source=f"{name} of {run_splits.run.id}",
-        seen=seen or {},
+        read=lambda recipe: run_splits.part(region, part, recipe=recipe), source=f"{name} of {run_splits.run.id}"
     )

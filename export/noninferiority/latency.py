@@ -13,8 +13,9 @@ beyond it by that noise. Error rates of this rule: `benchmarks/gate.py`, docs/be
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,13 +23,18 @@ from lorkit.decompose.artifacts.arrays import Floats
 from lorkit.decompose.documents.base import Verdict, combine
 from lorkit.decompose.documents.gate import Latency, Look
 from lorkit.decompose.documents.measured import Medians, Ratio, Timings
-from lorkit.export.benchmarking.interleaving import TimedEngine, runs_per_block, time_interleaved, warm_up
-from lorkit.export.benchmarking.timing_statistics import (
-    FIRST_LOOK,
-    InterimLooks,
-    fastest_of_neighbours,
-    paired_ratio,
+from lorkit.export.benchmarking.interleaving import (
+    TimedEngine,
+    random_inputs,
+    runs_per_block,
+    time_interleaved,
+    warm_up,
 )
+from lorkit.export.benchmarking.timing_statistics import FIRST_LOOK, InterimLooks, fastest_of_neighbours, paired_ratio
+from lorkit.export.runtime.exported import ExportPair
+
+if TYPE_CHECKING:
+    from lorkit.export.targets.base import Engine
 
 BASELINE, CANDIDATE, CONTROL = range(3)
 _NAMES = ("baseline", "candidate", "control")
@@ -52,81 +58,57 @@ class InterimLook:
     verdict: Verdict
 
 
-@dataclass(frozen=True, kw_only=True)
-class LatencyTest:
-    """Result of one latency test; `times_PA` are the raw milliseconds per run of (A, B, A') in every cycle."""
-
-    verdict: Verdict
-    reason: str
-    margin: float
-    looks: tuple[InterimLook, ...]
-    times_PA: Floats
-    cycles_per_pair: int
-    runs: int
-    seconds: float
-
-    def to_document(self) -> Latency:
-        """Return the gate's `latency` block: the last look at the top, earlier ones and raw samples below."""
-        last = self.looks[-1] if self.looks else None
-        timed = len(self.times_PA) > 0
-        fastest = self.times_PA.min(axis=0) if timed else None
-        samples = [[round(float(value), 6) for value in column] for column in self.times_PA.T]
-        return Latency(
-            verdict=self.verdict,
-            ratio=last.question.ratio if last else None,
-            ci=last.question.ci if last else None,
-            level=last.question.level if last else None,
-            margin=self.margin,
-            pairs=len(self.times_PA) // self.cycles_per_pair,
-            cycles_per_pair=self.cycles_per_pair,
-            noise_floor=last.control.deviation if last else None,
-            control=last.control if last else None,
-            ratio_of_minima=None
-            if fastest is None
-            else float(fastest[CANDIDATE] / min(fastest[BASELINE], fastest[CONTROL])),
-            median_ms=Medians(**dict(zip(_NAMES, np.median(self.times_PA, axis=0).tolist(), strict=True)))
-            if timed
-            else None,
-            runs_per_sample=self.runs,
-            seconds=round(self.seconds, 3),
-            looks=[
-                combine(Look, look.question, noise_floor=look.control.deviation, verdict=look.verdict)
-                for look in self.looks
-            ],
-            samples_ms=Timings(**dict(zip(_NAMES, samples, strict=True))),
-        )
-
-
 def undecided_latency(margin: float) -> Latency:
     """Return the block of a latency that was not measured."""
     return Latency(verdict="inconclusive", ratio=None, ci=None, margin=margin, pairs=0, noise_floor=None)
 
 
+def compare_engines(
+    pair: ExportPair, engines: Sequence[Engine], *, margin: float, seconds: float, seed: int, threads: int
+) -> tuple[Latency, str]:
+    """Time the engines of two exports for single images.
+
+    Args:
+        pair: Baseline and candidate.
+        engines: Baseline, candidate, and the baseline loaded again, in this order.
+        margin: Allowed slow-down as a fraction: 0.03 allows a ratio of 1.03.
+        seconds: Time for warm-up and pairs together.
+        seed: Seed of inputs, orders and intervals.
+        threads: Threads that the engines were loaded with.
+
+    Returns:
+        The gate's `latency` block, and its verdict in a sentence.
+    """
+    subjects = (pair.baseline, pair.candidate, pair.baseline)
+    timed = [
+        TimedEngine(name, engine.run, random_inputs((1, *one.shape), seed=seed))
+        for name, one, engine in zip(_NAMES, subjects, engines, strict=True)
+    ]
+    found, reason = run_latency_test(timed, margin=margin, seconds=seconds, seed=seed)
+    return found.with_changes(batch=1, threads=threads, provider=engines[CANDIDATE].provider), reason
+
+
 def run_latency_test(
-    baseline: TimedEngine,
-    candidate: TimedEngine,
-    control: TimedEngine,
+    engines: Sequence[TimedEngine],
     *,
     margin: float,
     seconds: float,
     seed: int,
-    on_look: Callable[[InterimLook], None] = lambda look: None,
     clock: Callable[[], float] = time.perf_counter,
-) -> LatencyTest:
+) -> tuple[Latency, str]:
     """Time two engines until it is decided whether the candidate is slower by more than the margin, or time is up.
 
     Args:
-        baseline: The current engine.
-        candidate: The engine that may replace it.
-        control: The baseline loaded a second time.
-        margin: Allowed slow-down as a fraction: 0.03 allows a ratio of 1.03.
+        engines: The current engine, the one that may replace it, and the current one loaded a second time.
+        margin: Allowed slow-down as a fraction.
         seconds: Time for warm-up and pairs together.
         seed: Seed of orders and intervals.
-        on_look: Receives every look.
         clock: Seconds, monotonic.
+
+    Returns:
+        The `latency` block with the raw milliseconds of every cycle, and its verdict in a sentence.
     """
     begin = clock()
-    engines = (baseline, candidate, control)
     warm = [warm_up(engine, limit_seconds=WARM_SHARE * seconds, clock=clock) for engine in engines]
     runs = runs_per_block(min(warm))
     generator = np.random.default_rng(seed)
@@ -140,16 +122,36 @@ def run_latency_test(
         )
         return np.concatenate([times_PA, more])
 
-    looks, times_PA = decide(extend, affordable, margin=margin, seed=seed, on_look=on_look)
-    return LatencyTest(
-        verdict=looks[-1].verdict if looks else "inconclusive",
-        reason=explain_latency(looks[-1], margin) if looks else _too_few(len(times_PA), seconds),
+    looks, times_PA = decide(extend, affordable, margin=margin, seed=seed)
+    cycles = cycles_per_pair(affordable)
+    block = _to_document(looks, times_PA, cycles, margin).with_changes(
+        runs_per_sample=runs, seconds=round(clock() - begin, 3)
+    )
+    return block, explain_latency(looks[-1], margin) if looks else _too_few(len(times_PA), seconds)
+
+
+def _to_document(looks: Sequence[InterimLook], times_PA: Floats, cycles: int, margin: float) -> Latency:
+    """Return the `latency` block: the last look on top, all looks and the raw samples below."""
+    last = looks[-1] if looks else None
+    timed = len(times_PA) > 0
+    fastest = times_PA.min(axis=0) if timed else None
+    samples = np.round(times_PA.T, 6).tolist()
+    return Latency(
+        verdict=last.verdict if last else "inconclusive",
+        ratio=last.question.ratio if last else None,
+        ci=last.question.ci if last else None,
+        level=last.question.level if last else None,
         margin=margin,
-        looks=looks,
-        times_PA=times_PA,
-        cycles_per_pair=cycles_per_pair(affordable),
-        runs=runs,
-        seconds=clock() - begin,
+        pairs=len(times_PA) // cycles,
+        cycles_per_pair=cycles,
+        noise_floor=last.control.deviation if last else None,
+        control=last.control if last else None,
+        ratio_of_minima=None if fastest is None else fastest[CANDIDATE] / min(fastest[BASELINE], fastest[CONTROL]),
+        median_ms=Medians(**dict(zip(_NAMES, np.median(times_PA, axis=0).tolist(), strict=True))) if timed else None,
+        looks=[
+            combine(Look, look.question, noise_floor=look.control.deviation, verdict=look.verdict) for look in looks
+        ],
+        samples_ms=Timings(**dict(zip(_NAMES, samples, strict=True))),
     )
 
 
@@ -158,14 +160,7 @@ def cycles_per_pair(affordable: int) -> int:
     return int(np.clip(affordable // _AMPLE, 1, MAX_CYCLES_PER_PAIR))
 
 
-def decide(
-    extend: Extend,
-    affordable: int,
-    *,
-    margin: float,
-    seed: int,
-    on_look: Callable[[InterimLook], None] = lambda look: None,
-) -> tuple[tuple[InterimLook, ...], Floats]:
+def decide(extend: Extend, affordable: int, *, margin: float, seed: int) -> tuple[tuple[InterimLook, ...], Floats]:
     """Look at growing times until they decide: the gate's rule, for measured or recorded times.
 
     Args:
@@ -173,7 +168,6 @@ def decide(
         affordable: Cycles that the time allows.
         margin: Allowed slow-down as a fraction.
         seed: Seed of the intervals.
-        on_look: Receives every look.
 
     Returns:
         The looks, the last with the verdict (none if there are too few pairs), and all times (P, 3).
@@ -193,7 +187,6 @@ def decide(
                 fastest_of_neighbours(times_PA, cycles), margin=margin, level=plan.level(index, last=last), seed=seed
             )
         )
-        on_look(looks[-1])
         if looks[-1].verdict != "inconclusive" or short:
             break
     return tuple(looks), times_PA

@@ -139,21 +139,9 @@ def mark(verdict: str | None) -> str:
     return DASH if verdict is None else f"{signs.get(verdict, '')} {verdict.upper()}".strip()
 
 
-FILTERS: dict[str, Callable[..., Any]] = {
-    "metric": metric,
-    "heading": heading,
-    "number": number,
-    "signed": signed,
-    "change": change,
-    "change_span": change_span,
-    "shown": shown,
-    "inline_png": inline_png,
-    "span": span,
-    "percent": percent,
-    "count": count,
-    "bytes": size,
-    "md": markdown,
-    "code": code,
-    "mark": mark,
-    "moment": moment,
-}
+_NAMED = (
+    metric, heading, number, signed, change, change_span, shown, inline_png, span, percent, count, code,
+    mark, moment,
+)  # fmt: skip
+FILTERS: dict[str, Callable[..., Any]] = {one.__name__: one for one in _NAMED} | {"bytes": size, "md": markdown}
+"""The filters of templates by name."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from lorkit.decompose.artifacts import Manifest, read_manifest, verify_chain
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.export import ExportInfo
+from lorkit.decompose.documents.gate import Side
 from lorkit.decompose.documents.measured import Subject
 from lorkit.decompose.documents.network import StoredNetwork
 
@@ -83,6 +84,11 @@ class ExportPair:
     baseline: Exported
     candidate: Exported
     not_judged: tuple[str, ...] = ()
+
+    @property
+    def sides(self) -> dict[Side, Exported]:
+        """Both by their side."""
+        return {"baseline": self.baseline, "candidate": self.candidate}
 
     @property
     def region(self) -> str:

@@ -10,12 +10,12 @@ outputs (N, C) or (N, C, *spatial).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.decompose.documents.verify import ParityFigures, ProvenParity
+from lorkit.decompose.artifacts.arrays import Float32Array, Ints, Mask
+from lorkit.decompose.documents.verify import ImageKind, ParityFigures, ProvenParity
 from lorkit.decompose.errors import ParityError, plural
 from lorkit.decompose.metrics.segmentation import mask_dice
 
@@ -30,6 +30,23 @@ TOLERANCES = {"fp32": 5e-5, "fp16": 5e-3, "bf16": 4e-2, "int8": 0.25}
 # Fraction of decisions that may differ from the source's; one always may, since two classes can tie. In fp32 the
 # error suffices: a label flips only if two classes tie.
 FLIP_RATES = {"fp32": 1.0, "fp16": 0.01, "bf16": 0.02, "int8": 0.05}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceImages:
+    """Images to run networks on.
+
+    Attributes:
+        images: (N, C, *spatial).
+        kind: "real", "phantom" or "seeded".
+        masks: (N, *spatial) uint8 true masks; None without any.
+        labels: (N,) index of each image's class, for a classifier; None if unknown.
+    """
+
+    images: Float32Array = field(repr=False)
+    kind: ImageKind
+    masks: Mask | None = None
+    labels: Ints | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from lorkit.decompose.documents.gate import Accuracy, Deterministic, GateDocument, GateRegion, JudgedAccuracy, Latency
 from lorkit.decompose.machine import fingerprint, tool_versions
+from lorkit.export.runtime.exported import ExportPair
 
 SUBJECT: dict[str, Any] = {
     "path": "x", "digest": "0" * 64, "owner": "expert", "region": "chest", "target": "onnx", "profile": "any",
@@ -59,6 +60,13 @@ def region(**changes: Any) -> GateRegion:
     """A region that passed."""
     found = {"verdict": "pass", "latency": latency(), "accuracy": accuracy(), "deterministic": costs(), "budget": None}
     return GateRegion.model_validate({**found, "reasons": ["ok"], "baseline": SUBJECT, "candidate": SUBJECT, **changes})
+
+
+def measured(pair: ExportPair, **changes: Any) -> GateRegion:
+    """What the gate measured of a pair, before its verdict."""
+    reasons: dict[str, Any] = {"deterministic": [], "latency": [], "accuracy": [], "budget": []}
+    sides = {"baseline": pair.baseline.describe(), "candidate": pair.candidate.describe()}
+    return region(**sides, verdict="inconclusive", reasons=[], reasons_by_check=reasons, **changes)
 
 
 def gate(regions: dict[str, Any] | None = None, **changes: Any) -> GateDocument:

@@ -4,6 +4,6 @@
 on the region's training part. Layers that are measured to be sensitive stay in fp32.
 """
 
-from lorkit.export.onnx.precision.lowering import Calibration, Lowered, convert_precision, require_precision
+from lorkit.export.onnx.precision.lowering import Lowered, convert_precision, require_precision
 
-__all__ = ["Calibration", "Lowered", "convert_precision", "require_precision"]
+__all__ = ["Lowered", "convert_precision", "require_precision"]

@@ -4,56 +4,32 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
 import onnx
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.export import CalibrationSet, LayerError, Lowering, WeightCount
-from lorkit.decompose.documents.verify import ImageKind
 from lorkit.decompose.errors import DataError, ParityError, plural
 from lorkit.decompose.events import Listener, ignore, with_progress
 from lorkit.export.onnx.precision.cpu_runner import runner
 from lorkit.export.onnx.precision.half import DTYPES, overflowing, to_half_precision
 from lorkit.export.onnx.precision.int8 import quantise
-from lorkit.export.runtime.parity import Parity, describe_flips, measure_parity
+from lorkit.export.runtime.parity import Parity, ReferenceImages, describe_flips, measure_parity
 
 _MOST_KEPT = 0.5
 """Maximum fraction of layers in fp32, above which the file would not have its stated precision."""
 
 
-class Build(Protocol):
-    """Lowers a graph, without the nodes of `excluding`, or only the nodes of `only`."""
-
-    def __call__(self, excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
-        """Return the lowered graph."""
+Build = Callable[[Sequence[str], Sequence[str] | None], onnx.ModelProto]
+"""Lowers a graph, without the nodes of the first list; or only the nodes of the second."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Calibration:
-    """Calibration images.
+class Lowered(NamedTuple):
+    """A lowered graph, and its description in `export.json`: None for a float32 graph."""
 
-    Attributes:
-        images: (N, C, *spatial), of the training part.
-        kind: "real", "phantom" or "seeded".
-    """
-
-    images: Float32Array = field(repr=False)
-    kind: ImageKind
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lowered:
-    """A graph and its conversion.
-
-    Attributes:
-        model: The graph.
-        notes: Its description in `export.json`; None for a float32 graph.
-    """
-
-    model: onnx.ModelProto = field(repr=False)
+    model: onnx.ModelProto
     notes: Lowering | None
 
 
@@ -62,10 +38,8 @@ def convert_precision(
     precision: str,
     *,
     scheme: str,
-    calibration: Calibration,
-    images: Float32Array,
+    calibration: ReferenceImages,
     reference: Float32Array,
-    inputs: str,
     on_event: Listener = ignore,
 ) -> Lowered:
     """Lower a graph; the most sensitive layers stay in fp32 until its outputs are close enough.
@@ -74,10 +48,8 @@ def convert_precision(
         model: The float32 graph; it is not changed.
         precision: fp32, fp16, bf16 or int8.
         scheme: The int8 scheme, see `int8`.
-        calibration: Images for the ranges of int8.
-        images: (N, C, *spatial) to test the graph on.
-        reference: The source's logits for them.
-        inputs: Kind of the images.
+        calibration: Images of the training part, for the ranges of int8; the graph is tested on the first of them.
+        reference: The source's logits for as many of the first images as the graph is tested on.
         on_event: Receives progress of the search over layers, if the whole graph does not pass.
 
     Raises:
@@ -85,49 +57,46 @@ def convert_precision(
         ParityError: Half of the layers in fp32 are not enough.
     """
     if precision == "fp32":
-        return Lowered(model=model, notes=None)
+        return Lowered(model, None)
     if precision == "bf16":  # ONNX Runtime has no bf16 on CPUs to try it with; its range is that of fp32
-        return Lowered(model=to_half_precision(model, precision), notes=Lowering(kept_fp32=[], tried=False))
+        return Lowered(to_half_precision(model, precision), Lowering(kept_fp32=[], tried=False))
+    images = calibration.images[: len(reference)]
+    kept, notes = (
+        ([], _calibrated(scheme, calibration)) if precision == "int8" else (overflowing(model, images), Lowering())
+    )
 
     def trial(candidate: onnx.ModelProto) -> Parity:
-        return measure_parity(runner(candidate), images, reference, precision=precision, inputs=inputs, batches=(8,))
+        return measure_parity(
+            runner(candidate), images, reference, precision=precision, inputs=calibration.kind, batches=(8,)
+        )
 
-    if precision == "int8":
-        seen = _require_images(calibration)
-        calibrated = CalibrationSet(part="train", n=len(seen.images), inputs=seen.kind)
-        notes = Lowering(scheme=scheme, calibration=calibrated)
-        with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
-            ranges = Path(folder) / "ranges.json"  # the images are run once, for all graphs that are tried
+    with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
+        ranges = Path(folder) / "ranges.json"  # the images are run once, for all graphs that are tried
 
-            def build(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
-                return quantise(model, seen.images, scheme, only=only, excluding=excluding, ranges=ranges)
+        def build(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
+            if precision == "int8":
+                return quantise(model, calibration.images, scheme, only=only, excluding=excluding, ranges=ranges)
+            skipped = excluding if only is None else [node.name for node in model.graph.node if node.name not in only]
+            return to_half_precision(model, precision, excluding=skipped)
 
-            return _convert_or_retry(model, build, trial, [], notes, precision, on_event)
+        lowered = build(kept)
+        if not (first := trial(lowered)).passed:
+            text = f"{precision} alone is off by {first.max_abs:.2g} (at most {first.tolerance:.2g}): trying each layer"
+            ranked = by_sensitivity(model, lambda name: trial(build(kept, [name])), text, on_event)
+            notes = notes.with_changes(sensitivity=[LayerError(layer=name, error=error) for name, error in ranked[:10]])
+            lowered, kept = _retry_excluding_layers(build, trial, kept, [name for name, _ in ranked], first, precision)
+    return Lowered(lowered, notes.with_changes(kept_fp32=kept, tried=True))
 
-    def build_half(excluding: Sequence[str], only: Sequence[str] | None = None) -> onnx.ModelProto:
-        skipped = excluding if only is None else [node.name for node in model.graph.node if node.name not in only]
-        return to_half_precision(model, precision, excluding=skipped)
 
-    return _convert_or_retry(model, build_half, trial, overflowing(model, images), Lowering(), precision, on_event)
-
-
-def _convert_or_retry(
-    model: onnx.ModelProto,
-    build: Build,
-    trial: Callable[[onnx.ModelProto], Parity],
-    kept: list[str],
-    notes: Lowering,
-    precision: str,
-    on_event: Listener,
-) -> Lowered:
-    """Lower a graph without `kept`; if it does not pass, keep more layers in fp32."""
-    lowered = build(kept)
-    if not (first := trial(lowered)).passed:
-        text = f"{precision} alone is off by {first.max_abs:.2g} (at most {first.tolerance:.2g}): trying each layer"
-        ranked = by_sensitivity(model, lambda name: trial(build(kept, [name])), text, on_event)
-        notes = notes.with_changes(sensitivity=[LayerError(layer=name, error=error) for name, error in ranked[:10]])
-        lowered, kept = _retry_excluding_layers(build, trial, kept, [name for name, _ in ranked], first, precision)
-    return Lowered(model=lowered, notes=notes.with_changes(kept_fp32=kept, tried=True))
+def _calibrated(scheme: str, calibration: ReferenceImages) -> Lowering:
+    if calibration.kind == "seeded":
+        raise DataError(
+            "int8 has no image of the region to calibrate on",
+            required="the training part of the expert's run",
+            fix="export it where the run and its data lie, or in another precision",
+        )
+    about = CalibrationSet(part="train", n=len(calibration.images), inputs=calibration.kind)
+    return Lowering(scheme=scheme, calibration=about)
 
 
 def _retry_excluding_layers(
@@ -143,7 +112,7 @@ def _retry_excluding_layers(
     count = 1
     while count <= most:
         excluding = [*kept, *(name for name in ranked[:count] if name not in kept)]
-        lowered = build(excluding)
+        lowered = build(excluding, None)
         if trial(lowered).passed:
             return lowered, excluding
         count *= 2
@@ -166,16 +135,6 @@ def require_precision(census: Mapping[str, WeightCount], precision: str) -> None
             required=f"at least {1 - _MOST_KEPT:.0%} in a file of {precision}",
             fix="export it in a higher precision",
         )
-
-
-def _require_images(seen: Calibration) -> Calibration:
-    if seen.kind == "seeded":
-        raise DataError(
-            "int8 has no image of the region to calibrate on",
-            required="the training part of the expert's run",
-            fix="export it where the run and its data lie, or in another precision",
-        )
-    return seen
 
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")

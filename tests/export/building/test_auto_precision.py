@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,18 +34,19 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Verdicts in the place of measurements: what a busy machine says is not what these tests are about."""
     verdicts = {"latency": "pass", "accuracy": "pass"}
 
-    def run_test(*engines: Any, margin: float, **_: Any) -> Any:
+    def compare(pair: Any, engines: Any, *, margin: float, **_: Any) -> Any:
         assert margin == 0.0
-        assert [engine.name for engine in engines] == ["baseline", "candidate", "control"]
-        found = latency(ratio=0.4, ci=[0.3, 0.5], looks=[])
-        return SimpleNamespace(verdict=verdicts["latency"], reason="It takes its time.", to_document=lambda: found)
+        subjects = (pair.baseline, pair.candidate, pair.baseline)
+        assert [engine.exported.path for engine in engines] == [one.path for one in subjects]
+        found = latency(ratio=0.4, ci=[0.3, 0.5], looks=[], verdict=verdicts["latency"])
+        return found, "It takes its time."
 
     def judge(pair: Any, engines: Any, cases: Any, test: Any) -> Any:
         assert "validation part" in cases.source
         assert len(cases.read(pair.candidate.recipe)) > 0
         return accuracy(verdict=verdicts["accuracy"], allowed=test.allowed, flips=[flip("a digest")])
 
-    monkeypatch.setattr(auto_precision, "run_latency_test", run_test)
+    monkeypatch.setattr(auto_precision, "compare_engines", compare)
     monkeypatch.setattr(auto_precision, "judge_accuracy", judge)
     monkeypatch.setattr(auto_precision, "explain_accuracy", lambda block: ["It loses little."])
     return verdicts
@@ -98,7 +98,7 @@ def test_what_was_measured_is_not_measured_again(
     run: Path, measured: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     export(run, **OPTIONS)
-    monkeypatch.setattr(auto_precision, "run_latency_test", None)
+    monkeypatch.setattr(auto_precision, "compare_engines", None)
     assert all(result.up_to_date for result in export(run, **OPTIONS).exports)
     with pytest.raises(TypeError):  # another bound: it is asked again
         export(run, max_accuracy_drop=0.001, **OPTIONS)

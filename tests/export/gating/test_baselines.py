@@ -5,15 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_documents import accuracy, costs, latency, region
+from sample_documents import costs, measured, region
 from sample_documents import gate as gate_document
 
+from lorkit.decompose.documents.gate import GateRegion
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.runs import Run, export_directory
 from lorkit.export.gating import gating
 from lorkit.export.gating.baselines import current_baselines, is_store, read_record, replace_baseline, replace_baselines
 from lorkit.export.gating.gating import gate
-from lorkit.export.gating.region_verdict import RegionResult
 from lorkit.export.runtime.exported import Exported, read_exported
 
 
@@ -62,9 +62,9 @@ def test_what_is_in_service_yields_only_to_a_verdict_against_it(
     replace_baseline(store, exports[0], "pass")
     judged = []
 
-    def judge(pair: Any, *_: Any, **__: Any) -> RegionResult:
+    def judge(pair: Any, *_: Any, **__: Any) -> GateRegion:
         judged.append(pair)
-        return RegionResult(pair=pair, costs=costs(), latency=latency(), accuracy=accuracy())
+        return measured(pair)
 
     monkeypatch.setattr(gating, "judge_region", judge)
     with pytest.raises(UsageError, match="against another one"):
@@ -134,8 +134,8 @@ def test_a_gate_judges_a_run_against_a_store_and_replaces_on_pass(
     store = tmp_path / "store"
     verdicts = iter(("pass", "fail", "pass"))
 
-    def judge(pair: Any, *_: Any, **__: Any) -> RegionResult:
-        return RegionResult(pair=pair, costs=costs(verdict=next(verdicts)), latency=latency(), accuracy=accuracy())
+    def judge(pair: Any, *_: Any, **__: Any) -> GateRegion:
+        return measured(pair, deterministic=costs(verdict=next(verdicts)))
 
     monkeypatch.setattr(gating, "judge_region", judge)
     first = gate(a_run.path, region="chest", update_baseline=store).to_json()
@@ -168,8 +168,8 @@ def test_what_is_in_service_and_was_not_judged_is_named(
     lower = export_directory(a_run, "expert", "chest", "onnx", "cpu-generic", "int8")
     workshop.write_export(lower, owner="expert", region="chest", parent=a_run.path, precision="int8")
 
-    def judge(pair: Any, *_: Any, **__: Any) -> RegionResult:
-        return RegionResult(pair=pair, costs=costs(), latency=latency(), accuracy=accuracy())
+    def judge(pair: Any, *_: Any, **__: Any) -> GateRegion:
+        return measured(pair)
 
     monkeypatch.setattr(gating, "judge_region", judge)
     said = " ".join(gate(a_run.path, baseline=store).to_json()["warnings"])
@@ -184,8 +184,8 @@ def test_a_region_without_a_baseline_in_the_store_is_not_passed_over(
     store = tmp_path / "store"
     replace_baseline(store, exports[0], "pass", cases="0" * 64)
 
-    def judge(pair: Any, *_: Any, **__: Any) -> RegionResult:
-        return RegionResult(pair=pair, costs=costs(), latency=latency(), accuracy=accuracy())
+    def judge(pair: Any, *_: Any, **__: Any) -> GateRegion:
+        return measured(pair)
 
     monkeypatch.setattr(gating, "judge_region", judge)
     document = gate(a_run.path, baseline=store, update_baseline=store).to_json()
@@ -206,10 +206,10 @@ def test_a_region_without_a_baseline_in_the_store_is_not_passed_over(
 def test_what_was_exported_anew_since_it_was_judged_is_not_adopted(
     a_run: Run, tmp_path: Path, workshop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def judge(pair: Any, *_: Any, **__: Any) -> RegionResult:
+    def judge(pair: Any, *_: Any, **__: Any) -> GateRegion:
         shutil.rmtree(pair.candidate.path)
         workshop.write_export(pair.candidate.path, owner="expert", region="chest", parent=a_run.path, work=7)
-        return RegionResult(pair=pair, costs=costs(), latency=latency(), accuracy=accuracy())
+        return measured(pair)
 
     monkeypatch.setattr(gating, "judge_region", judge)
     with pytest.raises(ArtifactError, match="no longer the export that was judged"):

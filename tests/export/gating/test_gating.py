@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sample_documents import accuracy, costs, latency
+from sample_documents import measured
 
 from lorkit.decompose.artifacts import read_json
-from lorkit.decompose.documents.gate import GateDocument
+from lorkit.decompose.documents.gate import GateDocument, GateRegion
 from lorkit.decompose.errors import DataError, MissingRuntimeError, UsageError
 from lorkit.decompose.events import Event, Working
 from lorkit.decompose.runs import Run, export_directory
@@ -162,8 +162,8 @@ def test_senseless_options_are_refused(options: dict[str, Any]) -> None:
 def test_a_region_whose_foundation_was_not_exported_is_not_passed_over(
     a_run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def judge(pair: Any, *_: Any, **__: Any) -> region_verdict.RegionResult:
-        return region_verdict.RegionResult(pair=pair, costs=costs(), latency=latency(), accuracy=accuracy())
+    def judge(pair: Any, *_: Any, **__: Any) -> GateRegion:
+        return measured(pair)
 
     monkeypatch.setattr("lorkit.export.gating.gating.judge_region", judge)
     shutil.rmtree(export_directory(a_run, "foundation", "knee", "onnx", "cpu-generic", "fp32"))

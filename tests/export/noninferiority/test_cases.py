@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,13 @@ def test_what_either_side_learnt_from_is_left_out_with_its_patients(
     np.savez(tmp_path / "all.npz", **arrays)
     trained = RunFinder().lineage(a_run).training_digests
     seen = {"baseline": None, "candidate": trained}
-    _, kept, about = cases_of_file(tmp_path / "all.npz", pair, seen).prepare(pair)
+    _, kept, about = replace(cases_of_file(tmp_path / "all.npz", pair), seen=seen).prepare(pair)
     assert len(kept) == len(test) - 5
     assert about.excluded == {"baseline": 0, "candidate": len(arrays["labels"]) - len(test), "same_patients": 5}
     assert about.unknown == ["baseline"]
     everything = frozenset(kept.digests) | trained
     with pytest.raises(DataError, match="was trained on the patients of all"):
-        cases_of_file(tmp_path / "all.npz", pair, {"candidate": everything}).prepare(pair)
+        replace(cases_of_file(tmp_path / "all.npz", pair), seen={"candidate": everything}).prepare(pair)
 
 
 def test_two_versions_are_judged_on_what_neither_has_seen(a_run: Run, workshop: Any, tmp_path: Path) -> None:

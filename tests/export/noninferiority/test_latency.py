@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.documents.gate import Latency
 from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs
 from lorkit.export.noninferiority.latency import (
     MAX_CYCLES_PER_PAIR,
-    LatencyTest,
     cycles_per_pair,
     decide,
     explain_latency,
@@ -40,53 +40,55 @@ def noisy(seed: int, level: float, scale: float) -> Callable[[int], float]:
     return lambda turn: level * float(np.exp(scale * generator.standard_t(3)))
 
 
-def latency_test(ratio: float, *, noise: float = 0.02, seconds: float = 30.0, level: float = 0.01) -> LatencyTest:
+def latency_test(
+    ratio: float, *, noise: float = 0.02, seconds: float = 30.0, level: float = 0.01
+) -> tuple[Latency, str]:
     clock = Clock()
     baseline = clock.engine("a", noisy(1, level, noise))
     candidate = clock.engine("b", noisy(2, level * ratio, noise))
     control = clock.engine("control", noisy(3, level, noise))
-    return run_latency_test(baseline, candidate, control, margin=0.03, seconds=seconds, seed=0, clock=clock)
+    return run_latency_test([baseline, candidate, control], margin=0.03, seconds=seconds, seed=0, clock=clock)
 
 
 def test_a_candidate_twice_as_fast_passes_at_the_first_look() -> None:
-    found = latency_test(0.5)
-    assert (found.verdict, len(found.times_PA), len(found.looks)) == ("pass", 40 * MAX_CYCLES_PER_PAIR, 1)
-    assert found.seconds < 3
-    assert "within the allowed 1.030" in found.reason
+    found, reason = latency_test(0.5)
+    assert (found.verdict, found.pairs, len(found.looks)) == ("pass", 40, 1)
+    assert (found.seconds or 9) < 3
+    assert "within the allowed 1.030" in reason
 
 
 def test_a_slow_candidate_fails() -> None:
-    found = latency_test(1.1)
+    found, reason = latency_test(1.1)
     assert found.verdict == "fail"
-    assert found.to_document().ratio == pytest.approx(1.1, abs=0.01)
-    assert "above the allowed 1.030" in found.reason
+    assert found.ratio == pytest.approx(1.1, abs=0.01)
+    assert "above the allowed 1.030" in reason
 
 
 def test_an_identical_candidate_passes_after_more_looks() -> None:
-    found = latency_test(1.0)
+    found, _ = latency_test(1.0)
     assert found.verdict == "pass"
     assert len(found.looks) > 1
     assert [look.verdict for look in found.looks[:-1]] == ["inconclusive"] * (len(found.looks) - 1)
 
 
 def test_at_the_margin_nothing_is_decided_and_time_is_kept() -> None:
-    found = latency_test(1.03, seconds=20.0)
+    found, reason = latency_test(1.03, seconds=20.0)
     assert found.verdict == "inconclusive"
-    assert 10 < found.seconds < 20.5
-    assert "--max-seconds" in found.reason
+    assert 10 < (found.seconds or 0) < 20.5
+    assert "--max-seconds" in reason
 
 
 def test_noise_beyond_the_margin_is_said_to_be_noise() -> None:
-    found = latency_test(1.0, noise=0.6, seconds=5.0)
+    found, reason = latency_test(1.0, noise=0.6, seconds=5.0)
     assert found.verdict == "inconclusive"
-    assert found.looks[-1].control.deviation > 0.03
-    assert "too noisy" in found.reason
+    assert (found.noise_floor or 0) > 0.03
+    assert "too noisy" in reason
 
 
 def test_a_ratio_beyond_the_noise_is_decided_all_the_same() -> None:
-    found = latency_test(3.0, noise=0.15, seconds=8.0)
+    found, reason = latency_test(3.0, noise=0.15, seconds=8.0)
     assert found.verdict == "fail"
-    assert "also with the noise of this machine" in found.reason
+    assert "also with the noise of this machine" in reason
 
 
 def test_the_noise_widens_the_demand() -> None:
@@ -100,16 +102,16 @@ def test_the_noise_widens_the_demand() -> None:
 
 
 def test_too_few_pairs_decide_nothing() -> None:
-    found = latency_test(0.5, level=3.0, seconds=20.0)
-    assert (found.verdict, found.looks) == ("inconclusive", ())
-    document = found.to_document().to_json()
+    found, reason = latency_test(0.5, level=3.0, seconds=20.0)
+    assert (found.verdict, found.looks) == ("inconclusive", [])
+    document = found.to_json()
     assert document["ratio"] is None
     assert document["pairs"] == len(document["samples_ms"]["baseline"])
-    assert "8 are needed" in found.reason
+    assert "8 are needed" in reason
 
 
 def test_the_document_keeps_every_sample() -> None:
-    document = latency_test(0.5).to_document().to_json()
+    document = latency_test(0.5)[0].to_json()
     assert {name: len(times) for name, times in document["samples_ms"].items()} == {
         "baseline": 40 * MAX_CYCLES_PER_PAIR,
         "candidate": 40 * MAX_CYCLES_PER_PAIR,

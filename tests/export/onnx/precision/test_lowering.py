@@ -22,10 +22,10 @@ from lorkit.decompose.errors import DataError, ParityError
 from lorkit.decompose.events import Event, Listener, Working, ignore
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.export.onnx.conversion import to_onnx
-from lorkit.export.onnx.precision import Calibration, Lowered, convert_precision, int8, require_precision
+from lorkit.export.onnx.precision import Lowered, convert_precision, int8, require_precision
 from lorkit.export.onnx.precision.lowering import by_sensitivity
 from lorkit.export.runtime import parity
-from lorkit.export.runtime.parity import seeded_inputs
+from lorkit.export.runtime.parity import ReferenceImages, seeded_inputs
 
 IMAGES = seeded_inputs((1, 16, 16), 24)
 
@@ -75,10 +75,8 @@ def lowered(
         graph_of(module, path),
         precision,
         scheme=scheme,
-        calibration=Calibration(images=IMAGES[:16], kind=kind),
-        images=IMAGES,
+        calibration=ReferenceImages(images=IMAGES, kind=kind),
         reference=answers(module),
-        inputs="real",
         on_event=on_event,
     )
 
@@ -127,7 +125,7 @@ def test_int8_is_of_the_scheme(tmp_path: Path) -> None:
         assert max(np.abs(one.astype(int)).max() for one in weights if one.size > 8) == (
             64 if scheme == "reduced" else 127
         )
-        assert found.notes.calibration == CalibrationSet(part="train", n=16, inputs="real")
+        assert found.notes.calibration == CalibrationSet(part="train", n=24, inputs="real")
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
