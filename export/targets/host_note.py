@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from pydantic import ConfigDict
 
@@ -16,7 +16,7 @@ from lorkit.decompose.artifacts import digest_file, read_json, write_json
 from lorkit.decompose.documents.base import Part, parse
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError
 from lorkit.decompose.machine import fingerprint
-from lorkit.export.targets.base import Availability
+from lorkit.export.targets.base import Availability, BuildRequest, Target
 
 if TYPE_CHECKING:
     from lorkit.profiles import Profile
@@ -75,40 +75,52 @@ def share(counts: Mapping[str, int], names: Sequence[str]) -> float:
     return sum(counts.get(name, 0) for name in names) / total if total else 0.0
 
 
-def file_digests(directory: Path, names: Sequence[str]) -> dict[str, str]:
-    """Return the SHA-256 of each of an engine's files."""
-    return {name: digest_file(directory / name) for name in names}
+class HostTarget(Target, Generic[N]):
+    """A target whose engines belong to the machine that built them.
 
-
-def write_note(directory: Path, note: EngineRequirements) -> None:
-    """Write the note beside its engine."""
-    write_json(directory / NOTE, note.to_json())
-
-
-def read_note(directory: Path, kind: type[N], *, target: str, precisions: Mapping[str, str], names: Sequence[str]) -> N:
-    """Read the note of an engine and check the engine's files `names` against it.
-
-    Raises:
-        ArtifactError: The note or a file is missing or damaged, or of another target.
+    Attributes:
+        requirements: Model of the note.
+        files: Files of an engine.
     """
-    fix = f"export it here with `decompose export --target {target} --force`"
-    absent = [name for name in (*names, NOTE) if not (directory / name).is_file()]
-    if absent:
-        raise ArtifactError(
-            f"{directory} holds no {absent[0]}",
-            required=f"a complete {target} engine (there is none where its runtime was missing)",
-            fix=fix,
+
+    requirements: type[N]
+    files: ClassVar[tuple[str, ...]]
+
+    def write_note(self, request: BuildRequest, **more: Any) -> None:
+        """Write the note beside a new engine, with further fields."""
+        note = self.requirements(
+            target=self.name, precision=request.precision, files=self._digests(request.directory), **more
         )
-    note = parse(kind, read_json(directory / NOTE), directory / NOTE, fix=fix)
-    if note.target != target or note.precision not in precisions or sorted(note.files) != sorted(names):
-        raise ArtifactError(
-            f"{directory / NOTE} is of a {note.target[:40]} engine, {note.precision[:40]}",
-            required=f"target {target}, one of {', '.join(precisions)}, files {', '.join(names)}",
-            fix=fix,
-        )
-    changed = [name for name, digest in file_digests(directory, names).items() if digest != note.files[name]]
-    if changed:
-        raise ArtifactError(
-            f"{directory / changed[0]} is not the file that was built", required="an intact engine", fix=fix
-        )
-    return note
+        write_json(request.directory / NOTE, note.to_json())
+
+    def read_note(self, directory: Path) -> N:
+        """Read the note of an engine and check the engine's files against it.
+
+        Raises:
+            ArtifactError: The note or a file is missing or damaged, or of another target.
+        """
+        fix = f"export it here with `decompose export --target {self.name} --force`"
+        absent = [name for name in (*self.files, NOTE) if not (directory / name).is_file()]
+        if absent:
+            raise ArtifactError(
+                f"{directory} holds no {absent[0]}",
+                required=f"a complete {self.name} engine (there is none where its runtime was missing)",
+                fix=fix,
+            )
+        note = parse(self.requirements, read_json(directory / NOTE), directory / NOTE, fix=fix)
+        known = note.target == self.name and note.precision in self.precisions
+        if not known or sorted(note.files) != sorted(self.files):
+            raise ArtifactError(
+                f"{directory / NOTE} is of a {note.target[:40]} engine, {note.precision[:40]}",
+                required=f"target {self.name}, one of {', '.join(self.precisions)}, files {', '.join(self.files)}",
+                fix=fix,
+            )
+        changed = [name for name, digest in self._digests(directory).items() if digest != note.files[name]]
+        if changed:
+            raise ArtifactError(
+                f"{directory / changed[0]} is not the file that was built", required="an intact engine", fix=fix
+            )
+        return note
+
+    def _digests(self, directory: Path) -> dict[str, str]:
+        return {name: digest_file(directory / name) for name in self.files}

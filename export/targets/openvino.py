@@ -18,17 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.decompose.machine import tool_versions
-from lorkit.export.targets.base import Availability, BuildRequest, Engine, Example, Target, missing
-from lorkit.export.targets.host_note import (
-    SHARE,
-    EngineRequirements,
-    file_digests,
-    read_note,
-    require_bf16,
-    share,
-    unsupported,
-    write_note,
-)
+from lorkit.export.targets.base import Availability, BuildRequest, Engine, Example, missing
+from lorkit.export.targets.host_note import SHARE, EngineRequirements, HostTarget, require_bf16, share, unsupported
 
 if TYPE_CHECKING:
     from lorkit.profiles import Profile
@@ -72,11 +63,13 @@ class OpenVinoEngine(Engine):
         return logits
 
 
-class OpenVinoTarget(Target):
+class OpenVinoTarget(HostTarget[OpenVinoRequirements]):
     """The `openvino` target."""
 
     name: ClassVar[str] = "openvino"
     runtime: ClassVar[str] = "openvino"
+    requirements = OpenVinoRequirements
+    files: ClassVar[tuple[str, ...]] = (XML, BIN)
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "bf16": "fp32", "int8": "int8"}
     example: ClassVar[Example] = Example("openvino_example.py", "openvino", "openvino_example.py")
 
@@ -130,14 +123,7 @@ class OpenVinoTarget(Target):
                 required="a free batch size",
                 fix="make the network independent of the number of images in a batch",
             )
-        note = OpenVinoRequirements(
-            target=self.name,
-            precision=request.precision,
-            files=file_digests(directory, (XML, BIN)),
-            openvino=_version(openvino),
-            device=DEVICE,
-        )
-        write_note(directory, note)
+        self.write_note(request, openvino=_version(openvino), device=DEVICE)
         return directory / XML
 
     def load(self, directory: Path, *, threads: int | None = None) -> OpenVinoEngine:
@@ -150,9 +136,7 @@ class OpenVinoTarget(Target):
         if not self.available().ok:
             raise missing(self)
         openvino = _openvino()
-        note = read_note(
-            directory, OpenVinoRequirements, target=self.name, precisions=self.precisions, names=(XML, BIN)
-        )
+        note = self.read_note(directory)
         if note.precision == "bf16":
             require_bf16()
         options: dict[str, Any] = {

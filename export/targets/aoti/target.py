@@ -19,15 +19,8 @@ from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.errors import ArtifactError, LorkitError, MissingRuntimeError, UsageError, first_line
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.export.targets.aoti.engine import CPU, CUDA, FIX, AotiEngine, AotiRequirements
-from lorkit.export.targets.base import Availability, BuildRequest, Example, Target, missing
-from lorkit.export.targets.host_note import (
-    file_digests,
-    missing_flags,
-    read_note,
-    require_bf16,
-    unsupported,
-    write_note,
-)
+from lorkit.export.targets.base import Availability, BuildRequest, Example, missing
+from lorkit.export.targets.host_note import HostTarget, missing_flags, require_bf16, unsupported
 from lorkit.export.targets.quiet import quiet
 
 if TYPE_CHECKING:
@@ -39,13 +32,15 @@ _MEMBERS = ("data/aotinductor/", "archive_format", "archive_version", "byteorder
 _FAILURES = (RuntimeError, ValueError, AssertionError, OSError, zipfile.BadZipFile)
 
 
-class AotiTarget(Target):
+class AotiTarget(HostTarget[AotiRequirements]):
     """The `aoti` target."""
 
     name: ClassVar[str] = "aoti"
     runtime: ClassVar[str] = "torch and a C++ compiler"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "bf16": "fp32"}
     built_from: ClassVar[str] = "torch"
+    requirements = AotiRequirements
+    files: ClassVar[tuple[str, ...]] = (PACKAGE,)
     example: ClassVar[Example] = Example("aoti_example.py", "torch", "aoti_example.py")
 
     def available(self, profile: Profile | None = None) -> Availability:
@@ -95,15 +90,7 @@ class AotiTarget(Target):
                 required="a network that torch.export traces with a free batch size",
                 fix="change the backbone, or use --target onnx",
             ) from None
-        here = _here(device)
-        note = AotiRequirements(
-            target=self.name,
-            precision=request.precision,
-            files=file_digests(request.directory, (PACKAGE,)),
-            shape=list(request.shape),
-            **here,
-        )
-        write_note(request.directory, note)
+        self.write_note(request, shape=list(request.shape), **_here(device))
         return path
 
     def load(self, directory: Path, *, threads: int | None = None) -> AotiEngine:
@@ -113,7 +100,7 @@ class AotiTarget(Target):
             MissingRuntimeError: It was compiled for a GPU, and there is none.
             ArtifactError: A file is missing or damaged, or was compiled for another PyTorch or another machine.
         """
-        note = read_note(directory, AotiRequirements, target=self.name, precisions=self.precisions, names=(PACKAGE,))
+        note = self.read_note(directory)
         _require_same(note, directory / PACKAGE)
         import torch._inductor
 

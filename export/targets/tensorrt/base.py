@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from lorkit.decompose.artifacts import digest_file, digest_json, write_json
-from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.targets.base import MODEL, BuildRequest, Target, missing
 from lorkit.export.targets.tensorrt.building import (
@@ -38,17 +38,29 @@ class TensorrtTarget(Target):
         library: Name of its runtime.
         engine: File of the engine.
         wanted: Requirements of loading.
+        lacks: Engine settings of a profile that it does not have.
     """
 
     library: ClassVar[str]
     engine: ClassVar[str] = ENGINE
     wanted: ClassVar[str] = "an engine built on this machine"
+    lacks: ClassVar[tuple[str, ...]] = ()
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": "int8"}
     quantization: ClassVar[str] = "symmetric"
 
     @abstractmethod
     def surroundings(self) -> dict[str, Any]:
         """Return the libraries and hardware to which a new engine is bound."""
+
+    def require(self, profile: Profile) -> None:
+        """Raise UsageError for settings of a profile that it does not have."""
+        for name in self.lacks:
+            if getattr(profile.engine, name):
+                raise UsageError(
+                    f"profile '{profile.name}' asks for engine.{name}",
+                    required=f"settings that target '{self.name}' has",
+                    fix="set it to false, or use --target trt",
+                )
 
     def requested(self, profile: Profile) -> dict[str, Any]:
         """Return the part of the key from a profile."""

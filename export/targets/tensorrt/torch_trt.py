@@ -53,6 +53,7 @@ class TorchTrtTarget(TensorrtTarget):
     wanted: ClassVar[str] = "a program compiled on this machine"
     precisions: ClassVar[Mapping[str, str]] = {"fp32": "fp32", "fp16": "fp32", "bf16": "fp32"}
     built_from: ClassVar[str] = "torch"
+    lacks: ClassVar[tuple[str, ...]] = ("strip",)  # an exported program cannot take weights from another file
 
     def available(self, profile: Profile | None = None) -> Availability:
         """Return whether a Torch-TensorRT that fits torch, and a GPU that torch sees, are present."""
@@ -69,15 +70,6 @@ class TorchTrtTarget(TensorrtTarget):
         if not sees_gpu() or not fingerprint()["gpus"]:
             return Availability(False, "torch sees no NVIDIA GPU", "run it on a machine with an NVIDIA GPU")
         return Availability(True)
-
-    def require(self, profile: Profile) -> None:
-        """Raise UsageError for stripped engines: an exported program cannot take weights from another file."""
-        if profile.engine.strip:
-            raise UsageError(
-                f"profile '{profile.name}' asks for engine.strip",
-                required=f"settings that target '{self.name}' has",
-                fix="set it to false, or use --target trt",
-            )
 
     def surroundings(self) -> dict[str, str]:
         """Return the versions of both libraries, the GPU and its driver."""

@@ -43,6 +43,7 @@ class TrtRtxTarget(TensorrtTarget):
     runtime: ClassVar[str] = "TensorRT-RTX; to run, an NVIDIA RTX GPU"
     library: ClassVar[str] = "TensorRT-RTX"
     wanted: ClassVar[str] = "an engine for this GPU and TensorRT-RTX"
+    lacks: ClassVar[tuple[str, ...]] = ("version_compatible", "hardware_compatible")
     default_profile: ClassVar[str | None] = "rtx-ada"
 
     def available(self, profile: Profile | None = None) -> Availability:
@@ -78,13 +79,7 @@ class TrtRtxTarget(TensorrtTarget):
                 required=f"a profile of compute capability {', '.join(_capabilities())} for target '{self.name}'",
                 fix=f"name one, as --profile {self.default_profile}",
             )
-        asked = [name for name in ("version_compatible", "hardware_compatible") if getattr(profile.engine, name)]
-        if asked:
-            raise UsageError(
-                f"profile '{profile.name}' asks for engine.{asked[0]}",
-                required=f"settings that target '{self.name}' has",
-                fix="set it to false, or use --target trt",
-            )
+        super().require(profile)
 
     def surroundings(self) -> dict[str, Any]:
         """Return the runtime's version."""

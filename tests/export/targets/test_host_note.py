@@ -1,35 +1,41 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from lorkit import profiles
-from lorkit.decompose.artifacts import write_json
+from lorkit.decompose.artifacts import digest_file, write_json
 from lorkit.decompose.errors import ArtifactError
 from lorkit.export.targets import get_target, host_note
-from lorkit.export.targets.host_note import (
-    NOTE,
-    EngineRequirements,
-    file_digests,
-    read_note,
-    share,
-    unsupported,
-    write_note,
-)
-
-NAMES = ("model.bin",)
+from lorkit.export.targets.base import Availability, BuildRequest, Engine
+from lorkit.export.targets.host_note import NOTE, EngineRequirements, HostTarget, share, unsupported
 
 
-def read(directory: Path) -> EngineRequirements:
-    return read_note(directory, EngineRequirements, target="some", precisions={"fp32": "fp32"}, names=NAMES)
+class SomeTarget(HostTarget[EngineRequirements]):
+    name, precisions, files = "some", {"fp32": "fp32"}, ("model.bin",)
+    requirements = EngineRequirements
+
+    def available(self, profile: profiles.Profile | None = None) -> Availability:
+        raise NotImplementedError
+
+    def build(self, request: BuildRequest) -> Path:
+        raise NotImplementedError
+
+    def load(self, directory: Path, *, threads: int | None = None) -> Engine:
+        raise NotImplementedError
+
+
+TARGET = SomeTarget()
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Path:
     (tmp_path / "model.bin").write_bytes(b"weights")
-    write_note(tmp_path, EngineRequirements(target="some", precision="fp32", files=file_digests(tmp_path, NAMES)))
+    request: Any = SimpleNamespace(directory=tmp_path, precision="fp32")
+    TARGET.write_note(request)
     return tmp_path
 
 
@@ -51,14 +57,14 @@ def test_no_profile_and_a_gpu_ask_nothing_of_the_cpu() -> None:
 
 
 def test_a_note_comes_back(engine: Path) -> None:
-    assert read(engine).files == file_digests(engine, NAMES)
+    assert TARGET.read_note(engine).files == {"model.bin": digest_file(engine / "model.bin")}
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{}", '{"target": 3, "precision": "fp32", "files": {}}', '{"a": NaN'])
 def test_a_note_that_is_none_is_one_line(engine: Path, content: str) -> None:
     (engine / NOTE).write_text(content)
     with pytest.raises(ArtifactError, match=r"engine\.json") as caught:
-        read(engine)
+        TARGET.read_note(engine)
     assert "\n" not in str(caught.value)
 
 
@@ -66,13 +72,13 @@ def test_a_note_that_is_none_is_one_line(engine: Path, content: str) -> None:
 def test_a_note_names_the_engines_files_and_no_others(engine: Path, files: dict[str, Any]) -> None:
     write_json(engine / NOTE, {"target": "some", "precision": "fp32", "files": files})
     with pytest.raises(ArtifactError, match=r"files model\.bin"):
-        read(engine)
+        TARGET.read_note(engine)
 
 
 def test_a_changed_file_is_found(engine: Path) -> None:
     (engine / "model.bin").write_bytes(b"other weights")
     with pytest.raises(ArtifactError, match=r"model\.bin is not the file that was built.*--target some --force"):
-        read(engine)
+        TARGET.read_note(engine)
 
 
 def test_shares_of_layers() -> None:
