@@ -20,7 +20,7 @@ from lorkit import profiles
 from lorkit.decompose.artifacts import digest_file, read_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.export.targets.base import BuildRequest
-from lorkit.export.targets.tensorrt import timing_cache, torch_trt
+from lorkit.export.targets.tensorrt import base, timing_cache, torch_trt
 from lorkit.export.targets.tensorrt.torch_trt import TARGET
 
 Make = Callable[..., BuildRequest]
@@ -73,7 +73,8 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp
     module.Input, module.save, module.explicit = SimpleNamespace, save, request.param != "without"
     monkeypatch.setitem(sys.modules, "torch_tensorrt", module)
     monkeypatch.setattr(torch_trt, "DEVICE", "cpu")
-    monkeypatch.setattr(torch_trt, "fingerprint", lambda: {"gpus": [GPU]})
+    for place in (torch_trt, base):
+        monkeypatch.setattr(place, "fingerprint", lambda: {"gpus": [GPU]})
     monkeypatch.setattr(torch_trt, "sees_gpu", lambda: True)
     monkeypatch.setattr(timing_cache, "DIRECTORY", tmp_path / "timings")
     (tmp_path / "model.onnx").write_bytes(b"graph")  # only its digest counts
@@ -190,7 +191,8 @@ def test_bad_and_foreign_programs_are_one_line(
             TARGET.load(tmp_path)
         assert "\n" not in str(caught.value)
     before = TARGET.fingerprint()
-    monkeypatch.setattr(torch_trt, "fingerprint", lambda: {"gpus": [GPU | {"driver": "590.2"}]})
+    for place in (torch_trt, base):
+        monkeypatch.setattr(place, "fingerprint", lambda: {"gpus": [GPU | {"driver": "590.2"}]})
     assert TARGET.fingerprint() != before
     assert TARGET.outdated(tmp_path, H200) == "its engine was built for another driver (580.1, here 590.2)"
     with pytest.raises(ArtifactError, match=r"another driver \(580\.1, here 590\.2\).*--force"):

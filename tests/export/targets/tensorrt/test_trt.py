@@ -15,7 +15,7 @@ from lorkit import profiles
 from lorkit.decompose.artifacts import digest_file, read_json, write_json
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, UsageError
 from lorkit.export.targets.base import BuildRequest
-from lorkit.export.targets.tensorrt import timing_cache, trt
+from lorkit.export.targets.tensorrt import base, timing_cache, trt
 from lorkit.export.targets.tensorrt.building import differences
 from lorkit.export.targets.tensorrt.trt import TARGET
 
@@ -145,7 +145,8 @@ def fake(version: str) -> ModuleType:
 def tensorrt(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     module = fake(request.param)
     monkeypatch.setitem(sys.modules, "tensorrt", module)
-    monkeypatch.setattr(trt, "fingerprint", lambda: {"gpus": [GPU]})
+    for place in (trt, base):
+        monkeypatch.setattr(place, "fingerprint", lambda: {"gpus": [GPU]})
     monkeypatch.setattr(trt, "sees_gpu", lambda: True)
     monkeypatch.setattr(Parser, "errors", ())
     monkeypatch.setattr(timing_cache, "DIRECTORY", tmp_path / "timings")
@@ -202,7 +203,8 @@ def test_an_engine_of_another_machine_is_refused(
 ) -> None:
     build(onnx_path)
     before = TARGET.fingerprint()
-    monkeypatch.setattr(trt, "fingerprint", lambda: {"gpus": [GPU | {change: "other"}]})
+    for place in (trt, base):
+        monkeypatch.setattr(place, "fingerprint", lambda: {"gpus": [GPU | {change: "other"}]})
     assert TARGET.fingerprint() != before
     with pytest.raises(ArtifactError, match=r"was built for another .*--force"):
         TARGET.load(onnx_path.parent)
@@ -240,7 +242,8 @@ def test_other_versions_are_not_available(version: str, monkeypatch: pytest.Monk
 def test_a_machine_without_gpu_is_not_available(
     tensorrt: ModuleType, onnx_path: Path, build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trt, "fingerprint", lambda: {"gpus": []})
+    for place in (trt, base):
+        monkeypatch.setattr(place, "fingerprint", lambda: {"gpus": []})
     assert TARGET.fingerprint() == ""
     with pytest.raises(MissingRuntimeError, match="no NVIDIA GPU"):
         build(onnx_path)
@@ -311,7 +314,8 @@ def test_what_an_engine_was_built_for_is_told_when_it_changed(
     assert "REFIT" in TARGET.outdated(directory, asking(refit=True))
     wider = h200.model_copy(update={"batch": profiles.BatchRange(min=1, opt=2, max=4)})
     assert "batch_shapes" in TARGET.outdated(directory, wider)
-    monkeypatch.setattr(trt, "fingerprint", lambda: {"gpus": [GPU | {"driver": "590.2"}]})
+    for place in (trt, base):
+        monkeypatch.setattr(place, "fingerprint", lambda: {"gpus": [GPU | {"driver": "590.2"}]})
     assert TARGET.outdated(directory, h200) == "its engine was built for another driver (580.1, here 590.2)"
     (directory / "engine.json").write_text("{}")
     assert "is not the key of an engine" in TARGET.outdated(directory, h200)
