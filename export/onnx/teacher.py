@@ -30,7 +30,6 @@ from lorkit.decompose.data.readers.registry import expected_task
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError, first_line
 from lorkit.decompose.models.backbones.stage_adapters import upsample_and_concatenate
 from lorkit.decompose.models.foundation.teacher import TeacherFeatures
-from lorkit.decompose.runs import Run
 from lorkit.decompose.tasks import get_task
 from lorkit.export.targets.onnx import PROVIDER, runtime_errors
 
@@ -99,11 +98,6 @@ def open_teacher(config: Config) -> OnnxTeacher | None:
         return None
     dense = get_task(expected_task(config)).dense
     return OnnxTeacher(Path(str(given.weights)), config.foundation_image, given.features, given.pooled, dense=dense)
-
-
-def teacher_of(run: Run) -> OnnxTeacher | None:
-    """Open the ONNX file that was the foundation of a run; None if it was something else."""
-    return open_teacher(run.config)
 
 
 def _read(path: Path) -> tuple[onnx.ModelProto, list[Path]]:

@@ -70,9 +70,9 @@ def _teacher(run: Run) -> Teacher | None:
     """Open the ONNX file that was the foundation of a run; None if it was something else."""
     if not run.config.foundation.is_onnx:
         return None
-    from lorkit.export.onnx.teacher import teacher_of  # ONNX Runtime is not needed for any other foundation
+    from lorkit.export.onnx.teacher import open_teacher  # ONNX Runtime is not needed for any other foundation
 
-    return teacher_of(run)
+    return open_teacher(run.config)
 
 
 def _stored(run: Run, model: ModelName) -> EvaluateDocument | None:

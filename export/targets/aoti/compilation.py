@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
 import torch
 import torch._inductor
 from torch import Tensor, nn
+from torch._inductor.utils import fresh_cache
 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.machine import fingerprint
@@ -59,7 +58,8 @@ def compile_network(network: nn.Module, path: Path, shape: Sequence[int], *, pre
         UsageError: The network has a fixed batch, uses another precision internally, or is compiled wrongly.
         Exception: Any other error of torch's tracer and compiler, which have no common base.
     """
-    with quiet("torch", logging.CRITICAL), _scratch():
+    scratch = tempfile.TemporaryDirectory(prefix="lorkit-", ignore_cleanup_errors=True)
+    with quiet("torch", logging.CRITICAL), scratch as folder, fresh_cache(dir=folder):
         network = copy.deepcopy(network).eval()
         network = (InBf16(cast(Deployable, network)) if precision == "bf16" else network).to(device)
         example = torch.zeros(_TRACED_BATCH, *shape, device=device)
@@ -172,19 +172,3 @@ def _strip(path: Path) -> None:
             if not entry.filename.endswith(".cpp"):
                 kept.writestr(zipfile.ZipInfo(entry.filename), source.read(entry))
     stripped.replace(path)
-
-
-@contextmanager
-def _scratch() -> Iterator[None]:
-    """Give the compiler a temporary directory, and restore the environment."""
-    names = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
-    before = {name: os.environ.get(name) for name in names}
-    with tempfile.TemporaryDirectory(prefix="lorkit-", ignore_cleanup_errors=True) as scratch:
-        os.environ.update({name: str(Path(scratch) / name.lower()) for name in names})
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name, None)
-                if value is not None:
-                    os.environ[name] = value

@@ -14,11 +14,11 @@ from lorkit.export.targets.base import MODEL, BuildRequest, Target, missing
 from lorkit.export.targets.tensorrt.building import (
     ENGINE,
     KEY,
+    batch_shapes,
     differences,
     engine_key,
+    flags,
     read_key,
-    requested,
-    why_outdated,
 )
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ class TensorrtTarget(Target):
 
     def requested(self, profile: Profile) -> dict[str, Any]:
         """Return the part of the key from a profile."""
-        return requested(profile)
+        settings = profile.engine.model_dump(mode="json")
+        return {"profile": profile.name, "flags": flags(settings), "settings": settings}
 
     def bound_to(self, key: Mapping[str, Any]) -> dict[str, Any]:
         """Return what the key of an engine must state for the engine to run here."""
@@ -78,7 +79,13 @@ class TensorrtTarget(Target):
         """Return the differences of an engine's key from this machine and profile; empty without any."""
         if not self.available().ok or not (directory / self.engine).is_file():
             return ""
-        return why_outdated(directory, profile, {**self.surroundings(), **self.requested(profile)})
+        try:
+            key = read_key(directory)
+        except ArtifactError as error:
+            return str(error)
+        shapes = batch_shapes(profile, key["batch_shapes"][0][1:])
+        changed = differences(key, {**self.surroundings(), **self.requested(profile), "batch_shapes": shapes})
+        return changed and f"its engine was built for another {changed}"
 
     def check_build(self, profile: Profile) -> None:
         """Raise MissingRuntimeError if nothing can be built here, UsageError if not for this profile."""

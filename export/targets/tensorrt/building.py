@@ -164,12 +164,6 @@ def engine_key(onnx_path: Path, parts: Mapping[str, Any]) -> dict[str, Any]:
     return {**whole, "key": digest_json(whole)}
 
 
-def requested(profile: Profile) -> dict[str, Any]:
-    """Return the part of an engine's key from a profile."""
-    settings = profile.engine.model_dump(mode="json")
-    return {"profile": profile.name, "flags": flags(settings), "settings": settings}
-
-
 def differences(key: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
     """Return the differences between an engine's key and the expected one, with both values; empty without any."""
     changed = [name for name, value in expected.items() if key.get(name) != value]
@@ -186,20 +180,6 @@ def read_key(directory: Path) -> dict[str, Any]:
             f"{directory / KEY} is not the key of an engine", required="an intact export", fix="export it with --force"
         )
     return key
-
-
-def why_outdated(directory: Path, profile: Profile, expected: Mapping[str, Any]) -> str:
-    """Return the differences of an engine's key from this machine and profile; empty without any.
-
-    `expected` has the current values of a key, without batch shapes.
-    """
-    try:
-        key = read_key(directory)
-    except ArtifactError as error:
-        return str(error)
-    shapes = batch_shapes(profile, key["batch_shapes"][0][1:])
-    changed = differences(key, {**expected, "batch_shapes": shapes})
-    return changed and f"its engine was built for another {changed}"
 
 
 def _strongly_typed(tensorrt: ModuleType) -> int:

@@ -18,9 +18,9 @@ from lorkit.export.targets.tensorrt.building import (
     engine_key,
     flags,
     read_key,
-    requested,
     sm,
 )
+from lorkit.export.targets.tensorrt.trt import TARGET
 
 TENSORRT: Any = SimpleNamespace(LayerType=SimpleNamespace(CONSTANT="CONSTANT"))
 
@@ -61,7 +61,7 @@ def test_every_part_of_a_key_changes_it(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"graph")
     parts: dict[str, Any] = {"driver": "1", "batch_shapes": batch_shapes(profiles.load("h200"), (1, 8, 8))}
-    parts |= requested(profiles.load("h200"))
+    parts |= TARGET.requested(profiles.load("h200"))
     keys = [engine_key(path, parts)["key"]]
     keys += [engine_key(path, parts | {name: "other"})["key"] for name in parts]
     path.write_bytes(b"another graph")
