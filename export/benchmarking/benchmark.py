@@ -92,7 +92,8 @@ def bench(
     sweep = _sweep(batch, (1,) if threads is None else threads, samples, max_seconds)
     home = None if paths else open_run(run)
     selection = ExportSelection(region=region, target=target, profile=profile, precision=precision)
-    subjects = _named(paths) if home is None else _found(home, selection)
+    named = [paths] if isinstance(paths, Path | str) else list(paths or ())
+    subjects = [read_exported(Path(path)) for path in named] if home is None else _found(home, selection)
     reference = None if against is None else read_exported(Path(against))
     groups = _groups(subjects, reference)
     jobs = [(group, setting) for group in groups for setting in sweep]
@@ -174,11 +175,6 @@ def _sweep(batch: Sequence[int], threads: Sequence[int | None], samples: int, ma
     return [Setting(batch=size, threads=count) for count in threads for size in batch]
 
 
-def _named(paths: Sequence[Path | str] | Path | str | None) -> list[Exported]:
-    chosen = [paths] if isinstance(paths, Path | str) else list(paths or ())
-    return [read_exported(Path(path)) for path in chosen]
-
-
 def _found(run: Run, selection: ExportSelection) -> list[Exported]:
     entries = exports_of(run, selection)
     if not entries:
@@ -222,13 +218,6 @@ def _measure(
         shares = 1 + any(engine.device_timer for engine in engines)  # the host's clock, and the GPU's
         times_PA, runs = time_samples(timed, samples, seconds / shares, seed)
         devices = device_times(engines, timed, len(times_PA), seed=seed, seconds=seconds / shares)
-        waits = [
-            end_to_end(subject, engine, image) if setting.batch == 1 else None
-            for subject, engine in zip(subjects, engines, strict=True)
-        ]
-        energies = [
-            millijoules(engine.provider, one.run, one.inputs) for engine, one in zip(engines, timed, strict=True)
-        ]
         rows = [
             combine(
                 BenchRow,
@@ -236,14 +225,14 @@ def _measure(
                 summary(times_PA[:, index], setting),
                 devices[index],
                 **{name: round(value, 3) for name, value in costs[index].items()},
-                end_to_end=waits[index],
-                energy_mj=energies[index],
+                end_to_end=end_to_end(subject, engine, image) if setting.batch == 1 else None,
+                energy_mj=millijoules(engine.provider, one.run, one.inputs),
                 size_bytes=subject.info.size_bytes,
-                provider=engines[index].provider,
+                provider=engine.provider,
                 runs_per_sample=runs,
                 measured=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             )
-            for index, subject in enumerate(subjects)
+            for index, (subject, engine, one) in enumerate(zip(subjects, engines, timed, strict=True))
         ]
     return rows, [] if reference is None else _ratios(subjects, times_PA, setting, seed)
 

@@ -12,12 +12,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.documents.bench import EndToEnd
 from lorkit.decompose.tasks import get_task
@@ -61,7 +59,7 @@ def end_to_end(
         _round(exported, engine, path, clock)
         while len(rounds) < _FEWEST or (len(rounds) < _MOST and clock() < stop):
             rounds.append(_round(exported, engine, path, clock))
-        shape = " x ".join(map(str, _read(exported, path).shape))
+        shape = " x ".join(map(str, inputs.read(path, exported.recipe).shape))
     times_RS = np.array(rounds) * 1e3
     read, prepare, run, answer = np.median(times_RS, axis=0).tolist()
     kind = f"{path.name}, {shape}" if image is not None else f"drawn {path.suffixes[0][1:]}, {shape}"
@@ -72,28 +70,20 @@ def end_to_end(
 
 
 def _round(exported: Exported, engine: Engine, path: Path, clock: Callable[[], float]) -> list[float]:
-    marks = [clock()]
-    read = _read(exported, path)
+    """Return the seconds of each stage."""
+    region, marks = exported.region, [clock()]
+    read = inputs.read(path, exported.recipe)
     marks.append(clock())
     prepared = apply_recipe(exported.recipe, read)[None]
     marks.append(clock())
     logits = engine.run(prepared)
     marks.append(clock())
-    _answer(exported, logits, read.shape[: prepared.ndim - 2])
-    marks.append(clock())
-    return np.diff(marks).tolist()
-
-
-def _read(exported: Exported, path: Path) -> Any:
-    return inputs.read(path, exported.recipe)
-
-
-def _answer(exported: Exported, logits: Float32Array, size: tuple[int, ...]) -> None:
-    region = exported.region
     if get_task(region.task).dense:
-        decode_at(logits[0], size)
+        decode_at(logits[0], read.shape[: prepared.ndim - 2])
     else:
         most_probable(region, logits, top=len(region.classes))
+    marks.append(clock())
+    return np.diff(marks).tolist()
 
 
 def _drawn(exported: Exported, folder: Path) -> Path:

@@ -113,12 +113,10 @@ def time_samples(engines: Sequence[TimedEngine], samples: int, seconds: float, s
         min(warm_up(engine, limit_seconds=max(0.5, seconds / len(engines) / 2)) for engine in engines)
     )
     generator = np.random.default_rng(seed)
-    parts = [time_interleaved(engines, min(_SLICE, samples), runs=runs, generator=generator)]
-    done = len(parts[0])
-    rest = time_interleaved(
-        engines, max(0, samples - done), runs=runs, generator=generator, deadline=deadline, start=done
-    )
-    return np.concatenate([*parts, rest]), runs
+    first = time_interleaved(engines, min(_SLICE, samples), runs=runs, generator=generator)
+    done, left = len(first), samples - len(first)
+    rest = time_interleaved(engines, left, runs=runs, generator=generator, deadline=deadline, start=done)
+    return np.concatenate([first, rest]), runs
 
 
 def _time(engine: TimedEngine, turn: int, runs: int, clock: Callable[[], float]) -> float:
