@@ -28,7 +28,9 @@ def write_junit(document: GateDocument, path: Path, policy: str | None = None) -
     root = ElementTree.Element("testsuites", name="decompose gate")
     for region, block in document.regions.items():
         suite = ElementTree.SubElement(root, "testsuite", name=_xml(region), timestamp=document.created)
-        ElementTree.SubElement(ElementTree.SubElement(suite, "properties"), "property", _subject(block))
+        sides = f"baseline {block.baseline.digest or 'none'}, candidate {block.candidate.digest or 'none'}"
+        properties = ElementTree.SubElement(suite, "properties")
+        ElementTree.SubElement(properties, "property", name="digests", value=sides)
         for name, check in _checks(block):
             seconds = check.seconds or 0.0 if isinstance(check, Latency) else 0.0
             attributes = {"classname": f"gate.{_xml(region)}", "name": name, "time": f"{seconds:.3f}"}
@@ -96,11 +98,6 @@ def _count(element: ElementTree.Element) -> None:
     for name, tag in (("failures", "failure"), ("skipped", "skipped")):
         element.set(name, str(sum(case.find(tag) is not None for case in cases)))
     element.set("errors", "0")
-
-
-def _subject(block: GateRegion) -> dict[str, str]:
-    digests = [side.digest or "none" for side in (block.baseline, block.candidate)]
-    return {"name": "digests", "value": f"baseline {digests[0]}, candidate {digests[1]}"}
 
 
 def _xml(text: object) -> str:

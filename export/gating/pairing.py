@@ -84,14 +84,11 @@ def pair_exports(exports: GateExports) -> list[ExportPair]:
     alone = [one for one in candidates if all(one.path != other.path for other in paired)]
     return [
         replace(
-            best[region], not_judged=tuple(_named(one) for one in (*alone, *paired) if one.region.name == region)[:-1]
+            best[region],
+            not_judged=tuple(" ".join(one.key[1:]) for one in (*alone, *paired) if one.region.name == region)[:-1],
         )
         for region in dict.fromkeys(pair.region for pair in pairs)
     ]
-
-
-def _named(candidate: Exported) -> str:
-    return " ".join(candidate.key[1:])
 
 
 def _check(pair: ExportPair) -> None:

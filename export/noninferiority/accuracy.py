@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.samples.columns import subgroups
@@ -236,7 +235,8 @@ def _compare_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared, see
 
         return compare
 
-    shown_NS = _shown(prepared[0].targets, len(region.classes))
+    count = len(region.classes)  # structure s has the value s + 1
+    shown_NS = np.stack([np.bincount(mask.ravel(), minlength=count + 1)[1:] > 0 for mask in prepared[0].targets])
 
     def absent(rows: _Rows) -> list[str]:
         shown = shown_NS[rows]
@@ -247,11 +247,6 @@ def _compare_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared, see
     changed = changed_answers.changed_dice(prepared[0], one_NS, two_NS, region.classes)
     rate = {"flip_rate": differing / pixels if pixels else None}
     return _AccuracyEvidence(compare_of(slice(None)), absent, structures, changed, rate)
-
-
-def _shown(mask_NX: NDArray[Any], structures: int) -> NDArray[np.bool_]:
-    """Return whether structure s, of value s + 1, is in each mask, (N, S)."""
-    return np.stack([np.bincount(mask.ravel(), minlength=structures + 1)[1:] > 0 for mask in mask_NX])
 
 
 def _batches(pair: ExportPair, engines: _Engines, prepared: _Prepared) -> Iterator[tuple[slice, list[Float32Array]]]:

@@ -127,7 +127,10 @@ def run_latency_test(
     block = _to_document(looks, times_PA, cycles, margin).with_changes(
         runs_per_sample=runs, seconds=round(clock() - begin, 3)
     )
-    return block, explain_latency(looks[-1], margin) if looks else _too_few(len(times_PA), seconds)
+    if not looks:
+        few = f"Only {len(times_PA)} pairs were timed in {seconds:.0f} s; {_FEWEST} are needed. Raise --max-seconds."
+        return block, few
+    return block, explain_latency(looks[-1], margin)
 
 
 def _to_document(looks: Sequence[InterimLook], times_PA: Floats, cycles: int, margin: float) -> Latency:
@@ -229,7 +232,3 @@ def explain_latency(look: InterimLook, margin: float) -> str:
 
 def _cleared(noise: float) -> str:
     return f", also with the noise of this machine ({noise:.1%})"
-
-
-def _too_few(pairs: int, seconds: float) -> str:
-    return f"Only {pairs} pairs were timed in {seconds:.0f} s; {_FEWEST} are needed. Raise --max-seconds."

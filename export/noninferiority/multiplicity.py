@@ -82,7 +82,9 @@ def explain_accuracy(block: JudgedAccuracy) -> list[str]:
     )
     sentences = [f"{seen}. {_end(block)}."]
     sentences += [_about_parts(block)] if block.subsets else []
-    sentences += [_about_changes(block)] if block.flips else []
+    if block.flips:
+        changes = ", ".join(f"{count} {change}" for change, count in block.changes.items() if count)
+        sentences.append(f"{len(block.flips)} of {plural(block.case_set.n, 'case')} changed: {changes}.")
     if block.absent:
         sentences.append(f"No case shows {', '.join(block.absent)}: a loss there cannot be measured, so no PASS.")
     return sentences + _cross_check(block) + _about_cases(block.case_set)
@@ -112,11 +114,6 @@ def _about_parts(block: JudgedAccuracy) -> str:
     said += f"; larger drop: {', '.join(failed)}" if failed else ""
     said += f"; undecided: {', '.join(open_)}" if open_ else ""
     return said + (". With --strict-subgroups all must be within it." if open_ and block.strict else ".")
-
-
-def _about_changes(block: JudgedAccuracy) -> str:
-    found = ", ".join(f"{count} {change}" for change, count in block.changes.items() if count)
-    return f"{len(block.flips)} of {plural(block.case_set.n, 'case')} changed: {found}."
 
 
 def _cross_check(block: JudgedAccuracy) -> list[str]:

@@ -82,7 +82,8 @@ def rows(
 def table(document: PredictDocument) -> list[list[str]]:
     """Return the lines of `predictions.csv`, the header first: pixels, or voxels and millilitres, by structure."""
     rows = [row for row in document.predictions if isinstance(row, SegmentedImage)]
-    units = list(dict.fromkeys(unit for row in rows for unit in _units(row)))
+    sizes = [size for row in rows for size in (row.structures or {}).values()]
+    units = [unit for unit in ("pixels", "voxels", "ml") if any(getattr(size, unit) is not None for size in sizes)]
     columns = [(name, unit) for name in document.classes for unit in units]
     lines = [["input", "mask", "out_of_region", *(f"{unit}_{name}" for name, unit in columns)]]
     for row in rows:
@@ -92,11 +93,6 @@ def table(document: PredictDocument) -> list[list[str]]:
                    for value, (_, unit) in zip(values, columns, strict=True)]  # fmt: skip
         lines.append([row.input, row.mask or "", cell(row.out_of_region), *written])
     return lines
-
-
-def _units(row: SegmentedImage) -> list[str]:
-    sizes = list((row.structures or {}).values())
-    return [unit for unit in ("pixels", "voxels", "ml") if sizes and getattr(sizes[0], unit) is not None]
 
 
 def _measure(structures: Sequence[str], mask: Mask, path: Path) -> dict[str, StructureSize]:

@@ -23,6 +23,7 @@ EXPRESSIONS = {
     "pattern": "$@dataset_dir + '/' + @pattern",
     "run": "$@evaluator.run()",
 }
+_SOFTMAX = {"_target_": "Activationsd", "keys": "pred", "softmax": True}
 
 
 def inference_config(recipe: Recipe, *, dense: bool) -> Entry:
@@ -44,7 +45,7 @@ def inference_config(recipe: Recipe, *, dense: bool) -> Entry:
         "dataset": {"_target_": "Dataset", "data": EXPRESSIONS["data"], "transform": "@preprocessing"},
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": {"_target_": "SimpleInferer"},
-        "postprocessing": _compose(_masks(volumes=volumes) if dense else _shares()),
+        "postprocessing": _compose(_masks(volumes=volumes) if dense else [_SOFTMAX]),
         "handlers": [] if dense else [_table()],
         "evaluator": {
             "_target_": "SupervisedEvaluator",
@@ -122,7 +123,7 @@ def _masks(*, volumes: bool) -> list[Entry]:
     back = {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "grid"}
     saved = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir", "output_postfix": "mask"}
     return [
-        {"_target_": "Activationsd", "keys": "pred", "softmax": True},
+        _SOFTMAX,
         *([] if volumes else [_transposed("pred")]),
         {**back, "nearest_interp": False, "to_tensor": True},
         {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
@@ -134,10 +135,6 @@ def _masks(*, volumes: bool) -> list[Entry]:
             "separate_folder": False,
         },
     ]
-
-
-def _shares() -> list[Entry]:
-    return [{"_target_": "Activationsd", "keys": "pred", "softmax": True}]
 
 
 def _table() -> Entry:

@@ -11,15 +11,7 @@ from lorkit.decompose.artifacts import digest_file, digest_json, write_json
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.targets.base import MODEL, BuildRequest, Target, missing
-from lorkit.export.targets.tensorrt.building import (
-    ENGINE,
-    KEY,
-    batch_shapes,
-    differences,
-    engine_key,
-    flags,
-    read_key,
-)
+from lorkit.export.targets.tensorrt.building import ENGINE, KEY, batch_shapes, differences, engine_key, flags, read_key
 
 if TYPE_CHECKING:
     from lorkit.profiles import Profile

@@ -101,7 +101,8 @@ def build_plan(tensorrt: ModuleType, spec: EngineSpec, timing: bytes | None = No
             required=f"a network that it supports{f', with {asked}' if asked else ''}",
             fix="set the engine settings of the profile back" if asked else "change the backbone, or use --target onnx",
         )
-    return bytes(plan), None if timing is None else _timings(config)
+    cache = None if timing is None else config.get_timing_cache()
+    return bytes(plan), None if timing is None else b"" if cache is None else bytes(cache.serialize())
 
 
 def check_precision(tensorrt: ModuleType, network: Any, precision: str) -> None:
@@ -210,8 +211,3 @@ def _start_timing(config: Any, data: bytes) -> None:
         cache = config.create_timing_cache(content)
         if cache is not None and config.set_timing_cache(cache, ignore_mismatch=False):
             return
-
-
-def _timings(config: Any) -> bytes:
-    cache = config.get_timing_cache()
-    return b"" if cache is None else bytes(cache.serialize())

@@ -132,10 +132,12 @@ def _build_apart(spec: EngineSpec) -> bytes:
                 required="a builder that finishes",
                 fix="export a smaller network, or use --target onnx",
             ) from None
+        status = done.returncode
+        ending = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         log = _last_error(done.stdout + done.stderr)
         if not (Path(folder) / RESULT).is_file():
             raise ArtifactError(
-                f"the process that builds with TensorRT-RTX ended without an engine ({_ending(done.returncode)}{log})",
+                f"the process that builds with TensorRT-RTX ended without an engine ({ending}{log})",
                 required="a builder that finishes",
                 fix="try again, or use --target onnx",
             )
@@ -144,10 +146,6 @@ def _build_apart(spec: EngineSpec) -> bytes:
             given = error["given"] + (log if error["reason_in_log"] else "")
             raise UsageError(given, required=error["required"], fix=error["fix"])
         return (Path(folder) / ENGINE).read_bytes()
-
-
-def _ending(status: int) -> str:
-    return f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 
 def _last_error(log: str) -> str:
