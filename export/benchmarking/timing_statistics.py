@@ -180,7 +180,7 @@ def percentile_floor(samples: Sequence[float] | Floats, percentile: float, confi
 
 def _binomial_quantile(level: float, n: int, probability: float) -> int:
     """Return the smallest count of n with at least this probability of not exceeding it."""
-    count = max(0, math.ceil(bdtrik(level, n, probability)))
+    count: int = max(0, math.ceil(bdtrik(level, n, probability)))
     return count - 1 if count and bdtr(count - 1, n, probability) >= level else count
 
 
