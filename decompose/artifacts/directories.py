@@ -118,5 +118,7 @@ def check_replaceable(directory: Path) -> None:
         return
     if directory.exists() or directory.is_symlink():
         raise UsageError(
-            f"{directory} exists and is no lorkit artifact", required="a new path, or an artifact", fix="choose another"
+            f"{directory} exists and is not a lorkit artifact",
+            required="a new path, or an artifact",
+            fix="choose another",
         )

@@ -121,7 +121,7 @@ def _parse_json(path: Path, data: bytes) -> dict[str, Any]:
             f"{path} is not JSON ({type(error).__name__})", required="an intact artifact", fix="rebuild it"
         ) from None
     if not isinstance(document, dict):
-        raise ArtifactError(f"{path} holds no JSON object", required="an intact artifact", fix="rebuild it")
+        raise ArtifactError(f"{path} is not a JSON object", required="an intact artifact", fix="rebuild it")
     return document
 
 

@@ -103,7 +103,7 @@ def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = Tr
     """
     if not (directory / MANIFEST).is_file():
         raise ArtifactError(
-            f"{directory} holds no {MANIFEST}",
+            f"{directory} has no {MANIFEST}",
             required=f"a complete {kind or 'artifact'} directory",
             fix="name another, or build it again",
         )

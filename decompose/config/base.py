@@ -28,5 +28,5 @@ def as_square(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return (value, value)
     if isinstance(value, list | tuple) and len(value) not in (2, 3):
-        raise ValueError("[height, width] of pictures, or three sides of volumes")
+        raise ValueError("[height, width] of 2D images, or three sides of volumes")
     return value

@@ -31,7 +31,7 @@ def check_fraction(prepared: PreparedRegion, fraction: float, *, seed: int) -> N
             f"--fractions {fraction:g} with seed {seed} leaves region '{region.name}' without training images of "
             f"{word} '{region.classes[int(lost[0])]}'",
             required=f"every {word} in every training part",
-            fix="take a larger fraction, or another seed",
+            fix="use a larger fraction, or another seed",
         )
 
 

@@ -152,7 +152,7 @@ def contact_sheet(samples: Mapping[str, RegionSamples], path: Path, *, columns: 
         sheet.save(path, format="PNG")
     except OSError as error:
         raise StorageError(
-            f"{path} cannot be written ({error})", required="a writable place", fix="name another"
+            f"{path} cannot be written ({error})", required="a writable location", fix="name another"
         ) from None
     return path
 

@@ -55,7 +55,7 @@ class Resize(Part):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.filter != FILTERS[len(self.size)]:
-            raise ValueError("filter bilinear for pictures, trilinear for volumes")
+            raise ValueError("filter bilinear for 2D images, trilinear for volumes")
         return self
 
 
@@ -91,7 +91,7 @@ class Recipe(Part):
         if tuple(step.op for step in self.steps) != _ORDER:
             raise ValueError(f"steps {', '.join(_ORDER)}, in this order")
         if self.version != VERSIONS[self.dims] or self.axes != (AXES if self.dims == 3 else None):
-            raise ValueError(f"version 1 for pictures, version 2 with axes {AXES} for volumes")
+            raise ValueError(f"version 1 for 2D images, version 2 with axes {AXES} for volumes")
         if not self.channels == len(self.normalise.mean) == len(self.normalise.std):
             raise ValueError(f"{self.channels} means and stds, one per channel")
         return self

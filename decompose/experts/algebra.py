@@ -45,7 +45,7 @@ def require_exact(base: nn.Module, layer: str) -> None:
     if type(base) in KINDS and (not own or own.get("weight") is not None):
         return
     raise UsageError(
-        f"the base of layer '{layer}' is a {type(base).__name__} with a forward of its own or a computed weight",
+        f"the base of layer '{layer}' is a {type(base).__name__} with its own forward or a computed weight",
         required="exactly a Linear, Conv or ConvTranspose layer that holds its weight",
         fix="fold it into the weight, as parametrize.remove_parametrizations or prune.remove do",
     )

@@ -146,7 +146,7 @@ def _read(run: Run, region: str, stated: Config) -> _Addition:
     if region in run.regions.names:
         raise UsageError(
             f"region '{region}' is in run {run.path} already",
-            required=f"another name than {', '.join(run.regions.names)}",
+            required=f"a name other than {', '.join(run.regions.names)}",
             fix="rename the new region, or remove the old one first with --remove-region",
         )
     config = config_with_region(run, stated, region)

@@ -68,7 +68,7 @@ def stage_view(backbone: nn.Module) -> HasStages:
     if is_timm(backbone):
         if not hasattr(backbone, "forward_intermediates"):
             raise UsageError(
-                f"a {type(backbone).__name__} of timm in stages",
+                f"{type(backbone).__name__} of timm has no known stages",
                 required="a network that gives intermediate features (forward_intermediates)",
                 fix="choose another backbone, or method rd, which needs no stages",
             )

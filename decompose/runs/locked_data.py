@@ -108,7 +108,7 @@ def locked_splits(document: Mapping[str, Any], samples: Mapping[str, RegionSampl
             raise ArtifactError(
                 f"the locked split has no region '{name}'",
                 required=f"one of {', '.join(document['regions'])}",
-                fix="take the split of the run that trained this region",
+                fix="use the split of the run that trained this region",
             )
         regions[name] = _find(name, region, document["regions"][name], document["labels"].get(name, {}))
     return Splits(regions)

@@ -105,7 +105,7 @@ def open_work_directory(
         if saved and hint and not resume and not force:
             raise UsageError(
                 f"{directory} was interrupted after a checkpoint",
-                required="a decision",
+                required="--resume or --force",
                 fix="pass --resume to continue it or --force to start again",
             )
         if not resume:

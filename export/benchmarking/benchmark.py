@@ -194,7 +194,9 @@ def _groups(subjects: Iterable[Exported], reference: Exported | None) -> list[li
     ordered = sorted(subjects, key=lambda subject: (subject.key, subject.owner))
     groups = [list(group) for _, group in groupby(ordered, key=lambda subject: subject.key)]
     if not groups and reference is not None:
-        raise UsageError("no export to compare with --against", required="another export", fix="name one before it")
+        raise UsageError(
+            "no export to compare with --against", required="another export", fix="name exports as arguments"
+        )
     return groups
 
 

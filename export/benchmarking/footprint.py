@@ -48,7 +48,7 @@ def footprint(directory: Path, *, batch: int = 1, threads: int | None = 1) -> di
     except subprocess.TimeoutExpired:
         raise ArtifactError(
             f"{directory} did not load and run within {TIMEOUT_SECONDS:.0f} s",
-            required="an engine that answers",
+            required="an engine that runs",
             fix="measure on a faster machine",
         ) from None
     if done.returncode == MissingRuntimeError.exit_code:
@@ -56,7 +56,7 @@ def footprint(directory: Path, *, batch: int = 1, threads: int | None = 1) -> di
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
         raise ArtifactError(
-            f"{directory} failed in a process of its own ({reason[:200]})",
+            f"{directory} failed in a separate process ({reason[:200]})",
             required="an export that loads and runs",
             fix="export it again with --force",
         )

@@ -173,7 +173,7 @@ def _export_jobs(target: str, profile: str | None, precision: str) -> list[Expor
     if precision not in hardware.precisions:
         able = [name for name in hardware.precisions if name in found.precisions]
         raise UsageError(
-            f"precision {precision} on profile {hardware.name}, which does not compute in it",
+            f"precision {precision} on profile {hardware.name}, which does not support it",
             required=f"one of {', '.join(able)}",
             fix="name another with --precision, or another --profile",
         )

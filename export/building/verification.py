@@ -232,7 +232,7 @@ class _References:
             raise UsageError(
                 f"--bisect for {exported.path}, whose source network is missing",
                 required="the network that it was exported from, layer by layer",
-                fix="bisect it beside its run",
+                fix="bisect it in its run",
             )
         reference = self.reference(exported)
         return bisect_export(exported, origin_of(exported, place, self._opened), reference.images)
@@ -241,9 +241,9 @@ class _References:
         if self.data is None:
             return _stored(exported)
         raise UsageError(
-            f"{exported.path} is not beside the network it was made from",
-            required="that network, to run it on other images",
-            fix="leave --data out: its own samples are used then",
+            f"{exported.path} is not stored with the network it was made from",
+            required="that network, to run other images",
+            fix="leave --data out to use its own samples",
         )
 
     def _computed(self, exported: Exported, parent: Path) -> _Reference:

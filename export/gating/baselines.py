@@ -207,7 +207,7 @@ def _open(store: Path, key: str, digest: str) -> Exported:
         )
     if not (place / MANIFEST).is_file() or digest_file(place / MANIFEST) != digest:
         raise ArtifactError(
-            f"{place} is not the export of that digest", required="the export as it was stored", fix="fetch it again"
+            f"{place} is not the export of that digest", required="the unchanged export", fix="fetch it again"
         )
     found = read_exported(place)
     if "/".join(found.key) != key:

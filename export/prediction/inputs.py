@@ -87,10 +87,10 @@ def _listed(path: Path) -> list[Path]:
             columns, rows = list(reader.fieldnames or ()), list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(
-            f"{path} is no CSV ({error})", required="UTF-8 text with a header", fix="save it again"
+            f"{path} is not a CSV ({error})", required="UTF-8 text with a header", fix="save it again"
         ) from None
     if "path" not in columns:
-        raise DataError(f"{path} has columns {', '.join(columns)}", required="a column 'path'", fix="name one so")
+        raise DataError(f"{path} has columns {', '.join(columns)}", required="a column 'path'", fix="rename the column")
     files = [path.parent / (row["path"] or "").strip() for row in rows]
     for line, file in enumerate(files, start=2):
         if not file.is_file():
@@ -179,9 +179,9 @@ def _stored_range(dataset: Dataset) -> tuple[float, float]:
 def _read_volume(path: Path) -> NDArray[Any]:
     if not is_nifti(path):
         raise DataError(
-            f"{path} is no volume",
-            required="a NIfTI file (.nii, .nii.gz): this expert takes volumes",
-            fix="convert a DICOM series with dcm2niix, or name an expert of single images",
+            f"{path} is not a volume",
+            required="a NIfTI file (.nii, .nii.gz): this expert needs volumes",
+            fix="convert a DICOM series with dcm2niix, or use an expert for 2D images",
         )
     return read_volume(path)
 
@@ -205,7 +205,7 @@ def _read_nifti(path: Path) -> NDArray[Any]:
     if values.ndim != 2:
         raise DataError(
             f"{path} is a volume of shape {tuple(values.shape)}",
-            required="a 2D slice: this expert takes single images",
+            required="a 2D slice: this expert needs 2D images",
             fix="save the slice of interest as NIfTI or PNG",
         )
     if turned is not None:

@@ -80,7 +80,7 @@ def load_engine(directory: Path | str, *, threads: int | None = None) -> Checked
     if "engine" in info.model_fields_set and info.engine is None:
         reason = info.parity.reason if isinstance(info.parity, NoParity) else ""
         raise MissingRuntimeError(
-            f"{directory} holds no engine: {reason or 'it could not be built'}",
+            f"{directory} has no engine: {reason or 'it could not be built'}",
             required=info.runtime or info.target,
             fix=f"export it with --target {info.target} --profile {info.profile} where that can be built",
         )

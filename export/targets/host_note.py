@@ -103,7 +103,7 @@ class HostTarget(Target, Generic[N]):
         absent = [name for name in (*self.files, NOTE) if not (directory / name).is_file()]
         if absent:
             raise ArtifactError(
-                f"{directory} holds no {absent[0]}",
+                f"{directory} has no {absent[0]}",
                 required=f"a complete {self.name} engine (there is none where its runtime was missing)",
                 fix=fix,
             )

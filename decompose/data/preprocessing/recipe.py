@@ -166,11 +166,11 @@ def check_image(image: NDArray[Any], sides: int) -> None:
         raise DataError(
             f"image of shape {tuple(image.shape)}, read as a volume because image.size has three entries",
             required=f"(D, H, W), {_THINNEST} voxels or more along each axis",
-            fix="convert it, or give image.size two entries for pictures",
+            fix="convert it, or give image.size two entries for 2D images",
         )
     if sides == 2 and (image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape):
         raise DataError(
-            f"image of shape {tuple(image.shape)}, read as a picture because image.size has two entries",
+            f"image of shape {tuple(image.shape)}, read as a 2D image because image.size has two entries",
             required="(H, W) gray or (H, W, 3) RGB",
             fix="convert it to 2D gray or RGB, or give image.size three entries for volumes",
         )

@@ -82,6 +82,6 @@ def _is_image(folder: Path, path: Path) -> bool:
         return False
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(
-            f"{path} is no image that this reader knows", required=", ".join(SUFFIXES), fix="convert or move it"
+            f"{path} is not an image of a supported format", required=", ".join(SUFFIXES), fix="convert or move it"
         )
     return True

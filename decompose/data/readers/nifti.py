@@ -51,7 +51,7 @@ def read(entries: list[str], config: RegionConfig) -> Source:
         if missing:
             where = root / layout[0 if what == "image" else 1]
             raise DataError(
-                f"no {what} file for case '{missing[0]}' in {where} ({len(missing)} such)",
+                f"no {what} file for case '{missing[0]}' in {where} ({len(missing)} in total)",
                 required="an image and a mask of the same name for every case",
                 fix="add the file, or remove its counterpart",
             )
@@ -143,7 +143,7 @@ def _cases(folder: Path) -> dict[str, Path]:
         stem = path.name.removesuffix(".gz").removesuffix(".nii")
         if stem[:-1].endswith(_CHANNEL[:-1]) and stem[-1:].isdigit() and not stem.endswith(_CHANNEL):
             raise DataError(
-                f"{path} is a further channel of its case", required="one channel per case", fix="leave it out"
+                f"{path} is another channel of the same case", required="one channel per case", fix="leave it out"
             )
         case = stem.removesuffix(_CHANNEL)
         if case in cases:

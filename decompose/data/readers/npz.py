@@ -115,7 +115,7 @@ def check_images(path: Path, images: NDArray[Any]) -> NDArray[Any]:
     if images.ndim not in (3, 4):
         raise DataError(
             f"{path}: images of shape {images.shape}",
-            required="(N, H, W) or (N, H, W, 3) pictures, or (N, D, H, W) volumes",
+            required="(N, H, W) or (N, H, W, 3) 2D images, or (N, D, H, W) volumes",
             fix="save them in that layout",
         )
     if images.dtype.kind == "b":

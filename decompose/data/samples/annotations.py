@@ -102,7 +102,7 @@ def _stated(name: str, config: RegionConfig, source: Source) -> tuple[str, ...]:
         raise UsageError(
             f"region '{name}' states classes and has masks",
             required="structures: the names of the values 1, 2, ... of a mask",
-            fix="state structures in place of classes",
+            fix="state structures instead of classes",
         )
     if config.structures is not None and source.classes and config.structures != source.classes:
         raise UsageError(
@@ -146,7 +146,7 @@ def relabel(name: str, source: Source, classes: tuple[str, ...]) -> NDArray[np.i
     if len(wrong):
         first = int(wrong[0])
         raise DataError(
-            f"region '{name}': label {int(source.labels[first])} of sample '{source.ids[first]}' ({len(wrong)} such)",
+            f"region '{name}': label {int(source.labels[first])} of sample '{source.ids[first]}' ({len(wrong)} wrong)",
             required=f"0 to {len(source.classes) - 1} ({', '.join(source.classes)})",
             fix="correct the labels or state all classes",
         )

@@ -184,7 +184,7 @@ def _check_task(name: str, config: RegionConfig, source: Source) -> None:
         raise UsageError(
             f"region '{name}' states structures",
             required=f"masks: {source.origin} has labels",
-            fix="state classes in place of structures",
+            fix="state classes instead of structures",
         )
 
 

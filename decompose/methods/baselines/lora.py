@@ -75,9 +75,9 @@ def _insert(backbone: nn.Module, settings: LoraConfig) -> None:
     names = [name for name, module in backbone.named_modules() if _is_dense(module)]
     if not names:
         raise UsageError(
-            f"no layer of {type(backbone).__name__} can carry LoRA",
+            f"no layer of {type(backbone).__name__} supports LoRA",
             required="a backbone with nn.Linear, nn.Conv2d or nn.Conv3d layers",
-            fix="take another foundation.backbone",
+            fix="use another foundation.backbone",
         )
     backbone.requires_grad_(False)
     adapter = peft.LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=names)

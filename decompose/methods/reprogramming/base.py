@@ -111,8 +111,8 @@ class ReprogrammingModule(TrainingModule):
         if self.cka.view in ("token", "patch-image") and not all(self.grids):
             raise UsageError(
                 f"rd.cka.view {self.cka.view} for pooled features",
-                required="gap or flatten where features have no places",
-                fix="set rd.cka.view to auto, or take method drd, whose stages have places",
+                required="gap or flatten for features without positions",
+                fix="set rd.cka.view to auto, or use method drd, whose stages have positions",
             )
         for stage, grid in enumerate(self.grids, start=1):
             places = prod(grid)

@@ -89,7 +89,7 @@ def check_stages(theirs: Shapes, ours: Shapes) -> None:
     if len(theirs) != len(ours):
         raise UsageError(
             f"a foundation of {len(theirs)} stages for a student of {len(ours)}",
-            required="as many stages on both sides",
+            required="equal numbers of stages",
             fix="choose another backbone, or method rd, which needs no stages",
         )
     axes = [{len(shape) - 1 for shape in shapes} for shapes in (theirs, ours)]

@@ -44,7 +44,7 @@ def staged(backbone: nn.Module) -> Staged:
     if found is not None:
         return found
     raise UsageError(
-        f"a {type(backbone).__name__} in stages",
+        f"{type(backbone).__name__} has no known stages",
         required="a backbone of this project, or a ResNet, ConvNeXt or vision transformer of timm",
         fix="choose another backbone, or method rd, which needs no stages",
     )

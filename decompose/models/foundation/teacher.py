@@ -137,7 +137,7 @@ def _checked(owner: nn.Module, teacher: Teacher) -> TeacherFeatures:
         or any(one[0] != 2 for one in (features, *grids))
     ):
         raise UsageError(
-            f"the teacher gives features {features} and stages {grids} of {count} images",
+            f"the teacher returns features {features} and stages {grids} of {count} images",
             required=f"features ({count}, F) and stages ({count}, C, *grid)",
             fix="pool its features, and keep the batch first",
         )

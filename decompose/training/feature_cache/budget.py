@@ -146,7 +146,7 @@ def make_room(root: Path, needed: float, budget: float, keep: Collection[str], t
         raise StorageError(
             f"the teacher cache needs {needed:.1f} MiB more in {root}, {free:.1f} MiB are free",
             required="free disk space",
-            fix="free some, name another place with cache.directory, or set cache.enabled to false",
+            fix="free some, choose another directory with cache.directory, or set cache.enabled to false",
         )
 
 

@@ -82,7 +82,7 @@ class FeatureCache:
                 allowed = _TOLERANCE[store.namespace.layout[name].stored] * float(now.abs().max())
                 if not bool(((found[0].float() - now).abs() <= allowed).all()):
                     raise ArtifactError(
-                        f"the teacher cache {store.directory} holds other features than the teacher gives now",
+                        f"the teacher cache {store.directory} has other features than the teacher returns now",
                         required="features of this teacher",
                         fix=f"remove {store.directory}",
                     )

@@ -56,7 +56,7 @@ def write_shard(directory: Path, namespace: FeatureNamespace, blocks: Sequence[R
         raise StorageError(
             f"the teacher cache cannot write {len(data) / 2**20:.1f} MiB into {directory} ({error.strerror or error})",
             required="free disk space",
-            fix="free some, name another place with cache.directory, or set cache.enabled to false",
+            fix="free some, choose another directory with cache.directory, or set cache.enabled to false",
         ) from None
     return path
 

@@ -55,7 +55,7 @@ class Part:
         if self.stored == torch.float16 and value.numel() and value.detach().abs().max() > torch.finfo(self.stored).max:
             raise UsageError(
                 "cache.dtype fp16 for a teacher whose features exceed 65504",
-                required="a precision that holds them",
+                required="a precision with a larger range",
                 fix="set cache.dtype to bf16 or fp32",
             )
         return value.detach().permute(axes).to(device="cpu", dtype=self.stored).contiguous()
@@ -87,7 +87,7 @@ def tensors_of(answer: Any) -> dict[str, Tensor]:
     if isinstance(answer, RegionalOutput):
         return {_FEATURES: answer.features}
     raise UsageError(
-        f"a teacher's answer of type {type(answer).__name__} under cache.enabled",
+        f"a teacher's output of type {type(answer).__name__} under cache.enabled",
         required="features, or features and logits",
         fix="set cache.enabled to false for this method",
     )

@@ -76,7 +76,7 @@ def _with_teacher(config: Config, teacher: Teacher) -> Config:
     method = get_method(config.method)
     if method.starts_from_foundation or isinstance(method, HasAdapter):
         raise UsageError(
-            f"method {config.method} with a teacher that is no backbone of this project",
+            f"method {config.method} with a teacher that is not a backbone of this project",
             required="a method that trains a student, such as rd, drd or lorkd",
             fix="choose another method, or name foundation.backbone and foundation.weights",
         )
@@ -89,14 +89,14 @@ def _require_same_image(config: Config, own: ImageConfig, what: str) -> Config:
     stated = config.foundation.image
     if len(own.size) != len(config.image.size):
         raise UsageError(
-            f"{what} sees images of {len(own.size)} axes, image.size has {len(config.image.size)}",
+            f"{what} has images of {len(own.size)} axes, image.size has {len(config.image.size)}",
             required="images with the number of axes of the teacher",
-            fix="take another foundation, or change image.size",
+            fix="use another foundation, or change image.size",
         )
     for key, value in ({} if stated is None else stated.model_dump(exclude_none=True)).items():
         if getattr(own, key) != value:
             raise UsageError(
-                f"foundation.image.{key} is {_text(value)}, {what} sees {_text(getattr(own, key))}",
+                f"foundation.image.{key} is {_text(value)}, {what} has {_text(getattr(own, key))}",
                 required="the image size and channels of the foundation",
                 fix="remove foundation.image: the foundation states its own",
             )

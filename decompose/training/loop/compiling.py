@@ -62,5 +62,5 @@ def check_compiler(device: torch.device) -> None:
 
 def _missing(what: str, how: str) -> MissingRuntimeError:
     return MissingRuntimeError(
-        f"train.compile needs {what}, which is not here", required=what, fix=f"{how}, or set train.compile to false"
+        f"train.compile needs {what}, which is missing", required=what, fix=f"{how}, or set train.compile to false"
     )

@@ -39,7 +39,7 @@ def launch(settings: TrainConfig) -> Fabric:
     on_gpu = device.type == "cuda"
     if on_gpu and settings.devices > gpus:
         raise MissingRuntimeError(
-            f"train asks for {plural(settings.devices, 'CUDA device')}, {gpus} are here",
+            f"train asks for {plural(settings.devices, 'CUDA device')}, {gpus} are available",
             required="a GPU for each of train.devices and a CUDA build of torch",
             fix="lower train.devices or set train.accelerator to cpu",
         )

@@ -28,7 +28,7 @@ def recomputed(backbone: nn.Module) -> Iterator[None]:
     blocks = blocks_of(backbone)
     if not blocks:
         raise UsageError(
-            f"train.checkpointing for a {type(backbone).__name__}, which holds no list of blocks",
+            f"train.checkpointing for a {type(backbone).__name__}, which has no list of blocks",
             required="a backbone whose stages are nn.Sequential or nn.ModuleList",
             fix="set train.checkpointing to false",
         )

@@ -93,7 +93,7 @@ def _calibrated(scheme: str, calibration: ReferenceImages) -> Lowering:
         raise DataError(
             "int8 has no image of the region to calibrate on",
             required="the training part of the expert's run",
-            fix="export it where the run and its data lie, or in another precision",
+            fix="export it where the run and its data are, or in another precision",
         )
     about = CalibrationSet(part="train", n=len(calibration.images), inputs=calibration.kind)
     return Lowering(scheme=scheme, calibration=about)

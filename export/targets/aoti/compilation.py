@@ -71,7 +71,7 @@ def compile_network(network: nn.Module, path: Path, shape: Sequence[int], *, pre
                 break
         else:
             raise UsageError(
-                "AOTInductor compiles the network into code that gives other logits",
+                "AOTInductor compiles the network into code that returns other logits",
                 required="those of the network at every batch size",
                 fix="change the backbone, or use --target onnx",
             )
@@ -109,7 +109,7 @@ def _trace(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     found = next(node for node in program.graph.nodes if node.name == output).meta["val"]
     if isinstance(found.shape[0], int):
         raise UsageError(
-            f"the network returns {found.shape[0]} rows whatever the number of images",
+            f"the network returns {found.shape[0]} rows for any number of images",
             required="a free batch size",
             fix="make the network independent of the number of images in a batch",
         )
@@ -129,7 +129,7 @@ def _require_precision(program: torch.export.ExportedProgram, precision: str) ->
         raise UsageError(
             f"the network computes convolutions and products in another precision ({listed})",
             required=wanted,
-            fix="take the cast out of it, or use another --precision",
+            fix="remove the cast, or use another --precision",
         )
 
 

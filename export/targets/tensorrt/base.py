@@ -50,7 +50,7 @@ class TensorrtTarget(Target):
             if getattr(profile.engine, name):
                 raise UsageError(
                     f"profile '{profile.name}' asks for engine.{name}",
-                    required=f"settings that target '{self.name}' has",
+                    required=f"settings that target '{self.name}' supports",
                     fix="set it to false, or use --target trt",
                 )
 
@@ -104,7 +104,7 @@ class TensorrtTarget(Target):
         fix = f"export it here with `decompose export --target {self.name} --force`"
         if not (directory / self.engine).is_file():
             raise ArtifactError(
-                f"{directory} holds no {self.engine}: it was exported where {self.library} is absent",
+                f"{directory} has no {self.engine}: it was exported where {self.library} is not installed",
                 required=self.wanted,
                 fix=fix,
             )

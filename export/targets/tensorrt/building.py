@@ -99,7 +99,7 @@ def build_plan(tensorrt: ModuleType, spec: EngineSpec, timing: bytes | None = No
         raise BuilderRefusal(
             f"{library(tensorrt)} {tensorrt.__version__} built no engine of {Path(spec.onnx).name}",
             required=f"a network that it supports{f', with {asked}' if asked else ''}",
-            fix="set the engine settings of the profile back" if asked else "change the backbone, or use --target onnx",
+            fix="reset the engine settings of the profile" if asked else "change the backbone, or use --target onnx",
         )
     cache = None if timing is None else config.get_timing_cache()
     return bytes(plan), None if timing is None else b"" if cache is None else bytes(cache.serialize())

@@ -62,7 +62,7 @@ class TrtTarget(TensorrtTarget):
         if here.get("sm") not in (None, wanted):
             raise UsageError(
                 f"profile '{profile.name}' has compute capability {wanted}, {here['name']} has {here['sm']}",
-                required="a profile of the GPU at hand, for which TensorRT builds",
+                required="a profile of this GPU, for which TensorRT builds",
                 fix="leave --profile out, or export on that hardware",
             )
 

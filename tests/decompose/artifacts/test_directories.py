@@ -48,7 +48,7 @@ def test_a_failure_leaves_the_old_one_alone(tmp_path: Path, error: type[BaseExce
 def test_a_directory_of_the_user_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years")
-    with pytest.raises(UsageError, match="no lorkit artifact"):
+    with pytest.raises(UsageError, match="not a lorkit artifact"):
         build(tmp_path / "mine", "x")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
 

@@ -94,7 +94,7 @@ def test_unknown_keys_come_before_missing_ones(tmp_path: Path) -> None:
     [
         ("a: [", "valid YAML"),
         ("- 1", "mapping"),
-        ("seed: 1\nseed: 2\n" + MINIMAL, "stands twice"),
+        ("seed: 1\nseed: 2\n" + MINIMAL, "is repeated"),
         ("x: !!python/object/apply:os.system ['true']", "valid YAML"),
     ],
 )

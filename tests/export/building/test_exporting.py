@@ -102,7 +102,7 @@ def test_what_cannot_be_chosen_is_named_with_what_can(extracted: Path) -> None:
         export(extracted, target="onx")
     with pytest.raises(UsageError, match=r"unknown precision 'int4'.*one of auto, fp16, fp32"):
         export(extracted, precision="int4")
-    with pytest.raises(UsageError, match=r"precision bf16 on profile t4, which does not compute in it.*one of fp32"):
+    with pytest.raises(UsageError, match=r"precision bf16 on profile t4, which does not support it.*one of fp32"):
         export(extracted, target="trt", profile="t4", precision="bf16")
     with pytest.raises(UsageError, match=r"unknown region 'brain'.*chest, knee"):
         export(extracted, region="brain")

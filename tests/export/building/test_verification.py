@@ -57,7 +57,7 @@ def test_a_copied_export_is_held_against_its_own_samples(copied: Path, tmp_path:
     document = verify(copied).to_json()
     assert document["exports"][0]["against"] == "samples"
     assert "compared with its own samples" in document["warnings"][0]
-    with pytest.raises(UsageError, match="is not beside the network it was made from"):
+    with pytest.raises(UsageError, match="is not stored with the network it was made from"):
         verify(copied, data=tmp_path / "new.npz")
 
 

@@ -77,7 +77,7 @@ def test_what_an_expert_cannot_take_is_refused_in_one_line(
     Image.fromarray(np.zeros((9, 9), dtype=np.uint8)).save(tmp_path / "flat.png")
     series = write_volume(tmp_path / "series.nii.gz", (9, 9, 9, 4))
     for path, network, words in (
-        (tmp_path / "flat.png", deep, "is no volume"),
+        (tmp_path / "flat.png", deep, "is not a volume"),
         (series, deep, "one volume of three axes"),
         (write_volume(tmp_path / "deep.nii"), flat, "is a volume of shape"),
     ):

@@ -64,7 +64,7 @@ def test_a_tampered_file_is_refused(engine_dir: Path) -> None:
 
 
 def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match=r"holds no manifest\.json"):
+    with pytest.raises(ArtifactError, match=r"has no manifest\.json"):
         load_engine(tmp_path)
 
 

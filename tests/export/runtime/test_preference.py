@@ -108,11 +108,11 @@ def test_what_was_not_built_here_keeps_nothing_else_from_running(extracted: Path
     with pytest.raises(MissingRuntimeError):
         export(run, target="aoti", **OPTIONS | {"profile": "h200", "owners": ("expert",)})
     (unbuilt,) = run.glob("exports/chest/aoti-*")
-    with pytest.raises(MissingRuntimeError, match=r"holds no engine.*--target aoti --profile h200"):
+    with pytest.raises(MissingRuntimeError, match=r"has no engine.*--target aoti --profile h200"):
         load_engine(unbuilt)
     document = bench(run=run, region="chest", samples=12, max_seconds=2.0).to_json()
     assert {row["target"] for row in document["exports"]} == {"onnx"}
-    assert any("holds no engine" in text for text in document["warnings"])
+    assert any("has no engine" in text for text in document["warnings"])
 
 
 @pytest.mark.parametrize("candidates", [[{}], 3, [{"precision": "int8", "verdict": "lost", "latency": "fast"}]])

@@ -264,7 +264,7 @@ def test_a_damaged_engine_is_one_line(
 def test_a_missing_file_is_one_line(tmp_path: Path, build_requests: BuildRequests, name: str) -> None:
     built(build_requests, tmp_path)
     (tmp_path / name).unlink()
-    with pytest.raises(ArtifactError, match=rf"holds no {name}.*--target openvino --force"):
+    with pytest.raises(ArtifactError, match=rf"has no {name}.*--target openvino --force"):
         TARGET.load(tmp_path)
 
 

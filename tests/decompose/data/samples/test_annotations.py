@@ -47,7 +47,7 @@ def test_the_length_of_image_size_decides_what_four_axes_are(tmp_path: Path) -> 
     volumes = RNG.random((4, 9, 8, 7), dtype=np.float32)
     assert read(tmp_path, dims=3, images=volumes, masks=volumes > 0.5).dims == 3
     assert read(tmp_path, dims=3, images=volumes, labels=np.arange(4) % 2).region.task == "classification"
-    with pytest.raises(DataError, match=r"picture because image\.size has two entries"):
+    with pytest.raises(DataError, match=r"2D image because image\.size has two entries"):
         read(tmp_path, images=volumes, masks=volumes > 0.5)
     with pytest.raises(DataError, match=r"volume because image\.size has three entries"):
         read(tmp_path, dims=3, images=np.zeros((4, 9, 8, 3), np.uint8), labels=np.arange(4) % 2)
@@ -64,8 +64,8 @@ def test_the_length_of_image_size_decides_what_four_axes_are(tmp_path: Path) -> 
         ({"structures": ("a",)}, {"masks": MASKS}, "value 2 in the mask of sample"),
         ({"structures": ("a", "b", "c")}, {"masks": MASKS}, "'c' of region 'r' is in no mask"),
         ({"structures": ("b", "a")}, {"masks": MASKS, "mask_names": np.array(["a", "b"])}, "in its order: a, b"),
-        ({"classes": ("a", "b")}, {"masks": MASKS}, "structures in place of classes"),
-        ({"structures": ("a", "b")}, {"labels": np.arange(6) % 2}, "classes in place of structures"),
+        ({"classes": ("a", "b")}, {"masks": MASKS}, "structures instead of classes"),
+        ({"structures": ("a", "b")}, {"labels": np.arange(6) % 2}, "classes instead of structures"),
         ({"task": "segmentation"}, {"labels": np.arange(6) % 2}, "no 'masks'"),
         ({}, {"masks": MASKS, "labels": np.arange(6) % 2}, "holds labels and masks"),
     ],

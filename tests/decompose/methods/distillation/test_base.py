@@ -113,7 +113,7 @@ def test_a_foundation_without_stages_is_refused_before_training(
         feature_dim, head_name = 4, "fc"
 
     foundation.model.backbone = Other()
-    with pytest.raises(UsageError, match="Other in stages"):
+    with pytest.raises(UsageError, match="Other has no known stages"):
         get_method(method).build(config, ONE, foundation)
 
 

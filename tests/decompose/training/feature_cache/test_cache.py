@@ -200,7 +200,7 @@ def test_other_features_under_the_same_name_are_refused(train: Train, tmp_path: 
     data = save({**tensors, "features": tensors["features"] + 1}, metadata={"space": path.parent.name})
     path.unlink()
     (path.parent / f"{digest_bytes(data)[:32]}.safetensors").write_bytes(data)
-    with pytest.raises(ArtifactError, match=r"holds other features than the teacher gives now.*remove"):
+    with pytest.raises(ArtifactError, match=r"has other features than the teacher returns now.*remove"):
         train("rd", place="again")
 
 

@@ -33,10 +33,10 @@ def test_what_was_written_is_mapped_and_named_by_its_digest(tmp_path: Path) -> N
 
 def test_damage_and_features_of_another_space_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path)
-    with pytest.raises(ArtifactError, match="holds other features"):
+    with pytest.raises(ArtifactError, match="has other features"):
         open_shard(path, FeatureNamespace(name="other", layout=SPACE.layout))
     wider = layout_of(TeacherFeatures((), torch.zeros(3, 4)), "fp32")
-    with pytest.raises(ArtifactError, match="holds other features"):
+    with pytest.raises(ArtifactError, match="has other features"):
         open_shard(path, FeatureNamespace(name="space", layout=wider))
     data = bytearray(path.read_bytes())
     data[-1] ^= 1

@@ -37,5 +37,5 @@ def test_stored_precision_rounds_and_is_never_wider_than_the_answer() -> None:
 
 
 def test_an_answer_of_another_kind_is_refused() -> None:
-    with pytest.raises(UsageError, match="a teacher's answer of type dict"):
+    with pytest.raises(UsageError, match="a teacher's output of type dict"):
         tensors_of({"features": torch.zeros(1)})

@@ -235,7 +235,7 @@ def test_a_package_that_holds_more_than_code_is_refused(package: Callable[..., P
 def test_a_missing_file_is_one_line(package: Callable[..., Path], name: str) -> None:
     directory = package()
     (directory / name).unlink()
-    with pytest.raises(ArtifactError, match=rf"holds no {name}"):
+    with pytest.raises(ArtifactError, match=rf"has no {name}"):
         TARGET.load(directory)
 
 
@@ -265,7 +265,7 @@ class Casting(nn.Module):
     ("inner", "precision", "reason"),
     [
         (Frozen(), "fp32", "does not compile Deployable"),
-        (Averaging(), "fp32", "returns 2 rows whatever the number of images"),
+        (Averaging(), "fp32", "returns 2 rows for any number of images"),
         pytest.param(Casting(), "bf16", r"in another precision \(1 in float32\); required: bfloat16", marks=bf16),
     ],
 )
@@ -316,7 +316,7 @@ def test_a_network_that_is_compiled_wrongly_is_compiled_without_layouts(
     if wrong == 1:
         TARGET.build(build_request(tmp_path))
     else:
-        with pytest.raises(UsageError, match="into code that gives other logits"):
+        with pytest.raises(UsageError, match="into code that returns other logits"):
             TARGET.build(build_request(tmp_path))
         assert not (tmp_path / NOTE).exists()
     assert tried == [True, False]

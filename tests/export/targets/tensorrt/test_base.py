@@ -45,7 +45,7 @@ def request(directory: Path) -> BuildRequest:
 
 def test_an_engine_loads_where_it_was_built_and_nowhere_else(tmp_path: Path) -> None:
     target = SomeTarget()
-    with pytest.raises(ArtifactError, match=r"holds no model\.engine.*SomeRT.*built on this machine.*--target some"):
+    with pytest.raises(ArtifactError, match=r"has no model\.engine.*SomeRT.*built on this machine.*--target some"):
         target.checked_key(tmp_path)
     assert target.build(request(tmp_path)) == tmp_path / "model.engine"
     assert target.checked_key(tmp_path)["driver"] == "1"

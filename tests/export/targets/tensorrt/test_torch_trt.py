@@ -198,7 +198,7 @@ def test_bad_and_foreign_programs_are_one_line(
     with pytest.raises(ArtifactError, match=r"another driver \(580\.1, here 590\.2\).*--force"):
         TARGET.load(tmp_path)
     path.unlink()
-    with pytest.raises(ArtifactError, match=r"holds no model\.pt2"):
+    with pytest.raises(ArtifactError, match=r"has no model\.pt2"):
         TARGET.load(tmp_path)
 
 

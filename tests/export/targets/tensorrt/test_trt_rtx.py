@@ -221,7 +221,7 @@ def test_an_engine_for_another_gpu_or_runtime_is_refused(
     with pytest.raises(ArtifactError, match="is not JSON"):
         TARGET.load(tmp_path)
     (tmp_path / "model.engine").unlink()
-    with pytest.raises(ArtifactError, match=r"holds no model\.engine"):
+    with pytest.raises(ArtifactError, match=r"has no model\.engine"):
         TARGET.load(tmp_path)
 
 
