@@ -9,16 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 from markupsafe import Markup
 
 from lorkit.decompose.documents.base import Owner
-from lorkit.decompose.documents.gate import GateRegion
 from lorkit.decompose.documents.measured import Subject
-from lorkit.decompose.documents.report import ReportDocument, ReportedRegion, ReportSummary
+from lorkit.decompose.documents.report import ReportDocument, ReportSummary
 from lorkit.decompose.documents.report_row import ReportRow
 from lorkit.export.prediction.masks import colour
 from lorkit.export.rendering.formatting import metric
@@ -43,7 +41,6 @@ def render_html(document: ReportDocument) -> str:
         policy=_policy(css, script),
         tiles=_tiles(document.summary, document.headline),
         by_region=by_region,
-        cards=[_card(document, region, by_region[region.name]) for region in document.regions],
         anchors=anchors(document.table),
         drawings=draw(document),
     )  # fmt: skip
@@ -56,7 +53,9 @@ def render_markdown(document: ReportDocument) -> str:
 
 def _environment(*, autoescape: bool) -> jinja2.Environment:
     found = environment(_HERE, autoescape=autoescape)
-    found.globals.update(label_of=label_of, swatch=swatch, shown_classes=shown_classes, shade=_shade, chip=_chip)
+    found.globals.update(
+        label_of=label_of, swatch=swatch, shown_classes=shown_classes, shade=_shade, chip=_chip, judged_row=_judged_row
+    )
     return found
 
 
@@ -100,29 +99,7 @@ def _tiles(summary: ReportSummary, headline: str) -> list[tuple[str, str]]:
     return tiles
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Card:
-    """A card at the top of the page: a region with its verdict, its expert and its foundation."""
-
-    region: ReportedRegion
-    gate: GateRegion | None
-    foundation: ReportRow | None
-    expert: ReportRow | None
-    exports: int
-
-
-def _card(document: ReportDocument, region: ReportedRegion, rows: Sequence[ReportRow]) -> _Card:
-    gate = None if document.gate is None else document.gate.regions.get(region.name)
-    return _Card(
-        region=region,
-        gate=gate,
-        foundation=_judged(rows, "foundation", None if gate is None else gate.baseline),
-        expert=_judged(rows, "expert", None if gate is None else gate.candidate),
-        exports=sum(row.digest is not None for row in rows),
-    )
-
-
-def _judged(rows: Sequence[ReportRow], owner: Owner, judged: Subject | None) -> ReportRow | None:
+def _judged_row(rows: Sequence[ReportRow], owner: Owner, judged: Subject | None) -> ReportRow | None:
     """Return the row of an owner that the gate judged, else the first."""
     own = [row for row in rows if row.owner == owner]
     digest = None if judged is None else judged.digest
