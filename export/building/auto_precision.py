@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -86,46 +86,37 @@ def choose_precision(
             required="the run, whose validation part accuracy is judged on",
             fix="name a precision, or the run",
         )
-    key = {job.precision: inputs_digest(source, job) for job in jobs}
+    conditions = _conditions(source, jobs, limits)
     there = {job.precision for job in jobs if (source.home / job.name).exists()}
-    known = _earlier_choice(run, source, jobs, _conditions(key, limits))
+    known = _earlier_choice(run, source, jobs, conditions)
     if known is not None and not force:
         return known
     baseline = read_exported(export_one(source, jobs[0]))
     judge = partial(_judge_candidate, splits.of(run), limits)
     rows = [_try_candidate(source, baseline, job, export_one, judge) for job in jobs[1:]]
-    kept = [row for row in rows if row.verdict == "kept"]
-    best = min(kept, key=_ratio, default=None)
-    rows = [row if row is best or row.verdict == "lost" else _beaten(row, best) for row in rows]
+    kept = [(row.latency.ratio, row) for row in rows if row.verdict == "kept" and row.latency and row.latency.ratio]
+    best = min(kept, key=lambda pair: pair[0])[1] if kept else None
+    chosen = BASELINE if best is None else best.precision
+    slower = {"verdict": "lost", "reason": f"faster than fp32, but {chosen} is faster"}
+    rows = [row if row is best or row.verdict == "lost" else row.with_changes(**slower) for row in rows]
     for row, job in zip(rows, jobs[1:], strict=True):
         if row.verdict == "lost" and job.precision not in there:  # keep earlier exports of the user
             shutil.rmtree(source.home / job.name, ignore_errors=True)
     block = PrecisionChoice(
         target=jobs[0].target.name,
         profile=jobs[0].profile.name,
-        chosen=BASELINE if best is None else best.precision,
+        chosen=chosen,
         candidates=rows,
-        conditions=_conditions(key, limits),
+        conditions=conditions,
         reasons=[f"{row.precision}: {row.reason}" for row in rows],
     )
     _record_choice(run, source.region.name, jobs[0], block)
     return block
 
 
-def _ratio(row: PrecisionCandidate) -> float:
-    assert row.latency is not None  # measured for kept rows
-    assert row.latency.ratio is not None
-    return row.latency.ratio
-
-
-def _beaten(row: PrecisionCandidate, best: PrecisionCandidate | None) -> PrecisionCandidate:
-    assert best is not None  # a row was kept
-    return row.with_changes(verdict="lost", reason=f"faster than fp32, but {best.precision} is faster")
-
-
-def _conditions(key: Mapping[str, str], limits: AutoPrecisionLimits) -> ChoiceConditions:
+def _conditions(source: ExportableNetwork, jobs: Sequence[ExportJob], limits: AutoPrecisionLimits) -> ChoiceConditions:
     return ChoiceConditions(
-        inputs=dict(key),
+        inputs={job.precision: inputs_digest(source, job) for job in jobs},
         max_accuracy_drop=limits.max_accuracy_drop,
         seconds=limits.seconds,
         seed=limits.seed,

@@ -205,9 +205,8 @@ class _References:
 
     def reference(self, exported: Exported) -> _Reference:
         """Return the reference of an export: its source if available, else its own samples."""
-        parent = exported.manifest.parent
-        source = exported.path / parent["path"] if parent else None
-        if parent is None or source is None or not (source / MANIFEST).is_file():
+        parent, source = exported.manifest.parent, _source_of(exported)
+        if parent is None or source is None:
             return self._apart(exported)
         if digest_file(source / MANIFEST) != parent["sha256"]:
             raise ArtifactError(
@@ -226,9 +225,8 @@ class _References:
         from lorkit.export.building.bisection import bisect_export
         from lorkit.export.building.sources import origin_of
 
-        parent = exported.manifest.parent
-        place = exported.path / parent["path"] if parent else None
-        if place is None or not (place / MANIFEST).is_file():
+        place = _source_of(exported)
+        if place is None:
             raise UsageError(
                 f"--bisect for {exported.path}, whose source network is missing",
                 required="the network that it was exported from, layer by layer",
@@ -262,6 +260,13 @@ class _References:
         inputs = self._images.of(source)
         notes = tuple(self._images.notes) if inputs.kind == "seeded" else ()
         return _Reference(inputs.images, reference_logits(source, inputs.images), inputs.kind, "source", notes)
+
+
+def _source_of(exported: Exported) -> Path | None:
+    """Return the directory that an export was made from; None if it is not here."""
+    parent = exported.manifest.parent
+    place = None if parent is None else exported.path / parent["path"]
+    return place if place is not None and (place / MANIFEST).is_file() else None
 
 
 def _stored(exported: Exported) -> _Reference:
