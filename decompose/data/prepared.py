@@ -112,6 +112,7 @@ def prepare(
         stored[row] = _apply(samples, index, image, recipe)[:planes]
         if image.dtype == np.uint16:
             brightest = max(brightest, float(image.max()))
+    notice = range_notice(recipe, brightest) if brightest >= 0 else None
     return PreparedRegion(
         region=samples.region,
         recipe=recipe,
@@ -122,7 +123,7 @@ def prepare(
         digests=tuple(samples.digests[index] for index in chosen),
         target_names=tuple(samples.target(int(index)) for index in chosen),
         columns=take_columns(samples.columns, chosen.tolist()),
-        notices=_notices(samples.region.name, recipe, brightest),
+        notices=(f"region '{samples.region.name}': {notice}",) if notice else (),
         masks=_masks(samples, chosen, recipe),
     )
 
@@ -155,8 +156,3 @@ def _allocate(shape: tuple[int, ...], memory_bytes: int) -> Float32Array:
             required="free disk space",
             fix="free some, or name another directory with TMPDIR",
         ) from None
-
-
-def _notices(name: str, recipe: Recipe, brightest: float) -> tuple[str, ...]:
-    notice = range_notice(recipe, "uint16", brightest) if brightest >= 0 else None
-    return (f"region '{name}': {notice}",) if notice else ()

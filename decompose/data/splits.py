@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION
 from lorkit.decompose.config import SplitConfig
@@ -110,21 +112,13 @@ def leak_error(samples: RegionSamples, leak: Leak) -> DataError:
 
 def components(groups: Sequence[str], digests: Sequence[str]) -> list[Indices]:
     """Return components of samples that share a group or an identical image, each ascending."""
-    parent = list(range(len(groups)))
-
-    def root(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    for keys in (groups, digests):
-        first: dict[str, int] = {}
-        for index, key in enumerate(keys):
-            parent[root(index)] = root(first.setdefault(key, index))
+    group_N, image_N = (np.unique(keys, return_inverse=True)[1] for keys in (groups, digests))
+    edges = (group_N, image_N + len(groups))  # groups and images are the nodes that samples connect
+    graph = coo_array((np.ones(len(groups)), edges), shape=(2 * len(groups), 2 * len(groups)))
+    component_N = connected_components(graph, directed=False)[1][group_N]
     members: dict[int, list[int]] = defaultdict(list)
-    for index in range(len(groups)):
-        members[root(index)].append(index)
+    for index, component in enumerate(component_N.tolist()):
+        members[component].append(index)
     return [np.array(indices, dtype=np.int64) for indices in members.values()]
 
 
@@ -184,7 +178,8 @@ def _deal(samples: RegionSamples, pool: Indices, shares: Mapping[str, float], se
         part = int(np.argmin(fullness @ (counts[piece] / total)))
         dealt[piece] = part
         filled[part] += counts[piece]
-    return {name: _gather(pieces, dealt, part) for part, name in enumerate(shares)}
+    owned = [[pieces[piece] for piece, owner in dealt.items() if owner == part] for part in range(len(shares))]
+    return {name: np.sort(np.concatenate(mine)) for name, mine in zip(shares, owned, strict=True)}
 
 
 def _first_of_each_class(samples: RegionSamples, counts: NDArray[np.int64], parts: list[str]) -> dict[int, int]:
@@ -263,8 +258,3 @@ def _in_order(pieces: list[Indices], samples: RegionSamples, seed: int, least: f
 
 def _histogram(samples: RegionSamples, indices: Indices) -> NDArray[np.int64]:
     return np.bincount(samples.labels[indices], minlength=len(samples.strata)).astype(np.int64)
-
-
-def _gather(pieces: list[Indices], dealt: Mapping[int, int], part: int) -> Indices:
-    chosen = [pieces[piece] for piece, owner in dealt.items() if owner == part]
-    return np.sort(np.concatenate(chosen))

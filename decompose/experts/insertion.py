@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import cast
 
 from torch import nn
@@ -47,7 +47,8 @@ def add_experts_(
     for name in config.ranks:
         routing.index(name)  # raises for unknown regions
     _refuse(model, select)
-    tied = Counter(id(parameter) for parameter in _weights(model))
+    weights = [module._parameters.get("weight") for module in model.modules()]
+    tied = Counter(id(weight) for weight in weights if weight is not None)
     replaced: dict[int, nn.Module] = {}
     wrapped: list[str] = []
     skipped: list[tuple[str, str]] = []
@@ -108,14 +109,6 @@ def _refuse(model: nn.Module, select: Select | None) -> None:
             required="a module that contains it, since it is replaced in place",
             fix="wrap it in nn.Sequential",
         )
-
-
-def _weights(model: nn.Module) -> Iterator[nn.Parameter]:
-    """Yield the weight of each distinct module, so that shared weights are repeated."""
-    for module in model.modules():
-        weight = module._parameters.get("weight")
-        if weight is not None:
-            yield weight
 
 
 def _reason(

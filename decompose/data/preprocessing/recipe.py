@@ -128,12 +128,12 @@ def to_channels(image: Float32Array, count: int, sides: int = 2) -> Float32Array
     return np.ascontiguousarray(image.transpose(2, 0, 1))
 
 
-def range_notice(recipe: Recipe, dtype: str, largest: float) -> str | None:
+def range_notice(recipe: Recipe, largest: float) -> str | None:
     """Return a notice if 16-bit images use so little of their range that they become almost black.
 
     Twelve-bit detectors that write 16-bit files do: their brightest pixel is below 4096 of 65535.
     """
-    if recipe.intensity.rule != "dtype" or dtype != "uint16" or largest >= 65536 / 8:
+    if recipe.intensity.rule != "dtype" or largest >= 65536 / 8:
         return None
     return f"16-bit images reach only {largest:.0f} of 65535: set window: [0, {largest:.0f}] or intensity: percentile"
 

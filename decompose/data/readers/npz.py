@@ -48,7 +48,8 @@ def read(entries: list[str], config: RegionConfig) -> Source:
         labels = np.zeros(len(images), dtype=np.int64)
         classes = without_background(texts(arrays.get("mask_names")) or ())
     else:
-        labels, classes = read_labels(path, _required(path, arrays, "labels"), _names(arrays), config.classes)
+        names = texts(arrays.get("label_names"))
+        labels, classes = read_labels(path, _required(path, arrays, "labels"), names, config.classes)
     ids = texts(arrays.get("ids")) or tuple(f"{path.stem}/{row}" for row in range(len(images)))
     split = texts(arrays.get("split"))
     return Source(
@@ -161,10 +162,6 @@ def texts(values: NDArray[Any] | None) -> tuple[str, ...] | None:
     if values.dtype.kind == "S":
         return tuple(value.decode("utf-8", "replace") for value in values.tolist())
     return tuple(str(value) for value in values.tolist())
-
-
-def _names(arrays: Mapping[str, NDArray[Any]]) -> tuple[str, ...] | None:
-    return texts(arrays.get("label_names"))
 
 
 def _columns(arrays: Mapping[str, NDArray[Any]], samples: int) -> Columns:
