@@ -9,16 +9,21 @@ from typing import Any
 import pytest
 from sample_documents import accuracy, flip, latency
 
+from lorkit import profiles
 from lorkit.decompose.artifacts import read_json
-from lorkit.decompose.documents.export import ExportResult
+from lorkit.decompose.documents.export import ExportResult, PrecisionCandidate
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Event
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.runs import locked_data, open_run
 from lorkit.export.building import auto_precision
+from lorkit.export.building.auto_precision import AutoPrecisionLimits, choose_precision
+from lorkit.export.building.builder import ExportJob
 from lorkit.export.building.exporting import export
+from lorkit.export.building.sources import OpenedSplits, networks_of_run
 from lorkit.export.runtime import parity
 from lorkit.export.runtime.preference import precision_trials, record_path
+from lorkit.export.targets import get_target
 
 OPTIONS: dict[str, Any] = {"region": "chest", "profile": "cpu-generic", "precision": "auto", "max_seconds": 1.0}
 
@@ -76,6 +81,25 @@ def test_what_is_faster_and_good_enough_stays_beside_fp32(
     (tried,) = precision_trials(open_run(run))
     assert (tried.region, tried.precision, tried.ratio_ci) == ("chest", "int8", (0.3, 0.5))
     assert "it loses little" in tried.reason
+
+
+def test_of_several_that_are_faster_the_fastest_stays(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ratios = {"fp16": 0.6, "int8": 0.4}
+
+    def kept(source: object, baseline: object, job: ExportJob, *_: object) -> PrecisionCandidate:
+        found = latency(ratio=ratios[job.precision])
+        return PrecisionCandidate(
+            precision=job.precision, verdict="kept", latency=found, accuracy=accuracy(), reason="It is fast."
+        )
+
+    monkeypatch.setattr(auto_precision, "_try_candidate", kept)
+    (source,) = networks_of_run(open_run(run), "chest", ("expert",))
+    jobs = [ExportJob(get_target("onnx"), profiles.load("cpu-generic"), name) for name in ("fp32", *ratios)]
+    limits = AutoPrecisionLimits(max_accuracy_drop=0.02, seconds=1.0)
+    choice = choose_precision(source, jobs, limits, lambda one, job: one.home / job.name, OpenedSplits())
+    assert choice.chosen == "int8"
+    assert choice.reasons == ["fp16: faster than fp32, but int8 is faster", "int8: It is fast."]
+    assert [row.verdict for row in choice.candidates] == ["lost", "kept"]
 
 
 @pytest.mark.parametrize("verdict", ["fail", "inconclusive"])
