@@ -45,13 +45,7 @@ class LayerCosts:
 
 
 def estimate_costs(
-    model: nn.Module,
-    routing: Routing,
-    image_shape: Sizes,
-    *,
-    batch: int,
-    device: str = "cpu",
-    threads: int | None = None,
+    model: nn.Module, routing: Routing, image_shape: Sizes, *, batch: int, device: str = "cpu"
 ) -> list[LayerCosts]:
     """Return the strategy and the costs of each layer for a balanced batch.
 
@@ -61,7 +55,6 @@ def estimate_costs(
         image_shape: (C, *spatial) of one image.
         batch: Batch size; regions have equal parts of it, at least two.
         device: Type of the training device.
-        threads: CPU threads; None for the current number of torch.
     """
     regions = min(len(routing.regions), max(1, batch // 2))
     equal = batch % regions == 0
@@ -72,7 +65,7 @@ def estimate_costs(
             continue
         geometry = layer.selector.geometry
         whole = (shape[0] * batch, *shape[1:])
-        strategy = layer.selector.strategy(whole, regions, equal, device, threads or torch.get_num_threads())
+        strategy = layer.selector.strategy(whole, regions, equal, device, torch.get_num_threads())
         workload = Workload.of(geometry, whole, regions, equal=equal, device=device)
         factors = [parameter for part in (layer.down, layer.up) for parameter in part.values()]
         found.append(

@@ -139,7 +139,7 @@ def log_odds(logits: Floats, index: int) -> Floats:
     return odds_N
 
 
-def roc(positive_N: NDArray[np.bool_], score_N: Floats, corners: int = CORNERS) -> dict[str, list[float]] | None:
+def roc(positive_N: NDArray[np.bool_], score_N: Floats) -> dict[str, list[float]] | None:
     """Compute the ROC curve of one class against the rest, thinned for storage.
 
     Long curves keep evenly spaced points, so that the area changes by less than the width of one point.
@@ -147,7 +147,6 @@ def roc(positive_N: NDArray[np.bool_], score_N: Floats, corners: int = CORNERS) 
     Args:
         positive_N: Which cases are of the class.
         score_N: Higher for more likely cases.
-        corners: Maximum number of points, both ends included.
 
     Returns:
         `fpr` and `tpr`, from (0, 0) to (1, 1); None if a side has no case.
@@ -159,8 +158,8 @@ def roc(positive_N: NDArray[np.bool_], score_N: Floats, corners: int = CORNERS) 
     last_N = np.append(np.diff(score_N[order]) != 0, True)  # equal scores are one step
     tpr = np.append(0.0, np.cumsum(positive_N[order])[last_N] / positives)
     fpr = np.append(0.0, np.cumsum(~positive_N[order])[last_N] / negatives)
-    if len(tpr) > corners:
-        kept = np.searchsorted(tpr + fpr, np.linspace(0.0, 2.0, corners) - 1e-12)
+    if len(tpr) > CORNERS:
+        kept = np.searchsorted(tpr + fpr, np.linspace(0.0, 2.0, CORNERS) - 1e-12)
         kept = np.unique(np.append(kept[:-1], len(tpr) - 1))
         tpr, fpr = tpr[kept], fpr[kept]
     return {"fpr": np.round(fpr, 5).tolist(), "tpr": np.round(tpr, 5).tolist()}

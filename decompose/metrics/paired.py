@@ -16,6 +16,9 @@ from lorkit.decompose.errors import DataError, plural
 from lorkit.decompose.metrics.bootstrap import Resampling, check_scores, mean_defined, resample
 from lorkit.decompose.metrics.intervals import DropUncertainty, zero_event_bound
 
+REPLICATES = 2000
+"""Bootstrap replicates of every paired difference."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairedDrop:
@@ -47,13 +50,7 @@ class PairedDrop:
 
 
 def paired_drop(
-    labels: ArrayLike,
-    baseline_logits: ArrayLike,
-    candidate_logits: ArrayLike,
-    groups: ArrayLike,
-    *,
-    seed: int = 0,
-    replicates: int = 2000,
+    labels: ArrayLike, baseline_logits: ArrayLike, candidate_logits: ArrayLike, groups: ArrayLike, *, seed: int = 0
 ) -> PairedDrop:
     """Compare two classifiers on the same cases: (N,) labels and groups, two times (N, C) logits.
 
@@ -69,17 +66,11 @@ def paired_drop(
             fix="compare models of one region",
         )
     hits = (baseline_NC.argmax(1) == label_N, candidate_NC.argmax(1) == label_N)
-    return paired_difference(label_N, *hits, group_N, seed=seed, replicates=replicates)
+    return paired_difference(label_N, *hits, group_N, seed=seed)
 
 
 def paired_difference(
-    labels: ArrayLike,
-    baseline_hits: ArrayLike,
-    candidate_hits: ArrayLike,
-    groups: ArrayLike,
-    *,
-    seed: int = 0,
-    replicates: int = 2000,
+    labels: ArrayLike, baseline_hits: ArrayLike, candidate_hits: ArrayLike, groups: ArrayLike, *, seed: int = 0
 ) -> PairedDrop:
     """Compare hits per case, each (N,) in [0, 1]; fractions are averages over several trained models.
 
@@ -92,9 +83,7 @@ def paired_difference(
     own_NC = label_N[:, None] == np.unique(label_N)
     baseline, candidate = (np.where(own_NC, hit_N2[:, side, None], np.nan) for side in (0, 1))
     rarest_groups, weight = groups_of_rarest_class(label_N, group_N)
-    found = paired_cases(
-        baseline, candidate, groups, rarest_groups=rarest_groups, weight=weight, seed=seed, replicates=replicates
-    )
+    found = paired_cases(baseline, candidate, groups, rarest_groups=rarest_groups, weight=weight, seed=seed)
     return replace(found, mcnemar_p=mcnemar(hit_N2))
 
 
@@ -107,7 +96,6 @@ def paired_cases(
     weight: float = 0.0,
     few_groups: bool = False,
     seed: int = 0,
-    replicates: int = 2000,
 ) -> PairedDrop:
     """Compare the `scores_by_case` of two models on the same cases; NaN is undefined.
 
@@ -119,9 +107,8 @@ def paired_cases(
         weight: Contribution of such a difference; 0 for none.
         few_groups: Widen the interval for few groups; see `DropUncertainty`.
         seed: Seed of the bootstrap.
-        replicates: Bootstrap replicates.
     """
-    draws = resample(np.asarray(groups), seed=seed, replicates=replicates)
+    draws = resample(np.asarray(groups), seed=seed, replicates=REPLICATES)
     rates = [mean_defined(cases.T) for cases in (baseline_NS, candidate_NS)]
     drop = float(mean_defined(rates[0] - rates[1]))
     total = draws.counts_RG.shape[1]
@@ -183,9 +170,7 @@ def mcnemar(hit_N2: Floats) -> float | None:
     return min(1.0, 2.0 * float(bdtr(rarer, discordant, 0.5)))
 
 
-def paired_means(
-    baseline_NS: Floats, candidate_NS: Floats, groups: ArrayLike, *, seed: int = 0, replicates: int = 2000
-) -> PairedDrop:
+def paired_means(baseline_NS: Floats, candidate_NS: Floats, groups: ArrayLike, *, seed: int = 0) -> PairedDrop:
     """Compare two models by the mean over structures of the mean over cases, with an interval for few groups.
 
     Percentiles of few groups are too narrow, so the ends are the quantiles of Student's t (the expanded percentile
@@ -199,7 +184,6 @@ def paired_means(
         candidate_NS: The same of the candidate.
         groups: (N,) patient (or other cluster) of each case.
         seed: Seed of the bootstrap.
-        replicates: Bootstrap replicates.
 
     Raises:
         DataError: No case is defined for any structure in both models.
@@ -215,12 +199,5 @@ def paired_means(
     each_G = drop_replicates(baseline_NS, candidate_NS, Resampling(np.eye(total), draws.group_N))
     largest = float(np.abs(each_G[np.isfinite(each_G)]).max(initial=0.0))
     return paired_cases(
-        baseline_NS,
-        candidate_NS,
-        groups,
-        rarest_groups=total,
-        weight=largest,
-        few_groups=True,
-        seed=seed,
-        replicates=replicates,
+        baseline_NS, candidate_NS, groups, rarest_groups=total, weight=largest, few_groups=True, seed=seed
     )

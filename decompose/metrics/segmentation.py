@@ -55,7 +55,7 @@ def dice(counts_NS3: ArrayLike) -> Floats:
 
 
 def overlap_scores(
-    counts_NS3: ArrayLike, groups: ArrayLike, structures: Sequence[str], *, seed: int = 0, replicates: int = REPLICATES
+    counts_NS3: ArrayLike, groups: ArrayLike, structures: Sequence[str], *, seed: int = 0
 ) -> dict[str, Any]:
     """Score counts of pixels.
 
@@ -64,7 +64,6 @@ def overlap_scores(
         groups: (N,) patient (or other cluster) of each sample; groups are resampled as a whole.
         structures: Names of the S structures.
         seed: Seed of the bootstrap.
-        replicates: Bootstrap replicates of the 95 % percentile intervals.
 
     Returns:
         `n`, `groups`, `dice` (mean over structures of the mean over samples, None if a structure has no sample), `ci`
@@ -73,7 +72,7 @@ def overlap_scores(
     """
     counts = np.asarray(counts_NS3)
     case_NS, group_N = dice(counts), np.asarray(groups)
-    draws = resample(group_N, seed=seed, replicates=replicates)
+    draws = resample(group_N, seed=seed, replicates=REPLICATES)
     point_S = mean_defined(case_NS.T)
     spread_RS = draws.means(case_NS)
     several = draws.counts_RG.shape[1] > 1  # a single group has no interval

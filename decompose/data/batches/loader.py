@@ -187,12 +187,9 @@ class BatchLoader:
         return torch.from_numpy(np.concatenate([draw.passes % views for draw in draws.values()]))
 
 
-def eval_batches(prepared: PreparedRegion, batch_size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield images (N, C, *spatial) float32 in [0, 1] and int64 labels (N,) or masks (N, *spatial), in order.
-
-    `batch_size` is that of `eval_batch_size` by default.
-    """
-    images, size = prepared.images, batch_size or eval_batch_size(prepared.images.shape[2:])
+def eval_batches(prepared: PreparedRegion) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield images (N, C, *spatial) float32 in [0, 1] and int64 labels (N,) or masks (N, *spatial), in order."""
+    images, size = prepared.images, eval_batch_size(prepared.images.shape[2:])
     for start in range(0, len(prepared), size):
         stop = start + size
         image = torch.from_numpy(np.array(images[start:stop], dtype=np.float32, order="C"))

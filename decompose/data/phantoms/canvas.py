@@ -38,9 +38,9 @@ class Draws:
         """Return (N, 1, 1) uniform numbers in [low, high)."""
         return uniform(self._keys[of], zlib.crc32(name.encode()), low, high)[:, None, None]
 
-    def chance(self, name: str, share: float, *, of: str = "patient") -> Field:
+    def chance(self, name: str, share: float) -> Field:
         """Return (N, 1, 1) of 1 for this share of the samples, else 0."""
-        return (self(name, 0.0, 1.0, of=of) < share).astype(np.float32)
+        return (self(name, 0.0, 1.0) < share).astype(np.float32)
 
     def side(self, name: str) -> Field:
         """Return (N, 1, 1) of -1 or 1."""

@@ -55,15 +55,9 @@ BACKBONES: dict[str, Known] = {
 }
 
 
-def known_backbones(*, dims: int | None = None, dense: bool = False) -> tuple[str, ...]:
-    """Return the names for `build_backbone`, besides `timm:<name>`.
-
-    Args:
-        dims: Spatial dimensions, 2 or 3; None for either.
-        dense: Whether outputs are dense, which U-Nets and all classification backbones support.
-    """
-    names = [name for name, known in BACKBONES.items() if dims is None or dims in known.dims]
-    return tuple(sorted([*names, *UNETS] if dense else names))
+def known_backbones(*, dims: int | None = None) -> tuple[str, ...]:
+    """Return the names for `build_backbone` besides `timm:<name>` and U-Nets, for 2 or 3 dimensions or any."""
+    return tuple(name for name, known in BACKBONES.items() if dims is None or dims in known.dims)
 
 
 def build_backbone(name: str, *, channels: int, image_size: tuple[int, ...], dense: bool = False) -> nn.Module:

@@ -83,9 +83,7 @@ def with_regions(foundation: Foundation, regions: RegionSet) -> Foundation:
     return replace(foundation, model=model.train(source.training), regions=regions, heads=heads)
 
 
-def save_foundation(
-    foundation: Foundation, directory: Path, *, synthetic: bool, inputs: str, parent: Path | None = None
-) -> Manifest:
+def save_foundation(foundation: Foundation, directory: Path, *, synthetic: bool, inputs: str) -> Manifest:
     """Write a foundation model and its manifest into a directory.
 
     For a teacher without a backbone of this project only the heads and its digest are written.
@@ -107,7 +105,7 @@ def save_foundation(
     }
     write_json(directory / _DOCUMENT, document)
     extra = {"exportable": False, "reason": NOT_EXPORTABLE} if foundation.is_teacher else {}
-    return write_manifest(directory, "foundation", synthetic=synthetic, inputs=inputs, parent=parent, extra=extra)
+    return write_manifest(directory, "foundation", synthetic=synthetic, inputs=inputs, extra=extra)
 
 
 def foundation_document(directory: Path) -> dict[str, Any]:

@@ -21,10 +21,11 @@ def two_models(n: int = 400, *, flip: float = 0.1, seed: int = 0) -> tuple[NDArr
     return labels, baseline, np.where(worse[:, None], np.eye(3)[(labels + 2) % 3], baseline)
 
 
-def test_drop_and_interval_equal_a_naive_loop() -> None:
+def test_drop_and_interval_equal_a_naive_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lorkit.decompose.metrics.paired.REPLICATES", 30)
     labels, baseline, candidate = two_models(150)
     groups = np.random.default_rng(3).integers(0, 60, 150)
-    found = paired_drop(labels, baseline, candidate, groups, seed=7, replicates=30)
+    found = paired_drop(labels, baseline, candidate, groups, seed=7)
 
     def balanced(logits: Floats, kept: NDArray[np.int64]) -> float:
         hit = logits[kept].argmax(1) == labels[kept]
@@ -51,11 +52,12 @@ def test_a_real_loss_is_seen_and_mcnemar_agrees() -> None:
     assert found.mcnemar_p == pytest.approx(binomtest(int(lost), int(lost + won)).pvalue)
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+def test_the_interval_covers_the_truth_about_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lorkit.decompose.metrics.paired.REPLICATES", 400)
     covered = 0
     for seed in range(60):
         labels, baseline, candidate = two_models(300, flip=0.1, seed=seed)
-        low, high = paired_drop(labels, baseline, candidate, np.arange(300), replicates=400).ci
+        low, high = paired_drop(labels, baseline, candidate, np.arange(300)).ci
         covered += low <= 0.09 <= high
     assert covered >= 52
 
@@ -103,13 +105,14 @@ def test_few_groups_get_wide_intervals() -> None:
         paired_means(np.full((3, 1), np.nan), np.full((3, 1), np.nan), np.arange(3))
 
 
-def test_few_groups_seldom_pass_what_loses_as_much_as_is_allowed() -> None:
+def test_few_groups_seldom_pass_what_loses_as_much_as_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lorkit.decompose.metrics.paired.REPLICATES", 300)
     rng = np.random.default_rng(0)
     for groups in (6, 9):
         passed = 0
         for seed in range(100):
             lost = rng.normal(0.05, 0.05, (groups, 1))
-            found = paired_means(np.full_like(lost, 0.7), 0.7 - lost, np.arange(groups), seed=seed, replicates=300)
+            found = paired_means(np.full_like(lost, 0.7), 0.7 - lost, np.arange(groups), seed=seed)
             passed += found.ci[1] < 0.05
         assert passed <= 8  # of 2.5 expected
     same = np.full((5, 1), 0.7)
