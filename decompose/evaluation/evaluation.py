@@ -108,7 +108,6 @@ class _MeasuredModel:
         """Score one region."""
         network, source = self._network(region)
         task = get_task(prepared.region.task)
-        task.check(prepared.region, prepared.targets)
         found = task.scores(prepared.region, prepared.targets, collect_score_inputs(network, prepared), prepared.groups)
         about = {
             "task": task.name,

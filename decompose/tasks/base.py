@@ -34,17 +34,13 @@ class Task(Protocol):
     """
 
     name: str
-    output: str
+    output: str = "logits"
     headline: str
     metrics: tuple[str, ...]
     dense: bool
 
     def outputs(self, region: Region) -> int:
         """Return the number of outputs per sample, or per pixel."""
-        ...
-
-    def check(self, region: Region, targets: NDArray[Any]) -> None:
-        """Raise DataError if targets do not fit the region."""
         ...
 
     def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
@@ -65,7 +61,10 @@ class Task(Protocol):
             teacher: As `student`.
             temperature: T.
         """
-        ...
+        from lorkit.decompose.tasks.losses import softened_kl  # torch, which scoring does not need
+
+        values = softened_kl(student, teacher, temperature)
+        return values.flatten(1).mean(1) if self.dense else values
 
     def score_inputs(self, outputs: ArrayLike, targets: ArrayLike) -> ScoreInputs:
         """Reduce outputs (N, K, *spatial) to the inputs of `scores_by_case` and `scores`, one small row per sample."""

@@ -6,7 +6,7 @@ Shape legend: N samples, C classes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,7 @@ from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import classification
 from lorkit.decompose.metrics.paired import groups_of_rarest_class
 from lorkit.decompose.regions import Region
-from lorkit.decompose.tasks.base import ScoreInputs
+from lorkit.decompose.tasks.base import ScoreInputs, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,11 +46,10 @@ def most_probable(region: Region, outputs: ArrayLike, *, top: int = 1) -> list[l
     ]
 
 
-class Classification:
+class Classification(Task):
     """Mutually exclusive classes, decoded by the largest logit."""
 
     name = "classification"
-    output = "logits"
     headline = "balanced_accuracy"
     metrics: tuple[str, ...] = classification.HEADLINE
     dense = False
@@ -59,30 +58,14 @@ class Classification:
         """Return the number of classes."""
         return len(region.classes)
 
-    def check(self, region: Region, targets: NDArray[Any]) -> None:
-        """Raise DataError if a label is not an index of the region's classes."""
-        if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < len(region.classes):
-            raise DataError(
-                f"labels {int(targets.min())} to {int(targets.max())} in region '{region.name}'",
-                required=f"0 to {len(region.classes) - 1} ({', '.join(region.classes)})",
-                fix="correct the labels or state all classes",
-            )
-
     def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
         """Return the cross-entropy of each sample, (n,)."""
         from lorkit.decompose.tasks.losses import cross_entropy  # needs torch, which scoring does not
 
         return cross_entropy(logits, target, smoothing)
 
-    def divergence(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """Return T^2 KL of each sample, (n,)."""
-        from lorkit.decompose.tasks.losses import softened_kl
-
-        return softened_kl(student, teacher, temperature)
-
     def score_inputs(self, outputs: ArrayLike, targets: ArrayLike) -> ScoreInputs:
         """Return the (N, C) logits."""
-        del targets
         return np.asarray(outputs, dtype=np.float32)
 
     def scores_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:

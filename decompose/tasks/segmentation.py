@@ -6,26 +6,24 @@ Shape legend: N samples, n of one region in a batch, K = 1 + S channels, S struc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lorkit.decompose.documents.scores import SegmentationScores
-from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import segmentation
 from lorkit.decompose.regions import Region
-from lorkit.decompose.tasks.base import ScoreInputs
+from lorkit.decompose.tasks.base import ScoreInputs, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Segmentation:
+class Segmentation(Task):
     """Mutually exclusive structures over a background, decoded by the largest logit of each pixel."""
 
     name = "segmentation"
-    output = "logits"
     headline = "dice"
     metrics: tuple[str, ...] = ("dice",)
     dense = True
@@ -33,15 +31,6 @@ class Segmentation:
     def outputs(self, region: Region) -> int:
         """Return the number of structures plus one for the background."""
         return 1 + len(region.classes)
-
-    def check(self, region: Region, targets: NDArray[Any]) -> None:
-        """Raise DataError if a mask has a value without a structure."""
-        if targets.size and int(targets.max()) > len(region.classes):
-            raise DataError(
-                f"masks with values up to {int(targets.max())} in region '{region.name}'",
-                required=f"0 (background) to {len(region.classes)} ({', '.join(region.classes)})",
-                fix="correct the masks or name all structures",
-            )
 
     def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
         """Return the Dice loss plus the mean cross-entropy of pixels of each sample, (n,).
@@ -53,19 +42,12 @@ class Segmentation:
 
         return dice_loss(logits, target) + cross_entropy(logits, target, smoothing).flatten(1).mean(1)
 
-    def divergence(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-        """Return the mean T^2 KL over the pixels of each sample, (n,)."""
-        from lorkit.decompose.tasks.losses import softened_kl
-
-        return softened_kl(student, teacher, temperature).flatten(1).mean(1)
-
     def score_inputs(self, outputs: ArrayLike, targets: ArrayLike) -> ScoreInputs:
         """Return (N, S, 3) counts of pixels; see `overlap.overlap_counts`."""
         return segmentation.overlap_counts(outputs, targets)
 
     def scores_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
         """Return the (N, S) Dice of each sample; NaN if neither mask has the structure."""
-        del region, targets
         return segmentation.dice(score_inputs)
 
     def groups_of_rarest_class(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
@@ -73,7 +55,6 @@ class Segmentation:
 
         A single group has none, so its weight is 1.
         """
-        del targets
         total = len(set(groups))
         return total, 0.0 if total > 1 else 1.0
 
@@ -81,6 +62,5 @@ class Segmentation:
         self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
     ) -> SegmentationScores:
         """Score (N, S, 3) counts; see `overlap.overlap_scores`."""
-        del targets
         found = segmentation.overlap_scores(score_inputs, groups, region.classes, seed=seed)
         return SegmentationScores.model_validate(found)

@@ -80,10 +80,6 @@ class CKALoss(nn.Module):
         """Number of problems so far (batches, or images in view "patch-image") without variance, with similarity 0."""
         return 0 if self._degenerate is None else int(self._degenerate)
 
-    def extra_repr(self) -> str:
-        """Return the options, for `print(module)`."""
-        return f"estimator={self.estimator}, view={self.view}, gather={self.gather}"
-
 
 def sides(x: Tensor, y: Tensor, *, view: View, gather: bool) -> tuple[Tensor, Tensor]:
     """Return the sample matrices of both sides, of all ranks if `gather` is set."""
