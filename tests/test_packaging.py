@@ -86,6 +86,7 @@ def test_the_wheel_holds_lorkit_only(wheel: list[str]) -> None:
         "lorkit/profiles/h200.yaml",
         "lorkit/export/reporting/pages/report.html.jinja",
         "lorkit/export/gating/gate.md.jinja",
+        "lorkit/export/building/readme.md.jinja",
         "lorkit/__init__.py",
         "lorkit/__main__.py",
         "lorkit/cli/py.typed",

@@ -8,6 +8,7 @@ a few builds; the tried prefixes and their errors are part of the result.
 from __future__ import annotations
 
 import tempfile
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -118,13 +119,10 @@ def bisect(names: list[str], error: Error, limit: float) -> tuple[int | None, di
             errors[index] = error(names[index])
         return not errors[index] <= limit
 
-    low, high = 0, len(names) - 1
-    if not names or not wrong(high):
+    last = len(names) - 1
+    if not names or not wrong(last):
         return None, errors
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if wrong(middle) else (middle + 1, high)
-    return low, errors
+    return bisect_left(range(last), True, key=wrong), errors
 
 
 def beginning(model: onnx.ModelProto, name: str) -> onnx.ModelProto:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from lorkit.decompose.artifacts import write_text
 from lorkit.decompose.documents.export import ExportedNetwork, ExportInfo
 from lorkit.decompose.documents.network import ImageShape, Normalisation
-from lorkit.decompose.documents.verify import NoParity
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
 from lorkit.export.building.samples import Samples, write_samples
+from lorkit.export.rendering.templates import environment
 from lorkit.export.runtime.exported import INFO
 from lorkit.export.targets import examples
 from lorkit.export.targets.base import ONNX_EXAMPLE, Example
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lorkit.export.building.sources import ExportableNetwork
 
 README = "README.md"
-_EXAMPLES = Path(examples.__file__).parent
+_HERE, _EXAMPLES = Path(__file__).parent, Path(examples.__file__).parent
 
 
 def graph_metadata(source: ExportableNetwork, precision: str) -> dict[str, str]:
@@ -86,38 +86,15 @@ def write_package(info: ExportInfo, directory: Path, samples: Samples, example: 
 
 
 def _readme(info: ExportInfo, example: Example) -> str:
-    channels, *size = info.recipe.shape
-    shape = ", ".join(str(side) for side in ("N", channels, *size))
-    engine, outputs, volumes = info.engine, info.outputs, len(size) == 3
-    dense = get_task(info.task).dense
-    sides = [str(side) for side in size] if dense else []
+    size, dense = info.recipe.shape[1:], get_task(info.task).dense
+    volumes = len(size) == 3
     kind = "nii.gz" if volumes else "png"
-    call = f"{'VOLUME' if volumes else 'IMAGE'}.{kind}" + (f" MASK.{kind}" if dense else "")
-    lines = [
-        f"# {info.region} ({info.owner}), {info.target} for {info.profile}, {info.precision}",
-        "",
-        "Not for diagnosis." + (" Trained on phantom images, not on patients." if info.synthetic else ""),
-        "",
-        f"- input `image`: float32 ({shape}) in [0, 1]; the normalisation is inside the graph, N is free",
-        f"- output `logits`: float32 ({', '.join(['N', str(len(outputs)), *sides])}): {', '.join(outputs)}",
-        f"- engine: `{engine}`" if engine else f"- no engine yet: {_reason(info)}",
-        "- `export.json` holds the preprocessing recipe, parity and cost; `manifest.json` the digest of every file",
-        "- `samples.npz` holds inputs and the source network's logits for them",
-        "",
-        f"Run one {'volume' if volumes else 'image'} through the ONNX file without lorkit and without torch:",
-        "",
-        *_commands(ONNX_EXAMPLE, call, volumes=volumes),
-    ]
-    if example != ONNX_EXAMPLE and engine:
-        lines += [f"Through the {info.target} engine:", "", *_commands(example, call.split()[0], volumes=volumes)]
-    return "\n".join(lines)
-
-
-def _reason(info: ExportInfo) -> str:
-    return info.parity.reason if isinstance(info.parity, NoParity) else ""
-
-
-def _commands(example: Example, call: str, *, volumes: bool) -> list[str]:
-    extra = " nibabel" if volumes else ""
-    needs = f"pip install '{example.needs}' numpy pillow{extra}".replace("'onnxruntime'", "onnxruntime")
-    return ["```", needs, f"python {example.name} {call}", "```", ""]
+    return environment(_HERE).get_template("readme.md.jinja").render(
+        info=info,
+        example=example,
+        onnx_example=ONNX_EXAMPLE,
+        volumes=volumes,
+        sides=size if dense else (),
+        input=f"{'VOLUME' if volumes else 'IMAGE'}.{kind}",
+        mask=f" MASK.{kind}" if dense else "",
+    )  # fmt: skip
