@@ -134,7 +134,7 @@ def _check_kind(path: Path, document: Mapping[str, Any], kind: str) -> None:
         raise ArtifactError(
             f"{path} has schema version {document.get('schema_version')!r}",
             required=f"version {SCHEMA_VERSION}",
-            fix="use the lorkit that wrote it, or rebuild it",
+            fix="use the lorkit version that wrote it, or build it again",
         )
 
 

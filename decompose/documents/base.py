@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from lorkit.decompose.artifacts import read_json, write_json
-from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.documents.problems import DIGEST, to_artifact_error
 
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Digest = Annotated[str, Field(pattern=DIGEST)]
 """SHA-256 as hexadecimal text."""
 Share = Annotated[float, Field(ge=0, le=1)]
 """A fraction, never a percentage."""
@@ -86,19 +86,7 @@ def parse(model: type[M], value: object, where: Path | str, *, fix: str = "build
         # strictly and as JSON: "no" is no boolean and "0.5" no number, and yet a list is a tuple
         return model.model_validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(str(one) for one in first["loc"])
-        if first["type"] == "missing":
-            raise ArtifactError(f"{where} lacks {key}", required="every key of its version", fix=fix) from None
-        if first["type"] == "extra_forbidden":
-            raise ArtifactError(f"{where} has the unknown key {key}", required="no other key", fix=fix) from None
-        wanted = (
-            "an object"
-            if first["type"].startswith("model")
-            else first["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-        )
-        found = f"{key} as {str(first['input'])[:80]!r}" if key else "something else"
-        raise ArtifactError(f"{where} states {found}", required=wanted, fix=fix) from None
+        raise to_artifact_error(error, value, where, fix) from None
 
 
 def narrow(model: type[P], part: Part) -> P:
