@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from lorkit.decompose.documents.base import Part, Share
 from lorkit.decompose.documents.recipe import Recipe
+from lorkit.decompose.errors import plural
 from lorkit.decompose.regions import Region
+
+VIEW_VALUES = 72
+"""Values in the fingerprint of a gray view: a thumbnail of 64, contrast, two of sharpness, and five quantiles."""
 
 
 class ImageShape(Part):
@@ -42,7 +48,10 @@ class OtherRegions(Part):
 
 
 class RegionModel(Part):
-    """A Gaussian over fingerprints of training images, with a few free directions and one variance for all others."""
+    """A Gaussian over fingerprints of training images, with a few free directions and one variance for all others.
+
+    A fingerprint has `VIEW_VALUES` values per view, and one per channel of colour images. A volume has three views.
+    """
 
     version: Literal[1]
     channels: int
@@ -52,6 +61,18 @@ class RegionModel(Part):
     variances: list[float]
     rest: float
     trained_on: int
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        view = VIEW_VALUES + (self.channels if self.channels > 1 else 0)
+        size, count = len(self.mean), len(self.variances)
+        if size not in (view, 3 * view):
+            raise ValueError(f"{view} means, or {3 * view} for volumes, with {plural(self.channels, 'channel')}")
+        if len(self.scale) != size:
+            raise ValueError(f"{size} scales, one per mean")
+        if [len(direction) for direction in self.directions] != count * [size]:
+            raise ValueError(f"{plural(count, 'direction')}, one per variance, of {size} values each, one per mean")
+        return self
 
 
 class RegionCheck(RegionModel):

@@ -36,8 +36,8 @@ def described(**changes: Any) -> ExpertInfo:
             "n": 30, "inputs": "real", "max_abs_difference": 2e-6, "tolerance": 1e-3, "label_flips": 0, "split": "val"
         },
         "in_region": {
-            "version": 1, "channels": 1, "mean": [], "scale": [], "directions": [], "variances": [], "rest": 1.0,
-            "trained_on": 100, "limit": 1.0, "calibrated_on": 30,
+            "version": 1, "channels": 1, "mean": 72 * [0.0], "scale": 72 * [1.0], "directions": [], "variances": [],
+            "rest": 1.0, "trained_on": 100, "limit": 1.0, "calibrated_on": 30,
             "false_refusal": {"rate": 0.01, "n": 30, "split": "test"},
             "other_regions": {"rate": None, "lowest": None, "regions": 0, "n": 0},
         },

@@ -66,6 +66,36 @@ def test_colour_is_part_of_the_fingerprint() -> None:
     assert region_check.refusal_rate(model, red) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("key", "cut", "required"),
+    [
+        ("mean", 1, "72 means, or 216 for volumes, with 1 channel"),
+        ("scale", 1, "72 scales, one per mean"),
+        ("directions", 1, "12 directions, one per variance, of 72 values each, one per mean"),
+        ("variances", 2, "10 directions, one per variance, of 72 values each, one per mean"),
+    ],
+)
+def test_a_model_whose_arrays_do_not_fit_is_refused(model: RegionCheck, key: str, cut: int, required: str) -> None:
+    stored = model.to_json()
+    with pytest.raises(ArtifactError, match=f"required: {required}; build it again$"):
+        parse(RegionCheck, {**stored, key: stored[key][:-cut]}, "expert.json")
+
+
+def test_a_direction_that_is_too_short_and_other_channels_are_refused(model: RegionCheck) -> None:
+    first, *others = model.directions
+    with pytest.raises(ArtifactError, match="of 72 values each"):
+        parse(RegionCheck, {**model.to_json(), "directions": [first[:-1], *others]}, "expert.json")
+    with pytest.raises(ArtifactError, match="75 means, or 225 for volumes, with 3 channels"):
+        parse(RegionCheck, {**model.to_json(), "channels": 3}, "expert.json")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_model_of_volumes_survives_json(channels: int) -> None:
+    volumes = np.random.default_rng(0).random((4, channels, 9, 10, 11)).astype(np.float32)
+    model = region_check.calibrate(region_check.fit(volumes), volumes)
+    assert parse(RegionCheck, model.to_json(), "expert.json") == model
+
+
 def test_few_images_still_give_a_check_and_one_does_not() -> None:
     model = region_check.calibrate(region_check.fit(discs(5)), discs(3, seed=1))
     assert region_check.check(model, discs(3, seed=1)[0])[2]
@@ -78,6 +108,6 @@ def test_few_images_still_give_a_check_and_one_does_not() -> None:
 def test_other_channels_and_versions_are_refused(model: RegionCheck) -> None:
     with pytest.raises(DataError, match="3 channel"):
         region_check.check(model, discs(1, channels=3)[0])
-    with pytest.raises(ArtifactError, match="states version as '9'; required: 1"):
+    with pytest.raises(ArtifactError, match="states version as 9; required: 1; use the lorkit version"):
         parse(RegionCheck, {**model.to_json(), "version": 9}, "expert.json")
     assert region_check.refusal_rate(model, discs(3)[:0]) is None
