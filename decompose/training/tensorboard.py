@@ -1,7 +1,8 @@
 """Write the curves of a training as TensorBoard event files, one directory per phase.
 
 A kill leaves at most one incomplete record, at which readers stop; the resumed training writes a further file, whose
-first record discards the repeated steps.
+first record discards the repeated steps. Readers take the files in the order of their names. torch names a file by
+time, host and process; finished files are numbered, since runs are shared.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def recording(directory: Path | None, on_event: Listener) -> Iterator[Listener]:
     """Yield a listener that passes events to `on_event` and writes the curves of each phase below `directory`.
 
     Args:
-        directory: Directory of `<phase>/events.out.tfevents.*`; None writes nothing.
+        directory: Directory of `<phase>/events.out.tfevents.<number>`; None writes nothing.
         on_event: Receives each event after it is recorded.
     """
     if directory is None:
@@ -55,6 +56,7 @@ class Curves:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._writer: Any = None  # torch's SummaryWriter, which has no types
+        self._place = directory  # of the current phase
         self._steps = 0
 
     def __call__(self, event: Event) -> None:
@@ -74,17 +76,18 @@ class Curves:
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.close()
+            _number_files(self._place)
 
     def _open(self, started: Started) -> None:
         self.close()
         self._steps = started.steps
-        place = self._directory / started.phase
-        known = any(place.glob("events.out.tfevents.*"))
+        self._place = self._directory / started.phase
+        known = _number_files(self._place)  # a killed training left its file as torch named it
         if known and started.first_epoch >= started.epochs:
             return  # a phase that ended before the interruption
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(place), purge_step=started.first_epoch * started.steps)
+        self._writer = SummaryWriter(str(self._place), purge_step=started.first_epoch * started.steps)
         if not known:  # it began without curves: use its checkpoint
             for row in started.history:
                 self._write_row(row)
@@ -102,6 +105,17 @@ class Curves:
     def _end(self, epoch: int) -> int:
         """Return the last step of an epoch, for its means and its validation."""
         return (epoch + 1) * self._steps - 1
+
+
+def _number_files(place: Path) -> int:
+    """Number the event files of a phase in the order of their names, and return how many there are.
+
+    Numbers are padded with zeros, so that they come before the names by time that torch gives.
+    """
+    files = sorted(place.glob("events.out.tfevents.*"))
+    for number, file in enumerate(files):
+        file.rename(place / f"events.out.tfevents.{number:06}")
+    return len(files)
 
 
 def _of_step(step: Step) -> dict[str, float]:

@@ -117,16 +117,29 @@ def test_after_a_kill_the_steps_done_again_replace_the_first_ones(tmp_path: Path
     """Killed in epoch 2 amid a record, resumed at epoch 1, whose checkpoint was the last that was written."""
     tell(killed := Curves(tmp_path), started(), *epochs(0, 1), step(2, 0))
     killed.close()
-    (written,) = (tmp_path / "lorkd").iterdir()
-    file = written.rename(written.with_name("events.out.tfevents.0000000001.host.1.0"))  # seconds before the resume
-    file.write_bytes(file.read_bytes()[:-7])
-    before = file.read_bytes()
+    (file,) = (tmp_path / "lorkd").iterdir()
+    before = file.read_bytes()[:-7]
+    file.with_name(f"events.out.tfevents.{2**31}.host.1.0").write_bytes(before)  # as torch names an unfinished file
+    file.unlink()
     tell(resumed := Curves(tmp_path), started(1, (row(0),)), *epochs(1, 2, 3, ce=0.25))
     resumed(Finished(phase="lorkd", best_epoch=3, best=0.5, seconds=1.0))
     assert file.read_bytes() == before
     found = scalars(tmp_path / "lorkd")
     assert found["loss/ce"] == [(number, 0.5 if number < STEPS else 0.25) for number in range(4 * STEPS)]
     assert [number for number, _ in found["val_balanced_accuracy/chest"]] == [2, 5, 8, 11]
+
+
+@needs_tensorboard
+def test_names_of_finished_files_are_numbers_without_host_and_process(tmp_path: Path) -> None:
+    """A training and ten resumed ones, several in a second, of which each does the second epoch again."""
+    for resumed in range(11):
+        tell(curves := Curves(tmp_path), started(min(resumed, 1)), *epochs(*((1,) if resumed else (0, 1)), ce=resumed))
+        curves.close()
+    names = sorted(path.name for path in (tmp_path / "lorkd").iterdir())
+    assert names == [f"events.out.tfevents.{number:06}" for number in range(11)]
+    assert scalars(tmp_path / "lorkd")["loss/ce"] == [
+        (number, 0 if number < STEPS else 10) for number in range(2 * STEPS)
+    ]
 
 
 @needs_tensorboard
