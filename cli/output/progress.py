@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 
 
 class _What(ProgressColumn):
-    """The current work, shortened if the line is too long."""
+    """The current work, or only its item, shortened if the line is too long."""
+
+    def __init__(self, field: str) -> None:
+        super().__init__()
+        self.field = field
 
     def render(self, task: Task) -> Text:
-        return Text(task.description, no_wrap=True, overflow="ellipsis")
+        return Text(task.fields[self.field], no_wrap=True, overflow="ellipsis")
 
 
 class _Time(ProgressColumn):
@@ -46,7 +50,8 @@ class _Memory(ProgressColumn):
 
 
 _WHOLE = Column(no_wrap=True)
-_WHAT, _DONE, _BAR = _What(), MofNCompleteColumn(table_column=_WHOLE), BarColumn(20, table_column=_WHOLE)
+_WHAT, _ITEM = _What("text"), _What("item")
+_DONE, _BAR = MofNCompleteColumn(table_column=_WHOLE), BarColumn(20, table_column=_WHOLE)
 _TIME, _MEMORY = _Time(_WHOLE), _Memory(_WHOLE)
 _TERMS, _LOSS, _RATE = (TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in ("terms", "loss", "rate"))
 _FORMS: tuple[tuple[ProgressColumn, ...], ...] = (
@@ -56,11 +61,13 @@ _FORMS: tuple[tuple[ProgressColumn, ...], ...] = (
     (_WHAT, _DONE, _LOSS, _RATE, _TIME, _MEMORY),
     (_WHAT, _DONE, _LOSS, _TIME),
     (_WHAT, _DONE, _TIME),
-    (_WHAT, _TIME),
+    (_ITEM, _DONE, _TIME),
+    (_ITEM, _TIME),
+    (_ITEM,),
 )
 """The columns of a line, from the widest terminal to the narrowest."""
 _NARROW = 30
-"""Terminals up to this width use the last form; on others the text is shortened."""
+"""Terminals up to this width use the last two forms; on others the item is shortened."""
 
 
 class _Line(Progress):
@@ -72,7 +79,7 @@ class _Line(Progress):
 
     def _fit(self, task: Task) -> RenderableType:
         room = self.console.width - 1  # a full last column wraps on some terminals
-        for form in _FORMS if room < _NARROW else _FORMS[:-1]:
+        for form in _FORMS if room < _NARROW else _FORMS[:-2]:
             self.columns = tuple(column for column in form if column(task))
             table = self.make_tasks_table([task])
             if self.console.measure(table).maximum <= room:
@@ -139,7 +146,7 @@ class ProgressLine:
             self._show(event.text, event.done, event.total, kind=event.text)
             return
         text = f"{self._command}: {event.text}"
-        self._show(text, event.done, event.total)
+        self._show(text, event.done, event.total, item=event.text)
         if not self.live and text != self._last and event.done < event.total:
             self._print(f"{text} ({event.done + 1}/{event.total})")
         self._last = text
@@ -153,12 +160,13 @@ class ProgressLine:
         done: int,
         total: int,
         *,
+        item: str = "",
         kind: str = "",
         losses: Mapping[str, float] | None = None,
         rate: float | None = None,
         left: float | None = None,
     ) -> None:
-        """Show this from the next frame on, on a terminal.
+        """Show this from the next frame on, on a terminal; only the `item` of the text if the line is too long.
 
         Another `kind` of items, or a new list, restarts the estimate of time. None derives `rate`, in images per
         second, and the remaining seconds `left` from the items done.
@@ -174,7 +182,8 @@ class ProgressLine:
         tell(
             self._task,
             visible=True,
-            description=text,
+            text=text,
+            item=item or text,
             completed=done,
             total=total,
             ends=None if left is None else self.progress.get_time() + left,

@@ -125,14 +125,33 @@ def test_no_line_is_too_long(width: int, text: str) -> None:
         assert frame(steps)
 
 
-def test_a_text_that_is_too_long_is_cut_before_count_and_time() -> None:
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (45, "extract: thoracic-spine 0/5 0:33 elapsed"),
+        (40, "thoracic-spine 0/5 0:33 elapsed"),
+        (30, "thoracic-spine 0:33 elapsed"),
+        (20, "thoracic-spine"),
+        (12, "thoracic-s…"),
+    ],
+)
+def test_the_command_and_then_count_and_time_give_way_to_the_item(width: int, line: str) -> None:
+    clock = Clock()
+    console, _ = screen(width=width, clock=clock)
+    steps = ProgressLine("extract", console)
+    steps(Working("thoracic-spine", 0, 5))
+    clock.now += 33
+    assert frame(steps) == line
+
+
+def test_an_item_that_is_too_long_is_cut_before_count_and_time() -> None:
     clock = Clock()
     console, _ = screen(width=40, clock=clock)
     steps = ProgressLine("verify", console)
     steps(Working("runs/phantom/exports/chest/onnx", 0, 5))
     clock.now += 3
     steps(Working("runs/phantom/exports/chest/onnx", 1, 5))
-    assert frame(steps) == "verify: runs/phantom/expo… 1/5 ETA 0:12"
+    assert frame(steps) == "runs/phantom/exports/ches… 1/5 ETA 0:12"
 
 
 def test_terminals_without_box_characters_get_a_plain_bar() -> None:
