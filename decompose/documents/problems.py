@@ -100,7 +100,7 @@ def _walk(location: Sequence[int | str], value: object) -> list[bool]:
         is_index = isinstance(value, list) and isinstance(one, int) and one < len(value)
         inside.append(is_key or is_index)
         if is_key or is_index:
-            value = value[one]  # type: ignore[index, call-overload]
+            value = value[one]  # type: ignore[index]
     return inside
 
 
