@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 from markupsafe import Markup
 
@@ -11,6 +12,7 @@ from lorkit.decompose.documents.base import Interval
 from lorkit.decompose.documents.compare import CompareDocument
 from lorkit.export.rendering import svg
 from lorkit.export.rendering.svg import Plot, Scale, tag
+from lorkit.export.rendering.templates import environment
 from lorkit.export.reporting.comparison.fractions import MethodPoint, fraction_curves, method_points, value_range
 
 _TITLE = "Accuracy against deployed cost"
@@ -43,69 +45,8 @@ def comparison_chart(document: CompareDocument) -> str:
 
 def comparison_markdown(document: CompareDocument) -> str:
     """Return the table of a `compare` document, and the differences of each two methods, as Markdown."""
-    seeds = sorted({row.seed for row in document.rows})
-    lines = [f"# Comparison {document.id}", ""]
-    if document.synthetic:
-        lines += ["**SYNTHETIC: made from phantom images; not for any use on patients**", ""]
-    lines += [
-        f"{document.metric_in_words.capitalize()}, {document.split} split; mean over regions and seeds "
-        f"({', '.join(map(str, seeds))}) with its 95 % interval over patients and seeds, sd over seeds. Parameters, "
-        "MACs and bytes are those of one region's deployed network.",
-        "",
-    ]  # fmt: skip
-    lines += _table(document)
-    lines += ["", "Drop: baseline minus candidate on the same cases and seeds, mean over regions. "
-              "Won and lost: regions whose own interval excludes zero.", ""]  # fmt: skip
-    lines += _pairs(document)
-    lines += ["", *(f"- {text}" for text in document.warnings)]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _table(document: CompareDocument) -> list[str]:
-    teacher = document.foundation
-    regions = list(document.table[0].regions) if document.table else []
-    heads = ["method", "fraction", "seeds", "mean", "sd", *regions, "parameters", "MACs", "bytes",
-             "training parameters", "training MACs", "seconds"]  # fmt: skip
-    costs = ("parameters", "macs", "deployed_bytes", "training_parameters", "training_macs")
-    rows = [
-        [
-            row.label,
-            f"{row.fraction:g}",
-            str(row.seeds),
-            _interval(row.value(document.metric), row.ci),
-            _number(row.sd),
-            *(_number(row.regions[name]) for name in regions),
-            *(f"{getattr(row, key):,}" for key in costs),
-            f"{row.train_seconds:,.1f}",
-        ]
-        for row in document.table
-    ]
-    if teacher is not None:
-        scores = [_number(teacher.regions[name].value(document.metric)) for name in regions]
-        mean = _interval(teacher.value(document.metric), teacher.ci)
-        paid = ("-" if getattr(teacher, key) is None else f"{getattr(teacher, key):,}" for key in costs)
-        rows.append(["foundation", "-", "-", mean, "-", *scores, *paid, "-"])
-    return _grid(heads, rows)
-
-
-def _pairs(document: CompareDocument) -> list[str]:
-    rows = [
-        [
-            pair.baseline,
-            pair.candidate,
-            f"{pair.fraction:g}",
-            str(len(pair.seeds)),
-            _interval(pair.mean.drop, pair.mean.ci),
-            str(pair.wins),
-            str(pair.losses),
-        ]
-        for pair in document.pairs
-    ]
-    return _grid(["baseline", "candidate", "fraction", "seeds", "drop", "won", "lost"], rows)
-
-
-def _grid(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (heads, ["---"] * len(heads), *rows)]
+    template = environment(Path(__file__).parent).get_template("comparison.md.jinja")
+    return template.render(**dict(document), words=document.metric_in_words, number=_number, interval=_interval)
 
 
 def _points(document: CompareDocument) -> list[MethodPoint]:
