@@ -51,7 +51,7 @@ def callback(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show tracebacks. Can stand before or after the command.")
+        bool, typer.Option("--debug", help="Show tracebacks. Allowed before or after the command.")
     ] = False,
 ) -> None:
     """Decompose a medical foundation model into small experts, export them, and measure their cost and accuracy.

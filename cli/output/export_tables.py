@@ -180,7 +180,7 @@ def _first_wrong(cut: Bisection) -> str:
     if cut.skipped is not None:
         return f"not bisected: {cut.skipped}"
     if cut.layer is None:
-        return f"no layer is off by more than {cut.limit:.1e} of its largest value"
+        return f"no layer differs by more than {cut.limit:.1e} of its largest value"
     sides = [_difference(cut.error), _difference(cut.before)]
     return f"first wrong layer {cut.layer} ({cut.op}): {sides[0]} of its largest value, {sides[1]} before it"
 

@@ -24,7 +24,7 @@ def bench(
         Path | None,
         typer.Option(metavar="FILE", help="Image for the time from file to prediction. Default: a drawn one."),
     ] = None,
-    max_seconds: Annotated[float, typer.Option(help="Time for all measurements together.")] = 60.0,
+    max_seconds: Annotated[float, typer.Option(help="Seconds for all measurements together.")] = 60.0,
     seed: Annotated[int, typer.Option(help="Seed of inputs, orders and intervals.")] = 0,
     as_json: options.Json = False,
 ) -> None:

@@ -25,7 +25,7 @@ def extract(
         int | None,
         typer.Option(
             metavar="R",
-            help="Cut each layer's update by SVD to at most rank R, as counted by lorkd.rank: R singular values in "
+            help="Reduce each layer's update by SVD to at most rank R, in units of lorkd.rank: R singular values in "
             "layout conv, R times the kernel's first side in layout reshape. The deployed network keeps its size.",
         ),
     ] = None,

@@ -8,11 +8,13 @@ import typer
 
 
 def schema(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A document, such as gate or report; all are in docs.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A document, such as gate or report; docs/schemas has all.")
+    ],
 ) -> None:
     """Print the JSON Schema of a document.
 
-    The documents are what --json prints and artifacts hold; docs/schemas has every schema.
+    Documents are the output of --json, and files of artifacts. docs/schemas has every schema.
     """
     from lorkit.cli.output.streams import print_result
     from lorkit.decompose.documents.schemas import schema_text

@@ -117,18 +117,18 @@ def _reason(
     """Return None to wrap a module, the reason to skip it, or "" if it has no weights to adapt."""
     if isinstance(module, _BatchNorm) and config.norm != "shared":
         if type(module) not in NORMS:
-            return f"class {type(module).__name__} is none of the exact classes, so its statistics stay shared"
-        return "it has hooks or a forward of its own, so its statistics stay shared" if hooked(module) else None
+            return f"class {type(module).__name__} is not a supported class, so its statistics stay shared"
+        return "it has hooks or its own forward, so its statistics stay shared" if hooked(module) else None
     weight = getattr(module, "weight", None)
     if type(module) not in KINDS:
         if isinstance(weight, UninitializedParameter):
             return f"class {type(module).__name__} has no weight before its first batch"
         has_matrix = weight is not None and getattr(weight, "dim", lambda: 0)() >= 2
-        return f"class {type(module).__name__} is none of the exact classes" if has_matrix else ""
+        return f"class {type(module).__name__} is not a supported class" if has_matrix else ""
     if select is not None and not select(module, name):
         return "not selected"
     if hooked(module):
-        return "it has hooks or a forward of its own, which merged weights would bypass"
+        return "it has hooks or its own forward, which merged weights would bypass"
     if module._parameters.get("weight") is None:
         return "its weight is computed by a hook or parametrization"
     if tied[id(module._parameters["weight"])] > 1:

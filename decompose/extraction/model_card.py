@@ -151,7 +151,7 @@ def _limits(info: ExpertInfo) -> str:
     lines = [
         "## Limits",
         "",
-        f"- It answers with {'' if segments(info) else 'one of '}{_list(info.classes)} for every image, "
+        f"- It predicts {'' if segments(info) else 'one of '}{_list(info.classes)} for every image, "
         "also of another kind.",
         "- Probabilities are those of the network; check the calibration error before use.",
     ]

@@ -90,7 +90,7 @@ def _with_expert_network(config: Config, expert: LoadedExpert, notices: list[str
         stated = getattr(config, section)
         for key, value in values.items():
             if is_stated(stated, key) and getattr(stated, key) != value:
-                notices.append(f"{section}.{key} is {value}, as the expert has it, not {getattr(stated, key)}")
+                notices.append(f"{section}.{key} is {value}, as for the expert, not {getattr(stated, key)}")
     resolved = config.model_copy(
         update={
             "image": config.image.model_copy(update=image),

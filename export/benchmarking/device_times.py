@@ -45,5 +45,5 @@ def device_times(
 def _fields(samples: list[float] | None, provider: str) -> DeviceTimes:
     if samples is not None:
         return DeviceTimes(device_median_ms=float(np.median(samples)), device_samples_ms=samples, device_note=None)
-    why = "it keeps its stream to itself" if on_gpu(provider) else "it runs on the CPU"
+    why = "its stream is not accessible" if on_gpu(provider) else "it runs on the CPU"
     return DeviceTimes(device_median_ms=None, device_samples_ms=None, device_note=f"{provider}: {why}")

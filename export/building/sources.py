@@ -108,7 +108,7 @@ class ReferenceImageCache:
         name = source.region.name
         count = fitting(source.region, source.shape, most=self.count, total=HELD_BYTES)
         if source.run is None:
-            self.notes.append(f"region '{name}': there is no run beside the expert, so its images are unknown")
+            self.notes.append(f"region '{name}': the run of the expert is missing, so its images are unknown")
             return ReferenceImages(images=seeded_inputs(source.shape, count), kind="seeded")
         try:
             part = self.splits.of(source.run).part(name, self.part, recipe=source.recipe, most=count)

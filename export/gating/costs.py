@@ -69,7 +69,7 @@ def _decide(one: int | None, two: int | None, unit: str, margin: float) -> tuple
 def _state(one: int | None, two: int | None, unit: str) -> tuple[Cost, list[str]]:
     cost = _cost(one, two, "stated")
     grew = cost.ratio is not None and cost.ratio > _RELEVANT
-    return cost, [f"The candidate has {two:,} {unit} against {one:,} (stated, not judged)."] if grew else []
+    return cost, [f"The candidate has {two:,} {unit} against {one:,} (reported, not judged)."] if grew else []
 
 
 def _cost(one: int | None, two: int | None, verdict: Literal["not_judged", "stated"]) -> Cost:

@@ -137,5 +137,5 @@ def _about_cases(about: CaseSet) -> list[str]:
         counted = [f"{count} {words.get(name, f'that the {name} was trained on')}" for name, count in excluded.items()]
         said.append(f"Excluded cases: {', '.join(counted)}.")
     for side in about.unknown:
-        said.append(f"It is unknown whether the {side} was trained on these cases: its run is not here.")
+        said.append(f"It is unknown whether the {side} was trained on these cases: its run is missing.")
     return said

@@ -68,9 +68,7 @@ class OnnxTarget(Target):
             return Availability(True)
         if wanted == PROVIDER:
             return Availability(False, f"this onnxruntime has no {PROVIDER}", "pip install onnxruntime")
-        lacks = (
-            "no NVIDIA GPU answers to nvidia-smi" if not fingerprint()["gpus"] else f"this onnxruntime has no {wanted}"
-        )
+        lacks = "nvidia-smi finds no NVIDIA GPU" if not fingerprint()["gpus"] else f"this onnxruntime has no {wanted}"
         return Availability.only_built(lacks, _GPU_INSTALL)
 
     def build(self, request: BuildRequest) -> Path:

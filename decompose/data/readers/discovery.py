@@ -81,8 +81,8 @@ def _npz_problem(path: Path) -> str:
     if "train_images" in keys or {"images", "labels"} <= keys:
         return ""
     if "masks" in keys:
-        return "holds masks: a segmentation needs a configuration of its own (see docs/data.md)"
-    return f"holds {', '.join(sorted(keys)) or 'nothing'}, not images and labels"
+        return "has masks: segmentation needs its own configuration (see docs/data.md)"
+    return f"has {', '.join(sorted(keys)) or 'nothing'}, not images and labels"
 
 
 def _is_manifest(path: Path) -> bool:

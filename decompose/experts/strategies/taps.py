@@ -24,7 +24,7 @@ class Taps(Strategy):
     """Low-rank updates through (positions, r * taps) products."""
 
     name = "taps"
-    refused = MappingProxyType({"transposed": "a transposed convolution widens before it spreads"})
+    refused = MappingProxyType({"transposed": "a transposed convolution is not a sum over shifted inputs"})
 
     def run(self, inputs: LayerInputs, x: Tensor) -> Tensor:
         """Compute base(x) + up(sum of shifted taps)."""

@@ -79,7 +79,7 @@ def open_shard(path: Path, namespace: FeatureNamespace) -> Rows:
     types = {dtype: name for name, dtype in _TYPES.items()}
     expected = {name: (types[part.stored], [keys[0], *part.stored_shape]) for name, part in namespace.layout.items()}
     if metadata.get("space") != namespace.name or found != {_KEYS: ("U8", keys), **expected}:
-        raise _unfit(path, "holds other features")
+        raise _unfit(path, "has other features")
     tensors = {}
     for name, row in header.items():
         dtype, shape = _TYPES[row["dtype"]], torch.Size(row["shape"])

@@ -30,10 +30,12 @@ if __name__ == "__main__":
     served = [path.parent.name for path in Path(__file__).parent.glob("triton/*/config.pbtxt")]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("image", help="PNG, JPEG or, with nibabel, NIfTI")
-    parser.add_argument("--mask", help="where a segmenter's mask goes")
+    parser.add_argument("--mask", help="file for the mask of a segmentation")
     parser.add_argument("--url", default="localhost:8001", help="the server's gRPC port; default: %(default)s")
-    parser.add_argument("--model", default=served[0] if served else None, help="default: the one that lies beside")
+    parser.add_argument(
+        "--model", default=served[0] if served else None, help="default: that of the repository in this directory"
+    )
     options = parser.parse_args()
     if options.model is None:
-        parser.error("no repository lies beside; name the model with --model")
+        parser.error("no repository in this directory; name the model with --model")
     main(options.image, options.mask, options.url, options.model)

@@ -65,7 +65,7 @@ class TorchTrtTarget(TensorrtTarget):
         import torch
 
         if _minor(library.__version__) != _minor(torch.__version__):
-            reason = f"Torch-TensorRT {library.__version__} is installed beside torch {torch.__version__}"
+            reason = f"Torch-TensorRT {library.__version__} is installed with torch {torch.__version__}"
             return Availability(False, reason, INSTALL)
         if not sees_gpu() or not fingerprint()["gpus"]:
             return Availability(False, "torch sees no NVIDIA GPU", "run it on a machine with an NVIDIA GPU")

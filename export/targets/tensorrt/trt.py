@@ -48,7 +48,7 @@ class TrtTarget(TensorrtTarget):
         if not MINIMUM <= _release(version) < (BELOW,):
             return Availability(False, f"TensorRT {version} is installed", INSTALL)
         if not fingerprint()["gpus"]:
-            return Availability(False, "no NVIDIA GPU answers to nvidia-smi", "run it on a machine with an NVIDIA GPU")
+            return Availability(False, "nvidia-smi finds no NVIDIA GPU", "run it on a machine with an NVIDIA GPU")
         if not sees_gpu():
             return NO_CUDA_BUILD
         return Availability(True)

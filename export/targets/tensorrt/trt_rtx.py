@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 INSTALL = "pip install 'lorkit[tensorrt-rtx]'"
 CAPABILITIES = ("7.5", "8.0", "8.6", "8.9", "12.0", "12.1")  # used if the runtime is not installed
-ELSEWHERE = "take the export to a machine with an RTX GPU of its profile"
+ELSEWHERE = "copy the export to a machine with an RTX GPU of its profile"
 COMMAND = (sys.executable, "-m", "lorkit.export.targets.tensorrt.rtx_process")
 TIMEOUT_SECONDS = 3600.0
 
@@ -54,7 +54,7 @@ class TrtRtxTarget(TensorrtTarget):
             return Availability(False, f"TensorRT-RTX is not installed ({error})", INSTALL, runs=False)
         gpus = fingerprint()["gpus"]
         if not gpus:
-            return Availability.only_built("no NVIDIA GPU answers to nvidia-smi", ELSEWHERE)
+            return Availability.only_built("nvidia-smi finds no NVIDIA GPU", ELSEWHERE)
         here, wanted = str(gpus[0].get("sm")), _capabilities()
         if profile is not None and profile.device.compute_capability is not None:
             wanted = (profile.device.compute_capability,)

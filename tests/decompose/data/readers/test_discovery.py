@@ -35,7 +35,7 @@ def test_every_kind_is_found_and_named(tmp_path: Path) -> None:
     (tmp_path / "knee" / "labels.csv").write_text("id,grade\n1,2\n")
     found = {entry.name: entry for entry in discover(tmp_path)}
     assert sorted(found) == ["brain", "chest-x-ray", "eye", "knee"]
-    assert "configuration of its own" in found["eye"].problem
+    assert "its own configuration" in found["eye"].problem
     assert found["knee"].path.name == "list.csv"
     assert found["chest-x-ray"].path.is_dir()
 

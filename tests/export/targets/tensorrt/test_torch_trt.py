@@ -207,7 +207,7 @@ def test_what_is_missing_is_told(
 ) -> None:
     assert TARGET.available().ok
     monkeypatch.setattr(library, "__version__", "2.2.0")
-    assert "2.2.0 is installed beside torch" in TARGET.available().reason
+    assert "2.2.0 is installed with torch" in TARGET.available().reason
     monkeypatch.setattr(library, "__version__", VERSION)
     monkeypatch.setattr(torch_trt, "sees_gpu", lambda: False)
     assert "no NVIDIA GPU" in TARGET.available().reason

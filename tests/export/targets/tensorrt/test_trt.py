@@ -228,7 +228,7 @@ def test_a_failed_build_is_an_error(
 
 
 def test_a_directory_without_engine_says_how_to_get_one(tensorrt: ModuleType, onnx_path: Path, build: Build) -> None:
-    with pytest.raises(ArtifactError, match=r"exported where TensorRT is absent.*--target trt --force"):
+    with pytest.raises(ArtifactError, match=r"exported where TensorRT is not installed.*--target trt --force"):
         TARGET.load(onnx_path.parent)
 
 

@@ -187,7 +187,7 @@ def test_without_a_gpu_it_builds_and_does_not_run(
     assert len(TARGET.fingerprint()) == 64
     error = missing(TARGET)
     assert error.exit_code == 5
-    assert str(error).startswith("target 'trt-rtx' cannot run here: no NVIDIA GPU answers")
+    assert str(error).startswith("target 'trt-rtx' cannot run here: nvidia-smi finds no NVIDIA GPU")
     with pytest.raises(MissingRuntimeError, match="cannot run here"):
         TARGET.load(tmp_path)
 
@@ -263,7 +263,7 @@ def test_an_export_without_a_gpu_is_complete_but_unproven(
     monkeypatch.setattr(exporting, "fingerprint", lambda: {"gpus": [], "flags": []})
     (result,) = export(expert, target="trt-rtx").exports
     assert result.path.name == "trt-rtx-rtx-ada-fp32"
-    assert result.parity.to_json() == {"status": "not_run", "reason": "no NVIDIA GPU answers to nvidia-smi"}
+    assert result.parity.to_json() == {"status": "not_run", "reason": "nvidia-smi finds no NVIDIA GPU"}
     assert result.size_bytes == (result.path / "model.engine").stat().st_size > 100_000
     info = read_json(result.path / "export.json", kind="export")
     assert (info["engine"], info["provider"]) == ("model.engine", None)
