@@ -67,9 +67,8 @@ def chest(canvas: Canvas, has: tuple[Field, ...]) -> None:
     heart = canvas.ellipse(d("heart.x", 0.08, 0.16), 0.22, d("heart.width", 0.26, 0.33), 0.3, 4)
     canvas.paint(heart, 0.72)
     side = d.side("side")
-    band(
-        canvas, d.chance("fold", 0.4), side * d("fold.x", 0.3, 0.5), d("fold.y", -0.3, 0.1), d("fold.depth", 0.15, 0.3)
-    )
+    x, y = side * d("fold.x", 0.3, 0.5), d("fold.y", -0.3, 0.1)
+    band(canvas, d.chance("fold", 0.4), x, y, d("fold.depth", 0.15, 0.3))
     rise = d("pool.rise", 0.16, 0.48)
     outer = side * u
     level = floor - rise - 0.5 * _positive(outer - 0.5)  # the meniscus climbs at the chest wall
@@ -93,35 +92,22 @@ def brain(canvas: Canvas, has: tuple[Field, ...]) -> None:
     horn, lift = d("horn", 0.06, 0.1), d("horn.lift", 0.2, 0.3)
     bent = np.abs(u) - 0.09 - 0.25 * v * v
     canvas.paint(canvas.step(1 - (bent / horn) * (bent / horn) - (v / lift) * (v / lift), 4), 0.14)  # ventricles
-    band(
-        canvas,
-        d.chance("sulcus", 0.3),
-        d("sulcus.x", -0.4, 0.4),
-        d("sulcus.y", -0.5, 0.5),
-        d("sulcus.depth", 0.12, 0.22),
-    )
+    x, y = d("sulcus.x", -0.4, 0.4), d("sulcus.y", -0.5, 0.5)
+    band(canvas, d.chance("sulcus", 0.3), x, y, d("sulcus.depth", 0.12, 0.22))
     side = d.side("side")
-    strength = d("vessel.depth", 0.15, 0.35)
-    blob(
-        canvas,
-        d.chance("vessel", 0.35) * inside,
-        -side * d("vessel.x", 0.12, 0.42),
-        d("vessel.y", -0.45, 0.45),
-        strength,
-    )
+    x, y = -side * d("vessel.x", 0.12, 0.42), d("vessel.y", -0.45, 0.45)
+    blob(canvas, d.chance("vessel", 0.35) * inside, x, y, d("vessel.depth", 0.15, 0.35))
     x, y = side * d("mass.x", 0.24, 0.38), d("mass.y", -0.42, 0.42)
-    ragged = canvas.radius(x, y, d("mass.width", 0.24, 0.34), d("mass.height", 0.24, 0.34)) + 0.5 * canvas.texture(
-        "ragged"
-    )
+    ragged = canvas.radius(x, y, d("mass.width", 0.24, 0.34), d("mass.height", 0.24, 0.34))
+    ragged = ragged + 0.5 * canvas.texture("ragged")
     depth = d("mass.depth", 0.24, 0.42)
     canvas.add(canvas.step(1 - ragged, 2.5) * inside * glioma, -depth)
     canvas.add(_positive(1 - 6 * (ragged - 0.9) * (ragged - 0.9)) * inside * glioma, 1.4 * depth)
     tall, reach = d("cap.height", 0.22, 0.34), d("cap.reach", 0.22, 0.32)
     where = d("cap.y", -0.4, 0.4)
     wall = side * (width - 0.13) * np.sqrt(1 - where * where)
-    canvas.add(
-        canvas.ellipse(wall, where * (height - 0.13), reach, tall, 3) * inside * meningioma, d("cap.depth", 0.26, 0.5)
-    )
+    cap = canvas.ellipse(wall, where * (height - 0.13), reach, tall, 3)
+    canvas.add(cap * inside * meningioma, d("cap.depth", 0.26, 0.5))
     grain(canvas, _NOISE)
 
 
@@ -134,13 +120,8 @@ def breast(canvas: Canvas, has: tuple[Field, ...]) -> None:
     canvas.paint(canvas.step(-0.5 - layer, 8), 0.24)  # fat
     canvas.paint(canvas.step(d("muscle", 0.55, 0.7) * -1 + layer, 8), 0.3 + 0.2 * canvas.wave(layer * 5))  # muscle
     canvas.paint(canvas.step(-0.86 - v, 10), 0.8)  # skin
-    band(
-        canvas,
-        d.chance("shadow", 0.4),
-        d("shadow.x", -0.6, 0.6),
-        d("shadow.y", -0.2, 0.5),
-        d("shadow.depth", 0.1, 0.18),
-    )
+    x, y = d("shadow.x", -0.6, 0.6), d("shadow.y", -0.2, 0.5)
+    band(canvas, d.chance("shadow", 0.4), x, y, d("shadow.depth", 0.1, 0.18))
     x, y = d("lesion.x", -0.4, 0.4), d("lesion.y", -0.25, 0.25)
     size, lesion = d("lesion.size", 0.2, 0.32), benign + malignant
     # Wide or tall: the two distributions overlap, as in patients.

@@ -63,8 +63,12 @@ class RegionNorm(nn.Module):
 
     def _hard(self, x: Tensor, names: Sequence[str], rows: Sizes, equal: bool) -> Tensor:
         for name, count in zip(names, rows, strict=True):  # before any statistics change
-            if self._norm(name).training:
-                self._refuse_lone(name, x[:count])
+            if self._norm(name).training and self._lone(x[:count]):
+                raise DataError(
+                    f"region '{name}' has one value per channel at norm '{self.name}', which has no variance",
+                    required="two samples or more of each region in a training batch",
+                    fix="raise train.batch_size or use balanced sampling",
+                )
         alike = len({(norm.eps, norm.momentum) for norm in map(self._norm, names)}) == 1
         plain = transformed()
         if equal and alike and not plain and self._many(x, rows):
@@ -139,14 +143,6 @@ class RegionNorm(nn.Module):
         current = norm.training or norm.running_mean is None
         factor = _advance(norm) if norm.training else 0.0
         return F.batch_norm(x, norm.running_mean, norm.running_var, self.weight, self.bias, current, factor, norm.eps)
-
-    def _refuse_lone(self, region: str, x: Tensor) -> None:
-        if self._lone(x):
-            raise DataError(
-                f"region '{region}' has one value per channel at norm '{self.name}', which has no variance",
-                required="two samples or more of each region in a training batch",
-                fix="raise train.batch_size or use balanced sampling",
-            )
 
     @staticmethod
     def _lone(x: Tensor) -> bool:

@@ -20,7 +20,7 @@ from lorkit.decompose.models.backbones import densenet, resnet, shufflenet, vit
 from lorkit.decompose.models.backbones.resnet import ResNet
 from lorkit.decompose.models.backbones.shufflenet import ShuffleNetV2
 from lorkit.decompose.models.backbones.stages import EMPTY, Gridded, HasStages, StageContext, Staged, StageOutputs
-from lorkit.decompose.models.backbones.timm_stages import timm_stages
+from lorkit.decompose.models.backbones.timm_models import timm_stages
 from lorkit.decompose.models.backbones.unets import UNETS
 from lorkit.decompose.models.backbones.vit import VisionTransformer
 
