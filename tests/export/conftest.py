@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,7 +97,14 @@ def write_onnx(path: Path, *, work: int = 1, width: int = 8, threshold: float = 
 
 
 def write_export(
-    directory: Path, *, owner: str, region: str, parent: Path | None = None, precision: str = "fp32", **network: Any
+    directory: Path,
+    *,
+    owner: str,
+    region: str,
+    parent: Path | None = None,
+    precision: str = "fp32",
+    parity: Mapping[str, Any] = PARITY,
+    **network: Any,
 ) -> Path:
     """Write a complete export directory."""
     directory.mkdir(parents=True)
@@ -119,7 +126,7 @@ def write_export(
         "size_bytes": (directory / "model.onnx").stat().st_size,
         "macs": 1000 * (1 + network.get("work", 1)),
         "parameters": 100 * (1 + network.get("work", 1)),
-        "parity": PARITY,
+        "parity": parity,
         "synthetic": True,
         "provider": "CPUExecutionProvider",
     }

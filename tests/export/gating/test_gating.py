@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sample_documents import measured
+from sample_documents import latency, measured
 
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.documents.gate import GateDocument, GateRegion
@@ -184,3 +184,15 @@ def test_the_seed_decides_the_accuracy_interval(a_run: Run) -> None:
     first, second = (quick(seed=3)["regions"]["chest"]["accuracy"] for _ in range(2))
     assert first == second
     assert np.isfinite(first["ci"]).all()
+
+
+def test_time_that_a_region_leaves_over_goes_to_the_next(a_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    def judge(pair: Any, *_: Any, seconds: float, **__: Any) -> GateRegion:
+        given.append(seconds)
+        return measured(pair, latency=latency(seconds=4.0))
+
+    monkeypatch.setattr("lorkit.export.gating.gating.judge_region", judge)
+    gate(a_run.path, max_seconds=20.0)
+    assert given == [10.0, 16.0]

@@ -1,6 +1,7 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -78,3 +79,16 @@ def test_exports_of_a_replaced_source_are_not_judged(a_run: Run, tmp_path: Path)
         pair_exports(GateExports(open_run(a_run.path), ExportSelection()))
     # what a user names may be kept from an earlier state on purpose
     assert pair_exports(GateExports(None, ExportSelection(), baseline=kept, candidate=export_of(a_run, "expert")))
+
+
+def test_a_candidate_with_a_proven_baseline_comes_before_a_preferred_one(a_run: Run, workshop: Any) -> None:
+    """Of two proven experts fp32 is preferred, but the parity of its baseline was not checked."""
+    unproven = export_of(a_run, "foundation")
+    for owner in ("foundation", "expert"):
+        lowered = export_directory(a_run, owner, "chest", "onnx", "cpu-generic", "int8")
+        workshop.write_export(lowered, owner=owner, region="chest", parent=a_run.path, precision="int8")
+    shutil.rmtree(unproven)
+    workshop.write_export(unproven, owner="foundation", region="chest", parent=a_run.path, parity={"status": "not_run"})
+    (pair,) = pair_exports(GateExports(a_run, ExportSelection(region="chest")))
+    assert (pair.candidate.key[-1], pair.baseline.key[-1]) == ("int8", "int8")
+    assert pair.not_judged == ("onnx cpu-generic fp32",)
