@@ -32,10 +32,10 @@ def test_its_steps_are_typed_and_give_the_shape_of_an_input() -> None:
     [
         (recipe(intensity={"low": 300}), "low < high"),
         (recipe(intensity={"rule": "dtype"}), "neither low nor high"),
-        (recipe(resize={"filter": "trilinear"}), "bilinear for pictures"),
+        (recipe(resize={"filter": "trilinear"}), "bilinear for 2D images"),
         (recipe(normalise={"std": [0.25, 0.25]}), "1 means and stds"),
-        (recipe() | {"version": 2}, "version 1 for pictures"),
-        (recipe() | {"axes": "RAS"}, "version 1 for pictures"),
+        (recipe() | {"version": 2}, "version 1 for 2D images"),
+        (recipe() | {"axes": "RAS"}, "version 1 for 2D images"),
         (recipe() | {"steps": recipe()["steps"][::-1]}, "in this order"),
         (recipe(channels={"cuont": 1}), "cuont"),
     ],

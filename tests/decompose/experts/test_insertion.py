@@ -194,7 +194,7 @@ class Standardised(nn.Linear):
 
 @pytest.mark.parametrize("kind", [LowRankExperts, DepthwiseExperts])
 def test_a_base_with_its_own_forward_is_refused(kind: type[ExpertLayer]) -> None:
-    with pytest.raises(UsageError, match="layer 'fc' is a Standardised with a forward of its own"):
+    with pytest.raises(UsageError, match="layer 'fc' is a Standardised with its own forward"):
         kind(Standardised(3, 3), ExpertConfig(), Routing(("a",)), "fc")
 
 

@@ -43,7 +43,8 @@ def test_inputs_take_turns_and_samples_are_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("provider", "says"), [("OpenVINO CPU", "it runs on the CPU"), ("CUDAExecutionProvider", "keeps its stream")]
+    ("provider", "says"),
+    [("OpenVINO CPU", "it runs on the CPU"), ("CUDAExecutionProvider", "its stream is not accessible")],
 )
 def test_where_there_is_none_the_row_is_null_and_says_why(provider: str, says: str) -> None:
     row, timed = measured([SimpleNamespace(provider=provider, device_timer=None), Timed()])
