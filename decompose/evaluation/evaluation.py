@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import nn
@@ -77,12 +77,20 @@ def evaluate(
         run, region = _find_run(expert, model, region, data, root), expert.region.name
     else:
         run = path if isinstance(path, Run) else open_run(path, root)
-    measured = _MeasuredModel(run, model, expert, teacher)
-    samples = _samples(run, expert, split, data, region, run_splits, measured.recipe)
+    known = _RunModel(run, model, teacher) if run is not None else None
+    if expert is not None and data is not None:
+        samples: Mapping[str, PreparedRegion] = {expert.region.name: prepare_file(data, expert.region, expert.recipe)}
+    else:
+        assert known is not None
+        samples = _samples(known, split, data, region, run_splits)
     blocks: dict[str, RegionEvaluation] = {}
     for index, (name, prepared) in enumerate(samples.items()):
         on_event(Working(f"{model} on {name}", index, len(samples)))
-        blocks[name] = measured.measure(name, prepared)
+        if expert is not None:
+            blocks[name] = _measure(prepared, expert.network, "extracted", synthetic=expert.manifest.synthetic)
+        else:
+            assert known is not None
+            blocks[name] = _measure(prepared, *known.network(name), synthetic=known.run.manifest.synthetic)
     on_event(Working("done", len(samples), len(samples)))
     document = _document(run, model, split, data, blocks)
     if run is not None:
@@ -90,46 +98,21 @@ def evaluate(
     return document
 
 
-class _MeasuredModel:
-    def __init__(self, run: Run | None, model: str, expert: LoadedExpert | None, teacher: Teacher | None) -> None:
-        self.run, self.model, self.expert = run, model, expert
-        self.networks = RunNetworks(run, teacher) if run is not None else None
+class _RunModel:
+    """One model of a run: its network and the preprocessing of each region."""
+
+    def __init__(self, run: Run, model: str, teacher: Teacher | None) -> None:
+        self.run, self.model, self.networks = run, model, RunNetworks(run, teacher)
 
     def recipe(self, region: str) -> Recipe:
         """Return the preprocessing of the network's images."""
-        assert self.run is not None
-        assert self.networks is not None
         if self.model != "foundation":
             return recipe_of_region(self.run, region)
         self.networks.foundation(region)  # raises if it cannot be measured
         return foundation_recipe(self.run, region)
 
-    def measure(self, region: str, prepared: PreparedRegion) -> RegionEvaluation:
-        """Score one region."""
-        network, source = self._network(region)
-        task = get_task(prepared.region.task)
-        found = task.scores(prepared.region, prepared.targets, collect_score_inputs(network, prepared), prepared.groups)
-        about = {
-            "task": task.name,
-            "classes": list(prepared.region.classes),
-            "source": source,
-            "synthetic": self.synthetic or prepared.region.synthetic,
-        }
-        if isinstance(found, SegmentationScores):
-            return combine(SegmentationEvaluation, found, **about)
-        return combine(ClassificationEvaluation, found, **about)
-
-    @property
-    def synthetic(self) -> bool:
-        """Whether the model was trained on drawn data only."""
-        known = self.expert.manifest if self.expert is not None else self.run.manifest if self.run is not None else None
-        return known is not None and known.synthetic
-
-    def _network(self, region: str) -> tuple[nn.Module, str]:
-        if self.expert is not None:
-            return self.expert.network, "extracted"
-        assert self.run is not None
-        assert self.networks is not None
+    def network(self, region: str) -> tuple[nn.Module, str]:
+        """Return the network of a region and its source."""
         if self.model == "foundation":
             return self.networks.foundation(region), str(self.networks.foundation_model.heads[region])
         if self.model == "student":
@@ -140,6 +123,16 @@ class _MeasuredModel:
         expert = load_expert(directory)
         check_parent(expert, self.run)
         return expert.network, "extracted"
+
+
+def _measure(prepared: PreparedRegion, network: nn.Module, source: str, *, synthetic: bool) -> RegionEvaluation:
+    task, region = get_task(prepared.region.task), prepared.region
+    found = task.scores(region, prepared.targets, collect_score_inputs(network, prepared), prepared.groups)
+    synthetic = synthetic or region.synthetic
+    about = {"task": task.name, "classes": list(region.classes), "source": source, "synthetic": synthetic}
+    if isinstance(found, SegmentationScores):
+        return combine(SegmentationEvaluation, found, **about)
+    return combine(ClassificationEvaluation, found, **about)
 
 
 def _find_run(expert: LoadedExpert, model: str, region: str | None, data: object, root: Path) -> Run | None:
@@ -160,21 +153,12 @@ def _find_run(expert: LoadedExpert, model: str, region: str | None, data: object
 
 
 def _samples(
-    run: Run | None,
-    expert: LoadedExpert | None,
-    split: str,
-    data: Path | str | None,
-    region: str | None,
-    run_splits: RunSplits | None,
-    recipe: Callable[[str], Recipe],
+    known: _RunModel, split: str, data: Path | str | None, region: str | None, run_splits: RunSplits | None
 ) -> Mapping[str, PreparedRegion]:
-    if data is not None and expert is not None:
-        return {expert.region.name: prepare_file(data, expert.region, expert.recipe)}
-    assert run is not None
     if data is None:
-        run_splits = run_splits or RunSplits(run, region)
-        return {name: run_splits.part(name, split, recipe=recipe(name)) for name in run_splits.names}
-    chosen = run.regions.select(region)
+        run_splits = run_splits or RunSplits(known.run, region)
+        return {name: run_splits.part(name, split, recipe=known.recipe(name)) for name in run_splits.names}
+    chosen = known.run.regions.select(region)
     if len(chosen) != 1:
         raise UsageError(
             f"--data for {len(chosen)} regions ({', '.join(chosen.names)})",
@@ -182,7 +166,7 @@ def _samples(
             fix="name it with --region",
         )
     only = chosen[0]
-    return {only.name: prepare_file(data, only, recipe(only.name))}
+    return {only.name: prepare_file(data, only, known.recipe(only.name))}
 
 
 def _document(

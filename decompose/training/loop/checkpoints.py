@@ -15,13 +15,7 @@ from typing import Any, NotRequired, TypedDict, cast
 import torch
 from torch import Tensor
 
-from lorkit.decompose.artifacts import (
-    SCHEMA_VERSION,
-    digest_bytes,
-    read_json,
-    write_bytes,
-    write_json,
-)
+from lorkit.decompose.artifacts import SCHEMA_VERSION, digest_bytes, read_json, write_bytes, write_json
 from lorkit.decompose.errors import ArtifactError
 from lorkit.decompose.events import EpochRow
 
@@ -119,18 +113,9 @@ class Checkpoints:
             raise _damaged(self.directory / _STATE, f"cannot be read ({type(error).__name__})") from None
 
     def load_best(self) -> dict[str, Tensor]:
-        """Return the network of the best epoch, with averaged weights if those were validated.
-
-        Raises:
-            ArtifactError: It is missing or damaged.
-        """
-        document = read_json(self.directory / _STATE, kind="checkpoint")
-        name = str(document.get("best_file"))
-        state = self._read(name)
-        module: dict[str, Tensor] | None = state.get("average", state.get("module"))
-        if module is None:
-            raise _damaged(self.directory / Path(name).name, "holds no network")
-        return module
+        """Return the network of the best epoch, averaged if that was validated; raise ArtifactError if damaged."""
+        state = self._read(str(read_json(self.directory / _STATE, kind="checkpoint").get("best_file")))
+        return state.get("average", state["module"])
 
     def _digests(self) -> dict[str, str]:
         digests = read_json(self.directory / _STATE, kind="checkpoint").get("sha256")
@@ -145,12 +130,9 @@ class Checkpoints:
         if digest_bytes(data) != self._digests().get(path.name):
             raise _damaged(path, "has changed")
         try:
-            state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+            return cast(TrainingState, torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
         except (pickle.UnpicklingError, RuntimeError) as error:
             raise _damaged(path, f"cannot be read ({type(error).__name__})") from None
-        if not isinstance(state, dict):
-            raise _damaged(path, "holds no state")
-        return cast(TrainingState, state)
 
 
 def _name(epochs: int) -> str:
