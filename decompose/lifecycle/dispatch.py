@@ -8,7 +8,6 @@ from typing import Unpack
 
 from lorkit.decompose.config import load_config
 from lorkit.decompose.errors import UsageError
-from lorkit.decompose.events import ignore
 from lorkit.decompose.lifecycle.adding import add_region as add
 from lorkit.decompose.lifecycle.finetuning import finetune_expert
 from lorkit.decompose.lifecycle.removing import remove_region as remove
@@ -59,15 +58,7 @@ def train_from(
             resume=options.get("resume"),
             tensorboard=options.get("tensorboard"),
         )
-        run = open_run(source, out)
-        return remove(
-            run,
-            remove_region,
-            out=out,
-            force=options.get("force", False),
-            dry_run=options.get("dry_run", False),
-            on_event=options.get("on_event", ignore),
-        )
+        return remove(open_run(source, out), remove_region, **options)
     if add_region is not None:
         name = check_region_name(add_region)
         run = open_run(source, out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from torch import Tensor
@@ -14,7 +14,7 @@ from lorkit.decompose.artifacts import MANIFEST, digest_json, load_tensors, read
 from lorkit.decompose.config import Config
 from lorkit.decompose.data import Splits
 from lorkit.decompose.errors import ParityError, UsageError, plural
-from lorkit.decompose.events import EpochRow, Listener, Notice, ignore
+from lorkit.decompose.events import EpochRow, Notice, ignore
 from lorkit.decompose.lifecycle.provenance import origin_record, with_heads
 from lorkit.decompose.lifecycle.settings import without_region
 from lorkit.decompose.methods import get_method
@@ -25,7 +25,7 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs import RUNS, Run
 from lorkit.decompose.runs.live_model import WEIGHTS, build_model
 from lorkit.decompose.runs.writing import RunContent, write_run
-from lorkit.decompose.training.new_run import NewRun, TrainResult
+from lorkit.decompose.training.new_run import NewRun, RunOptions, TrainResult
 from lorkit.decompose.training.plan import TrainingPlan, plan_training
 
 _REVISION = 1
@@ -65,15 +65,7 @@ class _Removal(NewRun):
         )
 
 
-def remove_region(
-    run: Run,
-    region: str,
-    *,
-    out: Path | str = RUNS,
-    force: bool = False,
-    dry_run: bool = False,
-    on_event: Listener = ignore,
-) -> TrainResult:
+def remove_region(run: Run, region: str, **options: Unpack[RunOptions]) -> TrainResult:
     """Make a new run without one region, without training and reading data. The old run is not changed.
 
     Its tensors, its head of the foundation, its split, settings and metrics are removed. The effects of its images on
@@ -82,10 +74,7 @@ def remove_region(
     Args:
         run: A finished run.
         region: Which region.
-        out: Directory of runs.
-        force: Write the new run again if it exists.
-        dry_run: Return the plan; write nothing.
-        on_event: Receives notices.
+        options: As for `train`; those of a training have no effect.
 
     Raises:
         UsageError: The region is unknown or the only one, or the method does not separate its regions.
@@ -95,15 +84,15 @@ def remove_region(
     inputs = digest_json({"revision": _REVISION, "run": run.manifest.digest, "without": region})
     config = without_region(run.config, region)
     removal = _Removal(config=config, regions=regions, inputs=inputs, run=run, region=region)
-    if (known := removal.without_training(out, force=force, dry_run=dry_run)) is not None:
+    if (known := removal.without_training(**options)) is not None:
         return known
-    content, directory = removal.content(), removal.directory(out)
+    content, directory = removal.content(), removal.directory(options.get("out", RUNS))
     with staged_directory(directory) as staging:
         write_run(staging, content)
         mentions = traces(staging, region)
     for path in mentions:
         text = f"'{region}' still occurs in {path}, as part of another name or path: check whether that is acceptable"
-        on_event(Notice(text=text))
+        options.get("on_event", ignore)(Notice(text=text))
     return TrainResult(run=directory, regions=regions.names)
 
 

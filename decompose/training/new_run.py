@@ -100,12 +100,13 @@ class NewRun(ABC):
     def plan(self, foundations: Path) -> TrainingPlan:
         """Describe the training; features of foundations are kept below `foundations`."""
 
-    def without_training(self, out: Path | str, *, force: bool, dry_run: bool) -> TrainResult | None:
+    def without_training(self, **options: Unpack[RunOptions]) -> TrainResult | None:
         """Return the result of a dry run, or of a run that is up to date; None where there is something to do."""
-        directory, names = self.directory(out), self.regions.names
-        if dry_run:
+        out, names = options.get("out", RUNS), self.regions.names
+        directory = self.directory(out)
+        if options.get("dry_run"):
             return TrainResult(run=directory, plan=self.plan(foundations_of(out)), regions=names)
-        if not force and is_current(directory, "run", self.inputs):
+        if not options.get("force") and is_current(directory, "run", self.inputs):
             return TrainResult(run=directory, up_to_date=True, regions=names)
         return None
 
@@ -131,17 +132,16 @@ def make_run(new: TrainableRun, **options: Unpack[RunOptions]) -> TrainResult:
         DataError: A loss is not finite.
         StorageError: Another process trains the same run.
     """
-    out, force, on_event = options.get("out", RUNS), options.get("force", False), options.get("on_event", ignore)
-    known = new.without_training(out, force=force, dry_run=options.get("dry_run", False))
-    if known is not None:
+    if (known := new.without_training(**options)) is not None:
         return known
+    out, on_event = options.get("out", RUNS), options.get("on_event", ignore)
     training, directory = new.begin(foundations_of(out)), new.directory(out)
     fabric = launch(new.config.train)  # before locking: further processes run the command from its beginning
     listener = on_event if fabric.is_global_zero else ignore
-    shared = {"resume": options.get("resume", False), "force": force, "hint": True}
+    asked = {key: bool(options.get(key)) for key in ("resume", "force")}
     try:
-        with open_work_directory(directory, fabric, **shared) as work:
-            curves = work.curves if options.get("tensorboard", False) and work.first else None
+        with open_work_directory(directory, fabric, **asked, hint=True) as work:
+            curves = work.curves if options.get("tensorboard") and work.first else None
             with recording(curves, listener) as told:
                 content, ends = training(fabric, work, told)
             work.finish(lambda staging: write_run(staging, content), keep=DERIVED)
