@@ -34,7 +34,8 @@ from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training.feature_cache import feature_cache_factory
 from lorkit.decompose.training.loop.devices import launch
-from lorkit.decompose.training.loop.epochs import Phase, fit
+from lorkit.decompose.training.loop.epochs import fit
+from lorkit.decompose.training.loop.phase import Phase
 
 VAL = 32
 

@@ -25,7 +25,7 @@ from lorkit.decompose.runs.live_model import WEIGHTS, build_model
 from lorkit.decompose.runs.writing import RunContent
 from lorkit.decompose.training.feature_cache import feature_cache_factory
 from lorkit.decompose.training.foundation.pretraining import run_phase, with_probes
-from lorkit.decompose.training.loop.epochs import Phase
+from lorkit.decompose.training.loop.phase import Phase
 from lorkit.decompose.training.new_run import RunOptions, TrainableRun, TrainedRun, Training, TrainResult, make_run
 from lorkit.decompose.training.plan import TrainingPlan, plan_training
 from lorkit.decompose.training.tensorboard import check_tensorboard
@@ -67,21 +67,12 @@ class _Addition(TrainableRun):
         return partial(self._train, foundations)
 
     def _train(self, foundations: Path, fabric: Fabric, work: WorkDirectory, on_event: Listener) -> TrainedRun:
-        config, region, name = self.config, self.region, f"add-{self.region.name}"
+        config, region = self.config, self.region
         data = prepare_training_data(config, {region.name: self.samples}, self.splits, on_event)
         source = load_foundation(self.run.foundation_dir)
         teacher = with_probes(with_known_head(self.run, source, region), data, on_event)
-        phase = Phase(
-            name=name,
-            regions=data.regions,
-            train=data.train,
-            val=data.val,
-            settings=config.train,
-            seed=config.seed,
-            directory=work.checkpoints / name,
-            teacher_train=data.teacher["train"] if data.teacher is not None else None,
-            cache_factory=feature_cache_factory(config, data.train, foundations, asked=True, on_event=on_event),
-        )
+        cache_factory = feature_cache_factory(config, data.train, foundations, asked=True, on_event=on_event)
+        phase = Phase.of(f"add-{region.name}", data, config, work.checkpoints, cache_factory=cache_factory)
         shared = load_tensors(self.run.path / WEIGHTS)
         torch.manual_seed(config.seed)  # before anything is built, in every process
         module = AddedRegion(single_region_model(config, shared, region), config.train, config.lorkd, teacher)

@@ -10,8 +10,7 @@ import torch
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, digest_file
 from lorkit.decompose.errors import ArtifactError
-from lorkit.decompose.models.foundation.model import Foundation, load_foundation
-from lorkit.decompose.models.regional import RegionalModel
+from lorkit.decompose.models.foundation.model import Foundation, load_foundation, on_same_backbone
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.runs import Run
 
@@ -32,10 +31,7 @@ def with_heads(source: Foundation, regions: RegionSet, others: Iterable[Foundati
     Raises:
         ArtifactError: None of them has a head of one of the regions.
     """
-    normalise = source.model.normalise
-    with torch.random.fork_rng(devices=[]):
-        model = RegionalModel(source.model.backbone, regions, mean=normalise.mean.tolist(), std=normalise.std.tolist())
-    heads = {}
+    heads, modules = {}, {}
     for name in regions.names:
         owner = next((one for one in (source, *others) if name in one.heads), None)
         if owner is None:
@@ -44,7 +40,9 @@ def with_heads(source: Foundation, regions: RegionSet, others: Iterable[Foundati
                 required="a head, or a probe, for each of its regions",
                 fix="train the run again with --force, which fits probes",
             )
-        model.heads[name], heads[name] = owner.model.heads[name], owner.heads[name]
+        modules[name], heads[name] = owner.model.heads[name], owner.heads[name]
+    with torch.random.fork_rng(devices=[]):
+        model = on_same_backbone(source.model, regions, modules)
     return replace(source, model=model.eval(), regions=regions, heads=heads)
 
 

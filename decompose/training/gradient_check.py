@@ -76,12 +76,16 @@ def check_batches(
     Raises:
         UsageError: A batch is too small.
     """
-    world = settings.devices * settings.num_nodes
-    batch, policy = settings.batch_size, settings.sampling
     for phase in phases:
-        own = {name: counts[name] for name in phase.names}
-        sampler = RegionSampler(own, batch_size=batch, policy=policy, seed=0, world_size=world)
+        sampler = phase_sampler(settings, phase, counts)
         module.check_batches(smallest_microbatch(sampler.samples_per_batch, settings.accumulate))
+
+
+def phase_sampler(settings: TrainConfig, regions: RegionSet, counts: Mapping[str, int]) -> RegionSampler:
+    """Return the sampler of one rank in a phase of these regions, from the training samples of each."""
+    own = {name: counts[name] for name in regions.names}
+    world, batch = settings.devices * settings.num_nodes, settings.batch_size
+    return RegionSampler(own, batch_size=batch, policy=settings.sampling, seed=0, world_size=world)
 
 
 def check_gradient_paths(config: Config, module: ReprogrammingModule, foundation: Foundation) -> GradientCheck:

@@ -18,7 +18,7 @@ from lorkit.decompose.tasks import get_task
 from lorkit.decompose.training.feature_cache import cache_statistics, feature_cache_factory
 from lorkit.decompose.training.first_phase import BuiltModule, adapted, steps_of
 from lorkit.decompose.training.foundation.pretraining import run_phase, set_random_state
-from lorkit.decompose.training.loop.epochs import Phase
+from lorkit.decompose.training.loop.phase import Phase
 from lorkit.decompose.training.loop.validation import validation_score
 from lorkit.decompose.training.training_data import TrainingData
 
@@ -92,17 +92,8 @@ def train_phases(
         for one in steps_of(method):
             # the adaptation trains on the foundation's images
             seen = training_data if one is method else training_data.for_teacher
-            phase = Phase(
-                name=name if one is method else f"{name}-{one.name}",
-                regions=members,
-                train={region: seen.train[region] for region in members.names},
-                val={region: seen.val[region] for region in members.names},
-                settings=config.train,
-                seed=config.seed,
-                directory=directory / (name if one is method else f"{name}-{one.name}"),
-                teacher_train=None if seen.teacher is None else {r: seen.teacher["train"][r] for r in members.names},
-                cache_factory=cache_factory,
-            )
+            title = name if one is method else f"{name}-{one.name}"
+            phase = Phase.of(title, seen, config, directory, regions=members, cache_factory=cache_factory)
             first = waiting.pop(one.name, None)
             set_random_state(config.seed, first.random_state if first else None)  # the same for every phase
             module = first.module if first else one.build(config, members, known)

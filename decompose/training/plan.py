@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -11,7 +11,6 @@ from torch import nn
 
 from lorkit.decompose.config import Config, ImageConfig, TrainConfig
 from lorkit.decompose.data import Splits
-from lorkit.decompose.data.batches.sampler import RegionSampler
 from lorkit.decompose.experts.forecast import estimate_costs, mean_overhead
 from lorkit.decompose.methods import Method
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
@@ -24,9 +23,9 @@ from lorkit.decompose.runs.live_model import deployed_backbone
 from lorkit.decompose.tasks import dense_outputs
 from lorkit.decompose.training.feature_cache import PlannedFeatures
 from lorkit.decompose.training.first_phase import check_feature_cache, steps_of
-from lorkit.decompose.training.foundation.pretraining import foundation_regions, foundation_settings
-from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, foundation_network
-from lorkit.decompose.training.gradient_check import GradientCheck, check_batches, check_gradient_paths
+from lorkit.decompose.training.foundation.pretraining import foundation_regions, foundation_settings, with_all_heads
+from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, new_foundation
+from lorkit.decompose.training.gradient_check import GradientCheck, check_batches, check_gradient_paths, phase_sampler
 from lorkit.decompose.training.loop.optimizer import passes_per_epoch
 
 
@@ -99,16 +98,16 @@ def plan_training(
     phases = method.phases(regions)
     foundation = untrained_foundation(config, regions, teacher)
     module = method.build(config, phases[0], foundation)
+    rehearsal = None
     if isinstance(module, ReprogrammingModule):
         check_batches(config.train, module, phases, counts)
+        rehearsal = check_gradient_paths(config, module, foundation)
     routing = module.live.routing
     device = "cuda" if config.train.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
     shape = (image.channels, *image.size)
-    layers = (
-        estimate_costs(module.live.backbone, routing, shape, batch=config.train.batch_size, device=device)
-        if routing.wrapped
-        else []
-    )
+    batch = config.train.batch_size
+    known = (module.live.backbone, routing, shape)
+    layers = estimate_costs(*known, batch=batch, device=device) if routing.wrapped else []
     pretraining = config.foundation.weights is None and teacher is None
     theirs = foundation_settings(config)
     return {
@@ -121,11 +120,11 @@ def plan_training(
             **_cost(foundation.model.backbone, config.foundation_image),
             "weights": config.foundation.weights,
             "epochs": theirs.epochs if pretraining else 0,
-            "steps": _steps(theirs, foundation_regions(config, regions), sizes) if pretraining else 0,
+            "steps": _steps(theirs, foundation_regions(config, regions), counts) if pretraining else 0,
         },
         "student": {"backbone": deployed_backbone(config), **_student_cost(config, regions)},
         "phases": [
-            {"regions": list(phase.names), "epochs": config.train.epochs, "steps": _steps(config.train, phase, sizes)}
+            {"regions": list(phase.names), "epochs": config.train.epochs, "steps": _steps(config.train, phase, counts)}
             for phase in phases
             for _ in steps_of(method)
         ],
@@ -135,9 +134,7 @@ def plan_training(
         "layers_without_experts": [list(pair) for pair in routing.skipped],
         "epochs": config.train.epochs,
         "batch_size": config.train.batch_size,
-        "rehearsal": check_gradient_paths(config, module, foundation)
-        if isinstance(module, ReprogrammingModule)
-        else None,
+        "rehearsal": rehearsal,
         "teacher_cache": check_feature_cache(config, method, module, foundation, counts, foundations),
     }
 
@@ -156,24 +153,14 @@ def _cost(network: nn.Module, image: ImageConfig) -> NetworkCost:
     return {"parameters": count_parameters(network), "macs": macs}
 
 
-def _steps(settings: TrainConfig, regions: RegionSet, sizes: dict[str, dict[str, int]]) -> int:
+def _steps(settings: TrainConfig, regions: RegionSet, counts: Mapping[str, int]) -> int:
     """Return the steps per epoch of the training, from the sampler."""
-    counts = {name: sizes[name]["train"] for name in regions.names}
-    world = settings.devices * settings.num_nodes
-    batch = settings.batch_size
-    once = RegionSampler(counts, batch_size=batch, policy=settings.sampling, seed=0, world_size=world).steps
+    once = phase_sampler(settings, regions, counts).steps
     return once * passes_per_epoch(settings, once)
 
 
 def untrained_foundation(config: Config, regions: RegionSet, teacher: Teacher | None = None) -> Foundation:
     """Return a foundation with the right shapes and a head for every region: a teacher's weights, else fresh ones."""
-    if teacher is not None:
-        found = foundation_from_teacher(teacher, config, regions)
-        return replace(found, regions=regions, heads=dict.fromkeys(regions.names, "probe"))
-    return Foundation(
-        model=foundation_network(config, regions),
-        backbone=config.foundation.backbone,
-        regions=regions,
-        heads=dict.fromkeys(regions.names, "own"),
-        image=config.foundation_image.model_dump(mode="json"),
-    )
+    if teacher is None:
+        return new_foundation(config, regions)
+    return with_all_heads(foundation_from_teacher(teacher, config, regions), regions)

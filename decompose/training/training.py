@@ -31,14 +31,7 @@ from lorkit.decompose.training.foundation.pretraining import (
 )
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
 from lorkit.decompose.training.loop.devices import launch
-from lorkit.decompose.training.new_run import (
-    RunOptions,
-    TrainableRun,
-    TrainedRun,
-    Training,
-    TrainResult,
-    make_run,
-)
+from lorkit.decompose.training.new_run import RunOptions, TrainableRun, TrainedRun, Training, TrainResult, make_run
 from lorkit.decompose.training.phases import Trained, train_phases
 from lorkit.decompose.training.plan import TrainingPlan, plan_training
 from lorkit.decompose.training.tensorboard import check_tensorboard

@@ -26,7 +26,6 @@ class TrainingData:
     regions: RegionSet
     train: Mapping[str, PreparedRegion]
     val: Mapping[str, PreparedRegion]
-    digests: Mapping[str, str]
     teacher: PreparedParts | None = None
 
     @property
@@ -83,6 +82,4 @@ def prepare_training_data(
     for text in (text for one in parts["train"].values() for text in one.notices):
         on_event(Notice(text=text))
     seen = prepare_for_teacher(*data, on_event=on_event)
-    digests = {name: one.digest for name, one in samples.items()}
-    regions = RegionSet(one.region for one in samples.values())
-    return TrainingData(regions=regions, digests=digests, teacher=seen, **parts)
+    return TrainingData(regions=RegionSet(one.region for one in samples.values()), teacher=seen, **parts)

@@ -106,10 +106,10 @@ def prepare_comparison(
     seen = prepare_for_teacher(config, samples, splits, config.image, names, on_event)
     regions = RegionSet(one.region for one in samples.values())
     digests = {name: one.digest for name, one in samples.items()}
-    training_data = TrainingData(regions=regions, train=parts["train"], val=parts["val"], digests=digests, teacher=seen)
+    training_data = TrainingData(regions=regions, train=parts["train"], val=parts["val"], teacher=seen)
     # all that determines a cell besides its settings; digests of samples include labels and groups
     shared = {"data": digests, "split": splits.to_json(samples)["regions"]}
-    foundation = foundation_inputs(config, training_data.regions, training_data.digests, teacher)
+    foundation = foundation_inputs(config, regions, digests, teacher)
     digest = digest_json(shared | {"foundation": foundation})
     unseen = None if seen is None else seen.get("test")
     return ComparisonData(

@@ -74,13 +74,18 @@ def with_regions(foundation: Foundation, regions: RegionSet) -> Foundation:
         return foundation
     for name in regions.names:
         foundation.regions.index(name)
-    source = foundation.model
+    heads = {name: foundation.heads[name] for name in regions.names}
+    model = on_same_backbone(foundation.model, regions, {name: foundation.model.heads[name] for name in heads})
+    return replace(foundation, model=model, regions=regions, heads=heads)
+
+
+def on_same_backbone(source: RegionalModel, regions: RegionSet, heads: Mapping[str, nn.Module]) -> RegionalModel:
+    """Return a model that shares the backbone and has the given heads; regions without one get a fresh head."""
     mean, std = (value.tolist() for value in (source.normalise.mean, source.normalise.std))
     model = RegionalModel(source.backbone, regions, mean=mean, std=std)
-    for name in regions.names:
-        model.heads[name] = source.heads[name]
-    heads = {name: foundation.heads[name] for name in regions.names}
-    return replace(foundation, model=model.train(source.training), regions=regions, heads=heads)
+    for name, head in heads.items():
+        model.heads[name] = head
+    return model.train(source.training)
 
 
 def save_foundation(foundation: Foundation, directory: Path, *, synthetic: bool, inputs: str) -> Manifest:

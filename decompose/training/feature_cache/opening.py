@@ -31,12 +31,7 @@ def features_directory(config: Config, foundations: Path) -> Path:
 
 
 def feature_cache_factory(
-    config: Config,
-    train: Mapping[str, PreparedRegion],
-    foundations: Path,
-    *,
-    asked: bool,
-    on_event: Listener,
+    config: Config, train: Mapping[str, PreparedRegion], foundations: Path, *, asked: bool, on_event: Listener
 ) -> FeatureCacheFactory | None:
     """Return the factory of the phases' caches, or None if the cache is off or the method has no teacher (`asked`)."""
     if not config.cache.enabled:

@@ -17,16 +17,17 @@ from lorkit.decompose.errors import DataError
 from lorkit.decompose.events import Event, Finished, Listener, Notice
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.probes import probe_for
-from lorkit.decompose.models.foundation.model import Foundation, load_foundation, save_foundation
+from lorkit.decompose.models.foundation.model import Foundation, load_foundation, on_same_backbone, save_foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training.foundation.resolving import (
     foundation_from_teacher,
-    foundation_network,
     load_user_foundation,
+    new_foundation,
 )
 from lorkit.decompose.training.loop.devices import set_layout_
-from lorkit.decompose.training.loop.epochs import Phase, fit
+from lorkit.decompose.training.loop.epochs import fit
+from lorkit.decompose.training.loop.phase import Phase
 from lorkit.decompose.training.training_data import TrainingData
 from lorkit.decompose.training.work_directory import WorkDirectory, open_work_directory
 
@@ -129,19 +130,11 @@ def open_foundation(
     if not force and is_current(directory, "foundation", inputs):
         notices.append(Notice(text=f"foundation {directory} is up to date"))
         return OpenedFoundation(foundation=load_foundation(directory), notices=notices, directory=directory)
-    own = foundation_regions(config, regions)
     torch.manual_seed(config.seed)
-    foundation = Foundation(
-        model=foundation_network(config, own),
-        backbone=config.foundation.backbone,
-        regions=own,
-        heads=dict.fromkeys(own.names, "own"),
-        image=config.foundation_image.model_dump(mode="json"),
-        source={"pretrained": inputs},
-    )
-    return OpenedFoundation(
-        foundation=foundation, inputs=inputs, directory=directory, random_state=torch.get_rng_state()
-    )
+    fresh = new_foundation(config, foundation_regions(config, regions))
+    state = torch.get_rng_state()
+    foundation = replace(fresh, source={"pretrained": inputs})
+    return OpenedFoundation(foundation=foundation, inputs=inputs, directory=directory, random_state=state)
 
 
 def train_foundation(
@@ -185,14 +178,10 @@ def with_all_heads(foundation: Foundation, regions: RegionSet) -> Foundation:
     missing = [name for name in regions.names if foundation.heads.get(name) is None]
     if not missing and foundation.regions.names == regions.names:
         return foundation
-    source = foundation.model
-    mean, std = (value.tolist() for value in (source.normalise.mean, source.normalise.std))
-    model = type(source)(source.backbone, regions, mean=mean, std=std)
-    kept = [name for name in regions.names if name in foundation.regions.names and foundation.heads.get(name) == "own"]
-    for name in kept:
-        model.heads[name] = source.heads[name]
+    known = set(foundation.regions.names) & set(regions.names)
+    kept = {name: foundation.model.heads[name] for name in known if foundation.heads.get(name) == "own"}
     heads = {name: "own" if name in kept else "probe" for name in regions.names}
-    return replace(foundation, model=model.train(source.training), regions=regions, heads=heads)
+    return replace(foundation, model=on_same_backbone(foundation.model, regions, kept), regions=regions, heads=heads)
 
 
 def with_probes(foundation: Foundation, training_data: TrainingData, on_event: Listener) -> Foundation:
@@ -225,15 +214,8 @@ def _pretrain(
     on_event: Listener,
 ) -> Foundation:
     foundation, settings = opened.foundation, foundation_settings(config)
-    phase = Phase(
-        name="foundation",
-        regions=foundation.regions,
-        train=training_data.train,
-        val=training_data.val,
-        settings=settings,
-        seed=config.seed,
-        directory=work.checkpoints / "foundation",
-    )
+    own = config.model_copy(update={"train": settings})
+    phase = Phase.of("foundation", training_data, own, work.checkpoints, regions=foundation.regions)
     set_random_state(config.seed, opened.random_state)
     network = foundation.model
     history = run_phase(TrainingModule(network, settings), phase, fabric, None, on_event).history

@@ -119,9 +119,15 @@ def _text(value: Any) -> str:
     return " x ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def foundation_network(config: Config, regions: RegionSet) -> RegionalModel:
+def new_foundation(config: Config, regions: RegionSet) -> Foundation:
     """Build the foundation's backbone with fresh weights and a linear head for each region."""
-    return shared_network(config, config.foundation.backbone, regions, image=config.foundation_image)
+    return Foundation(
+        model=shared_network(config, config.foundation.backbone, regions, image=config.foundation_image),
+        backbone=config.foundation.backbone,
+        regions=regions,
+        heads=dict.fromkeys(regions.names, "own"),
+        image=config.foundation_image.model_dump(mode="json"),
+    )
 
 
 def foundation_from_teacher(teacher: Teacher, config: Config, regions: RegionSet) -> Foundation:
@@ -143,19 +149,13 @@ def load_user_foundation(config: Config, regions: RegionSet, on_event: Listener)
     path = Path(str(config.foundation.weights))
     if path.is_dir():
         return _earlier_foundation(config, regions, path, on_event)
-    network = foundation_network(config, regions)
-    report = load_user_weights(network.backbone, path, config.foundation.key_map)
+    fresh = new_foundation(config, regions)
+    report = load_user_weights(fresh.model.backbone, path, config.foundation.key_map)
     on_event(Notice(text=f"{path.name}: {_summary(report)}"))
-    for head in network.heads.values():
+    for head in fresh.model.heads.values():
         nn.init.zeros_(head.weight)  # type: ignore[arg-type]
-    return Foundation(
-        model=network,
-        backbone=config.foundation.backbone,
-        regions=RegionSet([]),
-        heads={},
-        image=config.foundation_image.model_dump(mode="json"),
-        source={"weights": digest_file(path), "report": _summary(report)},
-    )
+    source = {"weights": digest_file(path), "report": _summary(report)}
+    return replace(fresh, regions=RegionSet([]), heads={}, source=source)
 
 
 def _earlier_foundation(config: Config, regions: RegionSet, path: Path, on_event: Listener) -> Foundation:

@@ -7,11 +7,9 @@ learning rate are functions of (seed, epoch, step), so a resumed run ends bit-id
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,22 +17,21 @@ import torch
 from lorkit.decompose.config import TrainConfig
 from lorkit.decompose.data.batches.loader import Batch, BatchLoader
 from lorkit.decompose.data.batches.microbatches import smallest_microbatch
-from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import CacheFigures, EpochRow, Event, Finished, Notice, Saved, Started, Step, Validated
 from lorkit.decompose.experts import packed
 from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.baselines.balancers import check_balancer
 from lorkit.decompose.models.foundation.model import Foundation
-from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import get_task
-from lorkit.decompose.training.feature_cache import FeatureCacheFactory, cache_statistics
+from lorkit.decompose.training.feature_cache import cache_statistics
 from lorkit.decompose.training.feature_cache.statistics import describe_statistics
 from lorkit.decompose.training.gradients.conflict import gradient_conflict
 from lorkit.decompose.training.loop.checkpoints import Checkpoints, Progress, TrainingState
 from lorkit.decompose.training.loop.compiling import compiled
 from lorkit.decompose.training.loop.loss_meter import LossMeter, PendingLosses
 from lorkit.decompose.training.loop.optimizer import learning_rate, passes_per_epoch
+from lorkit.decompose.training.loop.phase import Phase
 from lorkit.decompose.training.loop.recomputing import recomputed
 from lorkit.decompose.training.loop.step import OptimizerStep
 from lorkit.decompose.training.loop.validation import validation_score
@@ -43,25 +40,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 _CONFLICT_BATCHES = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Phase:
-    """One training phase: its regions, samples, settings, and directory of checkpoints.
-
-    `settings.batch_size` is that of one rank. `teacher_train` is `train` prepared for a teacher with other image
-    settings; `cache_factory` opens the cache of the teacher's features.
-    """
-
-    name: str
-    regions: RegionSet
-    train: Mapping[str, PreparedRegion]
-    val: Mapping[str, PreparedRegion]
-    settings: TrainConfig
-    seed: int
-    directory: Path
-    teacher_train: Mapping[str, PreparedRegion] | None = None
-    cache_factory: FeatureCacheFactory | None = None
 
 
 def fit(

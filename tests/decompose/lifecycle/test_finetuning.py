@@ -100,7 +100,7 @@ def test_networks_start_from_the_experts_weights_and_its_head_for_its_classes(ma
         }
         for part in ("train", "val")
     )
-    material = TrainingData(regions=regions, train=train, val=val, digests={})
+    material = TrainingData(regions=regions, train=train, val=val)
     foundation = with_probes(_foundation(loaded, config, material), material, lambda _: None)
     start = loaded.plain.state_dict()
     for phase in get_method("finetune").phases(regions):

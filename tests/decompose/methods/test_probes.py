@@ -57,7 +57,7 @@ def test_a_fraction_has_a_probe_of_its_own_and_the_foundation_keeps_its_heads(sm
         for part in ("train", "val")
     )
     foundation = load_foundation(small_run.foundation_dir)
-    material = TrainingData(regions=foundation.regions, train=train, val=val, digests={})
+    material = TrainingData(regions=foundation.regions, train=train, val=val)
     few = {name: take_fraction(one, 0.2, seed=0) for name, one in train.items()}
     whole = with_probes_of(foundation, material, ignore)
     part = with_probes_of(whole, replace(material, train=few), ignore)

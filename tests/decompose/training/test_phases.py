@@ -55,7 +55,7 @@ def setting(made_run: Path) -> tuple[Config, TrainingData, Foundation]:
         heads=dict.fromkeys(regions.names, "own"),
         image={},
     )
-    return config, TrainingData(regions=regions, digests={}, **parts), foundation
+    return config, TrainingData(regions=regions, **parts), foundation
 
 
 def run(

@@ -20,7 +20,8 @@ from lorkit.decompose.models.backbones.stage_adapters import injection_context, 
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.tasks.losses import total
 from lorkit.decompose.training.loop.devices import launch
-from lorkit.decompose.training.loop.epochs import Phase, fit
+from lorkit.decompose.training.loop.epochs import fit
+from lorkit.decompose.training.loop.phase import Phase
 
 
 def batch_of(config: Config, count: int = 3) -> Batch:

@@ -24,7 +24,8 @@ from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
 from lorkit.decompose.training.feature_cache import feature_cache_factory
 from lorkit.decompose.training.loop.devices import launch
-from lorkit.decompose.training.loop.epochs import Phase, fit
+from lorkit.decompose.training.loop.epochs import fit
+from lorkit.decompose.training.loop.phase import Phase
 
 Parts = dict[str, dict[str, PreparedRegion]]
 Train = Callable[..., tuple[dict[str, torch.Tensor], list[Event]]]

@@ -19,8 +19,9 @@ from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training.loop.devices import launch
-from lorkit.decompose.training.loop.epochs import Phase, fit
+from lorkit.decompose.training.loop.epochs import fit
 from lorkit.decompose.training.loop.optimizer import learning_rate
+from lorkit.decompose.training.loop.phase import Phase
 from lorkit.decompose.training.loop.validation import validation_score
 
 pytestmark = pytest.mark.usefixtures("tiny")
