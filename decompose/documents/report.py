@@ -14,11 +14,7 @@ from lorkit.decompose.documents.changes import Changes
 from lorkit.decompose.documents.evaluate import ModelName
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.report_row import ReportRow
-from lorkit.decompose.documents.scores import (
-    ClassScores,
-    Reliability,
-    StructureScores,
-)
+from lorkit.decompose.documents.scores import ClassScores, Reliability, StructureScores
 from lorkit.decompose.events import EpochRow
 from lorkit.decompose.machine import Machine
 

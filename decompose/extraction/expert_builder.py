@@ -11,11 +11,7 @@ import torch
 from torch import Tensor
 
 from lorkit import __version__
-from lorkit.decompose.artifacts import (
-    save_tensors,
-    write_manifest,
-    write_text,
-)
+from lorkit.decompose.artifacts import save_tensors, write_manifest, write_text
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.documents.base import combine
@@ -42,12 +38,7 @@ from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.foundation.model import load_strict
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.runs import Run
-from lorkit.decompose.runs.expert import (
-    CARD,
-    PROGRAM,
-    WEIGHTS,
-    plain_network,
-)
+from lorkit.decompose.runs.expert import CARD, PROGRAM, WEIGHTS, plain_network
 from lorkit.decompose.runs.live_model import deployed_backbone, deploys_foundation
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.runs.networks import RunNetworks

@@ -86,11 +86,7 @@ def extract(
         difference = info.equality.max_abs_difference
         results.append(
             ExtractResult(
-                region=name,
-                path=directory,
-                up_to_date=current,
-                max_difference=difference,
-                reduction=info.reduction,
+                region=name, path=directory, up_to_date=current, max_difference=difference, reduction=info.reduction
             )
         )
     on_event(Working("done", len(names), len(names)))

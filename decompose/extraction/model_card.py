@@ -48,10 +48,7 @@ def _front_matter(info: ExpertInfo) -> str:
         "tags": ["medical", "lorkit", f"region:{info.region}", *(["synthetic"] if info.synthetic else [])],
         "metrics": [result["type"] for result in results],
         "model-index": [
-            {
-                "name": f"{info.region}-expert",
-                "results": [{"task": task, "dataset": dataset, "metrics": results}],
-            }
+            {"name": f"{info.region}-expert", "results": [{"task": task, "dataset": dataset, "metrics": results}]}
         ],
     }
     return f"---\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)}---"

@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING
 from lorkit.decompose.artifacts import MANIFEST, digest_file, read_manifest
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.base import combine
-from lorkit.decompose.documents.verify import (
-    BatchParity,
-    Bisection,
-    ProvenParity,
-    VerifiedExport,
-    VerifyDocument,
-)
+from lorkit.decompose.documents.verify import BatchParity, Bisection, ProvenParity, VerifiedExport, VerifyDocument
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError, plural
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.runs import ExportSelection, exports_of, open_run

@@ -79,11 +79,7 @@ def affine(key: Keys, config: AugmentConfig, size: tuple[int, ...]) -> Tensor:
         rows = [[cos * sign, -sin * aspect, x], [sin * sign / aspect, cos, y]]
     else:
         none = np.zeros(len(key))
-        rows = [
-            [1 / scale, none, none, x],
-            [none, cos, -sin * sign * aspect, y],
-            [none, sin / aspect, cos * sign, z],
-        ]
+        rows = [[1 / scale, none, none, x], [none, cos, -sin * sign * aspect, y], [none, sin / aspect, cos * sign, z]]
     return torch.from_numpy(np.array(rows, dtype=np.float32).transpose(2, 0, 1).copy())
 
 

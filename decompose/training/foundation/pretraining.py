@@ -20,11 +20,7 @@ from lorkit.decompose.methods.probes import probe_for
 from lorkit.decompose.models.foundation.model import Foundation, load_foundation, on_same_backbone, save_foundation
 from lorkit.decompose.models.foundation.teacher import Teacher
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.training.foundation.resolving import (
-    foundation_from_teacher,
-    load_user_foundation,
-    new_foundation,
-)
+from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, load_user_foundation, new_foundation
 from lorkit.decompose.training.loop.devices import set_layout_
 from lorkit.decompose.training.loop.epochs import fit
 from lorkit.decompose.training.loop.phase import Phase
