@@ -26,7 +26,7 @@ class GateCases:
 
     home: Run | None
     finder: RunFinder
-    data: Path | None
+    data: Path | str | None
 
     def of(self, pair: ExportPair) -> EvaluationCases | str:
         """Return the cases of the accuracy test: the file, else the run's locked test split; or why there are none.

@@ -105,8 +105,7 @@ def gate(
         strict=strict_subgroups,
         pictures=home is not None and home.config.privacy.embed_images is True,
     )
-    cases = GateCases(home, finder, None if data is None else Path(data))
-    measured = _judge(pairs, cases, shared, limits, max_seconds, on_event)
+    measured = _judge(pairs, GateCases(home, finder, data), shared, limits, max_seconds, on_event)
     why = reason or (_NO_FOUNDATION_EXPORT if paths[0] is None else _NOT_IN_STORE.format(store=paths[0]))
     regions = {one.region.name: unjudged_region(one, why, limits) for one in left} | with_verdicts(measured)
     warnings = _baselines_without_candidate(exports)
