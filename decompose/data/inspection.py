@@ -162,7 +162,7 @@ def _describe(samples: RegionSamples) -> tuple[RegionInspection, list[str]]:
     leaks = find_leaks(samples)
     counts = samples.counts()
     repeated = len(samples) - len(set(samples.digests))
-    conflicting = _conflicting(samples)
+    conflicting, parts = _conflicting(samples), np.array(samples.parts)
     document: RegionInspection = {
         "source": samples.origin,
         "task": samples.region.task,
@@ -180,7 +180,7 @@ def _describe(samples: RegionSamples) -> tuple[RegionInspection, list[str]]:
         "repeated_images": repeated,
         "conflicting_labels": conflicting,
         "leaks": [str(leak_error(samples, leak)) for leak in leaks],
-        "parts": {part: _count(samples, _stated(samples, part)) for part in PARTS} if samples.parts[0] else None,
+        "parts": {part: _count(samples, np.flatnonzero(parts == part)) for part in PARTS} if samples.parts[0] else None,
         "digest": samples.digest,
     }
     return document, _warnings(counts, samples.region.classes, len(leaks), conflicting)
@@ -200,10 +200,6 @@ def _conflicting(samples: RegionSamples) -> int:
     """Count images that appear with more than one label or mask."""
     pairs = {(digest, samples.target(index)) for index, digest in enumerate(samples.digests)}
     return sum(count > 1 for count in Counter(digest for digest, _ in pairs).values())
-
-
-def _stated(samples: RegionSamples, part: str) -> NDArray[np.int64]:
-    return np.flatnonzero(np.array(samples.parts) == part).astype(np.int64)
 
 
 def _count(samples: RegionSamples, indices: NDArray[np.int64]) -> Counts:

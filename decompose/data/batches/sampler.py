@@ -75,14 +75,11 @@ class RegionSampler:
         if not length:
             return DrawnSamples(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
         first, last = start // count, (start + length - 1) // count
-        order = np.concatenate([self._shuffled(name, count, number) for number in range(first, last + 1)])
+        seeds = ([self._seed, region_key(name), number] for number in range(first, last + 1))
+        order = np.concatenate([np.random.default_rng(seed).permutation(count) for seed in seeds]).astype(np.int64)
         number = np.repeat(np.arange(first, last + 1, dtype=np.int64), count)
         offset = start - first * count
         return DrawnSamples(order[offset : offset + length], number[offset : offset + length])
-
-    def _shuffled(self, name: str, count: int, number: int) -> NDArray[np.int64]:
-        generator = np.random.default_rng([self._seed, region_key(name), number])
-        return generator.permutation(count).astype(np.int64)
 
 
 def region_key(name: str) -> int:

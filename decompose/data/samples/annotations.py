@@ -39,14 +39,13 @@ def as_mask(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
         return values
     if values.dtype.kind not in "buif":
         raise DataError(f"{where}: a mask of dtype {values.dtype}", required="whole numbers", fix="convert it")
-    whole = values.astype(np.uint8) if _fits(values) else None
-    if whole is None:
+    if not _fits(values):
         raise DataError(
             f"{where}: a mask with values {values.min():.6g} to {values.max():.6g}",
             required=f"whole numbers from 0 (background) to at most {_MOST}",
             fix="store the index of the structure in each pixel",
         )
-    return whole
+    return values.astype(np.uint8)
 
 
 def without_background(names: tuple[str, ...]) -> tuple[str, ...]:
