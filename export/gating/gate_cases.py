@@ -35,7 +35,7 @@ class GateCases:
             DataError: The named file cannot be used. A missing locked split only leaves accuracy undecided.
         """
         if self.data is not None:
-            found = cases_of_file(self.data, pair)
+            found = cases_of_file(Path(self.data), pair)
         elif self.home is None:
             return "there is neither --data nor a run with a locked test split"
         elif pair.region not in self.home.regions.names:
