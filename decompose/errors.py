@@ -68,7 +68,7 @@ class BusyError(StorageError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of another library's message that says something, shortened; else the error's type."""
+    """Return the first informative line of another library's message, shortened; else the error's type."""
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
 
 

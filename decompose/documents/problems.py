@@ -1,4 +1,4 @@
-"""What is wrong with a document, in plain words: the key, what it has, and what is required."""
+"""Describe invalid documents: the wrong key, its value, and what is required."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _or_other_version(fix: str) -> str:
 
 
 def _of_best_alternatives(errors: list[ErrorDetails], value: object) -> list[ErrorDetails]:
-    """Return the errors that begin with those of the alternative that fits best, where a key allows several models."""
+    """Return the errors, first those of the best matching alternative of keys that allow several models."""
     branches = [_branch(one, value) for one in errors]
     if branches[0] is None:
         return errors

@@ -65,7 +65,7 @@ class Lineage:
 
 
 class RunFinder:
-    """Finds the runs of exports and what they were made from; opens each run once, however often it is asked."""
+    """Finds the runs of exports and their sources; opens each run once."""
 
     def __init__(self) -> None:
         self._opened: dict[Path | None, Run] = {}

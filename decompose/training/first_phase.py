@@ -1,4 +1,4 @@
-"""What the first phase trains is built once, before anything is trained, and refused where it does not fit."""
+"""Build and check the modules of the first phase once, before training."""
 
 from __future__ import annotations
 
@@ -35,25 +35,25 @@ def build_first_phase(
     counts: Mapping[str, int],
     foundations: Path,
 ) -> dict[str, BuiltModule]:
-    """Build what the first phase trains, and refuse what cannot be trained before a foundation is pre-trained for it.
+    """Build the modules of the first phase, and refuse what cannot be trained before a foundation is pre-trained.
 
-    Neither the check nor what it computes changes a weight, a running statistic or the modules' random state.
+    The check changes no weight, running statistic or random state of the modules.
 
     Args:
         config: Resolved settings.
-        method: What is to be trained.
-        foundation: Its network; the weights need not be trained yet.
+        method: The method to train.
+        foundation: The foundation, whose weights may be untrained.
         regions: All regions.
         counts: Training samples of each.
         foundations: Directory of foundations; features are kept in it.
 
     Returns:
-        By method, the adapter's first where there is one, what `train_phases` goes on with. A method that starts from
-        the foundation's own weights is tried out alone: it copies them once they are trained.
+        Modules by method for `train_phases`, that of an adapter first. A method that starts from the foundation's
+        weights is only checked: it copies them after pre-training.
 
     Raises:
-        UsageError: A foundation with stages, sizes or layers that do not fit, batches too small for the alignment, or
-            features of the teacher that are larger than `cache.budget`.
+        UsageError: Stages, sizes or layers of the foundation do not match, batches are too small for the alignment, or
+            features of the teacher exceed `cache.budget`.
     """
     if not needs_foundation(method):
         return {}
@@ -74,12 +74,12 @@ def build_first_phase(
 
 
 def steps_of(method: Method) -> Sequence[Method]:
-    """Return what every phase of a method trains, one after the other: its adapter, if it has one, and itself."""
+    """Return the methods that every phase trains, in order: its adapter, if any, and the method."""
     return (method.adapter, method) if isinstance(method, HasAdapter) else (method,)
 
 
 def adapted(foundation: Foundation) -> Foundation:
-    """Return the foundation as it is after its adaptation: with heads that were trained with it."""
+    """Return the foundation after its adaptation, with the heads that were trained with it."""
     return replace(foundation, heads=dict.fromkeys(foundation.regions.names, "own"))
 
 

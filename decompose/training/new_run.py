@@ -1,4 +1,4 @@
-"""A run that is to be made: planned only, found up to date, or trained in its working directory and written."""
+"""A run to be made: planned, found up to date, or trained in its working directory and written."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """What `train` made, or would make.
+    """The result of `train`.
 
     Attributes:
         run: The run's directory.
         up_to_date: It existed with the same settings and data.
         plan: Of a dry run.
         regions: Names in routing order.
-        best: Mean of the task's headline metric on validation of the epoch that was kept, by phase.
+        best: Mean of the headline metric on validation at the best epoch, by phase.
         seconds: Training time of the student's phases, without the foundation.
         teacher_cache: Savings of the cache of the teacher's features, one row per phase; empty without one.
     """
@@ -68,7 +68,7 @@ class RunOptions(TypedDict, total=False):
 
 
 class TrainedRun(NamedTuple):
-    """What a training leaves: the content of its run, and how each phase ended."""
+    """The result of a training: the content of its run, and the result of each phase."""
 
     content: RunContent
     ends: tuple[Finished, ...]
@@ -80,12 +80,12 @@ Training = Callable[["Fabric", WorkDirectory, Listener], TrainedRun]
 
 @dataclass(frozen=True, kw_only=True)
 class NewRun(ABC):
-    """A run that is to be made.
+    """A run to be made.
 
     Attributes:
         config: Resolved settings.
         regions: In routing order.
-        inputs: Digest of everything that decides the run.
+        inputs: Digest of everything that determines the run.
     """
 
     config: Config
@@ -93,7 +93,7 @@ class NewRun(ABC):
     inputs: str
 
     def directory(self, out: Path | str) -> Path:
-        """Return where it lies below a directory of runs."""
+        """Return its directory in a directory of runs."""
         return Path(out) / f"{self.config.name}-{self.config.method}-{self.inputs[:8]}"
 
     @abstractmethod
@@ -101,7 +101,7 @@ class NewRun(ABC):
         """Describe the training; features of foundations are kept below `foundations`."""
 
     def without_training(self, **options: Unpack[RunOptions]) -> TrainResult | None:
-        """Return the result of a dry run, or of a run that is up to date; None where there is something to do."""
+        """Return the result of a dry run, or of a run that is up to date; None if it must be trained."""
         out, names = options.get("out", RUNS), self.regions.names
         directory = self.directory(out)
         if options.get("dry_run"):
@@ -116,7 +116,7 @@ class TrainableRun(NewRun):
 
     @abstractmethod
     def begin(self, foundations: Path) -> Training:
-        """Refuse what cannot be trained, before further processes start, and return what trains."""
+        """Refuse what cannot be trained, before further processes start, and return the training."""
 
 
 def foundations_of(out: Path | str) -> Path:
@@ -125,7 +125,7 @@ def foundations_of(out: Path | str) -> Path:
 
 
 def make_run(new: TrainableRun, **options: Unpack[RunOptions]) -> TrainResult:
-    """Train a run and write it, or say what is there or would be.
+    """Train a run and write it; return the existing run if it is up to date, or the plan of a dry run.
 
     Raises:
         UsageError: It cannot be trained, or was interrupted, and neither `resume` nor `force` is given.

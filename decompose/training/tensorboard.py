@@ -110,7 +110,7 @@ class Curves:
 def _number_files(place: Path) -> int:
     """Number the event files of a phase in the order of their names, and return how many there are.
 
-    Numbers are padded with zeros, so that they come before the names by time that torch gives.
+    Numbers are padded with zeros, so that they sort before torch's names by time.
     """
     files = sorted(place.glob("events.out.tfevents.*"))
     for number, file in enumerate(files):

@@ -84,7 +84,7 @@ class _Decomposition(TrainableRun):
         return prepare_training_data(self.config, self.samples, self.splits, on_event)
 
     def begin(self, foundations: Path) -> Training:
-        """Build teacher and student once: what is checked here is trained later."""
+        """Build and check teacher and student once, before they are trained."""
         notices = self.method.notices(self.config)
         opened, built = None, {}
         if self.start is None:

@@ -76,7 +76,7 @@ def prepare_for_teacher(
 def prepare_training_data(
     config: Config, samples: Mapping[str, RegionSamples], splits: Splits, on_event: Listener
 ) -> TrainingData:
-    """Prepare the training and validation parts of regions, and tell what their preparation noticed."""
+    """Prepare the training and validation parts of regions, and report their notices."""
     data = (config, samples, splits, config.deployed_image)
     parts = prepare_parts(*data, on_event=on_event)
     for text in (text for one in parts["train"].values() for text in one.notices):

@@ -19,7 +19,7 @@ class GateCases:
     """Finds the cases of each pair; runs are opened and their splits read once for all of them.
 
     Attributes:
-        home: The run whose locked test split is taken where no file is named.
+        home: The run whose locked test split is used without a file.
         finder: Finds the runs of both sides.
         data: A file of cases.
     """

@@ -44,7 +44,7 @@ class Availability:
 
     @classmethod
     def only_built(cls, why: str, elsewhere: str) -> Availability:
-        """Return that it can be built here but not run: why, and where it can."""
+        """Return that it can be built here but not run, with the reason and where it can run."""
         return cls(True, install=elsewhere, runs=False, cannot_run_because=why)
 
 

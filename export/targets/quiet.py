@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet(logger: str | None = None, level: int = logging.ERROR) -> Iterator[None]:
-    """Ignore warnings, and what a logger (by default the root) logs below a level; errors pass."""
+    """Suppress warnings, and messages of a logger (by default the root) below a level, but no errors."""
     source = logging.getLogger(logger)
     before = source.level
     source.setLevel(level)

@@ -55,7 +55,7 @@ def foundation_regions(config: Config, regions: RegionSet) -> RegionSet:
 def foundation_inputs(
     config: Config, regions: RegionSet, digests: Mapping[str, str], teacher: Teacher | None = None
 ) -> str:
-    """Return the digest of everything that decides the foundation's weights; `digests` are those of the regions."""
+    """Return the digest of everything that determines the foundation's weights; `digests` are those of the regions."""
     names = foundation_regions(config, regions).names
     if teacher is not None:
         source: dict[str, Any] = {"teacher": teacher.digest}
@@ -86,14 +86,14 @@ def _weights_digest(path: Path) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedFoundation:
-    """A foundation whose network exists, before any data are prepared: what a training is checked on is what it uses.
+    """A foundation with its network, before data are prepared, so that checks and training use the same one.
 
     Attributes:
-        foundation: With its weights, or with fresh ones where it is still to be pre-trained.
-        notices: What the user should know about where it came from.
-        inputs: Digest of everything that decides its weights.
-        directory: Where it lies, or will lie; None where the user brings it.
-        random_state: Of the CPU's generator after the fresh network was built; None where nothing is to be trained.
+        foundation: With its weights, or with fresh ones before pre-training.
+        notices: Notices for the user on its source.
+        inputs: Digest of everything that determines its weights.
+        directory: Its directory; None for a user's foundation.
+        random_state: State of the CPU's generator after the fresh network was built; None without pre-training.
     """
 
     foundation: Foundation
@@ -170,7 +170,7 @@ def train_foundation(
 
 
 def with_all_heads(foundation: Foundation, regions: RegionSet) -> Foundation:
-    """Return the foundation with a head for every region: its own, else a fresh one to fit a linear probe into."""
+    """Return the foundation with a head for every region: its own, else a fresh one for a linear probe."""
     missing = [name for name in regions.names if foundation.heads.get(name) is None]
     if not missing and foundation.regions.names == regions.names:
         return foundation
@@ -181,7 +181,7 @@ def with_all_heads(foundation: Foundation, regions: RegionSet) -> Foundation:
 
 
 def with_probes(foundation: Foundation, training_data: TrainingData, on_event: Listener) -> Foundation:
-    """Return the foundation with a head for every region, a linear probe where it has none of its own."""
+    """Return the foundation with a head for every region: its own, else a linear probe."""
     headed = with_all_heads(foundation, training_data.regions)
     if headed is foundation:
         return foundation
@@ -227,7 +227,7 @@ def _pretrain(
 
 
 def set_random_state(seed: int, state: Tensor | None) -> None:
-    """Seed every generator, and set that of the CPU to what it was when a network had been built under this seed."""
+    """Seed every generator, and restore that of the CPU to its state after a network was built with this seed."""
     torch.manual_seed(seed)
     if state is not None:
         torch.set_rng_state(state)

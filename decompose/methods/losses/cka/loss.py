@@ -18,7 +18,7 @@ from lorkit.decompose.methods.losses.cka.views import View, sample_matrices
 
 
 class Similarity(NamedTuple):
-    """The mean CKA, and how many of its problems (images of "patch-image", else one) have none and count as 0."""
+    """The mean CKA, and the number of problems (images of "patch-image", else one) without CKA, which count as 0."""
 
     value: Tensor
     degenerate: Tensor
@@ -54,15 +54,15 @@ class CKALoss(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the loss of two networks' features of the same samples, a scalar.
 
-        Computed in float32, or float64 where a side is that wide, whatever autocast says. Gradients go to both sides:
-        detach the one that is a target. Features without variance have CKA 0 and a gradient of 0.
+        Computed in float32, or float64 if a side is, also under autocast. Both sides have gradients: detach a target.
+        Features without variance have CKA 0 and a gradient of 0.
 
         Args:
             x: Features (B, C), (B, C, H, W), (B, C, D, H, W) or tokens (B, L, D), channels last.
             y: The same of the other network, of any of these forms and any width.
 
         Raises:
-            DataError: Features that do not fit together or are not finite.
+            DataError: Features do not match or are not finite.
         """
         pair = sides(x, y, view=self.view, gather=self.gather)
         samples = pair[0].shape[-2] if pair[0].numel() else 0
