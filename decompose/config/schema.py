@@ -7,20 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
+from lorkit.decompose.config import methods
 from lorkit.decompose.config.base import Count, Fraction, NonNegative, Positive, Section, as_square
 from lorkit.decompose.config.foundation import FoundationConfig
-from lorkit.decompose.config.methods import (
-    OF_FOUNDATION,
-    AlignmentConfig,
-    DistConfig,
-    FitnetConfig,
-    KdConfig,
-    LoraConfig,
-    LorkdConfig,
-    RdConfig,
-    RkdConfig,
-    SpConfig,
-)
 from lorkit.decompose.config.regions import RegionConfig
 from lorkit.decompose.regions import check_region_name
 
@@ -181,15 +170,15 @@ class Config(Section):
     train: TrainConfig = TrainConfig()
     cache: CacheConfig = CacheConfig()
     privacy: PrivacyConfig = PrivacyConfig()
-    lorkd: LorkdConfig = LorkdConfig()
-    lora: LoraConfig = LoraConfig()
-    rd: RdConfig = RdConfig()
-    kd: KdConfig = KdConfig()
-    fitnet: FitnetConfig = FitnetConfig()
-    rkd: RkdConfig = RkdConfig()
-    sp: SpConfig = SpConfig()
-    dist: DistConfig = DistConfig()
-    cka: AlignmentConfig = AlignmentConfig()
+    lorkd: methods.LorkdConfig = methods.LorkdConfig()
+    lora: methods.LoraConfig = methods.LoraConfig()
+    rd: methods.RdConfig = methods.RdConfig()
+    kd: methods.KdConfig = methods.KdConfig()
+    fitnet: methods.FitnetConfig = methods.FitnetConfig()
+    rkd: methods.RkdConfig = methods.RkdConfig()
+    sp: methods.SpConfig = methods.SpConfig()
+    dist: methods.DistConfig = methods.DistConfig()
+    cka: methods.AlignmentConfig = methods.AlignmentConfig()
     _base: Path = PrivateAttr(default=Path("."))
 
     @property
@@ -211,7 +200,7 @@ class Config(Section):
     @property
     def deployed_image(self) -> ImageConfig:
         """Image settings of the deployed network: those of the foundation if the method deploys it."""
-        return self.foundation_image if self.method in OF_FOUNDATION else self.image
+        return self.foundation_image if self.method in methods.OF_FOUNDATION else self.image
 
     @field_validator("regions")
     @classmethod

@@ -10,16 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lorkit.decompose.artifacts import (
-    SCHEMA_VERSION,
-    Manifest,
-    load_tensors,
-    read_json,
-    read_manifest,
-    save_tensors,
-    write_json,
-    write_manifest,
-)
+from lorkit.decompose import artifacts
 from lorkit.decompose.errors import ArtifactError, UsageError
 from lorkit.decompose.models.backbones.registry import build_backbone
 from lorkit.decompose.models.foundation.teacher import TEACHER, Teacher, TeacherBackbone, weights_digest
@@ -88,7 +79,7 @@ def on_same_backbone(source: RegionalModel, regions: RegionSet, heads: Mapping[s
     return model.train(source.training)
 
 
-def save_foundation(foundation: Foundation, directory: Path, *, synthetic: bool, inputs: str) -> Manifest:
+def save_foundation(foundation: Foundation, directory: Path, *, synthetic: bool, inputs: str) -> artifacts.Manifest:
     """Write a foundation model and its manifest into a directory.
 
     For a teacher without a backbone of this project only the heads and its digest are written.
@@ -97,9 +88,9 @@ def save_foundation(foundation: Foundation, directory: Path, *, synthetic: bool,
     tensors = foundation.model.state_dict()
     if foundation.is_teacher:
         tensors = {key: value for key, value in tensors.items() if not key.startswith(_BACKBONE)}
-    save_tensors(directory / _WEIGHTS, tensors)
+    artifacts.save_tensors(directory / _WEIGHTS, tensors)
     document = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": artifacts.SCHEMA_VERSION,
         "kind": "foundation",
         "warnings": [NOT_EXPORTABLE] if foundation.is_teacher else [],
         "backbone": foundation.backbone,
@@ -108,15 +99,15 @@ def save_foundation(foundation: Foundation, directory: Path, *, synthetic: bool,
         "image": {key: list(value) if isinstance(value, tuple) else value for key, value in foundation.image.items()},
         "source": dict(foundation.source),
     }
-    write_json(directory / _DOCUMENT, document)
+    artifacts.write_json(directory / _DOCUMENT, document)
     extra = {"exportable": False, "reason": NOT_EXPORTABLE} if foundation.is_teacher else {}
-    return write_manifest(directory, "foundation", synthetic=synthetic, inputs=inputs, extra=extra)
+    return artifacts.write_manifest(directory, "foundation", synthetic=synthetic, inputs=inputs, extra=extra)
 
 
 def foundation_document(directory: Path) -> dict[str, Any]:
     """Return the description of a foundation, checked against its manifest; ArtifactError if it is damaged."""
-    read_manifest(directory, kind="foundation")
-    document = read_json(directory / _DOCUMENT, kind="foundation")
+    artifacts.read_manifest(directory, kind="foundation")
+    document = artifacts.read_json(directory / _DOCUMENT, kind="foundation")
     if not isinstance(document.get("image"), dict) or not isinstance(document.get("backbone"), str):
         raise _broken(directory, "image or backbone")
     return document
@@ -147,7 +138,7 @@ def load_foundation(directory: Path, teacher: Teacher | None = None) -> Foundati
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise _broken(directory, type(error).__name__) from None
-    tensors = load_tensors(directory / _WEIGHTS)
+    tensors = artifacts.load_tensors(directory / _WEIGHTS)
     if foundation.is_teacher:
         own = model.state_dict()
         tensors |= {key: value for key, value in own.items() if key.startswith(_BACKBONE)}
