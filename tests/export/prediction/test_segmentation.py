@@ -45,10 +45,10 @@ def test_a_graph_of_maps_runs_at_any_batch_size_and_tells_its_structures(
     network = load_expert(directory.parent.parent).network
     with load_engine(directory) as engine:
         for batch in (1, 2, 5):
-            images = np.random.default_rng(batch).random((batch, *engine.shape), dtype=np.float32)
+            images = np.random.default_rng(batch).random((batch, *engine.exported.shape), dtype=np.float32)
             with torch.inference_mode():
                 wanted = network(torch.from_numpy(images)).numpy()
-            assert wanted.shape == (batch, 3, *engine.shape[1:])
+            assert wanted.shape == (batch, 3, *engine.exported.shape[1:])
             np.testing.assert_allclose(engine.run(images), wanted, atol=1e-4)
     (row,) = verify(directory).to_json()["exports"]
     assert row["flip_rate"] <= 1e-3
