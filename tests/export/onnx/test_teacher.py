@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import small_runs
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional as F
@@ -155,15 +156,17 @@ def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
 
 
 def configuration(directory: Path) -> Path:
-    lines = ["method: drd", "image: {size: 32, channels: 1}", "regions: {chest: {data: 'phantom:chest'}}"]
+    small_runs.write_data(directory / "chest.npz", ("normal", "ill"))
+    lines = ["method: drd", "image: {size: 32, channels: 1}", "regions: {chest: {data: chest.npz}}"]
     lines += ["foundation: {weights: t.onnx, features: [s1, s2, s3, s4], pooled: pooled, image: {size: 16}}"]
-    lines += ["student: {backbone: shufflenet_v2_x1_0}", "train: {epochs: 1, batch_size: 128}"]
+    lines += ["student: {backbone: tiny_resnet}", "train: {epochs: 1, batch_size: 32}"]
     path = directory / "decompose.yaml"
     path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 
-def test_settings_of_a_file_are_checked(tmp_path: Path) -> None:
+def test_settings_of_a_file_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_runs.register_tiny(monkeypatch.setitem)
     path = configuration(tmp_path)
     with pytest.raises(UsageError, match="with an ONNX file"):
         load_config(path, overrides=["foundation.weights=x.pth"])
@@ -177,6 +180,7 @@ def test_settings_of_a_file_are_checked(tmp_path: Path) -> None:
 def test_a_run_under_a_file_is_measured_and_never_passes_the_gate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    small_runs.register_tiny(monkeypatch.setitem)
     write_graph(tmp_path / "t.onnx")
     config = load_config(configuration(tmp_path))
     teacher = open_teacher(config)
