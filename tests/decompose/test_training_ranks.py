@@ -31,12 +31,13 @@ image: {size: 16, channels: 1}
 regions: {a: {data: a.npz}, b: {data: b.npz}, c: {data: c.npz}}
 foundation: {backbone: shufflenet_v2_x1_0, weights: teacher.pth}
 student: {backbone: vit_tiny}
-train: {epochs: 1, accumulate: 2, batch_size: 4, devices: 2, accelerator: cpu, warmup_epochs: 0, sampling: balanced, clip_norm: 5,
-        optimizer: sgd, lr: 0.05, weight_decay: 0.0001}
+train: {epochs: 1, accumulate: 2, batch_size: 4, devices: 2, accelerator: cpu, warmup_epochs: 0,
+        sampling: balanced, clip_norm: 5, optimizer: sgd, lr: 0.05, weight_decay: 0.0001}
 lorkd: {rank: 2}
 """
 SCRIPT = """
 import sys
+sys.modules["torchmetrics"] = None  # Lightning imports it, for seconds, to learn its version
 import torch
 torch.set_num_threads(1)
 from lorkit.decompose import load_config, train

@@ -21,6 +21,7 @@ from lorkit.decompose.events import Event, Notice, Started
 TINY = ["foundation.backbone=tiny", "student.backbone=tiny", "train.augment=null"]
 SCRIPT = f"""
 import json, os, signal, sys
+sys.modules["torchmetrics"] = None  # Lightning imports it, for seconds, to learn its version
 import torch
 torch.set_num_threads(1)
 sys.path.insert(0, {str(Path(__file__).parents[3] / "helpers")!r})

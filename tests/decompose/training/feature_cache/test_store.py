@@ -233,10 +233,10 @@ def spaces_of(root: Path) -> list[str]:
 @contextmanager
 def reader(directory: Path) -> Iterator[None]:
     """Another process that has a space open, and is killed."""
-    code = "import sys, time; from pathlib import Path\n"
-    code += "from lorkit.decompose.training.feature_cache.store import space_lock\n"
-    code += "lock = space_lock(Path(sys.argv[1])); lock.acquire_read(); print('open', flush=True); time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code, str(directory)], stdout=subprocess.PIPE) as process:
+    code = "import sys, time, filelock; lock = filelock.ReadWriteLock(sys.argv[1], is_singleton=False)\n"
+    code += "lock.acquire_read(); print('open', flush=True); time.sleep(60)"
+    lock = str(directory.with_name(f".{directory.name}.lock"))  # the space's lock, without importing torch
+    with subprocess.Popen([sys.executable, "-c", code, lock], stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == b"open\n"
