@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout, suppress
 from typing import Any, TextIO
 
-from lorkit.decompose.artifacts import SCHEMA_VERSION
-
 _results: list[TextIO] = []
 
 
@@ -72,6 +70,8 @@ def print_result(line: str) -> None:
 
 def print_json(document: Mapping[str, object], *, kind: str = "") -> None:
     """Print the JSON document of a command; `schema_version`, `kind` and `warnings` are always present."""
+    from lorkit.decompose.artifacts import SCHEMA_VERSION  # imports pydantic, which help does not need
+
     head = {"schema_version": SCHEMA_VERSION, "kind": kind, "warnings": []}
     _write(json.dumps({**head, **document}, indent=2, ensure_ascii=False, allow_nan=False, default=_plain))
 
