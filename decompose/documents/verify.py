@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -21,19 +22,32 @@ class ParityFigures(Part):
     of_margin: float | None
     """Largest difference as a fraction of the margin between the two best classes."""
     label_flips: int
+    """Images with a decision whose best class differs, at any batch size."""
     flip_rate: Share
+    """Fraction of decisions whose best class differs, at the worst batch size."""
     flip_limit: Share
     dice: Share | None = None
     """Dice of the engine's masks against the source's, of the worst image; null for classifiers."""
     n: int
+
+    @property
+    def error(self) -> float:
+        """Largest difference of a logit; infinite for NaN."""
+        return math.inf if self.max_abs is None else self.max_abs
 
 
 class ProvenParity(ParityFigures):
     """Parity of an export that was run on the machine that built it."""
 
     batches: list[int]
+    """Batch sizes at which all images ran."""
     inputs: ImageKind
     status: Literal["passed", "failed"]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every difference is allowed; in fp32 only ties of two classes may flip."""
+        return self.status == "passed"
 
 
 class NoParity(Part):

@@ -13,7 +13,7 @@ from lorkit.decompose.artifacts import digest_file, digest_json
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.export import ExportedNetwork, ExportInfo, ExportSource, Graph, KeptSamples, Lowering
-from lorkit.decompose.documents.verify import NoParity
+from lorkit.decompose.documents.verify import NoParity, ProvenParity
 from lorkit.decompose.events import Listener, ignore, named
 from lorkit.decompose.machine import tool_versions
 from lorkit.decompose.runs import Run
@@ -23,14 +23,7 @@ from lorkit.export.building.sources import ExportableNetwork, OpenedSplits, Refe
 from lorkit.export.onnx.conversion import Tracer, to_onnx
 from lorkit.export.onnx.precision import convert_precision, require_precision
 from lorkit.export.runtime.batch_size import fitting
-from lorkit.export.runtime.parity import (
-    Parity,
-    ReferenceImages,
-    in_batches,
-    measure_parity,
-    require_parity,
-    seeded_inputs,
-)
+from lorkit.export.runtime.parity import ReferenceImages, in_batches, measure_parity, require_parity, seeded_inputs
 from lorkit.export.targets import MODEL, Target
 from lorkit.export.targets.base import Availability, BuildRequest
 
@@ -134,7 +127,7 @@ def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSessi
         graph_precision=job.target.precisions[job.precision],
         lowering=lowering,
         onnx_digest=digest_file(directory / MODEL),
-        parity=parity.to_document() if parity else _unproven(availability),
+        parity=parity if parity else _unproven(availability),
         samples=KeptSamples(inputs=kept.kind, n=len(kept.images)),
         source=ExportSource(kind=source.parent.kind, manifest=source.parent.digest, weights=source.weights_digest),
     )
@@ -206,7 +199,7 @@ def _build_request(
 
 def _check_parity(
     source: ExportableNetwork, job: ExportJob, directory: Path, inputs: ReferenceImages, reference: Float32Array
-) -> tuple[Parity, str]:
+) -> tuple[ProvenParity, str]:
     with job.target.load(directory) as engine:
         parity = measure_parity(engine.run, inputs.images, reference, precision=job.precision, inputs=inputs.kind)
     require_parity(parity, f"the {job.target.name} engine of region '{source.region.name}' ({source.owner})")

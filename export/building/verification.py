@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 from lorkit.decompose.artifacts import MANIFEST, digest_file, read_manifest
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.base import combine
-from lorkit.decompose.documents.verify import BatchParity, Bisection, ProvenParity, VerifiedExport, VerifyDocument
+from lorkit.decompose.documents.verify import (
+    BatchParity,
+    Bisection,
+    ImageKind,
+    ProvenParity,
+    VerifiedExport,
+    VerifyDocument,
+)
 from lorkit.decompose.errors import ArtifactError, MissingRuntimeError, ParityError, UsageError, plural
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.runs import ExportSelection, exports_of, open_run
@@ -35,7 +42,7 @@ class _Reference:
 
     images: Float32Array
     logits: Float32Array
-    inputs: str
+    inputs: ImageKind
     against: str
     notes: tuple[str, ...] = ()
 
@@ -162,7 +169,7 @@ def _verify_one(
             for batch in batch_sizes(batches, reference.logits)
         }
         provider = engine.provider
-    worst = max(found.values(), key=lambda parity: parity.max_abs).to_document()
+    worst = max(found.values(), key=lambda parity: parity.error)
     row = combine(
         VerifiedExport,
         exported.describe(),
@@ -173,7 +180,7 @@ def _verify_one(
         label_flips=max(parity.label_flips for parity in found.values()),
         flip_rate=max(parity.flip_rate for parity in found.values()),
         dice=min((parity.dice for parity in found.values() if parity.dice is not None), default=None),
-        batches=[_batch_row(batch, parity.to_document()) for batch, parity in found.items()],
+        batches=[_batch_row(batch, parity) for batch, parity in found.items()],
     )
     return row, reference.notes
 
@@ -245,11 +252,11 @@ class _References:
 
         source = origin_of(exported, parent, self._opened)
         if self.data is not None:
-            images, kind = prepare_file(self.data, source.region, source.recipe).images, "real"
+            images = prepare_file(self.data, source.region, source.recipe).images
             count = fitting(source.region, source.shape, most=len(images), total=HELD_BYTES)
             cut = f"{self.data}: the first {count} of {len(images)} images were compared"
             notes: tuple[str, ...] = (cut,) if count < len(images) else ()
-            return _Reference(images[:count], reference_logits(source, images[:count]), kind, "source", notes)
+            return _Reference(images[:count], reference_logits(source, images[:count]), "real", "source", notes)
         self._images = self._images or ReferenceImageCache(OpenedSplits(), part="test", count=_COUNT)
         inputs = self._images.of(source)
         notes = tuple(self._images.notes) if inputs.kind == "seeded" else ()

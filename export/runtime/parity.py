@@ -10,7 +10,7 @@ outputs (N, C) or (N, C, *spatial).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -49,46 +49,6 @@ class ReferenceImages:
     labels: Ints | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Parity:
-    """Result of a comparison.
-
-    Attributes:
-        max_abs: Largest difference of a logit.
-        tolerance: Largest allowed difference.
-        of_margin: Largest difference as a fraction of its decision's margin between the two best classes.
-        label_flips: Images with a decision whose best class differs, at any batch size.
-        flip_rate: Fraction of decisions whose best class differs, at the worst batch size.
-        flip_limit: Largest allowed fraction.
-        dice: Dice of the engine's masks against the source's, the worst image's mean over structures; None without
-            masks.
-        n: Images compared.
-        batches: Batch sizes at which all of them ran.
-        inputs: "real", "phantom" or "seeded".
-    """
-
-    max_abs: float
-    tolerance: float
-    of_margin: float
-    label_flips: int
-    flip_rate: float
-    flip_limit: float
-    dice: float | None
-    n: int
-    batches: tuple[int, ...]
-    inputs: str
-
-    @property
-    def passed(self) -> bool:
-        """Whether every difference is allowed; in fp32 only ties of two classes may flip."""
-        return self.max_abs <= self.tolerance and self.flip_rate <= self.flip_limit
-
-    def to_document(self) -> ProvenParity:
-        """Return it for `export.json`; an infinite error, from NaN outputs, is null."""
-        values = asdict(self) | {"max_abs": _finite(self.max_abs), "of_margin": _finite(self.of_margin)}
-        return ProvenParity(**values, status="passed" if self.passed else "failed")
-
-
 def tolerance_of(precision: str, reference: Float32Array) -> float:
     """Return the largest allowed error for these reference logits; ParityError for an unknown precision."""
     if precision not in TOLERANCES:
@@ -113,25 +73,28 @@ def measure_parity(
     reference: Float32Array,
     *,
     precision: str,
-    inputs: str,
+    inputs: ImageKind,
     batches: Sequence[int] = BATCHES,
-) -> Parity:
+) -> ProvenParity:
     """Run images through an engine at several batch sizes and compare with the source's logits."""
     tolerance = tolerance_of(precision, reference)
     sizes = batch_sizes(batches, reference)
     found_BN4 = np.stack([_differences(run, images, reference, size, tolerance) for size in sizes])
     error_N, share_N, flips_N, dice_N = np.moveaxis(found_BN4.max(axis=0), -1, 0)
     decisions = reference[:, 0].size
-    return Parity(
-        max_abs=float(error_N.max()),
+    error, flip_rate = float(error_N.max()), float(found_BN4[..., 2].sum(axis=1).max()) / decisions
+    flip_limit = max(1, int(FLIP_RATES[precision] * decisions)) / decisions
+    return ProvenParity(
+        status="passed" if error <= tolerance and flip_rate <= flip_limit else "failed",
+        max_abs=error if np.isfinite(error) else None,
         tolerance=tolerance,
-        of_margin=float(share_N.max()),
+        of_margin=float(share_N.max()) if np.isfinite(share_N.max()) else None,
         label_flips=int((flips_N > 0).sum()),
-        flip_rate=float(found_BN4[..., 2].sum(axis=1).max()) / decisions,
-        flip_limit=max(1, int(FLIP_RATES[precision] * decisions)) / decisions,
+        flip_rate=flip_rate,
+        flip_limit=flip_limit,
         dice=1.0 - float(dice_N.max()) if reference.ndim > 2 else None,
         n=len(images),
-        batches=sizes,
+        batches=list(sizes),
         inputs=inputs,
     )
 
@@ -195,26 +158,22 @@ def _difference(found: Float32Array, reference: Float32Array, tolerance: float) 
     return float(error_P.max()), share, float((best_P != wanted_P).sum()), lost
 
 
-def require_parity(parity: Parity, what: str) -> None:
+def require_parity(parity: ProvenParity, what: str) -> None:
     """Raise ParityError, with the error, the tolerance and the changed labels, unless the comparison passed."""
     if not parity.passed:
         raise ParityError(
-            f"{what} differs from its source by {parity.max_abs:.3g} with {describe_flips(parity)} "
+            f"{what} differs from its source by {parity.error:.3g} with {describe_flips(parity)} "
             f"on {plural(parity.n, f'{parity.inputs} input')}",
             required=f"at most {parity.tolerance:.3g}, and {parity.flip_limit:.2g} of all decisions changed",
             fix="nothing was kept; report the backbone and target",
         )
 
 
-def describe_flips(found: Parity | ParityFigures) -> str:
+def describe_flips(found: ParityFigures) -> str:
     """Return in words how many decisions of a comparison differ: labels of images, or pixels of masks."""
     if found.dice is None:
         return plural(found.label_flips, "changed label")
     return f"{found.flip_rate:.2g} of all pixels changed (lowest Dice {found.dice:.4f})"
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
 
 
 def seeded_inputs(shape: Sequence[int], count: int, *, seed: int = 0) -> Float32Array:

@@ -11,12 +11,13 @@ import onnx
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.export import CalibrationSet, LayerError, Lowering, WeightCount
+from lorkit.decompose.documents.verify import ProvenParity
 from lorkit.decompose.errors import DataError, ParityError, plural
 from lorkit.decompose.events import Listener, ignore, with_progress
 from lorkit.export.onnx.precision.cpu_runner import runner
 from lorkit.export.onnx.precision.half import DTYPES, overflowing, to_half_precision
 from lorkit.export.onnx.precision.int8 import quantise
-from lorkit.export.runtime.parity import Parity, ReferenceImages, describe_flips, measure_parity
+from lorkit.export.runtime.parity import ReferenceImages, describe_flips, measure_parity
 
 _MOST_KEPT = 0.5
 """Maximum fraction of layers in fp32, above which the file would not have its stated precision."""
@@ -65,7 +66,7 @@ def convert_precision(
         ([], _calibrated(scheme, calibration)) if precision == "int8" else (overflowing(model, images), Lowering())
     )
 
-    def trial(candidate: onnx.ModelProto) -> Parity:
+    def trial(candidate: onnx.ModelProto) -> ProvenParity:
         return measure_parity(
             runner(candidate), images, reference, precision=precision, inputs=calibration.kind, batches=(8,)
         )
@@ -81,7 +82,7 @@ def convert_precision(
 
         lowered = build(kept)
         if not (first := trial(lowered)).passed:
-            text = f"{precision} alone is off by {first.max_abs:.2g} (at most {first.tolerance:.2g}): trying each layer"
+            text = f"{precision} alone is off by {first.error:.2g} (at most {first.tolerance:.2g}): trying each layer"
             ranked = by_sensitivity(model, lambda name: trial(build(kept, [name])), text, on_event)
             notes = notes.with_changes(sensitivity=[LayerError(layer=name, error=error) for name, error in ranked[:10]])
             lowered, kept = _retry_excluding_layers(build, trial, kept, [name for name, _ in ranked], first, precision)
@@ -101,10 +102,10 @@ def _calibrated(scheme: str, calibration: ReferenceImages) -> Lowering:
 
 def _retry_excluding_layers(
     build: Build,
-    trial: Callable[[onnx.ModelProto], Parity],
+    trial: Callable[[onnx.ModelProto], ProvenParity],
     kept: list[str],
     ranked: list[str],
-    first: Parity,
+    first: ProvenParity,
     precision: str,
 ) -> tuple[onnx.ModelProto, list[str]]:
     """Return the first passing graph with 1, 2, 4 ... of the most sensitive layers in fp32, and those layers."""
@@ -117,7 +118,7 @@ def _retry_excluding_layers(
             return lowered, excluding
         count *= 2
     raise ParityError(
-        f"{precision} differs by {first.max_abs:.3g} with {describe_flips(first)} on {plural(first.n, 'image')}, "
+        f"{precision} differs by {first.error:.3g} with {describe_flips(first)} on {plural(first.n, 'image')}, "
         f"and does not pass with {most} of {len(ranked)} layers in fp32",
         required=f"at most {first.tolerance:.3g}",
         fix="export it in a higher precision",
@@ -141,12 +142,12 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def by_sensitivity(
-    model: onnx.ModelProto, alone: Callable[[str], Parity], text: str, on_event: Listener
+    model: onnx.ModelProto, alone: Callable[[str], ProvenParity], text: str, on_event: Listener
 ) -> list[tuple[str, float]]:
     """Return the layers of a graph with the largest error of a logit if only that layer is lowered, worst first.
 
     `alone` tests the graph with one layer lowered, by the name of its node.
     """
     names = [node.name for node in model.graph.node if node.op_type in LAYERS]
-    errors = [(name, alone(name).max_abs) for name in with_progress(names, text, on_event)]
+    errors = [(name, alone(name).error) for name in with_progress(names, text, on_event)]
     return sorted(errors, key=lambda found: -found[1])

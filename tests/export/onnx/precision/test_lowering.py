@@ -217,7 +217,7 @@ def test_worst_first_and_layers_only() -> None:
     errors = {"a": 0.1, "c": 3.0, "d": float("inf"), "e": 0.2}
 
     def alone(name: str) -> Any:
-        return SimpleNamespace(max_abs=errors[name])
+        return SimpleNamespace(error=errors[name])
 
     told: list[Event] = []
     graph = helper.make_model(helper.make_graph(nodes, "g", [], []))
