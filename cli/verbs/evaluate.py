@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,10 +46,13 @@ def evaluate(
     from lorkit.cli.output.streams import print_json
     from lorkit.decompose import evaluate as measure
     from lorkit.decompose import open_run
+    from lorkit.decompose.runs.expert import is_expert
 
     options.one_of(path=path, run=run)
     with ProgressLine("evaluate") as progress:
-        teacher = options.onnx_teacher(open_run(path or run).config) if _of_run(model, path) else None
+        # an expert alone has no foundation
+        asked = model is Model.foundation and not (path is not None and is_expert(path))
+        teacher = options.onnx_teacher(open_run(path or run).config) if asked else None
         document = measure(
             path or run,
             model=model.value,
@@ -63,10 +65,3 @@ def evaluate(
     tables.evaluation(document)
     if as_json:
         print_json(document.to_json())
-
-
-def _of_run(model: Model, path: Path | None) -> bool:
-    """Return whether a run's foundation or student is requested, which an expert alone does not have."""
-    from lorkit.decompose.runs.expert import is_expert
-
-    return model is Model.foundation and not (path is not None and is_expert(path))

@@ -210,19 +210,16 @@ def _grid(name: str, value: NDArray[Any]) -> Float32Array:
             if side and side * side == value.shape[1] - first:
                 tokens = value[:, first:].transpose(0, 2, 1)
                 return np.ascontiguousarray(tokens.reshape(*tokens.shape[:2], side, side), dtype=np.float32)
-    raise UsageError(
-        f"tensor '{name}' of the teacher has shape {list(value.shape)}",
-        required="a stage (N, C, *grid), or tokens (N, S, D) of a square grid",
-        fix="name another tensor in foundation.features",
-    )
+    raise _other_shape(name, value, "a stage (N, C, *grid), or tokens (N, S, D) of a square grid", "features")
 
 
 def _pooled(name: str, value: NDArray[Any]) -> Float32Array:
     if value.ndim in (2, 4, 5):
         pooled: Float32Array = value.astype(np.float32).mean(axis=tuple(range(2, value.ndim)))
         return pooled
-    raise UsageError(
-        f"tensor '{name}' of the teacher has shape {list(value.shape)}",
-        required="pooled features (N, F), or a grid (N, C, *grid) to average",
-        fix="name another tensor in foundation.pooled",
-    )
+    raise _other_shape(name, value, "pooled features (N, F), or a grid (N, C, *grid) to average", "pooled")
+
+
+def _other_shape(name: str, value: NDArray[Any], required: str, key: str) -> UsageError:
+    given = f"tensor '{name}' of the teacher has shape {list(value.shape)}"
+    return UsageError(given, required=required, fix=f"name another tensor in foundation.{key}")

@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
-import numpy as np
-
 from lorkit.decompose.artifacts.arrays import Float32Array
-from lorkit.decompose.documents.predict import LabelledImage, LabelProbability, PredictDocument, PredictedImage
+from lorkit.decompose.documents.predict import LabelledImage, PredictDocument
+from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.classification import most_probable
-from lorkit.export.prediction.network import LoadedNetwork, checked, read_and_prepare
+from lorkit.export.prediction.network import PreparedImage
 
 
-def rows(network: LoadedNetwork, paths: Sequence[Path], top: int, allow_out_of_region: bool) -> list[PredictedImage]:
-    """Label images that fit into memory together; `label` is None for images that do not look like the region.
-
-    Raises:
-        DataError: An image cannot be read.
-    """
-    images = np.stack([read_and_prepare(network, path)[0] for path in paths])
-    classes = network.region.classes
-    decoded = most_probable(network.region, network.run(images), top=len(classes))
-    return [
-        _row(network, path, image, ranked, top, allow_out_of_region)
-        for path, image, ranked in zip(paths, images, decoded, strict=True)
-    ]
-
-
-def _row(
-    network: LoadedNetwork,
-    path: Path,
-    image: Float32Array,
-    ranked: Sequence[LabelProbability],
-    top: int,
-    allow_out_of_region: bool,
-) -> LabelledImage:
-    found = checked(network, image)
-    refused = found.out_of_region is True and not allow_out_of_region
+def row(region: Region, image: PreparedImage, logits: Float32Array | None, top: int) -> LabelledImage:
+    """Return the label of an image and its `top` classes; None as `logits` (classes,) refuses it."""
+    ranked = [] if logits is None else most_probable(region, logits[None], top=len(region.classes))[0]
     probabilities = {entry.label: entry.probability for entry in ranked}
     return LabelledImage(
-        input=str(path),
-        label=None if refused else ranked[0].label,
-        probability=None if refused else ranked[0].probability,
-        probabilities=None if refused else {name: probabilities[name] for name in network.region.classes},
-        top=[] if refused else list(ranked[: max(1, top)]),
-        **found._asdict(),
+        input=str(image.path),
+        label=ranked[0].label if ranked else None,
+        probability=ranked[0].probability if ranked else None,
+        probabilities={name: probabilities[name] for name in region.classes} if ranked else None,
+        top=list(ranked[: max(1, top)]),
+        **image.check._asdict(),
     )
 
 

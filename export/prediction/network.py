@@ -122,27 +122,30 @@ class RegionCheckResult(NamedTuple):
     limit: float | None = None
 
 
-def checked(network: LoadedNetwork, image: Float32Array) -> RegionCheckResult:
-    """Check whether a prepared image looks like the region of a network."""
-    if network.info.in_region is None:
-        return RegionCheckResult()
-    distance, limit, inside = region_check.check(network.info.in_region, image)
-    return RegionCheckResult(out_of_region=not inside, distance=distance, limit=limit)
+class PreparedImage(NamedTuple):
+    """An image file as the input `values` (C, *spatial) of a network, with the spatial size of the image as read."""
+
+    path: Path
+    values: Float32Array
+    size: tuple[int, ...]
+    check: RegionCheckResult
 
 
-def read_and_prepare(network: LoadedNetwork, path: Path) -> tuple[Float32Array, tuple[int, ...]]:
-    """Read an image file and prepare it.
-
-    Returns:
-        The network's input (C, *spatial), and the spatial size of the image as read.
+def prepare_image(network: LoadedNetwork, path: Path) -> PreparedImage:
+    """Read and prepare an image file, and check whether it looks like the region of the network.
 
     Raises:
         DataError: It cannot be read or prepared; the message names the file.
     """
     try:
         image = files.read(path, network.recipe)
-        return apply_recipe(network.recipe, image), image.shape[: len(network.shape) - 1]
+        values = apply_recipe(network.recipe, image)
     except DataError as error:
         if str(path) in str(error):
             raise
         raise DataError(f"{path}: {error.given}", required=error.required, fix=error.fix) from None
+    found = RegionCheckResult()
+    if network.info.in_region is not None:
+        distance, limit, inside = region_check.check(network.info.in_region, values)
+        found = RegionCheckResult(out_of_region=not inside, distance=distance, limit=limit)
+    return PreparedImage(path, values, image.shape[: values.ndim - 1], found)

@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from lorkit.decompose.artifacts import write_bytes, write_text
 from lorkit.decompose.documents.export import ExportInfo
 from lorkit.decompose.documents.predict import PredictDocument, PredictedImage, PredictingNetwork, SegmentedImage
@@ -19,7 +21,7 @@ from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.runs import ExportSelection
 from lorkit.export.prediction import classification, segmentation
 from lorkit.export.prediction import inputs as files
-from lorkit.export.prediction.network import LoadedNetwork, open_network
+from lorkit.export.prediction.network import LoadedNetwork, open_network, prepare_image
 from lorkit.export.runtime.batch_size import fitting
 
 DOCUMENT, TABLE = "predictions.json", "predictions.csv"
@@ -103,12 +105,15 @@ def _rows(
     step = fitting(network.region, network.shape, most=_CHUNK)
     for start in range(0, len(paths), step):
         on_event(Working(network.region.name, start, len(paths)))
-        chunk = paths[start : start + step]
-        if network.dense:
-            targets = [None] * len(chunk) if masks is None else [folder / name for name in masks[start : start + step]]
-            rows += segmentation.rows(network, chunk, targets, allow_out_of_region)
-        else:
-            rows += classification.rows(network, chunk, top, allow_out_of_region)
+        chunk = [prepare_image(network, path) for path in paths[start : start + step]]
+        logits = network.run(np.stack([image.values for image in chunk]))
+        for index, (image, found) in enumerate(zip(chunk, logits, strict=True), start):
+            taken = None if image.check.out_of_region is True and not allow_out_of_region else found
+            if network.dense:
+                target = None if masks is None else folder / masks[index]
+                rows.append(segmentation.row(network.region, image, taken, target))
+            else:
+                rows.append(classification.row(network.region, image, taken, top))
     on_event(Working(network.region.name, len(paths), len(paths)))
     return rows
 

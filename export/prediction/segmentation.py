@@ -14,12 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from lorkit.decompose.artifacts import write_bytes
-from lorkit.decompose.artifacts.arrays import Mask
-from lorkit.decompose.documents.predict import PredictDocument, PredictedImage, SegmentedImage, StructureSize
+from lorkit.decompose.artifacts.arrays import Float32Array, Mask
+from lorkit.decompose.documents.predict import PredictDocument, SegmentedImage, StructureSize
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.regions import Region
 from lorkit.export.prediction.classification import cell
 from lorkit.export.prediction.masks import decode_at, png
-from lorkit.export.prediction.network import LoadedNetwork, checked, read_and_prepare
+from lorkit.export.prediction.network import PreparedImage
 from lorkit.export.prediction.nifti_grid import is_nifti, nifti_bytes, voxel_ml
 
 
@@ -41,42 +42,25 @@ def mask_names(paths: Sequence[Path], names: Sequence[str], out: Path) -> list[s
     return found
 
 
-def rows(
-    network: LoadedNetwork, paths: Sequence[Path], targets: Sequence[Path | None], allow_out_of_region: bool
-) -> list[PredictedImage]:
-    """Segment images that fit into memory together.
+def row(region: Region, image: PreparedImage, logits: Float32Array | None, target: Path | None) -> SegmentedImage:
+    """Return the sizes of the structures in an image, and write its mask.
 
     Args:
-        network: The network.
-        paths: Image files.
-        targets: File of each mask; None only measures it.
-        allow_out_of_region: Also segment images that do not look like the region.
-
-    Returns:
-        One row per image; `structures` and `mask` are None if it does not look like the region.
-
-    Raises:
-        DataError: An image cannot be read.
+        region: The region of the network.
+        image: The image.
+        logits: Its (1 + S, *spatial); None refuses it.
+        target: File of the mask; None only measures it.
     """
-    ready = [read_and_prepare(network, path) for path in paths]
-    logits = network.run(np.stack([image for image, _ in ready]))
-    found_rows: list[PredictedImage] = []
-    for path, target, (image, size), one in zip(paths, targets, ready, logits, strict=True):
-        found = checked(network, image)
-        refused = found.out_of_region is True and not allow_out_of_region
-        mask = None if refused else decode_at(one, size)
-        if mask is not None and target is not None:
-            write_bytes(target, nifti_bytes(mask, path) if is_nifti(path) else png(mask))
-        found_rows.append(
-            SegmentedImage(
-                input=str(path),
-                mask=None if mask is None or target is None else target.name,
-                size=list(size),
-                structures=None if mask is None else _measure(network.region.classes, mask, path),
-                **found._asdict(),
-            )
-        )
-    return found_rows
+    mask = None if logits is None else decode_at(logits, image.size)
+    if mask is not None and target is not None:
+        write_bytes(target, nifti_bytes(mask, image.path) if is_nifti(image.path) else png(mask))
+    return SegmentedImage(
+        input=str(image.path),
+        mask=None if mask is None or target is None else target.name,
+        size=list(image.size),
+        structures=None if mask is None else _measure(region.classes, mask, image.path),
+        **image.check._asdict(),
+    )
 
 
 def table(document: PredictDocument) -> list[list[str]]:

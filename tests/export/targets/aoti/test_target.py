@@ -174,8 +174,8 @@ def test_threads_are_the_processs_and_are_put_back(package: Callable[..., Path])
         ({"precision": "int8"}, r"an? aoti engine, int8; required: target aoti, one of fp32, bf16"),
         ({"target": "trt"}, "is of a trt engine"),
         ({"files": {"../model.pt2": "0"}}, r"files model\.pt2"),
-        ({"shape": "anything"}, "shape: Input should be a valid list"),
-        ({"unknown": 1}, "unknown: Extra inputs"),
+        ({"shape": "anything"}, "states shape as 'anything'; required: a valid array"),
+        ({"unknown": 1}, "has the unknown key unknown"),
     ],
 )
 def test_an_engine_of_another_machine_or_kind_is_refused(
