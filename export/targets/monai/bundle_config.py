@@ -23,7 +23,6 @@ EXPRESSIONS = {
     "pattern": "$@dataset_dir + '/' + @pattern",
     "run": "$@evaluator.run()",
 }
-_SOFTMAX = {"_target_": "Activationsd", "keys": "pred", "softmax": True}
 
 
 def inference_config(recipe: Recipe, *, dense: bool) -> Entry:
@@ -31,7 +30,13 @@ def inference_config(recipe: Recipe, *, dense: bool) -> Entry:
 
     Classifiers write `predictions.csv`, one row of probabilities per image; segmentation a mask on each image's grid.
     """
-    volumes = recipe.dims == 3
+    volumes, taken = recipe.dims == 3, {"_target_": "monai.handlers.from_engine"}
+    table = {
+        "_target_": "ClassificationSaver",
+        "output_dir": "@output_dir",
+        "batch_transform": {**taken, "keys": "image_meta_dict"},
+        "output_transform": {**taken, "keys": "pred"},
+    }
     return {
         "bundle_root": ".",
         "device": "cpu",
@@ -41,12 +46,12 @@ def inference_config(recipe: Recipe, *, dense: bool) -> Entry:
         "files": {"_target_": "glob.glob", "pathname": EXPRESSIONS["pattern"]},
         "sorted_files": EXPRESSIONS["files"],
         "network_def": {"_target_": "torch.jit.load", "f": EXPRESSIONS["model"], "map_location": "@device"},
-        "preprocessing": _compose(_preprocessing(recipe, dense=dense)),
+        "preprocessing": {"_target_": "Compose", "transforms": _preprocessing(recipe, dense=dense)},
         "dataset": {"_target_": "Dataset", "data": EXPRESSIONS["data"], "transform": "@preprocessing"},
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": {"_target_": "SimpleInferer"},
-        "postprocessing": _compose(_masks(volumes=volumes) if dense else [_SOFTMAX]),
-        "handlers": [] if dense else [_table()],
+        "postprocessing": {"_target_": "Compose", "transforms": _postprocessing(dense=dense, volumes=volumes)},
+        "handlers": [] if dense else [table],
         "evaluator": {
             "_target_": "SupervisedEvaluator",
             "device": "@device",
@@ -62,92 +67,61 @@ def inference_config(recipe: Recipe, *, dense: bool) -> Entry:
 
 def _preprocessing(recipe: Recipe, *, dense: bool) -> list[Entry]:
     """Return the recipe's steps except the last, which is inside the model."""
-    size, channels = list(recipe.size), recipe.channels
-    steps = _volume() if len(size) == 3 else _picture(channels)
-    if dense:
-        # with metadata: transforms are recorded and inverted for the mask
-        steps += [{"_target_": "CopyItemsd", "keys": "image", "names": "grid"}]
-    keys = ["image", "grid"] if dense else ["image"]
-    if len(size) == 3:
-        steps += [{"_target_": "Orientationd", "keys": keys, "axcodes": "RAS"}]
-    if dense:
-        steps += [{"_target_": "Resized", "keys": "grid", "spatial_size": size if len(size) == 3 else size[::-1]}]
-    steps += [_intensity(recipe.intensity)]
-    steps += _resized_volume(size) if len(size) == 3 else [_transposed("image"), *_resized_picture(size)]
-    if len(size) == 3 and channels > 1:
-        steps += [{"_target_": "RepeatChanneld", "keys": "image", "repeats": channels}]
+    size, keys = list(recipe.size), ["image", "grid"] if dense else "image"
+    # with metadata: transforms are recorded and inverted for the mask
+    copied = [{"_target_": "CopyItemsd", "keys": "image", "names": "grid"}] if dense else []
+    if recipe.dims == 3:
+        steps = [_step("LoadImaged", reader="NibabelReader"), _step("EnsureChannelFirstd", channel_dim="no_channel")]
+        steps += [*copied, _step("Orientationd", keys if dense else ["image"], axcodes="RAS")]
+        steps += [_step("Resized", "grid", spatial_size=size)] if dense else []
+        plane = math.prod(size[1:])
+        steps += [
+            _intensity(recipe.intensity),
+            _smooth(size[1:]),
+            _each("image", "torch.reshape", shape=[1, 1, -1, plane]),
+        ]
+        steps += [_smooth([size[0], plane]), _each("image", "torch.reshape", shape=[1, *size])]
+        steps += [_step("RepeatChanneld", repeats=recipe.channels)] if recipe.channels > 1 else []
+    else:
+        # (C, W, H), as MONAI reads it; gray as Pillow's `F`, which does not round to 8 bits
+        gray = recipe.channels == 1
+        converter = _function("PIL.Image.Image.convert", mode="F" if gray else "RGB")
+        steps = [_step("LoadImaged", reader="PILReader", converter=converter)]
+        steps += [_step("EnsureChannelFirstd", channel_dim="no_channel" if gray else -1), *copied]
+        steps += [_step("Resized", "grid", spatial_size=size[::-1])] if dense else []
+        # as Pillow does, with antialiasing, unlike MONAI's Resized
+        steps += [_intensity(recipe.intensity), _transposed("image"), _each("image", "torch.unsqueeze", dim=0)]
+        steps += [_smooth(size), _each("image", "torch.squeeze", dim=0)]
     # the table reads each image's name from its metadata
-    return steps if dense else [*steps, {"_target_": "FromMetaTensord", "keys": "image"}]
-
-
-def _picture(channels: int) -> list[Entry]:
-    """Read a 2D image as MONAI does, (C, W, H); gray as Pillow's `F`, which does not round to 8 bits."""
-    converter = _function("PIL.Image.Image.convert", mode="F" if channels == 1 else "RGB")
-    first = {"_target_": "EnsureChannelFirstd", "keys": "image", "channel_dim": "no_channel" if channels == 1 else -1}
-    return [{"_target_": "LoadImaged", "keys": "image", "reader": "PILReader", "converter": converter}, first]
-
-
-def _volume() -> list[Entry]:
-    return [
-        {"_target_": "LoadImaged", "keys": "image", "reader": "NibabelReader"},
-        {"_target_": "EnsureChannelFirstd", "keys": "image", "channel_dim": "no_channel"},
-    ]
+    return steps if dense else [*steps, _step("FromMetaTensord")]
 
 
 def _intensity(step: Intensity) -> Entry:
-    scaled = {"keys": "image", "b_min": 0.0, "b_max": 1.0, "clip": True}
+    scaled: dict[str, Any] = {"b_min": 0.0, "b_max": 1.0, "clip": True}
     if step.rule == "percentile":
-        bounds = dict(zip(("lower", "upper"), step.bounds, strict=True))
-        return {"_target_": "ScaleIntensityRangePercentilesd", **scaled, **bounds}
+        lower, upper = step.bounds
+        return _step("ScaleIntensityRangePercentilesd", **scaled, lower=lower, upper=upper)
     low, high = step.bounds if step.rule == "window" else (0.0, 255.0)
-    return {"_target_": "ScaleIntensityRanged", **scaled, "a_min": low, "a_max": high}
+    return _step("ScaleIntensityRanged", **scaled, a_min=low, a_max=high)
 
 
-def _resized_picture(size: Sequence[int]) -> list[Entry]:
-    """Resize (C, H, W) as Pillow does, with antialiasing, unlike MONAI's Resized."""
-    return [_each("image", "torch.unsqueeze", dim=0), _smooth("image", size), _each("image", "torch.squeeze", dim=0)]
-
-
-def _resized_volume(size: Sequence[int]) -> list[Entry]:
-    plane = math.prod(size[1:])
+def _postprocessing(*, dense: bool, volumes: bool) -> list[Entry]:
+    """Turn logits into probabilities; resize those of masks to the image's grid, then decide."""
+    softmax = _step("Activationsd", "pred", softmax=True)
+    if not dense:
+        return [softmax]
+    saved = {"output_ext": ".nii.gz" if volumes else ".png", "output_dtype": "uint8", "resample": False}
     return [
-        _smooth("image", size[1:]),
-        _each("image", "torch.reshape", shape=[1, 1, -1, plane]),
-        _smooth("image", [size[0], plane]),
-        _each("image", "torch.reshape", shape=[1, *size]),
-    ]
-
-
-def _masks(*, volumes: bool) -> list[Entry]:
-    """Resize the probabilities of each channel to the image's grid, then decide."""
-    back = {"_target_": "Invertd", "keys": "pred", "transform": "@preprocessing", "orig_keys": "grid"}
-    saved = {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@output_dir", "output_postfix": "mask"}
-    return [
-        _SOFTMAX,
+        softmax,
         *([] if volumes else [_transposed("pred")]),
-        {**back, "nearest_interp": False, "to_tensor": True},
-        {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
-        {
-            **saved,
-            "output_ext": ".nii.gz" if volumes else ".png",
-            "output_dtype": "uint8",
-            "resample": False,
-            "separate_folder": False,
-        },
+        _step("Invertd", "pred", transform="@preprocessing", orig_keys="grid", nearest_interp=False, to_tensor=True),
+        _step("AsDiscreted", "pred", argmax=True),
+        _step("SaveImaged", "pred", output_dir="@output_dir", output_postfix="mask", **saved, separate_folder=False),
     ]
 
 
-def _table() -> Entry:
-    return {
-        "_target_": "ClassificationSaver",
-        "output_dir": "@output_dir",
-        "batch_transform": {"_target_": "monai.handlers.from_engine", "keys": "image_meta_dict"},
-        "output_transform": {"_target_": "monai.handlers.from_engine", "keys": "pred"},
-    }
-
-
-def _smooth(key: str, size: Sequence[int]) -> Entry:
-    return _each(key, "torch.nn.functional.interpolate", size=list(size), mode="bilinear", antialias=True)
+def _smooth(size: Sequence[int]) -> Entry:
+    return _each("image", "torch.nn.functional.interpolate", size=list(size), mode="bilinear", antialias=True)
 
 
 def _transposed(key: str) -> Entry:
@@ -156,7 +130,7 @@ def _transposed(key: str) -> Entry:
 
 
 def _each(key: str, path: str, **options: Any) -> Entry:
-    return {"_target_": "Lambdad", "keys": key, "func": _function(path, **options)}
+    return _step("Lambdad", key, func=_function(path, **options))
 
 
 def _function(path: str, **options: Any) -> Entry:
@@ -164,5 +138,5 @@ def _function(path: str, **options: Any) -> Entry:
     return {"_target_": path, "_mode_": "callable", **options}
 
 
-def _compose(steps: list[Entry]) -> Entry:
-    return {"_target_": "Compose", "transforms": steps}
+def _step(name: str, keys: str | list[str] = "image", **options: Any) -> Entry:
+    return {"_target_": name, "keys": keys, **options}
