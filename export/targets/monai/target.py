@@ -19,8 +19,6 @@ from lorkit.export.targets.monai.bundle_config import MODEL_PATH, inference_conf
 from lorkit.export.targets.quiet import quiet
 
 if TYPE_CHECKING:
-    import torch
-
     from lorkit.profiles import Profile
 
 BUNDLE, METADATA, INFERENCE = "bundle", "configs/metadata.json", "configs/inference.json"
@@ -85,22 +83,18 @@ class MonaiTarget(Target):
             torch.set_num_threads(threads)
         try:
             with quiet():
-                return BundleEngine(torch.jit.load(str(path), map_location="cpu").eval())  # type: ignore[no-untyped-call]
+                module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             raise ArtifactError(
                 f"torch cannot read {path} ({first_line(error)})",
                 required="an intact TorchScript file",
                 fix="export it again with --force",
             ) from None
+        return BundleEngine(module, f"torch {torch.__version__} CPU")
 
 
 class BundleEngine(Engine):
     """The TorchScript of a bundle on the CPU."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        import torch
-
-        super().__init__(module, f"torch {torch.__version__} CPU")
 
     def run(self, batch: Float32Array) -> Float32Array:
         """Return the logits (N, classes) or (N, outputs, *spatial) of a batch (N, C, *spatial)."""
