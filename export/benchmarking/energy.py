@@ -23,7 +23,6 @@ def millijoules(
     run: Callable[[Float32Array], object],
     inputs: Sequence[Float32Array],
     *,
-    seconds: float = SECONDS,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float | None:
     """Return the energy per image in mJ; None if the engine is not on a GPU or there is no counter.
@@ -34,7 +33,7 @@ def millijoules(
     if counter is None:
         return None
     begin, images, turn = counter(), 0, 0
-    stop = clock() + seconds
+    stop = clock() + SECONDS
     while clock() < stop:
         batch = inputs[turn % len(inputs)]
         run(batch)

@@ -44,17 +44,12 @@ def random_inputs(shape: tuple[int, ...], *, seed: int, count: int = INPUTS) -> 
 
 
 def warm_up(
-    engine: TimedEngine,
-    *,
-    seconds: float = WARM_SECONDS,
-    runs: int = WARM_RUNS,
-    limit_seconds: float = WARM_LIMIT_SECONDS,
-    clock: Callable[[], float] = time.perf_counter,
+    engine: TimedEngine, *, limit_seconds: float = WARM_LIMIT_SECONDS, clock: Callable[[], float] = time.perf_counter
 ) -> float:
     """Run an engine until it stops getting faster; return its median time at the end.
 
-    Stops after `runs` runs and `seconds` if the median of the last quarter of the runs is not below 98 % of that of the
-    quarter before, and at `limit_seconds` in any case, after at least one run.
+    Stops after `WARM_RUNS` runs and `WARM_SECONDS` if the median of the last quarter of the runs is not below 98 % of
+    that of the quarter before, and at `limit_seconds` in any case, after at least one run.
     """
     start = clock()
     times: list[float] = []
@@ -63,7 +58,7 @@ def warm_up(
         elapsed = clock() - start
         if elapsed >= limit_seconds:
             break
-        if len(times) >= runs and elapsed >= seconds and _stable(times):
+        if len(times) >= WARM_RUNS and elapsed >= WARM_SECONDS and _stable(times):
             break
     return float(np.median(times[-max(1, len(times) // 4) :]))
 

@@ -26,6 +26,8 @@ BLOCK = 10
 FIRST_LOOK = 40
 REPLICATES = 2000
 _CHUNK = 4_000_000
+_CONFIDENCE = 0.95
+"""Of one-sided bounds of percentiles."""
 
 
 def paired_ratio(
@@ -74,7 +76,7 @@ def fastest_of_neighbours(times: ArrayLike, cycles: int) -> Floats:
 
 
 def median_interval(
-    values: Floats, *, level: float, seed: int = 0, replicates: int = REPLICATES, block: int | None = None
+    values: Floats, *, level: float, seed: int = 0, replicates: int = REPLICATES
 ) -> tuple[float, float]:
     """Return the interval of the median of autocorrelated values, by the moving-block bootstrap.
 
@@ -86,9 +88,8 @@ def median_interval(
         level: Two-sided confidence.
         seed: Seed of the bootstrap.
         replicates: Number of replicates.
-        block: Length of a block; by default at least `BLOCK`, growing with the cube root of P.
     """
-    length = block_length(len(values)) if block is None else min(block, len(values))
+    length = block_length(len(values))
     median_R = block_medians(values, length, seed=seed, replicates=replicates)
     tail = (1.0 - level) / 2
     low, high = np.quantile(median_R, [tail, 1.0 - tail])
@@ -128,53 +129,51 @@ class InterimLooks:
 
     Stopping at the first decision of many looks would increase the error. The error allowed at a look doubles from look
     to look (strict early, when a burst of noise can mislead) and the last look has half: by Bonferroni, all looks
-    together err at most `alpha`.
+    together err at most `ALPHA`.
 
     Attributes:
         pairs: Sizes of the looks, ascending; the last may come earlier, when time is up.
-        alpha: Two-sided error of the whole procedure.
     """
 
     pairs: tuple[int, ...]
-    alpha: float = ALPHA
 
     @classmethod
-    def within(cls, affordable: int, *, first: int = FIRST_LOOK, alpha: float = ALPHA) -> InterimLooks:
+    def within(cls, affordable: int, *, first: int = FIRST_LOOK) -> InterimLooks:
         """Double the sample from look to look; the last look uses all affordable cycles."""
         sizes = [first]
         while sizes[-1] * 2 <= affordable:
             sizes.append(sizes[-1] * 2)
         sizes[-1] = max(first, affordable)
-        return cls(tuple(sizes), alpha)
+        return cls(tuple(sizes))
 
     def level(self, index: int, *, last: bool = False) -> float:
         """Return the confidence of the interval at one look; `last` if there is no other."""
         remaining = 0 if last else len(self.pairs) - 1 - index
-        return 1.0 - self.alpha * 0.5 ** (remaining + 1)
+        return 1.0 - ALPHA * 0.5 ** (remaining + 1)
 
 
-def samples_for(percentile: float, confidence: float = 0.95) -> int:
+def samples_for(percentile: float) -> int:
     """Return the fewest samples whose largest bounds a percentile from above: 29 for p90, 59 for p95, 299 for p99."""
-    return math.ceil(math.log(1.0 - confidence) / math.log(percentile))
+    return math.ceil(math.log(1.0 - _CONFIDENCE) / math.log(percentile))
 
 
-def percentile_bound(samples: Sequence[float] | Floats, percentile: float, confidence: float = 0.95) -> float | None:
+def percentile_bound(samples: Sequence[float] | Floats, percentile: float) -> float | None:
     """Return the distribution-free upper confidence bound of a percentile from order statistics.
 
     The r-th smallest of n samples is above the percentile q with the probability that fewer than r of them are below
     it, a binomial tail. None if there are too few samples.
     """
     ordered = np.sort(np.asarray(samples, np.float64))
-    if len(ordered) < samples_for(percentile, confidence):
+    if len(ordered) < samples_for(percentile):
         return None
-    rank = _binomial_quantile(confidence, len(ordered), percentile) + 1
+    rank = _binomial_quantile(_CONFIDENCE, len(ordered), percentile) + 1
     return float(ordered[rank - 1])
 
 
-def percentile_floor(samples: Sequence[float] | Floats, percentile: float, confidence: float = 0.95) -> float | None:
+def percentile_floor(samples: Sequence[float] | Floats, percentile: float) -> float | None:
     """Return the lower confidence bound of a percentile from order statistics; None if there are too few samples."""
     ordered = np.sort(np.asarray(samples, np.float64))
-    rank = _binomial_quantile(1.0 - confidence, len(ordered), percentile)
+    rank = _binomial_quantile(1.0 - _CONFIDENCE, len(ordered), percentile)
     return float(ordered[rank - 1]) if rank >= 1 else None
 
 

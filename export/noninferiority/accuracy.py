@@ -76,10 +76,10 @@ class _AccuracyEvidence:
     rate: dict[str, float | None]
 
 
-def engine_logits(engine: Engine, prepared: PreparedRegion, batch: int = BATCH) -> Float32Array:
+def engine_logits(engine: Engine, prepared: PreparedRegion) -> Float32Array:
     """Run every case through an engine: (N, C, *spatial) in, (N, classes) out."""
     images = prepared.images
-    parts = [engine.run(np.ascontiguousarray(images[at : at + batch])) for at in range(0, len(images), batch)]
+    parts = [engine.run(np.ascontiguousarray(images[at : at + BATCH])) for at in range(0, len(images), BATCH)]
     return np.concatenate(parts)
 
 
