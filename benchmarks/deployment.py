@@ -16,6 +16,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +165,9 @@ def _judge(rows: list[dict[str, Any]], engines: dict[str, Any], data: RunSplits,
         if row["arm"] in logits:
             drop = paired_drop(cases.labels, logits["onnx fp32"], logits[row["arm"]], cases.groups, seed=SEED)
             flips = int((logits["onnx fp32"].argmax(1) != logits[row["arm"]].argmax(1)).sum())
-            row["accuracy"] = {**drop.to_json(), "flips": flips, "n": len(cases)}
+            found = asdict(replace(drop, uncertainty=None))
+            del found["uncertainty"]
+            row["accuracy"] = {**found, "flips": flips, "n": len(cases)}
     for engine in engines.values():
         engine.close()
 
