@@ -40,12 +40,12 @@ def test_a_missing_field_is_named(make_export: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("size_bytes", "many", "size_bytes as 'many'; required: a valid integer"),
-        ("classes", 3, "classes as '3'; required: a valid list"),
-        ("region", {"a": 1}, r"region as .*; required: a valid string"),
-        ("parity", "passed", "parity as 'passed'; required: an object"),
-        ("lowering", "<b>", "lowering as '<b>'; required: an object"),
-        ("recipe", [], r"recipe as '\[\]'; required: an object"),
+        ("size_bytes", "many", 'size_bytes as "many"; required: a whole number'),
+        ("classes", 3, "classes as 3; required: a list"),
+        ("region", {"a": 1}, r"region as .*; required: text"),
+        ("parity", "passed", 'parity as "passed"; required: an object'),
+        ("lowering", "<b>", 'lowering as "<b>"; required: an object'),
+        ("recipe", [], r"recipe as \[\]; required: an object"),
     ],
 )
 def test_a_field_of_another_kind_is_refused(
