@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,11 +17,14 @@ from lorkit.export.onnx import conversion
 
 def test_an_engine_that_is_off_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     closed: list[bool] = []
-    engine = SimpleNamespace(
-        run=lambda images: np.full((len(images), 2), 100, np.float32), close=lambda: closed.append(True)
-    )
+
+    @contextmanager
+    def load(directory: Path) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(run=lambda images: np.full((len(images), 2), 100, np.float32))
+        closed.append(True)
+
     monkeypatch.setattr(conversion, "to_onnx", lambda *_, **__: None)
-    monkeypatch.setattr(targets, "get_target", lambda name: SimpleNamespace(load=lambda directory: engine))
+    monkeypatch.setattr(targets, "get_target", lambda name: SimpleNamespace(load=load))
     found = self_test()
     assert not found["passed"]
     assert found["differences"]["extract"] <= found["tolerance"] < 50 < found["differences"]["export"]

@@ -33,10 +33,10 @@ def test_regions_from_data(decompose: Callable[..., Any], tmp_path: Path) -> Non
     outcome = decompose("init", "--from-data", data, "--out", "real.yaml", "--json")
     assert outcome.document["regions"] == ["brain"]
     (problem,) = outcome.document["skipped"].values()
-    assert problem.startswith("holds masks")
+    assert problem.startswith("has masks")
     (entry,) = load_config(tmp_path / "real.yaml").regions["brain"].data or ()
     assert Path(entry) == (data / "brain" / "mri.npz").resolve()
-    assert "# masks.npz: holds" in (tmp_path / "real.yaml").read_text()
+    assert "# masks.npz: has" in (tmp_path / "real.yaml").read_text()
 
 
 def test_a_missing_directory_writes_nothing(decompose: Callable[..., Any], tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_a_foundation_is_pretrained_and_adopted_with_its_own_image(
     result = train(given, out=tmp_path / "runs")
     assert load_foundation(result.run / "foundation").image == own
     assert evaluate(open_run(result.run), model="foundation").to_json()["regions"]["chest"]["source"] == "own"
-    with pytest.raises(UsageError, match=r"foundation.image.channels is 1, the foundation .* sees 3"):
+    with pytest.raises(UsageError, match=r"foundation.image.channels is 1, the foundation .* has 3"):
         resolve_foundation(
             configured(tmp_path, **{"foundation.weights": str(path), "foundation.image": "{channels: 1}"})
         )

@@ -151,7 +151,7 @@ def test_a_stored_run_is_bound_to_its_teacher(taught: tuple[Path, Config]) -> No
     [
         ({"stages": 3}, {"method": "drd"}, "teacher with 3 stages"),
         ({}, {"method": "finetune"}, "method finetune with a teacher"),
-        ({}, {"foundation.image": "{size: 32}"}, r"foundation.image.size is 32 x 32, the teacher sees 24 x 20"),
+        ({}, {"foundation.image": "{size: 32}"}, r"foundation.image.size is 32 x 32, the teacher has 24 x 20"),
         ({}, {"foundation.weights": "x.pth"}, "a teacher, and foundation.weights"),
     ],
 )

@@ -174,7 +174,7 @@ def test_threads_are_the_processs_and_are_put_back(package: Callable[..., Path])
         ({"precision": "int8"}, r"an? aoti engine, int8; required: target aoti, one of fp32, bf16"),
         ({"target": "trt"}, "is of a trt engine"),
         ({"files": {"../model.pt2": "0"}}, r"files model\.pt2"),
-        ({"shape": "anything"}, "states shape as 'anything'; required: a valid array"),
+        ({"shape": "anything"}, 'states shape as "anything"; required: a list'),
         ({"unknown": 1}, "has the unknown key unknown"),
     ],
 )
