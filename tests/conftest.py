@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ import torch
 torch.set_num_threads(1)
 
 _listening: list[Counter[str]] = []
+_worker_seconds: list[float] = []
 
 
 def _count_read(event: str, arguments: tuple[object, ...]) -> None:
@@ -39,6 +41,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the modules that hold a whole pipeline, so that no process ends alone with one of them."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that hands out the tests how much CPU time this one and its children took."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["cpu_seconds"] = sum(os.times()[:4])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Collect the CPU time of a worker."""
+    _worker_seconds.append(getattr(node, "workeroutput", {}).get("cpu_seconds", 0.0))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the CPU time of all processes; with workers, those have counted their own children."""
+    own, children = sum(os.times()[:2]), sum(os.times()[2:4])
+    seconds = own + (sum(_worker_seconds) if _worker_seconds else children)
+    terminalreporter.write_line(f"CPU time of all processes: {seconds / 60:.1f} minutes")
 
 
 @pytest.fixture(scope="session")
