@@ -51,6 +51,8 @@ class Resize(Part):
     op: Literal["resize"]
     size: Annotated[list[Annotated[int, Field(gt=0, strict=True)]], Field(min_length=2, max_length=3)]
     filter: Literal["bilinear", "trilinear"]
+    antialias: Literal[True] = True
+    """The filter widens when an image shrinks, as Pillow's does and torch's with `antialias=True`."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -4,32 +4,11 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Mask
-
-_SUFFIXES = (".nii", ".nii.gz")
-_TO_MM = {"meter": 1e3, "mm": 1.0, "micron": 1e-3}
-
-
-def is_nifti(path: Path) -> bool:
-    """Return whether a file is NIfTI, by its name."""
-    return path.name.lower().endswith(_SUFFIXES)
-
-
-def oriented(image: Any) -> bool:
-    """Return whether a NIfTI header states an orientation; otherwise axes are used as stored."""
-    header = image.header
-    return bool(int(header["qform_code"]) or int(header["sform_code"]))
-
-
-def voxel_ml(path: Path) -> float:
-    """Return the volume of one voxel in millilitres; a header without unit is in millimetres, as is usual."""
-    header = _load(path).header
-    sides = [float(side) * _TO_MM.get(header.get_xyzt_units()[0], 1.0) for side in header.get_zooms()[:3]]
-    return float(np.prod(sides)) / 1e3
+from lorkit.decompose.data.formats import nifti
 
 
 def nifti_bytes(mask: Mask, path: Path) -> bytes:
@@ -42,9 +21,9 @@ def nifti_bytes(mask: Mask, path: Path) -> bytes:
     import nibabel as nib
     from nibabel import orientations
 
-    image = _load(path)
+    image = nifti.load(path)
     values = mask
-    if mask.ndim == 3 or oriented(image):
+    if mask.ndim == 3 or nifti.oriented(image):
         stored = orientations.io_orientation(image.affine)
         turned = nib.as_closest_canonical(image)
         # the inverse of reading: patient's right on the left, front at the top
@@ -58,9 +37,3 @@ def nifti_bytes(mask: Mask, path: Path) -> bytes:
     written = nib.Nifti1Image(np.ascontiguousarray(values).reshape(image.shape), image.affine, header)
     data: bytes = written.to_bytes()
     return gzip.compress(data, compresslevel=6, mtime=0)
-
-
-def _load(path: Path) -> Any:
-    import nibabel as nib
-
-    return nib.load(path)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from lorkit.decompose.artifacts import write_bytes, write_text
+from lorkit.decompose.data.formats import nifti
 from lorkit.decompose.documents.export import ExportInfo
 from lorkit.decompose.documents.predict import PredictDocument, PredictedImage, PredictingNetwork, SegmentedImage
 from lorkit.decompose.errors import ArtifactError, plural
@@ -86,7 +87,7 @@ def predict(
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
         masks = None if out is None or not network.dense else segmentation.mask_names(paths, names, Path(out))
         rows = _rows(network, paths, masks, Path(folder), (top, allow_out_of_region), on_event)
-        document = _document(network, rows)
+        document = _document(network, rows, _size_warnings(paths))
         if out is not None:
             _write(document, names, Path(folder), Path(out))
     return document
@@ -118,10 +119,14 @@ def _rows(
     return rows
 
 
-def _document(network: LoadedNetwork, rows: list[PredictedImage]) -> PredictDocument:
+def _size_warnings(paths: Sequence[Path]) -> list[str]:
+    files_of_nifti = [path for path in paths if nifti.accepts(path)]
+    return [f"{path}: {text}" for path in files_of_nifti for text in nifti.size_notes(nifti.load(path, voxels=False))]
+
+
+def _document(network: LoadedNetwork, rows: list[PredictedImage], notes: list[str]) -> PredictDocument:
     answer = "mask" if network.dense else "label"
     refused = sum(row.refused for row in rows)
-    notes = []
     if refused:
         notes.append(
             f"{refused} of {plural(len(rows), 'image')} do not look like region '{network.region.name}': no {answer}"
@@ -162,13 +167,18 @@ def _write(document: PredictDocument, names: Sequence[str], folder: Path, out: P
 
 
 def _distinct(stems: Sequence[str]) -> list[str]:
-    """Number the stems that would overwrite another image's file, or the list of all."""
+    """Number the stems that would overwrite an earlier image's file, or the list of all.
+
+    A number never makes the stem of another image: `p1/eye.png p2/eye.png p2/eye-2.png` are eye, eye-3 and eye-2. File
+    systems may not tell upper case from lower case.
+    """
+    wanted_by_some = {text.casefold() for text in stems}
     taken = {Path(DOCUMENT).stem}
     names = []
     for wanted in stems:
         name, number = wanted, 2
-        while name in taken:
+        while name.casefold() in taken or (name != wanted and name.casefold() in wanted_by_some):
             name, number = f"{wanted}-{number}", number + 1
-        taken.add(name)
+        taken.add(name.casefold())
         names.append(name)
     return names

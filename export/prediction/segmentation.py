@@ -15,22 +15,30 @@ import numpy as np
 
 from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.artifacts.arrays import Float32Array, Mask
+from lorkit.decompose.data.formats import nifti
 from lorkit.decompose.documents.predict import PredictDocument, SegmentedImage, StructureSize
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.regions import Region
 from lorkit.export.prediction.classification import cell
 from lorkit.export.prediction.masks import decode_at, png
 from lorkit.export.prediction.network import PreparedImage
-from lorkit.export.prediction.nifti_grid import is_nifti, nifti_bytes, voxel_ml
+from lorkit.export.prediction.nifti_grid import nifti_bytes
 
 
 def mask_names(paths: Sequence[Path], names: Sequence[str], out: Path) -> list[str]:
     """Return the file name of each image's mask: `.nii.gz` for NIfTI, else `.png`.
 
     Raises:
-        UsageError: A mask would replace one of the images.
+        UsageError: A mask would replace one of the images, or an image is a folder of slices.
     """
-    found = [f"{name}{'.nii.gz' if is_nifti(path) else '.png'}" for path, name in zip(paths, names, strict=True)]
+    for path in paths:
+        if path.is_dir():
+            raise UsageError(
+                f"{path} is a DICOM series",
+                required="a NIfTI file where masks of volumes are written",
+                fix="convert it with dcm2niix",
+            )
+    found = [f"{name}{'.nii.gz' if nifti.accepts(path) else '.png'}" for path, name in zip(paths, names, strict=True)]
     taken = {path.resolve() for path in paths}
     for name in found:
         if (out / name).resolve() in taken:
@@ -53,7 +61,7 @@ def row(region: Region, image: PreparedImage, logits: Float32Array | None, targe
     """
     mask = None if logits is None else decode_at(logits, image.size)
     if mask is not None and target is not None:
-        write_bytes(target, nifti_bytes(mask, image.path) if is_nifti(image.path) else png(mask))
+        write_bytes(target, nifti_bytes(mask, image.path) if nifti.accepts(image.path) else png(mask))
     return SegmentedImage(
         input=str(image.path),
         mask=None if mask is None or target is None else target.name,
@@ -84,7 +92,7 @@ def _measure(structures: Sequence[str], mask: Mask, path: Path) -> dict[str, Str
     counts = np.bincount(mask.ravel(), minlength=len(structures) + 1)[1:]
     if mask.ndim == 2:
         return {name: StructureSize(pixels=int(count)) for name, count in zip(structures, counts, strict=True)}
-    each = voxel_ml(path)
+    each = nifti.voxel_ml(nifti.load(path))
     return {
         name: StructureSize(voxels=int(count), ml=round(float(count) * each, 6))
         for name, count in zip(structures, counts, strict=True)

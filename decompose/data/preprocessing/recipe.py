@@ -34,8 +34,8 @@ def build_recipe(image: ImageConfig, region: RegionConfig) -> Recipe:
     """
     sides = len(image.size)
     steps = [
-        _intensity(region),
-        {"op": "resize", "size": list(image.size), "filter": FILTERS[sides]},
+        intensity_step(region),
+        {"op": "resize", "size": list(image.size), "filter": FILTERS[sides], "antialias": True},
         {"op": "channels", "count": image.channels},
         {"op": "normalise", "mean": list(image.mean), "std": list(image.std)},
     ]
@@ -43,7 +43,8 @@ def build_recipe(image: ImageConfig, region: RegionConfig) -> Recipe:
     return Recipe.model_validate({"version": VERSIONS[sides], **axes, "steps": steps})
 
 
-def _intensity(region: RegionConfig) -> Intensity:
+def intensity_step(region: RegionConfig) -> Intensity:
+    """Return how a region's pixel values become [0, 1]."""
     if region.window is not None:
         return Intensity(op="intensity", rule="window", low=region.window[0], high=region.window[1])
     if region.intensity == "percentile":

@@ -1,47 +1,45 @@
 """Reader of NIfTI pairs: a folder with `images` and `labels` (or `imagesTr` and `labelsTr`), one file per case in each.
 
-Files are paired by name; image names may end in nnU-Net's `_0000`. Both are turned to RAS axes by their affines. An
-optional `dataset.json` names the structures as the Medical Segmentation Decathlon or nnU-Net does. Each case is a
-group, because the files do not state patients.
+Files are paired by name; an image may end in nnU-Net's `_0000`. Both are turned into RAS axes by their affines, so
+what a network sees does not depend on how a scanner wrote its files. `dataset.json`, where there is one, names the
+structures as the Medical Segmentation Decathlon or nnU-Net does. Each case is its own group: files state no patient.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.data.formats import nifti
+from lorkit.decompose.data.preprocessing.recipe import intensity_step
 from lorkit.decompose.data.readers.image_files import FileImages
-from lorkit.decompose.data.samples.annotations import as_mask, without_background
+from lorkit.decompose.data.samples.mask_labels import MaskLabels, labels_of
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError
 
 if TYPE_CHECKING:
-    from nibabel.spatialimages import SpatialImage
+    from lorkit.decompose.config import RegionConfig
 
 LAYOUTS = (("images", "labels"), ("imagesTr", "labelsTr"))
-SUFFIXES = (".nii.gz", ".nii")
 _CHANNEL = "_0000"
 _TOLERANCE = 1e-2  # of affines, in mm: headers are rounded
 
 
 def accepts(entries: list[str]) -> int:
-    """Return the number of leading data entries that this reader takes: 1 for a folder in this layout."""
+    """Return how many leading data entries this reader takes: 1 for a folder in this layout."""
     return int(_layout(Path(entries[0])) is not None)
 
 
 def read(entries: list[str], config: RegionConfig) -> Source:
-    """Pair the files of a folder; voxels are read on access.
+    """Pair the files of a folder; voxels are read when asked for.
 
     Raises:
-        DataError: An image has no mask or a mask no image, a case has several channels, or the two have different
-            grids.
+        DataError: An image has no mask or a mask no image, several channels a case, or the two lie on other grids.
     """
-    del config
     root = Path(entries[0])
     layout = _layout(root)
     assert layout is not None
@@ -58,71 +56,30 @@ def read(entries: list[str], config: RegionConfig) -> Source:
     ids = tuple(sorted(images))
     for case in ids:
         _check_grid(images[case], masks[case])
+    labels = _labels(root / "dataset.json", config)
+    found_masks = MaskFiles([masks[case] for case in ids], intensity_step(config))
+    found_masks.labels = labels
     return Source(
-        images=Volumes([images[case] for case in ids]),
+        images=FileImages([images[case] for case in ids], intensity_step(config)),
         labels=np.zeros(len(ids), dtype=np.int64),
-        classes=_structures(root / "dataset.json"),
+        classes=labels.names,
         ids=ids,
         groups=ids,
         parts=(None,) * len(ids),
         origin=str(root),
-        masks=MaskVolumes([masks[case] for case in ids]),
+        masks=found_masks,
     )
 
 
-class Volumes(FileImages):
-    """Volumes in NIfTI files, in RAS axes."""
-
-    def decode(self, path: Path) -> NDArray[Any]:
-        """Read a file to (D, H, W) uint8, uint16 or float32."""
-        return read_volume(path)
-
-
-class MaskVolumes(FileImages):
+class MaskFiles(FileImages):
     """Masks in NIfTI files, in RAS axes."""
+
+    labels = MaskLabels()
 
     def decode(self, path: Path) -> NDArray[Any]:
         """Read a file to (D, H, W) uint8."""
-        return as_mask(read_volume(path), str(path))
-
-
-def read_volume(path: Path) -> NDArray[Any]:
-    """Read a NIfTI file in RAS axes to (D, H, W) uint8, uint16 or float32; a last axis of length 1 is dropped.
-
-    Raises:
-        DataError: The file is missing, damaged, or has a time series or several channels.
-    """
-    import nibabel
-
-    image: Any = nibabel.as_closest_canonical(open_volume(path))
-    try:
-        values = np.asarray(image.dataobj)
-    except (OSError, ValueError, EOFError) as error:
-        raise _damaged(path, error) from None
-    if values.dtype.kind not in "buif":
-        raise DataError(f"{path} has voxels of type {values.dtype}", required="plain numbers", fix="convert the file")
-    values = values.reshape(values.shape[:3])
-    native = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-    return native if native.dtype in (np.uint8, np.uint16, np.float32) else native.astype(np.float32)
-
-
-def open_volume(path: Path) -> SpatialImage:
-    """Open a NIfTI file without reading voxels; raise DataError if it is missing, damaged or not one volume."""
-    import nibabel
-    from nibabel.filebasedimages import ImageFileError
-
-    try:
-        image = cast("SpatialImage", nibabel.load(path))
-    except FileNotFoundError:
-        raise DataError(f"no volume at {path}", required="a NIfTI file", fix="check the path") from None
-    except (OSError, ValueError, EOFError, ImageFileError) as error:
-        raise _damaged(path, error) from None
-    shape = tuple(image.shape)
-    if len(shape) < 3 or any(side != 1 for side in shape[3:]):
-        raise DataError(
-            f"{path} has shape {shape}", required="one volume of three axes per file", fix="split it into such files"
-        )
-    return image
+        mask = nifti.read(path)
+        return self.labels(mask.orient(mask.values), str(path))
 
 
 def _layout(root: Path) -> tuple[str, str] | None:
@@ -133,8 +90,8 @@ def _layout(root: Path) -> tuple[str, str] | None:
 
 
 def _files(folder: Path) -> list[Path]:
-    # macOS adds ._ files to unpacked archives
-    return sorted(path for path in folder.iterdir() if path.name.endswith(SUFFIXES) and not path.name.startswith("."))
+    # macOS leaves ._copies beside the files of an unpacked archive
+    return sorted(path for path in folder.iterdir() if nifti.accepts(path) and not path.name.startswith("."))
 
 
 def _cases(folder: Path) -> dict[str, Path]:
@@ -153,15 +110,13 @@ def _cases(folder: Path) -> dict[str, Path]:
 
 
 def _check_grid(image: Path, mask: Path) -> None:
-    one, two = open_volume(image), open_volume(mask)
+    one, two = nifti.load(image, voxels=False), nifti.load(mask, voxels=False)
     if one.shape[:3] != two.shape[:3]:
         raise DataError(
             f"{mask} has shape {two.shape} for an image of {one.shape}",
             required="a value for every voxel of the image",
             fix="repair the pair or leave it out",
         )
-    assert one.affine is not None
-    assert two.affine is not None
     if not np.allclose(one.affine, two.affine, atol=_TOLERANCE):
         raise DataError(
             f"{mask} and its image have different affines",
@@ -170,31 +125,38 @@ def _check_grid(image: Path, mask: Path) -> None:
         )
 
 
-def _structures(path: Path) -> tuple[str, ...]:
-    """Return the names of the values 1, 2, ... in `dataset.json`; empty without the file."""
+def _labels(path: Path, config: RegionConfig) -> MaskLabels:
+    """Return what the numbers in masks mean: as the region states it, else as `dataset.json` does.
+
+    Raises:
+        DataError: `dataset.json` names no labels, or structures that overlap.
+    """
+    if isinstance(config.structures, dict):
+        return labels_of(config.structures)
     if not path.is_file():
-        return ()
+        return MaskLabels()
     try:
         labels = json.loads(path.read_text(encoding="utf-8"))["labels"]
+        several = next((name for name, number in labels.items() if isinstance(number, list)), None)
         # MSD maps numbers to names, nnU-Net names to numbers
-        named = {int(key): str(text) for key, text in labels.items()} if "0" in labels else {}
-        named = named or {int(value): str(key) for key, value in labels.items()}
+        numbers = {} if several else _numbers(labels)
+        found = MaskLabels.of(numbers)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path} names no labels ({type(error).__name__})",
-            required="labels: numbers to names, or names to numbers",
+            f"{path} names no labels ({type(error).__name__}: {error})",
+            required="labels: numbers to names, or names to numbers from 1, each once",
             fix="correct it, or remove it and state structures",
         ) from None
-    if sorted(named) != list(range(len(named))):
+    if several is not None:
         raise DataError(
-            f"{path} names the labels {', '.join(map(str, sorted(named)))}",
-            required="numbers from 0 without a gap",
-            fix="renumber them",
+            f"{path}: '{several}' is a list of labels, so structures overlap",
+            required="one number per structure",
+            fix="state structures: {name: number} in the region, for the labels that are in the files",
         )
-    return without_background(tuple(named[value] for value in sorted(named)))
+    return found
 
 
-def _damaged(path: Path, error: BaseException) -> DataError:
-    return DataError(
-        f"{path} cannot be read ({type(error).__name__}: {error})", required="an intact NIfTI file", fix="replace it"
-    )
+def _numbers(labels: dict[str, Any]) -> dict[str, int]:
+    if all(str(key).isdigit() for key in labels):
+        return {str(text): int(number) for number, text in labels.items()}
+    return {str(name): int(number) for name, number in labels.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -77,9 +78,9 @@ def test_what_an_expert_cannot_take_is_refused_in_one_line(
     Image.fromarray(np.zeros((9, 9), dtype=np.uint8)).save(tmp_path / "flat.png")
     series = write_volume(tmp_path / "series.nii.gz", (9, 9, 9, 4))
     for path, network, words in (
-        (tmp_path / "flat.png", deep, "is not a volume"),
+        (tmp_path / "flat.png", deep, "is a picture"),
         (series, deep, "one volume of three axes"),
-        (write_volume(tmp_path / "deep.nii"), flat, "is a volume of shape"),
+        (write_volume(tmp_path / "deep.nii"), flat, "is a volume or holds several frames"),
     ):
         with pytest.raises(DataError, match=words) as caught:
             predict(network, [path], out=tmp_path / "out")
@@ -114,6 +115,19 @@ def test_a_volume_gets_its_mask_on_its_own_grid_however_it_is_stored(
         assert row["structures"]["core"] == {"voxels": count, "ml": pytest.approx(count * 0.006)}
     np.testing.assert_array_equal(turned[0], turned[1])
     np.testing.assert_array_equal(turned[0], turned[2])
+
+
+def test_a_volume_that_states_two_sizes_is_measured_by_its_affine_and_that_is_said(
+    write_volume: Callable[..., Path], deep: Path, tmp_path: Path
+) -> None:
+    path = write_volume(tmp_path / "a.nii")
+    data = bytearray(path.read_bytes())
+    data[80:84] = struct.pack("<f", 9.0)  # pixdim[1]
+    (tmp_path / "b.nii").write_bytes(data)
+    one, two = (predict(deep, [tmp_path / name]).to_json() for name in ("a.nii", "b.nii"))
+    assert one["predictions"][0]["structures"] == two["predictions"][0]["structures"]
+    assert not any("pixdim" in text for text in one["warnings"])
+    assert any("b.nii: pixdim states 9 x" in text for text in two["warnings"])
 
 
 def test_the_example_agrees_with_predict(

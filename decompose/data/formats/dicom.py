@@ -1,0 +1,162 @@
+"""DICOM images: one frame, several frames, or a folder of slices of one series.
+
+pydicom decodes, with the plugins of `dicom_codecs`, converts YBR to RGB, and applies palettes and lookup tables.
+
+Shapes: F frames or slices, H rows, W columns.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorkit.decompose.data.formats import dicom_values
+from lorkit.decompose.data.formats.dicom_geometry import frame_axes, pixel_spacing
+from lorkit.decompose.data.formats.stored import StoredImage
+from lorkit.decompose.errors import DataError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+SUFFIXES = (".dcm", ".dicom", ".ima")
+_MAGIC = slice(128, 132)
+_NO_IMAGE = {
+    "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation object",
+    "1.2.840.10008.5.1.4.1.1.66.7": "a label map object",
+    "1.2.840.10008.5.1.4.1.1.481.2": "a radiotherapy dose",
+}
+_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_PHOTOMETRIC = ("MONOCHROME1", "MONOCHROME2", "RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+
+
+def accepts(path: Path) -> bool:
+    """Tell by its name or its first bytes whether a file is DICOM."""
+    if path.name.lower().endswith(SUFFIXES):
+        return True
+    with path.open("rb") as stream:
+        return stream.read(_MAGIC.stop)[_MAGIC] == b"DICM"
+
+
+def read(path: Path) -> StoredImage:
+    """Read one file.
+
+    Returns:
+        Values after the modality transform: float32 gray, uint8 or uint16 colour; (H, W), (H, W, 3), or with a first
+        axis of frames.
+
+    Raises:
+        DataError: The file is damaged, holds no image, or is of a kind that is no image of a patient.
+    """
+    with refusing_damage(path):
+        dataset = read_dataset(path)
+        _check(path, dataset)
+        pixels = decode(dataset)
+        return _stored(dataset, pixels)
+
+
+@contextlib.contextmanager
+def refusing_damage(path: Path) -> Iterator[None]:
+    """Turn what pydicom and its decoders raise on damaged files into a `DataError` that names the file."""
+    from pydicom.errors import BytesLengthException, InvalidDicomError
+
+    damage = (
+        InvalidDicomError, BytesLengthException, AttributeError, ValueError, NotImplementedError, RuntimeError, OSError,
+        EOFError, KeyError, IndexError, TypeError, OverflowError, MemoryError, StopIteration, struct.error, zlib.error,
+    )  # fmt: skip
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom's remarks on values outside the standard
+            yield
+    except DataError:
+        raise
+    except FileNotFoundError:
+        raise DataError(f"no image at {path}", required="a DICOM file", fix="check the path") from None
+    except damage as error:
+        text = " ".join(str(error).split())[:160]
+        raise DataError(
+            f"{path} cannot be decoded ({type(error).__name__}: {text})",
+            required="an intact DICOM image",
+            fix="export it again, or leave it out",
+        ) from None
+
+
+def read_dataset(path: Path, *, pixels: bool = True) -> Dataset:
+    """Read a data set, also one without file meta information, as scanners send it."""
+    import pydicom
+
+    dataset = pydicom.dcmread(path, force=True, stop_before_pixels=not pixels)
+    if "SOPClassUID" not in dataset and "Rows" not in dataset:
+        raise ValueError("no DICOM data set")
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        names = {(True, True): "ImplicitVRLittleEndian", (False, True): "ExplicitVRLittleEndian"}
+        dataset.file_meta.TransferSyntaxUID = getattr(
+            pydicom.uid, names.get((bool(implicit), bool(little)), "ExplicitVRBigEndian")
+        )
+    return dataset
+
+
+def _check(path: Path, dataset: Dataset) -> None:
+    kind = _NO_IMAGE.get(str(dataset.get("SOPClassUID", "")))
+    if kind is not None:
+        raise DataError(f"{path} is {kind}", required="a DICOM image", fix="name the images that it belongs to")
+    if not any(name in dataset for name in _PIXELS):
+        raise DataError(f"{path} holds no pixels", required="a DICOM image", fix="leave it out")
+    photometric = str(dataset.get("PhotometricInterpretation", ""))
+    if photometric not in _PHOTOMETRIC:
+        raise DataError(
+            f"{path} is {photometric or 'without a photometric interpretation'}",
+            required=", ".join(_PHOTOMETRIC),
+            fix="convert it",
+        )
+
+
+def decode(dataset: Dataset) -> NDArray[Any]:
+    """Return the stored pixels, gray or RGB, with an axis of frames only where there are several."""
+    from pydicom.pixels.utils import pixel_array
+
+    from lorkit.decompose.data.formats.dicom_codecs import plugin_of
+
+    pixels = np.asarray(pixel_array(dataset, decoding_plugin=plugin_of(dataset.file_meta.TransferSyntaxUID)))
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames == 1 and pixels.shape[0] == 1 and pixels.ndim > 2:
+        pixels = pixels[0]
+    return np.asarray(pixels)
+
+
+def _stored(dataset: Dataset, pixels: NDArray[Any]) -> StoredImage:
+    colour = pixels.ndim > 2 and pixels.shape[-1] == 3 and dataset.SamplesPerPixel == 3
+    transformed = dicom_values.transform(dataset, pixels, colour=colour)
+    spacing, note = pixel_spacing(dataset)
+    shape = transformed.values.shape
+    spatial = shape[:-1] if transformed.colour else shape
+    return StoredImage(
+        format="DICOM",
+        values=transformed.values,
+        dims=len(spatial),
+        limits=transformed.limits,
+        lookup=transformed.lookup,
+        inverted=str(dataset.PhotometricInterpretation) == "MONOCHROME1",
+        padding=transformed.padding,
+        spacing_mm=spacing,
+        axes=frame_axes(dataset),
+        group=patient_key(dataset),
+        notes=(*transformed.notes, *note),
+    )
+
+
+def patient_key(dataset: Dataset) -> str | None:
+    """Return the patient's id, else the study's; None where neither is stated."""
+    for name, prefix in (("PatientID", ""), ("StudyInstanceUID", "study ")):
+        text = str(dataset.get(name) or "").strip()
+        if text:
+            return f"{prefix}{text}"
+    return None

@@ -1,0 +1,32 @@
+"""Which images a path stands for: one rule for every verb that takes paths.
+
+A file is one input. A folder that holds the DICOM slices of one series is one input. Any other folder stands for its
+files and folders; what an operating system leaves beside images, and texts, are no images.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lorkit.decompose.data.formats.dicom_series import is_series
+
+NOT_IMAGES = {".txt", ".md", ".json", ".csv", ".yaml", ".yml", ".xml", ".html", ".ini", ".db", ".log", ".pdf"}
+_LEFT_OVERS = {"__MACOSX", "DICOMDIR"}
+
+
+def images_of(path: Path) -> list[Path]:
+    """Return the inputs below a path, in order of their names; the path itself where it is one input."""
+    if not path.is_dir() or is_series(path):
+        return [path]
+    children = sorted(child for child in path.iterdir() if not is_left_over(child))
+    return [
+        found
+        for child in children
+        if child.is_dir() or child.suffix.lower() not in NOT_IMAGES
+        for found in images_of(child)
+    ]
+
+
+def is_left_over(path: Path) -> bool:
+    """Tell whether a path is hidden or written by an operating system: `.DS_Store`, `._x`, `__MACOSX`, `Thumbs.db`."""
+    return path.name.startswith(".") or path.name in _LEFT_OVERS or path.suffix.lower() == ".db"

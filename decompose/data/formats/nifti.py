@@ -1,0 +1,237 @@
+"""NIfTI-1 and NIfTI-2 files of untrusted origin.
+
+A compressed file is read to its end, so that its checksum is tested before a voxel is used. Fields that scale or place
+voxels must be finite, also where nibabel would ignore them.
+
+Shapes: X Y Z the axes of the file; D H W those of a volume as networks take it (right, anterior, superior).
+"""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lorkit.decompose.data.formats.stored import StoredImage
+from lorkit.decompose.errors import DataError
+
+SUFFIXES = (".nii", ".nii.gz")
+MAX_BYTES = 8 * 1024**3
+_TO_MM = {1: 1e3, 2: 1.0, 3: 1e-3}  # the standard's codes of metres, millimetres and micrometres
+_CHUNK = 1024 * 1024
+_ZOOMS_TOLERANCE = 1e-2
+_SIZES_OF_NIFTI2 = (np.array(540, "<i4").tobytes(), np.array(540, ">i4").tobytes())
+_DATATYPES = {
+    2,
+    4,
+    8,
+    16,
+    64,
+    256,
+    512,
+    768,
+    1024,
+    1280,
+}  # integers and floats of up to 64 bits, as the standard codes them
+
+
+def accepts(path: Path) -> bool:
+    """Tell by its name whether this module reads a file."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def read(path: Path) -> StoredImage:
+    """Read one file: (X, Y, Z), or (X, Y) where all other axes have length 1.
+
+    Raises:
+        DataError: The file is missing or damaged, a field of its header is not usable, or it holds several volumes.
+    """
+    image = load(path)
+    try:
+        with np.errstate(all="ignore"):  # what is not finite afterwards is refused where the image is used
+            values = np.asarray(image.dataobj)
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from None
+    if values.dtype.kind not in "buif":
+        raise DataError(f"{path} has voxels of type {values.dtype}", required="plain numbers", fix="convert the file")
+    values = values.reshape([side for axis, side in enumerate(values.shape) if axis < 2 or side != 1])
+    dims = values.ndim
+    return StoredImage(
+        format="NIfTI",
+        values=values,
+        dims=dims,
+        limits=None if values.dtype.kind == "f" else _limits(values.dtype),
+        orient=partial(_orient, image.affine, image.shape) if oriented(image) else np.ascontiguousarray,
+        spacing_mm=spacing(image)[:dims],
+        axes=_axes(image)[:dims] if oriented(image) else None,
+        notes=tuple(_notes(image)),
+    )
+
+
+def load(path: Path, *, voxels: bool = True) -> Any:
+    """Open a file and check its header.
+
+    Args:
+        path: The file.
+        voxels: Read the file to its end; False reads the header only.
+
+    Returns:
+        nibabel's image; voxels are converted when asked for.
+
+    Raises:
+        DataError: As `read`.
+    """
+    import nibabel
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.imageglobals import LoggingOutputSuppressor
+    from nibabel.spatialimages import HeaderDataError
+    from nibabel.wrapstruct import WrapStructError
+
+    damage = (OSError, ValueError, EOFError, KeyError, OverflowError, ImageFileError, HeaderDataError, WrapStructError)
+
+    data = _bytes(path, MAX_BYTES if voxels else _CHUNK)
+    kind: Any = nibabel.Nifti2Image if data[:4] in _SIZES_OF_NIFTI2 else nibabel.Nifti1Image
+    try:
+        header = kind.header_class(data[: kind.header_class.template_dtype.itemsize], check=False)
+        _check_header(path, header)
+        with LoggingOutputSuppressor():
+            image = kind.from_bytes(data) if voxels else nibabel.load(path)
+        _check_shape(path, image)
+    except damage as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from None
+    if not abs(np.linalg.det(image.affine[:3, :3])) > 0:
+        raise _bad_field(path, "sform" if int(header["sform_code"]) else "qform", "a singular affine")
+    return image
+
+
+def oriented(image: Any) -> bool:
+    """Tell whether a header states an orientation; without one the axes are taken as they are stored."""
+    header = image.header
+    return bool(int(header["qform_code"]) or int(header["sform_code"]))
+
+
+def spacing(image: Any) -> tuple[float, ...]:
+    """Return the distance of neighbours along X, Y and Z in mm: from the affine, which places the voxels."""
+    scale = _unit_mm(image)
+    return tuple(round(float(side) * scale, 6) for side in np.linalg.norm(image.affine[:3, :3], axis=0))
+
+
+def voxel_ml(image: Any) -> float:
+    """Return the volume of one voxel in millilitres, from the affine; without a unit in the header, in mm."""
+    scale = _unit_mm(image)
+    return float(abs(np.linalg.det(image.affine[:3, :3]))) * scale**3 / 1e3
+
+
+def _unit_mm(image: Any) -> float:
+    """Return the unit of the header in mm; without one, or with one that is not known, mm, as is usual."""
+    return _TO_MM.get(int(image.header["xyzt_units"]) % 8, 1.0)
+
+
+def _bytes(path: Path, most: int) -> bytes:
+    """Read a file, decompressed, to its end; where `most` is less than the largest size, only so much of it."""
+    opener: Any = gzip.open if path.name.lower().endswith(".gz") else open
+    parts, total = [], 0
+    try:
+        with opener(path, "rb") as stream:
+            while total < most and (part := stream.read(_CHUNK)):
+                parts.append(part)
+                total += len(part)
+    except FileNotFoundError:
+        raise DataError(f"no volume at {path}", required="a NIfTI file", fix="check the path") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from None
+    if total >= MAX_BYTES:
+        raise DataError(f"{path} is larger than {MAX_BYTES >> 30} GiB", required="one volume", fix="split it")
+    return b"".join(parts)
+
+
+def _check_header(path: Path, header: Any) -> None:
+    if header["magic"].item() not in (b"n+1", b"n+2"):
+        raise _damaged(path, f"magic {header['magic'].item()!r}")
+    if int(header["datatype"]) not in _DATATYPES:
+        raise _bad_field(path, "datatype", int(header["datatype"]))
+    fields = {name: header[name] for name in ("scl_slope", "scl_inter")}
+    fields["pixdim"] = header["pixdim"][: 1 + min(3, int(header["dim"][0]))]
+    if int(header["qform_code"]) > 0:
+        names = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
+        fields |= {name: header[name] for name in names}
+    if int(header["sform_code"]) > 0:
+        fields |= {name: header[name] for name in ("srow_x", "srow_y", "srow_z")}
+    for name, value in fields.items():
+        if not np.isfinite(value).all():
+            raise _bad_field(path, name, np.asarray(value).tolist())
+
+
+def _check_shape(path: Path, image: Any) -> None:
+    shape = tuple(image.shape)
+    if len(shape) < 2 or 0 in shape or any(side != 1 for side in shape[3:]):
+        raise DataError(
+            f"{path} has shape {shape}", required="one volume of three axes per file", fix="split it into such files"
+        )
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[float, float] | None:
+    return (0.0, float(np.iinfo(dtype).max)) if dtype in (np.uint8, np.uint16) else None
+
+
+def _axes(image: Any) -> str:
+    import nibabel
+
+    return "".join(letter or "?" for letter in nibabel.aff2axcodes(image.affine))
+
+
+def _orient(affine_44: NDArray[Any], shape: tuple[int, ...], values: NDArray[Any]) -> NDArray[Any]:
+    """Turn a volume into RAS axes; turn a slice as a display shows it (the patient's right left, front on top)."""
+    from nibabel import orientations
+
+    stored = orientations.io_orientation(affine_44)
+    full = values.reshape([*shape[:3], *[1] * (3 - len(shape[:3]))])
+    if np.isnan(stored).any():  # an axis that has no direction of its own
+        return np.ascontiguousarray(values)
+    turned = orientations.apply_orientation(full, stored)
+    if values.ndim == 3:
+        return np.ascontiguousarray(turned)
+    flat = turned.reshape([side for side in turned.shape if side != 1] or [1])
+    return np.ascontiguousarray(flat.reshape(_two_axes(turned.shape))[::-1, ::-1].T)
+
+
+def _two_axes(shape: tuple[int, ...]) -> list[int]:
+    kept = [side for side in shape if side != 1]
+    return kept if len(kept) == 2 else [*shape[:2]]
+
+
+def _notes(image: Any) -> list[str]:
+    notes = []
+    slope, intercept = image.dataobj.slope, image.dataobj.inter
+    if (slope, intercept) != (1.0, 0.0):
+        notes.append(f"scaled by {slope:g}, plus {intercept:g}")
+    if not oriented(image):
+        notes.append("no orientation stated (qform_code and sform_code are 0): axes as stored")
+    return [*notes, *size_notes(image)]
+
+
+def size_notes(image: Any) -> list[str]:
+    """Say so where the header states another voxel size than the affine, which is used."""
+    zooms = np.asarray(image.header.get_zooms()[:3], dtype=np.float64)
+    sides = np.linalg.norm(image.affine[:3, :3], axis=0)[: len(zooms)]
+    if np.allclose(zooms, sides, rtol=_ZOOMS_TOLERANCE):
+        return []
+    stated, used = (" x ".join(f"{side:g}" for side in one) for one in (zooms, sides))
+    return [f"pixdim states {stated} mm, the affine {used} mm: the affine is used"]
+
+
+def _bad_field(path: Path, field: str, value: object) -> DataError:
+    return DataError(
+        f"{path}: header field {field} is {value}",
+        required="a header whose fields are usable",
+        fix="write the file again with the right header",
+    )
+
+
+def _damaged(path: Path, text: str) -> DataError:
+    return DataError(f"{path} cannot be read ({text})", required="an intact NIfTI file", fix="replace it")
