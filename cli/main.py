@@ -26,6 +26,7 @@ from lorkit.cli.verbs.export import TargetsHelp, export
 from lorkit.cli.verbs.extract import extract
 from lorkit.cli.verbs.gate import gate
 from lorkit.cli.verbs.init import init
+from lorkit.cli.verbs.inspect import inspect
 from lorkit.cli.verbs.predict import predict
 from lorkit.cli.verbs.pretrain import pretrain
 from lorkit.cli.verbs.profiles import profiles
@@ -35,8 +36,8 @@ from lorkit.cli.verbs.train import train
 from lorkit.cli.verbs.verify import verify
 
 COMMANDS = (
-    init, data, pretrain, train, evaluate, compare, extract, export, verify, bench, report, gate, predict, doctor,
-    schema,
+    init, data, pretrain, train, evaluate, compare, extract, export, verify, bench, report, gate, predict, inspect,
+    doctor, schema,
 )  # fmt: skip
 
 # Plain help: rich panels take start-up time and break in pipes.

@@ -10,23 +10,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lorkit.decompose.config import Config as Config
-    from lorkit.decompose.config import default_config as default_config
-    from lorkit.decompose.config import load_config as load_config
-    from lorkit.decompose.errors import LorkitError as LorkitError
-    from lorkit.decompose.evaluation.comparison.comparison import compare as compare
-    from lorkit.decompose.evaluation.evaluation import evaluate as evaluate
-    from lorkit.decompose.extraction.extraction import extract as extract
-    from lorkit.decompose.lifecycle import add_region as add_region
-    from lorkit.decompose.lifecycle import finetune_expert as finetune_expert
-    from lorkit.decompose.lifecycle import remove_region as remove_region
-    from lorkit.decompose.lifecycle import train_from as train_from
-    from lorkit.decompose.regions import Region as Region
-    from lorkit.decompose.regions import RegionSet as RegionSet
-    from lorkit.decompose.runs import open_run as open_run
-    from lorkit.decompose.runs.expert import load_expert as load_expert
-    from lorkit.decompose.training.training import pretrain as pretrain
-    from lorkit.decompose.training.training import train as train
+    from lorkit.decompose.config import Config, default_config, load_config
+    from lorkit.decompose.data.formats.registry import open_image
+    from lorkit.decompose.errors import LorkitError
+    from lorkit.decompose.evaluation.comparison.comparison import compare
+    from lorkit.decompose.evaluation.evaluation import evaluate
+    from lorkit.decompose.extraction.extraction import extract
+    from lorkit.decompose.inspection.inspection import inspect
+    from lorkit.decompose.lifecycle import add_region, finetune_expert, remove_region, train_from
+    from lorkit.decompose.regions import Region, RegionSet
+    from lorkit.decompose.runs import open_run
+    from lorkit.decompose.runs.expert import load_expert
+    from lorkit.decompose.training.training import pretrain, train
 
 _HOMES = {
     "Config": "config",
@@ -39,8 +34,10 @@ _HOMES = {
     "evaluate": "evaluation.evaluation",
     "extract": "extraction.extraction",
     "finetune_expert": "lifecycle",
+    "inspect": "inspection.inspection",
     "load_config": "config",
     "load_expert": "runs.expert",
+    "open_image": "data.formats.registry",
     "open_run": "runs",
     "pretrain": "training.training",
     "remove_region": "lifecycle",
@@ -48,7 +45,27 @@ _HOMES = {
     "train_from": "lifecycle",
 }
 
-__all__ = sorted(_HOMES)
+__all__ = [
+    "Config",
+    "LorkitError",
+    "Region",
+    "RegionSet",
+    "add_region",
+    "compare",
+    "default_config",
+    "evaluate",
+    "extract",
+    "finetune_expert",
+    "inspect",
+    "load_config",
+    "load_expert",
+    "open_image",
+    "open_run",
+    "pretrain",
+    "remove_region",
+    "train",
+    "train_from",
+]
 
 
 def __getattr__(name: str) -> Any:

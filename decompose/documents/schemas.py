@@ -20,6 +20,7 @@ from lorkit.decompose.documents.evaluate import EvaluateDocument
 from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.documents.export import ExportDocument, ExportInfo
 from lorkit.decompose.documents.gate import GateDocument
+from lorkit.decompose.documents.inspect import InspectDocument
 from lorkit.decompose.documents.predict import PredictDocument
 from lorkit.decompose.documents.report import ReportDocument, ReportFiles
 from lorkit.decompose.documents.verify import VerifyDocument
@@ -33,6 +34,7 @@ DOCUMENTS: dict[str, type[Document]] = {
     "export": ExportDocument,
     "export-info": ExportInfo,
     "gate": GateDocument,
+    "inspect": InspectDocument,
     "predict": PredictDocument,
     "report": ReportDocument,
     "report-files": ReportFiles,

@@ -30,6 +30,7 @@ FROZEN = {
     "--update-baseline --because --junit --markdown --annotations --seed --json",
     "predict": "[PATH] INPUT... --run --region --target --profile "
     "--precision --top --out --allow-synthetic --allow-out-of-region --json",
+    "inspect": "PATH... --json",
     "doctor": "--json",
     "schema": "NAME",
     "profiles list": "--json",

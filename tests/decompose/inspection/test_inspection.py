@@ -1,0 +1,76 @@
+"""What inspect says of images and artifacts."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_files import PIXELS, write_dicom
+from PIL import Image
+
+from lorkit.decompose import inspect, open_image
+from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.runs import Run
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.full((3, 4), 7, np.uint8)).save(tmp_path / "a.png")
+    write_dicom(tmp_path / "b.dcm", PatientID="P1", RescaleIntercept="-10", PhotometricInterpretation="MONOCHROME1",
+                PixelSpacing=["0.5", "0.25"])  # fmt: skip
+    (tmp_path / "c.png").write_text("no image", encoding="utf-8")
+    return tmp_path
+
+
+def test_every_image_is_described_and_the_broken_one_named(folder: Path) -> None:
+    document, errors = inspect([folder])
+    assert [Path(file.path).name for file in document.files] == ["a.png", "b.dcm"]
+    assert [str(error) for error in errors] == [str(errors[0])]
+    assert "c.png cannot be decoded" in str(errors[0])
+    gray, scan = document.files
+    assert (gray.format, gray.shape, gray.min, gray.mean, gray.group, gray.inverted) == (
+        "PNG",
+        [3, 4],
+        7,
+        7,
+        None,
+        False,
+    )
+    assert (scan.min, scan.max, scan.spacing_mm, scan.inverted) == (-10, PIXELS.max() - 10, [0.5, 0.25], True)
+    assert scan.notes == ["rescale 1 x - 10 applied"]
+    assert scan.sha256 == open_image(folder / "b.dcm").sha256
+    np.testing.assert_array_equal(open_image(folder / "b.dcm").float32, PIXELS.astype(np.float32) - 10)
+
+
+def test_the_patient_is_a_keyed_hash(folder: Path) -> None:
+    first = inspect([folder / "b.dcm"]).document
+    assert first.warnings
+    assert first.files[0].group not in (None, "P1", inspect([folder / "b.dcm"]).document.files[0].group)
+    key = Pseudonyms(folder / "runs", create=True)
+    expected = key.pseudonym("P1")
+    again = inspect([folder / "b.dcm"]).document
+    assert again.files[0].group == expected
+    assert not again.warnings
+    assert "P1" not in again.model_dump_json()
+
+
+def test_an_artifact_says_whether_it_holds(small_run: Run, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(small_run.path, tmp_path / "copy"))
+    (found,) = inspect([copy]).document.artifacts
+    assert (found.kind, found.problem, found.synthetic) == ("run", None, False)
+    assert not inspect([copy]).document.files
+    with (copy / "config.yaml").open("a", encoding="utf-8") as stream:
+        stream.write("# changed\n")
+    (changed,) = inspect([copy]).document.artifacts
+    assert "config.yaml has changed" in (changed.problem or "")
+
+
+def test_nothing_to_inspect_is_an_error(tmp_path: Path) -> None:
+    for paths in ([], [tmp_path]):
+        with pytest.raises(UsageError):
+            inspect(paths)
+    assert "no file at" in str(inspect([tmp_path / "none.png"]).errors[0])
