@@ -156,6 +156,8 @@ def plan(document: TrainingPlan) -> None:
         for name, network in (("foundation", document["foundation"]), ("student", document["student"]))
     ]
     table("networks", ("", "backbone", "parameters", "MACs"), networks)
+    if (match := document["foundation"].get("match")) is not None:
+        line(f"{document['foundation']['weights']}: {match}")
     if (checked := document["rehearsal"]) is not None:
         _rehearsal(checked)
     if document["expert_layers"]:

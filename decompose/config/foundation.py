@@ -37,7 +37,7 @@ class FoundationConfig(Section):
 
     backbone: str = "resnet50"
     weights: str | None = None
-    key_map: dict[str, str] | None = None
+    key_map: dict[str, str | None] | None = None
     regions: Literal["all"] | tuple[str, ...] = "all"
     epochs: Count | None = None
     image: FoundationImage | None = None

@@ -24,7 +24,7 @@ from lorkit.decompose.tasks import dense_outputs
 from lorkit.decompose.training.feature_cache import PlannedFeatures
 from lorkit.decompose.training.first_phase import check_feature_cache, steps_of
 from lorkit.decompose.training.foundation.pretraining import foundation_regions, foundation_settings, with_all_heads
-from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, new_foundation
+from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, match_weights, new_foundation
 from lorkit.decompose.training.gradient_check import GradientCheck, check_batches, check_gradient_paths, phase_sampler
 from lorkit.decompose.training.loop.optimizer import passes_per_epoch
 
@@ -47,6 +47,7 @@ class PlannedFoundation(PlannedStudent):
 
     input: list[int]
     weights: str | None
+    match: str | None
     epochs: int
     steps: int
 
@@ -119,6 +120,7 @@ def plan_training(
             "input": [config.foundation_image.channels, *config.foundation_image.size],
             **_cost(foundation.model.backbone, config.foundation_image),
             "weights": config.foundation.weights,
+            "match": None if teacher is not None else match_weights(config, regions),
             "epochs": theirs.epochs if pretraining else 0,
             "steps": _steps(theirs, foundation_regions(config, regions), counts) if pretraining else 0,
         },

@@ -5,6 +5,7 @@ A file is safetensors, or a torch file read with `weights_only=True`, so that no
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ from lorkit.decompose.errors import ArtifactError, first_line
 from lorkit.decompose.models.backbones.registry import Backbone
 from lorkit.decompose.models.backbones.stage_adapters import StagedMaps
 
-STRIP = "."
-_CONTAINERS = ("state_dict", "model_state_dict", "model")
-_DATA_PARALLEL = "module."
+_CONTAINERS = ("state_dict", "model_state_dict", "model", "module", "encoder", "backbone", "network", "net", "weights")
+_NESTING = 2
+
+KeyMap = Mapping[str, str | None]
+"""Prefix in the file to prefix in the backbone; None drops the keys."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +50,17 @@ class MatchReport:
     container: str = ""
 
 
-def load_user_weights(backbone: nn.Module, path: Path, key_map: Mapping[str, str] | None = None) -> MatchReport:
-    """Load a weights file completely into a headless backbone, in place.
+def load_user_weights(backbone: nn.Module, path: Path, key_map: KeyMap | None = None) -> MatchReport:
+    """Fill a headless backbone from a weights file, in place, all of it or an error.
 
     Args:
         backbone: From `build_backbone`; for a classification backbone for maps, its inner network is loaded.
         path: `.safetensors`, or a torch file of tensors (`.pth`, `.pt`, `.bin`).
-        key_map: File prefix to backbone prefix, the longest that matches; "" drops the keys, "." strips the prefix.
+        key_map: File prefix to backbone prefix, the longest that fits; "" strips the prefix, None drops its keys.
 
     Raises:
-        ArtifactError: The file cannot be read without running its code, or a key is missing, unexpected or of another
-            shape; the message names the first of them.
+        ArtifactError: The file cannot be read without running its code, or a key is missing, unexpected or of
+            another shape, or holds NaN or infinity; the message names the first of them.
     """
     if isinstance(backbone, StagedMaps):
         backbone = backbone.network
@@ -77,7 +80,7 @@ def load_user_weights(backbone: nn.Module, path: Path, key_map: Mapping[str, str
         defaulted=tuple(key for key in absent if key.endswith(".num_batches_tracked")),
         container=container,
     )
-    _check(report, own, mapped, values, Path(path))
+    _check(report, own, mapped, values, head, Path(path))
     backbone.load_state_dict({**own, **mapped}, strict=True)
     return report
 
@@ -98,10 +101,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
             required="a safetensors or torch file that holds tensors and no code",
             fix="save `model.state_dict()` with torch.save or safetensors on a machine that trusts the file",
         ) from None
-    for container in ("", *_CONTAINERS):
-        inner: Any = document if not container else document.get(container) if isinstance(document, dict) else None
-        if isinstance(inner, dict) and inner and all(isinstance(value, Tensor) for value in inner.values()):
-            return {str(key): value for key, value in inner.items()}, container
+    found = _tensors(document, "", _NESTING)
+    if found is not None:
+        return found
     raise ArtifactError(
         f"{path} holds {type(document).__name__} and no dictionary of tensors",
         required="a state dict, at the top or under one of " + ", ".join(_CONTAINERS),
@@ -109,10 +111,21 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
     )
 
 
-def _map(
-    values: Mapping[str, Tensor], key_map: Mapping[str, str], path: Path
-) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Return the values under the backbone's keys, and the dropped keys."""
+def _tensors(document: Any, container: str, nesting: int) -> tuple[dict[str, Tensor], str] | None:
+    """Return the first dictionary of tensors, at the top or under keys that name a network, and its place."""
+    if not isinstance(document, dict) or not document:
+        return None
+    if all(isinstance(value, Tensor) for value in document.values()):
+        return {str(key): value for key, value in document.items()}, container
+    for name in _CONTAINERS if nesting else ():
+        found = _tensors(document.get(name), f"{container}.{name}".removeprefix("."), nesting - 1)
+        if found is not None:
+            return found
+    return None
+
+
+def _map(values: Mapping[str, Tensor], key_map: KeyMap, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return the values under the backbone's keys, and the keys dropped."""
     mapped: dict[str, Tensor] = {}
     dropped: list[str] = []
     used: set[str] = set()
@@ -121,10 +134,10 @@ def _map(
         target = key
         if prefix is not None:
             used.add(prefix)
-            if key_map[prefix] == "":
+            new = key_map[prefix]
+            if new is None:
                 dropped.append(key)
                 continue
-            new = "" if key_map[prefix] == STRIP else key_map[prefix]
             target = new + key.removeprefix(prefix)
         if target in mapped:
             raise ArtifactError(
@@ -146,6 +159,7 @@ def _check(
     own: Mapping[str, Tensor],
     mapped: Mapping[str, Tensor],
     values: Mapping[str, Tensor],
+    head: str,
     path: Path,
 ) -> None:
     if report.missing or report.unexpected:
@@ -154,7 +168,7 @@ def _check(
             f"{path} fits the backbone in {len(report.matched)} of {len(own)} keys: {len(report.missing)} missing, "
             f"{len(report.unexpected)} unexpected (+), such as {', '.join(first)}",
             required="every key of the backbone, and no other",
-            fix=_suggestion(values),
+            fix=_suggestion(values, own, head),
         )
     for key in report.matched:
         if own[key].shape != mapped[key].shape:
@@ -169,12 +183,54 @@ def _check(
                 required="floating-point weights",
                 fix="convert the file",
             )
+        if mapped[key].is_floating_point() and not mapped[key].isfinite().all():
+            raise ArtifactError(
+                f"{path}: '{key}' holds NaN or infinity", required="finite weights", fix="use another checkpoint"
+            )
 
 
-def _suggestion(values: Mapping[str, Tensor]) -> str:
-    if all(key.startswith(_DATA_PARALLEL) for key in values):
-        return f"the file was saved from DataParallel: set foundation.key_map to {{'{_DATA_PARALLEL}': '{STRIP}'}}"
-    return f"map prefixes with foundation.key_map ('' drops, '{STRIP}' strips), or choose another backbone"
+def _suggestion(values: Mapping[str, Tensor], own: Mapping[str, Tensor], head: str) -> str:
+    """Return what to do: a key map that works, found from the file's own keys, where there is one."""
+    key_map = suggest_key_map(values, own, head)
+    if key_map is None:
+        return 'map prefixes with foundation.key_map ("" strips a prefix, null drops its keys), or change the backbone'
+    return f"set foundation.key_map: {json.dumps(key_map)}"
+
+
+def suggest_key_map(values: Mapping[str, Any], own: Mapping[str, Any], head: str) -> dict[str, str | None] | None:
+    """Return a key map under which a file fits a backbone, or None: one prefix is stripped, what is left is dropped.
+
+    Args:
+        values: Keys of the file.
+        own: Keys of the backbone.
+        head: Prefix of the classifier's keys, which a file may have and a headless backbone has not.
+    """
+    needed = {key for key in own if not key.endswith(".num_batches_tracked")}
+    prefixes = {key[: at + 1] for key in values for at, letter in enumerate(key) if letter == "."} | {""}
+    for prefix in sorted(prefixes, key=lambda text: (len(text), text)):
+        stripped = {key.removeprefix(prefix) for key in values if key.startswith(prefix)}
+        if not needed <= stripped:
+            continue
+        extra = [key for key in values if not _has_place(key, prefix, own, head)]
+        key_map: dict[str, str | None] = {prefix: ""} if prefix else {}
+        return key_map | {drop: None for drop in _prefixes_of(extra, [key for key in values if key not in extra])}
+    return None
+
+
+def _has_place(key: str, prefix: str, own: Mapping[str, Any], head: str) -> bool:
+    name = key.removeprefix(prefix)
+    return key.startswith(prefix) and (name in own or name.startswith(head))
+
+
+def _prefixes_of(keys: list[str], others: list[str]) -> list[str]:
+    """Return the shortest prefixes that end in a dot, or whole keys, which hold all of `keys` and none of `others`."""
+    found: list[str] = []
+    for key in keys:
+        if any(key.startswith(prefix) for prefix in found):
+            continue
+        cuts = [key[: at + 1] for at, letter in enumerate(key) if letter == "."]
+        found.append(next((cut for cut in cuts if not any(other.startswith(cut) for other in others)), key))
+    return found
 
 
 def _shape(value: Tensor) -> str:

@@ -158,6 +158,19 @@ def load_user_foundation(config: Config, regions: RegionSet, on_event: Listener)
     return replace(fresh, regions=RegionSet([]), heads={}, source=source)
 
 
+def match_weights(config: Config, regions: RegionSet) -> str | None:
+    """Say how a weights file fits the backbone; None where `foundation.weights` is none.
+
+    Raises:
+        ArtifactError: It does not fit, or cannot be read.
+    """
+    path = Path(str(config.foundation.weights))
+    if config.foundation.weights is None or config.foundation.is_onnx or path.is_dir():
+        return None
+    backbone = new_foundation(config, regions).model.backbone
+    return _summary(load_user_weights(backbone, path, config.foundation.key_map))
+
+
 def _earlier_foundation(config: Config, regions: RegionSet, path: Path, on_event: Listener) -> Foundation:
     """Load a foundation of lorkit with its heads for regions with the same classes."""
     found = load_foundation(path)

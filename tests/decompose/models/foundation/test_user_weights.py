@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+import yaml
 from torch import Tensor, nn
 
 from lorkit.decompose.errors import ArtifactError
@@ -37,7 +38,7 @@ def assert_loaded(backbone: nn.Module) -> None:
     assert all(torch.equal(expected[key], value) for key, value in backbone.state_dict().items())
 
 
-@pytest.mark.parametrize("container", ["", "state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("container", ["", "state_dict", "model_state_dict", "model", "module", "encoder", "backbone"])
 def test_torch_files_load_and_say_where_the_weights_stood(tmp_path: Path, container: str) -> None:
     document = {container: weights(), "epoch": 3} if container else weights()
     report = load_user_weights(backbone := Small(), saved(tmp_path, document))
@@ -45,6 +46,12 @@ def test_torch_files_load_and_say_where_the_weights_stood(tmp_path: Path, contai
     assert report.container == container
     assert report.matched == tuple(sorted(weights()))
     assert report.missing == report.unexpected == report.dropped == report.dropped_heads == report.defaulted == ()
+
+
+def test_a_dictionary_in_a_dictionary_is_found(tmp_path: Path) -> None:
+    report = load_user_weights(backbone := Small(), saved(tmp_path, {"model": {"state_dict": weights()}, "epoch": 1}))
+    assert_loaded(backbone)
+    assert report.container == "model.state_dict"
 
 
 def test_safetensors_load(tmp_path: Path) -> None:
@@ -61,7 +68,7 @@ def test_heads_are_dropped_and_reported(tmp_path: Path) -> None:
 def test_the_longest_prefix_of_the_key_map_decides(tmp_path: Path) -> None:
     renamed = {key.replace("conv1.", "net.0."): value for key, value in weights(head=True).items()}
     renamed = {f"x.{key}": value for key, value in renamed.items()}
-    key_map = {"x.": ".", "x.net.0.": "conv1.", "x.fc.": ""}
+    key_map = {"x.": "", "x.net.0.": "conv1.", "x.fc.": None}
     report = load_user_weights(backbone := Small(), saved(tmp_path, renamed), key_map)
     assert_loaded(backbone)
     assert report.dropped == ("x.fc.bias", "x.fc.weight")
@@ -74,12 +81,35 @@ def test_counters_that_old_files_lack_start_at_zero(tmp_path: Path) -> None:
     assert report.defaulted == ("bn1.num_batches_tracked",)
 
 
-def test_data_parallel_files_are_recognised(tmp_path: Path) -> None:
-    path = saved(tmp_path, weights("module."))
-    with pytest.raises(ArtifactError, match=r"DataParallel: set foundation.key_map to \{'module.': '.'\}"):
+def stated_map(message: str) -> dict[str, str | None]:
+    """Return the key map that an error says to set, read as the YAML of a configuration."""
+    return yaml.safe_load(message[message.index("{") :])
+
+
+@pytest.mark.parametrize("prefix", ["module.", "encoder.", "backbone.", "module.encoder.", "model.net.0."])
+@pytest.mark.parametrize("others", [(), ("decoder.a", "decoder.b.c"), ("projector", "module.queue")])
+def test_the_key_map_that_an_error_names_works(tmp_path: Path, prefix: str, others: tuple[str, ...]) -> None:
+    path = saved(tmp_path, weights(prefix, head=True) | {key: torch.zeros(1) for key in others})
+    with pytest.raises(ArtifactError, match=r"set foundation\.key_map: \{") as caught:
         load_user_weights(Small(), path)
-    load_user_weights(backbone := Small(), path, {"module.": "."})
+    found = stated_map(str(caught.value))
+    assert found[prefix] == ""
+    report = load_user_weights(backbone := Small(), path, found)
     assert_loaded(backbone)
+    assert report.dropped == tuple(sorted(others))
+
+
+def test_a_file_of_another_network_gets_no_key_map(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="or change the backbone"):
+        load_user_weights(Small(), saved(tmp_path, {"a.b": torch.zeros(1)}))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    state = weights()
+    state["bn1.weight"][2] = value
+    with pytest.raises(ArtifactError, match=r"'bn1\.weight' holds NaN or infinity"):
+        load_user_weights(Small(), saved(tmp_path, state))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +135,7 @@ def test_anything_short_of_a_full_match_fails_and_changes_nothing(tmp_path: Path
 def test_key_maps_that_collide_or_fit_nothing_are_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, weights())
     with pytest.raises(ArtifactError, match=r"no key of .* starts with 'encoder.'"):
-        load_user_weights(Small(), path, {"encoder.": "."})
+        load_user_weights(Small(), path, {"encoder.": ""})
     with pytest.raises(ArtifactError, match=r"two keys of .* map to 'conv1\."):
         load_user_weights(Small(), path, {"bn1.": "conv1."})
 
@@ -140,3 +170,10 @@ def test_missing_files_and_foreign_content(tmp_path: Path) -> None:
     (tmp_path / "pickle.safetensors").write_bytes(saved(tmp_path, weights()).read_bytes())
     with pytest.raises(ArtifactError, match="is a pickle"):
         load_user_weights(Small(), tmp_path / "pickle.safetensors")
+
+
+def test_the_key_map_of_the_documentation_works(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "quickstart.md").read_text(encoding="utf-8")
+    (line,) = [line for line in page.splitlines() if line.strip().startswith("key_map:")]
+    load_user_weights(backbone := Small(), saved(tmp_path, weights("module.encoder.")), yaml.safe_load(line)["key_map"])
+    assert_loaded(backbone)
