@@ -10,4 +10,5 @@ Float32Array = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.uint8]
-"""Structures by pixel; 0 is the background."""
+"""Structures by pixel, 0 the background; `IGNORED` pixels count in neither loss nor score."""
+IGNORED = 255

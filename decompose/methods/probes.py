@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lorkit.decompose.artifacts.arrays import IGNORED
 from lorkit.decompose.data.batches.loader import eval_batches
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import Listener, Working, ignore
@@ -63,7 +64,7 @@ def _sampled(feature: Tensor, target: Tensor, most: int, generator: torch.Genera
     """Sample pixels of (n, F, *spatial) and (n, *spatial), up to `most` per image, evenly over the values present."""
     features, labels = [], []
     for feature_FP, label_P in zip(feature.flatten(2), target.flatten(1), strict=True):
-        values = label_P.unique().tolist()
+        values = [value for value in label_P.unique().tolist() if value != IGNORED]
         for value in values:
             places = (label_P == value).nonzero()[:, 0]
             chosen = places[torch.randperm(len(places), generator=generator)[: max(1, most // len(values))]]

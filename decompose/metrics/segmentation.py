@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lorkit.decompose.artifacts.arrays import Floats, Ints
+from lorkit.decompose.artifacts.arrays import IGNORED, Floats, Ints
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics.bootstrap import interval, mean_defined, number, resample, safe_divide
 
@@ -26,7 +26,7 @@ def overlap_counts(logits: ArrayLike, masks: ArrayLike) -> Ints:
 
     Args:
         logits: (N, K, *spatial); the largest decides a pixel, the first of equal ones.
-        masks: (N, *spatial) whole numbers below K.
+        masks: (N, *spatial) whole numbers below K, or `IGNORED` where a pixel counts nowhere.
 
     Raises:
         DataError: Shapes do not match, or a logit is not finite.
@@ -40,10 +40,10 @@ def overlap_counts(logits: ArrayLike, masks: ArrayLike) -> Ints:
         )
     if not np.isfinite(logit).all():
         raise DataError("logits with NaN or infinite values", required="finite logits", fix="check model and images")
-    predicted = logit.argmax(1)
+    predicted, counted = logit.argmax(1), (mask != IGNORED).reshape(len(mask), -1)
     rows = []
     for structure in range(1, logit.shape[1]):
-        one, two = (values.reshape(len(mask), -1) == structure for values in (predicted, mask))
+        one, two = (counted & (values.reshape(len(mask), -1) == structure) for values in (predicted, mask))
         rows.append(np.stack([(one & two).sum(1), one.sum(1), two.sum(1)], axis=1))
     return np.stack(rows, axis=1).astype(np.int64)
 

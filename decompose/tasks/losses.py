@@ -27,26 +27,32 @@ def softened_kl(student_NK: Tensor, teacher_NK: Tensor, temperature: float) -> T
     return F.kl_div(student, teacher, reduction="none", log_target=True).sum(1) * temperature**2
 
 
-def cross_entropy(logit_nC: Tensor, label_n: Tensor, smoothing: float = 0.0) -> Tensor:
-    """Return the cross-entropy of each sample or pixel: (n, C, *spatial) and (n, *spatial) to (n, *spatial)."""
-    return F.cross_entropy(wide(logit_nC), label_n, reduction="none", label_smoothing=smoothing)
+def cross_entropy(logit_nC: Tensor, label_n: Tensor, smoothing: float = 0.0, ignored: int = -100) -> Tensor:
+    """Return the cross-entropy of each sample or pixel, 0 where the label is `ignored`.
+
+    Shapes: (n, C, *spatial) and (n, *spatial) to (n, *spatial).
+    """
+    return F.cross_entropy(wide(logit_nC), label_n, reduction="none", label_smoothing=smoothing, ignore_index=ignored)
 
 
-def dice_loss(logit_nK: Tensor, mask_n: Tensor) -> Tensor:
-    """Return 1 - Dice of the softmax of each sample, (n,), the mean over structures without background (channel 0).
+def dice_loss(logit_nK: Tensor, mask_n: Tensor, counted_n: Tensor) -> Tensor:
+    """Return 1 - Dice of the softmax, the mean over structures (channel 0, background, left out), of each sample.
 
     Args:
         logit_nK: (n, K, *spatial), K of 2 or more.
-        mask_n: (n, *spatial) int64 below K.
+        mask_n: (n, *spatial) int64, below K where it counts.
+        counted_n: (n, *spatial) bool, False where a pixel counts nowhere.
 
     Returns:
         (n,), float32 or wider: half precision is too coarse for sums over many pixels.
     """
     from monai.losses.dice import DiceLoss  # a second of import, not needed for classification
 
-    loss = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, reduction="none")
+    loss = DiceLoss(include_background=False, reduction="none")
     with torch.autocast(logit_nK.device.type, enabled=False):
-        values: Tensor = loss(wide(logit_nK), mask_n[:, None])
+        share_nK = wide(logit_nK).softmax(1) * counted_n[:, None]
+        hot_nK = F.one_hot(mask_n * counted_n, logit_nK.shape[1]).movedim(-1, 1) * counted_n[:, None]
+        values: Tensor = loss(share_nK, hot_nK)
     return values.flatten(1).mean(1)
 
 

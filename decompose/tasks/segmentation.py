@@ -6,12 +6,14 @@ Shape legend: N samples, n of one region in a batch, K = 1 + S channels, S struc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lorkit.decompose.artifacts.arrays import IGNORED
 from lorkit.decompose.documents.scores import SegmentationScores
+from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import segmentation
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.base import ScoreInputs, Task
@@ -32,15 +34,27 @@ class Segmentation(Task):
         """Return the number of structures plus one for the background."""
         return 1 + len(region.classes)
 
+    def check(self, region: Region, targets: NDArray[Any]) -> None:
+        """Raise DataError when a mask holds a value without a structure."""
+        largest = int(targets.max(initial=0, where=targets != IGNORED))
+        if largest > len(region.classes):
+            raise DataError(
+                f"masks with values up to {largest} in region '{region.name}'",
+                required=f"0 (background) to {len(region.classes)} ({', '.join(region.classes)})",
+                fix="correct the masks or name all structures",
+            )
+
     def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
         """Return the Dice loss plus the mean cross-entropy of pixels of each sample, (n,).
 
-        Dice is of the softmax, the mean over structures without background, whose Dice is always high. Cross-entropy
-        includes the background.
+        Dice is of the softmax, the mean over structures; the background is left out, because it would be nearly right
+        whatever the network does. Cross-entropy has it: both come from one softmax. Ignored pixels count in neither.
         """
         from lorkit.decompose.tasks.losses import cross_entropy, dice_loss
 
-        return dice_loss(logits, target) + cross_entropy(logits, target, smoothing).flatten(1).mean(1)
+        counted = target != IGNORED
+        entropy = cross_entropy(logits, target, smoothing, ignored=IGNORED).flatten(1).sum(1)
+        return dice_loss(logits, target, counted) + entropy / counted.flatten(1).sum(1).clamp_min(1)
 
     def score_inputs(self, outputs: ArrayLike, targets: ArrayLike) -> ScoreInputs:
         """Return (N, S, 3) counts of pixels; see `overlap.overlap_counts`."""

@@ -16,14 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.config import RegionConfig
-from lorkit.decompose.data.samples.annotations import as_mask, without_background
+from lorkit.decompose.data.samples.annotations import without_background
 from lorkit.decompose.data.samples.columns import Columns
+from lorkit.decompose.data.samples.mask_labels import MaskLabels, labels_of
+from lorkit.decompose.data.samples.patients import GROUP_COLUMNS, stated_groups
 from lorkit.decompose.data.samples.samples import encode, order_classes, part_name
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError, UsageError
 
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError, NotImplementedError)
-_KNOWN = ("images", "labels", "masks", "label_names", "mask_names", "ids", "groups", "split")
+_KNOWN = ("images", "labels", "masks", "label_names", "mask_names", "ids", "split", *GROUP_COLUMNS)
 _PICKLED = ("allow_pickle", "pickle")
 
 
@@ -44,20 +46,23 @@ def read(entries: list[str], config: RegionConfig) -> Source:
     images = check_images(path, _required(path, arrays, "images"))
     masks = None
     if task_of(path, arrays, config.task) == "segmentation":
-        masks = as_mask(_required(path, arrays, "masks"), str(path))
+        named = labels_of(config.structures) if isinstance(config.structures, dict) else MaskLabels()
+        masks = named(_required(path, arrays, "masks"), str(path))
         labels = np.zeros(len(images), dtype=np.int64)
-        classes = without_background(texts(arrays.get("mask_names")) or ())
+        classes = named.names or without_background(texts(arrays.get("mask_names")) or ())
     else:
         names = texts(arrays.get("label_names"))
         labels, classes = read_labels(path, _required(path, arrays, "labels"), names, config.classes)
     ids = texts(arrays.get("ids")) or tuple(f"{path.stem}/{row}" for row in range(len(images)))
     split = texts(arrays.get("split"))
+    groups = stated_groups({name: array for name, array in arrays.items() if array.shape == (len(images),)})
     return Source(
         images=images,
         labels=labels,
         classes=classes,
         ids=ids,
-        groups=texts(arrays.get("groups")) or ids,
+        groups=texts(groups[1]) or ids if groups else ids,
+        grouped=groups is not None,
         parts=tuple(part_name(text, str(path)) for text in split) if split else (None,) * len(images),
         origin=str(path),
         masks=masks,

@@ -6,17 +6,18 @@ Shapes: N samples, S structures; a mask is (H, W) or (D, H, W) uint8, 0 for back
 from __future__ import annotations
 
 import hashlib
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.config import RegionConfig
-from lorkit.decompose.data.samples.source import Source
+from lorkit.decompose.artifacts.arrays import IGNORED
+from lorkit.decompose.data.samples.mask_labels import BACKGROUND
 from lorkit.decompose.errors import DataError, UsageError
 
-BACKGROUND = "background"
-_MOST = 255
+if TYPE_CHECKING:
+    from lorkit.decompose.config import RegionConfig
+    from lorkit.decompose.data.samples.source import Source
 
 
 class Masks(NamedTuple):
@@ -31,21 +32,6 @@ class Masks(NamedTuple):
     structures: tuple[str, ...]
     digests: tuple[str, ...]
     present: NDArray[np.bool_]
-
-
-def as_mask(values: NDArray[Any], where: str) -> NDArray[np.uint8]:
-    """Convert whole numbers from 0 to 255 of any dtype to uint8; raise DataError for other numbers."""
-    if values.dtype == np.uint8:
-        return values
-    if values.dtype.kind not in "buif":
-        raise DataError(f"{where}: a mask of dtype {values.dtype}", required="whole numbers", fix="convert it")
-    if not _fits(values):
-        raise DataError(
-            f"{where}: a mask with values {values.min():.6g} to {values.max():.6g}",
-            required=f"whole numbers from 0 (background) to at most {_MOST}",
-            fix="store the index of the structure in each pixel",
-        )
-    return values.astype(np.uint8)
 
 
 def without_background(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -73,7 +59,7 @@ def read_masks(name: str, config: RegionConfig, source: Source, *, complete: boo
         mask = source.masks[index]
         _check_shape(name, source, index, mask)
         digests.append(hashlib.sha256(f"{mask.shape}".encode() + np.ascontiguousarray(mask).tobytes()).hexdigest())
-        values.append(np.bincount(mask.reshape(-1), minlength=_MOST + 1)[1:] > 0)
+        values.append(np.bincount(mask.reshape(-1), minlength=IGNORED + 1)[1:IGNORED] > 0)
     present_NV = np.stack(values)
     largest = int(np.flatnonzero(present_NV.any(0)).max(initial=-1)) + 1
     structures = stated or tuple(str(value) for value in range(1, largest + 1))
@@ -90,12 +76,6 @@ def read_masks(name: str, config: RegionConfig, source: Source, *, complete: boo
     return Masks(structures, tuple(digests), present)
 
 
-def _fits(values: NDArray[Any]) -> bool:
-    if values.size and values.dtype.kind == "f" and not np.array_equal(values, np.floor(values)):
-        return False
-    return not values.size or (values.min() >= 0 and values.max() <= _MOST)
-
-
 def _stated(name: str, config: RegionConfig, source: Source) -> tuple[str, ...]:
     if config.classes is not None:
         raise UsageError(
@@ -103,13 +83,16 @@ def _stated(name: str, config: RegionConfig, source: Source) -> tuple[str, ...]:
             required="structures: the names of the values 1, 2, ... of a mask",
             fix="state structures instead of classes",
         )
-    if config.structures is not None and source.classes and config.structures != source.classes:
+    stated = tuple(config.structures or ())
+    if isinstance(config.structures, dict):  # the reader has mapped its numbers, in their order
+        return source.classes
+    if stated and source.classes and stated != source.classes:
         raise UsageError(
-            f"region '{name}' states structures {', '.join(config.structures)}",
+            f"region '{name}' states structures {', '.join(stated)}",
             required=f"those that {source.origin} names, in its order: {', '.join(source.classes)}",
             fix="correct structures, or leave it out",
         )
-    return config.structures or source.classes
+    return stated or source.classes
 
 
 def _check_shape(name: str, source: Source, index: int, mask: NDArray[np.uint8]) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lorkit.decompose.artifacts.arrays import IGNORED
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics.segmentation import dice, overlap_counts
 from lorkit.decompose.regions import Region
@@ -103,3 +104,32 @@ def test_bad_outputs_and_masks_are_refused() -> None:
         TASK.score_inputs(np.full((1, 3, 2, 2), np.nan), np.zeros((1, 2, 2)))
     with pytest.raises(DataError, match="same size"):
         TASK.score_inputs(np.zeros((1, 3, 2, 2)), np.zeros((1, 3, 3)))
+    with pytest.raises(DataError, match="up to 3 in region 'liver'"):
+        TASK.check(REGION, np.full((1, 2, 2), 3))
+
+
+def test_ignored_pixels_count_in_neither_loss_nor_gradient_nor_score() -> None:
+    """What lies under ignored pixels changes nothing: the same as leaving them out, in float64."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 6, 5, generator=generator, dtype=torch.float64)
+    target = torch.randint(0, 3, (2, 6, 5), generator=generator)
+    target[:, 4:] = IGNORED
+    one, two = logits.clone().requires_grad_(), logits.clone()
+    two[:, :, 4:] = torch.randn(2, 3, 2, 5, generator=generator, dtype=torch.float64) * 9
+    two.requires_grad_()
+    cut = logits[:, :, :4].clone().requires_grad_()
+    for smoothing in (0.0, 0.1):
+        losses = [
+            TASK.loss(values, wanted, smoothing)
+            for values, wanted in ((one, target), (two, target), (cut, target[:, :4]))
+        ]
+        torch.testing.assert_close(losses[0], losses[2])
+        torch.testing.assert_close(losses[1], losses[2])
+        gradients = [
+            torch.autograd.grad(loss.sum(), values)[0] for loss, values in zip(losses, (one, two, cut), strict=True)
+        ]
+        torch.testing.assert_close(gradients[0][:, :, :4], gradients[2])
+        assert not gradients[1][:, :, 4:].any()
+    scores = [TASK.score_inputs(values.detach(), target) for values in (one, two)]
+    np.testing.assert_array_equal(scores[0], scores[1])
+    np.testing.assert_array_equal(scores[0], TASK.score_inputs(cut.detach(), target[:, :4]))
