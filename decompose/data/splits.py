@@ -12,18 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION
 from lorkit.decompose.config import SplitConfig
+from lorkit.decompose.data.assignment import Indices, Pool, assign, class_counts
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
-from lorkit.decompose.errors import DataError, plural
-
-Indices = NDArray[np.int64]
-
-_LARGE = 0.25  # of the smallest part: a component above this is hard to place
+from lorkit.decompose.errors import DataError
 
 
 class Leak(NamedTuple):
@@ -73,12 +69,67 @@ def digest_cases(digests: Sequence[str], targets: Sequence[str]) -> str:
 def split_regions(samples: Mapping[str, RegionSamples], split: SplitConfig, *, seed: int) -> Splits:
     """Split every region; parts stated by the source are kept and checked.
 
-    The result depends on the seed and the content, not on the order of rows.
+    An image of several regions is in the same part of all of them. The result depends on the seed and the content, not
+    on the order of rows.
 
     Raises:
         DataError: Stated parts share a group or an image, or a class has too few groups to be in every part.
     """
-    return Splits({name: _split_one(region, split, seed) for name, region in samples.items()})
+    ties = _ties(samples)
+    known = _stated_parts(samples, ties)
+    parts = {}
+    for name in sorted(samples, key=lambda name: samples[name].parts[0] is None):  # those that state parts first
+        parts[name] = _split_one(samples[name], Pool(ties[name], known, seed), split)
+        known |= {int(ties[name][index]): part for part, indices in parts[name].items() for index in indices.tolist()}
+    return Splits({name: parts[name] for name in samples})
+
+
+def _ties(samples: Mapping[str, RegionSamples]) -> dict[str, Indices]:
+    """Return the component of each sample: groups of a region and identical images of all regions tie samples."""
+    groups = [f"{name}\t{group}" for name, region in samples.items() for group in region.groups]
+    digests = [digest for region in samples.values() for digest in region.digests]
+    owners = np.empty(len(groups), dtype=np.int64)
+    for number, members in enumerate(components(groups, digests)):
+        owners[members] = number
+    ends = np.cumsum([len(region) for region in samples.values()])[:-1]
+    return dict(zip(samples, np.split(owners, ends), strict=True))
+
+
+def _stated_parts(samples: Mapping[str, RegionSamples], ties: Mapping[str, Indices]) -> dict[int, str]:
+    """Return the part of each component of which a region states it finally.
+
+    The training part of a region that states no val or test is not final: they are taken out of it.
+
+    Raises:
+        DataError: Stated parts of a region share a group or an image, or two regions state different parts of an image.
+    """
+    known: dict[int, str] = {}
+    origin: dict[int, str] = {}
+    for region in samples.values():
+        for leak in find_leaks(region):
+            raise leak_error(region, leak)
+    for name in sorted(samples, key=lambda name: len(_missing(samples[name]))):
+        region, missing = samples[name], _missing(samples[name])
+        for index, (part, tie) in enumerate(zip(region.parts, ties[name].tolist(), strict=True)):
+            if part is None:
+                continue
+            fixed = known.get(tie)
+            if fixed not in (None, part) and not (part == "train" and fixed in missing):
+                raise DataError(
+                    f"{region.describe(index)} is in {part}; the same image or patient, {origin[tie]}, is in {fixed}",
+                    required="one part for an image, in every region",
+                    fix="state the same part, or leave the image out of one region",
+                )
+            if not (part == "train" and missing):
+                known[tie] = part
+                origin.setdefault(tie, region.describe(index))
+    return known
+
+
+def _missing(samples: RegionSamples) -> tuple[str, ...]:
+    """Return which of val and test a region that states parts does not state."""
+    stated = set(samples.parts)
+    return () if None in stated else tuple(part for part in PARTS[1:] if part not in stated)
 
 
 def find_leaks(samples: RegionSamples) -> list[Leak]:
@@ -106,7 +157,7 @@ def leak_error(samples: RegionSamples, leak: Leak) -> DataError:
     return DataError(
         f"region '{samples.region.name}': {one} and {two} {what}",
         required="parts that share neither groups nor images",
-        fix="move them into one part, or state `data` and let lorkit split",
+        fix="remove one of the two, or set parts: anew in the region, so that lorkit splits without the stated parts",
     )
 
 
@@ -122,104 +173,37 @@ def components(groups: Sequence[str], digests: Sequence[str]) -> list[Indices]:
     return [np.array(indices, dtype=np.int64) for indices in members.values()]
 
 
-def _split_one(samples: RegionSamples, split: SplitConfig, seed: int) -> dict[str, Indices]:
-    parts = _parts_of(samples, split, seed)
+def _split_one(samples: RegionSamples, pool: Pool, split: SplitConfig) -> dict[str, Indices]:
+    parts = _parts_of(samples, pool, split)
     _check_structures(samples, parts["train"])
     return parts
 
 
-def _parts_of(samples: RegionSamples, split: SplitConfig, seed: int) -> dict[str, Indices]:
+def _parts_of(samples: RegionSamples, pool: Pool, split: SplitConfig) -> dict[str, Indices]:
     if samples.parts[0] is None:
         everything = np.arange(len(samples), dtype=np.int64)
-        return _deal(
-            samples, everything, {"train": 1 - split.val - split.test, "val": split.val, "test": split.test}, seed
-        )
-    for leak in find_leaks(samples):
-        raise leak_error(samples, leak)
+        shares = {"train": 1 - split.val - split.test, "val": split.val, "test": split.test}
+        return assign(samples, everything, shares, pool)
     stated = np.array(samples.parts)
     parts = {part: np.flatnonzero(stated == part).astype(np.int64) for part in PARTS}
-    parts |= _fill_missing(samples, parts, split, seed)
+    parts |= _fill_missing(samples, parts, split, pool)
     for part, indices in parts.items():
         _check_classes(samples, part, indices)
     return parts
 
 
 def _fill_missing(
-    samples: RegionSamples, parts: Mapping[str, Indices], split: SplitConfig, seed: int
+    samples: RegionSamples, parts: Mapping[str, Indices], split: SplitConfig, pool: Pool
 ) -> dict[str, Indices]:
     """Take val or test out of train, by group, if the source states only the other parts."""
     shares = {part: getattr(split, part) for part in ("val", "test") if not len(parts[part])}
     if not shares or not len(parts["train"]):
         return {}
-    return _deal(samples, parts["train"], {"train": 1 - sum(shares.values()), **shares}, seed)
-
-
-def _deal(samples: RegionSamples, pool: Indices, shares: Mapping[str, float], seed: int) -> dict[str, Indices]:
-    """Assign the components of `pool` to parts so that each part has its share of every class."""
-    inside = set(pool.tolist())
-    least = min(shares.values()) * len(pool)
-    tied = components(samples.groups, samples.digests)
-    pieces = _in_order([piece for piece in tied if int(piece[0]) in inside], samples, seed, least)
-    counts = np.stack([_histogram(samples, piece) for piece in pieces])  # (components, classes)
-    total = counts.sum(axis=0).clip(min=1)
-    fractions = np.array(list(shares.values()))[:, None]  # (parts, 1)
-    dealt = _first_of_each_class(samples, counts, list(shares))
-    filled = np.zeros((len(shares), counts.shape[1]))
-    for piece, part in dealt.items():
-        filled[part] += counts[piece]
-    for piece in range(len(pieces)):
-        if piece in dealt:
-            continue
-        # How full each part is of the piece's classes, relative to its share; rare classes weigh more. Parts fill
-        # equally, so that each gets groups of every size. A large piece is counted in beforehand, and is placed
-        # where it exceeds the share least.
-        ahead = counts[piece] if len(pieces[piece]) > least * _LARGE else 0
-        fullness = (filled + ahead) / (total * fractions)
-        part = int(np.argmin(fullness @ (counts[piece] / total)))
-        dealt[piece] = part
-        filled[part] += counts[piece]
-    owned = [[pieces[piece] for piece, owner in dealt.items() if owner == part] for part in range(len(shares))]
-    return {name: np.sort(np.concatenate(mine)) for name, mine in zip(shares, owned, strict=True)}
-
-
-def _first_of_each_class(samples: RegionSamples, counts: NDArray[np.int64], parts: list[str]) -> dict[int, int]:
-    """Give every part one component of every class, rarest class first.
-
-    Raises:
-        DataError: A class has fewer groups than there are parts.
-    """
-    dealt: dict[int, int] = {}
-    have = np.zeros((len(parts), counts.shape[1]), dtype=np.int64)
-    for label in np.argsort((counts > 0).sum(axis=0), kind="stable"):
-        for part in reversed(range(len(parts))):  # train last: it gets the rest
-            if have[part, label]:
-                continue
-            free = [piece for piece in np.flatnonzero(counts[:, label]).tolist() if piece not in dealt]
-            if not free:
-                raise _too_few_groups(samples, int(label), int((counts[:, label] > 0).sum()), parts)
-            piece = free[0] if parts[part] == "train" else min(free, key=lambda index: int(counts[index].sum()))
-            dealt[piece] = part
-            have[part] += counts[piece]
-    return dealt
-
-
-def _too_few_groups(samples: RegionSamples, label: int, found: int, parts: list[str]) -> DataError:
-    name, has = samples.strata[label], plural(found, "group")
-    if samples.masks is not None:
-        return DataError(
-            f"region '{samples.region.name}' has {has}, too few for {', '.join(parts)}",
-            required=f"at least {len(parts)} groups",
-            fix="add patients, or leave the region out",
-        )
-    return DataError(
-        f"class '{name}' of region '{samples.region.name}' has {has}, too few for {', '.join(parts)}",
-        required=f"at least {len(parts)} groups of every class",
-        fix="add patients, merge classes or leave the class out",
-    )
+    return assign(samples, parts["train"], {"train": 1 - sum(shares.values()), **shares}, pool)
 
 
 def _check_classes(samples: RegionSamples, part: str, indices: Indices) -> None:
-    counts = _histogram(samples, indices)
+    counts = class_counts(samples, indices)
     for name, count in zip(samples.strata, counts, strict=True):
         if count == 0:
             raise DataError(
@@ -240,21 +224,3 @@ def _check_structures(samples: RegionSamples, indices: Indices) -> None:
                 required="every structure in the training part",
                 fix="move samples, change split.val and split.test, or leave the structure out",
             )
-
-
-def _in_order(pieces: list[Indices], samples: RegionSamples, seed: int, least: float) -> list[Indices]:
-    """Order components by a hash of content and seed, independent of the order of rows.
-
-    Components larger than `least`, the smallest number of samples of a part, come first by size.
-    """
-
-    def key(piece: Indices) -> tuple[int, str]:
-        content = min(samples.digests[index] for index in piece)
-        size = len(piece) if len(piece) > least * _LARGE else 0
-        return -size, hashlib.sha256(f"{seed}:{content}".encode()).hexdigest()
-
-    return sorted(pieces, key=key)
-
-
-def _histogram(samples: RegionSamples, indices: Indices) -> NDArray[np.int64]:
-    return np.bincount(samples.labels[indices], minlength=len(samples.strata)).astype(np.int64)

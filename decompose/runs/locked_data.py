@@ -12,11 +12,13 @@ import numpy as np
 
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.config import Config, ImageConfig, RegionConfig
+from lorkit.decompose.data.assignment import Indices
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.readers.registry import read_region
+from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
-from lorkit.decompose.data.splits import Indices, Splits, label_digest
+from lorkit.decompose.data.splits import Splits, label_digest
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import ArtifactError, DataError, UsageError
 from lorkit.decompose.regions import Region
@@ -62,7 +64,7 @@ class RunSplits:
             DataError: They cannot be read, or are not those that the run was trained on.
         """
         if region not in self._samples:
-            samples = _read(self.run.config, self.run.regions.get(region))
+            samples = _read(self.run.config, self.run.regions.get(region), Pseudonyms(self.run.path.parent))
             self._parts[region] = locked_splits(self._document, {region: samples}).parts(region)
             self._samples[region] = samples
         return self._samples[region]
@@ -131,7 +133,13 @@ def prepare_file(path: Path | str, region: Region, recipe: Recipe) -> PreparedRe
     Raises:
         DataError: The file cannot be read, or has an unknown class; both are named.
     """
-    config = _named(RegionConfig(data=(str(path),), task=region.task), region)
+    step = recipe.intensity  # decides what a DICOM file gives
+    rules: dict[str, Any] = {
+        "window": {"window": (step.low, step.high)},
+        "percentile": {"intensity": "percentile"},
+        "dtype": {},
+    }
+    config = _named(RegionConfig(data=(str(path),), task=region.task, **rules[step.rule]), region)
     samples = read_region(region.name, config, base=Path.cwd(), complete=False, dims=recipe.dims)
     return prepare(samples, recipe)
 
@@ -143,9 +151,9 @@ def check_part(part: str) -> str:
     return part
 
 
-def _read(config: Config, region: Region) -> RegionSamples:
+def _read(config: Config, region: Region, pseudonyms: Pseudonyms) -> RegionSamples:
     one = _named(config.regions[region.name], region)
-    return read_region(region.name, one, base=config.base, dims=len(config.image.size))
+    return read_region(region.name, one, base=config.base, dims=len(config.image.size), pseudonyms=pseudonyms)
 
 
 def _named(config: RegionConfig, region: Region) -> RegionConfig:

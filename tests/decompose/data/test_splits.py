@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,3 +172,58 @@ def test_lock_refuses_a_lost_repetition(make: Make) -> None:
     other = make([0, 1], images=np.stack([images[0], images[0] + 1]))
     with pytest.raises(DataError, match="repeated"):
         locked_splits(document, {"r": other})
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**20), st.sampled_from(["none", "first", "second", "train"]))
+def test_an_image_of_several_regions_is_in_one_part(seed: int, stated: str) -> None:
+    rng = np.random.default_rng(seed)
+    pixels = np.unique(rng.integers(0, 256, (90, 4, 4), dtype=np.uint8), axis=0)
+    rows = {"a": np.arange(60), "b": np.arange(30, 90)}
+    parts = rng.permutation(["train"] * 30 + ["val"] * 15 + ["test"] * 15)
+    if stated == "train":
+        parts = np.where(parts == "val", "train", parts)
+    says = {"none": (), "first": ("a",), "second": ("b",), "train": ("a",)}[stated]
+    samples = {}
+    for name, chosen in rows.items():
+        source = Source(
+            images=pixels[chosen],
+            labels=np.arange(60, dtype=np.int64) % 2,
+            classes=("a", "b"),
+            ids=tuple(f"{name}{row}" for row in chosen),
+            groups=tuple(f"{name}{row // 2}" for row in chosen),
+            parts=tuple(parts.tolist()) if name in says else (None,) * 60,
+            origin="memory",
+        )
+        if says:  # else a patient of two images would contradict the stated parts
+            source = replace(source, groups=source.ids)
+        samples[name] = check_samples(name, RegionConfig(data=("x",)), source)
+    found = split_regions(samples, SplitConfig(), seed=seed)
+    owners: dict[str, set[str]] = {}
+    for name, region in samples.items():
+        for part, indices in found.parts(name).items():
+            for index in indices:
+                owners.setdefault(region.digests[index], set()).add(part)
+    assert len(owners) == len(pixels)
+    assert all(len(found) == 1 for found in owners.values())
+
+
+def test_contradicting_parts_of_two_regions_are_refused(make: Make) -> None:
+    images = np.arange(12, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    parts = ["train", "val", "test"] * 4
+    one = make([0, 0, 0, 1, 1, 1] * 2, images=images, parts=parts)
+    two = make([0, 0, 0, 1, 1, 1] * 2, images=images, parts=["val", "train", "test"] * 4)
+    with pytest.raises(DataError, match=r"is in val; the same image or patient, sample .* is in train"):
+        split_regions({"a": one, "b": two}, SplitConfig(), seed=0)
+
+
+def test_parts_that_leak_can_be_dealt_anew(make: Make, make_source: Callable[..., Source]) -> None:
+    """The remedy that the error names works."""
+    images = np.arange(40, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    images[39] = images[0]
+    settings = {"images": images, "parts": ["train"] * 20 + ["val"] * 10 + ["test"] * 10}
+    with pytest.raises(DataError, match=r"are the same image.*set parts: anew in the region"):
+        split(make([0, 1] * 20, **settings))
+    samples = check_samples("r", RegionConfig(data=("x",), parts="anew"), make_source([0, 1] * 20, **settings))
+    found = split(samples)
+    assert sum(0 in indices and 39 in indices for indices in found.values()) == 1
