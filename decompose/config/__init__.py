@@ -11,7 +11,7 @@ from lorkit.decompose.config.loading import (
     with_overrides,
 )
 from lorkit.decompose.config.methods import ExpertConfig, LoraConfig, LorkdConfig, RdConfig
-from lorkit.decompose.config.regions import RegionConfig
+from lorkit.decompose.config.regions import RegionAugment, RegionConfig
 from lorkit.decompose.config.schema import AugmentConfig, CacheConfig, Config, ImageConfig, SplitConfig, TrainConfig
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "LoraConfig",
     "LorkdConfig",
     "RdConfig",
+    "RegionAugment",
     "RegionConfig",
     "SplitConfig",
     "TrainConfig",

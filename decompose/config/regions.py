@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from lorkit.decompose.config.base import Section, as_list
+from lorkit.decompose.config.base import Fraction, Section, as_list
 
 Paths = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)]
+
+
+class RegionAugment(Section):
+    """Augmentation of one region where it differs from `train.augment`; null keeps the setting."""
+
+    flip: bool | None = None
+    share: Annotated[float, Field(ge=0, le=1)] | None = None
+    shift: Fraction | None = None
+    rotate: Annotated[float, Field(ge=0, le=180)] | None = None
+    scale: Fraction | None = None
+    intensity: Fraction | None = None
 
 
 class RegionConfig(Section):
@@ -24,7 +36,10 @@ class RegionConfig(Section):
     task: str | None = None
     classes: tuple[str, ...] | None = None
     modality: str | None = None
-    structures: tuple[str, ...] | None = None
+    structures: tuple[str, ...] | dict[str, Annotated[int, Field(ge=0)]] | None = None
+    groups: str | None = None
+    parts: Literal["stated", "anew"] = "stated"
+    augment: RegionAugment | Literal[False] | None = None
     window: tuple[float, float] | None = None
     spacing: tuple[float, ...] | None = None
     intensity: Literal["dtype", "percentile"] = "dtype"
@@ -35,6 +50,18 @@ class RegionConfig(Section):
         if spacing is not None:
             raise ValueError("no spacing in this version: volumes are resized to image.size")
         return spacing
+
+    @field_validator("groups")
+    @classmethod
+    def _is_pattern(cls, groups: str | None) -> str | None:
+        if groups is not None:
+            try:
+                brackets = re.compile(groups).groups
+            except re.error as error:
+                raise ValueError(f"a regular expression ({error})") from None
+            if brackets > 1:
+                raise ValueError("a regular expression with at most one bracket, around the patient")
+        return groups
 
     @field_validator("window")
     @classmethod

@@ -9,12 +9,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.config import RegionAugment
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe, range_notice, resize_mask
 from lorkit.decompose.data.samples.columns import Columns, take_columns
 from lorkit.decompose.data.samples.samples import RegionSamples
@@ -50,6 +51,7 @@ class PreparedRegion:
     columns: Columns = field(default_factory=dict)
     notices: tuple[str, ...] = ()
     masks: NDArray[np.uint8] | None = None
+    augment: RegionAugment | Literal[False] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -125,6 +127,7 @@ def prepare(
         columns=take_columns(samples.columns, chosen.tolist()),
         notices=(f"region '{samples.region.name}': {notice}",) if notice else (),
         masks=_masks(samples, chosen, recipe),
+        augment=samples.augment,
     )
 
 

@@ -17,9 +17,18 @@ from torch import Tensor
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import AugmentConfig
+from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.random_numbers import Keys, uniform
 
 _FLIP, _ROTATE, _SCALE, _SHIFT_X, _SHIFT_Y, _GAIN, _OFFSET, _MOVED, _SHIFT_Z = range(9)
+
+
+def augment_of(prepared: PreparedRegion, train: AugmentConfig | None) -> AugmentConfig | None:
+    """Return the augmentation of a region: that of training, with what the region states."""
+    own = prepared.augment
+    if train is None or own is False:
+        return None
+    return train if own is None else train.model_copy(update=own.model_dump(exclude_none=True))
 
 
 def augment(image: Tensor, key: Keys, config: AugmentConfig, *, like: tuple[int, ...] | None = None) -> Tensor:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lorkit.decompose.config import AugmentConfig
-from lorkit.decompose.data.batches.augmentation import augment, augment_mask
+from lorkit.decompose.data.batches.augmentation import augment, augment_mask, augment_of
 from lorkit.decompose.data.batches.sampler import DrawnSamples, RegionSampler, region_key
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.random_numbers import Keys, keys
@@ -107,6 +107,7 @@ class BatchLoader:
             if augment is not None and augment.views is not None
         }
         self._seed, self._augment, self._epoch = seed, augment, 0
+        self._augments = {name: augment_of(prepared[name], augment) for name in regions.names}
         self._images, self._seconds = 0, 0.0
 
     def __len__(self) -> int:
@@ -151,25 +152,28 @@ class BatchLoader:
 
     def _label(self, draws: Mapping[str, DrawnSamples]) -> Tensor:
         """Gather the targets; masks are transformed like their images."""
-        gathered = np.concatenate([self._prepared[name].targets[draw.indices] for name, draw in draws.items()])
-        label = torch.from_numpy(gathered)
-        if label.dim() > 1 and self._augment is not None:
-            label = augment_mask(
-                label, np.concatenate([self._keys(name, draw) for name, draw in draws.items()]), self._augment
-            )
-        return label.long()
+        labels = []
+        for name, draw in draws.items():
+            label, changes = torch.from_numpy(self._prepared[name].targets[draw.indices]), self._augments[name]
+            if label.dim() > 1 and changes is not None:
+                label = augment_mask(label, self._keys(name, draw), changes)
+            labels.append(label)
+        return torch.cat(labels).long()
 
     def _image(self, draws: Mapping[str, DrawnSamples], prepared: Mapping[str, PreparedRegion]) -> Tensor:
         """Gather and augment the images; gray images as their one stored plane, which is three times cheaper."""
         stored = {name: prepared[name].stored for name in draws}
         channels = prepared[next(iter(draws))].recipe.channels
         pieces: dict[str, Tensor] = {}
-        for planes in sorted({array.shape[1] for array in stored.values()}):
-            names = [name for name in draws if stored[name].shape[1] == planes]
+        kinds: dict[tuple[int, str], list[str]] = {}
+        for name in draws:
+            kinds.setdefault((stored[name].shape[1], repr(self._augments[name])), []).append(name)
+        for names in kinds.values():
+            changes = self._augments[names[0]]
             gathered = torch.from_numpy(np.concatenate([stored[name][draws[name].indices] for name in names]))
-            if self._augment is not None:
+            if changes is not None:
                 drawn = np.concatenate([self._keys(name, draws[name]) for name in names])
-                gathered = augment(gathered, drawn, self._augment, like=self._shape)
+                gathered = augment(gathered, drawn, changes, like=self._shape)
             lengths = [len(draws[name].indices) for name in names]
             pieces |= dict(zip(names, torch.split(gathered, lengths), strict=True))
         return torch.cat([pieces[name].expand(-1, channels, *pieces[name].shape[2:]) for name in draws])

@@ -9,6 +9,7 @@ import torch
 
 from lorkit.decompose.artifacts import digest_json, digest_tensors
 from lorkit.decompose.config import TrainConfig
+from lorkit.decompose.data.batches.augmentation import augment_of
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.training.feature_cache.tensors import FeatureLayout
@@ -63,9 +64,9 @@ def namespace_of(
         seed: Seed of the augmentation.
         device: Device of the teacher, since kinds of devices round differently.
     """
-    augment = None
-    if train.augment is not None:
-        augment = {key: getattr(train.augment, key) for key in _DRAWS} | {"seed": seed}
+    augment, changes = None, augment_of(prepared[0], train.augment)
+    if changes is not None:
+        augment = {key: getattr(changes, key) for key in _DRAWS} | {"seed": seed}
     about = {
         "revision": REVISION,
         "torch": torch.__version__,

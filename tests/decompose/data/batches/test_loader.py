@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from lorkit.decompose.config import AugmentConfig, ImageConfig, RegionConfig
+from lorkit.decompose.config import AugmentConfig, ImageConfig, RegionAugment, RegionConfig
 from lorkit.decompose.data.batches.loader import BatchLoader, eval_batches
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.preprocessing.recipe import Recipe, build_recipe
@@ -102,3 +103,40 @@ def test_evaluation_goes_through_all_in_order(
     image = torch.cat([image for image, _ in batches])
     np.testing.assert_array_equal(image.numpy(), prepared["chest"].images)
     assert torch.cat([label for _, label in batches]).tolist() == [0, 1] * 40
+
+
+def test_a_region_has_its_own_augmentation(prepared: dict[str, PreparedRegion]) -> None:
+    own = {
+        "chest": replace(prepared["chest"], augment=False),
+        "blood": replace(prepared["blood"], augment=RegionAugment(flip=False)),
+        "knee": prepared["knee"],
+    }
+    flips = AugmentConfig(flip=True, share=0, shift=0, rotate=0, scale=0, intensity=0)
+    changed = set()
+    for batch, plain in zip(loader(own, augment=flips), loader(own), strict=True):
+        for image, original, region in zip(batch.image, plain.image, batch.region, strict=True):
+            name = ("knee", "blood", "chest")[int(region)]
+            assert torch.equal(image, original) or torch.equal(image, original.flip(-1))
+            if not torch.equal(image, original):
+                changed.add(name)
+    assert changed == {"knee"}
+    together, alone = loader(prepared, augment=AugmentConfig()), loader(own, augment=AugmentConfig())
+    for one, two in zip(together, alone, strict=True):
+        rows = one.region == 0  # of the region that states nothing
+        assert torch.equal(one.image[rows], two.image[rows])
+
+
+def test_masks_follow_the_images_of_their_region(make: Make) -> None:
+    """A mask that is the image itself stays the image, whatever each region states."""
+    pixels = np.random.default_rng(0).integers(0, 2, (20, 8, 8), dtype=np.uint8)
+    parts = {
+        name: replace(
+            prepare(make([0, 1] * 10, name=name, images=pixels * np.uint8(255)), recipe()),
+            masks=pixels,
+            augment=augment,
+        )
+        for name, augment in (("knee", None), ("blood", RegionAugment(flip=False)), ("chest", False))
+    }
+    flips = AugmentConfig(flip=True, share=0, shift=0, rotate=0, scale=0, intensity=0)
+    for batch in loader(parts, augment=flips):
+        torch.testing.assert_close(batch.image[:, 0], batch.label.float())
