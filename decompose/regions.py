@@ -37,6 +37,7 @@ class Region:
     """One region of a decomposition: its name, task, modality, and classes in output order.
 
     The classes of a segmentation are its structures, values 1..n of a mask; 0 is the background, which has no name.
+    `grouped` says whether patients are known, so that no patient is in two parts of the split; None: not stated.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Region:
     classes: tuple[str, ...] = ()
     modality: str | None = None
     synthetic: bool = False
+    grouped: bool | None = None
 
     def __post_init__(self) -> None:
         check_region_name(self.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -17,6 +18,7 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.readers.registry import read_regions
+from lorkit.decompose.data.samples.patients import BY_IMAGE
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
 from lorkit.decompose.data.splits import components, find_leaks, leak_error, split_regions
 from lorkit.decompose.errors import StorageError, plural
@@ -101,6 +103,7 @@ def inspect(
     found = {name: _describe(region) for name, region in samples.items()}
     documents = {name: document for name, (document, _) in found.items()}
     warnings = [f"region '{name}': {text}" for name, (_, texts) in found.items() for text in texts]
+    warnings += _shared(samples)
     loader: LoaderSpeed = {"images_per_second": None, "prepared_per_second": None}
     if not any(region["leaks"] for region in documents.values()):
         splits = split_regions(samples, config.split, seed=config.seed)
@@ -176,14 +179,32 @@ def _describe(samples: RegionSamples) -> tuple[RegionInspection, list[str]]:
         "largest": list(max(shape[: samples.dims] for shape in shapes)),
         "channels": sorted({1 if len(shape) == samples.dims else shape[-1] for shape in shapes}),
         "dtypes": sorted({samples.images[index].dtype.name for index in range(len(samples))}),
-        "split": "stated" if samples.parts[0] else "by group",
+        "split": _split(samples),
         "repeated_images": repeated,
         "conflicting_labels": conflicting,
         "leaks": [str(leak_error(samples, leak)) for leak in leaks],
         "parts": {part: _count(samples, np.flatnonzero(parts == part)) for part in PARTS} if samples.parts[0] else None,
         "digest": samples.digest,
     }
-    return document, _warnings(counts, samples.region.classes, len(leaks), conflicting)
+    twice = [f"{plural(repeated, 'image')} given more than once"] if repeated else []
+    return document, [*samples.notices, *_warnings(counts, samples.region.classes, len(leaks), conflicting), *twice]
+
+
+def _shared(samples: Mapping[str, RegionSamples]) -> list[str]:
+    """Say which regions share images: these are in one part of the split in all of them."""
+    found = {name: set(region.digests) for name, region in samples.items()}
+    return [
+        f"regions '{one}' and '{other}' share {plural(len(both), 'image')}: one part of the split in both"
+        for one, other in combinations(found, 2)
+        if (both := found[one] & found[other])
+    ]
+
+
+def _split(samples: RegionSamples) -> str:
+    how = "stated" if samples.parts[0] else "by group"
+    if samples.region.grouped:
+        return how
+    return f"stated, {BY_IMAGE}" if samples.parts[0] else BY_IMAGE
 
 
 def _warnings(counts: list[int], classes: tuple[str, ...], leaks: int, conflicting: int) -> list[str]:

@@ -104,6 +104,8 @@ class NetworkInfo(Part):
     parameters: int | None = None
     macs: int | None = None
     synthetic: bool = True
+    grouped: bool | None = None
+    """Whether the split kept the images of a patient together; false: by image, patients unknown. Null: not stated."""
 
     def as_region(self) -> Region:
         """Return the region as described by the network."""
@@ -113,6 +115,7 @@ class NetworkInfo(Part):
             classes=tuple(self.classes),
             modality=self.modality,
             synthetic=self.synthetic,
+            grouped=self.grouped,
         )
 
 

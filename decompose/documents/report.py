@@ -40,6 +40,8 @@ class ReportedRegion(Part):
     classes: list[str]
     modality: str | None
     synthetic: bool
+    grouped: bool | None = None
+    """Whether patients are known, and no patient is in two parts; null where the run does not state it."""
     cases: dict[str, int]
 
 

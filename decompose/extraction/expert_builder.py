@@ -132,6 +132,7 @@ class ExpertBuilder:
             data={part: len(indices) for part, indices in self.data.parts(one.name).items()},
             in_region=check,
             synthetic=self.run.manifest.synthetic,
+            grouped=one.grouped,
             source=ExpertSource(
                 run=self.run.id,
                 run_manifest=self.run.manifest.digest,

@@ -93,9 +93,15 @@ def _data(info: ExpertInfo) -> str:
     kind = "drawn by a program" if info.synthetic else "of the run's data"
     counts = ", ".join(f"{part} {count}" for part, count in info.data.items())
     return (
-        f"## Data\n\nImages {kind}: {counts} (parts share no patient or group). No image is in this package."
+        f"## Data\n\nImages {kind}: {counts} ({_split(info)}). No image is in this package."
         " The license of the data, and so of these weights, is unknown: ask the people who trained it."
     )
+
+
+def _split(info: ExpertInfo) -> str:
+    if info.grouped is False:
+        return "split by image: patients unknown, so images of one patient may be in several parts"
+    return "parts share no patient or group"
 
 
 def _metrics(info: ExpertInfo) -> str:

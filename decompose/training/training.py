@@ -13,6 +13,7 @@ from lorkit.decompose.artifacts import digest_json
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import RegionSamples, Splits, read_regions, split_regions
 from lorkit.decompose.data.readers.registry import expected_task
+from lorkit.decompose.data.samples.pseudonyms import RUNS, Pseudonyms
 from lorkit.decompose.events import Listener, Notice, ignore
 from lorkit.decompose.methods import Method, get_method
 from lorkit.decompose.models.backbones.registry import build_backbone
@@ -146,7 +147,8 @@ def train(
     """
     if options.get("tensorboard"):
         check_tensorboard()
-    return make_run(_read(config, options.get("on_event", ignore), start, teacher), **options)
+    keys = Pseudonyms(Path(options.get("out", RUNS)), create=not options.get("dry_run", False))
+    return make_run(_read(config, options.get("on_event", ignore), start, teacher, keys), **options)
 
 
 def pretrain(
@@ -173,7 +175,11 @@ def pretrain(
 
 
 def _read(
-    config: Config, on_event: Listener, start: Start | None = None, teacher: Teacher | None = None
+    config: Config,
+    on_event: Listener,
+    start: Start | None = None,
+    teacher: Teacher | None = None,
+    pseudonyms: Pseudonyms | None = None,
 ) -> _Decomposition:
     method = get_method(config.method)
     dense = get_task(expected_task(config)).dense
@@ -184,7 +190,9 @@ def _read(
     for backbone, image in (*named, (config.student.backbone, config.image)):
         with torch.device("meta"):  # raises for an unknown name before any data is read
             build_backbone(backbone, channels=image.channels, image_size=image.size, dense=dense)
-    samples = read_regions(config, on_event)
+    samples = read_regions(config, on_event, pseudonyms)
+    for text in (f"region '{name}': {text}" for name, one in samples.items() for text in one.notices):
+        on_event(Notice(text=text))
     splits = split_regions(samples, config.split, seed=config.seed)
     regions = RegionSet(one.region for one in samples.values())
     data = {name: one.digest for name, one in samples.items()}

@@ -206,6 +206,10 @@ def _document(
 ) -> GateDocument:
     judged = any(pair.candidate.synthetic or pair.baseline.synthetic for pair in pairs)
     about = ["Judged on synthetic phantoms. The result does not apply to patients."] if judged else []
+    about += [
+        f"region {name}: split by image: patients unknown. Images of one patient may be counted as independent cases."
+        for name in sorted({pair.region for pair in pairs if pair.candidate.region.grouped is False})
+    ]
     return GateDocument(
         warnings=[*about, *(_not_judged_text(pair) for pair in pairs if pair.not_judged), *warnings],
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

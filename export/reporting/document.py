@@ -64,6 +64,7 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
     table = _Measured(run, metrics, evaluations, latencies, scores).rows(exports)
     if not exports:
         warnings.append("Nothing is exported yet: sizes and latencies are missing. Run `decompose export`.")
+    warnings += [f"Region {one.name}: split by image: patients unknown." for one in run.regions if one.grouped is False]
     chain, gate = chain_of(run, exports), _gate(run, exports)
     return ReportDocument(
         warnings=[*warnings, *orphans(chain)],

@@ -48,6 +48,7 @@ def read(entries: list[str], config: RegionConfig) -> Source:
         classes=ANATOMIES[name].classes,
         ids=tuple(f"{group}/{picture}" for group, picture in zip(groups, pictures, strict=True)),
         groups=groups,
+        grouped=True,
         parts=tuple(parts),
         origin=entries[0],
         modality=ANATOMIES[name].modality,

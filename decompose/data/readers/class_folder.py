@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorkit.decompose.config import RegionConfig
-from lorkit.decompose.data.readers.image_files import SUFFIXES, FileImages, within
+from lorkit.decompose.data.formats.listing import NOT_IMAGES, is_left_over
+from lorkit.decompose.data.formats.registry import KNOWN, is_image
+from lorkit.decompose.data.preprocessing.recipe import intensity_step
+from lorkit.decompose.data.readers.dicom_patients import patients_in_headers
+from lorkit.decompose.data.readers.image_files import FileImages, within
 from lorkit.decompose.data.samples.samples import encode, order_classes, part_name
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError
 
-_PART_DIRECTORIES = {"train", "training", "val", "valid", "validation", "test", "testing"}
-_NOT_IMAGES = {".txt", ".md", ".json", ".csv", ".yaml", ".yml", ".xml", ".html", ".ini", ".db"}
+PART_DIRECTORIES = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 class _Row(NamedTuple):
     path: Path
     label: str
-    group: str
+    group: str | None
     part: str | None
 
 
@@ -39,23 +42,29 @@ def read(entries: list[str], config: RegionConfig) -> Source:
     """
     root = Path(entries[0])
     names = {child.name.lower() for child in _directories(root)}
-    if names and names <= _PART_DIRECTORIES:
+    if names and names <= PART_DIRECTORIES:
         rows = [row for child in _directories(root) for row in _rows(root, child, part_name(child.name, str(root)))]
     else:
         rows = _rows(root, root, None)
     if not rows:
         raise DataError(
             f"no images in {root}",
-            required=f"<class>/<image> with {', '.join(SUFFIXES)}",
+            required=f"<class>/<image>: {KNOWN}",
             fix="name the folder that holds one sub-folder per class",
         )
+    found = None if any(row.group for row in rows) else patients_in_headers([row.path for row in rows])
     classes = config.classes or order_classes(row.label for row in rows)
     return Source(
-        images=FileImages([row.path for row in rows]),
+        images=FileImages([row.path for row in rows], intensity_step(config)),
         labels=encode([row.label for row in rows], str(root), classes),
         classes=classes,
         ids=tuple(row.path.relative_to(root.resolve()).as_posix() for row in rows),
-        groups=tuple(row.group for row in rows),
+        groups=found.groups
+        if found
+        else tuple(row.group or row.path.relative_to(root.resolve()).as_posix() for row in rows),
+        grouped=found is not None or all(row.group for row in rows),
+        identifying=found is not None,
+        notices=found.notices if found else (),
         parts=tuple(row.part for row in rows),
         origin=str(root),
     )
@@ -68,20 +77,18 @@ def _rows(root: Path, directory: Path, part: str | None) -> list[_Row]:
             if path.is_dir() or not _is_image(folder, path):
                 continue
             inside = path.relative_to(folder).parts
-            group = inside[0] if len(inside) > 1 else path.relative_to(root).as_posix()
-            rows.append(_Row(within(root, path, str(root)), folder.name, group, part))
+            rows.append(_Row(within(root, path, str(root)), folder.name, inside[0] if len(inside) > 1 else None, part))
     return rows
 
 
 def _directories(directory: Path) -> list[Path]:
-    return sorted(child for child in directory.iterdir() if child.is_dir() and not child.name.startswith("."))
+    return sorted(child for child in directory.iterdir() if child.is_dir() and not is_left_over(child))
 
 
 def _is_image(folder: Path, path: Path) -> bool:
-    if any(piece.startswith(".") for piece in path.relative_to(folder).parts) or path.suffix.lower() in _NOT_IMAGES:
+    inside = path.relative_to(folder).parts
+    if any(is_left_over(Path(piece)) for piece in inside) or path.suffix.lower() in NOT_IMAGES:
         return False
-    if path.suffix.lower() not in SUFFIXES:
-        raise DataError(
-            f"{path} is not an image of a supported format", required=", ".join(SUFFIXES), fix="convert or move it"
-        )
+    if not is_image(path):
+        raise DataError(f"{path} is no image that this reader knows", required=KNOWN, fix="convert or move it")
     return True

@@ -6,17 +6,22 @@ manifest's directory. Paths that lead out of the root are refused.
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.data.preprocessing.recipe import intensity_step
+from lorkit.decompose.data.readers.csv_table import local_path, read_table
+from lorkit.decompose.data.readers.dicom_patients import patients_in_headers
 from lorkit.decompose.data.readers.image_files import FileImages, within
+from lorkit.decompose.data.samples.patients import GROUP_COLUMNS
 from lorkit.decompose.data.samples.samples import encode, order_classes, part_name
 from lorkit.decompose.data.samples.source import Source
-from lorkit.decompose.errors import DataError
+from lorkit.decompose.errors import DataError, plural
 
 _REQUIRED = ("path", "label")
-_KNOWN = (*_REQUIRED, "group", "split", "id")
+_KNOWN = (*_REQUIRED, "split", "id", *GROUP_COLUMNS)
 
 
 def accepts(entries: list[str]) -> int:
@@ -38,12 +43,12 @@ def read(entries: list[str], config: RegionConfig) -> Source:
     paths = [_locate(root, row["path"], f"{path}, line {line}") for line, row in rows]
     names = [row["label"] for _, row in rows]
     classes = config.classes or order_classes(names)
-    return Source(
-        images=FileImages(paths),
+    source = Source(
+        images=FileImages(paths, intensity_step(config)),
         labels=encode(names, str(path), classes),
         classes=classes,
         ids=tuple(row.get("id") or row["path"] for _, row in rows),
-        groups=tuple(row.get("group") or row["path"] for _, row in rows),
+        groups=tuple(row["path"] for _, row in rows),
         parts=tuple(part_name(row.get("split") or "", f"{path}, line {line}") for line, row in rows),
         origin=str(path),
         columns={
@@ -52,6 +57,21 @@ def read(entries: list[str], config: RegionConfig) -> Source:
             if name and name not in _KNOWN
         },
     )
+    return _with_groups(source, rows, paths)
+
+
+def _with_groups(source: Source, rows: list[tuple[int, dict[str, str]]], paths: list[Path]) -> Source:
+    """Return a source with the groups that a column states, else those of DICOM headers, else each image its own."""
+    name = next((name for name in GROUP_COLUMNS if any(row.get(name) for _, row in rows)), None)
+    if name is not None:
+        empty = sum(not row.get(name) for _, row in rows)
+        notices = (f"column '{name}' is empty in {plural(empty, 'row')}: each is a group of its own",) if empty else ()
+        groups = tuple(row.get(name) or row["path"] for _, row in rows)
+        return replace(source, groups=groups, grouped=not empty, notices=notices)
+    found = patients_in_headers(paths)
+    if found is None:
+        return source
+    return replace(source, groups=found.groups, grouped=True, identifying=True, notices=found.notices)
 
 
 def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -60,20 +80,19 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     Raises:
         DataError: The file is missing, not text, without the required columns, or has a ragged or empty row.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            columns = [column.strip().lower() for column in reader.fieldnames or ()]
-            _check_columns(path, columns)
-            reader.fieldnames = columns
-            return [(reader.line_num, _cells(path, reader.line_num, row)) for row in reader]
-    except FileNotFoundError:
-        raise DataError(f"no manifest at {path}", required="a CSV file", fix="check the path") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read ({error})", required="UTF-8 CSV", fix="save it again") from None
+    columns, rows = read_table(path)
+    _check_columns(path, columns)
+    for line, cells in rows:
+        if not all(cells[column] for column in _REQUIRED):
+            raise DataError(
+                f"{path}, line {line}: path or label is empty",
+                required="one cell per column, path and label filled",
+                fix="correct the line",
+            )
+    return list(rows)
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
+def _check_columns(path: Path, columns: Sequence[str]) -> None:
     for column in _REQUIRED:
         if columns.count(column) != 1:
             raise DataError(
@@ -83,19 +102,8 @@ def _check_columns(path: Path, columns: list[str]) -> None:
             )
 
 
-def _cells(path: Path, line: int, row: dict[str, str | None]) -> dict[str, str]:
-    cells = {key: (value or "").strip() for key, value in row.items() if key is not None}
-    if None in row or not all(cells[column] for column in _REQUIRED):
-        raise DataError(
-            f"{path}, line {line}: {'too many cells' if None in row else 'path or label is empty'}",
-            required="one cell per column, path and label filled",
-            fix="correct the line",
-        )
-    return cells
-
-
 def _locate(root: Path, text: str, where: str) -> Path:
-    path = within(root, root / text, where)
+    path = within(root, root / local_path(text), where)
     if not path.is_file():
         raise DataError(
             f"{where}: no image at {root / text}", required="an image file", fix="correct the path or the root"

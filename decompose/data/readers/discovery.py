@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorkit.decompose.data.readers.image_files import SUFFIXES
+from lorkit.decompose.data.formats.listing import is_left_over
+from lorkit.decompose.data.formats.registry import is_image
+from lorkit.decompose.data.readers.class_folder import PART_DIRECTORIES
+from lorkit.decompose.data.readers.csv_table import local_path, read_table
 from lorkit.decompose.data.readers.npz import keys_of
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import RESERVED
@@ -47,30 +49,40 @@ def discover(root: Path) -> list[FoundSource]:
 
 
 def _walk(directory: Path, depth: int) -> Iterator[tuple[Path, str]]:
-    children = sorted(child for child in directory.iterdir() if not child.name.startswith("."))
+    children = sorted(child for child in directory.iterdir() if not is_left_over(child))
     folders = [child for child in children if child.is_dir()]
     if sum(_holds_images(folder) for folder in folders) >= 2 or _holds_parts(folders):
         yield directory, ""
         return
+    listed = set()
     for child in children:
         if child.suffix.lower() == ".npz":
             yield child, _npz_problem(child)
         elif child.suffix.lower() == ".csv" and _is_manifest(child):
+            listed |= _folders_of(child)
             yield child, ""
     for folder in folders if depth else ():
-        yield from _walk(folder, depth - 1)
+        if folder not in listed:
+            yield from _walk(folder, depth - 1)
 
 
 def _holds_images(folder: Path) -> bool:
-    return any(child.suffix.lower() in SUFFIXES for child in folder.iterdir())
+    return any(child.is_file() and not child.name.startswith(".") and is_image(child) for child in folder.iterdir())
 
 
 def _holds_parts(folders: list[Path]) -> bool:
-    """Return whether the folders are train, val and test, each with class folders."""
-    parts = {folder.name.lower() for folder in folders}
-    return parts == {"train", "val", "test"} and all(
-        sum(_holds_images(child) for child in folder.iterdir() if child.is_dir()) >= 2 for folder in folders
+    """Return whether the folders are parts, such as train and test, each with class folders."""
+    return len(folders) > 1 and all(
+        folder.name.lower() in PART_DIRECTORIES
+        and sum(_holds_images(child) for child in folder.iterdir() if child.is_dir()) >= 2
+        for folder in folders
     )
+
+
+def _folders_of(manifest: Path) -> set[Path]:
+    """Return the folders beside a manifest whose images it lists: they are no further source."""
+    first = {local_path(row["path"]).parts[:1] for _, row in read_table(manifest).rows}
+    return {manifest.parent / parts[0] for parts in first if parts}
 
 
 def _npz_problem(path: Path) -> str:
@@ -87,12 +99,9 @@ def _npz_problem(path: Path) -> str:
 
 def _is_manifest(path: Path) -> bool:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            header = next(csv.reader(stream), [])
-    except (OSError, UnicodeDecodeError, csv.Error):
+        return {"path", "label"} <= set(read_table(path).columns)
+    except DataError:
         return False
-    columns = [column.strip().lower() for column in header]
-    return {"path", "label"} <= set(columns)
 
 
 def _named(root: Path, sources: list[tuple[Path, str]]) -> list[FoundSource]:

@@ -13,6 +13,7 @@ from lorkit.decompose.config import Config, RegionConfig, resolve_path
 from lorkit.decompose.data.phantoms import reader as phantom
 from lorkit.decompose.data.readers import class_folder, csv_manifest, medmnist, nifti, npz
 from lorkit.decompose.data.samples.columns import join_columns
+from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.data.samples.samples import KNOWN_TASKS, PARTS, RegionSamples, check_samples
 from lorkit.decompose.data.samples.source import Images, Source
 from lorkit.decompose.errors import DataError, UsageError
@@ -38,7 +39,15 @@ READERS = (
 )
 
 
-def read_region(name: str, config: RegionConfig, *, base: Path, complete: bool = True, dims: int = 2) -> RegionSamples:
+def read_region(
+    name: str,
+    config: RegionConfig,
+    *,
+    base: Path,
+    complete: bool = True,
+    dims: int = 2,
+    pseudonyms: Pseudonyms | None = None,
+) -> RegionSamples:
     """Read all samples of a region.
 
     Args:
@@ -47,21 +56,26 @@ def read_region(name: str, config: RegionConfig, *, base: Path, complete: bool =
         base: Directory for relative paths.
         complete: Require a sample of every class; False for a file that is only evaluated.
         dims: Entries of `image.size`: 2 reads 2D images, 3 volumes.
+        pseudonyms: Keyed hashes of patient ids in DICOM headers; by default those of `runs/`.
 
     Raises:
         UsageError: An unknown kind of source, or an unsupported task.
         DataError: Samples that cannot be used; the message names file, sample and region.
     """
     if config.data is not None:
-        return check_samples(name, config, read_entries(config.data, config, base), complete=complete, dims=dims)
+        source = read_entries(config.data, config, base)
+        return check_samples(name, config, source, complete=complete, dims=dims, pseudonyms=pseudonyms)
     sources = []
     for part in PARTS:
         found = read_entries(getattr(config, part) or (), config, base)
         sources.append(replace(found, parts=(part,) * len(found.labels)))  # the part of the list that names it
-    return check_samples(name, config, concatenate(sources), complete=complete, dims=dims)
+    joined = concatenate(sources)
+    return check_samples(name, config, joined, complete=complete, dims=dims, pseudonyms=pseudonyms)
 
 
-def read_regions(config: Config, on_event: Listener = ignore) -> dict[str, RegionSamples]:
+def read_regions(
+    config: Config, on_event: Listener = ignore, pseudonyms: Pseudonyms | None = None
+) -> dict[str, RegionSamples]:
     """Read every region of a configuration, in its order.
 
     Raises:
@@ -70,7 +84,8 @@ def read_regions(config: Config, on_event: Listener = ignore) -> dict[str, Regio
     """
     dims = len(config.image.size)
     regions = with_progress(list(config.regions.items()), "reading data", on_event)
-    samples = {name: read_region(name, region, base=config.base, dims=dims) for name, region in regions}
+    settings: dict[str, Any] = {"base": config.base, "dims": dims, "pseudonyms": pseudonyms}
+    samples = {name: read_region(name, region, **settings) for name, region in regions}
     tasks = {one.region.task: name for name, one in samples.items()}
     if len(tasks) > 1:
         raise UsageError(
@@ -156,6 +171,9 @@ def concatenate(sources: Sequence[Source]) -> Source:
         modality=next((source.modality for source in sources if source.modality), None),
         synthetic=any(source.synthetic for source in sources),
         masks=masks,
+        identifying=any(source.identifying for source in sources),
+        grouped=all(source.grouped for source in sources),
+        notices=tuple(text for source in sources for text in source.notices),
         columns=join_columns([(source.columns, len(source.labels)) for source in sources]),
     )
 

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.config import RegionAugment, RegionConfig
 from lorkit.decompose.data.preprocessing.recipe import check_image
 from lorkit.decompose.data.samples.annotations import check_every_class, read_masks, relabel
+from lorkit.decompose.data.samples.class_names import about_names, without_flips
+from lorkit.decompose.data.samples.patients import BY_IMAGE, group_by_pattern, proposal_notice, propose
+from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region
@@ -42,6 +45,7 @@ class RegionSamples(Source):
     dims: int = 2
     mask_digests: tuple[str, ...] = ()
     present: NDArray[np.bool_] | None = None
+    augment: RegionAugment | Literal[False] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,7 +81,13 @@ class RegionSamples(Source):
 
 
 def check_samples(
-    name: str, config: RegionConfig, source: Source, *, complete: bool = True, dims: int = 2
+    name: str,
+    config: RegionConfig,
+    source: Source,
+    *,
+    complete: bool = True,
+    dims: int = 2,
+    pseudonyms: Pseudonyms | None = None,
 ) -> RegionSamples:
     """Check the result of a reader and map its labels to the configured class order.
 
@@ -87,6 +97,7 @@ def check_samples(
         source: The result of the reader.
         complete: Require a sample of every class; False for a file that is only evaluated.
         dims: Entries of `image.size`: 2 reads 2D images, 3 volumes.
+        pseudonyms: Keyed hashes of patient ids; by default those of `runs/`.
 
     Raises:
         UsageError: The stated task is not supported, or the source has no targets for it.
@@ -94,28 +105,47 @@ def check_samples(
     """
     _check_task(name, config, source)
     _check_lengths(name, source)
+    if config.parts == "anew":
+        source = replace(source, parts=(None,) * len(source.labels))
+    if config.groups is not None:
+        source = replace(group_by_pattern(name, config.groups, source), identifying=False)
+    if source.identifying:
+        keys = pseudonyms or Pseudonyms()
+        source = replace(source, groups=tuple(keys.pseudonym(group) for group in source.groups))
     digests = tuple(_digest(name, source, index, dims) for index in range(len(source.labels)))
     masks = read_masks(name, config, source, complete=complete) if source.masks is not None else None
     classes = masks.structures if masks is not None else tuple(config.classes or source.classes)
     labels = source.labels if masks is not None else relabel(name, source, classes)
     if complete and masks is None:
         check_every_class(name, classes, labels, source.origin)
+    augment, sided = without_flips(name, classes, config.augment)
     region = Region(
         name=name,
         task="classification" if masks is None else "segmentation",
         classes=classes,
         modality=config.modality or source.modality,
         synthetic=source.synthetic,
+        grouped=source.grouped,
     )
     _check_parts(name, source)
+    notices = (*source.notices, *_about_patients(source), *about_names(classes), *sided)
     return RegionSamples(
-        **{**vars(source), "classes": classes, "labels": labels},
+        **{**vars(source), "classes": classes, "labels": labels, "notices": notices},
         region=region,
         digests=digests,
         dims=dims,
         mask_digests=masks.digests if masks is not None else (),
         present=masks.present if masks is not None else None,
+        augment=augment,
     )
+
+
+def _about_patients(source: Source) -> tuple[str, ...]:
+    """Say so where patients are unknown, and which pattern on the names would be likely."""
+    if source.grouped:
+        return ()
+    proposal = propose(source.ids, source.parts)
+    return (f"split {BY_IMAGE}", *([proposal_notice(proposal)] if proposal is not None else []))
 
 
 def digest_image(image: NDArray[Any]) -> str:

@@ -34,6 +34,9 @@ class Source:
         synthetic: Whether the images were drawn by a program.
         masks: Segmentation mask of each image: (H, W) or (D, H, W) uint8.
         columns: Further columns of the source.
+        grouped: Whether `groups` states patients or other units; False: each image is its own group.
+        identifying: Whether `groups` are ids of patients, in whose place keyed hashes are used.
+        notices: What the user should know about how the source was read.
     """
 
     images: Images
@@ -47,3 +50,6 @@ class Source:
     synthetic: bool = False
     masks: Images | None = None
     columns: Columns = field(default_factory=dict)
+    grouped: bool = False
+    identifying: bool = False
+    notices: tuple[str, ...] = ()

@@ -36,6 +36,7 @@ def build_source(
         classes=classes,
         ids=ids,
         groups=tuple(groups) if groups is not None else ids,
+        grouped=groups is not None,
         parts=tuple(parts) if parts is not None else (None,) * count,
         origin="memory",
     )

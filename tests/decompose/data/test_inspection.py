@@ -73,3 +73,27 @@ def test_unwritable_place_is_a_storage_error(make: Make, tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         contact_sheet({"r": make([0, 1])}, tmp_path / "file" / "sheet.png")
+
+
+def test_what_hints_at_mistakes_is_said(make: Make) -> None:
+    """Patients unknown, images given twice or in two regions, names that differ in spelling."""
+    images = np.random.default_rng(0).integers(0, 256, (40, 4, 4), dtype=np.uint8)
+    images[1] = images[0]
+    samples = {
+        "r": make([0, 1] * 20, images=images, classes=("NORMAL", "normal")),
+        "s": make([0, 1] * 20, images=np.concatenate([images[:3], images[3:] // 2]), name="s"),
+    }
+    both = Config.model_validate({
+        "image": {"size": 8, "channels": 1}, "regions": {"r": {"data": "x"}, "s": {"data": "x"}},
+    })  # fmt: skip
+    document = inspect(both, samples)
+    assert document["regions"]["r"]["split"] == "by image: patients unknown"
+    assert document["regions"]["r"]["groups"] == 40
+    found = "\n".join(document["warnings"])
+    for text in (
+        "region 'r': split by image: patients unknown",
+        "classes 'NORMAL' and 'normal' differ only in spelling",
+        "region 'r': 1 image given more than once",
+        "regions 'r' and 's' share 2 images: one part of the split in both",
+    ):
+        assert text in found

@@ -55,7 +55,7 @@ def test_second_entry_is_the_root_and_all_columns_count(root: Path) -> None:
     [
         ("file,label\n0.png,a\n", "column 'path'"),
         ("", "column 'path'"),
-        ("path,label,label\n0.png,a,a\n", "column 'label'"),
+        ("path,label,label\n0.png,a,a\n", "columns 'label'"),
         ("path,label\n0.png,\n", "line 2: path or label is empty"),
         ("path,label\n0.png,a,b,c\n", "line 2: too many cells"),
         ("path,label\n0.png,a\n9.png,a\n", "line 3: no image at"),

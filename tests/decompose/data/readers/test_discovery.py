@@ -9,8 +9,8 @@ import pytest
 
 from lorkit.decompose.config import load_config
 from lorkit.decompose.data import read_region
+from lorkit.decompose.data.formats.pictures import SUFFIXES
 from lorkit.decompose.data.readers.discovery import discover
-from lorkit.decompose.data.readers.image_files import SUFFIXES
 from lorkit.decompose.errors import DataError
 
 

@@ -1,0 +1,53 @@
+"""Tables as text, as spreadsheets write them: comma, semicolon or tab, with or without a byte order mark."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
+
+from lorkit.decompose.errors import DataError
+
+_DELIMITERS = ",;\t"
+
+
+class Table(NamedTuple):
+    """A table: its columns in lower case, and its rows, each with the number of its line."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[int, dict[str, str]], ...]
+
+
+def read_table(path: Path) -> Table:
+    """Read a table with a header; cells are stripped, a missing cell is empty, and empty lines are left out.
+
+    Raises:
+        DataError: The file is missing, not UTF-8 text, names a column twice, or a row has more cells than the header.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            header = stream.readline()
+            stream.seek(0)
+            delimiter = max(_DELIMITERS, key=header.count)
+            reader = csv.reader(stream, strict=True, delimiter=delimiter)
+            columns = tuple(text.strip().lower() for text in next(reader, []))
+            rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
+    except FileNotFoundError:
+        raise DataError(f"no manifest at {path}", required="a CSV file", fix="check the path") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} cannot be read ({error})", required="UTF-8 CSV", fix="save it again") from None
+    twice = next((name for name in columns if name and columns.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path} has two columns '{twice}'", required="each column once", fix="rename one")
+    for line, cells in rows:
+        if len(cells) > len(columns):
+            raise DataError(
+                f"{path}, line {line}: too many cells", required="one cell per column", fix="correct the line"
+            )
+    return Table(columns, tuple((line, dict(zip(columns, [*cells, *[""] * (len(columns) - len(cells))], strict=True)))
+                                for line, cells in rows))  # fmt: skip
+
+
+def local_path(text: str) -> Path:
+    """Return a path as this system writes it: a table of Windows separates its folders by backslashes."""
+    return Path(PureWindowsPath(text).as_posix()) if "\\" in text else Path(PurePosixPath(text))

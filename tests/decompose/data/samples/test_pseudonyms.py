@@ -1,0 +1,55 @@
+"""Keyed hashes of patients: stable with a key file, useless without it."""
+
+from __future__ import annotations
+
+import os
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lorkit.decompose.data.samples.pseudonyms import KEY_FILE, Pseudonyms
+from lorkit.decompose.errors import ArtifactError
+
+
+def created(runs: Path) -> str:
+    return Pseudonyms(runs, create=True).pseudonym("P1")
+
+
+def test_a_directory_of_runs_has_one_key(tmp_path: Path) -> None:
+    first, again = Pseudonyms(tmp_path / "runs", create=True), Pseudonyms(tmp_path / "runs")
+    assert again.warnings
+    assert first.pseudonym("P1") == again.pseudonym("P1") == created(tmp_path / "runs") != first.pseudonym("P2")
+    assert "P1" not in first.pseudonym("P1")
+    assert created(tmp_path / "other") != first.pseudonym("P1")
+    assert not first.warnings
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [KEY_FILE]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes are those of POSIX")
+def test_only_its_owner_reads_the_key(tmp_path: Path) -> None:
+    created(tmp_path)
+    assert stat.S_IMODE((tmp_path / KEY_FILE).stat().st_mode) == 0o600
+
+
+def test_without_a_key_file_hashes_hold_for_one_call(tmp_path: Path) -> None:
+    one, two = Pseudonyms(tmp_path), Pseudonyms(tmp_path)
+    assert one.pseudonym("P1") == one.pseudonym("P1") != two.pseudonym("P1")
+    assert one.warnings
+    assert not list(tmp_path.iterdir())
+
+
+def test_many_at_once_agree_on_one_key(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: created(tmp_path), range(32)))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"zz", b"ab" * 31, "\u00e4".encode()])
+def test_a_damaged_key_is_never_replaced(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / KEY_FILE).write_bytes(content)
+    for create in (True, False):
+        with pytest.raises(ArtifactError, match="no key of patients"):
+            Pseudonyms(tmp_path, create=create).pseudonym("P1")
+    assert (tmp_path / KEY_FILE).read_bytes() == content
