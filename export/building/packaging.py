@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lorkit.decompose import errors
 from lorkit.decompose.artifacts import write_text
+from lorkit.decompose.data import formats
 from lorkit.decompose.documents.export import ExportedNetwork, ExportInfo
 from lorkit.decompose.documents.network import ImageShape, Normalisation
 from lorkit.decompose.regions import Region
@@ -20,7 +22,7 @@ from lorkit.export.targets.base import ONNX_EXAMPLE, Example
 if TYPE_CHECKING:
     from lorkit.export.building.sources import ExportableNetwork
 
-README = "README.md"
+README, READER = "README.md", "image_reader"
 _HERE, _EXAMPLES = Path(__file__).parent, Path(examples.__file__).parent
 
 
@@ -82,7 +84,17 @@ def write_package(info: ExportInfo, directory: Path, samples: Samples, example: 
     write_samples(directory, samples)
     for script in {ONNX_EXAMPLE, example}:
         write_text(directory / script.name, (_EXAMPLES / script.source).read_text(encoding="utf-8"))
+    write_reader(directory / READER)
     write_text(directory / README, _readme(info, example))
+
+
+def write_reader(folder: Path) -> None:
+    """Copy the modules that read images, so that an example reads what lorkit reads, without lorkit."""
+    folder.mkdir()
+    for path in (*sorted(Path(formats.__file__).parent.glob("*.py")), Path(errors.__file__)):
+        text = path.read_text(encoding="utf-8")
+        text = text.replace(formats.__name__, READER).replace(errors.__name__, f"{READER}.errors")
+        write_text(folder / path.name, text)
 
 
 def _readme(info: ExportInfo, example: Example) -> str:

@@ -17,7 +17,7 @@ def main(source: str, target: str | None) -> None:
     about = json.loads((here / "export.json").read_text(encoding="utf-8"))
     network = torch._inductor.aoti_load_package(str(here / "model.pt2"))
     device = "cuda" if about["provider"].lower().find("cuda") >= 0 else "cpu"
-    image = example.read(source)
+    image = example.read(source, about["recipe"])
     with torch.inference_mode():
         batch = torch.from_numpy(example.prepare(image, about["recipe"])[None]).to(device)
         logits = network(batch)[0].float().cpu().numpy()

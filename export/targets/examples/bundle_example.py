@@ -18,7 +18,7 @@ def main(source: str, target: str | None) -> None:
     about = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))["lorkit"]
     warnings.simplefilter("ignore", DeprecationWarning)  # torch.jit is old, and what MONAI's bundles hold
     model = torch.jit.load(bundle / "models" / "model.ts", map_location="cpu").eval()  # type: ignore[no-untyped-call]
-    image = example.read(source)
+    image = example.read(source, about["recipe"])
     with torch.inference_mode():
         logits = model(torch.from_numpy(example.prepare(image, about["recipe"])[None]))[0].numpy()
     print(json.dumps(example.answer(logits, image, about, source, target)))

@@ -9,24 +9,47 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 
-def read(path: str) -> NDArray[Any]:
-    """Read a PNG or JPEG as (H, W) or (H, W, 3), 16-bit gray with its range; a NIfTI volume on RAS axes."""
-    if path.endswith((".nii", ".nii.gz")):
-        nibabel: Any = importlib.import_module("nibabel")
-        values = np.asarray(nibabel.as_closest_canonical(nibabel.load(path)).dataobj)
-        values = values.reshape(values.shape[:3])
-        return values if values.dtype in (np.uint8, np.uint16) else values.astype(np.float32)
-    with Image.open(path) as image:
-        if image.mode.startswith("I"):
-            return np.asarray(image).astype(np.uint16)
-        return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+def read(path: str, recipe: dict[str, Any]) -> NDArray[Any]:
+    """Read a picture, DICOM or NIfTI file, or a folder of DICOM slices, as the recipe takes it.
+
+    `image_reader` beside this script reads it. Returns (H, W), (H, W, 3), or (D, H, W) on RAS axes.
+    """
+    sys.path.insert(0, str(Path(__file__).parent))
+    reader: Any = importlib.import_module("image_reader.registry")
+    stored: Any = importlib.import_module("image_reader.stored")
+    errors: Any = importlib.import_module("image_reader.errors")
+    step, sides = recipe["steps"][0], len(recipe["steps"][1]["size"])
+    intensity = SimpleNamespace(rule=step["rule"], bounds=(step.get("low"), step.get("high")))
+    try:
+        return check(stored.network_values(reader.open_image(Path(path)), intensity, path, sides), step, path)
+    except errors.DataError as error:
+        stop(str(error))
+    except ModuleNotFoundError as error:
+        stop(f"{path} needs the package {error.name}")
+
+
+def check(image: NDArray[Any], step: dict[str, Any], path: str) -> NDArray[Any]:
+    """Stop at values that the recipe cannot map to [0, 1]."""
+    if image.dtype.kind == "f":
+        if not np.isfinite(image).all():
+            stop(f"{path} has NaN or infinite pixels")
+        if step["rule"] == "dtype" and (image.min() < 0 or image.max() > 1):
+            stop(f"{path} has values {image.min():.6g} to {image.max():.6g}; required: values in [0, 1]")
+    return image
+
+
+def stop(message: str) -> NoReturn:
+    """Print why there is no answer, and end with the exit code that lorkit has for bad data."""
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(4)
 
 
 def resize(values: NDArray[np.float32], size: Sequence[int]) -> NDArray[np.float32]:
@@ -111,7 +134,8 @@ def main(source: str, target: str | None) -> None:
 
     model = Path(__file__).with_name("model.onnx")
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    about, image = described(session.get_modelmeta().custom_metadata_map), read(source)
+    about = described(session.get_modelmeta().custom_metadata_map)
+    image = read(source, about["recipe"])
     logits = session.run(["logits"], {"image": prepare(image, about["recipe"])[None]})[0][0]
     print(json.dumps(answer(logits, image, about, source, target)))
 

@@ -22,7 +22,7 @@ def main(source: str, target: str | None) -> None:
     hint = {"fp32": "f32", "int8": "f32", "bf16": "bf16"}[about["precision"]]
     settings = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     network = openvino.Core().compile_model(here / "model.xml", "CPU", settings)
-    image = example.read(source)
+    image = example.read(source, about["recipe"])
     logits = network({"image": example.prepare(image, about["recipe"])[None]})[0][0]
     print(json.dumps(example.answer(logits, image, about, source, target)))
 

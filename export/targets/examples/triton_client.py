@@ -17,7 +17,8 @@ def main(source: str, target: str | None, url: str, model: str) -> None:
     with triton.InferenceServerClient(url) as client:
         config = client.get_model_config(model, as_json=True)["config"]
         notes = {key: value["string_value"] for key, value in config["parameters"].items()}
-        about, image = example.described(notes), example.read(source)
+        about = example.described(notes)
+        image = example.read(source, about["recipe"])
         batch = example.prepare(image, about["recipe"])[None]
         tensor = triton.InferInput("image", list(batch.shape), "FP32")
         tensor.set_data_from_numpy(batch)

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
+from dicom_files import write_dicom
 from PIL import Image
 
+from lorkit.decompose.data.preprocessing.recipe import apply_recipe
+from lorkit.decompose.documents.recipe import Recipe
+from lorkit.decompose.errors import DataError
 from lorkit.export.building.exporting import export
+from lorkit.export.building.packaging import READER, write_reader
+from lorkit.export.prediction.inputs import read
 from lorkit.export.prediction.prediction import predict
 from lorkit.export.targets import TARGETS, examples, get_target
 
@@ -53,3 +61,115 @@ def test_every_target_names_an_example_that_is_there() -> None:
     folder = Path(examples.__file__).parent
     for target in TARGETS.values():
         assert (folder / target.example.source).is_file()
+
+
+def pictures(folder: Path) -> list[Path]:
+    """Write a picture of every kind that users have, and of kinds that nobody can read."""
+    rng = np.random.default_rng(0)
+    gray8, colour = rng.integers(0, 256, (9, 12), dtype=np.uint8), rng.integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    gray16 = rng.integers(0, 65536, (9, 12), dtype=np.uint16)
+    made = {
+        "gray.png": Image.fromarray(gray8),
+        "colour.png": Image.fromarray(colour),
+        "palette.png": Image.fromarray(colour).quantize(16),
+        "bits.png": Image.fromarray(gray8).convert("1"),
+        "opaque.png": Image.fromarray(colour).convert("RGBA"),
+        "transparent.png": Image.new("RGBA", (12, 9), (1, 2, 3, 4)),
+        "deep.png": Image.fromarray(gray16),
+        "deep.tif": Image.fromarray(gray16),
+        "photo.jpg": Image.fromarray(colour),
+        "print.jpg": Image.new("CMYK", (12, 9)),
+        "old.bmp": Image.fromarray(colour),
+        "unit.tif": Image.fromarray(rng.random((9, 12), dtype=np.float32)),
+        "float.tif": Image.fromarray(rng.random((9, 12), dtype=np.float32) * 9),
+        "hounsfield.tif": Image.fromarray(rng.integers(-1000, 1000, (9, 12), dtype=np.int32)),
+        "nan.tif": Image.fromarray(np.full((9, 12), np.nan, np.float32)),
+    }
+    for name, image in made.items():
+        image.save(folder / name)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(colour).save(folder / "turned.jpg", exif=exif)
+    nib.save(nib.Nifti1Image(gray8[..., None], np.diag([-1.0, -1.0, 1.0, 1.0])), folder / "slice.nii.gz")
+    nib.save(nib.Nifti1Image(rng.random((5, 6, 7), dtype=np.float32), np.eye(4)), folder / "volume.nii.gz")
+    (folder / "damaged.nii.gz").write_bytes((folder / "volume.nii.gz").read_bytes()[:-9])
+    write_dicom(folder / "plain.dcm")
+    write_dicom(folder / "windowed.dcm", WindowCenter="900", WindowWidth="800", RescaleSlope="2")
+    write_dicom(folder / "inverted.dcm", PhotometricInterpretation="MONOCHROME1")
+    write_dicom(folder / "frames.dcm", np.stack([gray16, gray16]), NumberOfFrames="2")
+    write_dicom(folder / "IM0001")
+    (folder / "cut.dcm").write_bytes((folder / "plain.dcm").read_bytes()[:-9])
+    (folder / "text.txt").write_text("no image", encoding="utf-8")
+    (folder / "text.png").write_text("no image", encoding="utf-8")
+    return sorted(folder.iterdir())
+
+
+@pytest.mark.parametrize("rule", ["dtype", "window", "percentile"])
+def test_an_example_reads_what_predict_reads_and_refuses_what_it_refuses(
+    tmp_path: Path, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bounds = {"dtype": {}, "window": {"low": -160.0, "high": 1200.0}, "percentile": {"low": 0.5, "high": 99.5}}[rule]
+    steps = [
+        {"op": "intensity", "rule": rule, **bounds},
+        {"op": "resize", "size": [8, 8], "filter": "bilinear", "antialias": True},
+        {"op": "channels", "count": 3},
+        {"op": "normalise", "mean": [0.5] * 3, "std": [0.5] * 3},
+    ]
+    recipe = Recipe.model_validate({"version": 1, "steps": steps})
+    package = tmp_path / "package"
+    package.mkdir()
+    write_reader(package / READER)
+    shutil.copy(Path(examples.__file__).parent / "example.py", package)
+    monkeypatch.syspath_prepend(str(package))
+    script = runpy.run_path(str(package / "example.py"))
+    (tmp_path / "files").mkdir()
+    answers = {}
+    for path in pictures(tmp_path / "files"):
+        try:
+            wanted = apply_recipe(recipe, read(path, recipe))
+        except DataError:
+            wanted = None
+        try:
+            found = script["prepare"](script["read"](str(path), recipe.to_json()), recipe.to_json())
+        except SystemExit as end:
+            found = None if end.code == 4 else end.code
+        assert (found is None) == (wanted is None), path.name
+        if wanted is not None:
+            np.testing.assert_allclose(found, wanted, atol=1e-6, err_msg=path.name)
+        answers[path.name] = wanted is not None
+    refused = {name for name, answered in answers.items() if not answered}
+    always = {"transparent.png", "print.jpg", "nan.tif", "volume.nii.gz", "damaged.nii.gz", "frames.dcm", "cut.dcm",
+              "text.txt", "text.png"}  # fmt: skip
+    assert refused == always | ({"float.tif", "hounsfield.tif"} if rule == "dtype" else set())
+    for name in [name for name in sys.modules if name.startswith(READER)]:
+        del sys.modules[name]
+
+
+STRANGER = """
+import json, sys
+import numpy as np, onnxruntime, torch
+from PIL import Image
+about = json.load(open(sys.argv[1] + "/export.json"))
+steps = {step["op"]: step for step in about["recipe"]["steps"]}
+image = np.asarray(Image.open(sys.argv[2]).convert("L"), dtype=np.float32) / 255
+tensor = torch.from_numpy(image)[None, None]
+size = steps["resize"]["size"]
+tensor = torch.nn.functional.interpolate(tensor, size, mode="bilinear", antialias=steps["resize"]["antialias"])
+batch = tensor.expand(1, steps["channels"]["count"], *size).numpy()
+logits = onnxruntime.InferenceSession(sys.argv[1] + "/model.onnx").run(None, {"image": batch})[0][0]
+shares = np.exp(logits - logits.max())
+print(json.dumps((shares / shares.sum()).tolist()))
+"""
+
+
+def test_a_program_written_from_the_readme_answers_as_predict_does(extracted: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(extracted, tmp_path / "run"))
+    (result,) = export(run, region="chest", profile="cpu-generic", owners=("expert",)).exports
+    pixels = np.random.default_rng(0).integers(0, 255, (301, 47), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    (tmp_path / "stranger.py").write_text(STRANGER, encoding="utf-8")
+    command = [sys.executable, str(tmp_path / "stranger.py"), str(result.path), str(tmp_path / "picture.png")]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout)
+    wanted = predict(result.path, [tmp_path / "picture.png"], allow_out_of_region=True, allow_synthetic=True)
+    assert found == pytest.approx(list(wanted.to_json()["predictions"][0]["probabilities"].values()), abs=1e-5)
+    assert "bilinear, antialias" in (result.path / "README.md").read_text(encoding="utf-8")
