@@ -20,8 +20,8 @@ OTHERS = sorted(path for folder in ("tests", "benchmarks", "examples") for path 
 # The packages of a room from top to bottom, and the modules beside them last: imports point down this list only.
 ORDER = {
     "decompose": (
-        "lifecycle", "extraction", "evaluation", "training", "runs", "methods", "models", "data", "experts", "tasks",
-        "documents", "config", "metrics", "artifacts", "regions", "events", "machine", "errors",
+        "lifecycle", "extraction", "evaluation", "training", "inspection", "runs", "methods", "models", "data",
+        "experts", "tasks", "documents", "config", "metrics", "artifacts", "regions", "events", "machine", "errors",
     ),
     "export": (
         "reporting", "gating", "building", "noninferiority", "benchmarking", "prediction", "serving", "onnx", "runtime",
