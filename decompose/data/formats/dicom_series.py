@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.data.formats import dicom
+from lorkit.decompose.data.formats import dicom, nifti, pictures
 from lorkit.decompose.data.formats.dicom_geometry import directions, letters, pixel_spacing
 from lorkit.decompose.data.formats.stored import StoredImage
 from lorkit.decompose.errors import DataError
@@ -40,14 +40,17 @@ def slices_of(folder: Path) -> list[Path]:
 
 
 def is_series(folder: Path) -> bool:
-    """Tell whether a folder holds slices of one series, and nothing of another."""
+    """Tell whether a folder holds slices of one series, and no other image."""
     files = slices_of(folder)
-    if len(files) < 2:
+    if len(files) < 2 or any(pictures.accepts(path) or nifti.accepts(path) for path in folder.iterdir()):
         return False
     found = set()
     for path in files:
-        with dicom.refusing_damage(path):
-            dataset = dicom.read_dataset(path, pixels=False)
+        try:
+            with dicom.refusing_damage(path):
+                dataset = dicom.read_dataset(path, pixels=False)
+        except DataError:  # whoever reads the file says what is wrong with it
+            return False
         if int(dataset.get("NumberOfFrames") or 1) != 1 or "ImagePositionPatient" not in dataset:
             return False
         found.add(str(dataset.get("SeriesInstanceUID") or ""))

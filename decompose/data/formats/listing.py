@@ -18,13 +18,18 @@ def images_of(path: Path) -> list[Path]:
     """Return the inputs below a path, in order of their names; the path itself where it is one input."""
     if not path.is_dir() or is_series(path):
         return [path]
-    children = sorted(child for child in path.iterdir() if not is_left_over(child))
+    children = sorted(child for child in path.iterdir() if not is_left_over(child) and not _is_linked_folder(child))
     return [
         found
         for child in children
         if child.is_dir() or child.suffix.lower() not in NOT_IMAGES
         for found in images_of(child)
     ]
+
+
+def _is_linked_folder(path: Path) -> bool:
+    """Tell whether a path is a link to a folder, which may lead back to where it lies."""
+    return path.is_symlink() and path.is_dir()
 
 
 def is_left_over(path: Path) -> bool:

@@ -57,6 +57,10 @@ def test_a_series_is_known(tmp_path: Path) -> None:
     write_dicom(folder / "other.dcm", SeriesInstanceUID="1.2.8", ImagePositionPatient=["0", "0", "9"])
     assert not is_series(folder)
     assert not is_series(series(tmp_path / "one", [0.0]))
+    for name in ("a.png", "damaged.dcm"):
+        mixed = series(tmp_path / f"with {name}", [0.0, 1.0])
+        (mixed / name).write_text("no image", encoding="utf-8")
+        assert not is_series(mixed)
     (tmp_path / "pictures").mkdir()
     for name in ("a.dcm", "b.dcm"):
         write_dicom(tmp_path / "pictures" / name)

@@ -19,6 +19,7 @@ def test_a_folder_stands_for_its_files_and_a_series_for_itself(tmp_path: Path) -
     (tmp_path / "ct").mkdir()
     for index in range(2):
         write_dicom(tmp_path / "ct" / f"IM{index}", ImagePositionPatient=["0", "0", str(index)], **AXES)
+    (tmp_path / "sub" / "loop").symlink_to(tmp_path)
     names = ["a.png", "b.png", "ct", "sub/c.tif"]
     assert images_of(tmp_path) == [tmp_path / name for name in names]
     assert images_of(tmp_path / "a.png") == [tmp_path / "a.png"]
