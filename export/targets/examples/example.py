@@ -23,6 +23,7 @@ def read(path: str, recipe: dict[str, Any]) -> NDArray[Any]:
     `image_reader` beside this script reads it. Returns (H, W), (H, W, 3), or (D, H, W) on RAS axes.
     """
     sys.path.insert(0, str(Path(__file__).parent))
+    sys.dont_write_bytecode = True  # the directory of an artifact stays as its manifest states it
     reader: Any = importlib.import_module("image_reader.registry")
     stored: Any = importlib.import_module("image_reader.stored")
     errors: Any = importlib.import_module("image_reader.errors")
