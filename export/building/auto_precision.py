@@ -25,8 +25,8 @@ from lorkit.export.building.builder import ExportJob, inputs_digest
 from lorkit.export.building.sources import ExportableNetwork, OpenedSplits
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import cases_of_split
+from lorkit.export.noninferiority.explanation import explain_accuracy
 from lorkit.export.noninferiority.latency import compare_engines
-from lorkit.export.noninferiority.multiplicity import explain_accuracy
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
 from lorkit.export.runtime.preference import record_path, recorded_regions

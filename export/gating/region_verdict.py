@@ -14,8 +14,9 @@ from lorkit.export.gating.costs import judge_costs, undecided_costs
 from lorkit.export.gating.limits import Limits, worst
 from lorkit.export.noninferiority.accuracy import BATCH, AccuracyTest, judge_accuracy, undecided_accuracy
 from lorkit.export.noninferiority.cases import EvaluationCases
+from lorkit.export.noninferiority.explanation import explain_accuracy
 from lorkit.export.noninferiority.latency import compare_engines, undecided_latency
-from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity, explain_accuracy
+from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, ExportPair

@@ -10,7 +10,7 @@ import numpy as np
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
 from lorkit.export.noninferiority.cases import EvaluationCases
-from lorkit.export.noninferiority.multiplicity import explain_accuracy
+from lorkit.export.noninferiority.explanation import explain_accuracy
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import ExportPair, read_exported
 

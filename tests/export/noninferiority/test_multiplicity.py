@@ -6,7 +6,8 @@ import pytest
 from sample_documents import CASES, accuracy, flip, subset, undecided
 
 from lorkit.decompose.documents.gate import JudgedAccuracy
-from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity, adjust_judged, explain_accuracy
+from lorkit.export.noninferiority.explanation import explain_accuracy
+from lorkit.export.noninferiority.multiplicity import adjust_for_multiplicity, adjust_judged
 
 
 def block(p_worse: float = 1.0, *, high: float = 0.01, **more: Any) -> JudgedAccuracy:
