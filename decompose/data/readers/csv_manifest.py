@@ -6,7 +6,7 @@ manifest's directory. Paths that lead out of the root are refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +15,13 @@ from lorkit.decompose.data.preprocessing.recipe import intensity_step
 from lorkit.decompose.data.readers.csv_table import local_path, read_table
 from lorkit.decompose.data.readers.dicom_patients import patients_in_headers
 from lorkit.decompose.data.readers.image_files import FileImages, within
-from lorkit.decompose.data.samples.patients import GROUP_COLUMNS
+from lorkit.decompose.data.samples.patients import names_patients, stated_groups
 from lorkit.decompose.data.samples.samples import encode, order_classes, part_name
 from lorkit.decompose.data.samples.source import Source
-from lorkit.decompose.errors import DataError, plural
+from lorkit.decompose.errors import DataError
 
 _REQUIRED = ("path", "label")
-_KNOWN = (*_REQUIRED, "split", "id", *GROUP_COLUMNS)
+_KNOWN = (*_REQUIRED, "split", "id")
 
 
 def accepts(entries: list[str]) -> int:
@@ -41,33 +41,30 @@ def read(entries: list[str], config: RegionConfig) -> Source:
     root = Path(entries[1]) if len(entries) > 1 else path.parent
     rows = read_rows(path)
     paths = [_locate(root, row["path"], f"{path}, line {line}") for line, row in rows]
-    names = [row["label"] for _, row in rows]
-    classes = config.classes or order_classes(names)
+    labels = [row["label"] for _, row in rows]
+    columns = {name: tuple(row.get(name, "") for _, row in rows) for name in rows[0][1]} if rows else {}
+    classes = config.classes or order_classes(labels)
     source = Source(
         images=FileImages(paths, intensity_step(config)),
-        labels=encode(names, str(path), classes),
+        labels=encode(labels, str(path), classes),
         classes=classes,
         ids=tuple(row.get("id") or row["path"] for _, row in rows),
+        names=tuple(row["path"] for _, row in rows),
         groups=tuple(row["path"] for _, row in rows),
         parts=tuple(part_name(row.get("split") or "", f"{path}, line {line}") for line, row in rows),
         origin=str(path),
         columns={
-            name: tuple(row.get(name, "") for _, row in rows)
-            for name in dict.fromkeys(name for _, row in rows for name in row)
-            if name and name not in _KNOWN
+            name: cells for name, cells in columns.items() if name and name not in _KNOWN and not names_patients(name)
         },
     )
-    return _with_groups(source, rows, paths)
+    return _with_groups(source, columns, paths)
 
 
-def _with_groups(source: Source, rows: list[tuple[int, dict[str, str]]], paths: list[Path]) -> Source:
+def _with_groups(source: Source, columns: Mapping[str, Sequence[str]], paths: list[Path]) -> Source:
     """Return a source with the groups that a column states, else those of DICOM headers, else each image its own."""
-    name = next((name for name in GROUP_COLUMNS if any(row.get(name) for _, row in rows)), None)
-    if name is not None:
-        empty = sum(not row.get(name) for _, row in rows)
-        notices = (f"column '{name}' is empty in {plural(empty, 'row')}: each is a group of its own",) if empty else ()
-        groups = tuple(row.get(name) or row["path"] for _, row in rows)
-        return replace(source, groups=groups, grouped=not empty, notices=notices)
+    stated = stated_groups(columns, source.names)
+    if stated is not None:
+        return replace(source, groups=stated.groups, grouped=stated.grouped, notices=stated.notices)
     found = patients_in_headers(paths)
     if found is None:
         return source

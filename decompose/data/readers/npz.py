@@ -19,13 +19,13 @@ from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.samples.annotations import without_background
 from lorkit.decompose.data.samples.columns import Columns
 from lorkit.decompose.data.samples.mask_labels import MaskLabels, labels_of
-from lorkit.decompose.data.samples.patients import GROUP_COLUMNS, stated_groups
+from lorkit.decompose.data.samples.patients import names_patients, stated_groups
 from lorkit.decompose.data.samples.samples import encode, order_classes, part_name
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError, UsageError
 
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, MemoryError, NotImplementedError)
-_KNOWN = ("images", "labels", "masks", "label_names", "mask_names", "ids", "split", *GROUP_COLUMNS)
+_KNOWN = ("images", "labels", "masks", "label_names", "mask_names", "ids", "split")
 _PICKLED = ("allow_pickle", "pickle")
 
 
@@ -55,14 +55,20 @@ def read(entries: list[str], config: RegionConfig) -> Source:
         labels, classes = read_labels(path, _required(path, arrays, "labels"), names, config.classes)
     ids = texts(arrays.get("ids")) or tuple(f"{path.stem}/{row}" for row in range(len(images)))
     split = texts(arrays.get("split"))
-    groups = stated_groups({name: array for name, array in arrays.items() if array.shape == (len(images),)})
+    cells = {
+        name: texts(array) or ()
+        for name, array in arrays.items()
+        if names_patients(name) and array.shape == (len(images),)
+    }
+    stated = stated_groups(cells, ids)
     return Source(
         images=images,
         labels=labels,
         classes=classes,
         ids=ids,
-        groups=texts(groups[1]) or ids if groups else ids,
-        grouped=groups is not None,
+        groups=stated.groups if stated else ids,
+        grouped=stated is not None and stated.grouped,
+        notices=stated.notices if stated else (),
         parts=tuple(part_name(text, str(path)) for text in split) if split else (None,) * len(images),
         origin=str(path),
         masks=masks,
@@ -171,7 +177,11 @@ def texts(values: NDArray[Any] | None) -> tuple[str, ...] | None:
 
 def _columns(arrays: Mapping[str, NDArray[Any]], samples: int) -> Columns:
     """Return the other arrays with a text or number per sample."""
-    others = {name: array for name, array in arrays.items() if name not in _KNOWN and array.shape == (samples,)}
+    others = {
+        name: array
+        for name, array in arrays.items()
+        if name not in _KNOWN and not names_patients(name) and array.shape == (samples,)
+    }
     return {name: texts(array) or () for name, array in others.items() if array.dtype.kind in "USuibf"}
 
 

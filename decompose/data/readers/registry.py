@@ -165,6 +165,7 @@ def concatenate(sources: Sequence[Source]) -> Source:
         ),
         classes=classes,
         ids=tuple(text for source in sources for text in source.ids),
+        names=tuple(text for source in sources for text in source.names or source.ids),
         groups=tuple(text for source in sources for text in source.groups),
         parts=tuple(part for source in sources for part in source.parts),
         origin=", ".join(source.origin for source in sources),

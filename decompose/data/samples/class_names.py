@@ -1,63 +1,90 @@
-"""What the names of classes and structures say: sides, which a mirrored image exchanges, and names meant alike."""
+"""What names say: sides, which a mirrored image exchanges, and names of classes or patients that are meant alike."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Literal
 
 from lorkit.decompose.config import RegionAugment
-from lorkit.decompose.errors import UsageError
 
-_SIDES = {"left": "left", "right": "right", "lh": "left", "rh": "right", "l": "left", "r": "right"}
-_SHORT = ("l", "r")  # of one letter: a side only where the other one is named too
+_SIDES = re.compile(
+    r"(left|right)(?!over)\w*|[lr]h|links|rechts|(linke|rechte)[nmrs]?|gauche|droite?|(izquierd|derech)[oa]"
+    r"|(sinistr|destr|dextr)[oa]|sinister|dexter"
+)
+_SHORT = (("l", "r"), ("os", "od"), ("sin", "dex"), ("li", "re"))  # a side only where the other one is named too
+_HUMPS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_LETTER = r"[^\W\d_]"
+_EDGES = re.compile(rf"(?<!{_LETTER})l|l(?!{_LETTER})|left")
 
 
 def sided_names(names: Sequence[str]) -> list[str]:
-    """Return the names that hold a side, such as `kidney_left`, `Left-Thalamus` or `ctx-rh-insula`."""
-    words = {name: {word for word in re.split(r"[^a-z]+", name.lower()) if word in _SIDES} for name in names}
-    both = set().union(*words.values()) if words else set()
-    alone = {word for word in _SHORT if not set(_SHORT) <= both}
-    return [name for name in names if words[name] - alone]
+    """Return the names that hold a side: `kidney_left`, `LeftThalamus`, `ctx-rh-insula`, `LV` beside `RV`."""
+    words = {name: set(re.findall(f"{_LETTER}+", _HUMPS.sub(" ", name).casefold())) for name in names}
+    every = set().union(*words.values()) if words else set()
+    short = {word for pair in _SHORT if every.issuperset(pair) for word in pair}
+    found = {name for name in names if words[name] & short or any(map(_SIDES.fullmatch, words[name]))}
+    plain = {name.casefold(): name for name in names}
+    for text, name in plain.items():
+        for other in _exchanged(text):
+            if other in plain:
+                found |= {name, plain[other]}
+    return [name for name in names if name in found]
+
+
+def _exchanged(name: str) -> list[str]:
+    """Return a name with one `left`, or one `l` at an edge of a word, replaced by its other side."""
+    right = {"left": "right", "l": "r"}
+    return [name[: at.start()] + right[at.group()] + name[at.end() :] for at in _EDGES.finditer(name)]
 
 
 def without_flips(
-    region: str, names: Sequence[str], augment: RegionAugment | Literal[False] | None
+    names: Sequence[str], augment: RegionAugment | Literal[False] | None
 ) -> tuple[RegionAugment | Literal[False] | None, tuple[str, ...]]:
     """Return a region's augmentation, without flips where a name holds a side, and what the user should know.
 
-    Raises:
-        UsageError: Flips are stated although a name holds a side: a mirrored image would have the wrong one.
+    Flips that the region states itself are kept.
     """
     sided = sided_names(names)
     if not sided or augment is False or (augment is not None and augment.flip is False):
         return augment, ()
     if augment is not None and augment.flip:
-        raise UsageError(
-            f"region '{region}' is flipped left to right, and '{sided[0]}' names a side",
-            required="no flips where classes or structures name a side",
-            fix=f"set regions.{region}.augment.flip to false",
+        return augment, (
+            f"images are flipped left to right, as augment.flip states, and '{sided[0]}' names a side: in a flipped "
+            "image the names of sides are wrong",
         )
     own = augment or RegionAugment()
     return own.model_copy(update={"flip": False}), (f"flips are off: '{sided[0]}' names a side",)
 
 
 def about_names(names: Iterable[str]) -> list[str]:
-    """Say which names differ only in case or spelling, such as NORMAL and normal, or 1 and 1.0."""
-    alike: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        alike[_plain(name)].append(name)
+    """Say which classes differ only in case or spelling, such as NORMAL and normal, or 1 and 1.0."""
     return [
-        f"classes {' and '.join(repr(name) for name in found)} differ only in spelling: are they one class?"
-        for found in alike.values()
-        if len(found) > 1
+        f"classes {' and '.join(map(repr, found))} differ only in spelling: are they one class?"
+        for found in _alike(names)
     ]
 
 
+def about_patients(groups: Iterable[str]) -> tuple[str, ...]:
+    """Say whether ids of patients differ only in case or spelling, such as 7 and 007."""
+    found = _alike(dict.fromkeys(groups))
+    if not found:
+        return ()
+    return (
+        f"patients {' and '.join(map(repr, found[0]))} differ only in spelling ({len(found)} such): if they are one, "
+        "write them alike, or images of one patient may be in several parts",
+    )
+
+
+def _alike(names: Iterable[str]) -> list[list[str]]:
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        alike[_plain(name)].append(name)
+    return [found for found in alike.values() if len(found) > 1]
+
+
 def _plain(name: str) -> str:
-    text = re.sub(r"[\s_-]+", " ", name.strip().casefold())
-    try:
-        return f"{float(text):g}"
-    except ValueError:
-        return text
+    text = re.sub(r"[\s_-]+", " ", name.strip().casefold()) if not name.strip().startswith("-") else name.strip()
+    return f"{Decimal(text).normalize():f}" if re.fullmatch(r"-?\d{1,20}(\.\d*)?", text) else text

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lorkit.decompose.config import RegionAugment, RegionConfig
 from lorkit.decompose.data.preprocessing.recipe import check_image
 from lorkit.decompose.data.samples.annotations import check_every_class, read_masks, relabel
-from lorkit.decompose.data.samples.class_names import about_names, without_flips
+from lorkit.decompose.data.samples.class_names import about_names, about_patients, without_flips
 from lorkit.decompose.data.samples.patients import BY_IMAGE, group_by_pattern, proposal_notice, propose
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.data.samples.source import Source
@@ -118,7 +118,7 @@ def check_samples(
     labels = source.labels if masks is not None else relabel(name, source, classes)
     if complete and masks is None:
         check_every_class(name, classes, labels, source.origin)
-    augment, sided = without_flips(name, classes, config.augment)
+    augment, sided = without_flips(classes, config.augment)
     region = Region(
         name=name,
         task="classification" if masks is None else "segmentation",
@@ -141,10 +141,10 @@ def check_samples(
 
 
 def _about_patients(source: Source) -> tuple[str, ...]:
-    """Say so where patients are unknown, and which pattern on the names would be likely."""
+    """Say so where patients are unknown, and which pattern is likely; else which ids may be of one patient."""
     if source.grouped:
-        return ()
-    proposal = propose(source.ids, source.parts)
+        return () if source.identifying else about_patients(source.groups)
+    proposal = propose(source.names or source.ids, source.parts)
     return (f"split {BY_IMAGE}", *([proposal_notice(proposal)] if proposal is not None else []))
 
 

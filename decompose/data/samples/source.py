@@ -27,6 +27,7 @@ class Source:
         labels: (N,) integers into `classes`; zeros if there are masks.
         classes: Class names in the source's order; of masks the names of the values 1, 2, ..., empty if unknown.
         ids: Name of each sample, for messages.
+        names: File of each sample as the data name it, in which patterns find patients; empty: `ids`.
         groups: Unit that a split keeps together: the patient, or the sample itself.
         parts: "train", "val" or "test" as stated by the source; None leaves the choice to the split.
         origin: Location of the samples.
@@ -49,6 +50,7 @@ class Source:
     modality: str | None = None
     synthetic: bool = False
     masks: Images | None = None
+    names: tuple[str, ...] = ()
     columns: Columns = field(default_factory=dict)
     grouped: bool = False
     identifying: bool = False

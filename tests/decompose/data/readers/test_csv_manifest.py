@@ -10,6 +10,7 @@ from PIL import Image
 
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.readers import csv_manifest
+from lorkit.decompose.data.samples.patients import group_by_pattern
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError
 
@@ -81,3 +82,17 @@ def test_binary_and_missing_manifests_are_refused(root: Path) -> None:
 def test_label_outside_the_configured_classes_is_refused(root: Path) -> None:
     with pytest.raises(DataError, match="label 'z'"):
         read(root, "path,label\n0.png,z\n", second=True, classes=("a", "b"))
+
+
+def test_columns_in_any_spelling_state_patients_and_are_no_further_columns(root: Path) -> None:
+    source = read(root, "Path;Label;Patient ID;Age\nimages/0.png;a;p1;3\nimages/1.png;b;p1;4\nimages/2.png;b;NA;5\n")
+    assert source.groups == ("p1", "p1", "images/2.png")
+    assert not source.grouped
+    assert "column 'patient id' is empty in 1 row" in source.notices[0]
+    assert set(source.columns) == {"age"}
+
+
+def test_a_pattern_is_searched_in_paths_also_where_ids_are_stated(root: Path) -> None:
+    source = read(root, "path,label,id\nimages\\0.png,a,x\nimages\\1.png,b,y\n")
+    assert source.ids == ("x", "y")
+    assert group_by_pattern("r", r"^(\d)", source).groups == ("0", "1")

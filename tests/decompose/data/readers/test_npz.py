@@ -117,3 +117,12 @@ def test_other_tasks_are_refused(tmp_path: Path) -> None:
 def test_unusable_arrays_are_refused(tmp_path: Path, images: Any, labels: Any, match: str) -> None:
     with pytest.raises(DataError, match=match):
         read(tmp_path / "a.npz", images=images, labels=labels)
+
+
+def test_an_array_in_any_spelling_states_patients(tmp_path: Path) -> None:
+    base = {"images": np.zeros((3, 4, 4), np.uint8), "labels": np.array([0, 1, 1])}
+    np.savez(tmp_path / "a.npz", **base, PatientID=np.array(["p1", "p1", ""]), age=np.array([1, 2, 3]))  # type: ignore[arg-type]
+    source = npz.read([str(tmp_path / "a.npz")], RegionConfig(data=(str(tmp_path / "a.npz"),)))
+    assert source.groups == ("p1", "p1", "a/2")
+    assert not source.grouped
+    assert set(source.columns) == {"age"}

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lorkit.decompose.config import RegionAugment
-from lorkit.decompose.data.samples.class_names import about_names, sided_names, without_flips
-from lorkit.decompose.errors import UsageError
+from lorkit.decompose.data.samples.class_names import about_names, about_patients, sided_names, without_flips
 
 
 @pytest.mark.parametrize(
@@ -17,7 +16,21 @@ from lorkit.decompose.errors import UsageError
         (["ctx-rh-insula"], ["ctx-rh-insula"]),
         (["lung L", "lung R"], ["lung L", "lung R"]),
         (["class l", "class m"], []),
-        (["leftover", "bright", "normal"], []),
+        (["leftover", "bright", "upright", "cleft palate", "normal"], []),
+        (["left atrium"], ["left atrium"]),
+        (["LeftKidney", "kidneyRight", "Liver"], ["LeftKidney", "kidneyRight"]),
+        (["leftkidney", "spleen"], ["leftkidney"]),
+        (["kidneyleft", "kidneyright", "cleft"], ["kidneyleft", "kidneyright"]),
+        (["LKidney", "RKidney", "liver"], ["LKidney", "RKidney"]),
+        (["kidneyl", "kidneyr", "bowel"], ["kidneyl", "kidneyr"]),
+        (["RV", "MYO", "LV"], ["RV", "LV"]),
+        (["LV", "MYO"], []),
+        (["OD", "OS"], ["OD", "OS"]),
+        (["lung", "liver", "rib", "KL1", "KL2", "RBC"], []),
+        (
+            ["Niere links", "rechte Niere", "rein droit", "riñón izquierdo"],
+            ["Niere links", "rechte Niere", "rein droit", "riñón izquierdo"],
+        ),
         (["hippocampus"], []),
     ],
 )
@@ -27,19 +40,35 @@ def test_sides_are_found_in_names(names: list[str], expected: list[str]) -> None
 
 def test_flips_are_off_where_a_name_holds_a_side() -> None:
     names = ("kidney left", "kidney right")
-    found, notices = without_flips("r", names, None)
+    found, notices = without_flips(names, None)
     assert found == RegionAugment(flip=False)
     assert "names a side" in notices[0]
-    kept, notices = without_flips("r", names, RegionAugment(rotate=3.0))
+    kept, notices = without_flips(names, RegionAugment(rotate=3.0))
     assert kept == RegionAugment(flip=False, rotate=3.0)
-    assert without_flips("r", names, False) == (False, ())
-    assert without_flips("r", ("liver",), None) == (None, ())
-    assert without_flips("r", ("liver",), RegionAugment(flip=True)) == (RegionAugment(flip=True), ())
-    with pytest.raises(UsageError, match="'kidney left' names a side"):
-        without_flips("r", names, RegionAugment(flip=True))
+    assert without_flips(names, False) == (False, ())
+    assert without_flips(("liver",), None) == (None, ())
+    assert without_flips(("liver",), RegionAugment(flip=True)) == (RegionAugment(flip=True), ())
+
+
+def test_flips_that_a_region_states_are_kept_and_said() -> None:
+    stated = RegionAugment(flip=True, rotate=3.0)
+    kept, notices = without_flips(("left atrium",), stated)
+    assert kept == stated
+    assert "'left atrium' names a side" in notices[0]
+    assert "wrong" in notices[0]
 
 
 @pytest.mark.parametrize("names", [("NORMAL", "normal"), ("1", "1.0"), ("left lung", "left_lung"), ("a ", "A")])
 def test_names_that_differ_in_spelling_are_reported(names: tuple[str, ...]) -> None:
     assert "differ only in spelling" in about_names((*names, "other"))[0]
     assert about_names((names[0], "other")) == []
+
+
+def test_large_numbers_that_differ_are_not_alike() -> None:
+    assert about_names(["1234567", "1234568", "12345678901234567890", "12345678901234567891"]) == []
+
+
+@pytest.mark.parametrize("groups", [("7", "007", "8"), ("7", "7.0", "7"), ("P1", "p1", "P2"), ("a_1", "a 1", "b")])
+def test_patients_that_differ_in_spelling_are_reported(groups: tuple[str, ...]) -> None:
+    assert "(1 such): if they are one" in about_patients(groups)[0]
+    assert about_patients((groups[0], groups[0], "other")) == ()
