@@ -56,6 +56,8 @@ class FoundationConfig(Section):
             raise ValueError("foundation.features and foundation.pooled with an ONNX file as foundation.weights only")
         if self.is_onnx and not named:
             raise ValueError("foundation.features or foundation.pooled, naming tensors of the ONNX file")
+        if self.key_map and self.weights is None:
+            raise ValueError("no foundation.key_map without foundation.weights, whose keys it maps")
         if self.is_onnx and self.key_map is not None:
             raise ValueError("no foundation.key_map with an ONNX file, which has its own weights")
         return self

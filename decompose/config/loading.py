@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from lorkit.decompose.artifacts import digest_json
+from lorkit.decompose.config.base import Section
 from lorkit.decompose.config.regions import RegionConfig
 from lorkit.decompose.config.schema import Config
 from lorkit.decompose.errors import UsageError
@@ -203,8 +204,9 @@ def _explain(error: ValidationError, where: str) -> UsageError:
     """Describe the first problem in one line; unknown keys come first, since a typo often explains a missing key."""
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     problem = problems[0]
-    key = ".".join(str(part) for part in problem["loc"])
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    key = _key(problem["loc"])
+    others = {other for one in problems if not key.startswith(other := _key(one["loc"]))}
+    more = f" (and {len(others)} more)" if others else ""
     if problem["type"] == "extra_forbidden":
         known = _known_keys(problem["loc"][:-1])
         near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
@@ -213,10 +215,21 @@ def _explain(error: ValidationError, where: str) -> UsageError:
     if problem["type"] == "missing":
         return UsageError(f"missing key '{key}' in {where}{more}", required=f"'{key}'", fix="add it")
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if problem["type"] == "model_type":
+        message = f"a section with some of {', '.join(_known_keys(problem['loc']))}"
     given = (
         f"{key} = {problem['input']!r:.120}" if key and not isinstance(problem["input"], dict) else key or "settings"
     )
     return UsageError(f"{given} in {where}{more}", required=message, fix="correct it")
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    """Return the key of a place, without the alternatives of a union, such as `RegionAugment` or `literal[False]`."""
+    *inner, last = location or ("",)
+    sections = {section.__name__ for section in Section.__subclasses__()}
+    kept = [part for part in inner if not (isinstance(part, str) and (part in sections or "[" in part))]
+    tried = isinstance(last, str) and (last in sections or "[" in last)
+    return ".".join(map(str, kept if tried and kept else [*kept, last]))
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -1,7 +1,10 @@
+import re
+
 import pytest
+import torch
 
 from lorkit.decompose.errors import DataError, UsageError
-from lorkit.decompose.regions import Region, RegionSet
+from lorkit.decompose.regions import RESERVED, Region, RegionSet
 
 
 def regions() -> RegionSet:
@@ -31,6 +34,13 @@ def test_selection_keeps_the_order_asked_for() -> None:
 def test_names_that_cannot_be_directories_are_refused(name: str) -> None:
     with pytest.raises(UsageError):
         Region(name=name, classes=("a", "b"))
+
+
+def test_names_that_torch_modules_have_as_attributes_are_reserved_before_training() -> None:
+    modules = [torch.nn.ModuleDict(), torch.nn.ParameterDict()]
+    taken = {name for one in modules for name in dir(one) if re.fullmatch(r"[a-z][a-z0-9_-]*", name)}
+    assert "training" in taken
+    assert taken <= set(RESERVED)
 
 
 @pytest.mark.parametrize("classes", [(), ("one",), ("same", "same")])

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -65,9 +66,9 @@ def load_user_weights(backbone: nn.Module, path: Path, key_map: KeyMap | None = 
     if isinstance(backbone, StagedMaps):
         backbone = backbone.network
     values, container = _read(Path(path))
-    mapped, dropped = _map(values, key_map or {}, Path(path))
     own = backbone.state_dict()
     head = f"{cast(Backbone, backbone).head_name}."
+    mapped, dropped = _map(values, key_map or {}, Path(path), _suggestion(values, own, head))
     heads = tuple(sorted(key for key in mapped if key.startswith(head) and key not in own))
     mapped = {key: value for key, value in mapped.items() if key not in heads}
     absent = sorted(own.keys() - mapped.keys())
@@ -80,7 +81,8 @@ def load_user_weights(backbone: nn.Module, path: Path, key_map: KeyMap | None = 
         defaulted=tuple(key for key in absent if key.endswith(".num_batches_tracked")),
         container=container,
     )
-    _check(report, own, mapped, values, head, Path(path))
+    _check(report, own, mapped, _suggestion(values, own, head), Path(path))
+    _check_finite({key: value for key, value in values.items() if key not in dropped}, Path(path))
     backbone.load_state_dict({**own, **mapped}, strict=True)
     return report
 
@@ -97,18 +99,26 @@ def _read(path: Path) -> tuple[dict[str, Tensor], str]:
         ) from None
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, TypeError, OSError) as error:
         raise ArtifactError(
-            f"{path} cannot be read as tensors alone ({first_line(error)})",
+            f"{path} cannot be read as tensors alone ({_reason(error)})",
             required="a safetensors or torch file that holds tensors and no code",
             fix="save `model.state_dict()` with torch.save or safetensors on a machine that trusts the file",
         ) from None
     found = _tensors(document, "", _NESTING)
     if found is not None:
         return found
+    if spread := dict(_spread(document, "")):
+        return spread, ""
     raise ArtifactError(
         f"{path} holds {type(document).__name__} and no dictionary of tensors",
         required="a state dict, at the top or under one of " + ", ".join(_CONTAINERS),
         fix="save `model.state_dict()`",
     )
+
+
+def _reason(error: Exception) -> str:
+    """Return why torch refuses a file, without its advice to run the code in it."""
+    found = re.search(r"WeightsUnpickler error: (.*?)(?:\. Please|\n|$)", str(error))
+    return found.group(1) if found else first_line(error)
 
 
 def _tensors(document: Any, container: str, nesting: int) -> tuple[dict[str, Tensor], str] | None:
@@ -124,7 +134,18 @@ def _tensors(document: Any, container: str, nesting: int) -> tuple[dict[str, Ten
     return None
 
 
-def _map(values: Mapping[str, Tensor], key_map: KeyMap, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def _spread(document: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of nested dictionaries under dotted keys, such as `teacher.backbone.conv1.weight`."""
+    if isinstance(document, dict):
+        for key, value in document.items():
+            yield from _spread(value, f"{prefix}.{key}".removeprefix("."))
+    elif isinstance(document, Tensor):
+        yield prefix, document
+
+
+def _map(
+    values: Mapping[str, Tensor], key_map: KeyMap, path: Path, suggestion: str
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     """Return the values under the backbone's keys, and the keys dropped."""
     mapped: dict[str, Tensor] = {}
     dropped: list[str] = []
@@ -140,27 +161,20 @@ def _map(values: Mapping[str, Tensor], key_map: KeyMap, path: Path) -> tuple[dic
                 continue
             target = new + key.removeprefix(prefix)
         if target in mapped:
-            raise ArtifactError(
-                f"two keys of {path} map to '{target}'", required="one key each", fix="correct foundation.key_map"
-            )
+            raise ArtifactError(f"two keys of {path} map to '{target}'", required="one key each", fix=suggestion)
         mapped[target] = value
     idle = sorted(set(key_map) - used)
     if idle:
         raise ArtifactError(
             f"no key of {path} starts with '{idle[0]}' of foundation.key_map",
             required=f"prefixes of its keys, such as '{next(iter(values), '')}'",
-            fix="correct or remove that entry",
+            fix=suggestion,
         )
     return mapped, tuple(sorted(dropped))
 
 
 def _check(
-    report: MatchReport,
-    own: Mapping[str, Tensor],
-    mapped: Mapping[str, Tensor],
-    values: Mapping[str, Tensor],
-    head: str,
-    path: Path,
+    report: MatchReport, own: Mapping[str, Tensor], mapped: Mapping[str, Tensor], suggestion: str, path: Path
 ) -> None:
     if report.missing or report.unexpected:
         first = [*report.missing[:2], *(f"+{key}" for key in report.unexpected[:2])]
@@ -168,7 +182,7 @@ def _check(
             f"{path} fits the backbone in {len(report.matched)} of {len(own)} keys: {len(report.missing)} missing, "
             f"{len(report.unexpected)} unexpected (+), such as {', '.join(first)}",
             required="every key of the backbone, and no other",
-            fix=_suggestion(values, own, head),
+            fix=suggestion,
         )
     for key in report.matched:
         if own[key].shape != mapped[key].shape:
@@ -183,9 +197,16 @@ def _check(
                 required="floating-point weights",
                 fix="convert the file",
             )
-        if mapped[key].is_floating_point() and not mapped[key].isfinite().all():
+
+
+def _check_finite(values: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse values that are not finite, also those of a classifier that is left out: such a file is damaged."""
+    for key, value in values.items():
+        if value.is_floating_point() and not value.isfinite().all():
             raise ArtifactError(
-                f"{path}: '{key}' holds NaN or infinity", required="finite weights", fix="use another checkpoint"
+                f"{path}: '{key}' holds NaN or infinity",
+                required="finite weights",
+                fix="use another checkpoint, or drop a tensor that is not needed by null in foundation.key_map",
             )
 
 
@@ -194,7 +215,7 @@ def _suggestion(values: Mapping[str, Tensor], own: Mapping[str, Tensor], head: s
     key_map = suggest_key_map(values, own, head)
     if key_map is None:
         return 'map prefixes with foundation.key_map ("" strips a prefix, null drops its keys), or change the backbone'
-    return f"set foundation.key_map: {json.dumps(key_map)}"
+    return f"set foundation.key_map: {json.dumps(key_map)}" if key_map else "remove foundation.key_map"
 
 
 def suggest_key_map(values: Mapping[str, Any], own: Mapping[str, Any], head: str) -> dict[str, str | None] | None:

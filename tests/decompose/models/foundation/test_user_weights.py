@@ -99,6 +99,35 @@ def test_the_key_map_that_an_error_names_works(tmp_path: Path, prefix: str, othe
     assert report.dropped == tuple(sorted(others))
 
 
+def test_a_key_map_that_fits_nothing_is_answered_by_one_that_works(tmp_path: Path) -> None:
+    path = saved(tmp_path, weights("backbone.", head=True))
+    for wrong in ({"module.encoder.": ""}, {"backbone": ""}, {"backbone.conv1.": "bn1.", "backbone.": ""}):
+        with pytest.raises(ArtifactError) as caught:
+            load_user_weights(Small(), path, wrong)
+        assert stated_map(str(caught.value)) == {"backbone.": ""}
+    with pytest.raises(ArtifactError, match=r"remove foundation\.key_map$"):
+        load_user_weights(Small(), saved(tmp_path, weights()), {"module.": ""})
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"student": weights("module.backbone."), "teacher": weights("backbone."), "epoch": 3},
+        {"state_dict_ema": weights(), "args": None},
+        weights("encoder.") | {"epoch": 3},
+    ],
+    ids=["two networks", "another name", "numbers beside tensors"],
+)
+def test_tensors_in_dictionaries_of_any_name_are_found_by_the_key_map_that_the_error_names(
+    tmp_path: Path, document: object
+) -> None:
+    path = saved(tmp_path, document)
+    with pytest.raises(ArtifactError) as caught:
+        load_user_weights(Small(), path)
+    load_user_weights(backbone := Small(), path, stated_map(str(caught.value)))
+    assert_loaded(backbone)
+
+
 def test_a_file_of_another_network_gets_no_key_map(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="or change the backbone"):
         load_user_weights(Small(), saved(tmp_path, {"a.b": torch.zeros(1)}))
@@ -110,6 +139,17 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path, value: float) -
     state["bn1.weight"][2] = value
     with pytest.raises(ArtifactError, match=r"'bn1\.weight' holds NaN or infinity"):
         load_user_weights(Small(), saved(tmp_path, state))
+
+
+def test_a_classifier_that_is_not_finite_is_refused_under_its_name_in_the_file_unless_it_is_dropped(
+    tmp_path: Path,
+) -> None:
+    state = weights("module.", head=True) | {"module.fc.bias": torch.tensor([1.0, float("nan")])}
+    path = saved(tmp_path, state)
+    with pytest.raises(ArtifactError, match=r"'module\.fc\.bias' holds NaN"):
+        load_user_weights(Small(), path, {"module.": ""})
+    load_user_weights(backbone := Small(), path, {"module.": "", "module.fc.": None})
+    assert_loaded(backbone)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +193,14 @@ def test_code_in_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"cannot be read as tensors alone.*holds tensors and no code"):
         load_user_weights(Small(), path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_file_with_arrays_is_refused_without_advice_to_run_its_code(tmp_path: Path) -> None:
+    path = saved(tmp_path, {key: value.numpy() for key, value in weights().items()})
+    with pytest.raises(ArtifactError, match="numpy") as caught:
+        load_user_weights(Small(), path)
+    assert "you have two options" not in str(caught.value)
+    assert "\x1b" not in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 truncated", b"not a weights file"])
