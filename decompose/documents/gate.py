@@ -123,7 +123,9 @@ class Accuracy(Part):
     p_within: Share | None = None
     """Smallest error at which the interval is below the allowed drop."""
     needed_n: int | None = None
-    """Approximate number of cases that show a candidate without loss to be within the allowed drop."""
+    """Approximate number of cases that decide whether a drop as large as this one is allowed; null if far too many."""
+    unseen_loss: Share | None = None
+    """Loss of the one patient that the interval assumes to be unseen: 1 is everything."""
     allowed: float
     strict: bool = False
     """PASS needs every structure and subgroup shown to be within the allowed drop."""

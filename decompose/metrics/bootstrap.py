@@ -28,10 +28,8 @@ class Resampling(NamedTuple):
 
     def totals(self, values: Floats) -> Floats:
         """Sum per-case values over each replicate: (N, ...) -> (R, ...)."""
-        flat_NK = values.reshape(len(values), -1).astype(np.float64)
-        groups = self.counts_RG.shape[1]
-        sums_GK = np.stack([np.bincount(self.group_N, column, minlength=groups) for column in flat_NK.T], axis=1)
-        totals_RK: Floats = self.counts_RG @ sums_GK
+        sums = sum_groups(values, self.group_N, self.counts_RG.shape[1])
+        totals_RK: Floats = self.counts_RG @ sums.reshape(len(sums), -1)
         return totals_RK.reshape(-1, *values.shape[1:])
 
     def means(self, cases_NS: Floats) -> Floats:
@@ -43,6 +41,13 @@ class Resampling(NamedTuple):
         """Slices of replicates, small enough for one weight per case."""
         step = max(1, CHUNK // max(1, len(self.group_N)))
         return [slice(start, start + step) for start in range(0, len(self.counts_RG), step)]
+
+
+def sum_groups(values: NDArray[Any], group_N: Ints, groups: int) -> Floats:
+    """Sum per-case values over each of the groups: (N, ...) -> (G, ...)."""
+    flat_NK = values.reshape(len(values), -1).astype(np.float64)
+    sums_GK = np.stack([np.bincount(group_N, column, minlength=groups) for column in flat_NK.T], axis=1)
+    return sums_GK.reshape(groups, *values.shape[1:])
 
 
 def resample(groups: ArrayLike, *, seed: int, replicates: int) -> Resampling:
@@ -59,6 +64,31 @@ def resample(groups: ArrayLike, *, seed: int, replicates: int) -> Resampling:
     rows = np.arange(replicates, dtype=np.int64)[:, None] * total
     counts = np.bincount((drawn + rows).ravel(), minlength=replicates * total)
     return Resampling(counts.reshape(replicates, total).astype(np.float64), group_N.astype(np.int64))
+
+
+def weighted_totals(sums_GK: Floats, *, seed: int, replicates: int) -> tuple[Floats, Floats]:
+    """Sum values of groups with random weights: the Bayesian bootstrap of Rubin (Annals of Statistics 9, 1981).
+
+    Weights are independent and exponential with mean 1; divided by their sum they have a Dirichlet distribution. They
+    are never 0, so a class of few groups is in every replicate.
+
+    Args:
+        sums_GK: (G, K) values of each group.
+        seed: Equal seeds and numbers of groups give equal weights.
+        replicates: Number R of replicates.
+
+    Returns:
+        The (R, K) weighted sums, and the (R,) weights of one further group.
+    """
+    total = len(sums_GK)
+    generator = np.random.default_rng(seed)
+    totals_RK, further_R = np.empty((replicates, sums_GK.shape[1])), np.empty(replicates)
+    step = max(1, CHUNK // (total + 1))
+    for start in range(0, replicates, step):
+        part = slice(start, min(start + step, replicates))
+        weight_RG = generator.standard_exponential((part.stop - start, total + 1))
+        totals_RK[part], further_R[part] = weight_RG[:, :total] @ sums_GK, weight_RG[:, total]
+    return totals_RK, further_R
 
 
 def interval(values_R: Floats, *, level: float = 0.95) -> list[float] | None:

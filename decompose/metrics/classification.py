@@ -24,7 +24,7 @@ from lorkit.decompose.metrics.bootstrap import (
     resample,
     safe_divide,
 )
-from lorkit.decompose.metrics.paired import undetected_drop, widen_if_degenerate
+from lorkit.decompose.metrics.paired import unseen_bound, widen_if_degenerate
 
 BINS = 15
 CORNERS = 64
@@ -69,8 +69,8 @@ def scores(
     point = {name: number(values[0]) for name, values in _headline(label_N, logit_NC, once, area_C[None]).items()}
     spread = {name: interval(values) for name, values in _headline(label_N, logit_NC, draws, area_RC).items()}
     for name, hidden in (
-        ("balanced_accuracy", undetected_drop(label_N, group_N)),
-        ("accuracy", undetected_drop(0 * label_N, group_N)),
+        ("balanced_accuracy", unseen_bound(label_N[:, None] == np.unique(label_N), group_N)),
+        ("accuracy", unseen_bound(np.ones((len(label_N), 1), np.bool_), group_N)),
     ):
         if (value := point[name]) is not None:
             spread[name] = widen_if_degenerate(spread[name], value, hidden)

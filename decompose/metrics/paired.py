@@ -1,6 +1,6 @@
 """Paired drop between two models on the same cases, and the difference that the cases can decide.
 
-Shape legend: N cases, C classes, S classes or structures, R bootstrap replicates.
+Shape legend: N cases, G groups, S classes or structures, R bootstrap replicates.
 """
 
 from __future__ import annotations
@@ -8,16 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import bdtr
 
 from lorkit.decompose.artifacts.arrays import Floats, Ints
 from lorkit.decompose.errors import DataError, plural
-from lorkit.decompose.metrics.bootstrap import Resampling, check_scores, mean_defined, resample
-from lorkit.decompose.metrics.intervals import DropUncertainty, zero_event_bound
+from lorkit.decompose.metrics.bootstrap import check_scores, mean_defined, safe_divide, sum_groups, weighted_totals
+from lorkit.decompose.metrics.intervals import DropUncertainty, UnseenPatient
 
 REPLICATES = 2000
 """Bootstrap replicates of every paired difference."""
+UNSEEN_DICE = 0.2
+"""Smallest drop in Dice of the unseen patient."""
+UNSEEN_PATIENTS = 0.1
+"""Largest share of patients that may lose as much as the unseen one, for the allowed drop to be exceeded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,28 +78,18 @@ def paired_difference(
 ) -> PairedDrop:
     """Compare hits per case, each (N,) in [0, 1]; fractions are averages over several trained models.
 
-    A percentile interval has no width if no drawn case differs, and would decide anything from a few cases. So it is
-    never narrower than a difference that may be unseen: with m groups in the rarest class, an event never seen has
-    probability below 1 - 0.05^(1/m) at 95 %, and weight 1/C in balanced accuracy.
+    The interval includes that one further patient loses everything; see `intervals`.
     """
-    label_N, group_N = np.asarray(labels, dtype=np.int64), np.unique(np.asarray(groups), return_inverse=True)[1]
+    label_N = np.asarray(labels, dtype=np.int64)
     hit_N2 = np.stack([np.asarray(baseline_hits, np.float64), np.asarray(candidate_hits, np.float64)], axis=1)
     own_NC = label_N[:, None] == np.unique(label_N)
     baseline, candidate = (np.where(own_NC, hit_N2[:, side, None], np.nan) for side in (0, 1))
-    rarest_groups, weight = groups_of_rarest_class(label_N, group_N)
-    found = paired_cases(baseline, candidate, groups, rarest_groups=rarest_groups, weight=weight, seed=seed)
+    found = paired_cases(baseline, candidate, groups, seed=seed)
     return replace(found, mcnemar_p=mcnemar(hit_N2))
 
 
 def paired_cases(
-    baseline_NS: Floats,
-    candidate_NS: Floats,
-    groups: ArrayLike,
-    *,
-    rarest_groups: int = 1,
-    weight: float = 0.0,
-    few_groups: bool = False,
-    seed: int = 0,
+    baseline_NS: Floats, candidate_NS: Floats, groups: ArrayLike, *, unseen: float = 1.0, seed: int = 0
 ) -> PairedDrop:
     """Compare the `scores_by_case` of two models on the same cases; NaN is undefined.
 
@@ -103,22 +97,14 @@ def paired_cases(
         baseline_NS: Scores of the baseline, in [0, 1].
         candidate_NS: Scores of the candidate.
         groups: (N,) group of each case.
-        rarest_groups: Groups that could have shown an unseen difference; see `DropUncertainty`.
-        weight: Contribution of such a difference; 0 for none.
-        few_groups: Widen the interval for few groups; see `DropUncertainty`.
+        unseen: Loss in each case of the further patient of `DropUncertainty`, at least the largest of a group here. 1
+            is everything.
         seed: Seed of the bootstrap.
     """
-    draws = resample(np.asarray(groups), seed=seed, replicates=REPLICATES)
+    group_N = np.unique(np.asarray(groups), return_inverse=True)[1]
     rates = [mean_defined(cases.T) for cases in (baseline_NS, candidate_NS)]
     drop = float(mean_defined(rates[0] - rates[1]))
-    total = draws.counts_RG.shape[1]
-    uncertainty = DropUncertainty(
-        drop=drop,
-        drop_R=drop_replicates(baseline_NS, candidate_NS, draws),
-        rarest_groups=rarest_groups,
-        weight=weight,
-        small_sample_groups=total if few_groups else None,
-    )
+    uncertainty = _uncertainty(drop, (baseline_NS, candidate_NS), group_N, unseen, seed)
     low, high = uncertainty.interval()
     return PairedDrop(
         drop=drop,
@@ -127,26 +113,75 @@ def paired_cases(
         baseline=float(mean_defined(rates[0])),
         candidate=float(mean_defined(rates[1])),
         n=len(baseline_NS),
-        groups=total,
+        groups=int(group_N.max()) + 1,
         mcnemar_p=None,
         uncertainty=uncertainty,
     )
 
 
-def drop_replicates(baseline_NS: Floats, candidate_NS: Floats, draws: Resampling) -> Floats:
-    """Return the drop in each replicate, (R,)."""
-    return mean_defined(draws.means(baseline_NS) - draws.means(candidate_NS))
+def _uncertainty(drop: float, sides: tuple[Floats, Floats], group_N: Ints, unseen: float, seed: int) -> DropUncertainty:
+    """Resample the groups with a further one that lost, and with one that gained, as much as is assumed."""
+    groups = int(group_N.max()) + 1
+    known = [np.isfinite(cases) for cases in sides]
+    parts = (np.where(known[0], sides[0], 0.0), known[0], np.where(known[1], sides[1], 0.0), known[1])
+    sums_G4S = sum_groups(np.stack(parts, axis=1), group_N, groups)
+    largest_G = np.abs(_drops(sums_G4S))
+    loss = min(1.0, max(unseen, float(largest_G[np.isfinite(largest_G)].max(initial=0.0))))
+    # a class that only one side defines has no difference
+    heaviest_S, share, reach = heaviest_group((known[0] | known[1]) & known[0].any(0) & known[1].any(0), group_N)
+    flat, further_R = weighted_totals(sums_G4S.reshape(groups, -1), seed=seed, replicates=REPLICATES)
+    totals_R4S = flat.reshape(len(flat), *sums_G4S.shape[1:])
+
+    def with_patient(baseline: float, candidate: float) -> Floats:
+        more_4S = np.outer([baseline, 1.0, candidate, 1.0], heaviest_S)
+        return _drops(totals_R4S + further_R[:, None, None] * more_4S)
+
+    return DropUncertainty(
+        drop=drop,
+        gained_R=with_patient(1.0 - loss, 1.0),
+        lost_R=with_patient(1.0, 1.0 - loss),
+        unseen=UnseenPatient(share=loss * share, reach=loss * reach),
+        unseen_loss=loss,
+    )
 
 
-def undetected_drop(label_N: Ints, group_N: Ints) -> float:
-    """Return the largest drop in balanced accuracy that no case has shown, at 95 %."""
-    return zero_event_bound(*groups_of_rarest_class(label_N, group_N))
+def _drops(sums_R4S: Floats) -> Floats:
+    """Return the drop in the mean over classes, (R,), from sums and numbers of scores of baseline and candidate."""
+    one_RS, known_one_RS, two_RS, known_two_RS = sums_R4S.transpose(1, 0, 2)
+    return mean_defined(safe_divide(one_RS, known_one_RS) - safe_divide(two_RS, known_two_RS))
 
 
-def groups_of_rarest_class(label_N: Ints, group_N: Ints) -> tuple[int, float]:
-    """Return the number of groups of the rarest class, and the weight of a class in balanced accuracy."""
-    present = np.unique(label_N)
-    return min(len(np.unique(group_N[label_N == label])) for label in present), 1.0 / len(present)
+def heaviest_group(known_NS: NDArray[np.bool_], group_N: Ints) -> tuple[Floats, float, float]:
+    """Return the group whose cases weigh most in the mean over classes.
+
+    Args:
+        known_NS: Which scores are defined.
+        group_N: Index of the group of each case.
+
+    Returns:
+        Its number of cases by class (S,), its share in the mean over the defined classes, and the share of these
+        classes of which it has cases.
+    """
+    known_GS = sum_groups(known_NS, group_N, int(group_N.max()) + 1)
+    total_S = known_GS.sum(0)
+    share_GS = safe_divide(known_GS, np.broadcast_to(total_S, known_GS.shape))
+    weight_G = mean_defined(share_GS)
+    if not total_S.any():
+        return known_GS[0], 0.0, 0.0
+    heaviest = int(weight_G.argmax())
+    return known_GS[heaviest], float(weight_G[heaviest]), float((share_GS[heaviest] > 0).sum() / (total_S > 0).sum())
+
+
+def unseen_bound(known_NS: NDArray[np.bool_], groups: ArrayLike, loss: float = 1.0) -> float:
+    """Return the largest loss in the mean over classes that no group has shown, with error `ALPHA` / 2.
+
+    Args:
+        known_NS: Which scores are defined.
+        groups: (N,) group of each case.
+        loss: Loss in each case of a group that lost.
+    """
+    _, share, reach = heaviest_group(known_NS, np.unique(np.asarray(groups), return_inverse=True)[1])
+    return UnseenPatient(share=loss * share, reach=loss * reach).bound()
 
 
 def widen_if_degenerate(interval: list[float] | None, value: float, bound: float) -> list[float]:
@@ -170,19 +205,19 @@ def mcnemar(hit_N2: Floats) -> float | None:
     return min(1.0, 2.0 * float(bdtr(rarer, discordant, 0.5)))
 
 
-def paired_means(baseline_NS: Floats, candidate_NS: Floats, groups: ArrayLike, *, seed: int = 0) -> PairedDrop:
-    """Compare two models by the mean over structures of the mean over cases, with an interval for few groups.
+def paired_means(
+    baseline_NS: Floats, candidate_NS: Floats, groups: ArrayLike, *, allowed: float, seed: int = 0
+) -> PairedDrop:
+    """Compare two models by the mean over structures of the mean over cases, to judge an allowed drop.
 
-    Percentiles of few groups are too narrow, so the ends are the quantiles of Student's t (the expanded percentile
-    interval of Hesterberg, The American Statistician 69, 2015, section 4.1). The interval is never narrower than a
-    difference that may be unseen: with G groups an event never seen has a probability below 1 - 0.05^(1/G) at 95 %, and
-    is given the weight of the largest difference of a group. Below `intervals.MIN_GROUPS` groups nothing is decided:
-    the interval is [-1, 1].
+    Unlike a hit, a Dice coefficient is seldom lost whole. The unseen patient loses `UNSEEN_DICE`, or as much as a tenth
+    of the patients must lose for the allowed drop, or the largest loss of a patient here, whichever is largest.
 
     Args:
         baseline_NS: The `scores_by_case` of a task, in [0, 1], NaN if a case is undefined for a structure.
         candidate_NS: The same of the candidate.
         groups: (N,) patient (or other cluster) of each case.
+        allowed: Allowed drop.
         seed: Seed of the bootstrap.
 
     Raises:
@@ -194,10 +229,5 @@ def paired_means(baseline_NS: Floats, candidate_NS: Floats, groups: ArrayLike, *
             required="at least one case that shows a structure",
             fix="add such cases",
         )
-    draws = resample(np.asarray(groups), seed=seed, replicates=1)
-    total = draws.counts_RG.shape[1]
-    each_G = drop_replicates(baseline_NS, candidate_NS, Resampling(np.eye(total), draws.group_N))
-    largest = float(np.abs(each_G[np.isfinite(each_G)]).max(initial=0.0))
-    return paired_cases(
-        baseline_NS, candidate_NS, groups, rarest_groups=total, weight=largest, few_groups=True, seed=seed
-    )
+    unseen = max(UNSEEN_DICE, allowed / UNSEEN_PATIENTS)
+    return paired_cases(baseline_NS, candidate_NS, groups, unseen=unseen, seed=seed)

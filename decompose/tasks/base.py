@@ -77,10 +77,6 @@ class Task(Protocol):
         """
         ...
 
-    def groups_of_rarest_class(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
-        """Return the number of groups that could have shown an unseen difference, and its weight in the headline."""
-        ...
-
     def scores(
         self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
     ) -> TaskScores:

@@ -16,7 +16,6 @@ from lorkit.decompose.documents.predict import LabelProbability
 from lorkit.decompose.documents.scores import ClassificationScores
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import classification
-from lorkit.decompose.metrics.paired import groups_of_rarest_class
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.base import ScoreInputs, Task
 
@@ -74,12 +73,6 @@ class Classification(Task):
         hit_N = (logit_NC.argmax(1) == label_N).astype(np.float64)
         own_NC = label_N[:, None] == np.arange(len(region.classes))
         return np.where(own_NC, hit_N[:, None], np.nan)
-
-    def groups_of_rarest_class(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
-        """Return the number of groups of the rarest class, and the weight of a class in balanced accuracy."""
-        return groups_of_rarest_class(
-            np.asarray(targets, dtype=np.int64), np.unique(np.asarray(groups), return_inverse=True)[1]
-        )
 
     def scores(
         self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0

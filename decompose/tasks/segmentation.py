@@ -64,14 +64,6 @@ class Segmentation(Task):
         """Return the (N, S) Dice of each sample; NaN if neither mask has the structure."""
         return segmentation.dice(score_inputs)
 
-    def groups_of_rarest_class(self, targets: ArrayLike, groups: Sequence[str]) -> tuple[int, float]:
-        """Return a weight of 0: unlike hits, Dice differs slightly in every sample, so resampling shows its variance.
-
-        A single group has none, so its weight is 1.
-        """
-        total = len(set(groups))
-        return total, 0.0 if total > 1 else 1.0
-
     def scores(
         self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
     ) -> SegmentationScores:

@@ -18,7 +18,7 @@ import numpy as np
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.samples.columns import subgroups
-from lorkit.decompose.documents.gate import Accuracy, ChangedAnswer, JudgedAccuracy, Subset
+from lorkit.decompose.documents.gate import Accuracy, CaseSet, ChangedAnswer, JudgedAccuracy, Subset
 from lorkit.decompose.errors import DataError, plural
 from lorkit.decompose.metrics import PairedDrop, paired_drop
 from lorkit.decompose.metrics.intervals import DropUncertainty
@@ -105,7 +105,7 @@ def judge_accuracy(
     prepared = (baseline, candidate)
     parts = [(name, subgroups(baseline.columns, name, cases.source)) for name in dict.fromkeys(test.columns)]
     collect = _compare_masks if get_task(pair.candidate.region.task).dense else _compare_labels
-    evidence = collect(pair, engines, prepared, test.seed)
+    evidence = collect(pair, engines, prepared, test)
     found = evidence.compare(_ALL)
     if found is None:
         raise DataError(
@@ -115,16 +115,8 @@ def judge_accuracy(
         )
     shown = test.pictures or baseline.region.synthetic
     changed = changed_answers.with_pictures(evidence.changed, candidate) if shown else evidence.changed
-    worse, within = _spread(found).p_values(test.allowed)
-    block = JudgedAccuracy(
-        verdict="inconclusive",
-        metric=headline_metric(pair.candidate),
-        **{name: value for name, value in vars(found).items() if name != "uncertainty"},
-        p_worse=worse,
-        p_within=within,
-        needed_n=_spread(found).needed(test.allowed, found.n),
-        allowed=test.allowed,
-        strict=test.strict,
+    block = judged_drop(found, test, metric=headline_metric(pair.candidate), case_set=about, source=cases.source)
+    block = block.with_changes(
         absent=evidence.absent(_ALL),
         structures=[_subset(name, compare, _ALL, test.allowed) for name, compare in evidence.structures.items()],
         subgroups=[
@@ -136,10 +128,29 @@ def judge_accuracy(
         ],
         changes=changed_answers.counts(changed),
         flips=changed,
-        case_set=about,
-        source=cases.source,
+        **evidence.rate,
     )
-    return adjust_judged([block.with_changes(**evidence.rate)])[0]
+    return adjust_judged([block])[0]
+
+
+def judged_drop(
+    found: PairedDrop, test: AccuracyTest, *, metric: str, case_set: CaseSet, source: str
+) -> JudgedAccuracy:
+    """Return the gate's `accuracy` block of a drop, before its verdict, without structures, subgroups and changes."""
+    worse, within = _spread(found).p_values(test.allowed)
+    return JudgedAccuracy(
+        verdict="inconclusive",
+        metric=metric,
+        **{name: value for name, value in vars(found).items() if name != "uncertainty"},
+        p_worse=worse,
+        p_within=within,
+        needed_n=_spread(found).needed(test.allowed, found.n),
+        unseen_loss=_spread(found).unseen_loss,
+        allowed=test.allowed,
+        strict=test.strict,
+        case_set=case_set,
+        source=source,
+    )
 
 
 def headline_metric(candidate: Exported) -> str:
@@ -187,13 +198,13 @@ def _spread(found: PairedDrop) -> DropUncertainty:
     return found.uncertainty
 
 
-def _compare_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> _AccuracyEvidence:
+def _compare_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, test: AccuracyTest) -> _AccuracyEvidence:
     """Compare two classifiers, and count the labels that differ."""
     logits = [engine_logits(engine, one) for engine, one in zip(engines, prepared, strict=True)]
     labels, groups = prepared[0].labels, np.asarray(prepared[0].groups)
 
     def compare(rows: _Rows) -> PairedDrop:
-        return paired_drop(labels[rows], logits[0][rows], logits[1][rows], groups[rows], seed=seed)
+        return paired_drop(labels[rows], logits[0][rows], logits[1][rows], groups[rows], seed=test.seed)
 
     def absent(rows: _Rows) -> list[str]:
         shown = set(labels[rows].tolist())
@@ -203,7 +214,7 @@ def _compare_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, se
     return _AccuracyEvidence(compare, absent, {}, changed, {"label_flips": len(changed)})
 
 
-def _compare_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> _AccuracyEvidence:
+def _compare_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared, test: AccuracyTest) -> _AccuracyEvidence:
     """Compare two segmentation networks by the Dice of each case, and count the pixels that differ.
 
     Raises:
@@ -231,7 +242,9 @@ def _compare_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared, see
             known_N = np.isfinite(sides[0]).any(1) | np.isfinite(sides[1]).any(1)
             if not known_N.any():
                 return None
-            return paired_means(sides[0][known_N], sides[1][known_N], groups[rows][known_N], seed=seed)
+            return paired_means(
+                sides[0][known_N], sides[1][known_N], groups[rows][known_N], allowed=test.allowed, seed=test.seed
+            )
 
         return compare
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from lorkit.decompose.documents.gate import CaseSet, JudgedAccuracy
 from lorkit.decompose.errors import plural
+from lorkit.decompose.metrics.intervals import ALPHA
 from lorkit.decompose.metrics.names import METRICS
 from lorkit.export.noninferiority.multiplicity import exceeds
 
@@ -22,6 +25,7 @@ def explain_accuracy(block: JudgedAccuracy) -> list[str]:
         f"{plural(block.groups, 'group')})"
     )
     sentences = [f"{seen}. {_end(block)}."]
+    sentences += _excluded(block)
     sentences += [_about_parts(block)] if block.subsets else []
     if block.flips:
         changes = ", ".join(f"{count} {change}" for change, count in block.changes.items() if count)
@@ -29,6 +33,18 @@ def explain_accuracy(block: JudgedAccuracy) -> list[str]:
     if block.absent:
         sentences.append(f"No case shows {', '.join(block.absent)}: a loss there cannot be measured, so no PASS.")
     return sentences + _cross_check(block) + _about_cases(block.case_set)
+
+
+def _excluded(block: JudgedAccuracy) -> list[str]:
+    """Say what a PASS excludes if the unseen patient does not lose everything."""
+    loss = block.unseen_loss
+    if block.verdict != "pass" or loss is None or loss >= 1.0:
+        return []
+    rarest = 1.0 - (ALPHA / 2) ** (1.0 / block.groups)
+    return [
+        f"This excludes that {block.allowed / loss:.1%} of the patients lose {loss:.2f}. With "
+        f"{plural(block.groups, 'patient')}, a loss in fewer than {rarest:.1%} of them can be unseen."
+    ]
 
 
 def _end(block: JudgedAccuracy) -> str:
@@ -41,9 +57,14 @@ def _end(block: JudgedAccuracy) -> str:
     if low > block.allowed:
         corrected = f"Holm, p {block.p_worse_holm or 0.0:.3f}"
         return f"The interval lies above {allowed}, but not after correction for all regions ({corrected})"
-    needed = block.needed_n
-    more = f". A drop of {block.allowed:.3f} needs about {needed} cases" if needed and needed > block.n else ""
-    return f"The interval contains {allowed}. These cases can decide a drop of about {block.decidable:.3f}{more}"
+    return f"The interval contains {allowed}. {_needed(block)}"
+
+
+def _needed(block: JudgedAccuracy) -> str:
+    if block.needed_n is None:
+        return "The drop is so close to it that no reasonable number of patients decides"
+    patients = math.ceil(block.needed_n * block.groups / block.n)
+    return f"About {patients} patients would decide whether a drop of {block.drop:.3f} is allowed"
 
 
 def _about_parts(block: JudgedAccuracy) -> str:

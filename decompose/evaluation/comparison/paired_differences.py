@@ -25,8 +25,7 @@ from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.base import Interval
 from lorkit.decompose.documents.compare import MeanDrop, PairedDifference, RegionDrop
 from lorkit.decompose.metrics.bootstrap import Resampling, interval, mean_defined, resample, safe_divide
-from lorkit.decompose.metrics.intervals import zero_event_bound
-from lorkit.decompose.metrics.paired import mcnemar, widen_if_degenerate
+from lorkit.decompose.metrics.paired import mcnemar, unseen_bound, widen_if_degenerate
 from lorkit.decompose.tasks import get_task
 
 REPLICATES = 2000
@@ -50,7 +49,10 @@ class _Region:
     def of(cls, prepared: PreparedRegion, seed: int) -> _Region:
         draws = resample(np.asarray(prepared.groups), seed=seed, replicates=REPLICATES)
         task = get_task(prepared.region.task)
-        return cls(draws, zero_event_bound(*task.groups_of_rarest_class(prepared.targets, prepared.groups)))
+        if task.dense:  # Dice differs slightly in every case, so the cases show its variance
+            return cls(draws, 0.0 if draws.counts_RG.shape[1] > 1 else 1.0)
+        label_N = np.asarray(prepared.targets)
+        return cls(draws, unseen_bound(label_N[:, None] == np.unique(label_N), prepared.groups))
 
     def rate(self, case_SNC: Floats, weight_RS: Floats) -> ReplicatedRate:
         known_SNC = np.isfinite(case_SNC)

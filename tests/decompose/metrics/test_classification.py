@@ -147,9 +147,9 @@ def test_a_thousand_replicates_of_two_thousand_cases_are_quick() -> None:
 def test_a_perfect_score_of_few_patients_is_no_certainty() -> None:
     labels = np.array([0, 0, 1, 1, 1])
     found = scores(labels, np.eye(2)[labels] * 9, ["a", "b", "c", "d", "e"])
-    # two patients in the rarest of two classes; five in all: exact 95 % bounds of no error seen
-    np.testing.assert_allclose(found["ci"]["balanced_accuracy"], [1 - (1 - 0.05 ** (1 / 2)) / 2, 1])
-    np.testing.assert_allclose(found["ci"]["accuracy"], [0.05 ** (1 / 5), 1])
+    # two patients in the rarest of two classes; five in all: exact bounds of no error seen, two-sided 95 %
+    np.testing.assert_allclose(found["ci"]["balanced_accuracy"], [1 - (1 - 0.025 ** (1 / 2)) / 2, 1])
+    np.testing.assert_allclose(found["ci"]["accuracy"], [0.025 ** (1 / 5), 1])
 
 
 def test_curves_agree_with_torchmetrics_where_nothing_is_thinned() -> None:

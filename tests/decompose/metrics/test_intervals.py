@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import beta
 
-from lorkit.decompose.metrics import paired_drop
-from lorkit.decompose.metrics.intervals import DropUncertainty, holm, zero_event_bound
-from lorkit.decompose.metrics.paired import paired_means
+from lorkit.decompose.metrics import paired_difference, paired_drop
+from lorkit.decompose.metrics.intervals import DropUncertainty, holm
+from lorkit.decompose.metrics.paired import paired_means, unseen_bound
 
 
 def two_classifiers(n: int, lost: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -45,39 +48,93 @@ def test_the_p_values_and_the_interval_decide_alike(n: int, lost: float, allowed
         assert (within <= 0.05) == (high < allowed)
 
 
+@pytest.mark.parametrize("images", [1, 5])
+def test_hits_of_one_class_have_the_exact_binomial_interval(images: int) -> None:
+    """With one class the drop is a share of patients, whose exact interval is that of Clopper and Pearson."""
+    patients, lost = 60, 4
+    hits = np.repeat(np.arange(patients) >= lost, images)
+    groups = np.repeat(np.arange(patients), images)
+    found = paired_difference(np.zeros(len(hits)), np.ones(len(hits)), hits, groups)
+    assert found.uncertainty is not None
+    for alpha in (0.05, 0.2):
+        _, high = found.uncertainty.interval(alpha)
+        assert high == pytest.approx(beta.ppf(1 - alpha / 2, lost + 1, patients - lost), rel=0.05)
+    # the patient that gained everything is the lowest of the bound on the mean, not a zero
+    weights = np.random.default_rng(1).dirichlet(np.ones(patients + 1), 20_000)
+    gaffke = weights @ np.append(np.arange(patients) < lost, -1.0)
+    assert found.ci[0] == pytest.approx(np.quantile(gaffke, 0.025), abs=0.005)
+
+
+@pytest.mark.parametrize(("layout", "reach"), [("a class each", 0.25), ("all classes each", 1.0)])
+def test_a_loss_that_no_patient_shows_has_the_probability_of_zero_events(layout: str, reach: float) -> None:
+    patients, classes = 80, 4
+    labels, groups = np.arange(patients) % classes, np.arange(patients)
+    if layout == "all classes each":
+        labels, groups = np.tile(np.arange(classes), patients), np.repeat(np.arange(patients), classes)
+    hits = np.ones(len(labels))
+    found = paired_difference(labels, hits, hits, groups)
+    # who can show it: the patients of one class, or all of them; what it costs: one class of four, or everything
+    expected = reach * (1 - 0.025 ** (1 / (patients * reach)))
+    assert found.uncertainty is not None
+    assert found.uncertainty.unseen.bound() == pytest.approx(expected)
+    assert unseen_bound(labels[:, None] == np.arange(classes), groups) == pytest.approx(expected)
+    assert found.ci == pytest.approx((-expected, expected), rel=0.1)
+
+
+def test_the_patient_with_most_images_is_the_one_that_may_be_unseen() -> None:
+    groups = np.append(np.arange(90), np.repeat(90, 10))
+    hits = np.ones(100)
+    unseen = paired_difference(np.zeros(100), hits, hits, groups).uncertainty
+    assert unseen is not None
+    assert (unseen.unseen.share, unseen.unseen.reach) == (0.1, 1.0)
+
+
 def test_needed_cases_really_decide() -> None:
     labels, one, two = two_classifiers(120, 0.0)
-    rng = np.random.default_rng(1)
-    swap = rng.random(120) < 0.2  # as many lost as won: nothing is lost, but the two differ
-    one[swap & (rng.random(120) < 0.5)] = [0.5, 0.4]
+    one[::12], two[1::12] = [0.5, 0.4], [0.5, 0.4]
+    one[::12] = np.eye(2)[1 - labels[::12]]
+    two[1::12] = np.eye(2)[1 - labels[1::12]]  # as many lost as won: nothing is lost, but the two differ
     found = paired_drop(labels, one, two, np.arange(120))
     assert found.uncertainty is not None
     needed = found.uncertainty.needed(0.03, 120)
     assert needed is not None
     assert needed > 120
-    times = -(-needed // 120)
-    labels, one, two = np.tile(labels, times), np.tile(one, (times, 1)), np.tile(two, (times, 1))
-    more = paired_drop(labels, one, two, np.arange(len(labels)))
-    assert more.decidable == pytest.approx(0.03, rel=0.2)
+    for factor, decided in ((1.15, True), (0.8, False)):
+        times = round(factor * needed / 120)
+        many = [np.tile(part, (times, 1)) for part in (one, two)]
+        more = paired_drop(np.tile(labels, times), *many, np.arange(120 * times))
+        assert (more.ci[1] < 0.03) == decided
 
 
 def test_identical_models_need_what_could_stay_unseen() -> None:
     spread = spread_of(40, 0.0)
     needed = spread.needed(0.02, 40)
     assert needed is not None
-    assert zero_event_bound(needed // 2, 0.5) == pytest.approx(0.02, abs=2e-4)
-    assert zero_event_bound(needed // 2 - 2, 0.5) > 0.02
-    assert spread.needed(0.0, 40) is None
-    assert spread.needed(0.6, 40) == 1
+    assert needed == pytest.approx(2 * math.log(0.025) / math.log(1 - 0.04), rel=0.01)
+    assert spread.needed(0.0, 40) is None, "no number of cases shows that nothing at all is lost"
+    assert spread.needed(0.6, 40) is not None
+    assert spread.needed(0.6, 40) <= 40
 
 
-def test_one_patient_decides_nothing_and_no_number_of_cases_helps() -> None:
+@given(st.integers(20, 300), st.floats(0.0, 0.4), st.floats(0.0, 0.5))
+def test_undecided_cases_need_more_than_there_are_and_decided_ones_do_not(n: int, lost: float, allowed: float) -> None:
+    spread = spread_of(n, lost)
+    low, high = spread.interval()
+    needed = spread.needed(allowed, n)
+    if low <= allowed <= high:
+        assert needed is None or needed > n
+    else:
+        assert needed is not None
+        assert needed <= n
+
+
+def test_one_patient_decides_nothing() -> None:
     rng = np.random.default_rng(0)
     one = rng.uniform(0.6, 0.9, (40, 2))
-    spread = paired_means(one, one - 0.3, np.zeros(40)).uncertainty
+    spread = paired_means(one, one - 0.3, np.zeros(40), allowed=0.1).uncertainty
     assert spread is not None
-    assert spread.p_values(0.1) == (1.0, 1.0)
-    assert spread.needed(0.1, 40) is None
+    worse, within = spread.p_values(0.1)
+    assert min(worse, within) > 0.05
 
 
 def test_holm_of_a_textbook_family() -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.export.noninferiority.accuracy import AccuracyTest, judge_accuracy
@@ -27,7 +28,13 @@ def test_the_gate_judges_the_dice_of_each_case(flat: Path, tmp_path: Path) -> No
             digests=tuple("abcdefghijkl"), target_names=("m",) * 12, masks=masks,
         )  # fmt: skip
         cases = EvaluationCases(read=lambda recipe: prepared, source="here")
-        block = judge_accuracy(ExportPair(exported, exported), (engine, engine), cases, AccuracyTest(allowed=0.02))
+        few, block = (
+            judge_accuracy(ExportPair(exported, exported), (engine, engine), cases, AccuracyTest(allowed=allowed))
+            for allowed in (0.02, 0.5)
+        )
+    assert few.ci[1] > 0.02, "six patients do not exclude that a tenth of the patients loses 0.2"
+    assert few.needed_n == pytest.approx(2 * 36, abs=4), "36 patients do, with two cases each"
+    assert [row.verdict for row in few.structures] == ["not_judged", "inconclusive"]
     assert block.metric == "dice"
     assert (block.verdict, len(block.absent)) == ("inconclusive", 1)  # nothing shows the other structure
     assert block.ci[1] < block.allowed

@@ -76,6 +76,20 @@ def test_the_sentences_name_numbers_left_out_cases_and_contradictions() -> None:
     assert "unknown whether the candidate was trained on these cases" in said
     assert "more cases worsened than improved" in said
     (open_,) = adjust_judged([block(high=0.05)])
-    assert "A drop of 0.020 needs about 300 cases" in explain_accuracy(open_)[0]
+    assert "About 150 patients would decide whether a drop of 0.010 is allowed" in explain_accuracy(open_)[0]
+    (close,) = adjust_judged([block(high=0.05, needed_n=None)])
+    assert "so close to it that no reasonable number of patients decides" in explain_accuracy(close)[0]
     (lost,) = adjust_judged([block(0.01, high=0.09)])
     assert "finds no difference" in " ".join(explain_accuracy(lost))
+
+
+def test_a_pass_on_dice_says_what_it_excludes() -> None:
+    (found,) = adjust_judged([block(metric="dice", unseen_loss=0.2, groups=36)])
+    said = explain_accuracy(found)
+    # 0.02 / 0.2 of the patients; 1 - 0.025^(1/36) = 0.0974
+    assert said[1].startswith("This excludes that 10.0% of the patients lose 0.20. With 36 patients, a loss in fewer")
+    assert said[1].endswith("than 9.7% of them can be unseen.")
+    (all_,) = adjust_judged([block(metric="dice", unseen_loss=1.0)])
+    (open_,) = adjust_judged([block(metric="dice", unseen_loss=0.2, high=0.05)])
+    for other in (all_, open_):
+        assert "This excludes" not in " ".join(explain_accuracy(other))
