@@ -68,5 +68,7 @@ def _region(entry: FoundSource, base: Path) -> str:
         return f"  # {entry.path.name}: {entry.problem}"
     import yaml
 
-    path = Path(os.path.relpath(entry.path.resolve(), base)).as_posix()
-    return f"  {entry.name}: " + yaml.safe_dump({"data": path}, default_flow_style=True, width=4096).strip()
+    paths = [entry.path] if entry.root is None else [entry.path, entry.root]
+    data = [Path(os.path.relpath(path.resolve(), base)).as_posix() for path in paths]
+    value = {"data": data[0] if len(data) == 1 else data}
+    return f"  {entry.name}: " + yaml.safe_dump(value, default_flow_style=True, width=4096).strip()

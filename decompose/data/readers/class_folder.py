@@ -6,6 +6,7 @@ of their own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,15 +16,14 @@ from lorkit.decompose.data.formats.registry import KNOWN, is_image
 from lorkit.decompose.data.preprocessing.recipe import intensity_step
 from lorkit.decompose.data.readers.dicom_patients import patients_in_headers
 from lorkit.decompose.data.readers.image_files import FileImages, within
-from lorkit.decompose.data.samples.samples import encode, order_classes, part_name
+from lorkit.decompose.data.samples.samples import encode, known_part, order_classes
 from lorkit.decompose.data.samples.source import Source
 from lorkit.decompose.errors import DataError
-
-PART_DIRECTORIES = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 class _Row(NamedTuple):
     path: Path
+    name: str
     label: str
     group: str | None
     part: str | None
@@ -41,30 +41,26 @@ def read(entries: list[str], config: RegionConfig) -> Source:
         DataError: There is no class folder, a file is of an unknown kind, or a link leads out of the root.
     """
     root = Path(entries[0])
-    names = {child.name.lower() for child in _directories(root)}
-    if names and names <= PART_DIRECTORIES:
-        rows = [row for child in _directories(root) for row in _rows(root, child, part_name(child.name, str(root)))]
-    else:
-        rows = _rows(root, root, None)
+    parts, others = part_folders(_directories(root))
+    rows = [row for child in parts for row in _rows(root, child, known_part(child.name))] or _rows(root, root, None)
     if not rows:
         raise DataError(
             f"no images in {root}",
             required=f"<class>/<image>: {KNOWN}",
             fix="name the folder that holds one sub-folder per class",
         )
+    beside = (f"{', '.join(child.name for child in others)} beside the parts left out",) if parts and others else ()
     found = None if any(row.group for row in rows) else patients_in_headers([row.path for row in rows])
     classes = config.classes or order_classes(row.label for row in rows)
     return Source(
         images=FileImages([row.path for row in rows], intensity_step(config)),
         labels=encode([row.label for row in rows], str(root), classes),
         classes=classes,
-        ids=tuple(row.path.relative_to(root.resolve()).as_posix() for row in rows),
-        groups=found.groups
-        if found
-        else tuple(row.group or row.path.relative_to(root.resolve()).as_posix() for row in rows),
+        ids=tuple(row.name for row in rows),
+        groups=found.groups if found else tuple(row.group or row.name for row in rows),
         grouped=found is not None or all(row.group for row in rows),
         identifying=found is not None,
-        notices=found.notices if found else (),
+        notices=(*beside, *(found.notices if found else ())),
         parts=tuple(row.part for row in rows),
         origin=str(root),
     )
@@ -77,8 +73,19 @@ def _rows(root: Path, directory: Path, part: str | None) -> list[_Row]:
             if path.is_dir() or not _is_image(folder, path):
                 continue
             inside = path.relative_to(folder).parts
-            rows.append(_Row(within(root, path, str(root)), folder.name, inside[0] if len(inside) > 1 else None, part))
+            group = inside[0] if len(inside) > 1 else None
+            name = path.relative_to(root).as_posix()
+            rows.append(_Row(within(root, path, str(root)), name, folder.name, group, part))
     return rows
+
+
+def part_folders(folders: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the folders that are parts of a split, and the others: parts if all are, or several with classes."""
+    parts = [child for child in folders if known_part(child.name)]
+    several = len({known_part(child.name) for child in parts}) > 1 and all(map(_directories, parts))
+    if len(parts) == len(folders) or several:
+        return parts, [child for child in folders if child not in parts]
+    return [], list(folders)
 
 
 def _directories(directory: Path) -> list[Path]:

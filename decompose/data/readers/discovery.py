@@ -6,25 +6,39 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from lorkit.decompose.data.formats.listing import is_left_over
 from lorkit.decompose.data.formats.registry import is_image
-from lorkit.decompose.data.readers.class_folder import PART_DIRECTORIES
-from lorkit.decompose.data.readers.csv_table import local_path, read_table
+from lorkit.decompose.data.readers import nifti
+from lorkit.decompose.data.readers.class_folder import part_folders
+from lorkit.decompose.data.readers.csv_table import Table, local_path, read_table
 from lorkit.decompose.data.readers.npz import keys_of
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import RESERVED
 
 _DEPTH = 4
+_MASKS = "has masks: segmentation needs its own configuration (see docs/data.md)"
 
 
 @dataclass(frozen=True)
 class FoundSource:
-    """One data source; `problem` is the reason why it cannot become a region, else empty."""
+    """One data source; `problem` is the reason why it cannot become a region, else empty.
+
+    `root` is the directory that the paths of a manifest start at, where it is not the manifest's own.
+    """
 
     name: str
     path: Path
     problem: str = ""
+    root: Path | None = None
+
+
+class _Source(NamedTuple):
+    path: Path
+    problem: str = ""
+    root: Path | None = None
+    listed: frozenset[Path] = frozenset()  # folders of the images that a manifest lists
 
 
 def discover(root: Path) -> list[FoundSource]:
@@ -38,32 +52,44 @@ def discover(root: Path) -> list[FoundSource]:
     """
     if not root.is_dir():
         raise DataError(f"no directory at {root}", required="a directory with data", fix="check the path")
-    sources = list(_walk(root, _DEPTH))
-    if not any(not problem for _, problem in sources):
+    sources = _without_twins(list(_walk(root, _DEPTH)))
+    if all(source.problem for source in sources):
+        reason = "".join(f" ({source.path}: {source.problem})" for source in sources[:1])
         raise DataError(
-            f"nothing to train on in {root}",
+            f"nothing to train on in {root}{reason}",
             required=".npz with images and labels, CSV with path and label, or <class>/<image> folders",
             fix="see docs/data.md for the layouts",
         )
     return _named(root, sources)
 
 
-def _walk(directory: Path, depth: int) -> Iterator[tuple[Path, str]]:
+def _without_twins(sources: list[_Source]) -> list[_Source]:
+    """Mark the folders whose images a manifest lists: as a region of their own they would give every image twice."""
+    lists = {folder: source.path for source in sources for folder in source.listed}
+    return [
+        source._replace(problem=f"its images are listed in {lists[source.path].name}")
+        if source.path in lists and not source.problem
+        else source
+        for source in sources
+    ]
+
+
+def _walk(directory: Path, depth: int) -> Iterator[_Source]:
     children = sorted(child for child in directory.iterdir() if not is_left_over(child))
     folders = [child for child in children if child.is_dir()]
-    if sum(_holds_images(folder) for folder in folders) >= 2 or _holds_parts(folders):
-        yield directory, ""
+    if nifti.accepts([str(directory)]):
+        yield _Source(directory, _MASKS)
         return
-    listed = set()
     for child in children:
         if child.suffix.lower() == ".npz":
-            yield child, _npz_problem(child)
-        elif child.suffix.lower() == ".csv" and _is_manifest(child):
-            listed |= _folders_of(child)
-            yield child, ""
+            yield _Source(child, _npz_problem(child))
+        elif child.suffix.lower() == ".csv" and (table := _manifest(child)) is not None:
+            yield _listed(child, table, folders)
+    if sum(_holds_images(folder) for folder in folders) >= 2 or _holds_parts(folders):
+        yield _Source(directory)
+        return
     for folder in folders if depth else ():
-        if folder not in listed:
-            yield from _walk(folder, depth - 1)
+        yield from _walk(folder, depth - 1)
 
 
 def _holds_images(folder: Path) -> bool:
@@ -71,18 +97,32 @@ def _holds_images(folder: Path) -> bool:
 
 
 def _holds_parts(folders: list[Path]) -> bool:
-    """Return whether the folders are parts, such as train and test, each with class folders."""
-    return len(folders) > 1 and all(
-        folder.name.lower() in PART_DIRECTORIES
-        and sum(_holds_images(child) for child in folder.iterdir() if child.is_dir()) >= 2
-        for folder in folders
+    """Return whether folders are parts, such as train and test, each with class folders."""
+    parts, _ = part_folders(folders)
+    return len(parts) > 1 and all(
+        sum(_holds_images(child) for child in folder.iterdir() if child.is_dir()) >= 2 for folder in parts
     )
 
 
-def _folders_of(manifest: Path) -> set[Path]:
-    """Return the folders beside a manifest whose images it lists: they are no further source."""
-    first = {local_path(row["path"]).parts[:1] for _, row in read_table(manifest).rows}
-    return {manifest.parent / parts[0] for parts in first if parts}
+def _manifest(path: Path) -> Table | None:
+    try:
+        table = read_table(path)
+    except DataError:
+        return None
+    return table if {"path", "label"} <= set(table.columns) else None
+
+
+def _listed(manifest: Path, table: Table, folders: list[Path]) -> _Source:
+    """Return a manifest with the directory that its paths start at: its own, one beside it, or the one above."""
+    paths = [local_path(row["path"]) for _, row in table.rows]
+    own = manifest.parent
+    for root in (own, *sorted(folders, key=lambda folder: folder.name != manifest.stem), own.parent):
+        files = [root / path for path in paths]
+        if files and not any(".." in path.parts for path in paths) and all(file.is_file() for file in files):
+            listed = frozenset(parent for file in files for parent in file.parents if parent.is_relative_to(root))
+            return _Source(manifest, root=None if root == own else root, listed=listed)
+    missing = next((path for path in paths if not (own / path).is_file() or ".." in path.parts), "")
+    return _Source(manifest, f"lists '{missing}', which is not below it" if paths else "lists no image")
 
 
 def _npz_problem(path: Path) -> str:
@@ -93,28 +133,23 @@ def _npz_problem(path: Path) -> str:
     if "train_images" in keys or {"images", "labels"} <= keys:
         return ""
     if "masks" in keys:
-        return "has masks: segmentation needs its own configuration (see docs/data.md)"
+        return _MASKS
     return f"has {', '.join(sorted(keys)) or 'nothing'}, not images and labels"
 
 
-def _is_manifest(path: Path) -> bool:
-    try:
-        return {"path", "label"} <= set(read_table(path).columns)
-    except DataError:
-        return False
-
-
-def _named(root: Path, sources: list[tuple[Path, str]]) -> list[FoundSource]:
+def _named(root: Path, sources: list[_Source]) -> list[FoundSource]:
     found: list[FoundSource] = []
-    for path, problem in sources:
-        alone = sum(other.parent == path.parent for other, _ in sources) == 1
+    for source in sources:
+        path = source.path
+        alone = sum(other.path.parent == path.parent for other in sources if other is source or not other.problem) == 1
         text = path.parent.name if path.is_file() and alone and path.parent != root else path.stem
         name = _region_name(text)
-        taken = {other.name for other in found}
+        taken = {other.name for other in found if not other.problem}
         number = next(
             count for count in range(1, len(sources) + 2) if (f"{name}-{count}" if count > 1 else name) not in taken
         )
-        found.append(FoundSource(f"{name}-{number}" if number > 1 else name, path, problem))
+        name = f"{name}-{number}" if number > 1 else name
+        found.append(FoundSource(name, path, source.problem, source.root))
     return found
 
 

@@ -6,6 +6,7 @@ Shapes: N samples, S structures; an image is (H, W), (H, W, 3) or a volume (D, H
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,6 +28,7 @@ from lorkit.decompose.regions import Region
 PARTS = ("train", "val", "test")
 KNOWN_TASKS = ("classification", "segmentation")
 _PART_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
+_PART_OF = re.compile(r"[\s_-]*(set|data|images)?$")  # of `training_set`
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -174,13 +176,19 @@ def encode(names: Sequence[str], origin: str, classes: tuple[str, ...]) -> NDArr
     return np.array([index[name] for name in names], dtype=np.int64)
 
 
+def known_part(text: str) -> str | None:
+    """Return the part that a text names (`Training`, `valid`, `test_set`), else None."""
+    name = _PART_OF.sub("", text.strip().lower())
+    part = _PART_NAMES.get(name, name)
+    return part if part in PARTS else None
+
+
 def part_name(text: str, where: str) -> str | None:
     """Return the part of a split column's value, None if empty; raise DataError for another value."""
     if not text.strip():
         return None
-    name = text.strip().lower()
-    part = _PART_NAMES.get(name, name)
-    if part not in PARTS:
+    part = known_part(text)
+    if part is None:
         raise DataError(f"{where}: split '{text}'", required="train, val or test", fix="correct it or leave it empty")
     return part
 

@@ -64,3 +64,34 @@ def test_link_out_of_the_root_is_refused(tmp_path: Path) -> None:
     (tmp_path / "root" / "a" / "2.png").symlink_to(tmp_path / "elsewhere.png")
     with pytest.raises(DataError, match="outside"):
         class_folder.read([str(tmp_path / "root")], config(tmp_path / "root"))
+
+
+@pytest.mark.parametrize("parts", [("Training", "Testing"), ("train_set", "test set")])
+def test_folders_beside_the_parts_are_left_out_and_said(tmp_path: Path, parts: tuple[str, str]) -> None:
+    for value, part in enumerate((*parts, "more")):
+        put(tmp_path / part / "no" / "1.png", value)
+        put(tmp_path / part / "yes" / "1.png", value + 10)
+    source = class_folder.read([str(tmp_path)], config(tmp_path))
+    assert sorted(zip(source.ids, source.parts, strict=True)) == sorted(
+        (f"{folder}/{label}/1.png", part)
+        for folder, part in zip(parts, ("train", "test"), strict=True)
+        for label in ("no", "yes")
+    )
+    assert source.notices == ("more beside the parts left out",)
+
+
+def test_classes_that_are_called_like_parts_are_classes(tmp_path: Path) -> None:
+    for name in ("train", "test", "bus"):
+        put(tmp_path / name / "1.png")
+    source = class_folder.read([str(tmp_path)], config(tmp_path))
+    assert source.classes == ("bus", "test", "train")
+    assert set(source.parts) == {None}
+
+
+def test_a_link_keeps_its_own_name(tmp_path: Path) -> None:
+    put(tmp_path / "a" / "1.png", 1)
+    put(tmp_path / "b" / "1.png", 2)
+    (tmp_path / "b" / "2.png").symlink_to("../a/1.png")
+    source = class_folder.read([str(tmp_path)], config(tmp_path))
+    assert source.ids == source.groups == ("a/1.png", "b/1.png", "b/2.png")
+    assert int(source.images[2][0, 0]) == 1

@@ -31,6 +31,7 @@ def test_every_kind_is_found_and_named(tmp_path: Path) -> None:
     write_npz(tmp_path / "eye" / "masks.npz", images=np.zeros((1, 8, 8)), masks=np.zeros((1, 8, 8)))
     touch(tmp_path / "Chest X-Ray" / "normal" / f"a{SUFFIXES[0]}", tmp_path / "Chest X-Ray" / "sick" / "b.png")
     (tmp_path / "knee").mkdir()
+    touch(tmp_path / "knee" / "a.png")
     (tmp_path / "knee" / "list.csv").write_text("path,label,group\na.png,KL0,p1\n")
     (tmp_path / "knee" / "labels.csv").write_text("id,grade\n1,2\n")
     found = {entry.name: entry for entry in discover(tmp_path)}
@@ -52,6 +53,55 @@ def test_stated_parts_are_one_region(tmp_path: Path) -> None:
     for part in ("train", "val", "test"):
         touch(tmp_path / "skin" / part / "mole" / "1.png", tmp_path / "skin" / part / "nevus" / "2.png")
     assert [(entry.name, entry.path.name) for entry in discover(tmp_path)] == [("skin", "skin")]
+
+
+@pytest.mark.parametrize("parts", [("Training", "Testing"), ("train", "test"), ("TRAIN_SET", "test set", "valid")])
+def test_parts_in_any_spelling_are_one_region_also_beside_other_folders(tmp_path: Path, parts: tuple[str, ...]) -> None:
+    for part in (*parts, "copy/train", "copy/test"):
+        touch(tmp_path / "skin" / part / "mole" / "1.png", tmp_path / "skin" / part / "nevus" / "2.png")
+    touch(tmp_path / "skin" / "__MACOSX" / "train" / "mole" / "._1.png", tmp_path / "skin" / ".DS_Store")
+    assert [(entry.name, entry.path.name) for entry in discover(tmp_path)] == [("skin", "skin")]
+
+
+@pytest.mark.parametrize(("prefix", "root"), [("pics/", None), ("", "pics")])
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_manifest_and_the_folder_of_its_images_are_one_region(
+    tmp_path: Path, prefix: str, root: str | None, flat: bool
+) -> None:
+    names = ["1.png", "2.png"] if flat else ["a/1.png", "b/2.png"]
+    touch(*(tmp_path / "pics" / name for name in names))
+    lines = "".join(f"{prefix}{name},{number}\n" for number, name in enumerate(names))
+    (tmp_path / "pics.csv").write_text("path,label\n" + lines)
+    found = [entry for entry in discover(tmp_path) if not entry.problem]
+    assert [(one.name, one.path.name, one.root and one.root.name) for one in found] == [("pics", "pics.csv", root)]
+    if not flat:
+        (twin,) = [entry for entry in discover(tmp_path) if entry.problem]
+        assert (twin.path.name, twin.problem) == ("pics", "its images are listed in pics.csv")
+
+
+def test_a_manifest_among_its_class_folders_is_preferred(tmp_path: Path) -> None:
+    touch(tmp_path / "x" / "a" / "1.png", tmp_path / "x" / "b" / "2.png")
+    (tmp_path / "x" / "list.csv").write_text("path,label,patient\na/1.png,a,p\nb/2.png,b,q\n")
+    assert [entry.path.name for entry in discover(tmp_path) if not entry.problem] == ["list.csv"]
+
+
+def test_a_manifest_whose_images_are_elsewhere_is_left_out_with_the_reason(tmp_path: Path) -> None:
+    touch(tmp_path / "pics" / "a" / "1.png", tmp_path / "pics" / "b" / "2.png")
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "meta" / "list.csv").write_text("path,label\n../pics/a/1.png,a\n")
+    found = {entry.path.name: entry.problem for entry in discover(tmp_path)}
+    assert found == {"list.csv": "lists '../pics/a/1.png', which is not below it", "pics": ""}
+
+
+def test_pairs_of_volumes_are_no_classes(tmp_path: Path) -> None:
+    touch(tmp_path / "n" / "imagesTr" / "c_0000.nii.gz", tmp_path / "n" / "labelsTr" / "c.nii.gz")
+    with pytest.raises(DataError, match=r"nothing to train on .*has masks"):
+        discover(tmp_path)
+
+
+def test_a_name_that_is_reserved_is_not_given(tmp_path: Path) -> None:
+    touch(tmp_path / "training" / "a" / "1.png", tmp_path / "training" / "b" / "2.png")
+    assert [entry.name for entry in discover(tmp_path)] == ["training-region"]
 
 
 def test_what_is_found_can_be_read(tmp_path: Path) -> None:
