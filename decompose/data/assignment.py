@@ -82,15 +82,19 @@ def _first_of_each_class(
                 continue
             free = [piece for piece in np.flatnonzero(counts[:, label]).tolist() if piece not in dealt]
             if not free:
-                raise _too_few_groups(samples, int(label), int((counts[:, label] > 0).sum()), parts)
+                of_class = np.flatnonzero(counts[:, label]).tolist()
+                tied = sum(piece in fixed for piece in of_class)
+                raise _too_few_groups(samples, int(label), (len(of_class), tied), parts)
             piece = free[0] if parts[part] == "train" else min(free, key=lambda index: int(counts[index].sum()))
             dealt[piece] = part
             have[part] += counts[piece]
     return dealt
 
 
-def _too_few_groups(samples: RegionSamples, label: int, found: int, parts: list[str]) -> DataError:
-    name, has = samples.strata[label], plural(found, "group")
+def _too_few_groups(samples: RegionSamples, label: int, found: tuple[int, int], parts: list[str]) -> DataError:
+    name, has = samples.strata[label], plural(found[0], "group")
+    if found[1]:
+        has += f" ({found[1]} in the parts where other regions have their images)"
     if samples.masks is not None:
         return DataError(
             f"region '{samples.region.name}' has {has}, too few for {', '.join(parts)}",

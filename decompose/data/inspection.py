@@ -20,7 +20,7 @@ from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.readers.registry import read_regions
 from lorkit.decompose.data.samples.patients import BY_IMAGE
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
-from lorkit.decompose.data.splits import components, find_leaks, leak_error, split_regions
+from lorkit.decompose.data.splits import components, find_contradictions, find_leaks, leak_error, split_regions
 from lorkit.decompose.errors import StorageError, plural
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.regions import RegionSet
@@ -104,6 +104,12 @@ def inspect(
     documents = {name: document for name, (document, _) in found.items()}
     warnings = [f"region '{name}': {text}" for name, (_, texts) in found.items() for text in texts]
     warnings += _shared(samples)
+    contradictions = find_contradictions(samples)
+    for name, error in contradictions:
+        documents[name]["leaks"].append(str(error))
+    if contradictions:
+        count = plural(len(contradictions), "image or patient", plural="images or patients")
+        warnings.append(f"{count} in several regions and in different stated parts: training refuses them")
     loader: LoaderSpeed = {"images_per_second": None, "prepared_per_second": None}
     if not any(region["leaks"] for region in documents.values()):
         splits = split_regions(samples, config.split, seed=config.seed)

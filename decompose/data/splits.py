@@ -103,11 +103,22 @@ def _stated_parts(samples: Mapping[str, RegionSamples], ties: Mapping[str, Indic
     Raises:
         DataError: Stated parts of a region share a group or an image, or two regions state different parts of an image.
     """
-    known: dict[int, str] = {}
-    origin: dict[int, str] = {}
     for region in samples.values():
         for leak in find_leaks(region):
             raise leak_error(region, leak)
+    known, contradictions = _across_regions(samples, ties)
+    for _, error in contradictions:
+        raise error
+    return known
+
+
+def _across_regions(
+    samples: Mapping[str, RegionSamples], ties: Mapping[str, Indices]
+) -> tuple[dict[int, str], list[tuple[str, DataError]]]:
+    """Return the final part of each component, and one error for each that regions put into several."""
+    known: dict[int, str] = {}
+    origin: dict[int, tuple[str, int]] = {}
+    found: dict[int, tuple[str, DataError]] = {}
     for name in sorted(samples, key=lambda name: len(_missing(samples[name]))):
         region, missing = samples[name], _missing(samples[name])
         for index, (part, tie) in enumerate(zip(region.parts, ties[name].tolist(), strict=True)):
@@ -115,15 +126,26 @@ def _stated_parts(samples: Mapping[str, RegionSamples], ties: Mapping[str, Indic
                 continue
             fixed = known.get(tie)
             if fixed not in (None, part) and not (part == "train" and fixed in missing):
-                raise DataError(
-                    f"{region.describe(index)} is in {part}; the same image or patient, {origin[tie]}, is in {fixed}",
-                    required="one part for an image, in every region",
-                    fix="state the same part, or leave the image out of one region",
-                )
-            if not (part == "train" and missing):
+                if origin[tie][0] != name:  # within a region it is a leak
+                    other = samples[origin[tie][0]].describe(origin[tie][1])
+                    found.setdefault(tie, (name, _contradiction(region.describe(index), str(part), other, str(fixed))))
+            elif not (part == "train" and missing):
                 known[tie] = part
-                origin.setdefault(tie, region.describe(index))
-    return known
+                origin.setdefault(tie, (name, index))
+    return known, list(found.values())
+
+
+def _contradiction(one: str, part: str, other: str, fixed: str) -> DataError:
+    return DataError(
+        f"{one} is in {part}; the same image or patient, {other}, is in {fixed}",
+        required="one part for an image, in every region",
+        fix="state the same part, leave the image out of one region, or set parts: anew in one",
+    )
+
+
+def find_contradictions(samples: Mapping[str, RegionSamples]) -> list[tuple[str, DataError]]:
+    """Return a region and an error for each image or patient that several regions state in different parts."""
+    return _across_regions(samples, _ties(samples))[1]
 
 
 def _missing(samples: RegionSamples) -> tuple[str, ...]:

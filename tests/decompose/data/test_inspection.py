@@ -46,6 +46,25 @@ def test_all_leaks_are_listed_instead_of_raised(make: Make) -> None:
     assert document["regions"]["r"]["parts"]["val"]["n"] == 2
 
 
+def test_images_that_regions_put_into_different_parts_are_listed_instead_of_raised(make: Make) -> None:
+    images = np.arange(12, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    labels = [0, 0, 0, 1, 1, 1] * 2
+    samples = {
+        "a": make(labels, images=images, parts=["train", "val", "test"] * 4),
+        "b": make(labels, images=images, parts=["val", "train", "test"] * 4),
+    }
+    document = inspect(config(), samples)
+    assert document["regions"]["a"]["leaks"] == []
+    assert len(document["regions"]["b"]["leaks"]) == 8
+    assert "8 images or patients in several regions and in different stated parts" in " ".join(document["warnings"])
+    assert document["loader"]["images_per_second"] is None
+
+
+def test_a_leak_within_a_region_is_listed_once(make: Make) -> None:
+    samples = make([0, 0, 0, 1, 1, 1], parts=["train", "val", "test"] * 2, groups=["p", "p", "q", "r", "s", "t"])
+    assert len(inspect(config(), {"r": samples})["regions"]["r"]["leaks"]) == 1
+
+
 def test_repeated_and_contradicting_images_are_counted(make: Make) -> None:
     images = np.random.default_rng(0).integers(0, 256, (40, 4, 4), dtype=np.uint8)
     images[[2, 5]] = images[[0, 0]]

@@ -217,6 +217,24 @@ def test_contradicting_parts_of_two_regions_are_refused(make: Make) -> None:
         split_regions({"a": one, "b": two}, SplitConfig(), seed=0)
 
 
+def test_a_contradiction_is_solved_by_splitting_one_region_anew(make: Make, make_source: Callable[..., Source]) -> None:
+    images = np.arange(12, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    labels, parts = [0, 0, 0, 1, 1, 1] * 2, ["train", "val", "test"] * 4
+    one = make(labels, images=images, parts=parts)
+    source = make_source(labels, images=images, parts=["val", "train", "test"] * 4)
+    two = check_samples("b", RegionConfig(data=("x",), parts="anew"), source)
+    found = split_regions({"b": two, "a": one}, SplitConfig(), seed=0)
+    assert all(np.array_equal(found.parts("a")[part], found.parts("b")[part]) for part in ("train", "val", "test"))
+
+
+def test_too_few_groups_names_those_that_other_regions_fix(make: Make) -> None:
+    images = np.arange(24, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    one = make([0, 1] * 12, images=images, parts=["train"] * 12 + ["val"] * 6 + ["test"] * 6)
+    two = make([0, 1] * 3, images=images[:6])
+    with pytest.raises(DataError, match=r"has 3 groups \(3 in the parts where other regions have their images\)"):
+        split_regions({"a": one, "b": two}, SplitConfig(), seed=0)
+
+
 def test_parts_that_leak_can_be_dealt_anew(make: Make, make_source: Callable[..., Source]) -> None:
     """The remedy that the error names works."""
     images = np.arange(40, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
