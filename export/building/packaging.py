@@ -68,6 +68,7 @@ def network_info(source: ExportableNetwork) -> ExportedNetwork:
         parameters=parameters,
         macs=macs,
         synthetic=source.synthetic,
+        grouped=source.region.grouped,
     )
 
 

@@ -1,4 +1,4 @@
-"""Chart of accuracy against the fraction of training patients, for comparisons of several fractions."""
+"""Chart of accuracy against the fraction of training groups, for comparisons of several fractions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def fraction_curves(document: CompareDocument) -> str | None:
     level = None if document.foundation is None else document.foundation.value(document.metric)
     x = Scale((points[0].fraction / 1.15, points[-1].fraction * 1.15), svg.X, log=True)
     y = Scale(value_range(points, 0.04, *([] if level is None else [level])), svg.Y)
-    title = "share of the training patients (log)"
+    title = "share of the training groups (log)"
     body = Plot(x, y, title, f"{document.metric_in_words}, {document.split} split").axes()
     if level is not None:
         body += _level(level, x, y)
@@ -61,9 +61,7 @@ def fraction_curves(document: CompareDocument) -> str | None:
         shift = 3.0 * (index - (len(methods) - 1) / 2)  # separates intervals of equal fractions
         body += _curve(line, index, shift, (x, y), (height, gap))
     said = "; ".join(f"{label}: {line[0].value:.3f} to {line[-1].value:.3f}" for label, line in methods.items())
-    return svg.sheet(
-        "Accuracy against the share of training patients", said, [*body, *svg.watermark(document.synthetic)]
-    )
+    return svg.sheet("Accuracy against the share of training groups", said, [*body, *svg.watermark(document.synthetic)])
 
 
 def _curve(
