@@ -57,7 +57,8 @@ def _image(file: InspectedFile) -> str:
         f"sha256 {file.sha256[:12]}",
     ]
     notes = "".join(f"\n  {note}" for note in file.notes)
-    inverted = "\n  low values are bright: inverted last" if file.inverted else ""
+    last = file.inverted and file.format.startswith("DICOM")  # a TIFF that stores white as zero is inverted already
+    inverted = "\n  low values are bright: inverted last" if last else ""
     return f"{file.path}\n  {', '.join(facts)}{notes}{inverted}"
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
 from lorkit.decompose.artifacts.manifest import check_files
-from lorkit.decompose.data.formats.listing import images_of
+from lorkit.decompose.data.formats.listing import images_of, unreadable
 from lorkit.decompose.data.formats.registry import open_image
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.documents.inspect import InspectDocument, InspectedArtifact, InspectedFile, InspectedParent
@@ -38,34 +38,53 @@ def inspect(paths: Sequence[Path | str], *, on_event: Listener = ignore) -> Insp
         on_event: Receives progress.
 
     Raises:
-        UsageError: No path, or a folder without images.
+        UsageError: No path.
     """
     if not paths:
         raise UsageError("no path", required="a file or directory", fix="name one")
-    artifacts, images, errors = [], [], []
+    inputs: list[Path] = []
+    errors: list[LorkitError] = []
     for path in map(Path, paths):
-        if (path / MANIFEST).is_file():
-            artifacts.append(path)
-        elif not path.exists():
-            errors.append(DataError(f"no file at {path}", required="a file or directory", fix="check the path"))
-        else:
-            found = images_of(path)
-            if not found:
-                raise UsageError(f"no image in {path}", required="a folder that holds images", fix="name another")
-            images += found
-    pseudonyms = Pseudonyms()
-    files = []
-    for path in with_progress(images, "reading", on_event):
         try:
-            files.append(inspect_image(path, pseudonyms))
-        except DataError as error:
+            inputs += _inputs(path)
+        except LorkitError as error:
+            errors.append(error)
+    pseudonyms = Pseudonyms()
+    files, artifacts = [], []
+    for path in with_progress(inputs, "reading", on_event):
+        try:
+            if _is_artifact(path):
+                artifacts.append(inspect_artifact(path))
+            else:
+                files.append(inspect_image(path, pseudonyms))
+        except LorkitError as error:
             errors.append(error)
     document = InspectDocument(
         warnings=list(pseudonyms.warnings) if any(file.group for file in files) else [],
         files=files,
-        artifacts=[inspect_artifact(path) for path in artifacts],
+        artifacts=artifacts,
     )
     return Inspection(document if artifacts else document.without("artifacts"), tuple(errors))
+
+
+def _inputs(path: Path) -> list[Path]:
+    """Return the images and artifacts that a path stands for."""
+    try:
+        if not path.exists():
+            raise DataError(f"no file at {path}", required="a file or directory", fix="check the path")
+        if _is_artifact(path):
+            return [path]
+        within = sorted(child for child in path.iterdir() if _is_artifact(child)) if path.is_dir() else []
+    except OSError as error:
+        raise unreadable(path, error) from None
+    found = [one for one in images_of(path) if not any(one.is_relative_to(artifact) for artifact in within)]
+    if not found and not within:
+        raise DataError(f"no image in {path}", required="a folder that holds images", fix="name another")
+    return [*within, *found]
+
+
+def _is_artifact(path: Path) -> bool:
+    return (path / MANIFEST).is_file()
 
 
 def inspect_image(path: Path, pseudonyms: Pseudonyms) -> InspectedFile:
@@ -89,7 +108,7 @@ def inspect_image(path: Path, pseudonyms: Pseudonyms) -> InspectedFile:
         axes=image.axes,
         inverted=image.inverted or image.was_inverted,
         group=None if image.group is None else pseudonyms.pseudonym(image.group),
-        notes=[*image.notes, *(() if low is not None else ("NaN or infinite values",))],
+        notes=[*image.notes, *image.warnings, *(() if low is not None else ("NaN or infinite values",))],
     )
 
 

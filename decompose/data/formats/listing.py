@@ -9,16 +9,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from lorkit.decompose.data.formats.dicom_series import is_series
+from lorkit.decompose.errors import DataError
 
 NOT_IMAGES = {".txt", ".md", ".json", ".csv", ".yaml", ".yml", ".xml", ".html", ".ini", ".db", ".log", ".pdf"}
 _LEFT_OVERS = {"__MACOSX", "DICOMDIR"}
 
 
 def images_of(path: Path) -> list[Path]:
-    """Return the inputs below a path, in order of their names; the path itself where it is one input."""
-    if not path.is_dir() or is_series(path):
-        return [path]
-    children = sorted(child for child in path.iterdir() if not is_left_over(child) and not _is_linked_folder(child))
+    """Return the inputs below a path, in order of their names; the path itself where it is one input.
+
+    Raises:
+        DataError: A folder or file may not be read.
+    """
+    try:
+        if not path.is_dir() or is_series(path):
+            return [path]
+        children = sorted(child for child in path.iterdir() if not is_left_over(child) and not _is_linked_folder(child))
+    except OSError as error:
+        raise unreadable(path, error) from None
     return [
         found
         for child in children
@@ -35,3 +43,12 @@ def _is_linked_folder(path: Path) -> bool:
 def is_left_over(path: Path) -> bool:
     """Tell whether a path is hidden or written by an operating system: `.DS_Store`, `._x`, `__MACOSX`, `Thumbs.db`."""
     return path.name.startswith(".") or path.name in _LEFT_OVERS or path.suffix.lower() == ".db"
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """Return the error of a path that the system does not let lorkit read."""
+    text = str(path)
+    name = text if len(text) <= 200 else f"{text[:100]}..."
+    return DataError(
+        f"{name} cannot be read ({error.strerror or error})", required="an image file", fix="check the path and rights"
+    )

@@ -41,7 +41,7 @@ def test_every_image_is_described_and_the_broken_one_named(folder: Path) -> None
         False,
     )
     assert (scan.min, scan.max, scan.spacing_mm, scan.inverted) == (-10, PIXELS.max() - 10, [0.5, 0.25], True)
-    assert scan.notes == ["rescale 1 x - 10 applied"]
+    assert scan.notes == ["rescale 1 x - 10 applied", "no window of the file: stored range -10 to 4085"]
     assert scan.sha256 == open_image(folder / "b.dcm").sha256
     np.testing.assert_array_equal(open_image(folder / "b.dcm").float32, PIXELS.astype(np.float32) - 10)
 
@@ -70,7 +70,31 @@ def test_an_artifact_says_whether_it_holds(small_run: Run, tmp_path: Path) -> No
 
 
 def test_nothing_to_inspect_is_an_error(tmp_path: Path) -> None:
-    for paths in ([], [tmp_path]):
-        with pytest.raises(UsageError):
-            inspect(paths)
+    with pytest.raises(UsageError):
+        inspect([])
     assert "no file at" in str(inspect([tmp_path / "none.png"]).errors[0])
+    assert "no image in" in str(inspect([tmp_path]).errors[0])
+
+
+def test_what_cannot_be_read_leaves_the_other_inputs(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "manifest.json").write_text("{", encoding="utf-8")
+    document, errors = inspect([tmp_path / "empty", broken, "a" * 5000, folder / "b.dcm"])
+    assert [Path(file.path).name for file in document.files] == ["b.dcm"]
+    texts = [str(error) for error in errors]
+    assert ["no image in" in texts[0], "cannot be read (File name too long)" in texts[1], "not JSON" in texts[2]] == [
+        True
+    ] * 3
+    assert all(len(text) < 400 for text in texts)
+
+
+def test_a_folder_stands_for_the_artifacts_and_images_in_it(small_run: Run, folder: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "others"
+    shutil.copytree(small_run.path, runs / "one")
+    shutil.copy(folder / "a.png", runs)
+    document, errors = inspect([runs])
+    assert [one.kind for one in document.artifacts] == ["run"]
+    assert [Path(file.path).name for file in document.files] == ["a.png"]
+    assert not errors
