@@ -89,13 +89,16 @@ def _decode(path: Path, image: Image.Image) -> StoredImage:
     name = str(image.format)
     white_is_zero = name == "TIFF" and _tag(image, "PhotometricInterpretation") == _WHITE_IS_ZERO
     mode = image.mode
+    deep = mode in ("RGB", "RGBA") and any("16" in str(tile[-1]) for tile in image.tile)
     turn = _take_orientation(image)
     upright = image.transpose(_TURNS[turn]) if turn in _TURNS else image
     values = _values(path, _without_alpha(path, upright))
     if white_is_zero and mode not in ("1", "L"):  # Pillow inverts those two itself
         values = _inverted(path, values, image)
     notes = (
-        *([f"EXIF orientation {turn}: turned upright"] if turn != 1 else []),
+        *([f"EXIF orientation {turn}: turned upright"] if turn in _TURNS else []),
+        *([f"EXIF orientation {turn} has no meaning: ignored"] if turn not in (1, *_TURNS) else []),
+        *(["16 bits per channel: read with 8"] if deep else []),
         *(["white is zero: inverted"] if white_is_zero else []),
     )
     return StoredImage(format=name, values=values, was_inverted=white_is_zero, notes=notes)
@@ -140,9 +143,7 @@ def _values(path: Path, image: Image.Image) -> NDArray[Any]:
     values = np.array(image)
     if image.mode.startswith("I;16"):
         return values.astype(np.uint16)
-    if image.mode == "I":
-        return values.astype(np.uint16 if values.min() >= 0 and values.max() <= 65535 else np.float32)
-    if image.mode == "F":
+    if image.mode in ("I", "F"):  # 32-bit integers state no range, as floating values do not
         return values.astype(np.float32)
     raise DataError(
         f"{path} has pixels of mode {image.mode}", required="gray or RGB of 8 or 16 bit", fix="convert the file"
@@ -151,6 +152,11 @@ def _values(path: Path, image: Image.Image) -> NDArray[Any]:
 
 def _without_alpha(path: Path, image: Image.Image) -> Image.Image:
     """Drop a fully opaque alpha channel; what lies under a transparent one is not defined."""
+    if "transparency" in image.info and image.mode in ("L", "P", "RGB"):
+        plain = image.copy()
+        plain.info.pop("transparency")
+        _without_alpha(path, image.convert("RGBA"))  # raises where a pixel has the transparent colour
+        return plain
     if image.mode not in ("LA", "RGBA"):
         return image
     if image.getchannel("A").getextrema() != (255, 255):

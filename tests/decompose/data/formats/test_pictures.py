@@ -105,8 +105,9 @@ def test_numbers_beyond_16_bits_have_no_white(tmp_path: Path) -> None:
         read(path)
 
 
-def test_a_32_bit_tiff_keeps_its_numbers(tmp_path: Path) -> None:
-    hounsfield = np.array([[-1024, 0], [40, 1900]], np.int32)
+@pytest.mark.parametrize("least", [-1024, 0])
+def test_a_32_bit_tiff_keeps_its_numbers_whatever_they_are(tmp_path: Path, least: int) -> None:
+    hounsfield = np.array([[least, 0], [40, 1900]], np.int32)
     found = read(write_tiff(tmp_path / "a.tif", hounsfield, photometric=1, sample_format=2))
     assert found.values.dtype == np.float32
     np.testing.assert_array_equal(found.values, hounsfield)
@@ -116,6 +117,30 @@ def test_transparent_pixels_are_refused(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 4), (10, 20, 30, 0)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="transparent"):
         read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB"])
+def test_a_transparent_colour_is_refused_where_a_pixel_has_it(tmp_path: Path, mode: str) -> None:
+    image = Image.fromarray(np.array([[10, 20], [30, 40]], np.uint8)).convert(mode)
+    used, unused = {"L": (20, 21), "P": (image.getpixel((1, 0)), 7), "RGB": ((20, 20, 20), (1, 2, 3))}[mode]
+    image.save(tmp_path / "a.png", transparency=used)
+    with pytest.raises(DataError, match="transparent"):
+        read(tmp_path / "a.png")
+    image.save(tmp_path / "b.png", transparency=unused)
+    np.testing.assert_array_equal(
+        read(tmp_path / "b.png").values, np.asarray(image.convert("RGB" if mode != "L" else "L"))
+    )
+
+
+@pytest.mark.parametrize("orientation", [0, 9])
+def test_an_orientation_without_meaning_is_ignored_and_that_is_said(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    found = read(tmp_path / "a.png")
+    np.testing.assert_array_equal(found.values, pixels)
+    assert found.notes == (f"EXIF orientation {orientation} has no meaning: ignored",)
 
 
 def test_several_frames_are_refused(tmp_path: Path) -> None:
