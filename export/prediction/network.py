@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lorkit.decompose.artifacts import read_manifest, verify_chain
 from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.data.formats.registry import open_image
+from lorkit.decompose.data.formats.stored import network_values
 from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.documents.expert import ExpertInfo
@@ -17,7 +19,6 @@ from lorkit.decompose.documents.network import StoredNetwork
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.runs import ExportSelection, Run, experts_of, exports_of, open_run
 from lorkit.decompose.tasks import get_task
-from lorkit.export.prediction import inputs as files
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.preference import export_preference
@@ -123,12 +124,17 @@ class RegionCheckResult(NamedTuple):
 
 
 class PreparedImage(NamedTuple):
-    """An image file as the input `values` (C, *spatial) of a network, with the spatial size of the image as read."""
+    """An image file as the input `values` (C, *spatial) of a network, with the spatial size of the image as read.
+
+    `voxel_ml` is the volume of a voxel, None where it is not stated; `warnings` what the reader warns of.
+    """
 
     path: Path
     values: Float32Array
     size: tuple[int, ...]
     check: RegionCheckResult
+    voxel_ml: float | None
+    warnings: tuple[str, ...]
 
 
 def prepare_image(network: LoadedNetwork, path: Path) -> PreparedImage:
@@ -138,7 +144,8 @@ def prepare_image(network: LoadedNetwork, path: Path) -> PreparedImage:
         DataError: It cannot be read or prepared; the message names the file.
     """
     try:
-        image = files.read(path, network.recipe)
+        stored = open_image(path)
+        image = network_values(stored, network.recipe.intensity, str(path), network.recipe.dims)
         values = apply_recipe(network.recipe, image)
     except DataError as error:
         if str(path) in str(error):
@@ -148,4 +155,4 @@ def prepare_image(network: LoadedNetwork, path: Path) -> PreparedImage:
     if network.info.in_region is not None:
         distance, limit, inside = region_check.check(network.info.in_region, values)
         found = RegionCheckResult(out_of_region=not inside, distance=distance, limit=limit)
-    return PreparedImage(path, values, image.shape[: values.ndim - 1], found)
+    return PreparedImage(path, values, image.shape[: values.ndim - 1], found, stored.voxel_ml, stored.warnings)

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from lorkit.decompose.artifacts import write_bytes, write_text
-from lorkit.decompose.data.formats import nifti
 from lorkit.decompose.documents.export import ExportInfo
 from lorkit.decompose.documents.predict import PredictDocument, PredictedImage, PredictingNetwork, SegmentedImage
 from lorkit.decompose.errors import ArtifactError, plural
@@ -86,8 +85,8 @@ def predict(
     # masks are written here first, so that an unreadable image leaves none of them
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:
         masks = None if out is None or not network.dense else segmentation.mask_names(paths, names, Path(out))
-        rows = _rows(network, paths, masks, Path(folder), (top, allow_out_of_region), on_event)
-        document = _document(network, rows, _size_warnings(paths))
+        rows, warnings = _rows(network, paths, masks, Path(folder), (top, allow_out_of_region), on_event)
+        document = _document(network, rows, warnings)
         if out is not None:
             _write(document, names, Path(folder), Path(out))
     return document
@@ -100,13 +99,15 @@ def _rows(
     folder: Path,
     options: tuple[int, bool],
     on_event: Listener,
-) -> list[PredictedImage]:
+) -> tuple[list[PredictedImage], list[str]]:
     top, allow_out_of_region = options
     rows: list[PredictedImage] = []
+    warnings: list[str] = []
     step = fitting(network.region, network.shape, most=_CHUNK)
     for start in range(0, len(paths), step):
         on_event(Working(network.region.name, start, len(paths)))
         chunk = [prepare_image(network, path) for path in paths[start : start + step]]
+        warnings += [f"{image.path}: {text}" for image in chunk for text in image.warnings]
         logits = network.run(np.stack([image.values for image in chunk]))
         for index, (image, found) in enumerate(zip(chunk, logits, strict=True), start):
             taken = None if image.check.out_of_region is True and not allow_out_of_region else found
@@ -116,12 +117,7 @@ def _rows(
             else:
                 rows.append(classification.row(network.region, image, taken, top))
     on_event(Working(network.region.name, len(paths), len(paths)))
-    return rows
-
-
-def _size_warnings(paths: Sequence[Path]) -> list[str]:
-    files_of_nifti = [path for path in paths if nifti.accepts(path)]
-    return [f"{path}: {text}" for path in files_of_nifti for text in nifti.size_notes(nifti.load(path, voxels=False))]
+    return rows, warnings
 
 
 def _document(network: LoadedNetwork, rows: list[PredictedImage], notes: list[str]) -> PredictDocument:

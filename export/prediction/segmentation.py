@@ -16,28 +16,21 @@ import numpy as np
 from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.artifacts.arrays import Float32Array, Mask
 from lorkit.decompose.data.formats import nifti
+from lorkit.decompose.data.formats.nifti_grid import nifti_bytes
 from lorkit.decompose.documents.predict import PredictDocument, SegmentedImage, StructureSize
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.regions import Region
 from lorkit.export.prediction.classification import cell
 from lorkit.export.prediction.masks import decode_at, png
 from lorkit.export.prediction.network import PreparedImage
-from lorkit.export.prediction.nifti_grid import nifti_bytes
 
 
 def mask_names(paths: Sequence[Path], names: Sequence[str], out: Path) -> list[str]:
     """Return the file name of each image's mask: `.nii.gz` for NIfTI, else `.png`.
 
     Raises:
-        UsageError: A mask would replace one of the images, or an image is a folder of slices.
+        UsageError: A mask would replace one of the images.
     """
-    for path in paths:
-        if path.is_dir():
-            raise UsageError(
-                f"{path} is a DICOM series",
-                required="a NIfTI file where masks of volumes are written",
-                fix="convert it with dcm2niix",
-            )
     found = [f"{name}{'.nii.gz' if nifti.accepts(path) else '.png'}" for path, name in zip(paths, names, strict=True)]
     taken = {path.resolve() for path in paths}
     for name in found:
@@ -58,15 +51,18 @@ def row(region: Region, image: PreparedImage, logits: Float32Array | None, targe
         image: The image.
         logits: Its (1 + S, *spatial); None refuses it.
         target: File of the mask; None only measures it.
+
+    Raises:
+        UsageError: A mask of a DICOM volume is to be written.
     """
     mask = None if logits is None else decode_at(logits, image.size)
     if mask is not None and target is not None:
-        write_bytes(target, nifti_bytes(mask, image.path) if nifti.accepts(image.path) else png(mask))
+        write_bytes(target, _mask_bytes(mask, image.path))
     return SegmentedImage(
         input=str(image.path),
         mask=None if mask is None or target is None else target.name,
         size=list(image.size),
-        structures=None if mask is None else _measure(region.classes, mask, image.path),
+        structures=None if mask is None else _measure(region.classes, mask, image.voxel_ml),
         **image.check._asdict(),
     )
 
@@ -87,13 +83,24 @@ def table(document: PredictDocument) -> list[list[str]]:
     return lines
 
 
-def _measure(structures: Sequence[str], mask: Mask, path: Path) -> dict[str, StructureSize]:
-    """Count the pixels of each structure; for a volume voxels and, with the file's spacing, millilitres."""
+def _mask_bytes(mask: Mask, path: Path) -> bytes:
+    if nifti.accepts(path):
+        return nifti_bytes(mask, path)
+    if mask.ndim == 3:
+        raise UsageError(
+            f"{path} is a DICOM volume",
+            required="a NIfTI file where masks of volumes are written",
+            fix="convert it with dcm2niix, or leave out --out",
+        )
+    return png(mask)
+
+
+def _measure(structures: Sequence[str], mask: Mask, voxel_ml: float | None) -> dict[str, StructureSize]:
+    """Count the pixels of each structure; for a volume voxels and, where the file states their size, millilitres."""
     counts = np.bincount(mask.ravel(), minlength=len(structures) + 1)[1:]
     if mask.ndim == 2:
         return {name: StructureSize(pixels=int(count)) for name, count in zip(structures, counts, strict=True)}
-    each = nifti.voxel_ml(nifti.load(path))
     return {
-        name: StructureSize(voxels=int(count), ml=round(float(count) * each, 6))
+        name: StructureSize(voxels=int(count), ml=None if voxel_ml is None else round(float(count) * voxel_ml, 6))
         for name, count in zip(structures, counts, strict=True)
     }

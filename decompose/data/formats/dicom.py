@@ -12,6 +12,8 @@ import struct
 import warnings
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.data.formats import dicom_values
-from lorkit.decompose.data.formats.dicom_geometry import frame_axes, pixel_spacing
+from lorkit.decompose.data.formats.dicom_geometry import frame_axes, pixel_spacing, plane, stack, tilt_notes, to_ras
+from lorkit.decompose.data.formats.dicom_values import functional_group
 from lorkit.decompose.data.formats.stored import StoredImage
 from lorkit.decompose.errors import DataError
 
@@ -110,11 +113,26 @@ def _check(path: Path, dataset: Dataset) -> None:
         raise DataError(f"{path} is {kind}", required="a DICOM image", fix="name the images that it belongs to")
     if not any(name in dataset for name in _PIXELS):
         raise DataError(f"{path} holds no pixels", required="a DICOM image", fix="leave it out")
-    photometric = str(dataset.get("PhotometricInterpretation", ""))
+    photometric = str(dataset.get("PhotometricInterpretation") or "")
     if photometric not in _PHOTOMETRIC:
         raise DataError(
             f"{path} is {photometric or 'without a photometric interpretation'}",
             required=", ".join(_PHOTOMETRIC),
+            fix="convert it",
+        )
+    samples = int(dataset.get("SamplesPerPixel") or 1)
+    if samples != (3 if photometric.startswith(("RGB", "YBR")) else 1):
+        raise DataError(
+            f"{path} is {photometric} with SamplesPerPixel {samples}",
+            required="1 for gray, 3 for colour",
+            fix="repair it",
+        )
+    encapsulated = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    stored, highest = dataset.get("BitsStored"), dataset.get("HighBit")
+    if not encapsulated and None not in (stored, highest) and int(highest) != int(stored) - 1:
+        raise DataError(
+            f"{path} has HighBit {highest} with BitsStored {stored}",
+            required="the lowest bits in use",
             fix="convert it",
         )
 
@@ -137,19 +155,45 @@ def _stored(dataset: Dataset, pixels: NDArray[Any]) -> StoredImage:
     transformed = dicom_values.transform(dataset, pixels, colour=colour)
     spacing, note = pixel_spacing(dataset)
     shape = transformed.values.shape
-    spatial = shape[:-1] if transformed.colour else shape
-    return StoredImage(
+    dims = len(shape[:-1] if transformed.colour else shape)
+    image = StoredImage(
         format="DICOM",
         values=transformed.values,
-        dims=len(spatial),
+        dims=dims,
         limits=transformed.limits,
         lookup=transformed.lookup,
         inverted=str(dataset.PhotometricInterpretation) == "MONOCHROME1",
         padding=transformed.padding,
-        spacing_mm=spacing,
-        axes=frame_axes(dataset),
+        spacing_mm=spacing if dims == 2 else None,
+        axes=frame_axes(dataset) if dims == 2 else None,
         group=patient_key(dataset),
         notes=(*transformed.notes, *note),
+        warnings=transformed.warnings,
+    )
+    return _with_places(dataset, image, spacing) if dims == 3 else image
+
+
+def _with_places(dataset: Dataset, image: StoredImage, spacing: tuple[float, ...] | None) -> StoredImage:
+    """Add where the frames of an image lie, if its functional groups state a place for each."""
+    frames = len(image.values)
+    planes = [plane(dataset, frame) for frame in range(frames)]
+    placed = [one for one in planes if one is not None]
+    if len(placed) < frames or functional_group(dataset, "PlanePositionSequence", 0) is None:
+        return replace(image, warnings=(*image.warnings, "no positions of frames stated: axes as stored"))
+    try:
+        found = stack(placed, [f"frame {frame + 1}" for frame in range(frames)], "frames")
+    except DataError as error:
+        return replace(image, warnings=(*image.warnings, f"{error.given}: axes as stored"))
+    sides = None if spacing is None else (found.distance, *spacing)
+    moved = () if found.order == tuple(range(frames)) else ("frames are sorted by position for a network of volumes",)
+    return replace(
+        image,
+        spacing_mm=sides,
+        voxel_ml=None if sides is None else float(np.prod(sides)) / 1e3,
+        axes=found.axes,
+        orient=partial(to_ras, found),
+        notes=(*image.notes, *moved),
+        warnings=(*image.warnings, *tilt_notes(found)),
     )
 
 

@@ -7,30 +7,17 @@ Shapes: F slices, H rows, W columns; D H W the volume in right, anterior, superi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lorkit.decompose.data.formats import dicom, nifti, pictures
-from lorkit.decompose.data.formats.dicom_geometry import directions, letters, pixel_spacing
+from lorkit.decompose.data.formats.dicom_geometry import Plane, Stack, plane, stack, tilt_notes, to_ras
 from lorkit.decompose.data.formats.stored import StoredImage
 from lorkit.decompose.errors import DataError
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
-
-_TOLERANCE = 1e-3  # of direction cosines, and of a slice distance as a share of it
-_IRREGULAR = 0.05
-_RAS = (("R", "L"), ("A", "P"), ("S", "I"))
-
-
-class _Slice(NamedTuple):
-    path: Path
-    dataset: Dataset
-    position: float
 
 
 def slices_of(folder: Path) -> list[Path]:
@@ -40,9 +27,11 @@ def slices_of(folder: Path) -> list[Path]:
 
 
 def is_series(folder: Path) -> bool:
-    """Tell whether a folder holds slices of one series, and no other image."""
+    """Tell whether a folder holds slices of one series, each with its place in the patient, and no other image."""
     files = slices_of(folder)
-    if len(files) < 2 or any(pictures.accepts(path) or nifti.accepts(path) for path in folder.iterdir()):
+    if len(files) < 2 or any(
+        pictures.accepts(path) or nifti.accepts(path) for path in folder.iterdir() if path.is_file()
+    ):
         return False
     found = set()
     for path in files:
@@ -51,7 +40,8 @@ def is_series(folder: Path) -> bool:
                 dataset = dicom.read_dataset(path, pixels=False)
         except DataError:  # whoever reads the file says what is wrong with it
             return False
-        if int(dataset.get("NumberOfFrames") or 1) != 1 or "ImagePositionPatient" not in dataset:
+        fields = [str(dataset.get(name) or "") for name in ("ImagePositionPatient", "ImageOrientationPatient")]
+        if int(dataset.get("NumberOfFrames") or 1) != 1 or not all(text.strip("[] ") for text in fields):
             return False
         found.add(str(dataset.get("SeriesInstanceUID") or ""))
     return len(found) == 1
@@ -61,81 +51,81 @@ def read(folder: Path) -> StoredImage:
     """Read the slices of a folder to (F, H, W) float32 after the modality transform, sorted by position.
 
     Raises:
-        DataError: A slice is damaged, or differs from the others in size, direction or spacing, or two slices lie at
-            one position, or one is missing.
+        DataError: The folder holds no such slices, one is damaged, or differs from the others in size, direction or
+            spacing, or two lie at one position, or one is missing.
     """
-    slices = _sorted(folder)
-    images = [dicom.read(one.path) for one in slices]
+    if not is_series(folder):
+        raise DataError(
+            f"{folder} holds no slices of one DICOM series",
+            required="an image file, or a folder of the slices of one series",
+            fix="name its files",
+        )
+    paths = slices_of(folder)
+    found = stack([_plane(path) for path in paths], [path.name for path in paths], str(folder))
+    paths = [paths[index] for index in found.order]
+    images = [dicom.read(path) for path in paths]
+    for path, image in zip(paths, images, strict=True):
+        _check_alike(path, image, images[0])
+    return _joined(images, found)
+
+
+def _plane(path: Path) -> Plane:
+    with dicom.refusing_damage(path):
+        found = plane(dicom.read_dataset(path, pixels=False))
+    assert found is not None  # `is_series` has seen it
+    return found
+
+
+def _check_alike(path: Path, image: StoredImage, first: StoredImage) -> None:
+    one, other = ((each.values.shape, each.spacing_mm, each.inverted, each.dims) for each in (image, first))
+    if one != other or image.dims != 2:
+        raise DataError(
+            f"{path} differs from the other slices in size, spacing or MONOCHROME1",
+            required="one series of equal slices per folder",
+            fix="move it to a folder of its own",
+        )
+
+
+def _joined(images: Sequence[StoredImage], found: Stack) -> StoredImage:
     first = images[0]
-    for one, image in zip(slices, images, strict=True):
-        if image.values.shape != first.values.shape or image.spacing_mm != first.spacing_mm or image.dims != 2:
-            raise DataError(
-                f"{one.path} differs from the other slices in size or spacing",
-                required="one series of equal slices per folder",
-                fix="move it to a folder of its own",
-            )
-    distance, notes = _distance(folder, slices)
-    axes = directions(slices[0].dataset)
-    assert axes is not None
-    order = letters(axes[[2, 0, 1]])
+    limits = [image.limits for image in images if image.limits is not None]
+    same_padding = len({image.padding for image in images}) == 1
+    spacing = None if first.spacing_mm is None else (found.distance, *first.spacing_mm)
+    warnings = [*tilt_notes(found)]
+    if len({_window(image) for image in images}) > 1:
+        warnings.append("slices state different windows: that of the first is used")
+    if not same_padding:
+        warnings.append("slices state different padding values: none is applied")
+    if spacing is None:
+        warnings.append(f"no pixel spacing stated; {found.distance:g} mm between slices")
+    kept = {
+        note for note in first.notes if note.startswith(("window", "VOI")) or all(note in each.notes for each in images)
+    }
+    shared = [note for note in first.notes if note in kept]
+    apart = ["rescale by slice applied"] if len({_rescale(image) for image in images}) > 1 else []
+    sorted_stack = found._replace(order=tuple(range(len(images))))
     return StoredImage(
         format="DICOM series",
         values=np.stack([image.values for image in images]),
         dims=3,
-        limits=first.limits,
+        limits=(min(low for low, _ in limits), max(high for _, high in limits)) if limits else None,
         lookup=first.lookup,
         inverted=first.inverted,
-        padding=first.padding,
-        orient=partial(_to_ras, order),
-        spacing_mm=(distance, *(first.spacing_mm or ())),
-        axes=order,
+        padding=first.padding if same_padding else None,
+        orient=partial(to_ras, sorted_stack),
+        spacing_mm=spacing,
+        voxel_ml=None if spacing is None else float(np.prod(spacing)) / 1e3,
+        axes=found.axes,
         group=first.group,
-        notes=(f"{len(images)} slices sorted by position", *first.notes, *notes),
+        notes=(f"{len(images)} slices sorted by position", *shared, *apart),
+        warnings=tuple(warnings),
     )
 
 
-def _sorted(folder: Path) -> list[_Slice]:
-    found = []
-    reference: NDArray[np.float64] | None = None
-    for path in slices_of(folder):
-        with dicom.refusing_damage(path):
-            dataset = dicom.read_dataset(path, pixels=False)
-            axes = directions(dataset)
-            if axes is None or "ImagePositionPatient" not in dataset:
-                raise ValueError("no ImagePositionPatient or ImageOrientationPatient")
-            reference = axes if reference is None else reference
-            if not np.allclose(axes, reference, atol=_TOLERANCE):
-                raise ValueError("its plane has another orientation than the first slice of the folder")
-            place = np.asarray(dataset.ImagePositionPatient, dtype=np.float64)
-            found.append(_Slice(path, dataset, float(place @ reference[2])))
-    return sorted(found, key=lambda one: one.position)
+def _window(image: StoredImage) -> str:
+    arguments: Any = getattr(image.lookup, "args", None)
+    return "" if arguments is None else str(arguments)
 
 
-def _distance(folder: Path, slices: list[_Slice]) -> tuple[float, tuple[str, ...]]:
-    steps = np.diff([one.position for one in slices])
-    usual = float(np.median(steps))
-    if steps.min() <= _TOLERANCE * max(usual, 1e-6):
-        at = int(steps.argmin())
-        raise DataError(
-            f"{slices[at + 1].path} and {slices[at].path.name} lie at one position",
-            required="one slice per position",
-            fix="remove one of them, or split the series",
-        )
-    if float(np.abs(steps - usual).max()) > _IRREGULAR * usual:
-        at = int(np.abs(steps - usual).argmax())
-        raise DataError(
-            f"{folder}: {steps[at]:.3f} mm between {slices[at].path.name} and {slices[at + 1].path.name}, "
-            f"{usual:.3f} mm between others",
-            required="slices at equal distances",
-            fix="add the missing slice, or split the series",
-        )
-    stated = pixel_spacing(slices[0].dataset)[0]
-    return round(usual, 6), () if stated else ("no pixel spacing stated",)
-
-
-def _to_ras(order: str, values: NDArray[Any]) -> NDArray[Any]:
-    """Turn (F, H, W), whose axes run along `order`, into right, anterior, superior axes."""
-    axes = [next(axis for axis, letter in enumerate(order) if letter in pair) for pair in _RAS]
-    turned = values.transpose(axes)
-    flip = tuple(axis for axis, pair in zip(range(3), _RAS, strict=True) if order[axes[axis]] != pair[0])
-    return np.ascontiguousarray(np.flip(turned, flip))
+def _rescale(image: StoredImage) -> tuple[str, ...]:
+    return tuple(note for note in image.notes if note.startswith("rescale"))

@@ -7,7 +7,7 @@ Shapes: F frames, H rows, W columns.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,6 +30,7 @@ class Transformed:
     lookup: Lookup | None = None
     padding: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class Rescale(NamedTuple):
@@ -74,12 +75,43 @@ def _palette(dataset: Dataset, pixels: NDArray[Any]) -> Transformed:
 
 
 def _lookup_table(dataset: Dataset, pixels: NDArray[Any]) -> Transformed:
-    from pydicom.pixels.processing import apply_modality_lut
+    table = dataset.ModalityLUTSequence[0]
+    values = _mapped(table, pixels).astype(np.float32)
+    limits = (0.0, float(2 ** _bits(table) - 1))
+    return _with_window(
+        dataset, Transformed(values=values, colour=False, limits=limits, notes=("modality LUT applied",))
+    )
 
-    values = apply_modality_lut(pixels, dataset).astype(np.float32)
-    bits = int(dataset.ModalityLUTSequence[0].LUTDescriptor[2])
-    plain = Transformed(values=values, colour=False, limits=(0.0, float(2**bits - 1)), notes=("modality LUT applied",))
-    return _with_window(dataset, plain)
+
+def _mapped(table: Dataset, values: NDArray[Any]) -> NDArray[Any]:
+    """Apply a lookup table of any depth; pydicom's own function takes 8 and 16 bits only.
+
+    Raises:
+        ValueError: The table is not what its descriptor states.
+    """
+    descriptor, data = table.get("LUTDescriptor"), table.get("LUTData")
+    if descriptor is None or len(descriptor) != 3 or data is None:
+        raise ValueError("a lookup table without LUTDescriptor or LUTData")
+    entries, first = int(descriptor[0]) or 65536, int(descriptor[1])
+    if first > 32767 and values.min() < 0:
+        first -= 65536  # a signed value that is stored as an unsigned one
+    if isinstance(data, bytes):
+        data = np.frombuffer(data, dtype=np.uint8 if len(data) < 2 * entries else _words(table))
+    found = np.asarray(data)[:entries]
+    if len(found) != entries or (found >= 2 ** _bits(table)).any():
+        raise ValueError(f"a lookup table of {len(found)} entries, stated as {list(descriptor)}")
+    return found[np.clip(values.astype(np.int64) - first, 0, entries - 1)]
+
+
+def _words(table: Dataset) -> str:
+    return ">u2" if table.original_encoding[1] is False else "<u2"
+
+
+def _bits(table: Dataset) -> int:
+    bits = int(table.LUTDescriptor[2])
+    if not 1 <= bits <= 16:
+        raise ValueError(f"LUTDescriptor {list(table.LUTDescriptor)}")
+    return bits
 
 
 def _rescaled(dataset: Dataset, pixels: NDArray[Any]) -> Transformed:
@@ -98,6 +130,8 @@ def _rescaled(dataset: Dataset, pixels: NDArray[Any]) -> Transformed:
     if padding is not None:
         share = float(((values >= padding[0]) & (values <= padding[1])).mean())
         notes.append(f"padding value {padding[0]:g}: {share:.1%} of pixels")
+    elif _number(dataset, "PixelPaddingValue") is not None:
+        notes.append("padding value ignored: frames are rescaled differently")
     if any(0x6000 <= element.tag.group <= 0x60FF for element in dataset):
         notes.append("overlay ignored")
     plain = Transformed(values=values, colour=False, limits=(min(ends), max(ends)), padding=padding, notes=tuple(notes))
@@ -135,7 +169,12 @@ def functional_group(dataset: Dataset, name: str, frame: int) -> Dataset | None:
 
 def _number(dataset: Dataset, name: str) -> float | None:
     value = dataset.get(name)
-    return None if value is None or str(value).strip() == "" else float(value)
+    if value is None or str(value).strip() == "":
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} {value}") from None
 
 
 def _stored_range(dataset: Dataset) -> tuple[float, float]:
@@ -151,7 +190,10 @@ def _padding(dataset: Dataset, scales: list[Rescale]) -> tuple[float, float] | N
     if first is None or len(set(scales)) > 1:
         return None
     last = _number(dataset, "PixelPaddingRangeLimit")
-    ends = [float(np.float32(scales[0](stored))) for stored in (first, first if last is None else last)]
+    low, high = _stored_range(dataset)
+    wrap = 2.0 ** int(dataset.BitsAllocated)  # a signed value that is stored as an unsigned one
+    stated = [value - wrap if low < 0 and value > high else value for value in (first, first if last is None else last)]
+    ends = [float(np.float32(scales[0](stored))) for stored in stated]
     return min(ends), max(ends)
 
 
@@ -163,30 +205,51 @@ def _rescale_note(scales: list[Rescale]) -> str:
 
 def _with_window(dataset: Dataset, plain: Transformed) -> Transformed:
     """Add the first window or VOI lookup table of the file; of several frames the first frame's."""
-    holder = functional_group(dataset, "FrameVOILUTSequence", 0) or dataset
-    lookup: Lookup
-    if holder.get("VOILUTSequence"):
-        table = holder.VOILUTSequence[0]
-        bits = int(table.LUTDescriptor[2])
-        lookup, note = partial(_voi_table, holder, float(2**bits - 1)), "VOI LUT of the file"
-    elif holder.get("WindowCenter") not in (None, "") and holder.get("WindowWidth") not in (None, ""):
-        centre, width = (_first(holder.get(name)) for name in ("WindowCenter", "WindowWidth"))
+    lookup, note = _window_of(_voi(dataset, 0), plain.values)
+    others = [_voi(dataset, frame) for frame in range(1, int(dataset.get("NumberOfFrames") or 1))]
+    differ = any(_window_of(one, plain.values)[1] != note for one in others)
+    if lookup is None and plain.limits is not None:
+        note = f"no window of the file: stored range {plain.limits[0]:g} to {plain.limits[1]:g}"
+    warnings = ("frames state different windows: that of the first is used",) if differ else ()
+    return replace(plain, lookup=lookup, notes=(*plain.notes, *([note] if note else [])), warnings=warnings)
+
+
+def _voi(dataset: Dataset, frame: int) -> Dataset:
+    return functional_group(dataset, "FrameVOILUTSequence", frame) or dataset
+
+
+def _window_of(holder: Dataset, values: NDArray[Any]) -> tuple[Lookup | None, str]:
+    """Return the window or VOI lookup table of a data set, and what it is; one that is not usable fails when used.
+
+    A region that states its own window does without it.
+    """
+    try:
+        if holder.get("VOILUTSequence"):
+            table = holder.VOILUTSequence[0]
+            _mapped(table, values.reshape(-1)[:1])  # raises for a damaged table
+            return partial(_voi_table, table), "VOI LUT of the file"
+        centre, width = _first(holder, "WindowCenter"), _first(holder, "WindowWidth")
+        if centre is None or width is None:
+            return None, ""
         function = str(holder.get("VOILUTFunction") or "LINEAR").upper()
-        if not np.isfinite([centre, width]).all() or width < (1.0 if function == "LINEAR" else 1e-12):
-            raise ValueError(f"WindowCenter {centre:g}, WindowWidth {width:g}")
-        lookup = partial(_window, centre, width, function)
-        note = f"window of the file: centre {centre:g}, width {width:g}"
-    else:
-        return plain
-    lookup(plain.values.reshape(-1)[:1])  # raises for a damaged table
-    return Transformed(
-        values=plain.values, colour=plain.colour, limits=plain.limits, lookup=lookup, padding=plain.padding,
-        notes=(*plain.notes, note),
-    )  # fmt: skip
+        least = {"LINEAR": 1.0, "LINEAR_EXACT": 1e-12, "SIGMOID": 1e-12}.get(function, np.inf)
+        if not np.isfinite([centre, width]).all() or width < least:
+            raise ValueError(f"WindowCenter {centre:g}, WindowWidth {width:g}, {function}")
+    except (TypeError, ValueError, OverflowError) as error:
+        return partial(_refused, str(error)), f"window of the file is not usable: {error}"
+    return partial(_window, centre, width, function), f"window of the file: centre {centre:g}, width {width:g}"
 
 
-def _first(value: Any) -> float:
-    return float(value if isinstance(value, (str, float, int)) or not hasattr(value, "__getitem__") else value[0])
+def _refused(reason: str, values: NDArray[Any]) -> NDArray[np.float64]:
+    raise ValueError(f"window of the file is not usable: {reason}")
+
+
+def _first(holder: Dataset, name: str) -> float | None:
+    """Return the first of several values."""
+    value = holder.get(name)
+    several = not isinstance(value, (str, float, int)) and hasattr(value, "__getitem__")
+    one = (value[0] if len(value) else None) if several else value
+    return None if one is None or str(one).strip() == "" else float(one)
 
 
 def _window(centre: float, width: float, function: str, values: NDArray[Any]) -> NDArray[np.float64]:
@@ -202,8 +265,6 @@ def _window(centre: float, width: float, function: str, values: NDArray[Any]) ->
     return np.clip((offset + 0.5) / (width - 1.0) + 0.5, 0.0, 1.0)
 
 
-def _voi_table(holder: Dataset, top: float, values: NDArray[Any]) -> NDArray[np.float64]:
-    from pydicom.pixels.processing import apply_voi
-
-    found: NDArray[np.float64] = apply_voi(np.rint(values).astype(np.int64), holder).astype(np.float64) / top
+def _voi_table(table: Dataset, values: NDArray[Any]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = _mapped(table, np.rint(values)).astype(np.float64) / float(2 ** _bits(table) - 1)
     return found

@@ -8,8 +8,11 @@ Shapes: X Y Z the axes of the file; D H W those of a volume as networks take it 
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import logging
 import zlib
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ MAX_BYTES = 8 * 1024**3
 _TO_MM = {1: 1e3, 2: 1.0, 3: 1e-3}  # the standard's codes of metres, millimetres and micrometres
 _CHUNK = 1024 * 1024
 _ZOOMS_TOLERANCE = 1e-2
+_MOST_CODE = 5  # of the standard's codes of coordinate systems
 _SIZES_OF_NIFTI2 = (np.array(540, "<i4").tobytes(), np.array(540, ">i4").tobytes())
 _DATATYPES = {
     2,
@@ -69,7 +73,9 @@ def read(path: Path) -> StoredImage:
         orient=partial(_orient, image.affine, image.shape) if oriented(image) else np.ascontiguousarray,
         spacing_mm=spacing(image)[:dims],
         axes=_axes(image)[:dims] if oriented(image) else None,
+        voxel_ml=voxel_ml(image),
         notes=tuple(_notes(image)),
+        warnings=tuple(_warnings(image)),
     )
 
 
@@ -88,7 +94,6 @@ def load(path: Path, *, voxels: bool = True) -> Any:
     """
     import nibabel
     from nibabel.filebasedimages import ImageFileError
-    from nibabel.imageglobals import LoggingOutputSuppressor
     from nibabel.spatialimages import HeaderDataError
     from nibabel.wrapstruct import WrapStructError
 
@@ -99,14 +104,27 @@ def load(path: Path, *, voxels: bool = True) -> Any:
     try:
         header = kind.header_class(data[: kind.header_class.template_dtype.itemsize], check=False)
         _check_header(path, header)
-        with LoggingOutputSuppressor():
+        with quiet():
             image = kind.from_bytes(data) if voxels else nibabel.load(path)
         _check_shape(path, image)
+        if voxels:
+            _check_length(path, image, len(data))
     except damage as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from None
     if not abs(np.linalg.det(image.affine[:3, :3])) > 0:
         raise _bad_field(path, "sform" if int(header["sform_code"]) else "qform", "a singular affine")
     return image
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence what nibabel logs about headers: what matters is checked here, and said in one line."""
+    logger = logging.getLogger("nibabel.global")
+    disabled, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = disabled
 
 
 def oriented(image: Any) -> bool:
@@ -153,9 +171,14 @@ def _bytes(path: Path, most: int) -> bytes:
 def _check_header(path: Path, header: Any) -> None:
     if header["magic"].item() not in (b"n+1", b"n+2"):
         raise _damaged(path, f"magic {header['magic'].item()!r}")
+    if int(header["sizeof_hdr"]) != header.template_dtype.itemsize:
+        raise _bad_field(path, "sizeof_hdr", int(header["sizeof_hdr"]))
     if int(header["datatype"]) not in _DATATYPES:
         raise _bad_field(path, "datatype", int(header["datatype"]))
-    fields = {name: header[name] for name in ("scl_slope", "scl_inter")}
+    for name in ("qform_code", "sform_code"):
+        if not 0 <= int(header[name]) <= _MOST_CODE:
+            raise _bad_field(path, name, int(header[name]))
+    fields = {name: header[name] for name in ("scl_slope", "scl_inter", "vox_offset")}
     fields["pixdim"] = header["pixdim"][: 1 + min(3, int(header["dim"][0]))]
     if int(header["qform_code"]) > 0:
         names = ("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z")
@@ -165,6 +188,8 @@ def _check_header(path: Path, header: Any) -> None:
     for name, value in fields.items():
         if not np.isfinite(value).all():
             raise _bad_field(path, name, np.asarray(value).tolist())
+    if not int(header["sform_code"]) and not (fields["pixdim"][1:] > 0).all():
+        raise _bad_field(path, "pixdim", fields["pixdim"].tolist())
 
 
 def _check_shape(path: Path, image: Any) -> None:
@@ -173,6 +198,13 @@ def _check_shape(path: Path, image: Any) -> None:
         raise DataError(
             f"{path} has shape {shape}", required="one volume of three axes per file", fix="split it into such files"
         )
+
+
+def _check_length(path: Path, image: Any, length: int) -> None:
+    """Refuse a file that ends before its voxels do, before memory is taken for them."""
+    needed = image.dataobj.offset + int(np.prod(image.shape, dtype=object)) * image.get_data_dtype().itemsize
+    if length < needed:
+        raise _damaged(path, f"{length} bytes, {needed} stated")
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[float, float] | None:
@@ -210,13 +242,13 @@ def _notes(image: Any) -> list[str]:
     slope, intercept = image.dataobj.slope, image.dataobj.inter
     if (slope, intercept) != (1.0, 0.0):
         notes.append(f"scaled by {slope:g}, plus {intercept:g}")
+    return notes
+
+
+def _warnings(image: Any) -> list[str]:
+    """Say so where no orientation is stated, or the header states another voxel size than the affine, which is used."""
     if not oriented(image):
-        notes.append("no orientation stated (qform_code and sform_code are 0): axes as stored")
-    return [*notes, *size_notes(image)]
-
-
-def size_notes(image: Any) -> list[str]:
-    """Say so where the header states another voxel size than the affine, which is used."""
+        return ["no orientation stated (qform_code and sform_code are 0): axes as stored"]
     zooms = np.asarray(image.header.get_zooms()[:3], dtype=np.float64)
     sides = np.linalg.norm(image.affine[:3, :3], axis=0)[: len(zooms)]
     if np.allclose(zooms, sides, rtol=_ZOOMS_TOLERANCE):

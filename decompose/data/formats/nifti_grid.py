@@ -6,16 +6,17 @@ import gzip
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lorkit.decompose.artifacts.arrays import Mask
 from lorkit.decompose.data.formats import nifti
 
 
-def nifti_bytes(mask: Mask, path: Path) -> bytes:
+def nifti_bytes(mask: NDArray[np.uint8], path: Path) -> bytes:
     """Return a mask as compressed NIfTI with the shape, affine and codes of its image file.
 
     Args:
-        mask: On the axes of the image as read: (H, W) as displayed, or a volume in RAS axes.
+        mask: On the axes of the image as read: (H, W) as displayed, or a volume in RAS axes; without a stated
+            orientation, on the axes of the file.
         path: The image.
     """
     import nibabel as nib
@@ -23,9 +24,10 @@ def nifti_bytes(mask: Mask, path: Path) -> bytes:
 
     image = nifti.load(path)
     values = mask
-    if mask.ndim == 3 or nifti.oriented(image):
+    if nifti.oriented(image):
         stored = orientations.io_orientation(image.affine)
-        turned = nib.as_closest_canonical(image)
+        with nifti.quiet():
+            turned = nib.as_closest_canonical(image)
         # the inverse of reading: patient's right on the left, front at the top
         flat = mask if mask.ndim == 3 else mask.T[::-1, ::-1]
         back = orientations.ornt_transform(orientations.axcodes2ornt("RAS"), stored)
@@ -34,6 +36,7 @@ def nifti_bytes(mask: Mask, path: Path) -> bytes:
     header.set_data_dtype(np.uint8)
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0  # the image's display window would hide the mask
-    written = nib.Nifti1Image(np.ascontiguousarray(values).reshape(image.shape), image.affine, header)
-    data: bytes = written.to_bytes()
+    with nifti.quiet():
+        written = nib.Nifti1Image(np.ascontiguousarray(values).reshape(image.shape), image.affine, header)
+        data: bytes = written.to_bytes()
     return gzip.compress(data, compresslevel=6, mtime=0)

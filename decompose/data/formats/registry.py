@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorkit.decompose.data.formats import dicom, dicom_series, nifti, pictures
+from lorkit.decompose.data.formats.listing import unreadable
 from lorkit.decompose.data.formats.stored import StoredImage
 from lorkit.decompose.errors import DataError
 
@@ -40,11 +41,14 @@ def open_image(path: Path) -> StoredImage:
     Raises:
         DataError: It is missing, damaged, or of an unknown format.
     """
-    if path.is_dir():
-        return dicom_series.read(path)
-    if not path.is_file():
-        raise DataError(f"no file at {path}", required="an image file", fix="check the path")
-    for entry in FORMATS:
-        if entry.accepts(path):
-            return entry.read(path)
+    try:
+        if path.is_dir():
+            return dicom_series.read(path)
+        if not path.is_file():
+            raise DataError(f"no file at {path}", required="an image file", fix="check the path")
+        for entry in FORMATS:
+            if entry.accepts(path):
+                return entry.read(path)
+    except OSError as error:
+        raise unreadable(path, error) from None
     raise DataError(f"{path} has an unknown format", required=f"one of {KNOWN}", fix="convert it")

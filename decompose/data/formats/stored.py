@@ -40,7 +40,9 @@ class StoredImage:
         spacing_mm: Distance of neighbours along each spatial axis of `values`, in mm.
         axes: Direction in which each spatial axis of `values` runs, such as "LPS"; None where it is not stated.
         group: The patient, or what stands for it; None where the file does not state it.
+        voxel_ml: Volume of one voxel in millilitres; None where it is not stated.
         notes: What was applied or ignored, in short sentences.
+        warnings: What may make the values or their places wrong: `predict` says it too.
     """
 
     format: str
@@ -55,12 +57,15 @@ class StoredImage:
     spacing_mm: tuple[float, ...] | None = None
     axes: str | None = None
     group: str | None = None
+    voxel_ml: float | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def float32(self) -> NDArray[np.float32]:
         """The values in C order, little endian."""
-        return np.ascontiguousarray(self.values, dtype="<f4")
+        with np.errstate(over="ignore"):  # what is infinite is refused where the image is used
+            return np.ascontiguousarray(self.values, dtype="<f4")
 
     @property
     def sha256(self) -> str:
@@ -84,7 +89,7 @@ def network_values(image: StoredImage, intensity: Intensity, where: str, dims: i
         (H, W), (H, W, 3) or (D, H, W) of uint8, uint16 or float32.
 
     Raises:
-        DataError: A volume where the recipe is of pictures, or the other way round.
+        DataError: A volume where the recipe is of pictures, or the other way round; the file's window is not usable.
     """
     if dims not in (None, image.dims):
         raise _other_dims(image, where)
@@ -98,14 +103,21 @@ def network_values(image: StoredImage, intensity: Intensity, where: str, dims: i
         return np.negative(values, dtype=np.float32) if image.inverted else _native(values)
     if image.lookup is None and not image.inverted and _is_own_range(values, image.limits):
         return _native(values)
-    unit = _to_unit(image, values)
+    try:
+        unit = _to_unit(image, values)
+    except ValueError as error:
+        raise DataError(
+            f"{where}: {error}", required="a usable window in the file", fix="correct it, or state the region's window"
+        ) from None
     return (1.0 - unit if image.inverted else unit).astype(np.float32)
 
 
 def _to_unit(image: StoredImage, values: NDArray[Any]) -> NDArray[np.float64]:
     if image.lookup is not None:
         return image.lookup(values)
-    low, high = image.limits or (0.0, 1.0)
+    if image.limits is None:
+        return values.astype(np.float64)
+    low, high = image.limits
     unit: NDArray[np.float64] = np.clip((values.astype(np.float64) - low) / (high - low), 0.0, 1.0)
     return unit
 
@@ -119,7 +131,8 @@ def _is_own_range(values: NDArray[Any], limits: tuple[float, float] | None) -> b
 
 def _native(values: NDArray[Any]) -> NDArray[Any]:
     values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
-    return values if values.dtype in (np.uint8, np.uint16, np.float32) else values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        return values if values.dtype in (np.uint8, np.uint16, np.float32) else values.astype(np.float32)
 
 
 def _without_padding(values: NDArray[Any], padding: tuple[float, float], inverted: bool) -> NDArray[Any]:

@@ -18,13 +18,11 @@ from PIL import Image
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.config import ImageConfig, RegionConfig
+from lorkit.decompose.data.formats.checks import check_image, unit_range
 from lorkit.decompose.documents.recipe import AXES, FILTERS, VERSIONS, Intensity, Recipe
-from lorkit.decompose.errors import DataError
 
-_RANGES = {"uint8": 255.0, "uint16": 65535.0}
 _PERCENTILES = (0.5, 99.5)
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601, as in Pillow's convert("L")
-_THINNEST = 4  # voxels: a thinner "volume" is a 2D image with colour as last axis
 
 
 def build_recipe(image: ImageConfig, region: RegionConfig) -> Recipe:
@@ -145,41 +143,4 @@ def _limits(step: Intensity, image: NDArray[Any], values: Float32Array) -> tuple
     if step.rule == "percentile":
         low, high = np.percentile(values, step.bounds)
         return float(low), float(high)
-    if image.dtype.name in _RANGES:
-        return 0.0, _RANGES[image.dtype.name]
-    if float(values.min()) < 0.0 or float(values.max()) > 1.0:
-        raise DataError(
-            f"{image.dtype.name} image with values {values.min():.6g} to {values.max():.6g}",
-            required="values in [0, 1], or stated units",
-            fix="set the region's window: [low, high], or intensity: percentile",
-        )
-    return 0.0, 1.0
-
-
-def check_image(image: NDArray[Any], sides: int) -> None:
-    """Raise DataError for a shape or dtype that no recipe takes, and for NaN or infinity.
-
-    Args:
-        image: As stored.
-        sides: Entries of `image.size`: 2 for images, 3 for volumes.
-    """
-    if sides == 3 and (image.ndim != 3 or min(image.shape) < _THINNEST):
-        raise DataError(
-            f"image of shape {tuple(image.shape)}, read as a volume because image.size has three entries",
-            required=f"(D, H, W), {_THINNEST} voxels or more along each axis",
-            fix="convert it, or give image.size two entries for 2D images",
-        )
-    if sides == 2 and (image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] != 3) or 0 in image.shape):
-        raise DataError(
-            f"image of shape {tuple(image.shape)}, read as a 2D image because image.size has two entries",
-            required="(H, W) gray or (H, W, 3) RGB",
-            fix="convert it to 2D gray or RGB, or give image.size three entries for volumes",
-        )
-    if image.dtype.name not in _RANGES and image.dtype.kind != "f":
-        raise DataError(
-            f"image of dtype {image.dtype.name}", required="uint8, uint16 or float32", fix="convert it to one of them"
-        )
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise DataError(
-            "image with NaN or infinite pixels", required="finite values", fix="repair the image or leave it out"
-        )
+    return unit_range(image)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.config import RegionAugment, RegionConfig
-from lorkit.decompose.data.preprocessing.recipe import check_image
+from lorkit.decompose.data.formats.checks import check_image
 from lorkit.decompose.data.samples.annotations import check_every_class, read_masks, relabel
 from lorkit.decompose.data.samples.class_names import about_names, about_patients, without_flips
 from lorkit.decompose.data.samples.patients import BY_IMAGE, group_by_pattern, proposal_notice, propose

@@ -22,29 +22,28 @@ def read(path: str, recipe: dict[str, Any]) -> NDArray[Any]:
 
     `image_reader` beside this script reads it. Returns (H, W), (H, W, 3), or (D, H, W) on RAS axes.
     """
-    sys.path.insert(0, str(Path(__file__).parent))
-    sys.dont_write_bytecode = True  # the directory of an artifact stays as its manifest states it
-    reader: Any = importlib.import_module("image_reader.registry")
-    stored: Any = importlib.import_module("image_reader.stored")
-    errors: Any = importlib.import_module("image_reader.errors")
+    registry, stored, checks, errors = map(reader, ("registry", "stored", "checks", "errors"))
     step, sides = recipe["steps"][0], len(recipe["steps"][1]["size"])
     intensity = SimpleNamespace(rule=step["rule"], bounds=(step.get("low"), step.get("high")))
     try:
-        return check(stored.network_values(reader.open_image(Path(path)), intensity, path, sides), step, path)
+        image: NDArray[Any] = stored.network_values(registry.open_image(Path(path)), intensity, path, sides)
+        checks.check_image(image, sides)
+        if step["rule"] == "dtype":
+            checks.unit_range(image)
+        return image
     except errors.DataError as error:
-        stop(str(error))
+        stop(str(error) if path in str(error) else f"{path}: {error}")
     except ModuleNotFoundError as error:
         stop(f"{path} needs the package {error.name}")
 
 
-def check(image: NDArray[Any], step: dict[str, Any], path: str) -> NDArray[Any]:
-    """Stop at values that the recipe cannot map to [0, 1]."""
-    if image.dtype.kind == "f":
-        if not np.isfinite(image).all():
-            stop(f"{path} has NaN or infinite pixels")
-        if step["rule"] == "dtype" and (image.min() < 0 or image.max() > 1):
-            stop(f"{path} has values {image.min():.6g} to {image.max():.6g}; required: values in [0, 1]")
-    return image
+def reader(name: str) -> Any:
+    """Import a module of `image_reader` beside this script."""
+    folder = str(Path(__file__).parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    sys.dont_write_bytecode = True  # the directory of an artifact stays as its manifest states it
+    return importlib.import_module(f"image_reader.{name}")
 
 
 def stop(message: str) -> NoReturn:
@@ -94,14 +93,16 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def write(mask: NDArray[np.uint8], path: str, source: str) -> None:
-    """Write a mask: as NIfTI on the grid of its volume, else as a gray image of 0 to S."""
-    if not path.endswith((".nii", ".nii.gz")):
+    """Write a mask: of a NIfTI file as NIfTI on its grid, else as a gray image of 0 to S."""
+    volume, suffix = reader("nifti").accepts(Path(source)), Path(path).suffix.lower()
+    if mask.ndim == 3 and not volume:
+        stop(f"{source} is no NIfTI file, which is required where masks of volumes are written")
+    if suffix != (".gz" if volume else ".png"):
+        stop(f"mask {path}; required: .nii.gz for NIfTI, else .png")
+    if volume:
+        Path(path).write_bytes(reader("nifti_grid").nifti_bytes(mask, Path(source)))
+    else:
         Image.fromarray(mask).save(path)
-        return
-    nibabel: Any = importlib.import_module("nibabel")
-    turns, image = nibabel.orientations, nibabel.load(source)
-    back = turns.ornt_transform(turns.axcodes2ornt("RAS"), turns.io_orientation(image.affine))
-    nibabel.save(nibabel.Nifti1Image(turns.apply_orientation(mask, back).reshape(image.shape), image.affine), path)
 
 
 def answer(

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from dicom_files import write_dicom
 from PIL import Image
 
 from lorkit.decompose.artifacts import read_json
@@ -128,6 +129,31 @@ def test_a_volume_that_states_two_sizes_is_measured_by_its_affine_and_that_is_sa
     assert one["predictions"][0]["structures"] == two["predictions"][0]["structures"]
     assert not any("pixdim" in text for text in one["warnings"])
     assert any("b.nii: pixdim states 9 x" in text for text in two["warnings"])
+
+
+def test_a_dicom_volume_is_measured_like_its_nifti_twin(deep: Path, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 4000, (6, 8, 7)).astype(np.uint16)  # slices, rows, columns
+    folder = tmp_path / "scan"
+    folder.mkdir()
+    for index, plane in enumerate(values):
+        write_dicom(folder / f"{index}.dcm", plane, SeriesInstanceUID="1.2.3", PixelSpacing=["0.5", "0.25"],
+                    ImagePositionPatient=["0", "0", str(2 * index)],
+                    ImageOrientationPatient=["-1", "0", "0", "0", "-1", "0"])  # fmt: skip
+    twin = nib.Nifti1Image(values.transpose(2, 1, 0), np.diag([0.25, 0.5, 2.0, 1.0]))
+    nib.save(twin, tmp_path / "scan.nii")
+    found = predict(deep, [folder, tmp_path / "scan.nii"], allow_out_of_region=True).to_json()
+    one, two = found["predictions"]
+    assert one["structures"] == two["structures"]
+    assert one["structures"]["core"]["ml"] == pytest.approx(one["structures"]["core"]["voxels"] * 0.00025)
+    with pytest.raises(UsageError, match="is a DICOM volume; required: a NIfTI file where masks"):
+        predict(deep, [folder], allow_out_of_region=True, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_volume_without_orientation_is_said(deep: Path, tmp_path: Path) -> None:
+    nib.save(nib.Nifti1Image(np.random.default_rng(0).random((8, 8, 8), dtype=np.float32), None), tmp_path / "a.nii")
+    found = predict(deep, [tmp_path / "a.nii"], allow_out_of_region=True).to_json()
+    assert any("a.nii: no orientation stated" in text for text in found["warnings"])
 
 
 def test_the_example_agrees_with_predict(

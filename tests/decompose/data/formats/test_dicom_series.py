@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydicom
 import pytest
 from dicom_files import PIXELS, write_dicom
 
+from lorkit.decompose.data.formats import dicom
 from lorkit.decompose.data.formats.dicom_series import is_series, read, slices_of
 from lorkit.decompose.errors import DataError
 
@@ -89,9 +92,128 @@ def test_slices_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     write_dicom(folder / "z.dcm", PIXELS[:2], ImageOrientationPatient=AXES, **extra)
     with pytest.raises(DataError, match=r"z\.dcm differs from the other slices"):
         read(folder)
-    write_dicom(folder / "z.dcm", SeriesInstanceUID="1.2.9")
-    with pytest.raises(DataError, match=r"z\.dcm.*no ImagePositionPatient"):
+    write_dicom(folder / "z.dcm", PhotometricInterpretation="MONOCHROME1", ImageOrientationPatient=AXES, **extra)
+    with pytest.raises(DataError, match=r"z\.dcm differs.*MONOCHROME1"):
         read(folder)
+    write_dicom(folder / "z.dcm", SeriesInstanceUID="1.2.9")
+    assert not is_series(folder), "a slice without a place in the patient"
+    with pytest.raises(DataError, match="holds no slices of one DICOM series"):
+        read(folder)
+
+
+@pytest.mark.parametrize("field", ["ImagePositionPatient", "ImageOrientationPatient"])
+def test_a_place_that_is_no_number_is_refused(tmp_path: Path, field: str) -> None:
+    folder = series(tmp_path / "a", [0.0, 1.0, 2.0])
+    path = folder / "002.dcm"
+    data, tag = path.read_bytes(), pydicom.tag.Tag(field)
+    start = data.index(struct.pack("<HH2s", tag.group, tag.element, b"DS")) + 8
+    path.write_bytes(data[:start] + b"nan\\" + data[start + 4 :].replace(b"\\", b" ", 1))
+    with pytest.raises(DataError, match=rf"002\.dcm.*{field}"):
+        read(folder)
+
+
+def test_oblique_slices_get_one_axis_of_the_patient_each(tmp_path: Path) -> None:
+    half = "0.70710678"
+    folder = series(tmp_path / "a", [0.0], ImageOrientationPatient=[half, "0", f"-{half}", "0", "1", "0"])
+    for index in (1, 2):
+        place = [str(index), "0", str(index)]
+        series(tmp_path / f"b{index}", [0.0], ImagePositionPatient=place,
+               ImageOrientationPatient=[half, "0", f"-{half}", "0", "1", "0"])  # fmt: skip
+        (tmp_path / f"b{index}" / "001.dcm").rename(folder / f"{index}.dcm")
+    found = read(folder)
+    assert sorted("LPS".index(letter) if letter in "LPS" else "RAI".index(letter) for letter in found.axes or "") == [
+        0,
+        1,
+        2,
+    ]
+    assert (found.spacing_mm or ())[0] == pytest.approx(np.sqrt(2))
+    assert sorted(found.orient(found.values).shape) == sorted(found.values.shape)
+
+
+def test_slices_with_their_own_rescale_and_window(tmp_path: Path) -> None:
+    folder = series(tmp_path / "a", [0.0])
+    for index in (1, 2):
+        series(
+            tmp_path / "b", [float(index)], RescaleSlope=str(1 + index), WindowCenter=str(100 * index), WindowWidth="9"
+        )
+        (tmp_path / "b" / "001.dcm").rename(folder / f"{index}.dcm")
+    found = read(folder)
+    np.testing.assert_array_equal(found.values, [PIXELS * slope for slope in (1, 2, 3)])
+    assert found.limits == (0.0, 4095.0 * 3)
+    assert found.warnings == ("slices state different windows: that of the first is used",)
+    assert "rescale by slice applied" in found.notes
+
+
+def test_a_tilted_gantry_is_said(tmp_path: Path) -> None:
+    folder = series(tmp_path / "a", [0.0])
+    series(tmp_path / "b", [0.0], ImagePositionPatient=["0", "0.5", "2"])
+    (tmp_path / "b" / "001.dcm").rename(folder / "2.dcm")
+    found = read(folder)
+    assert (found.spacing_mm or ())[0] == 2.0
+    assert "moved by 0.5 mm" in found.warnings[0]
+
+
+def test_colour_slices_are_turned_too(tmp_path: Path) -> None:
+    pixels = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)
+    folder = tmp_path / "a"
+    folder.mkdir()
+    for index in range(2):
+        write_dicom(folder / f"{index}.dcm", pixels + index, SeriesInstanceUID="1.2.9", PixelSpacing=["1", "1"],
+                    ImagePositionPatient=["0", "0", str(index)], ImageOrientationPatient=AXES, SamplesPerPixel=3,
+                    PhotometricInterpretation="RGB", PlanarConfiguration=0, BitsAllocated=8, BitsStored=8,
+                    HighBit=7)  # fmt: skip
+    found = read(folder)
+    assert found.orient(found.values)[3, 1, 1].tolist() == (pixels[1, 3] + 1).tolist()
+
+
+def groups(position: float) -> pydicom.Dataset:
+    """Return the functional groups of a frame at a height."""
+    item, place = pydicom.Dataset(), pydicom.Dataset()
+    place.ImagePositionPatient = ["0", "0", str(position)]
+    item.PlanePositionSequence = pydicom.Sequence([place])
+    return item
+
+
+def shared() -> pydicom.Dataset:
+    """Return the functional groups that all frames share."""
+    item, plane, measures = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+    plane.ImageOrientationPatient, measures.PixelSpacing = AXES, ["0.5", "0.25"]
+    item.PlaneOrientationSequence, item.PixelMeasuresSequence = pydicom.Sequence([plane]), pydicom.Sequence([measures])
+    return item
+
+
+def frames(path: Path, heights: list[float]) -> Path:
+    pixels = np.stack([PIXELS + index for index in range(len(heights))])
+    return write_dicom(
+        path, pixels, NumberOfFrames=str(len(heights)), SharedFunctionalGroupsSequence=pydicom.Sequence([shared()]),
+        PerFrameFunctionalGroupsSequence=pydicom.Sequence([groups(height) for height in heights]),
+    )  # fmt: skip
+
+
+def test_frames_with_places_are_the_volume_that_their_slices_are(tmp_path: Path) -> None:
+    heights = [4.0, 0.0, 2.0, 6.0]
+    one, many = dicom.read(frames(tmp_path / "a.dcm", heights)), read(series(tmp_path / "a", heights))
+    np.testing.assert_array_equal(one.values, [PIXELS + index for index in range(4)], "as the file holds them")
+    np.testing.assert_array_equal(one.orient(one.values), many.orient(many.values))
+    assert (one.spacing_mm, one.axes, one.voxel_ml) == (many.spacing_mm, many.axes, many.voxel_ml)
+    assert one.voxel_ml == pytest.approx(2.0 * 0.5 * 0.25 / 1000)
+
+
+@pytest.mark.parametrize(
+    ("heights", "message"),
+    [
+        ([0.0, 0.0, 1.0], "frame 1 and frame 2 lie at one position"),
+        ([0.0, 1.0, 2.0, 6.0], "between frame 3 and frame 4"),
+    ],
+)
+def test_frames_that_are_no_volume_keep_their_axes_and_that_is_said(
+    tmp_path: Path, heights: list[float], message: str
+) -> None:
+    found = dicom.read(frames(tmp_path / "a.dcm", heights))
+    assert message in found.warnings[0]
+    assert (found.axes, found.spacing_mm, found.voxel_ml) == (None, None, None)
+    plain = dicom.read(write_dicom(tmp_path / "b.dcm", np.stack([PIXELS, PIXELS]), NumberOfFrames="2"))
+    assert plain.warnings == ("no positions of frames stated: axes as stored",)
 
 
 @pytest.mark.skipif(not PACK.is_dir(), reason="the data are not here")

@@ -13,6 +13,9 @@ from pydicom.dataset import Dataset
 from pydicom.pixels import apply_voi_lut
 
 from lorkit.decompose.data.formats.dicom_values import Rescale, functional_group, rescales, transform
+from lorkit.decompose.data.formats.stored import StoredImage, network_values
+from lorkit.decompose.documents.recipe import Intensity
+from lorkit.decompose.errors import DataError
 
 STORED = np.arange(-8, 8, dtype=np.int16).reshape(4, 4) * 100
 
@@ -123,3 +126,51 @@ def test_padding_is_in_rescaled_units(last: int | None, expected: tuple[float, f
     found = transform(dataset(**tags), STORED, colour=False)
     assert found.padding == expected
     assert any("padding value -1224" in note for note in found.notes)
+
+
+def test_padding_that_is_stored_without_its_sign() -> None:
+    found = transform(dataset(PixelPaddingValue=65536 - 200, RescaleIntercept="-1024"), STORED, colour=False)
+    assert found.padding == (-1224.0, -1224.0)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {"WindowCenter": "100", "WindowWidth": "0"},
+        {"WindowCenter": "100", "WindowWidth": "0.5"},
+        {"WindowCenter": "100", "WindowWidth": "-5", "VOILUTFunction": "SIGMOID"},
+        {"WindowCenter": "100", "WindowWidth": "200", "VOILUTFunction": "OTHER"},
+        {"VOILUTSequence": pydicom.Sequence([dataset_of({"LUTDescriptor": [16, 0, 12]})])},
+        {"VOILUTSequence": pydicom.Sequence([dataset_of({"LUTDescriptor": [16, 0, 12], "LUTData": [1, 2]})])},
+    ],
+)
+def test_a_window_that_is_no_window_fails_only_where_it_is_used(tags: dict[str, Any]) -> None:
+    found = transform(dataset(**tags), STORED, colour=False)
+    np.testing.assert_array_equal(found.values, STORED)
+    assert "not usable" in found.notes[-1]
+    image = StoredImage(format="DICOM", values=found.values, limits=found.limits, lookup=found.lookup)
+    window = Intensity(op="intensity", rule="window", low=-100.0, high=100.0)
+    np.testing.assert_array_equal(network_values(image, window, "a.dcm"), STORED)
+    with pytest.raises(DataError, match=r"a\.dcm: window of the file is not usable"):
+        network_values(image, Intensity(op="intensity", rule="dtype"), "a.dcm")
+
+
+@pytest.mark.parametrize("first", [-800, 65536 - 800])
+@pytest.mark.parametrize("bits", [12, 16])
+def test_a_table_that_starts_below_zero(first: int, bits: int) -> None:
+    entries = (np.arange(1600) * (2**bits - 1) // 1599).tolist()
+    table = dataset_of({"LUTDescriptor": [1600, first, bits], "LUTData": entries})
+    expected = np.array(entries)[STORED + 800]
+    modality = transform(dataset(ModalityLUTSequence=pydicom.Sequence([table])), STORED, colour=False)
+    np.testing.assert_array_equal(modality.values, expected)
+    voi = transform(dataset(VOILUTSequence=pydicom.Sequence([table])), STORED, colour=False)
+    assert voi.lookup is not None
+    np.testing.assert_allclose(voi.lookup(voi.values), expected / (2**bits - 1))
+
+
+def test_frames_with_their_own_windows_are_said() -> None:
+    own = [groups(FrameVOILUTSequence=[{"WindowCenter": str(centre), "WindowWidth": "9"}]) for centre in (1, 2)]
+    found = dataset(NumberOfFrames="2", PerFrameFunctionalGroupsSequence=pydicom.Sequence(own))
+    transformed = transform(found, np.stack([STORED, STORED]), colour=False)
+    assert transformed.notes[-1] == "window of the file: centre 1, width 9"
+    assert transformed.warnings == ("frames state different windows: that of the first is used",)

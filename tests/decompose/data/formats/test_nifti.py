@@ -63,7 +63,7 @@ def test_without_orientation_the_axes_are_taken_as_stored_and_that_is_said(tmp_p
     found = read(tmp_path / "a.nii")
     np.testing.assert_array_equal(found.orient(found.values), VALUES[0])
     assert found.axes is None
-    assert any("no orientation" in note for note in found.notes)
+    assert any("no orientation" in note for note in found.warnings)
     assert not oriented(load(tmp_path / "a.nii"))
 
 
@@ -128,7 +128,7 @@ def test_volume_and_spacing_come_from_the_affine(tmp_path: Path) -> None:
     found = load(tmp_path / "a.nii")
     assert spacing(found) == (1.0, 1.0, 0.8)
     assert voxel_ml(found) == pytest.approx(0.0008)
-    assert any("the affine is used" in note for note in read(tmp_path / "a.nii").notes)
+    assert any("the affine is used" in note for note in read(tmp_path / "a.nii").warnings)
 
 
 @pytest.mark.parametrize(("unit", "factor"), [("mm", 1.0), ("unknown", 1.0), ("micron", 1e-9), ("meter", 1e9)])
@@ -164,3 +164,40 @@ def test_files_are_known_by_name() -> None:
 def test_the_broken_files_of_users_are_refused(name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         read(CASES / f"{name}.nii.gz")
+
+
+PLACES = {"sizeof_hdr": (0, "<i"), "vox_offset": (108, "<f"), "pixdim": (80, "<f"), "qform_code": (252, "<h"),
+          "sform_code": (254, "<h"), "dim": (42, "<h")}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("sizeof_hdr", 349, "header field sizeof_hdr is 349"),
+        ("vox_offset", np.nan, "header field vox_offset is nan"),
+        ("qform_code", -1, "header field qform_code is -1"),
+        ("sform_code", 77, "header field sform_code is 77"),
+        ("dim", 32000, "bytes, .* stated"),
+    ],
+)
+def test_a_header_that_nibabel_repairs_in_silence_is_refused_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], field: str, value: float, message: str
+) -> None:
+    data = bytearray(write(tmp_path / "ok.nii").read_bytes())
+    offset, kind = PLACES[field]
+    data[offset : offset + struct.calcsize(kind)] = struct.pack(kind, value)
+    (tmp_path / "a.nii").write_bytes(data)
+    with pytest.raises(DataError, match=message):
+        read(tmp_path / "a.nii")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("side", [0.0, -1.0])
+def test_pixdim_must_be_positive_where_it_scales(tmp_path: Path, side: float) -> None:
+    for name, codes in (("qform", (1, 0)), ("sform", (0, 2))):
+        data = bytearray(write(tmp_path / "ok.nii").read_bytes())
+        data[80:84], data[252:256] = struct.pack("<f", side), struct.pack("<hh", *codes)
+        (tmp_path / f"{name}.nii").write_bytes(data)
+    with pytest.raises(DataError, match="header field pixdim"):
+        read(tmp_path / "qform.nii")
+    assert read(tmp_path / "sform.nii").values.shape

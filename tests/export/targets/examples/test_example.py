@@ -7,15 +7,17 @@ import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pytest
-from dicom_files import write_dicom
+from dicom_files import PIXELS, write_dicom
 from PIL import Image
 
+from lorkit.decompose.data.formats.nifti_grid import nifti_bytes
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.documents.recipe import Recipe
 from lorkit.decompose.errors import DataError
@@ -84,9 +86,11 @@ def pictures(folder: Path) -> list[Path]:
         "float.tif": Image.fromarray(rng.random((9, 12), dtype=np.float32) * 9),
         "hounsfield.tif": Image.fromarray(rng.integers(-1000, 1000, (9, 12), dtype=np.int32)),
         "nan.tif": Image.fromarray(np.full((9, 12), np.nan, np.float32)),
+        "counts.tif": Image.fromarray(rng.integers(0, 1000, (9, 12), dtype=np.int32)),
     }
     for name, image in made.items():
         image.save(folder / name)
+    Image.fromarray(gray8).save(folder / "keyed.png", transparency=int(gray8[0, 0]))
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(colour).save(folder / "turned.jpg", exif=exif)
@@ -104,9 +108,38 @@ def pictures(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """The functions of `example.py` beside a copy of the reader."""
+    package = tmp_path / "package" / "export"
+    package.mkdir(parents=True)
+    write_reader(package / READER)
+    shutil.copy(Path(examples.__file__).parent / "example.py", package)
+    monkeypatch.syspath_prepend(str(package))
+    yield runpy.run_path(str(package / "example.py"))
+    for name in [name for name in sys.modules if name.startswith(READER)]:
+        del sys.modules[name]
+
+
+def same_answer(script: dict[str, Any], path: Path, recipe: Recipe) -> bool:
+    """Return whether predict and the example answer; fail where they differ."""
+    try:
+        wanted = apply_recipe(recipe, read(path, recipe))
+    except DataError:
+        wanted = None
+    try:
+        found = script["prepare"](script["read"](str(path), recipe.to_json()), recipe.to_json())
+    except SystemExit as end:
+        found = None if end.code == 4 else end.code
+    assert (found is None) == (wanted is None), path.name
+    if wanted is not None:
+        np.testing.assert_allclose(found, wanted, atol=1e-6, err_msg=path.name)
+    return wanted is not None
+
+
 @pytest.mark.parametrize("rule", ["dtype", "window", "percentile"])
 def test_an_example_reads_what_predict_reads_and_refuses_what_it_refuses(
-    tmp_path: Path, rule: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, rule: str, script: dict[str, Any]
 ) -> None:
     bounds = {"dtype": {}, "window": {"low": -160.0, "high": 1200.0}, "percentile": {"low": 0.5, "high": 99.5}}[rule]
     steps = [
@@ -116,33 +149,68 @@ def test_an_example_reads_what_predict_reads_and_refuses_what_it_refuses(
         {"op": "normalise", "mean": [0.5] * 3, "std": [0.5] * 3},
     ]
     recipe = Recipe.model_validate({"version": 1, "steps": steps})
-    package = tmp_path / "package"
-    package.mkdir()
-    write_reader(package / READER)
-    shutil.copy(Path(examples.__file__).parent / "example.py", package)
-    monkeypatch.syspath_prepend(str(package))
-    script = runpy.run_path(str(package / "example.py"))
     (tmp_path / "files").mkdir()
-    answers = {}
-    for path in pictures(tmp_path / "files"):
-        try:
-            wanted = apply_recipe(recipe, read(path, recipe))
-        except DataError:
-            wanted = None
-        try:
-            found = script["prepare"](script["read"](str(path), recipe.to_json()), recipe.to_json())
-        except SystemExit as end:
-            found = None if end.code == 4 else end.code
-        assert (found is None) == (wanted is None), path.name
-        if wanted is not None:
-            np.testing.assert_allclose(found, wanted, atol=1e-6, err_msg=path.name)
-        answers[path.name] = wanted is not None
+    answers = {path.name: same_answer(script, path, recipe) for path in pictures(tmp_path / "files")}
     refused = {name for name, answered in answers.items() if not answered}
-    always = {"transparent.png", "print.jpg", "nan.tif", "volume.nii.gz", "damaged.nii.gz", "frames.dcm", "cut.dcm",
-              "text.txt", "text.png"}  # fmt: skip
-    assert refused == always | ({"float.tif", "hounsfield.tif"} if rule == "dtype" else set())
-    for name in [name for name in sys.modules if name.startswith(READER)]:
-        del sys.modules[name]
+    always = {"transparent.png", "keyed.png", "print.jpg", "nan.tif", "volume.nii.gz", "damaged.nii.gz", "frames.dcm",
+              "cut.dcm", "text.txt", "text.png"}  # fmt: skip
+    assert refused == always | ({"float.tif", "hounsfield.tif", "counts.tif"} if rule == "dtype" else set())
+
+
+def volumes(folder: Path) -> list[Path]:
+    """Write volumes of every kind, and what is none."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 1000, (5, 6, 7)).astype(np.int16)
+    nib.save(nib.Nifti1Image(values, np.diag([-1.0, 1.0, 2.0, 1.0])), folder / "plain.nii.gz")
+    nib.save(nib.Nifti1Image(values, None), folder / "unplaced.nii")
+    nib.save(nib.Nifti1Image(values[..., :2], np.eye(4)), folder / "thin.nii")
+    nib.save(nib.Nifti1Image(np.full((5, 6, 7), np.nan, np.float32), np.eye(4)), folder / "nan.nii")
+    nib.save(nib.Nifti1Image(np.stack([values] * 2, axis=-1), np.eye(4)), folder / "time.nii")
+    colour = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0, "BitsAllocated": 8,
+              "BitsStored": 8, "HighBit": 7}  # fmt: skip
+    write_dicom(folder / "cine.dcm", np.zeros((5, 4, 4, 3), np.uint8), NumberOfFrames="5", **colour)
+    write_dicom(folder / "frames.dcm", np.stack([PIXELS] * 5), NumberOfFrames="5")
+    write_dicom(folder / "slice.dcm")
+    for name, series in (("series", "1.2.3"), ("mixed", "")):
+        (folder / name).mkdir()
+        for index in range(5):
+            places = {"ImagePositionPatient": ["0", "0", str(2 * index)], "PixelSpacing": ["1", "1"],
+                      "ImageOrientationPatient": ["1", "0", "0", "0", "1", "0"]}  # fmt: skip
+            uid = series or f"1.2.{index}"
+            write_dicom(folder / name / f"{index}.dcm", PIXELS + index, SeriesInstanceUID=uid, **places)
+    return sorted(folder.iterdir())
+
+
+def test_an_example_reads_the_volumes_that_predict_reads(tmp_path: Path, script: dict[str, Any]) -> None:
+    steps = [
+        {"op": "intensity", "rule": "percentile", "low": 0.5, "high": 99.5},
+        {"op": "resize", "size": [8, 8, 8], "filter": "trilinear", "antialias": True},
+        {"op": "channels", "count": 1},
+        {"op": "normalise", "mean": [0.5], "std": [0.5]},
+    ]
+    recipe = Recipe.model_validate({"version": 2, "axes": "RAS", "steps": steps})
+    (tmp_path / "files").mkdir()
+    answered = {path.name for path in volumes(tmp_path / "files") if same_answer(script, path, recipe)}
+    assert answered == {"plain.nii.gz", "unplaced.nii", "frames.dcm", "series"}
+
+
+@pytest.mark.parametrize("name", ["plain.nii.gz", "unplaced.nii"])
+def test_a_mask_that_an_example_writes_is_that_of_predict(tmp_path: Path, script: dict[str, Any], name: str) -> None:
+    volumes(tmp_path)
+    mask = np.random.default_rng(0).integers(0, 3, (5, 6, 7)).astype(np.uint8)
+    script["write"](mask, str(tmp_path / "mask.nii.gz"), str(tmp_path / name))
+    assert (tmp_path / "mask.nii.gz").read_bytes() == nifti_bytes(mask, tmp_path / name)
+
+
+@pytest.mark.parametrize(("source", "target"), [("series", "m.nii.gz"), ("plain.nii.gz", "m.png")])
+def test_an_example_refuses_a_mask_that_predict_refuses(
+    tmp_path: Path, script: dict[str, Any], source: str, target: str
+) -> None:
+    volumes(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        script["write"](np.zeros((5, 4, 4), np.uint8), str(tmp_path / target), str(tmp_path / source))
+    assert ended.value.code == 4
+    assert not (tmp_path / target).exists()
 
 
 STRANGER = """
