@@ -24,6 +24,7 @@ from lorkit.decompose.metrics.bootstrap import (
     resample,
     safe_divide,
 )
+from lorkit.decompose.metrics.calibration import calibration_error_interval
 from lorkit.decompose.metrics.paired import unseen_bound, widen_if_degenerate
 
 BINS = 15
@@ -49,14 +50,15 @@ def scores(
         groups: (N,) patient (or other cluster) of each case; groups are resampled as a whole.
         classes: Names of the C classes, for `per_class`; indices by default.
         seed: Seed of the bootstrap.
-        replicates: Bootstrap replicates of the 95 % percentile intervals.
+        replicates: Bootstrap replicates of the 95 % intervals.
 
     Returns:
         `n`, `groups`, the metrics of `HEADLINE` (None where undefined), `ci` by metric, `confusion` (rows: true class),
         `reliability` (bins of top-label confidence) and `per_class` (with `auroc`, its interval and the `roc` curve of
         each class against the rest). Accuracy metrics are fractions; AUROC is the unweighted mean of one-versus-rest
-        areas; ECE has 15 equal-width bins of the top label's probability; Brier is the mean squared distance of the
-        probabilities from the one-hot label. A replicate's mean omits classes without a drawn case.
+        areas; ECE has 15 equal-width bins of the top label's probability (its interval: `calibration`); Brier is the
+        mean squared distance of the probabilities from the one-hot label. A replicate's mean omits classes without a
+        drawn case.
 
     Raises:
         DataError: Shapes do not match, a label is out of range, or a logit is not finite.
@@ -66,8 +68,13 @@ def scores(
     draws = resample(group_N, seed=seed, replicates=replicates)
     once = Resampling(np.ones((1, draws.counts_RG.shape[1])), draws.group_N)
     area_C, area_RC = auroc_by_class(label_N, logit_NC, once)[0], auroc_by_class(label_N, logit_NC, draws)
-    point = {name: number(values[0]) for name, values in _headline(label_N, logit_NC, once, area_C[None]).items()}
-    spread = {name: interval(values) for name, values in _headline(label_N, logit_NC, draws, area_RC).items()}
+    gap_B, gap_RB = _gaps(label_N, logit_NC, once)[0], _gaps(label_N, logit_NC, draws)
+    point = {
+        name: number(values[0])
+        for name, values in _headline(label_N, logit_NC, once, area_C[None], gap_B[None]).items()
+    }
+    spread = {name: interval(values) for name, values in _headline(label_N, logit_NC, draws, area_RC, gap_RB).items()}
+    spread["ece"] = calibration_error_interval(gap_B, gap_RB, draws.counts_RG.shape[1])
     for name, hidden in (
         ("balanced_accuracy", unseen_bound(label_N[:, None] == np.unique(label_N), group_N)),
         ("accuracy", unseen_bound(np.ones((len(label_N), 1), np.bool_), group_N)),
@@ -165,10 +172,9 @@ def roc(positive_N: NDArray[np.bool_], score_N: Floats) -> dict[str, list[float]
     return {"fpr": np.round(fpr, 5).tolist(), "tpr": np.round(tpr, 5).tolist()}
 
 
-def _headline(labels: Ints, logits: Floats, draws: Resampling, area_RC: Floats) -> dict[str, Floats]:
+def _headline(labels: Ints, logits: Floats, draws: Resampling, area_RC: Floats, gap_RB: Floats) -> dict[str, Floats]:
     member_NC = (labels[:, None] == np.arange(logits.shape[1])[None]).astype(np.float64)
-    confidence_N, hit_N, bin_N = _calibration(labels, logits)
-    gap_NB = (bin_N[:, None] == np.arange(BINS)[None]) * (confidence_N - hit_N)[:, None]
+    hit_N = _calibration(labels, logits)[1]
     brier_N = ((np.exp(log_softmax(logits, axis=1)) - member_NC) ** 2).sum(1)
     n_RC, hits_RC = draws.totals(member_NC), draws.totals(member_NC * hit_N[:, None])
     n_R = n_RC.sum(1)
@@ -178,9 +184,17 @@ def _headline(labels: Ints, logits: Floats, draws: Resampling, area_RC: Floats) 
         "accuracy": hits_RC.sum(1) / n_R,
         "balanced_accuracy": mean_defined(safe_divide(hits_RC, n_RC)) * whole,
         "auroc": mean_defined(area_RC) * whole,
-        "ece": np.abs(draws.totals(gap_NB)).sum(1) / n_R,
+        "ece": np.abs(gap_RB).sum(1),
         "brier": draws.totals(brier_N) / n_R,
     }
+
+
+def _gaps(labels: Ints, logits: Floats, draws: Resampling) -> Floats:
+    """Return the mean confidence minus the accuracy of each bin, times its share of the cases, (R, B)."""
+    confidence_N, hit_N, bin_N = _calibration(labels, logits)
+    gap_NB = (bin_N[:, None] == np.arange(BINS)[None]) * (confidence_N - hit_N)[:, None]
+    gap_RB: Floats = draws.totals(gap_NB) / draws.totals(np.ones((len(labels), 1)))
+    return gap_RB
 
 
 def _calibration(labels: Ints, logits: Floats) -> tuple[Floats, Floats, Ints]:

@@ -82,7 +82,7 @@ def test_bootstrap_intervals_agree_with_a_naive_loop_over_patients() -> None:
     for counts in draws.counts_RG:
         kept = np.repeat(np.arange(120), counts[draws.group_N].astype(int))
         repeated.append(scores(labels[kept], logits[kept], np.arange(len(kept)), replicates=1))
-    for name in HEADLINE:
+    for name in set(HEADLINE) - {"ece"}:  # see test_calibration
         expected = np.quantile([row[name] for row in repeated], [0.025, 0.975])
         np.testing.assert_allclose(found["ci"][name], expected, atol=1e-9, err_msg=name)
 
