@@ -34,7 +34,7 @@ from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs, 
 from lorkit.export.benchmarking.timing_statistics import paired_ratio
 from lorkit.export.building.exporting import export
 from lorkit.export.building.sources import exportable_expert
-from lorkit.export.noninferiority.accuracy import engine_logits
+from lorkit.export.noninferiority.evidence import engine_logits
 from lorkit.export.runtime.engine import load_engine
 from lorkit.export.runtime.exported import read_exported
 from lorkit.profiles import detect

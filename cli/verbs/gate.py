@@ -13,6 +13,7 @@ from lorkit.cli import options
 
 if TYPE_CHECKING:
     from lorkit.decompose.documents.gate import GateDocument
+    from lorkit.export.gating.limits import Fractions
 
 
 class Policy(StrEnum):
@@ -32,6 +33,14 @@ Candidate: TypeAlias = Annotated[
 ]
 Drops: TypeAlias = Annotated[
     str, typer.Option(metavar="DROP", help="Allowed drop of accuracy, as a fraction. By region: 0.02,chest=0.01.")
+]
+LeastAccuracy: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="VALUE", help="Least accuracy of the experts, as a fraction. By region: 0.8,chest=0.9."),
+]
+LeastRecall: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="VALUE", help="Least recall of each class of the experts. By region: 0.7,chest=0.8."),
 ]
 Subgroups: TypeAlias = Annotated[
     list[str] | None, typer.Option(metavar="COLUMN", help="Also judge each value of this column of the cases.")
@@ -67,6 +76,8 @@ def gate(
     precision: options.PrecisionName = None,
     margin: Annotated[float, typer.Option(help="Allowed growth of latency, bytes and MACs, as a fraction.")] = 0.03,
     max_accuracy_drop: Drops = "0.02",
+    min_accuracy: LeastAccuracy = None,
+    min_recall: LeastRecall = None,
     data: options.DataFile = None,
     subgroup: Subgroups = None,
     strict_subgroups: Strict = False,
@@ -80,16 +91,15 @@ def gate(
     seed: Annotated[int, typer.Option(help="Seed of inputs, orders and intervals.")] = 0,
     as_json: options.Json = False,
 ) -> None:
-    """Judge the experts against the foundation model.
+    """Judge the experts against the foundation model by latency, accuracy, bytes and MACs.
 
-    Compares latency, accuracy, bytes and MACs. Exit codes: 0 PASS, 1 FAIL, 3 INCONCLUSIVE.
+    Exit codes: 0 PASS, 1 FAIL, 3 INCONCLUSIVE.
     """
     from lorkit.cli.output import export_tables
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result, print_status
     from lorkit.export import gate as judge
     from lorkit.export.gating.gating import exit_code
-    from lorkit.export.gating.limits import parse_drops
 
     with ProgressLine("gate") as progress:
         document = judge(
@@ -101,7 +111,9 @@ def gate(
             profile=profile,
             precision=precision,
             margin=margin,
-            max_accuracy_drop=parse_drops(max_accuracy_drop),
+            max_accuracy_drop=_fractions("--max-accuracy-drop", max_accuracy_drop),
+            min_accuracy=None if min_accuracy is None else _fractions("--min-accuracy", min_accuracy),
+            min_recall=None if min_recall is None else _fractions("--min-recall", min_recall),
             data=data,
             subgroup=subgroup or (),
             strict_subgroups=strict_subgroups,
@@ -116,8 +128,14 @@ def gate(
     publish(document, junit=junit, markdown=markdown, annotated=annotations)
     for text in export_tables.replacements(document):
         print_status(text)
-    print_json(document.to_json()) if as_json else print_result(f"gate: {document.verdict.upper()}")
+    print_json(document.to_json()) if as_json else print_result(f"gate: {document.headline}")
     raise typer.Exit(exit_code(document))
+
+
+def _fractions(option: str, text: str) -> Fractions:
+    from lorkit.export.gating.limits import parse_fractions
+
+    return parse_fractions(option, text)
 
 
 def publish(document: GateDocument, *, junit: Path | None, markdown: Path | None, annotated: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal
 
 from lorkit.decompose.documents.base import Digest, Document, Interval, Part, Share, Tools, Verdict
+from lorkit.decompose.documents.gate_costs import Budget, Deterministic
 from lorkit.decompose.documents.measured import Medians, Ratio, Subject, Timings
 from lorkit.decompose.machine import Machine
 
@@ -103,6 +104,19 @@ class CaseSet(Part):
     """Sides with unknown training cases."""
 
 
+class Floor(Part):
+    """A least value that the candidate must reach, judged by its 95 % interval."""
+
+    name: str
+    """The headline metric, or `recall of` a class or structure."""
+    value: Share | None
+    ci: Interval
+    minimum: Share
+    verdict: Verdict
+    needed_groups: int | None = None
+    """About how many patients decide it; null if it is decided or no number does."""
+
+
 class Accuracy(Part):
     """The drop of the task's headline metric on the same cases."""
 
@@ -114,8 +128,21 @@ class Accuracy(Part):
     """Half-width of the interval."""
     baseline: float | None = None
     candidate: float | None = None
+    baseline_ci: Interval | None = None
     n: int | None
     groups: int | None = None
+    unit: Literal["patient", "image", "group"] = "group"
+    """What is resampled: images where patients are unknown."""
+    identical: Literal["file", "outputs"] | None = None
+    """Both sides are the same file, or their outputs are equal in every case: the drop is 0 by construction."""
+    chance: Share | None = None
+    """The metric of a network that ignores its images."""
+    at_chance: bool = False
+    """The baseline's interval includes chance, which prevents PASS."""
+    never_answered: dict[Side, list[str]] = {}
+    """Classes or structures that the cases show and a side never answers, which prevents PASS."""
+    floors: list[Floor] = []
+    """Least values of `--min-accuracy` and `--min-recall`."""
     mcnemar_p: Share | None = None
     """Exact two-sided McNemar test; a cross-check without effect on the verdict."""
     p_worse: Share | None = None
@@ -126,6 +153,8 @@ class Accuracy(Part):
     """Approximate number of cases that decide whether a drop as large as this one is allowed; null if far too many."""
     unseen_loss: Share | None = None
     """Loss of the one patient that the interval assumes to be unseen: 1 is everything."""
+    needed_groups: int | None = None
+    """Approximate number of patients (of `unit`) that would decide an inconclusive verdict; null if no number does."""
     allowed: float
     strict: bool = False
     """PASS needs every structure and subgroup shown to be within the allowed drop."""
@@ -164,56 +193,6 @@ class JudgedAccuracy(Accuracy):
     source: str
 
 
-class Cost(Part):
-    """A number that is read from both files."""
-
-    baseline: int | None
-    candidate: int | None
-    ratio: float | None
-    verdict: Literal["pass", "fail", "not_judged", "stated"]
-
-
-class Dtypes(Part):
-    """Bytes of the weights by number format."""
-
-    baseline: dict[str, int] | None
-    candidate: dict[str, int] | None
-    verdict: Literal["stated"]
-
-
-class Deterministic(Part):
-    """Costs that are counted, not timed. Bytes and MACs are judged, the others are only reported."""
-
-    verdict: Verdict
-    margin: float
-    bytes: Cost
-    macs: Cost
-    nodes: Cost | None = None
-    peak_activation_bytes: Cost | None = None
-    dtypes: Dtypes | None = None
-
-
-class Bounded(Part):
-    """A measurement with its 95 % bounds and the limit of the profile."""
-
-    budget: float
-    bounds: tuple[float | None, float | None]
-    samples: int | None = None
-    threads: int | None = None
-    verdict: Verdict
-    samples_ms: list[float] = []
-
-
-class Budget(Part):
-    """The limits of the profile for its hardware."""
-
-    verdict: Verdict | Literal["not_applicable"]
-    profile: str
-    limits: dict[str, float]
-    p95_ms: Bounded | None = None
-    peak_mib: Bounded | None = None
-
-
 class Reasons(Part):
     """Reasons by check."""
 
@@ -232,6 +211,10 @@ class GateRegion(Part):
     """The verdict on one region: the worst of its checks."""
 
     verdict: Verdict
+    created: str | None = None
+    """When it was judged."""
+    stale: bool = False
+    """In the record of a run: an export has changed since, so that the verdict counts as inconclusive."""
     latency: Latency
     accuracy: JudgedAccuracy | Accuracy
     deterministic: Deterministic
@@ -269,14 +252,28 @@ class GateDocument(Document):
     max_accuracy_drop: float
     max_accuracy_drops: dict[str, float] = {}
     """Allowed drops of single regions."""
+    min_accuracy: dict[str, Share] = {}
+    """Least headline metric by region, `*` for all others."""
+    min_recall: dict[str, Share] = {}
+    """Least recall by region, `*` for all others."""
     seed: int
     run: str | None
+    run_regions: int | None = None
+    """Number of regions of the run."""
     synthetic: bool
     machine: Machine
     tools: Tools
     regions: dict[str, GateRegion]
+    """Those that were judged; in the record of a run the newest verdict on each region."""
     replaced_baselines: list[Replacement] | None = None
     """With --update-baseline: the replacements; empty if none."""
+
+    @property
+    def headline(self) -> str:
+        """The verdict in capitals, with the number of regions that it is about if there are others."""
+        judged, total = len(self.regions), self.run_regions
+        of_all = total is None or judged >= total
+        return self.verdict.upper() + ("" if of_all else f" for {judged} of {total} regions")
 
 
 class BaselineRecord(Document):

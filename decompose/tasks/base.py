@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lorkit.decompose.documents.scores import TaskScores
+from lorkit.decompose.metrics.rates import Rate, mean_rate
 from lorkit.decompose.regions import Region
 
 if TYPE_CHECKING:
@@ -75,6 +76,27 @@ class Task(Protocol):
 
         The headline metric is the mean over classes of the mean over samples.
         """
+        ...
+
+    def rate(
+        self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
+    ) -> Rate:
+        """Return the headline metric of one network, with an interval that is wide where few patients were seen."""
+        return mean_rate(self.scores_by_case(region, targets, score_inputs), groups, seed=seed)
+
+    def recalls_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
+        """Return (N, S) in [0, 1]: how much of each class or structure a sample shows is found, NaN if it shows none.
+
+        The recall of a class is the mean over samples.
+        """
+        ...
+
+    def answered(self, region: Region, score_inputs: ArrayLike) -> NDArray[np.bool_]:
+        """Return (N, S): which classes or structures the outputs of each sample name."""
+        ...
+
+    def chance(self, targets: ArrayLike) -> float | None:
+        """Return the headline metric of a network that ignores its images; None if it has no such value."""
         ...
 
     def scores(

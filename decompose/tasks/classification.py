@@ -74,6 +74,19 @@ class Classification(Task):
         own_NC = label_N[:, None] == np.arange(len(region.classes))
         return np.where(own_NC, hit_N[:, None], np.nan)
 
+    def recalls_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
+        """Return the (N, C) `scores_by_case`: their mean is the recall of a class."""
+        return self.scores_by_case(region, targets, score_inputs)
+
+    def answered(self, region: Region, score_inputs: ArrayLike) -> NDArray[np.bool_]:
+        """Return (N, C): whether a class has the largest logit of a sample."""
+        answer_NC: NDArray[np.bool_] = np.asarray(score_inputs).argmax(1)[:, None] == np.arange(len(region.classes))
+        return answer_NC
+
+    def chance(self, targets: ArrayLike) -> float | None:
+        """Return 1/C for the C classes of the targets: the balanced accuracy of one answer for all samples."""
+        return 1.0 / max(1, len(np.unique(np.asarray(targets))))
+
     def scores(
         self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
     ) -> ClassificationScores:

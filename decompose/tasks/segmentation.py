@@ -15,6 +15,7 @@ from lorkit.decompose.artifacts.arrays import IGNORED
 from lorkit.decompose.documents.scores import SegmentationScores
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import segmentation
+from lorkit.decompose.metrics.bootstrap import safe_divide
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.base import ScoreInputs, Task
 
@@ -63,6 +64,19 @@ class Segmentation(Task):
     def scores_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
         """Return the (N, S) Dice of each sample; NaN if neither mask has the structure."""
         return segmentation.dice(score_inputs)
+
+    def recalls_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
+        """Return (N, S): the share of the pixels of each structure that are found; NaN if the true mask has none."""
+        counts_NS3 = np.asarray(score_inputs, dtype=np.float64)
+        return safe_divide(counts_NS3[..., 0], counts_NS3[..., 2])
+
+    def answered(self, region: Region, score_inputs: ArrayLike) -> NDArray[np.bool_]:
+        """Return (N, S): whether the predicted mask has a structure."""
+        return np.asarray(score_inputs)[..., 1] > 0
+
+    def chance(self, targets: ArrayLike) -> float | None:
+        """Return None: the Dice of a network that ignores its images depends on the shapes in the masks."""
+        return None
 
     def scores(
         self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0

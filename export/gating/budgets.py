@@ -10,7 +10,7 @@ import numpy as np
 
 from lorkit import profiles
 from lorkit.decompose.documents.base import Verdict, parse
-from lorkit.decompose.documents.gate import Bounded, Budget
+from lorkit.decompose.documents.gate_costs import Bounded, Budget
 from lorkit.decompose.machine import fingerprint
 from lorkit.export.benchmarking.footprint import footprint
 from lorkit.export.benchmarking.interleaving import TimedEngine, random_inputs, time_interleaved, warm_up

@@ -8,7 +8,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from lorkit.decompose.artifacts import write_text
-from lorkit.decompose.documents.gate import Accuracy, Budget, Deterministic, GateDocument, GateRegion, Latency
+from lorkit.decompose.documents.gate import Accuracy, GateDocument, GateRegion, Latency
+from lorkit.decompose.documents.gate_costs import Budget, Deterministic
 from lorkit.export.gating.limits import VERDICTS
 from lorkit.export.rendering.templates import environment
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from lorkit.decompose.documents.gate import Cost, Deterministic, Dtypes
+from lorkit.decompose.documents.gate_costs import Cost, Deterministic, Dtypes
 from lorkit.export.onnx.graph_costs import graph_costs
 from lorkit.export.runtime.exported import Exported, ExportPair
 from lorkit.export.targets.base import MODEL

@@ -7,7 +7,7 @@ FAIL only if the measurements exclude the other; else it is INCONCLUSIVE.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,13 +20,13 @@ from lorkit.decompose.runs.lineage import RunFinder
 from lorkit.decompose.runs.store import missing_baseline
 from lorkit.export.gating.baselines import check_replacing, is_store, other_cases, read_record, replace_baselines
 from lorkit.export.gating.gate_cases import GateCases
-from lorkit.export.gating.limits import DROP, Limits, limits_of, worst
+from lorkit.export.gating.limits import ANY, DROP, Fractions, Limits, limits_of, worst
 from lorkit.export.gating.pairing import GateExports, pair_exports
+from lorkit.export.gating.record import store_verdicts
 from lorkit.export.gating.region_verdict import judge_region, unjudged_region, with_verdicts
 from lorkit.export.noninferiority.accuracy import AccuracyTest
 from lorkit.export.runtime.exported import Exported, ExportPair, read_exported
 
-NAME = "gate.json"
 _NOT_IN_STORE = (
     "{store} has no baseline of this region: judge it without --baseline, against the foundation, and store it with"
     " --update-baseline; or store it now with --because"
@@ -44,7 +44,9 @@ def gate(
     profile: str | None = None,
     precision: str | None = None,
     margin: float = 0.03,
-    max_accuracy_drop: float | Mapping[str, float] = DROP,
+    max_accuracy_drop: Fractions = DROP,
+    min_accuracy: Fractions | None = None,
+    min_recall: Fractions | None = None,
     data: Path | str | None = None,
     subgroup: Sequence[str] = (),
     strict_subgroups: bool = False,
@@ -67,6 +69,8 @@ def gate(
         precision: Only exports of this precision.
         margin: Allowed growth of latency, bytes and MACs.
         max_accuracy_drop: Allowed drop of balanced accuracy, or of mean Dice; by region, `*` for all others.
+        min_accuracy: Least balanced accuracy, or mean Dice, of the candidate; none by default.
+        min_recall: Least recall of each class or structure of the candidate; none by default.
         data: Cases for the accuracy test; the run's locked test split by default.
         subgroup: Columns of the cases whose values are judged as subgroups.
         strict_subgroups: PASS needs every structure and subgroup shown to be within the allowed drop.
@@ -78,13 +82,16 @@ def gate(
         on_event: Receives progress.
 
     Returns:
-        The document of the gate; also stored in the run's `measurements/gate.json`, if there is a run.
+        The document of the gate. If there is a run, its `measurements/gate.json` gets these verdicts and keeps those on
+        other regions.
 
     Raises:
         UsageError: Invalid options, or nothing to compare.
         DataError: The file of `data`, or the run's data, cannot be used.
     """
-    limits = limits_of(margin, max_accuracy_drop, max_seconds, on_inconclusive)
+    limits = limits_of(
+        margin, max_accuracy_drop, max_seconds, on_inconclusive, min_accuracy=min_accuracy, min_recall=min_recall
+    )
     paths = [None if path is None else Path(path) for path in (baseline, candidate)]
     named = paths[1] or (None if paths[0] is None or is_store(paths[0]) else paths[0])
     finder = RunFinder()
@@ -98,13 +105,9 @@ def gate(
         raise UsageError(f"--data {data} for {len(pairs)} regions", required="one region", fix="name it with --region")
     check_replacing(update_baseline, [(pair.baseline, pair.candidate) for pair in pairs], because)
     left = _candidates_without_baseline(exports, pairs, reason)
-    shared = AccuracyTest(
-        allowed=limits.drop,
-        seed=seed,
-        columns=tuple(dict.fromkeys(subgroup)),
-        strict=strict_subgroups,
-        pictures=home is not None and home.config.privacy.embed_images is True,
-    )
+    pictures = home is not None and home.config.privacy.embed_images is True
+    columns = tuple(dict.fromkeys(subgroup))
+    shared = AccuracyTest(allowed=DROP, seed=seed, columns=columns, strict=strict_subgroups, pictures=pictures)
     measured = _judge(pairs, GateCases(home, finder, data), shared, limits, max_seconds, on_event)
     why = reason or (_NO_FOUNDATION_EXPORT if paths[0] is None else _NOT_IN_STORE.format(store=paths[0]))
     regions = {one.region.name: unjudged_region(one, why, limits) for one in left} | with_verdicts(measured)
@@ -120,8 +123,7 @@ def gate(
             document = document.with_changes(replaced_baselines=replaced)
     finally:  # replacing baselines may fail; the verdict is kept
         if home is not None:
-            home.measurements_dir.mkdir(parents=True, exist_ok=True)
-            document.write(home.measurements_dir / NAME)
+            store_verdicts(home, document)
     return document
 
 
@@ -137,7 +139,12 @@ def _judge(
     regions = dict[str, GateRegion]()
     for index, pair in enumerate(pairs):
         on_event(Working(pair.region, index, len(pairs)))
-        test = replace(shared, allowed=limits.allowed(pair.region))
+        test = replace(
+            shared,
+            allowed=limits.allowed(pair.region),
+            min_accuracy=limits.min_accuracy.value(pair.region),
+            min_recall=limits.min_recall.value(pair.region),
+        )
         left = seconds / (len(pairs) - index)
         found = judge_region(pair, cases.of(pair), test, margin=limits.margin, seconds=left)
         seconds -= min(seconds, found.latency.seconds or 0.0)
@@ -204,6 +211,7 @@ def _document(
     warnings: list[str],
     seed: int,
 ) -> GateDocument:
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     judged = any(pair.candidate.synthetic or pair.baseline.synthetic for pair in pairs)
     about = ["Judged on synthetic phantoms. The result does not apply to patients."] if judged else []
     about += [
@@ -212,18 +220,21 @@ def _document(
     ]
     return GateDocument(
         warnings=[*about, *(_not_judged_text(pair) for pair in pairs if pair.not_judged), *warnings],
-        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        created=created,
         verdict=worst(region.verdict for region in regions.values()),
         on_inconclusive=limits.on_inconclusive,
         margin=limits.margin,
-        max_accuracy_drop=limits.drop,
-        max_accuracy_drops=dict(limits.drops),
+        max_accuracy_drop=limits.allowed(ANY),
+        max_accuracy_drops=dict(limits.drops.regions),
+        min_accuracy=limits.min_accuracy.to_json(),
+        min_recall=limits.min_recall.to_json(),
         seed=seed,
         run=None if home is None else home.id,
+        run_regions=None if home is None else len(home.regions.names),
         synthetic=judged or synthetic,
         machine=fingerprint(),
         tools=tool_versions(),
-        regions=regions,
+        regions={name: block.with_changes(created=created) for name, block in regions.items()},
     )
 
 

@@ -1,7 +1,6 @@
 """Non-inferiority of a candidate's accuracy: both engines on the same cases, resampled by patient.
 
-The metric is balanced accuracy for a classifier and mean Dice for segmentation, whose maps are reduced to the Dice of
-each case and structure batch by batch to save memory.
+The metric is balanced accuracy for a classifier and mean Dice for segmentation.
 
 A point estimate of the drop would pass a bad candidate with few cases, so the interval decides: PASS needs its upper
 end below the allowed drop, FAIL its lower end above; otherwise there are too few cases. Structures and subgroups are
@@ -10,37 +9,29 @@ judged too (`multiplicity`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.data.samples.columns import subgroups
-from lorkit.decompose.documents.gate import Accuracy, CaseSet, ChangedAnswer, JudgedAccuracy, Subset
+from lorkit.decompose.documents.gate import Accuracy, CaseSet, JudgedAccuracy, Subset
 from lorkit.decompose.errors import DataError, plural
-from lorkit.decompose.metrics import PairedDrop, paired_drop
+from lorkit.decompose.metrics import PairedDrop
 from lorkit.decompose.metrics.intervals import DropUncertainty
-from lorkit.decompose.metrics.paired import paired_means
-from lorkit.decompose.tasks import ScoreInputs, get_task
+from lorkit.decompose.tasks import get_task
 from lorkit.export.noninferiority import changed_answers
 from lorkit.export.noninferiority.cases import EvaluationCases
+from lorkit.export.noninferiority.evidence import Compare, Rows, collect_evidence
 from lorkit.export.noninferiority.multiplicity import adjust_judged
-from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.exported import Exported, ExportPair
 
 if TYPE_CHECKING:
-    from lorkit.decompose.data.prepared import PreparedRegion
     from lorkit.export.targets.base import Engine
 
-BATCH = 64
-_Engines = tuple["Engine", "Engine"]
-_Prepared = tuple["PreparedRegion", "PreparedRegion"]
-_Rows = list[int] | slice
 _ALL = slice(None)
-_Absent = Callable[[_Rows], list[str]]
-_Compare = Callable[[_Rows], PairedDrop | None]
+_UNITS: dict[bool | None, Literal["patient", "image", "group"]] = {True: "patient", False: "image", None: "group"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +43,8 @@ class AccuracyTest:
         seed: Seed of the bootstrap.
         columns: Columns of the cases whose values are subgroups.
         strict: PASS needs every structure and subgroup shown to be within the allowed drop.
+        min_accuracy: Least headline metric of the candidate; None for none.
+        min_recall: Least recall of each class or structure of the candidate; None for none.
         pictures: Show small images of the cases that changed; those of drawn phantoms are always shown.
     """
 
@@ -59,28 +52,9 @@ class AccuracyTest:
     seed: int = 0
     columns: tuple[str, ...] = ()
     strict: bool = False
+    min_accuracy: float | None = None
+    min_recall: float | None = None
     pictures: bool = False
-
-
-@dataclass(frozen=True)
-class _AccuracyEvidence:
-    """The answers of two networks: a comparison of any of the cases, by structure too, and the changed answers.
-
-    `absent` returns the classes or structures that are in none of some cases, whose loss cannot be seen.
-    """
-
-    compare: _Compare
-    absent: _Absent
-    structures: Mapping[str, _Compare]
-    changed: list[ChangedAnswer]
-    rate: dict[str, float | None]
-
-
-def engine_logits(engine: Engine, prepared: PreparedRegion) -> Float32Array:
-    """Run every case through an engine: (N, C, *spatial) in, (N, classes) out."""
-    images = prepared.images
-    parts = [engine.run(np.ascontiguousarray(images[at : at + BATCH])) for at in range(0, len(images), BATCH)]
-    return np.concatenate(parts)
 
 
 def judge_accuracy(
@@ -104,8 +78,7 @@ def judge_accuracy(
     baseline, candidate, about = cases.prepare(pair)
     prepared = (baseline, candidate)
     parts = [(name, subgroups(baseline.columns, name, cases.source)) for name in dict.fromkeys(test.columns)]
-    collect = _compare_masks if get_task(pair.candidate.region.task).dense else _compare_labels
-    evidence = collect(pair, engines, prepared, test)
+    evidence = collect_evidence(pair, engines, prepared, allowed=test.allowed, seed=test.seed)
     found = evidence.compare(_ALL)
     if found is None:
         raise DataError(
@@ -115,8 +88,13 @@ def judge_accuracy(
         )
     shown = test.pictures or baseline.region.synthetic
     changed = changed_answers.with_pictures(evidence.changed, candidate) if shown else evidence.changed
+    same_file = pair.baseline.manifest.digest == pair.candidate.manifest.digest
     block = judged_drop(found, test, metric=headline_metric(pair.candidate), case_set=about, source=cases.source)
     block = block.with_changes(
+        unit=_UNITS[baseline.region.grouped],
+        identical="file" if same_file else "outputs" if evidence.equal else None,
+        **evidence.sides.findings(),
+        floors=evidence.sides.floors(test.min_accuracy, test.min_recall),
         absent=evidence.absent(_ALL),
         structures=[_subset(name, compare, _ALL, test.allowed) for name, compare in evidence.structures.items()],
         subgroups=[
@@ -130,7 +108,9 @@ def judge_accuracy(
         flips=changed,
         **evidence.rate,
     )
-    return adjust_judged([block])[0]
+    if block.at_chance:
+        block = block.with_changes(needed_groups=evidence.sides.groups_above_chance())
+    return adjust_judged([block if block.identical is None else _without_drop(block)])[0]
 
 
 def judged_drop(
@@ -138,18 +118,32 @@ def judged_drop(
 ) -> JudgedAccuracy:
     """Return the gate's `accuracy` block of a drop, before its verdict, without structures, subgroups and changes."""
     worse, within = _spread(found).p_values(test.allowed)
+    needed = _spread(found).needed(test.allowed, found.n)
     return JudgedAccuracy(
         verdict="inconclusive",
         metric=metric,
         **{name: value for name, value in vars(found).items() if name != "uncertainty"},
         p_worse=worse,
         p_within=within,
-        needed_n=_spread(found).needed(test.allowed, found.n),
+        needed_n=needed,
+        needed_groups=None if needed is None else math.ceil(needed * found.groups / found.n),
         unseen_loss=_spread(found).unseen_loss,
         allowed=test.allowed,
         strict=test.strict,
         case_set=case_set,
         source=source,
+    )
+
+
+def _without_drop(block: JudgedAccuracy) -> JudgedAccuracy:
+    """Return the block of sides that cannot differ: drops are 0 by construction, not by the number of cases."""
+    none: dict[str, Any] = {"drop": 0.0, "ci": (0.0, 0.0), "p_worse": 1.0, "p_within": 0.0}
+    return block.with_changes(
+        **none,
+        decidable=0.0,
+        needed_n=None,
+        structures=[row if row.drop is None else row.with_changes(**none) for row in block.structures],
+        subgroups=[row if row.drop is None else row.with_changes(**none, absent=[]) for row in block.subgroups],
     )
 
 
@@ -174,7 +168,7 @@ def undecided_accuracy(candidate: Exported, allowed: float) -> Accuracy:
     )
 
 
-def _subset(name: str, compare: _Compare, rows: _Rows, allowed: float) -> Subset:
+def _subset(name: str, compare: Compare, rows: Rows, allowed: float) -> Subset:
     """Compare on some of the cases; not judged if the metric is undefined on them."""
     found = compare(rows)
     if found is None or not np.isfinite(found.drop):
@@ -196,78 +190,3 @@ def _subset(name: str, compare: _Compare, rows: _Rows, allowed: float) -> Subset
 def _spread(found: PairedDrop) -> DropUncertainty:
     assert found.uncertainty is not None  # set for a pair of models
     return found.uncertainty
-
-
-def _compare_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, test: AccuracyTest) -> _AccuracyEvidence:
-    """Compare two classifiers, and count the labels that differ."""
-    logits = [engine_logits(engine, one) for engine, one in zip(engines, prepared, strict=True)]
-    labels, groups = prepared[0].labels, np.asarray(prepared[0].groups)
-
-    def compare(rows: _Rows) -> PairedDrop:
-        return paired_drop(labels[rows], logits[0][rows], logits[1][rows], groups[rows], seed=test.seed)
-
-    def absent(rows: _Rows) -> list[str]:
-        shown = set(labels[rows].tolist())
-        return [name for index, name in enumerate(pair.candidate.classes) if index not in shown]
-
-    changed = changed_answers.changed_labels(prepared[0], logits[0], logits[1], pair.candidate.classes)
-    return _AccuracyEvidence(compare, absent, {}, changed, {"label_flips": len(changed)})
-
-
-def _compare_masks(pair: ExportPair, engines: _Engines, prepared: _Prepared, test: AccuracyTest) -> _AccuracyEvidence:
-    """Compare two segmentation networks by the Dice of each case, and count the pixels that differ.
-
-    Raises:
-        DataError: An engine's output is not finite.
-    """
-    region = pair.candidate.region
-    task = get_task(region.task)
-    evidence: tuple[list[ScoreInputs], list[ScoreInputs]] = ([], [])
-    differing = pixels = 0
-    for part, logits in _batches(pair, engines, prepared):
-        for kept, found, one in zip(evidence, logits, prepared, strict=True):
-            kept.append(task.score_inputs(found, one.targets[part]))
-        masks = [found.argmax(1) for found in logits]
-        if masks[0].shape == masks[1].shape:
-            differing, pixels = differing + int((masks[0] != masks[1]).sum()), pixels + masks[0].size
-    one_NS, two_NS = (
-        task.scores_by_case(region, one.targets, np.concatenate(kept))
-        for kept, one in zip(evidence, prepared, strict=True)
-    )
-    groups = np.asarray(prepared[0].groups)
-
-    def compare_of(columns: slice) -> _Compare:
-        def compare(rows: _Rows) -> PairedDrop | None:
-            sides = one_NS[rows, columns], two_NS[rows, columns]
-            known_N = np.isfinite(sides[0]).any(1) | np.isfinite(sides[1]).any(1)
-            if not known_N.any():
-                return None
-            return paired_means(
-                sides[0][known_N], sides[1][known_N], groups[rows][known_N], allowed=test.allowed, seed=test.seed
-            )
-
-        return compare
-
-    count = len(region.classes)  # structure s has the value s + 1
-    shown_NS = np.stack([np.bincount(mask.ravel(), minlength=count + 1)[1:] > 0 for mask in prepared[0].targets])
-
-    def absent(rows: _Rows) -> list[str]:
-        shown = shown_NS[rows]
-        return [name for index, name in enumerate(region.classes) if not shown[:, index].any()]
-
-    names = region.classes if len(region.classes) > 1 else ()
-    structures = {name: compare_of(slice(index, index + 1)) for index, name in enumerate(names)}
-    changed = changed_answers.changed_dice(prepared[0], one_NS, two_NS, region.classes)
-    rate = {"flip_rate": differing / pixels if pixels else None}
-    return _AccuracyEvidence(compare_of(slice(None)), absent, structures, changed, rate)
-
-
-def _batches(pair: ExportPair, engines: _Engines, prepared: _Prepared) -> Iterator[tuple[slice, list[Float32Array]]]:
-    region = pair.candidate.region
-    most = min(fitting(region, one.shape, most=BATCH) for one in (pair.baseline, pair.candidate))
-    for start in range(0, len(prepared[0]), most):
-        part = slice(start, start + most)
-        yield (
-            part,
-            [engine.run(np.ascontiguousarray(one.images[part])) for engine, one in zip(engines, prepared, strict=True)],
-        )

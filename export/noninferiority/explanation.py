@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-from lorkit.decompose.documents.gate import CaseSet, JudgedAccuracy
+from lorkit.decompose.documents.gate import CaseSet, Floor, JudgedAccuracy
 from lorkit.decompose.errors import plural
 from lorkit.decompose.metrics.intervals import ALPHA
 from lorkit.decompose.metrics.names import METRICS
@@ -15,56 +13,111 @@ _CROSS_CHECK = 0.05
 
 def explain_accuracy(block: JudgedAccuracy) -> list[str]:
     """Describe an adjusted block in sentences, the first on the whole region."""
-    low, high = block.ci
-    before, after = f"{block.baseline:.3f}", f"{block.candidate:.3f}"
-    moved = f"{'falls' if block.drop > 0 else 'rises'} from {before} to {after}"
-    metric = METRICS[block.metric]
-    seen = (
-        f"{metric[0].upper()}{metric[1:]} {f'stays at {after}' if before == after else moved} "
-        f"(drop {block.drop:.3f}, 95 % interval {low:.3f} to {high:.3f}; {plural(block.n, 'case')}, "
-        f"{plural(block.groups, 'group')})"
-    )
-    sentences = [f"{seen}. {_end(block)}."]
+    sentences = [f"{_change(block)}. {_end(block)}."]
     sentences += _excluded(block)
     sentences += [_about_parts(block)] if block.subsets else []
     if block.flips:
         changes = ", ".join(f"{count} {change}" for change, count in block.changes.items() if count)
         sentences.append(f"{len(block.flips)} of {plural(block.case_set.n, 'case')} changed: {changes}.")
-    if block.absent:
-        sentences.append(f"No case shows {', '.join(block.absent)}: a loss there cannot be measured, so no PASS.")
-    return sentences + _cross_check(block) + _about_cases(block.case_set)
+    sentences += [_about_floor(block, floor) for floor in block.floors]
+    return sentences + _hidden_losses(block) + _cross_check(block) + _about_cases(block.case_set)
+
+
+def in_words(drop: float) -> str:
+    """Say a drop as a reader looks for it: `loses 0.012`, `gains 0.167`, `does not change`."""
+    shown = f"{abs(drop):.3f}"
+    return "does not change" if shown == "0.000" else f"{'loses' if drop > 0 else 'gains'} {shown}"
+
+
+def interval_in_words(low: float, high: float) -> str:
+    """Say the interval of a drop: `a gain of 0.005 to a drop of 0.030`, `a drop of 0.010 to 0.030`."""
+    (first, one), (second, two) = _end_in_words(low), _end_in_words(high)
+    if first == second:
+        return first if not one else f"{first} {one} to {two}"
+    return " to ".join(f"{kind} {size}".rstrip() for kind, size in ((first, one), (second, two)))
+
+
+def _end_in_words(end: float) -> tuple[str, str]:
+    size = f"{abs(end):.3f}"
+    if size == "0.000":
+        return "no change", ""
+    return ("a drop of" if end > 0 else "a gain of"), size
+
+
+def _change(block: JudgedAccuracy) -> str:
+    metric = METRICS[block.metric]
+    before, after = f"{block.baseline:.3f}", f"{block.candidate:.3f}"
+    moved = f"from {before} to {after}" if before != after else f"at {after}"
+    said = f"{metric[0].upper()}{metric[1:]} {in_words(block.drop)}, {moved}"
+    counted = f"{plural(block.n, 'case')}, {plural(block.groups, block.unit)}"
+    if block.identical == "file":
+        return f"{said} ({counted}). Both exports are the same file: the drop is 0 by construction"
+    if block.identical == "outputs":
+        return f"{said} ({counted}). Both exports give equal outputs in every case: the drop is 0 by construction"
+    return f"{said} (95 % interval: {interval_in_words(*block.ci)}; {counted})"
 
 
 def _excluded(block: JudgedAccuracy) -> list[str]:
     """Say what a PASS excludes if the unseen patient does not lose everything."""
     loss = block.unseen_loss
-    if block.verdict != "pass" or loss is None or loss >= 1.0:
+    if block.verdict != "pass" or block.identical is not None or loss is None or loss >= 1.0:
         return []
     rarest = 1.0 - (ALPHA / 2) ** (1.0 / block.groups)
     return [
-        f"This excludes that {block.allowed / loss:.1%} of the patients lose {loss:.2f}. With "
-        f"{plural(block.groups, 'patient')}, a loss in fewer than {rarest:.1%} of them can be unseen."
+        f"This excludes that {block.allowed / loss:.1%} of the {block.unit}s lose {loss:.2f}. With "
+        f"{plural(block.groups, block.unit)}, a loss in fewer than {rarest:.1%} of them can be unseen."
     ]
 
 
 def _end(block: JudgedAccuracy) -> str:
     low, high = block.ci
-    allowed = f"the allowed drop of {block.allowed:.3f}"
+    allowed = f"A drop of up to {block.allowed:.3f} is allowed"
+    if block.identical is not None:
+        return allowed
     if high < block.allowed:
-        return f"The interval lies below {allowed}"
+        return f"{allowed}: the interval lies below it"
     if exceeds(block):
-        return f"The drop exceeds {allowed}"
+        return f"{allowed}: the drop exceeds it"
     if low > block.allowed:
         corrected = f"Holm, p {block.p_worse_holm or 0.0:.3f}"
-        return f"The interval lies above {allowed}, but not after correction for all regions ({corrected})"
-    return f"The interval contains {allowed}. {_needed(block)}"
+        return f"{allowed}: the interval lies above it, but not after correction for all regions ({corrected})"
+    return f"{allowed}: the interval contains it{'' if block.at_chance else _needed(block)}"
 
 
 def _needed(block: JudgedAccuracy) -> str:
-    if block.needed_n is None:
-        return "The drop is so close to it that no reasonable number of patients decides"
-    patients = math.ceil(block.needed_n * block.groups / block.n)
-    return f"About {patients} patients would decide whether a drop of {block.drop:.3f} is allowed"
+    if block.needed_groups is None:
+        return ". The drop is so close to it that no reasonable number of cases decides"
+    return (
+        f". About {plural(block.needed_groups, block.unit)} would decide whether a drop of {block.drop:.3f} is allowed"
+    )
+
+
+def _hidden_losses(block: JudgedAccuracy) -> list[str]:
+    """Say what hides a loss, so that a small drop proves nothing."""
+    end = "" if block.identical == "file" else ", so no PASS"
+    said = []
+    if block.absent:
+        unseen = "" if block.identical is not None else end
+        said.append(f"No case shows {', '.join(block.absent)}: a loss there cannot be measured{unseen}.")
+    if block.at_chance and block.baseline_ci is not None:
+        low, high = block.baseline_ci
+        seen = f"{METRICS[block.metric]} {block.baseline:.3f}, 95 % interval {low:.3f} to {high:.3f}"
+        needed = block.needed_groups
+        more = f"About {plural(needed, block.unit)} would show it" if needed else "More cases would not show it"
+        said.append(f"The baseline is not shown to be better than chance, {block.chance:.3f} ({seen}){end}. {more}.")
+    for side, names in block.never_answered.items():
+        said.append(f"The {side} never answers {', '.join(names)}, which the cases show{end}.")
+    return said
+
+
+def _about_floor(block: JudgedAccuracy, floor: Floor) -> str:
+    name = METRICS.get(floor.name, floor.name)
+    low, high = floor.ci
+    seen = "no case shows it" if floor.value is None else f"{floor.value:.3f}, 95 % interval {low:.3f} to {high:.3f}"
+    words = {"pass": "lies above", "fail": "lies below", "inconclusive": "contains"}[floor.verdict]
+    needed = floor.needed_groups
+    more = f" About {plural(needed, block.unit)} would decide it." if needed else ""
+    return f"Candidate's {name} ({seen}): the interval {words} the least value of {floor.minimum:.3f}.{more}"
 
 
 def _about_parts(block: JudgedAccuracy) -> str:

@@ -18,7 +18,8 @@ def adjust_for_multiplicity(blocks: Sequence[Accuracy]) -> list[Accuracy]:
 
     A block fails if its drop, or that of a structure or subgroup, is shown to exceed the allowed drop. It passes if its
     interval is below that and, if it is `strict`, every part is shown to be within. A block whose cases lack a class or
-    structure (`absent`) cannot pass, since its loss cannot be seen. Blocks without cases are unchanged.
+    structure (`absent`), whose baseline is at chance, or where a side never answers a class cannot pass, since a loss
+    cannot be seen there, unless both sides are one file. Blocks without cases are unchanged.
     """
     adjusted = iter(adjust_judged([block for block in blocks if isinstance(block, JudgedAccuracy)]))
     return [next(adjusted) if isinstance(block, JudgedAccuracy) else block for block in blocks]
@@ -52,12 +53,24 @@ def _with_verdict(row: Subset, worse: float, within: float) -> Subset:
 
 
 def _with_own_verdict(block: JudgedAccuracy) -> JudgedAccuracy:
-    verdicts = {row.verdict for row in block.subsets}
-    if exceeds(block) or "fail" in verdicts:
+    verdicts, floors = {row.verdict for row in block.subsets}, {row.verdict for row in block.floors}
+    if exceeds(block) or "fail" in verdicts | floors:
         return block.with_changes(verdict="fail")
-    shown = block.ci[1] < block.allowed and not block.absent
-    passed = shown and not (block.strict and verdicts - {"pass"})
+    open_ = bool(floors - {"pass"}) or bool(block.strict and verdicts - {"pass"})
+    passed = _drop_is_shown(block) and not open_
     return block.with_changes(verdict="pass" if passed else "inconclusive")
+
+
+def _drop_is_shown(block: JudgedAccuracy) -> bool:
+    """Return whether the drop is within the allowed one: by construction, or in cases that can show a loss.
+
+    Equal outputs of two files that are at chance, or never answer a class, show no more than unequal ones.
+    """
+    if block.identical == "file":
+        return True
+    hidden = block.at_chance or bool(block.never_answered)
+    seen = block.identical == "outputs" or (block.ci[1] < block.allowed and not block.absent)
+    return seen and not hidden
 
 
 def exceeds(block: Accuracy) -> bool:

@@ -26,7 +26,8 @@ FROZEN = {
     "--batch --threads --against --image --max-seconds --seed --json",
     "report": "--run --against --force --json",
     "gate": "--run --baseline --candidate --region --target --profile --precision "
-    "--margin --max-accuracy-drop --data --subgroup --strict-subgroups --max-seconds --on-inconclusive "
+    "--margin --max-accuracy-drop --min-accuracy --min-recall --data --subgroup "
+    "--strict-subgroups --max-seconds --on-inconclusive "
     "--update-baseline --because --junit --markdown --annotations --seed --json",
     "predict": "[PATH] INPUT... --run --region --target --profile "
     "--precision --top --out --allow-synthetic --allow-out-of-region --json",

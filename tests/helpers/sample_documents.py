@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from lorkit.decompose.documents.gate import Accuracy, Deterministic, GateDocument, GateRegion, JudgedAccuracy, Latency
+from lorkit.decompose.documents.gate import Accuracy, GateDocument, GateRegion, JudgedAccuracy, Latency
+from lorkit.decompose.documents.gate_costs import Deterministic
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.export.runtime.exported import ExportPair
 

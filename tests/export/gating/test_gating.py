@@ -89,12 +89,13 @@ def test_an_inaccurate_expert_fails_although_it_is_fast(a_run: Run, workshop: An
     assert document["verdict"] == "fail"
 
 
-def test_too_few_cases_are_inconclusive_and_say_what_they_could_decide(a_run: Run) -> None:
+def test_too_few_cases_are_inconclusive_and_say_what_they_could_decide(a_run: Run, workshop: Any) -> None:
+    replace_expert(a_run, workshop, work=4, threshold=0.50001)
     document = quick(max_accuracy_drop=0.001)
     accuracy = document["regions"]["chest"]["accuracy"]
     assert accuracy["verdict"] == "inconclusive"
     assert accuracy["decidable"] > 0.001
-    assert "patients would decide whether" in document["regions"]["chest"]["reasons"][-1]
+    assert f"About {accuracy['needed_groups']} patients would decide" in document["regions"]["chest"]["reasons"][-1]
     assert exit_code(GateDocument.model_validate(document)) == 3
     assert exit_code(GateDocument.model_validate(document), "pass") == 0
     assert exit_code(GateDocument.model_validate(document), "fail") == 1
@@ -196,3 +197,44 @@ def test_time_that_a_region_leaves_over_goes_to_the_next(a_run: Run, monkeypatch
     monkeypatch.setattr("lorkit.export.gating.gating.judge_region", judge)
     gate(a_run.path, max_seconds=20.0)
     assert given == [10.0, 16.0]
+
+
+def test_an_export_against_itself_passes_with_few_cases_and_says_why(a_run: Run, tmp_path: Path) -> None:
+    path = export_directory(a_run, "expert", "chest", "onnx", "cpu-generic", "fp32")
+    copy = shutil.copytree(path, tmp_path / "copy")
+    with np.load(a_run.config.regions["chest"].data[0]) as stored:  # type: ignore[index]
+        few = np.flatnonzero(stored["split"] == "test")[:8]
+        arrays = {name: stored[name][few] for name in ("images", "labels")}
+    np.savez(tmp_path / "few.npz", **arrays, label_names=["dark", "bright"])
+    document = gate(baseline=path, candidate=copy, data=tmp_path / "few.npz", max_seconds=2.0)
+    chest = document.regions["chest"]
+    assert (document.verdict, chest.accuracy.identical, chest.accuracy.drop) == ("pass", "file", 0.0)
+    assert any("the same file: the drop is 0 by construction" in text for text in chest.reasons)
+    floor = gate(baseline=path, candidate=copy, data=tmp_path / "few.npz", max_seconds=2.0, min_accuracy=1.0)
+    assert floor.verdict == "inconclusive"
+
+
+def test_a_file_against_itself_needs_no_cases(a_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = shutil.copytree(
+        export_directory(a_run, "expert", "chest", "onnx", "cpu-generic", "fp32"), tmp_path / "elsewhere" / "one"
+    )
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    document = gate(baseline=path, candidate=path, max_seconds=2.0)
+    assert document.verdict == "pass"
+    assert gate(baseline=path, candidate=path, max_seconds=2.0, min_recall=0.5).verdict == "inconclusive"
+
+
+def test_least_values_fail_an_expert_that_lost_nothing(a_run: Run, workshop: Any) -> None:
+    for owner in ("foundation", "expert"):
+        directory = export_directory(a_run, owner, "chest", "onnx", "cpu-generic", "fp32")
+        shutil.rmtree(directory)
+        work = 1 if owner == "expert" else 12
+        workshop.write_export(
+            directory, owner=owner, region="chest", parent=a_run.path, threshold=0.6, work=work, width=16
+        )
+    document = gate(a_run.path, region="chest", max_seconds=5.0, min_accuracy={"*": 0.1, "chest": 0.95}, min_recall=0.5)
+    accuracy = document.regions["chest"].accuracy
+    assert accuracy.verdict == "fail"
+    assert accuracy.drop == 0.0
+    assert accuracy.floors[0].verdict == "fail"
+    assert document.min_accuracy == {"*": 0.1, "chest": 0.95}

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from lorkit.decompose.errors import UsageError
-from lorkit.export.gating.limits import limits_of, parse_drops
+from lorkit.export.gating.limits import limits_of, parse_fractions
 
 
 @pytest.mark.parametrize(
@@ -15,7 +15,7 @@ from lorkit.export.gating.limits import limits_of, parse_drops
     ],
 )
 def test_allowed_drops_are_read_as_one_writes_them(text: str, expected: Any) -> None:
-    assert parse_drops(text) == expected
+    assert parse_fractions("--max-accuracy-drop", text) == expected
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_allowed_drops_are_read_as_one_writes_them(text: str, expected: Any) -> 
 )
 def test_what_is_no_drop_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--max-accuracy-drop"):
-        parse_drops(text)
+        parse_fractions("--max-accuracy-drop", text)
 
 
 def test_a_region_has_its_own_margin_else_the_common_one() -> None:

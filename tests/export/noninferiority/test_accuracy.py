@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,17 +30,26 @@ def test_the_gate_judges_the_dice_of_each_case(flat: Path, tmp_path: Path) -> No
             digests=tuple("abcdefghijkl"), target_names=("m",) * 12, masks=masks,
         )  # fmt: skip
         cases = EvaluationCases(read=lambda recipe: prepared, source="here")
-        few, block = (
-            judge_accuracy(ExportPair(exported, exported), (engine, engine), cases, AccuracyTest(allowed=allowed))
-            for allowed in (0.02, 0.5)
-        )
+        other = replace(exported, manifest=replace(exported.manifest, digest="0" * 64))
+        twice = SimpleNamespace(run=lambda images: 2 * engine.run(images))  # other outputs, the same answers
+        few, block, equal, same = (
+            judge_accuracy(ExportPair(exported, one), (engine, two), cases, AccuracyTest(allowed=allowed))
+            for one, two, allowed in (
+                (other, twice, 0.02), (other, twice, 0.5), (other, engine, 0.0), (exported, engine, 0.0)
+            )
+        )  # fmt: skip
     assert few.ci[1] > 0.02, "six patients do not exclude that a tenth of the patients loses 0.2"
     assert few.needed_n == pytest.approx(2 * 36, abs=4), "36 patients do, with two cases each"
     assert [row.verdict for row in few.structures] == ["not_judged", "inconclusive"]
     assert block.metric == "dice"
-    assert (block.verdict, len(block.absent)) == ("inconclusive", 1)  # nothing shows the other structure
+    assert (block.verdict, block.identical) == ("inconclusive", None)
+    assert len(block.absent) == 1  # nothing shows the other structure
     assert block.ci[1] < block.allowed
     assert (block.drop, block.baseline, block.flip_rate) == (0.0, 1.0, 0.0)
-    assert "Mean Dice" in explain_accuracy(block)[0]
+    assert "Mean Dice does not change" in explain_accuracy(block)[0]
     assert [row.verdict for row in block.structures] == ["not_judged", "pass"]
     json.dumps(block.to_json(), allow_nan=False)
+    assert [(one.verdict, one.identical, one.ci) for one in (equal, same)] == [
+        ("pass", "outputs", (0.0, 0.0)), ("pass", "file", (0.0, 0.0))
+    ]  # fmt: skip
+    assert "the same file: the drop is 0 by construction" in explain_accuracy(same)[0]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sample_documents import CASES, accuracy, flip, subset, undecided
+from sample_documents import accuracy, subset, undecided
 
 from lorkit.decompose.documents.gate import JudgedAccuracy
 from lorkit.export.noninferiority.explanation import explain_accuracy
@@ -63,33 +63,3 @@ def test_what_judged_nothing_stays_as_it_is() -> None:
     unseen = subset("tip", worse=None, within=None, verdict="not_judged", drop=None, ci=None)
     (row,) = adjust_judged([block(structures=[unseen])])[0].structures
     assert row.to_json() == unseen
-
-
-def test_the_sentences_name_numbers_left_out_cases_and_contradictions() -> None:
-    excluded = {"baseline": 7, "candidate": 0, "same_patients": 3}
-    about = {**CASES, "n": 90, "excluded": excluded, "unknown": ["candidate"]}
-    changes = {"improved": 1, "worsened": 9, "wrong either way": 0}
-    (found,) = adjust_judged([block(mcnemar_p=0.02, flips=[flip()] * 10, changes=changes, case_set=about)])
-    said = " ".join(explain_accuracy(found))
-    assert "10 of 90 cases changed: 1 improved, 9 worsened." in said
-    assert "Excluded cases: 7 that the baseline was trained on, 3 other images of the same patients." in said
-    assert "unknown whether the candidate was trained on these cases" in said
-    assert "more cases worsened than improved" in said
-    (open_,) = adjust_judged([block(high=0.05)])
-    assert "About 150 patients would decide whether a drop of 0.010 is allowed" in explain_accuracy(open_)[0]
-    (close,) = adjust_judged([block(high=0.05, needed_n=None)])
-    assert "so close to it that no reasonable number of patients decides" in explain_accuracy(close)[0]
-    (lost,) = adjust_judged([block(0.01, high=0.09)])
-    assert "finds no difference" in " ".join(explain_accuracy(lost))
-
-
-def test_a_pass_on_dice_says_what_it_excludes() -> None:
-    (found,) = adjust_judged([block(metric="dice", unseen_loss=0.2, groups=36)])
-    said = explain_accuracy(found)
-    # 0.02 / 0.2 of the patients; 1 - 0.025^(1/36) = 0.0974
-    assert said[1].startswith("This excludes that 10.0% of the patients lose 0.20. With 36 patients, a loss in fewer")
-    assert said[1].endswith("than 9.7% of them can be unseen.")
-    (all_,) = adjust_judged([block(metric="dice", unseen_loss=1.0)])
-    (open_,) = adjust_judged([block(metric="dice", unseen_loss=0.2, high=0.05)])
-    for other in (all_, open_):
-        assert "This excludes" not in " ".join(explain_accuracy(other))

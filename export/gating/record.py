@@ -1,0 +1,93 @@
+"""`measurements/gate.json` of a run: the newest verdict on each region.
+
+A gate over some regions replaces their verdicts and keeps the others. A verdict on exports that have changed since is
+stale and counts as inconclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from lorkit.decompose.artifacts import MANIFEST, digest_file, exclusive
+from lorkit.decompose.documents.base import Verdict
+from lorkit.decompose.documents.gate import GateDocument, GateRegion
+from lorkit.decompose.documents.measured import Subject
+from lorkit.decompose.errors import ArtifactError
+from lorkit.decompose.runs import Run, exports_of
+from lorkit.export.gating.limits import worst
+
+NAME = "gate.json"
+_WAIT_S = 30.0
+"""Another gate on the run writes for milliseconds: waiting is better than losing a measured verdict."""
+
+
+def read_verdicts(run: Run) -> GateDocument | None:
+    """Return the record of a run, its stale verdicts marked; None if no gate has run.
+
+    Raises:
+        ArtifactError: The record is damaged.
+    """
+    path = run.measurements_dir / NAME
+    if not path.is_file():
+        return None
+    document = GateDocument.read(path, fix="remove it")
+    return _marked(run, document)
+
+
+def store_verdicts(run: Run, document: GateDocument) -> None:
+    """Merge a gate into the record of its run.
+
+    Raises:
+        BusyError: Other gates on the run write for longer than half a minute.
+    """
+    run.measurements_dir.mkdir(parents=True, exist_ok=True)
+    path = run.measurements_dir / NAME
+    with exclusive(path, wait_s=_WAIT_S):
+        _merged(run, document, path).write(path)
+
+
+def _merged(run: Run, document: GateDocument, path: Path) -> GateDocument:
+    try:
+        earlier = GateDocument.read(path, fix="remove it") if path.is_file() else None
+    except ArtifactError as error:
+        return document.with_changes(warnings=[*document.warnings, f"Earlier verdicts were replaced: {error}."])
+    if earlier is None:
+        return document
+    kept = {name: block for name, block in earlier.regions.items() if name not in document.regions}
+    found = {name: (kept | document.regions)[name] for name in run.regions.names if name in kept | document.regions}
+    warnings = [text for text in earlier.warnings if text.startswith(tuple(f"region {name}:" for name in kept))]
+    merged = document.with_changes(
+        regions=found,
+        synthetic=document.synthetic or (earlier.synthetic and bool(kept)),
+        warnings=list(dict.fromkeys([*document.warnings, *warnings])),
+    )
+    return _marked(run, merged)
+
+
+def _marked(run: Run, document: GateDocument) -> GateDocument:
+    """Mark stale verdicts, and give the worst of all as the verdict."""
+    current = _current_digests(run, document.regions.values())
+    regions = {
+        name: block.with_changes(stale=not _digests(block) <= current) for name, block in document.regions.items()
+    }
+    return document.with_changes(regions=regions, verdict=worst(_counted(regions)))
+
+
+def _counted(regions: Mapping[str, GateRegion]) -> list[Verdict]:
+    return ["inconclusive" if block.stale else block.verdict for block in regions.values()]
+
+
+def _digests(block: GateRegion) -> set[str]:
+    return {side.digest for side in (block.baseline, block.candidate) if side.digest is not None}
+
+
+def _current_digests(run: Run, blocks: Iterable[GateRegion]) -> set[str]:
+    """Return the digests of the run's exports, and of the judged ones that lie elsewhere, such as in a store."""
+    manifests = [entry.path / MANIFEST for entry in exports_of(run)]
+    manifests += [Path(side.path) / MANIFEST for block in blocks for side in _subjects(block) if side.path is not None]
+    return {digest_file(path) for path in dict.fromkeys(manifests) if path.is_file()}
+
+
+def _subjects(block: GateRegion) -> tuple[Subject, Subject]:
+    return block.baseline, block.candidate

@@ -1,0 +1,170 @@
+"""The answers of two engines on the same cases: what the accuracy test compares.
+
+Maps of a segmentation network are reduced to counts of pixels batch by batch to save memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lorkit.decompose.artifacts.arrays import Float32Array
+from lorkit.decompose.documents.gate import ChangedAnswer
+from lorkit.decompose.metrics import PairedDrop, paired_drop
+from lorkit.decompose.metrics.paired import paired_means
+from lorkit.decompose.tasks import ScoreInputs, get_task
+from lorkit.export.noninferiority import changed_answers
+from lorkit.export.noninferiority.sides import Sides
+from lorkit.export.runtime.batch_size import fitting
+from lorkit.export.runtime.exported import ExportPair
+
+if TYPE_CHECKING:
+    from lorkit.decompose.data.prepared import PreparedRegion
+    from lorkit.export.targets.base import Engine
+
+BATCH = 64
+Rows = list[int] | slice
+Compare = Callable[[Rows], PairedDrop | None]
+_Engines = tuple["Engine", "Engine"]
+_Prepared = tuple["PreparedRegion", "PreparedRegion"]
+
+
+@dataclass(frozen=True)
+class AccuracyEvidence:
+    """The answers of two networks: a comparison of any of the cases, by structure too, and the changed answers.
+
+    `absent` returns the classes or structures that are in none of some cases, whose loss cannot be seen; `equal` says
+    whether the outputs are equal in every case.
+    """
+
+    sides: Sides
+    equal: bool
+    compare: Compare
+    absent: Callable[[Rows], list[str]]
+    structures: Mapping[str, Compare]
+    changed: list[ChangedAnswer]
+    rate: dict[str, float | None]
+
+
+def collect_evidence(
+    pair: ExportPair, engines: _Engines, prepared: _Prepared, *, allowed: float, seed: int
+) -> AccuracyEvidence:
+    """Run all cases through both engines.
+
+    Args:
+        pair: Baseline and candidate.
+        engines: Their engines, in this order.
+        prepared: The cases for each side.
+        allowed: Allowed drop, by which the interval of a Dice is widened.
+        seed: Seed of the bootstrap.
+
+    Raises:
+        DataError: An engine's output is not finite.
+    """
+    dense = get_task(pair.candidate.region.task).dense
+    if dense:
+        return _compare_masks(pair, engines, prepared, allowed, seed)
+    return _compare_labels(pair, engines, prepared, seed)
+
+
+def engine_logits(engine: Engine, prepared: PreparedRegion) -> Float32Array:
+    """Run every case through an engine: (N, C, *spatial) in, (N, classes) out."""
+    images = prepared.images
+    parts = [engine.run(np.ascontiguousarray(images[at : at + BATCH])) for at in range(0, len(images), BATCH)]
+    return np.concatenate(parts)
+
+
+def _compare_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> AccuracyEvidence:
+    """Compare two classifiers, and count the labels that differ."""
+    logits = [engine_logits(engine, one) for engine, one in zip(engines, prepared, strict=True)]
+    labels, groups = prepared[0].labels, np.asarray(prepared[0].groups)
+
+    def compare(rows: Rows) -> PairedDrop:
+        return paired_drop(labels[rows], logits[0][rows], logits[1][rows], groups[rows], seed=seed)
+
+    def absent(rows: Rows) -> list[str]:
+        shown = set(labels[rows].tolist())
+        return [name for index, name in enumerate(pair.candidate.classes) if index not in shown]
+
+    changed = changed_answers.changed_labels(prepared[0], logits[0], logits[1], pair.candidate.classes)
+    sides = Sides(
+        region=pair.candidate.region,
+        targets=(labels, labels),
+        score_inputs=(logits[0], logits[1]),
+        groups=prepared[0].groups,
+        seed=seed,
+    )
+    equal = np.array_equal(logits[0], logits[1])
+    return AccuracyEvidence(sides, equal, compare, absent, {}, changed, {"label_flips": len(changed)})
+
+
+def _compare_masks(
+    pair: ExportPair, engines: _Engines, prepared: _Prepared, allowed: float, seed: int
+) -> AccuracyEvidence:
+    """Compare two segmentation networks by the Dice of each case, and count the pixels that differ.
+
+    Raises:
+        DataError: An engine's output is not finite.
+    """
+    region = pair.candidate.region
+    task = get_task(region.task)
+    evidence: tuple[list[ScoreInputs], list[ScoreInputs]] = ([], [])
+    differing, pixels, equal = 0, 0, True
+    for part, logits in _batches(pair, engines, prepared):
+        for kept, found, one in zip(evidence, logits, prepared, strict=True):
+            kept.append(task.score_inputs(found, one.targets[part]))
+        equal = equal and np.array_equal(logits[0], logits[1])
+        masks = [found.argmax(1) for found in logits]
+        if masks[0].shape == masks[1].shape:
+            differing, pixels = differing + int((masks[0] != masks[1]).sum()), pixels + masks[0].size
+    sides = Sides(
+        region=region,
+        targets=(prepared[0].targets, prepared[1].targets),
+        score_inputs=(np.concatenate(evidence[0]), np.concatenate(evidence[1])),
+        groups=prepared[0].groups,
+        seed=seed,
+    )
+    one_NS, two_NS = (
+        task.scores_by_case(region, targets, kept)
+        for targets, kept in zip(sides.targets, sides.score_inputs, strict=True)
+    )
+    groups = np.asarray(prepared[0].groups)
+
+    def compare_of(columns: slice) -> Compare:
+        def compare(rows: Rows) -> PairedDrop | None:
+            sides = one_NS[rows, columns], two_NS[rows, columns]
+            known_N = np.isfinite(sides[0]).any(1) | np.isfinite(sides[1]).any(1)
+            if not known_N.any():
+                return None
+            return paired_means(sides[0][known_N], sides[1][known_N], groups[rows][known_N], allowed=allowed, seed=seed)
+
+        return compare
+
+    count = len(region.classes)  # structure s has the value s + 1
+    shown_NS = np.stack(
+        [np.bincount(mask.ravel(), minlength=count + 1)[1 : count + 1] > 0 for mask in prepared[0].targets]
+    )
+
+    def absent(rows: Rows) -> list[str]:
+        shown = shown_NS[rows]
+        return [name for index, name in enumerate(region.classes) if not shown[:, index].any()]
+
+    names = region.classes if len(region.classes) > 1 else ()
+    structures = {name: compare_of(slice(index, index + 1)) for index, name in enumerate(names)}
+    changed = changed_answers.changed_dice(prepared[0], one_NS, two_NS, region.classes)
+    rate = {"flip_rate": differing / pixels if pixels else None}
+    return AccuracyEvidence(sides, equal, compare_of(slice(None)), absent, structures, changed, rate)
+
+
+def _batches(pair: ExportPair, engines: _Engines, prepared: _Prepared) -> Iterator[tuple[slice, list[Float32Array]]]:
+    region = pair.candidate.region
+    most = min(fitting(region, one.shape, most=BATCH) for one in (pair.baseline, pair.candidate))
+    for start in range(0, len(prepared[0]), most):
+        part = slice(start, start + most)
+        yield (
+            part,
+            [engine.run(np.ascontiguousarray(one.images[part])) for engine, one in zip(engines, prepared, strict=True)],
+        )
