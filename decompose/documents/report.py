@@ -46,14 +46,12 @@ class ReportedRegion(Part):
 
 
 class ReportSummary(Part):
-    """Savings of the experts against the foundation: geometric means, and the mean change of the headline metric."""
+    """Savings of the experts: the smallest and largest ratio of foundation over expert among the regions."""
 
-    parameters: float | None
-    macs: float | None
-    size_bytes: float | None
-    latency: float | None
-    balanced_accuracy_change: float | None = None
-    dice_change: float | None = None
+    parameters: Interval | None
+    macs: Interval | None
+    size_bytes: Interval | None
+    latency: Interval | None
 
 
 class RegionTables(Part):

@@ -7,15 +7,14 @@ are measured.
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lorkit.decompose.documents.base import Owner, combine
 from lorkit.decompose.documents.bench import BenchRow
 from lorkit.decompose.documents.evaluate import EvaluateDocument, ModelName, RegionEvaluation
 from lorkit.decompose.documents.export import ScoredExport
-from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.report import (
     Evaluations,
     RegionTables,
@@ -31,7 +30,7 @@ from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run, exports_of
 from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.decompose.tasks import get_task
-from lorkit.export.gating import gating
+from lorkit.export.gating.record import read_verdicts
 from lorkit.export.reporting.measurements import answers_as_network, evaluations_of, latencies_of, scores_of
 from lorkit.export.reporting.pictures import pictures_of
 from lorkit.export.reporting.provenance import chain_of, commands_for, commands_of, orphans
@@ -65,7 +64,7 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
     if not exports:
         warnings.append("Nothing is exported yet: sizes and latencies are missing. Run `decompose export`.")
     warnings += [f"Region {one.name}: split by image: patients unknown." for one in run.regions if one.grouped is False]
-    chain, gate = chain_of(run, exports), _gate(run, exports)
+    chain, gate = chain_of(run, exports), _gate(run)
     return ReportDocument(
         warnings=[*warnings, *orphans(chain)],
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -78,7 +77,7 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
         metrics=list(metrics),
         headline=task.headline,
         table=table,
-        summary=average_savings(table, task.headline),
+        summary=savings_of(table),
         evaluations=Evaluations(**{model: _tables(found) for model, found in evaluations.items()}),
         pictures=pictures_of(exports),
         training=run.metrics,
@@ -89,35 +88,28 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
     )
 
 
-def average_savings(table: Sequence[ReportRow], headline: str = "balanced_accuracy") -> ReportSummary:
-    """Return the experts' savings: geometric mean of baseline over expert, mean change of the headline metric."""
+def savings_of(table: Sequence[ReportRow]) -> ReportSummary:
+    """Return the smallest and largest ratio of foundation over expert among the regions, by cost."""
     best: dict[str, dict[Owner, ReportRow]] = {}
     for row in table:
         best.setdefault(row.region, {}).setdefault(row.owner, row)
     pairs = [(row["foundation"], row["expert"]) for row in best.values() if {"foundation", "expert"} <= set(row)]
     pairs = [pair for pair in pairs if pair[0].digest and pair[1].digest] or pairs
-    found = [(before.value(headline), after.value(headline)) for before, after in pairs]
-    changes = [after - before for before, after in found if before is not None and after is not None]
-    return ReportSummary.model_validate(
-        {
-            **{
-                name: _mean_ratio((getattr(before, name), getattr(after, name)) for before, after in pairs)
-                for name in ("parameters", "macs", "size_bytes")
-            },
-            "latency": _mean_ratio((_median(before), _median(after)) for before, after in pairs),
-            f"{headline}_change": sum(changes) / len(changes) if changes else None,
-        }
-    )
+    found: dict[str, Any] = {
+        name: _range((getattr(before, name), getattr(after, name)) for before, after in pairs)
+        for name in ("parameters", "macs", "size_bytes")
+    }
+    return ReportSummary(**found, latency=_range((_median(before), _median(after)) for before, after in pairs))
 
 
 def _median(row: ReportRow) -> float | None:
     return None if row.latency is None else row.latency.median_ms
 
 
-def _mean_ratio(pairs: Iterable[tuple[float | None, float | None]]) -> float | None:
-    """Return the geometric mean of first over second; None if no pair has both."""
+def _range(pairs: Iterable[tuple[float | None, float | None]]) -> tuple[float, float] | None:
+    """Return the smallest and largest of first over second; None if no pair has both."""
     ratios = [before / after for before, after in pairs if before and after]
-    return math.prod(ratio ** (1 / len(ratios)) for ratio in ratios) if ratios else None
+    return (min(ratios), max(ratios)) if ratios else None
 
 
 @dataclass(frozen=True)
@@ -198,11 +190,9 @@ def _tables(document: EvaluateDocument | None) -> dict[str, RegionTables] | None
     }
 
 
-def _gate(run: Run, exports: Sequence[Exported]) -> ReportedGate | None:
-    """Return the stored gate; stale if it judged an export that has changed."""
-    path = run.measurements_dir / gating.NAME
-    if not path.is_file():
+def _gate(run: Run) -> ReportedGate | None:
+    """Return the stored gate; stale if a verdict is on exports that have changed."""
+    document = read_verdicts(run)
+    if document is None:
         return None
-    document = GateDocument.read(path, fix="remove it")
-    judged = {block.candidate.digest for block in document.regions.values()}
-    return combine(ReportedGate, document, stale=not judged <= {one.manifest.digest for one in exports})
+    return combine(ReportedGate, document, stale=any(block.stale for block in document.regions.values()))

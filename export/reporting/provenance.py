@@ -9,6 +9,7 @@ from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.report import ChainLink
 from lorkit.decompose.runs import Run
+from lorkit.export.gating.limits import ByRegion
 from lorkit.export.runtime.exported import Exported
 
 
@@ -57,7 +58,10 @@ def _limits(gate: GateDocument) -> str:
     drops = [f"{gate.max_accuracy_drop:g}", *(f"{name}={drop:g}" for name, drop in gate.max_accuracy_drops.items())]
     accuracies = [block.accuracy for block in gate.regions.values()]
     columns = dict.fromkeys(row.column for one in accuracies for row in one.subgroups if row.column is not None)
-    said = f" --margin {gate.margin:g} --max-accuracy-drop {','.join(drops)} --seed {gate.seed}"
+    said = f" --margin {gate.margin:g} --max-accuracy-drop {','.join(drops)}"
+    for option, least in (("--min-accuracy", gate.min_accuracy), ("--min-recall", gate.min_recall)):
+        said += f" {option} {ByRegion.of(least)}" if least else ""
+    said += f" --seed {gate.seed}"
     said += "".join(f" --subgroup {shlex.quote(column)}" for column in columns)
     return said + (" --strict-subgroups" if any(one.strict for one in accuracies) else "")
 

@@ -16,13 +16,13 @@ from markupsafe import Markup
 
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.measured import Subject
-from lorkit.decompose.documents.report import ReportDocument, ReportSummary
+from lorkit.decompose.documents.report import ReportDocument
 from lorkit.decompose.documents.report_row import ReportRow
 from lorkit.export.prediction.masks import colour
-from lorkit.export.rendering.formatting import metric
 from lorkit.export.rendering.templates import environment
 from lorkit.export.reporting.charts.roc import shown_classes, swatch
 from lorkit.export.reporting.pages.drawings import anchors, draw, label_of
+from lorkit.export.reporting.pages.headlines import headlines
 
 _HERE = Path(__file__).parent
 _SHADES = 20
@@ -39,7 +39,7 @@ def render_html(document: ReportDocument) -> str:
         css=Markup(css),  # files of this package, not data
         script=Markup(script),
         policy=_policy(css, script),
-        tiles=_tiles(document.summary, document.headline),
+        tiles=headlines(document),
         by_region=by_region,
         anchors=anchors(document.table),
         drawings=draw(document),
@@ -84,19 +84,6 @@ def _shade(share: float) -> str:
 
 def _chip(structure: int) -> str:
     return f"k{1 + (structure - 1) % _CHIPS}"
-
-
-def _tiles(summary: ReportSummary, headline: str) -> list[tuple[str, str]]:
-    saved = (
-        (summary.latency, "lower latency"),
-        (summary.size_bytes, "fewer bytes"),
-        (summary.macs, "fewer multiply-accumulates"),
-    )
-    tiles = [(f"{value:.1f}\N{MULTIPLICATION SIGN}", what) for value, what in saved if value is not None]
-    change: float | None = getattr(summary, f"{headline}_change")
-    if change is not None:
-        tiles.append((f"{100 * change:+.1f} pt".replace("-", "\N{MINUS SIGN}"), metric(headline)))
-    return tiles
 
 
 def _judged_row(rows: Sequence[ReportRow], owner: Owner, judged: Subject | None) -> ReportRow | None:
