@@ -46,7 +46,9 @@ class Resampling(NamedTuple):
 def sum_groups(values: NDArray[Any], group_N: Ints, groups: int) -> Floats:
     """Sum per-case values over each of the groups: (N, ...) -> (G, ...)."""
     flat_NK = values.reshape(len(values), -1).astype(np.float64)
-    sums_GK = np.stack([np.bincount(group_N, column, minlength=groups) for column in flat_NK.T], axis=1)
+    sums_GK = np.stack([np.bincount(group_N, column, minlength=groups) for column in flat_NK.T], axis=1).astype(
+        np.float64
+    )
     return sums_GK.reshape(groups, *values.shape[1:])
 
 

@@ -115,7 +115,7 @@ class DropUncertainty:
             return None
         if excess(1.0 / n) <= 0:
             return 1
-        needed = math.ceil(n * brentq(excess, 1.0 / n, _MOST, xtol=1e-4 / n))
+        needed: int = math.ceil(n * brentq(excess, 1.0 / n, _MOST, xtol=1e-4 / n))
         return min(n, needed) if distance < margin else max(n + 1, needed)
 
 

@@ -30,7 +30,8 @@ def test_the_gate_judges_the_dice_of_each_case(flat: Path, tmp_path: Path) -> No
             digests=tuple("abcdefghijkl"), target_names=("m",) * 12, masks=masks,
         )  # fmt: skip
         cases = EvaluationCases(read=lambda recipe: prepared, source="here")
-        other = replace(exported, manifest=replace(exported.manifest, digest="0" * 64))
+        manifest = exported.manifest.model_copy(update={"digest": "0" * 64})
+        other = replace(exported, manifest=manifest)
         twice = SimpleNamespace(run=lambda images: 2 * engine.run(images))  # other outputs, the same answers
         few, block, equal, same = (
             judge_accuracy(ExportPair(exported, one), (engine, two), cases, AccuracyTest(allowed=allowed))
