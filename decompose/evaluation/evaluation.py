@@ -166,7 +166,7 @@ def _samples(
             fix="name it with --region",
         )
     only = chosen[0]
-    return {only.name: prepare_file(data, only, known.recipe(only.name))}
+    return {only.name: prepare_file(data, only, known.recipe(only.name), known.run.path.parent)}
 
 
 def _document(

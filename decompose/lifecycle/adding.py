@@ -12,6 +12,7 @@ import torch
 from lorkit.decompose.artifacts import digest_json, load_tensors, read_json
 from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.data import RegionSamples, Splits, read_region, split_regions
+from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.events import Listener
 from lorkit.decompose.lifecycle.new_region_model import AddedRegion, merge_region, single_region_model
@@ -124,10 +125,11 @@ def add_region(run: Run, region: str, config: Config, **options: Unpack[RunOptio
     """
     if options.get("tensorboard"):
         check_tensorboard()
-    return make_run(_read(run, region, config), **options)
+    keys = Pseudonyms(run.path.parent, create=not options.get("dry_run", False))
+    return make_run(_read(run, region, config, keys), **options)
 
 
-def _read(run: Run, region: str, stated: Config) -> _Addition:
+def _read(run: Run, region: str, stated: Config, pseudonyms: Pseudonyms) -> _Addition:
     if run.config.method != "lorkd":
         raise UsageError(
             f"--add-region to {run.path}, a run of method '{run.config.method}', which has no experts",
@@ -141,7 +143,9 @@ def _read(run: Run, region: str, stated: Config) -> _Addition:
             fix="rename the new region, or remove the old one first with --remove-region",
         )
     config = config_with_region(run, stated, region)
-    samples = read_region(region, config.regions[region], base=stated.base, dims=len(config.image.size))
+    samples = read_region(
+        region, config.regions[region], base=stated.base, dims=len(config.image.size), pseudonyms=pseudonyms
+    )
     splits = split_regions({region: samples}, config.split, seed=config.seed)
     decides = {"settings": config_digest(config), "data": samples.digest}
     origin = {"run": run.manifest.digest, "region": region}

@@ -16,7 +16,7 @@ from lorkit.decompose.data.assignment import Indices
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.readers.registry import read_region
-from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
+from lorkit.decompose.data.samples.pseudonyms import RUNS, Pseudonyms
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
 from lorkit.decompose.data.splits import Splits, label_digest
 from lorkit.decompose.documents.recipe import Recipe
@@ -127,8 +127,14 @@ def foundation_recipe(run: Run, region: str) -> Recipe:
     return build_recipe(image, run.config.regions[region])
 
 
-def prepare_file(path: Path | str, region: Region, recipe: Recipe) -> PreparedRegion:
+def prepare_file(path: Path | str, region: Region, recipe: Recipe, runs: Path = RUNS) -> PreparedRegion:
     """Prepare all rows of a file (any source of a configuration's `data`), classes matched by name.
+
+    Args:
+        path: The file or folder.
+        region: Its region.
+        recipe: Preprocessing.
+        runs: Directory of runs, which holds the key of patients.
 
     Raises:
         DataError: The file cannot be read, or has an unknown class; both are named.
@@ -140,7 +146,8 @@ def prepare_file(path: Path | str, region: Region, recipe: Recipe) -> PreparedRe
         "dtype": {},
     }
     config = _named(RegionConfig(data=(str(path),), task=region.task, **rules[step.rule]), region)
-    samples = read_region(region.name, config, base=Path.cwd(), complete=False, dims=recipe.dims)
+    where: dict[str, Any] = {"base": Path.cwd(), "dims": recipe.dims, "pseudonyms": Pseudonyms(runs)}
+    samples = read_region(region.name, config, complete=False, **where)
     return prepare(samples, recipe)
 
 

@@ -165,7 +165,7 @@ def pretrain(
     Returns:
         Its directory, `<out>/<digest>/`; None for a weights file or a teacher, which need no pre-training.
     """
-    new = _read(config, on_event, teacher=teacher)
+    new = _read(config, on_event, teacher=teacher, pseudonyms=Pseudonyms(create=True))
     opened = new.open_foundation(Path(out), force=force)
     fabric = launch(config.train)
     listener = on_event if fabric.is_global_zero else ignore

@@ -62,6 +62,6 @@ def _listed(path: Path) -> list[Path]:
         raise DataError(f"{path} has columns {', '.join(columns)}", required="a column 'path'", fix="name one so")
     files = [(line, path.parent / local_path(row["path"])) for line, row in rows]
     for line, file in files:
-        if not file.is_file():
+        if not file.exists():
             raise DataError(f"{path}, line {line}: no file at {file}", required="an image file", fix="correct the path")
     return [file for _, file in files]

@@ -51,14 +51,15 @@ def read(entries: list[str], config: RegionConfig) -> Source:
         )
     beside = (f"{', '.join(child.name for child in others)} beside the parts left out",) if parts and others else ()
     found = None if any(row.group for row in rows) else patients_in_headers([row.path for row in rows])
+    groups = found.groups if found else tuple(row.group for row in rows)
     classes = config.classes or order_classes(row.label for row in rows)
     return Source(
         images=FileImages([row.path for row in rows], intensity_step(config)),
         labels=encode([row.label for row in rows], str(root), classes),
         classes=classes,
         ids=tuple(row.name for row in rows),
-        groups=found.groups if found else tuple(row.group or row.name for row in rows),
-        grouped=found is not None or all(row.group for row in rows),
+        groups=tuple(group or row.name for group, row in zip(groups, rows, strict=True)),
+        grouped=all(groups),
         identifying=found is not None,
         notices=(*beside, *(found.notices if found else ())),
         parts=tuple(row.part for row in rows),

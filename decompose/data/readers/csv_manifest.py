@@ -68,7 +68,8 @@ def _with_groups(source: Source, columns: Mapping[str, Sequence[str]], paths: li
     found = patients_in_headers(paths)
     if found is None:
         return source
-    return replace(source, groups=found.groups, grouped=True, identifying=True, notices=found.notices)
+    groups = tuple(group or name for group, name in zip(found.groups, source.groups, strict=True))
+    return replace(source, groups=groups, grouped=found.complete, identifying=True, notices=found.notices)
 
 
 def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -101,8 +102,10 @@ def _check_columns(path: Path, columns: Sequence[str]) -> None:
 
 def _locate(root: Path, text: str, where: str) -> Path:
     path = within(root, root / local_path(text), where)
-    if not path.is_file():
+    if not path.exists():
         raise DataError(
-            f"{where}: no image at {root / text}", required="an image file", fix="correct the path or the root"
+            f"{where}: no image at {root / text}",
+            required="an image file, or a folder of DICOM slices",
+            fix="correct the path or the root",
         )
     return path

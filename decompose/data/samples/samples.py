@@ -54,9 +54,14 @@ class RegionSamples(Source):
 
     @cached_property
     def digest(self) -> str:
-        """Digest of all that training uses of the region: pixels, labels, classes, groups and stated parts."""
+        """Digest of all that training uses of the region: pixels, labels, classes, groups and stated parts.
+
+        Of groups it holds which samples share one, not their names, which depend on the key of patients.
+        """
         targets = self.mask_digests or [str(label) for label in self.labels.tolist()]
-        rows = zip(self.digests, targets, self.groups, self.parts, strict=True)
+        number = {group: str(index) for index, group in enumerate(dict.fromkeys(self.groups))}
+        groups = [number[group] for group in self.groups]
+        rows = zip(self.digests, targets, groups, self.parts, strict=True)
         lines = "\n".join("\t".join((digest, target, group, part or "")) for digest, target, group, part in rows)
         return hashlib.sha256(("\n".join(self.region.classes) + "\n\n" + lines).encode()).hexdigest()
 

@@ -15,6 +15,7 @@ from lorkit.decompose.config import Config, config_digest
 from lorkit.decompose.config.schema import SEEDS
 from lorkit.decompose.data import RegionSamples, read_regions, split_regions
 from lorkit.decompose.data.fractions import check_fraction
+from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.documents.compare import CompareDocument, MethodRow
 from lorkit.decompose.errors import BusyError, UsageError, unknown
 from lorkit.decompose.evaluation.comparison.cells import Cell, prepare_comparison, run_cell, stored_cells
@@ -169,7 +170,7 @@ class _Comparison:
         self, config: Config, grid: _Grid, split: str, out: Path, on_event: Listener, teacher: Teacher | None
     ) -> None:
         self.config, self.grid, self.on_event = config, grid, on_event
-        samples = read_regions(config, on_event)
+        samples = read_regions(config, on_event, Pseudonyms(create=True))
         splits = split_regions(samples, config.split, seed=config.seed)
         self.directory = out / f"{config.name}-{_identity(config, samples)[:8]}"
         self.path = self.directory / ("comparison.json" if split == "test" else f"comparison-{split}.json")
