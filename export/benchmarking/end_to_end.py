@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from lorkit.decompose.data.preprocessing.decoding import decode_at
 from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.documents.bench import EndToEnd
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.tasks.classification import most_probable
 from lorkit.export.prediction import inputs
-from lorkit.export.prediction.masks import decode_at
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import seeded_inputs
 from lorkit.export.targets.base import Engine

@@ -17,11 +17,12 @@ from lorkit.decompose.artifacts import write_bytes
 from lorkit.decompose.artifacts.arrays import Float32Array, Mask
 from lorkit.decompose.data.formats import nifti
 from lorkit.decompose.data.formats.nifti_grid import nifti_bytes
+from lorkit.decompose.data.preprocessing.decoding import decode_at
 from lorkit.decompose.documents.predict import PredictDocument, SegmentedImage, StructureSize
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.regions import Region
 from lorkit.export.prediction.classification import cell
-from lorkit.export.prediction.masks import decode_at, png
+from lorkit.export.prediction.masks import png
 from lorkit.export.prediction.network import PreparedImage
 
 

@@ -21,10 +21,11 @@ from PIL import Image
 from scipy.special import softmax
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Mask
+from lorkit.decompose.data.preprocessing.decoding import decode
 from lorkit.decompose.documents.report import ClassProbability, Picture
 from lorkit.decompose.metrics.segmentation import mask_dice
 from lorkit.export.building.samples import read_samples
-from lorkit.export.prediction.masks import colour, decode, outline
+from lorkit.export.prediction.masks import colour, outline
 from lorkit.export.runtime.exported import Exported
 
 _MOST = 4

@@ -1,19 +1,27 @@
-"""Masks: where the most probable structure lies at other sizes, and how they are written."""
+"""Masks: how they are written and outlined."""
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
+from PIL import Image
 
-from lorkit.decompose.metrics.segmentation import mask_dice
-from lorkit.export.prediction.masks import decode_at
+from lorkit.export.prediction.masks import colour, outline, png
 
 
-def test_dice_and_masks_at_other_sizes() -> None:
-    found, wanted = np.array([[1, 1], [0, 2]]), np.array([[1, 0], [0, 0]])
-    np.testing.assert_allclose(mask_dice(found, wanted, 3), [2 / 3, 0.0, np.nan])
-    logits = np.zeros((2, 4, 4), dtype=np.float32)
-    logits[1, :, :2], logits[1, :, 2:] = 5.0, -5.0
-    large = decode_at(logits, (8, 12))
-    assert large.shape == (8, 12)
-    assert large[:, :6].all()
-    assert not large[:, 6:].any()
+def test_a_written_mask_keeps_its_values_and_shows_their_colours() -> None:
+    mask = np.array([[0, 1], [2, 9]], dtype=np.uint8)
+    image = Image.open(io.BytesIO(png(mask)))
+    np.testing.assert_array_equal(np.asarray(image), mask)
+    shown = np.asarray(image.convert("RGB"))
+    assert [tuple(pixel) for pixel in shown.reshape(-1, 3).tolist()] == [colour(value) for value in (0, 1, 2, 9)]
+    assert colour(9) == colour(2) != colour(1)
+
+
+def test_an_outline_is_what_touches_the_outside() -> None:
+    mask = np.zeros((5, 5), dtype=bool)
+    mask[:3, 1:4] = True
+    wanted = mask.copy()
+    wanted[:2, 2] = False  # the border of the image counts as inside
+    np.testing.assert_array_equal(outline(mask), wanted)
