@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
+from PIL import Image
 
 from lorkit.decompose import default_config, load_config
+from lorkit.decompose.config import RegionConfig
+from lorkit.decompose.data import read_region
 
 
 def test_the_template_is_the_built_in_configuration(decompose: Callable[..., Any], tmp_path: Path) -> None:
@@ -42,3 +47,29 @@ def test_regions_from_data(decompose: Callable[..., Any], tmp_path: Path) -> Non
 def test_a_missing_directory_writes_nothing(decompose: Callable[..., Any], tmp_path: Path) -> None:
     assert decompose("init", "--from-data", "absent").code == 4
     assert not list(tmp_path.iterdir())
+
+
+def test_the_template_names_keys_of_a_region_that_load(decompose: Callable[..., Any], tmp_path: Path) -> None:
+    decompose("init")
+    text = (tmp_path / "decompose.yaml").read_text(encoding="utf-8")
+    lines = re.findall(r"^#   (\w+: .*?)   .*$", text, re.MULTILINE)
+    keys = {key for line in lines for key in yaml.safe_load(line)}
+    assert {"groups", "parts", "augment", "window", "intensity", "structures"} <= keys
+    for line in lines:
+        RegionConfig.model_validate({"data": "x", **yaml.safe_load(line)})
+    (example,) = re.findall(r"such as  chest: (.*)$", text, re.MULTILINE)
+    RegionConfig.model_validate(yaml.safe_load(example))
+
+
+def test_a_manifest_is_written_with_the_folder_that_its_paths_start_at(
+    decompose: Callable[..., Any], tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / "d" / "scans" / name).mkdir(parents=True)
+        Image.fromarray(np.full((4, 4), ord(name), np.uint8)).save(tmp_path / "d" / "scans" / name / "1.png")
+    (tmp_path / "d" / "scans.csv").write_text("path,label\na/1.png,a\nb/1.png,b\n")
+    document = decompose("init", "--from-data", "d", "--json").document
+    assert document["regions"] == ["scans"]
+    assert document["skipped"] == {"d/scans": "its images are listed in scans.csv"}
+    config = load_config(tmp_path / "decompose.yaml")
+    assert len(read_region("scans", config.regions["scans"], base=tmp_path).labels) == 2
