@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer.main
 import yaml
+from dicom_files import write_dicom
 
 from lorkit.cli import errors as failures
 from lorkit.cli.main import app, run_command_line
@@ -95,6 +98,34 @@ def test_the_example_configuration_loads(monkeypatch: pytest.MonkeyPatch) -> Non
     config = load_config(ROOT / "examples" / "five-regions" / "decompose.yaml")
     assert list(config.regions) == ["brain", "breast", "chest", "knee", "blood"]
     assert config.regions["knee"].data == ("/data/medical/knee/knee_oa_xray.npz",)
+
+
+def test_training_on_dicom_files_runs_as_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = (
+        (ROOT / "docs" / "data.md").read_text(encoding="utf-8").split("## Training on DICOM files")[1].split("\n## ")[0]
+    )
+    (settings,) = re.findall(r"```yaml\n(.*?)```", section, re.S)
+    (block,) = re.findall(r"```console\n(.*?)```", section, re.S)
+    (tmp_path / "decompose.yaml").write_text(settings, encoding="utf-8")
+    rng = np.random.default_rng(0)
+    for label, name in enumerate(("normal", "tumour")):
+        (tmp_path / "scans" / name).mkdir(parents=True)
+        for index in range(6):
+            pixels = rng.integers(0, 400, (16, 20), dtype=np.uint16) + np.uint16(1000 * label)
+            tags = {"PatientID": f"{name}{index // 2}", "RescaleSlope": "1", "RescaleIntercept": "-1024"}
+            write_dicom(tmp_path / "scans" / name / f"IM{index}", pixels, **tags)
+    monkeypatch.chdir(tmp_path)
+    short = ["--set", "train.epochs=1", "--set", "foundation.epochs=1", "--set", "image.size=[32,32]"]
+    for line in block.splitlines():
+        words = shlex.split(line)[1:]
+        assert run_command_line([*words, *(short if words == ["train"] else [])]) in (0, 3), capsys.readouterr().err
+    shown = capsys.readouterr().out
+    assert "-1024" in shown or "patient" in shown
+    assert stat.S_IMODE((tmp_path / "runs" / ".patient-key").stat().st_mode) == 0o600
+    kept = [path for path in (tmp_path / "runs").rglob("*") if path.is_file() and path.name != ".patient-key"]
+    assert not any(b"normal1" in path.read_bytes() for path in kept), "no id of a patient in any file"
 
 
 def test_the_example_data_are_at_hand(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

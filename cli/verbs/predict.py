@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def predict(
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="[PATH] INPUT...", help="An export or expert, then images. With --region, images only."),
+        typer.Argument(metavar="[PATH] INPUT...", help="An export or expert, then images. Default: of the newest run."),
     ],
     run: options.RunName = None,
     region: Annotated[str | None, typer.Option("--region", metavar="NAME", help="A region of the run.")] = None,
@@ -39,9 +39,11 @@ def predict(
     from lorkit.cli.output import tables
     from lorkit.cli.output.progress import ProgressLine
     from lorkit.cli.output.streams import print_json, print_result
+    from lorkit.decompose.artifacts.manifest import is_artifact
     from lorkit.export import predict as label
 
-    path, images = (None, inputs) if region or run else (inputs[0], inputs[1:])
+    stated = not (region or run) and (is_artifact(inputs[0]) or not inputs[0].exists())
+    path, images = (inputs[0], inputs[1:]) if stated else (None, inputs)
     with ProgressLine("predict", images=True) as progress:
         document = label(
             path,
@@ -79,4 +81,6 @@ def _line(row: PredictedImage) -> str:
 
 
 def _amount(size: StructureSize) -> str:
-    return f"{size.pixels} pixels" if size.ml is None else f"{size.ml:.3f} ml"
+    if size.ml is not None:
+        return f"{size.ml:.3f} ml"
+    return f"{size.pixels} pixels" if size.voxels is None else f"{size.voxels} voxels"

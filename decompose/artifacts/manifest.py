@@ -119,6 +119,11 @@ def read_manifest(directory: Path, *, kind: str | None = None, verify: bool = Tr
     return manifest
 
 
+def is_artifact(path: Path) -> bool:
+    """Tell whether a path is the directory of an artifact, intact or not."""
+    return (path / MANIFEST).is_file()
+
+
 def is_current(directory: Path, kind: str, inputs: str) -> bool:
     """Return whether a directory is complete and was made from the same inputs.
 

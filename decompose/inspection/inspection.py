@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
-from lorkit.decompose.artifacts.manifest import check_files
+from lorkit.decompose.artifacts import Manifest, read_manifest
+from lorkit.decompose.artifacts.manifest import check_files, is_artifact
 from lorkit.decompose.data.formats.listing import images_of, unreadable
 from lorkit.decompose.data.formats.registry import open_image
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
@@ -53,7 +53,7 @@ def inspect(paths: Sequence[Path | str], *, on_event: Listener = ignore) -> Insp
     files, artifacts = [], []
     for path in with_progress(inputs, "reading", on_event):
         try:
-            if _is_artifact(path):
+            if is_artifact(path):
                 artifacts.append(inspect_artifact(path))
             else:
                 files.append(inspect_image(path, pseudonyms))
@@ -72,19 +72,15 @@ def _inputs(path: Path) -> list[Path]:
     try:
         if not path.exists():
             raise DataError(f"no file at {path}", required="a file or directory", fix="check the path")
-        if _is_artifact(path):
+        if is_artifact(path):
             return [path]
-        within = sorted(child for child in path.iterdir() if _is_artifact(child)) if path.is_dir() else []
+        within = sorted(child for child in path.iterdir() if is_artifact(child)) if path.is_dir() else []
     except OSError as error:
         raise unreadable(path, error) from None
     found = [one for one in images_of(path) if not any(one.is_relative_to(artifact) for artifact in within)]
     if not found and not within:
         raise DataError(f"no image in {path}", required="a folder that holds images", fix="name another")
     return [*within, *found]
-
-
-def _is_artifact(path: Path) -> bool:
-    return (path / MANIFEST).is_file()
 
 
 def inspect_image(path: Path, pseudonyms: Pseudonyms) -> InspectedFile:
@@ -151,7 +147,7 @@ def _parents(manifest: Manifest) -> list[InspectedParent]:
     found: list[InspectedParent] = []
     while manifest.parent is not None:
         path = Path(os.path.normpath(manifest.path / manifest.parent["path"]))
-        there = (path / MANIFEST).is_file()
+        there = is_artifact(path)
         parent = read_manifest(path, verify=False) if there else None
         holds = None if parent is None else parent.digest == manifest.parent["sha256"] and _problem(parent) is None
         found.append(

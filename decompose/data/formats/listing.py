@@ -21,23 +21,25 @@ def images_of(path: Path) -> list[Path]:
     Raises:
         DataError: A folder or file may not be read.
     """
+    return _below(path, frozenset())
+
+
+def _below(path: Path, above: frozenset[Path]) -> list[Path]:
+    """Return the inputs below a path; links that lead back to a folder above it are left out."""
     try:
         if not path.is_dir() or is_series(path):
             return [path]
-        children = sorted(child for child in path.iterdir() if not is_left_over(child) and not _is_linked_folder(child))
+        here = above | {path.resolve()}
+        children = sorted(child for child in path.iterdir() if not is_left_over(child))
+        inside = [child for child in children if not child.is_dir() or child.resolve() not in here]
     except OSError as error:
         raise unreadable(path, error) from None
     return [
         found
-        for child in children
+        for child in inside
         if child.is_dir() or child.suffix.lower() not in NOT_IMAGES
-        for found in images_of(child)
+        for found in _below(child, here)
     ]
-
-
-def _is_linked_folder(path: Path) -> bool:
-    """Tell whether a path is a link to a folder, which may lead back to where it lies."""
-    return path.is_symlink() and path.is_dir()
 
 
 def is_left_over(path: Path) -> bool:

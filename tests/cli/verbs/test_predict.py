@@ -36,3 +36,16 @@ def test_predict_takes_a_path_or_a_region(
     assert recorder.args == (Path("export/dir"), [Path("a.png")])
     decompose("predict", "--region", "chest", "a.png")
     assert recorder.args == (None, [Path("a.png")])
+
+
+def test_a_folder_that_is_no_artifact_holds_images_for_the_newest_run(
+    decompose: Callable[..., Any], record: Callable[..., Any], draft: Callable[..., Any], tmp_path: Path
+) -> None:
+    recorder = record("predict", draft(PredictDocument, PREDICTION))
+    for name in ("scans", "expert"):
+        (tmp_path / name).mkdir()
+    decompose("predict", str(tmp_path / "scans"))
+    assert recorder.args == (None, [tmp_path / "scans"])
+    (tmp_path / "expert" / "manifest.json").write_text("{}", encoding="utf-8")
+    decompose("predict", str(tmp_path / "expert"), str(tmp_path / "scans"))
+    assert recorder.args == (tmp_path / "expert", [tmp_path / "scans"])

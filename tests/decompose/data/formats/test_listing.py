@@ -31,3 +31,13 @@ def test_a_folder_stands_for_its_files_and_a_series_for_itself(tmp_path: Path) -
 )
 def test_what_an_operating_system_leaves_is_no_image(name: str, expected: bool) -> None:
     assert is_left_over(Path(name)) is expected
+
+
+def test_linked_folders_are_followed_unless_they_lead_back(tmp_path: Path) -> None:
+    for name in ("here/a.png", "there/b.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "there")
+    (tmp_path / "there" / "back").symlink_to(tmp_path / "here")
+    here = tmp_path / "here"
+    assert images_of(here) == [here / "a.png", here / "link" / "b.png"]
