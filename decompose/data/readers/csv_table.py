@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
+import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 from lorkit.decompose.errors import DataError
 
 _DELIMITERS = ",;\t"
+_STATED = re.compile(r"sep=([,;\t])\s*$")
 
 
 class Table(NamedTuple):
@@ -25,16 +28,20 @@ def read_table(path: Path) -> Table:
         DataError: The file is missing, not UTF-8 text, names a column twice, or a row has more cells than the header.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        with path.open(encoding=_encoding(path), newline="") as stream:
             header = stream.readline()
-            stream.seek(0)
-            delimiter = max(_DELIMITERS, key=header.count)
+            stated = _STATED.match(header)  # Excel's line `sep=;`
+            if stated is None:
+                stream.seek(0)
+            outside = re.sub(r'"[^"]*"', "", header)
+            delimiter = stated.group(1) if stated else max(_DELIMITERS, key=outside.count)
             reader = csv.reader(stream, strict=True, delimiter=delimiter)
             columns = tuple(text.strip().lower() for text in next(reader, []))
-            rows = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader if cells]
+            skipped = 1 if stated else 0
+            rows = [(reader.line_num + skipped, [cell.strip() for cell in cells]) for cells in reader if cells]
     except FileNotFoundError:
         raise DataError(f"no manifest at {path}", required="a CSV file", fix="check the path") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, UnicodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read ({error})", required="UTF-8 CSV", fix="save it again") from None
     twice = next((name for name in columns if name and columns.count(name) > 1), None)
     if twice is not None:
@@ -46,6 +53,12 @@ def read_table(path: Path) -> Table:
             )
     return Table(columns, tuple((line, dict(zip(columns, [*cells, *[""] * (len(columns) - len(cells))], strict=True)))
                                 for line, cells in rows))  # fmt: skip
+
+
+def _encoding(path: Path) -> str:
+    """Return UTF-16 for the text that spreadsheets write under the name of Unicode, by its byte order mark."""
+    with path.open("rb") as stream:
+        return "utf-16" if stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def local_path(text: str) -> Path:

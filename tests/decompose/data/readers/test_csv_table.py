@@ -47,3 +47,17 @@ def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes, message: st
 @pytest.mark.parametrize("text", ["p1\\a.png", "p1/a.png"])
 def test_backslashes_separate_folders(text: str) -> None:
     assert local_path(text) == Path("p1/a.png")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+@pytest.mark.parametrize("first", ["", "sep=;\r\n"])
+def test_what_a_spreadsheet_writes_before_its_table_is_no_column(tmp_path: Path, encoding: str, first: str) -> None:
+    (tmp_path / "a.csv").write_bytes((first + "path;label\r\nü.png;x\r\n").encode(encoding))
+    found = read_table(tmp_path / "a.csv")
+    assert found.columns == ("path", "label")
+    assert found.rows == ((3 if first else 2, {"path": "ü.png", "label": "x"}),)
+
+
+def test_a_quoted_title_does_not_decide_the_delimiter(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('path;label;"age, sex, site"\na.png;x;1\n', encoding="utf-8")
+    assert read_table(tmp_path / "a.csv").columns == ("path", "label", "age, sex, site")
