@@ -33,8 +33,7 @@ def read_table(path: Path) -> Table:
             stated = _STATED.match(header)  # Excel's line `sep=;`
             if stated is None:
                 stream.seek(0)
-            outside = re.sub(r'"[^"]*"', "", header)
-            delimiter = stated.group(1) if stated else max(_DELIMITERS, key=outside.count)
+            delimiter = stated.group(1) if stated else _delimiter(header)
             reader = csv.reader(stream, strict=True, delimiter=delimiter)
             columns = tuple(text.strip().lower() for text in next(reader, []))
             skipped = 1 if stated else 0
@@ -53,6 +52,13 @@ def read_table(path: Path) -> Table:
             )
     return Table(columns, tuple((line, dict(zip(columns, [*cells, *[""] * (len(columns) - len(cells))], strict=True)))
                                 for line, cells in rows))  # fmt: skip
+
+
+def _delimiter(header: str) -> str:
+    """Return the letter that parts the titles: one that sets `path` apart, since a title can hold commas."""
+    outside = re.sub(r'"[^"]*"', lambda quoted: re.sub(f"[{_DELIMITERS}]", " ", quoted.group()), header.lower())
+    apart = {letter: "path" in (title.strip(' "\r\n') for title in outside.split(letter)) for letter in _DELIMITERS}
+    return max(_DELIMITERS, key=lambda letter: (apart[letter], outside.count(letter)))
 
 
 def _encoding(path: Path) -> str:
