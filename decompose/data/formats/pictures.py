@@ -89,7 +89,7 @@ def _decode(path: Path, image: Image.Image) -> StoredImage:
     name = str(image.format)
     white_is_zero = name == "TIFF" and _tag(image, "PhotometricInterpretation") == _WHITE_IS_ZERO
     mode = image.mode
-    deep = mode in ("RGB", "RGBA") and any("16" in str(tile[-1]) for tile in image.tile)
+    deep = mode in ("RGB", "RGBA") and any("16" in str(tile[-1]) for tile in getattr(image, "tile", ()))
     turn = _take_orientation(image)
     upright = image.transpose(_TURNS[turn]) if turn in _TURNS else image
     values = _values(path, _without_alpha(path, upright))
