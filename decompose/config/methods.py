@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from lorkit.decompose.config.base import Count, Fraction, NonNegative, Positive, Section
 
@@ -38,6 +38,9 @@ class ExpertConfig(Section):
             r*k^2; needs merged weights; for the authors' checkpoints).
         norm: Batch norms: `shared` for all regions, `statistics` with running statistics per region and a shared affine
             map, or `region` for one norm per region.
+        shared_norms: Batch norms, by name or pattern, that stay shared under `statistics` and `region`. By default
+            those with fewer than 16 values per statistic: samples of a region in a batch times positions of the grid.
+            They are chosen before training and stored with the run.
         depthwise: Give grouped convolutions a full update per region; the papers leave them shared.
         strategy: How every layer computes: `auto` uses the cost model at each input shape.
         strategies: Strategy by layer name or pattern such as `layer1.*`; the first match counts.
@@ -48,6 +51,7 @@ class ExpertConfig(Section):
     alpha: Positive = 16.0
     layout: FactorLayout = "conv"
     norm: NormPolicy = "region"
+    shared_norms: tuple[str, ...] | None = None
     depthwise: bool = False
     strategy: str = "auto"
     strategies: dict[str, str] = Field(default_factory=dict)
@@ -60,20 +64,33 @@ class ExpertConfig(Section):
         """Return alpha / rank of a region."""
         return self.alpha / self.rank_of(region)
 
+    def keeps_shared(self, norm: str) -> bool:
+        """Return whether the statistics of a batch norm stay shared."""
+        shared = self.shared_norms or ()
+        return self.norm == "shared" or any(fnmatch.fnmatchcase(norm, pattern) for pattern in shared)
+
     def strategy_of(self, layer: str) -> str:
         """Return the configured strategy of a layer."""
         return next((name for key, name in self.strategies.items() if fnmatch.fnmatchcase(layer, key)), self.strategy)
 
 
+def _switch(value: object) -> object:
+    """Read YAML's `off`, which is the boolean false."""
+    return "off" if value is False else value
+
+
 class LorkdConfig(ExpertConfig):
     """LoRKD: its experts, the layers that have them, and its distillation terms.
 
-    `factor_lr_ratio` times `train.lr` is the learning rate of the factors.
+    `factor_lr_ratio` times `train.lr` is the learning rate of the factors. With `kd_by_region: auto` the distillation
+    terms of a region are weighted by (teacher - chance) / (student - chance) of the validation metric where the teacher
+    is weaker than the student.
     """
 
     select_min_channels: Annotated[int, Field(ge=0)] = 0
     feature_kd: KdConfig = KdConfig(weight=1.0, temperature=4.0)
     logit_kd: KdConfig = KdConfig(weight=1.0, temperature=2.0)
+    kd_by_region: Annotated[Literal["off", "auto"], BeforeValidator(_switch)] = "off"
     factor_lr_ratio: Positive = 1.0
     factor_weight_decay: NonNegative = 0.0
 

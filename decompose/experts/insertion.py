@@ -37,7 +37,7 @@ def add_experts_(
         model: The network, before DDP, compilation or weight averaging wrap it.
         regions: Names, in the order of the routing's indices.
         config: Rank, scale, layout, norm policy.
-        select: `(module, name) -> bool`, which layers to adapt; norms depend only on `config.norm`.
+        select: `(module, name) -> bool`, which layers to adapt; norms depend only on `config`.
 
     Raises:
         UsageError: Nothing was adapted, or the network is wrapped, adapted already, or has a module that would bypass
@@ -116,6 +116,8 @@ def _reason(
 ) -> str | None:
     """Return None to wrap a module, the reason to skip it, or "" if it has no weights to adapt."""
     if isinstance(module, _BatchNorm) and config.norm != "shared":
+        if config.keeps_shared(name):
+            return "its statistics stay shared (lorkd.shared_norms)"
         if type(module) not in NORMS:
             return f"class {type(module).__name__} is not a supported class, so its statistics stay shared"
         return "it has hooks or its own forward, so its statistics stay shared" if hooked(module) else None

@@ -69,6 +69,16 @@ class TrainingModule(nn.Module):
             terms[name] = values.sum() / len(batch.label)
         return terms
 
+    def notices(self) -> list[str]:
+        """Return sentences on terms that have nothing to teach with."""
+        return []
+
+    def compare_with_teacher(self, teacher: Mapping[str, float], chance: Mapping[str, float]) -> None:
+        """Take the validation scores of the frozen foundation by region, and those of chance; before training."""
+
+    def validated(self, scores: Mapping[str, float]) -> None:
+        """Take the validation scores by region, after each epoch."""
+
     def check_batches(self, least: int) -> None:
         """Raise UsageError if a term is undefined in the smallest micro-batch, of `least` samples."""
 
@@ -120,6 +130,17 @@ class Method(ABC):
     @abstractmethod
     def build(self, config: Config, regions: RegionSet, foundation: Foundation | None) -> TrainingModule:
         """Build the training module of one phase."""
+
+    def resolve(self, config: Config, regions: RegionSet, samples: int) -> Config:
+        """Return the settings with choices that depend on the training data, as they are stored with the run.
+
+        Args:
+            config: Settings.
+            regions: All regions.
+            samples: Fewest samples of a region in a micro-batch that has any.
+        """
+        del regions, samples
+        return config
 
     def notices(self, config: Config) -> list[str]:
         """Return notices for the user before training; raise an error for settings that cannot run."""

@@ -16,9 +16,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.data.batches.microbatches import smallest_microbatch
+from lorkit.decompose.data.batches.microbatches import fewest_samples, smallest_microbatch
 from lorkit.decompose.data.batches.sampler import RegionSampler
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.methods.base import Method
 from lorkit.decompose.methods.losses.cka.products import MIN_SAMPLES
 from lorkit.decompose.methods.reprogramming.base import ReprogrammingModule
 from lorkit.decompose.models.cost import count_parameters
@@ -86,6 +87,12 @@ def phase_sampler(settings: TrainConfig, regions: RegionSet, counts: Mapping[str
     own = {name: counts[name] for name in regions.names}
     world, batch = settings.devices * settings.num_nodes, settings.batch_size
     return RegionSampler(own, batch_size=batch, policy=settings.sampling, seed=0, world_size=world)
+
+
+def resolve_for_data(config: Config, method: Method, regions: RegionSet, counts: Mapping[str, int]) -> Config:
+    """Return the settings with choices of the method that depend on the numbers of training samples."""
+    phases = [phase_sampler(config.train, phase, counts).samples_per_batch for phase in method.phases(regions)]
+    return method.resolve(config, regions, min(fewest_samples(one, config.train.accumulate) for one in phases))
 
 
 def check_gradient_paths(config: Config, module: ReprogrammingModule, foundation: Foundation) -> GradientCheck:

@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 from lorkit.decompose.config import Config
 from lorkit.decompose.events import CacheStatistics, EpochRow, Finished, Listener, Notice
 from lorkit.decompose.methods import FitsInOneGo, Method, TrainingModule
 from lorkit.decompose.models.cost import count_parameters, training_macs
 from lorkit.decompose.models.foundation.model import Foundation, with_regions
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
+from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.training.feature_cache import cache_statistics, feature_cache_factory
 from lorkit.decompose.training.first_phase import BuiltModule, adapted, steps_of
@@ -99,16 +102,47 @@ def train_phases(
             module = first.module if first else one.build(config, members, known)
             parameters += count_parameters(module)
             macs = max(macs, training_macs(module.live, tuple(phase.val[members.names[0]].images.shape[1:])))
+            for text in module.notices():
+                on_event(Notice(text=text))
+            teacher = teacher_scores(known, training_data, members, fabric.device) if known and one.uses_teacher else {}
+            chance = {name: get_task(phase.val[name].region.task).chance(phase.val[name].targets) for name in teacher}
+            module.compare_with_teacher(teacher, {name: value or 0.0 for name, value in chance.items()})
             if isinstance(one, FitsInOneGo):
                 ends.append(_fit(one, module.to(fabric.device), phase, on_event))
             else:
                 ends.append(run_phase(module, phase, fabric, known if one.uses_teacher else None, on_event))
+            for text in weaker_teachers(teacher, ends[-1]):
+                on_event(Notice(text=text))
             finished = module.finished()
             if one is not method and known is not None:
                 known = replace(adapted(known), model=finished.eval())
         models[members.names[0]] = finished
     live = SeparateModels(models, regions) if method.separate else models[regions.names[0]]
     return Trained(live=live.eval(), ends=tuple(ends), parameters=parameters, macs=macs)
+
+
+def teacher_scores(
+    foundation: Foundation, data: TrainingData, regions: RegionSet, device: torch.device
+) -> dict[str, float]:
+    """Return the headline metric of a foundation on the validation part of each region."""
+    seen = data.for_teacher.val
+    model = foundation.model.to(device).eval()
+    return {name: validation_score(model, seen[name], name, device) for name in regions.names}
+
+
+def weaker_teachers(teacher: Mapping[str, float], end: Finished) -> list[str]:
+    """Return a sentence on each region whose teacher is weaker on validation than the student's best epoch."""
+    if not teacher:
+        return []
+    row = end.history[end.best_epoch]
+    metric, scores = row["metric"], row["val"][row["metric"]]
+    assert isinstance(scores, dict)  # the mean is under another key
+    return [
+        f"region '{name}': the teacher is weaker than its student on validation ({metric.replace('_', ' ')} "
+        f"{teacher[name]:.3f} against {scores[name]:.3f}); lorkd.kd_by_region: auto weighs such a teacher less"
+        for name in scores
+        if name in teacher and teacher[name] < scores[name]
+    ]
 
 
 def _fit(method: FitsInOneGo, module: TrainingModule, phase: Phase, on_event: Listener) -> Finished:

@@ -31,6 +31,7 @@ from lorkit.decompose.training.foundation.pretraining import (
     with_probes,
 )
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
+from lorkit.decompose.training.gradient_check import resolve_for_data
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.new_run import RunOptions, TrainableRun, TrainedRun, Training, TrainResult, make_run
 from lorkit.decompose.training.phases import Trained, train_phases
@@ -195,6 +196,8 @@ def _read(
         on_event(Notice(text=text))
     splits = split_regions(samples, config.split, seed=config.seed)
     regions = RegionSet(one.region for one in samples.values())
+    counts = {name: len(splits.parts(name)["train"]) for name in regions.names}
+    config = resolve_for_data(config, method, regions, counts)
     data = {name: one.digest for name, one in samples.items()}
     foundation = foundation_inputs(config, regions, data, teacher)
     decides = {"revision": _REVISION, "settings": config_digest(config), "data": data, "foundation": foundation}

@@ -73,3 +73,14 @@ def smallest_microbatch(samples_per_batch: NDArray[np.int64], pieces: int) -> in
     """
     rows = [[int(count) for count in row if count] for row in np.unique(samples_per_batch, axis=0)]
     return min(int(split_counts(row, pieces).sum(1).min()) if pieces > 1 else sum(row) for row in rows)
+
+
+def fewest_samples(samples_per_batch: NDArray[np.int64], pieces: int) -> int:
+    """Return the fewest samples of a region in a micro-batch that has any, for (steps, regions) samples per batch.
+
+    Raises:
+        UsageError: A batch cannot be split.
+    """
+    rows = [[int(count) for count in row if count] for row in np.unique(samples_per_batch, axis=0)]
+    shares = [split_counts(row, pieces) for row in rows]
+    return min(int(share[share > 0].min()) for share in shares)

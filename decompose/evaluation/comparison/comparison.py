@@ -30,6 +30,7 @@ from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training.first_phase import build_first_phase
 from lorkit.decompose.training.foundation.pretraining import open_foundation, train_foundation, with_probes
 from lorkit.decompose.training.foundation.resolving import resolve_foundation
+from lorkit.decompose.training.gradient_check import resolve_for_data
 from lorkit.decompose.training.loop.devices import launch
 
 METHODS = ("stl", "mtl", "lorkd")
@@ -163,6 +164,11 @@ def _earlier_methods(document: Path, grid: _Grid) -> list[MethodRow]:
     return [earlier for earlier in stored if earlier.label not in asked]
 
 
+def _resolved(compared: ComparedMethod, regions: RegionSet, counts: Mapping[str, int]) -> ComparedMethod:
+    config = compared.config
+    return replace(compared, config=resolve_for_data(config, get_method(config.method), regions, counts))
+
+
 class _Comparison:
     """One call of `compare`; shared data are read on construction."""
 
@@ -175,10 +181,11 @@ class _Comparison:
         self.directory = out / f"{config.name}-{_identity(config, samples)[:8]}"
         self.path = self.directory / ("comparison.json" if split == "test" else f"comparison-{split}.json")
         self.foundations = out.parent / "foundations"
-        earlier = _earlier_methods(self.path, grid)  # before anything is trained
         regions = RegionSet(one.region for one in samples.values())
         counts = {name: len(splits.parts(name)["train"]) for name in regions.names}
         digests = {name: one.digest for name, one in samples.items()}
+        self.grid = grid = replace(grid, methods=[_resolved(one, regions, counts) for one in grid.methods])
+        earlier = _earlier_methods(self.path, grid)  # before anything is trained
         self._open = cache(partial(open_foundation, config, regions, digests, self.foundations, teacher=teacher))
         for compared in grid.methods:
             if needs_foundation(method := get_method(compared.config.method)):  # refuse what cannot be trained

@@ -16,8 +16,10 @@ same ones.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -57,6 +59,8 @@ class DistillingModule(TrainingModule):
         foundation: The teacher; None leaves only the cross-entropy.
     """
 
+    kd_shares: Tensor
+
     def __init__(
         self, live: RegionalModel, train: TrainConfig, settings: LorkdConfig, foundation: Foundation | None
     ) -> None:
@@ -69,6 +73,37 @@ class DistillingModule(TrainingModule):
         # a probe was fitted here and is not knowledge of the foundation
         heads = foundation.heads.items() if foundation is not None else ()
         self.taught = frozenset(name for name, kind in heads if kind == "own")
+        self._untaught = [name for name in live.regions.names if foundation is not None and name not in self.taught]
+        self._teacher: dict[str, float] = {}
+        self._chance: dict[str, float] = {}
+        if settings.kd_by_region == "auto":  # a buffer, so that checkpoints have it
+            self.register_buffer("kd_shares", torch.ones(len(live.regions.names)))
+
+    def notices(self) -> list[str]:
+        """Return a sentence on regions without a head of the foundation."""
+        if not self._untaught or not self.settings.logit_kd.weight:
+            return []
+        names = ", ".join(self._untaught)
+        return [
+            f"lorkd.logit_kd has nothing to teach {names} with and is off there: the foundation has no head of its own "
+            "for them, only linear probes that were fitted on these training images"
+        ]
+
+    def compare_with_teacher(self, teacher: Mapping[str, float], chance: Mapping[str, float]) -> None:
+        """Take the scores that `kd_by_region` compares the student with."""
+        self._teacher, self._chance = dict(teacher), dict(chance)
+
+    def validated(self, scores: Mapping[str, float]) -> None:
+        """Weigh the terms of regions whose teacher is weaker than the student, if `kd_by_region` is `auto`."""
+        if self.settings.kd_by_region == "off":
+            return
+        for index, name in enumerate(self.live.regions.names):
+            self.kd_shares[index] = teaching_share(self._teacher[name], scores[name], self._chance[name])
+
+    def _weighted(self, terms: dict[str, Tensor]) -> dict[str, Tensor]:
+        if self.settings.kd_by_region == "off":
+            return terms
+        return {name: self.kd_shares[self.live.regions.index(name)] * value for name, value in terms.items()}
 
     def forward(self, batch: Batch, teacher: RegionalOutput | None) -> Terms:
         """Return those of the terms ce, feature_kd, projector and logit_kd with a weight above zero."""
@@ -80,10 +115,10 @@ class DistillingModule(TrainingModule):
             projected_NF = self.projector(teacher.features)
             settings = self.settings.feature_kd
             value = settings.weight * softened_kl(output.features, projected_NF, settings.temperature)
-            terms["feature_kd"] = by_region(value.reshape(len(value), -1).mean(1), output.rows)
+            terms["feature_kd"] = self._weighted(by_region(value.reshape(len(value), -1).mean(1), output.rows))
             terms["projector"] = self._anchor(projected_NF, output, batch)
         if self.settings.logit_kd.weight > 0 and self.taught.intersection(output.rows):
-            terms["logit_kd"] = self._logit_kd(output, teacher, len(batch.label))
+            terms["logit_kd"] = self._weighted(self._logit_kd(output, teacher, len(batch.label)))
         return terms
 
     def _anchor(self, projected_NF: Tensor, output: RegionalOutput, batch: Batch) -> dict[str, Tensor]:
@@ -105,6 +140,13 @@ class DistillingModule(TrainingModule):
             for name in output.rows
             if name in self.taught
         }
+
+
+def teaching_share(teacher: float, student: float, chance: float) -> float:
+    """Return the share of a distillation term: 1 for a teacher that is at least as good, 0 for one at chance."""
+    if teacher >= student:
+        return 1.0
+    return max(0.0, teacher - chance) / (student - chance) if student > chance else 1.0
 
 
 def switched_off(settings: LorkdConfig) -> list[str]:

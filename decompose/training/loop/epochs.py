@@ -210,6 +210,7 @@ class _Trainer:
         self, epoch: int, losses: dict[str, dict[str, float]], rate: float, seconds: float, kept: CacheFigures | None
     ) -> Validated:
         scores = self._scores()
+        self.module.validated(scores)
         mean = sum(scores.values()) / len(scores)
         best = mean > self.progress.best  # a tie keeps the earlier epoch
         if best:

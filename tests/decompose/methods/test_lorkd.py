@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 from small_methods import REGIONS
 
@@ -9,6 +12,7 @@ from lorkit.decompose.config import Config, default_config
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.baselines.students import shared_network
+from lorkit.decompose.methods.distillation.feature_and_logit import teaching_share
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.tasks.losses import total
 
@@ -128,3 +132,64 @@ def test_factors_are_not_decayed_and_every_parameter_stands_in_one_group() -> No
     assert groups[-1]["weight_decay"] == 0
     assert groups[-1]["lr_ratio"] == 1
     assert groups[-1]["params"]
+
+
+def test_a_weaker_teacher_counts_less_if_asked_for() -> None:
+    config, foundation = make("lorkd.kd_by_region=auto")
+    module = get_method("lorkd").build(config, REGIONS, foundation).double().eval()
+    data = batch()
+    teacher = foundation.model(data.image, data.region)
+    before = module(data, teacher)
+    module.compare_with_teacher({"a": 0.6, "b": 0.9}, {"a": 0.5, "b": 0.5})
+    module.validated({"a": 0.7, "b": 0.8})
+    after = module(data, teacher)
+    for term, share in (("feature_kd", 0.5), ("logit_kd", 0.5), ("ce", 1.0), ("projector", 1.0)):
+        torch.testing.assert_close(after[term]["a"], share * before[term]["a"], rtol=1e-6, atol=0)
+        assert torch.equal(after[term]["b"], before[term]["b"])
+    other = get_method("lorkd").build(config, REGIONS, foundation).double()
+    other.load_state_dict(module.state_dict())  # a resumed training goes on with the same weights
+    assert torch.equal(other.kd_shares, module.kd_shares)
+
+
+def test_the_weights_of_teachers_are_off_by_default_and_yaml_says_off_in_its_way() -> None:
+    config, foundation = make("lorkd.kd_by_region=off")
+    assert config.lorkd.kd_by_region == default_config().lorkd.kd_by_region == "off"
+    module = get_method("lorkd").build(config, REGIONS, foundation)
+    module.validated({"a": 0.7, "b": 0.8})
+    assert "kd_shares" not in module.state_dict()
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student", "chance", "share"),
+    [(0.9, 0.8, 0.5, 1.0), (0.65, 0.8, 0.5, 0.5), (0.5, 0.8, 0.5, 0.0), (0.4, 0.8, 0.5, 0.0), (0.3, 0.4, 0.5, 1.0)],
+)
+def test_a_teacher_at_chance_teaches_nothing(teacher: float, student: float, chance: float, share: float) -> None:
+    assert teaching_share(teacher, student, chance) == pytest.approx(share)
+
+
+def test_a_term_without_a_head_to_teach_with_is_announced_by_name() -> None:
+    config, foundation = make()
+    assert get_method("lorkd").build(config, REGIONS, foundation).notices() == []
+    probed = replace(foundation, heads={"a": "own", "b": "probe"})
+    (said,) = get_method("lorkd").build(config, REGIONS, probed).notices()
+    assert said.startswith("lorkd.logit_kd has nothing to teach b with")
+    silent, _ = make("lorkd.logit_kd.weight=0")
+    assert get_method("lorkd").build(silent, REGIONS, probed).notices() == []
+
+
+def test_norms_with_too_few_values_are_chosen_before_training_and_announced() -> None:
+    config, _ = make()
+    method = get_method("lorkd")
+    assert method.resolve(config, REGIONS, 16).lorkd.shared_norms == ()
+    resolved = method.resolve(config, REGIONS, 4)
+    shared = resolved.lorkd.shared_norms
+    assert shared
+    network = method.network(resolved, REGIONS)
+    plain = {name for name, one in network.backbone.named_modules() if type(one) is torch.nn.BatchNorm2d}
+    assert {name for name in plain if ".regions." not in name} == set(shared)
+    assert f"the statistics of {len(shared)} batch norms stay shared" in " ".join(method.notices(resolved))
+    assert method.resolve(resolved, REGIONS, 64) == resolved, "what a run stores is not chosen again"
+    mine, _ = make("lorkd.shared_norms=[conv5.1]")
+    assert method.resolve(mine, REGIONS, 2) == mine
+    everything, _ = make("lorkd.norm=shared")
+    assert method.resolve(everything, REGIONS, 2) == everything

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +21,10 @@ from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.regional import SeparateModels
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.live_model import build_model
+from lorkit.decompose.training import phases
 from lorkit.decompose.training.first_phase import BuiltModule
 from lorkit.decompose.training.loop.devices import launch
-from lorkit.decompose.training.phases import Trained, train_phases
+from lorkit.decompose.training.phases import Trained, teacher_scores, train_phases
 from lorkit.decompose.training.training_data import TrainingData
 
 SMALL = (
@@ -209,3 +212,30 @@ def test_a_module_that_was_built_before_is_trained_as_if_it_were_built_now(
     for fresh, kept in ((chest, given), (knee, other)):
         expected = fresh.state_dict()
         assert all(torch.equal(value, expected[key]) for key, value in kept.state_dict().items())
+
+
+def test_a_teacher_that_is_weaker_than_its_student_is_announced(
+    setting: tuple[Config, TrainingData, Foundation], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, data, foundation = setting
+    config = config.model_copy(update={"method": "lorkd"})
+    device = torch.device("cpu")
+    names = data.regions.names
+    foundation = replace(foundation, model=copy.deepcopy(foundation.model))
+    with torch.no_grad():
+        for head in foundation.model.heads.values():  # one answer for every image
+            head.weight.zero_()
+    found = teacher_scores(foundation, data, data.regions, device)
+    assert found == {name: 1 / len(data.regions.get(name).classes) for name in names}
+    monkeypatch.setattr(phases, "teacher_scores", lambda *_: {names[0]: -0.5, names[1]: 1.5})
+    probes = replace(foundation, heads=dict.fromkeys(names, "probe"))
+    told: list[str] = []
+
+    def listen(event: Any) -> None:
+        told.extend([event.text] if isinstance(event, Notice) else [])
+
+    fabric = launch(config.train)
+    train_phases(config, get_method("lorkd"), data, probes, directory=tmp_path, fabric=fabric, on_event=listen)
+    said = [text for text in told if "the teacher is weaker than its student" in text]
+    assert [text.split("'")[1] for text in said] == [names[0]]
+    assert any("lorkd.logit_kd has nothing to teach" in text for text in told)

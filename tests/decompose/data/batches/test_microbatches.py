@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.data.batches.microbatches import smallest_microbatch, split_batch, split_counts
+from lorkit.decompose.data.batches.microbatches import fewest_samples, smallest_microbatch, split_batch, split_counts
 from lorkit.decompose.errors import UsageError
 
 
@@ -43,3 +43,10 @@ def test_seats_that_cannot_be_cut_are_refused_before_training() -> None:
     assert smallest_microbatch(np.array([[3, 3]]), 1) == 6
     with pytest.raises(UsageError, match=r"accumulate is 3 for a batch with 3, 3 samples.*raise train\.batch_size"):
         smallest_microbatch(np.array([[6, 0], [3, 3]]), 3)
+
+
+def test_the_fewest_samples_of_a_region_are_found_in_micro_batches() -> None:
+    assert fewest_samples(np.array([[12, 4], [16, 0]]), 1) == 4
+    assert fewest_samples(np.array([[12, 4]]), 2) == 2
+    assert fewest_samples(np.array([[16, 0], [9, 7]]), 4) == 2
+    assert fewest_samples(np.array([[64, 64]]), 4) == 16
