@@ -26,6 +26,7 @@ from lorkit.decompose.metrics.bootstrap import (
 )
 from lorkit.decompose.metrics.calibration import calibration_error_interval
 from lorkit.decompose.metrics.paired import unseen_bound, widen_if_degenerate
+from lorkit.decompose.metrics.ranking import auroc
 
 BINS = 15
 CORNERS = 64
@@ -133,9 +134,7 @@ def auroc_by_class(labels: Ints, logits: Floats, draws: Resampling) -> Floats:
         if logits.shape[1] == 2 and index == 1:
             area_RC[:, 1] = area_RC[:, 0]  # the second log-odds are the negative of the first
             continue
-        score_N = log_odds(logits, index)
-        for block in draws.blocks():
-            area_RC[block, index] = _auroc(labels == index, score_N, draws.counts_RG[block], draws.group_N)
+        area_RC[:, index] = auroc(labels == index, log_odds(logits, index), draws)
     return area_RC
 
 
@@ -203,19 +202,6 @@ def _calibration(labels: Ints, logits: Floats) -> tuple[Floats, Floats, Ints]:
     hit_N = (logits.argmax(1) == labels).astype(np.float64)
     bin_N = np.minimum((confidence_N * BINS).astype(np.int64), BINS - 1)
     return confidence_N, hit_N, bin_N
-
-
-def _auroc(positive_N: NDArray[np.bool_], score_N: Floats, counts_RG: Floats, group_N: Ints) -> Floats:
-    """Return the weighted Mann-Whitney statistic of each replicate; ties count one half."""
-    order = np.argsort(score_N, kind="stable")
-    level_N = np.unique(score_N, return_inverse=True)[1][order]
-    starts = np.flatnonzero(np.diff(level_N, prepend=-1))
-    weight_RN = counts_RG[:, group_N[order]]
-    positive_RL = np.add.reduceat(weight_RN * positive_N[order], starts, axis=1)
-    negative_RL = np.add.reduceat(weight_RN, starts, axis=1) - positive_RL
-    below_RL = np.cumsum(negative_RL, axis=1) - negative_RL / 2
-    wins_R = np.einsum("rl,rl->r", positive_RL, below_RL)
-    return safe_divide(wins_R, positive_RL.sum(1) * negative_RL.sum(1))
 
 
 def _per_class(names: Sequence[str], confusion_CC: Ints, area_C: Floats) -> list[dict[str, Any]]:
