@@ -22,6 +22,7 @@ _OF_TORCH = (
 )
 RESERVED = ("foundation", "student", "all", *_OF_TORCH.split())
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_LEAST = {"segmentation": (1, "structure", "structures"), "multilabel": (1, "label", "labels")}
 
 
 def check_region_name(name: str) -> str:
@@ -47,7 +48,8 @@ def check_region_name(name: str) -> str:
 class Region:
     """One region of a decomposition: its name, task, modality, and classes in output order.
 
-    The classes of a segmentation are its structures, values 1..n of a mask; 0 is the background, which has no name.
+    The classes of a segmentation are its structures, values 1..n of a mask; 0 is the background, which has no name. The
+    classes of a multilabel region are its labels, any number of which apply to an image.
     `grouped` says whether patients are known, so that no patient is in two parts of the split; None: not stated.
     """
 
@@ -60,12 +62,12 @@ class Region:
 
     def __post_init__(self) -> None:
         check_region_name(self.name)
-        # a structure has a background beside it; a single class would leave nothing to decide
-        least, word, words = (1, "structure", "structures") if self.task == "segmentation" else (2, "class", "classes")
+        # a structure has a background beside it, a label may be absent; a single class would leave nothing to decide
+        least, word, words = _LEAST.get(self.task, (2, "class", "classes"))
         if len(self.classes) < least:
             raise DataError(
                 f"region '{self.name}' has {plural(len(self.classes), word, plural=words)}",
-                required="at least one structure" if least == 1 else "at least two classes",
+                required="at least two classes" if least == 2 else f"at least one {word}",
                 fix="check its labels, or leave the region out",
             )
         if len(set(self.classes)) != len(self.classes):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from lorkit.decompose.config.base import Fraction, Section, as_list
+from lorkit.decompose.config.base import Fraction, Positive, Section, as_list
 
 Paths = Annotated[tuple[str, ...], BeforeValidator(as_list), Field(min_length=1)]
 
@@ -26,7 +26,10 @@ class RegionAugment(Section):
 class RegionConfig(Section):
     """Location and format of the samples of one region.
 
-    `data` is split by the `split` section; `train`, `val` and `test` state the parts instead.
+    `data` is split by the `split` section; `train`, `val` and `test` state the parts instead. For a multilabel region,
+    `pos_weight` multiplies the loss of positive labels (`auto`: negatives per positive in the training part), and
+    `threshold` says how validation chooses the probability from which a label counts as positive: `youden` maximises
+    sensitivity plus specificity, `f1` the F1 score, and a number is itself the threshold.
     """
 
     data: Paths | None = None
@@ -43,6 +46,8 @@ class RegionConfig(Section):
     window: tuple[float, float] | None = None
     spacing: tuple[float, ...] | None = None
     intensity: Literal["dtype", "percentile"] = "dtype"
+    pos_weight: Literal["auto"] | Positive | None = None
+    threshold: Literal["youden", "f1"] | Annotated[float, Field(gt=0, lt=1)] | None = None
 
     @field_validator("spacing")
     @classmethod

@@ -210,10 +210,12 @@ class Config(Section):
         return regions
 
     @model_validator(mode="after")
-    def _one_task(self) -> Config:
+    def _masks_in_all_or_none(self) -> Config:
         stated = {region.task for region in self.regions.values() if region.task is not None}
-        if len(stated) > 1:
-            raise ValueError(f"regions of one task in one configuration, not of {' and '.join(sorted(stated))}")
+        if "segmentation" in stated and len(stated) > 1:
+            raise ValueError(
+                f"masks in all regions of a configuration, or in none, not tasks {' and '.join(sorted(stated))}"
+            )
         return self
 
     @model_validator(mode="after")

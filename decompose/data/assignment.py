@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.data.samples.label_table import MULTILABEL
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.errors import DataError, plural
 
@@ -69,6 +70,8 @@ def _first_of_each_class(
 ) -> dict[int, int]:
     """Give every part one component of every class, rarest class first, beside components that are fixed.
 
+    A label of a multilabel region may be missing in a part.
+
     Raises:
         DataError: A class has fewer groups than there are parts.
     """
@@ -76,11 +79,18 @@ def _first_of_each_class(
     have = np.zeros((len(parts), counts.shape[1]), dtype=np.int64)
     for piece, part in fixed.items():
         have[part] += counts[piece]
-    for label in np.argsort((counts > 0).sum(axis=0), kind="stable"):
-        for part in reversed(range(len(parts))):  # train last: it takes what is left anyway
+    groups_C = (counts > 0).sum(axis=0)
+    for label in np.argsort(groups_C, kind="stable"):
+        order = list(reversed(range(len(parts))))  # train last: it takes what is left anyway
+        optional = samples.task == MULTILABEL and samples.strata[label] in samples.region.classes
+        if optional and groups_C[label] < len(parts):
+            order.reverse()  # a rare label is first of all learned; elsewhere its metrics are undefined
+        for part in order:
             if have[part, label]:
                 continue
             free = [piece for piece in np.flatnonzero(counts[:, label]).tolist() if piece not in dealt]
+            if not free and optional:
+                continue
             if not free:
                 of_class = np.flatnonzero(counts[:, label]).tolist()
                 tied = sum(piece in fixed for piece in of_class)
@@ -95,7 +105,7 @@ def _too_few_groups(samples: RegionSamples, label: int, found: tuple[int, int], 
     name, has = samples.strata[label], plural(found[0], "group")
     if found[1]:
         has += f" ({found[1]} in the parts where other regions have their images)"
-    if samples.masks is not None:
+    if name == "sample":
         return DataError(
             f"region '{samples.region.name}' has {has}, too few for {', '.join(parts)}",
             required=f"at least {len(parts)} groups",
@@ -124,7 +134,7 @@ def _in_order(pieces: list[Indices], samples: RegionSamples, seed: int, least: f
 
 def class_counts(samples: RegionSamples, indices: Indices) -> NDArray[np.int64]:
     """Return how many of some samples there are of each class."""
-    return np.bincount(samples.labels[indices], minlength=len(samples.strata)).astype(np.int64)
+    return samples.strata_counts(indices)
 
 
 def _gather(pieces: list[Indices], dealt: Mapping[int, int], part: int) -> Indices:

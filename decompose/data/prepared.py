@@ -33,7 +33,7 @@ class PreparedRegion:
 
     Attributes:
         stored: (N, P, *spatial) float32 in [0, 1]; gray images are stored once for all channels.
-        labels: (N,) int64; zeros if there are masks.
+        labels: (N,) int64; zeros if there are masks; (N, L) of 1, 0 and -1 (uncertain) of a multilabel region.
         masks: (N, *spatial) uint8 of a segmentation, else None.
         target_names: Name of each sample's class, or digest of its mask.
         columns: Further columns of the source.
@@ -64,7 +64,7 @@ class PreparedRegion:
 
     @property
     def targets(self) -> NDArray[Any]:
-        """Targets: (N,) labels, or (N, *spatial) masks of a segmentation."""
+        """Targets: (N,) or (N, L) labels, or (N, *spatial) masks of a segmentation."""
         return self.labels if self.masks is None else self.masks
 
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> PreparedRegion:

@@ -18,8 +18,10 @@ from scipy.sparse.csgraph import connected_components
 from lorkit.decompose.artifacts import SCHEMA_VERSION
 from lorkit.decompose.config import SplitConfig
 from lorkit.decompose.data.assignment import Indices, Pool, assign, class_counts
+from lorkit.decompose.data.samples.label_table import MULTILABEL, check_both_answers
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
 from lorkit.decompose.errors import DataError
+from lorkit.decompose.metrics.multilabel import undefined_labels
 
 
 class Leak(NamedTuple):
@@ -198,6 +200,15 @@ def components(groups: Sequence[str], digests: Sequence[str]) -> list[Indices]:
 def _split_one(samples: RegionSamples, pool: Pool, split: SplitConfig) -> dict[str, Indices]:
     parts = _parts_of(samples, pool, split)
     _check_structures(samples, parts["train"])
+    if samples.task == MULTILABEL:
+        where = f"region '{samples.region.name}' in its train part"
+        check_both_answers(samples.labels[parts["train"]], samples.region.classes, where)
+        if len(undefined_labels(samples.labels[parts["val"]], samples.region.classes)) == len(samples.region.classes):
+            raise DataError(
+                f"no label of region '{samples.region.name}' has positive and negative samples in its val part",
+                required="at least one such label: validation chooses the epoch by AUROC",
+                fix="move samples, or change split.val",
+            )
     return parts
 
 
@@ -227,7 +238,7 @@ def _fill_missing(
 def _check_classes(samples: RegionSamples, part: str, indices: Indices) -> None:
     counts = class_counts(samples, indices)
     for name, count in zip(samples.strata, counts, strict=True):
-        if count == 0:
+        if count == 0 and (samples.task != MULTILABEL or not len(indices)):
             raise DataError(
                 f"class '{name}' of region '{samples.region.name}' has no sample in its {part} part",
                 required="every class in every part",

@@ -62,7 +62,7 @@ class DropUncertainty:
         gained_R: The drop in each replicate, with a patient who gained everything.
         lost_R: The same with a patient who lost everything.
         unseen: This patient.
-        unseen_loss: Its loss in each case: 1 is everything.
+        unseen_loss: Its loss in each case, as a share of the largest possible one: 1 is everything.
     """
 
     drop: float

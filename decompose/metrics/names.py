@@ -6,6 +6,8 @@ METRICS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "auroc": "AUROC",
+    "ap": "AP",
+    "headline": "headline metric",
     "ece": "ECE",
     "dice": "mean Dice",
     "nsd": "surface Dice",

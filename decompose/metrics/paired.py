@@ -89,7 +89,13 @@ def paired_difference(
 
 
 def paired_cases(
-    baseline_NS: Floats, candidate_NS: Floats, groups: ArrayLike, *, unseen: float = 1.0, seed: int = 0
+    baseline_NS: Floats,
+    candidate_NS: Floats,
+    groups: ArrayLike,
+    *,
+    unseen: float = 1.0,
+    most: float = 1.0,
+    seed: int = 0,
 ) -> PairedDrop:
     """Compare the `scores_by_case` of two models on the same cases; NaN is undefined.
 
@@ -99,12 +105,13 @@ def paired_cases(
         groups: (N,) group of each case.
         unseen: Loss in each case of the further patient of `DropUncertainty`, at least the largest of a group here. 1
             is everything.
+        most: Largest possible loss in a case; 2 for the scores of a macro AUROC (`multilabel.scores_by_case`).
         seed: Seed of the bootstrap.
     """
     group_N = np.unique(np.asarray(groups), return_inverse=True)[1]
     rates = [mean_defined(cases.T) for cases in (baseline_NS, candidate_NS)]
     drop = float(mean_defined(rates[0] - rates[1]))
-    uncertainty = _uncertainty(drop, (baseline_NS, candidate_NS), group_N, unseen, seed)
+    uncertainty = _uncertainty(drop, (baseline_NS, candidate_NS), group_N, (unseen, most), seed)
     low, high = uncertainty.interval()
     return PairedDrop(
         drop=drop,
@@ -119,14 +126,17 @@ def paired_cases(
     )
 
 
-def _uncertainty(drop: float, sides: tuple[Floats, Floats], group_N: Ints, unseen: float, seed: int) -> DropUncertainty:
+def _uncertainty(
+    drop: float, sides: tuple[Floats, Floats], group_N: Ints, losses: tuple[float, float], seed: int
+) -> DropUncertainty:
     """Resample the groups with a further one that lost, and with one that gained, as much as is assumed."""
+    unseen, most = losses
     groups = int(group_N.max()) + 1
     known = [np.isfinite(cases) for cases in sides]
     parts = (np.where(known[0], sides[0], 0.0), known[0], np.where(known[1], sides[1], 0.0), known[1])
     sums_G4S = sum_groups(np.stack(parts, axis=1), group_N, groups)
     largest_G = np.abs(_drops(sums_G4S))
-    loss = min(1.0, max(unseen, float(largest_G[np.isfinite(largest_G)].max(initial=0.0))))
+    loss = min(most, max(unseen, float(largest_G[np.isfinite(largest_G)].max(initial=0.0))))
     # a class that only one side defines has no difference
     heaviest_S, share, reach = heaviest_group((known[0] | known[1]) & known[0].any(0) & known[1].any(0), group_N)
     flat, further_R = weighted_totals(sums_G4S.reshape(groups, -1), seed=seed, replicates=REPLICATES)
@@ -141,7 +151,7 @@ def _uncertainty(drop: float, sides: tuple[Floats, Floats], group_N: Ints, unsee
         gained_R=with_patient(1.0 - loss, 1.0),
         lost_R=with_patient(1.0, 1.0 - loss),
         unseen=UnseenPatient(share=loss * share, reach=loss * reach),
-        unseen_loss=loss,
+        unseen_loss=loss / most,
     )
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -22,6 +23,7 @@ from lorkit.decompose.data.batches.augmentation import augment, augment_mask, au
 from lorkit.decompose.data.batches.sampler import DrawnSamples, RegionSampler, region_key
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.data.random_numbers import Keys, keys
+from lorkit.decompose.data.samples.label_table import UNCERTAIN
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import RegionSet
 
@@ -33,7 +35,8 @@ class Batch(NamedTuple):
 
     Attributes:
         image: (N, C, *spatial) float32 in [0, 1].
-        label: (N,) int64 within the sample's region; (N, *spatial) of a segmentation.
+        label: (N,) int64 within the sample's region; (N, *spatial) of a segmentation; (N, L) of multilabel regions,
+            where regions with fewer labels, and the class of a classification, fill the first columns.
         region: (N,) int64 routing indices, ascending.
         sample: (N,) int64 positions in the region's prepared set.
         teacher_image: The same samples with the same augmentation in the teacher's size and channels; None if both
@@ -155,10 +158,10 @@ class BatchLoader:
         labels = []
         for name, draw in draws.items():
             label, changes = torch.from_numpy(self._prepared[name].targets[draw.indices]), self._augments[name]
-            if label.dim() > 1 and changes is not None:
+            if self._prepared[name].masks is not None and changes is not None:
                 label = augment_mask(label, self._keys(name, draw), changes)
             labels.append(label)
-        return torch.cat(labels).long()
+        return _joined(labels).long()
 
     def _image(self, draws: Mapping[str, DrawnSamples], prepared: Mapping[str, PreparedRegion]) -> Tensor:
         """Gather and augment the images; gray images as their one stored plane, which is three times cheaper."""
@@ -191,8 +194,17 @@ class BatchLoader:
         return torch.from_numpy(np.concatenate([draw.passes % views for draw in draws.values()]))
 
 
+def _joined(labels: list[Tensor]) -> Tensor:
+    """Join targets of regions; if some have several labels per sample, all get as many columns, filled with -1."""
+    if len({label.shape[1:] for label in labels}) == 1:
+        return torch.cat(labels)
+    tables = [label[:, None] if label.dim() == 1 else label for label in labels]
+    width = max(table.shape[1] for table in tables)
+    return torch.cat([F.pad(table, (0, width - table.shape[1]), value=UNCERTAIN) for table in tables])
+
+
 def eval_batches(prepared: PreparedRegion) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield images (N, C, *spatial) float32 in [0, 1] and int64 labels (N,) or masks (N, *spatial), in order."""
+    """Yield images (N, C, *spatial) float32 in [0, 1] and int64 labels or masks, in order."""
     images, size = prepared.images, eval_batch_size(prepared.images.shape[2:])
     for start in range(0, len(prepared), size):
         stop = start + size

@@ -1,4 +1,7 @@
-"""Reader of MedMNIST's `.npz` layout: `train_images`, `train_labels`, `val_images`, ..., with its official split."""
+"""Reader of MedMNIST's `.npz` layout: `train_images`, `train_labels`, `val_images`, ..., with its official split.
+
+ChestMNIST has labels (N, 14), which makes it multilabel; the file has no names, so `classes` states them.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def read(entries: list[str], config: RegionConfig) -> Source:
     if len({block.shape[1:] for block in blocks}) != 1:
         raise DataError(f"{path}: parts of differing image shapes", required="one shape", fix="download it again")
     joined = np.concatenate([arrays[f"{part}_labels"] for part in PARTS])
-    labels, classes = read_labels(path, joined, None, config.classes)
+    labels, classes = read_labels(path, joined, None, config)
     ids = tuple(
         f"{path.stem}/{part}/{row}" for part, block in zip(PARTS, blocks, strict=True) for row in range(len(block))
     )

@@ -1,7 +1,8 @@
 """Reader of `.npz`: `images` (N, H, W[, 3]) or (N, D, H, W) with `labels` or `masks`.
 
-Optional are `label_names` or `mask_names`, `ids`, `groups` and `split`; any other array of N values is a column. The
-`medmnist` module reads the layout of MedMNIST (`train_images`, `train_labels`, ...).
+Labels are (N,) class indices or names, or (N, L) of 1, 0 and -1 (uncertain) for several labels per image. Optional are
+`label_names` or `mask_names`, `ids`, `groups` and `split`; any other array of N values is a column. The `medmnist`
+module reads the layout of MedMNIST (`train_images`, `train_labels`, ...).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from lorkit.decompose.config import RegionConfig
 from lorkit.decompose.data.samples.annotations import without_background
 from lorkit.decompose.data.samples.columns import Columns
+from lorkit.decompose.data.samples.label_table import MULTILABEL, is_table, to_table
 from lorkit.decompose.data.samples.mask_labels import MaskLabels, labels_of
 from lorkit.decompose.data.samples.patients import names_patients, stated_groups
 from lorkit.decompose.data.samples.samples import encode, order_classes, part_name
@@ -39,7 +41,7 @@ def read(entries: list[str], config: RegionConfig) -> Source:
 
     Raises:
         DataError: The file is damaged, pickled, or lacks images, or labels or masks.
-        UsageError: It has several labels per sample, or labels and masks although no task is stated.
+        UsageError: It has labels and masks although no task is stated.
     """
     path = Path(entries[0])
     arrays = load_arrays(path)
@@ -52,7 +54,7 @@ def read(entries: list[str], config: RegionConfig) -> Source:
         classes = named.names or without_background(texts(arrays.get("mask_names")) or ())
     else:
         names = texts(arrays.get("label_names"))
-        labels, classes = read_labels(path, _required(path, arrays, "labels"), names, config.classes)
+        labels, classes = read_labels(path, _required(path, arrays, "labels"), names, config)
     ids = texts(arrays.get("ids")) or tuple(f"{path.stem}/{row}" for row in range(len(images)))
     split = texts(arrays.get("split"))
     cells = {
@@ -110,7 +112,7 @@ def task_of(path: Path, arrays: Mapping[str, Any], stated: str | None) -> str:
     if "labels" in arrays and "masks" in arrays:
         raise UsageError(
             f"{path} holds labels and masks",
-            required="the region's task: classification or segmentation",
+            required="the region's task: classification, multilabel or segmentation",
             fix="state it as task in the region",
         )
     return "segmentation" if "masks" in arrays else "classification"
@@ -139,19 +141,33 @@ def check_images(path: Path, images: NDArray[Any]) -> NDArray[Any]:
 
 
 def read_labels(
-    path: Path, labels: NDArray[Any], names: tuple[str, ...] | None, stated: tuple[str, ...] | None
+    path: Path, labels: NDArray[Any], names: tuple[str, ...] | None, config: RegionConfig
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return (N,) indices and the class names they index.
+    """Return (N,) indices and the class names they index, or a table (N, L) of labels and their names.
 
     Integers index `names`, else the configured classes, else "0", "1", ...; text labels are class names.
+
+    Raises:
+        DataError: Labels of another shape or dtype, or as many names as there are not labels.
     """
+    stated = config.classes
+    if config.task == MULTILABEL or (config.task is None and is_table(labels)):
+        table = to_table(labels, str(path))
+        named = names or stated or tuple(str(column) for column in range(table.shape[1]))
+        if len(named) != table.shape[1]:
+            raise DataError(
+                f"{path}: {table.shape[1]} labels per image and {len(named)} names ({', '.join(named)})",
+                required="a name for each label, in the order of the columns",
+                fix="correct label_names in the file, or the region's classes",
+            )
+        return table, named
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
-        raise UsageError(
-            f"{path}: labels of shape {labels.shape}: the task would be multilabel",
-            required="(N,): this version trains classification",
-            fix="leave the region out",
+        raise DataError(
+            f"{path}: labels of shape {labels.shape}",
+            required="(N,) for classification, (N, L) for multilabel",
+            fix="correct the labels, or the region's task",
         )
     if labels.dtype.kind in "US":
         words = texts(labels) or ()

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lorkit.decompose.config import Config, RegionConfig, resolve_path
 from lorkit.decompose.data.phantoms import reader as phantom
 from lorkit.decompose.data.readers import class_folder, csv_manifest, medmnist, nifti, npz
 from lorkit.decompose.data.samples.columns import join_columns
+from lorkit.decompose.data.samples.label_table import MULTILABEL, UNCERTAIN
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
-from lorkit.decompose.data.samples.samples import KNOWN_TASKS, PARTS, RegionSamples, check_samples
+from lorkit.decompose.data.samples.samples import KNOWN_TASKS, PARTS, SEGMENTATION, RegionSamples, check_samples
 from lorkit.decompose.data.samples.source import Images, Source
 from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.events import Listener, ignore, with_progress
@@ -87,11 +89,11 @@ def read_regions(
     settings: dict[str, Any] = {"base": config.base, "dims": dims, "pseudonyms": pseudonyms}
     samples = {name: read_region(name, region, **settings) for name, region in regions}
     tasks = {one.region.task: name for name, one in samples.items()}
-    if len(tasks) > 1:
+    if SEGMENTATION in tasks and len(tasks) > 1:
         raise UsageError(
             "regions of several tasks: " + ", ".join(f"{task} ('{name}')" for task, name in tasks.items()),
-            required="one task in one configuration",
-            fix="write a configuration for each task",
+            required="masks in all regions of a configuration, or in none",
+            fix="write a configuration for the regions with masks",
         )
     return samples
 
@@ -102,12 +104,12 @@ def expected_task(config: Config) -> str:
         if region.task in KNOWN_TASKS:
             return str(region.task)
         if region.structures is not None:
-            return "segmentation"
+            return SEGMENTATION
         entries = [resolve_path(entry, config.base) for entry in region.data or region.train or ()]
         if entries and (
             nifti.accepts(entries) or (npz.accepts(entries) and "labels" not in npz.keys_of(Path(entries[0])))
         ):
-            return "segmentation"
+            return SEGMENTATION
     return "classification"
 
 
@@ -141,7 +143,7 @@ def concatenate(sources: Sequence[Source]) -> Source:
     Groups of the same name in two sources are one group: the same patient may appear in both.
 
     Raises:
-        DataError: Some have masks and others labels, or their structures differ.
+        DataError: Their targets are of several tasks, or their structures differ.
     """
     if len(sources) == 1:
         return sources[0]
@@ -154,15 +156,9 @@ def concatenate(sources: Sequence[Source]) -> Source:
             required="the same structures in the same order in all data of a region",
             fix="name them alike, or make regions of them",
         )
-    maps = [np.array([classes.index(name) for name in source.classes], dtype=np.int64) for source in sources]
     return Source(
         images=JoinedImages([source.images for source in sources]),
-        labels=np.concatenate(
-            [
-                source.labels if masks is not None else to[source.labels]
-                for to, source in zip(maps, sources, strict=True)
-            ]
-        ),
+        labels=np.concatenate([_labels_of(source, classes) for source in sources]),
         classes=classes,
         ids=tuple(text for source in sources for text in source.ids),
         names=tuple(text for source in sources for text in source.names or source.ids),
@@ -179,14 +175,25 @@ def concatenate(sources: Sequence[Source]) -> Source:
     )
 
 
+def _labels_of(source: Source, classes: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return a source's labels in the order of all classes; labels that it does not state are uncertain."""
+    places = np.array([classes.index(name) for name in source.classes], dtype=np.int64)
+    if source.task == MULTILABEL:
+        table = np.full((len(source.labels), len(classes)), UNCERTAIN, dtype=np.int64)
+        table[:, places] = source.labels
+        return table
+    return source.labels if source.masks is not None else places[source.labels]
+
+
 def _join_masks(sources: Sequence[Source]) -> Images | None:
-    masks = [source.masks for source in sources if source.masks is not None]
-    if 0 < len(masks) < len(sources):
+    tasks = {source.task: source.origin for source in sources}
+    if len(tasks) > 1:
         raise DataError(
-            f"{len(masks)} of {len(sources)} data sources of a region have masks",
-            required="masks in all of them, or labels in all of them",
+            "data of several tasks in one region: " + ", ".join(f"{origin} ({task})" for task, origin in tasks.items()),
+            required="one task",
             fix="make regions of them",
         )
+    masks = [source.masks for source in sources if source.masks is not None]
     return JoinedImages(masks) if masks else None
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.artifacts.arrays import IGNORED
+from lorkit.decompose.data.samples.label_table import MULTILABEL, check_both_answers, choose_columns
 from lorkit.decompose.data.samples.mask_labels import BACKGROUND
 from lorkit.decompose.errors import DataError, UsageError
 
@@ -120,6 +121,25 @@ def _check_every_structure(name: str, structures: tuple[str, ...], present: NDAr
             required="at least one structure",
             fix="check that structures have values from 1",
         )
+
+
+def labels_in_order(name: str, source: Source, classes: tuple[str, ...], *, complete: bool) -> NDArray[np.int64]:
+    """Return the labels of a source in the order of a region's classes; zeros where there are masks.
+
+    Raises:
+        DataError: A class or label is missing or out of range; if `complete`, also one without samples.
+    """
+    if source.task == MULTILABEL:
+        table = choose_columns(source.labels, source.classes, classes, source.origin)
+        if complete:
+            check_both_answers(table, classes, f"region '{name}' in {source.origin}")
+        return table
+    if source.masks is not None:
+        return source.labels
+    labels = relabel(name, source, classes)
+    if complete:
+        check_every_class(name, classes, labels, source.origin)
+    return labels
 
 
 def relabel(name: str, source: Source, classes: tuple[str, ...]) -> NDArray[np.int64]:

@@ -17,8 +17,15 @@ from numpy.typing import NDArray
 
 from lorkit.decompose.config import RegionAugment, RegionConfig
 from lorkit.decompose.data.formats.checks import check_image
-from lorkit.decompose.data.samples.annotations import check_every_class, read_masks, relabel
+from lorkit.decompose.data.samples.annotations import labels_in_order, read_masks
 from lorkit.decompose.data.samples.class_names import about_names, about_patients, without_flips
+from lorkit.decompose.data.samples.label_table import (
+    MULTILABEL,
+    POSITIVE,
+    UNCERTAIN,
+    describe_row,
+    exclusive_notice,
+)
 from lorkit.decompose.data.samples.patients import BY_IMAGE, group_by_pattern, proposal_notice, propose
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.data.samples.source import Source
@@ -26,7 +33,8 @@ from lorkit.decompose.errors import DataError, UsageError
 from lorkit.decompose.regions import Region
 
 PARTS = ("train", "val", "test")
-KNOWN_TASKS = ("classification", "segmentation")
+SEGMENTATION = "segmentation"
+KNOWN_TASKS = ("classification", MULTILABEL, SEGMENTATION)
 _PART_NAMES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
 _PART_OF = re.compile(r"[\s_-]*(set|data|images)?$")  # of `training_set`
 
@@ -67,19 +75,38 @@ class RegionSamples(Source):
 
     @property
     def strata(self) -> tuple[str, ...]:
-        """The classes between which a split is stratified, indexed by `labels`; one for samples with masks."""
+        """The classes between which a split is stratified; one for samples with masks, one more with many labels."""
+        if self.task == MULTILABEL:
+            return ("sample", *self.region.classes)
         return self.region.classes if self.masks is None else ("sample",)
 
+    def strata_counts(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return how many of some samples there are of each stratum."""
+        labels = self.labels[indices]
+        if self.task == MULTILABEL:
+            return np.concatenate([[len(labels)], (labels == POSITIVE).sum(0)]).astype(np.int64)
+        return np.bincount(labels, minlength=len(self.strata)).astype(np.int64)
+
     def counts(self, indices: NDArray[np.int64] | None = None) -> list[int]:
-        """Return the number of samples of each class, or with each structure."""
+        """Return the number of samples of each class, with each structure, or with each label."""
         chosen = slice(None) if indices is None else indices
         if self.present is not None:
             return [int(count) for count in self.present[chosen].sum(0)]
+        if self.task == MULTILABEL:
+            return [int(count) for count in (self.labels[chosen] == POSITIVE).sum(0)]
         counts = np.bincount(self.labels[chosen], minlength=len(self.region.classes))
         return [int(count) for count in counts]
 
+    def uncertain_counts(self) -> list[int]:
+        """Return the number of samples for which each label is unknown; empty for other tasks."""
+        if self.task != MULTILABEL:
+            return []
+        return [int(count) for count in (self.labels == UNCERTAIN).sum(0)]
+
     def target(self, index: int) -> str:
-        """Return the name of a sample's class, or the digest of its mask."""
+        """Return the name of a sample's class, its labels, or the digest of its mask."""
+        if self.task == MULTILABEL:
+            return describe_row(self.region.classes, self.labels[index].tolist())
         return self.mask_digests[index] if self.mask_digests else self.region.classes[self.labels[index]]
 
     def describe(self, index: int) -> str:
@@ -122,13 +149,11 @@ def check_samples(
     digests = tuple(_digest(name, source, index, dims) for index in range(len(source.labels)))
     masks = read_masks(name, config, source, complete=complete) if source.masks is not None else None
     classes = masks.structures if masks is not None else tuple(config.classes or source.classes)
-    labels = source.labels if masks is not None else relabel(name, source, classes)
-    if complete and masks is None:
-        check_every_class(name, classes, labels, source.origin)
+    labels = labels_in_order(name, source, classes, complete=complete)
     augment, sided = without_flips(classes, config.augment)
     region = Region(
         name=name,
-        task="classification" if masks is None else "segmentation",
+        task=source.task,
         classes=classes,
         modality=config.modality or source.modality,
         synthetic=source.synthetic,
@@ -136,6 +161,8 @@ def check_samples(
     )
     _check_parts(name, source)
     notices = (*source.notices, *_about_patients(source), *about_names(classes), *sided)
+    if source.task == MULTILABEL:
+        notices += exclusive_notice(labels)
     return RegionSamples(
         **{**vars(source), "classes": classes, "labels": labels, "notices": notices},
         region=region,
@@ -216,14 +243,22 @@ def _check_task(name: str, config: RegionConfig, source: Source) -> None:
             required=f"one of {', '.join(KNOWN_TASKS)} in this version",
             fix="change the task or leave the region out",
         )
-    found = "classification" if source.masks is None else "segmentation"
+    found = source.task
     if config.task not in (None, found):
+        has = {"segmentation": "masks", MULTILABEL: "several labels per sample"}.get(found, "one label per sample")
         raise UsageError(
             f"region '{name}' states the task '{config.task}'",
-            required=f"{found}: {source.origin} has {'labels' if source.masks is None else 'masks'}",
+            required=f"{found}: {source.origin} has {has}",
             fix="correct the task or the data",
         )
-    if found == "classification" and config.structures is not None:
+    for key in ("pos_weight", "threshold"):
+        if found != MULTILABEL and getattr(config, key) is not None:
+            raise UsageError(
+                f"region '{name}' of task {found} states {key}",
+                required="a multilabel region",
+                fix=f"leave {key} out",
+            )
+    if found != "segmentation" and config.structures is not None:
         raise UsageError(
             f"region '{name}' states structures",
             required=f"masks: {source.origin} has labels",

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lorkit.decompose.data.samples.columns import Columns
+from lorkit.decompose.data.samples.label_table import MULTILABEL
 
 
 class Images(Protocol):
@@ -24,8 +25,10 @@ class Source:
 
     Attributes:
         images: The images, decoded on access.
-        labels: (N,) integers into `classes`; zeros if there are masks.
-        classes: Class names in the source's order; of masks the names of the values 1, 2, ..., empty if unknown.
+        labels: (N,) integers into `classes`; zeros if there are masks. Of several labels per sample (N, L): 1, 0, or
+            -1 for uncertain.
+        classes: Class names in the source's order; of masks the names of the values 1, 2, ..., empty if unknown; of
+            several labels their names.
         ids: Name of each sample, for messages.
         names: File of each sample as the data name it, in which patterns find patients; empty: `ids`.
         groups: Unit that a split keeps together: the patient, or the sample itself.
@@ -55,3 +58,10 @@ class Source:
     grouped: bool = False
     identifying: bool = False
     notices: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> str:
+        """The task of the targets."""
+        if self.masks is not None:
+            return "segmentation"
+        return "classification" if self.labels.ndim == 1 else MULTILABEL

@@ -5,11 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lorkit.decompose.config import ImageConfig, RegionConfig
+from lorkit.decompose.config import ImageConfig, RegionConfig, default_config
 from lorkit.decompose.data import PreparedRegion, RegionSamples, prepare
-from lorkit.decompose.data.fractions import check_fraction, take_fraction
+from lorkit.decompose.data.fractions import check_fraction, indices_of, take_fraction
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.errors import UsageError
+from lorkit.decompose.regions import Region
 
 Make = Callable[..., RegionSamples]
 
@@ -54,3 +55,22 @@ def test_a_fraction_that_loses_a_class_is_refused(make: Make) -> None:
     with pytest.raises(UsageError, match=f"0.05 with seed {seed} leaves region '.*' without training images of class"):
         check_fraction(prepared, 0.05, seed=seed)
     check_fraction(prepared, 1.0, seed=seed)
+
+
+def test_fractions_of_labelled_patients_keep_the_rarest_label() -> None:
+    count = 60
+    labels = np.zeros((count, 2), dtype=np.int64)
+    labels[::2, 0], labels[[7, 8, 31, 32], 1] = 1, 1
+    ids = tuple(map(str, range(count)))
+    config = default_config(overrides=["regions={a: {data: x}}", "image={size: 8, channels: 1}"])
+    prepared = PreparedRegion(
+        region=Region(name="a", task="multilabel", classes=("x", "y")),
+        recipe=build_recipe(config.image, config.regions["a"]),
+        stored=np.zeros((count, 1, 8, 8), dtype=np.float32), labels=labels, groups=ids, ids=ids, digests=ids,
+    )  # fmt: skip
+    some, more = (set(indices_of(prepared, fraction, seed=0)) for fraction in (0.2, 0.5))
+    assert some < more
+    assert labels[sorted(some), 1].sum() == 1
+    check_fraction(prepared, 0.2, seed=0)
+    with pytest.raises(UsageError, match="of label 'y'"):
+        check_fraction(prepared.take(np.flatnonzero(labels[:, 1] == 0)), 0.5, seed=0)

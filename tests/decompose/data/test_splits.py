@@ -245,3 +245,41 @@ def test_parts_that_leak_can_be_dealt_anew(make: Make, make_source: Callable[...
     samples = check_samples("r", RegionConfig(data=("x",), parts="anew"), make_source([0, 1] * 20, **settings))
     found = split(samples)
     assert sum(0 in indices and 39 in indices for indices in found.values()) == 1
+
+
+def labelled(table: list[list[int]], parts: list[str | None] | None = None) -> RegionSamples:
+    count = len(table)
+    source = Source(
+        images=np.random.default_rng(0).integers(0, 256, (count, 4, 4), dtype=np.uint8),
+        labels=np.array(table, dtype=np.int64),
+        classes=("common", "rare"),
+        ids=tuple(map(str, range(count))),
+        groups=tuple(str(index // 2) for index in range(count)),
+        parts=tuple(parts or [None] * count),
+        origin="memory",
+    )
+    return check_samples("r", RegionConfig(data=("x",)), source)
+
+
+def test_parts_have_their_share_of_images_and_of_every_label() -> None:
+    rng = np.random.default_rng(0)
+    samples = labelled((rng.random((400, 2)) < (0.4, 0.1)).astype(int).tolist())
+    for part, indices in split(samples).items():
+        share = {"train": 0.7}.get(part, 0.15)
+        assert len(indices) == pytest.approx(400 * share, abs=12)
+        np.testing.assert_allclose(samples.labels[indices].sum(0), samples.labels.sum(0) * share, atol=4)
+
+
+def test_a_label_of_one_patient_is_trained_on_and_may_be_missing_elsewhere() -> None:
+    table = [[index // 2 % 2, int(index < 2)] for index in range(60)]
+    parts = split(labelled(table))
+    assert {0, 1} <= set(parts["train"].tolist())
+
+
+def test_parts_that_cannot_teach_or_choose_are_refused() -> None:
+    both, none = [[1, 1], [0, 0]], [[1, -1], [1, -1]]
+    with pytest.raises(DataError, match="label 'rare' of region 'r' in its train part has no positive"):
+        split(labelled([[1, 0], [0, 0], *both, *both], ["train"] * 2 + ["val"] * 2 + ["test"] * 2))
+    with pytest.raises(DataError, match="no label of region 'r' has positive and negative samples in its val part"):
+        split(labelled([*both, *none, *both], ["train"] * 2 + ["val"] * 2 + ["test"] * 2))
+    assert len(split(labelled([*both, *both, *none], ["train"] * 2 + ["val"] * 2 + ["test"] * 2))["test"]) == 2

@@ -15,7 +15,7 @@ from lorkit.decompose.data.batches.loader import BatchLoader, eval_batches
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.preprocessing.recipe import Recipe, build_recipe
 from lorkit.decompose.data.samples.samples import RegionSamples
-from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.regions import Region, RegionSet
 
 Make = Callable[..., RegionSamples]
 
@@ -140,3 +140,17 @@ def test_masks_follow_the_images_of_their_region(make: Make) -> None:
     flips = AugmentConfig(flip=True, share=0, shift=0, rotate=0, scale=0, intensity=0)
     for batch in loader(parts, augment=flips):
         torch.testing.assert_close(batch.image[:, 0], batch.label.float())
+
+
+def test_regions_of_classes_and_of_labels_share_batches(prepared: dict[str, PreparedRegion]) -> None:
+    plain = prepared["knee"].take(range(10))
+    table = np.stack([np.arange(10) % 2, np.arange(10) // 2 % 2, np.full(10, -1)], axis=1)
+    region = Region(name="b", task="multilabel", classes=("p", "q", "r"))
+    mixed = {"knee": plain, "b": replace(plain, region=region, labels=table)}
+    regions = RegionSet([plain.region, region])
+    batches = BatchLoader(mixed, regions, batch_size=8, sampling="balanced", seed=0, augment=AugmentConfig())
+    for batch in batches:
+        assert batch.label.shape == (8, 3)
+        for region_index, sample, label in zip(batch.region, batch.sample, batch.label, strict=True):
+            own = [int(plain.labels[sample]), -1, -1] if region_index == 0 else table[sample].tolist()
+            assert label.tolist() == own

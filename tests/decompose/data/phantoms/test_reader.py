@@ -50,3 +50,16 @@ def test_region_is_balanced_split_by_patient_and_marked_synthetic(region: str) -
         assert {samples.parts[index] for index in indices} == {part}
         counts = np.bincount(samples.labels[indices])
         assert len(set(counts.tolist())) == 1
+
+
+def test_findings_occur_together_and_some_are_uncertain() -> None:
+    samples = read_region("r", RegionConfig(data=("phantom:chest-findings",)), base=Path("."))
+    assert (samples.region.task, samples.region.classes) == ("multilabel", ("effusion", "nodule"))
+    assert samples.region.synthetic
+    shown = Counter(map(tuple, samples.labels.tolist()))
+    assert {(0, 0), (1, 0), (0, 1), (1, 1), (-1, 0), (-1, 1)} <= set(shown)
+    assert 0.05 < sum(count for labels, count in shown.items() if labels[0] < 0) / len(samples) < 0.15
+    patients = np.array([0, 1, 4])  # neither, an effusion, both: what differs is where the finding is
+    plain, effusion, both = phantom.draw(phantom.FINDINGS, patients, np.zeros(3, dtype=np.int64))
+    assert not np.array_equal(plain, effusion)
+    assert hashlib.sha256(both.tobytes()).hexdigest() != hashlib.sha256(effusion.tobytes()).hexdigest()

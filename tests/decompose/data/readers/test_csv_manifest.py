@@ -23,12 +23,14 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def read(root: Path, text: str, *, second: bool = False, classes: tuple[str, ...] | None = None) -> Source:
+def read(
+    root: Path, text: str, *, second: bool = False, classes: tuple[str, ...] | None = None, task: str | None = None
+) -> Source:
     path = root / "rows.csv"
     path.write_text(text, encoding="utf-8")
     entries = [str(path), str(root / "images")] if second else [str(path)]
     assert csv_manifest.accepts(entries) == len(entries)
-    return csv_manifest.read(entries, RegionConfig(data=tuple(entries), classes=classes))
+    return csv_manifest.read(entries, RegionConfig(data=tuple(entries), classes=classes, task=task))
 
 
 def test_paths_relative_to_the_manifest(root: Path) -> None:
@@ -96,3 +98,39 @@ def test_a_pattern_is_searched_in_paths_also_where_ids_are_stated(root: Path) ->
     source = read(root, "path,label,id\nimages\\0.png,a,x\nimages\\1.png,b,y\n")
     assert source.ids == ("x", "y")
     assert group_by_pattern("r", r"^(\d)", source).groups == ("0", "1")
+
+
+CHEXPERT = """path,Sex,patient,Pleural Effusion,Nodule,Edema
+images/0.png,F,p1,1.0,0.0,1
+images/1.png,M,p1,-1.0,,0
+images/2.png,F,p2,0,1,nan
+"""
+
+
+def test_several_columns_are_labels_named_by_classes(root: Path) -> None:
+    source = read(root, CHEXPERT, classes=("Nodule", "Pleural Effusion"), task="multilabel")
+    assert (source.task, source.classes) == ("multilabel", ("Nodule", "Pleural Effusion"))
+    np.testing.assert_array_equal(source.labels, [[0, 1], [-1, -1], [1, 0]])
+    assert source.groups == ("p1", "p1", "p2")
+    assert set(source.columns) == {"sex", "edema"}
+
+
+@pytest.mark.parametrize(
+    ("text", "classes", "match"),
+    [
+        (CHEXPERT, None, "no classes are stated.*pleural effusion, nodule, edema"),
+        (CHEXPERT, ("Nodule", "Fracture"), "no column 'Fracture'"),
+        (CHEXPERT.replace(",0,1,nan", ",0,2,nan"), ("Nodule",), "line 4: '2' for label 'Nodule'"),
+        (CHEXPERT.replace(",0,1,nan", ",0,yes,nan"), ("Nodule",), "line 4: 'yes' for label 'Nodule'"),
+    ],
+)
+def test_label_columns_that_cannot_be_used_are_refused(
+    root: Path, text: str, classes: tuple[str, ...] | None, match: str
+) -> None:
+    with pytest.raises(DataError, match=match):
+        read(root, text, classes=classes, task="multilabel")
+
+
+def test_a_table_of_findings_without_a_task_says_what_to_state(root: Path) -> None:
+    with pytest.raises(DataError, match="state task: multilabel"):
+        read(root, CHEXPERT)

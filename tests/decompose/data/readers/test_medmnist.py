@@ -47,3 +47,15 @@ def test_parts_of_differing_shapes_are_refused(tmp_path: Path) -> None:
     np.savez(path, **(arrays() | {"val_images": np.zeros((2, 64, 64), np.uint8)}))
     with pytest.raises(DataError, match="shapes"):
         medmnist.read([path], RegionConfig(data=(path,)))
+
+
+def test_chestmnist_has_fourteen_labels_per_image(tmp_path: Path) -> None:
+    path = str(tmp_path / "chestmnist.npz")
+    rng = np.random.default_rng(0)
+    made = arrays()
+    made |= {name: rng.integers(0, 2, (len(made[name]), 14)) for name in made if name.endswith("labels")}
+    np.savez(path, **made)
+    names = tuple(f"finding {index}" for index in range(14))
+    source = medmnist.read([path], RegionConfig(data=(path,), classes=names))
+    assert (source.task, source.classes, source.labels.shape) == ("multilabel", names, (12, 14))
+    np.testing.assert_array_equal(source.labels[6:8], made["val_labels"])

@@ -18,9 +18,9 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (4, 6, 5), dtype=np.uint8)
 LABELS = np.array([0, 1, 1, 0])
 
 
-def read(path: Path, **arrays: Any) -> Source:
+def read(path: Path, settings: dict[str, Any] | None = None, **arrays: Any) -> Source:
     np.savez(path, **arrays)
-    return npz.read([str(path)], RegionConfig(data=(str(path),)))
+    return npz.read([str(path)], RegionConfig(data=(str(path),), **settings or {}))
 
 
 def test_all_fields(tmp_path: Path) -> None:
@@ -101,8 +101,28 @@ def test_missing_arrays_and_files_are_refused(tmp_path: Path) -> None:
 def test_other_tasks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds labels and masks"):
         read(tmp_path / "a.npz", images=IMAGES, masks=IMAGES, labels=LABELS)
-    with pytest.raises(UsageError, match="multilabel"):
-        read(tmp_path / "a.npz", images=IMAGES, labels=np.zeros((4, 3), int))
+    with pytest.raises(DataError, match=r"\(N,\) for classification"):
+        read(tmp_path / "a.npz", {"task": "classification"}, images=IMAGES, labels=np.zeros((4, 3), int))
+
+
+def test_several_columns_are_labels_with_names(tmp_path: Path) -> None:
+    table = np.array([[1, 0, -1], [0, 1, 0], [1, 1, 0], [0, 0, 1]])
+    source = read(tmp_path / "a.npz", images=IMAGES, labels=table, label_names=np.array(["x", "y", "z"]))
+    assert (source.task, source.classes) == ("multilabel", ("x", "y", "z"))
+    np.testing.assert_array_equal(source.labels, table)
+    named = read(tmp_path / "b.npz", {"classes": ("p", "q", "r")}, images=IMAGES, labels=table.astype(float))
+    assert named.classes == ("p", "q", "r")
+    assert read(tmp_path / "c.npz", images=IMAGES, labels=table).classes == ("0", "1", "2")
+    with pytest.raises(DataError, match=r"3 labels per image and 2 names"):
+        read(tmp_path / "d.npz", {"classes": ("p", "q")}, images=IMAGES, labels=table)
+
+
+def test_one_column_is_a_label_only_where_the_task_says_so(tmp_path: Path) -> None:
+    column = np.array([[1], [0], [-1], [1]])
+    stated = {"task": "multilabel", "classes": ("effusion",)}
+    source = read(tmp_path / "a.npz", stated, images=IMAGES, labels=column)
+    assert (source.task, source.labels.shape) == ("multilabel", (4, 1))
+    assert read(tmp_path / "b.npz", images=IMAGES, labels=np.abs(column)).task == "classification"
 
 
 @pytest.mark.parametrize(

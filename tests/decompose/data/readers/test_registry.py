@@ -127,3 +127,27 @@ def test_joined_images_find_their_block() -> None:
     assert [int(joined[index][0, 0]) for index in range(3)] == [0, 1, 2]
     with pytest.raises(IndexError):
         joined[3]
+
+
+def test_sources_with_other_labels_leave_them_uncertain(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, labels in (("one", ["x", "y"]), ("two", ["y", "z"])):
+        images = rng.integers(0, 256, (4, 8, 8), dtype=np.uint8)
+        table = np.array([[1, 0], [0, 1], [1, 1], [0, 0]])
+        np.savez(tmp_path / f"{name}.npz", images=images, labels=table, label_names=np.array(labels))
+    config = RegionConfig(data=("one.npz", "two.npz"), pos_weight="auto", threshold="f1")
+    samples = read_region("chest", config, base=tmp_path)
+    assert (samples.region.task, samples.region.classes) == ("multilabel", ("x", "y", "z"))
+    np.testing.assert_array_equal(samples.labels[[0, 4]], [[1, 0, -1], [-1, 1, 0]])
+    assert samples.uncertain_counts() == [4, 0, 4]
+    assert samples.target(4) == "x=-1,y=1,z=0"
+    chosen = read_region("chest", config.model_copy(update={"classes": ("z", "x")}), base=tmp_path)
+    np.testing.assert_array_equal(chosen.labels[[0, 4]], [[-1, 1], [0, -1]])
+
+
+def test_settings_of_labels_are_refused_for_classes(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=np.arange(4) % 2)
+    for key, value in (("pos_weight", 2.0), ("threshold", 0.3)):
+        with pytest.raises(UsageError, match=f"of task classification states {key}"):
+            read_region("chest", RegionConfig(data=("a.npz",), **{key: value}), base=tmp_path)
