@@ -45,7 +45,11 @@ class Headline(Part):
     """The mean over regions of the tasks' headline metric, under its own name."""
 
     balanced_accuracy: Share | None = None
+    auroc: Share | None = None
+    """Of multilabel regions."""
     dice: Share | None = None
+    headline: Share | None = None
+    """Of regions with several tasks, each with its own metric."""
 
     def value(self, metric: str) -> float | None:
         """Return the metric by name."""

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from lorkit.decompose.documents.base import Digest, Document, Part
-from lorkit.decompose.documents.scores import ClassificationScores, SegmentationScores
+from lorkit.decompose.documents.scores import ClassificationScores, MultilabelScores, SegmentationScores
 from lorkit.decompose.machine import Machine
 
 ModelName = Literal["experts", "student", "foundation"]
@@ -39,7 +39,20 @@ class SegmentationEvaluation(SegmentationScores):
     synthetic: bool
 
 
-RegionEvaluation = Annotated[ClassificationEvaluation | SegmentationEvaluation, Field(discriminator="task")]
+class MultilabelEvaluation(MultilabelScores):
+    """A region evaluated with a multilabel network."""
+
+    task: Literal["multilabel"]
+    classes: list[str]
+    source: str
+    synthetic: bool
+    threshold_policy: str | None
+    """How validation chose the thresholds: youden, f1, or a fixed number; null without thresholds."""
+
+
+RegionEvaluation = Annotated[
+    ClassificationEvaluation | SegmentationEvaluation | MultilabelEvaluation, Field(discriminator="task")
+]
 
 
 class EvaluateDocument(Document):

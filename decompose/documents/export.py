@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from lorkit.decompose.documents.base import Digest, Document, Owner, Part, PathText, Tools
 from lorkit.decompose.documents.gate import Accuracy, JudgedAccuracy, Latency
 from lorkit.decompose.documents.network import NetworkInfo
-from lorkit.decompose.documents.scores import ClassificationFigures, SegmentationFigures
+from lorkit.decompose.documents.scores import ClassificationFigures, MultilabelFigures, SegmentationFigures
 from lorkit.decompose.documents.verify import ImageKind, ParityBlock
 from lorkit.decompose.machine import Machine
 
@@ -187,7 +187,14 @@ class ScoredSegmenter(SegmentationFigures):
     provider: str
 
 
-ScoredExport = ScoredClassifier | ScoredSegmenter
+class ScoredMultilabel(MultilabelFigures):
+    """Accuracy of an export with its own engine."""
+
+    path: str
+    provider: str
+
+
+ScoredExport = ScoredClassifier | ScoredSegmenter | ScoredMultilabel
 
 
 class ExportScores(Document):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Self
 
@@ -89,6 +91,24 @@ class MeasuredCheck(RegionCheck):
     other_regions: OtherRegions
 
 
+class Decision(Part):
+    """How the probabilities of a multilabel network become answers."""
+
+    policy: str
+    """youden, f1, or a fixed number."""
+    split: Literal["val"] = "val"
+    thresholds: dict[str, Share | None]
+    """Probability from which each label is positive; null if validation has no positive or no negative case."""
+
+    def limits(self, names: Iterable[str]) -> list[float | None]:
+        """Return the thresholds of some labels, in their order."""
+        return [self.thresholds.get(name) for name in names]
+
+    def cuts(self, names: Iterable[str]) -> list[float]:
+        """Return the logits above which labels are positive; 0, a probability of one half, without a threshold."""
+        return [0.0 if limit is None else math.log(limit / (1.0 - limit)) for limit in self.limits(names)]
+
+
 class NetworkInfo(Part):
     """The common keys of `expert.json` and `export.json`: the network of one region."""
 
@@ -99,6 +119,8 @@ class NetworkInfo(Part):
     image: ImageShape | None = None
     recipe: Recipe
     normalise: Normalisation | None = None
+    decision: Decision | None = None
+    """Null for other tasks than multilabel."""
     in_region: MeasuredCheck | RegionCheck | None = None
     """Null if the network has no check."""
     parameters: int | None = None
@@ -106,6 +128,13 @@ class NetworkInfo(Part):
     synthetic: bool = True
     grouped: bool | None = None
     """Whether the split kept the images of a patient together; false: by image, patients unknown. Null: not stated."""
+
+    @property
+    def cuts(self) -> list[float] | None:
+        """Logits above which the labels of a multilabel network are positive; None for other tasks."""
+        if self.task != "multilabel":
+            return None
+        return [0.0] * len(self.classes) if self.decision is None else self.decision.cuts(self.classes)
 
     def as_region(self) -> Region:
         """Return the region as described by the network."""

@@ -44,6 +44,31 @@ class LabelledImage(Part):
         return self.label is None
 
 
+class LabelAnswer(Part):
+    """The answer for one label of an image."""
+
+    probability: Share
+    threshold: Share | None
+    """Null if none could be chosen on validation."""
+    answer: Literal["positive", "negative", "uncertain"]
+    """Positive from the threshold on; uncertain without a threshold."""
+
+
+class MultilabelImage(Part):
+    """The prediction of a multilabel network; labels are null if the image was refused."""
+
+    input: str
+    labels: dict[str, LabelAnswer] | None
+    out_of_region: bool | None
+    distance: float | None
+    limit: float | None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the image does not look like the region."""
+        return self.labels is None
+
+
 class StructureSize(Part):
     """Size of a structure: pixels, or voxels and millilitres."""
 
@@ -69,7 +94,7 @@ class SegmentedImage(Part):
         return self.structures is None
 
 
-PredictedImage = LabelledImage | SegmentedImage
+PredictedImage = LabelledImage | MultilabelImage | SegmentedImage
 
 
 class PredictDocument(Document):

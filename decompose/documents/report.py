@@ -14,7 +14,7 @@ from lorkit.decompose.documents.changes import Changes
 from lorkit.decompose.documents.evaluate import ModelName
 from lorkit.decompose.documents.gate import GateDocument
 from lorkit.decompose.documents.report_row import ReportRow
-from lorkit.decompose.documents.scores import ClassScores, Reliability, StructureScores
+from lorkit.decompose.documents.scores import ClassScores, LabelScores, Reliability, StructureScores
 from lorkit.decompose.events import EpochRow
 from lorkit.decompose.machine import Machine
 
@@ -64,6 +64,8 @@ class RegionTables(Part):
     reliability: Reliability | None
     per_class: list[ClassScores] | None
     per_structure: list[StructureScores] | None
+    labels: dict[str, LabelScores] | None = None
+    threshold_policy: str | None = None
     ece: Share | None
     source: str | None
     ece_ci: Interval | None
@@ -148,10 +150,11 @@ class ReportDocument(Document):
     run: ReportedRun
     regions: Annotated[list[ReportedRegion], Field(min_length=1)]
     task: str
+    """`mixed` of regions with several tasks."""
     metrics: list[str]
     """Columns of the table."""
     headline: str
-    """The metric that the gate judges by."""
+    """The metric that the gate judges by; `headline` for several tasks, each with its own."""
     table: list[ReportRow]
     summary: ReportSummary
     evaluations: Evaluations

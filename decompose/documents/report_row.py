@@ -35,7 +35,10 @@ class ReportRow(Part):
     balanced_accuracy: Share | None = None
     auroc: Share | None = None
     ece: Share | None = None
+    ap: Share | None = None
     dice: Share | None = None
+    headline: Share | None = None
+    """The headline metric of the region's task, where a run has several tasks."""
     ci: dict[str, Interval | None]
     parameters: int | None
     macs: int | None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from lorkit.decompose.documents.base import Interval, Part, Share, narrow
+
+HEADLINE = "headline"
+"""The metric of regions with several tasks: of each the headline metric of its own task."""
 
 
 class Roc(Part):
@@ -50,21 +53,44 @@ class StructureScores(Part):
     ci: Interval | None
 
 
+class LabelScores(Part):
+    """One label of a multilabel network; null where it has no positive or no negative case."""
+
+    auroc: Share | None
+    ap: Share | None
+    """Average precision; a network that knows nothing has the share of positive cases."""
+    threshold: Share | None
+    """Probability from which the label counts as positive, chosen on validation; null if none could be chosen."""
+    n_positive: int
+    n_negative: int
+    n_uncertain: int
+    sensitivity: Share | None
+    """At the threshold."""
+    specificity: Share | None
+    ece: Share | None
+    brier: Share | None
+    ci: dict[str, Interval | None]
+    roc: Roc | None = None
+    reliability: Reliability | None = None
+
+
 class Figures(Part):
     """Scores of every task: cases, groups, and 95 % intervals by metric."""
 
     n: int
     groups: int
+    headline_metric: ClassVar[str]
 
     def value(self, metric: str) -> float | None:
-        """Return a metric by name; None if it is undefined or of another task."""
-        found: float | None = getattr(self, metric, None)
+        """Return a metric by name; None if it is undefined or of another task. `headline` is that of the own task."""
+        found: float | None = getattr(self, self.headline_metric if metric == HEADLINE else metric, None)
         return found
 
 
 class ClassificationFigures(Figures):
     """Scores of a classifier."""
 
+    headline_metric = "balanced_accuracy"
     accuracy: Share | None
     balanced_accuracy: Share | None
     auroc: Share | None
@@ -76,7 +102,19 @@ class ClassificationFigures(Figures):
 class SegmentationFigures(Figures):
     """Scores of a segmentation network."""
 
+    headline_metric = "dice"
     dice: Share | None
+    ci: dict[str, Interval | None]
+
+
+class MultilabelFigures(Figures):
+    """Scores of a multilabel network: means over the labels with positive and negative cases."""
+
+    headline_metric = "auroc"
+    auroc: Share | None
+    ap: Share | None
+    ece: Share | None
+    brier: Share | None
     ci: dict[str, Interval | None]
 
 
@@ -125,5 +163,26 @@ class SegmentationScores(SegmentationFigures):
         return narrow(SegmentationFigures, self)
 
 
-TaskFigures = ClassificationFigures | SegmentationFigures
-TaskScores = ClassificationScores | SegmentationScores
+class MultilabelScores(MultilabelFigures):
+    """Scores of a multilabel network, with tables."""
+
+    labels: dict[str, LabelScores]
+
+    @property
+    def cases(self) -> dict[str, int]:
+        """Number of positive cases of each label."""
+        return {name: row.n_positive for name, row in self.labels.items()}
+
+    @property
+    def undefined(self) -> list[str]:
+        """Labels without a positive or without a negative case, which the means leave out."""
+        return [name for name, row in self.labels.items() if not (row.n_positive and row.n_negative)]
+
+    @property
+    def figures(self) -> MultilabelFigures:
+        """The scores without tables."""
+        return narrow(MultilabelFigures, self)
+
+
+TaskFigures = ClassificationFigures | SegmentationFigures | MultilabelFigures
+TaskScores = ClassificationScores | SegmentationScores | MultilabelScores

@@ -15,13 +15,16 @@ from lorkit.decompose.documents.evaluate import (
     ClassificationEvaluation,
     DataFile,
     EvaluateDocument,
+    MultilabelEvaluation,
     RegionEvaluation,
     SegmentationEvaluation,
 )
+from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.recipe import Recipe
-from lorkit.decompose.documents.scores import SegmentationScores
-from lorkit.decompose.errors import UsageError, plural, unknown
+from lorkit.decompose.documents.scores import MultilabelScores, SegmentationScores
+from lorkit.decompose.errors import DataError, UsageError, plural, unknown
 from lorkit.decompose.evaluation.inference import collect_score_inputs
+from lorkit.decompose.evaluation.thresholds import decide
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.machine import fingerprint
 from lorkit.decompose.models.foundation.teacher import Teacher
@@ -77,32 +80,37 @@ def evaluate(
         run, region = _find_run(expert, model, region, data, root), expert.region.name
     else:
         run = path if isinstance(path, Run) else open_run(path, root)
-    known = _RunModel(run, model, teacher) if run is not None else None
+    known = _RunModel(run, model, teacher, run_splits or RunSplits(run, region)) if run is not None else None
     if expert is not None and data is not None:
         samples: Mapping[str, PreparedRegion] = {expert.region.name: prepare_file(data, expert.region, expert.recipe)}
     else:
         assert known is not None
-        samples = _samples(known, split, data, region, run_splits)
+        samples = _samples(known, split, data, region)
     blocks: dict[str, RegionEvaluation] = {}
     for index, (name, prepared) in enumerate(samples.items()):
         on_event(Working(f"{model} on {name}", index, len(samples)))
         if expert is not None:
-            blocks[name] = _measure(prepared, expert.network, "extracted", synthetic=expert.manifest.synthetic)
+            source, decision = "extracted", expert.info.decision
+            blocks[name] = _measure(prepared, expert.network, source, decision, synthetic=expert.manifest.synthetic)
         else:
             assert known is not None
-            blocks[name] = _measure(prepared, *known.network(name), synthetic=known.run.manifest.synthetic)
+            network, source = known.network(name)
+            decision = known.decision(name, network)
+            blocks[name] = _measure(prepared, network, source, decision, synthetic=known.run.manifest.synthetic)
     on_event(Working("done", len(samples), len(samples)))
-    document = _document(run, model, split, data, blocks)
+    document = _document(run, model, split, data, blocks, known.notes if known is not None else [])
     if run is not None:
         _store(run, document, whole=set(blocks) == set(run.regions.names))
     return document
 
 
 class _RunModel:
-    """One model of a run: its network and the preprocessing of each region."""
+    """One model of a run: its network, the preprocessing and the thresholds of each region."""
 
-    def __init__(self, run: Run, model: str, teacher: Teacher | None) -> None:
-        self.run, self.model, self.networks = run, model, RunNetworks(run, teacher)
+    def __init__(self, run: Run, model: str, teacher: Teacher | None, splits: RunSplits) -> None:
+        self.run, self.model, self.networks, self.splits = run, model, RunNetworks(run, teacher), splits
+        self.notes: list[str] = []
+        self._extracted: dict[str, LoadedExpert] = {}
 
     def recipe(self, region: str) -> Recipe:
         """Return the preprocessing of the network's images."""
@@ -120,18 +128,36 @@ class _RunModel:
         directory = self.run.experts_dir / region
         if not is_expert(directory):
             return self.networks.expert(region), "live"
-        expert = load_expert(directory)
+        expert = self._extracted[region] = load_expert(directory)
         check_parent(expert, self.run)
         return expert.network, "extracted"
 
+    def decision(self, region: str, network: nn.Module) -> Decision | None:
+        """Return the thresholds of a region's network: those of the expert, else chosen on validation."""
+        if get_task(self.run.regions.get(region).task).exclusive:
+            return None
+        if region in self._extracted:
+            return self._extracted[region].info.decision
+        try:
+            val = self.splits.part(region, "val", recipe=self.recipe(region))
+        except DataError as error:
+            self.notes.append(f"region '{region}' has no thresholds: its validation part is missing ({error.given})")
+            return None
+        return decide(network, val, self.run.config.regions[region].threshold)
 
-def _measure(prepared: PreparedRegion, network: nn.Module, source: str, *, synthetic: bool) -> RegionEvaluation:
+
+def _measure(
+    prepared: PreparedRegion, network: nn.Module, source: str, decision: Decision | None, *, synthetic: bool
+) -> RegionEvaluation:
     task, region = get_task(prepared.region.task), prepared.region
-    found = task.scores(region, prepared.targets, collect_score_inputs(network, prepared), prepared.groups)
+    score_inputs = collect_score_inputs(network, prepared)
+    found = task.scores(region, prepared.targets, score_inputs, prepared.groups, decision=decision)
     synthetic = synthetic or region.synthetic
     about = {"task": task.name, "classes": list(region.classes), "source": source, "synthetic": synthetic}
     if isinstance(found, SegmentationScores):
         return combine(SegmentationEvaluation, found, **about)
+    if isinstance(found, MultilabelScores):
+        return combine(MultilabelEvaluation, found, **about, threshold_policy=decision.policy if decision else None)
     return combine(ClassificationEvaluation, found, **about)
 
 
@@ -152,12 +178,9 @@ def _find_run(expert: LoadedExpert, model: str, region: str | None, data: object
     return run
 
 
-def _samples(
-    known: _RunModel, split: str, data: Path | str | None, region: str | None, run_splits: RunSplits | None
-) -> Mapping[str, PreparedRegion]:
+def _samples(known: _RunModel, split: str, data: Path | str | None, region: str | None) -> Mapping[str, PreparedRegion]:
     if data is None:
-        run_splits = run_splits or RunSplits(known.run, region)
-        return {name: run_splits.part(name, split, recipe=known.recipe(name)) for name in run_splits.names}
+        return {name: known.splits.part(name, split, recipe=known.recipe(name)) for name in known.splits.names}
     chosen = known.run.regions.select(region)
     if len(chosen) != 1:
         raise UsageError(
@@ -170,11 +193,16 @@ def _samples(
 
 
 def _document(
-    run: Run | None, model: str, split: str, data: Path | str | None, blocks: dict[str, RegionEvaluation]
+    run: Run | None,
+    model: str,
+    split: str,
+    data: Path | str | None,
+    blocks: dict[str, RegionEvaluation],
+    notes: list[str],
 ) -> EvaluateDocument:
     return EvaluateDocument.model_validate(
         {
-            "warnings": _warnings(blocks),
+            "warnings": [*_warnings(blocks), *notes],
             "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             "machine": fingerprint(),
             "run": run.id if run else None,
@@ -186,7 +214,7 @@ def _document(
             "regions": blocks,
             "mean": {
                 name: _mean([block.value(name) for block in blocks.values()])
-                for name in get_task(next(iter(blocks.values())).task).metrics
+                for name in dict.fromkeys(name for block in blocks.values() for name in get_task(block.task).metrics)
             },
         }
     )
@@ -195,7 +223,11 @@ def _document(
 def _warnings(blocks: Mapping[str, RegionEvaluation]) -> list[str]:
     warnings = []
     for name, block in blocks.items():
-        if absent := block.undefined:
+        if (absent := block.undefined) and isinstance(block, MultilabelEvaluation):
+            warnings.append(
+                f"region '{name}' has no positive or no negative case of {', '.join(absent)}: the means leave them out"
+            )
+        elif absent:
             warnings.append(f"region '{name}' has no case of {', '.join(absent)}: its macro metrics are undefined")
         if isinstance(block, SegmentationEvaluation) and block.groups < _FEW_GROUPS:
             warnings.append(

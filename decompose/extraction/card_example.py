@@ -62,6 +62,13 @@ def _answer(info: ExpertInfo) -> str:
         return f"""{network}mask = network(torch.from_numpy(image)[None]).argmax(1)[0]  # 0 is background
 print({{name: int((mask == value).sum()) for value, name in enumerate(classes, start=1)}})
 """
+    if info.task == "multilabel":
+        return f"""{network}probabilities = network(torch.from_numpy(image)[None]).sigmoid()[0].tolist()
+thresholds = json.load(open("expert.json"))["decision"]["thresholds"]
+for name, probability in zip(classes, probabilities):
+    limit = thresholds[name]
+    print(name, probability, "uncertain" if limit is None else "positive" if probability >= limit else "negative")
+"""
     return f"""{network}probabilities = network(torch.from_numpy(image)[None]).softmax(1)[0]
 print(dict(zip(classes, probabilities.tolist())))
 """

@@ -17,6 +17,7 @@ from lorkit.decompose.data.preprocessing import region_check
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.expert import Equality, ExpertInfo, ExpertSource, Output, Reduction
 from lorkit.decompose.documents.network import (
+    Decision,
     ImageShape,
     MeasuredCheck,
     Normalisation,
@@ -54,6 +55,7 @@ class _Measured(NamedTuple):
     equality: Equality
     validation: TaskScores
     reduction: Reduction | None
+    decision: Decision | None
 
 
 class ExpertBuilder:
@@ -96,8 +98,11 @@ class ExpertBuilder:
             recalibrate_norm_(network, _batches(train))
             logits = predict_logits(network, val)
         task = get_task(val.region.task)
-        found = task.scores(val.region, val.targets, task.score_inputs(logits, val.targets), val.groups)
-        info = self._describe(network, train, val, _Measured(equality, found, reduction))
+        score_inputs = task.score_inputs(logits, val.targets)
+        policy = self.run.config.regions[region].threshold
+        decision = task.decide(val.region, val.targets, score_inputs, policy)
+        found = task.scores(val.region, val.targets, score_inputs, val.groups, decision=decision)
+        info = self._describe(network, train, val, _Measured(equality, found, reduction, decision))
         self._check_plain(network, info)
         metadata = {"format": "pt", "region": region, "backbone": info.backbone}
         save_tensors(directory / WEIGHTS, network.network.state_dict(), metadata)
@@ -114,7 +119,7 @@ class ExpertBuilder:
         config, one = self.run.config, self.run.regions.get(val.region.name)
         image, task = config.deployed_image, get_task(one.task)
         check, warnings = self._in_region(one.name, train, val)
-        return ExpertInfo(
+        info = ExpertInfo(
             warnings=warnings,
             region=one.name,
             task=one.task,
@@ -144,6 +149,7 @@ class ExpertBuilder:
             validation=measured.validation,
             reduction=measured.reduction,
         )
+        return info if measured.decision is None else info.with_changes(decision=measured.decision)
 
     def _in_region(self, region: str, train: PreparedRegion, val: PreparedRegion) -> tuple[MeasuredCheck, list[str]]:
         """Fit the region check, and measure it on images that were not used to fit its model or limit."""

@@ -11,7 +11,7 @@ from lorkit.decompose.documents.expert import BeforeAfter, CutLayer, CutScores, 
 from lorkit.decompose.errors import UsageError
 from lorkit.decompose.evaluation.inference import predict_logits
 from lorkit.decompose.experts.truncation import reduce_, total
-from lorkit.decompose.metrics.paired import UNSEEN_DICE, paired_cases
+from lorkit.decompose.metrics.paired import paired_cases
 from lorkit.decompose.models.deployable import Deployable
 from lorkit.decompose.models.regional import RegionalModel, SeparateModels
 from lorkit.decompose.tasks import get_task
@@ -44,7 +44,7 @@ def cut_expert_(
         task.scores_by_case(val.region, val.targets, task.score_inputs(logits, val.targets))
         for logits in (logits_NK, after_NK)
     )
-    found = paired_cases(before, after, val.groups, unseen=UNSEEN_DICE if task.dense else 1.0)
+    found = paired_cases(before, after, val.groups, unseen=task.unseen, most=max(1.0, task.unseen))
     whole = total(cuts)
     reduction = Reduction(
         rank=rank,

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.config.schema import Balancer
@@ -32,6 +32,7 @@ class TrainingModule(nn.Module):
     Attributes:
         live: The trained network, from which experts are extracted.
         progress: Fraction of the phase's steps that are finished, for decaying weights; set by the training loop.
+        pos_weights: By multilabel region, the factors of the loss of positive labels; set before training.
     """
 
     live: RegionalModel
@@ -41,6 +42,7 @@ class TrainingModule(nn.Module):
         super().__init__()
         self.live = live
         self.smoothing = train.label_smoothing
+        self.pos_weights: dict[str, Tensor] = {}
         self.balancer = train.balancer
 
     def forward(self, batch: Batch, teacher: Any) -> Terms:
@@ -65,9 +67,15 @@ class TrainingModule(nn.Module):
         """Return the loss of each region's task at its head."""
         terms = {}
         for name, row in output.rows.items():
-            values = self.task_of(name).loss(output.logits[name], batch.label.index_select(0, row), self.smoothing)
+            values = self.sample_losses(name, output.logits[name], batch.label.index_select(0, row), self.smoothing)
             terms[name] = values.sum() / len(batch.label)
         return terms
+
+    def sample_losses(self, region: str, logits: Tensor, label: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Return the loss of the task of each of a region's samples, (n,), with their labels from a batch."""
+        task = self.task_of(region)
+        target = task.own_targets(self.live.regions.get(region), label)
+        return task.loss(logits, target, smoothing, self.pos_weights.get(region))
 
     def notices(self) -> list[str]:
         """Return sentences on terms that have nothing to teach with."""

@@ -5,6 +5,9 @@ Shapes: N samples (for a dense task: sampled pixels), F features, C classes.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,12 +16,14 @@ from lorkit.decompose.artifacts.arrays import IGNORED
 from lorkit.decompose.data.batches.loader import eval_batches
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.events import Listener, Working, ignore
+from lorkit.decompose.metrics.multilabel import scores_by_case
 from lorkit.decompose.models.backbones.registry import new_head
 from lorkit.decompose.models.regional import RegionalModel
 from lorkit.decompose.regions import Region
-from lorkit.decompose.tasks import get_task
+from lorkit.decompose.tasks import get_task, headline
+from lorkit.decompose.tasks.losses import masked_binary_cross_entropy
 
-# Ridge strengths; the one with the best balanced accuracy on validation is used.
+# Ridge strengths; the one with the best headline metric on validation is used.
 PIXELS = 40_000
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 
@@ -27,7 +32,7 @@ STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 def features_of(
     model: RegionalModel, prepared: PreparedRegion, region: str, on_event: Listener = ignore
 ) -> tuple[Tensor, Tensor]:
-    """Return features (N, F) and labels (N,) of a prepared region, on the CPU.
+    """Return features (N, F) and labels (N,) or (N, L) of a prepared region, on the CPU.
 
     For a dense task they are those of pixels: per image equally many of every structure and of the background, at most
     `PIXELS` in all, drawn reproducibly.
@@ -41,7 +46,7 @@ def features_of(
     for image, target in eval_batches(prepared):
         on_event(Working(f"probing {region}", done, len(prepared)))
         feature = model.features(image.to(device), region).cpu()
-        pairs.append((feature, target) if target.dim() == 1 else _sampled(feature, target, most, generator))
+        pairs.append((feature, target) if feature.dim() == 2 else _sampled(feature, target, most, generator))
         done += len(image)
     return torch.cat([feature for feature, _ in pairs]), torch.cat([label for _, label in pairs])
 
@@ -74,7 +79,10 @@ def _sampled(feature: Tensor, target: Tensor, most: int, generator: torch.Genera
 
 
 def fit_probe(train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], classes: int) -> nn.Linear:
-    """Fit multinomial logistic regression on standardised features, class-balanced, ridge chosen on validation.
+    """Fit logistic regression on standardised features, its ridge chosen on validation.
+
+    It is multinomial and class-balanced for labels (N,), and one regression per label, on the samples for which it is
+    known, for (N, L).
 
     Returns:
         A linear layer on the raw features, with the standardisation folded into it.
@@ -83,25 +91,35 @@ def fit_probe(train: tuple[Tensor, Tensor], val: tuple[Tensor, Tensor], classes:
     mean_F, std_F = feature_NF.mean(0), feature_NF.std(0).clamp_min(1e-6)
     candidates = [_fit((feature_NF - mean_F) / std_F, label_N, classes, strength) for strength in STRENGTHS]
     layers = [_fold(weight, bias, mean_F, std_F) for weight, bias in candidates]
-    scores = [_balanced_accuracy(layer(val[0]), val[1], classes) for layer in layers]
+    measure = _balanced_accuracy if val[1].dim() == 1 else _macro_auroc
+    scores = [measure(layer(val[0]), val[1]) for layer in layers]
     return layers[scores.index(max(scores))]
 
 
 def _fit(feature_NF: Tensor, label_N: Tensor, classes: int, strength: float) -> tuple[Tensor, Tensor]:
     weight_CF = torch.zeros(classes, feature_NF.shape[1], requires_grad=True)
     bias_C = torch.zeros(classes, requires_grad=True)
-    balance_C = len(label_N) / (classes * torch.bincount(label_N, minlength=classes).clamp_min(1))
+    loss_of = _balanced_entropy(label_N, classes) if label_N.dim() == 1 else _known_entropy(label_N)
     optimizer = torch.optim.LBFGS([weight_CF, bias_C], max_iter=100, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        loss = F.cross_entropy(feature_NF @ weight_CF.T + bias_C, label_N, weight=balance_C.float())
+        loss = loss_of(feature_NF @ weight_CF.T + bias_C)
         loss = loss + 0.5 * strength * weight_CF.square().sum() / classes
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
     return weight_CF.detach(), bias_C.detach()
+
+
+def _balanced_entropy(label_N: Tensor, classes: int) -> Callable[[Tensor], Tensor]:
+    balance_C = len(label_N) / (classes * torch.bincount(label_N, minlength=classes).clamp_min(1))
+    return lambda logit_NC: F.cross_entropy(logit_NC, label_N, weight=balance_C.float())
+
+
+def _known_entropy(label_NL: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda logit_NL: masked_binary_cross_entropy(logit_NL, label_NL).mean()
 
 
 def _fold(weight_CF: Tensor, bias_C: Tensor, mean_F: Tensor, std_F: Tensor) -> nn.Linear:
@@ -111,7 +129,11 @@ def _fold(weight_CF: Tensor, bias_C: Tensor, mean_F: Tensor, std_F: Tensor) -> n
     return layer
 
 
-def _balanced_accuracy(logit_NC: Tensor, label_N: Tensor, classes: int) -> float:
+def _balanced_accuracy(logit_NC: Tensor, label_N: Tensor) -> float:
     hit = (logit_NC.argmax(1) == label_N).double()
-    recalls = [hit[label_N == label].mean() for label in range(classes) if bool((label_N == label).any())]
-    return float(torch.stack(recalls).mean())
+    return float(torch.stack([hit[label_N == label].mean() for label in set(label_N.tolist())]).mean())
+
+
+def _macro_auroc(logit_NL: Tensor, label_NL: Tensor) -> float:
+    found = headline(scores_by_case(label_NL.numpy(), logit_NL.numpy()))
+    return found if math.isfinite(found) else 0.5  # validation judges no label: all ridges are equal

@@ -7,21 +7,29 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from lorkit.decompose.documents.scores import HEADLINE
 from lorkit.decompose.errors import unknown
 from lorkit.decompose.metrics.bootstrap import mean_defined
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.base import ScoreInputs, Task
 from lorkit.decompose.tasks.classification import Classification
+from lorkit.decompose.tasks.multilabel import Multilabel
 from lorkit.decompose.tasks.segmentation import Segmentation
 
-__all__ = ["TASKS", "ScoreInputs", "Task", "dense_outputs", "get_task", "headline"]
+__all__ = ["TASKS", "ScoreInputs", "Task", "dense_outputs", "get_task", "headline", "headline_name"]
 
-TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Segmentation())}
+TASKS: dict[str, Task] = {task.name: task for task in (Classification(), Multilabel(), Segmentation())}
 
 
 def headline(cases_NS: NDArray[np.float64]) -> float:
     """Return the headline metric from `scores_by_case`: the mean over classes of the means over samples."""
     return float(mean_defined(mean_defined(cases_NS.T)))
+
+
+def headline_name(regions: Iterable[Region]) -> str:
+    """Return the name of the headline metric of regions; `headline` if they have different ones."""
+    names = {get_task(region.task).headline for region in regions}
+    return names.pop() if len(names) == 1 else HEADLINE
 
 
 def get_task(name: str) -> Task:
@@ -32,5 +40,5 @@ def get_task(name: str) -> Task:
 
 
 def dense_outputs(regions: Iterable[Region]) -> bool:
-    """Return whether the outputs of regions are maps; all regions of a configuration have one task."""
+    """Return whether the outputs of regions are maps: of all regions of a configuration, or of none."""
     return any(get_task(region.task).dense for region in regions)

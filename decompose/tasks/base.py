@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.scores import TaskScores
 from lorkit.decompose.metrics.rates import Rate, mean_rate
 from lorkit.decompose.regions import Region
@@ -32,6 +33,8 @@ class Task(Protocol):
         headline: Metric of the best epoch, the gate and comparisons.
         metrics: Metrics of a region's block that are averaged over regions.
         dense: Whether outputs are maps of the image's size.
+        unseen: Loss in each score of the worst patient that cases cannot exclude; see `metrics.intervals`.
+        exclusive: Whether one softmax is over all outputs; else each is a sigmoid of its own.
     """
 
     name: str
@@ -39,18 +42,25 @@ class Task(Protocol):
     headline: str
     metrics: tuple[str, ...]
     dense: bool
+    unseen: float = 1.0
+    exclusive: bool = True
 
     def outputs(self, region: Region) -> int:
         """Return the number of outputs per sample, or per pixel."""
         ...
 
-    def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    def own_targets(self, region: Region, label: Tensor) -> Tensor:
+        """Return the targets of a region's samples, as `loss` takes them, from those of a mixed batch."""
+        ...
+
+    def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0, pos_weight: Tensor | None = None) -> Tensor:
         """Return the training loss of each sample, (n,) float32 or wider, also under autocast.
 
         Args:
             logits: (n, K, *spatial).
-            target: (n, *spatial) int64.
+            target: (n, *spatial) int64; (n, L) of several labels.
             smoothing: Label smoothing of the cross-entropy.
+            pos_weight: (L,) factors of the loss of positive labels; None for 1.
         """
         ...
 
@@ -72,7 +82,7 @@ class Task(Protocol):
         ...
 
     def scores_by_case(self, region: Region, targets: ArrayLike, score_inputs: ArrayLike) -> NDArray[np.float64]:
-        """Return (N, S) in [0, 1]: the score of a sample for each class, NaN if undefined.
+        """Return (N, S): the score of a sample for each class, NaN if undefined; in [0, 1] but for a macro AUROC.
 
         The headline metric is the mean over classes of the mean over samples.
         """
@@ -99,8 +109,25 @@ class Task(Protocol):
         """Return the headline metric of a network that ignores its images; None if it has no such value."""
         ...
 
+    def defined(self, targets: ArrayLike) -> NDArray[np.bool_]:
+        """Return (N, S): which of the `scores_by_case` a sample defines by its target alone."""
+        ...
+
+    def decide(
+        self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, policy: str | float | None
+    ) -> Decision | None:
+        """Choose on the validation part how probabilities become answers; None where the largest one is the answer."""
+        return None
+
     def scores(
-        self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
+        self,
+        region: Region,
+        targets: ArrayLike,
+        score_inputs: ArrayLike,
+        groups: Sequence[str],
+        *,
+        seed: int = 0,
+        decision: Decision | None = None,
     ) -> TaskScores:
-        """Return the metrics of an `evaluate` document's region block."""
+        """Return the metrics of an `evaluate` document's region block; `decision` is that of `decide`."""
         ...

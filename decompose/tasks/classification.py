@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import softmax
 
+from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.predict import LabelProbability
 from lorkit.decompose.documents.scores import ClassificationScores
 from lorkit.decompose.errors import DataError
@@ -57,7 +58,11 @@ class Classification(Task):
         """Return the number of classes."""
         return len(region.classes)
 
-    def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    def own_targets(self, region: Region, label: Tensor) -> Tensor:
+        """Return the class of each sample: the first column of a batch with multilabel regions."""
+        return label if label.dim() == 1 else label[:, 0]
+
+    def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0, pos_weight: Tensor | None = None) -> Tensor:
         """Return the cross-entropy of each sample, (n,)."""
         from lorkit.decompose.tasks.losses import cross_entropy  # needs torch, which scoring does not
 
@@ -87,8 +92,21 @@ class Classification(Task):
         """Return 1/C for the C classes of the targets: the balanced accuracy of one answer for all samples."""
         return 1.0 / max(1, len(np.unique(np.asarray(targets))))
 
+    def defined(self, targets: ArrayLike) -> NDArray[np.bool_]:
+        """Return (N, C): the true class of each sample, of the classes that there are."""
+        label_N = np.asarray(targets)
+        found: NDArray[np.bool_] = label_N[:, None] == np.unique(label_N)
+        return found
+
     def scores(
-        self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
+        self,
+        region: Region,
+        targets: ArrayLike,
+        score_inputs: ArrayLike,
+        groups: Sequence[str],
+        *,
+        seed: int = 0,
+        decision: Decision | None = None,
     ) -> ClassificationScores:
         """Score (N, C) logits; see `metrics.scores`."""
         found = classification.scores(targets, score_inputs, groups, classes=region.classes, seed=seed)

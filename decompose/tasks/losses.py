@@ -35,6 +35,35 @@ def cross_entropy(logit_nC: Tensor, label_n: Tensor, smoothing: float = 0.0, ign
     return F.cross_entropy(wide(logit_nC), label_n, reduction="none", label_smoothing=smoothing, ignore_index=ignored)
 
 
+def masked_binary_cross_entropy(
+    logit_nL: Tensor, label_nL: Tensor, smoothing: float = 0.0, pos_weight_L: Tensor | None = None
+) -> Tensor:
+    """Return the mean binary cross-entropy over the known labels of each sample, (n,); 0 if none is known.
+
+    Args:
+        logit_nL: (n, L).
+        label_nL: (n, L) int64 of 1, 0 and -1 (unknown).
+        smoothing: Label smoothing: targets are s / 2 and 1 - s / 2.
+        pos_weight_L: (L,) factors of the loss of positive labels; None for 1.
+    """
+    logit_nL, known_nL = wide(logit_nL), label_nL >= 0
+    target_nL = known_nL * label_nL.to(logit_nL.dtype) * (1.0 - smoothing) + smoothing / 2
+    weight_L = None if pos_weight_L is None else pos_weight_L.to(logit_nL)
+    loss_nL = F.binary_cross_entropy_with_logits(logit_nL, target_nL, reduction="none", pos_weight=weight_L)
+    return (loss_nL * known_nL).sum(1) / known_nL.sum(1).clamp_min(1)
+
+
+def softened_binary_kl(student_nL: Tensor, teacher_nL: Tensor, temperature: float) -> Tensor:
+    """Return T^2 times the mean over labels of KL(sigmoid(teacher / T) || sigmoid(student / T)), (n,).
+
+    Each label is a distribution of its own, over yes and no.
+    """
+    teacher, student = wide(teacher_nL) / temperature, wide(student_nL) / temperature
+    yes, no = F.logsigmoid(teacher), F.logsigmoid(-teacher)
+    value_nL = yes.exp() * (yes - F.logsigmoid(student)) + no.exp() * (no - F.logsigmoid(-student))
+    return value_nL.mean(1) * temperature**2
+
+
 def dice_loss(logit_nK: Tensor, mask_n: Tensor, counted_n: Tensor) -> Tensor:
     """Return 1 - Dice of the softmax, the mean over structures (channel 0, background, left out), of each sample.
 

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lorkit.decompose.artifacts.arrays import IGNORED
+from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.scores import SegmentationScores
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.metrics import segmentation
 from lorkit.decompose.metrics.bootstrap import safe_divide
+from lorkit.decompose.metrics.paired import UNSEEN_DICE
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks.base import ScoreInputs, Task
 
@@ -30,6 +32,7 @@ class Segmentation(Task):
     headline = "dice"
     metrics: tuple[str, ...] = ("dice",)
     dense = True
+    unseen = UNSEEN_DICE
 
     def outputs(self, region: Region) -> int:
         """Return the number of structures plus one for the background."""
@@ -45,7 +48,11 @@ class Segmentation(Task):
                 fix="correct the masks or name all structures",
             )
 
-    def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+    def own_targets(self, region: Region, label: Tensor) -> Tensor:
+        """Return the masks."""
+        return label
+
+    def loss(self, logits: Tensor, target: Tensor, smoothing: float = 0.0, pos_weight: Tensor | None = None) -> Tensor:
         """Return the Dice loss plus the mean cross-entropy of pixels of each sample, (n,).
 
         Dice is of the softmax, the mean over structures; the background is left out, because it would be nearly right
@@ -78,8 +85,19 @@ class Segmentation(Task):
         """Return None: the Dice of a network that ignores its images depends on the shapes in the masks."""
         return None
 
+    def defined(self, targets: ArrayLike) -> NDArray[np.bool_]:
+        """Return (N, 1), all true: Dice may be defined by the predicted mask too."""
+        return np.ones((len(np.asarray(targets)), 1), dtype=np.bool_)
+
     def scores(
-        self, region: Region, targets: ArrayLike, score_inputs: ArrayLike, groups: Sequence[str], *, seed: int = 0
+        self,
+        region: Region,
+        targets: ArrayLike,
+        score_inputs: ArrayLike,
+        groups: Sequence[str],
+        *,
+        seed: int = 0,
+        decision: Decision | None = None,
     ) -> SegmentationScores:
         """Score (N, S, 3) counts; see `overlap.overlap_scores`."""
         found = segmentation.overlap_scores(score_inputs, groups, region.classes, seed=seed)

@@ -134,7 +134,7 @@ def test_what_does_not_fit_the_task_is_refused_before_training(tmp_path: Path) -
     with pytest.raises(UsageError, match="multiples of"):
         train(config_of(path, [20, 17], {"data": "a.npz"}), dry_run=True)
     stated = {"one": {"data": "a.npz", "task": "segmentation"}, "two": {"data": "b.npz", "task": "classification"}}
-    with pytest.raises(UsageError, match="one task in one configuration"):
+    with pytest.raises(UsageError, match="masks in all regions of a configuration, or in none"):
         config_of(path, [16, 16], {"data": "a.npz"}, regions=stated)
     with pytest.raises(UsageError, match="three sides of volumes"):
         config_of(path, [16, 16, 16, 16], {"data": "a.npz"})

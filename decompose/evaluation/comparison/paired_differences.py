@@ -26,7 +26,7 @@ from lorkit.decompose.documents.base import Interval
 from lorkit.decompose.documents.compare import MeanDrop, PairedDifference, RegionDrop
 from lorkit.decompose.metrics.bootstrap import Resampling, interval, mean_defined, resample, safe_divide
 from lorkit.decompose.metrics.paired import mcnemar, unseen_bound, widen_if_degenerate
-from lorkit.decompose.tasks import get_task
+from lorkit.decompose.tasks import get_task, headline_name
 
 REPLICATES = 2000
 CaseScores = Mapping[str, Floats]
@@ -51,8 +51,7 @@ class _Region:
         task = get_task(prepared.region.task)
         if task.dense:  # Dice differs slightly in every case, so the cases show its variance
             return cls(draws, 0.0 if draws.counts_RG.shape[1] > 1 else 1.0)
-        label_N = np.asarray(prepared.targets)
-        return cls(draws, unseen_bound(label_N[:, None] == np.unique(label_N), prepared.groups))
+        return cls(draws, unseen_bound(task.defined(prepared.targets), prepared.groups, task.unseen))
 
     def rate(self, case_SNC: Floats, weight_RS: Floats) -> ReplicatedRate:
         known_SNC = np.isfinite(case_SNC)
@@ -74,7 +73,7 @@ class PairedDifferences:
         # a separate seed for each region: their patients are independent
         self._regions = {name: _Region.of(one, index) for index, (name, one) in enumerate(scored.items())}
         self._scored = scored
-        self.metric = get_task(next(iter(scored.values())).region.task).headline
+        self.metric = headline_name(one.region for one in scored.values())
         # regions have different patients, so bounds on unseen differences add like independent errors
         self._bound = math.hypot(*(region.bound for region in self._regions.values())) / len(scored)
 

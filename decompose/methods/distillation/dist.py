@@ -29,7 +29,8 @@ class DistModule(LogitModule):
         """Return the terms inter and intra."""
         (name,) = self.live.regions.names
         x, y = (side.logits[name].movedim(1, -1).flatten(0, -2) for side in (student.output, teacher))
-        inter, intra = correlation_losses(x, y, self.settings.temperature)
+        exclusive = self.task_of(name).exclusive
+        inter, intra = correlation_losses(x, y, self.settings.temperature, exclusive=exclusive)
         terms = {"inter": (self.settings.inter, inter), "intra": (self.settings.intra, intra)}
         return {term: weight * value for term, (weight, value) in terms.items() if weight}
 

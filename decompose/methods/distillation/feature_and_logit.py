@@ -127,7 +127,7 @@ class DistillingModule(TrainingModule):
             head = self.live.heads[name]
             fixed = {key: value.detach() for key, value in head.named_parameters()}
             logits = functional_call(head, fixed, projected_NF.index_select(0, row))
-            loss = self.task_of(name).loss(logits, batch.label.index_select(0, row))
+            loss = self.sample_losses(name, logits, batch.label.index_select(0, row))
             terms[name] = loss.sum() / len(batch.label)
         return terms
 

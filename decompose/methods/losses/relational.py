@@ -69,15 +69,19 @@ def similarity_loss(x_NF: Tensor, y_NG: Tensor) -> Tensor:
         return (left - right).square().mean()
 
 
-def correlation_losses(x_NC: Tensor, y_NC: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+def correlation_losses(
+    x_NC: Tensor, y_NC: Tensor, temperature: float = 1.0, *, exclusive: bool = True
+) -> tuple[Tensor, Tensor]:
     """Return DIST's two losses on logits: T^2 (1 - Pearson) of rows (`inter`) and of columns (`intra`), both means.
 
     Huang et al., Knowledge Distillation from A Stronger Teacher (NeurIPS 2022), eq. 7 to 10, on the probabilities at
     the temperature, with the factor T^2 of the authors' code. With two classes the correlation of a row is 1 or -1 and
-    has no gradient: only `intra` is effective. Below two samples `intra` is 0.
+    has no gradient: only `intra` is effective. Below two samples `intra` is 0. Labels that are not `exclusive` have a
+    sigmoid each instead of one softmax.
     """
     with _exact(x_NC):
-        x, y = (F.softmax(wide(side) / temperature, dim=1) for side in (x_NC, y_NC))
+        softened = [wide(side) / temperature for side in (x_NC, y_NC)]
+        x, y = (F.softmax(side, dim=1) if exclusive else side.sigmoid() for side in softened)
         inter = temperature**2 * (1 - pearson(x, y)).mean()
         intra = temperature**2 * (1 - pearson(x.mT, y.mT)).mean() if len(x) > 1 else _nothing(x_NC)
         return inter, intra

@@ -95,7 +95,8 @@ class ReprogrammingModule(TrainingModule):
 
     def loss(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return the task's loss of each sample, (N,)."""
-        return self.task.loss(logits, batch.label, self.smoothing)
+        (name,) = self.live.regions.names
+        return self.sample_losses(name, logits, batch.label, self.smoothing)
 
     def aligned(self, passes: ReprogrammedPass) -> list[Tensor]:
         """Return the alignment loss of each stage."""

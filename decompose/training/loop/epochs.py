@@ -23,7 +23,7 @@ from lorkit.decompose.machine import cuda_peak_mib, resident_mib
 from lorkit.decompose.methods.base import TrainingModule
 from lorkit.decompose.methods.baselines.balancers import check_balancer
 from lorkit.decompose.models.foundation.model import Foundation
-from lorkit.decompose.tasks import get_task
+from lorkit.decompose.tasks import headline_name
 from lorkit.decompose.training.feature_cache import cache_statistics
 from lorkit.decompose.training.feature_cache.statistics import describe_statistics
 from lorkit.decompose.training.gradients.conflict import gradient_conflict
@@ -112,6 +112,7 @@ class _Trainer:
     def __init__(self, module: TrainingModule, phase: Phase, fabric: Fabric, foundation: Foundation | None) -> None:
         self.phase, self.fabric, self.module = phase, fabric, module
         self.settings = phase.settings
+        module.pos_weights = phase.loss_weights(fabric.device)
         check_balancer(module.balancer, self.settings)
         self.loader = BatchLoader(
             phase.train,
@@ -134,7 +135,7 @@ class _Trainer:
                 phase.cache_factory, next(iter(self.loader)), parts, phase.teacher_train or parts
             )
         self.progress = Progress()
-        self._metric = get_task(phase.regions[0].task).headline
+        self._metric = headline_name(phase.regions)
         self._began = time.perf_counter()
         self._first = 0
 

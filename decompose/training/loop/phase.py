@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
 
 from lorkit.decompose.config import Config, TrainConfig
 from lorkit.decompose.data.prepared import PreparedRegion
+from lorkit.decompose.data.samples.label_table import NEGATIVE, POSITIVE
 from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.training.feature_cache import FeatureCacheFactory
 from lorkit.decompose.training.training_data import TrainingData
@@ -17,8 +22,9 @@ from lorkit.decompose.training.training_data import TrainingData
 class Phase:
     """One training phase: its regions, samples, settings, and directory of checkpoints.
 
-    `settings.batch_size` is that of one rank. `teacher_train` is `train` prepared for a teacher with other image
-    settings; `cache_factory` opens the cache of the teacher's features.
+    `settings.batch_size` is that of one rank. `pos_weights` are the `pos_weight` of multilabel regions. `teacher_train`
+    is `train` prepared for a teacher with other image settings; `cache_factory` opens the cache of the teacher's
+    features.
     """
 
     name: str
@@ -28,6 +34,7 @@ class Phase:
     settings: TrainConfig
     seed: int
     directory: Path
+    pos_weights: Mapping[str, float | Literal["auto"]] = field(default_factory=dict)
     teacher_train: Mapping[str, PreparedRegion] | None = None
     cache_factory: FeatureCacheFactory | None = None
 
@@ -52,6 +59,22 @@ class Phase:
             settings=config.train,
             seed=config.seed,
             directory=checkpoints / name,
+            pos_weights={
+                region: weight for region in members.names if (weight := config.regions[region].pos_weight) is not None
+            },
             teacher_train=None if data.teacher is None else {one: data.teacher["train"][one] for one in members.names},
             cache_factory=cache_factory,
         )
+
+    def loss_weights(self, device: torch.device) -> dict[str, Tensor]:
+        """Return the factors of the loss of positive labels of each multilabel region that has some, (L,).
+
+        They are as stated, or for `auto` the training part's negatives per positive.
+        """
+        found = {}
+        for name, weight in self.pos_weights.items():
+            label_NL = torch.from_numpy(self.train[name].labels)
+            counts_2L = torch.stack([(label_NL == kind).sum(0) for kind in (NEGATIVE, POSITIVE)]).float()
+            auto_L = counts_2L[0] / counts_2L[1].clamp_min(1)
+            found[name] = (auto_L if weight == "auto" else torch.full_like(auto_L, weight)).to(device)
+        return found

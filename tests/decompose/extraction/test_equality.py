@@ -14,6 +14,7 @@ from torch import nn
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.errors import ParityError
 from lorkit.decompose.extraction import equality as proof
+from lorkit.decompose.regions import Region
 from lorkit.decompose.runs import Run
 from lorkit.decompose.runs.live_model import load_model
 
@@ -36,7 +37,7 @@ def test_other_outputs_and_such_as_are_no_numbers_are_refused(
 ) -> None:
     wanted = np.eye(2, dtype=np.float32)
     monkeypatch.setattr(proof, "predict_logits", lambda *_: wanted)
-    prepared = cast(PreparedRegion, SimpleNamespace(region=SimpleNamespace(name="chest", synthetic=True)))
+    prepared = cast(PreparedRegion, SimpleNamespace(region=Region(name="chest", classes=("a", "b"), synthetic=True)))
     live = nn.Identity()
     assert proof.check_equality(live, live, prepared, wanted.copy()).max_abs_difference == 0  # type: ignore[arg-type]
     with pytest.raises(ParityError, match="differs from the trained model"):

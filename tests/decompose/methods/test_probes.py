@@ -66,3 +66,13 @@ def test_a_fraction_has_a_probe_of_its_own_and_the_foundation_keeps_its_heads(sm
     assert not torch.allclose(part.model.heads["knee"].weight, whole.model.heads["knee"].weight)
     again = with_probes_of(part, material, ignore)
     torch.testing.assert_close(again.model.heads["knee"].weight, whole.model.heads["knee"].weight)
+
+
+def test_a_probe_of_several_labels_learns_each_from_its_known_samples() -> None:
+    generator = torch.Generator().manual_seed(0)
+    feature = torch.randn(400, 3, generator=generator)
+    label = torch.stack([feature[:, 0] > 0, feature[:, 1] > 1], 1).long()
+    seen = label.clone()
+    seen[:200, 0], seen[200:, 1] = -1, -1
+    layer = fit_probe((feature, seen), (feature, label), 2)
+    assert ((layer(feature) > 0) == label.bool()).float().mean(0).min() > 0.95

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -174,3 +175,13 @@ def test_copies_and_extremes_stay_finite(loss: Loss, reference: Loss, teacher: i
     value = loss(x, y.float())
     assert value.isfinite()
     assert torch.autograd.grad(value, x)[0].isfinite().all()
+
+
+def test_dist_of_labels_that_do_not_exclude_each_other_takes_sigmoids() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(2, 6, 4, generator=generator, dtype=torch.float64)
+    p, q = (torch.sigmoid(side / 2).numpy() for side in (x, y))
+    inter, intra = correlation_losses(x, y, 2.0, exclusive=False)
+    rows = np.mean([1 - np.corrcoef(one, two)[0, 1] for one, two in zip(p, q, strict=True)])
+    columns = np.mean([1 - np.corrcoef(one, two)[0, 1] for one, two in zip(p.T, q.T, strict=True)])
+    assert (inter.item(), intra.item()) == pytest.approx((4 * rows, 4 * columns))

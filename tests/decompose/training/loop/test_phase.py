@@ -1,7 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import numpy as np
+import torch
 
 from lorkit.decompose.config import default_config
 from lorkit.decompose.regions import Region, RegionSet
@@ -20,3 +24,12 @@ def test_a_phase_has_the_parts_of_its_regions_alone() -> None:
     assert (own.directory, own.settings, own.seed) == (Path("work/one"), config.train, 7)
     whole = Phase.of("all", TrainingData(regions=REGIONS, **PARTS), config, Path("work"))
     assert (whole.regions, whole.train, whole.teacher_train) == (REGIONS, PARTS["train"], None)
+
+
+def test_positive_labels_weigh_as_stated_or_as_many_negatives_as_there_are() -> None:
+    table = np.array([[1, 0], [0, 0], [0, -1], [0, 1]])
+    config = default_config(overrides=["regions={a: {data: x, pos_weight: auto}, b: {data: x, pos_weight: 2.5}}"])
+    rows: Any = {name: SimpleNamespace(labels=table) for name in REGIONS.names}
+    phase = Phase.of("one", TrainingData(regions=REGIONS, train=rows, val=rows), config, Path("work"))
+    found = phase.loss_weights(torch.device("cpu"))
+    assert {name: weight.tolist() for name, weight in found.items()} == {"a": [3.0, 2.0], "b": [2.5, 2.5]}
