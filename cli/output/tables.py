@@ -77,7 +77,8 @@ def warnings(texts: Iterable[str], *, synthetic: bool = False) -> None:
 
 def evaluation(document: EvaluateDocument) -> None:
     """Print an evaluation: one row per region (and structure) with 95% intervals, and the mean."""
-    measures = [name for name in ("dice", "accuracy", "balanced_accuracy", "auroc", "ece") if name in document.mean]
+    known = ("dice", "accuracy", "balanced_accuracy", "auroc", "ap", "ece")
+    measures = [name for name in known if name in document.mean]
     rows: list[list[object]] = [
         [name, row.n, *(interval(row.value(m), row.ci.get(m)) for m in measures)]
         for name, row in document.regions.items()
@@ -85,6 +86,15 @@ def evaluation(document: EvaluateDocument) -> None:
     for name, row in document.regions.items():
         if row.task == "segmentation":
             rows += [[f"{name}: {one.structure}", one.n, interval(one.dice, one.ci)] for one in row.per_structure]
+        elif row.task == "multilabel":
+            rows += [
+                [
+                    f"{name}: {label}",
+                    one.n_positive + one.n_negative,
+                    *(interval(getattr(one, m, None), one.ci.get(m)) for m in measures),
+                ]
+                for label, one in row.labels.items()
+            ]
     rows.append(["mean", "", *(number(document.mean.get(m)) for m in measures)])
     table(f"{document.model} on {document.split}", ("region", "n", *measures), rows)
     warnings(document.warnings, synthetic=document.synthetic)

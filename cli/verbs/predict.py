@@ -68,12 +68,14 @@ def predict(
 
 
 def _line(row: PredictedImage) -> str:
-    from lorkit.decompose.documents.predict import SegmentedImage
+    from lorkit.decompose.documents.predict import MultilabelImage, SegmentedImage
 
     if row.refused:
         found = "refused: does not look like the region"
     elif isinstance(row, SegmentedImage):
         found = ", ".join(f"{name} {_amount(size)}" for name, size in (row.structures or {}).items())
+    elif isinstance(row, MultilabelImage):
+        found = " ".join(f"{name} {one.probability:.3f} {one.answer}" for name, one in (row.labels or {}).items())
     else:
         found = " ".join(f"{entry.label} {entry.probability:.3f}" for entry in row.top)
     mask = row.mask if isinstance(row, SegmentedImage) else None

@@ -19,7 +19,7 @@ from lorkit.decompose.machine import tool_versions
 from lorkit.decompose.runs import Run
 from lorkit.export.building.packaging import graph_metadata, network_info, write_package
 from lorkit.export.building.samples import Samples
-from lorkit.export.building.sources import ExportableNetwork, OpenedSplits, ReferenceImageCache
+from lorkit.export.building.sources import DecisionCache, ExportableNetwork, OpenedSplits, ReferenceImageCache
 from lorkit.export.onnx.conversion import Tracer, to_onnx
 from lorkit.export.onnx.precision import convert_precision, require_precision
 from lorkit.export.runtime.batch_size import fitting
@@ -69,6 +69,7 @@ class ExportSession:
     def __init__(self, on_event: Listener = ignore) -> None:
         self.on_event, self.tracer, self.splits = on_event, Tracer(), OpenedSplits()
         self.images = ReferenceImageCache(self.splits)
+        self.decisions = DecisionCache(self.splits)
         self.calibration = ReferenceImageCache(self.splits, part="train", count=_CALIBRATION)
 
 
@@ -101,15 +102,16 @@ def build_export(source: ExportableNetwork, job: ExportJob, session: ExportSessi
     """
     inputs = session.images.of(source)
     reference = reference_logits(source, inputs.images)
-    graph, lowering = _graph(source, job, session, directory)
-    kept, network = _samples_to_keep(source, inputs), network_info(source)
+    network = network_info(source, session.decisions.of(source))
+    graph, lowering = _graph(source, job, session, directory, network)
+    kept = _samples_to_keep(source, inputs)
     engine = parity = provider = None
     availability = job.target.available(job.profile)
     if availability.ok:
         request = _build_request(source, network, job, directory, kept)
         engine = job.target.build(request).relative_to(directory).as_posix()
         if availability.runs:
-            parity, provider = _check_parity(source, job, directory, inputs, reference)
+            parity, provider = _check_parity(source, job, directory, inputs, reference, network.cuts)
     notes = [note for note in session.images.notes if f"'{source.region.name}'" in note]
     info = combine(
         ExportInfo,
@@ -145,7 +147,7 @@ def _engine_bytes(path: Path) -> int:
 
 
 def _graph(
-    source: ExportableNetwork, job: ExportJob, session: ExportSession, directory: Path
+    source: ExportableNetwork, job: ExportJob, session: ExportSession, directory: Path, network: ExportedNetwork
 ) -> tuple[Graph, Lowering | None]:
     """Write the canonical file and return its description for `export.json`."""
     channels, *size = source.shape
@@ -164,6 +166,7 @@ def _graph(
             scheme=job.scheme,
             calibration=seen,
             reference=reference_logits(source, seen.images[:_TRIED]),
+            cuts=network.cuts,
             on_event=named(who, session.on_event),
         )
         notes.extend([] if lowered.notes is None else [lowered.notes])
@@ -174,7 +177,7 @@ def _graph(
         directory / MODEL,
         channels=channels,
         size=size,
-        metadata=graph_metadata(source, precision),
+        metadata=graph_metadata(source, precision, network.decision),
         tracer=session.tracer,
         lowering=lowering,
     )
@@ -198,10 +201,17 @@ def _build_request(
 
 
 def _check_parity(
-    source: ExportableNetwork, job: ExportJob, directory: Path, inputs: ReferenceImages, reference: Float32Array
+    source: ExportableNetwork,
+    job: ExportJob,
+    directory: Path,
+    inputs: ReferenceImages,
+    reference: Float32Array,
+    cuts: list[float] | None,
 ) -> tuple[ProvenParity, str]:
     with job.target.load(directory) as engine:
-        parity = measure_parity(engine.run, inputs.images, reference, precision=job.precision, inputs=inputs.kind)
+        parity = measure_parity(
+            engine.run, inputs.images, reference, precision=job.precision, inputs=inputs.kind, cuts=cuts
+        )
     require_parity(parity, f"the {job.target.name} engine of region '{source.region.name}' ({source.owner})")
     return parity, engine.provider
 

@@ -10,7 +10,7 @@ from lorkit.decompose import errors
 from lorkit.decompose.artifacts import write_text
 from lorkit.decompose.data import formats
 from lorkit.decompose.documents.export import ExportedNetwork, ExportInfo
-from lorkit.decompose.documents.network import ImageShape, Normalisation
+from lorkit.decompose.documents.network import Decision, ImageShape, Normalisation
 from lorkit.decompose.regions import Region
 from lorkit.decompose.tasks import get_task
 from lorkit.export.building.samples import Samples, write_samples
@@ -26,7 +26,7 @@ README, READER = "README.md", "image_reader"
 _HERE, _EXAMPLES = Path(__file__).parent, Path(examples.__file__).parent
 
 
-def graph_metadata(source: ExportableNetwork, precision: str) -> dict[str, str]:
+def graph_metadata(source: ExportableNetwork, precision: str, decision: Decision | None = None) -> dict[str, str]:
     """Return the metadata of an ONNX file, text by name.
 
     It does not depend on the time or machine of the export: the same expert gives the same file.
@@ -42,6 +42,7 @@ def graph_metadata(source: ExportableNetwork, precision: str) -> dict[str, str]:
         "synthetic": "true" if source.synthetic else "false",
         "weights_digest": source.weights_digest,
         "use": "not for diagnosis",
+        **({} if decision is None else {"decision": json.dumps(decision.to_json(), sort_keys=True)}),
     }
 
 
@@ -50,11 +51,11 @@ def output_names(region: Region) -> list[str]:
     return ["background", *region.classes] if get_task(region.task).dense else list(region.classes)
 
 
-def network_info(source: ExportableNetwork) -> ExportedNetwork:
-    """Return the description of an export's network, for any target."""
+def network_info(source: ExportableNetwork, decision: Decision | None = None) -> ExportedNetwork:
+    """Return the description of an export's network, for any target; `decision` are its thresholds."""
     recipe = source.recipe
     parameters, macs = source.cost()
-    return ExportedNetwork(
+    info = ExportedNetwork(
         owner=source.owner,
         region=source.region.name,
         task=source.region.task,
@@ -70,6 +71,7 @@ def network_info(source: ExportableNetwork) -> ExportedNetwork:
         synthetic=source.synthetic,
         grouped=source.region.grouped,
     )
+    return info if decision is None else info.with_changes(decision=decision)
 
 
 def write_package(info: ExportInfo, directory: Path, samples: Samples, example: Example) -> None:

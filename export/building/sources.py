@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from lorkit.decompose.artifacts import MANIFEST, Manifest, read_manifest
 from lorkit.decompose.documents.base import Owner
 from lorkit.decompose.documents.expert import ExpertInfo
-from lorkit.decompose.documents.network import StoredNetwork
+from lorkit.decompose.documents.network import Decision, StoredNetwork
 from lorkit.decompose.documents.verify import ImageKind
 from lorkit.decompose.errors import LorkitError, UsageError
+from lorkit.decompose.evaluation.thresholds import decide
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.runs import OWNERS, Run, experts_of, open_run
 from lorkit.decompose.runs.expert import load_expert
@@ -21,6 +22,7 @@ from lorkit.decompose.runs.lineage import run_of_expert
 from lorkit.decompose.runs.locked_data import RunSplits, foundation_recipe, recipe_of_region
 from lorkit.decompose.runs.networks import RunNetworks
 from lorkit.decompose.runs.store import missing_baseline
+from lorkit.decompose.tasks import get_task
 from lorkit.export.runtime.batch_size import HELD_BYTES, fitting
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import ReferenceImages, seeded_inputs
@@ -118,6 +120,34 @@ class ReferenceImageCache:
         kind: ImageKind = "phantom" if source.region.synthetic else "real"
         labels = part.labels if part.masks is None else None
         return ReferenceImages(images=part.images, kind=kind, masks=part.masks, labels=labels)
+
+
+class DecisionCache:
+    """Thresholds of multilabel networks: those of an expert, else chosen on the validation part of the run.
+
+    They are unknown, and null in the export, where that part cannot be read.
+    """
+
+    def __init__(self, splits: OpenedSplits) -> None:
+        self.splits = splits
+        self._found: dict[tuple[Path, Owner, str], Decision | None] = {}
+
+    def of(self, source: ExportableNetwork) -> Decision | None:
+        """Return the thresholds of a network; None for another task, or where they are unknown."""
+        if source.info is not None or source.run is None or get_task(source.region.task).exclusive:
+            return None if source.info is None else source.info.decision
+        key = (source.run.path, source.owner, source.region.name)
+        if key not in self._found:
+            self._found[key] = self._decide(source, source.run)
+        return self._found[key]
+
+    def _decide(self, source: ExportableNetwork, run: Run) -> Decision | None:
+        name = source.region.name
+        try:
+            val = self.splits.of(run).part(name, "val", recipe=source.recipe)
+        except LorkitError:  # the images to compare on are missing too, which the export says
+            return None
+        return decide(source.network, val, run.config.regions[name].threshold)
 
 
 def networks_of_run(

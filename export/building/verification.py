@@ -165,6 +165,7 @@ def _verify_one(
                 precision=exported.info.precision,
                 inputs=reference.inputs,
                 batches=(batch,),
+                cuts=exported.info.cuts,
             )
             for batch in batch_sizes(batches, reference.logits)
         }

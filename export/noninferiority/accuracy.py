@@ -1,6 +1,6 @@
 """Non-inferiority of a candidate's accuracy: both engines on the same cases, resampled by patient.
 
-The metric is balanced accuracy for a classifier and mean Dice for segmentation.
+The metric is balanced accuracy for a classifier, macro AUROC for a multilabel network, and mean Dice for segmentation.
 
 A point estimate of the drop would pass a bad candidate with few cases, so the interval decides: PASS needs its upper
 end below the allowed drop, FAIL its lower end above; otherwise there are too few cases. Structures and subgroups are
@@ -82,8 +82,8 @@ def judge_accuracy(
     found = evidence.compare(_ALL)
     if found is None:
         raise DataError(
-            f"{plural(len(baseline), 'case')} without any structure in {cases.source}",
-            required="at least one case that shows a structure",
+            f"{plural(len(baseline), 'case')} in {cases.source} without {headline_metric(pair.candidate)}",
+            required="a case with a structure, or positive and negative cases of a label",
             fix="add such cases",
         )
     shown = test.pictures or baseline.region.synthetic

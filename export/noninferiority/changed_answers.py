@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from lorkit.decompose.artifacts.arrays import Float32Array
 from lorkit.decompose.documents.gate import Change, ChangedAnswer
@@ -61,6 +61,39 @@ def changed_labels(
             )
         )
     return sorted(rows, key=lambda row: (ORDER.index(row.change), -(row.candidate_probability or 0.0), row.case))
+
+
+def changed_table(
+    prepared: PreparedRegion, logits: Sequence[NDArray[Any]], cuts: Sequence[ArrayLike]
+) -> list[ChangedAnswer]:
+    """List the labels of cases that two multilabel networks answer differently, new errors first.
+
+    Args:
+        prepared: The cases; labels that are uncertain there have no right answer, and are not listed.
+        logits: (N, L) of baseline and candidate.
+        cuts: Of each side the logits above which labels are positive.
+    """
+    said = [np.asarray(one, np.float64) >= np.asarray(cut) for one, cut in zip(logits, cuts, strict=True)]
+    shares = [expit(np.asarray(one, np.float64)) for one in logits]
+    rows = []
+    for index, label in np.argwhere((said[0] != said[1]) & (prepared.labels >= 0)).tolist():
+        name, truth, after = prepared.region.classes[label], bool(prepared.labels[index, label]), said[1][index, label]
+        rows.append(
+            ChangedAnswer(
+                case=prepared.digests[index],
+                truth=_answer(name, truth),
+                baseline=_answer(name, not after),
+                candidate=_answer(name, after),
+                change=IMPROVED if after == truth else WORSENED,
+                baseline_probability=float(shares[0][index, label]),
+                candidate_probability=float(shares[1][index, label]),
+            )
+        )
+    return sorted(rows, key=lambda row: (ORDER.index(row.change), row.case, row.candidate))
+
+
+def _answer(name: str, positive: bool) -> str:
+    return f"{name}: {'yes' if positive else 'no'}"
 
 
 def changed_dice(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ from lorkit.decompose.metrics import PairedDrop, paired_drop
 from lorkit.decompose.metrics.paired import paired_means
 from lorkit.decompose.tasks import ScoreInputs, get_task
 from lorkit.export.noninferiority import changed_answers
+from lorkit.export.noninferiority.label_evidence import LabelEvidence
 from lorkit.export.noninferiority.sides import Sides
 from lorkit.export.runtime.batch_size import fitting
 from lorkit.export.runtime.exported import ExportPair
@@ -64,9 +66,11 @@ def collect_evidence(
     Raises:
         DataError: An engine's output is not finite.
     """
-    dense = get_task(pair.candidate.region.task).dense
-    if dense:
+    task = get_task(pair.candidate.region.task)
+    if task.dense:
         return _compare_masks(pair, engines, prepared, allowed, seed)
+    if not task.exclusive:
+        return _compare_tables(pair, engines, prepared, seed)
     return _compare_labels(pair, engines, prepared, seed)
 
 
@@ -99,6 +103,26 @@ def _compare_labels(pair: ExportPair, engines: _Engines, prepared: _Prepared, se
     )
     equal = np.array_equal(logits[0], logits[1])
     return AccuracyEvidence(sides, equal, compare, absent, {}, changed, {"label_flips": len(changed)})
+
+
+def _compare_tables(pair: ExportPair, engines: _Engines, prepared: _Prepared, seed: int) -> AccuracyEvidence:
+    """Compare two multilabel networks, and count the cases with a label that is answered differently."""
+    one, two = (engine_logits(engine, side) for engine, side in zip(engines, prepared, strict=True))
+    # from here on a label is positive from 0, whatever its threshold
+    cuts = [np.asarray(side.info.cuts, np.float32) for side in (pair.baseline, pair.candidate)]
+    found = LabelEvidence(prepared[0], one - cuts[0], two - cuts[1], seed)
+    names = pair.candidate.classes if len(pair.candidate.classes) > 1 else ()
+    by_label = {name: partial(found.compare, columns=slice(index, index + 1)) for index, name in enumerate(names)}
+    sides = Sides(
+        region=pair.candidate.region,
+        targets=(prepared[0].targets, prepared[0].targets),
+        score_inputs=(found.baseline_NL, found.candidate_NL),
+        groups=prepared[0].groups,
+        seed=seed,
+    )
+    rate: dict[str, float | None] = {"label_flips": found.flipped_cases()}
+    changed = changed_answers.changed_table(prepared[0], (one, two), cuts)
+    return AccuracyEvidence(sides, np.array_equal(one, two), found.compare, found.absent, by_label, changed, rate)
 
 
 def _compare_masks(

@@ -18,7 +18,11 @@ def explain_accuracy(block: JudgedAccuracy) -> list[str]:
     sentences += [_about_parts(block)] if block.subsets else []
     if block.flips:
         changes = ", ".join(f"{count} {change}" for change, count in block.changes.items() if count)
-        sentences.append(f"{len(block.flips)} of {plural(block.case_set.n, 'case')} changed: {changes}.")
+        seen = f"{len(block.flips)} of {plural(block.case_set.n, 'case')} changed"
+        if block.metric == "auroc":  # a case has a row for every label that changed
+            cases = f"{len({row.case for row in block.flips})} of {plural(block.case_set.n, 'case')}"
+            seen = f"{plural(len(block.flips), 'answer')} changed in {cases}"
+        sentences.append(f"{seen}: {changes}.")
     sentences += [_about_floor(block, floor) for floor in block.floors]
     return sentences + _hidden_losses(block) + _cross_check(block) + _about_cases(block.case_set)
 

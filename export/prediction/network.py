@@ -37,6 +37,11 @@ class LoadedNetwork(StoredNetwork):
     digest: str
 
     @property
+    def multilabel(self) -> bool:
+        """Whether it answers several labels of an image."""
+        return not get_task(self.region.task).exclusive
+
+    @property
     def dense(self) -> bool:
         """Whether it returns masks."""
         return get_task(self.region.task).dense

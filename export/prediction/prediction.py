@@ -19,7 +19,7 @@ from lorkit.decompose.documents.predict import PredictDocument, PredictedImage, 
 from lorkit.decompose.errors import ArtifactError, plural
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.runs import ExportSelection
-from lorkit.export.prediction import classification, segmentation
+from lorkit.export.prediction import classification, multilabel, segmentation
 from lorkit.export.prediction import inputs as files
 from lorkit.export.prediction.network import LoadedNetwork, open_network, prepare_image
 from lorkit.export.runtime.batch_size import fitting
@@ -114,6 +114,8 @@ def _rows(
             if network.dense:
                 target = None if masks is None else folder / masks[index]
                 rows.append(segmentation.row(network.region, image, taken, target))
+            elif network.multilabel:
+                rows.append(multilabel.row(network.info, image, taken))
             else:
                 rows.append(classification.row(network.region, image, taken, top))
     on_event(Working(network.region.name, len(paths), len(paths)))
@@ -122,6 +124,11 @@ def _rows(
 
 def _document(network: LoadedNetwork, rows: list[PredictedImage], notes: list[str]) -> PredictDocument:
     answer = "mask" if network.dense else "label"
+    if network.multilabel:
+        missing = [name for name in network.region.classes if (network.info.decision is None
+                   or network.info.decision.thresholds.get(name) is None)]  # fmt: skip
+        if missing:
+            notes.append(f"no threshold of {', '.join(missing)} could be chosen on validation: answered as uncertain")
     refused = sum(row.refused for row in rows)
     if refused:
         notes.append(
@@ -156,8 +163,8 @@ def _write(document: PredictDocument, names: Sequence[str], folder: Path, out: P
         document.with_changes(warnings=[], predictions=[row]).write(out / f"{name}.json")
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    dense = isinstance(document.predictions[0], SegmentedImage)
-    writer.writerows(segmentation.table(document) if dense else classification.table(document))
+    tables = {"segmentation": segmentation.table, "multilabel": multilabel.table}
+    writer.writerows(tables.get(document.task, classification.table)(document))
     write_text(out / TABLE, stream.getvalue())
     document.write(out / DOCUMENT)
 

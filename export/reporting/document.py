@@ -25,11 +25,12 @@ from lorkit.decompose.documents.report import (
     ReportSummary,
 )
 from lorkit.decompose.documents.report_row import ReportedLatency, ReportRow
+from lorkit.decompose.documents.scores import HEADLINE
 from lorkit.decompose.events import Listener
 from lorkit.decompose.machine import fingerprint, tool_versions
 from lorkit.decompose.runs import Run, exports_of
 from lorkit.decompose.runs.locked_data import RunSplits
-from lorkit.decompose.tasks import get_task
+from lorkit.decompose.tasks import headline_name
 from lorkit.export.gating.record import read_verdicts
 from lorkit.export.reporting.measurements import answers_as_network, evaluations_of, latencies_of, scores_of
 from lorkit.export.reporting.pictures import pictures_of
@@ -38,8 +39,12 @@ from lorkit.export.runtime.exported import Exported, read_exported
 from lorkit.export.runtime.preference import precision_trials
 
 MODEL_OF: dict[Owner, ModelName] = {"foundation": "foundation", "student": "student", "expert": "experts"}
-METRICS = ("accuracy", "balanced_accuracy", "auroc", "ece")
-"""Metrics of classification; other tasks state their own."""
+METRICS = {
+    "classification": ("accuracy", "balanced_accuracy", "auroc", "ece"),
+    "multilabel": ("auroc", "ap", "ece"),
+    "segmentation": ("dice",),
+}
+"""Columns of the table by task."""
 _COSTS = ("parameters", "macs", "size_bytes", "target", "profile", "precision", "opset", "nodes", "parity")
 
 
@@ -54,8 +59,9 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
         ArtifactError: The run, or an artifact in the report, is damaged.
     """
     run, warnings = run_splits.run, list[str]()
-    task = get_task(run.regions[0].task)
-    metrics = METRICS if task.name == "classification" else task.metrics
+    tasks = list(dict.fromkeys(region.task for region in run.regions))
+    metrics = tuple(dict.fromkeys(metric for name in tasks for metric in METRICS[name]))
+    headline = headline_name(run.regions)
     evaluations = evaluations_of(run_splits, warnings, on_event)
     exports = [read_exported(entry.path) for entry in exports_of(run)]
     latencies = latencies_of(run, exports, warnings, on_event)
@@ -73,9 +79,9 @@ def report_document(run_splits: RunSplits, *, on_event: Listener) -> ReportDocum
         tools=tool_versions(),
         run=_about(run),
         regions=_regions(run_splits),
-        task=task.name,
+        task=tasks[0] if len(tasks) == 1 else "mixed",
         metrics=list(metrics),
-        headline=task.headline,
+        headline=headline,
         table=table,
         summary=savings_of(table),
         evaluations=Evaluations(**{model: _tables(found) for model, found in evaluations.items()}),
@@ -139,6 +145,7 @@ class _Measured:
         digest = None if one is None else one.manifest.digest
         scored = "network" if one is None or answers_as_network(one) else "export"
         scores = network if scored == "network" else self.scores.get(str(digest))
+        mixed = scores is not None and headline_name(self.run.regions) == HEADLINE
         info, latency = None if one is None else one.info, self.latencies.get(str(digest))
         return ReportRow.model_validate(
             {
@@ -148,7 +155,9 @@ class _Measured:
                 "scored": None if scores is None else scored,
                 "n": None if network is None else network.n,
                 **{name: None if scores is None else scores.value(name) for name in self.metrics},
-                "ci": {name: None if scores is None else scores.ci.get(name) for name in self.metrics},
+                **({HEADLINE: scores.value(HEADLINE)} if scores is not None and mixed else {}),
+                "ci": {name: None if scores is None else scores.ci.get(name) for name in self.metrics}
+                | ({HEADLINE: scores.ci.get(scores.headline_metric)} if scores is not None and mixed else {}),
                 **{name: getattr(info, name, None) for name in _COSTS},
                 "path": None if one is None else one.path.relative_to(self.run.path).as_posix(),
                 "digest": digest,

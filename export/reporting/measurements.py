@@ -16,8 +16,14 @@ from lorkit.decompose.artifacts import MANIFEST, read_manifest
 from lorkit.decompose.documents.base import combine
 from lorkit.decompose.documents.bench import BenchDocument, BenchRow
 from lorkit.decompose.documents.evaluate import EvaluateDocument, ModelName
-from lorkit.decompose.documents.export import ExportScores, ScoredClassifier, ScoredExport, ScoredSegmenter
-from lorkit.decompose.documents.scores import SegmentationScores
+from lorkit.decompose.documents.export import (
+    ExportScores,
+    ScoredClassifier,
+    ScoredExport,
+    ScoredMultilabel,
+    ScoredSegmenter,
+)
+from lorkit.decompose.documents.scores import MultilabelScores, SegmentationScores
 from lorkit.decompose.errors import DataError, MissingRuntimeError
 from lorkit.decompose.evaluation.evaluation import evaluate
 from lorkit.decompose.events import Listener, Working
@@ -167,4 +173,6 @@ def _measure(run_splits: RunSplits, one: Exported) -> ScoredExport:
     found = task.scores(region, prepared.targets, np.concatenate(kept), prepared.groups)
     if isinstance(found, SegmentationScores):
         return combine(ScoredSegmenter, found.figures, path=one.path.name, provider=provider)
+    if isinstance(found, MultilabelScores):
+        return combine(ScoredMultilabel, found.figures, path=one.path.name, provider=provider)
     return combine(ScoredClassifier, found.figures, path=one.path.name, provider=provider)

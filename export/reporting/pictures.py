@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.special import softmax
+from scipy.special import expit, softmax
 
 from lorkit.decompose.artifacts.arrays import Float32Array, Mask
 from lorkit.decompose.data.preprocessing.decoding import decode
@@ -58,6 +58,12 @@ def _drawn(exported: Exported) -> list[Picture]:
             for at in cases[:_MOST]
         ]
     labels = None if samples.labels is None else samples.labels.tolist()
+    if exported.info.cuts is not None:
+        truths = [None] * len(samples.images) if labels is None else labels
+        return [
+            _many(samples.images[at], samples.logits[at], truths[at], classes, exported.info.cuts)
+            for at in cases[:_MOST_LABELLED]
+        ]
     if labels is not None:  # each class once before any class twice
         cases = sorted(sorted(cases, key=lambda at: labels[:at].count(labels[at]))[:_MOST_LABELLED])
     return [
@@ -75,6 +81,34 @@ def _labelled(image: Float32Array, logits: Float32Array, label: int | None, clas
     top = [ClassProbability(**{"class": classes[k], "probability": float(shares[k])}) for k in order.tolist()]
     truth = None if label is None else classes[label]
     return _picture(drawn, at, label is not None, truth=truth, answer=top[0].class_name, top=top)
+
+
+def _many(
+    image: Float32Array,
+    logits: Float32Array,
+    labels: Sequence[int] | None,
+    names: Sequence[str],
+    cuts: Sequence[float],
+) -> Picture:
+    """Draw a case of several labels: truth and answer name the positive ones of those that are known."""
+    at = None if image.ndim == 3 else image.shape[-1] // 2
+    plane = _plane(image, at)
+    drawn = _enlarged(plane, max(1, -(-_SIDE_LABELLED // max(plane.shape[1:]))))
+    shares, said = expit(logits.astype(np.float64)), logits >= np.asarray(cuts)
+    top = [
+        ClassProbability.model_validate({"class": name, "probability": float(share)})
+        for name, share in zip(names, shares, strict=True)
+    ]
+    known = [k for k in range(len(names)) if labels is None or labels[k] >= 0]
+    answer = _named_labels([names[k] for k in known if said[k]])
+    if labels is None or not known:
+        return _picture(drawn, at, False, answer=answer, top=top)
+    truth = _named_labels([names[k] for k in known if labels[k] > 0])
+    return _picture(drawn, at, True, truth=truth, answer=answer, top=top)
+
+
+def _named_labels(names: Sequence[str]) -> str:
+    return ", ".join(names) or "none of the labels"
 
 
 def _outlined(image: Float32Array, logits: Float32Array, wanted: Mask | None, structures: Sequence[str]) -> Picture:

@@ -1,7 +1,7 @@
 """Parity of an engine with its source network: largest error, error relative to the margin, label flips.
 
-A classifier makes one decision per image, a segmenter one per pixel; both are compared decision by decision, in
-batches.
+A classifier makes one decision per image, a segmenter one per pixel, a multilabel network one per label; they are
+compared decision by decision, in batches.
 
 Shapes: N images, C outputs, P decisions per image (1, or the pixels of a map); images are (N, channels, *spatial),
 outputs (N, C) or (N, C, *spatial).
@@ -75,13 +75,17 @@ def measure_parity(
     precision: str,
     inputs: ImageKind,
     batches: Sequence[int] = BATCHES,
+    cuts: Sequence[float] | None = None,
 ) -> ProvenParity:
-    """Run images through an engine at several batch sizes and compare with the source's logits."""
+    """Run images through an engine at several batch sizes and compare with the source's logits.
+
+    `cuts` are the logits above which outputs of a multilabel network are positive; None: the largest output decides.
+    """
     tolerance = tolerance_of(precision, reference)
     sizes = batch_sizes(batches, reference)
-    found_BN4 = np.stack([_differences(run, images, reference, size, tolerance) for size in sizes])
+    found_BN4 = np.stack([_differences(run, images, reference, size, tolerance, cuts) for size in sizes])
     error_N, share_N, flips_N, dice_N = np.moveaxis(found_BN4.max(axis=0), -1, 0)
-    decisions = reference[:, 0].size
+    decisions = reference[:, 0].size if cuts is None else reference.size
     error, flip_rate = float(error_N.max()), float(found_BN4[..., 2].sum(axis=1).max()) / decisions
     flip_limit = max(1, int(FLIP_RATES[precision] * decisions)) / decisions
     return ProvenParity(
@@ -128,6 +132,7 @@ def _differences(
     reference: Float32Array,
     batch: int,
     tolerance: float,
+    cuts: Sequence[float] | None,
 ) -> Float32Array:
     """Return (N, 4): largest error, its largest share of a margin, flipped decisions, and 1 - Dice of the masks."""
     rows: list[tuple[float, float, float, float]] = []
@@ -138,13 +143,26 @@ def _differences(
                 required=f"{reference.shape[1:]}, as its source network",
                 fix="export it again with --force",
             )
-        rows += [_difference(one, other, tolerance) for one, other in zip(found, reference[part], strict=True)]
+        pairs = zip(found, reference[part], strict=True)
+        maps = reference.ndim > 2
+        rows += [
+            _difference(_decisions(one, cuts), _decisions(other, cuts), tolerance, maps=maps) for one, other in pairs
+        ]
     return np.array(rows)
 
 
-def _difference(found: Float32Array, reference: Float32Array, tolerance: float) -> tuple[float, float, float, float]:
-    """Compare the outputs of one image, (C,) or (C, *spatial)."""
-    found_CP, reference_CP = (logits.reshape(len(logits), -1) for logits in (found, reference))
+def _decisions(logits: Float32Array, cuts: Sequence[float] | None) -> Float32Array:
+    """Return the outputs of one image, (C,) or (C, *spatial), as (C, P); two per label of a multilabel network."""
+    if cuts is None:
+        return logits.reshape(len(logits), -1)
+    above = logits - np.asarray(cuts, dtype=np.float32)
+    return np.stack([np.zeros_like(above), above])
+
+
+def _difference(
+    found_CP: Float32Array, reference_CP: Float32Array, tolerance: float, *, maps: bool
+) -> tuple[float, float, float, float]:
+    """Compare the outputs of one image; of maps also the Dice of their masks."""
     error_P = np.abs(found_CP - reference_CP).max(axis=0)
     # comparisons with NaN are false, so count it as the largest error
     error_P = np.where(np.isfinite(error_P), error_P, np.inf)
@@ -152,8 +170,8 @@ def _difference(found: Float32Array, reference: Float32Array, tolerance: float) 
     share = float((error_P / np.maximum(first_P - second_P, tolerance)).max())
     best_P, wanted_P = found_CP.argmax(axis=0), reference_CP.argmax(axis=0)
     lost = 0.0
-    if reference.ndim > 1:
-        overlap_S = mask_dice(best_P, wanted_P, len(reference) - 1)
+    if maps:
+        overlap_S = mask_dice(best_P, wanted_P, len(reference_CP) - 1)
         lost = 1.0 - float(np.nanmean(overlap_S)) if np.isfinite(overlap_S).any() else 0.0
     return float(error_P.max()), share, float((best_P != wanted_P).sum()), lost
 

@@ -41,6 +41,7 @@ def convert_precision(
     scheme: str,
     calibration: ReferenceImages,
     reference: Float32Array,
+    cuts: Sequence[float] | None = None,
     on_event: Listener = ignore,
 ) -> Lowered:
     """Lower a graph; the most sensitive layers stay in fp32 until its outputs are close enough.
@@ -51,6 +52,7 @@ def convert_precision(
         scheme: The int8 scheme, see `int8`.
         calibration: Images of the training part, for the ranges of int8; the graph is tested on the first of them.
         reference: The source's logits for as many of the first images as the graph is tested on.
+        cuts: See `measure_parity`.
         on_event: Receives progress of the search over layers, if the whole graph does not pass.
 
     Raises:
@@ -68,7 +70,7 @@ def convert_precision(
 
     def trial(candidate: onnx.ModelProto) -> ProvenParity:
         return measure_parity(
-            runner(candidate), images, reference, precision=precision, inputs=calibration.kind, batches=(8,)
+            runner(candidate), images, reference, precision=precision, inputs=calibration.kind, batches=(8,), cuts=cuts
         )
 
     with tempfile.TemporaryDirectory(prefix="lorkit-") as folder:

@@ -19,16 +19,16 @@ def shown_classes(rows: Sequence[ClassScores]) -> list[ClassScores]:
 
 
 def roc_curves(key: str, region: str, by_owner: Mapping[str, Sequence[ClassScores]]) -> Markup:
-    """Draw the curves of the classes, the expert's solid, the foundation's thin and dashed.
+    """Draw the curves of classes or labels, the expert's solid, the foundation's thin and dashed.
 
-    Classes without a curve are omitted.
+    Those without a curve are omitted.
     """
     x, y = Scale((0.0, 1.0), (_LEFT, SIDE - _RIGHT)), Scale((0.0, 1.0), (SIDE - _BOTTOM, _TOP))
     body = Plot(x, y, "false positive rate", "true positive rate").axes()
     body.append(path([(x(0.0), y(0.0)), (x(1.0), y(1.0))], class_="front"))
     said = []
     for owner, rows in by_owner.items():
-        for index, row in enumerate(shown_classes(rows)):
+        for index, row in enumerate(rows):
             if row.roc is None:
                 continue
             points = [(x(f), y(t)) for f, t in zip(row.roc.fpr, row.roc.tpr, strict=True)]

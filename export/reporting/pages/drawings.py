@@ -12,6 +12,7 @@ from lorkit.decompose.documents.gate import Accuracy, GateDocument, Latency
 from lorkit.decompose.documents.measured import Subject
 from lorkit.decompose.documents.report import Evaluations, RegionTables, ReportDocument
 from lorkit.decompose.documents.report_row import ReportRow
+from lorkit.decompose.documents.scores import ClassScores
 from lorkit.decompose.events import EpochRow
 from lorkit.export.rendering.formatting import metric
 from lorkit.export.reporting.charts import latency_samples, panels, roc, tradeoff
@@ -107,7 +108,7 @@ def draw_training(rows: Sequence[EpochRow], colours: Mapping[str, int], headline
     name = metric(headline)
     drawings: dict[str, dict[str, Markup]] = {}
     for number, (phase, members) in enumerate(_phases(rows, headline).items()):
-        accuracy = _curves((row["epoch"], row["val"][headline]) for row in members)
+        accuracy = _curves((row["epoch"], _validation(row, headline)) for row in members)
         key = f"training-{number}"
         drawn = {
             f"validation: {name}": panels.curve_chart(
@@ -136,9 +137,15 @@ def _phases(rows: Sequence[EpochRow], headline: str) -> dict[str, list[EpochRow]
     by_phase: dict[str, list[EpochRow]] = defaultdict(list)
     for row in rows:
         by_phase[row["phase"]].append(row)
-    regions = [frozenset(members[0]["val"][headline]) for members in by_phase.values()]
+    regions = [frozenset(_validation(members[0], headline)) for members in by_phase.values()]
     apart = sum(map(len, regions)) == len(frozenset().union(*regions))
     return {"all regions": list(rows)} if apart and len(by_phase) > 1 else dict(by_phase)
+
+
+def _validation(row: EpochRow, headline: str) -> Mapping[str, float]:
+    """Return the validation metric by region; a phase of one region has that of its task."""
+    found: Mapping[str, float] = row["val"][row.get("metric", headline)]
+    return found
 
 
 def _ratio(index: int, name: str, latency: Latency) -> Markup:
@@ -184,5 +191,19 @@ def _calibration(index: int, region: str, tables: Mapping[str, RegionTables]) ->
 
 
 def _roc(index: int, region: str, tables: Mapping[str, RegionTables]) -> Markup:
-    rows = {owner: one.per_class for owner, one in tables.items() if one.per_class}
+    rows = {
+        owner: roc.shown_classes(one.per_class) if one.per_class else _labels(one)
+        for owner, one in tables.items()
+        if one.per_class or one.labels
+    }
     return roc.roc_curves(f"roc-{index}", region, rows) if rows else _NOTHING
+
+
+def _labels(tables: RegionTables) -> list[ClassScores]:
+    """Return the labels of a multilabel network as classes against the rest, for their curves."""
+    return [
+        ClassScores.model_validate(
+            {"class": name, "n": row.n_positive, "recall": row.sensitivity, "precision": None, "auroc": row.auroc}
+        ).with_changes(roc=row.roc)
+        for name, row in (tables.labels or {}).items()
+    ]

@@ -117,6 +117,12 @@ def answer(
         result["voxels" if mask.ndim == 3 else "pixels"] = dict(zip(result["classes"], counts.tolist(), strict=True))
         if target is not None:
             write(mask, target, source)
+    elif about["task"] == "multilabel":  # each label has a probability of its own
+        shares = 1.0 / (1.0 + np.exp(-logits.astype(float)))
+        result |= {"logits": logits.astype(float).tolist(), "probabilities": shares.tolist()}
+        limits = (about.get("decision") or {}).get("thresholds", {})
+        known = [(name, share, limits.get(name)) for name, share in zip(result["classes"], shares, strict=True)]
+        result["positive"] = {name: None if limit is None else bool(share >= limit) for name, share, limit in known}
     else:
         scores = logits.astype(float)
         result |= {"logits": scores.tolist(), "probabilities": softmax(scores).tolist()}
@@ -126,6 +132,7 @@ def answer(
 def described(notes: dict[str, str]) -> dict[str, Any]:
     """Read the metadata of a graph, text by name under `lorkit.`."""
     facts = {name: json.loads(notes[f"lorkit.{name}"]) for name in ("classes", "recipe")}
+    facts["decision"] = json.loads(notes.get("lorkit.decision", "null"))
     return facts | {"task": notes["lorkit.task"], "synthetic": notes["lorkit.synthetic"] == "true"}
 
 

@@ -10,7 +10,13 @@ from PIL import Image
 from sample_documents import flip
 
 from lorkit.decompose.documents.gate import ChangedAnswer
-from lorkit.export.noninferiority.changed_answers import changed_dice, changed_labels, counts, with_pictures
+from lorkit.export.noninferiority.changed_answers import (
+    changed_dice,
+    changed_labels,
+    changed_table,
+    counts,
+    with_pictures,
+)
 
 
 def cases(labels: list[int], shape: tuple[int, ...] = (1, 8, 8)) -> Any:
@@ -51,3 +57,15 @@ def test_pictures_are_small_and_volumes_show_a_slice() -> None:
         with Image.open(io.BytesIO(base64.b64decode(rows[0].thumbnail or ""))) as picture:
             assert max(picture.size) == 48
             assert picture.mode == ("RGB" if shape[0] == 3 else "L")
+
+
+def test_changed_labels_of_a_case_are_named_by_label_and_uncertain_ones_left_out() -> None:
+    prepared = cases([[1, 0, -1], [1, 1, 0]])  # type: ignore[list-item]
+    prepared.region = SimpleNamespace(classes=("effusion", "nodule", "mass"))
+    before = np.array([[2.0, -2.0, 2.0], [2.0, -2.0, -2.0]])
+    after = np.array([[0.5, -2.0, -2.0], [2.0, 2.0, -2.0]])
+    rows = changed_table(prepared, (before, after), ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0]))
+    assert [(row.case, row.truth, row.baseline, row.candidate, row.change) for row in rows] == [
+        ("digest0", "effusion: yes", "effusion: yes", "effusion: no", "worsened"),
+        ("digest1", "nodule: yes", "nodule: no", "nodule: yes", "improved"),
+    ]

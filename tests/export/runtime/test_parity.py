@@ -71,3 +71,19 @@ def test_seeded_inputs_are_the_same_every_time_and_in_range() -> None:
     assert one.dtype == np.float32
     assert 0 <= one.min() < one.max() <= 1
     assert np.abs(one[0] - one[1]).max() > 0.1
+
+
+def test_labels_flip_at_their_own_thresholds() -> None:
+    reference = np.stack([IMAGES.sum((1, 2, 3)), -IMAGES.sum((1, 2, 3))], axis=1)
+    cut = float(reference[2, 0]) - 0.001  # just below: a small error flips one label of one image
+
+    def shifted(batch: np.ndarray) -> np.ndarray:
+        total = batch.sum((1, 2, 3))
+        return np.stack([total - 0.002, -total], axis=1)
+
+    options = {"precision": "fp16", "inputs": "seeded"}
+    result = measure_parity(shifted, IMAGES, reference, cuts=[cut, -99.0], **options)  # type: ignore[arg-type]
+    assert (result.label_flips, result.flip_rate, result.dice) == (1, 1 / 12, None)
+    assert measure_parity(shifted, IMAGES, reference, cuts=[99.0, -99.0], **options).label_flips == 0  # type: ignore[arg-type]
+    one = measure_parity(lambda batch: shifted(batch)[:, :1], IMAGES, reference[:, :1], cuts=[cut], **options)  # type: ignore[arg-type]
+    assert one.label_flips == 1

@@ -26,7 +26,8 @@ def test_each_class_has_a_line_an_owner() -> None:
 
 def test_of_two_classes_one_is_drawn() -> None:
     assert [row.class_name for row in shown_classes(rows("no", "yes"))] == ["yes"]
-    assert len(lines(roc_curves("k", "chest", {"expert": rows("no", "yes")}))) == 1
+    assert len(lines(roc_curves("k", "chest", {"expert": shown_classes(rows("no", "yes"))}))) == 1
+    assert len(lines(roc_curves("k", "chest", {"expert": rows("effusion", "nodule")}))) == 2
 
 
 def test_a_measurement_without_curves_draws_nothing() -> None:
