@@ -1,19 +1,18 @@
-"""Intervals over cases and seeds against a loop over replicates, and what they have to cover."""
+"""Intervals over cases and seeds against other formulas, and what they have to cover."""
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import ttest_1samp
 
 from lorkit.decompose.data.prepared import PreparedRegion
 from lorkit.decompose.documents.compare import RegionDrop
-from lorkit.decompose.evaluation.comparison import paired_differences
 from lorkit.decompose.evaluation.comparison.paired_differences import PairedDifferences
-from lorkit.decompose.metrics.bootstrap import resample
-from lorkit.decompose.metrics.paired import paired_difference
+from lorkit.decompose.metrics.paired import paired_difference, unseen_bound
 from lorkit.decompose.regions import Region
 
 Floats = NDArray[np.float64]
@@ -21,7 +20,7 @@ Floats = NDArray[np.float64]
 
 def region(name: str, labels: NDArray[np.int64], per_group: int = 2) -> PreparedRegion:
     count = len(labels)
-    classes = tuple(str(index) for index in range(int(labels.max()) + 1))
+    classes = tuple(str(index) for index in range(max(2, int(labels.max()) + 1)))
     names = tuple(str(index) for index in range(count))
     return PreparedRegion(
         region=Region(name=name, classes=classes),
@@ -47,24 +46,35 @@ def cases(judged: dict[str, PreparedRegion], hits: dict[str, Floats]) -> dict[st
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_replicates_are_those_of_a_loop(seeds: int) -> None:
+def test_values_are_how_much_the_rate_changes_with_the_weight_of_a_patient_and_seed(seeds: int) -> None:
     judged, hits = case(seeds)
     rates = PairedDifferences(judged).rates(cases(judged, hits))
-    drawn = np.random.default_rng(seeds).integers(0, seeds, size=(paired_differences.REPLICATES, seeds))
-    for index, (name, one) in enumerate(judged.items()):
-        counts = resample(np.asarray(one.groups), seed=index, replicates=paired_differences.REPLICATES)
-        for replicate in (0, 5, 77):
-            weight_N = counts.counts_RG[replicate][counts.group_N]
-            recalls = []
-            for label in np.unique(one.labels):
-                of = one.labels == label
-                by_seed = np.array([(weight_N * row)[of].sum() / weight_N[of].sum() for row in hits[name]])
-                chosen = by_seed[drawn[replicate]].mean() if seeds > 1 else by_seed[0]
-                stretch = math.sqrt(seeds / (seeds - 1)) if seeds > 1 else 1.0
-                recalls.append(by_seed.mean() + stretch * (chosen - by_seed.mean()))
-            assert rates[name].replicates_R[replicate] == pytest.approx(np.mean(recalls))
-        expected = np.mean([hits[name][:, one.labels == label].mean() for label in np.unique(one.labels)])
-        assert rates[name].point == pytest.approx(expected)
+
+    def rate(name: str, weight_SN: Floats) -> float:
+        labels = judged[name].labels
+        return float(
+            np.mean([np.average(hits[name][:, labels == k], weights=weight_SN[:, labels == k]) for k in set(labels)])
+        )
+
+    for name, one in judged.items():
+        assert rates[name].point == pytest.approx(rate(name, np.ones_like(hits[name])))
+        assert rates[name].values_SG.mean() == pytest.approx(rates[name].point)
+        names = np.unique(one.groups)
+        for seed, group in ((0, 0), (seeds - 1, 7)):
+            weights = np.ones_like(hits[name])
+            weights[seed, np.asarray(one.groups) == names[group]] += 1e-6
+            change = (rate(name, weights) - rates[name].point) / 1e-6
+            expected = rates[name].point + change * seeds * len(names)
+            assert rates[name].values_SG[seed, group] == pytest.approx(expected, abs=1e-4)
+
+
+def test_one_class_and_one_seed_have_the_interval_of_student() -> None:
+    judged = {"a": region("a", np.zeros(80, dtype=np.int64))}
+    one, two = ({"a": (np.random.default_rng(seed).random((1, 80)) < 0.7).astype(np.float64)} for seed in (0, 1))
+    found = PairedDifferences(judged).pair(cases(judged, one), cases(judged, two))
+    by_patient = (one["a"] - two["a"]).reshape(40, 2).mean(1)
+    assert found.regions["a"].ci == pytest.approx(tuple(ttest_1samp(by_patient, 0).confidence_interval()))
+    assert found.mean.ci == found.regions["a"].ci
 
 
 def test_one_seed_is_the_paired_difference() -> None:
@@ -114,10 +124,23 @@ def test_a_model_without_seeds_stands_beside_one_with() -> None:
     assert found.regions["a"].mcnemar_p is None
 
 
-def test_the_variance_over_seeds_is_unbiased() -> None:
-    """Stretched weights have the variance s^2 / S that independent trainings give, not (S - 1) / S of it."""
-    for seeds in (2, 3, 5):
-        values = np.random.default_rng(seeds).normal(size=seeds)
-        weights = paired_differences._seed_weights(seeds)
-        assert weights.sum(1) == pytest.approx(np.ones(len(weights)))
-        assert (weights @ values).var() == pytest.approx(values.var(ddof=1) / seeds, rel=0.08)
+def test_all_right_answers_reach_what_no_patient_showed() -> None:
+    judged, hits = case(3)
+    differences = PairedDifferences(judged)
+    rates = differences.rates(cases(judged, {name: np.ones_like(value) for name, value in hits.items()}))
+    value, (low, high) = differences.mean(rates)
+    bounds = [
+        unseen_bound(one.labels[:, None] == np.arange(len(one.region.classes)), one.groups) for one in judged.values()
+    ]
+    assert (value, high) == (1.0, 1.0)
+    assert low == pytest.approx(1 - np.hypot(*bounds) / 2)
+
+
+def test_dice_has_no_minimum_width_because_every_case_shows_variance() -> None:
+    masks = np.ones((30, 1, 1), np.uint8)
+    hits = region("a", np.zeros(30, dtype=np.int64), per_group=1)
+    judged = {"a": replace(hits, region=Region(name="a", classes=("x",), task="segmentation"), masks=masks)}
+    rng = np.random.default_rng(0)
+    one = {"a": rng.uniform(0.7, 0.9, (2, 30, 1))}
+    two = {"a": one["a"] - rng.normal(0.01, 0.001, (2, 30, 1))}
+    assert PairedDifferences(judged).pair(one, two).regions["a"].decidable < 0.005
