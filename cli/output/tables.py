@@ -145,7 +145,11 @@ def inspection(document: Inspection) -> None:
             size += " to " + "x".join(map(str, row["largest"]))
         parts = row["parts"] or {}
         counts = "/".join(str(parts[part]["n"]) for part in ("train", "val", "test")) if parts else "-"
-        classes = ", ".join(f"{label} {count}" for label, count in row["classes"].items())
+        unknown = row.get("uncertain", {})
+        classes = ", ".join(
+            f"{label} {count}" + (f" ({unknown[label]} uncertain)" if unknown.get(label) else "")
+            for label, count in row["classes"].items()
+        )
         rows.append([name, row["n"], row["groups"], size, counts, classes])
     table("data", ("region", "images", "groups", "size", "train/val/test", "classes"), rows)
     for row in document["regions"].values():

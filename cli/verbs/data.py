@@ -27,7 +27,8 @@ def data(
     from lorkit.cli.output.streams import print_json, print_result
     from lorkit.decompose import load_config
     from lorkit.decompose.data import read_regions
-    from lorkit.decompose.data.inspection import contact_sheet, inspect
+    from lorkit.decompose.data.contact_sheet import contact_sheet
+    from lorkit.decompose.data.inspection import inspect
 
     loaded = load_config(config, overrides=settings or ())
     with ProgressLine() as progress:

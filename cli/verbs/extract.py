@@ -58,6 +58,7 @@ def extract(
 
 def _cut(reduction: Reduction) -> str:
     from lorkit.cli.output.tables import interval, number
+    from lorkit.decompose.metrics.names import METRICS
 
     found, factors = reduction.validation, reduction.factor_parameters
     kept = reduction.energy_kept
@@ -65,6 +66,6 @@ def _cut(reduction: Reduction) -> str:
     drop = interval(found.drop, found.ci)
     return (
         f"  rank {reduction.rank_before} to {reduction.rank}: {energy} of the update's energy kept;"
-        f" balanced accuracy on validation {number(found.before)} to {number(found.after)}, drop {drop};"
+        f" {METRICS[found.metric]} on validation {number(found.before)} to {number(found.after)}, drop {drop};"
         f" factors {factors.before:,} to {factors.after:,} parameters, the deployed network keeps its size"
     )

@@ -70,5 +70,7 @@ def _region(entry: FoundSource, base: Path) -> str:
 
     paths = [entry.path] if entry.root is None else [entry.path, entry.root]
     data = [Path(os.path.relpath(path.resolve(), base)).as_posix() for path in paths]
-    value = {"data": data[0] if len(data) == 1 else data}
-    return f"  {entry.name}: " + yaml.safe_dump(value, default_flow_style=True, width=4096).strip()
+    value: dict[str, object] = {"data": data[0] if len(data) == 1 else data}
+    if entry.labels:
+        value |= {"task": "multilabel", "classes": list(entry.labels)}
+    return f"  {entry.name}: " + yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=4096).strip()

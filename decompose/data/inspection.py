@@ -6,28 +6,26 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
-from pathlib import Path
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
 
 from lorkit.decompose.artifacts import SCHEMA_VERSION
 from lorkit.decompose.config import Config
 from lorkit.decompose.data.prepared import PreparedRegion, prepare
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.data.readers.registry import read_regions
+from lorkit.decompose.data.samples.label_table import MULTILABEL, UNCERTAIN
 from lorkit.decompose.data.samples.patients import BY_IMAGE
 from lorkit.decompose.data.samples.samples import PARTS, RegionSamples
 from lorkit.decompose.data.splits import components, find_contradictions, find_leaks, leak_error, split_regions
-from lorkit.decompose.errors import StorageError, plural
+from lorkit.decompose.errors import plural
 from lorkit.decompose.events import Listener, Working, ignore
 from lorkit.decompose.regions import RegionSet
 
-_TILE, _MARGIN, _LABEL = 96, 4, 150
-_OUTLINE = (255, 190, 40)
 _RARE = 0.1  # of the largest class
+_RARE_LABEL = 20
 
 
 class Counts(TypedDict):
@@ -39,7 +37,10 @@ class Counts(TypedDict):
 
 
 class RegionInspection(TypedDict):
-    """What the data of a region are; `parts` is null if none are stated and a leak prevents a split."""
+    """What the data of a region are; `parts` is null if none are stated and a leak prevents a split.
+
+    Of several labels per image, `classes` are the positive images of each, and `uncertain` those not known.
+    """
 
     source: str
     task: str
@@ -47,6 +48,7 @@ class RegionInspection(TypedDict):
     synthetic: bool
     n: int
     classes: dict[str, int]
+    uncertain: NotRequired[dict[str, int]]
     groups: int
     components: int
     smallest: list[int]
@@ -130,42 +132,6 @@ def inspect(
     }
 
 
-def contact_sheet(samples: Mapping[str, RegionSamples], path: Path, *, columns: int = 8) -> Path:
-    """Write a PNG with a few samples of every class or structure of every region, one per row.
-
-    Volumes are shown as a slice across the last axis: the middle one, or that with most of the structure, which is
-    outlined. The sheet shows patients: write it only on request, never into an artifact.
-
-    Args:
-        samples: Regions to show.
-        path: The PNG to write.
-        columns: Samples per class, evenly spaced over its patients.
-
-    Raises:
-        StorageError: The file cannot be written.
-    """
-    rows = [(region, label) for region in samples.values() for label in range(len(region.region.classes))]
-    step = _TILE + _MARGIN
-    sheet = Image.new("RGB", (_LABEL + columns * step + _MARGIN, len(rows) * step + _MARGIN), (16, 18, 22))
-    pen = ImageDraw.Draw(sheet)
-    for row, (region, label) in enumerate(rows):
-        top = _MARGIN + row * step
-        members = np.flatnonzero(region.labels == label if region.present is None else region.present[:, label])
-        text = f"{region.region.name}\n{region.region.classes[label]}\nn = {len(members)}"
-        pen.multiline_text((8, top + 24), text, fill=(225, 228, 232), spacing=6)
-        chosen = members[np.linspace(0, len(members) - 1, min(columns, len(members))).round().astype(np.int64)]
-        for column, index in enumerate(chosen.tolist()):
-            sheet.paste(_tile(*_slice(region, index, label)), (_LABEL + column * step, top))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sheet.save(path, format="PNG")
-    except OSError as error:
-        raise StorageError(
-            f"{path} cannot be written ({error})", required="a writable location", fix="name another"
-        ) from None
-    return path
-
-
 def _describe(samples: RegionSamples) -> tuple[RegionInspection, list[str]]:
     shapes = [tuple(samples.images[index].shape) for index in range(len(samples))]
     leaks = find_leaks(samples)
@@ -192,8 +158,10 @@ def _describe(samples: RegionSamples) -> tuple[RegionInspection, list[str]]:
         "parts": {part: _count(samples, np.flatnonzero(parts == part)) for part in PARTS} if samples.parts[0] else None,
         "digest": samples.digest,
     }
+    if samples.task == MULTILABEL:
+        document["uncertain"] = dict(zip(samples.region.classes, samples.uncertain_counts(), strict=True))
     twice = [f"{plural(repeated, 'image')} given more than once"] if repeated else []
-    return document, [*samples.notices, *_warnings(counts, samples.region.classes, len(leaks), conflicting), *twice]
+    return document, [*samples.notices, *_warnings(samples, counts, len(leaks), conflicting), *twice]
 
 
 def _shared(samples: Mapping[str, RegionSamples]) -> list[str]:
@@ -213,9 +181,15 @@ def _split(samples: RegionSamples) -> str:
     return f"stated, {BY_IMAGE}" if samples.parts[0] else BY_IMAGE
 
 
-def _warnings(counts: list[int], classes: tuple[str, ...], leaks: int, conflicting: int) -> list[str]:
-    rare = [name for name, count in zip(classes, counts, strict=True) if count < _RARE * max(counts)]
-    found = [f"class '{name}' has less than a tenth of the largest class's samples" for name in rare]
+def _warnings(samples: RegionSamples, counts: list[int], leaks: int, conflicting: int) -> list[str]:
+    many, classes = samples.task == MULTILABEL, samples.region.classes
+    least = _RARE_LABEL if many else _RARE * max(counts)
+    rare = [name for name, count in zip(classes, counts, strict=True) if count < least]
+    found = [f"class '{name}' has less than a tenth of the largest class's samples" for name in rare if not many]
+    found += [f"label '{name}' has fewer than {_RARE_LABEL} positive images" for name in rare if many]
+    unknown = int((samples.labels == UNCERTAIN).all(1).sum()) if many else 0
+    if unknown:
+        found.append(f"{plural(unknown, 'image')} without any known label: they teach nothing")
     if leaks:
         found.append(f"{plural(leaks, 'leak')} between stated parts: training refuses them")
     if conflicting:
@@ -265,32 +239,3 @@ def _loader_speed(config: Config, prepared: Mapping[str, PreparedRegion]) -> flo
         if time.perf_counter() > deadline:
             break
     return loader.images_per_second
-
-
-def _slice(samples: RegionSamples, index: int, label: int) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
-    """Return a 2D image of a sample and the mask of a structure; of a volume, the slice with most of it."""
-    image = samples.images[index]
-    where = None if samples.masks is None else samples.masks[index] == label + 1
-    if samples.dims == 2:
-        return image, where
-    middle = image.shape[-1] // 2 if where is None else int(where.sum((0, 1)).argmax())
-    return image[..., middle].T[::-1], None if where is None else where[..., middle].T[::-1]
-
-
-def _tile(image: NDArray[Any], where: NDArray[np.bool_] | None = None) -> Image.Image:
-    """Return an image as a tile with contrast stretched, aspect ratio kept and `where` outlined."""
-    values = image.astype(np.float32)
-    low, high = float(values.min()), float(values.max())
-    if image.dtype != np.uint8:
-        values = (values - low) / max(high - low, 1e-12) * 255
-    picture = Image.fromarray(values.round().astype(np.uint8)).convert("RGB")
-    if where is not None:
-        inner = where[1:-1, 1:-1] & where[:-2, 1:-1] & where[2:, 1:-1] & where[1:-1, :-2] & where[1:-1, 2:]
-        picture.paste(_OUTLINE, mask=Image.fromarray(where & ~np.pad(inner, 1)))
-    picture.thumbnail((_TILE, _TILE))
-    if max(picture.size) < _TILE:
-        factor = _TILE / max(picture.size)
-        picture = picture.resize((round(picture.width * factor), round(picture.height * factor)))
-    tile = Image.new("RGB", (_TILE, _TILE))
-    tile.paste(picture, ((_TILE - picture.width) // 2, (_TILE - picture.height) // 2))
-    return tile

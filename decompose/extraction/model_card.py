@@ -6,7 +6,7 @@ import yaml
 
 from lorkit.decompose.documents.expert import ExpertInfo, Reduction
 from lorkit.decompose.documents.network import MeasuredCheck
-from lorkit.decompose.documents.scores import SegmentationScores
+from lorkit.decompose.documents.scores import MultilabelScores, SegmentationScores
 from lorkit.decompose.extraction.card_example import example, segments
 
 _NAMES = {
@@ -14,6 +14,7 @@ _NAMES = {
     "balanced_accuracy": "Balanced accuracy",
     "accuracy": "Accuracy",
     "auroc": "AUROC (mean, one against rest)",
+    "ap": "Average precision (mean over labels)",
     "ece": "Calibration error (15 bins)",
     "brier": "Brier score",
 }
@@ -77,6 +78,8 @@ def _pipeline(info: ExpertInfo) -> str:
 def _does(info: ExpertInfo) -> str:
     kind = "volumes" if info.recipe.dims == 3 else "2D images"
     verb = f"outlines {_list(info.classes)}" if segments(info) else f"tells {_list(info.classes)} apart"
+    if info.decision is not None:
+        verb = f"says for each of {_list(info.classes)} whether an image shows it,"
     return f"{verb} in {kind}"
 
 
@@ -107,9 +110,12 @@ def _split(info: ExpertInfo) -> str:
 def _metrics(info: ExpertInfo) -> str:
     found, equal = info.validation, info.equality
     lines = ["| metric | value | 95 % interval |", "|---|---|---|"]
-    rows = [(label, found.value(name), found.ci[name]) for name, label in _NAMES.items() if name in found.ci]
+    names = _NAMES | ({"auroc": "AUROC (mean over labels)"} if isinstance(found, MultilabelScores) else {})
+    rows = [(label, found.value(name), found.ci[name]) for name, label in names.items() if name in found.ci]
     if isinstance(found, SegmentationScores):
         rows += [(f"Dice of {row.structure}", row.dice, row.ci) for row in found.per_structure]
+    if isinstance(found, MultilabelScores):
+        rows += [(f"AUROC of {name}", row.auroc, row.ci["auroc"]) for name, row in found.labels.items()]
     for label, value, interval in rows:
         span = f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "undefined"
         lines.append(f"| {label} | {'undefined' if value is None else format(value, '.3f')} | {span} |")
@@ -123,7 +129,24 @@ def _metrics(info: ExpertInfo) -> str:
         " from resampling whole groups.\n\n"
         + "\n".join(lines)
         + f"\n\nEqual to the trained model on {equal.n} {equal.inputs} images within"
-        f" {equal.max_abs_difference:.1e} ({equal.label_flips} {unit} differ).{cut}{after}"
+        f" {equal.max_abs_difference:.1e} ({equal.label_flips} {unit} differ).{cut}{after}{_thresholds(info)}"
+    )
+
+
+def _thresholds(info: ExpertInfo) -> str:
+    """Return the thresholds of a multilabel expert in words, else nothing."""
+    if info.decision is None:
+        return ""
+    found = {name: limit for name, limit in info.decision.thresholds.items() if limit is not None}
+    missing = [name for name, limit in info.decision.thresholds.items() if limit is None]
+    stated = ", ".join(f"{name} {limit:.3f}" for name, limit in found.items()) or "none"
+    why = {
+        "youden": "to maximise sensitivity plus specificity", "f1": "to maximise the F1 score",
+    }.get(info.decision.policy, "stated in the configuration")  # fmt: skip
+    unknown = f" None could be chosen for {_list(missing)}: its answer is uncertain." if missing else ""
+    return (
+        f"\n\nA label counts as positive from this probability on, chosen on the validation split ({why}): "
+        f"{stated}.{unknown}"
     )
 
 
@@ -154,7 +177,7 @@ def _limits(info: ExpertInfo) -> str:
     lines = [
         "## Limits",
         "",
-        f"- It predicts {'' if segments(info) else 'one of '}{_list(info.classes)} for every image, "
+        f"- It predicts {'one of ' if info.task == 'classification' else ''}{_list(info.classes)} for every image, "
         "also of another kind.",
         "- Probabilities are those of the network; check the calibration error before use.",
     ]

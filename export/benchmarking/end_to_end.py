@@ -21,7 +21,7 @@ from lorkit.decompose.data.preprocessing.recipe import apply_recipe
 from lorkit.decompose.documents.bench import EndToEnd
 from lorkit.decompose.tasks import get_task
 from lorkit.decompose.tasks.classification import most_probable
-from lorkit.export.prediction import inputs
+from lorkit.export.prediction import inputs, multilabel
 from lorkit.export.runtime.exported import Exported
 from lorkit.export.runtime.parity import seeded_inputs
 from lorkit.export.targets.base import Engine
@@ -80,6 +80,8 @@ def _round(exported: Exported, engine: Engine, path: Path, clock: Callable[[], f
     marks.append(clock())
     if get_task(region.task).dense:
         decode_at(logits[0], read.shape[: prepared.ndim - 2])
+    elif not get_task(region.task).exclusive:
+        multilabel.answers(exported.info, logits[0])
     else:
         most_probable(region, logits, top=len(region.classes))
     marks.append(clock())

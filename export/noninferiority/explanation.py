@@ -102,7 +102,8 @@ def _hidden_losses(block: JudgedAccuracy) -> list[str]:
     said = []
     if block.absent:
         unseen = "" if block.identical is not None else end
-        said.append(f"No case shows {', '.join(block.absent)}: a loss there cannot be measured{unseen}.")
+        lacks = "No case shows" if block.metric != "auroc" else "There is no positive or no negative case of"
+        said.append(f"{lacks} {', '.join(block.absent)}: a loss there cannot be measured{unseen}.")
     if block.at_chance and block.baseline_ci is not None:
         low, high = block.baseline_ci
         seen = f"{METRICS[block.metric]} {block.baseline:.3f}, 95 % interval {low:.3f} to {high:.3f}"
@@ -128,7 +129,8 @@ def _about_parts(block: JudgedAccuracy) -> str:
     rows = [(row.title, row.verdict) for row in block.subsets]
     failed = [title for title, verdict in rows if verdict == "fail"]
     open_ = [title for title, verdict in rows if verdict in ("inconclusive", "not_judged")]
-    looked = plural(len(rows), "structure or subgroup", plural="structures and subgroups")
+    part = "label" if block.metric == "auroc" else "structure"
+    looked = plural(len(rows), f"{part} or subgroup", plural=f"{part}s and subgroups")
     said = f"Within the allowed drop (Holm): {len(rows) - len(failed) - len(open_)} of {looked}"
     said += f"; larger drop: {', '.join(failed)}" if failed else ""
     said += f"; undecided: {', '.join(open_)}" if open_ else ""

@@ -15,18 +15,18 @@ from lorkit.export.prediction.network import PreparedImage
 
 def row(info: NetworkInfo, image: PreparedImage, logits: Float32Array | None) -> MultilabelImage:
     """Return the answers for an image by the thresholds of the network; None as `logits` (labels,) refuses it."""
+    labels = None if logits is None else answers(info, logits)
+    return MultilabelImage(input=str(image.path), labels=labels, **image.check._asdict())
+
+
+def answers(info: NetworkInfo, logits: Float32Array) -> dict[str, LabelAnswer]:
+    """Return the answer of each label for one image's logits (labels,)."""
     limits = [None] * len(info.classes) if info.decision is None else info.decision.limits(info.classes)
-    shares = None if logits is None else expit(logits.astype(float)).tolist()
-    return MultilabelImage(
-        input=str(image.path),
-        labels=None
-        if shares is None
-        else {
-            name: LabelAnswer(probability=share, threshold=limit, answer=_answer(share, limit))
-            for name, share, limit in zip(info.classes, shares, limits, strict=True)
-        },
-        **image.check._asdict(),
-    )
+    shares = expit(logits.astype(float)).tolist()
+    return {
+        name: LabelAnswer(probability=share, threshold=limit, answer=_answer(share, limit))
+        for name, share, limit in zip(info.classes, shares, limits, strict=True)
+    }
 
 
 def table(document: PredictDocument) -> list[list[str]]:

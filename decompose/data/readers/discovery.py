@@ -25,13 +25,15 @@ _MASKS = "has masks: segmentation needs its own configuration (see docs/data.md)
 class FoundSource:
     """One data source; `problem` is the reason why it cannot become a region, else empty.
 
-    `root` is the directory that the paths of a manifest start at, where it is not the manifest's own.
+    `root` is the directory that the paths of a manifest start at, where it is not the manifest's own. `labels` are its
+    columns of 1, 0, -1 or nothing: those of a multilabel region.
     """
 
     name: str
     path: Path
     problem: str = ""
     root: Path | None = None
+    labels: tuple[str, ...] = ()
 
 
 class _Source(NamedTuple):
@@ -39,13 +41,14 @@ class _Source(NamedTuple):
     problem: str = ""
     root: Path | None = None
     listed: frozenset[Path] = frozenset()  # folders of the images that a manifest lists
+    labels: tuple[str, ...] = ()
 
 
 def discover(root: Path) -> list[FoundSource]:
     """Return the data sources below a directory, in the order of their paths.
 
-    These are `.npz` files with images and labels, CSV manifests with path and label, and folders of class folders. A
-    region is named after the directory of its only source, else after the source itself.
+    These are `.npz` files with images and labels, CSV manifests with path and label or columns of labels, and folders
+    of class folders. A region is named after the directory of its only source, else after the source itself.
 
     Raises:
         DataError: There is no such directory, or it has nothing that could become a region.
@@ -109,7 +112,15 @@ def _manifest(path: Path) -> Table | None:
         table = read_table(path)
     except DataError:
         return None
-    return table if {"path", "label"} <= set(table.columns) else None
+    return table if "path" in table.columns and ("label" in table.columns or _label_columns(table)) else None
+
+
+def _label_columns(table: Table) -> tuple[str, ...]:
+    """Return the columns with both answers, 1 and 0, of a table without a column `label`."""
+    if "label" in table.columns:
+        return ()
+    numbers = {name: {row[name].lower().removesuffix(".0") for _, row in table.rows} for name in table.columns}
+    return tuple(name for name, found in numbers.items() if {"0", "1"} <= found <= {"0", "1", "-1", "", "nan"})
 
 
 def _listed(manifest: Path, table: Table, folders: list[Path]) -> _Source:
@@ -120,7 +131,7 @@ def _listed(manifest: Path, table: Table, folders: list[Path]) -> _Source:
         files = [root / path for path in paths]
         if files and not any(".." in path.parts for path in paths) and all(file.is_file() for file in files):
             listed = frozenset(parent for file in files for parent in file.parents if parent.is_relative_to(root))
-            return _Source(manifest, root=None if root == own else root, listed=listed)
+            return _Source(manifest, "", None if root == own else root, listed, _label_columns(table))
     missing = next((path for path in paths if not (own / path).is_file() or ".." in path.parts), "")
     return _Source(manifest, f"lists '{missing}', which is not below it" if paths else "lists no image")
 
@@ -149,7 +160,7 @@ def _named(root: Path, sources: list[_Source]) -> list[FoundSource]:
             count for count in range(1, len(sources) + 2) if (f"{name}-{count}" if count > 1 else name) not in taken
         )
         name = f"{name}-{number}" if number > 1 else name
-        found.append(FoundSource(name, path, source.problem, source.root))
+        found.append(FoundSource(name, path, source.problem, source.root, source.labels))
     return found
 
 

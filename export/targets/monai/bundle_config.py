@@ -25,10 +25,11 @@ EXPRESSIONS = {
 }
 
 
-def inference_config(recipe: Recipe, *, dense: bool) -> Entry:
+def inference_config(recipe: Recipe, *, dense: bool, exclusive: bool = True) -> Entry:
     """Return a configuration that runs the model on a folder of images.
 
     Classifiers write `predictions.csv`, one row of probabilities per image; segmentation a mask on each image's grid.
+    Probabilities are a softmax, or of labels that are not `exclusive` a sigmoid of each.
     """
     volumes, taken = recipe.dims == 3, {"_target_": "monai.handlers.from_engine"}
     table = {
@@ -50,7 +51,10 @@ def inference_config(recipe: Recipe, *, dense: bool) -> Entry:
         "dataset": {"_target_": "Dataset", "data": EXPRESSIONS["data"], "transform": "@preprocessing"},
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
         "inferer": {"_target_": "SimpleInferer"},
-        "postprocessing": {"_target_": "Compose", "transforms": _postprocessing(dense=dense, volumes=volumes)},
+        "postprocessing": {
+            "_target_": "Compose",
+            "transforms": _postprocessing(dense=dense, volumes=volumes, exclusive=exclusive),
+        },
         "handlers": [] if dense else [table],
         "evaluator": {
             "_target_": "SupervisedEvaluator",
@@ -105,9 +109,9 @@ def _intensity(step: Intensity) -> Entry:
     return _step("ScaleIntensityRanged", **scaled, a_min=low, a_max=high)
 
 
-def _postprocessing(*, dense: bool, volumes: bool) -> list[Entry]:
+def _postprocessing(*, dense: bool, volumes: bool, exclusive: bool) -> list[Entry]:
     """Turn logits into probabilities; resize those of masks to the image's grid, then decide."""
-    softmax = _step("Activationsd", "pred", softmax=True)
+    softmax = _step("Activationsd", "pred", **{"softmax" if exclusive else "sigmoid": True})
     if not dense:
         return [softmax]
     saved = {"output_ext": ".nii.gz" if volumes else ".png", "output_dtype": "uint8", "resample": False}

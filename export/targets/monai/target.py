@@ -65,9 +65,9 @@ class MonaiTarget(Target):
         script = _script(request)
         write_bytes(root / MODEL_PATH, script)
         metadata = _metadata(request, digest_bytes(script))
-        dense = request.dense
+        dense, exclusive = request.dense, request.info.cuts is None
         write_json(root / METADATA, metadata)
-        write_json(root / INFERENCE, inference_config(request.info.recipe, dense=dense))
+        write_json(root / INFERENCE, inference_config(request.info.recipe, dense=dense, exclusive=exclusive))
         write_text(root / "docs" / "README.md", _readme(metadata, dense=dense, volumes=len(request.shape) == 4))
         write_text(root / "LICENSE", _LICENSE)
         return root / MODEL_PATH

@@ -73,3 +73,14 @@ def test_a_manifest_is_written_with_the_folder_that_its_paths_start_at(
     assert document["skipped"] == {"d/scans": "its images are listed in scans.csv"}
     config = load_config(tmp_path / "decompose.yaml")
     assert len(read_region("scans", config.regions["scans"], base=tmp_path).labels) == 2
+
+
+def test_a_table_of_findings_becomes_a_multilabel_region(decompose: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    rows = ("path,patient,Edema,Effusion", "a.png,p1,1,0", "b.png,p2,0,1", "c.png,p3,-1,")
+    (tmp_path / "data" / "chest.csv").write_text("\n".join(rows))
+    for name in "abc":
+        (tmp_path / "data" / f"{name}.png").touch()
+    assert decompose("init", "--from-data", "data").code == 0
+    region = load_config(tmp_path / "decompose.yaml").regions["chest"]
+    assert (region.task, region.classes) == ("multilabel", ("edema", "effusion"))

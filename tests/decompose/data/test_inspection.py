@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lorkit.decompose.config import Config, default_config
-from lorkit.decompose.data.inspection import contact_sheet, inspect
+from lorkit.decompose.config import Config, RegionConfig, default_config
+from lorkit.decompose.data.contact_sheet import contact_sheet
+from lorkit.decompose.data.inspection import inspect
+from lorkit.decompose.data.readers.registry import read_region
 from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.errors import StorageError
 
@@ -116,3 +118,23 @@ def test_what_hints_at_mistakes_is_said(make: Make) -> None:
         "regions 'r' and 's' share 2 images: one part of the split in both",
     ):
         assert text in found
+
+
+def test_labels_are_counted_with_what_is_uncertain(tmp_path: Path) -> None:
+    labels = np.array([[1, 0], [0, 1], [-1, 1], [-1, -1]] * 6)
+    images = np.random.default_rng(0).integers(0, 256, (24, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", images=images, labels=labels, label_names=np.array(["p", "q"]))
+    samples = {"r": read_region("r", RegionConfig(data=("a.npz",)), base=tmp_path)}
+    document = inspect(config(), samples)
+    region = document["regions"]["r"]
+    assert (region["task"], region["classes"], region["uncertain"]) == (
+        "multilabel",
+        {"p": 6, "q": 12},
+        {"p": 12, "q": 6},
+    )
+    assert {
+        "region 'r': label 'p' has fewer than 20 positive images",
+        "region 'r': 6 images without any known label: they teach nothing",
+    } <= set(document["warnings"])
+    with Image.open(contact_sheet(samples, tmp_path / "sheet.png", columns=2)) as sheet:
+        assert sheet.height > 2 * 96

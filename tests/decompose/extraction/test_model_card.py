@@ -11,7 +11,7 @@ from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.documents.expert import ExpertInfo
 from lorkit.decompose.extraction.card_example import example
 from lorkit.decompose.extraction.model_card import model_card
-from lorkit.decompose.metrics import scores
+from lorkit.decompose.metrics import multilabel, scores
 
 
 def described(**changes: Any) -> ExpertInfo:
@@ -95,3 +95,25 @@ def test_the_example_follows_the_recipe(region: dict[str, Any], text: str) -> No
     assert 'convert("L")' in code
     assert ".repeat(3, axis=0)" in code
     assert 'convert("RGB")' in example(described(recipe=recipe, gray=False))
+
+
+def test_a_card_of_several_labels_states_their_thresholds() -> None:
+    labels = np.array([[1, 0], [0, -1], [1, 1], [0, 0]])
+    found = multilabel.scores(labels, 2.0 * labels - 1, list("abcd"), names=("effusion", "mass"))
+    info = described(
+        task="multilabel",
+        classes=["effusion", "mass"],
+        validation=found,
+        decision={"policy": "youden", "split": "val", "thresholds": {"effusion": 0.31, "mass": None}},
+    )
+    card = model_card(info)
+    for text in (
+        "says for each of effusion and mass whether an image shows it",
+        "| AUROC of effusion | 1.000 |",
+        "AUROC (mean over labels)",
+        "chosen on the validation split (to maximise sensitivity plus specificity): effusion 0.310",
+        "None could be chosen for mass",
+        ".sigmoid()",
+    ):
+        assert text in card
+    assert "apart" not in card

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lorkit.decompose.documents.network import Decision
 from lorkit.decompose.documents.recipe import VERSIONS, Recipe
 from lorkit.decompose.errors import DataError
 from lorkit.decompose.regions import Region
@@ -83,3 +84,10 @@ def test_a_users_file(tmp_path: Path) -> None:
     path.write_bytes(b"no picture")
     with pytest.raises(DataError):
         end_to_end(exported((16, 16)), Seen((2,)), path)  # type: ignore[arg-type]
+
+
+def test_labels_are_answered_by_their_thresholds() -> None:
+    one = exported((16, 16), "multilabel")
+    decision = Decision(policy="youden", thresholds={"healthy": 0.4, "ill": None})
+    one.info = SimpleNamespace(classes=["healthy", "ill"], decision=decision)
+    assert end_to_end(one, Seen((2,)), seconds=0.01).total_ms > 0

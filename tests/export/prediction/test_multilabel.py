@@ -21,7 +21,8 @@ class Info:
     decision: Decision | None = Decision(policy="youden", thresholds={"effusion": 0.3, "nodule": 0.8, "mass": None})
 
 
-IMAGE = PreparedImage(Path("a.png"), np.zeros((1, 4, 4), dtype=np.float32), (4, 4), RegionCheckResult(False, 1.0, 2.0))
+CHECK = RegionCheckResult(False, 1.0, 2.0)
+IMAGE = PreparedImage(Path("a.png"), np.zeros((1, 4, 4), dtype=np.float32), (4, 4), CHECK, None, ())
 LOGITS = np.array([0.0, 1.0, -1.0], dtype=np.float32)
 
 

@@ -122,3 +122,11 @@ def test_nothing_to_find(tmp_path: Path) -> None:
     (tmp_path / "broken.npz").write_bytes(b"PK")
     with pytest.raises(DataError, match="nothing to train on in"):
         discover(tmp_path)
+
+
+def test_a_table_of_findings_names_its_labels(tmp_path: Path) -> None:
+    rows = ["path,sex,Edema,Effusion,Age,Fracture", "a.png,1,1.0,-1,1,", "b.png,0,0.0,1.0,30,", "c.png,1,nan,0,0,1"]
+    (tmp_path / "chest.csv").write_text("\n".join(rows) + "\n")
+    touch(*(tmp_path / f"{name}.png" for name in "abc"))
+    (entry,) = discover(tmp_path)
+    assert (entry.name, entry.labels) == ("chest", ("sex", "edema", "effusion"))

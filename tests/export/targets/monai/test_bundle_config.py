@@ -167,3 +167,8 @@ def test_monai_writes_masks_on_the_grid_of_the_image(
     assert found.shape == values.shape
     assert json.dumps(sorted(np.unique(found).tolist())) == "[0, 1]"
     assert (found != (values > 0)).mean() < 0.02
+
+
+def test_labels_that_do_not_exclude_each_other_have_a_sigmoid_each() -> None:
+    document = inference_config(recipe([8, 8], 1, {"rule": "dtype"}), dense=False, exclusive=False)
+    assert document["postprocessing"]["transforms"] == [{"_target_": "Activationsd", "keys": "pred", "sigmoid": True}]
