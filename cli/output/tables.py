@@ -124,6 +124,17 @@ def comparison(document: CompareDocument) -> None:
         mean = interval(teacher.value(metric), teacher.ci)
         rows.append(["foundation", None, None, mean, None, *scores, *costs, None])
     table(f"{document.metric_in_words} on the {document.split} split; costs as deployed", columns, rows)
+    exposed = [
+        [row.label, row.fraction, *(f"{one.steps:,} / {one.images:,}" for one in map(row.exposure.get, regions) if one)]
+        for row in document.table
+        if row.exposure
+    ]
+    if exposed:
+        table(
+            "training of each region: optimiser steps that held it / its images",
+            ("method", "fraction", *regions),
+            exposed,
+        )
     pairs = [
         [pair.baseline, pair.candidate, pair.fraction, interval(pair.mean.drop, pair.mean.ci),
          pair.wins, pair.losses]

@@ -27,6 +27,12 @@ def compare(
             metavar="test|val", help="Part to evaluate on. Use val to choose settings; the test part is then not read."
         ),
     ] = "test",
+    budget: Annotated[
+        str,
+        typer.Option(
+            metavar="steps|epochs", help="What networks per region share with joint ones: optimiser steps, or epochs."
+        ),
+    ] = "steps",
     settings: options.Settings = None,
     out: options.ComparisonsOut = Path("comparisons"),
     as_json: options.Json = False,
@@ -52,6 +58,7 @@ def compare(
             seeds=options.whole_numbers("--seeds", seeds),
             fractions=options.fractions("--fractions", fractions),
             split=split,
+            budget=budget,
             out=out,
             pages=comparison_files,
             teacher=options.onnx_teacher(loaded),

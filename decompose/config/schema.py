@@ -97,7 +97,7 @@ class AugmentConfig(Section):
 class TrainConfig(Section):
     """The training loop: budget, optimiser, schedule, precision, devices, and options that save memory or time.
 
-    `min_steps` repeats little data in each epoch until the training has this number of optimiser steps; schedule,
+    `min_steps` lengthens the epochs of little data until the training has this number of optimiser steps; schedule,
     warm-up, validation and checkpoints still follow epochs. `accumulate` splits a batch into micro-batches, `ema`
     validates and saves averaged weights, `balancer` combines the regions' gradients on shared weights, `log_conflict`
     is the interval in epochs at which their cosines are measured.

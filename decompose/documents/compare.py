@@ -65,10 +65,18 @@ class CellHead(Part):
     fraction: float
 
 
+class Exposure(Part):
+    """The training that a region got: optimiser steps that held it, and its images in them, repeats included."""
+
+    steps: int
+    images: int
+
+
 class CellRow(CellHead, TrainedCosts):
     """The results of a cell: one method, seed and fraction."""
 
     regions: dict[str, TaskFigures]
+    exposure: dict[str, Exposure] = {}
 
 
 class CellDocument(Document):
@@ -79,6 +87,7 @@ class CellDocument(Document):
     regions: dict[str, dict[str, TaskFigures]]
     """Results by split and region."""
     costs: TrainedCosts
+    exposure: dict[str, Exposure]
     history: list[EpochRow]
     teacher_cache: list[CacheStatistics] | None = None
     arm: str
@@ -146,6 +155,8 @@ class MethodSummary(Headline, TrainedCosts):
     ci: Interval | None
     """95 %, over patients and seeds."""
     regions: dict[str, float | None]
+    exposure: dict[str, Exposure] = {}
+    """The same for every seed."""
 
 
 class ComparedFoundation(Headline):
@@ -171,6 +182,8 @@ class CompareDocument(Document):
     synthetic: bool
     split: Literal["test", "val"]
     metric: str
+    budget: Literal["steps", "epochs"]
+    """What networks per region share with the joint ones: the optimiser steps, or only the epochs."""
     arms: list[MethodRow]
     foundation: ComparedFoundation | None
     rows: list[ComparisonRow]

@@ -26,6 +26,7 @@ from lorkit.decompose.models.cost import count_parameters
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.models.foundation.teacher import freeze_
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.training.loop.optimizer import least_steps
 
 Gradients = list[Tensor | None]
 
@@ -86,7 +87,8 @@ def phase_sampler(settings: TrainConfig, regions: RegionSet, counts: Mapping[str
     """Return the sampler of one rank in a phase of these regions, from the training samples of each."""
     own = {name: counts[name] for name in regions.names}
     world, batch = settings.devices * settings.num_nodes, settings.batch_size
-    return RegionSampler(own, batch_size=batch, policy=settings.sampling, seed=0, world_size=world)
+    least = least_steps(settings)
+    return RegionSampler(own, batch_size=batch, policy=settings.sampling, seed=0, least_steps=least, world_size=world)
 
 
 def resolve_for_data(config: Config, method: Method, regions: RegionSet, counts: Mapping[str, int]) -> Config:

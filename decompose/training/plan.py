@@ -26,7 +26,6 @@ from lorkit.decompose.training.first_phase import check_feature_cache, steps_of
 from lorkit.decompose.training.foundation.pretraining import foundation_regions, foundation_settings, with_all_heads
 from lorkit.decompose.training.foundation.resolving import foundation_from_teacher, match_weights, new_foundation
 from lorkit.decompose.training.gradient_check import GradientCheck, check_batches, check_gradient_paths, phase_sampler
-from lorkit.decompose.training.loop.optimizer import passes_per_epoch
 
 
 class NetworkCost(TypedDict):
@@ -157,8 +156,7 @@ def _cost(network: nn.Module, image: ImageConfig) -> NetworkCost:
 
 def _steps(settings: TrainConfig, regions: RegionSet, counts: Mapping[str, int]) -> int:
     """Return the steps per epoch of the training, from the sampler."""
-    once = phase_sampler(settings, regions, counts).steps
-    return once * passes_per_epoch(settings, once)
+    return phase_sampler(settings, regions, counts).steps
 
 
 def untrained_foundation(config: Config, regions: RegionSet, teacher: Teacher | None = None) -> Foundation:

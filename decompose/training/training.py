@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 # Increment when the same settings would train another network, so that old runs are not "up to date".
-_REVISION = 1
+_REVISION = 2
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -72,6 +72,7 @@ class BatchLoader:
         sampling: `balanced`, `sqrt` or `proportional`.
         seed: Seed of order and augmentation.
         augment: Random changes; None disables them.
+        least_steps: An epoch has at least these steps.
         teacher: The same samples prepared for a teacher with other image settings.
         rank: This process.
         world_size: Number of processes.
@@ -90,6 +91,7 @@ class BatchLoader:
         sampling: str,
         seed: int,
         augment: AugmentConfig | None,
+        least_steps: int = 1,
         teacher: Mapping[str, PreparedRegion] | None = None,
         rank: int = 0,
         world_size: int = 1,
@@ -98,7 +100,13 @@ class BatchLoader:
             _check_same(prepared, teacher, regions)
         counts = {name: len(prepared[name]) for name in regions.names}
         self._sampler = RegionSampler(
-            counts, batch_size=batch_size, policy=sampling, seed=seed, rank=rank, world_size=world_size
+            counts,
+            batch_size=batch_size,
+            policy=sampling,
+            seed=seed,
+            least_steps=least_steps,
+            rank=rank,
+            world_size=world_size,
         )
         self._prepared = {name: prepared[name] for name in regions.names}
         self._teacher = teacher

@@ -34,6 +34,7 @@ class RegionSampler:
         batch_size: Samples per batch of one rank, at least 2.
         policy: `balanced` gives regions equal shares, `proportional` by size, `sqrt` by the square root of the size.
         seed: Seed of all streams.
+        least_steps: An epoch has at least these steps; the streams then go on into their next passes.
         rank: This process.
         world_size: Number of processes; together they draw `world_size` batches per step.
 
@@ -42,7 +43,15 @@ class RegionSampler:
     """
 
     def __init__(
-        self, counts: Mapping[str, int], *, batch_size: int, policy: str, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        counts: Mapping[str, int],
+        *,
+        batch_size: int,
+        policy: str,
+        seed: int,
+        least_steps: int = 1,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         if batch_size < _LEAST or not counts or min(counts.values()) < 1:
             raise UsageError(
@@ -52,7 +61,7 @@ class RegionSampler:
             )
         self.counts = dict(counts)
         self._seed, self._rank, self._world = seed, rank, world_size
-        self.steps = max(1, round(sum(counts.values()) / (batch_size * world_size)))
+        self.steps = max(1, least_steps, round(sum(counts.values()) / (batch_size * world_size)))
         self.samples_per_batch = allocate_samples(region_shares(list(counts.values()), policy), batch_size, self.steps)
 
     def epoch(self, epoch: int) -> list[dict[str, DrawnSamples]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -22,24 +22,22 @@ from lorkit.decompose.artifacts import (
     write_manifest,
 )
 from lorkit.decompose.config import Config
-from lorkit.decompose.data import PreparedRegion, RegionSamples, Splits
+from lorkit.decompose.data import PreparedRegion
 from lorkit.decompose.data.fractions import take_fraction
-from lorkit.decompose.documents.compare import CellDocument, CellHead, CellRow, DeployedCosts, TrainedCosts
+from lorkit.decompose.documents.compare import CellDocument, CellHead, CellRow, DeployedCosts, Exposure, TrainedCosts
 from lorkit.decompose.documents.scores import TaskFigures
 from lorkit.decompose.evaluation.comparison.compared_methods import ComparedMethod, settings_digest
+from lorkit.decompose.evaluation.comparison.comparison_data import ComparisonData
 from lorkit.decompose.evaluation.inference import collect_score_inputs
 from lorkit.decompose.events import Listener
 from lorkit.decompose.methods import get_method, needs_foundation
 from lorkit.decompose.models.cost import count_macs, count_parameters
 from lorkit.decompose.models.deployable import Deployable
-from lorkit.decompose.models.foundation.model import Foundation
-from lorkit.decompose.models.foundation.teacher import Teacher
-from lorkit.decompose.regions import RegionSet
 from lorkit.decompose.runs.live_model import deploys_foundation
 from lorkit.decompose.tasks import ScoreInputs, get_task
-from lorkit.decompose.training.foundation.pretraining import foundation_inputs, with_probes_of
+from lorkit.decompose.training.exposure import exposure_of, with_joint_steps
+from lorkit.decompose.training.foundation.pretraining import with_probes_of
 from lorkit.decompose.training.phases import Trained, train_phases
-from lorkit.decompose.training.training_data import TrainingData, prepare_for_teacher, prepare_parts
 from lorkit.decompose.training.work_directory import open_work_directory
 
 if TYPE_CHECKING:
@@ -47,74 +45,7 @@ if TYPE_CHECKING:
 
 ScoreInputsByRegion = Mapping[str, ScoreInputs]
 # Increment when the same cell would have other results: stored ones are then repeated.
-_REVISION = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparisonData:
-    """Data and teacher that all cells of a comparison share.
-
-    Attributes:
-        training_data: Regions with their whole training and validation parts, from which fractions are taken.
-        test: Whole test parts; None while settings are chosen, so that they cannot be read.
-        foundation: The teacher; None if no method needs one.
-        teacher_test: `test` prepared for the foundation; None if that is the same.
-        digest: Digest of data, splits and foundation.
-        foundations: Directory of foundations and of cached features.
-    """
-
-    training_data: TrainingData
-    test: Mapping[str, PreparedRegion] | None
-    foundation: Foundation | None
-    digest: str
-    foundations: Path = Path("foundations")
-    teacher_test: Mapping[str, PreparedRegion] | None = None
-
-    @property
-    def for_teacher(self) -> ComparisonData:
-        """The same samples prepared for the foundation, to score it and the methods that deploy it."""
-        test = self.test if self.teacher_test is None else self.teacher_test
-        return replace(self, training_data=self.training_data.for_teacher, test=test, teacher_test=None)
-
-    @property
-    def split(self) -> Literal["test", "val"]:
-        """Name of the part that cells are scored on."""
-        return "val" if self.test is None else "test"
-
-    @property
-    def scored_part(self) -> Mapping[str, PreparedRegion]:
-        """The part that cells are scored on."""
-        return self.training_data.val if self.test is None else self.test
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(C, *spatial) of an image."""
-        return tuple(next(iter(self.training_data.val.values())).images.shape[1:])
-
-
-def prepare_comparison(
-    config: Config,
-    samples: Mapping[str, RegionSamples],
-    splits: Splits,
-    split: str,
-    teacher: Teacher | None,
-    on_event: Listener,
-) -> ComparisonData:
-    """Prepare the parts on which the cells of a comparison are trained and scored."""
-    names = tuple(dict.fromkeys(("train", "val", split)))
-    parts = prepare_parts(config, samples, splits, config.image, names, on_event)
-    seen = prepare_for_teacher(config, samples, splits, config.image, names, on_event)
-    regions = RegionSet(one.region for one in samples.values())
-    digests = {name: one.digest for name, one in samples.items()}
-    training_data = TrainingData(regions=regions, train=parts["train"], val=parts["val"], teacher=seen)
-    # all that determines a cell besides its settings; digests of samples include labels and groups
-    shared = {"data": digests, "split": splits.to_json(samples)["regions"]}
-    foundation = foundation_inputs(config, regions, digests, teacher)
-    digest = digest_json(shared | {"foundation": foundation})
-    unseen = None if seen is None else seen.get("test")
-    return ComparisonData(
-        training_data=training_data, test=parts.get("test"), foundation=None, digest=digest, teacher_test=unseen
-    )
+_REVISION = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,9 +93,9 @@ def run_cell(
     directory = root / inputs[:16]
     with open_work_directory(directory, fabric, resume=True) as work:
         if not work.finished_elsewhere("cell", inputs):
-            trained = _train(config, fraction, data, work.checkpoints, fabric, on_event)
+            trained, exposure = _train(config, fraction, data, work.checkpoints, fabric, on_event)
             head = CellHead(method=config.method, seed=seed, fraction=fraction)
-            document, score_inputs = _measure(trained, data, head, compared.digest)
+            document, score_inputs = _measure(trained, exposure, data, head, compared.digest)
             work.finish(
                 lambda staging: _write(staging, document, score_inputs, inputs, data.training_data.regions.synthetic)
             )
@@ -224,13 +155,14 @@ def _file(split: str) -> str:
 def _read(directory: Path, split: str) -> Cell:
     document = CellDocument.read(directory / "cell.json")
     score_inputs = {name: value.numpy() for name, value in load_tensors(directory / _file(split)).items()}
-    row = CellRow(**dict(document.head), **dict(document.costs), regions=document.regions[split])
+    found = {"regions": document.regions[split], "exposure": document.exposure}
+    row = CellRow.model_validate({**dict(document.head), **dict(document.costs), **found})
     return Cell(method_digest=document.arm, row=row, score_inputs=score_inputs)
 
 
 def _train(
     config: Config, fraction: float, data: ComparisonData, checkpoints: Path, fabric: Fabric, on_event: Listener
-) -> Trained:
+) -> tuple[Trained, dict[str, Exposure]]:
     method = get_method(config.method)
     training_data, foundation = data.training_data, None
     train = {name: take_fraction(one, fraction, seed=config.seed) for name, one in training_data.train.items()}
@@ -242,7 +174,10 @@ def _train(
     if needs_foundation(method) and data.foundation is not None:
         # a probe fitted on all patients would leak information of excluded ones
         foundation = with_probes_of(data.foundation, training_data, on_event) if fraction < 1 else data.foundation
-    return train_phases(
+    counts = {name: len(one) for name, one in train.items()}
+    if data.budget == "steps":
+        config = with_joint_steps(config, method, training_data.regions, counts)
+    trained = train_phases(
         config,
         method,
         training_data,
@@ -252,10 +187,11 @@ def _train(
         on_event=on_event,
         foundations=data.foundations,
     )
+    return trained, exposure_of(method, config, training_data.regions, counts)
 
 
 def _measure(
-    trained: Trained, data: ComparisonData, head: CellHead, method_digest: str
+    trained: Trained, exposure: dict[str, Exposure], data: ComparisonData, head: CellHead, method_digest: str
 ) -> tuple[CellDocument, dict[str, ScoreInputsByRegion]]:
     networks = {name: trained.live.deployable(name) for name in data.training_data.regions.names}
     parts = {"val": data.training_data.val} | ({"test": data.test} if data.test is not None else {})
@@ -275,7 +211,13 @@ def _measure(
     )
     history = [row for end in trained.ends for row in end.history]
     document = CellDocument(
-        head=head, regions=blocks, costs=costs, history=history, arm=method_digest, bench=data.digest
+        head=head,
+        regions=blocks,
+        costs=costs,
+        exposure=exposure,
+        history=history,
+        arm=method_digest,
+        bench=data.digest,
     )
     if statistics := trained.cache_statistics:
         document = document.with_changes(teacher_cache=statistics)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import TypeVar
 
 from lorkit.decompose.artifacts import digest_json, exclusive, write_manifest, write_text
 from lorkit.decompose.config import Config, config_digest
-from lorkit.decompose.config.schema import SEEDS
 from lorkit.decompose.data import RegionSamples, read_regions, split_regions
 from lorkit.decompose.data.fractions import check_fraction
 from lorkit.decompose.data.samples.pseudonyms import Pseudonyms
 from lorkit.decompose.documents.compare import CompareDocument, MethodRow
 from lorkit.decompose.errors import BusyError, UsageError, unknown
-from lorkit.decompose.evaluation.comparison.cells import Cell, prepare_comparison, run_cell, stored_cells
+from lorkit.decompose.evaluation.comparison.cells import Cell, run_cell, stored_cells
 from lorkit.decompose.evaluation.comparison.compared_methods import ComparedMethod, check_available, compared_methods
+from lorkit.decompose.evaluation.comparison.comparison_data import BUDGETS, Budget, prepare_comparison
+from lorkit.decompose.evaluation.comparison.grid import CellKey, Grid, check_grid
 from lorkit.decompose.evaluation.comparison.paired_differences import PairedDifferences
 from lorkit.decompose.evaluation.comparison.results import ComparisonDocument, EvaluatedFoundation, evaluate_foundation
 from lorkit.decompose.events import Listener, Notice, ignore
@@ -34,27 +35,12 @@ from lorkit.decompose.training.gradient_check import resolve_for_data
 from lorkit.decompose.training.loop.devices import launch
 
 METHODS = ("stl", "mtl", "lorkd")
-SPLITS = ("test", "val")
 # Seconds between two checks on another process.
 POLL_SECONDS = 1.0
 
 ExtraFiles = Callable[[CompareDocument], Mapping[str, str]]
 """Returns further files of a document: contents by suffix, such as `.md`."""
-CellKey = tuple[str, int, float]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Grid:
-    methods: Sequence[ComparedMethod]
-    seeds: Sequence[int]
-    fractions: Sequence[float]
-
-    @property
-    def keys(self) -> list[CellKey]:
-        """Label, seed and fraction of every cell, in the order of training."""
-        cells = itertools.product(self.fractions, self.seeds, self.methods)
-        return [(compared.label, seed, fraction) for fraction, seed, compared in cells]
 
 
 def compare(
@@ -65,6 +51,7 @@ def compare(
     seeds: Sequence[int] = (0,),
     fractions: Sequence[float] = (1.0,),
     split: str = "test",
+    budget: str = "steps",
     out: Path | str = Path("comparisons"),
     pages: ExtraFiles | None = None,
     teacher: Teacher | None = None,
@@ -85,6 +72,8 @@ def compare(
         seeds: Repetitions.
         fractions: Of the training groups.
         split: `test`, or `val` to choose settings; the test part is then not prepared.
+        budget: `steps` gives methods with a network per region the optimiser steps of the joint training; with `epochs`
+            a small region gets few steps.
         out: Directory of comparisons.
         pages: Writes further files from the stored document.
         teacher: The user's own foundation, instead of that of `config`.
@@ -100,46 +89,36 @@ def compare(
         lost. `table`: means over seeds. `foundation`: the teacher itself, if a method needs one.
 
     Raises:
-        UsageError: An unknown or repeated method or split, no seed or one out of range, or a fraction outside (0, 1].
+        UsageError: An unknown or repeated method, an unknown split or budget, no seed or one out of range, or a
+            fraction outside (0, 1].
         MissingRuntimeError: A method needs a library that is not installed.
     """
     for method in methods if teacher is not None else ():
         resolve_foundation(config.model_copy(update={"method": method}), teacher)  # raises for an unsuitable foundation
     config = resolve_foundation(config.model_copy(update={"method": METHODS[0]}), teacher)
-    grid = _Grid(methods=compared_methods(config, methods, variants), seeds=seeds, fractions=fractions)
-    _check(grid, split)
+    grid = Grid(methods=compared_methods(config, methods, variants), seeds=seeds, fractions=fractions)
+    check_grid(grid, split)
+    chosen: Budget | None = next((one for one in BUDGETS if one == budget), None)
+    if chosen is None:
+        raise unknown("budget", budget, BUDGETS)
     for text in check_available(grid.methods):
         on_event(Notice(text=text))
-    comparison = _Comparison(config, grid, split, Path(out), on_event, teacher)
+    comparison = _Comparison(config, grid, split, Path(out), on_event, teacher, chosen)
     document = comparison.run()
     if comparison.fabric.is_global_zero:
         wait_for(lambda: comparison.store(pages), on_event)
     return document
 
 
-def _check(grid: _Grid, split: str) -> None:
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
-    for name, values in (("seeds", grid.seeds), ("fractions", grid.fractions)):
-        if not values or len(set(values)) != len(values):
-            raise UsageError(
-                f"--{name} {','.join(map(str, values))}", required="one or more distinct values", fix="correct the list"
-            )
-    for seed in grid.seeds:
-        if not 0 <= seed < SEEDS:
-            raise UsageError(f"--seeds {seed}", required=f"0 to {SEEDS - 1}", fix="correct the list")
-    for fraction in grid.fractions:
-        if not 0 < fraction <= 1:
-            raise UsageError(f"--fractions {fraction:g}", required="above 0, at most 1", fix="correct the list")
-
-
-def _identity(config: Config, samples: Mapping[str, RegionSamples]) -> str:
+def _identity(config: Config, samples: Mapping[str, RegionSamples], budget: Budget) -> str:
     """Digest what all cells share, so that a longer list of methods reuses the cells of a shorter one."""
     settings = config_digest(config.model_copy(update={"method": METHODS[0]}))
-    return digest_json({"settings": settings, "data": {name: one.digest for name, one in samples.items()}})
+    return digest_json(
+        {"settings": settings, "budget": budget, "data": {name: one.digest for name, one in samples.items()}}
+    )
 
 
-def _earlier_methods(document: Path, grid: _Grid) -> list[MethodRow]:
+def _earlier_methods(document: Path, grid: Grid) -> list[MethodRow]:
     """Return the methods of earlier calls that are not in this one.
 
     Raises:
@@ -173,12 +152,19 @@ class _Comparison:
     """One call of `compare`; shared data are read on construction."""
 
     def __init__(
-        self, config: Config, grid: _Grid, split: str, out: Path, on_event: Listener, teacher: Teacher | None
+        self,
+        config: Config,
+        grid: Grid,
+        split: str,
+        out: Path,
+        on_event: Listener,
+        teacher: Teacher | None,
+        budget: Budget,
     ) -> None:
         self.config, self.grid, self.on_event = config, grid, on_event
         samples = read_regions(config, on_event, Pseudonyms(create=True))
         splits = split_regions(samples, config.split, seed=config.seed)
-        self.directory = out / f"{config.name}-{_identity(config, samples)[:8]}"
+        self.directory = out / f"{config.name}-{_identity(config, samples, budget)[:8]}"
         self.path = self.directory / ("comparison.json" if split == "test" else f"comparison-{split}.json")
         self.foundations = out.parent / "foundations"
         regions = RegionSet(one.region for one in samples.values())
@@ -193,9 +179,9 @@ class _Comparison:
                 build_first_phase(compared.config, method, *shared)
         self.fabric = launch(config.train)
         self.data = replace(
-            prepare_comparison(config, samples, splits, split, teacher, on_event), foundations=self.foundations
+            prepare_comparison(config, samples, splits, split, teacher, on_event, budget), foundations=self.foundations
         )
-        for seed, fraction in itertools.product(grid.seeds, grid.fractions):
+        for seed, fraction in product(grid.seeds, grid.fractions):
             for one in self.data.training_data.train.values():
                 check_fraction(one, fraction, seed=seed)
         self.differences = PairedDifferences(self.data.scored_part)

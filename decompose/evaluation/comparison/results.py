@@ -20,13 +20,13 @@ from lorkit.decompose.documents.compare import (
 )
 from lorkit.decompose.evaluation.comparison.cells import (
     Cell,
-    ComparisonData,
     ScoreInputsByRegion,
     deployed_cost,
     score_block,
     scores_by_case,
 )
 from lorkit.decompose.evaluation.comparison.compared_methods import FOUNDATION
+from lorkit.decompose.evaluation.comparison.comparison_data import ComparisonData
 from lorkit.decompose.evaluation.comparison.paired_differences import CaseScores, PairedDifferences
 from lorkit.decompose.evaluation.inference import collect_score_inputs
 from lorkit.decompose.machine import fingerprint
@@ -111,6 +111,7 @@ class ComparisonDocument:
             synthetic=self.data.training_data.regions.synthetic,
             split=self.data.split,
             metric=self.differences.metric,
+            budget=self.data.budget,
             arms=list(methods),
             foundation=self._foundation(),
             rows=[ComparisonRow(label=label, **dict(cell.row)) for label, cell in entries],
@@ -179,6 +180,7 @@ class ComparisonDocument:
             sd=_number(means.std(ddof=1)) if len(rows) > 1 else None,
             ci=interval if np.isfinite(means).all() else None,
             regions={name: _number(value) for name, value in zip(names, values.mean(0), strict=True)},
+            exposure=rows[0].exposure,
             **dict(narrow(Costs, rows[0])),
             train_seconds=float(np.mean([row.train_seconds for row in rows])),
         ).with_changes(**{metric: _number(means.mean())})

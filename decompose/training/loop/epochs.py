@@ -30,7 +30,7 @@ from lorkit.decompose.training.gradients.conflict import gradient_conflict
 from lorkit.decompose.training.loop.checkpoints import Checkpoints, Progress, TrainingState
 from lorkit.decompose.training.loop.compiling import compiled
 from lorkit.decompose.training.loop.loss_meter import LossMeter, PendingLosses
-from lorkit.decompose.training.loop.optimizer import learning_rate, passes_per_epoch
+from lorkit.decompose.training.loop.optimizer import learning_rate, least_steps
 from lorkit.decompose.training.loop.phase import Phase
 from lorkit.decompose.training.loop.recomputing import recomputed
 from lorkit.decompose.training.loop.step import OptimizerStep
@@ -121,12 +121,12 @@ class _Trainer:
             sampling=self.settings.sampling,
             seed=phase.seed,
             augment=self.settings.augment,
+            least_steps=least_steps(self.settings),
             teacher=phase.teacher_train if foundation is not None else None,
             rank=fabric.global_rank,
             world_size=fabric.world_size,
         )
-        self.passes = passes_per_epoch(self.settings, len(self.loader))
-        self.steps = self.passes * len(self.loader)  # per epoch
+        self.steps = len(self.loader)  # per epoch
         module.check_batches(smallest_microbatch(self.loader.samples_per_batch, self.settings.accumulate))
         self.optimizer_step = OptimizerStep(module, self.settings, fabric, foundation)
         if phase.cache_factory is not None:
@@ -171,9 +171,8 @@ class _Trainer:
         yield self._validate(epoch, meter.means(self.fabric), rate, seconds, kept)
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
-        for number in range(epoch * self.passes, (epoch + 1) * self.passes):
-            self.loader.set_epoch(number)
-            yield from self.loader
+        self.loader.set_epoch(epoch)
+        yield from self.loader
 
     def _step(self, batch: Batch, epoch: int, step: int) -> PendingLosses:
         steps = self.steps

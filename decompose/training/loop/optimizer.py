@@ -52,14 +52,9 @@ def learning_rate(settings: TrainConfig, step: int, steps: int) -> float:
     return settings.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
 
-def passes_per_epoch(settings: TrainConfig, steps: int) -> int:
-    """Return the number of passes over the data per epoch: more than one only to reach `train.min_steps`.
-
-    Args:
-        settings: Epochs and the minimum number of steps of the training.
-        steps: Steps of one pass.
-    """
-    return max(1, math.ceil((settings.min_steps or 0) / (settings.epochs * steps)))
+def least_steps(settings: TrainConfig) -> int:
+    """Return the fewest steps of an epoch, so that the training has `train.min_steps`."""
+    return max(1, math.ceil((settings.min_steps or 0) / settings.epochs))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

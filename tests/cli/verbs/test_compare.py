@@ -17,6 +17,7 @@ COMPARISON = {
     "synthetic": False,
     "arms": [],
     "split": "val",
+    "budget": "epochs",
     "metric": "balanced_accuracy",
     "rows": [
         {
@@ -71,7 +72,7 @@ def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> Non
     words = [
         "compare",
         *("--methods", "stl,mtl", "--variant", "r4:lorkd:lorkd.rank=4"),
-        *("--seeds", "0,1", "--fractions", "0.5", "--split", "val"),
+        *("--seeds", "0,1", "--fractions", "0.5", "--split", "val", "--budget", "epochs"),
     ]
     outcome = check_verb(
         words,
@@ -82,6 +83,7 @@ def test_options_arrive_and_results_leave(check_verb: Callable[..., Any]) -> Non
             "seeds": [0, 1],
             "fractions": [0.5],
             "split": "val",
+            "budget": "epochs",
         },
         stdout="",
     )

@@ -231,13 +231,13 @@ def test_a_least_number_of_steps_lengthens_the_epochs(
 ) -> None:
     long = default_config(overrides=[*SETTINGS, "student.backbone=tiny", "train.min_steps=13", "train.epochs=2"])
     _, events = run(long, parts, tmp_path, None)
-    once = 3  # 24 samples in batches of 8
+    steps = 7  # of 13 in two epochs; one pass of 24 samples in batches of 8 has three
     (start,) = (event for event in events if isinstance(event, Started))
-    assert (start.epochs, start.steps) == (2, 3 * once)
+    assert (start.epochs, start.steps) == (2, steps)
     assert [(event.epoch, event.step) for event in events if isinstance(event, Step)] == [
-        (epoch, step) for epoch in range(2) for step in range(3 * once)
+        (epoch, step) for epoch in range(2) for step in range(steps)
     ]
     assert len([event for event in events if isinstance(event, Validated)]) == 2
     (end,) = (event for event in events if isinstance(event, Finished))
-    rates = [learning_rate(long.train, step, 3 * once) for step in (3 * once - 1, 6 * once - 1)]
+    rates = [learning_rate(long.train, step, steps) for step in (steps - 1, 2 * steps - 1)]
     assert [row["lr"] for row in end.history] == rates, "the schedule ends with the last step"

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lorkit.decompose.config import TrainConfig
-from lorkit.decompose.training.loop.optimizer import average_of, build_optimizer, learning_rate, passes_per_epoch
+from lorkit.decompose.training.loop.optimizer import average_of, build_optimizer, learning_rate, least_steps
 
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
@@ -92,9 +92,9 @@ def test_a_gradient_in_another_memory_layout_is_not_scrambled(name: str, last: b
     torch.testing.assert_close(results[0], results[1])
 
 
-@pytest.mark.parametrize(("least", "passes"), [(None, 1), (1, 1), (30, 1), (31, 2), (60, 2), (61, 3), (600, 20)])
-def test_little_data_is_gone_through_more_than_once_an_epoch(least: int | None, passes: int) -> None:
-    assert passes_per_epoch(TrainConfig(epochs=10, min_steps=least), 3) == passes
+@pytest.mark.parametrize(("least", "steps"), [(None, 1), (1, 1), (30, 3), (31, 4), (600, 60)])
+def test_epochs_are_as_long_as_the_least_steps_of_the_training_need(least: int | None, steps: int) -> None:
+    assert least_steps(TrainConfig(epochs=10, min_steps=least)) == steps
 
 
 def test_the_average_is_the_recurrence_and_whole_numbers_are_copied() -> None:

@@ -30,6 +30,7 @@ def document(rows: list[dict[str, Any]], **changes: Any) -> CompareDocument:
         "rows": [],
         "pairs": [],
         "split": "test",
+        "budget": "steps",
         "metric": "balanced_accuracy",
         "synthetic": False,
         "table": rows,

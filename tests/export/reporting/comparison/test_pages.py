@@ -24,6 +24,7 @@ def row(label: str, accuracy: float | None, macs: int, fraction: float = 1.0) ->
         "method": "mtl",
         "fraction": fraction,
         "seeds": 2,
+        "exposure": {"chest": {"steps": 264, "images": 3168}, "knee": {"steps": 1264, "images": 13168}},
         "train_seconds": 12.34,
         **scores,
         **COSTS,
@@ -46,6 +47,7 @@ def plain(**changes: Any) -> dict[str, Any]:
     base = {
         "id": "small-1234",
         "split": "test",
+        "budget": "steps",
         "metric": "balanced_accuracy",
         "synthetic": False,
         "warnings": ["2 seeds: intervals know little"],
@@ -151,3 +153,13 @@ def test_other_tasks_are_shown_by_their_own_metric() -> None:
     assert all("dice" in text.lower() for text in found.values())
     assert not any("balanced" in text.lower() for text in found.values())
     assert "| mtl | 1 | 2 | 0.700 [0.680, 0.730] |" in found[".md"]
+
+
+def test_the_training_of_each_region_is_a_table_of_steps_and_images() -> None:
+    text = comparison_files(CompareDocument.model_validate(plain()))[".md"]
+    lines = text.splitlines()
+    (head,) = (index for index, line in enumerate(lines) if line == "| method | fraction | chest | knee |")
+    assert lines[head + 1] == "| --- | --- | --- | --- |"
+    assert lines[head + 2] == "| mtl | 1 | 264 steps, 3,168 images | 1,264 steps, 13,168 images |"
+    assert "have the steps of the joint training" in text
+    assert "have the same epochs" in comparison_files(CompareDocument.model_validate(plain(budget="epochs")))[".md"]

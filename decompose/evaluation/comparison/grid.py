@@ -1,0 +1,46 @@
+"""The cells of a comparison: every combination of method, seed and fraction."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lorkit.decompose.config.schema import SEEDS
+from lorkit.decompose.errors import UsageError, unknown
+from lorkit.decompose.evaluation.comparison.compared_methods import ComparedMethod
+
+SPLITS = ("test", "val")
+CellKey = tuple[str, int, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The methods, seeds and fractions that were asked for."""
+
+    methods: Sequence[ComparedMethod]
+    seeds: Sequence[int]
+    fractions: Sequence[float]
+
+    @property
+    def keys(self) -> list[CellKey]:
+        """Label, seed and fraction of every cell, in the order of training."""
+        cells = itertools.product(self.fractions, self.seeds, self.methods)
+        return [(compared.label, seed, fraction) for fraction, seed, compared in cells]
+
+
+def check_grid(grid: Grid, split: str) -> None:
+    """Raise UsageError for an unknown split, a repeated or missing value, or one out of range."""
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    for name, values in (("seeds", grid.seeds), ("fractions", grid.fractions)):
+        if not values or len(set(values)) != len(values):
+            raise UsageError(
+                f"--{name} {','.join(map(str, values))}", required="one or more distinct values", fix="correct the list"
+            )
+    for seed in grid.seeds:
+        if not 0 <= seed < SEEDS:
+            raise UsageError(f"--seeds {seed}", required=f"0 to {SEEDS - 1}", fix="correct the list")
+    for fraction in grid.fractions:
+        if not 0 < fraction <= 1:
+            raise UsageError(f"--fractions {fraction:g}", required="above 0, at most 1", fix="correct the list")
