@@ -25,6 +25,7 @@ from lorkit.decompose.evaluation.comparison.cells import (
     score_block,
     scores_by_case,
 )
+from lorkit.decompose.evaluation.comparison.chance import unproven
 from lorkit.decompose.evaluation.comparison.compared_methods import FOUNDATION
 from lorkit.decompose.evaluation.comparison.comparison_data import ComparisonData
 from lorkit.decompose.evaluation.comparison.paired_differences import CaseScores, PairedDifferences
@@ -134,7 +135,15 @@ class ComparisonDocument:
             warnings.append(
                 "split val also chose the epoch of each training: use it to choose settings, not to report results"
             )
-        return warnings
+        return warnings + self._unproven(groups)
+
+    def _unproven(self, groups: Mapping[MethodFraction, Mapping[int, Cell]]) -> list[str]:
+        models = {"the foundation": [self.foundation.score_inputs]} if self.foundation is not None else {}
+        for (label, fraction), cells in groups.items():
+            title = f"'{label}'" + ("" if fraction == 1.0 else f" at fraction {fraction:g}")
+            models[title] = [cell.score_inputs for cell in cells.values()]
+        scored = self.data.scored_part
+        return [text for title, found in models.items() for text in unproven(title, found, scored)]
 
     def _foundation(self) -> ComparedFoundation | None:
         if self.foundation is None:
