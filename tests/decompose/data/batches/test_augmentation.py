@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lorkit.decompose.config import AugmentConfig
-from lorkit.decompose.data.batches.augmentation import affine, augment
+from lorkit.decompose.data.batches.augmentation import affine, augment, augment_mask
 from lorkit.decompose.data.random_numbers import keys, uniform
 
 OFF = {"flip": False, "shift": 0.0, "rotate": 0.0, "scale": 0.0, "intensity": 0.0}
@@ -103,3 +103,17 @@ def test_both_images_show_the_same_after_every_change() -> None:
     np.testing.assert_allclose(centres((96, 96), (40, 40)), student, atol=0.01)
     np.testing.assert_allclose(centres((40, 120), (40, 40)), student, atol=0.01)
     assert np.abs(centres((40, 120), None) - student).max() > 0.03  # in its own pixels it would turn otherwise
+
+
+@pytest.mark.parametrize("other", [{}, {"scale": 1e-9}], ids=["alone", "through the affine map"])
+def test_volumes_and_their_masks_are_mirrored_left_to_right_alone(other: dict[str, float]) -> None:
+    """Volumes are in RAS axes: left and right are the ends of the first axis, which is not the last."""
+    key = keys(0, np.arange(20))
+    mask = torch.from_numpy(np.random.default_rng(0).integers(0, 3, (20, 6, 5, 4), dtype=np.uint8))
+    config = AugmentConfig(**{**OFF, "flip": True, **other})
+    mirrored = torch.from_numpy(uniform(key, 0) < 0.5)
+    assert 5 < mirrored.sum() < 15
+    expected = torch.where(mirrored[:, None, None, None], mask.flip(1), mask)
+    assert torch.equal(augment_mask(mask, key, config), expected)
+    volume = augment(mask[:, None].float(), key, config)[:, 0]
+    torch.testing.assert_close(volume, expected.float(), atol=1e-5, rtol=0)
