@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,17 +51,44 @@ def test_a_region_is_read_once_and_not_before_it_is_needed(
     assert reads[str(small_run.path / "splits.json")] == 1
 
 
-def test_data_that_changed_is_refused(small_run: Run, tmp_path: Path) -> None:
-    source = Path(small_run.config.regions["chest"].data[0])  # type: ignore[index]
+def with_changed(run: Run, folder: Path, change: Callable[[dict[str, np.ndarray]], None]) -> RunSplits:
+    """Let a run read other data of region chest than it was trained on."""
+    source = Path(run.config.regions["chest"].data[0])  # type: ignore[index]
     with np.load(source) as archive:
         arrays = dict(archive)
-    arrays["images"] = arrays["images"] ^ 1
-    np.savez(tmp_path / "chest.npz", **arrays)
-    text = (small_run.path / "config.yaml").read_text()
-    (small_run.path / "config.yaml").write_text(text.replace(str(source), str(tmp_path / "chest.npz")))
-    changed = replace(small_run, path=small_run.path)
+    change(arrays)
+    np.savez(folder / "chest.npz", **arrays)
+    path = run.path / "config.yaml"
+    path.write_text(path.read_text().replace(str(source), str(folder / "chest.npz")))
+    return RunSplits(replace(run, path=run.path))
+
+
+def test_data_that_changed_is_refused(small_run: Run, tmp_path: Path) -> None:
+    data = with_changed(small_run, tmp_path, lambda arrays: arrays.update(images=arrays["images"] ^ 1))
     with pytest.raises(DataError, match="locked train split are not in"):
-        RunSplits(changed).samples("chest")
+        data.samples("chest")
+
+
+@pytest.mark.parametrize("part", ["train", "val", "test"])
+def test_one_label_that_changed_is_refused(small_run: Run, tmp_path: Path, part: str) -> None:
+    row = int(RunSplits(small_run).parts("chest")[part][0])
+
+    def relabel(arrays: dict[str, np.ndarray]) -> None:
+        arrays["labels"][row] = 1 - arrays["labels"][row]
+
+    with pytest.raises(DataError, match=f"'chest': labels of the locked {part} split are not those"):
+        with_changed(small_run, tmp_path, relabel).samples("chest")
+
+
+def test_rows_in_another_order_are_the_same_data(small_run: Run, tmp_path: Path) -> None:
+    order = np.random.default_rng(0).permutation(120)
+    names = ("images", "labels", "groups")
+    before = RunSplits(small_run).part("chest", "val")
+    shuffled = with_changed(
+        small_run, tmp_path, lambda arrays: arrays.update({key: arrays[key][order] for key in names})
+    )
+    after = shuffled.part("chest", "val")
+    assert dict(zip(after.digests, after.labels, strict=True)) == dict(zip(before.digests, before.labels, strict=True))
 
 
 def test_a_file_is_read_whole_and_its_classes_are_matched_by_name(small_run: Run, tmp_path: Path) -> None:
