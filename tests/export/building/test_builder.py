@@ -5,17 +5,21 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
 from lorkit import profiles
 from lorkit.decompose.artifacts import read_json
 from lorkit.decompose.errors import DataError, ParityError
+from lorkit.decompose.runs import open_run
+from lorkit.decompose.runs.locked_data import RunSplits
 from lorkit.export.building import builder
 from lorkit.export.building.exporting import export
 from lorkit.export.building.verification import verify
 from lorkit.export.onnx.precision import Lowered
 from lorkit.export.runtime import parity
+from lorkit.export.runtime.parity import ReferenceImages
 from lorkit.export.targets import get_target
 
 OPTIONS = {"region": "chest", "profile": "cpu-generic", "owners": ("expert",), "precision": "int8"}
@@ -39,6 +43,25 @@ def test_int8_is_proven_states_how_it_came_about_and_is_verified(extracted: Path
     (found,) = verify(result.path).to_json()["exports"]
     assert (found["status"], found["inputs"]) == ("passed", "real")
     assert [again.up_to_date for again in export(run, **OPTIONS).exports] == [True]  # type: ignore[arg-type]
+
+
+def test_int8_is_calibrated_on_images_of_the_training_part_alone(
+    extracted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = shutil.copytree(extracted, tmp_path / "run")
+    seen: list[ReferenceImages] = []
+
+    def stopped(model: object, precision: str, *, calibration: ReferenceImages, **_: object) -> Lowered:
+        seen.append(calibration)
+        raise ParityError("enough was seen", required="", fix="")
+
+    monkeypatch.setattr(builder, "convert_precision", stopped)
+    with pytest.raises(ParityError, match="enough was seen"):
+        export(run, **OPTIONS)  # type: ignore[arg-type]
+    training = RunSplits(open_run(run)).part("chest", "train")
+    known = {image.tobytes() for image in np.ascontiguousarray(training.images)}
+    assert {image.tobytes() for image in np.ascontiguousarray(seen[0].images)} <= known
+    assert len(seen[0].images) == min(128, len(known))
 
 
 @pytest.mark.parametrize(

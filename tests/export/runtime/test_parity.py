@@ -87,3 +87,20 @@ def test_labels_flip_at_their_own_thresholds() -> None:
     assert measure_parity(shifted, IMAGES, reference, cuts=[99.0, -99.0], **options).label_flips == 0  # type: ignore[arg-type]
     one = measure_parity(lambda batch: shifted(batch)[:, :1], IMAGES, reference[:, :1], cuts=[cut], **options)  # type: ignore[arg-type]
     assert one.label_flips == 1
+
+
+# the documented limits (docs/deployment.md), as fractions of the largest logit, which is at least 1
+LIMITS = {"fp32": 5e-5, "fp16": 5e-3, "bf16": 4e-2, "int8": 0.25}
+
+
+@pytest.mark.parametrize("largest", [0.3, 1.0, 40.0])
+@pytest.mark.parametrize("precision", LIMITS)
+def test_an_error_just_above_the_tolerance_fails_and_one_just_below_passes(precision: str, largest: float) -> None:
+    reference = np.array([[largest, -largest], [-largest / 2, 0.0]] * 3, dtype=np.float64)
+    limit = LIMITS[precision] * max(1.0, largest)
+    for share, passes in ((0.99, True), (1.01, False)):
+        moved = reference + limit * share  # all logits alike, so that no label changes
+        run = lambda batch, moved=moved: moved[np.searchsorted(IMAGES[:, 0, 0, 0], batch[:, 0, 0, 0])]  # noqa: E731
+        result = measure_parity(run, IMAGES, reference, precision=precision, inputs="real")
+        assert result.tolerance == pytest.approx(limit)
+        assert (result.passed, result.label_flips) == (passes, 0)

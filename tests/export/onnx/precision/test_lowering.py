@@ -128,6 +128,20 @@ def test_int8_is_of_the_scheme(tmp_path: Path) -> None:
         assert found.notes.calibration == CalibrationSet(part="train", n=24, inputs="real")
 
 
+def test_ranges_are_those_of_all_calibration_images_and_not_of_the_few_it_is_tried_on(tmp_path: Path) -> None:
+    """The brightest images come last, beyond those that the graph is tried on."""
+    module = network()
+    graph = graph_of(module, tmp_path / "m.onnx")
+    images = np.concatenate([0.5 * IMAGES[:8], IMAGES[8:]])
+    with torch.inference_mode():
+        reference = module(torch.from_numpy(images[:8])).numpy()
+    calibration = ReferenceImages(images=images, kind="real")
+    found = convert_precision(graph, "int8", scheme="asymmetric", calibration=calibration, reference=reference)
+    whole = int8.quantise(graph, images, "asymmetric")
+    assert found.model.SerializeToString() == whole.SerializeToString()
+    assert whole.SerializeToString() != int8.quantise(graph, images[:8], "asymmetric").SerializeToString()
+
+
 def test_equal_inputs_give_equal_bytes(tmp_path: Path) -> None:
     files = [lowered(network(), tmp_path / "m.onnx", "int8").model.SerializeToString() for _ in range(2)]
     assert files[0] == files[1]
