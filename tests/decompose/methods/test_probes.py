@@ -1,12 +1,15 @@
+from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from lorkit.decompose.data import prepare, read_regions, split_regions
+from lorkit.decompose.data import PreparedRegion, prepare, read_regions, split_regions
 from lorkit.decompose.data.fractions import take_fraction
 from lorkit.decompose.data.preprocessing.recipe import build_recipe
 from lorkit.decompose.events import ignore
+from lorkit.decompose.methods import probes
 from lorkit.decompose.methods.probes import fit_probe
 from lorkit.decompose.models.foundation.model import load_foundation
 from lorkit.decompose.runs import Run
@@ -35,6 +38,54 @@ def test_rare_classes_count_as_much_as_common_ones() -> None:
     test, wanted = blobs(300, 3)
     recall = (layer(test / 3).argmax(1) == 2)[wanted == 2].float().mean()
     assert recall > 0.7
+
+
+def test_the_strength_of_the_ridge_is_the_best_on_validation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few training samples of many noisy features: the weakest ridge is perfect on them and poor on others."""
+
+    def noisy(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        generator = torch.Generator().manual_seed(seed)
+        label = torch.arange(count) % 2
+        feature = torch.randn(count, 40, generator=generator)
+        feature[:, 0] += 1.5 * label
+        return feature, label
+
+    train, val = noisy(30, 0), noisy(400, 1)
+    single = {}
+    for strength in probes.STRENGTHS:
+        with monkeypatch.context() as patch:
+            patch.setattr(probes, "STRENGTHS", (strength,))
+            single[strength] = fit_probe(train, val, 2)
+    right = {
+        key: [float((layer(x).argmax(1) == y).float().mean()) for x, y in (train, val)] for key, layer in single.items()
+    }
+    best = max(right, key=lambda key: right[key][1])
+    assert right[probes.STRENGTHS[0]][0] == 1.0
+    assert best == probes.STRENGTHS[-1]
+    assert torch.equal(fit_probe(train, val, 2).weight, single[best].weight)
+    # of equally good ones the weakest
+    assert torch.equal(fit_probe(train, train, 2).weight, single[probes.STRENGTHS[0]].weight)
+
+
+def test_a_probe_is_fitted_on_the_training_part_and_tuned_on_the_validation_part(
+    make_prepared: Callable[[int], PreparedRegion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Flattening(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def features(self, image: torch.Tensor, region: str) -> torch.Tensor:
+            assert not self.training
+            return image.flatten(1)
+
+    given: list[tuple[torch.Tensor, torch.Tensor]] = []
+    monkeypatch.setattr(probes, "fit_probe", lambda train, val, classes: given.extend([train, val]) or classes)
+    parts = make_prepared(6), make_prepared(10)
+    assert probes.probe_for(Flattening(), parts[0].region, *parts) == 2  # type: ignore[arg-type, comparison-overlap]
+    for (feature, label), part in zip(given, parts, strict=True):
+        assert torch.equal(feature, torch.from_numpy(part.stored).flatten(1))
+        assert label.tolist() == part.labels.tolist()
 
 
 def test_a_constant_feature_does_no_harm() -> None:
