@@ -8,7 +8,7 @@ from small_methods import ONE, REGIONS, images, make_foundation
 
 from lorkit.decompose.data.batches.loader import Batch
 from lorkit.decompose.methods import get_method
-from lorkit.decompose.methods.distillation.feature_and_logit import DistillingModule
+from lorkit.decompose.methods.distillation.feature_and_logit import DistillingModule, Projector
 from lorkit.decompose.models.foundation.model import with_regions
 from lorkit.decompose.regions import RegionSet
 
@@ -47,3 +47,17 @@ def test_without_a_foundation_there_is_no_projector_and_what_is_off_is_announced
     assert set(module.live.heads) == {"a", "b"}
     said = get_method("mtl-kd").notices(config)
     assert [name in line for name, line in zip(("feature_kd", "logit_kd"), said, strict=True)] == [True, True]
+
+
+@pytest.mark.parametrize("places", [(), (2, 3)])
+def test_the_projector_sees_the_direction_of_features_and_not_their_length(places: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    projector = Projector(5, 3).double()
+    feature = torch.randn(4, 5, *places, generator=generator, dtype=torch.float64)
+    found = projector(feature)
+    assert found.shape == (4, 3, *places)
+    unit = feature / feature.square().sum(1, keepdim=True).sqrt()
+    wanted = torch.einsum("fg,ng...->nf...", projector.weight, 8 * unit) + projector.bias.view(-1, *(1 for _ in places))
+    torch.testing.assert_close(found, wanted)
+    lengths = torch.tensor([1e-3, 1.0, 60.0, 1e4], dtype=torch.float64).view(-1, *(1 for _ in feature.shape[1:]))
+    torch.testing.assert_close(projector(lengths * feature), found)
