@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -37,6 +38,18 @@ def test_images_of_the_region_pass_and_others_do_not(model: RegionCheck) -> None
 
 def test_the_limit_refuses_at_most_one_in_a_hundred_validation_images(model: RegionCheck) -> None:
     assert (region_check.refusal_rate(model, discs(300, seed=1)) or 0) <= region_check.FALSE_REFUSALS
+
+
+@pytest.mark.parametrize("n", [1, 50, 98, 99, 100, 149, 199, 200, 250, 300])
+def test_an_unseen_image_is_refused_with_at_most_the_stated_probability(
+    model: RegionCheck, monkeypatch: pytest.MonkeyPatch, n: int
+) -> None:
+    """Of n + 1 exchangeable images, the unseen one is within the k smallest others with probability k / (n + 1)."""
+    found = np.random.default_rng(0).permutation(n) + 1.0
+    monkeypatch.setattr(region_check, "distances", lambda *_: found)
+    least = [k for k in range(1, n + 1) if Fraction(k, n + 1) >= Fraction(99, 100)]
+    limit = region_check.calibrate(model, discs(1)).limit
+    assert min(least, default=n) <= limit < min(least, default=n) + 0.01, "the largest, if no number suffices"
 
 
 def test_the_model_survives_json_and_judges_one_image(model: RegionCheck) -> None:
