@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -33,6 +34,16 @@ def test_taps_of_any_geometry_are_the_convolution(
     z = torch.einsum("nihw,rikl->nhwrkl", x, conv.weight)
     assert site.output(size) == tuple(conv(x).shape[2:])
     torch.testing.assert_close(shift(z, site, size).movedim(-1, 1), conv(x))
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+def test_an_odd_zero_of_the_same_size_is_added_at_the_end() -> None:
+    conv = nn.Conv2d(3, 2, (4, 2), padding="same", dilation=(1, 3), bias=False).double()
+    site = LayerGeometry.of(conv, "conv", 2)
+    assert (site.before, site.padding) == ((1, 1), (3, 3))
+    x = torch.randn(2, 3, 5, 6, dtype=torch.float64)
+    z = torch.einsum("nihw,rikl->nhwrkl", x, conv.weight)
+    torch.testing.assert_close(shift(z, site, (5, 6)).movedim(-1, 1), conv(x))
 
 
 def test_gradients_of_first_and_second_order() -> None:
