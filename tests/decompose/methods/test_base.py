@@ -1,16 +1,19 @@
-"""What a method asks of the foundation: maps of images of the teacher's own size come on the student's grid."""
+"""What a method asks of the foundation: about which images, and on which grid the answers come."""
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from lorkit.decompose.config import default_config
 from lorkit.decompose.data.batches.loader import Batch
-from lorkit.decompose.methods import get_method
+from lorkit.decompose.methods import METHODS, get_method
 from lorkit.decompose.methods.baselines.students import shared_network
+from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import Region, RegionSet
 
 REGIONS = RegionSet([Region(name="a", task="segmentation", classes=("vessel",))])
+TAUGHT = [name for name, method in METHODS.items() if method.uses_teacher]
 
 
 def test_maps_of_a_teachers_own_size_come_on_the_students_grid() -> None:
@@ -29,3 +32,33 @@ def test_maps_of_a_teachers_own_size_come_on_the_students_grid() -> None:
     torch.testing.assert_close(answer.features, pooled)
     # logits follow from the features that a cache would have kept, to the bit
     assert torch.equal(answer.logits["a"], teacher.classify_features(answer.features, region).logits["a"])
+
+
+@pytest.mark.usefixtures("tiny")
+@pytest.mark.parametrize(
+    ("method", "layer"), [*((name, "pooled") for name in TAUGHT), ("fitnet", "grid"), ("sp", "grid")]
+)
+def test_the_foundation_is_asked_about_its_own_images(method: str, layer: str) -> None:
+    one = RegionSet([Region(name="a", classes=("x", "y"))])
+    sizes = ["image={size: 16, channels: 1}", "foundation.image={size: 32, channels: 1}"]
+    networks = ["foundation.backbone=tiny_resnet_wide", "student.backbone=tiny_resnet"]
+    layers = [f"fitnet.layer={layer}", f"sp.layer={layer}"]
+    config = default_config(overrides=["regions={a: {data: x}}", *sizes, *networks, *layers], method=method)
+    torch.manual_seed(0)
+    model = shared_network(config, "tiny_resnet_wide", one, image=config.foundation_image).eval()
+    foundation = Foundation(
+        model=model, backbone="tiny_resnet_wide", regions=one, heads={"a": "own"}, image={}, source={}
+    )
+    module = get_method(method).build(config, one, foundation)
+    region = torch.zeros(4, dtype=torch.int64)
+    first, second = (
+        Batch(torch.rand(4, 1, 16, 16), region, region, region, torch.rand(4, 1, 32, 32)) for _ in range(2)
+    )
+    with torch.no_grad():
+        answer, again, other = (
+            module.query_teacher(model, batch).features for batch in (first, first._replace(image=second.image), second)
+        )
+        own = model.features(first.teacher_image, region)
+    assert torch.equal(answer, own)
+    assert torch.equal(answer, again)
+    assert not torch.allclose(answer, other)

@@ -12,8 +12,9 @@ from lorkit.decompose.config import Config
 from lorkit.decompose.data import read_regions, split_regions
 from lorkit.decompose.data.batches.loader import BatchLoader
 from lorkit.decompose.errors import DataError
+from lorkit.decompose.events import ignore
 from lorkit.decompose.regions import RegionSet
-from lorkit.decompose.training.training_data import prepare_for_teacher, prepare_parts
+from lorkit.decompose.training.training_data import prepare_for_teacher, prepare_parts, prepare_training_data
 
 
 def test_teacher_images_come_from_the_originals(configured: Callable[..., Config], tmp_path: Path) -> None:
@@ -27,6 +28,24 @@ def test_teacher_images_come_from_the_originals(configured: Callable[..., Config
         original = np.stack([one.images[int(row)] for row in rows]).astype(np.float32) / 255  # 24 x 24 as written
         np.testing.assert_array_equal(seen["val"][name].stored[:, 0], original)
     assert prepare_for_teacher(configured(tmp_path), samples, splits, config.image) is None
+
+
+def test_the_foundation_trains_on_and_is_scored_by_its_own_images(
+    configured: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = configured(tmp_path, **{"foundation.image": "{size: 20}"})
+    samples = read_regions(config)
+    splits = split_regions(samples, config.split, seed=0)
+    data = prepare_training_data(config, samples, splits, ignore)
+    seen = data.for_teacher
+    assert seen.for_teacher is seen
+    for name in samples:
+        for part, own, theirs in (("train", data.train, seen.train), ("val", data.val, seen.val)):
+            assert (own[name].stored.shape[2:], theirs[name].stored.shape[2:]) == ((16, 16), (20, 20))
+            wanted = tuple(samples[name].digests[row] for row in splits.parts(name)[part])
+            assert own[name].digests == theirs[name].digests == wanted
+    alone = prepare_training_data(configured(tmp_path), samples, splits, ignore)
+    assert alone.for_teacher is alone
 
 
 def test_samples_of_both_must_agree(configured: Callable[..., Config], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from lorkit.decompose.data.samples.samples import RegionSamples
 from lorkit.decompose.regions import Region, RegionSet
 
 Make = Callable[..., RegionSamples]
+ORDER = ("knee", "blood", "chest")
 
 
 def recipe(size: int = 8) -> Recipe:
@@ -36,7 +37,7 @@ def prepared(make: Make) -> dict[str, PreparedRegion]:
 
 
 def loader(prepared: dict[str, PreparedRegion], **settings: Any) -> BatchLoader:
-    regions = RegionSet(prepared[name].region for name in ("knee", "blood", "chest"))
+    regions = RegionSet(prepared[name].region for name in ORDER)
     defaults: dict[str, Any] = {"batch_size": 12, "sampling": "sqrt", "seed": 0, "augment": None}
     return BatchLoader(prepared, regions, **{**defaults, **settings})
 
@@ -52,7 +53,7 @@ def test_batches_are_sorted_by_region_and_true_to_their_samples(prepared: dict[s
         assert torch.equal(batch.region, batch.region.sort().values)
         assert batch.region.unique(return_counts=True)[1].min() >= 2
         for row in range(12):
-            source = prepared[("knee", "blood", "chest")[int(batch.region[row])]]
+            source = prepared[ORDER[int(batch.region[row])]]
             index = int(batch.sample[row])
             np.testing.assert_array_equal(batch.image[row].numpy(), source.images[index])
             assert int(batch.label[row]) == source.labels[index]
@@ -115,7 +116,7 @@ def test_a_region_has_its_own_augmentation(prepared: dict[str, PreparedRegion]) 
     changed = set()
     for batch, plain in zip(loader(own, augment=flips), loader(own), strict=True):
         for image, original, region in zip(batch.image, plain.image, batch.region, strict=True):
-            name = ("knee", "blood", "chest")[int(region)]
+            name = ORDER[int(region)]
             assert torch.equal(image, original) or torch.equal(image, original.flip(-1))
             if not torch.equal(image, original):
                 changed.add(name)
@@ -154,3 +155,26 @@ def test_regions_of_classes_and_of_labels_share_batches(prepared: dict[str, Prep
         for region_index, sample, label in zip(batch.region, batch.sample, batch.label, strict=True):
             own = [int(plain.labels[sample]), -1, -1] if region_index == 0 else table[sample].tolist()
             assert label.tolist() == own
+
+
+@pytest.mark.parametrize("views", [None, 2])
+def test_the_teacher_has_the_same_samples_with_the_same_changes(make: Make, views: int | None) -> None:
+    """The teacher's images are the student's at twice the size, so nearest pixels stay equal when mirrored."""
+    own = {name: prepare(make([0, 1] * 10, name=name, seed=seed), recipe()) for seed, name in enumerate(ORDER)}
+    seen = {
+        name: replace(one, recipe=recipe(16), stored=one.stored.repeat(2, axis=2).repeat(2, axis=3))
+        for name, one in own.items()
+    }
+    flips = AugmentConfig(flip=True, share=0, shift=0, rotate=0, scale=0, intensity=0.3, views=views)
+    mirrored = 0
+    for batch, plain in zip(loader(own, augment=flips, teacher=seen), loader(own), strict=True):
+        assert batch.teacher_image is not None
+        assert batch.image_for_teacher is batch.teacher_image
+        assert batch.teacher_image.shape == (12, 3, 16, 16)
+        torch.testing.assert_close(batch.teacher_image[:, :, ::2, 1::2], batch.image)
+        mirrored += sum(
+            not torch.equal(one.argsort(), two.argsort())
+            for one, two in zip(batch.image[:, 0, 0], plain.image[:, 0, 0], strict=True)
+        )
+        assert plain.image_for_teacher is plain.image
+    assert mirrored > 5

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from lorkit.decompose.methods import get_method
 from lorkit.decompose.methods.baselines.students import shared_network
 from lorkit.decompose.models.foundation.model import Foundation
 from lorkit.decompose.regions import RegionSet
+from lorkit.decompose.training.loop import epochs
 from lorkit.decompose.training.loop.devices import launch
 from lorkit.decompose.training.loop.epochs import fit
 from lorkit.decompose.training.loop.optimizer import learning_rate
@@ -70,6 +72,7 @@ def run(
     *,
     stop_after: int | None = None,
     resume: bool = False,
+    teacher_train: dict[str, PreparedRegion] | None = None,
 ) -> tuple[torch.nn.Module, list[Event]]:
     regions = RegionSet(one.region for one in parts["train"].values())
     torch.manual_seed(0)
@@ -82,6 +85,7 @@ def run(
         settings=config.train,
         seed=0,
         directory=directory,
+        teacher_train=teacher_train,
     )
     events: list[Event] = []
     for event in fit(module, phase, launch(config.train), foundation=teacher, resume=resume):
@@ -152,6 +156,28 @@ def test_the_average_is_validated_and_kept(
     assert score == pytest.approx(end.best)
 
 
+@pytest.mark.parametrize(("scores", "best"), [((0.5, 0.5, 0.25), 0), ((0.25, 0.75, 0.5), 1), ((0.25, 0.75, 0.75), 1)])
+def test_the_earliest_of_the_best_epochs_is_kept(
+    parts: dict[str, dict[str, PreparedRegion]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scores: tuple[float, ...],
+    best: int,
+) -> None:
+    told = iter([score + shift for score in scores for shift in (-0.125, 0.125)])  # of two regions, per epoch
+    monkeypatch.setattr(epochs, "validation_score", lambda *_: next(told))
+    config = default_config(overrides=[*SETTINGS, "student.backbone=tiny", "train.epochs=3"])
+    module, events = run(config, parts, tmp_path, None)
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert (end.best_epoch, end.best) == (best, max(scores))
+    assert [row["val"]["mean"] for row in end.history] == list(scores)
+    shown = [event.best for event in events if isinstance(event, Validated)]
+    assert shown == [score > max((-1.0, *scores[:epoch])) for epoch, score in enumerate(scores)]
+    kept = torch.load(tmp_path / f"epoch-{best + 1:04d}.pt", weights_only=True)["module"]
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in module.state_dict().items())
+
+
 def test_gradient_conflict_is_logged_when_it_is_due(
     parts: dict[str, dict[str, PreparedRegion]], teacher: Foundation, tmp_path: Path
 ) -> None:
@@ -196,6 +222,28 @@ def test_the_teacher_does_not_move(
     for name, tensor in teacher.model.state_dict().items():
         assert torch.equal(tensor, before[name]), name
     assert all(parameter.grad is None for parameter in teacher.model.parameters())
+
+
+def test_the_teacher_is_shown_the_images_of_its_own_size(
+    config: Config,
+    parts: dict[str, dict[str, PreparedRegion]],
+    teacher: Foundation,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A teacher of 24 x 24 pixels beside a student of 16 x 16; every image is that of the sample's own row."""
+    larger = {
+        name: replace(one, stored=np.random.default_rng(0).random((len(one), 1, 24, 24), dtype=np.float32))
+        for name, one in parts["train"].items()
+    }
+    plain = config.model_copy(update={"train": config.train.model_copy(update={"augment": None})})
+    asked: list[torch.Tensor] = []
+    forward = teacher.model.forward
+    monkeypatch.setattr(teacher.model, "forward", lambda image, region: asked.append(image) or forward(image, region))
+    _, events = run(plain, parts, tmp_path, teacher, teacher_train=larger)
+    known = {image.tobytes() for one in larger.values() for image in one.stored}
+    assert len(asked) == len([event for event in events if isinstance(event, Step)])
+    assert {image.numpy().tobytes() for images in asked for image in images} <= known
 
 
 def test_a_loss_that_is_not_finite_names_its_region(
