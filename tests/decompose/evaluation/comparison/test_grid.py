@@ -1,0 +1,37 @@
+"""The cells of a comparison, and values that are none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from lorkit.decompose.config import default_config
+from lorkit.decompose.errors import UsageError
+from lorkit.decompose.evaluation.comparison.compared_methods import ComparedMethod
+from lorkit.decompose.evaluation.comparison.grid import Grid, check_grid
+
+METHODS = [ComparedMethod(label=name, config=default_config()) for name in ("mtl", "lorkd")]
+
+
+def test_cells_are_in_the_order_of_training() -> None:
+    grid = Grid(methods=METHODS, seeds=(0, 1), fractions=(1.0, 0.5))
+    assert grid.keys == [
+        (label, seed, fraction) for fraction in (1.0, 0.5) for seed in (0, 1) for label in ("mtl", "lorkd")
+    ]
+    check_grid(grid, "val")
+
+
+@pytest.mark.parametrize(
+    ("values", "split", "message"),
+    [
+        ({"seeds": (0, 0)}, "test", "--seeds 0,0; required: one or more distinct"),
+        ({"seeds": (2**31,)}, "test", "--seeds 2147483648; required: 0 to 2147483647"),
+        ({"fractions": (1.01,)}, "test", "--fractions 1.01; required: above 0, at most 1"),
+        ({}, "train", "unknown split 'train'"),
+    ],
+)
+def test_values_that_are_no_cells_are_refused(values: dict[str, Any], split: str, message: str) -> None:
+    grid = Grid(**{"methods": METHODS, "seeds": (0,), "fractions": (1.0,), **values})
+    with pytest.raises(UsageError, match=message):
+        check_grid(grid, split)
